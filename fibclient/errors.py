@@ -1,0 +1,27 @@
+"""The errors of this package: one family, grouped by whose fault it is."""
+
+__all__ = ["FibError", "RequestRefused", "ServerMisbehaved", "ServerUnreachable"]
+
+
+class FibError(Exception):
+    """Any failure of a call; the subclasses say what the caller can do."""
+
+
+class RequestRefused(FibError):
+    """The server said no: change the request, or, if `code` is BUSY or NOSPACE, ask later.
+
+    Args:
+        message: the server's words, its code first.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.code = message.partition(" ")[0]
+
+
+class ServerUnreachable(FibError):
+    """No connection, or it broke or timed out: see to the server or the network, try again."""
+
+
+class ServerMisbehaved(FibError):
+    """The peer's bytes make no sense: it is no fibserver, or one of another version."""

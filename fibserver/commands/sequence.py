@@ -1,0 +1,143 @@
+"""The FIB.* commands: what this server exists for.
+
+Limits are checked here, before any work: every size is known in advance.
+"""
+
+from fibclient.formats import FORMATS, Format
+from fibserver.commands.table import Argument, command
+from fibserver.replies import CommandError, Reply, Slice, array_header, encode
+from fibserver.request_parser import printable
+from fibserver.session import Session
+
+_ARRAY = FORMATS["array"]
+_FORMATS = {name.encode(): entry for name, entry in FORMATS.items()}
+_FORMAT = Argument("format", "string", token="FORMAT", is_optional=True)
+_GROUP = "sequence"
+
+
+@command(
+    "FIB.FIRST",
+    -2,
+    "Returns the first n Fibonacci numbers.",
+    _GROUP,
+    (Argument("n"), _FORMAT),
+    is_immutable=True,
+)
+def first(session: Session, arguments: list[bytes]) -> list[Reply]:
+    """Answer F(0) to F(n-1)."""
+    stop = _number(arguments[0], "n")
+    return [_answer(session, _format(arguments[1:]), 0, stop)]
+
+
+@command(
+    "FIB.RANGE",
+    -3,
+    "Returns the Fibonacci numbers from F(start) up to, not including, F(stop).",
+    _GROUP,
+    (Argument("start"), Argument("stop"), _FORMAT),
+    is_immutable=True,
+)
+def range_(session: Session, arguments: list[bytes]) -> list[Reply]:
+    """Answer F(start) to F(stop-1)."""
+    start, stop = _range(arguments)
+    return [_answer(session, _format(arguments[2:]), start, stop)]
+
+
+@command(
+    "FIB.NUMBER",
+    -2,
+    "Returns the Fibonacci number F(n).",
+    _GROUP,
+    (Argument("n"), _FORMAT),
+    is_immutable=True,
+)
+def number(session: Session, arguments: list[bytes]) -> list[Reply]:
+    """Answer F(n) alone, as one bulk string."""
+    n = _number(arguments[0], "n")
+    format = _format(arguments[1:])
+    if format is _ARRAY:
+        # An element of this format is a bulk string by itself.
+        return [_slice(session, format, n, n + 1, b"", b"")]
+    return [_answer(session, format, n, n + 1)]
+
+
+@command(
+    "FIB.SIZE",
+    -3,
+    "Returns how many bytes FIB.RANGE with the same arguments would answer.",
+    _GROUP,
+    (Argument("start"), Argument("stop"), _FORMAT),
+    is_immutable=True,
+)
+def size(session: Session, arguments: list[bytes]) -> list[Reply]:
+    """Answer the number of bytes, without computing any of them."""
+    start, stop = _range(arguments)
+    format = _format(arguments[2:])
+    _check_index(session, stop)
+    return [encode(session.server.slice_size(format, start, stop))]
+
+
+def _answer(session: Session, format: Format, start: int, stop: int) -> Reply:
+    if start == stop:
+        _check_index(session, stop)
+        return array_header(0) if format is _ARRAY else encode(b"")
+    if format is _ARRAY:
+        return _slice(session, format, start, stop, array_header(stop - start), b"")
+    answer = _slice(session, format, start, stop, b"", b"\r\n")
+    return answer._replace(header=b"$%d\r\n" % answer.size)
+
+
+def _slice(
+    session: Session, format: Format, start: int, stop: int, header: bytes, trailer: bytes
+) -> Slice:
+    _check_index(session, stop)
+    server = session.server
+    size = server.slice_size(format, start, stop)
+    limit = server.settings.max_answer_bytes
+    if size > limit:
+        raise CommandError(
+            f"the answer would be {size} bytes, max_answer_bytes is {limit}", "LIMIT"
+        )
+    server.reserve(format, stop)
+    return Slice(header, format, start, stop, size, trailer)
+
+
+def _check_index(session: Session, stop: int) -> None:
+    limit = session.server.settings.max_index
+    if stop > limit + 1:
+        raise CommandError(
+            f"the answer would reach F({_shortened(stop - 1)}), max_index is {limit}", "LIMIT"
+        )
+
+
+def _shortened(n: int) -> str:
+    digits = str(n)
+    return digits if len(digits) <= 40 else f"{digits[:20]}... of {len(digits)} digits"
+
+
+def _range(arguments: list[bytes]) -> tuple[int, int]:
+    start, stop = _number(arguments[0], "start"), _number(arguments[1], "stop")
+    if start > stop:
+        raise CommandError(f"start {_shortened(start)} is greater than stop {_shortened(stop)}")
+    return start, stop
+
+
+def _number(text: bytes, what: str) -> int:
+    # Leading zeros are accepted: redis-benchmark pads its random numbers with them. The
+    # request's own limit keeps int() far below its quadratic range.
+    if not text.isdigit():
+        raise CommandError(f"{what} must be a non-negative decimal integer, not {printable(text)}")
+    return int(text)
+
+
+def _format(arguments: list[bytes]) -> Format:
+    if not arguments:
+        return _ARRAY
+    if len(arguments) != 2 or arguments[0].upper() != b"FORMAT":
+        words = " ".join(map(printable, arguments))
+        raise CommandError(f"syntax error: expected FORMAT and a format's name, not {words}")
+    format = _FORMATS.get(arguments[1]) or _FORMATS.get(arguments[1].lower())
+    if format is None:
+        known = ", ".join(FORMATS)
+        raise CommandError(f"unknown format {printable(arguments[1])}, it must be one of {known}")
+    return format

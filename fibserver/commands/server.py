@@ -1,0 +1,120 @@
+"""Commands about the server: what it is, how it is set, what it can do."""
+
+import time
+from fnmatch import fnmatchcase
+
+from fibserver.commands.table import COMMANDS, Argument, Command, command
+from fibserver.replies import CommandError, Reply, Simple, Value, encode
+from fibserver.request_parser import printable
+from fibserver.session import Session
+
+_GROUP = "server"
+_READ_ONLY_FLAGS = [Simple("readonly"), Simple("fast")]
+
+
+@command(
+    "INFO",
+    -1,
+    "Returns facts and figures about the server.",
+    _GROUP,
+    (Argument("section", "string", is_optional=True),),
+)
+def info(session: Session, arguments: list[bytes]) -> list[Reply]:
+    """Answer the sections asked for, or all."""
+    sections = [section.decode("ascii", "replace").lower() for section in arguments]
+    return [encode(session.server.information(sections), session.protocol)]
+
+
+@command("TIME", 1, "Returns the server's time: seconds and microseconds.", _GROUP)
+def time_(session: Session, arguments: list[bytes]) -> list[Reply]:
+    """Answer Unix time as two strings."""
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    return [encode([str(seconds), str(nanoseconds // 1000)], session.protocol)]
+
+
+@command(
+    "CONFIG",
+    -2,
+    "Returns settings (CONFIG GET pattern ...).",
+    _GROUP,
+    (
+        Argument("subcommand", "string"),
+        Argument("pattern", "string"),
+    ),
+)
+def config(session: Session, arguments: list[bytes]) -> list[Reply]:
+    """Answer the settings whose names match a pattern, by our names and by Redis's."""
+    if arguments[0].upper() != b"GET":
+        raise CommandError(f"unknown subcommand {printable(arguments[0])}. Try CONFIG HELP.")
+    if len(arguments) < 2:
+        raise CommandError("wrong number of arguments for 'config|get' command")
+    patterns = [pattern.decode("ascii", "replace").lower() for pattern in arguments[1:]]
+    settings = session.server.settings
+    values: dict[str, Value] = {
+        "appendonly": "no",
+        "databases": "1",
+        "maxclients": str(settings.max_clients),
+        "maxmemory": str(settings.memory_limit),
+        "save": "",
+        "timeout": str(settings.idle_timeout),
+        **settings.as_text(),
+    }
+    matching = {
+        name: value
+        for name, value in values.items()
+        if any(fnmatchcase(name, pattern) for pattern in patterns)
+    }
+    return [encode(matching, session.protocol)]
+
+
+@command(
+    "COMMAND",
+    -1,
+    "Returns what commands there are.",
+    _GROUP,
+    (
+        Argument("subcommand", "string", is_optional=True),
+        Argument("name", "string", is_optional=True),
+    ),
+)
+def command_(session: Session, arguments: list[bytes]) -> list[Reply]:
+    """Answer from the command table, as client libraries and redis-cli's help expect."""
+    match [word.upper() for word in arguments]:
+        case [] | [b"INFO"]:
+            value: Value = [_entry(entry) for entry in COMMANDS.values()]
+        case [b"INFO", *names]:
+            value = [_entry(COMMANDS[name]) if name in COMMANDS else None for name in names]
+        case [b"COUNT"]:
+            value = len(COMMANDS)
+        case [b"LIST"]:
+            value = [entry.name.lower() for entry in COMMANDS.values()]
+        case [b"DOCS", *names]:
+            chosen = [COMMANDS[name] for name in names or COMMANDS if name in COMMANDS]
+            value = {entry.name.lower(): _documentation(entry) for entry in chosen}
+        case _:
+            raise CommandError(f"unknown subcommand {printable(arguments[0])}. Try COMMAND HELP.")
+    return [encode(value, session.protocol)]
+
+
+def _entry(entry: Command) -> Value:
+    # No command has keys, so first key, last key and step are 0.
+    return [entry.name.lower(), entry.arity, _READ_ONLY_FLAGS, 0, 0, 0]
+
+
+def _documentation(entry: Command) -> Value:
+    return {
+        "summary": entry.summary,
+        "since": "1.0.0",
+        "group": entry.group,
+        "arguments": [_argument(argument) for argument in entry.arguments],
+    }
+
+
+def _argument(argument: Argument) -> Value:
+    fields: dict[str, Value] = {"name": argument.name, "type": argument.type}
+    if argument.token:
+        fields["token"] = argument.token
+    if argument.is_optional:
+        # redis-cli aborts on flags that are not simple strings.
+        fields["flags"] = [Simple("optional")]
+    return fields

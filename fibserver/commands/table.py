@@ -1,0 +1,105 @@
+"""The command table: one entry a command, with its handler and its documentation.
+
+An entry says everything about its command: `COMMAND`, `COMMAND DOCS` and the check of the
+number of arguments come from it. Modules beside this one fill the table.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from fibserver.replies import CommandError, Reply
+from fibserver.session import Session
+
+__all__ = ["COMMANDS", "Argument", "Command", "Handler", "command", "find"]
+
+Handler: TypeAlias = Callable[[Session, list[bytes]], list[Reply]]
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """The documentation of one argument.
+
+    Attributes:
+        name: what it means.
+        type: its kind, in the words of Redis's COMMAND DOCS.
+        token: the literal word before it, if any.
+        is_optional: whether it may be left out.
+    """
+
+    name: str
+    type: str = "integer"
+    token: str = ""
+    is_optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command.
+
+    Attributes:
+        name: in upper case.
+        arity: the number of words with the name; negative: at least that many.
+        summary: one line on what it does.
+        group: the heading it is documented under.
+        arguments: their documentation.
+        handler: takes the session and the arguments behind the name.
+        is_immutable: whether its reply, an error aside, depends on the request alone, for ever.
+        is_queued: whether it waits for EXEC in a transaction.
+    """
+
+    name: str
+    arity: int
+    summary: str
+    group: str
+    arguments: tuple[Argument, ...]
+    handler: Handler
+    is_immutable: bool
+    is_queued: bool
+
+    def accepts(self, count: int) -> bool:
+        """Return whether the command may have `count` words, its name included."""
+        return count == self.arity if self.arity >= 0 else count >= -self.arity
+
+
+COMMANDS: dict[bytes, Command] = {}
+
+
+def command(
+    name: str,
+    arity: int,
+    summary: str,
+    group: str = "connection",
+    arguments: tuple[Argument, ...] = (),
+    *,
+    is_immutable: bool = False,
+    is_queued: bool = True,
+) -> Callable[[Handler], Handler]:
+    """Enter the decorated handler into the table; the arguments are those of `Command`."""
+
+    def enter(handler: Handler) -> Handler:
+        COMMANDS[name.encode()] = Command(
+            name, arity, summary, group, arguments, handler, is_immutable, is_queued
+        )
+        return handler
+
+    return enter
+
+
+def find(words: list[bytes], quote: Callable[[bytes], str]) -> Command:
+    """Return the command of a request.
+
+    Args:
+        words: the command's name and arguments, at least the name.
+        quote: makes a client's text fit for a message.
+
+    Raises:
+        CommandError: there is no such command, or not with so many arguments.
+    """
+    entry = COMMANDS.get(words[0]) or COMMANDS.get(words[0].upper())
+    if entry is None:
+        rest = " ".join(map(quote, words[1:3]))
+        raise CommandError(f"unknown command {quote(words[0])}, with args beginning with: {rest}")
+    if not entry.accepts(len(words)):
+        raise CommandError(f"wrong number of arguments for '{entry.name.lower()}' command")
+    return entry

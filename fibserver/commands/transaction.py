@@ -1,0 +1,51 @@
+"""MULTI, EXEC and DISCARD, which client libraries wrap around pipelines.
+
+Every command only reads, so a transaction is a queue: nothing can fail half-way and nothing
+needs isolating.
+"""
+
+from fibserver.commands.table import command, find
+from fibserver.replies import CommandError, Reply, Simple, array_header, encode, encode_error
+from fibserver.request_parser import printable
+from fibserver.session import Session
+
+MAX_QUEUED = 1024
+"""How many requests a transaction may hold; with the limit of a request it bounds memory."""
+
+_GROUP = "transactions"
+
+
+@command("MULTI", 1, "Starts a transaction.", _GROUP, is_queued=False)
+def multi(session: Session, arguments: list[bytes]) -> list[Reply]:
+    """Queue the requests from here on."""
+    if session.is_in_transaction:
+        raise CommandError("MULTI calls can not be nested")
+    session.transaction = []
+    return [encode(Simple("OK"))]
+
+
+@command("DISCARD", 1, "Forgets a transaction.", _GROUP, is_queued=False)
+def discard(session: Session, arguments: list[bytes]) -> list[Reply]:
+    """Drop the queued requests."""
+    if not session.is_in_transaction:
+        raise CommandError("DISCARD without MULTI")
+    session.end_transaction()
+    return [encode(Simple("OK"))]
+
+
+@command("EXEC", 1, "Answers the requests of a transaction.", _GROUP, is_queued=False)
+def exec_(session: Session, arguments: list[bytes]) -> list[Reply]:
+    """Answer all queued requests at once."""
+    if session.transaction is None:
+        raise CommandError("EXEC without MULTI")
+    requests, failed = session.transaction, session.transaction_failed
+    session.end_transaction()
+    if failed:
+        raise CommandError("Transaction discarded because of previous errors.", "EXECABORT")
+    replies: list[Reply] = [array_header(len(requests))]
+    for words in requests:
+        try:
+            replies += find(words, printable).handler(session, words[1:])
+        except CommandError as error:
+            replies.append(encode_error(str(error), error.code))
+    return replies

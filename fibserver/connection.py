@@ -1,0 +1,391 @@
+"""A client's connection: bytes in, requests, replies, bytes out.
+
+    socket ── recv ──> requests ── execute ──> output: bytes, views, answers in the making
+    socket <── sendmsg ────────────────────────┘
+
+Replies keep the order of the requests because there is one output queue; an answer that still
+lacks blocks stands in it and holds back what is behind. Only the answer at the head waits for
+blocks, so a client has one turn at the workers however many requests it has in flight.
+
+Partial writes: a socket takes as many bytes as it has room for. What is left stays at the
+head of the output, and only then is the connection watched for room; watching an idle socket
+for room would wake the loop for ever. Reading stops while much output is pending, so a client
+that never reads holds back only itself.
+
+Closing: bytes that arrived unread make the kernel reset a closed connection, and a reset
+can overtake the last reply. So the sending side is shut down first, and what still comes in
+is thrown away until the peer has seen the end, or for a second.
+"""
+
+import logging
+import socket
+from collections import deque
+from collections.abc import Iterable
+from enum import Enum
+from itertools import islice
+from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
+from typing import Protocol, TypeAlias
+
+from fibserver.answer import Answer
+from fibserver.commands import execute
+from fibserver.fair_queue import FairQueue
+from fibserver.replay import Replay, ReplayTable
+from fibserver.replies import CommandError, Slice, encode_error
+from fibserver.request_parser import (
+    HttpRequestError,
+    ProtocolError,
+    Request,
+    parse_request,
+)
+from fibserver.session import Session
+from fibserver.shared_arrays import SharedArrays
+from fibserver.statistics import CommandStatistics, Statistics
+
+__all__ = ["Connection", "ConnectionOwner"]
+
+log = logging.getLogger(__name__)
+
+READ_BYTES = 16 * 1024
+MAX_PENDING_REPLIES = 1024
+MAX_PENDING_BYTES = 1024 * 1024
+"""Reading stops while more is pending than this, not counting shared memory."""
+
+MAX_BUFFERS = 64
+MAX_SEND_BYTES = 1024 * 1024
+"""What one connection may send in one turn of the loop; the others wait so long."""
+
+Buffer: TypeAlias = bytes | memoryview
+
+_FAILED = EPOLLERR | EPOLLHUP
+
+
+class State(Enum):
+    """How far a connection has come."""
+
+    OPEN = "requests are read and answered"
+    ENDED = "the peer sends no more; what it asked is answered, then we close"
+    CLOSING = "no more requests are taken; what is in the output is sent, then we close"
+    LINGERING = "all is sent and our side shut; what still comes in is thrown away"
+    CLOSED = "gone"
+
+
+class ConnectionOwner(Protocol):
+    """What a connection needs of the acceptor."""
+
+    now: float
+    """The time of this turn of the loop, monotonic, in seconds."""
+    arrays: SharedArrays
+    queue: FairQueue
+    replay: ReplayTable
+    statistics: Statistics
+
+    def watch_for(self, connection: "Connection", events: int) -> None:
+        """Watch a connection for other events than so far."""
+
+    def send_soon(self, connection: "Connection") -> None:
+        """Have `advance` called before the loop waits again."""
+
+    def forget(self, connection: "Connection") -> None:
+        """Unwatch a connection that is about to close its socket."""
+
+
+class Connection:
+    """One client's connection.
+
+    Attributes:
+        socket: non-blocking.
+        session: what the client has said that matters.
+        last_progress: when bytes last came or went, on the owner's clock.
+        events: what the socket is watched for.
+        state: how far the connection has come.
+    """
+
+    __slots__ = (
+        "_is_blocked",
+        "_needs_data",
+        "_output",
+        "_owner",
+        "_pending_bytes",
+        "_received",
+        "events",
+        "last_progress",
+        "session",
+        "socket",
+        "state",
+    )
+
+    def __init__(self, sock: socket.socket, session: Session, owner: ConnectionOwner) -> None:
+        self.socket = sock
+        self.session = session
+        self.last_progress = owner.now
+        self.events: int = EPOLLIN
+        self.state = State.OPEN
+        self._owner = owner
+        self._received = b""  # not yet parsed
+        self._needs_data = True  # what is received ends within a request
+        self._is_blocked = False  # the socket has no room for what the output begins with
+        self._output: deque[Buffer | Answer] = deque()
+        self._pending_bytes = 0  # of bytes objects in the output
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is owed to the client."""
+        return not self._output and self._needs_data
+
+    def on_event(self, events: int) -> None:
+        """Handle what epoll reports."""
+        if events & _FAILED:
+            self.close()
+        elif events & EPOLLIN:
+            self._receive()
+        else:
+            self.advance()
+
+    def finish(self) -> None:
+        """Take no more requests; answer what has come, then close."""
+        if self.state is State.OPEN:
+            self.state = State.ENDED
+            self.advance()
+
+    def close(self) -> None:
+        """Drop the connection at once, whatever is owed."""
+        if self.state is State.CLOSED:
+            return
+        self.state = State.CLOSED
+        for piece in self._output:
+            if isinstance(piece, Answer):
+                piece.stop()
+        self._output.clear()
+        self._owner.forget(self)  # an epoll set must not know a closed descriptor
+        self.socket.close()
+
+    def advance(self) -> None:
+        """Answer what is received and send what is answered, as far as both go."""
+        while True:
+            if not self._needs_data:
+                self._answer_requests()
+            self._flush()
+            if self._needs_data or self._is_full() or self.state is State.CLOSED:
+                break
+        if not self._output and self.state in (State.ENDED, State.CLOSING):
+            self._linger()
+        self._watch()
+
+    def _linger(self) -> None:
+        self.state = State.LINGERING
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.close()  # the peer was faster
+
+    def _watch(self) -> None:
+        """Watch for data if more requests may come, and for room if the socket is full."""
+        if self.state is State.CLOSED:
+            return
+        reads = self.state is State.LINGERING or (self.state is State.OPEN and not self._is_full())
+        events = (EPOLLIN if reads else 0) | (EPOLLOUT if self._is_blocked else 0)
+        if events != self.events:
+            self.events = events
+            self._owner.watch_for(self, events)
+
+    def _is_full(self) -> bool:
+        """Whether so much output is pending that no more requests are taken."""
+        return len(self._output) >= MAX_PENDING_REPLIES or self._pending_bytes >= MAX_PENDING_BYTES
+
+    # From bytes to replies.
+
+    def _receive(self) -> None:
+        try:
+            data = self.socket.recv(READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            log.debug("%s: %s", self.session.address, error)
+            self.close()
+            return
+        if self.state is State.LINGERING:
+            if not data:
+                self.close()
+            return
+        if not data:
+            self.finish()
+            return
+        self.last_progress = self._owner.now
+        self._owner.statistics.bytes_received += len(data)
+        is_fresh = not (self._received or self._output or self.session.is_in_transaction)
+        if is_fresh and (replay := self._owner.replay.get(data)):
+            self._send_replay(replay)
+            return
+        self._received += data
+        self._answer_requests(learns=is_fresh)
+        self.advance()
+
+    def _answer_requests(self, learns: bool = False) -> None:
+        """Answer the requests received, until one is incomplete or the output is full.
+
+        Args:
+            learns: whether the replies may be replayed when the same bytes come again.
+        """
+        data, position = self._received, 0
+        counted: list[CommandStatistics] = []
+        self._needs_data = False
+        while not self._is_full():
+            request = self._next_request(data, position)
+            if request is None:
+                self._needs_data = True
+                break
+            position = request.end
+            if request.arguments:
+                command = self._answer(request.arguments)
+                if command is None:
+                    learns = False
+                else:
+                    counted.append(command)
+        is_whole = position == len(data)
+        self._received = data[position:] if self.state is not State.CLOSING else b""
+        if learns and is_whole and counted and not self._is_waiting():
+            replay = self._owner.replay.learn(data, self._take_buffers(), counted)
+            self._push(replay.buffers)
+
+    def _next_request(self, data: bytes, position: int) -> Request | None:
+        """Parse a request; after a malformed one, or QUIT, there are no more."""
+        if self.state is State.CLOSING:
+            return None
+        try:
+            return parse_request(data, position)
+        except HttpRequestError as error:
+            log.warning("%s: %s", self.session.address, error)
+            self._output.clear()
+        except ProtocolError as error:
+            log.info("%s: protocol error: %s", self.session.address, error)
+            self._owner.statistics.errors["ERR"] += 1
+            self._push([encode_error(f"Protocol error: {error}")])
+        self.state = State.CLOSING
+        return None
+
+    def _answer(self, words: list[bytes]) -> CommandStatistics | None:
+        """Run one request; return what it counts as if its reply may be replayed."""
+        owner, session = self._owner, self.session
+        try:
+            command, replies = execute(session, words)
+        except CommandError as error:
+            owner.statistics.errors[error.code] += 1
+            self._push([encode_error(str(error), error.code)])
+            return None
+        counted = owner.statistics.command(command.name)
+        counted.calls += 1
+        for reply in replies:
+            if isinstance(reply, Slice):
+                self._push_slice(reply)
+            else:
+                self._push([reply])
+        if session.is_quitting:
+            self.state = State.CLOSING
+        return counted if command.is_immutable and not session.is_in_transaction else None
+
+    def _push_slice(self, slice: Slice) -> None:
+        array = self._owner.arrays[slice.format]
+        if slice.stop <= array.growth.published:
+            offset = array.offset(slice.start)
+            view = array.bytes_between(offset, offset + slice.size)
+            self._push([slice.header, view, slice.trailer])
+        else:
+            send_soon = self._owner.send_soon
+            answer = Answer(slice, array, self._owner.queue, lambda: send_soon(self))
+            self._output.append(answer)
+
+    # From replies to bytes.
+
+    def _push(self, buffers: Iterable[Buffer]) -> None:
+        for buffer in buffers:
+            if buffer:
+                self._output.append(buffer)
+            if isinstance(buffer, bytes):
+                self._pending_bytes += len(buffer)
+
+    def _is_waiting(self) -> bool:
+        return any(isinstance(piece, Answer) for piece in self._output)
+
+    def _take_buffers(self) -> list[Buffer]:
+        """Empty the output, in which no answer waits."""
+        buffers = [piece for piece in self._output if not isinstance(piece, Answer)]
+        self._output.clear()
+        self._pending_bytes = 0
+        return buffers
+
+    def _send_replay(self, replay: Replay) -> None:
+        for command in replay.commands:
+            command.calls += 1
+        self._push(replay.buffers)
+        self._flush()
+        if self._output:
+            self._watch()
+
+    def _flush(self) -> None:
+        """Send what the output begins with, up to what one turn allows."""
+        buffers = self._gather()
+        self._is_blocked = False
+        if not buffers:
+            return
+        try:
+            sent = self.socket.sendmsg(buffers)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            log.debug("%s: %s", self.session.address, error)
+            self.close()
+            return
+        if sent:
+            self.last_progress = self._owner.now
+            self._owner.statistics.bytes_sent += sent
+            self._drop(sent)
+        self._is_blocked = bool(self._output) and not isinstance(self._output[0], Answer)
+
+    def _gather(self) -> list[Buffer]:
+        """Return the buffers to send next."""
+        output = self._output
+        if output and isinstance(output[0], Answer):
+            self._take_from_answer(output[0])
+        buffers: list[Buffer] = []
+        size = 0
+        for piece in islice(output, MAX_BUFFERS):
+            if isinstance(piece, Answer) or size >= MAX_SEND_BYTES:
+                break
+            if size + len(piece) > MAX_SEND_BYTES:
+                piece = memoryview(piece)[: MAX_SEND_BYTES - size]
+            buffers.append(piece)
+            size += len(piece)
+        return buffers
+
+    def _take_from_answer(self, answer: Answer) -> None:
+        """Move what the answer at the head of the output has to send before it."""
+        if answer.is_broken:
+            log.warning("%s: an answer broke off", self.session.address)
+            self.close()
+            return
+        buffers, is_whole = answer.take()
+        self._output.popleft()
+        if is_whole:
+            answer.stop()
+        else:
+            answer.start()
+            self._output.appendleft(answer)
+        for buffer in reversed(buffers):
+            if buffer:
+                self._output.appendleft(buffer)
+            if isinstance(buffer, bytes):
+                self._pending_bytes += len(buffer)
+
+    def _drop(self, sent: int) -> None:
+        """Remove the first `sent` bytes from the output."""
+        output = self._output
+        while sent:
+            piece = output[0]
+            assert not isinstance(piece, Answer), "no byte of it was sent"
+            if isinstance(piece, bytes):
+                self._pending_bytes -= len(piece)
+            if sent < len(piece):
+                output[0] = memoryview(piece)[sent:]
+                return
+            sent -= len(piece)
+            output.popleft()

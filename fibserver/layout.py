@@ -1,0 +1,65 @@
+"""Where everything lies in the arena: positions only, no memory.
+
+The arena is one shared-memory segment. It holds, for each format, one *array*:
+
+    header   format name, published count             one page
+    index    u64 for each element: where it ends      index[n] is the offset of element n
+    bytes    the encoded elements, end to end
+
+Each part starts on a page of its own and has room for `memory_limit` bytes of elements. The
+segment is sparse: a page that was never written takes no memory.
+"""
+
+import struct
+from dataclasses import dataclass
+
+from fibclient.formats import FORMATS, Format
+
+__all__ = ["HEADER", "ArenaLayout", "ArrayLayout"]
+
+PAGE_BYTES = 4096
+INDEX_ENTRY_BYTES = 8
+
+HEADER = struct.Struct("<16sQ")
+"""The header of an array: the format's name, and the number of elements published."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayLayout:
+    """The place of one array: positions in the arena and capacities, all in bytes but one."""
+
+    format: Format
+    header_position: int
+    index_position: int
+    data_position: int
+    capacity_bytes: int
+    capacity_elements: int
+
+
+class ArenaLayout:
+    """The place of every array in an arena.
+
+    Attributes:
+        arrays: the layout of each format's array, in the order of the format table.
+        size_bytes: the size of the whole arena.
+    """
+
+    def __init__(self, memory_limit: int) -> None:
+        """Lay out arrays of at most `memory_limit` bytes of elements each."""
+        self.arrays: dict[Format, ArrayLayout] = {}
+        end = 0
+        for format in FORMATS.values():
+            elements = format.stop_within(0, memory_limit)
+            index_position = end + PAGE_BYTES
+            # One entry more than elements: the first says where element 0 starts.
+            data_position = index_position + _pages((elements + 1) * INDEX_ENTRY_BYTES)
+            self.arrays[format] = ArrayLayout(
+                format, end, index_position, data_position, memory_limit, elements
+            )
+            end = data_position + _pages(memory_limit)
+        self.size_bytes = end
+
+
+def _pages(size_bytes: int) -> int:
+    """Round up to whole pages."""
+    return -(-size_bytes // PAGE_BYTES) * PAGE_BYTES
