@@ -79,6 +79,11 @@ class Answer:
             self._error = encode_error(message, code)
         self._on_change()
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether `take` would return anything."""
+        return bool(self._error) or self._array.growth.published_bytes > self._offset
+
     def take(self) -> tuple[list[bytes | memoryview], bool]:
         """Return what can be sent now, and whether the answer ends with it."""
         if self._error:

@@ -339,7 +339,14 @@ class Connection:
             self.last_progress = self._owner.now
             self._owner.statistics.bytes_sent += sent
             self._drop(sent)
-        self._is_blocked = bool(self._output) and not isinstance(self._output[0], Answer)
+        self._is_blocked = self._has_more()
+
+    def _has_more(self) -> bool:
+        """Whether there is something to send as soon as the socket has room."""
+        if not self._output:
+            return False
+        head = self._output[0]
+        return not isinstance(head, Answer) or head.is_ready
 
     def _gather(self) -> list[Buffer]:
         """Return the buffers to send next."""

@@ -1,0 +1,96 @@
+"""Real fibservers for tests: started on a port of their own, watched, and ended cleanly."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+READY = re.compile(r"ready on (\S+)")
+DEADLINE_SECONDS = 30
+"""Far above anything seen: reaching it is a failure, not a slow machine."""
+
+
+class RunningServer:
+    """A fibserver process.
+
+    Attributes:
+        process: the acceptor, as psutil sees it.
+        address: where it listens, as `HOST:PORT` or `unix:/path`.
+    """
+
+    def __init__(
+        self, command: list[str], log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Start the command and wait until its log says that it is ready."""
+        self.log = log
+        with log.open("wb") as out:
+            self._child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(environment or {})},
+            )
+        self.process = psutil.Process(self._child.pid)
+        self.address = self._wait_until_ready()
+
+    def _wait_until_ready(self) -> str:
+        # The log grows in a file, so that no full pipe can stop the server.
+        pause = threading.Event()
+        for _ in range(DEADLINE_SECONDS * 100):
+            match = READY.search(self.log.read_text())
+            if match:
+                return match[1].rstrip(",")
+            if self._child.poll() is not None:
+                break
+            pause.wait(0.01)
+        self._child.kill()
+        self._child.wait()
+        raise AssertionError(f"the server did not start: {self.log.read_text()}")
+
+    @property
+    def port(self) -> int:
+        """The TCP port."""
+        return int(self.address.rpartition(":")[2])
+
+    def workers(self) -> list[psutil.Process]:
+        """Return the live worker processes."""
+        return [
+            child
+            for child in self.process.children()
+            if "resource_tracker" not in " ".join(child.cmdline())
+        ]
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal, wait for the end, and return the exit code.
+
+        Fails if any process that the server started outlives it.
+        """
+        family = self.process.children(recursive=True) if self._child.poll() is None else []
+        if self._child.poll() is None:
+            self._child.send_signal(number)
+        code = self._child.wait(DEADLINE_SECONDS)
+        _, alive = psutil.wait_procs(family, DEADLINE_SECONDS)
+        assert not alive, f"processes left behind: {alive}"
+        return code
+
+
+def start_server(
+    log: Path, *arguments: str, environment: Mapping[str, str] | None = None
+) -> RunningServer:
+    """Start the `fibserver` command, on a free port of 127.0.0.1 unless told otherwise.
+
+    Args:
+        log: where its log goes.
+        arguments: of the command line.
+        environment: variables to set for it, such as FIBSERVER_MEMORY_LIMIT.
+    """
+    if "--listen" not in arguments:
+        arguments = ("--listen", "127.0.0.1:0", *arguments)
+    return RunningServer([sys.executable, "-m", "fibserver", *arguments], log, environment)
