@@ -1,1 +1,13 @@
-"""x"""
+"""fibclient: the client of fibserver, and the contract between the two.
+
+from fibclient import FibClient
+
+with FibClient("127.0.0.1:11235") as fib:
+    fib.first(10)                 # [0, 1, 1, 2, 3, 5, 8, 13, 21, 34]
+    fib.read(0, 1000, "json")     # bytes
+"""
+
+from fibclient.client import FibClient
+from fibclient.errors import FibError, RequestRefused, ServerMisbehaved, ServerUnreachable
+
+__all__ = ["FibClient", "FibError", "RequestRefused", "ServerMisbehaved", "ServerUnreachable"]

@@ -206,7 +206,7 @@ class Acceptor:
         self._epoll.modify(connection.socket.fileno(), events)
 
     def send_soon(self, connection: Connection) -> None:
-        """Have `advance` called before the loop waits again."""
+        """Have `on_event` called, without an event, before the loop waits again."""
         self._to_send[connection] = None
 
     def forget(self, connection: Connection) -> None:
@@ -219,7 +219,7 @@ class Acceptor:
     def _send_ready(self) -> None:
         while self._to_send:
             connection, _ = self._to_send.popitem()
-            connection.advance()
+            connection.on_event(0)
 
     # What commands ask.
 
@@ -238,7 +238,7 @@ class Acceptor:
             port=next((each.port for each in self.addresses if each.port), 0),
             max_clients=self._max_clients,
             connected_clients=len(self._connections),
-            waiting_clients=sum(not each.is_idle for each in self._connections.values()),
+            waiting_clients=sum(each.is_waiting for each in self._connections.values()),
             worker_pids=self._pool.pids,
             busy_workers=self._pool.busy,
             worker_deaths=self._pool.deaths,

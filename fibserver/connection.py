@@ -83,7 +83,7 @@ class ConnectionOwner(Protocol):
         """Watch a connection for other events than so far."""
 
     def send_soon(self, connection: "Connection") -> None:
-        """Have `advance` called before the loop waits again."""
+        """Have `on_event` called, without an event, before the loop waits again."""
 
     def forget(self, connection: "Connection") -> None:
         """Unwatch a connection that is about to close its socket."""
@@ -132,20 +132,29 @@ class Connection:
         """Whether nothing is owed to the client."""
         return not self._output and self._needs_data
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the next bytes to send do not exist yet."""
+        return bool(self._output) and isinstance(self._output[0], Answer)
+
     def on_event(self, events: int) -> None:
-        """Handle what epoll reports."""
-        if events & _FAILED:
+        """Handle what epoll reports; no events at all mean that an answer has grown."""
+        try:
+            if events & _FAILED:
+                self.close()
+            elif events & EPOLLIN:
+                self._receive()
+            else:
+                self._advance()
+        except Exception:  # a fault of ours must not end the connections of others
+            log.exception("%s: closed for an internal error", self.session.address)
             self.close()
-        elif events & EPOLLIN:
-            self._receive()
-        else:
-            self.advance()
 
     def finish(self) -> None:
         """Take no more requests; answer what has come, then close."""
         if self.state is State.OPEN:
             self.state = State.ENDED
-            self.advance()
+            self._advance()
 
     def close(self) -> None:
         """Drop the connection at once, whatever is owed."""
@@ -159,7 +168,7 @@ class Connection:
         self._owner.forget(self)  # an epoll set must not know a closed descriptor
         self.socket.close()
 
-    def advance(self) -> None:
+    def _advance(self) -> None:
         """Answer what is received and send what is answered, as far as both go."""
         while True:
             if not self._needs_data:
@@ -218,7 +227,7 @@ class Connection:
             return
         self._received += data
         self._answer_requests(learns=is_fresh)
-        self.advance()
+        self._advance()
 
     def _answer_requests(self, learns: bool = False) -> None:
         """Answer the requests received, until one is incomplete or the output is full.
@@ -243,7 +252,12 @@ class Connection:
                     counted.append(command)
         is_whole = position == len(data)
         self._received = data[position:] if self.state is not State.CLOSING else b""
-        if learns and is_whole and counted and not self._is_waiting():
+        if (
+            learns
+            and is_whole
+            and counted
+            and not any(isinstance(piece, Answer) for piece in self._output)
+        ):
             replay = self._owner.replay.learn(data, self._take_buffers(), counted)
             self._push(replay.buffers)
 
@@ -302,9 +316,6 @@ class Connection:
                 self._output.append(buffer)
             if isinstance(buffer, bytes):
                 self._pending_bytes += len(buffer)
-
-    def _is_waiting(self) -> bool:
-        return any(isinstance(piece, Answer) for piece in self._output)
 
     def _take_buffers(self) -> list[Buffer]:
         """Empty the output, in which no answer waits."""
