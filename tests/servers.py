@@ -76,9 +76,26 @@ class RunningServer:
         if self._child.poll() is None:
             self._child.send_signal(number)
         code = self._child.wait(DEADLINE_SECONDS)
-        _, alive = psutil.wait_procs(family, DEADLINE_SECONDS)
-        assert not alive, f"processes left behind: {alive}"
+        _wait_until_ended(family)
         return code
+
+
+def _wait_until_ended(processes: list[psutil.Process]) -> None:
+    """Wait for processes that are not our children; a zombie has ended."""
+    pause = threading.Event()
+    for _ in range(DEADLINE_SECONDS * 100):
+        processes = [each for each in processes if _is_running(each)]
+        if not processes:
+            return
+        pause.wait(0.01)
+    raise AssertionError(f"processes left behind: {processes}")
+
+
+def _is_running(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def start_server(

@@ -1,0 +1,49 @@
+# `make run` and `make test` do all the set-up; both may be run any number of times.
+
+VENV := .venv
+BIN := $(VENV)/bin
+
+# The first Python on PATH that is new enough.
+PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
+	$(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
+
+.PHONY: help run test bench-rpc clean
+
+help:
+	@echo 'make run        serve http://127.0.0.1:8080/fib/10, with a fibserver of its own'
+	@echo 'make test       style, types and all tests'
+	@echo 'make bench-rpc  fibserver beside redis-server'
+	@echo 'make clean      remove what the others made'
+
+run: $(VENV)/installed
+	@$(BIN)/fibweb --embedded
+
+test: $(VENV)/created
+	@$(BIN)/pip install --quiet 'tox >= 4'
+	$(BIN)/tox run
+
+bench-rpc: $(VENV)/installed
+	@$(BIN)/pip install --quiet '.[bench]'
+	$(BIN)/python bench/rpc.py
+
+$(VENV)/created:
+	@if [ -z '$(PYTHON)' ]; then \
+		echo 'Python 3.11 or newer is needed, and none was found: try "apt install python3".' >&2; \
+		exit 1; \
+	fi
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo '$(PYTHON) cannot make virtual environments: try "apt install python3-venv".' >&2; \
+		exit 1; \
+	}
+	@echo 'Making a virtual environment with $(PYTHON) in $(VENV)'
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/installed: $(VENV)/created setup.cfg pyproject.toml
+	@echo 'Installing fibservice into $(VENV)'
+	@$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .tox build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

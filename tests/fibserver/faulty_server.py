@@ -1,0 +1,119 @@
+"""A fibserver whose workers have one fault, for the tests of faults.
+
+    python -m tests.fibserver.faulty_server FAULT TOKENS
+
+A fault strikes as often as there are files in the folder TOKENS: each strike takes one. So a
+test says exactly how often, and sees when it has happened. All else is the real server, with
+settings from FIBSERVER_* variables.
+"""
+
+import errno
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from fibserver import worker
+from fibserver.acceptor import Acceptor
+from fibserver.arena import Arena
+from fibserver.growth import Block
+from fibserver.settings import load_settings
+
+Fill = Callable[[Block], None]
+
+
+def die() -> None:
+    """End this process as kill -9 does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_before(fill: Fill, block: Block) -> None:
+    """Die with the block in hand, nothing written."""
+    die()
+
+
+def die_during(fill: Fill, block: Block) -> None:
+    """Die after the first bytes are written."""
+    write = os.pwrite
+
+    def write_half(fd: int, data: bytes, position: int) -> int:
+        write(fd, data[: len(data) // 2], position)
+        die()
+        return 0
+
+    os.pwrite = write_half  # type: ignore[assignment]
+    fill(block)
+
+
+def die_after(fill: Fill, block: Block) -> None:
+    """Die when all is written, before saying so."""
+    fill(block)
+    die()
+
+
+def scribble(fill: Fill, block: Block) -> None:
+    """Fill the block with rubbish, then die: nothing unpublished may ever be sent."""
+    fill(block)
+    fd = next(int(each) for each in os.listdir("/proc/self/fd") if _is_segment(each))
+    os.pwrite(fd, b"?" * block.size, block.position)
+    die()
+
+
+def _is_segment(fd: str) -> bool:
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}").startswith("/dev/shm/")
+    except OSError:
+        return False
+
+
+def no_space(fill: Fill, block: Block) -> None:
+    """Find /dev/shm full."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def hold(fill: Fill, block: Block) -> None:
+    """Wait, before the third block of an array, until the test opens the gate."""
+    if block.number == 2:
+        Path(os.environ["GATE"]).read_bytes()  # a FIFO: blocks until it is written
+    fill(block)
+
+
+FAULTS: dict[str, Callable[[Fill, Block], None]] = {
+    function.__name__: function
+    for function in (die_before, die_during, die_after, scribble, no_space, hold)
+}
+
+
+def main() -> None:
+    """Run the server."""
+    fault, tokens = FAULTS[sys.argv[1]], Path(sys.argv[2])
+
+    def work(channel: socket.socket, arena: Arena) -> None:
+        fill = arena.fill
+
+        def faulty_fill(block: Block) -> None:
+            for token in tokens.iterdir():
+                try:
+                    token.unlink()
+                except FileNotFoundError:
+                    continue  # another worker was faster
+                fault(fill, block)
+                return
+            fill(block)
+
+        arena.fill = faulty_fill  # type: ignore[method-assign]
+        worker.work(channel, arena)
+
+    logging.basicConfig(level="INFO")
+    acceptor = Acceptor(load_settings(), work)
+    try:
+        acceptor.run()
+    finally:
+        acceptor.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""The crash table: what happens when a worker dies, and when the machine says no."""
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fibclient import FibClient, RequestRefused, ServerUnreachable
+from fibclient.address import parse_address
+from fibclient.connection import Connection
+from fibclient.formats import FORMATS
+from tests.numbers import expected
+from tests.servers import DEADLINE_SECONDS, RunningServer
+
+N = 4000  # 1.7 MB as json: several blocks
+CLIENTS = 8
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> Path:
+    """A folder whose files are the strikes of a fault."""
+    folder = tmp_path / "tokens"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def serve_faulty(tmp_path: Path, tokens: Path) -> Iterator[Callable[..., RunningServer]]:
+    """Start a server with a fault that strikes some times."""
+    started = []
+
+    def start(fault: str, strikes: int, workers: int = 2, gate: str = "") -> RunningServer:
+        for number in range(strikes):
+            (tokens / str(number)).touch()
+        module = "tests.fibserver.faulty_server"
+        command = [sys.executable, "-m", module, fault, str(tokens)]
+        environment = {
+            "FIBSERVER_LISTEN": "127.0.0.1:0",
+            "FIBSERVER_WORKERS": str(workers),
+            "GATE": gate,
+        }
+        server = RunningServer(command, tmp_path / "log", environment)
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        assert server.stop() == 0
+
+
+def ask_from_many(address: str, n: int, format: str = "json") -> None:
+    """Have several clients ask for the same numbers at once; each answer must be right."""
+    want = expected(0, n, format)
+
+    def ask(_: int) -> bool:
+        with FibClient(address, timeout_seconds=DEADLINE_SECONDS) as client:
+            return client.read(0, n, format) == want
+
+    with ThreadPoolExecutor(CLIENTS) as threads:
+        assert all(threads.map(ask, range(CLIENTS)))
+
+
+def facts(server: RunningServer) -> dict[str, str]:
+    """Return the fields of INFO."""
+    connection = Connection(parse_address(server.address), DEADLINE_SECONDS)
+    text = connection.call("INFO")
+    connection.close()
+    assert isinstance(text, bytes)
+    lines = text.decode().splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+def ping_for_ever(address: str) -> None:
+    """Connect and ping, until that fails."""
+    while True:
+        with FibClient(address) as client:
+            client.ping()
+
+
+@pytest.mark.parametrize("fault", ["die_before", "die_during", "die_after", "scribble"])
+def test_a_worker_killed_over_a_block(
+    fault: str, serve_faulty: Callable[..., RunningServer], tokens: Path
+) -> None:
+    """Kill a worker before, during and after a write: every answer is right, the pool whole."""
+    server = serve_faulty(fault, 2)
+    ask_from_many(server.address, N)
+    assert not list(tokens.iterdir()), "the fault did not strike"
+    assert facts(server)["worker_deaths"] == "2"
+    assert facts(server)["workers"] == str(len(server.workers()))
+    ask_from_many(server.address, N, "csv")
+
+
+def test_a_block_that_kills_every_worker(serve_faulty: Callable[..., RunningServer]) -> None:
+    """A block that kills three workers fails its request; the next request tries again."""
+    server = serve_faulty("die_before", 3, workers=1)
+    with FibClient(server.address, timeout_seconds=DEADLINE_SECONDS) as client:
+        with pytest.raises(RequestRefused, match="3 workers died"):
+            client.read(0, 10, "json")
+        assert client.read(0, 10, "json") == expected(0, 10, "json")
+    assert facts(server)["worker_deaths"] == "3"
+
+
+def test_a_block_lost_after_the_answer_began(
+    serve_faulty: Callable[..., RunningServer], tokens: Path
+) -> None:
+    """When it is too late for an error reply the connection ends; no wrong byte is sent."""
+    server = serve_faulty("die_before", 0, workers=1)
+    with FibClient(server.address, timeout_seconds=DEADLINE_SECONDS) as client:
+        client.read(0, 10, "json")
+        for number in range(3):
+            (tokens / str(number)).touch()
+        with pytest.raises(ServerUnreachable, match="lost"):
+            client.read(0, N, "json")
+        assert client.read(0, N, "json") == expected(0, N, "json")
+
+
+def test_shared_memory_full(serve_faulty: Callable[..., RunningServer]) -> None:
+    """A full /dev/shm is a NOSPACE error for who needed it, and no more once there is room."""
+    server = serve_faulty("no_space", 1)
+    with FibClient(server.address, timeout_seconds=DEADLINE_SECONDS) as client:
+        with pytest.raises(RequestRefused) as caught:
+            client.read(0, 10, "json")
+        assert caught.value.code == "NOSPACE"
+        assert client.read(0, 10, "json") == expected(0, 10, "json")
+    assert facts(server)["worker_deaths"] == "0"
+
+
+def test_requests_that_miss_the_same_blocks_share_them(
+    serve: Callable[..., RunningServer],
+) -> None:
+    """However many clients ask for the same cold numbers, each block is filled once."""
+    server = serve()
+    ask_from_many(server.address, N)
+    together = facts(server)["blocks_filled"]
+    alone = serve()
+    with FibClient(alone.address) as client:
+        client.read(0, N, "json")
+    assert together == facts(alone)["blocks_filled"]
+
+
+def test_an_answer_starts_before_its_last_block_is_done(
+    serve_faulty: Callable[..., RunningServer], tmp_path: Path
+) -> None:
+    """The first bytes arrive while a later block is still being filled."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    server = serve_faulty("hold", 50, gate=str(gate))
+    want = expected(0, N, "json")
+    answer = b"$%d\r\n%b\r\n" % (len(want), want)
+    with socket.create_connection(("127.0.0.1", server.port), DEADLINE_SECONDS) as sock:
+        sock.sendall(b"FIB.FIRST %d FORMAT json\r\n" % N)
+        received = sock.recv(1000)
+        assert len(received) > 10, "no more than a header"
+        # Other clients are served meanwhile, from what is there.
+        with FibClient(server.address) as client:
+            assert client.read(0, 10, "json") == expected(0, 10, "json")
+        gate.write_bytes(b"open")
+        while len(received) < len(answer):
+            received += sock.recv(1 << 20)
+    assert received == answer
+
+
+def test_workers_killed_from_outside(serve: Callable[..., RunningServer]) -> None:
+    """Workers killed under load are replaced, and no answer is lost or wrong."""
+    server = serve("--workers", "2")
+    formats = [name for name in FORMATS if name != "array"]
+    with ThreadPoolExecutor(len(formats)) as threads:
+        answers = [threads.submit(ask_from_many, server.address, N, name) for name in formats]
+        for victim in server.workers():
+            victim.kill()
+        for answer in answers:
+            answer.result(DEADLINE_SECONDS)
+    assert facts(server)["workers"] == "2"
+    assert facts(server)["worker_deaths"] == "2"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_nothing_is_left_behind(number: int, serve: Callable[..., RunningServer]) -> None:
+    """However the acceptor ends, its workers end and no segment has a name."""
+    server = serve()
+    with FibClient(server.address) as client:
+        client.read(0, N, "json")
+        maps = Path(f"/proc/{server.process.pid}/maps").read_text()
+        segments = [line.split()[5:] for line in maps.splitlines() if "/dev/shm/psm_" in line]
+        assert segments
+        assert all(segment[1] == "(deleted)" for segment in segments)
+        code = server.stop(number)
+    assert code == (-signal.SIGKILL if number == signal.SIGKILL else 0)
+    assert not any(Path(segment[0]).exists() for segment in segments)
+
+
+def test_sigterm_waits_for_answers(
+    serve_faulty: Callable[..., RunningServer], tmp_path: Path
+) -> None:
+    """A request under way when SIGTERM comes is answered whole; new clients are refused."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    server = serve_faulty("hold", 50, gate=str(gate))
+    with ThreadPoolExecutor(1) as threads, FibClient(server.address) as client:
+        answer = threads.submit(client.read, 0, N, "json")
+        with gate.open("wb") as opened:  # opens once a worker waits at the gate
+            server.process.terminate()
+            with pytest.raises(ServerUnreachable):
+                ping_for_ever(server.address)
+            opened.write(b"open")
+        assert answer.result(DEADLINE_SECONDS) == expected(0, N, "json")
+    psutil.wait_procs([server.process], DEADLINE_SECONDS)
