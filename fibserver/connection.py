@@ -152,8 +152,12 @@ class Connection:
 
     def finish(self) -> None:
         """Take no more requests; answer what has come, then close."""
-        if self.state is State.OPEN:
-            self.state = State.ENDED
+        if self.state is not State.OPEN:
+            return
+        self.state = State.ENDED
+        if self.is_idle:
+            self.close()
+        else:
             self._advance()
 
     def close(self) -> None:
