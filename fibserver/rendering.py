@@ -6,8 +6,10 @@ differ from an independent computation, raises; nothing is ever written past its
 """
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal, localcontext
+from itertools import accumulate, islice
+from typing import TypeAlias
 
 from fibclient.formats import Field, Format
 from fibserver.arithmetic import EXACT, Number, fibonacci_pair, fibonacci_pair_by_squares
@@ -55,33 +57,29 @@ def _render(
     value_field: Field,
     value_bytes: Callable[[Number], bytes],
 ) -> "array[int]":
-    position = format.element.index(value_field)
-    prefix = _prefix(format.element[:position])
-    suffix = b"".join(map(_literal, format.element[position + 1 :]))
-
-    offset = flushed = format.offset(start)
-    limit = format.offset(stop)
+    encode = _encoder(format, value_field)
+    offset, limit = format.offset(start), format.offset(stop)
     ends = array("Q")
-    parts: list[bytes] = []
     current, following = fibonacci_pair_by_squares(start, number)
-    for n in range(start, stop):
-        value = value_bytes(current)
-        before = prefix(n, value)
-        parts += (before, value, suffix)
-        offset += len(before) + len(value) + len(suffix)
-        ends.append(offset)
-        if offset - flushed >= CHUNK_BYTES and offset <= limit:
-            write(b"".join(parts))
-            parts.clear()
-            flushed = offset
-        current, following = following, current + following
+    step = max(1, CHUNK_BYTES // format.size(start))
+    for first in range(start, stop, step):
+        chunk_stop = min(first + step, stop)
+        values = []
+        for _ in range(first, chunk_stop):
+            values.append(value_bytes(current))
+            current, following = following, current + following
+        chunk, sizes = encode(first, values)
+        ends.extend(islice(accumulate(sizes, initial=offset), 1, None))
+        offset += len(chunk)
+        if offset > limit:
+            break
+        write(chunk)
     if offset != limit:
         raise RenderingError(
             f"{format.name} elements {start} to {stop - 1} end at byte {offset}, not {limit}"
         )
     if (following - current, current) != fibonacci_pair(stop - 1, number):
         raise RenderingError(f"the additions from F({start}) end in a wrong F({stop - 1})")
-    write(b"".join(parts))
     return ends
 
 
@@ -93,11 +91,8 @@ def _magnitude(value: int) -> bytes:
     return value.to_bytes((value.bit_length() + 7) // 8, "little")
 
 
-def _literal(piece: str | Field) -> bytes:
-    if isinstance(piece, Field):
-        raise TypeError(f"{piece} behind the value of an element")
-    return piece.encode("ascii")
-
+Encoder: TypeAlias = Callable[[int, list[bytes]], tuple[bytes, Iterable[int]]]
+"""From the first index and the values of a chunk to its bytes and the size of each element."""
 
 _FIELD_BYTES: dict[Field, Callable[[int, bytes], bytes]] = {
     Field.INDEX: lambda n, value: b"%d" % n,
@@ -106,17 +101,37 @@ _FIELD_BYTES: dict[Field, Callable[[int, bytes], bytes]] = {
 }
 
 
-def _prefix(pieces: tuple[str | Field, ...]) -> Callable[[int, bytes], bytes]:
-    """Return the function that makes what stands before the value of an element."""
-    if not any(isinstance(piece, Field) for piece in pieces):
-        constant = b"".join(map(_literal, pieces))
-        return lambda n, value: constant
+def _encoder(format: Format, value_field: Field) -> Encoder:
+    position = format.element.index(value_field)
+    before, after = format.element[:position], _literal(*format.element[position + 1 :])
+    if not any(isinstance(piece, Field) for piece in before):
+        return _plain_encoder(_literal(*before), after)
 
-    def literal(piece: str) -> Callable[[int, bytes], bytes]:
-        encoded = piece.encode("ascii")
-        return lambda n, value: encoded
+    def encode(first: int, values: list[bytes]) -> tuple[bytes, Iterable[int]]:
+        elements = [
+            b"".join([*(_piece(piece, n, value) for piece in before), value, after])
+            for n, value in enumerate(values, first)
+        ]
+        return b"".join(elements), map(len, elements)
 
-    makers = [
-        _FIELD_BYTES[piece] if isinstance(piece, Field) else literal(piece) for piece in pieces
-    ]
-    return lambda n, value: b"".join([make(n, value) for make in makers])
+    return encode
+
+
+def _plain_encoder(before: bytes, after: bytes) -> Encoder:
+    """Return the encoder of elements that differ in their values alone: one join does it."""
+    between = after + before
+
+    def encode(first: int, values: list[bytes]) -> tuple[bytes, Iterable[int]]:
+        chunk = b"".join([before, between.join(values), after])
+        return chunk, [len(value) + len(between) for value in values]
+
+    return encode
+
+
+def _piece(piece: str | Field, n: int, value: bytes) -> bytes:
+    return _FIELD_BYTES[piece](n, value) if isinstance(piece, Field) else piece.encode("ascii")
+
+
+def _literal(*pieces: str | Field) -> bytes:
+    """Return literal pieces as bytes; a field cannot stand behind the value."""
+    return "".join(piece for piece in pieces if isinstance(piece, str)).encode("ascii")

@@ -1,19 +1,20 @@
-"""The worker pool: keeps W worker processes alive and one block in each.
+"""The worker pool: keeps W worker processes alive and at work.
 
                     ┌── socketpair ── worker
     acceptor ───────┼── socketpair ── worker      no lock, queue or semaphore is shared:
                     └── socketpair ── worker      one would die with its holder
 
-What is moves toward what should be: `top_up` starts missing workers, `hand_out` gives idle
-ones a block, and a readable socketpair brings an outcome or, at its end, the news of a death.
-A dead worker is reaped and its block handed to another; a block that was in the hands of
-three dying workers is given up, lest it kill them all.
+What is moves toward what should be: `top_up` starts missing workers, `hand_out` gives each
+a block to fill and one to go on with, so that none waits for the acceptor to wake up; and a
+readable socketpair brings an outcome or, at its end, the news of a death. A dead worker is
+reaped and its blocks handed to others; a block over which three workers have died is given
+up, lest it kill them all.
 """
 
 import logging
 import multiprocessing
 import socket
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from typing import Protocol
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 
 MAX_DEATHS = 3
 """How many workers may die over a block before it is given up."""
+
+BLOCKS_IN_HAND = 2
+"""How many blocks a worker is given at a time: the one it fills, and the next."""
 
 _FORK = multiprocessing.get_context("fork")
 
@@ -49,8 +53,8 @@ class _Worker:
     def __init__(self, process: BaseProcess, channel: socket.socket) -> None:
         self.process = process
         self.channel = channel
-        self.block: Block | None = None
-        self.given = 0  # blocks so far
+        self.blocks: deque[Block] = deque()  # the one it fills, and the next
+        self.has_worked = False
 
 
 class WorkerPool:
@@ -100,7 +104,7 @@ class WorkerPool:
     @property
     def busy(self) -> int:
         """How many workers are filling a block."""
-        return sum(worker.block is not None for worker in self._workers)
+        return sum(bool(worker.blocks) for worker in self._workers)
 
     def top_up(self) -> None:
         """Start workers until there are as many as there should be."""
@@ -127,17 +131,17 @@ class WorkerPool:
         self._watch(ours.fileno(), lambda _events: self._on_readable(worker))
 
     def hand_out(self) -> None:
-        """Give every idle worker a block, as long as any waits."""
-        while (worker := self._idle_worker()) and (block := self._queue.take()):
-            worker.block = block
-            worker.given += 1
+        """Give out the blocks that wait, first to workers that have none."""
+        while (worker := self._readiest_worker()) and (block := self._queue.take()):
+            worker.blocks.append(block)
             try:
                 worker.channel.send(encode_task(block))
             except (BrokenPipeError, ConnectionResetError):
                 self._bury(worker)
 
-    def _idle_worker(self) -> _Worker | None:
-        return next((each for each in self._workers if each.block is None), None)
+    def _readiest_worker(self) -> _Worker | None:
+        worker = min(self._workers, key=lambda each: len(each.blocks), default=None)
+        return worker if worker and len(worker.blocks) < BLOCKS_IN_HAND else None
 
     def _on_readable(self, worker: _Worker) -> None:
         try:
@@ -147,8 +151,8 @@ class WorkerPool:
         if not message:
             self._bury(worker)
             return
-        block, worker.block = worker.block, None
-        assert block is not None, "an outcome without a task"
+        block = worker.blocks.popleft()  # outcomes come in the order of the tasks
+        worker.has_worked = True
         if message[0] == Outcome.DONE:
             self._deaths_by_block.pop(block, None)
             self._owner.block_finished(block)
@@ -156,7 +160,7 @@ class WorkerPool:
             self._owner.block_failed(block, "no room left in /dev/shm", "NOSPACE")
 
     def _bury(self, worker: _Worker) -> None:
-        """Reap a dead worker, see to its block, and replace it."""
+        """Reap a dead worker, see to its blocks, and replace it."""
         self._unwatch(worker.channel.fileno())
         self._workers.remove(worker)
         worker.channel.close()
@@ -167,12 +171,14 @@ class WorkerPool:
         )
         worker.process.close()
         self.deaths += 1
-        if worker.block is not None:
-            self._after_death(worker.block)
-        if worker.given:
-            self.top_up()  # else it may be unable to start: the next tick tries again
+        if worker.blocks:
+            self._after_death_over(worker.blocks.popleft())
+        for block in worker.blocks:
+            self._queue.put_back(block)
+        if worker.has_worked or self._deaths_by_block:
+            self.top_up()  # else workers may be unable to start: the next tick tries again
 
-    def _after_death(self, block: Block) -> None:
+    def _after_death_over(self, block: Block) -> None:
         self._deaths_by_block[block] += 1
         if self._deaths_by_block[block] < MAX_DEATHS:
             self._queue.put_back(block)
