@@ -72,4 +72,6 @@ def _open_listener(text: str) -> socket.socket:
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         return socket.create_server((address.host, address.port), family=family)
     except OSError as error:
-        raise OSError(f"cannot listen on {address}: {error.strerror}") from error
+        # create_server() puts the address into the text, as a tuple.
+        reason = str(error.strerror).partition(" (")[0]
+        raise OSError(f"cannot listen on {address}: {reason}") from error

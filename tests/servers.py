@@ -11,24 +11,29 @@ from pathlib import Path
 
 import psutil
 
-READY = re.compile(r"ready on (\S+)")
+READY = re.compile(r"ready on ([^\s,]+)")
 DEADLINE_SECONDS = 30
 """Far above anything seen: reaching it is a failure, not a slow machine."""
 
 
 class RunningServer:
-    """A fibserver process.
+    """A server process.
 
     Attributes:
-        process: the acceptor, as psutil sees it.
-        address: where it listens, as `HOST:PORT` or `unix:/path`.
+        process: the server, as psutil sees it; of a fibserver, the acceptor.
+        address: where it listens, as its log says: `HOST:PORT`, `unix:/path` or a URL.
     """
 
     def __init__(
-        self, command: list[str], log: Path, environment: Mapping[str, str] | None = None
+        self,
+        command: list[str],
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        ready: re.Pattern[str] = READY,
     ) -> None:
-        """Start the command and wait until its log says that it is ready."""
+        """Start the command and wait until its log says that it is ready, and where."""
         self.log = log
+        self._ready = ready
         with log.open("wb") as out:
             self._child = subprocess.Popen(
                 command,
@@ -44,9 +49,9 @@ class RunningServer:
         # The log grows in a file, so that no full pipe can stop the server.
         pause = threading.Event()
         for _ in range(DEADLINE_SECONDS * 100):
-            match = READY.search(self.log.read_text())
+            match = self._ready.search(self.log.read_text())
             if match:
-                return match[1].rstrip(",")
+                return match[1]
             if self._child.poll() is not None:
                 break
             pause.wait(0.01)
