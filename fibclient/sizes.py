@@ -87,6 +87,11 @@ def value_digits(n: int, base: int = 10) -> int:
     """Return the number of digits of F(n) in `base`.
 
     Zero has one digit, save in base 256, where it is the empty string of bytes.
+
+    Args:
+        n: >= 0.
+        base: 10 or 256. (In base 2 the floor is one short for F(3) = 2 and F(6) = 8, the
+            powers of the base among the numbers.)
     """
     if n < 2:
         return 0 if n == 0 and base == 256 else 1

@@ -133,7 +133,7 @@ def _parse_inline(data: bytes, start: int) -> Request | None:
 # A word of an inline command is made of plain, "double-quoted" and 'single-quoted' stretches;
 # after a closing quote the word must end.
 _WORD = re.compile(
-    rb"""\s*+ (?P<word> [^\s"']* (?: "(?:[^"\\]|\\.)*"(?=\s|$) | '(?:[^'\\]|\\.)*'(?=\s|$) )? )"""
+    rb"""\s*+ (?P<word> [^\s"']* (?: "(?:[^"\\]|\\.)*"(?=\s|$) | '(?:\\'|[^'])*+'(?=\s|$) )? )"""
     rb"""(?=\s|$)""",
     re.VERBOSE | re.DOTALL,
 )

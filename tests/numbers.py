@@ -1,43 +1,53 @@
-"""What answers must be, computed the slow and plain way."""
+"""What answers must be, computed the slow and plain way, with no code of the product."""
 
-import functools
-from collections.abc import Callable
-from decimal import MAX_EMAX, MAX_PREC, Context, Decimal, localcontext
+from collections.abc import Callable, Iterator
+from decimal import MAX_EMAX, MAX_PREC, Context, Decimal
+from functools import cache
 
-_EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX)
+EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX)
 
-
-@functools.cache
-def digits(stop: int) -> list[str]:
-    """Return F(0) to F(stop-1) in decimal, by addition."""
-    with localcontext(_EXACT):
-        a, b = Decimal(0), Decimal(1)
-        numbers = []
-        for _ in range(stop):
-            numbers.append(str(a))
-            a, b = b, a + b
-    return numbers
-
-
-def _binary(n: int, number: str) -> bytes:
-    value = int(number)
-    size = (value.bit_length() + 7) // 8
-    return size.to_bytes(4, "little") + value.to_bytes(size, "little")
-
-
-_ELEMENTS: dict[str, Callable[[int, str], bytes]] = {
-    "json": lambda n, number: b'"%b",' % number.encode(),
-    "text": lambda n, number: b"%b\n" % number.encode(),
-    "csv": lambda n, number: b"%d,%b\n" % (n, number.encode()),
-    "ndjson": lambda n, number: b'{"n":%d,"value":"%b"}\n' % (n, number.encode()),
-    "bfile": lambda n, number: b"%d %b\n" % (n, number.encode()),
-    "binary": _binary,
+ENCODERS: dict[str, Callable[[int, str, bytes], bytes]] = {
+    "array": lambda n, digits, magnitude: f"${len(digits)}\r\n{digits}\r\n".encode(),
+    "json": lambda n, digits, magnitude: f'"{digits}",'.encode(),
+    "text": lambda n, digits, magnitude: f"{digits}\n".encode(),
+    "csv": lambda n, digits, magnitude: f"{n},{digits}\n".encode(),
+    "ndjson": lambda n, digits, magnitude: f'{{"n":{n},"value":"{digits}"}}\n'.encode(),
+    "bfile": lambda n, digits, magnitude: f"{n} {digits}\n".encode(),
+    "binary": lambda n, digits, magnitude: len(magnitude).to_bytes(4, "little") + magnitude,
 }
+"""Element n of each format, from n, F(n) in decimal and F(n) in bytes."""
 
 
-def expected(start: int, stop: int, format: str) -> bytes:
-    """Return what `FibClient.read` must return."""
-    element = _ELEMENTS[format]
-    numbers = digits(stop)
-    answer = b"".join(element(n, numbers[n]) for n in range(start, stop))
-    return answer[:-1] if format == "json" else answer
+def walk(start: int, stop: int) -> Iterator[tuple[int, str, bytes]]:
+    """Yield n, F(n) in decimal and F(n) in bytes, little-endian, by additions alone."""
+    value, next_value = 0, 1
+    decimal, next_decimal = Decimal(0), Decimal(1)
+    for n in range(stop):
+        if n >= start:
+            yield n, str(decimal), value.to_bytes((value.bit_length() + 7) // 8, "little")
+        value, next_value = next_value, value + next_value
+        decimal, next_decimal = next_decimal, EXACT.add(decimal, next_decimal)
+
+
+def digits(start: int, stop: int) -> list[str]:
+    """Return F(start) to F(stop-1) in decimal."""
+    return [decimal for _, decimal, _ in walk(start, stop)]
+
+
+def encoded(format: str, start: int, stop: int) -> list[bytes]:
+    """Return elements start to stop-1 of a format."""
+    return [ENCODERS[format](*number) for number in walk(start, stop)]
+
+
+@cache
+def expected(format: str, start: int, stop: int) -> bytes:
+    """Return elements start to stop-1 as an answer has them: no separator behind the last."""
+    return b"".join(encoded(format, start, stop)).removesuffix(b",")
+
+
+def reply(format: str, start: int, stop: int) -> bytes:
+    """Return the reply to FIB.RANGE as it travels."""
+    answer = expected(format, start, stop)
+    if format == "array":
+        return b"*%d\r\n%b" % (stop - start, answer)
+    return b"$%d\r\n%b\r\n" % (len(answer), answer)

@@ -80,7 +80,12 @@ class RunningServer:
         family = self.process.children(recursive=True) if self._child.poll() is None else []
         if self._child.poll() is None:
             self._child.send_signal(number)
-        code = self._child.wait(DEADLINE_SECONDS)
+        try:
+            code = self._child.wait(DEADLINE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+            raise AssertionError(f"signal {number} did not end {self.process}") from None
         _wait_until_ended(family)
         return code
 

@@ -22,7 +22,7 @@ def test_first(server: RunningServer) -> None:
     """`first N` prints a number a line."""
     done = fibclient("--server", server.address, "first", "500")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == expected(0, 500, "text").decode()
+    assert done.stdout == expected("text", 0, 500).decode()
 
 
 def test_first_as_json(server: RunningServer) -> None:

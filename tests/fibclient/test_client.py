@@ -14,7 +14,7 @@ from tests.servers import RunningServer
 
 def test_numbers_as_ints(server: RunningServer) -> None:
     """first, range and number return Python ints."""
-    want = [int(number) for number in digits(300)]
+    want = [int(number) for number in digits(0, 300)]
     with FibClient(server.address) as client:
         assert client.first(300) == want
         assert client.first(0) == []
@@ -27,7 +27,7 @@ def test_read(server: RunningServer, format: str) -> None:
     """read returns the bytes of a range in any format."""
     with FibClient(server.address) as client:
         for start, stop in [(0, 0), (0, 1), (0, 1000), (7, 7), (990, 1010), (3000, 3500)]:
-            assert client.read(start, stop, format) == expected(start, stop, format)
+            assert client.read(start, stop, format) == expected(format, start, stop)
 
 
 def test_unix_socket(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_many_threads_few_connections(server: RunningServer) -> None:
         ThreadPoolExecutor(16) as threads,
     ):
         answers = threads.map(lambda n: client.read(n, n + 20, "json"), range(200))
-        assert list(answers) == [expected(n, n + 20, "json") for n in range(200)]
+        assert list(answers) == [expected("json", n, n + 20) for n in range(200)]
         assert "at most 2" in repr(client._pool)
 
 

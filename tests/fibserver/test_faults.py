@@ -56,7 +56,7 @@ def serve_faulty(tmp_path: Path, tokens: Path) -> Iterator[Callable[..., Running
 
 def ask_from_many(address: str, n: int, format: str = "json") -> None:
     """Have several clients ask for the same numbers at once; each answer must be right."""
-    want = expected(0, n, format)
+    want = expected(format, 0, n)
 
     def ask(_: int) -> bool:
         with FibClient(address, timeout_seconds=DEADLINE_SECONDS) as client:
@@ -102,7 +102,7 @@ def test_a_block_that_kills_every_worker(serve_faulty: Callable[..., RunningServ
     with FibClient(server.address, timeout_seconds=DEADLINE_SECONDS) as client:
         with pytest.raises(RequestRefused, match="3 workers died"):
             client.read(0, 10, "json")
-        assert client.read(0, 10, "json") == expected(0, 10, "json")
+        assert client.read(0, 10, "json") == expected("json", 0, 10)
     assert facts(server)["worker_deaths"] == "3"
 
 
@@ -117,7 +117,7 @@ def test_a_block_lost_after_the_answer_began(
             (tokens / str(number)).touch()
         with pytest.raises(ServerUnreachable, match="lost"):
             client.read(0, N, "json")
-        assert client.read(0, N, "json") == expected(0, N, "json")
+        assert client.read(0, N, "json") == expected("json", 0, N)
 
 
 def test_shared_memory_full(serve_faulty: Callable[..., RunningServer]) -> None:
@@ -127,7 +127,7 @@ def test_shared_memory_full(serve_faulty: Callable[..., RunningServer]) -> None:
         with pytest.raises(RequestRefused) as caught:
             client.read(0, 10, "json")
         assert caught.value.code == "NOSPACE"
-        assert client.read(0, 10, "json") == expected(0, 10, "json")
+        assert client.read(0, 10, "json") == expected("json", 0, 10)
     assert facts(server)["worker_deaths"] == "0"
 
 
@@ -151,7 +151,7 @@ def test_an_answer_starts_before_its_last_block_is_done(
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     server = serve_faulty("hold", 50, gate=str(gate))
-    want = expected(0, N, "json")
+    want = expected("json", 0, N)
     answer = b"$%d\r\n%b\r\n" % (len(want), want)
     with socket.create_connection(("127.0.0.1", server.port), DEADLINE_SECONDS) as sock:
         sock.sendall(b"FIB.FIRST %d FORMAT json\r\n" % N)
@@ -159,7 +159,7 @@ def test_an_answer_starts_before_its_last_block_is_done(
         assert len(received) > 10, "no more than a header"
         # Other clients are served meanwhile, from what is there.
         with FibClient(server.address) as client:
-            assert client.read(0, 10, "json") == expected(0, 10, "json")
+            assert client.read(0, 10, "json") == expected("json", 0, 10)
         gate.write_bytes(b"open")
         while len(received) < len(answer):
             received += sock.recv(1 << 20)
@@ -209,5 +209,5 @@ def test_sigterm_waits_for_answers(
             with pytest.raises(ServerUnreachable):
                 ping_for_ever(server.address)
             opened.write(b"open")
-        assert answer.result(DEADLINE_SECONDS) == expected(0, N, "json")
+        assert answer.result(DEADLINE_SECONDS) == expected("json", 0, N)
     psutil.wait_procs([server.process], DEADLINE_SECONDS)

@@ -26,7 +26,7 @@ def test_first(web: testing.TestClient, n: int) -> None:
     assert result.status_code == 200
     assert result.headers["content-type"] == "application/json"
     assert int(result.headers["content-length"]) == len(result.content)
-    assert result.json == {"N": n, "result": digits(n)}
+    assert result.json == {"N": n, "result": digits(0, n)}
 
 
 def test_body(web: testing.TestClient) -> None:
