@@ -43,7 +43,6 @@ from fibserver.information import Facts, render_information
 from fibserver.layout import ArenaLayout
 from fibserver.listeners import address_of, close_listener, open_listener
 from fibserver.replay import ReplayTable
-from fibserver.replies import encode_error
 from fibserver.session import Session
 from fibserver.settings import Settings
 from fibserver.shared_arrays import SharedArrays
@@ -58,7 +57,9 @@ log = logging.getLogger(__name__)
 TICK_SECONDS = 1.0
 ACCEPTS_PER_TURN = 64
 SPARE_DESCRIPTORS = 64
-"""How many descriptors stay free of clients: for workers, the arena, logs."""
+"""How many descriptors stay free of clients: for workers, the arena, logs, refusals."""
+LINGERING_REFUSALS = 32
+"""How many clients beyond the limit are told so; further ones are just closed."""
 
 
 class Phase(Enum):
@@ -111,8 +112,8 @@ class Acceptor:
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._listeners = [open_listener(parse_address(text)) for text in settings.listen]
         self._waiting_listeners: list[socket.socket] = []
-        for listener in self._listeners:
-            self._watch(listener.fileno(), partial(self._has_clients, listener))
+        self._paused_listeners = list(self._listeners)
+        self._resume_listeners()
         self._arena = Arena(ArenaLayout(settings.memory_limit))
         self.arrays = SharedArrays(self._arena, settings.memory_limit)
         self._pool = WorkerPool(
@@ -180,19 +181,32 @@ class Acceptor:
                     sock, address = listener.accept()
                 except BlockingIOError:
                     break
-                except OSError as error:  # that one connection failed, or descriptors ran out
-                    log.warning("cannot accept a connection: %s", error)
+                except ConnectionError:
+                    continue  # that one client has gone again
+                except OSError as error:
+                    self._pause(listener, error)
                     break
                 self._admit(sock, address)
         self._waiting_listeners.clear()
 
+    def _pause(self, listener: socket.socket, error: OSError) -> None:
+        """Leave clients in the backlog until the next tick: descriptors or memory ran out."""
+        log.warning("cannot accept connections, trying again in a second: %s", error)
+        self._unwatch(listener.fileno())
+        self._paused_listeners.append(listener)
+
+    def _resume_listeners(self) -> None:
+        for listener in self._paused_listeners:
+            self._watch(listener.fileno(), partial(self._has_clients, listener))
+        self._paused_listeners.clear()
+
     def _admit(self, sock: socket.socket, address: object) -> None:
         self.statistics.connections_received += 1
         sock.setblocking(False)
-        if len(self._connections) >= self._max_clients:
+        surplus = len(self._connections) - self._max_clients
+        if surplus >= LINGERING_REFUSALS:
+            sock.close()
             self.statistics.connections_rejected += 1
-            with sock:
-                sock.send(encode_error("max number of clients reached"))
             return
         name = f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "unix:"
         session = Session(self, self._next_client_id, name)
@@ -200,6 +214,9 @@ class Acceptor:
         connection = Connection(sock, session, self)
         self._connections[sock.fileno()] = connection
         self._watch(sock.fileno(), connection.on_event)
+        if surplus >= 0:
+            self.statistics.connections_rejected += 1
+            connection.refuse("max number of clients reached")
 
     def watch_for(self, connection: Connection, events: int) -> None:
         """Watch a connection for other events than so far."""
@@ -264,9 +281,10 @@ class Acceptor:
     # Time and signals.
 
     def _tick(self) -> None:
-        """Once a second: replace workers that could not start, close what has stalled."""
+        """Once a second: try again what failed, and close what has stalled."""
         self._next_tick = self.now + TICK_SECONDS
         self._pool.top_up()
+        self._resume_listeners()
         idle_since = self.now - self.settings.idle_timeout
         stalled_since = self.now - self.settings.request_timeout
         for connection in list(self._connections.values()):
@@ -288,6 +306,7 @@ class Acceptor:
     def _start_drain(self) -> None:
         self._phase = Phase.DRAINING
         self._drain_deadline = self.now + self.settings.drain_timeout
+        self._resume_listeners()
         for listener in self._listeners:
             self._unwatch(listener.fileno())
             close_listener(listener)

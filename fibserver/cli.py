@@ -36,7 +36,9 @@ def main(**flags: object) -> None:
     Try it:  redis-cli -p 11235 FIB.FIRST 10
     """
     try:
-        settings = load_settings(**{name: value for name, value in flags.items() if value})
+        settings = load_settings(
+            **{name: value for name, value in flags.items() if value not in (None, ())}
+        )
         logging.basicConfig(
             level=settings.log_level.upper(),
             format="%(asctime)s %(levelname)s %(name)s: %(message)s",

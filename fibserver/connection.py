@@ -165,12 +165,15 @@ class Connection:
         if self.state is State.CLOSED:
             return
         self.state = State.CLOSED
-        for piece in self._output:
-            if isinstance(piece, Answer):
-                piece.stop()
-        self._output.clear()
+        self._drop_output()
         self._owner.forget(self)  # an epoll set must not know a closed descriptor
         self.socket.close()
+
+    def refuse(self, message: str) -> None:
+        """Answer nothing but an error, then close."""
+        self._push([encode_error(message)])
+        self.state = State.CLOSING
+        self._advance()
 
     def _advance(self) -> None:
         """Answer what is received and send what is answered, as far as both go."""
@@ -273,7 +276,7 @@ class Connection:
             return parse_request(data, position)
         except HttpRequestError as error:
             log.warning("%s: %s", self.session.address, error)
-            self._output.clear()
+            self._drop_output()
         except ProtocolError as error:
             log.info("%s: protocol error: %s", self.session.address, error)
             self._owner.statistics.errors["ERR"] += 1
@@ -336,12 +339,26 @@ class Connection:
         if self._output:
             self._watch()
 
+    def _drop_output(self) -> None:
+        for piece in self._output:
+            if isinstance(piece, Answer):
+                piece.stop()
+        self._output.clear()
+        self._pending_bytes = 0
+
     def _flush(self) -> None:
         """Send what the output begins with, up to what one turn allows."""
         buffers = self._gather()
-        self._is_blocked = False
-        if not buffers:
-            return
+        if buffers:
+            self._send(buffers)
+        head = self._output[0] if self._output else None
+        if isinstance(head, Answer):
+            head.start()
+            self._is_blocked = head.is_ready
+        else:
+            self._is_blocked = head is not None
+
+    def _send(self, buffers: list[Buffer]) -> None:
         try:
             sent = self.socket.sendmsg(buffers)
         except BlockingIOError:
@@ -354,14 +371,6 @@ class Connection:
             self.last_progress = self._owner.now
             self._owner.statistics.bytes_sent += sent
             self._drop(sent)
-        self._is_blocked = self._has_more()
-
-    def _has_more(self) -> bool:
-        """Whether there is something to send as soon as the socket has room."""
-        if not self._output:
-            return False
-        head = self._output[0]
-        return not isinstance(head, Answer) or head.is_ready
 
     def _gather(self) -> list[Buffer]:
         """Return the buffers to send next."""
@@ -390,7 +399,7 @@ class Connection:
         if is_whole:
             answer.stop()
         else:
-            answer.start()
+            answer.start()  # so that the rest is computed while this is sent
             self._output.appendleft(answer)
         for buffer in reversed(buffers):
             if buffer:

@@ -1,6 +1,7 @@
 """The text of INFO: facts and figures under Redis's section names, so that what reads Redis
 reads this server."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -50,7 +51,7 @@ def _server(facts: Facts) -> Mapping[str, object]:
         "redis_version": REDIS_VERSION,
         "redis_mode": "standalone",
         "fibserver_version": __version__,
-        "process_id": psutil.Process().pid,
+        "process_id": os.getpid(),
         "tcp_port": facts.port,
         "uptime_in_seconds": facts.uptime_seconds,
         "uptime_in_days": facts.uptime_seconds // 86400,

@@ -66,11 +66,7 @@ class RunningServer:
 
     def workers(self) -> list[psutil.Process]:
         """Return the live worker processes."""
-        return [
-            child
-            for child in self.process.children()
-            if "resource_tracker" not in " ".join(child.cmdline())
-        ]
+        return [child for child in self.process.children() if _is_worker(child)]
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal, wait for the end, and return the exit code.
@@ -88,6 +84,13 @@ class RunningServer:
             raise AssertionError(f"signal {number} did not end {self.process}") from None
         _wait_until_ended(family)
         return code
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return "resource_tracker" not in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _wait_until_ended(processes: list[psutil.Process]) -> None:

@@ -97,8 +97,9 @@ def command_(session: Session, arguments: list[bytes]) -> list[Reply]:
 
 
 def _entry(entry: Command) -> Value:
-    # No command has keys, so first key, last key and step are 0.
-    return [entry.name.lower(), entry.arity, _READ_ONLY_FLAGS, 0, 0, 0]
+    # No command has keys, so first key, last key and step are 0; then come, since Redis 7, ACL
+    # categories, tips, key specifications and subcommands.
+    return [entry.name.lower(), entry.arity, _READ_ONLY_FLAGS, 0, 0, 0, [], [], [], []]
 
 
 def _documentation(entry: Command) -> Value:
