@@ -34,6 +34,11 @@ def digits(start: int, stop: int) -> list[str]:
     return [decimal for _, decimal, _ in walk(start, stop)]
 
 
+def fibonacci(start: int, stop: int) -> list[int]:
+    """Return F(start) to F(stop-1) as ints."""
+    return [int.from_bytes(magnitude, "little") for _, _, magnitude in walk(start, stop)]
+
+
 def encoded(format: str, start: int, stop: int) -> list[bytes]:
     """Return elements start to stop-1 of a format."""
     return [ENCODERS[format](*number) for number in walk(start, stop)]

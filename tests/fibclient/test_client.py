@@ -8,13 +8,13 @@ import pytest
 
 from fibclient import FibClient, FibError, RequestRefused, ServerMisbehaved, ServerUnreachable
 from tests.fibclient.fakes import fake_server
-from tests.numbers import digits, expected
+from tests.numbers import expected, fibonacci
 from tests.servers import RunningServer
 
 
 def test_numbers_as_ints(server: RunningServer) -> None:
     """first, range and number return Python ints."""
-    want = [int(number) for number in digits(0, 300)]
+    want = fibonacci(0, 300)
     with FibClient(server.address) as client:
         assert client.first(300) == want
         assert client.first(0) == []

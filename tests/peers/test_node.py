@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.expected import body, fibonacci
+from tests.numbers import expected, fibonacci
 from tests.servers import RunningServer
 
 TIMEOUT_SECONDS = 60
@@ -47,12 +47,12 @@ def test_client_gets_what_it_asks_for(
     seen = json.loads(done.stdout)
     assert "redis_version:" in seen.pop("info")
     assert seen == {
-        "first": [str(number) for number in fibonacci(10)],
-        "number": str(fibonacci(1001)[1000]),
-        "json": body("json", 100).decode(),
+        "first": [str(number) for number in fibonacci(0, 10)],
+        "number": str(fibonacci(0, 1001)[1000]),
+        "json": expected("json", 0, 100).decode(),
         "error": "ERR n must be a non-negative decimal integer, not 'x'",
         "after": "13",
-        "pipeline": [str(number) for number in fibonacci(100)],
+        "pipeline": [str(number) for number in fibonacci(0, 100)],
         "transaction": ["55", ["0", "1", "1"], "PONG"],
         "quit": "OK",
     }

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.peers.expected import fibonacci
+from tests.numbers import fibonacci
 from tests.servers import RunningServer
 
 TIMEOUT_SECONDS = 60
@@ -43,19 +43,19 @@ def test_prints_the_first_numbers_on_lines(redis_cli: Run, options: list[str]) -
 def test_json_output_is_an_array_of_strings(redis_cli: Run) -> None:
     """--json, which switches to RESP3, prints the numbers as strings."""
     done = redis_cli("--json", "FIB.FIRST", "200")
-    assert json.loads(done.stdout) == [str(number) for number in fibonacci(200)]
+    assert json.loads(done.stdout) == [str(number) for number in fibonacci(0, 200)]
     assert done.stderr == ""
 
 
 def test_large_number_is_exact(redis_cli: Run) -> None:
     """A number of 209 digits arrives whole."""
-    assert redis_cli("FIB.NUMBER", "1000").stdout == f"{fibonacci(1001)[1000]}\n"
+    assert redis_cli("FIB.NUMBER", "1000").stdout == f"{fibonacci(0, 1001)[1000]}\n"
 
 
 def test_large_answer_is_valid_json(redis_cli: Run) -> None:
     """The json format of 5,000 numbers, in brackets, parses to those numbers."""
     done = redis_cli("FIB.FIRST", "5000", "FORMAT", "json")
-    assert json.loads(f"[{done.stdout}]") == [str(number) for number in fibonacci(5000)]
+    assert json.loads(f"[{done.stdout}]") == [str(number) for number in fibonacci(0, 5000)]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,253 @@
+"""redis-py, in both versions of the protocol."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import redis
+import redis.asyncio
+
+from tests.numbers import ENCODERS, expected, fibonacci
+from tests.servers import RunningServer
+
+TIMEOUT_SECONDS = 30
+
+Connect = Callable[..., redis.Redis]
+
+
+@pytest.fixture(params=[2, 3], ids=["RESP2", "RESP3"])
+def connect(request: pytest.FixtureRequest, server: RunningServer) -> Iterator[Connect]:
+    """Make clients of the shared server, which are closed with the test."""
+    clients = []
+
+    def make(**options: Any) -> redis.Redis:
+        client = redis.Redis(
+            port=server.port, protocol=request.param, socket_timeout=TIMEOUT_SECONDS, **options
+        )
+        clients.append(client)
+        return client
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def client(connect: Connect) -> redis.Redis:
+    """A client with default settings."""
+    return connect()
+
+
+def ask(client: Any, *words: object) -> Any:
+    """Send a request through a client or pipeline, whose own method is not typed."""
+    return client.execute_command(*words)
+
+
+def as_bytes(numbers: list[int]) -> list[bytes]:
+    """Return numbers as they come in an array."""
+    return [b"%d" % number for number in numbers]
+
+
+def test_arrays_are_lists_of_bytes(client: redis.Redis) -> None:
+    """Numbers of the default format arrive one by one, of any size."""
+    assert ask(client, "FIB.FIRST", 1000) == as_bytes(fibonacci(0, 1000))
+    assert ask(client, "fib.range", 90, 3000) == as_bytes(fibonacci(90, 3000))
+    assert ask(client, "FIB.NUMBER", 1000) == b"%d" % fibonacci(0, 1001)[1000]
+    assert ask(client, "FIB.FIRST", 0) == []
+
+
+@pytest.mark.parametrize("format", ENCODERS)
+def test_formats_are_bulk_strings(client: redis.Redis, format: str) -> None:
+    """Every format is answered by every command, with the size that FIB.SIZE tells."""
+    first = ask(client, "FIB.FIRST", 300, "FORMAT", format)
+    part = ask(client, "FIB.RANGE", 90, 300, "format", format.upper())
+    alone = ask(client, "FIB.NUMBER", 299, "FORMAT", format)
+    size = ask(client, "FIB.SIZE", 90, 300, "FORMAT", format)
+    assert size == len(expected(format, 90, 300))
+    if format == "array":
+        assert first == as_bytes(fibonacci(0, 300))
+        assert part == as_bytes(fibonacci(90, 300))
+        assert alone == b"%d" % fibonacci(0, 300)[299]
+    else:
+        assert first == expected(format, 0, 300)
+        assert part == expected(format, 90, 300)
+        assert alone == expected(format, 299, 300)
+        assert ask(client, "FIB.FIRST", 0, "FORMAT", format) == b""
+
+
+def test_decoded_responses_are_text(connect: Connect) -> None:
+    """With decode_responses numbers are str."""
+    client = connect(decode_responses=True)
+    assert ask(client, "FIB.FIRST", 100) == list(map(str, fibonacci(0, 100)))
+    assert ask(client, "FIB.FIRST", 9, "FORMAT", "csv") == expected("csv", 0, 9).decode()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["FIB.FIRST"], "wrong number of arguments for 'fib.first' command"),
+        (["FIB.FIRST", "-1"], "n must be a non-negative decimal integer, not '-1'"),
+        (["FIB.RANGE", "5", "4"], "start 5 is greater than stop 4"),
+        (["FIB.FIRST", "5", "FORMAT", "xml"], "unknown format 'xml', it must be one of array, js"),
+        (["FIB.FIRST", "5", "AS", "json"], "syntax error: expected FORMAT and a format's name"),
+        (["FIB.NUMBER", "99999999"], "LIMIT the answer would reach F"),
+        (["FIB.FIRST", "1000000"], "LIMIT the answer would be"),
+        (["GET", "key"], "unknown command 'GET', with args beginning with: 'key'"),
+        (["CLIENT", "NONSENSE"], "unknown subcommand 'NONSENSE'. Try CLIENT HELP."),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_error_is_raised_and_the_connection_goes_on(
+    connect: Connect, words: list[str], message: str
+) -> None:
+    """A refused request raises ResponseError; the next on the same connection is answered."""
+    client = connect(single_connection_client=True)
+    identity = client.client_id()
+    with pytest.raises(redis.ResponseError) as caught:
+        ask(client, *words)
+    assert str(caught.value).startswith(message)
+    assert ask(client, "FIB.FIRST", 5) == as_bytes(fibonacci(0, 5))
+    assert client.client_id() == identity
+
+
+@pytest.mark.parametrize("transaction", [True, False])
+def test_pipeline_answers_in_order(client: redis.Redis, transaction: bool) -> None:
+    """A pipeline, in MULTI and EXEC or not, gives its results in order, errors among them."""
+    with client.pipeline(transaction=transaction) as pipeline:
+        for n in range(200):
+            ask(pipeline, "FIB.NUMBER", n)
+        ask(pipeline, "FIB.FIRST", 10)
+        ask(pipeline, "FIB.RANGE", 9, 3)
+        pipeline.ping()
+        results = pipeline.execute(raise_on_error=False)
+    assert results[:201] == [*as_bytes(fibonacci(0, 200)), as_bytes(fibonacci(0, 10))]
+    assert isinstance(results[201], redis.ResponseError)
+    assert results[202:] == [True]
+
+
+def test_broken_transaction_is_discarded(client: redis.Redis) -> None:
+    """A request that cannot even be queued makes EXEC fail, and the connection goes on."""
+    with client.pipeline() as pipeline:
+        ask(pipeline, "FIB.FIRST", 10)
+        ask(pipeline, "NONSENSE")
+        with pytest.raises(redis.ResponseError, match="unknown command 'NONSENSE'"):
+            pipeline.execute()
+    assert client.ping()
+
+
+def test_pool_serves_threads(connect: Connect) -> None:
+    """Threads that share a pool of connections get each its own answers."""
+    client = connect(max_connections=8)
+
+    def is_answered(index: int) -> bool:
+        start = index % 100
+        numbers = ask(client, "FIB.RANGE", start, start + 50)
+        return bool(numbers == as_bytes(fibonacci(start, start + 50)))
+
+    with ThreadPoolExecutor(8) as executor:
+        assert all(executor.map(is_answered, range(800)))
+
+
+def test_options_of_a_connection_are_accepted(connect: Connect) -> None:
+    """Health checks, a client name and database 0 are what connections begin with."""
+    client = connect(health_check_interval=1, client_name="test-peer", db=0)
+    assert ask(client, "FIB.FIRST", 3) == as_bytes([0, 1, 1])
+    assert client.client_getname() in ("test-peer", b"test-peer")
+    information = client.client_info()
+    assert information["name"] == "test-peer"
+    assert information["lib-name"] == "redis-py"
+    assert information["lib-ver"] == redis.__version__
+
+
+def test_reset_connection_works_again(client: redis.Redis) -> None:
+    """A pool that lost its connections opens new ones."""
+    assert client.ping()
+    client.connection_pool.disconnect()
+    assert ask(client, "FIB.NUMBER", 10) == b"55"
+
+
+def test_information_is_parsed(client: redis.Redis) -> None:
+    """INFO has the fields that dashboards of Redis read, whole or by section."""
+    everything = client.info()
+    assert everything["redis_mode"] == "standalone"
+    assert everything["role"] == "master"
+    assert everything["loading"] == 0
+    assert everything["connected_clients"] >= 1
+    assert everything["used_memory"] > 0
+    assert everything["total_commands_processed"] >= 0
+    assert everything["total_connections_received"] >= 1
+    assert everything["uptime_in_seconds"] >= 0
+    assert client.info("ALL").keys() == everything.keys()
+    assert client.info("replication") == {"role": "master", "connected_slaves": 0}
+
+
+def test_settings_can_be_read(client: redis.Redis) -> None:
+    """CONFIG GET answers our settings and those of Redis that tools ask for."""
+    assert client.config_get("max_index") == {"max_index": "10000000"}
+    assert client.config_get("save", "appendonly") == {"save": "", "appendonly": "no"}
+    assert client.config_get("no-such-setting") == {}
+    assert {"maxclients", "max_clients", "memory_limit"} <= client.config_get("*").keys()
+
+
+def test_commands_describe_themselves(client: redis.Redis) -> None:
+    """COMMAND, its COUNT, LIST, INFO and DOCS tell of the same commands."""
+    commands = client.command()
+    assert commands["fib.first"]["arity"] == -2
+    assert client.command_count() == len(commands)
+    names = {name.decode() for name in ask(client, "COMMAND LIST")}
+    assert names == set(commands)
+    assert {"fib.first", "fib.range", "fib.number", "fib.size", "ping", "info"} <= names
+    docs = ask(client, "COMMAND DOCS", "FIB.FIRST", "nonsense")
+    pairs = docs if isinstance(docs, dict) else dict(zip(docs[::2], docs[1::2], strict=True))
+    assert list(pairs) == [b"fib.first"]
+
+
+def test_time_is_now(client: redis.Redis) -> None:
+    """TIME answers seconds and microseconds of the clock that we share."""
+    before = int(time.time())
+    seconds, microseconds = client.time()
+    assert before <= seconds <= time.time()
+    assert 0 <= microseconds < 1_000_000
+
+
+def test_hello_describes_the_server(connect: Connect, request: pytest.FixtureRequest) -> None:
+    """HELLO answers the facts that Redis does, and an unknown version changes nothing."""
+    client = connect(single_connection_client=True, decode_responses=True)
+    answer = ask(client, "HELLO")
+    facts = answer if isinstance(answer, dict) else dict(zip(*[iter(answer)] * 2, strict=True))
+    assert facts["server"] == "fibserver"
+    assert facts["proto"] == (3 if "RESP3" in request.node.name else 2)
+    assert facts["id"] == client.client_id()
+    assert (facts["mode"], facts["role"], facts["modules"]) == ("standalone", "master", [])
+    with pytest.raises(redis.ResponseError, match="NOPROTO"):
+        ask(client, "HELLO", 4)
+    assert client.ping()
+
+
+def test_small_commands_answer_as_redis_does(client: redis.Redis) -> None:
+    """PING, ECHO, SELECT and the like are what libraries expect."""
+    assert client.ping()
+    assert client.echo("a b\r\nc") == b"a b\r\nc"
+    assert ask(client, "SELECT", 0) in (True, b"OK")
+    assert client.quit() in (True, b"OK")
+    assert client.ping()
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_asyncio_client_shares_a_loop(server: RunningServer, protocol: int) -> None:
+    """Concurrent requests of the asyncio client get each its own answer."""
+
+    async def talk() -> None:
+        async with redis.asyncio.Redis(port=server.port, protocol=protocol) as client:
+            requests = [ask(client, "FIB.FIRST", n) for n in range(50)]
+            answers = await asyncio.wait_for(asyncio.gather(*requests), TIMEOUT_SECONDS)
+            assert answers == [as_bytes(fibonacci(0, n)) for n in range(50)]
+            async with client.pipeline() as pipeline:
+                ask(pipeline, "FIB.NUMBER", 10)
+                ask(pipeline, "FIB.NUMBER", 300)
+                assert await pipeline.execute() == [b"55", b"%d" % fibonacci(0, 301)[300]]
+
+    asyncio.run(talk())
