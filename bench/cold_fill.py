@@ -1,0 +1,113 @@
+"""A cold fill, and the same additions without a server.
+
+Run as a command, it does the additions and prints, as JSON, what one thread took for them.
+"""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from decimal import Context, Decimal, Inexact, localcontext
+from typing import NamedTuple
+
+import click
+import servers
+
+__all__ = ["COLD", "EXACT", "Additions", "fill", "run_additions"]
+
+COLD = 30_000
+"""How many numbers a cold fill asks for."""
+
+EXACT = Context(prec=10_000, traps=[Inexact])
+"""Wide enough for F(COLD), so that nothing is rounded."""
+
+DEADLINE_SECONDS = 120
+"""Far above anything seen: reaching it is a failure, not a slow machine."""
+
+DISCARD_BYTES = 1024 * 1024
+
+
+class Additions(NamedTuple):
+    """What one thread took to add and render the first COLD numbers, without keeping them.
+
+    Attributes:
+        seconds: start of the process excluded.
+        size_bytes: of the numbers as `json`.
+        last_size_bytes: of the last one.
+    """
+
+    seconds: float
+    size_bytes: int
+    last_size_bytes: int
+
+
+def run_additions() -> Additions:
+    """Measure the additions in a process of their own."""
+    finished = subprocess.run(
+        [sys.executable, __file__],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        timeout=DEADLINE_SECONDS,
+        check=True,
+    )
+    return Additions(*json.loads(finished.stdout))
+
+
+def _add() -> Additions:
+    size = 0
+    text = ""
+    with localcontext(EXACT):
+        started = time.perf_counter()
+        current, following = Decimal(0), Decimal(1)
+        for _ in range(COLD):
+            text = str(current)
+            size += len(text) + len('"",')
+            current, following = following, current + following
+        seconds = time.perf_counter() - started
+    return Additions(seconds, size - len(","), len(text) + len('""'))
+
+
+def fill(request: bytes, reply_bytes: int) -> float:
+    """Return the seconds from a request to an empty server to the last byte of its answer.
+
+    Args:
+        request: whose answer is a bulk string.
+        reply_bytes: the size of that string.
+    """
+    with servers.fibserver() as (port, _):
+        return _seconds_to_receive(port, request, reply_bytes)
+
+
+def _seconds_to_receive(port: int, request: bytes, reply_bytes: int) -> float:
+    with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_SECONDS) as sock:
+        sock.sendall(b"PING\r\n")
+        _expect(sock, b"+PONG\r\n")
+        started = time.perf_counter()
+        sock.sendall(request)
+        _expect(sock, b"$%d\r\n" % reply_bytes)
+        _discard(sock, reply_bytes + len(b"\r\n"))
+        return time.perf_counter() - started
+
+
+def _expect(sock: socket.socket, expected: bytes) -> None:
+    received = b""
+    while expected.startswith(received) and received != expected:
+        data = sock.recv(len(expected) - len(received))
+        received += data or b" (end)"
+    if received != expected:
+        raise click.ClickException(f"fibserver sent {received!r} instead of {expected!r}")
+
+
+def _discard(sock: socket.socket, left: int) -> None:
+    """Receive bytes without copying them: MSG_TRUNC, on Linux, throws TCP data away (tcp(7))."""
+    buffer = bytearray(DISCARD_BYTES)
+    while left:
+        received = sock.recv_into(buffer, min(left, DISCARD_BYTES), socket.MSG_TRUNC)
+        if not received:
+            raise click.ClickException(f"fibserver broke off {left} bytes before the end")
+        left -= received
+
+
+if __name__ == "__main__":
+    print(json.dumps(_add()))

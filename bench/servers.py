@@ -1,0 +1,91 @@
+"""The servers that benchmarks run: started on free ports, and ended whatever happens."""
+
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import redis
+
+__all__ = ["client", "fibserver", "redis_server"]
+
+ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 30
+STOP_SECONDS = 20
+"""Far above anything seen: reaching one is a failure, not a slow machine."""
+
+READY = re.compile(r"ready on 127\.0\.0\.1:(\d+) with (\d+) workers")
+
+
+@contextmanager
+def _running(command: list[str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """Start a server, and end it whatever happens meanwhile."""
+    with log.open("wb") as out:
+        child = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+        )
+    try:
+        yield child
+    finally:
+        child.terminate()
+        try:
+            child.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait(STOP_SECONDS)
+
+
+def _wait_for(child: "subprocess.Popen[bytes]", log: Path, is_ready: Callable[[], Any]) -> Any:
+    """Return what `is_ready` returns as soon as it is true."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and child.poll() is None:
+        if result := is_ready():
+            return result
+        time.sleep(0.01)
+    raise click.ClickException(f"{child.args!r} did not start:\n{log.read_text()}")
+
+
+@contextmanager
+def fibserver() -> Iterator[tuple[int, int]]:
+    """Run an empty fibserver; give its port and the number of its workers."""
+    command = [sys.executable, "-m", "fibserver", "--listen", "127.0.0.1:0"]
+    with tempfile.TemporaryDirectory(prefix="bench-fibserver-") as directory:
+        log = Path(directory, "log")
+        with _running(command, log) as child:
+            match = _wait_for(child, log, lambda: READY.search(log.read_text()))
+            yield int(match[1]), int(match[2])
+
+
+@contextmanager
+def redis_server() -> Iterator[int]:
+    """Run an empty redis-server that keeps nothing on disk; give its port."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory(prefix="bench-redis-") as directory:
+        command = ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--dir", directory]
+        command += ["--save", "", "--appendonly", "no"]
+        log = Path(directory, "log")
+        with _running(command, log) as child:
+            _wait_for(child, log, lambda: _redis_pid(port) == child.pid)
+            yield port
+
+
+def _redis_pid(port: int) -> Any:
+    """Return the process that serves a port: between probe and bind another may take it."""
+    try:
+        with client(port) as connection:
+            return connection.info("server")["process_id"]
+    except redis.RedisError:
+        return None
+
+
+def client(port: int) -> redis.Redis:
+    """Return a client of either server."""
+    return redis.Redis("127.0.0.1", port, socket_timeout=START_SECONDS, protocol=2)
