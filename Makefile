@@ -23,7 +23,13 @@ test: $(VENV)/created
 	$(BIN)/tox run
 
 bench-rpc: $(VENV)/installed
-	@$(BIN)/pip install --quiet '.[bench]'
+	@for program in redis-server redis-benchmark; do \
+		command -v $$program >/dev/null || { \
+			echo "$$program is missing: try \"apt install redis-server redis-tools\"." >&2; \
+			exit 1; \
+		}; \
+	done
+	@$(BIN)/pip install --quiet --editable '.[bench]'
 	$(BIN)/python bench/rpc.py
 
 $(VENV)/created:
