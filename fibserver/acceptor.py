@@ -311,6 +311,7 @@ class Acceptor:
             self._unwatch(listener.fileno())
             close_listener(listener)
         self._listeners.clear()
+        self._waiting_listeners.clear()  # a client may have come in the same turn
         for connection in list(self._connections.values()):
             connection.finish()
 
