@@ -41,7 +41,8 @@ def main(listen: str, servers: str, threads: int, embedded: bool) -> None:
     """
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # Waitress ends its loop on SystemExit, and what was opened here is closed.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
     try:
         with ExitStack() as stack:
             listener = stack.enter_context(_open_listener(listen))
