@@ -20,7 +20,13 @@ EXIT_UNREACHABLE = 3
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--server", default=DEFAULT_ADDRESS, show_default=True, metavar="ADDRESS")
-@click.option("--timeout", default=60.0, show_default=True, metavar="SECONDS")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.version_option(package_name="fibservice", prog_name="fibclient")
 @click.pass_context

@@ -60,9 +60,12 @@ class ConnectionPool:
             if self._is_closed:
                 raise FibError("the client is closed")
             self._in_use += 1
-            candidates, self._idle = self._idle, []
         try:
-            return self._pick(candidates) or Connection(self._address, self._timeout_seconds)
+            while (candidate := self._newest_idle()) is not None:
+                if not candidate.is_stale:
+                    return candidate
+                candidate.close()
+            return Connection(self._address, self._timeout_seconds)
         except BaseException:
             with self._condition:
                 self._in_use -= 1
@@ -72,17 +75,9 @@ class ConnectionPool:
     def _may_borrow(self) -> bool:
         return self._is_closed or self._in_use < self._size
 
-    def _pick(self, candidates: list[Connection]) -> Connection | None:
-        """Return a candidate that still works, the newest first; put back the others."""
-        chosen = None
-        while candidates and chosen is None:
-            chosen = candidates.pop()
-            if chosen.is_stale:
-                chosen.close()
-                chosen = None
+    def _newest_idle(self) -> Connection | None:
         with self._condition:
-            self._idle = candidates + self._idle
-        return chosen
+            return self._idle.pop() if self._idle else None
 
     def _give_back(self, connection: Connection) -> None:
         with self._condition:

@@ -34,6 +34,8 @@ def read_reply(source: BinaryIO) -> Reply:
     if not line:
         raise EOFError("the server closed the connection")
     kind, rest = line[:1], line[1:-2]
+    if not line.endswith(b"\n") and len(line) < MAX_LINE_BYTES:
+        raise EOFError("the server closed the connection within a line")
     if not line.endswith(b"\r\n"):
         raise ServerMisbehaved(f"no reply begins with {line[:32]!r}")
     if kind == b"+":
