@@ -9,8 +9,11 @@ from fibclient import FibClient, FibError, RequestRefused
 
 __all__ = ["create_app"]
 
-# No sign, no padding, no other script's digits; longer than this is beyond any limit.
-_INDEX = re.compile(r"0|[1-9][0-9]{0,18}")
+# No sign, no padding, no other script's digits.
+_INDEX = re.compile(r"0|[1-9][0-9]*")
+
+MAX_INDEX_DIGITS = 19
+"""Longer than any limit that a fibserver can be given."""
 
 RETRY_AFTER_SECONDS = 1
 
@@ -40,6 +43,10 @@ class _First:
             raise falcon.HTTPBadRequest(
                 title="Bad n",
                 description=f"n must be a non-negative decimal integer, not {n[:64]!r}",
+            )
+        if len(n) > MAX_INDEX_DIGITS:
+            raise falcon.HTTPBadRequest(
+                title="Too large", description=f"n has {len(n)} digits, beyond any limit"
             )
         numbers = self._client.read(0, int(n), "json")
         response.content_type = falcon.MEDIA_JSON
