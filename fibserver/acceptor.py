@@ -8,11 +8,11 @@
                                              └────── shared memory <────┘
 
 The loop never computes a big number and never blocks. One turn of it: wait for events; handle
-each; accept; send what blocks finished in this turn made ready; give idle workers blocks;
-once a second, look after what no event tells of. The order matters twice. Connections are
-accepted last of all events, since a descriptor closed in this turn may be given out again, and
-its stale events must not reach the newcomer. Blocks are handed out after everything that can
-ask for one.
+each; accept; once a second, look after what no event tells of; send what blocks finished in
+this turn made ready; give workers blocks. The order matters twice. Connections are accepted
+last of all events, since a descriptor closed in this turn may be given out again, and its
+stale events must not reach the newcomer. Blocks are handed out after everything that can ask
+for one.
 
 Signals: Python's handlers run between byte codes, so they do nothing; the wake-up descriptor
 carries the number of the signal into the loop, where it is an event like any other.
@@ -56,10 +56,11 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
 ACCEPTS_PER_TURN = 64
-SPARE_DESCRIPTORS = 64
-"""How many descriptors stay free of clients: for workers, the arena, logs, refusals."""
 LINGERING_REFUSALS = 32
 """How many clients beyond the limit are told so; further ones are just closed."""
+SPARE_DESCRIPTORS = 32
+DESCRIPTORS_PER_WORKER = 4
+"""What stays free of clients besides: for listeners, arena, logs, and each worker."""
 
 
 class Phase(Enum):
@@ -104,17 +105,24 @@ class Acceptor:
         self._started = self.now
         self._next_tick = self.now + TICK_SECONDS
         self._drain_deadline = float("inf")
-        self._max_clients = _affordable_clients(settings.max_clients)
+        self._max_clients = _affordable_clients(settings)
         self._next_client_id = 1
         self._connections: dict[int, Connection] = {}
         self._to_send: dict[Connection, None] = {}
         self._epoll = epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
-        self._listeners = [open_listener(parse_address(text)) for text in settings.listen]
+        self._listeners: list[socket.socket] = []
         self._waiting_listeners: list[socket.socket] = []
+        try:
+            for text in settings.listen:
+                self._listeners.append(open_listener(parse_address(text)))
+            self._arena = Arena(ArenaLayout(settings.memory_limit))
+        except BaseException:
+            for listener in self._listeners:
+                close_listener(listener)
+            raise
         self._paused_listeners = list(self._listeners)
         self._resume_listeners()
-        self._arena = Arena(ArenaLayout(settings.memory_limit))
         self.arrays = SharedArrays(self._arena, settings.memory_limit)
         self._pool = WorkerPool(
             settings.workers, self._arena, self.queue, self, self._watch, self._unwatch, work
@@ -133,19 +141,20 @@ class Acceptor:
             where = ", ".join(map(str, self.addresses))
             log.info("ready on %s with %s workers", where, self.settings.workers)
             while self._phase is not Phase.STOPPED:
-                events = self._epoll.poll(self._next_tick - self.now)
+                # Handing out can fail a block for good, which leaves an error to send.
+                events = self._epoll.poll(0 if self._to_send else self._next_tick - self.now)
                 self.now = time.monotonic()
                 for fd, event in events:
                     handler = self._handlers.get(fd)
                     if handler is not None:  # else closed earlier in this turn
                         handler(event)
                 self._accept()
-                self._send_ready()
-                self._pool.hand_out()
                 if self.now >= self._next_tick:
                     self._tick()
+                self._send_ready()
+                self._pool.hand_out()
                 if self._phase is Phase.DRAINING:
-                    self._end_drain_if_due()
+                    self._drain()
 
     def close(self) -> None:
         """End the workers, and close every socket and the arena."""
@@ -162,8 +171,8 @@ class Acceptor:
     # The loop's own descriptors.
 
     def _watch(self, fd: int, handler: Callable[[int], None]) -> None:
-        self._handlers[fd] = handler
         self._epoll.register(fd, EPOLLIN)
+        self._handlers[fd] = handler
 
     def _unwatch(self, fd: int) -> None:
         del self._handlers[fd]
@@ -186,7 +195,11 @@ class Acceptor:
                 except OSError as error:
                     self._pause(listener, error)
                     break
-                self._admit(sock, address)
+                try:
+                    self._admit(sock, address)
+                except OSError as error:  # the kernel has no room to watch it
+                    log.warning("cannot take a connection: %s", error)
+                    sock.close()
         self._waiting_listeners.clear()
 
     def _pause(self, listener: socket.socket, error: OSError) -> None:
@@ -212,8 +225,8 @@ class Acceptor:
         session = Session(self, self._next_client_id, name)
         self._next_client_id += 1
         connection = Connection(sock, session, self)
-        self._connections[sock.fileno()] = connection
         self._watch(sock.fileno(), connection.on_event)
+        self._connections[sock.fileno()] = connection
         if surplus >= 0:
             self.statistics.connections_rejected += 1
             connection.refuse("max number of clients reached")
@@ -243,10 +256,6 @@ class Acceptor:
     def slice_size(self, format: Format, start: int, stop: int) -> int:
         """Return the size in bytes of elements start to stop-1."""
         return self.arrays[format].slice_size(start, stop)
-
-    def reserve(self, format: Format, stop: int) -> None:
-        """Make sure that the array of `format` may grow to `stop` elements."""
-        self.arrays.reserve(format, stop)
 
     def information(self, sections: list[str]) -> str:
         """Return the text of INFO for these sections, or for all."""
@@ -296,31 +305,28 @@ class Acceptor:
                 connection.close()
 
     def _on_signals(self, numbers: bytes) -> None:
-        for number in numbers:
-            log.info("received %s", signal.Signals(number).name)
-            if self._phase is Phase.SERVING:
-                self._start_drain()
-            else:
-                self._phase = Phase.STOPPED
+        names = ", ".join(signal.Signals(number).name for number in numbers)
+        log.info("received %s", names)
+        self._phase = Phase.DRAINING if self._phase is Phase.SERVING else Phase.STOPPED
+
+    def _drain(self) -> None:
+        if self._listeners:
+            self._start_drain()
+        if not self._connections:
+            self._phase = Phase.STOPPED
+        elif self.now >= self._drain_deadline:
+            log.warning("%s clients unanswered at the end", len(self._connections))
+            self._phase = Phase.STOPPED
 
     def _start_drain(self) -> None:
-        self._phase = Phase.DRAINING
         self._drain_deadline = self.now + self.settings.drain_timeout
         self._resume_listeners()
         for listener in self._listeners:
             self._unwatch(listener.fileno())
             close_listener(listener)
         self._listeners.clear()
-        self._waiting_listeners.clear()  # a client may have come in the same turn
         for connection in list(self._connections.values()):
             connection.finish()
-
-    def _end_drain_if_due(self) -> None:
-        if not self._connections:
-            self._phase = Phase.STOPPED
-        elif self.now >= self._drain_deadline:
-            log.warning("%s clients unanswered at the end", len(self._connections))
-            self._phase = Phase.STOPPED
 
 
 class _SignalPipe:
@@ -354,14 +360,16 @@ class _SignalPipe:
         os.close(self._writer)
 
 
-def _affordable_clients(wanted: int) -> int:
+def _affordable_clients(settings: Settings) -> int:
     """Raise the limit of open files as far as it goes, and return how many clients it allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = wanted + SPARE_DESCRIPTORS
+    spare = SPARE_DESCRIPTORS + LINGERING_REFUSALS + DESCRIPTORS_PER_WORKER * settings.workers
+    wanted = settings.max_clients
+    needed = wanted + spare
     if soft < needed:
         soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    affordable = max(1, min(wanted, soft - SPARE_DESCRIPTORS))
+    affordable = max(1, min(wanted, soft - spare))
     if affordable < wanted:
         log.warning("max_clients lowered to %s by the limit of open files, %s", affordable, soft)
     return affordable

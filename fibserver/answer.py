@@ -31,7 +31,7 @@ class Answer:
         queue: FairQueue,
         on_change: Callable[[], None],
     ) -> None:
-        """Describe an answer; it asks for no block until it is started.
+        """Lay claim to an answer's blocks; it asks for none until it is started.
 
         Args:
             slice: what to send.
@@ -50,6 +50,7 @@ class Answer:
         self._error = b""
         self._is_started = False
         self._has_begun = False
+        array.add_waiter(self)
 
     def next_block(self) -> Block | None:
         """Return the next block to fill for this answer."""
@@ -59,7 +60,6 @@ class Answer:
         """Begin to ask for blocks, if it has not begun yet."""
         if not self._is_started:
             self._is_started = True
-            self._array.add_waiter(self)
             self._queue.add(self)
 
     def stop(self) -> None:
@@ -73,6 +73,7 @@ class Answer:
 
     def on_failure(self, message: str, code: str) -> None:
         """Become an error reply, or a broken answer if it is too late for that."""
+        self.stop()  # or it would ask for the same block again
         if self._has_begun:
             self.is_broken = True
         else:

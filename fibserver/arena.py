@@ -13,7 +13,6 @@ socket, and the acceptor looks at them only after it has read that. It alone wri
 """
 
 import os
-from array import array
 from multiprocessing.shared_memory import SharedMemory
 
 from fibclient.formats import Format
@@ -81,12 +80,16 @@ class Arena:
 
         def write(chunk: bytes) -> None:
             nonlocal position
-            position += os.pwrite(self.fd, chunk, position)
+            self._write(chunk, position)
+            position += len(chunk)
 
-        ends: array[int] = render(block.format, block.start, block.stop, write)
-        os.pwrite(self.fd, ends, block.index_position)
-        if position != block.position + block.size:
-            raise OSError(f"wrote {position - block.position} bytes of {block.size}")
+        ends = render(block.format, block.start, block.stop, write)
+        self._write(ends.tobytes(), block.index_position)
+
+    def _write(self, data: bytes, position: int) -> None:
+        written = os.pwrite(self.fd, data, position)
+        if written != len(data):
+            raise OSError(f"wrote {written} bytes of {len(data)} at {position}")
 
     def close(self) -> None:
         """Give the memory back; every view taken from here must be released before."""

@@ -158,7 +158,7 @@ class Connection:
         if self.is_idle:
             self.close()
         else:
-            self._advance()
+            self.on_event(0)
 
     def close(self) -> None:
         """Drop the connection at once, whatever is owed."""
@@ -173,7 +173,7 @@ class Connection:
         """Answer nothing but an error, then close."""
         self._push([encode_error(message)])
         self.state = State.CLOSING
-        self._advance()
+        self.on_event(0)
 
     def _advance(self) -> None:
         """Answer what is received and send what is answered, as far as both go."""
@@ -181,7 +181,7 @@ class Connection:
             if not self._needs_data:
                 self._answer_requests()
             self._flush()
-            if self._needs_data or self._is_full() or self.state is State.CLOSED:
+            if self._needs_data or self._output or self.state is State.CLOSED:
                 break
         if not self._output and self.state in (State.ENDED, State.CLOSING):
             self._linger()
@@ -260,12 +260,7 @@ class Connection:
                     counted.append(command)
         is_whole = position == len(data)
         self._received = data[position:] if self.state is not State.CLOSING else b""
-        if (
-            learns
-            and is_whole
-            and counted
-            and not any(isinstance(piece, Answer) for piece in self._output)
-        ):
+        if learns and is_whole and counted:
             replay = self._owner.replay.learn(data, self._take_buffers(), counted)
             self._push(replay.buffers)
 
@@ -296,25 +291,38 @@ class Connection:
             return None
         counted = owner.statistics.command(command.name)
         counted.calls += 1
+        is_immutable = command.is_immutable and not session.is_in_transaction
         for reply in replies:
-            if isinstance(reply, Slice):
-                self._push_slice(reply)
-            else:
+            if not isinstance(reply, Slice):
                 self._push([reply])
+            elif not self._push_published(reply):
+                self._push_answer(reply)
+                is_immutable = False
         if session.is_quitting:
             self.state = State.CLOSING
-        return counted if command.is_immutable and not session.is_in_transaction else None
+        return counted if is_immutable else None
 
-    def _push_slice(self, slice: Slice) -> None:
+    def _push_published(self, slice: Slice) -> bool:
+        """Put a slice in the output if all of it is published."""
         array = self._owner.arrays[slice.format]
-        if slice.stop <= array.growth.published:
-            offset = array.offset(slice.start)
-            view = array.bytes_between(offset, offset + slice.size)
-            self._push([slice.header, view, slice.trailer])
-        else:
-            send_soon = self._owner.send_soon
-            answer = Answer(slice, array, self._owner.queue, lambda: send_soon(self))
-            self._output.append(answer)
+        if slice.stop > array.growth.published:
+            return False
+        offset = array.offset(slice.start)
+        view = array.bytes_between(offset, offset + slice.size)
+        self._push([slice.header, view, slice.trailer])
+        return True
+
+    def _push_answer(self, slice: Slice) -> None:
+        """Put an answer in the making in the output, if there may be memory for it."""
+        owner = self._owner
+        try:
+            owner.arrays.check_growth(slice.format, slice.stop)
+        except CommandError as error:
+            owner.statistics.errors[error.code] += 1
+            self._push([encode_error(str(error), error.code)])
+            return
+        array = owner.arrays[slice.format]
+        self._output.append(Answer(slice, array, owner.queue, lambda: owner.send_soon(self)))
 
     # From replies to bytes.
 

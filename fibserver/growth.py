@@ -77,7 +77,11 @@ class Growth:
         Args:
             stop: at most the layout's capacity in elements.
         """
-        return self._offsets[self.block_reaching(stop) + 1]
+        return self.end_of(self.block_reaching(stop))
+
+    def end_of(self, number: int) -> int:
+        """Return how many bytes a block and all before it take; block -1 is before the first."""
+        return self._offsets[number + 1]
 
     def block_reaching(self, stop: int) -> int:
         """Return the number of the block that holds element stop-1, -1 for stop = 0.

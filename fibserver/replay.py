@@ -19,8 +19,13 @@ JOIN_BELOW_BYTES = 64 * 1024
 
 MAX_ENTRIES = 4096
 MAX_BYTES = 32 * 1024 * 1024
-"""What the table may hold, in requests and in joined replies. When it is full it is emptied:
+"""What the table may hold, in requests, joined replies and views. When it is full it is emptied:
 what is still asked for comes back at once, and whatever is new is learnt as well."""
+
+
+VIEW_BYTES = 200
+POINTER_BYTES = 8
+"""What a view of shared memory and an entry of a list take, about."""
 
 
 class Replay(NamedTuple):
@@ -28,12 +33,10 @@ class Replay(NamedTuple):
 
     Attributes:
         buffers: their bytes, in order.
-        size: how many bytes they are.
         commands: what each request counts as.
     """
 
     buffers: list[bytes | memoryview]
-    size: int
     commands: list[CommandStatistics]
 
 
@@ -53,13 +56,15 @@ class ReplayTable:
     ) -> Replay:
         """Remember what requests lead to; return it, joined if it is small."""
         size = sum(map(len, buffers))
-        held = len(received)
+        held = len(received) + POINTER_BYTES * len(commands)
         if size < JOIN_BELOW_BYTES:
             buffers = [b"".join(buffers)]
             held += size
+        else:
+            held += VIEW_BYTES * len(buffers)
         if len(self._entries) >= MAX_ENTRIES or self._held_bytes + held > MAX_BYTES:
             self.clear()
-        entry = self._entries[received] = Replay(buffers, size, commands)
+        entry = self._entries[received] = Replay(buffers, commands)
         self._held_bytes += held
         return entry
 

@@ -23,13 +23,6 @@ class Server(Protocol):
     def slice_size(self, format: Format, start: int, stop: int) -> int:
         """Return `format.slice_size(start, stop)`, faster if the elements are resident."""
 
-    def reserve(self, format: Format, stop: int) -> None:
-        """Make sure that the array of `format` may grow to `stop` elements.
-
-        Raises:
-            CommandError: `memory_limit` does not allow it.
-        """
-
     def information(self, sections: list[str]) -> str:
         """Return the text of `INFO` for these sections, lower-case."""
 

@@ -22,8 +22,11 @@ class SettingsError(Exception):
     """A setting that cannot be: one line for each, with its name, value and what is allowed."""
 
 
+TIB = 1024**4
+
+
 def _bytes(default: int, least: int) -> Any:
-    return Field(default=ByteSize(default), ge=least)
+    return Field(default=ByteSize(default), ge=least, le=TIB)
 
 
 class Settings(BaseSettings):

@@ -1,5 +1,6 @@
 """The arrays as the acceptor uses them: what is published, and who waits for more."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -30,27 +31,33 @@ class SharedArray:
     Attributes:
         format: how the elements are encoded.
         growth: which blocks there are, and their state.
-        reserved_bytes: how far the requests admitted so far may make the array grow.
     """
 
     def __init__(self, arena: Arena, format: Format) -> None:
         self.format = format
         self.growth = Growth(arena.layout.arrays[format])
-        self.reserved_bytes = 0
         self._arena = arena
         self._data = arena.data(format)
         self._index = arena.index(format)
         self._waiters: dict[ArrayWaiter, None] = {}
+        self._needed: Counter[int] = Counter()  # by the waiters, as their last blocks
+
+    @property
+    def claimed_bytes(self) -> int:
+        """How many bytes the array will take when those who wait have what they wait for."""
+        return max(self.growth.handed_out_bytes, self.growth.end_of(max(self._needed, default=-1)))
 
     def slice_size(self, start: int, stop: int) -> int:
         """Return `format.slice_size(start, stop)`, from the index if it is published."""
         if start < stop <= self.growth.published:
-            return int(self._index[stop] - self._index[start]) - self.format.separator_size
+            return self.offset(stop) - self.offset(start) - self.format.separator_size
         return self.format.slice_size(start, stop)
 
     def offset(self, n: int) -> int:
         """Return `format.offset(n)`, from the index if it is published."""
-        return int(self._index[n]) if n <= self.growth.published else self.format.offset(n)
+        # The index has no page before its first block is filled, and reading one that is not
+        # there takes memory, or kills where there is none; so element 0 is not looked up.
+        return int(self._index[n]) if 0 < n <= self.growth.published else self.format.offset(n)
 
     def bytes_between(self, offset: int, end: int) -> memoryview:
         """Return the bytes of the array from `offset` up to `end`, all published."""
@@ -59,10 +66,13 @@ class SharedArray:
     def add_waiter(self, waiter: ArrayWaiter) -> None:
         """Have a waiter told of progress and failure."""
         self._waiters[waiter] = None
+        self._needed[waiter.last_block] += 1
 
     def discard_waiter(self, waiter: ArrayWaiter) -> None:
         """Forget a waiter, if it is one."""
-        self._waiters.pop(waiter, None)
+        if waiter in self._waiters:
+            del self._waiters[waiter]
+            self._needed -= Counter([waiter.last_block])
 
     def block_finished(self, block: Block) -> None:
         """Publish what a filled block allows to publish, and tell those who wait."""
@@ -97,7 +107,7 @@ class SharedArrays:
     def __iter__(self) -> Iterator[SharedArray]:
         return iter(self._arrays.values())
 
-    def reserve(self, format: Format, stop: int) -> None:
+    def check_growth(self, format: Format, stop: int) -> None:
         """Make sure that an array may grow to `stop` elements.
 
         Raises:
@@ -109,15 +119,14 @@ class SharedArrays:
         if stop > array.growth.layout.capacity_elements:
             needed = format.offset(stop)
         else:
-            needed = max(array.reserved_bytes, array.growth.size_to_reach(stop))
-        others = sum(other.reserved_bytes for other in self) - array.reserved_bytes
+            needed = max(array.claimed_bytes, array.growth.size_to_reach(stop))
+        others = sum(other.claimed_bytes for other in self) - array.claimed_bytes
         if needed + others > self._memory_limit:
             raise CommandError(
                 f"the first {stop} elements as {format.name} take {needed} bytes of memory, "
                 f"other formats {others}, memory_limit is {self._memory_limit}",
                 "LIMIT",
             )
-        array.reserved_bytes = needed
 
     def block_finished(self, block: Block) -> None:
         """Publish a filled block."""

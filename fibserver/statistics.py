@@ -10,16 +10,14 @@ class CommandStatistics:
 
     Attributes:
         name: the command, in lower case.
-        calls: how often it was run, refusals included.
-        failed_calls: how often it was refused.
+        calls: how often it was run, without being refused.
     """
 
-    __slots__ = ("calls", "failed_calls", "name")
+    __slots__ = ("calls", "name")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.calls = 0
-        self.failed_calls = 0
 
 
 class Statistics:

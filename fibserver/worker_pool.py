@@ -127,17 +127,19 @@ class WorkerPool:
                 ours.close()
                 raise
         worker = _Worker(process, ours)
-        self._workers.append(worker)
         self._watch(ours.fileno(), lambda _events: self._on_readable(worker))
+        self._workers.append(worker)
 
     def hand_out(self) -> None:
         """Give out the blocks that wait, first to workers that have none."""
         while (worker := self._readiest_worker()) and (block := self._queue.take()):
-            worker.blocks.append(block)
             try:
                 worker.channel.send(encode_task(block))
             except (BrokenPipeError, ConnectionResetError):
+                self._queue.put_back(block)
                 self._bury(worker)
+            else:
+                worker.blocks.append(block)
 
     def _readiest_worker(self) -> _Worker | None:
         worker = min(self._workers, key=lambda each: len(each.blocks), default=None)
@@ -145,7 +147,9 @@ class WorkerPool:
 
     def _on_readable(self, worker: _Worker) -> None:
         try:
-            message = worker.channel.recv(OUTCOME_BYTES)
+            message = worker.channel.recv(OUTCOME_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return  # a stale event of a descriptor that was another's
         except ConnectionResetError:
             message = b""
         if not message:
@@ -153,8 +157,8 @@ class WorkerPool:
             return
         block = worker.blocks.popleft()  # outcomes come in the order of the tasks
         worker.has_worked = True
+        self._deaths_by_block.pop(block, None)
         if message[0] == Outcome.DONE:
-            self._deaths_by_block.pop(block, None)
             self._owner.block_finished(block)
         else:
             self._owner.block_failed(block, "no room left in /dev/shm", "NOSPACE")

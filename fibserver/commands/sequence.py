@@ -98,7 +98,6 @@ def _slice(
         raise CommandError(
             f"the answer would be {size} bytes, max_answer_bytes is {limit}", "LIMIT"
         )
-    server.reserve(format, stop)
     return Slice(header, format, start, stop, size, trailer)
 
 

@@ -9,6 +9,10 @@ from fibserver.request_parser import printable
 from fibserver.session import Session
 
 _GROUP = "server"
+
+MAX_PATTERN_BYTES = 64
+"""Longer than any setting's name; matching is done in the acceptor's loop."""
+
 _READ_ONLY_FLAGS = [Simple("readonly"), Simple("fast")]
 
 
@@ -48,6 +52,8 @@ def config(session: Session, arguments: list[bytes]) -> list[Reply]:
         raise CommandError(f"unknown subcommand {printable(arguments[0])}. Try CONFIG HELP.")
     if len(arguments) < 2:
         raise CommandError("wrong number of arguments for 'config|get' command")
+    if max(map(len, arguments[1:])) > MAX_PATTERN_BYTES:
+        raise CommandError(f"a pattern may have {MAX_PATTERN_BYTES} bytes")
     patterns = [pattern.decode("ascii", "replace").lower() for pattern in arguments[1:]]
     settings = session.server.settings
     values: dict[str, Value] = {

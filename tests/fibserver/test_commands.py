@@ -19,11 +19,11 @@ QUEUED = b"+QUEUED\r\n"
 
 
 class FakeServer:
-    """A server that knows its settings and remembers what it was asked to reserve."""
+    """A server that knows its settings and remembers whose size it was asked for."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.reserved: list[tuple[str, int]] = []
+        self.sized: list[tuple[str, int]] = []
 
     @property
     def settings(self) -> Settings:
@@ -32,13 +32,8 @@ class FakeServer:
 
     def slice_size(self, format: Format, start: int, stop: int) -> int:
         """Return the size of an answer."""
+        self.sized.append((format.name, stop))
         return format.slice_size(start, stop)
-
-    def reserve(self, format: Format, stop: int) -> None:
-        """Remember the request; refuse more than 5000 elements, as if memory ended there."""
-        self.reserved.append((format.name, stop))
-        if stop > 5000:
-            raise CommandError("the memory ends at 5000", "LIMIT")
 
     def information(self, sections: list[str]) -> str:
         """Return the names of the sections asked for."""
@@ -212,7 +207,6 @@ REFUSALS = [
         "FIB.NUMBER 5 FORMAT xml",
         "ERR unknown format 'xml', it must be one of array, json, text, csv, ndjson, bfile",
     ),
-    ("FIB.FIRST 5001", "LIMIT the memory ends at 5000"),
 ]
 
 TOO_FEW_OR_MANY = [
@@ -266,9 +260,8 @@ def test_any_bytes_for_a_command(talk: Talk) -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_first_in_every_format(talk: Talk, name: str) -> None:
-    """In every format the first n are what FIB.SIZE says they take, and are reserved for."""
+    """In every format the first n are what FIB.SIZE says they take."""
     answer = talk(f"FIB.FIRST 300 FORMAT {name}")
-    assert talk.server.reserved == [(name, 300)]
     size = int(talk(f"FIB.SIZE 0 300 FORMAT {name}")[1:-2])
     header = b"*300\r\n" if name == "array" else b"$%d\r\n" % size
     assert answer.startswith(header)
@@ -287,19 +280,17 @@ def test_largest_answer(name: str) -> None:
 
 
 def test_too_large_is_refused_before_any_work() -> None:
-    """A huge answer is refused with its size and the limit, and nothing is reserved for it."""
+    """A huge answer is refused with its size and the limit."""
     talk = Talk(max_answer_bytes=2**31)
     size = FORMATS["array"].slice_size(0, 10_000_000)
     assert talk.refusal("FIB.FIRST 10000000") == (
         f"LIMIT the answer would be {size} bytes, max_answer_bytes is {2**31}"
     )
-    assert talk.server.reserved == []
 
 
 def test_size_of_too_large_an_answer(talk: Talk) -> None:
-    """FIB.SIZE tells the size even of what would be refused, without reserving anything."""
+    """FIB.SIZE tells the size even of what would be refused."""
     assert talk("FIB.SIZE 0 10000000 FORMAT text") == b":%d\r\n" % FORMATS["text"].offset(10**7)
-    assert talk.server.reserved == []
 
 
 def test_largest_index() -> None:
@@ -307,10 +298,10 @@ def test_largest_index() -> None:
     talk = Talk(max_index=100)
     for line in ("FIB.FIRST 101", "FIB.RANGE 99 101", "FIB.NUMBER 100", "FIB.SIZE 0 101"):
         assert talk(line)
-    talk.server.reserved.clear()
+    talk.server.sized.clear()
     for line in ("FIB.FIRST 102", "FIB.RANGE 99 102", "FIB.NUMBER 101", "FIB.SIZE 0 102"):
         assert talk.refusal(line) == "LIMIT the answer would reach F(101), max_index is 100"
-    assert talk.server.reserved == []
+    assert talk.server.sized == []
 
 
 @pytest.mark.parametrize("command", ["FIB.FIRST", "FIB.NUMBER", "FIB.RANGE 0", "FIB.SIZE 0"])
@@ -406,7 +397,7 @@ def test_exec(talk: Talk) -> None:
     """Requests after MULTI are queued and answered together, in their order."""
     for line, reply in (("MULTI", OK), ("PING", QUEUED), ("FIB.FIRST 2", QUEUED)):
         assert talk(line) == reply
-    assert talk.server.reserved == [], "nothing is done before EXEC"
+    assert talk.server.sized == [], "nothing is done before EXEC"
     assert talk("EXEC") == b"*2\r\n" + PONG + bulks("0", "1")
     assert talk("PING") == PONG
 

@@ -26,7 +26,7 @@ def test_small_reply_is_joined() -> None:
     shared[:] = b"changed"
     replay = table.get(b"request")
     assert replay is learned
-    assert replay == ([b"$7\r\n0,1,1,2\r\n"], 13, COMMANDS)
+    assert replay == ([b"$7\r\n0,1,1,2\r\n"], COMMANDS)
 
 
 def test_join_limit() -> None:
@@ -38,7 +38,6 @@ def test_join_limit() -> None:
     large, small = table.get(b"large"), table.get(b"small")
     assert large is not None
     assert small is not None
-    assert (large.size, small.size) == (JOIN_BELOW_BYTES, JOIN_BELOW_BYTES - 1)
     assert large.buffers[1] is view
     assert small.buffers == [bytes(JOIN_BELOW_BYTES - 1)]
 
