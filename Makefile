@@ -51,5 +51,5 @@ $(VENV)/installed: $(VENV)/created setup.cfg pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .tox build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .tox tests/peers/node/node_modules build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
