@@ -58,7 +58,7 @@ class Answer:
 
     def start(self) -> None:
         """Begin to ask for blocks, if it has not begun yet."""
-        if not self._is_started:
+        if not self._is_started and not self._error:
             self._is_started = True
             self._queue.add(self)
 

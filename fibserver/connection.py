@@ -19,16 +19,14 @@ is thrown away until the peer has seen the end, or for a second.
 
 import logging
 import socket
-from collections import deque
-from collections.abc import Iterable
 from enum import Enum
-from itertools import islice
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from fibserver.answer import Answer
 from fibserver.commands import execute
 from fibserver.fair_queue import FairQueue
+from fibserver.output import Buffer, Output
 from fibserver.replay import Replay, ReplayTable
 from fibserver.replies import CommandError, Slice, encode_error
 from fibserver.request_parser import (
@@ -46,16 +44,6 @@ __all__ = ["Connection", "ConnectionOwner"]
 log = logging.getLogger(__name__)
 
 READ_BYTES = 16 * 1024
-MAX_PENDING_REPLIES = 1024
-MAX_PENDING_BYTES = 1024 * 1024
-"""Reading stops while more is pending than this, not counting shared memory."""
-
-MAX_BUFFERS = 64
-MAX_SEND_BYTES = 1024 * 1024
-"""What one connection may send in one turn of the loop; the others wait so long."""
-
-Buffer: TypeAlias = bytes | memoryview
-
 _FAILED = EPOLLERR | EPOLLHUP
 
 
@@ -105,7 +93,6 @@ class Connection:
         "_needs_data",
         "_output",
         "_owner",
-        "_pending_bytes",
         "_received",
         "events",
         "last_progress",
@@ -124,8 +111,7 @@ class Connection:
         self._received = b""  # not yet parsed
         self._needs_data = True  # what is received ends within a request
         self._is_blocked = False  # the socket has no room for what the output begins with
-        self._output: deque[Buffer | Answer] = deque()
-        self._pending_bytes = 0  # of bytes objects in the output
+        self._output = Output()
 
     @property
     def is_idle(self) -> bool:
@@ -135,7 +121,7 @@ class Connection:
     @property
     def is_waiting(self) -> bool:
         """Whether the next bytes to send do not exist yet."""
-        return bool(self._output) and isinstance(self._output[0], Answer)
+        return self._output.answer_at_head is not None
 
     def on_event(self, events: int) -> None:
         """Handle what epoll reports; no events at all mean that an answer has grown."""
@@ -165,13 +151,13 @@ class Connection:
         if self.state is State.CLOSED:
             return
         self.state = State.CLOSED
-        self._drop_output()
+        self._output.clear()
         self._owner.forget(self)  # an epoll set must not know a closed descriptor
         self.socket.close()
 
     def refuse(self, message: str) -> None:
         """Answer nothing but an error, then close."""
-        self._push([encode_error(message)])
+        self._output.push([encode_error(message)])
         self.state = State.CLOSING
         self.on_event(0)
 
@@ -198,15 +184,13 @@ class Connection:
         """Watch for data if more requests may come, and for room if the socket is full."""
         if self.state is State.CLOSED:
             return
-        reads = self.state is State.LINGERING or (self.state is State.OPEN and not self._is_full())
+        reads = self.state is State.LINGERING or (
+            self.state is State.OPEN and not self._output.is_full
+        )
         events = (EPOLLIN if reads else 0) | (EPOLLOUT if self._is_blocked else 0)
         if events != self.events:
             self.events = events
             self._owner.watch_for(self, events)
-
-    def _is_full(self) -> bool:
-        """Whether so much output is pending that no more requests are taken."""
-        return len(self._output) >= MAX_PENDING_REPLIES or self._pending_bytes >= MAX_PENDING_BYTES
 
     # From bytes to replies.
 
@@ -246,7 +230,7 @@ class Connection:
         data, position = self._received, 0
         counted: list[CommandStatistics] = []
         self._needs_data = False
-        while not self._is_full():
+        while not self._output.is_full:
             request = self._next_request(data, position)
             if request is None:
                 self._needs_data = True
@@ -261,8 +245,8 @@ class Connection:
         is_whole = position == len(data)
         self._received = data[position:] if self.state is not State.CLOSING else b""
         if learns and is_whole and counted:
-            replay = self._owner.replay.learn(data, self._take_buffers(), counted)
-            self._push(replay.buffers)
+            replay = self._owner.replay.learn(data, self._output.take_buffers(), counted)
+            self._output.push(replay.buffers)
 
     def _next_request(self, data: bytes, position: int) -> Request | None:
         """Parse a request; after a malformed one, or QUIT, there are no more."""
@@ -272,11 +256,11 @@ class Connection:
             return parse_request(data, position)
         except HttpRequestError as error:
             log.warning("%s: %s", self.session.address, error)
-            self._drop_output()
+            self._output.clear()
         except ProtocolError as error:
             log.info("%s: protocol error: %s", self.session.address, error)
             self._owner.statistics.errors["ERR"] += 1
-            self._push([encode_error(f"Protocol error: {error}")])
+            self._output.push([encode_error(f"Protocol error: {error}")])
         self.state = State.CLOSING
         return None
 
@@ -287,14 +271,14 @@ class Connection:
             command, replies = execute(session, words)
         except CommandError as error:
             owner.statistics.errors[error.code] += 1
-            self._push([encode_error(str(error), error.code)])
+            self._output.push([encode_error(str(error), error.code)])
             return None
         counted = owner.statistics.command(command.name)
         counted.calls += 1
         is_immutable = command.is_immutable and not session.is_in_transaction
         for reply in replies:
             if not isinstance(reply, Slice):
-                self._push([reply])
+                self._output.push([reply])
             elif not self._push_published(reply):
                 self._push_answer(reply)
                 is_immutable = False
@@ -309,7 +293,7 @@ class Connection:
             return False
         offset = array.offset(slice.start)
         view = array.bytes_between(offset, offset + slice.size)
-        self._push([slice.header, view, slice.trailer])
+        self._output.push([slice.header, view, slice.trailer])
         return True
 
     def _push_answer(self, slice: Slice) -> None:
@@ -319,33 +303,20 @@ class Connection:
             owner.arrays.check_growth(slice.format, slice.stop)
         except CommandError as error:
             owner.statistics.errors[error.code] += 1
-            self._push([encode_error(str(error), error.code)])
+            self._output.push([encode_error(str(error), error.code)])
             return
         array = owner.arrays[slice.format]
-        self._output.append(Answer(slice, array, owner.queue, lambda: owner.send_soon(self)))
+        answer = Answer(slice, array, owner.queue, lambda: owner.send_soon(self))
+        self._output.push_answer(answer)
 
     # From replies to bytes.
-
-    def _push(self, buffers: Iterable[Buffer]) -> None:
-        for buffer in buffers:
-            if buffer:
-                self._output.append(buffer)
-            if isinstance(buffer, bytes):
-                self._pending_bytes += len(buffer)
-
-    def _take_buffers(self) -> list[Buffer]:
-        """Empty the output, in which no answer waits."""
-        buffers = [piece for piece in self._output if not isinstance(piece, Answer)]
-        self._output.clear()
-        self._pending_bytes = 0
-        return buffers
 
     def _send_replay(self, replay: Replay) -> None:
         """Send ready replies; the output is empty."""
         for command in replay.commands:
             command.calls += 1
         if len(replay.buffers) > 1:
-            self._push(replay.buffers)
+            self._output.push(replay.buffers)
             self._advance()
             return
         # The way of nearly all requests: one call, and nothing is left to do.
@@ -356,27 +327,25 @@ class Connection:
             sent = 0
         self._owner.statistics.bytes_sent += sent
         if sent < len(reply):
-            self._push([memoryview(reply)[sent:]])
+            self._output.push([memoryview(reply)[sent:]])
             self._advance()
-
-    def _drop_output(self) -> None:
-        for piece in self._output:
-            if isinstance(piece, Answer):
-                piece.stop()
-        self._output.clear()
-        self._pending_bytes = 0
 
     def _flush(self) -> None:
         """Send what the output begins with, up to what one turn allows."""
-        buffers = self._gather()
+        answer = self._output.answer_at_head
+        if answer is not None and answer.is_broken:
+            log.warning("%s: an answer broke off", self.session.address)
+            self.close()
+            return
+        buffers = self._output.next_buffers()
         if buffers:
             self._send(buffers)
-        head = self._output[0] if self._output else None
-        if isinstance(head, Answer):
-            head.start()
-            self._is_blocked = head.is_ready
+        answer = self._output.answer_at_head
+        if answer is None:
+            self._is_blocked = bool(self._output)
         else:
-            self._is_blocked = head is not None
+            answer.start()
+            self._is_blocked = answer.is_ready
 
     def _send(self, buffers: list[Buffer]) -> None:
         try:
@@ -390,53 +359,4 @@ class Connection:
         if sent:
             self.last_progress = self._owner.now
             self._owner.statistics.bytes_sent += sent
-            self._drop(sent)
-
-    def _gather(self) -> list[Buffer]:
-        """Return the buffers to send next."""
-        output = self._output
-        if output and isinstance(output[0], Answer):
-            self._take_from_answer(output[0])
-        buffers: list[Buffer] = []
-        size = 0
-        for piece in islice(output, MAX_BUFFERS):
-            if isinstance(piece, Answer) or size >= MAX_SEND_BYTES:
-                break
-            if size + len(piece) > MAX_SEND_BYTES:
-                piece = memoryview(piece)[: MAX_SEND_BYTES - size]
-            buffers.append(piece)
-            size += len(piece)
-        return buffers
-
-    def _take_from_answer(self, answer: Answer) -> None:
-        """Move what the answer at the head of the output has to send before it."""
-        if answer.is_broken:
-            log.warning("%s: an answer broke off", self.session.address)
-            self.close()
-            return
-        buffers, is_whole = answer.take()
-        self._output.popleft()
-        if is_whole:
-            answer.stop()
-        else:
-            answer.start()  # so that the rest is computed while this is sent
-            self._output.appendleft(answer)
-        for buffer in reversed(buffers):
-            if buffer:
-                self._output.appendleft(buffer)
-            if isinstance(buffer, bytes):
-                self._pending_bytes += len(buffer)
-
-    def _drop(self, sent: int) -> None:
-        """Remove the first `sent` bytes from the output."""
-        output = self._output
-        while sent:
-            piece = output[0]
-            assert not isinstance(piece, Answer), "no byte of it was sent"
-            if isinstance(piece, bytes):
-                self._pending_bytes -= len(piece)
-            if sent < len(piece):
-                output[0] = memoryview(piece)[sent:]
-                return
-            sent -= len(piece)
-            output.popleft()
+            self._output.drop(sent)

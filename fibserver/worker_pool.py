@@ -136,8 +136,8 @@ class WorkerPool:
             try:
                 worker.channel.send(encode_task(block))
             except (BrokenPipeError, ConnectionResetError):
-                self._queue.put_back(block)
                 self._bury(worker)
+                self._queue.put_back(block)  # after those that the worker had before
             else:
                 worker.blocks.append(block)
 
