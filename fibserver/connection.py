@@ -259,8 +259,7 @@ class Connection:
             self._output.clear()
         except ProtocolError as error:
             log.info("%s: protocol error: %s", self.session.address, error)
-            self._owner.statistics.errors["ERR"] += 1
-            self._output.push([encode_error(f"Protocol error: {error}")])
+            self._push_error(f"Protocol error: {error}", "ERR")
         self.state = State.CLOSING
         return None
 
@@ -270,8 +269,7 @@ class Connection:
         try:
             command, replies = execute(session, words)
         except CommandError as error:
-            owner.statistics.errors[error.code] += 1
-            self._output.push([encode_error(str(error), error.code)])
+            self._push_error(str(error), error.code)
             return None
         counted = owner.statistics.command(command.name)
         counted.calls += 1
@@ -302,12 +300,15 @@ class Connection:
         try:
             owner.arrays.check_growth(slice.format, slice.stop)
         except CommandError as error:
-            owner.statistics.errors[error.code] += 1
-            self._output.push([encode_error(str(error), error.code)])
+            self._push_error(str(error), error.code)
             return
         array = owner.arrays[slice.format]
         answer = Answer(slice, array, owner.queue, lambda: owner.send_soon(self))
         self._output.push_answer(answer)
+
+    def _push_error(self, message: str, code: str) -> None:
+        self._owner.statistics.errors[code] += 1
+        self._output.push([encode_error(message, code)])
 
     # From replies to bytes.
 
