@@ -1,4 +1,8 @@
-"""Listening sockets: TCP and Unix."""
+"""Listening sockets, TCP and Unix: opened here, or taken over from who started the server.
+
+The file of a Unix socket belongs to who bound it, and only its owner removes it: a socket that
+systemd has bound serves the next start as well.
+"""
 
 import contextlib
 import os
@@ -7,14 +11,15 @@ import stat
 
 from fibclient.address import Address
 
-__all__ = ["ListenError", "address_of", "close_listener", "open_listener"]
+__all__ = ["ListenError", "address_of", "adopt_listener", "close_listener", "open_listener"]
 
 BACKLOG = 1024
 KEEPALIVE_SECONDS = 300
+FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
 class ListenError(Exception):
-    """An address that cannot be listened on."""
+    """An address or a socket that cannot be listened on."""
 
 
 def open_listener(address: Address) -> socket.socket:
@@ -27,6 +32,40 @@ def open_listener(address: Address) -> socket.socket:
         return _open_unix(address.path) if address.path else _open_tcp(address)
     except OSError as error:
         raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from error
+    except UnicodeError as error:  # a host that the domain name system has no form for
+        raise ListenError(f"cannot listen on {address}: not the name of a host") from error
+
+
+def adopt_listener(descriptor: int, name: str) -> socket.socket:
+    """Return a listening socket that another program has opened, set up as ours are.
+
+    Args:
+        descriptor: of the socket; it is closed with the result, and left alone on an error.
+        name: what to call it in an error.
+
+    Raises:
+        ListenError: it is something else.
+    """
+    try:
+        listener = socket.socket(fileno=descriptor)
+    except OSError as error:
+        raise ListenError(f"{name} is no socket: {error.strerror or error}") from error
+    try:
+        is_fit = (
+            listener.family in FAMILIES
+            and listener.type == socket.SOCK_STREAM
+            and listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        )
+        if not is_fit:
+            raise ListenError(f"{name} is no listening stream socket, TCP or Unix")
+        os.set_inheritable(descriptor, False)
+        listener.setblocking(False)
+        if listener.family != socket.AF_UNIX:
+            _set_options(listener)
+        return listener
+    except BaseException:
+        listener.detach()
+        raise
 
 
 def _open_tcp(address: Address) -> socket.socket:
@@ -36,14 +75,18 @@ def _open_tcp(address: Address) -> socket.socket:
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_SECONDS)
+        _set_options(listener)
         listener.bind(where)
         return _listen(listener)
     except BaseException:
         listener.close()
         raise
+
+
+def _set_options(listener: socket.socket) -> None:
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_SECONDS)
 
 
 def _open_unix(path: str) -> socket.socket:
@@ -83,13 +126,22 @@ def _remove_stale_socket(path: str) -> None:
 def address_of(listener: socket.socket) -> Address:
     """Return the address a socket is bound to, with the port the kernel chose."""
     name = listener.getsockname()
-    return Address(path=name) if listener.family == socket.AF_UNIX else Address(*name[:2])
+    if listener.family != socket.AF_UNIX:
+        return Address(*name[:2])
+    if isinstance(name, bytes):  # in the abstract namespace: it has no file
+        return Address(path="@" + name[1:].decode(errors="backslashreplace"))
+    return Address(path=name)
 
 
-def close_listener(listener: socket.socket) -> None:
-    """Close a listening socket, and remove the file of a Unix one."""
+def close_listener(listener: socket.socket, *, is_ours: bool = True) -> None:
+    """Close a listening socket.
+
+    Args:
+        listener: the socket.
+        is_ours: whether `open_listener` made it; the file of a Unix one is then removed.
+    """
     address = address_of(listener)
     listener.close()
-    if address.path:
+    if is_ours and address.path:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(address.path)

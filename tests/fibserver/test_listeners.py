@@ -1,0 +1,135 @@
+"""Listening sockets: options, files, and sockets that others have opened."""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fibclient.address import Address, parse_address
+from fibserver.listeners import (
+    ListenError,
+    address_of,
+    adopt_listener,
+    close_listener,
+    open_listener,
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a Unix socket can be."""
+    return tmp_path / "socket"
+
+
+@pytest.fixture
+def tcp() -> Iterator[socket.socket]:
+    """A listening TCP socket as another program makes it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
+
+
+def passed(listener: socket.socket) -> int:
+    """Return a descriptor of a socket as a program inherits it."""
+    descriptor = os.dup(listener.fileno())
+    os.set_inheritable(descriptor, True)
+    return descriptor
+
+
+def assert_set_up(listener: socket.socket) -> None:
+    """Fail unless a listener has what the acceptor relies on."""
+    assert not listener.getblocking()
+    assert not listener.get_inheritable()
+    if listener.family != socket.AF_UNIX:
+        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+def test_tcp() -> None:
+    """A TCP listener tells the port that the kernel chose."""
+    listener = open_listener(Address("127.0.0.1", 0))
+    address = address_of(listener)
+    assert address.host == "127.0.0.1"
+    assert address.port
+    assert_set_up(listener)
+    close_listener(listener)
+
+
+def test_unix(path: Path) -> None:
+    """The file of a Unix listener goes with it."""
+    listener = open_listener(Address(path=str(path)))
+    assert address_of(listener) == Address(path=str(path))
+    assert path.is_socket()
+    assert_set_up(listener)
+    close_listener(listener)
+    assert not path.exists()
+
+
+def test_a_removed_file(path: Path) -> None:
+    """A Unix listener whose file someone has removed closes all the same."""
+    listener = open_listener(Address(path=str(path)))
+    path.unlink()
+    close_listener(listener)
+
+
+def test_someones_file(path: Path) -> None:
+    """A file that is no socket is left alone."""
+    path.write_text("precious")
+    with pytest.raises(ListenError, match="Address already in use"):
+        open_listener(Address(path=str(path)))
+    assert path.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["192.0.2.1:1", "[2001:db8::1]:1", "a..b:1", "unix:/nowhere/x", f"unix:/{'x' * 200}"],
+)
+def test_errors(address: str) -> None:
+    """An address that is not ours is refused with the address."""
+    with pytest.raises(ListenError) as caught:
+        open_listener(parse_address(address))
+    assert str(caught.value).startswith(f"cannot listen on {address}: ")
+
+
+def test_adopted_tcp(tcp: socket.socket) -> None:
+    """A socket from elsewhere is set up as ours are."""
+    listener = adopt_listener(passed(tcp), "it")
+    assert address_of(listener) == Address(*tcp.getsockname())
+    assert_set_up(listener)
+    close_listener(listener, is_ours=False)
+
+
+def test_adopted_unix(path: Path) -> None:
+    """The file of a Unix socket from elsewhere stays: who bound it still listens."""
+    with socket.socket(socket.AF_UNIX) as original:
+        original.bind(str(path))
+        original.listen()
+        listener = adopt_listener(passed(original), "it")
+        assert_set_up(listener)
+        close_listener(listener, is_ours=False)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+
+
+def test_abstract_addresses() -> None:
+    """A Unix socket without a file is shown as systemd writes it."""
+    with socket.socket(socket.AF_UNIX) as original:
+        original.bind(f"\0fibserver-{os.getpid()}")
+        assert address_of(original) == Address(path=f"@fibserver-{os.getpid()}")
+
+
+def test_what_cannot_be_adopted(tcp: socket.socket) -> None:
+    """What is no listening stream socket is refused, and left open for its owner."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
+        socket.create_connection(tcp.getsockname()) as connection,
+        socket.socket() as unbound,
+        open(os.devnull) as file,
+    ):
+        for each in (datagrams, connection, unbound, file):
+            with pytest.raises(ListenError, match=r"^it is no "):
+                adopt_listener(each.fileno(), "it")
+            os.fstat(each.fileno())
+    with pytest.raises(ListenError, match=r"^it is no socket: Bad file descriptor"):
+        adopt_listener(2**20, "it")
