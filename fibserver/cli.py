@@ -37,7 +37,7 @@ def main(**flags: object) -> None:
     """
     try:
         settings = load_settings(
-            **{name: value for name, value in flags.items() if value not in (None, ())}
+            None, **{name: value for name, value in flags.items() if value not in (None, ())}
         )
         logging.basicConfig(
             level=settings.log_level.upper(),

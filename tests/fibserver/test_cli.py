@@ -26,9 +26,9 @@ def run_fibserver(*arguments: str, **environment: str) -> "subprocess.CompletedP
 @pytest.mark.parametrize(
     ("arguments", "environment", "message"),
     [
-        (["--workers", "0"], {}, "workers: 0: "),
+        (["--workers", "0"], {}, "workers: '0': "),
         (["--listen", "nowhere"], {}, "listen: "),
-        (["--listen", "0.0.0.0:0"], {}, "listen: '0.0.0.0:0' can be reached from other machines"),
+        (["--listen", "0.0.0.0:0"], {}, "listen: '0.0.0.0:0': can be reached from other machines"),
         (["--log-level", "loud"], {}, "log_level: 'loud': "),
         ([], {"FIBSERVER_MEMORY_LIMIT": "many"}, "memory_limit: 'many': "),
         ([], {"FIBSERVER_IDLE_TIMEOUT": "-1"}, "idle_timeout: '-1': "),

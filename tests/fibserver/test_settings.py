@@ -1,0 +1,337 @@
+"""Settings: where they come from, what is refused and how, and what a reload may change."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fibclient.address import parse_address
+from fibserver.settings import (
+    MAX_PASSWORD_BYTES,
+    RELOADABLE,
+    Settings,
+    SettingsError,
+    is_exposed,
+    load_settings,
+    read_password,
+    reloaded,
+)
+
+EXAMPLE = Path(__file__).parents[2] / "systemd/fibserver.toml"
+NEED_RESTART = {
+    "listen",
+    "workers",
+    "state_dir",
+    "metrics_listen",
+    "allow_unauthenticated",
+    "memory_limit",
+    "max_index",
+}
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings of whoever runs the tests do not count."""
+    for name in [name for name in os.environ if name.upper().startswith("FIBSERVER_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str], Path]:
+    """Write a settings file."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "fibserver.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def refusal(config: Path | None = None, **flags: object) -> list[str]:
+    """Return the lines that these settings are refused with."""
+    with pytest.raises(SettingsError) as caught:
+        load_settings(config, **flags)
+    return str(caught.value).split("\n")
+
+
+# Where they come from.
+
+
+def test_order(write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flags override the environment, which overrides the file, which overrides the defaults."""
+    config = write("workers = 2\nmax_clients = 2\nmax_index = 2")
+    monkeypatch.setenv("FIBSERVER_WORKERS", "3")
+    monkeypatch.setenv("FIBSERVER_MAX_CLIENTS", "3")
+    settings = load_settings(config, workers="4")
+    found = (settings.workers, settings.max_clients, settings.max_index, settings.idle_timeout)
+    assert found == (4, 3, 2, 300)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ('listen = "a:1, unix:/b"\nallow_unauthenticated = true', "listen", ("a:1", "unix:/b")),
+        ('listen = ["localhost:1", "unix:/b"]', "listen", ("localhost:1", "unix:/b")),
+        ('workers = "auto"', "workers", len(os.sched_getaffinity(0))),
+        ('workers = "3"', "workers", 3),
+        ('state_dir = "/var/lib/fib"', "state_dir", Path("/var/lib/fib")),
+        ('state_dir = ""', "state_dir", None),
+        ('metrics_listen = "0.0.0.0:9100"', "metrics_listen", "0.0.0.0:9100"),
+        ('metrics_listen = ""', "metrics_listen", None),
+        ('password_file = "secret"', "password_file", Path("secret")),
+        ('log_format = "json"', "log_format", "json"),
+        ('memory_limit = "64MiB"', "memory_limit", 64 * 2**20),
+        ("memory_limit = 0x400_0000", "memory_limit", 64 * 2**20),
+        ("idle_timeout = 0.5", "idle_timeout", 0.5),
+        ("drain_timeout = 0", "drain_timeout", 0),
+        ("allow_unauthenticated = true", "allow_unauthenticated", True),
+    ],
+)
+def test_values(write: Callable[[str], Path], text: str, name: str, value: object) -> None:
+    """A file may say a setting in the ways that TOML offers."""
+    assert getattr(load_settings(write(text)), name) == value
+
+
+def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable holds what the command line would; others of its kind are not ours."""
+    monkeypatch.setenv("FIBSERVER_LISTEN", "127.0.0.1:1,unix:/run/fib")
+    monkeypatch.setenv("FIBSERVER_STATE_DIR", "")
+    monkeypatch.setenv("FIBSERVER_PORT", "tcp://10.0.0.1:11235")
+    settings = load_settings()
+    assert settings.listen == ("127.0.0.1:1", "unix:/run/fib")
+    assert settings.state_dir is None
+
+
+def test_as_text() -> None:
+    """Values are shown as people write them, with nothing for what is not set."""
+    settings = Settings(listen=("127.0.0.1:1", "unix:/b"), idle_timeout=0.5, workers=3)
+    text = settings.as_text()
+    assert text.keys() == Settings.model_fields.keys()
+    assert text["listen"] == "127.0.0.1:1,unix:/b"
+    assert text["state_dir"] == ""
+    assert text["allow_unauthenticated"] == "false"
+    assert (text["idle_timeout"], text["request_timeout"]) == ("0.5", "60")
+    assert load_settings(None, **text) == settings
+
+
+# What is refused.
+
+SECONDS = "up to 31,536,000 (a year)"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("workers = 0", "workers: '0': must be a whole number from 1 to 1,024, or auto for one"),
+        ("workers = true", "workers: 'true': must be a whole number"),
+        ("workers = 1.5", "workers: '1.5': must be a whole number"),
+        ("[workers]", "workers: '{}': must be a whole number"),
+        ('memory_limit = "64MX"', "memory_limit: '64MX': must be a size such as 64MiB, from 1MiB"),
+        ("memory_limit = 1000", "memory_limit: '1000': must be a size such as 64MiB, from 1MiB"),
+        ('memory_limit = "2TiB"', "memory_limit: '2TiB': must be a size such as 64MiB"),
+        ("max_answer_bytes = 0", "max_answer_bytes: '0': must be a size such as 64MiB, from 1 b"),
+        ("max_answer_bytes = true", "max_answer_bytes: 'true': must be a size"),
+        ("max_index = -1", "max_index: '-1': must be a whole number from 0 to 1,000,000,000,000"),
+        ("max_clients = 0", "max_clients: '0': must be a whole number from 1 to 1,000,000"),
+        ("idle_timeout = 0", f"idle_timeout: '0': must be a number of seconds above 0 {SECONDS}"),
+        ("idle_timeout = nan", "idle_timeout: 'nan': must be a number of seconds above 0"),
+        ("request_timeout = inf", "request_timeout: 'inf': must be a number of seconds above 0"),
+        ("request_timeout = true", "request_timeout: 'true': must be a number of seconds"),
+        (
+            "drain_timeout = -1",
+            f"drain_timeout: '-1': must be a number of seconds from 0 {SECONDS}",
+        ),
+        ('log_level = "loud"', "log_level: 'loud': must be debug, info, warning or error"),
+        ('log_format = "xml"', "log_format: 'xml': must be plain or json"),
+        ('allow_unauthenticated = "?"', "allow_unauthenticated: '?': must be true or false"),
+        ('state_dir = "here"', "state_dir: 'here': must be the absolute path of a folder"),
+        ("state_dir = 1", "state_dir: '1': must be the absolute path of a folder"),
+        ('metrics_listen = "9100"', "metrics_listen: '9100': must be HOST:PORT"),
+        ('metrics_listen = "unix:/x"', "metrics_listen: 'unix:/x': must be HOST:PORT"),
+        ("password_file = 1", "password_file: '1': must be the path of a file"),
+        ('listen = "nowhere"', "listen: 'nowhere': must be HOST:PORT or unix:/path"),
+        ('listen = ""', "listen: '': must be HOST:PORT or unix:/path"),
+        ("listen = []", "listen: '': must be HOST:PORT or unix:/path"),
+        ("listen = [1]", "listen: '1': must be HOST:PORT or unix:/path"),
+        ("listen = 1", "listen: '1': must be HOST:PORT or unix:/path"),
+        ('listen = "a\\nb"', "listen: 'a\\nb': must be HOST:PORT or unix:/path"),
+        ('listen = ["localhost:1", "b"]', "listen: 'b': must be HOST:PORT or unix:/path"),
+    ],
+)
+def test_a_bad_value(write: Callable[[str], Path], text: str, line: str) -> None:
+    """A bad value is one line: the name, the value, and what is allowed in plain words."""
+    (found,) = refusal(write(text))
+    assert found.startswith(line)
+
+
+def test_several_bad_values(write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything that is wrong is told at once, a line each, wherever it comes from."""
+    config = write('listen = ["a", "b"]\nlog_level = "loud"\nnonsense = 1')
+    monkeypatch.setenv("FIBSERVER_MAX_INDEX", "many")
+    lines = refusal(config, workers="0")
+    names = Counter(line.removeprefix(f"{config}: ").split(":")[0] for line in lines)
+    assert names.pop("listen") == 2
+    assert {"log_level", "max_index", "workers"} < names.keys()
+    assert len(lines) == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("worker", "did you mean workers?"),
+        ("memory-limit", "did you mean memory_limit?"),
+        ("nonsense", "the settings are listen, workers, state_dir, "),
+    ],
+)
+def test_unknown_settings(write: Callable[[str], Path], name: str, hint: str) -> None:
+    """A name that does not exist is told, with what may have been meant."""
+    config = write(f"{name} = 1")
+    (line,) = refusal(config)
+    assert line.startswith(f"{config}: unknown setting '{name}'; {hint}")
+
+
+def test_unreadable_files(write: Callable[[str], Path], tmp_path: Path) -> None:
+    """A file that is not there, not TOML or not text is one line with its name."""
+    assert refusal(tmp_path / "none") == [f"{tmp_path / 'none'}: No such file or directory"]
+    assert refusal(tmp_path) == [f"{tmp_path}: Is a directory"]
+    config = write("workers = 1\nlisten: here")
+    (line,) = refusal(config)
+    assert line.startswith(f"{config}: ")
+    assert "line 2" in line
+    config.write_bytes(b"listen = '\xff'")
+    (line,) = refusal(config)
+    assert line.startswith(f"{config}: 'utf-8' codec can't decode")
+
+
+# Exposure and the password.
+
+
+@pytest.mark.parametrize(
+    ("address", "exposed"),
+    [
+        ("127.0.0.1:1", False),
+        ("127.8.8.8:1", False),
+        ("[::1]:1", False),
+        ("localhost:1", False),
+        ("unix:/run/fib", False),
+        ("0.0.0.0:1", True),
+        ("[::]:1", True),
+        ("192.168.0.1:1", True),
+        ("example.org:1", True),
+    ],
+)
+def test_exposure(address: str, exposed: bool) -> None:
+    """An address that other machines can reach needs a password, or a word that none is meant."""
+    assert is_exposed(parse_address(address)) == exposed
+    if exposed:
+        assert refusal(listen=["localhost:1", address]) == [
+            f"listen: {address!r}: can be reached from other machines, "
+            "which needs password_file or allow_unauthenticated"
+        ]
+    load_settings(listen=address, password_file="secret")
+    load_settings(listen=address, allow_unauthenticated="yes")
+
+
+def test_several_exposed_addresses() -> None:
+    """Each exposed address has a line."""
+    lines = refusal(listen="0.0.0.0:1,[::]:1")
+    assert [line.split(": ")[1] for line in lines] == ["'0.0.0.0:1'", "'[::]:1'"]
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"\nmore\n"])
+@pytest.mark.parametrize("password", [b"x", b" two words ", b"\xff" * MAX_PASSWORD_BYTES])
+def test_password(tmp_path: Path, password: bytes, end: bytes) -> None:
+    """The password is the first line of its file, byte for byte."""
+    path = tmp_path / "password"
+    path.write_bytes(password + end)
+    assert read_password(path) == password
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"\r\n", b"\nmore", b"x" * 513, b"x" * 513 + b"\n"]
+)
+def test_bad_passwords(tmp_path: Path, content: bytes) -> None:
+    """A password that is empty or too long is refused."""
+    path = tmp_path / "password"
+    path.write_bytes(content)
+    with pytest.raises(SettingsError, match=r"1 to 512 bytes$") as caught:
+        read_password(path)
+    assert str(caught.value).startswith(f"password_file: '{path}': ")
+
+
+def test_unreadable_passwords(tmp_path: Path) -> None:
+    """A password file that cannot be read is refused with the reason."""
+    for path, reason in (
+        (tmp_path / "none", "No such file or directory"),
+        (tmp_path, "Is a directory"),
+        (Path("a\0b"), "embedded null byte"),
+    ):
+        with pytest.raises(SettingsError) as caught:
+            read_password(path)
+        assert str(caught.value) == f"password_file: {str(path)!r}: cannot be read: {reason}"
+
+
+# Reloading.
+
+
+def test_reload() -> None:
+    """A reload applies what may change while the server runs, and names the rest."""
+    current = load_settings(workers="1", log_level="info", max_index="5", drain_timeout="1")
+    fresh = load_settings(workers="2", log_level="debug", max_index="6", drain_timeout="1")
+    settings, changed, refused = reloaded(current, fresh)
+    assert settings == load_settings(
+        workers="1", log_level="debug", max_index="5", drain_timeout="1"
+    )
+    assert changed == ["log_level"]
+    assert refused == ["workers", "max_index"]
+
+
+def test_reload_of_the_same() -> None:
+    """A reload without a change changes nothing."""
+    current = load_settings()
+    assert reloaded(current, load_settings()) == (current, [], [])
+
+
+def test_every_setting_is_reloadable_or_not() -> None:
+    """A new setting must be put into one of the two."""
+    assert Settings.model_fields.keys() == RELOADABLE | NEED_RESTART
+    assert not RELOADABLE & NEED_RESTART
+
+
+def test_a_reload_exposes_nothing() -> None:
+    """The password of a server that other machines reach cannot go before a restart."""
+    current = load_settings(listen="0.0.0.0:1", password_file="secret")
+    with pytest.raises(SettingsError, match="can be reached from other machines"):
+        reloaded(current, load_settings())
+
+
+# The example.
+
+
+def test_the_example_has_every_setting() -> None:
+    """Every setting stands in the example once, commented out."""
+    text = EXAMPLE.read_text()
+    names = re.findall(r"^#(\w+) = ", text, re.MULTILINE)
+    assert names == list(Settings.model_fields)
+    assert load_settings(EXAMPLE) == Settings()
+
+
+def test_the_example_tells_the_defaults(write: Callable[[str], Path]) -> None:
+    """What the example says without its comment signs are the defaults."""
+    text = re.sub(r"^#(?=\w+ = )", "", EXAMPLE.read_text(), flags=re.MULTILINE)
+    assert load_settings(write(text)) == Settings()
+
+
+def test_the_example_tells_what_can_be_reloaded() -> None:
+    """The explanations that say (reload) are those of the settings where it works."""
+    paragraphs = EXAMPLE.read_text().split("\n\n")[1:]
+    marked = {
+        paragraph.rsplit("#", 1)[1].split(" = ")[0]
+        for paragraph in paragraphs
+        if "(reload)" in paragraph
+    }
+    assert marked == RELOADABLE
