@@ -1,14 +1,18 @@
 """The `fibserver` command."""
 
-import logging
+import os
 import sys
+from functools import partial
+from pathlib import Path
 
 import click
 
 from fibserver import __version__
 from fibserver.acceptor import Acceptor
-from fibserver.listeners import ListenError
-from fibserver.settings import SettingsError, load_settings
+from fibserver.listeners import ListenError, address_of
+from fibserver.logs import configure_logging
+from fibserver.settings import SettingsError, load_settings, read_password
+from fibserver.systemd import activated_sockets
 
 __all__ = ["main"]
 
@@ -16,33 +20,66 @@ EXIT_FAILED_START = 2
 """For supervisors: starting again will not help."""
 
 
+# The types are left to the settings: a bad value is told in the same words from everywhere.
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="A TOML file with settings; the environment and the flags here override it.",
+)
 @click.option(
     "--listen",
     metavar="ADDRESS",
     multiple=True,
     help="HOST:PORT or unix:/path; may be given several times.  [default: 127.0.0.1:11235]",
 )
-@click.option("--workers", type=int, metavar="N", help="Worker processes.  [default: one a core]")
+@click.option("--workers", metavar="N", help="Worker processes.  [default: one a core]")
+@click.option(
+    "--state-dir",
+    metavar="DIR",
+    help="Where to keep computed numbers over a restart.  [default: nowhere]",
+)
+@click.option(
+    "--metrics-listen",
+    metavar="HOST:PORT",
+    help="Where Prometheus finds metrics.  [default: nowhere]",
+)
 @click.option(
     "--log-level",
     metavar="LEVEL",
     help="debug, info, warning or error.  [default: info]",
 )
+@click.option("--check-config", is_flag=True, help="Say whether the settings are fine, and exit.")
 @click.version_option(__version__, prog_name="fibserver")
-def main(**flags: object) -> None:
+def main(config: Path | None, check_config: bool, **flags: object) -> None:
     """Serve Fibonacci numbers over the Redis protocol.
 
-    Try it:  redis-cli -p 11235 FIB.FIRST 10
+    \b
+    Examples:
+      fibserver
+      fibserver --listen 127.0.0.1:11235 --listen unix:/run/fib/fibserver.sock
+      fibserver --config /etc/fibserver.toml --check-config
+      FIBSERVER_MEMORY_LIMIT=2GiB fibserver --workers 4
+
+    \b
+    Try it:
+      redis-cli -p 11235 FIB.FIRST 10
+
+    SIGTERM ends it, once what was asked is answered. The exit code of a failed start is 2.
     """
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
+    reload = partial(load_settings, config, **given)
     try:
-        settings = load_settings(
-            None, **{name: value for name, value in flags.items() if value not in (None, ())}
-        )
-        logging.basicConfig(
-            level=settings.log_level.upper(),
-            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        )
+        settings = reload()
+        if settings.password_file is not None:
+            read_password(settings.password_file)
+        if check_config:
+            click.echo("fibserver: the configuration is fine")
+            return
+        configure_logging(settings.log_level, settings.log_format)
+        activated = activated_sockets(os.environ)
+        settings.check_exposure(address_of(each.socket) for each in activated)
         acceptor = Acceptor(settings)
     except (SettingsError, ListenError, OSError) as error:
         for line in str(error).splitlines():

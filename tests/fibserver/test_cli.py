@@ -1,5 +1,7 @@
-"""The `fibserver` command: starts that fail."""
+"""The `fibserver` command: its flags, and starts that fail."""
 
+import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from fibclient import FibClient
+from fibserver import __version__
+from tests.fibserver.pass_sockets import run_with_sockets
 from tests.servers import DEADLINE_SECONDS, RunningServer
 
 
@@ -23,15 +27,50 @@ def run_fibserver(*arguments: str, **environment: str) -> "subprocess.CompletedP
     )
 
 
+# The start.
+
+
+def test_settings_are_used(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
+    """The server runs with the settings of its file, its environment and its flags."""
+    config = tmp_path / "fibserver.toml"
+    config.write_text('listen = "127.0.0.1:0"\nworkers = 7\nlog_format = "json"\nmax_index = 5')
+    server = serve(
+        *("--config", str(config), "--listen", "127.0.0.1:0", "--workers", "1"),
+        FIBSERVER_LOG_LEVEL="info",
+    )
+    assert len(server.workers()) == 1
+    messages = [json.loads(line)["message"] for line in server.log.read_text().splitlines()]
+    assert f"ready on {server.address} with 1 workers" in messages
+
+
+def test_a_stale_unix_socket(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
+    """The socket file of a killed server does not stop the next start; a live one's does."""
+    address = f"unix:{tmp_path / 'socket'}"
+    serve("--listen", address).stop(9)
+    assert (tmp_path / "socket").exists()
+    serve("--listen", address)
+    assert run_fibserver("--listen", address).returncode == 2
+    with FibClient(address) as client:
+        client.ping()
+
+
+# A start that fails.
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "message"),
     [
-        (["--workers", "0"], {}, "workers: '0': "),
-        (["--listen", "nowhere"], {}, "listen: "),
-        (["--listen", "0.0.0.0:0"], {}, "listen: '0.0.0.0:0': can be reached from other machines"),
-        (["--log-level", "loud"], {}, "log_level: 'loud': "),
-        ([], {"FIBSERVER_MEMORY_LIMIT": "many"}, "memory_limit: 'many': "),
-        ([], {"FIBSERVER_IDLE_TIMEOUT": "-1"}, "idle_timeout: '-1': "),
+        (["--workers", "0"], {}, "workers: '0': must be a whole number"),
+        (["--workers", "many"], {}, "workers: 'many': must be a whole number"),
+        (["--listen", "nowhere"], {}, "listen: 'nowhere': must be "),
+        (["--listen", "0.0.0.0:0"], {}, "listen: '0.0.0.0:0': can be reached from other mach"),
+        (["--log-level", "loud"], {}, "log_level: 'loud': must be "),
+        (["--state-dir", "here"], {}, "state_dir: 'here': must be "),
+        (["--metrics-listen", "here"], {}, "metrics_listen: 'here': must be "),
+        (["--config", "/nowhere/file"], {}, "/nowhere/file: No such file or directory"),
+        ([], {"FIBSERVER_MEMORY_LIMIT": "many"}, "memory_limit: 'many': must be a size such as"),
+        ([], {"FIBSERVER_IDLE_TIMEOUT": "-1"}, "idle_timeout: '-1': must be a number of seconds"),
+        ([], {"FIBSERVER_PASSWORD_FILE": "/nowhere"}, "password_file: '/nowhere': cannot be read"),
         (
             ["--listen", "unix:/nowhere/socket"],
             {},
@@ -62,12 +101,49 @@ def test_an_address_in_use(server: RunningServer) -> None:
     assert done.stderr == f"fibserver: cannot listen on {server.address}: Address already in use\n"
 
 
-def test_a_stale_unix_socket(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
-    """The socket file of a killed server does not stop the next start; a live one's does."""
-    address = f"unix:{tmp_path / 'socket'}"
-    serve("--listen", address).stop(9)
-    assert (tmp_path / "socket").exists()
-    serve("--listen", address)
-    assert run_fibserver("--listen", address).returncode == 2
-    with FibClient(address) as client:
-        client.ping()
+def test_a_passed_socket_that_exposes() -> None:
+    """A socket from systemd that other machines can reach needs a password as well."""
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+        port = listener.getsockname()[1]
+        done = run_with_sockets([sys.executable, "-m", "fibserver"], listener)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"fibserver: listen: '0.0.0.0:{port}': can be reached from ")
+
+
+# --check-config, --help and --version.
+
+
+def test_check_config(server: RunningServer, tmp_path: Path) -> None:
+    """Fine settings are told to be fine in one line, and nothing is started."""
+    password = tmp_path / "password"
+    password.write_text("secret\n")
+    config = tmp_path / "fibserver.toml"
+    config.write_text(f'listen = "{server.address}"\npassword_file = "{password}"')
+    done = run_fibserver("--config", str(config), "--check-config")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "fibserver: the configuration is fine\n"
+
+
+def test_check_config_finds_what_a_start_would(tmp_path: Path) -> None:
+    """Bad settings, and a bad password, are told as a failed start tells them."""
+    config = tmp_path / "fibserver.toml"
+    for text in ("workers = 0", "worker = 1", 'password_file = "/dev/null"'):
+        config.write_text(text)
+        checked = run_fibserver("--config", str(config), "--check-config")
+        started = run_fibserver("--config", str(config))
+        assert (checked.returncode, checked.stdout) == (2, "")
+        assert checked.stderr == started.stderr
+        assert checked.stderr.count("\n") == 1
+
+
+def test_help() -> None:
+    """The help lists the flags, with examples."""
+    text = run_fibserver("--help").stdout
+    flags = "config listen workers state-dir metrics-listen log-level check-config version"
+    assert all(f"--{flag}" in text for flag in flags.split())
+    assert "\n    fibserver --config /etc/fibserver.toml --check-config\n" in text
+
+
+def test_version() -> None:
+    """The version is that of the package."""
+    assert run_fibserver("--version").stdout == f"fibserver, version {__version__}\n"
