@@ -6,28 +6,31 @@ mapping, and nothing is ever left behind, whatever is killed. tmpfs takes a page
 first written; writing through the mapping when no page is to be had is a SIGBUS, so pages are
 reserved with `posix_fallocate` first, where a full /dev/shm is an error like any other.
 Workers write with `pwrite`, which was measured faster than the mapping for pages new to the
-process; the acceptor reads through the mapping. Both are the same pages.
+process; the acceptor reads through the mapping. Both are the same pages. Pages are given back
+by MADV_REMOVE, which makes a hole in the segment for all processes at once.
 
 Publication: bytes and index entries of a block are written before its worker says so over a
-socket, and the acceptor looks at them only after it has read that. It alone writes headers.
+socket, and the acceptor looks at them only after it has read that. It alone writes headers,
+and it alone gives pages back.
 """
 
+import mmap
 import os
 from multiprocessing.shared_memory import SharedMemory
 
 from fibclient.formats import Format
-from fibserver.growth import Block
-from fibserver.layout import HEADER, INDEX_ENTRY_BYTES, ArenaLayout
+from fibserver.blocks import Block
+from fibserver.layout import HEADER, INDEX_ENTRY_BYTES, PAGE_BYTES, ArenaLayout
 from fibserver.rendering import render
 
 __all__ = ["Arena"]
 
 
 class Arena:
-    """A shared-memory segment without a name, laid out as arrays.
+    """A shared-memory segment without a name, laid out as arrays and slots.
 
     Attributes:
-        layout: where each array lies.
+        layout: where each array and slot lies.
         fd: the segment's descriptor, which workers keep when they close all others.
     """
 
@@ -40,20 +43,25 @@ class Arena:
         self.layout = layout
         self._memory = SharedMemory(create=True, size=layout.size_bytes)
         try:
-            # SharedMemory keeps its descriptor to itself.
+            # SharedMemory keeps its descriptor, and its mapping, to itself.
             self.fd = os.open(f"/dev/shm/{self._memory.name}", os.O_RDWR | os.O_CLOEXEC)
         finally:
             self._memory.unlink()
+        self._mapping = mmap.mmap(self.fd, layout.size_bytes)  # for MADV_REMOVE alone
         assert self._memory.buf is not None, "it is None only after close()"
         self._root = memoryview(self._memory.buf)
         for array_layout in layout.arrays.values():
             os.posix_fallocate(self.fd, array_layout.header_position, HEADER.size)
             self.publish(array_layout.format, 0)
 
-    def data(self, format: Format) -> memoryview:
-        """Return the bytes of a format's array, those not yet published included."""
-        layout = self.layout.arrays[format]
-        return self._root[layout.data_position : layout.data_position + layout.capacity_bytes]
+    @property
+    def resident_bytes(self) -> int:
+        """How much memory the segment takes."""
+        return os.fstat(self.fd).st_blocks * 512
+
+    def bytes_between(self, start: int, end: int) -> memoryview:
+        """Return the bytes between two positions."""
+        return self._root[start:end]
 
     def index(self, format: Format) -> memoryview:
         """Return the index of a format's array: entry n is the offset of element n."""
@@ -73,26 +81,64 @@ class Arena:
             OSError: ENOSPC, if the machine has no memory for it.
             RenderingError: the result contradicts its prediction.
         """
-        index_size = (block.stop - block.start) * INDEX_ENTRY_BYTES
-        os.posix_fallocate(self.fd, block.position, block.size)
-        os.posix_fallocate(self.fd, block.index_position, index_size)
-        position = block.position
+        self.reserve(block)
 
-        def write(chunk: bytes) -> None:
-            nonlocal position
-            self._write(chunk, position)
-            position += len(chunk)
+        def write(chunk: bytes, offset: int) -> None:
+            self._write(chunk, block.position + offset)
 
         ends = render(block.format, block.start, block.stop, write)
-        self._write(ends.tobytes(), block.index_position)
+        if block.is_resident:
+            self._write(ends.tobytes(), block.index_position)
+
+    def block_views(self, block: Block) -> tuple[memoryview, memoryview]:
+        """Return the index entries and the bytes of a resident block.
+
+        They may be read when the block is filled, and written when it is reserved.
+        """
+        index_end = block.index_position + _index_size(block)
+        return (
+            self._root[block.index_position : index_end],
+            self._root[block.position : block.position + block.size],
+        )
+
+    def reserve(self, block: Block) -> None:
+        """Have the pages of a block, so that writing to it cannot fail.
+
+        Raises:
+            OSError: ENOSPC, if the machine has no memory for it.
+        """
+        os.posix_fallocate(self.fd, block.position, block.size)
+        if block.is_resident:
+            os.posix_fallocate(self.fd, block.index_position, _index_size(block))
 
     def _write(self, data: bytes, position: int) -> None:
         written = os.pwrite(self.fd, data, position)
         if written != len(data):
             raise OSError(f"wrote {written} bytes of {len(data)} at {position}")
 
+    def drop_block(self, block: Block) -> None:
+        """Give back the memory of the last block of an array."""
+        self._drop(block.position, block.size)
+        self._drop(block.index_position, _index_size(block))
+
+    def drop_slot(self, number: int) -> None:
+        """Give back the memory of a slot."""
+        self._drop(self.layout.slot_positions[number], self.layout.slot_bytes)
+
+    def _drop(self, position: int, size: int) -> None:
+        # The first page may hold the end of the block before; the last holds nothing else.
+        first = -(-position // PAGE_BYTES) * PAGE_BYTES
+        end = -(-(position + size) // PAGE_BYTES) * PAGE_BYTES
+        if first < end:
+            self._mapping.madvise(mmap.MADV_REMOVE, first, end - first)
+
     def close(self) -> None:
         """Give the memory back; every view taken from here must be released before."""
         self._root.release()
+        self._mapping.close()
         self._memory.close()
         os.close(self.fd)
+
+
+def _index_size(block: Block) -> int:
+    return (block.stop - block.start) * INDEX_ENTRY_BYTES

@@ -9,7 +9,7 @@ import click
 
 from fibserver import __version__
 from fibserver.acceptor import Acceptor
-from fibserver.listeners import ListenError, address_of
+from fibserver.listeners import ListenError
 from fibserver.logs import configure_logging
 from fibserver.settings import SettingsError, load_settings, read_password
 from fibserver.systemd import activated_sockets
@@ -79,8 +79,7 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
             return
         configure_logging(settings.log_level, settings.log_format)
         activated = activated_sockets(os.environ)
-        settings.check_exposure(address_of(each.socket) for each in activated)
-        acceptor = Acceptor(settings)
+        acceptor = Acceptor(settings, reload, activated)
     except (SettingsError, ListenError, OSError) as error:
         for line in str(error).splitlines():
             print(f"fibserver: {line}", file=sys.stderr)

@@ -1,7 +1,9 @@
 """The text of INFO: facts and figures under Redis's section names, so that what reads Redis
 reads this server."""
 
+import functools
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -9,41 +11,99 @@ import psutil
 
 from fibserver import __version__
 from fibserver.commands.connection import REDIS_VERSION
-from fibserver.settings import Settings
-from fibserver.shared_arrays import SharedArrays
-from fibserver.statistics import Statistics
+from fibserver.engine import Engine
+from fibserver.statistics import Statistics, quantile
 
-__all__ = ["Facts", "render_information"]
+__all__ = ["Facts", "process_facts", "render_information"]
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What INFO tells."""
+    """What INFO and the metrics tell.
 
+    Attributes:
+        now: monotonic, in seconds.
+        uptime_seconds: since the start.
+        port: the first TCP port, 0 if there is none.
+        connected_clients: how many there are.
+        waiting_clients: how many of them wait for workers.
+        max_clients: how many there may be.
+        statistics: what has happened so far.
+        slow_requests: how many there have been.
+        engine: what there is to answer with.
+    """
+
+    now: float
     uptime_seconds: int
     port: int
-    max_clients: int
     connected_clients: int
     waiting_clients: int
-    worker_pids: list[int]
-    busy_workers: int
-    worker_deaths: int
-    settings: Settings
+    max_clients: int
     statistics: Statistics
-    arrays: SharedArrays
+    slow_requests: int
+    engine: Engine
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessFacts:
+    """What a process has taken of the machine.
+
+    Attributes:
+        memory_bytes: resident and not shared with others, as far as the kernel knows.
+        cpu_user_seconds: in user mode.
+        cpu_system_seconds: in the kernel.
+    """
+
+    memory_bytes: int
+    cpu_user_seconds: float
+    cpu_system_seconds: float
+
+    @property
+    def cpu_seconds(self) -> float:
+        """All in all."""
+        return self.cpu_user_seconds + self.cpu_system_seconds
+
+
+@functools.lru_cache(maxsize=2048)
+def _process(pid: int) -> psutil.Process:
+    return psutil.Process(pid)
+
+
+def process_facts(pid: int) -> ProcessFacts:
+    """Return what a process has taken so far; zeros if it has just ended."""
+    try:
+        process = _process(pid)
+        with process.oneshot():
+            memory, cpu = process.memory_info(), process.cpu_times()
+    except psutil.NoSuchProcess:
+        return ProcessFacts(0, 0.0, 0.0)
+    return ProcessFacts(memory.rss - memory.shared, cpu.user, cpu.system)
 
 
 def render_information(facts: Facts, sections: list[str]) -> str:
-    """Return the sections asked for, by lower-case name; all if none, `all` or `default` is."""
-    chosen = [name for name in _SECTIONS if name in sections]
-    if not sections or {"all", "default", "everything"} & set(sections):
-        chosen = list(_SECTIONS)
+    """Return some sections.
+
+    Args:
+        facts: what there is to tell.
+        sections: their names in lower case; `all` and `everything` stand for all, `default` or
+            none at all for those that Redis shows by default.
+    """
+    wanted = set(sections) or {"default"}
+    if wanted & {"all", "everything"}:
+        wanted |= set(_SECTIONS)
+    if "default" in wanted:
+        wanted |= set(_SECTIONS) - _ON_DEMAND
+    chosen = [name for name in _SECTIONS if name in wanted]
     return "\r\n".join(_section(name, _SECTIONS[name](facts)) for name in chosen)
 
 
 def _section(name: str, fields: Mapping[str, object]) -> str:
     lines = [f"# {name.capitalize()}", *(f"{key}:{value}" for key, value in fields.items())]
     return "".join(line + "\r\n" for line in lines)
+
+
+def _human(size_bytes: int) -> str:
+    return f"{size_bytes / 2**20:.2f}M"
 
 
 def _server(facts: Facts) -> Mapping[str, object]:
@@ -53,6 +113,7 @@ def _server(facts: Facts) -> Mapping[str, object]:
         "fibserver_version": __version__,
         "process_id": os.getpid(),
         "tcp_port": facts.port,
+        "server_time_usec": time.time_ns() // 1000,
         "uptime_in_seconds": facts.uptime_seconds,
         "uptime_in_days": facts.uptime_seconds // 86400,
     }
@@ -67,31 +128,58 @@ def _clients(facts: Facts) -> Mapping[str, object]:
 
 
 def _memory(facts: Facts) -> Mapping[str, object]:
-    resident = sum(array.growth.published_bytes for array in facts.arrays)
-    used = psutil.Process().memory_info().rss
+    engine = facts.engine
+    own = process_facts(os.getpid()).memory_bytes
+    workers = sum(process_facts(worker.pid).memory_bytes for worker in engine.pool.workers)
+    shared = engine.shared_bytes
+    used = own + workers + shared
     return {
         "used_memory": used,
-        "used_memory_human": f"{used / 2**20:.2f}M",
-        "maxmemory": int(facts.settings.memory_limit),
-        "resident_bytes": resident,
+        "used_memory_human": _human(used),
+        "used_memory_acceptor": own,
+        "used_memory_workers": workers,
+        "used_memory_shared": shared,
+        "maxmemory": engine.memory_limit,
+        "maxmemory_human": _human(engine.memory_limit),
+        "maxmemory_policy": "allkeys-lru",
+        "resident_bytes": sum(array.growth.published_bytes for array in engine.arrays),
+        "slots_used": engine.scratch.used_slots,
     }
 
 
 def _persistence(facts: Facts) -> Mapping[str, object]:
-    return {"loading": 0}
+    persistence = facts.engine.persistence
+    if persistence is None:
+        return {"loading": 0, "async_loading": 0, "snapshot_enabled": 0}
+    age = -1 if persistence.last_save is None else int(facts.now - persistence.last_save)
+    return {
+        "loading": 0,  # requests are answered meanwhile
+        "async_loading": int(persistence.is_loading),
+        "snapshot_enabled": 1,
+        "rdb_changes_since_last_save": persistence.unsaved_blocks,
+        "rdb_bgsave_in_progress": int(persistence.is_saving),
+        "rdb_last_save_time": 0 if age < 0 else int(time.time()) - age,
+        "rdb_last_bgsave_status": "err" if persistence.is_failing else "ok",
+        "snapshot_blocks": persistence.saved_blocks,
+        "snapshot_age_seconds": age,
+    }
 
 
 def _stats(facts: Facts) -> Mapping[str, object]:
-    statistics = facts.statistics
+    statistics, arrays = facts.statistics, facts.engine.arrays
     return {
         "total_connections_received": statistics.connections_received,
         "total_commands_processed": sum(each.calls for each in statistics.commands.values()),
         "total_net_input_bytes": statistics.bytes_received,
         "total_net_output_bytes": statistics.bytes_sent,
         "rejected_connections": statistics.connections_rejected,
+        "evicted_keys": statistics.blocks_dropped,
         "total_error_replies": statistics.errors.total(),
         "blocks_filled": statistics.blocks_filled,
         "blocks_failed": statistics.blocks_failed,
+        "blocks_retried": facts.engine.pool.retried,
+        "blocks_in_flight": facts.engine.pool.tasks_in_hand,
+        "streamed_bytes": sum(array.streamed_bytes for array in arrays),
     }
 
 
@@ -100,21 +188,69 @@ def _replication(facts: Facts) -> Mapping[str, object]:
     return {"role": "master", "connected_slaves": 0}
 
 
-def _workers(facts: Facts) -> Mapping[str, object]:
+def _cpu(facts: Facts) -> Mapping[str, object]:
+    own = process_facts(os.getpid())
+    workers = [process_facts(worker.pid) for worker in facts.engine.pool.workers]
     return {
-        "workers": len(facts.worker_pids),
-        "workers_busy": facts.busy_workers,
-        "worker_deaths": facts.worker_deaths,
-        "worker_pids": ",".join(map(str, facts.worker_pids)),
+        "used_cpu_sys": f"{own.cpu_system_seconds:.6f}",
+        "used_cpu_user": f"{own.cpu_user_seconds:.6f}",
+        "used_cpu_sys_children": f"{sum(each.cpu_system_seconds for each in workers):.6f}",
+        "used_cpu_user_children": f"{sum(each.cpu_user_seconds for each in workers):.6f}",
     }
+
+
+def _commandstats(facts: Facts) -> Mapping[str, object]:
+    return {
+        f"cmdstat_{each.name}": (
+            f"calls={each.calls},usec={int(each.seconds * 1e6)},"
+            f"usec_per_call={each.seconds * 1e6 / max(1, each.calls):.2f},"
+            f"rejected_calls={each.rejected_calls},failed_calls={each.failed_calls}"
+        )
+        for each in facts.statistics.commands.values()
+    }
+
+
+def _errorstats(facts: Facts) -> Mapping[str, object]:
+    errors = facts.statistics.errors
+    return {f"errorstat_{code}": f"count={count}" for code, count in sorted(errors.items())}
+
+
+def _latencystats(facts: Facts) -> Mapping[str, object]:
+    return {
+        f"latency_percentiles_usec_{each.name}": ",".join(
+            f"p{share * 100:g}={quantile(each.latencies, share):.3f}"
+            for share in (0.5, 0.99, 0.999)
+        )
+        for each in facts.statistics.commands.values()
+        if each.calls
+    }
+
+
+def _workers(facts: Facts) -> Mapping[str, object]:
+    workers = facts.engine.pool.workers
+    fields: dict[str, object] = {
+        "workers": len(workers),
+        "workers_busy": sum(worker.is_busy for worker in workers),
+        "worker_deaths": facts.engine.pool.deaths,
+        "worker_pids": ",".join(str(worker.pid) for worker in workers),
+    }
+    for number, worker in enumerate(workers):
+        process = process_facts(worker.pid)
+        fields[f"worker{number}"] = (
+            f"pid={worker.pid},busy={int(worker.is_busy)},tasks={worker.tasks_done},"
+            f"memory={process.memory_bytes},cpu_user={process.cpu_user_seconds:.2f},"
+            f"cpu_sys={process.cpu_system_seconds:.2f}"
+        )
+    return fields
 
 
 def _sequence(facts: Facts) -> Mapping[str, object]:
     return {
         f"{array.format.name}": (
-            f"elements={array.growth.published},bytes={array.growth.published_bytes}"
+            f"elements={array.growth.published},bytes={array.growth.published_bytes},"
+            f"streamed_bytes={array.streamed_bytes}"
         )
-        for array in facts.arrays
+        for array in facts.engine.arrays
     }
 
 
@@ -125,6 +261,13 @@ _SECTIONS: dict[str, Callable[[Facts], Mapping[str, object]]] = {
     "persistence": _persistence,
     "stats": _stats,
     "replication": _replication,
+    "cpu": _cpu,
+    "commandstats": _commandstats,
+    "errorstats": _errorstats,
+    "latencystats": _latencystats,
     "workers": _workers,
     "sequence": _sequence,
 }
+
+_ON_DEMAND = {"commandstats", "latencystats"}
+"""The sections that Redis shows only when they are asked for."""

@@ -6,16 +6,18 @@ The arena is one shared-memory segment. It holds, for each format, one *array*:
     index    u64 for each element: where it ends      index[n] is the offset of element n
     bytes    the encoded elements, end to end
 
-Each part starts on a page of its own and has room for `memory_limit` bytes of elements. The
-segment is sparse: a page that was never written takes no memory.
+and behind the arrays the *slots*, each with room for one short-lived block. Each part starts
+on a page of its own; an array has room for `memory_limit` bytes of elements. The segment is
+sparse: a page that was never written takes no memory.
 """
 
 import struct
 from dataclasses import dataclass
 
 from fibclient.formats import FORMATS, Format
+from fibserver.blocks import BLOCK_BYTES
 
-__all__ = ["HEADER", "ArenaLayout", "ArrayLayout"]
+__all__ = ["HEADER", "INDEX_ENTRY_BYTES", "PAGE_BYTES", "ArenaLayout", "ArrayLayout"]
 
 PAGE_BYTES = 4096
 INDEX_ENTRY_BYTES = 8
@@ -37,15 +39,23 @@ class ArrayLayout:
 
 
 class ArenaLayout:
-    """The place of every array in an arena.
+    """The place of every array and slot in an arena.
 
     Attributes:
         arrays: the layout of each format's array, in the order of the format table.
+        slot_positions: where each slot starts.
+        slot_bytes: the size of a slot.
         size_bytes: the size of the whole arena.
     """
 
-    def __init__(self, memory_limit: int) -> None:
-        """Lay out arrays of at most `memory_limit` bytes of elements each."""
+    def __init__(self, memory_limit: int, max_index: int, slots: int) -> None:
+        """Lay out an arena.
+
+        Args:
+            memory_limit: how many bytes of elements each array has room for.
+            max_index: the largest element that a block may hold: a slot has room for it.
+            slots: how many there are.
+        """
         self.arrays: dict[Format, ArrayLayout] = {}
         end = 0
         for format in FORMATS.values():
@@ -57,7 +67,10 @@ class ArenaLayout:
                 format, end, index_position, data_position, memory_limit, elements
             )
             end = data_position + _pages(memory_limit)
-        self.size_bytes = end
+        largest = max(format.size(max_index) for format in FORMATS.values())
+        self.slot_bytes = _pages(max(BLOCK_BYTES, largest))
+        self.slot_positions = [end + number * self.slot_bytes for number in range(slots)]
+        self.size_bytes = end + slots * self.slot_bytes
 
 
 def _pages(size_bytes: int) -> int:

@@ -1,47 +1,45 @@
-"""Replay: requests seen before lead straight to their ready replies.
+"""Replay: requests seen before lead straight to their replies.
 
 The reply to a FIB.* request never changes and depends on the request's bytes alone. So the
 bytes of one read from a socket, when they are whole requests of that kind, may be answered
 from a table, without parsing. Every entry has once gone through parser, limits and commands.
 
-Replies are kept as buffers to send: slices of shared memory, or, where they are small, one
-bytes object, since joining once beats gathering each time.
+Small replies are kept as bytes, joined to one piece; of a large one only the slice is kept, since
+its bytes stay in shared memory, and may leave it.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
+from fibserver.replies import Reply
 from fibserver.statistics import CommandStatistics
 
 __all__ = ["Replay", "ReplayTable"]
 
-JOIN_BELOW_BYTES = 64 * 1024
-"""Replies shorter than this are joined; longer ones are cheaper to gather than to copy."""
-
 MAX_ENTRIES = 4096
 MAX_BYTES = 32 * 1024 * 1024
-"""What the table may hold, in requests, joined replies and views. When it is full it is emptied:
-what is still asked for comes back at once, and whatever is new is learnt as well."""
+"""What the table may hold, in requests and replies. When it is full it is emptied: what is
+still asked for comes back at once, and whatever is new is learnt as well."""
 
-
-VIEW_BYTES = 200
+SLICE_BYTES = 300
 POINTER_BYTES = 8
-"""What a view of shared memory and an entry of a list take, about."""
+"""What a slice and an entry of a list take, about."""
 
 
 class Replay(NamedTuple):
-    """The ready replies to some requests.
+    """The replies to some requests.
 
     Attributes:
-        buffers: their bytes, in order.
-        commands: what each request counts as.
+        replies: in order; a single one, if none is a slice.
+        commands: what the requests count as, and how often.
     """
 
-    buffers: list[bytes | memoryview]
-    commands: list[CommandStatistics]
+    replies: list[Reply]
+    commands: list[tuple[CommandStatistics, int]]
 
 
 class ReplayTable:
-    """A bounded table from received bytes to ready replies."""
+    """A bounded table from received bytes to replies."""
 
     def __init__(self) -> None:
         self._entries: dict[bytes, Replay] = {}
@@ -49,24 +47,27 @@ class ReplayTable:
         self.get = self._entries.get
 
     def learn(
-        self,
-        received: bytes,
-        buffers: list[bytes | memoryview],
-        commands: list[CommandStatistics],
-    ) -> Replay:
-        """Remember what requests lead to; return it, joined if it is small."""
-        size = sum(map(len, buffers))
-        held = len(received) + POINTER_BYTES * len(commands)
-        if size < JOIN_BELOW_BYTES:
-            buffers = [b"".join(buffers)]
-            held += size
-        else:
-            held += VIEW_BYTES * len(buffers)
+        self, received: bytes, replies: list[Reply], commands: Iterable[CommandStatistics]
+    ) -> None:
+        """Remember what requests lead to.
+
+        Args:
+            received: the requests.
+            replies: theirs, at least one; the bytes among them must be small.
+            commands: what each request counts as.
+        """
+        ready = [reply for reply in replies if isinstance(reply, bytes)]
+        if len(ready) == len(replies):
+            replies = [b"".join(ready)]
+        counts: dict[CommandStatistics, int] = {}
+        for command in commands:
+            counts[command] = counts.get(command, 0) + 1
+        held = len(received) + sum(map(len, ready)) + POINTER_BYTES * len(replies)
+        held += SLICE_BYTES * (len(replies) - len(ready) + len(counts))
         if len(self._entries) >= MAX_ENTRIES or self._held_bytes + held > MAX_BYTES:
             self.clear()
-        entry = self._entries[received] = Replay(buffers, commands)
+        self._entries[received] = Replay(list(replies), list(counts.items()))
         self._held_bytes += held
-        return entry
 
     def clear(self) -> None:
         """Forget everything."""

@@ -31,14 +31,16 @@ class Simple(str):
     __slots__ = ()
 
 
-Value: TypeAlias = "int | str | bytes | Sequence[Value] | Mapping[str, Value] | None"
+Value: TypeAlias = "int | str | bytes | Sequence[Value] | Mapping[str, Value] | Histogram | None"
+Histogram: TypeAlias = Mapping[int, int]
 
 
 class Slice(NamedTuple):
     """Elements start to stop-1 of a format, between a header and a trailer.
 
     Attributes:
-        header: the bytes before the elements.
+        header: the bytes before the elements; none before a single element of `array`, which is
+            a reply by itself.
         format: how the elements are encoded.
         start: the first element.
         stop: the element after the last, > start.

@@ -30,7 +30,7 @@ MAX_REQUEST_BYTES = 4096
 """The longest request, framing included: the longest that is useful is far shorter."""
 
 QUOTED_BYTES = 128
-"""How much of a client's text an error message repeats."""
+"""How much of a client's text an error message repeats, escapes for what is not ASCII included."""
 
 
 class ProtocolError(Exception):
@@ -63,13 +63,23 @@ def parse_request(data: bytes, start: int = 0) -> Request | None:
     Raises:
         ProtocolError: it is malformed or exceeds a limit; the message says how.
     """
+    try:
+        return _parse(data, start)
+    except ProtocolError:
+        # The error must not depend on how much of what follows has come already, so look again
+        # at no more than it takes to know that there is one.
+        first_bytes = data[start : start + MAX_REQUEST_BYTES + 1]
+    return _parse(first_bytes, 0)
+
+
+def _parse(data: bytes, start: int) -> Request | None:
     if data[start : start + 1] == b"*":
         request = _parse_array(data, start)
     else:
         request = _parse_inline(data, start)
-    size = (len(data) if request is None else request.end) - start
-    if size > MAX_REQUEST_BYTES:
-        raise ProtocolError(f"too big request: {size} bytes or more, at most {MAX_REQUEST_BYTES}")
+    end = len(data) if request is None else request.end
+    if end - start > MAX_REQUEST_BYTES:
+        raise ProtocolError(f"too big request, at most {MAX_REQUEST_BYTES} bytes")
     return request
 
 
@@ -109,8 +119,9 @@ def _parse_array(data: bytes, start: int) -> Request | None:
 
 def _check_header(data: bytes, start: int, line_end: int, what: str, limit: int) -> None:
     """Raise if a header line that is not valid cannot become valid by more data."""
-    if line_end >= 0 or len(data) - start > _LONGEST_HEADER:
-        end = line_end if line_end >= 0 else start + _LONGEST_HEADER
+    longest_end = start + _LONGEST_HEADER
+    if line_end >= 0 or len(data) > longest_end:
+        end = min(line_end, longest_end) if line_end >= 0 else longest_end
         raise ProtocolError(f"invalid {what}: {printable(data[start + 1 : end])}, at most {limit}")
 
 
@@ -174,5 +185,5 @@ def _unescape(match: re.Match[bytes]) -> bytes:
 
 def printable(text: bytes) -> str:
     """Return a client's text as it may stand in a message: short, on one line, in quotes."""
-    shown = text[:QUOTED_BYTES].decode("ascii", "backslashreplace")
+    shown = text[:QUOTED_BYTES].decode("ascii", "backslashreplace")[:QUOTED_BYTES]
     return "'" + "".join(c if c.isprintable() else " " for c in shown) + "'"

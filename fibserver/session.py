@@ -4,17 +4,51 @@ A session knows no socket. It also says, as `Server`, what the commands may ask 
 process that runs them, so that they can be tested without one.
 """
 
-from typing import Protocol
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
 
 from fibclient.formats import Format
 from fibserver.replies import RESP2
 from fibserver.settings import Settings
+from fibserver.slow_log import SlowLog
+from fibserver.statistics import Statistics
 
-__all__ = ["Server", "Session"]
+__all__ = ["ClientFacts", "Server", "Session"]
+
+
+class ClientFacts(NamedTuple):
+    """What there is to know about a client, for CLIENT LIST and CLIENT KILL.
+
+    Attributes:
+        session: what it has said.
+        local_address: where it connected to.
+        fd: the descriptor of its socket.
+        age_seconds: since it connected.
+        idle_seconds: since bytes last came or went.
+        received_bytes: received and not yet answered.
+        output_pieces: replies, or pieces of them, that are pending.
+        output_bytes: what they take of this process's memory.
+        events: `r`, `w` or both: what the socket is watched for.
+    """
+
+    session: "Session"
+    local_address: str
+    fd: int
+    age_seconds: int
+    idle_seconds: int
+    received_bytes: int
+    output_pieces: int
+    output_bytes: int
+    events: str
 
 
 class Server(Protocol):
     """What commands ask of the server."""
+
+    statistics: Statistics
+    slow_log: SlowLog
+    password: bytes | None
+    """What clients have to say before they are served; None: nothing."""
 
     @property
     def settings(self) -> Settings:
@@ -25,6 +59,15 @@ class Server(Protocol):
 
     def information(self, sections: list[str]) -> str:
         """Return the text of `INFO` for these sections, lower-case."""
+
+    def clients(self) -> Iterable[ClientFacts]:
+        """Return the facts of all clients, in the order they came."""
+
+    def client(self, client_id: int) -> ClientFacts:
+        """Return the facts of one client."""
+
+    def close_client(self, client_id: int) -> None:
+        """Close the connection of a client."""
 
 
 class Session:
@@ -38,9 +81,12 @@ class Session:
         name: what the client calls itself.
         library_name: the client library's name, as it says.
         library_version: the client library's version, as it says.
+        is_authenticated: whether it has said the password, or need not.
         transaction: the requests queued since MULTI, or None outside a transaction.
+        transaction_bytes: how much memory those take.
         transaction_failed: whether a request since MULTI was refused, so EXEC must be too.
         is_quitting: whether the connection is to end after the replies so far.
+        last_command: the name of the last command, in lower case.
     """
 
     def __init__(self, server: Server, client_id: int, address: str) -> None:
@@ -50,17 +96,20 @@ class Session:
         self.is_quitting = False
         self.library_name = ""
         self.library_version = ""
+        self.last_command = "NULL"  # Redis's word for none
         self.reset()
 
     def reset(self) -> None:
         """Return to the state of a new connection."""
         self.protocol = RESP2
         self.name = ""
+        self.is_authenticated = self.server.password is None
         self.end_transaction()
 
     def end_transaction(self) -> None:
         """Leave the transaction, if any, forgetting its requests."""
         self.transaction: list[list[bytes]] | None = None
+        self.transaction_bytes = 0
         self.transaction_failed = False
 
     @property

@@ -1,10 +1,10 @@
-"""The worker process: fills one block at a time, and nothing else.
+"""The worker process: does one task at a time, and nothing else.
 
     acceptor ── task ──> socketpair ──> worker ── pwrite ──> arena
-             <── outcome ──
+             <── outcome ──                    <── read, write ──> snapshot
 
 A worker owns no state that anyone needs. It may be killed at any instant: the acceptor sees
-the socketpair end and gives the block to another. It ends itself when its socketpair does.
+the socketpair end and gives the task to another. It ends itself when its socketpair does.
 
 Facts about forking, and what they mean here. A forked child inherits every descriptor: a
 client's socket that stays open here would never be seen to close, and the acceptor's end of
@@ -17,6 +17,7 @@ whole or not at all, and needs no framing.
 """
 
 import errno
+import gc
 import logging
 import os
 import signal
@@ -27,53 +28,91 @@ from itertools import pairwise
 
 from fibclient.formats import FORMATS
 from fibserver.arena import Arena
-from fibserver.growth import Block
+from fibserver.blocks import Action, Block, Task
+from fibserver.snapshot import Snapshot, SnapshotError
 
-__all__ = ["OUTCOME_BYTES", "Outcome", "decode_task", "encode_task", "work"]
+__all__ = ["OUTCOME_BYTES", "Outcome", "decode_outcome", "decode_task", "encode_task", "work"]
 
 log = logging.getLogger(__name__)
 
-_TASK = struct.Struct("<16s6Q")
-OUTCOME_BYTES = 1
+_TASK = struct.Struct("<B16s5Q")
+_OUTCOME = struct.Struct("<BI")
+OUTCOME_BYTES = _OUTCOME.size
 
 
 class Outcome(IntEnum):
-    """What became of a task, as one byte."""
+    """What became of a task."""
 
     DONE = 0
-    NO_SPACE = 1
+    RECOMPUTED = 1
+    """The block is filled, but what the snapshot had of it was of no use."""
+    FAILED = 2
+    """The machine said no, with an error number."""
 
 
-def encode_task(block: Block) -> bytes:
-    """Return the message that hands a block to a worker."""
-    return _TASK.pack(block.format.name.encode(), *block[1:])
+def encode_task(task: Task) -> bytes:
+    """Return the message that hands a task to a worker."""
+    block = task.block
+    return _TASK.pack(task.action, block.format.name.encode(), *block[1:])
 
 
-def decode_task(message: bytes) -> Block:
-    """Return the block of a message."""
-    name, *numbers = _TASK.unpack(message)
-    return Block(FORMATS[name.rstrip(b"\0").decode()], *numbers)
+def decode_task(message: bytes) -> Task:
+    """Return the task of a message."""
+    action, name, *numbers = _TASK.unpack(message)
+    return Task(Action(action), Block(FORMATS[name.rstrip(b"\0").decode()], *numbers))
 
 
-def work(channel: socket.socket, arena: Arena) -> None:
-    """Fill blocks until the channel ends; the main function of a worker process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def decode_outcome(message: bytes) -> tuple[Outcome, int]:
+    """Return the outcome of a message, and the error number, 0 if there is none."""
+    outcome, error_number = _OUTCOME.unpack(message)
+    return Outcome(outcome), error_number
+
+
+def work(channel: socket.socket, arena: Arena, snapshot: Snapshot | None) -> None:
+    """Do tasks until the channel ends; the main function of a worker process."""
+    # What was inherited lives as long as the process: a collection that looked at it would write
+    # to it, and so have every page of it copied.
+    gc.freeze()
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     _close_all_but({0, 1, 2, channel.fileno(), arena.fd})
     try:
-        while task := channel.recv(_TASK.size):
-            channel.send(bytes([_outcome(arena, decode_task(task))]))
+        while message := channel.recv(_TASK.size):
+            channel.send(_OUTCOME.pack(*_outcome(decode_task(message), arena, snapshot)))
     except (BrokenPipeError, ConnectionResetError):
         log.debug("the acceptor is gone")
 
 
-def _outcome(arena: Arena, block: Block) -> Outcome:
+def _outcome(task: Task, arena: Arena, snapshot: Snapshot | None) -> tuple[Outcome, int]:
+    block = task.block
     try:
-        arena.fill(block)
+        match task.action:
+            case Action.FILL:
+                arena.fill(block)
+            case Action.LOAD if snapshot:
+                return _load(block, arena, snapshot), 0
+            case Action.SAVE if snapshot:
+                snapshot.save(block, *arena.block_views(block))
+            case Action.DISCARD if snapshot:
+                snapshot.discard(block)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        is_expected = task.action in (Action.SAVE, Action.DISCARD) or error.errno == errno.ENOSPC
+        if not is_expected:
             raise
-        return Outcome.NO_SPACE
+        return Outcome.FAILED, error.errno or errno.EIO
+    return Outcome.DONE, 0
+
+
+def _load(block: Block, arena: Arena, snapshot: Snapshot) -> Outcome:
+    arena.reserve(block)
+    try:
+        snapshot.load(block, *arena.block_views(block))
+    except (SnapshotError, OSError) as error:
+        path = snapshot.path(block.format, block.start)
+        log.warning("%s: %s; computed again", path, error)
+        arena.fill(block)
+        return Outcome.RECOMPUTED
     return Outcome.DONE
 
 

@@ -5,46 +5,68 @@
                     └── socketpair ── worker      one would die with its holder
 
 What is moves toward what should be: `top_up` starts missing workers, `hand_out` gives each
-a block to fill and one to go on with, so that none waits for the acceptor to wake up; and a
+a task and one to go on with, so that none waits for the acceptor to wake up; and a
 readable socketpair brings an outcome or, at its end, the news of a death. A dead worker is
-reaped and its blocks handed to others; a block over which three workers have died is given
+reaped and its tasks handed to others; a task over which three workers have died is given
 up, lest it kill them all.
+
+A heavy block is given only to a worker that has nothing else, and nothing else is given to that
+worker; and while there are two workers or more, one is kept free of heavy blocks.
+
+A worker that does not come back with an outcome, because it was stopped or hangs, is killed
+first: only a worker that is certainly dead can have its block filled by another, since it might
+otherwise wake up and write where something else lies by then. A worker without a task is asked
+for a sign of life every second, and is given no block until it has answered.
 """
 
 import logging
 import multiprocessing
 import socket
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from fibserver.arena import Arena
+from fibserver.blocks import Action, Block, Task
 from fibserver.fair_queue import FairQueue
-from fibserver.growth import Block
-from fibserver.worker import OUTCOME_BYTES, Outcome, encode_task, work
+from fibserver.worker import OUTCOME_BYTES, Outcome, decode_outcome, encode_task
 
-__all__ = ["MAX_DEATHS", "BlockOwner", "WorkerPool"]
+__all__ = ["MAX_DEATHS", "TaskOwner", "WorkerFacts", "WorkerPool"]
 
 log = logging.getLogger(__name__)
 
 MAX_DEATHS = 3
-"""How many workers may die over a block before it is given up."""
+"""How many workers may die over a task before it is given up."""
 
-BLOCKS_IN_HAND = 2
-"""How many blocks a worker is given at a time: the one it fills, and the next."""
+TASKS_IN_HAND = 2
+"""How many tasks a worker is given at a time: the one it does, and the next."""
 
 _FORK = multiprocessing.get_context("fork")
 
 
-class BlockOwner(Protocol):
-    """Whoever wants to know what became of a block."""
+class TaskOwner(Protocol):
+    """Whoever wants to know what became of a task."""
 
-    def block_finished(self, block: Block) -> None:
-        """Take note that a block is filled."""
+    def task_done(self, task: Task, outcome: Outcome, error_number: int) -> None:
+        """Take note of an outcome, with the error number of a failure."""
 
-    def block_failed(self, block: Block, message: str, code: str) -> None:
-        """Take note that a block could not be filled, and why, as for an error reply."""
+    def task_given_up(self, task: Task, reason: str) -> None:
+        """Take note that a task cannot be done."""
+
+
+class WorkerFacts(NamedTuple):
+    """What there is to know about a worker.
+
+    Attributes:
+        pid: its process id.
+        is_busy: whether it has a task, a sign of life aside.
+        tasks_done: since its start.
+    """
+
+    pid: int
+    is_busy: bool
+    tasks_done: int
 
 
 class _Worker:
@@ -53,8 +75,16 @@ class _Worker:
     def __init__(self, process: BaseProcess, channel: socket.socket) -> None:
         self.process = process
         self.channel = channel
-        self.blocks: deque[Block] = deque()  # the one it fills, and the next
-        self.has_worked = False
+        self.tasks: deque[Task] = deque()  # the one it does, and the next
+        self.tasks_done = 0
+        self.working_since = 0.0
+        self.was_killed = False
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.tasks) >= TASKS_IN_HAND or any(
+            task.block.is_heavy or task.action is Action.PROBE for task in self.tasks
+        )
 
 
 class WorkerPool:
@@ -62,49 +92,57 @@ class WorkerPool:
 
     Attributes:
         deaths: how many workers have died so far.
+        retried: how many tasks were handed out again after a death.
+        last_outcome: when a worker last came back, monotonic, in seconds.
     """
 
     def __init__(
         self,
         size: int,
-        arena: Arena,
         queue: FairQueue,
-        owner: BlockOwner,
+        owner: TaskOwner,
         watch: Callable[[int, Callable[[int], None]], None],
         unwatch: Callable[[int], None],
-        work: Callable[[socket.socket, Arena], None] = work,
+        work: Callable[[socket.socket], None],
     ) -> None:
         """Prepare a pool without workers; `top_up` starts them.
 
         Args:
             size: how many workers there should be.
-            arena: where they write.
-            queue: where their blocks come from.
-            owner: is told what became of each block.
+            queue: where their tasks come from.
+            owner: is told what became of each task.
             watch: has a function called when a descriptor becomes readable.
             unwatch: ends that.
-            work: the main function of a worker.
+            work: the main function of a worker, which gets its channel.
         """
         self.deaths = 0
+        self.retried = 0
+        self.last_outcome = time.monotonic()
         self._size = size
-        self._arena = arena
         self._queue = queue
         self._owner = owner
         self._watch = watch
         self._unwatch = unwatch
         self._work = work
         self._workers: list[_Worker] = []
-        self._deaths_by_block: Counter[Block] = Counter()
+        self._deaths_by_task: Counter[Task] = Counter()
 
     @property
-    def pids(self) -> list[int]:
-        """The process ids of the live workers."""
-        return [worker.process.pid or 0 for worker in self._workers]
+    def workers(self) -> list[WorkerFacts]:
+        """The live workers."""
+        return [
+            WorkerFacts(
+                worker.process.pid or 0,
+                any(task.action is not Action.PROBE for task in worker.tasks),
+                worker.tasks_done,
+            )
+            for worker in self._workers
+        ]
 
     @property
-    def busy(self) -> int:
-        """How many workers are filling a block."""
-        return sum(bool(worker.blocks) for worker in self._workers)
+    def tasks_in_hand(self) -> int:
+        """How many tasks workers have at present."""
+        return sum(len(worker.tasks) for worker in self._workers)
 
     def top_up(self) -> None:
         """Start workers until there are as many as there should be."""
@@ -119,7 +157,7 @@ class WorkerPool:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             process = _FORK.Process(
-                target=self._work, args=(theirs, self._arena), name="fibserver-worker", daemon=True
+                target=self._work, args=(theirs,), name="fibserver-worker", daemon=True
             )
             try:
                 process.start()
@@ -131,19 +169,55 @@ class WorkerPool:
         self._workers.append(worker)
 
     def hand_out(self) -> None:
-        """Give out the blocks that wait, first to workers that have none."""
-        while (worker := self._readiest_worker()) and (block := self._queue.take()):
-            try:
-                worker.channel.send(encode_task(block))
-            except (BrokenPipeError, ConnectionResetError):
-                self._bury(worker)
-                self._queue.put_back(block)  # after those that the worker had before
-            else:
-                worker.blocks.append(block)
+        """Give out the tasks that wait, first to workers that have none."""
+        while worker := self._readiest_worker():
+            accepts_heavy = not worker.tasks and self._may_be_heavy()
+            task = self._queue.take(accepts_heavy)
+            if task is None and not worker.tasks:
+                task = self._queue.take_background()
+            if task is None:
+                break
+            self._give(worker, task)
 
     def _readiest_worker(self) -> _Worker | None:
-        worker = min(self._workers, key=lambda each: len(each.blocks), default=None)
-        return worker if worker and len(worker.blocks) < BLOCKS_IN_HAND else None
+        ready = [worker for worker in self._workers if not worker.is_full]
+        return min(ready, key=lambda each: len(each.tasks), default=None)
+
+    def _may_be_heavy(self) -> bool:
+        heavy = sum(task.block.is_heavy for worker in self._workers for task in worker.tasks)
+        return heavy < max(1, self._size - 1)
+
+    def _give(self, worker: _Worker, task: Task) -> None:
+        if not worker.tasks:
+            worker.working_since = time.monotonic()
+        try:
+            worker.channel.send(encode_task(task))
+        except (BrokenPipeError, ConnectionResetError):
+            self._bury(worker)
+            if task.action is not Action.PROBE:
+                self._queue.put_back(task)  # after those that the worker had before
+        else:
+            worker.tasks.append(task)
+
+    def check(self, limit_seconds: float, probe: Block) -> None:
+        """Kill workers that have been at one task for too long, and ask idle ones if they live.
+
+        Args:
+            limit_seconds: how long is too long.
+            probe: any block; nothing is done with it.
+        """
+        now = time.monotonic()
+        for worker in list(self._workers):
+            if not worker.tasks:
+                self._give(worker, Task(Action.PROBE, probe))
+            elif now - worker.working_since > limit_seconds and not worker.was_killed:
+                log.warning(
+                    "worker %s has not come back for %g s: killed",
+                    worker.process.pid,
+                    limit_seconds,
+                )
+                worker.was_killed = True
+                worker.process.kill()  # its end will be noticed as any other
 
     def _on_readable(self, worker: _Worker) -> None:
         try:
@@ -155,16 +229,15 @@ class WorkerPool:
         if not message:
             self._bury(worker)
             return
-        block = worker.blocks.popleft()  # outcomes come in the order of the tasks
-        worker.has_worked = True
-        self._deaths_by_block.pop(block, None)
-        if message[0] == Outcome.DONE:
-            self._owner.block_finished(block)
-        else:
-            self._owner.block_failed(block, "no room left in /dev/shm", "NOSPACE")
+        task = worker.tasks.popleft()  # outcomes come in the order of the tasks
+        worker.tasks_done += 1
+        worker.working_since = self.last_outcome = time.monotonic()
+        self._deaths_by_task.pop(task, None)
+        if task.action is not Action.PROBE:
+            self._owner.task_done(task, *decode_outcome(message))
 
     def _bury(self, worker: _Worker) -> None:
-        """Reap a dead worker, see to its blocks, and replace it."""
+        """Reap a dead worker, see to its tasks, and replace it."""
         self._unwatch(worker.channel.fileno())
         self._workers.remove(worker)
         worker.channel.close()
@@ -175,23 +248,31 @@ class WorkerPool:
         )
         worker.process.close()
         self.deaths += 1
-        if worker.blocks:
-            self._after_death_over(worker.blocks.popleft())
-        for block in worker.blocks:
-            self._queue.put_back(block)
-        if worker.has_worked or self._deaths_by_block:
+        tasks = [task for task in worker.tasks if task.action is not Action.PROBE]
+        if tasks and tasks[0] is worker.tasks[0]:
+            self._after_death_over(tasks.pop(0))
+        for task in tasks:
+            self._queue.put_back(task)
+        if worker.tasks_done or self._deaths_by_task:
             self.top_up()  # else workers may be unable to start: the next tick tries again
 
-    def _after_death_over(self, block: Block) -> None:
-        self._deaths_by_block[block] += 1
-        if self._deaths_by_block[block] < MAX_DEATHS:
-            self._queue.put_back(block)
+    def _after_death_over(self, task: Task) -> None:
+        self._deaths_by_task[task] += 1
+        if self._deaths_by_task[task] < MAX_DEATHS:
+            self.retried += 1
+            self._queue.put_back(task)
             return
-        del self._deaths_by_block[block]
-        log.error("%s died over elements %s to %s", MAX_DEATHS, block.start, block.stop - 1)
-        self._owner.block_failed(
-            block, f"{MAX_DEATHS} workers died over one part of the answer", "ERR"
+        del self._deaths_by_task[task]
+        block = task.block
+        log.error(
+            "%s workers died over %s elements %s to %s, to %s",
+            MAX_DEATHS,
+            block.format.name,
+            block.start,
+            block.stop - 1,
+            task.action.name.lower(),
         )
+        self._owner.task_given_up(task, f"{MAX_DEATHS} workers died over one part of the answer")
 
     def close(self) -> None:
         """End all workers, at once, and reap them."""

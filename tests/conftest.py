@@ -4,8 +4,9 @@ import functools
 import itertools
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -18,9 +19,9 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
     started: list[RunningServer] = []
     numbers = itertools.count()
 
-    def start(*arguments: str, **environment: str) -> RunningServer:
+    def start(*arguments: str, under: Sequence[str] = (), **environment: str) -> RunningServer:
         log = tmp_path / f"fibserver-{next(numbers)}.log"
-        server = start_server(log, *arguments, environment=environment)
+        server = start_server(log, *arguments, environment=environment, under=under)
         started.append(server)
         return server
 
@@ -41,14 +42,31 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 def _program(name: str) -> str:
     path = shutil.which(name)
     if path is None:
-        message = f"{name} is not installed"
-        if os.environ.get("CI"):
-            pytest.fail(message)  # CI installs every peer: a skip there hides a broken test
-        pytest.skip(message)
+        missing(f"an installed {name}")
     return path
+
+
+def missing(what: str) -> NoReturn:
+    """Skip a test for want of something."""
+    message = f"needs {what}"
+    if os.environ.get("CI"):
+        pytest.fail(message)  # CI has everything: a skip there hides a broken test
+    pytest.skip(message)
 
 
 @pytest.fixture(scope="session")
 def program() -> Callable[[str], str]:
     """The path of an installed program, such as redis-cli; skips the test without it."""
     return _program
+
+
+@pytest.fixture
+def mounting(program: Callable[[str], str]) -> Callable[[str], list[str]]:
+    """A command that mounts something for the command behind it alone; needs root."""
+    if os.geteuid() != 0:
+        missing("root, to mount")
+
+    def under(mount: str) -> list[str]:
+        return [program("unshare"), "--mount", "sh", "-c", f'{mount} && exec "$@"', "sh"]
+
+    return under

@@ -6,10 +6,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
+
+from fibclient.address import parse_address
+from fibclient.connection import Connection
 
 READY = re.compile(r"ready on ([^\s,]+)")
 DEADLINE_SECONDS = 30
@@ -68,6 +71,42 @@ class RunningServer:
         """Return the live worker processes."""
         return [child for child in self.process.children() if _is_worker(child)]
 
+    def memory_bytes(self) -> int:
+        """Return what all processes of the server and its shared memory take together."""
+        family = [self.process, *self.process.children(recursive=True)]
+        return sum(map(_private_bytes, family)) + self.shared_bytes()
+
+    def shared_bytes(self) -> int:
+        """Return what the server's shared memory takes."""
+        pid = self.process.pid
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            path = f"/proc/{pid}/fd/{fd}"
+            if os.readlink(path).startswith("/dev/shm/"):
+                return os.stat(path).st_blocks * 512
+        raise AssertionError("the server has no segment in /dev/shm")
+
+    def information(self) -> dict[str, str]:
+        """Return the fields of INFO ALL."""
+        connection = Connection(parse_address(self.address), DEADLINE_SECONDS)
+        text = connection.call("INFO", "ALL")
+        connection.close()
+        assert isinstance(text, bytes)
+        lines = text.decode().splitlines()
+        return dict(line.split(":", 1) for line in lines if ":" in line)
+
+    def wait_until(self, holds: Callable[["RunningServer"], bool], what: str) -> None:
+        """Wait until something holds of the server; fail if it never does."""
+        pause = threading.Event()
+        for _ in range(DEADLINE_SECONDS * 20):
+            if holds(self):
+                return
+            pause.wait(0.05)
+        raise AssertionError(f"never: {what}\n{self.log.read_text()}")
+
+    def wait_for_log(self, text: str) -> None:
+        """Wait until the log says something."""
+        self.wait_until(lambda server: text in server.log.read_text(), f"{text!r} in the log")
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal, wait for the end, and return the exit code.
 
@@ -84,6 +123,14 @@ class RunningServer:
             raise AssertionError(f"signal {number} did not end {self.process}") from None
         _wait_until_ended(family)
         return code
+
+
+def _private_bytes(process: psutil.Process) -> int:
+    try:
+        memory = process.memory_info()
+    except psutil.NoSuchProcess:
+        return 0
+    return int(memory.rss - memory.shared)
 
 
 def _is_worker(process: psutil.Process) -> bool:
@@ -112,7 +159,10 @@ def _is_running(process: psutil.Process) -> bool:
 
 
 def start_server(
-    log: Path, *arguments: str, environment: Mapping[str, str] | None = None
+    log: Path,
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    under: Sequence[str] = (),
 ) -> RunningServer:
     """Start the `fibserver` command, on a free port of 127.0.0.1 unless told otherwise.
 
@@ -120,7 +170,9 @@ def start_server(
         log: where its log goes.
         arguments: of the command line.
         environment: variables to set for it, such as FIBSERVER_MEMORY_LIMIT.
+        under: a command that becomes the one it is given, such as `env`.
     """
     if "--listen" not in arguments:
         arguments = ("--listen", "127.0.0.1:0", *arguments)
-    return RunningServer([sys.executable, "-m", "fibserver", *arguments], log, environment)
+    command = [*under, sys.executable, "-m", "fibserver", *arguments]
+    return RunningServer(command, log, environment)

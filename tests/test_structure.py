@@ -21,22 +21,52 @@ PURE = [
     "fibclient/resp.py",
     "fibclient/sizes.py",
     "fibserver/arithmetic.py",
+    "fibserver/blocks.py",
     "fibserver/fair_queue.py",
     "fibserver/growth.py",
+    "fibserver/lanes.py",
     "fibserver/layout.py",
     "fibserver/rendering.py",
     "fibserver/replay.py",
     "fibserver/replies.py",
     "fibserver/request_parser.py",
     "fibserver/session.py",
+    "fibserver/slow_log.py",
     "fibserver/statistics.py",
+    "fibserver/commands/client.py",
     "fibserver/commands/connection.py",
+    "fibserver/commands/monitoring.py",
     "fibserver/commands/sequence.py",
     "fibserver/commands/table.py",
     "fibserver/commands/transaction.py",
 ]
 
-MECHANISM = {"multiprocessing", "os", "select", "signal", "socket", "threading", "time"}
+MECHANISM = {
+    "mmap",
+    "multiprocessing",
+    "os",
+    "resource",
+    "select",
+    "signal",
+    "socket",
+    "subprocess",
+    "threading",
+    "time",
+}
+
+VALUES = {"fibserver.settings"}
+"""What pure parts may know beside each other: it reads files, but they only hold its values."""
+
+WALL_CLOCK = {
+    "fibserver/information.py": "INFO tells when it is, and when was last saved",
+    "fibserver/metrics.py": "Prometheus wants to know when the server was started",
+    "fibserver/conversation.py": "an entry of the slow log says when",
+    "fibserver/commands/server.py": "TIME",
+}
+"""The modules that may ask what time it is in the world, and what for."""
+
+ASKS_THE_TIME = {"time.time", "time.time_ns", "time.localtime", "time.gmtime", "time.ctime"}
+ASKS_THE_TIME |= {"datetime.now", "datetime.utcnow", "datetime.today", "date.today"}
 
 
 def imports(path: Path) -> set[str]:
@@ -65,9 +95,38 @@ def test_pure_parts_know_no_system(path: str) -> None:
     assert not names & MECHANISM
 
 
+@pytest.mark.parametrize("path", [path for path in PURE if path.startswith("fibserver/")])
+def test_pure_parts_know_pure_parts_only(path: str) -> None:
+    """What a pure part imports of fibserver is pure itself."""
+    pure = {name.removesuffix(".py").replace("/", ".") for name in PURE}
+    ours = {name for name in imports(ROOT / path) if name.startswith("fibserver.")}
+    assert ours <= pure | VALUES
+
+
+def names_used(path: Path) -> set[str]:
+    """Return what a file takes from modules: `time.time` as such, or imported by name."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute):
+            names.add(".".join(ast.unparse(node).split(".")[-2:]))
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def test_few_ask_for_the_time_of_day() -> None:
+    """Whatever is timed is timed by the monotonic clock, so that clocks may be set."""
+    asking = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "fibserver").rglob("*.py")
+        if names_used(path) & ASKS_THE_TIME
+    }
+    assert asking <= set(WALL_CLOCK)
+
+
 def test_the_library_needs_only_the_standard_library() -> None:
     """fibclient, its command line aside, has no dependency."""
     for path in (ROOT / "fibclient").glob("*.py"):
         if path.name not in ("cli.py", "__main__.py"):
-            third_party = {"click", "falcon", "psutil", "pydantic", "rich", "waitress"}
+            third_party = {"click", "falcon", "numpy", "psutil", "pydantic", "rich", "waitress"}
             assert not {name.split(".")[0] for name in imports(path)} & third_party

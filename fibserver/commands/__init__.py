@@ -1,21 +1,23 @@
 """Commands: from the words of a request to its replies, with no socket involved."""
 
-from fibserver.commands import connection, sequence, server, transaction
+from fibserver.commands import client, connection, monitoring, sequence, server, transaction
 from fibserver.commands.table import COMMANDS, Command, find
-from fibserver.commands.transaction import MAX_QUEUED
+from fibserver.commands.transaction import MAX_QUEUED, MAX_QUEUED_BYTES, WORD_BYTES
 from fibserver.replies import CommandError, Reply, Simple, encode
-from fibserver.request_parser import printable
 from fibserver.session import Session
+from fibserver.statistics import CommandStatistics
 
 __all__ = ["COMMANDS", "Command", "execute"]
 
 # Imported for the commands that they enter into the table.
-_FILLED_BY = (connection, sequence, server, transaction)
+_FILLED_BY = (client, connection, monitoring, sequence, server, transaction)
 
 _QUEUED = encode(Simple("QUEUED"))
 
 
-def execute(session: Session, words: list[bytes]) -> tuple[Command, list[Reply]]:
+def execute(
+    session: Session, words: list[bytes]
+) -> tuple[Command, CommandStatistics, list[Reply]]:
     """Run one request.
 
     Args:
@@ -23,19 +25,43 @@ def execute(session: Session, words: list[bytes]) -> tuple[Command, list[Reply]]
         words: the command's name and its arguments, at least the name.
 
     Returns:
-        The command and its replies, to be sent one after another.
+        The command, its figures, and its replies, to be sent one after another.
 
     Raises:
         CommandError: the request is refused.
     """
     try:
-        entry = find(words, printable)
-        if session.transaction is None or not entry.is_queued:
-            return entry, entry.handler(session, words[1:])
-        if len(session.transaction) >= MAX_QUEUED:
-            raise CommandError(f"a transaction may hold {MAX_QUEUED} requests")
-        session.transaction.append(words)
-        return entry, [_QUEUED]
+        entry = find(words)
     except CommandError:
         session.transaction_failed = session.is_in_transaction
         raise
+    session.last_command = entry.lower_name
+    statistics = session.server.statistics.command(entry.lower_name)
+    try:
+        if entry.needs_authentication and not session.is_authenticated:
+            raise CommandError("Authentication required.", "NOAUTH")
+        entry.check(words)
+        if session.transaction is not None and entry.is_queued:
+            _queue(session, words)
+            return entry, statistics, [_QUEUED]
+    except CommandError as error:
+        session.transaction_failed = session.is_in_transaction
+        statistics.rejected_calls += 1
+        statistics.errors[error.code] += 1
+        raise
+    try:
+        return entry, statistics, entry.handler(session, words[1:])
+    except CommandError as error:
+        statistics.calls += 1
+        statistics.errors[error.code] += 1
+        raise
+
+
+def _queue(session: Session, words: list[bytes]) -> None:
+    """Put a request into the transaction, if there is room."""
+    transaction = session.transaction
+    assert transaction is not None, "there is one"
+    session.transaction_bytes += sum(map(len, words)) + WORD_BYTES * len(words)
+    if len(transaction) >= MAX_QUEUED or session.transaction_bytes > MAX_QUEUED_BYTES:
+        raise CommandError(f"a transaction may hold {MAX_QUEUED} requests of 256 KiB in all")
+    transaction.append(words)

@@ -3,6 +3,9 @@
 They answer as Redis 7 does, since that is what client libraries were written against.
 """
 
+from hmac import compare_digest
+
+from fibserver.commands.client import client_word
 from fibserver.commands.table import Argument, command
 from fibserver.replies import (
     RESP2,
@@ -45,14 +48,20 @@ def echo(session: Session, arguments: list[bytes]) -> list[Reply]:
     return _reply(session, arguments[0])
 
 
-@command("QUIT", -1, "Closes the connection.", is_queued=False)
+@command("QUIT", -1, "Closes the connection.", is_queued=False, needs_authentication=False)
 def quit_(session: Session, arguments: list[bytes]) -> list[Reply]:
     """Answer OK; what was sent behind this request is dropped."""
     session.is_quitting = True
     return _reply(session, OK)
 
 
-@command("RESET", 1, "Returns the connection to the state of a new one.", is_queued=False)
+@command(
+    "RESET",
+    1,
+    "Returns the connection to the state of a new one.",
+    is_queued=False,
+    needs_authentication=False,
+)
 def reset(session: Session, arguments: list[bytes]) -> list[Reply]:
     """Forget name, protocol and transaction."""
     session.reset()
@@ -77,24 +86,31 @@ def select(session: Session, arguments: list[bytes]) -> list[Reply]:
         Argument("username", "string", is_optional=True),
         Argument("password", "string"),
     ),
+    needs_authentication=False,
 )
 def auth(session: Session, arguments: list[bytes]) -> list[Reply]:
-    """Answer as Redis does where no password is set."""
+    """Check the password; there is one user, `default`."""
     if len(arguments) > 2:
         raise CommandError("syntax error")
-    _authenticate(arguments)
+    _authenticate(session, arguments)
     return _reply(session, OK)
 
 
-def _authenticate(credentials: list[bytes]) -> None:
-    """Accept the default user, who has no password; `credentials` is [user,] password."""
-    if len(credentials) == 1:
-        raise CommandError(
-            "AUTH <password> called without any password configured for the default user. "
-            "Are you sure your configuration is correct?"
-        )
-    if credentials[0] != b"default":
+def _authenticate(session: Session, credentials: list[bytes]) -> None:
+    """Note that the client has said the password; `credentials` is [user,] password."""
+    password = session.server.password
+    if password is None:
+        if len(credentials) == 1:
+            raise CommandError(
+                "AUTH <password> called without any password configured for the default user. "
+                "Are you sure your configuration is correct?"
+            )
+        is_right = True  # as in Redis, a user without a password may say any
+    else:
+        is_right = compare_digest(credentials[-1], password)
+    if not is_right or credentials[:-1] not in ([], [b"default"]):
         raise CommandError("invalid username-password pair or user is disabled.", "WRONGPASS")
+    session.is_authenticated = True
 
 
 @command(
@@ -106,6 +122,7 @@ def _authenticate(credentials: list[bytes]) -> None:
         Argument("username_password", "string", token="AUTH", is_optional=True),
         Argument("clientname", "string", token="SETNAME", is_optional=True),
     ),
+    needs_authentication=False,
 )
 def hello(session: Session, arguments: list[bytes]) -> list[Reply]:
     """Answer the seven facts that Redis answers, in its order."""
@@ -121,13 +138,20 @@ def hello(session: Session, arguments: list[bytes]) -> list[Reply]:
         while rest:
             option = rest[0].upper()
             if option == b"AUTH" and len(rest) >= 3:
-                _authenticate(rest[1:3])
+                _authenticate(session, rest[1:3])
                 rest = rest[3:]
             elif option == b"SETNAME" and len(rest) >= 2:
-                name = _client_name(rest[1])
+                name = client_word(rest[1], "Client names")
                 rest = rest[2:]
             else:
                 raise CommandError(f"Syntax error in HELLO option {printable(rest[0])}")
+    if not session.is_authenticated:
+        raise CommandError(
+            "HELLO must be called with the client already authenticated, otherwise the HELLO "
+            "<proto> AUTH <user> <pass> option can be used to authenticate the client and "
+            "select the RESP protocol version at the same time",
+            "NOAUTH",
+        )
     session.protocol = protocol
     if name is not None:
         session.name = name
@@ -143,63 +167,3 @@ def hello(session: Session, arguments: list[bytes]) -> list[Reply]:
             "modules": [],
         },
     )
-
-
-@command(
-    "CLIENT",
-    -2,
-    "Says or asks about this connection.",
-    arguments=(
-        Argument("subcommand", "string"),
-        Argument("value", "string", is_optional=True),
-    ),
-)
-def client(session: Session, arguments: list[bytes]) -> list[Reply]:
-    """Answer the subcommands that libraries send when they connect."""
-    match arguments[0].upper(), *arguments[1:]:
-        case b"SETINFO", attribute, value:
-            _set_library(session, attribute.upper(), value)
-            return _reply(session, OK)
-        case b"SETNAME", name:
-            session.name = _client_name(name)
-            return _reply(session, OK)
-        case (b"GETNAME",):
-            return _reply(session, session.name or None)
-        case (b"ID",):
-            return _reply(session, session.client_id)
-        case (b"INFO",):
-            return _reply(session, _client_line(session))
-        case b"NO-EVICT", _:
-            return _reply(session, OK)
-        case ((b"SETINFO" | b"SETNAME" | b"GETNAME" | b"ID" | b"INFO" | b"NO-EVICT"), *_):
-            subcommand = arguments[0].decode().lower()
-            raise CommandError(f"wrong number of arguments for 'client|{subcommand}' command")
-    raise CommandError(f"unknown subcommand {printable(arguments[0])}. Try CLIENT HELP.")
-
-
-def _client_line(session: Session) -> str:
-    return (
-        f"id={session.client_id} addr={session.address} name={session.name} "
-        f"resp={session.protocol} lib-name={session.library_name} "
-        f"lib-ver={session.library_version}\n"
-    )
-
-
-def _set_library(session: Session, attribute: bytes, value: bytes) -> None:
-    if attribute == b"LIB-NAME":
-        session.library_name = _word(value, "LIB-NAME")
-    elif attribute == b"LIB-VER":
-        session.library_version = _word(value, "LIB-VER")
-    else:
-        raise CommandError(f"Unrecognized option {printable(attribute)}")
-
-
-def _client_name(value: bytes) -> str:
-    return _word(value, "Client names")
-
-
-def _word(value: bytes, what: str) -> str:
-    """Return a client's word; blanks would break the lines of CLIENT INFO."""
-    if any(not 0x21 <= byte <= 0x7E for byte in value):
-        raise CommandError(f"{what} cannot contain spaces, newlines or special characters.")
-    return value.decode("ascii")

@@ -133,7 +133,7 @@ def _format(arguments: list[bytes]) -> Format:
     if not arguments:
         return _ARRAY
     if len(arguments) != 2 or arguments[0].upper() != b"FORMAT":
-        words = " ".join(map(printable, arguments))
+        words = " ".join(map(printable, arguments[:3]))
         raise CommandError(f"syntax error: expected FORMAT and a format's name, not {words}")
     format = _FORMATS.get(arguments[1]) or _FORMATS.get(arguments[1].lower())
     if format is None:

@@ -7,6 +7,7 @@ from fibserver.commands.table import COMMANDS, Argument, Command, command
 from fibserver.replies import CommandError, Reply, Simple, Value, encode
 from fibserver.request_parser import printable
 from fibserver.session import Session
+from fibserver.slow_log import MAX_ENTRIES, SLOW_SECONDS
 
 _GROUP = "server"
 
@@ -62,6 +63,8 @@ def config(session: Session, arguments: list[bytes]) -> list[Reply]:
         "maxclients": str(settings.max_clients),
         "maxmemory": str(settings.memory_limit),
         "save": "",
+        "slowlog-log-slower-than": str(int(SLOW_SECONDS * 1e6)),
+        "slowlog-max-len": str(MAX_ENTRIES),
         "timeout": str(settings.idle_timeout),
         **settings.as_text(),
     }
@@ -93,10 +96,10 @@ def command_(session: Session, arguments: list[bytes]) -> list[Reply]:
         case [b"COUNT"]:
             value = len(COMMANDS)
         case [b"LIST"]:
-            value = [entry.name.lower() for entry in COMMANDS.values()]
+            value = [entry.lower_name for entry in COMMANDS.values()]
         case [b"DOCS", *names]:
             chosen = [COMMANDS[name] for name in names or COMMANDS if name in COMMANDS]
-            value = {entry.name.lower(): _documentation(entry) for entry in chosen}
+            value = {entry.lower_name: _documentation(entry) for entry in chosen}
         case _:
             raise CommandError(f"unknown subcommand {printable(arguments[0])}. Try COMMAND HELP.")
     return [encode(value, session.protocol)]
@@ -105,7 +108,7 @@ def command_(session: Session, arguments: list[bytes]) -> list[Reply]:
 def _entry(entry: Command) -> Value:
     # No command has keys, so first key, last key and step are 0; then come, since Redis 7, ACL
     # categories, tips, key specifications and subcommands.
-    return [entry.name.lower(), entry.arity, _READ_ONLY_FLAGS, 0, 0, 0, [], [], [], []]
+    return [entry.lower_name, entry.arity, _READ_ONLY_FLAGS, 0, 0, 0, [], [], [], []]
 
 
 def _documentation(entry: Command) -> Value:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from fibserver.replies import CommandError, Reply
+from fibserver.request_parser import printable
 from fibserver.session import Session
 
 __all__ = ["COMMANDS", "Argument", "Command", "Handler", "command", "find"]
@@ -39,6 +40,7 @@ class Command:
 
     Attributes:
         name: in upper case.
+        lower_name: in lower case, as statistics and errors have it.
         arity: the number of words with the name; negative: at least that many.
         summary: one line on what it does.
         group: the heading it is documented under.
@@ -46,9 +48,11 @@ class Command:
         handler: takes the session and the arguments behind the name.
         is_immutable: whether its reply, an error aside, depends on the request alone, for ever.
         is_queued: whether it waits for EXEC in a transaction.
+        needs_authentication: whether the client must have said the password, if there is one.
     """
 
     name: str
+    lower_name: str
     arity: int
     summary: str
     group: str
@@ -56,10 +60,13 @@ class Command:
     handler: Handler
     is_immutable: bool
     is_queued: bool
+    needs_authentication: bool
 
-    def accepts(self, count: int) -> bool:
-        """Return whether the command may have `count` words, its name included."""
-        return count == self.arity if self.arity >= 0 else count >= -self.arity
+    def check(self, words: list[bytes]) -> None:
+        """Raise CommandError if the command cannot have so many words."""
+        count = len(words)
+        if not (count == self.arity if self.arity >= 0 else count >= -self.arity):
+            raise CommandError(f"wrong number of arguments for '{self.lower_name}' command")
 
 
 COMMANDS: dict[bytes, Command] = {}
@@ -74,32 +81,40 @@ def command(
     *,
     is_immutable: bool = False,
     is_queued: bool = True,
+    needs_authentication: bool = True,
 ) -> Callable[[Handler], Handler]:
     """Enter the decorated handler into the table; the arguments are those of `Command`."""
 
     def enter(handler: Handler) -> Handler:
         COMMANDS[name.encode()] = Command(
-            name, arity, summary, group, arguments, handler, is_immutable, is_queued
+            name,
+            name.lower(),
+            arity,
+            summary,
+            group,
+            arguments,
+            handler,
+            is_immutable,
+            is_queued,
+            needs_authentication,
         )
         return handler
 
     return enter
 
 
-def find(words: list[bytes], quote: Callable[[bytes], str]) -> Command:
+def find(words: list[bytes]) -> Command:
     """Return the command of a request.
 
     Args:
         words: the command's name and arguments, at least the name.
-        quote: makes a client's text fit for a message.
 
     Raises:
-        CommandError: there is no such command, or not with so many arguments.
+        CommandError: there is no such command.
     """
     entry = COMMANDS.get(words[0]) or COMMANDS.get(words[0].upper())
     if entry is None:
-        rest = " ".join(map(quote, words[1:3]))
-        raise CommandError(f"unknown command {quote(words[0])}, with args beginning with: {rest}")
-    if not entry.accepts(len(words)):
-        raise CommandError(f"wrong number of arguments for '{entry.name.lower()}' command")
+        rest = " ".join(map(printable, words[1:3]))
+        name = printable(words[0])
+        raise CommandError(f"unknown command {name}, with args beginning with: {rest}")
     return entry

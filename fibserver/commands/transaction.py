@@ -6,11 +6,14 @@ needs isolating.
 
 from fibserver.commands.table import command, find
 from fibserver.replies import CommandError, Reply, Simple, array_header, encode, encode_error
-from fibserver.request_parser import printable
 from fibserver.session import Session
 
 MAX_QUEUED = 1024
-"""How many requests a transaction may hold; with the limit of a request it bounds memory."""
+MAX_QUEUED_BYTES = 256 * 1024
+"""What a transaction may hold, in requests and in memory: each client may have one."""
+
+WORD_BYTES = 48
+"""What a word takes besides its text, about."""
 
 _GROUP = "transactions"
 
@@ -42,10 +45,14 @@ def exec_(session: Session, arguments: list[bytes]) -> list[Reply]:
     session.end_transaction()
     if failed:
         raise CommandError("Transaction discarded because of previous errors.", "EXECABORT")
+    statistics = session.server.statistics
     replies: list[Reply] = [array_header(len(requests))]
     for words in requests:
+        entry = find(words)
         try:
-            replies += find(words, printable).handler(session, words[1:])
+            replies += entry.handler(session, words[1:])
         except CommandError as error:
+            statistics.command(entry.lower_name).errors[error.code] += 1
+            statistics.errors[error.code] += 1
             replies.append(encode_error(str(error), error.code))
     return replies

@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 
-from fibserver.arithmetic import EXACT, fibonacci_pair, fibonacci_pair_by_squares
+from fibserver.arithmetic import (
+    EXACT,
+    fibonacci_pair,
+    fibonacci_pair_by_squares,
+    pairs_apart,
+)
 
 Doubling = Callable[[int, Any], tuple[Any, Any]]
 
@@ -81,6 +86,16 @@ def test_the_millionth(doubling: Doubling) -> None:
     assert digits.startswith("1953282128")
     assert digits.endswith("8242546875")
     assert int(digits[-10:]) == fibonacci_modulo(10**6, 10**10)
+
+
+@pytest.mark.parametrize("start", [0, 1, 2, 3, 1000])
+@pytest.mark.parametrize("distance", [1, 2, 3, 40])
+def test_pairs_apart(start: int, distance: int) -> None:
+    """Pairs at a distance are those that doubling gives."""
+    with localcontext(EXACT):
+        pairs = list(pairs_apart(fibonacci_pair(start, Decimal), distance, 5))
+        firsts = range(start, start + 5 * distance, distance)
+        assert pairs == [fibonacci_pair(n, Decimal) for n in firsts]
 
 
 @every_doubling

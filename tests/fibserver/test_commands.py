@@ -1,6 +1,7 @@
 """Commands, run against a server that has no socket, no worker and no memory."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,8 +10,10 @@ from fibclient.formats import FORMATS, Format
 from fibserver.commands import COMMANDS, execute
 from fibserver.commands.transaction import MAX_QUEUED
 from fibserver.replies import CommandError, Reply, Slice, encode_error
-from fibserver.session import Session
+from fibserver.session import ClientFacts, Session
 from fibserver.settings import Settings
+from fibserver.slow_log import MAX_ENTRIES, SlowLog
+from fibserver.statistics import Statistics
 from tests.numbers import encoded
 
 PONG = b"+PONG\r\n"
@@ -19,11 +22,22 @@ QUEUED = b"+QUEUED\r\n"
 
 
 class FakeServer:
-    """A server that knows its settings and remembers whose size it was asked for."""
+    """A server with settings and clients, which remembers what it was asked for.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    Attributes:
+        sized: the formats and stops of which the size was asked.
+        sessions: the clients by their numbers.
+        closed: the numbers of clients that were closed.
+    """
+
+    def __init__(self, settings: Settings, password: bytes | None = None) -> None:
+        self.statistics = Statistics()
+        self.slow_log = SlowLog()
+        self.password = password
         self.sized: list[tuple[str, int]] = []
+        self.sessions: dict[int, Session] = {}
+        self.closed: list[int] = []
+        self._settings = settings
 
     @property
     def settings(self) -> Settings:
@@ -39,6 +53,29 @@ class FakeServer:
         """Return the names of the sections asked for."""
         return ",".join(sections)
 
+    def clients(self) -> Iterator[ClientFacts]:
+        """Return the facts of all clients."""
+        return map(self.client, list(self.sessions))
+
+    def client(self, client_id: int) -> ClientFacts:
+        """Return the facts of one client, which follow from its number."""
+        return ClientFacts(
+            session=self.sessions[client_id],
+            local_address=f"127.0.0.1:{client_id}",
+            fd=client_id + 10,
+            age_seconds=100,
+            idle_seconds=20,
+            received_bytes=3,
+            output_pieces=4,
+            output_bytes=500,
+            events="rw",
+        )
+
+    def close_client(self, client_id: int) -> None:
+        """Forget a client."""
+        del self.sessions[client_id]
+        self.closed.append(client_id)
+
 
 class Talk:
     """A client's conversation: words in, the reply's bytes out.
@@ -48,14 +85,21 @@ class Talk:
         server: whom it talks to.
     """
 
-    def __init__(self, **settings: Any) -> None:
-        self.server = FakeServer(Settings(**settings))
-        self.session = Session(self.server, 7, "127.0.0.1:50000")
+    def __init__(
+        self,
+        server: FakeServer | None = None,
+        client_id: int = 7,
+        address: str = "127.0.0.1:50000",
+        **settings: Any,
+    ) -> None:
+        self.server = FakeServer(Settings(**settings)) if server is None else server
+        self.session = Session(self.server, client_id, address)
+        self.server.sessions[client_id] = self.session
 
     def __call__(self, line: str | list[bytes]) -> bytes:
         """Run a request; return its replies as they would be sent."""
         words = line.encode().split() if isinstance(line, str) else line
-        _, replies = execute(self.session, words)
+        _, _, replies = execute(self.session, words)
         return b"".join(map(sent, replies))
 
     def refusal(self, line: str | list[bytes]) -> str:
@@ -390,6 +434,256 @@ def test_reset(talk: Talk) -> None:
     assert talk.refusal("EXEC") == "ERR EXEC without MULTI"
 
 
+# The password.
+
+PASSWORD = b"s3cret \xff"
+WITHOUT_PASSWORD = {b"AUTH", b"HELLO", b"QUIT", b"RESET"}
+
+
+@pytest.fixture
+def stranger() -> Talk:
+    """A conversation with a server that wants a password, which has not been said."""
+    return Talk(FakeServer(Settings(), PASSWORD))
+
+
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - WITHOUT_PASSWORD))
+def test_nothing_without_the_password(stranger: Talk, name: bytes) -> None:
+    """Before the password is said no command does anything, however many words it has."""
+    for count in range(5):
+        assert stranger.refusal([name, *[b"0"] * count]) == "NOAUTH Authentication required."
+    assert stranger.server.sized == []
+    assert not stranger.session.is_in_transaction
+
+
+def test_what_may_be_said_without_the_password(stranger: Talk) -> None:
+    """A stranger may authenticate, reset and leave; unknown commands are unknown."""
+    assert {
+        name for name, entry in COMMANDS.items() if not entry.needs_authentication
+    } == WITHOUT_PASSWORD
+    assert stranger.refusal("NOSUCH").startswith("ERR unknown command 'NOSUCH'")
+    assert stranger("RESET") == b"+RESET\r\n"
+    assert stranger("QUIT") == OK
+
+
+@pytest.mark.parametrize("user", [[], [b"default"]])
+def test_auth(stranger: Talk, user: list[bytes]) -> None:
+    """With the right password, for no user or the only one, everything can be had."""
+    assert not stranger.session.is_authenticated
+    assert stranger([b"AUTH", *user, PASSWORD]) == OK
+    assert stranger("PING") == PONG
+    assert stranger.session.is_authenticated
+
+
+WRONG_CREDENTIALS = [
+    [b"wrong"],
+    [b""],
+    [PASSWORD + b"x"],
+    [PASSWORD[:-1]],
+    [b"default", b"wrong"],
+    [b"default", b""],
+    [b"someone", PASSWORD],
+    [b"DEFAULT", PASSWORD],
+    [PASSWORD, b"default"],
+]
+WRONG = "WRONGPASS invalid username-password pair or user is disabled."
+
+
+@pytest.mark.parametrize("credentials", WRONG_CREDENTIALS)
+def test_wrong_password(stranger: Talk, credentials: list[bytes]) -> None:
+    """A wrong password, or another user, changes nothing, neither before nor after a right one."""
+    assert stranger.refusal([b"AUTH", *credentials]) == WRONG
+    assert stranger.refusal("PING").startswith("NOAUTH")
+    stranger([b"AUTH", PASSWORD])
+    assert stranger.refusal([b"AUTH", *credentials]) == WRONG
+    assert stranger("PING") == PONG
+
+
+def test_hello_without_the_password(stranger: Talk) -> None:
+    """HELLO says nothing about the server, and changes nothing, until the password is said."""
+    for line in ("HELLO", "HELLO 3", "HELLO 3 SETNAME me"):
+        assert stranger.refusal(line).startswith("NOAUTH HELLO must be called with the client")
+    assert (stranger.session.protocol, stranger.session.name) == (2, "")
+
+
+def test_hello_with_the_password(stranger: Talk) -> None:
+    """HELLO can say the password, wherever among its options."""
+    assert stranger([b"HELLO", b"3", b"AUTH", b"default", PASSWORD]) == HELLO_3
+    assert stranger("PING") == PONG
+    other = Talk(stranger.server, 8)
+    other([b"HELLO", b"2", b"SETNAME", b"me", b"AUTH", b"default", PASSWORD])
+    assert other("CLIENT GETNAME") == bulk("me")
+
+
+def test_hello_with_a_wrong_password(stranger: Talk) -> None:
+    """HELLO with a wrong password changes nothing."""
+    for credentials in (each for each in WRONG_CREDENTIALS if len(each) == 2):
+        assert stranger.refusal([b"HELLO", b"3", b"AUTH", *credentials]) == WRONG
+    assert stranger.session.protocol == 2
+    assert stranger.refusal("PING").startswith("NOAUTH")
+
+
+def test_reset_forgets_the_password(stranger: Talk) -> None:
+    """After RESET the password has to be said again; without one nothing has."""
+    stranger([b"AUTH", PASSWORD])
+    stranger("RESET")
+    assert stranger.refusal("PING").startswith("NOAUTH")
+    talk = Talk()
+    talk("RESET")
+    assert talk("PING") == PONG
+
+
+def test_a_password_that_comes_later(talk: Talk) -> None:
+    """A client that was let in stays in when the server comes to want a password."""
+    talk.server.password = PASSWORD
+    assert talk("PING") == PONG
+    assert Talk(talk.server, 8).refusal("PING").startswith("NOAUTH")
+
+
+# The clients.
+
+
+@pytest.fixture
+def party() -> list[Talk]:
+    """Three clients of one server, with numbers 7, 8 and 9."""
+    server = FakeServer(Settings())
+    return [
+        Talk(server, 7 + number, address)
+        for number, address in enumerate(["127.0.0.1:50000", "127.0.0.1:50001", "unix:0"])
+    ]
+
+
+def listed(talk: Talk, options: str = "") -> list[int]:
+    """The numbers of the clients that CLIENT LIST tells of."""
+    return [int(number) for number in re.findall(rb"id=(\d+) ", talk(f"CLIENT LIST {options}"))]
+
+
+def test_client_line(talk: Talk) -> None:
+    """A client's line tells in Redis's words where it comes from, what it has said and does."""
+    line = (
+        "id=7 addr=127.0.0.1:50000 laddr=127.0.0.1:7 fd=17 name= age=100 idle=20 flags=N db=0 "
+        "sub=0 psub=0 ssub=0 multi=-1 qbuf=3 oll=4 omem=500 events=rw cmd=client user=default "
+        "resp=2 lib-name= lib-ver=\n"
+    )
+    assert talk("CLIENT INFO") == talk("CLIENT LIST") == bulk(line)
+
+
+def test_client_line_within_a_transaction(party: list[Talk]) -> None:
+    """A client's transaction shows, with the number of requests that wait in it."""
+    asking, busy, _ = party
+    for words in ("MULTI", "PING", "ECHO x"):
+        busy(words)
+    assert b"flags=x db=0 sub=0 psub=0 ssub=0 multi=2 " in asking("CLIENT LIST ID 8")
+    assert b"cmd=echo " in asking("CLIENT LIST ID 8")
+
+
+def test_client_list(party: list[Talk]) -> None:
+    """CLIENT LIST is a line for each client, in the order they came; CLIENT INFO is one's own."""
+    asking = party[1]
+    assert listed(asking) == [7, 8, 9]
+    assert asking("CLIENT LIST").count(b"\n") == 3 + 2
+    assert b"id=8 " in asking("CLIENT INFO")
+
+
+@pytest.mark.parametrize(
+    ("options", "numbers"),
+    [
+        ("ID 9", [9]),
+        ("id 9", [9]),
+        ("ID 4711", []),
+        ("ADDR 127.0.0.1:50001", [8]),
+        ("ADDR unix:0", [9]),
+        ("ADDR 127.0.0.1", []),
+        ("LADDR 127.0.0.1:9", [9]),
+        ("USER default", [7, 8, 9]),
+        ("USER someone", []),
+        ("TYPE normal", [7, 8, 9]),
+        ("TYPE NORMAL", [7, 8, 9]),
+        ("TYPE pubsub", []),
+        ("TYPE master", []),
+        ("SKIPME yes", [8, 9]),
+        ("SKIPME NO", [7, 8, 9]),
+        ("ID 9 ADDR unix:0", [9]),
+        ("ID 9 ADDR 127.0.0.1:50000", []),
+        ("SKIPME yes ID 7", []),
+    ],
+)
+def test_client_list_options(party: list[Talk], options: str, numbers: list[int]) -> None:
+    """CLIENT LIST tells of the clients for which all of its options hold."""
+    assert listed(party[0], options) == numbers
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("ID", "ERR syntax error"),
+        ("NONSENSE 1", "ERR syntax error"),
+        ("ID 1 2", "ERR syntax error"),
+        ("ID x", "ERR client-id should be greater than 0"),
+        ("ID -1", "ERR client-id should be greater than 0"),
+        ("TYPE nonsense", "ERR Unknown client type 'nonsense'"),
+        ("SKIPME maybe", "ERR syntax error"),
+    ],
+)
+def test_wrong_client_options(party: list[Talk], options: str, message: str) -> None:
+    """CLIENT LIST and CLIENT KILL refuse the same options in the same words."""
+    assert party[0].refusal(f"CLIENT LIST {options}") == message
+    if len(options.split()) > 1:  # one word is the old form of CLIENT KILL
+        assert party[0].refusal(f"CLIENT KILL {options}") == message
+    assert party[0].server.closed == []
+
+
+@pytest.mark.parametrize(
+    ("options", "closed"),
+    [
+        ("ID 8", [8]),
+        ("ID 4711", []),
+        ("ID 7", []),
+        ("ADDR unix:0", [9]),
+        ("LADDR 127.0.0.1:8", [8]),
+        ("TYPE normal", [8, 9]),
+        ("USER default", [8, 9]),
+        ("ID 8 ADDR unix:0", []),
+        ("SKIPME yes", [8, 9]),
+    ],
+)
+def test_client_kill(party: list[Talk], options: str, closed: list[int]) -> None:
+    """CLIENT KILL closes those for which all options hold, but for the one who asks; it counts."""
+    asking = party[0]
+    assert asking(f"CLIENT KILL {options}") == b":%d\r\n" % len(closed)
+    assert asking.server.closed == closed
+    assert not asking.session.is_quitting
+
+
+@pytest.mark.parametrize(
+    ("options", "closed"), [("ID 7 SKIPME no", []), ("SKIPME NO", [8, 9]), ("skipme no", [8, 9])]
+)
+def test_client_kill_includes_oneself(party: list[Talk], options: str, closed: list[int]) -> None:
+    """With SKIPME no the one who asks is among the victims, and ends after the reply."""
+    asking = party[0]
+    assert asking(f"CLIENT KILL {options}") == b":%d\r\n" % (len(closed) + 1)
+    assert asking.session.is_quitting
+    assert asking.server.closed == closed
+
+
+def test_old_client_kill(party: list[Talk]) -> None:
+    """With an address alone CLIENT KILL closes that client, oneself too, or says there is none."""
+    asking = party[0]
+    assert asking("CLIENT KILL 127.0.0.1:50001") == OK
+    assert asking.server.closed == [8]
+    assert asking.refusal("CLIENT KILL 127.0.0.1:50001") == "ERR No such client"
+    assert not asking.session.is_quitting
+    assert asking("CLIENT KILL 127.0.0.1:50000") == OK
+    assert asking.session.is_quitting
+    assert asking.server.closed == [8]
+
+
+def test_client_kill_nobody(talk: Talk) -> None:
+    """CLIENT KILL alone is refused: it would be everybody."""
+    assert talk.refusal("CLIENT KILL") == (
+        "ERR wrong number of arguments for 'client|kill' command"
+    )
+
+
 # Transactions.
 
 
@@ -451,11 +745,24 @@ def test_transaction_is_bounded(talk: Talk) -> None:
     """A transaction takes so many requests; one more is refused and aborts it."""
     talk("MULTI")
     assert {talk("PING") for _ in range(MAX_QUEUED)} == {QUEUED}
-    assert talk.refusal("PING") == f"ERR a transaction may hold {MAX_QUEUED} requests"
+    assert talk.refusal("PING") == (
+        f"ERR a transaction may hold {MAX_QUEUED} requests of 256 KiB in all"
+    )
     assert talk.session.transaction is not None
     assert len(talk.session.transaction) == MAX_QUEUED
     assert talk.refusal("EXEC").startswith("EXECABORT")
     assert talk("PING") == PONG
+
+
+def test_large_requests_fill_a_transaction_sooner(talk: Talk) -> None:
+    """What the requests of a transaction take is bounded as well, and EXEC is refused then."""
+    talk("MULTI")
+    request = [b"ECHO", bytes(4000)]
+    fitting = 256 * 1024 // 4100
+    for _ in range(fitting):
+        assert talk(request) == QUEUED
+    assert "256 KiB in all" in talk.refusal(request)
+    assert talk.refusal("EXEC").startswith("EXECABORT ")
 
 
 def test_full_transaction(talk: Talk) -> None:
@@ -464,6 +771,197 @@ def test_full_transaction(talk: Talk) -> None:
     for _ in range(MAX_QUEUED):
         talk("PING")
     assert talk("EXEC") == b"*%d\r\n" % MAX_QUEUED + PONG * MAX_QUEUED
+
+
+# What is counted.
+
+
+def counts(talk: Talk, name: str) -> tuple[int, int]:
+    """How often a command was rejected, and how often it failed."""
+    statistics = talk.server.statistics.command(name.lower())
+    return statistics.rejected_calls, statistics.failed_calls
+
+
+def test_nothing_is_counted_of_what_is_well(talk: Talk) -> None:
+    """A command that is answered is neither rejected nor failed."""
+    talk("PING")
+    talk("FIB.FIRST 5")
+    assert counts(talk, "PING") == counts(talk, "FIB.FIRST") == (0, 0)
+
+
+def test_rejected_calls(talk: Talk, stranger: Talk) -> None:
+    """What is refused before it is run counts as rejected: for its words, or for its asker."""
+    talk.refusal("ECHO")
+    talk.refusal("ECHO a b")
+    assert counts(talk, "ECHO") == (2, 0)
+    stranger.refusal("ECHO a")
+    assert counts(stranger, "ECHO") == (1, 0)
+
+
+def test_unknown_commands_are_not_counted(talk: Talk) -> None:
+    """Words that are no command leave no trace: there would be no end of them."""
+    talk.refusal("NOSUCH")
+    assert talk.server.statistics.commands == {}
+
+
+def test_failed_calls(talk: Talk) -> None:
+    """What is answered with an error counts as failed, whatever its case."""
+    talk.refusal("SELECT 1")
+    talk.refusal("select x")
+    assert counts(talk, "SELECT") == (0, 2)
+
+
+def test_rejected_within_a_transaction(talk: Talk) -> None:
+    """What cannot be queued counts as rejected, what can is counted when it is run."""
+    talk("MULTI")
+    talk.refusal("ECHO")
+    talk("SELECT 1")
+    assert counts(talk, "ECHO") == (1, 0)
+    assert counts(talk, "SELECT") == (0, 0)
+    talk.refusal("EXEC")
+    assert counts(talk, "EXEC") == (0, 1)
+
+
+def test_too_many_queued_requests_are_rejected(talk: Talk) -> None:
+    """A request for which a transaction has no room counts as rejected."""
+    talk("MULTI")
+    for _ in range(MAX_QUEUED):
+        talk("PING")
+    talk.refusal("PING")
+    assert counts(talk, "PING") == (1, 0)
+
+
+def test_errors_within_exec_are_counted(talk: Talk) -> None:
+    """An error among the replies of EXEC counts by its code and by its command."""
+    for line in ("MULTI", "SELECT 1", "FIB.FIRST 10000000", "SELECT x", "PING"):
+        talk(line)
+    talk("EXEC")
+    assert talk.server.statistics.errors == {"ERR": 2, "LIMIT": 1}
+    assert counts(talk, "SELECT") == (0, 2)
+    assert counts(talk, "FIB.FIRST") == (0, 1)
+    assert counts(talk, "EXEC") == counts(talk, "PING") == (0, 0)
+
+
+def test_last_command(talk: Talk) -> None:
+    """The last command is remembered, refused or not; an unknown one is not."""
+    assert talk.session.last_command == "NULL"
+    for line in ("PING", "fib.first 5"):
+        talk(line)
+        assert talk.session.last_command == line.split()[0].lower()
+    talk.refusal("SELECT 1")
+    assert talk.session.last_command == "select"
+    talk.refusal("NOSUCH")
+    assert talk.session.last_command == "select"
+
+
+# What is slow.
+
+
+def slow_entry(number: int) -> bytes:
+    """An entry of the slow log, as SLOWLOG GET answers it."""
+    words = bulks("FIB.FIRST", str(number))
+    client = bulk("127.0.0.1:50000") + bulk("me")
+    return b"*6\r\n:%d\r\n:1700000000\r\n:250000\r\n%b%b" % (number, words, client)
+
+
+def make_slow(talk: Talk, count: int) -> None:
+    """Have so many requests in the slow log."""
+    for number in range(count):
+        words = [b"FIB.FIRST", b"%d" % number]
+        talk.server.slow_log.add(1_700_000_000.5, 0.25, words, "127.0.0.1:50000", "me")
+
+
+@pytest.mark.parametrize(
+    ("line", "count"),
+    [
+        ("SLOWLOG GET", 10),
+        ("slowlog get", 10),
+        ("SLOWLOG GET 3", 3),
+        ("SLOWLOG GET 0", 0),
+        ("SLOWLOG GET 12", 12),
+        ("SLOWLOG GET 1000", 12),
+        ("SLOWLOG GET -1", 12),
+    ],
+)
+def test_slowlog_get(talk: Talk, line: str, count: int) -> None:
+    """SLOWLOG GET answers the newest entries first, ten or as many as asked for."""
+    make_slow(talk, 12)
+    entries = [slow_entry(number) for number in range(11, 11 - count, -1)]
+    assert talk(line) == b"*%d\r\n%b" % (count, b"".join(entries))
+
+
+def test_slowlog_len_and_reset(talk: Talk) -> None:
+    """SLOWLOG LEN counts the entries there are, SLOWLOG RESET forgets them."""
+    assert talk("SLOWLOG LEN") == b":0\r\n"
+    make_slow(talk, MAX_ENTRIES + 1)
+    assert talk("SLOWLOG LEN") == b":%d\r\n" % MAX_ENTRIES
+    assert talk("SLOWLOG RESET") == OK
+    assert talk("SLOWLOG LEN") == b":0\r\n"
+    assert talk("SLOWLOG GET") == b"*0\r\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("SLOWLOG GET -2", "ERR count should be greater than or equal to -1"),
+        ("SLOWLOG GET x", "ERR count should be greater than or equal to -1"),
+        ("SLOWLOG NONSENSE", "ERR unknown subcommand 'NONSENSE'. Try SLOWLOG HELP."),
+        ("SLOWLOG LEN 1", "ERR unknown subcommand 'LEN'. Try SLOWLOG HELP."),
+        ("LATENCY NONSENSE", "ERR unknown subcommand 'NONSENSE'. Try LATENCY HELP."),
+        ("LATENCY HISTORY", "ERR unknown subcommand 'HISTORY'. Try LATENCY HELP."),
+    ],
+)
+def test_refused_monitoring(talk: Talk, line: str, message: str) -> None:
+    """SLOWLOG and LATENCY refuse what they do not know."""
+    make_slow(talk, 1)
+    assert talk.refusal(line) == message
+    assert talk("SLOWLOG LEN") == b":1\r\n"
+
+
+def test_latency_histogram(talk: Talk) -> None:
+    """LATENCY HISTOGRAM tells, for each command, how many calls took no longer than each bound."""
+    for seconds, calls in ((0.000003, 2), (0.0000005, 1), (0.001, 5), (1000.0, 1)):
+        talk.server.statistics.command("ping").record(seconds, calls)
+    talk.server.statistics.command("echo").record(0.0000015)
+    talk.server.statistics.command("select").errors["ERR"] += 1  # and never called
+    ping = [(1, 1), (4, 3), (1024, 8), (2**27, 9)]
+    ping_bounds = b"".join(b":%d\r\n:%d\r\n" % pair for pair in ping)
+    ping_2 = (
+        bulk("ping") + b"*4\r\n" + bulk("calls") + b":9\r\n"
+        + bulk("histogram_usec") + b"*8\r\n" + ping_bounds
+    )  # fmt: skip
+    echo_2 = (
+        bulk("echo") + b"*4\r\n" + bulk("calls") + b":1\r\n"
+        + bulk("histogram_usec") + b"*2\r\n:2\r\n:1\r\n"
+    )  # fmt: skip
+    assert talk("LATENCY HISTOGRAM") == b"*4\r\n" + ping_2 + echo_2
+    assert talk("latency histogram Echo") == b"*2\r\n" + echo_2
+    assert talk("LATENCY HISTOGRAM echo nosuch ping") == b"*4\r\n" + ping_2 + echo_2
+    assert talk("LATENCY HISTOGRAM select") == b"*0\r\n"
+    talk("HELLO 3")
+    answer = talk("LATENCY HISTOGRAM echo")
+    assert answer.startswith(b"%1\r\n" + bulk("echo") + b"%2\r\n" + bulk("calls"))
+    assert answer.endswith(bulk("histogram_usec") + b"%1\r\n:2\r\n:1\r\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [
+        ("LATENCY HISTOGRAM", b"*0\r\n"),
+        ("LATENCY LATEST", b"*0\r\n"),
+        ("LATENCY HISTORY command", b"*0\r\n"),
+        ("LATENCY RESET", b":0\r\n"),
+        ("LATENCY RESET command fork", b":0\r\n"),
+    ],
+)
+def test_latency_has_no_events(talk: Talk, line: str, answer: bytes) -> None:
+    """What Redis tells of its events is empty here."""
+    assert talk(line) == answer
+
+
+def test_latency_doctor(talk: Talk) -> None:
+    """LATENCY DOCTOR says where to look instead."""
+    assert b"LATENCY HISTOGRAM and SLOWLOG GET" in talk("LATENCY DOCTOR")
 
 
 # The server.

@@ -12,8 +12,6 @@ import psutil
 import pytest
 
 from fibclient import FibClient, RequestRefused, ServerUnreachable
-from fibclient.address import parse_address
-from fibclient.connection import Connection
 from fibclient.formats import FORMATS
 from tests.numbers import expected
 from tests.servers import DEADLINE_SECONDS, RunningServer
@@ -66,16 +64,6 @@ def ask_from_many(address: str, n: int, format: str = "json") -> None:
         assert all(threads.map(ask, range(CLIENTS)))
 
 
-def facts(server: RunningServer) -> dict[str, str]:
-    """Return the fields of INFO."""
-    connection = Connection(parse_address(server.address), DEADLINE_SECONDS)
-    text = connection.call("INFO")
-    connection.close()
-    assert isinstance(text, bytes)
-    lines = text.decode().splitlines()
-    return dict(line.split(":", 1) for line in lines if ":" in line)
-
-
 def ping_for_ever(address: str) -> None:
     """Connect and ping, until that fails."""
     while True:
@@ -91,8 +79,8 @@ def test_a_worker_killed_over_a_block(
     server = serve_faulty(fault, 2)
     ask_from_many(server.address, N)
     assert not list(tokens.iterdir()), "the fault did not strike"
-    assert facts(server)["worker_deaths"] == "2"
-    assert facts(server)["workers"] == str(len(server.workers()))
+    assert server.information()["worker_deaths"] == "2"
+    assert server.information()["workers"] == str(len(server.workers()))
     ask_from_many(server.address, N, "csv")
 
 
@@ -103,7 +91,7 @@ def test_a_block_that_kills_every_worker(serve_faulty: Callable[..., RunningServ
         with pytest.raises(RequestRefused, match="3 workers died"):
             client.read(0, 10, "json")
         assert client.read(0, 10, "json") == expected("json", 0, 10)
-    assert facts(server)["worker_deaths"] == "3"
+    assert server.information()["worker_deaths"] == "3"
 
 
 def test_a_block_lost_after_the_answer_began(
@@ -128,7 +116,7 @@ def test_shared_memory_full(serve_faulty: Callable[..., RunningServer]) -> None:
             client.read(0, 10, "json")
         assert caught.value.code == "NOSPACE"
         assert client.read(0, 10, "json") == expected("json", 0, 10)
-    assert facts(server)["worker_deaths"] == "0"
+    assert server.information()["worker_deaths"] == "0"
 
 
 def test_requests_that_miss_the_same_blocks_share_them(
@@ -137,11 +125,11 @@ def test_requests_that_miss_the_same_blocks_share_them(
     """However many clients ask for the same cold numbers, each block is filled once."""
     server = serve()
     ask_from_many(server.address, N)
-    together = facts(server)["blocks_filled"]
+    together = server.information()["blocks_filled"]
     alone = serve()
     with FibClient(alone.address) as client:
         client.read(0, N, "json")
-    assert together == facts(alone)["blocks_filled"]
+    assert together == alone.information()["blocks_filled"]
 
 
 def test_an_answer_starts_before_its_last_block_is_done(
@@ -176,8 +164,8 @@ def test_workers_killed_from_outside(serve: Callable[..., RunningServer]) -> Non
             victim.kill()
         for answer in answers:
             answer.result(DEADLINE_SECONDS)
-    assert facts(server)["workers"] == "2"
-    assert facts(server)["worker_deaths"] == "2"
+    assert server.information()["workers"] == "2"
+    assert server.information()["worker_deaths"] == "2"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])

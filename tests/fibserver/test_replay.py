@@ -1,45 +1,61 @@
 """The replay table: what it keeps, and what bounds it."""
 
-from fibserver.replay import JOIN_BELOW_BYTES, MAX_BYTES, MAX_ENTRIES, ReplayTable
+from fibclient.formats import FORMATS
+from fibserver.replay import MAX_BYTES, MAX_ENTRIES, ReplayTable
+from fibserver.replies import Reply, Slice
 from fibserver.statistics import CommandStatistics
 
-COMMANDS = [CommandStatistics("fib.first")]
-
-
-def learn(table: ReplayTable, received: bytes, *buffers: bytes | memoryview) -> None:
-    """Have the table remember a reply."""
-    table.learn(received, list(buffers), COMMANDS)
+FIRST = CommandStatistics("fib.first")
+NUMBER = CommandStatistics("fib.number")
+SLICE = Slice(b"$9\r\n", FORMATS["json"], 0, 1000, 106_000, b"\r\n")
 
 
 def test_unknown_request() -> None:
     """Bytes that were not seen before have no replay."""
     table = ReplayTable()
-    learn(table, b"FIB.FIRST 1\r\n", b"0")
+    table.learn(b"FIB.FIRST 1\r\n", [b"0"], [FIRST])
     assert table.get(b"FIB.FIRST 2\r\n") is None
 
 
-def test_small_reply_is_joined() -> None:
-    """A reply below 64 KiB becomes one bytes object of its own."""
-    shared = bytearray(b"0,1,1,2")
+def test_small_replies_are_joined() -> None:
+    """Replies that are all bytes become one piece, to be sent by one call."""
     table = ReplayTable()
-    learned = table.learn(b"request", [b"$7\r\n", memoryview(shared), b"\r\n"], COMMANDS)
-    shared[:] = b"changed"
+    table.learn(b"requests", [b"*1\r\n", b"$1\r\n0\r\n"], [FIRST, NUMBER])
+    replay = table.get(b"requests")
+    assert replay is not None
+    assert replay.replies == [b"*1\r\n$1\r\n0\r\n"]
+
+
+def test_slices_stay_slices() -> None:
+    """Of a large reply only the slice is kept, between the others in their order."""
+    table = ReplayTable()
+    table.learn(b"requests", [b"1", b"2", SLICE, b"3", SLICE], [FIRST])
+    table.learn(b"alone", [SLICE], [FIRST])
+    replay, alone = table.get(b"requests"), table.get(b"alone")
+    assert replay is not None
+    assert replay.replies == [b"1", b"2", SLICE, b"3", SLICE]
+    assert alone is not None
+    assert alone.replies == [SLICE]
+
+
+def test_commands_are_counted() -> None:
+    """An entry says how often each command is in it."""
+    table = ReplayTable()
+    table.learn(b"requests", [b"1", b"2", b"3"], [FIRST, NUMBER, FIRST])
+    replay = table.get(b"requests")
+    assert replay is not None
+    assert replay.commands == [(FIRST, 2), (NUMBER, 1)]
+
+
+def test_what_was_learnt_stays() -> None:
+    """The list that was handed in may be used for other things afterwards."""
+    table = ReplayTable()
+    replies: list[Reply] = [b"1", SLICE]
+    table.learn(b"request", replies, [FIRST])
+    replies.clear()
     replay = table.get(b"request")
-    assert replay is learned
-    assert replay == ([b"$7\r\n0,1,1,2\r\n"], COMMANDS)
-
-
-def test_join_limit() -> None:
-    """From 64 KiB on a reply stays the slices of shared memory that it is."""
-    table = ReplayTable()
-    view = memoryview(bytes(JOIN_BELOW_BYTES))
-    learn(table, b"large", b"", view)
-    learn(table, b"small", b"", view[1:])
-    large, small = table.get(b"large"), table.get(b"small")
-    assert large is not None
-    assert small is not None
-    assert large.buffers[1] is view
-    assert small.buffers == [bytes(JOIN_BELOW_BYTES - 1)]
+    assert replay is not None
+    assert replay.replies == [b"1", SLICE]
 
 
 def test_entries_are_bounded() -> None:
@@ -47,44 +63,59 @@ def test_entries_are_bounded() -> None:
     table = ReplayTable()
     keys = [b"%d" % number for number in range(MAX_ENTRIES)]
     for key in keys:
-        learn(table, key, b"+OK\r\n")
+        table.learn(key, [b"+OK\r\n"], [FIRST])
     assert all(table.get(key) for key in keys)
-    learn(table, b"one more", b"+OK\r\n")
+    table.learn(b"one more", [b"+OK\r\n"], [FIRST])
     assert not any(table.get(key) for key in keys)
     assert table.get(b"one more")
 
 
-def kept_of(table: ReplayTable, count: int, received_size: int, reply: bytes) -> int:
+def kept_of(table: ReplayTable, count: int, received: int, *replies: bytes | Slice) -> int:
     """Learn `count` entries of the same sizes; return how many are there in the end."""
-    keys = [b"%d" % number for number in range(count)]
+    keys = [(b"%d" % number).ljust(received) for number in range(count)]
     for key in keys:
-        learn(table, key.ljust(received_size), reply)
-    return sum(table.get(key.ljust(received_size)) is not None for key in keys)
+        table.learn(key, list(replies), [FIRST])
+    return sum(table.get(key) is not None for key in keys)
+
+
+def fitting(held: int) -> int:
+    """How many entries of so many bytes fit, if a little more is taken for each."""
+    return MAX_BYTES // (held + 600)
 
 
 def test_bytes_are_bounded() -> None:
-    """Requests and joined replies count, and together never exceed the limit."""
-    received_size, reply = 1024, bytes(JOIN_BELOW_BYTES - 1)
-    fitting = MAX_BYTES // (received_size + len(reply))
-    assert kept_of(ReplayTable(), fitting, received_size, reply) == fitting
-    assert kept_of(ReplayTable(), fitting + 1, received_size, reply) == 1
+    """Requests and replies count, and together never exceed the limit."""
+    received, reply = 1024, bytes(100_000)
+    few, many = fitting(received + len(reply)), MAX_BYTES // (received + len(reply)) + 1
+    assert kept_of(ReplayTable(), few, received, reply) == few
+    assert kept_of(ReplayTable(), many, received, reply) < many
+    assert kept_of(ReplayTable(), few, len(reply), bytes(received)) == few
+    assert kept_of(ReplayTable(), many, len(reply), bytes(received)) < many
 
 
-def test_shared_memory_is_not_counted() -> None:
-    """Replies that stay in shared memory take no room in the table."""
-    view = memoryview(bytes(MAX_BYTES // 2))
-    table = ReplayTable()
-    for number in range(10):
-        learn(table, b"%d" % number, view)
-    assert all(table.get(b"%d" % number) for number in range(10))
+def test_what_slices_point_to_is_not_counted() -> None:
+    """Bytes that stay in shared memory take no room in the table; many slices do."""
+    huge = SLICE._replace(stop=100_000, size=10**9)
+    assert kept_of(ReplayTable(), 100, 50, huge) == 100
+    slices = [huge] * 1000
+    assert kept_of(ReplayTable(), MAX_BYTES // 1000 // 50, 50, *slices) < MAX_BYTES // 1000 // 50
 
 
 def test_clear() -> None:
     """A cleared table holds nothing, and has all its room again."""
-    received_size, reply = 1024, bytes(JOIN_BELOW_BYTES - 1)
-    fitting = MAX_BYTES // (received_size + len(reply))
+    received, reply = 1024, bytes(100_000)
+    few = fitting(received + len(reply))
     table = ReplayTable()
-    assert kept_of(table, fitting, received_size, reply) == fitting
+    assert kept_of(table, few, received, reply) == few
     table.clear()
-    assert table.get(b"0".ljust(received_size)) is None
-    assert kept_of(table, fitting, received_size, reply) == fitting
+    assert table.get(b"0".ljust(received)) is None
+    assert kept_of(table, few, received, reply) == few
+
+
+def test_get_survives_being_cleared() -> None:
+    """The lookup, which is bound once for speed, sees what is learnt after a clearing."""
+    table = ReplayTable()
+    get = table.get
+    table.clear()
+    table.learn(b"request", [b"+OK\r\n"], [FIRST])
+    assert get(b"request")

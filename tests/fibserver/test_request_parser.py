@@ -54,6 +54,20 @@ def feed_bytewise(data: bytes) -> Outcome:
     return Outcome(requests, None, received)
 
 
+def error_in(data: bytes) -> str | None:
+    """Return what is wrong with the request that some bytes start with, None if nothing is."""
+    try:
+        parse_request(data)
+    except ProtocolError as error:
+        return str(error)
+    return None
+
+
+def first_error_in(data: bytes) -> str | None:
+    """Return the first error when bytes arrive one at a time."""
+    return next(filter(None, (error_in(data[:size]) for size in range(len(data) + 1))), None)
+
+
 def encode(arguments: list[bytes]) -> bytes:
     """Return a request as a RESP array of bulk strings."""
     bulks = [b"$%d\r\n%b\r\n" % (len(argument), argument) for argument in arguments]
@@ -130,8 +144,14 @@ INVALID = {
     "length too large": (b"*2\r\n$5\r\nPING\r\n$1\r\na\r\n", "expected CRLF"),
     "LF behind a bulk string": (b"*1\r\n$4\r\nPING\n\n", "expected CRLF"),
     "CR behind a bulk string": (b"*1\r\n$4\r\nPING\r\r", "expected CRLF"),
-    "too large": (of_size(MAX_REQUEST_BYTES + 1), "too big request: 4097 bytes"),
+    "too large": (of_size(MAX_REQUEST_BYTES + 1), "too big request, at most 4096 bytes"),
     "too large in all": (encode([b"x" * 1000] * 5), "too big request"),
+    "wrong behind the limit": (
+        b"*3\r\n" + b"$2000\r\n%b\r\n" % (b"x" * 2000) * 2 + b"$200\r\n%b\r\n:1" % (b"x" * 200),
+        "too big request",
+    ),
+    "long count": (b"*" + b"1" * 40 + b"\r\n", "invalid multibulk length: '1{15}'"),
+    "long length": (b"*1\r\n$" + b"1" * 40 + b"\r\n", "invalid bulk length: '1{15}'"),
     "unfinished and too large": (of_size(MAX_REQUEST_BYTES + 9)[:-8], "too big request"),
     "inline, too many arguments": (b"a " * 17 + b"\n", "too many arguments: 17, at most 16"),
     "inline, too large": (b"x" * MAX_REQUEST_BYTES + b"\n", "too big request"),
@@ -182,6 +202,12 @@ def test_invalid(data: bytes, message: str) -> None:
     assert feed_bytewise(data) == Outcome([], ProtocolError)
     assert feed_whole(data + PING) == Outcome([], ProtocolError)
     assert feed_whole(PING + data) == Outcome([[b"PING"]], ProtocolError)
+
+
+@every_invalid
+def test_error_says_the_same_however_it_arrives(data: bytes, message: str) -> None:
+    """The message does not tell how much had come when the error was found."""
+    assert error_in(data) == error_in(data + b"x" * 5000) == first_error_in(data)
 
 
 @every_http
@@ -279,6 +305,7 @@ def test_damaged_requests(
         (b"a\r\nb\tc\0d\x7f", "'a  b c d '"),
         (b"\xff\xc3\xa9", r"'\xff\xc3\xa9'"),
         (b"x" * 5000, f"'{'x' * QUOTED_BYTES}'"),
+        (b"\xff" * 5000, "'" + r"\xff" * (QUOTED_BYTES // 4) + "'"),
     ],
 )
 def test_printable(text: bytes, shown: str) -> None:

@@ -1,0 +1,308 @@
+"""A conversation: from a client's bytes to its replies, with no socket involved.
+
+    received bytes ── parse ──> requests ── execute ──> replies ──> output
+
+Replies keep the order of the requests because there is one output. Requests are answered until
+one is incomplete or the output is full; the connection calls again when there is more, or room.
+Requests seen before may be answered without any of this: `replay_of` says how.
+"""
+
+import logging
+from time import monotonic, time
+from typing import NamedTuple, Protocol
+
+from fibserver.answer import Answer
+from fibserver.commands import execute
+from fibserver.engine import Engine
+from fibserver.output import Output
+from fibserver.replay import Replay, ReplayTable
+from fibserver.replies import CommandError, Reply, Slice, encode_error
+from fibserver.request_parser import HttpRequestError, ProtocolError, Request, parse_request
+from fibserver.session import Session
+from fibserver.slow_log import SLOW_SECONDS, SlowLog
+from fibserver.statistics import CommandStatistics, Statistics
+
+__all__ = ["Clock", "Conversation", "ConversationListener", "ConversationOwner"]
+
+log = logging.getLogger(__name__)
+
+JOIN_BELOW_BYTES = 16 * 1024
+"""Slices shorter than this are copied; longer ones are cheaper to gather than to copy."""
+
+
+class Clock(Protocol):
+    """Tells the time."""
+
+    now: float
+    """The time of this turn of the loop, monotonic, in seconds."""
+
+
+class ConversationOwner(Protocol):
+    """What all conversations share."""
+
+    engine: Engine
+    replay: ReplayTable
+    statistics: Statistics
+    slow_log: SlowLog
+
+    @property
+    def loop(self) -> Clock:
+        """The loop in whose turns things happen."""
+
+
+class ConversationListener(Protocol):
+    """Whoever sends the output."""
+
+    def on_answer_ready(self) -> None:
+        """Take note that there is something to send where there was nothing."""
+
+
+class _Asked(NamedTuple):
+    """The request of an answer under way."""
+
+    command: CommandStatistics
+    words: list[bytes]
+
+
+class Conversation:
+    """What one client says, and what it is answered.
+
+    Attributes:
+        session: what the client has said that matters.
+        output: what is owed to the client.
+        needs_data: whether what is received ends within a request.
+        is_over: whether no more requests are taken, after QUIT or malformed ones.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_listener",
+        "_owner",
+        "_partial_since",
+        "_received",
+        "is_over",
+        "needs_data",
+        "output",
+        "session",
+    )
+
+    def __init__(
+        self, session: Session, owner: ConversationOwner, listener: ConversationListener
+    ) -> None:
+        self.session = session
+        self.output = Output()
+        self.needs_data = True
+        self.is_over = False
+        self._owner = owner
+        self._listener = listener
+        self._received = b""  # not yet parsed
+        self._partial_since = 0.0  # when what is received came to hold a part of a request
+        self._asked: dict[Answer, _Asked] = {}  # answers that have not begun
+
+    @property
+    def received_bytes(self) -> int:
+        """How many bytes have been received and not yet answered."""
+        return len(self._received)
+
+    @property
+    def partial_seconds(self) -> float:
+        """For how long the client has left a request incomplete, 0 if it has not."""
+        return self._owner.loop.now - self._partial_since if self._partial_since else 0.0
+
+    def end(self) -> None:
+        """Forget all that is owed."""
+        self.output.clear()
+        self._asked.clear()
+
+    # From bytes to replies.
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether requests are answered by what they say alone."""
+        return self.session.transaction is None and self.session.is_authenticated
+
+    def replay_of(self, data: bytes) -> Replay | None:
+        """Return the replies to bytes that have just come, if they may be sent at once.
+
+        They may if they were answered before, and nothing is owed from before.
+        """
+        replay = self._owner.replay.get(data)
+        if replay is None:
+            return None
+        session = self.session  # nearly all requests come by here: so without a detour
+        is_plain = session.transaction is None and session.is_authenticated
+        return replay if is_plain and not self._received and not self.output else None
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes that have come, and answer as many requests as can be."""
+        self._received += data
+        self.answer_requests()
+
+    def answer_requests(self) -> None:
+        """Answer the requests received, until one is incomplete or the output is full."""
+        data, position = self._received, 0
+        replay_of = self._owner.replay.get
+        self.needs_data = False
+        while not self.output.is_full:
+            request = self._next_request(data, position)
+            if request is None:
+                self.needs_data = True
+                break
+            received = data[position : request.end]
+            position = request.end
+            replay = replay_of(received)
+            if replay is not None and self._is_plain:
+                self.push_replay(replay)
+                self._record(replay.commands[0][0], request.arguments, self._owner.loop.now)
+            elif request.arguments:
+                self._answer(request.arguments, received)
+        if position == len(data) and position:
+            self._learn_repeated(data, received)
+        self._received = data[position:] if not self.is_over else b""
+        if not (self._received and self.needs_data):
+            self._partial_since = 0.0
+        elif position or not self._partial_since:
+            self._partial_since = self._owner.loop.now
+
+    def _learn_repeated(self, data: bytes, request: bytes) -> None:
+        """Remember how to answer one request said several times at once, as benchmarks do."""
+        count = len(data) // len(request)
+        replay = self._owner.replay.get(request) if count > 1 and self._is_plain else None
+        if replay is not None and data == request * count:
+            statistics, _ = replay.commands[0]
+            self._owner.replay.learn(data, replay.replies * count, [statistics] * count)
+
+    def _next_request(self, data: bytes, position: int) -> Request | None:
+        """Parse a request; after a malformed one, or QUIT, there are no more."""
+        if self.is_over:
+            return None
+        try:
+            return parse_request(data, position)
+        except HttpRequestError as error:
+            log.warning("%s: %s", self.session.address, error)
+            self.output.clear()
+        except ProtocolError as error:
+            log.info("%s: protocol error: %s", self.session.address, error)
+            self.push_error(f"Protocol error: {error}", "ERR")
+        self.is_over = True
+        return None
+
+    def _answer(self, words: list[bytes], received: bytes) -> None:
+        """Run one request.
+
+        Args:
+            words: the request.
+            received: its bytes, to be remembered with the replies if those never change.
+        """
+        session = self.session
+        try:
+            command, statistics, replies = execute(session, words)
+        except CommandError as error:
+            self.push_error(str(error), error.code)
+            return
+        asked: _Asked | None = _Asked(statistics, words)
+        are_many = len(replies) > 1  # EXEC may have a thousand slices
+        for number, reply in enumerate(replies):
+            if isinstance(reply, Slice) and not (are_many and self.output.is_full):
+                replies[number] = reply = self._joined(reply) or reply
+            if self._push(reply, asked):
+                asked = None  # it is counted when the first answer begins
+        if asked is not None:
+            self._record(statistics, words, self._owner.loop.now)
+        self.is_over = session.is_quitting
+        if command.is_immutable and session.transaction is None and _are_lasting(replies):
+            self._owner.replay.learn(received, replies, [statistics])
+
+    def push_replay(self, replay: Replay) -> None:
+        """Owe the client the replies to requests that were answered before."""
+        for reply in replay.replies:
+            self._push(reply, None)
+
+    def _push(self, reply: Reply, asked: _Asked | None) -> bool:
+        """Owe the client a reply; return whether it is an answer, to be counted later."""
+        if isinstance(reply, Slice):
+            self.push_answer(reply, asked)
+            return True
+        self.output.push(reply)
+        return False
+
+    def _joined(self, slice: Slice) -> bytes | None:
+        """Return the bytes of a small slice if all of it is published."""
+        if slice.size >= JOIN_BELOW_BYTES:
+            return None
+        view = self.published(slice)
+        return None if view is None else b"".join([slice.header, view, slice.trailer])
+
+    def published(self, slice: Slice) -> memoryview | None:
+        """Return the elements of a slice if all of them are published."""
+        array = self._owner.engine.arrays[slice.format]
+        if slice.stop > array.growth.published:
+            return None
+        array.use(slice.stop)
+        offset = array.offset(slice.start)
+        return array.bytes_between(offset, offset + slice.size)
+
+    def push_answer(self, slice: Slice, asked: _Asked | None = None) -> Answer:
+        """Owe the client a slice, by way of an answer.
+
+        Args:
+            slice: what to answer.
+            asked: what to count when it begins, if that has not been counted.
+        """
+        answer = self._owner.engine.answer(slice, self)
+        if asked is not None:
+            self._asked[answer] = asked
+        self.output.push_answer(answer)
+        return answer
+
+    def push_error(self, message: str, code: str) -> None:
+        """Owe the client an error reply, and count it."""
+        self._owner.statistics.errors[code] += 1
+        self.output.push(encode_error(message, code))
+
+    # What is counted.
+
+    def on_answer_ready(self) -> None:
+        """Have what has come sent, in this turn of the loop."""
+        self._listener.on_answer_ready()
+
+    def on_answer_begun(self, answer: Answer) -> None:
+        """Count the request of an answer."""
+        asked = self._asked.pop(answer, None)
+        if asked is not None:
+            # One that is sent together with what is before it has not been started.
+            since = answer.started_at or self._owner.loop.now
+            self._record(asked.command, asked.words, since)
+
+    def on_answer_failed(self, answer: Answer, code: str) -> None:
+        """Count the failure, and have the error sent or the connection broken off."""
+        self._owner.statistics.errors[code] += 1
+        asked = self._asked.pop(answer, None)
+        if asked is not None:
+            asked.command.errors[code] += 1
+            self._record(asked.command, asked.words, answer.started_at)
+        self._listener.on_answer_ready()
+
+    def record_replay(self, data: bytes, replay: Replay) -> None:
+        """Count requests that were answered by replay."""
+        seconds = monotonic() - self._owner.loop.now
+        for command, calls in replay.commands:
+            command.record(seconds, calls)
+        if seconds > SLOW_SECONDS and (request := parse_request(data)):
+            self._record_slow(seconds, request.arguments)
+
+    def _record(self, command: CommandStatistics, words: list[bytes], since: float) -> None:
+        """Count a request whose reply begins to be sent now."""
+        seconds = monotonic() - since
+        command.record(seconds)
+        if seconds > SLOW_SECONDS:
+            self._record_slow(seconds, words)
+
+    def _record_slow(self, seconds: float, words: list[bytes]) -> None:
+        session = self.session
+        self._owner.slow_log.add(time(), seconds, words, session.address, session.name)
+
+
+def _are_lasting(replies: list[Reply]) -> bool:
+    """Return whether replies may be remembered: a small slice waits until it can be bytes."""
+    return all(isinstance(reply, bytes) or reply.size >= JOIN_BELOW_BYTES for reply in replies)

@@ -1,0 +1,209 @@
+"""The engine: all that lies between a slice and its bytes.
+
+    slice ──> answer ──> fair queue ──> worker pool ──> arena
+                 ^                                        │
+                 └── arrays, short-lived blocks, snapshot ┘
+
+It knows no client and no socket but the workers' own. The acceptor gives it an event loop and
+calls it in each turn.
+"""
+
+import errno
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import TypeAlias
+
+from fibclient.formats import FORMATS
+from fibserver.answer import Answer, AnswerOwner
+from fibserver.arena import Arena
+from fibserver.blocks import BLOCK_BYTES, Action, Block, Task
+from fibserver.event_loop import EventLoop
+from fibserver.fair_queue import FairQueue
+from fibserver.layout import ArenaLayout
+from fibserver.persistence import Persistence
+from fibserver.replies import Slice
+from fibserver.scratch import Scratch, slots_for
+from fibserver.settings import Settings
+from fibserver.shared_arrays import SharedArrays
+from fibserver.snapshot import Snapshot
+from fibserver.statistics import Statistics
+from fibserver.worker import Outcome
+from fibserver.worker_pool import WorkerPool
+
+__all__ = ["Engine", "Work"]
+
+log = logging.getLogger(__name__)
+
+Work: TypeAlias = Callable[[socket.socket, Arena, Snapshot | None], None]
+"""The main function of a worker."""
+
+LEAST_MEMORY_BYTES = 1024 * 1024
+
+GRACE_SECONDS = 3.0
+"""So long after its time a stuck worker may have been replaced, and the next have answered."""
+
+_PROBE = Block(FORMATS["text"], 0, 1, 0, 0)
+
+_REASONS = {
+    errno.ENOSPC: "no room left in /dev/shm",
+    errno.ENOMEM: "no memory left",
+}
+
+
+class Engine:
+    """Shared memory, the workers that fill it, and what is asked of them.
+
+    Attributes:
+        memory_limit: how many bytes of elements are kept, as far as /dev/shm has room.
+        arrays: the published elements.
+        scratch: the short-lived ones.
+        pool: the workers.
+        persistence: the snapshot, if there is to be one.
+    """
+
+    def __init__(
+        self, settings: Settings, loop: EventLoop, statistics: Statistics, work: Work
+    ) -> None:
+        """Make the arena; there are no workers before `start`.
+
+        Args:
+            settings: how large everything is.
+            loop: tells the time, and of the workers' outcomes.
+            statistics: where blocks are counted.
+            work: the main function of a worker.
+
+        Raises:
+            OSError: there is no room in /dev/shm.
+        """
+        self._statistics = statistics
+        slots = slots_for(settings.workers)
+        self.memory_limit = _affordable_memory(settings.memory_limit, slots)
+        self._arena = Arena(ArenaLayout(self.memory_limit, settings.max_index, slots))
+
+        def clock() -> float:
+            return loop.now
+
+        self._queue = FairQueue()
+        self.arrays = SharedArrays(self._arena, self.memory_limit, clock, self._on_dropped)
+        self.scratch = Scratch(self._arena, clock)
+        snapshot = Snapshot(settings.state_dir) if settings.state_dir else None
+        self.persistence = (
+            Persistence(snapshot, self.arrays, self._queue, clock) if snapshot else None
+        )
+        self.pool = WorkerPool(
+            settings.workers,
+            self._queue,
+            self,
+            loop.watch,
+            loop.unwatch,
+            lambda channel: work(channel, self._arena, snapshot),
+        )
+
+    @property
+    def shared_bytes(self) -> int:
+        """How much memory the arena takes, slots and indexes included."""
+        return self._arena.resident_bytes
+
+    def is_well(self, request_timeout: float) -> bool:
+        """Return whether a worker has come back lately: with a block, or with a sign of life.
+
+        Args:
+            request_timeout: in seconds; a worker has half of it for one block.
+        """
+        return time.monotonic() - self.pool.last_outcome < request_timeout / 2 + GRACE_SECONDS
+
+    @property
+    def has_to_save(self) -> bool:
+        """Whether the snapshot lacks something, and can be written."""
+        persistence = self.persistence
+        return bool(persistence and persistence.unsaved_blocks and not persistence.is_failing)
+
+    def answer(self, slice: Slice, owner: AnswerOwner) -> Answer:
+        """Return the answer that a slice asks for; it waits to be started."""
+        return Answer(slice, self.arrays, self.scratch, self._queue, owner)
+
+    def tick(self, request_timeout: float) -> None:
+        """From time to time: see that workers live, and try again what failed.
+
+        Args:
+            request_timeout: how long a client waits, in seconds; a worker has half of it for
+                one block, so that another can still do it in time.
+        """
+        self.pool.top_up()
+        self.pool.check(request_timeout / 2, _PROBE)
+        self.scratch.give_back_idle_memory()
+        if self.persistence:
+            self.persistence.tick()
+
+    def _on_dropped(self, block: Block) -> None:
+        self._statistics.blocks_dropped += 1
+        if self.persistence:
+            self.persistence.on_dropped(block)
+
+    # What workers report.
+
+    def task_done(self, task: Task, outcome: Outcome, error_number: int) -> None:
+        """Pass an outcome on to whom it concerns."""
+        block = task.block
+        if task.action in (Action.SAVE, Action.DISCARD):
+            self._file_done(task, error_number)
+        elif outcome is Outcome.FAILED:
+            reason = _REASONS.get(error_number, os.strerror(error_number))
+            self._block_failed(block, reason, "NOSPACE")
+        elif block.is_resident:
+            self._statistics.blocks_filled += 1
+            if self.persistence:
+                is_loaded = task.action is Action.LOAD and outcome is Outcome.DONE
+                self.persistence.on_filled(block, is_loaded)
+            self.arrays.block_finished(block)
+        else:
+            self._statistics.blocks_filled += 1
+            self.scratch.block_finished(block)
+
+    def task_given_up(self, task: Task, reason: str) -> None:
+        """Pass on to whom it concerns that a task cannot be done."""
+        if task.action in (Action.SAVE, Action.DISCARD):
+            self._file_done(task, errno.EIO)
+        else:
+            self._block_failed(task.block, reason, "ERR")
+
+    def _file_done(self, task: Task, error_number: int) -> None:
+        assert self.persistence, "nobody else has files to do"
+        if task.action is Action.SAVE:
+            self.persistence.on_saved(task.block, error_number)
+        else:
+            self.persistence.on_discarded(error_number)
+
+    def _block_failed(self, block: Block, message: str, code: str) -> None:
+        self._statistics.blocks_failed += 1
+        log.error("%s elements %s to %s: %s", block.format.name, block.start, block.stop, message)
+        if block.is_resident:
+            if self.persistence:
+                self.persistence.on_failed(block)
+            self.arrays.block_failed(block, message, code)
+        else:
+            self.scratch.block_failed(block, message, code)
+
+    def close(self) -> None:
+        """End the workers, and give the memory back; no answer may be left."""
+        self.pool.close()
+        self.arrays.close()
+        self._arena.close()
+
+
+def _affordable_memory(memory_limit: int, slots: int) -> int:
+    """Return how much of the memory limit /dev/shm has room for, that for the slots aside."""
+    room = os.statvfs("/dev/shm")
+    free = room.f_bavail * room.f_frsize
+    for_arrays = (free - slots * BLOCK_BYTES) * 15 // 16  # the rest is for their indexes
+    affordable = max(LEAST_MEMORY_BYTES, min(memory_limit, for_arrays))
+    if affordable < memory_limit:
+        log.warning(
+            "memory_limit lowered to %s MiB by the room in /dev/shm, %s MiB",
+            affordable >> 20,
+            free >> 20,
+        )
+    return affordable

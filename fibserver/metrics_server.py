@@ -1,0 +1,163 @@
+"""Where Prometheus finds the metrics: HTTP at its smallest, in the acceptor's loop.
+
+    GET /metrics ──> head ── prometheus-client's own handler ──> reply, and the connection closes
+
+Requests are read and replies sent here, without blocking; what HTTP means is left to the handler
+that prometheus-client brings, which is given the request's bytes and says the reply's. A thread
+of its own, as that library would start, is not to be had: workers are forked from this process.
+"""
+
+import logging
+import socket
+from functools import partial
+from io import BytesIO
+from select import EPOLLIN, EPOLLOUT
+from typing import BinaryIO
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import MetricsHandler
+
+from fibserver.event_loop import EventLoop
+from fibserver.listeners import close_listener
+
+__all__ = ["MetricsServer"]
+
+log = logging.getLogger(__name__)
+
+MAX_EXCHANGES = 16
+MAX_HEAD_BYTES = 8 * 1024
+PATIENCE_SECONDS = 5.0
+
+
+class MetricsServer:
+    """A listener, and the exchanges under way."""
+
+    def __init__(
+        self,
+        loop: EventLoop,
+        listener: socket.socket,
+        registry: CollectorRegistry,
+        *,
+        is_ours: bool,
+    ) -> None:
+        """Watch a listener.
+
+        Args:
+            loop: tells of events.
+            listener: non-blocking.
+            registry: what to answer with.
+            is_ours: whether we have opened the listener.
+        """
+        self._loop = loop
+        self._listener = listener
+        self._is_ours = is_ours
+        self._registry = registry
+        self._exchanges: set[_Exchange] = set()
+        loop.watch(listener.fileno(), self._accept)
+
+    def _accept(self, _events: int) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except OSError as error:
+            log.debug("metrics: %s", error)
+            return
+        sock.setblocking(False)
+        if len(self._exchanges) >= MAX_EXCHANGES:
+            sock.close()
+            return
+        exchange = _Exchange(sock, self._loop.now, self._registry)
+        self._exchanges.add(exchange)
+        self._loop.watch(sock.fileno(), partial(self._on_event, exchange))
+
+    def _on_event(self, exchange: "_Exchange", _events: int) -> None:
+        try:
+            events = exchange.go_on()
+        except OSError as error:
+            log.debug("metrics: %s", error)
+            events = 0
+        if events:
+            self._loop.watch_for(exchange.socket.fileno(), events)
+        else:
+            self._end(exchange)
+
+    def _end(self, exchange: "_Exchange") -> None:
+        self._exchanges.discard(exchange)
+        self._loop.unwatch(exchange.socket.fileno())
+        exchange.socket.close()
+
+    def tick(self) -> None:
+        """From time to time: end exchanges that take too long."""
+        for exchange in list(self._exchanges):
+            if self._loop.now - exchange.started_at > PATIENCE_SECONDS:
+                self._end(exchange)
+
+    def close(self) -> None:
+        """Close everything."""
+        for exchange in list(self._exchanges):
+            self._end(exchange)
+        self._loop.unwatch(self._listener.fileno())
+        close_listener(self._listener, is_ours=self._is_ours)
+
+
+class _Exchange:
+    """One request and its reply."""
+
+    def __init__(self, sock: socket.socket, now: float, registry: CollectorRegistry) -> None:
+        self.socket = sock
+        self.started_at = now
+        self._registry = registry
+        self._head = b""
+        self._reply: memoryview | None = None
+
+    def go_on(self) -> int:
+        """Read or send what can be; return what to wait for, 0 at the end."""
+        if self._reply is None:
+            received = self.socket.recv(MAX_HEAD_BYTES)
+            self._head += received
+            if b"\r\n\r\n" not in self._head and received and len(self._head) < MAX_HEAD_BYTES:
+                return EPOLLIN
+            self._reply = memoryview(_reply_to(self._head, self._registry))
+        try:
+            sent = self.socket.send(self._reply)
+        except BlockingIOError:
+            return EPOLLOUT
+        self._reply = self._reply[sent:]
+        return EPOLLOUT if self._reply else 0
+
+
+class _Handler(MetricsHandler):
+    """The handler of prometheus-client, at one path, and quiet."""
+
+    def do_GET(self) -> None:  # noqa: N802
+        """Answer the metrics, and nothing else."""
+        if self.path.partition("?")[0] == "/metrics":
+            super().do_GET()
+        else:
+            self.send_error(404, "The metrics are at /metrics")
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Leave the log to what matters."""
+        log.debug(format, *args)
+
+
+class _Bytes:
+    """What a handler takes for a socket: a request that is there, a reply that is kept."""
+
+    def __init__(self, request: bytes) -> None:
+        self.reply = b""
+        self._request = request
+
+    def makefile(self, *_: object) -> BinaryIO:
+        """Return what the request is read from."""
+        return BytesIO(self._request)
+
+    def sendall(self, data: bytes) -> None:
+        """Keep what is said."""
+        self.reply += data
+
+
+def _reply_to(head: bytes, registry: CollectorRegistry) -> bytes:
+    sock = _Bytes(head)
+    handler = type("Handler", (_Handler,), {"registry": registry})
+    handler(sock, ("", 0), None)
+    return sock.reply

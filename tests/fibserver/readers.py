@@ -1,0 +1,90 @@
+"""Clients that read huge answers: at full speed, slowly, or not at all."""
+
+import hashlib
+import socket
+import threading
+from decimal import Decimal, localcontext
+from functools import cache
+
+from tests.numbers import EXACT
+from tests.servers import DEADLINE_SECONDS, RunningServer
+
+__all__ = ["Reader", "digest_of_first"]
+
+CHUNK_BYTES = 1 << 20
+PAUSE_SECONDS = 0.05
+
+
+class Reader:
+    """One request and its answer, which is read bit by bit and not kept.
+
+    Attributes:
+        header: the first line of the reply.
+        received_bytes: how many bytes of the string behind it have come.
+    """
+
+    def __init__(self, server: RunningServer, request: bytes, buffer_bytes: int = 0) -> None:
+        """Send a request whose answer is one string.
+
+        Args:
+            server: whom to ask.
+            request: without the end of its line.
+            buffer_bytes: of the socket; 0 is the system's choice.
+        """
+        self.received_bytes = 0
+        self.header = b""
+        self._digest = hashlib.sha256()
+        self._socket = socket.socket()
+        if buffer_bytes:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+        self._socket.settimeout(DEADLINE_SECONDS)
+        self._socket.connect(("127.0.0.1", server.port))
+        self._socket.sendall(request + b"\r\n")
+
+    def read_header(self) -> int:
+        """Return the size that the reply says it has."""
+        while not self.header.endswith(b"\n"):
+            self.header += self._socket.recv(1)
+        assert self.header.startswith(b"$"), self.header
+        return int(self.header[1:])
+
+    def read(self, size: int) -> bool:
+        """Read at least something, at most so much; return whether there was anything."""
+        part = self._socket.recv(size)
+        self._digest.update(part)
+        self.received_bytes += len(part)
+        return bool(part)
+
+    def read_all(self) -> str:
+        """Read the whole answer; return its digest."""
+        size = self.read_header()
+        while self.received_bytes < size:
+            assert self.read(min(CHUNK_BYTES, size - self.received_bytes)), "it broke off"
+        assert self._socket.recv(2) == b"\r\n"
+        return self._digest.hexdigest()
+
+    def read_slowly(self, bytes_per_second: int, size: int) -> None:
+        """Read so much at a rate."""
+        pause = threading.Event()
+        self.read_header()
+        part = int(bytes_per_second * PAUSE_SECONDS)
+        while self.received_bytes < size:
+            assert self.read(part), "it broke off"
+            pause.wait(PAUSE_SECONDS)
+
+    def close(self) -> None:
+        """Go away, whatever is still to come."""
+        self._socket.close()
+
+
+@cache
+def digest_of_first(n: int) -> str:
+    """Return the digest of the first n numbers as json, added up one by one."""
+    digest = hashlib.sha256()
+    with localcontext(EXACT):
+        current, following = Decimal(0), Decimal(1)
+        for index in range(n):
+            separator = "," if index else ""
+            digest.update(f'{separator}"{current}"'.encode())
+            current, following = following, current + following
+    return digest.hexdigest()

@@ -1,0 +1,175 @@
+"""Answers of any size in bounded memory, from a server with little of it."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from fibclient import FibClient, RequestRefused
+from fibclient.formats import FORMATS
+from tests.fibserver.readers import Reader, digest_of_first
+from tests.numbers import expected
+from tests.servers import DEADLINE_SECONDS, RunningServer
+
+Serve = Callable[..., RunningServer]
+
+MIB = 1024 * 1024
+MEMORY_LIMIT = 64 * MIB
+ALLOWED_BYTES = MEMORY_LIMIT + 16 * 4 * MIB
+"""What the server may take beyond what it took at the start: the limit and 16 blocks."""
+
+N = 100_000
+REQUEST = b"FIB.FIRST %d FORMAT json" % N
+ANSWER_BYTES = FORMATS["json"].slice_size(0, N)
+
+
+@pytest.fixture
+def small(serve: Serve) -> RunningServer:
+    """A server with little memory for numbers."""
+    return serve("--workers", "2", FIBSERVER_MEMORY_LIMIT="64MiB")
+
+
+@contextmanager
+def bounded_memory(server: RunningServer) -> Iterator[None]:
+    """Watch a server's memory meanwhile; fail if it takes more than allowed."""
+    before = highest = server.memory_bytes()
+    is_over = threading.Event()
+
+    def watch() -> None:
+        nonlocal highest
+        while not is_over.wait(0.02):
+            highest = max(highest, server.memory_bytes())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        watcher.join()
+    grown = highest - before
+    assert grown <= ALLOWED_BYTES, f"{grown / MIB:.0f} MiB more than at the start"
+
+
+def test_a_gigabyte_streams_in_bounded_memory(small: RunningServer) -> None:
+    """A fast reader gets every byte right, while slow ones and one that stops take their time."""
+    stopped = Reader(small, REQUEST)
+    stopped.read_header()
+    with bounded_memory(small), ThreadPoolExecutor(4) as threads:
+        slow = [Reader(small, REQUEST, 64 * 1024) for _ in range(3)]
+        reads = [threads.submit(each.read_slowly, MIB, 2 * MIB) for each in slow]
+        fast = Reader(small, REQUEST)
+        assert fast.read_header() == ANSWER_BYTES
+        assert fast.read_all() == digest_of_first(N)
+        for read in reads:
+            read.result(DEADLINE_SECONDS)
+    for reader in (fast, stopped, *slow):
+        reader.close()
+    small.wait_until(lambda server: server.information()["slots_used"] == "0", "slots are free")
+    assert small.information()["worker_deaths"] == "0"
+
+
+@pytest.mark.soak
+def test_ten_readers_of_a_gigabyte(small: RunningServer) -> None:
+    """Ten fast readers and ten slow ones get what they ask, and memory stays bounded."""
+    with bounded_memory(small), ThreadPoolExecutor(20) as threads:
+        slow = [Reader(small, REQUEST, 64 * 1024) for _ in range(10)]
+        fast = [Reader(small, REQUEST) for _ in range(10)]
+        slow_reads = [threads.submit(each.read_slowly, MIB, 20 * MIB) for each in slow]
+        fast_reads = [threads.submit(each.read_all) for each in fast]
+        for read in slow_reads:
+            read.result()
+        for each in slow:
+            each.close()
+        assert {read.result() for read in fast_reads} == {digest_of_first(N)}
+    for each in fast:
+        each.close()
+
+
+def test_readers_that_stop_hold_up_nobody(small: RunningServer) -> None:
+    """Readers that stop, more than there are slots, hold up nobody, and can go on later."""
+    start, stop = 200_000, 200_400  # 17 MB, far behind the array
+    request = b"FIB.RANGE %d %d FORMAT json" % (start, stop)
+    with bounded_memory(small):
+        stopped = [Reader(small, request, 4096) for _ in range(20)]
+        for reader in stopped:
+            reader.read_header()
+        with FibClient(small.address, timeout_seconds=DEADLINE_SECONDS) as client:
+            want = client.read(start, stop, "json")
+            assert client.number(1_000_000) % 10**9 == pow_fibonacci(1_000_000, 10**9)
+        digests = {reader.read_all() for reader in stopped}
+    one = Reader(small, request)
+    assert digests == {one.read_all()}
+    assert one.received_bytes == len(want)
+    for reader in (one, *stopped):
+        reader.close()
+
+
+def pow_fibonacci(n: int, modulus: int) -> int:
+    """Return F(n) modulo something, by doubling."""
+    current, following = 0, 1
+    for bit in f"{n:b}":
+        even = current * (2 * following - current) % modulus
+        odd = (current * current + following * following) % modulus
+        current, following = (odd, (even + odd) % modulus) if bit == "1" else (even, odd)
+    return current
+
+
+@pytest.mark.parametrize("format", [name for name in FORMATS if name != "array"])
+def test_far_ranges(small: RunningServer, format: str) -> None:
+    """A range far out is answered without what lies before it, in every format."""
+    with FibClient(small.address, timeout_seconds=DEADLINE_SECONDS) as client:
+        got = client.read(60_000, 60_040, format)
+    assert got == expected(format, 60_000, 60_040)
+    assert small.information()[format].startswith("elements=0,bytes=0,streamed_bytes=")
+
+
+def test_a_giant_number(small: RunningServer) -> None:
+    """F(10,000,000) has 2,089,877 digits, and they are right at both ends."""
+    with FibClient(small.address, timeout_seconds=DEADLINE_SECONDS) as client:
+        digits = client.read(10_000_000, 10_000_001, "text").rstrip()
+    assert len(digits) == 2_089_877
+    assert int(digits[-40:]) == pow_fibonacci(10_000_000, 10**40)
+    assert digits.startswith(b"11298343782253997603170636377458663729448371")
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "words"),
+    [
+        (0, 10_000_002, "reach F(10000001), max_index is 10000000"),
+        (0, 200_000, "max_answer_bytes is 2147483648"),
+        (10**30, 10**30 + 1, "max_index is 10000000"),
+    ],
+)
+def test_too_large_is_refused_before_any_work(
+    small: RunningServer, start: int, stop: int, words: str
+) -> None:
+    """An answer beyond a limit is refused with the size and the limit, and nothing is computed."""
+    with FibClient(small.address) as client, pytest.raises(RequestRefused) as caught:
+        client.read(start, stop, "json")
+    assert caught.value.code == "LIMIT"
+    assert words in str(caught.value)
+    assert small.information()["blocks_filled"] == "0"
+
+
+def test_a_cold_format_makes_room(small: RunningServer) -> None:
+    """When memory is short, the format that was used longest ago gives way to the others."""
+    with FibClient(small.address, timeout_seconds=DEADLINE_SECONDS) as client:
+        client.read(0, 24_000, "json")  # nearly all there is
+        assert resident(small, "json") > 55 * MIB
+        for format in ("text", "csv"):
+            assert client.read(0, 12_000, format) == expected(format, 0, 12_000)
+        assert client.read(0, 12_000, "json") == expected("json", 0, 12_000)
+    assert resident(small, "text") > 14 * MIB
+    assert resident(small, "csv") > 14 * MIB
+    assert resident(small, "json") < 35 * MIB
+    assert sum(resident(small, format) for format in FORMATS) <= MEMORY_LIMIT
+    assert int(small.information()["evicted_keys"]) > 0
+
+
+def resident(server: RunningServer, format: str) -> int:
+    """Return how many bytes of a format are resident."""
+    fields = dict(pair.split("=") for pair in server.information()[format].split(","))
+    return int(fields["bytes"])

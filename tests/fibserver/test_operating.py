@@ -1,0 +1,342 @@
+"""Operating a server: password, reload, socket activation, notifications, metrics, CLIENT KILL."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+from prometheus_client.parser import text_string_to_metric_families
+
+from fibclient import FibClient
+from tests.servers import DEADLINE_SECONDS, RunningServer
+
+Serve = Callable[..., RunningServer]
+Program = Callable[[str], str]
+
+
+def client(server: RunningServer, **options: object) -> redis.Redis:
+    """Return a client of redis-py."""
+    return redis.Redis(
+        "127.0.0.1",
+        server.port,
+        socket_timeout=DEADLINE_SECONDS,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+# The password.
+
+
+def test_password(serve: Serve, tmp_path: Path) -> None:
+    """With a password nothing is answered before it is said, not even what was answered before."""
+    secret = tmp_path / "password"
+    secret.write_text("open sesame\n")
+    server = serve(FIBSERVER_PASSWORD_FILE=str(secret))
+    with client(server, password="open sesame", protocol=3) as known:
+        assert known.execute_command("FIB.NUMBER", 10) == b"55"
+        assert known.execute_command("FIB.NUMBER", 10) == b"55"
+    with socket.create_connection(("127.0.0.1", server.port), DEADLINE_SECONDS) as sock:
+        sock.sendall(b"*2\r\n$10\r\nFIB.NUMBER\r\n$2\r\n10\r\n")
+        assert sock.recv(100) == b"-NOAUTH Authentication required.\r\n"
+        sock.sendall(b"AUTH sesame\r\n")
+        assert sock.recv(100).startswith(b"-WRONGPASS ")
+        sock.sendall(b'AUTH "open sesame"\r\nFIB.NUMBER 10\r\n')
+        assert sock.recv(100) == b"+OK\r\n$2\r\n55\r\n"
+    with (
+        client(server, password="wrong", protocol=2) as unknown,
+        pytest.raises(redis.AuthenticationError),
+    ):
+        unknown.ping()
+
+
+def test_password_makes_other_machines_welcome(serve: Serve, tmp_path: Path) -> None:
+    """With a password a server may listen on all addresses."""
+    secret = tmp_path / "password"
+    secret.write_text("x\n")
+    server = serve("--listen", "0.0.0.0:0", FIBSERVER_PASSWORD_FILE=str(secret))
+    assert server.address.startswith("0.0.0.0:")
+
+
+# Reload.
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A settings file, without settings."""
+    path = tmp_path / "fibserver.toml"
+    path.write_text("")
+    return path
+
+
+def reload(server: RunningServer, words: str) -> None:
+    """Send SIGHUP and wait for what it leads to."""
+    os.kill(server.process.pid, signal.SIGHUP)
+    server.wait_for_log(words)
+
+
+def test_reload(serve: Serve, config: Path, tmp_path: Path) -> None:
+    """SIGHUP applies what can change while serving, at once, and says what cannot."""
+    server = serve("--config", str(config))
+    with client(server) as connected:
+        request = ("FIB.FIRST", 1000, "FORMAT", "json")
+        for _ in range(3):
+            assert connected.execute_command(*request)
+        (tmp_path / "password").write_text("secret\n")
+        config.write_text(
+            'max_answer_bytes = 5000\nmemory_limit = "1MiB"\nworkers = 1\nlog_format = "json"\n'
+            f'password_file = "{tmp_path / "password"}"\n'
+        )
+        reload(server, "a restart is needed for: workers, memory_limit")
+        assert "changed: password_file, log_format, max_answer_bytes" in server.log.read_text()
+        with pytest.raises(redis.ResponseError, match="max_answer_bytes is 5000"):
+            connected.execute_command(*request)
+        assert connected.config_get("max_answer_bytes") == {"max_answer_bytes": "5000"}
+        assert connected.config_get("workers") != {"workers": "1"}
+    with client(server) as newcomer, pytest.raises(redis.AuthenticationError):
+        newcomer.ping()
+    assert re.search(r'^\{"time": ', server.log.read_text(), re.MULTILINE)
+
+
+def test_a_bad_reload_changes_nothing(serve: Serve, config: Path) -> None:
+    """If any setting is bad, all stay as they are, and each bad one is a line of the log."""
+    server = serve("--config", str(config))
+    config.write_text('max_answer_bytes = 5000\nlog_level = "loud"\nworkers = -1\n')
+    reload(server, "not reloaded: log_level: 'loud': must be")
+    server.wait_for_log("not reloaded: workers: '-1': must be")
+    with client(server) as connected:
+        assert connected.config_get("max_answer_bytes") == {"max_answer_bytes": "2147483648"}
+
+
+# systemd.
+
+
+def test_socket_activation(program: Program, tmp_path: Path) -> None:
+    """Sockets that systemd passes replace the addresses, and outlive the server."""
+    path = tmp_path / "socket"
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    activate = [program("systemd-socket-activate"), "-l", f"127.0.0.1:{port}", "-l", str(path)]
+    activate += ["-E", f"PATH={os.environ['PATH']}", sys.executable, "-m", "fibserver"]
+    server = RunningServer(
+        activate, tmp_path / "log", ready=re.compile(r"Listening on (\S+) as 4\.")
+    )
+    try:
+        for address in (f"127.0.0.1:{port}", f"unix:{path}"):
+            with FibClient(address, timeout_seconds=DEADLINE_SECONDS) as fib:
+                assert fib.number(100) == 354224848179261915075
+        assert f"ready on 127.0.0.1:{port}, unix:{path}" in server.log.read_text()
+    finally:
+        assert server.stop() == 0
+    assert path.exists(), "it is systemd's to remove"
+
+
+class Manager:
+    """A service manager that listens to notifications."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+        self._socket.settimeout(DEADLINE_SECONDS)
+
+    def next(self, name: str) -> str:
+        """Return the next notification that has this name in it."""
+        while True:
+            message = self._socket.recv(4096).decode()
+            if any(line.startswith(f"{name}=") for line in message.splitlines()):
+                return message
+
+    def wait_for_silence(self, name: str, length: int) -> None:
+        """Wait until so many statuses have come without a notification of this name."""
+        silence = 0
+        for _ in range(DEADLINE_SECONDS):
+            while name not in (message := self._socket.recv(4096).decode()):
+                if "STATUS" in message:
+                    silence += 1
+                if silence == length:
+                    return
+            silence = 0
+        raise AssertionError(f"{name} came all the time")
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._socket.close()
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    """A service manager."""
+    manager = Manager(tmp_path / "notify")
+    yield manager
+    manager.close()
+
+
+def test_notifications(serve: Serve, manager: Manager, tmp_path: Path) -> None:
+    """The manager hears that the server is ready, reloads, is well, and stops."""
+    server = serve(NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="2000000")
+    assert f"STATUS=serving on {server.address}" in manager.next("READY")
+    for _ in range(3):
+        manager.next("WATCHDOG")
+    assert "0 clients" in manager.next("STATUS")
+    os.kill(server.process.pid, signal.SIGHUP)
+    assert re.search(r"^MONOTONIC_USEC=\d+$", manager.next("RELOADING"), re.MULTILINE)
+    manager.next("READY")
+    assert server.stop() == 0
+    manager.next("STOPPING")
+
+
+def test_the_watchdog_hears_nothing_without_workers(
+    serve: Serve, manager: Manager, tmp_path: Path
+) -> None:
+    """While no worker comes back the server does not claim to be well; then it does again."""
+    server = serve(
+        "--workers",
+        "1",
+        NOTIFY_SOCKET=str(tmp_path / "notify"),
+        WATCHDOG_USEC="2000000",
+        FIBSERVER_REQUEST_TIMEOUT="1",
+    )
+    manager.next("WATCHDOG")
+    is_over = threading.Event()
+
+    def stop_every_worker() -> None:
+        while not is_over.wait(0.01):
+            for worker in server.workers():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    worker.suspend()
+
+    stopper = threading.Thread(target=stop_every_worker)
+    stopper.start()
+    try:
+        manager.wait_for_silence("WATCHDOG", 3)
+    finally:
+        is_over.set()
+        stopper.join()
+    manager.next("WATCHDOG")
+
+
+# Metrics.
+
+
+def metrics(address: str) -> dict[str, float]:
+    """Return the samples without labels, and those with them by their first label's value."""
+    with urllib.request.urlopen(address, timeout=DEADLINE_SECONDS) as reply:
+        text = reply.read().decode()
+    samples = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = ",".join(value for _, value in sorted(sample.labels.items()))
+            samples[f"{sample.name} {labels}".rstrip()] = sample.value
+    return samples
+
+
+@pytest.fixture
+def measured(serve: Serve) -> tuple[RunningServer, str]:
+    """A server with metrics, and where they are."""
+    server = serve("--metrics-listen", "127.0.0.1:0")
+    match = re.search(r"metrics on (\S+)", server.log.read_text())
+    assert match
+    return server, match[1]
+
+
+def test_metrics(measured: tuple[RunningServer, str]) -> None:
+    """Prometheus gets what happened, under the documented names."""
+    server, address = measured
+    with client(server, protocol=2) as connected:
+        connected.execute_command("FIB.FIRST", 1000, "FORMAT", "json")
+        connected.execute_command("FIB.RANGE", 900_000, 900_001, "FORMAT", "json")
+        with pytest.raises(redis.ResponseError):
+            connected.execute_command("FIB.FIRST", 10**9)
+        samples = metrics(address)
+    assert samples["fibserver_requests_total OK,fib.first"] == 1
+    assert samples["fibserver_requests_total LIMIT,fib.first"] == 1
+    assert samples["fibserver_error_replies_total LIMIT"] == 1
+    assert samples["fibserver_request_duration_seconds_count fib.first"] == 1
+    assert samples["fibserver_connections"] == 1
+    assert samples["fibserver_resident_elements json"] >= 1000
+    assert samples["fibserver_streamed_bytes_total json"] > 180_000
+    assert samples["fibserver_workers"] == os.cpu_count() or samples["fibserver_workers"] >= 1
+    assert samples["fibserver_sent_bytes_total"] > 280_000
+    assert samples["fibserver_process_memory_bytes acceptor"] > 1e6
+
+
+def test_every_metric_is_documented(measured: tuple[RunningServer, str]) -> None:
+    """docs/metrics.md lists the metrics that there are, and no others."""
+    server, address = measured
+    server.information()  # so that there are requests
+    with client(server, protocol=2) as connected, pytest.raises(redis.ResponseError):
+        connected.execute_command("NONSENSE")
+    with urllib.request.urlopen(address, timeout=DEADLINE_SECONDS) as reply:
+        families = list(text_string_to_metric_families(reply.read().decode()))
+    there = {family.name + ("_total" if family.type == "counter" else "") for family in families}
+    text = Path(__file__).parents[2].joinpath("docs/metrics.md").read_text()
+    documented = set(re.findall(r"^\| `(fibserver_\w+)", text, re.MULTILINE))
+    snapshots = {name for name in documented if name.startswith("fibserver_snapshot_")}
+    assert there == documented - snapshots
+    assert len(snapshots) == 4
+
+
+def test_metrics_are_at_one_path(measured: tuple[RunningServer, str]) -> None:
+    """Anything else is 404, nonsense is 400, and neither ends the server."""
+    server, address = measured
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        metrics(address.removesuffix("/metrics") + "/else")
+    host, port = address.removeprefix("http://").removesuffix("/metrics").split(":")
+    with socket.create_connection((host, int(port)), DEADLINE_SECONDS) as sock:
+        sock.sendall(b"\x16\x03\x01 nonsense\r\n\r\n")
+        assert b"400" in sock.recv(1000)
+    with socket.create_connection((host, int(port)), DEADLINE_SECONDS) as sock:
+        sock.sendall(b"GET")
+    assert metrics(address)["fibserver_connections"] == 0
+    assert server.information()["worker_deaths"] == "0"
+
+
+# Clients.
+
+
+def test_clients_are_listed_and_killed(serve: Serve) -> None:
+    """An operator sees who is connected, and can end a connection."""
+    server = serve()
+    with client(server, client_name="victim") as victim, client(server) as operator:
+        victim.ping()
+        (line,) = [each for each in operator.client_list() if each["name"] == "victim"]
+        assert line["cmd"] == "ping"
+        assert line["laddr"] == server.address
+        assert operator.client_kill_filter(_id=line["id"]) == 1
+        assert "victim" not in [each["name"] for each in operator.client_list()]
+        with pytest.raises(redis.ResponseError, match="No such client"):
+            operator.client_kill("127.0.0.1:1")
+
+
+def test_slow_requests_are_kept(serve: Serve) -> None:
+    """SLOWLOG has the requests whose replies took 10 ms or more to begin."""
+    server = serve()
+    with client(server) as operator:
+        operator.execute_command("FIB.NUMBER", 2_000_000)
+        entries = {entry["command"]: entry for entry in operator.slowlog_get()}
+        assert entries[b"FIB.NUMBER 2000000"]["duration"] >= 10_000
+        assert operator.slowlog_len() >= 1
+        assert operator.slowlog_reset()
+        commands = [entry["command"] for entry in operator.slowlog_get()]
+        assert b"FIB.NUMBER 2000000" not in commands
+
+
+def test_processes_are_measured(serve: Serve) -> None:
+    """INFO tells of each worker what it takes of the machine."""
+    server = serve("--workers", "2")
+    with client(server) as operator:
+        operator.execute_command("FIB.FIRST", 5000)
+        workers = operator.info("workers")
+    pids = {worker.pid for worker in server.workers()}
+    assert {workers["worker0"]["pid"], workers["worker1"]["pid"]} == pids
+    assert all(workers[name]["memory"] > 1_000_000 for name in ("worker0", "worker1"))
+    assert psutil.pid_exists(pids.pop())

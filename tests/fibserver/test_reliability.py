@@ -1,0 +1,378 @@
+"""What a server does when the machine, a worker, a clock or a client lets it down.
+
+docs/reliability.md has a row for each of these; test_faults.py has the worker's crashes.
+"""
+
+import contextlib
+import random
+import resource
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fibclient import FibClient, RequestRefused, ServerUnreachable
+from tests.numbers import expected, fibonacci, reply
+from tests.servers import DEADLINE_SECONDS, RunningServer
+
+Serve = Callable[..., RunningServer]
+Program = Callable[[str], str]
+
+MIB = 1024 * 1024
+
+
+@contextlib.contextmanager
+def connected(server: RunningServer) -> Iterator[socket.socket]:
+    """Open a connection whose every operation is bounded in time."""
+    with socket.create_connection(("127.0.0.1", server.port), DEADLINE_SECONDS) as sock:
+        yield sock
+
+
+def read_exactly(sock: socket.socket, size: int) -> bytes:
+    """Read so many bytes, or fewer if the peer ends before."""
+    parts = []
+    while size and (part := sock.recv(min(size, 1 << 20))):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def assert_serves(server: RunningServer) -> None:
+    """Check that a new client gets right answers."""
+    with FibClient(server.address, timeout_seconds=DEADLINE_SECONDS) as client:
+        client.ping()
+        assert client.range(700, 900) == fibonacci(700, 900)
+
+
+# Workers.
+
+CASES = [
+    (format, start, start + count)
+    for format in ("json", "csv", "binary")
+    for start, count in ((0, 1500), (3000, 40), (60_000, 20), (60_000, 500))
+]
+
+
+def kill_workers_under_load(server: RunningServer, seconds: float) -> tuple[int, int]:
+    """Kill a worker every 100 ms while clients ask; each reply must be right, none may be lost.
+
+    Returns:
+        How many workers were killed, and how many replies there were.
+    """
+    right = {case: expected(*case) for case in CASES}
+    deadline = time.monotonic() + seconds
+
+    def ask(seed: int) -> int:
+        chance = random.Random(seed)
+        replies = 0
+        with FibClient(server.address, timeout_seconds=DEADLINE_SECONDS) as client:
+            while time.monotonic() < deadline:
+                format, start, stop = case = chance.choice(CASES)
+                assert client.read(start, stop, format) == right[case]
+                replies += 1
+        return replies
+
+    chance, killed, pause = random.Random(7), 0, threading.Event()
+    with ThreadPoolExecutor(4) as threads:
+        asked = [threads.submit(ask, seed) for seed in range(4)]
+        while time.monotonic() < deadline:
+            with contextlib.suppress(psutil.NoSuchProcess, IndexError):
+                chance.choice(server.workers()).kill()
+                killed += 1
+            pause.wait(0.1)
+        return killed, sum(each.result() for each in asked)
+
+
+@pytest.mark.parametrize("seconds", [3, pytest.param(30, marks=pytest.mark.soak)])
+def test_workers_killed_all_the_time(serve: Serve, seconds: int) -> None:
+    """Workers killed at random every 100 ms under load: every reply is right, none is lost."""
+    # With so little memory nearly every answer needs a worker.
+    server = serve("--workers", "2", FIBSERVER_MEMORY_LIMIT="1MiB")
+    killed, replies = kill_workers_under_load(server, seconds)
+    print(f"{killed} workers killed, {replies} replies, all right")
+    assert killed >= 5 * seconds
+    assert replies > killed
+    server.wait_until(lambda each: len(each.workers()) == 2, "the pool is whole")
+    information = server.information()
+    assert int(information["worker_deaths"]) >= killed / 2  # some were killed twice
+    assert information["total_error_replies"] == "0"
+
+
+def test_a_stopped_worker(serve: Serve) -> None:
+    """A worker that is stopped with a block in hand is killed, and another does the block."""
+    server = serve("--workers", "1", FIBSERVER_REQUEST_TIMEOUT="4")
+    (worker,) = server.workers()
+    worker.suspend()
+    with FibClient(server.address, timeout_seconds=DEADLINE_SECONDS) as client:
+        assert client.read(0, 2000, "json") == expected("json", 0, 2000)
+    server.wait_for_log("has not come back for 2 s: killed")
+    assert worker.pid not in [each.pid for each in server.workers()]
+
+
+def test_a_worker_stopped_while_idle(serve: Serve) -> None:
+    """A worker that is stopped with nothing to do is given nothing, and is replaced."""
+    server = serve("--workers", "2", FIBSERVER_REQUEST_TIMEOUT="4")
+    worker = server.workers()[0]
+    worker.suspend()
+    server.wait_for_log(f"worker {worker.pid} has not come back")
+    server.wait_until(
+        lambda each: len(each.workers()) == 2 and worker.pid not in _pids(each),
+        "the stopped worker is replaced",
+    )
+    assert_serves(server)
+
+
+def _pids(server: RunningServer) -> list[int]:
+    return [each.pid for each in server.workers()]
+
+
+def test_no_worker_in_time(serve: Serve) -> None:
+    """A request that no worker gets to in time is told so, and the connection goes on."""
+    server = serve("--workers", "1", FIBSERVER_REQUEST_TIMEOUT="1")
+    with connected(server) as sock:
+        sock.sendall(b"FIB.NUMBER 9000000 FORMAT binary\r\n")  # takes seconds
+        assert read_exactly(sock, 6) == b"-BUSY "
+        sock.sendall(b"\r\nPING\r\n")
+        rest = b""
+        while not rest.endswith(b"+PONG\r\n"):
+            rest += sock.recv(1000)
+    assert rest.startswith(b"no worker had time for it within 1 s: try again\r\n")
+
+
+# Fairness.
+
+
+def test_giant_numbers_leave_a_worker_free(serve: Serve) -> None:
+    """While giant numbers are computed, a small cold request is answered."""
+    server = serve("--workers", "2")
+    with contextlib.ExitStack() as stack:
+        for number in range(9_000_000, 9_000_020):
+            sock = stack.enter_context(connected(server))
+            sock.sendall(b"FIB.NUMBER %d FORMAT binary\r\n" % number)  # a minute of work
+        server.wait_until(lambda each: each.information()["workers_busy"] == "1", "one is busy")
+        for format in ("json", "csv", "text"):
+            with FibClient(server.address, timeout_seconds=DEADLINE_SECONDS) as client:
+                assert client.read(0, 50, format) == expected(format, 0, 50)
+        information = server.information()
+        assert int(information["blocked_clients"]) >= 18, "they are all still waiting"
+        assert information["workers_busy"] == "1"
+
+
+def test_clients_that_leave_free_their_blocks(serve: Serve) -> None:
+    """What waited for clients that have gone is not computed any more."""
+    server = serve("--workers", "1")
+    with contextlib.ExitStack() as stack:
+        for number in range(9_000_000, 9_000_020):
+            sock = stack.enter_context(connected(server))
+            sock.sendall(b"FIB.NUMBER %d FORMAT binary\r\n" % number)
+        server.wait_until(
+            lambda each: each.information()["blocked_clients"] == "20", "all of them wait"
+        )
+    assert_serves(server)
+    information = server.information()
+    assert information["connected_clients"] == "1"
+    assert int(information["blocks_filled"]) <= 5
+
+
+# Shared memory, descriptors, clients.
+
+
+def test_shared_memory_is_full(serve: Serve, mounting: Callable[[str], list[str]]) -> None:
+    """A full /dev/shm is NOSPACE for who needs more, and no more once there is room."""
+    server = serve("--workers", "2", under=mounting("mount -t tmpfs -o size=8m tmpfs /dev/shm"))
+    filler = Path(f"/proc/{server.process.pid}/root/dev/shm/filler")
+    with FibClient(server.address, timeout_seconds=DEADLINE_SECONDS) as client:
+        assert client.read(0, 1000, "json") == expected("json", 0, 1000)
+        with filler.open("wb") as file, pytest.raises(OSError, match="No space left"):
+            file.write(bytes(8 * MIB))
+        for start in (5000, 100_000):  # to be kept, and not to be kept
+            with pytest.raises(RequestRefused) as caught:
+                client.read(start, start + 1000, "json")
+            assert caught.value.code == "NOSPACE"
+        assert client.read(0, 1000, "json") == expected("json", 0, 1000)
+        filler.unlink()
+        assert client.read(0, 3000, "json") == expected("json", 0, 3000)
+    information = server.information()
+    assert information["worker_deaths"] == "0"
+    assert information["errorstat_NOSPACE"] == "count=2"
+
+
+def test_shared_memory_is_small(serve: Serve, mounting: Callable[[str], list[str]]) -> None:
+    """Where /dev/shm is smaller than memory_limit, as in containers, all is answered the same."""
+    server = serve("--workers", "2", under=mounting("mount -t tmpfs -o size=64m tmpfs /dev/shm"))
+    assert "memory_limit lowered to 30 MiB" in server.log.read_text()
+    with FibClient(server.address, timeout_seconds=DEADLINE_SECONDS) as client:
+        for format in ("json", "csv", "json"):
+            assert client.read(0, 20_000, format)[:100] == expected(format, 0, 100)[:100]
+    assert server.information()["total_error_replies"] == "0"
+
+
+def test_ten_thousand_idle_connections(serve: Serve) -> None:
+    """Ten thousand clients that ask nothing are kept, and others are served meanwhile."""
+    count = 10_000
+    server = serve("--workers", "1", FIBSERVER_MAX_CLIENTS=str(count + 50))
+    needed = count + 200
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), max(hard, needed)))
+    with contextlib.ExitStack() as stack:
+        before = server.memory_bytes()
+        idle = [stack.enter_context(connected(server)) for _ in range(count)]
+        assert_serves(server)
+        assert server.information()["connected_clients"] == str(count + 1)
+        assert server.memory_bytes() - before < 100 * MIB
+        for sock in (idle[0], idle[-1]):
+            sock.sendall(b"FIB.FIRST 10\r\n")
+            want = reply("array", 0, 10)
+            assert read_exactly(sock, len(want)) == want
+    server.wait_until(
+        lambda each: each.information()["connected_clients"] == "1", "they are forgotten"
+    )
+
+
+def test_a_slow_loris(serve: Serve) -> None:
+    """A request that is never completed is not waited for beyond request_timeout."""
+    server = serve("--workers", "1", FIBSERVER_REQUEST_TIMEOUT="1")
+    with connected(server) as sock:
+        sock.sendall(b"*2\r\n$9\r\nFIB.FIRST\r\n$1000\r\n")
+        with pytest.raises(ConnectionError):
+            trickle(sock)
+    assert_serves(server)
+
+
+def trickle(sock: socket.socket) -> None:
+    """Send a byte now and then, until that fails."""
+    pause = threading.Event()
+    for _ in range(DEADLINE_SECONDS * 10):
+        sock.sendall(b"0")
+        pause.wait(0.1)
+
+
+def test_a_pipeline_of_a_hundred_thousand_commands(serve: Serve) -> None:
+    """A hundred thousand requests sent in one go are answered in order, in bounded memory."""
+    count = 100_000
+    server = serve("--workers", "1")
+    requests = b"".join(b"ECHO %d\r\nFIB.NUMBER %d\r\n" % (n, n % 90) for n in range(count // 2))
+    numbers = fibonacci(0, 90)
+    want = b"".join(
+        b"$%d\r\n%d\r\n" % (len(str(value)), value)
+        for n in range(count // 2)
+        for value in (n, numbers[n % 90])
+    )
+    before = server.memory_bytes()
+    with connected(server) as sock, ThreadPoolExecutor(1) as threads:
+        sent = threads.submit(sock.sendall, requests)
+        assert read_exactly(sock, len(want)) == want
+        sent.result(DEADLINE_SECONDS)
+        assert server.memory_bytes() - before < 20 * MIB
+
+
+def test_pipelines_that_nobody_reads(serve: Serve) -> None:
+    """Clients that ask and never read are held back, each within its bound."""
+    server = serve("--workers", "1")
+    assert_serves(server)
+    before = server.memory_bytes()
+    with contextlib.ExitStack() as stack:
+        for _ in range(50):
+            sock = stack.enter_context(connected(server))
+            sock.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    sock.send(b"FIB.FIRST 300 FORMAT csv\r\nFIB.FIRST 290 FORMAT csv\r\n" * 100)
+        assert_serves(server)
+        assert server.memory_bytes() - before < 50 * MIB
+
+
+# The acceptor, and the clock.
+
+
+def test_the_acceptor_is_killed(serve: Serve, tmp_path: Path) -> None:
+    """After kill -9 the same settings start again at once, and answer from the snapshot."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    arguments: tuple[str, ...] = (
+        "--listen",
+        address,
+        "--listen",
+        f"unix:{tmp_path / 's'}",
+        "--workers",
+        "2",
+    )
+    arguments += ("--state-dir", str(tmp_path / "state"))
+    for _ in range(3):
+        server = serve(*arguments)
+        with FibClient(address, timeout_seconds=DEADLINE_SECONDS) as client:
+            assert client.read(0, 4000, "json") == expected("json", 0, 4000)
+            with ThreadPoolExecutor(1) as threads:
+                answer = threads.submit(client.read, 100_000, 104_000, "json")
+                server.stop(signal.SIGKILL)
+                assert isinstance(answer.exception(DEADLINE_SECONDS), ServerUnreachable)
+    with FibClient(serve(*arguments).address) as client:
+        assert client.read(0, 4000, "csv") == expected("csv", 0, 4000)
+
+
+def test_who_waits_in_vain_is_told_so(serve: Serve) -> None:
+    """When drain_timeout is over, clients that still wait get SHUTDOWN, and the server ends."""
+    server = serve("--workers", "1", FIBSERVER_DRAIN_TIMEOUT="0.2")
+    with connected(server) as first, connected(server) as second:
+        for sock in (first, second):
+            sock.sendall(b"FIB.NUMBER 9999999 FORMAT binary\r\nPING\r\n")  # takes seconds
+        server.wait_until(lambda each: each.information()["blocked_clients"] == "2", "both wait")
+        assert server.stop() == 0
+        for sock in (first, second):
+            answer = read_exactly(sock, 1000)
+            assert answer.startswith(b"-SHUTDOWN the server is stopping")
+            assert answer.count(b"\r\n") in (1, 2)
+
+
+def test_the_clock_jumps(serve: Serve, program: Program, tmp_path: Path) -> None:
+    """The time of day may jump by years: no client is closed, and nothing is waited for."""
+    now = tmp_path / "now"
+    now.write_text("+0")
+    under = [
+        program("env"),
+        f"LD_PRELOAD={_faketime_library(program)}",
+        f"FAKETIME_TIMESTAMP_FILE={now}",
+        "FAKETIME_NO_CACHE=1",
+        "FAKETIME_DONT_FAKE_MONOTONIC=1",
+        "DONT_FAKE_MONOTONIC=1",
+    ]
+    server = serve("--workers", "1", under=under, FIBSERVER_IDLE_TIMEOUT="60")
+    with connected(server) as sock:
+        for jump in ("+10y", "-10y", "+0"):
+            now.write_text(jump)
+            year = int(1970 + _server_time(sock) / (365.2425 * 86_400))
+            assert year - time.gmtime().tm_year == int(jump.rstrip("y"))
+            assert_serves(server)
+            wait_for_ticks(server, 2)
+        sock.sendall(b"PING\r\n")
+        assert read_exactly(sock, 7) == b"+PONG\r\n"
+    assert server.information()["worker_deaths"] == "0"
+
+
+def wait_for_ticks(server: RunningServer, count: int) -> None:
+    """Wait until the server's loop has looked after what no event tells of, so many times."""
+    before = int(server.information()["uptime_in_seconds"])
+    server.wait_until(
+        lambda each: int(each.information()["uptime_in_seconds"]) >= before + count,
+        "time goes on",
+    )
+
+
+def _server_time(sock: socket.socket) -> int:
+    """Return what TIME answers, in seconds."""
+    sock.sendall(b"TIME\r\n")
+    answer = b""
+    while answer.count(b"\r\n") < 5:
+        answer += sock.recv(1000)
+    return int(answer.split(b"\r\n")[2])
+
+
+def _faketime_library(program: Program) -> Path:
+    program("faketime")
+    return next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))

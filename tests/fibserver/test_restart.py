@@ -1,0 +1,248 @@
+"""A restarted server and its snapshot: what is saved, loaded, damaged, and in the way."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fibclient import FibClient
+from tests.numbers import expected
+from tests.servers import DEADLINE_SECONDS, RunningServer
+
+Serve = Callable[..., RunningServer]
+Mounting = Callable[[str], list[str]]
+
+N = 6000  # 3.8 MB as json, 6 blocks
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """A folder for snapshots."""
+    return tmp_path / "state"
+
+
+def ask(server: RunningServer, n: int = N, format: str = "json") -> None:
+    """Ask for the first numbers; they must be right."""
+    with FibClient(server.address, timeout_seconds=DEADLINE_SECONDS) as client:
+        assert client.read(0, n, format) == expected(format, 0, n)
+
+
+def blocks(state: Path, format: str = "json") -> list[Path]:
+    """Return the files of a format, in order."""
+    return sorted(state.glob(f"{format}-*.block"))
+
+
+def is_saved(server: RunningServer) -> bool:
+    """Return whether the snapshot has all that the server has."""
+    information = server.information()
+    return information["rdb_changes_since_last_save"] == "0" and (
+        int(information["snapshot_blocks"]) > 0
+    )
+
+
+def is_loaded(server: RunningServer) -> bool:
+    """Return whether the server has all that the snapshot has."""
+    return server.information()["async_loading"] == "0"
+
+
+def elements(server: RunningServer, format: str = "json") -> int:
+    """Return how many elements of a format are resident."""
+    return int(server.information()[format].partition(",")[0].removeprefix("elements="))
+
+
+def fill_and_stop(serve: Serve, state: Path) -> None:
+    """Have a server compute and save."""
+    server = serve("--state-dir", str(state))
+    ask(server)
+    assert server.stop() == 0
+    assert len(blocks(state)) == 6
+
+
+def warnings(server: RunningServer) -> list[str]:
+    """Return the warnings and errors in a server's log."""
+    lines = server.log.read_text().splitlines()
+    return [line for line in lines if " WARNING " in line or " ERROR " in line]
+
+
+def test_saved_at_the_end(serve: Serve, state: Path) -> None:
+    """SIGTERM saves what there is, and the next start has it before anyone asks."""
+    fill_and_stop(serve, state)
+    assert not list(state.glob("*.new"))
+    server = serve("--state-dir", str(state))
+    server.wait_until(is_loaded, "loaded")
+    assert elements(server) >= N
+    ask(server)
+    information = server.information()
+    assert information["blocks_filled"] == "6"
+    assert information["snapshot_blocks"] == "6"
+    assert not warnings(server)
+
+
+def test_saved_while_serving(serve: Serve, state: Path) -> None:
+    """Blocks are saved soon after they are computed, so a kill -9 loses none of those."""
+    server = serve("--state-dir", str(state))
+    ask(server)
+    ask(server, 3000, "csv")
+    server.wait_until(is_saved, "saved")
+    server.stop(signal.SIGKILL)
+    server = serve("--state-dir", str(state))
+    server.wait_until(is_loaded, "loaded")
+    assert elements(server) >= N
+    assert elements(server, "csv") >= 3000
+    ask(server, 3000, "csv")
+
+
+def test_answers_while_loading(serve: Serve, state: Path) -> None:
+    """A request in the first moment is answered right, whatever is loaded by then."""
+    fill_and_stop(serve, state)
+    for format in ("json", "text"):
+        ask(serve("--state-dir", str(state)), N + 500, format)
+
+
+def flip(path: Path, position: int) -> None:
+    """Change one byte."""
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1
+    path.write_bytes(data)
+
+
+def damage(path: Path) -> None:
+    """Change a digit in the middle."""
+    flip(path, path.stat().st_size // 2)
+
+
+def truncate(path: Path) -> None:
+    """Cut off the end."""
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def empty(path: Path) -> None:
+    """Leave nothing."""
+    path.write_bytes(b"")
+
+
+def swap_byte_order(path: Path) -> None:
+    """Make it look as if from a machine of the other byte order."""
+    data = bytearray(path.read_bytes())
+    data[8:10] = data[9:7:-1]
+    path.write_bytes(data)
+
+
+def change_version(path: Path) -> None:
+    """Make it look as if from another version."""
+    flip(path, 10)
+
+
+def make_unreadable(path: Path) -> None:
+    """Put something there that cannot be read, not even by root."""
+    path.unlink()
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (damage, "the checksum is wrong"),
+        (truncate, "truncated"),
+        (empty, "truncated"),
+        (swap_byte_order, "another byte order"),
+        (change_version, "of version"),
+        (make_unreadable, "unreadable"),
+    ],
+)
+def test_a_damaged_file(
+    serve: Serve, state: Path, harm: Callable[[Path], None], words: str
+) -> None:
+    """A file that is of no use costs one warning, and its own block, which is computed again."""
+    fill_and_stop(serve, state)
+    harm(blocks(state)[3])
+    server = serve("--state-dir", str(state))
+    server.wait_until(is_loaded, "loaded")
+    assert elements(server) >= N
+    ask(server)
+    (warning,) = warnings(server)
+    assert words in warning
+    assert server.information()["worker_deaths"] == "0"
+    server.wait_until(is_saved, "saved")
+    server.stop()
+    again = serve("--state-dir", str(state))
+    again.wait_until(is_loaded, "loaded")
+    assert not warnings(again)
+
+
+def test_all_files_of_another_version(serve: Serve, state: Path) -> None:
+    """A whole snapshot of another version is one warning, and is replaced."""
+    fill_and_stop(serve, state)
+    for path in blocks(state):
+        change_version(path)
+    server = serve("--state-dir", str(state))
+    ask(server)
+    (warning,) = warnings(server)
+    assert "6 block files are of version" in warning
+
+
+def test_a_full_disk(serve: Serve, tmp_path: Path, mounting: Mounting) -> None:
+    """A full disk is a warning; requests are answered, and what fits is kept."""
+    state = tmp_path / "state"
+    state.mkdir()
+    under = mounting(f"mount -t tmpfs -o size=1m tmpfs {state}")
+    server = serve("--state-dir", str(state), under=under)
+    ask(server)
+    server.wait_for_log("No space left on device")
+    ask(server, N, "csv")
+    (warning,) = warnings(server)
+    assert "trying again in 30 s" in warning
+    information = server.information()
+    assert information["rdb_last_bgsave_status"] == "err"
+    assert information["worker_deaths"] == "0"
+    root = Path(f"/proc/{server.process.pid}/root")
+    assert not list((root / state.relative_to("/")).glob("*.new"))
+    assert server.stop() == 0
+
+
+def test_a_read_only_disk(serve: Serve, tmp_path: Path, mounting: Mounting) -> None:
+    """A disk that cannot be written serves what it has, at the price of a warning."""
+    state = tmp_path / "state"
+    fill_and_stop(serve, state)
+    under = mounting(f"mount --bind -o ro {state} {state}")
+    server = serve("--state-dir", str(state), under=under)
+    server.wait_until(is_loaded, "loaded")
+    assert elements(server) >= N
+    ask(server, N, "csv")
+    server.wait_for_log("Read-only file system")
+    ask(server, N, "json")
+    assert len(warnings(server)) == 1
+
+
+def test_a_folder_that_cannot_be(serve: Serve, tmp_path: Path) -> None:
+    """A state_dir that cannot be made is a warning, and the server starts without."""
+    (tmp_path / "file").write_text("not a folder")
+    server = serve("--state-dir", str(tmp_path / "file" / "state"))
+    ask(server)
+    assert "starting without" in warnings(server)[0]
+
+
+def test_less_memory_than_before(serve: Serve, state: Path) -> None:
+    """With a smaller memory_limit the snapshot is loaded as far as it fits, and cut to that."""
+    fill_and_stop(serve, state)
+    server = serve("--state-dir", str(state), FIBSERVER_MEMORY_LIMIT="2MiB")
+    server.wait_until(is_loaded, "loaded")
+    assert 0 < elements(server) < N
+    server.wait_until(lambda _: len(blocks(state)) < 6, "the rest is removed")
+    ask(server)
+    assert not warnings(server)
+
+
+def test_what_gives_way_leaves_the_snapshot(serve: Serve, state: Path) -> None:
+    """The files follow the memory: what gives way to another format is removed."""
+    server = serve("--state-dir", str(state), FIBSERVER_MEMORY_LIMIT="4MiB")
+    ask(server)
+    server.wait_until(is_saved, "saved")
+    before = len(blocks(state))
+    ask(server, N, "csv")
+    server.wait_until(
+        lambda each: is_saved(each) and len(blocks(state)) < before, "files follow memory"
+    )
+    total = sum(path.stat().st_size for path in state.iterdir())
+    assert total < 5 * 1024 * 1024
