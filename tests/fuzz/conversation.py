@@ -1,0 +1,82 @@
+"""One client with its connection: events in the order in which epoll might bring them."""
+
+from random import Random
+from select import EPOLLHUP, EPOLLIN, EPOLLOUT
+
+from fibserver import connection as connection_module
+from fibserver.connection import State
+from fibserver.request_parser import MAX_REQUEST_BYTES
+from tests.fuzz.fakes import FakeServer, FakeSocket
+
+__all__ = ["Conversation", "FuzzFailure"]
+
+
+class FuzzFailure(AssertionError):
+    """Something that must hold does not."""
+
+
+class Conversation:
+    """One client with its connection.
+
+    Attributes:
+        sock: between them.
+        connection: under test.
+        most_pending: the most bytes that were pending at a time.
+    """
+
+    __slots__ = ("_input_limit", "_output", "_server", "connection", "most_pending", "sock")
+
+    def __init__(self, server: FakeServer, sock: FakeSocket) -> None:
+        self._server = server
+        self.sock = sock
+        self.connection = server.connect(sock)
+        self.most_pending = 0
+        # Looked at after every event, so without detours.
+        self._output = self.connection.conversation.output
+        self._input_limit = MAX_REQUEST_BYTES + connection_module.READ_BYTES
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the connection is closed."""
+        return self.connection.state is State.CLOSED
+
+    def event(self, events: int) -> None:
+        """Tell the connection of events, and see how much it holds then."""
+        self.connection.on_event(events)
+        if self._output.pending_bytes > self.most_pending:
+            self.most_pending = self._output.pending_bytes
+        held = self.connection.conversation.received_bytes
+        if held > self._input_limit:
+            raise FuzzFailure(f"{held} bytes of input are held")
+
+    def go_straight(self) -> None:
+        """Do what most conversations are: a read or two, each answered at once, and the end."""
+        connection, sock = self.connection, self.sock
+        while sock.chunks and connection.events == EPOLLIN and not sock.is_closed:
+            self.event(EPOLLIN)
+        if not (sock.chunks or self._output or sock.is_closed) and connection.events == EPOLLIN:
+            sock.has_ended = True
+            self.event(EPOLLIN)
+
+    def turn(self, rng: Random | None = None) -> bool:
+        """Have the connection do what there is to do; return whether there was anything."""
+        connection, sock, to_send = self.connection, self.sock, self._server.to_send
+        if connection.state is State.CLOSED:
+            return False
+        if connection in to_send:
+            del to_send[connection]
+            self.event(0)
+            return True
+        watched = connection.events
+        events = EPOLLIN if watched & EPOLLIN and (sock.chunks or sock.has_ended) else 0
+        if watched & EPOLLOUT and not (events and rng and rng.random() < 0.4):
+            events |= EPOLLOUT
+        if sock.is_broken and not (rng and rng.random() < 0.5):
+            events |= EPOLLHUP
+        if events:
+            self.event(events)
+            return True
+        if not sock.has_ended and connection.is_idle:
+            sock.has_ended = True
+            return True
+        return False

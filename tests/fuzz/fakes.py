@@ -1,0 +1,397 @@
+"""What surrounds a connection under test: its socket, its server and the engine's workers.
+
+The engine is the real one, arena included; only its workers are played by `HandWorkedEngine`,
+in this process and when the harness wants. All limits are scaled down, so that inputs of a
+hundred bytes reach them: an answer of a few kilobytes has several blocks, ten replies fill an
+output, and the memory does not suffice for all arrays. Nothing here looks at the real clock.
+"""
+
+import errno
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from random import Random
+from types import SimpleNamespace
+from typing import Any, cast
+
+from pydantic import ByteSize
+
+from fibclient.formats import FORMATS, Format
+from fibserver import answer, blocks, connection, conversation, growth, layout, output
+from fibserver.answer import Answer, AnswerOwner, Buffer
+from fibserver.blocks import Block, Task
+from fibserver.commands import server as server_commands
+from fibserver.connection import Connection
+from fibserver.engine import Engine
+from fibserver.event_loop import EventLoop
+from fibserver.replay import ReplayTable
+from fibserver.replies import Slice
+from fibserver.request_parser import HttpRequestError
+from fibserver.session import ClientFacts, Session
+from fibserver.settings import Settings
+from fibserver.slow_log import SlowLog
+from fibserver.statistics import Statistics
+from fibserver.worker import Outcome
+
+__all__ = ["MAX_INDEX", "FakeServer", "FakeSocket", "HandWorkedEngine", "open_server"]
+
+MAX_INDEX = 2000
+MEMORY_LIMIT = 192 * 1024
+MAX_ANSWER_BYTES = 440 * 1024
+"""Enough for the array of all numbers, not for all of them as ndjson."""
+
+PASSWORD = b"secret"
+CLIENT_ID = 7
+MAX_RENDERED = 4000
+"""How many blocks are kept, of 16 KiB at most."""
+TIME_NS = 1_700_000_000_123_456_789
+
+_SCALED: tuple[tuple[Any, str, int], ...] = (
+    (answer, "BLOCK_BYTES", 16 * 1024),
+    (answer, "HEAVY_INDEX", 1900),
+    (answer, "REACH_BYTES", 48 * 1024),
+    (blocks, "BLOCK_BYTES", 16 * 1024),
+    (blocks, "HEAVY_INDEX", 1900),
+    (connection, "READ_BYTES", 1024),
+    (conversation, "JOIN_BELOW_BYTES", 4 * 1024),
+    (growth, "BLOCK_BYTES", 16 * 1024),
+    (growth, "FIRST_BLOCK_BYTES", 4 * 1024),
+    (layout, "BLOCK_BYTES", 16 * 1024),
+    (output, "MAX_BUFFERS", 8),
+    (output, "MAX_PENDING_BYTES", 8 * 1024),
+    (output, "MAX_PENDING_PIECES", 32),
+    (output, "MAX_SEND_BYTES", 8 * 1024),
+)
+
+
+class FakeSocket:
+    """A socket whose peer sends given chunks, then ends, and takes what comes as it likes.
+
+    Attributes:
+        chunks: what is still to be received, the next one last.
+        has_ended: whether the peer has said that it sends no more.
+        received: what the peer has got.
+        is_broken: whether everything fails from now on.
+        is_closed: whether it has been closed.
+    """
+
+    __slots__ = ("_rng", "chunks", "has_ended", "is_broken", "is_closed", "received")
+
+    def __init__(self, chunks: list[bytes], rng: Random | None) -> None:
+        """Take everything that is sent at once if there is no `rng`, else as it decides."""
+        self.chunks = chunks
+        self.has_ended = True
+        self.received: list[bytes] = []
+        self.is_broken = False
+        self.is_closed = False
+        self._rng = rng
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether there are bytes to receive, or the end."""
+        return bool(self.chunks) or self.has_ended
+
+    def recv(self, size: int) -> bytes:
+        """Receive the next chunk, or as much of it as is wanted."""
+        self._check()
+        if not self.chunks:
+            if not self.has_ended:
+                raise BlockingIOError
+            return b""
+        if self._rng and self._rng.random() < 0.05:
+            raise BlockingIOError
+        chunk = self.chunks[-1]
+        if len(chunk) <= size:
+            return self.chunks.pop()
+        self.chunks[-1] = chunk[size:]
+        return chunk[:size]
+
+    def send(self, data: bytes) -> int:
+        """Send some bytes."""
+        return self.sendmsg([data])
+
+    def sendmsg(self, buffers: list[Buffer]) -> int:
+        """Send some buffers."""
+        self._check()
+        data = b"".join(buffers)
+        assert data, "nothing to send"
+        if self._rng:
+            if self._rng.random() < 0.15:
+                raise BlockingIOError
+            data = data[: 1 + int(self._rng.random() ** 4 * 9000)]
+        self.received.append(data)
+        return len(data)
+
+    def shutdown(self, how: int) -> None:
+        """End the sending side."""
+        self._check()
+
+    def close(self) -> None:
+        """Close it, once."""
+        assert not self.is_closed, "closed twice"
+        self.is_closed = True
+
+    def _check(self) -> None:
+        assert not self.is_closed, "used after it was closed"
+        if self.is_broken:
+            raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+
+
+def _no_worker(*_arguments: object) -> None:
+    raise AssertionError("workers are played by hand")
+
+
+class HandWorkedEngine(Engine):
+    """An engine whose workers are played by hand.
+
+    Attributes:
+        in_hand: tasks that have been taken and not yet finished.
+        has_answered: whether there has been an answer since this was last set to False.
+    """
+
+    def __init__(self, settings: Settings, loop: EventLoop, statistics: Statistics) -> None:
+        super().__init__(settings, loop, statistics, _no_worker)
+        self.in_hand: list[Task] = []
+        self.has_answered = False
+        self._rendered: dict[tuple[Format, int, int], tuple[bytes, bytes]] = {}
+
+    def answer(self, slice: Slice, owner: AnswerOwner) -> Answer:
+        """Return the answer that a slice asks for."""
+        self.has_answered = True
+        return super().answer(slice, owner)
+
+    def take_task(self, accepts_heavy: bool = True) -> bool:
+        """Take the next task, as a worker does; return whether there was one."""
+        task = self._queue.take(accepts_heavy)
+        if task is not None:
+            self.in_hand.append(task)
+        return task is not None
+
+    def finish_task(self, number: int = 0) -> None:
+        """Do what one of the tasks in hand asks; what was computed once is copied later."""
+        task = self.in_hand.pop(number)
+        block, arena = task.block, self._arena
+        key = block.format, block.start, block.stop
+        rendered = self._rendered.get(key)
+        if rendered is None:
+            arena.fill(block)
+            if len(self._rendered) < MAX_RENDERED:
+                self._rendered[key] = bytes(self._views(block)[0]), bytes(self._views(block)[1])
+        else:
+            ends, data = rendered
+            if block.is_resident and not ends:
+                arena.fill(block)  # it is known as a short-lived block only
+            else:
+                arena.reserve(block)
+                ends_view, data_view = self._views(block)
+                ends_view[:], data_view[:] = ends[: len(ends_view)], data
+        self.task_done(task, Outcome.DONE, 0)
+
+    def _views(self, block: Block) -> tuple[memoryview, memoryview]:
+        """Return where the index entries of a block go, if it has any, and its bytes."""
+        if block.is_resident:
+            return self._arena.block_views(block)
+        data = self._arena.bytes_between(block.position, block.position + block.size)
+        return memoryview(bytearray()), data
+
+    def fail_task(self, number: int, how: int) -> None:
+        """Fail at one of the tasks in hand: no memory, given up, or a dead worker."""
+        task = self.in_hand.pop(number)
+        if how == 0:
+            self.task_done(task, Outcome.FAILED, errno.ENOSPC)
+        elif how == 1:
+            self.task_given_up(task, "3 workers died over one part of the answer")
+        else:
+            self._queue.put_back(task)
+
+    def warm(self, elements: int) -> None:
+        """Fill the first elements of all arrays."""
+        for array in self.arrays:
+            while array.growth.published < elements:
+                task = self.arrays.next_task(array, elements)
+                assert task is not None, "there is memory for so few"
+                self.in_hand.append(task)
+                self.finish_task()
+
+    @property
+    def leaks(self) -> list[str]:
+        """What there still is of answers that have ended; nothing may be in hand."""
+        queue, scratch = self._queue, self.scratch
+        found = {
+            "in the light lane": queue._light,
+            "in the heavy lane": queue._heavy,
+            "put back": queue._put_back,
+            "waiting for a slot": scratch._waiting,
+            "in slots": scratch._blocks,
+            **{f"reading {array.format.name}": array._readers for array in self.arrays},
+        }
+        return [f"{len(each)} {what}" for what, each in found.items() if each]
+
+
+class FakeServer:
+    """What commands ask, and what connections need: nothing of it varies between runs.
+
+    Attributes:
+        engine: a real one without workers.
+        loop: only tells the time.
+        to_send: connections with something new to send.
+        faults: errors that connections have logged.
+        has_refused_http: whether a connection has, since this was last set to False.
+        has_broken_off: whether an answer has, since this was last set to False.
+    """
+
+    def __init__(self) -> None:
+        self._settings = Settings(max_index=MAX_INDEX, workers=2).model_copy(
+            # Below what the settings allow.
+            update={
+                "memory_limit": ByteSize(MEMORY_LIMIT),
+                "max_answer_bytes": ByteSize(MAX_ANSWER_BYTES),
+            }
+        )
+        self._loop = EventLoop()
+        self._loop.now = 1000.0
+        self.statistics = Statistics()
+        self.slow_log = SlowLog()
+        self.replay = ReplayTable()
+        self.password: bytes | None = None
+        self.engine: Engine = HandWorkedEngine(self._settings, self._loop, self.statistics)
+        self.to_send: dict[Connection, None] = {}
+        self.faults: list[str] = []
+        self.has_refused_http = False
+        self.has_broken_off = False
+        self._others = [Session(self, each, f"127.0.0.1:5000{each}") for each in (8, 9)]
+        self._sessions: list[Session] = []
+
+    @property
+    def hands(self) -> HandWorkedEngine:
+        """The engine, as its workers see it."""
+        return cast(HandWorkedEngine, self.engine)
+
+    def connect(self, sock: FakeSocket) -> Connection:
+        """Return a new connection."""
+        return Connection(cast(Any, sock), self.new_session(), self)
+
+    def new_session(self) -> Session:
+        """Return the session of a new client, which finds two others here."""
+        session = Session(self, CLIENT_ID, f"127.0.0.1:5000{CLIENT_ID}")
+        self._sessions = [session, *self._others]
+        return session
+
+    # What connections need.
+
+    @property
+    def loop(self) -> EventLoop:
+        """Tells the time."""
+        return self._loop
+
+    def watch_for(self, connection: Connection, events: int) -> None:
+        """Watch a connection for other events than so far."""
+        assert not cast(FakeSocket, connection.socket).is_closed, "closed and watched"
+
+    def send_soon(self, connection: Connection) -> None:
+        """Have `on_event` called later."""
+        self.to_send[connection] = None
+
+    def forget(self, connection: Connection) -> None:
+        """Unwatch a connection that is about to close its socket."""
+        assert not cast(FakeSocket, connection.socket).is_closed, "closed before forgotten"
+        self.to_send.pop(connection, None)
+
+    # What commands ask.
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._settings
+
+    def slice_size(self, format: Format, start: int, stop: int) -> int:
+        """Return the size in bytes of elements start to stop-1."""
+        return self.engine.arrays[format].slice_size(start, stop)
+
+    def information(self, sections: list[str]) -> str:
+        """Return the names of the sections asked for."""
+        return ",".join(sections)
+
+    def clients(self) -> Iterable[ClientFacts]:
+        """Return the facts of all clients."""
+        return map(_facts, list(self._sessions))
+
+    def client(self, client_id: int) -> ClientFacts:
+        """Return the facts of one client."""
+        return next(each for each in self.clients() if each.session.client_id == client_id)
+
+    def close_client(self, client_id: int) -> None:
+        """Close the connection of a client."""
+        assert client_id != CLIENT_ID, "it must outlive its reply"
+        self._sessions = [each for each in self._sessions if each.client_id != client_id]
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self.engine.close()
+        self._loop.close()
+
+
+def _facts(session: Session) -> ClientFacts:
+    return ClientFacts(session, "127.0.0.1:11235", 5, 10, 0, 0, 0, 0, "r")
+
+
+class _LogReader(logging.Handler):
+    """Takes note of what connections log."""
+
+    def __init__(self, server: FakeServer) -> None:
+        super().__init__()
+        self._server = server
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Tell faults from what is as it should be."""
+        if record.levelno >= logging.ERROR:
+            self._server.faults.append(self.format(record))
+        elif isinstance(record.args, tuple) and isinstance(record.args[-1], HttpRequestError):
+            self._server.has_refused_http = True
+        else:
+            self._server.has_broken_off = True
+
+
+@contextmanager
+def open_server() -> Iterator[FakeServer]:
+    """Scale all limits down, and make a server; at the end all is as it was."""
+    saved = [(module, name, getattr(module, name)) for module, name, _ in _SCALED]
+    for module, name, value in _SCALED:
+        setattr(module, name, value)
+    server = FakeServer()
+    clocks: tuple[tuple[Any, str, Any], ...] = (
+        (conversation, "monotonic", lambda: server.loop.now),
+        (conversation, "time", lambda: TIME_NS / 1e9),
+        (server_commands, "time", SimpleNamespace(time_ns=lambda: TIME_NS)),
+    )
+    saved += [(module, name, getattr(module, name)) for module, name, _ in clocks]
+    for module, name, clock in clocks:
+        setattr(module, name, clock)
+    loggers, engine_logger = (
+        (connection.log, conversation.log),
+        logging.getLogger("fibserver.engine"),
+    )
+    levels = [each.level for each in (*loggers, engine_logger)]
+    reader = _LogReader(server)
+    for logger in loggers:
+        logger.addHandler(reader)
+        logger.propagate = False
+        logger.setLevel(logging.WARNING)
+    engine_logger.setLevel(logging.CRITICAL)
+    try:
+        server.hands.warm(150)
+        yield server
+    finally:
+        for logger in loggers:
+            logger.removeHandler(reader)
+            logger.propagate = True
+        for each, level in zip((*loggers, engine_logger), levels, strict=True):
+            each.setLevel(level)
+        for module, name, value in saved:
+            setattr(module, name, value)
+        server.close()
+
+
+assert set(FORMATS) == {"array", "json", "text", "csv", "ndjson", "bfile", "binary"}, (
+    "a new format needs a seed in the corpus"
+)

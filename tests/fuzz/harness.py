@@ -1,0 +1,357 @@
+"""Runs inputs through a real connection, and judges what comes of them.
+
+What must hold for every input, however it is cut and whatever fails meanwhile:
+
+- no exception escapes a connection or is logged by it, and no warning is raised;
+- its output is a sequence of valid replies, whole unless the connection broke;
+- behind a protocol error there is nothing;
+- no more is held than the limits say: of the input a request and one read, of the output
+  what fills it and one reply;
+- the connection comes to its end without being pushed, and leaves nothing behind: no turn at
+  the workers, no claim of a slot, no reader of an array, no open socket.
+
+For a sample, and for every file of the corpus, the output must also be exactly that of
+`tests.fuzz.reference`, cut in three ways: whole, byte by byte and at random.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from select import EPOLLERR, EPOLLHUP, EPOLLIN
+from typing import NamedTuple
+
+from fibserver import conversation as conversation_module
+from fibserver import output as output_module
+from fibserver.connection import State
+from tests.fuzz.conversation import Conversation, FuzzFailure
+from tests.fuzz.fakes import MAX_INDEX, PASSWORD, FakeServer, FakeSocket
+from tests.fuzz.reference import Reference
+from tests.fuzz.reply_parser import MalformedReplyError, parse_replies
+
+__all__ = ["Case", "Figures", "FuzzFailure", "Harness", "load_corpus"]
+
+CORPUS = Path(__file__).parent / "corpus"
+MAX_TURNS = 400_000
+"""Far more than anything needs that comes to an end: bytes cut singly, and as many blocks."""
+
+COSTLY_BYTES = 1000
+COMPARED_EVERY = 40
+"""One input in so many is compared with the reference, which takes twenty times as long."""
+
+SINGLE_BYTES = 64
+"""How many bytes of such an input come one by one; of the corpus all do."""
+
+SHARES = (0.8, 0.92)
+"""Of the runs that take what comes at once, and, added, of those that are only rough."""
+
+
+class Case(NamedTuple):
+    """One input.
+
+    Attributes:
+        data: what the client sends.
+        plan: a number from 0 to 2^64-1 that decides all the rest.
+    """
+
+    data: bytes
+    plan: int
+
+
+class Figures:
+    """What a harness has done.
+
+    Attributes:
+        inputs: how many.
+        bytes: how long they were together.
+        replies: that were parsed.
+        protocol_errors: that were among them.
+    """
+
+    def __init__(self) -> None:
+        self.inputs = self.bytes = self.replies = self.protocol_errors = 0
+
+
+def load_corpus() -> dict[str, bytes]:
+    """Return the seeds by the names of their files."""
+    return {path.name: path.read_bytes() for path in sorted(CORPUS.iterdir())}
+
+
+class Harness:
+    """A server that lives through many inputs, and what must hold for each.
+
+    Attributes:
+        figures: what it has done so far.
+    """
+
+    def __init__(self, server: FakeServer) -> None:
+        self.figures = Figures()
+        self._server = server
+        self._reference = Reference(MAX_INDEX)
+        self._rng = Random()
+
+    def is_costly(self, seed: bytes) -> bool:
+        """Return whether a seed is long, or leads to much work."""
+        self._server.password = None
+        answer = self._reference.answer(self._server.new_session(), seed)
+        # What varies must not decide: the same seed is to make the same inputs.
+        return answer.varies or len(seed) + len(answer.output) > COSTLY_BYTES or b"00" in seed
+
+    # Which way an input goes.
+
+    def check(self, case: Case) -> None:
+        """Run an input the way its plan says.
+
+        Raises:
+            FuzzFailure: something that must hold does not.
+        """
+        data, plan = case
+        self.figures.inputs += 1
+        self.figures.bytes += len(data)
+        self._server.password = PASSWORD if plan & 7 == 0 else None
+        if plan >> 3 & 63 == 0 and 0 < len(data) < 500:
+            chunks = [data, data]  # the second time it may be replayed
+            data += data
+        else:
+            chunks = [data] if data else []
+        try:
+            if (plan >> 8) % COMPARED_EVERY == 0:
+                self._compare(data, chunks, plan, SINGLE_BYTES)
+                return
+            share = (plan >> 16 & 0xFFFF) / 0x10000
+            if share < SHARES[0]:
+                self._run(chunks, None, ends_early=plan >> 32 & 7 == 0)
+            else:
+                self._rng.seed(plan)
+                if share < SHARES[1]:
+                    self._run(list(self._cuts(data)), self._rng, plan >> 32 & 1 == 0)
+                else:
+                    self._run_faulty(data)
+        except Exception as error:
+            raise FuzzFailure(f"{error}\n{case}") from error
+
+    def check_thoroughly(self, data: bytes) -> None:
+        """Compare an input in all ways of cutting, with and without a password.
+
+        Raises:
+            FuzzFailure: something that must hold does not.
+        """
+        for password in (None, PASSWORD):
+            self._server.password = password
+            for plan in range(3):
+                self._compare(data, [data] if data else [], plan, 5000)
+
+    def check_crowd(self, inputs: list[bytes], plan: int) -> None:
+        """Run several inputs side by side, so that they compete for workers and slots.
+
+        Args:
+            inputs: without CLIENT commands.
+            plan: decides all the rest.
+
+        Raises:
+            FuzzFailure: something that must hold does not.
+        """
+        self._rng.seed(plan)
+        self._server.password = None
+        self.figures.inputs += len(inputs)
+        self.figures.bytes += sum(map(len, inputs))
+        try:
+            self._run_side_by_side(inputs)
+        except Exception as error:
+            raise FuzzFailure(f"{error}\nside by side: {inputs}, plan={plan}") from error
+
+    def _compare(self, data: bytes, chunks: list[bytes], plan: int, singles: int) -> None:
+        expected = self._reference.answer(self._server.new_session(), data)
+        self._rng.seed(plan)
+        start = int(self._rng.random() * max(0, len(data) - singles))
+        end = min(len(data), start + singles)
+        single = [
+            data[end:],
+            *(data[i : i + 1] for i in range(end - 1, start - 1, -1)),
+            data[:start],
+        ]
+        ways = {
+            "whole": (chunks, None),
+            "byte by byte": (list(filter(None, single)), None),
+            "at random": (list(self._cuts(data)), self._rng),
+        }
+        for way, (cuts, rng) in ways.items():
+            got = self._run(list(cuts), rng, plan & 1 == 0, expected.copied_bytes)
+            if not expected.allows(got):
+                raise FuzzFailure(f"{way}: {_difference(got, expected.output)}")
+
+    def _cuts(self, data: bytes) -> Iterator[bytes]:
+        """Cut into chunks, the last first."""
+        rng = self._rng
+        end = len(data)
+        longest = 1 + int(rng.random() ** 2 * 1000)
+        while end > 0:
+            start = max(0, end - 1 - int(rng.random() * longest))
+            yield data[start:end]
+            end = start
+
+    # One connection.
+
+    def _run(
+        self, chunks: list[bytes], rng: Random | None, ends_early: bool, copied: int | None = None
+    ) -> bytes:
+        """Let a client have its way; return what it got.
+
+        Args:
+            chunks: what it sends, the last first.
+            rng: says how much the socket takes; None: all.
+            ends_early: whether the client says at once that it sends no more.
+            copied: the most bytes that one request may have the server hold, if known.
+        """
+        sock = FakeSocket(chunks, rng)
+        sock.has_ended = ends_early
+        talk = Conversation(self._server, sock)
+        if rng is None and not ends_early:
+            talk.go_straight()
+        for _ in range(MAX_TURNS):
+            if talk.turn(rng) or (not talk.is_over and self._engine_turn(rng)):
+                continue
+            limit = output_module.MAX_PENDING_BYTES + conversation_module.JOIN_BELOW_BYTES
+            if copied is not None and talk.most_pending > limit + copied:
+                raise FuzzFailure(f"{talk.most_pending} bytes of output were pending")
+            return self._judge(talk)
+        raise FuzzFailure(f"no end, {talk.connection.state}")
+
+    def _engine_turn(self, rng: Random | None, failing: float = 0.0) -> bool:
+        """Have the workers do something; return whether there was anything to do."""
+        hands = self._server.hands
+        in_hand = hands.in_hand
+        hands.scratch.offer_slot()
+        while len(in_hand) < 3 and hands.take_task():
+            pass
+        if not in_hand:
+            return bool(self._server.to_send)  # handing out can have an answer find its bytes
+        if rng is None:
+            hands.finish_task()
+            return True
+        number = int(rng.random() * len(in_hand))
+        if rng.random() < failing:
+            hands.fail_task(number, int(rng.random() * 3))
+        else:
+            hands.finish_task(number)
+        if rng.random() < 0.2:
+            self._server.loop.now += 10 ** (rng.random() * 3 - 2)  # 10 ms to 10 s
+            hands.scratch.give_back_idle_memory()
+        return True
+
+    def _judge(self, talk: Conversation, may_be_cut: bool = False) -> bytes:
+        """Check what must hold at the end; return what the client got."""
+        server = self._server
+        if not talk.is_over:
+            raise FuzzFailure(f"stuck, {talk.connection.state}, {talk.sock.chunks} to come")
+        self._check_leaks(talk)
+        if server.has_refused_http or server.has_broken_off:
+            if server.has_broken_off and not may_be_cut:
+                raise FuzzFailure("an answer broke off")
+            server.has_refused_http = server.has_broken_off = False
+            may_be_cut = True
+        output = b"".join(talk.sock.received)
+        try:
+            replies = parse_replies(output)
+        except MalformedReplyError as error:
+            raise FuzzFailure(f"{error} in {output[:1000]!r}") from None
+        if not (replies.is_whole or may_be_cut):
+            raise FuzzFailure(f"the output ends within a reply: {output[-200:]!r}")
+        if replies.protocol_errors and not (
+            replies.protocol_errors == 1 and (replies.ends_with_protocol_error or may_be_cut)
+        ):
+            raise FuzzFailure(f"replies behind a protocol error: {output[-1000:]!r}")
+        excess = talk.most_pending - output_module.MAX_PENDING_BYTES
+        if excess > replies.largest and not may_be_cut:
+            raise FuzzFailure(f"{talk.most_pending} bytes of output were pending")
+        self.figures.replies += replies.total
+        self.figures.protocol_errors += replies.protocol_errors
+        return output
+
+    def _check_leaks(self, talk: Conversation) -> None:
+        server = self._server
+        if server.faults:
+            faults = "\n".join(server.faults)
+            server.faults.clear()
+            raise FuzzFailure(faults)
+        if talk.connection in server.to_send or not talk.sock.is_closed:
+            raise FuzzFailure("closed by half")
+        if talk.connection.conversation.output:
+            raise FuzzFailure("closed with output")
+        hands = server.hands
+        if hands.has_answered and not server.to_send:
+            hands.has_answered = False
+            while hands.in_hand:
+                hands.finish_task()
+            if hands.leaks:
+                raise FuzzFailure(f"left behind: {', '.join(hands.leaks)}")
+
+    # Connections that end badly.
+
+    def _run_faulty(self, data: bytes) -> None:
+        """Have something go wrong at some time."""
+        rng = self._rng
+        fault = _FAULTS[int(rng.random() * len(_FAULTS))]
+        sock = FakeSocket(list(self._cuts(data)), rng if rng.random() < 0.7 else None)
+        sock.has_ended = rng.random() < 0.5
+        talk = Conversation(self._server, sock)
+        failing = 0.5 if fault == "workers" else 0.0
+        when = int(rng.random() ** 2 * (len(sock.chunks) + 6))
+        for turn in range(MAX_TURNS):
+            if turn == when and not talk.is_over:
+                self._harm(talk, fault)
+            if not (talk.turn(rng) or (not talk.is_over and self._engine_turn(rng, failing))):
+                break
+        self._judge(talk, may_be_cut=fault not in ("finish", "refuse"))
+
+    def _harm(self, talk: Conversation, fault: str) -> None:
+        connection = talk.connection
+        match fault:
+            case "reset":
+                talk.sock.is_broken = True
+            case "hang-up":
+                talk.event((EPOLLHUP, EPOLLERR, EPOLLHUP | EPOLLIN)[int(self._rng.random() * 3)])
+            case "finish":
+                connection.finish()
+            case "give up":
+                connection.give_up(60.0)
+            case "close":
+                connection.close()
+            case "refuse" if connection.state is State.OPEN and connection.is_idle:
+                connection.refuse("max number of clients reached")
+
+    # Many connections.
+
+    def _run_side_by_side(self, inputs: list[bytes]) -> None:
+        rng, server = self._rng, self._server
+        wanted = []
+        for data in inputs:
+            wanted.append(self._reference.answer(server.new_session(), data))
+        talks = [Conversation(server, FakeSocket(list(self._cuts(data)), rng)) for data in inputs]
+        idle_rounds = 0
+        while idle_rounds < 10:
+            idle_rounds += 1
+            for talk in talks:
+                if (idle_rounds > 2 or rng.random() < 0.7) and talk.turn(rng):
+                    idle_rounds = 0
+            server.loop.now += 0.03
+            if self._engine_turn(rng):
+                idle_rounds = 0
+        for talk, expected in zip(talks, wanted, strict=True):
+            got = self._judge(talk, may_be_cut=expected.is_http)
+            if not expected.allows(got):
+                raise FuzzFailure(f"in a crowd: {_difference(got, expected.output)}")
+
+
+_FAULTS = ("reset", "hang-up", "finish", "give up", "close", "refuse", "workers", "workers")
+
+
+def _difference(got: bytes, expected: bytes) -> str:
+    same = next(
+        (i for i, (a, b) in enumerate(zip(got, expected, strict=False)) if a != b),
+        min(len(got), len(expected)),
+    )
+    start = max(0, same - 40)
+    return (
+        f"{len(got)} bytes, expected {len(expected)}; from byte {start}: "
+        f"{got[start : start + 300]!r}, expected {expected[start : start + 300]!r}"
+    )
