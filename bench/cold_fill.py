@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from decimal import Context, Decimal, Inexact, localcontext
+from pathlib import Path
 from typing import NamedTuple
 
 import click
@@ -34,12 +35,10 @@ class Additions(NamedTuple):
     Attributes:
         seconds: start of the process excluded.
         size_bytes: of the numbers as `json`.
-        last_size_bytes: of the last one.
     """
 
     seconds: float
     size_bytes: int
-    last_size_bytes: int
 
 
 def run_additions() -> Additions:
@@ -56,7 +55,6 @@ def run_additions() -> Additions:
 
 def _add() -> Additions:
     size = 0
-    text = ""
     with localcontext(EXACT):
         started = time.perf_counter()
         current, following = Decimal(0), Decimal(1)
@@ -65,17 +63,18 @@ def _add() -> Additions:
             size += len(text) + len('"",')
             current, following = following, current + following
         seconds = time.perf_counter() - started
-    return Additions(seconds, size - len(","), len(text) + len('""'))
+    return Additions(seconds, size - len(","))
 
 
-def fill(request: bytes, reply_bytes: int) -> float:
+def fill(request: bytes, reply_bytes: int, checkout: Path = servers.ROOT) -> float:
     """Return the seconds from a request to an empty server to the last byte of its answer.
 
     Args:
         request: whose answer is a bulk string.
         reply_bytes: the size of that string.
+        checkout: where the server's source is.
     """
-    with servers.fibserver() as (port, _):
+    with servers.fibserver(checkout=checkout) as (port, _):
         return _seconds_to_receive(port, request, reply_bytes)
 
 

@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from decimal import Decimal, localcontext
 from functools import partial
@@ -27,7 +28,7 @@ from typing import Any, NamedTuple, TextIO
 
 import click
 from cold_fill import COLD, EXACT, fill, run_additions
-from servers import client, fibserver, redis_server
+from servers import ROOT, client, fibserver, redis_server
 
 __all__ = ["main"]
 
@@ -58,8 +59,10 @@ class Case:
         target: the least ratio of fibserver to the other that will do.
         run_fib: measures fibserver once.
         run_other: measures the yardstick once.
+        run_before: measures an earlier fibserver once, if there is one to compare with.
         fib: one run a round.
         other: likewise.
+        before: likewise.
     """
 
     name: str
@@ -67,12 +70,16 @@ class Case:
     target: float
     run_fib: Callable[[], Run]
     run_other: Callable[[], Run]
+    run_before: Callable[[], Run] | None = None
     fib: list[Run] = field(default_factory=list)
     other: list[Run] = field(default_factory=list)
+    before: list[Run] = field(default_factory=list)
 
     def measure(self, other_first: bool) -> None:
-        """Run both sides once."""
+        """Run all sides once."""
         sides = [(self.fib, self.run_fib), (self.other, self.run_other)]
+        if self.run_before:
+            sides.append((self.before, self.run_before))
         for runs, run in reversed(sides) if other_first else sides:
             runs.append(run())
 
@@ -87,13 +94,21 @@ class Case:
             "other": other,
             "ratio": fib / other,
             "median_round_ratio": median(ours.rate / theirs.rate for ours, theirs in pairs),
+            "ratio_to_before": _median_ratio(self.fib, self.before),
             "target": self.target,
             "is_met": fib / other >= self.target,
             "fibserver_p50_ms": _median_p50(self.fib),
             "other_p50_ms": _median_p50(self.other),
             "fibserver_runs": [run._asdict() for run in self.fib],
             "other_runs": [run._asdict() for run in self.other],
+            "before_runs": [run._asdict() for run in self.before],
         }
+
+
+def _median_ratio(runs: list[Run], others: list[Run]) -> float | None:
+    if not others:
+        return None
+    return median(ours.rate / theirs.rate for ours, theirs in zip(runs, others, strict=True))
 
 
 def _median_p50(runs: Iterable[Run]) -> float | None:
@@ -136,16 +151,20 @@ def _redis_benchmark(port: int, options: list[str], command: list[str]) -> Run:
     return Run(float(rows[0]["rps"]), float(rows[0]["p50_latency_ms"]))
 
 
-def _request_cases(fib_port: int, redis_port: int, share: int) -> Iterator[Case]:
+def _request_cases(
+    fib_port: int, redis_port: int, before_port: int | None, share: int
+) -> Iterator[Case]:
     """Yield the cases whose answers are ready; each run makes 1/share of its requests."""
 
     def case(n: str, target: float, requests: int, *more: str) -> Case:
         options = ["-c", "50", "-n", str(max(requests // share, 50)), *more]
         words = ["first", n] if n.isdecimal() else ["different"]
         name = " ".join(words + (["-P 16"] if "-P" in more else []))
-        fib = partial(_redis_benchmark, fib_port, options, ["FIB.FIRST", n, "FORMAT", "json"])
+        command = ["FIB.FIRST", n, "FORMAT", "json"]
+        fib = partial(_redis_benchmark, fib_port, options, command)
         other = partial(_redis_benchmark, redis_port, options, ["GET", f"f:{n}"])
-        return Case(name, "requests/s", target, fib, other)
+        before = partial(_redis_benchmark, before_port, options, command) if before_port else None
+        return Case(name, "requests/s", target, fib, other, before)
 
     yield case("10", 0.95, 100_000)
     yield case("100", 0.95, 100_000)
@@ -157,20 +176,19 @@ def _request_cases(fib_port: int, redis_port: int, share: int) -> Iterator[Case]
     yield case("__rand_int__", 0.35, 100_000, "-r", str(DIFFERENT), "-P", "16")
 
 
-def _cold_cases(workers: int) -> Iterator[Case]:
+def _cold_cases(workers: int, before: Path | None) -> Iterator[Case]:
     """Yield the cases that start from an empty server, in megabytes of the first numbers."""
-    _, size_bytes, last_size_bytes = run_additions()
+    _, size_bytes = run_additions()
 
-    def cold(request: bytes, reply_bytes: int) -> Run:
-        return Run(size_bytes / 1e6 / fill(request, reply_bytes))
+    def cold(checkout: Path) -> Run:
+        request = b"FIB.FIRST %d FORMAT json\r\n" % COLD
+        return Run(size_bytes / 1e6 / fill(request, size_bytes, checkout))
 
     def bare() -> Run:
         return Run(workers * size_bytes / 1e6 / run_additions().seconds)
 
-    first = partial(cold, b"FIB.FIRST %d FORMAT json\r\n" % COLD, size_bytes)
-    last = partial(cold, b"FIB.NUMBER %d FORMAT json\r\n" % (COLD - 1), last_size_bytes)
-    yield Case("cold fill", "MB/s", 0.8, first, bare)
-    yield Case("cold fill, small reply", "MB/s", 0.8, last, bare)
+    run_before = partial(cold, before) if before else None
+    yield Case("cold fill", "MB/s", 0.8, partial(cold, ROOT), bare, run_before)
 
 
 def _machine(workers: int) -> dict[str, str]:
@@ -195,14 +213,16 @@ def _print_table(machine: Mapping[str, str], rows: list[dict[str, Any]], rounds:
     click.echo(
         f"Medians of {rounds} rounds. Other: redis-server, or for a cold fill one thread of "
         f"decimal × {machine['workers']}.\nRatio: of the medians; by round: the median of the "
-        "ratios of each round. The ratio must reach the target.\n"
+        "ratios of each round, likewise to the earlier fibserver. The ratio must reach the "
+        "target.\n"
     )
-    layout = "{:<23}{:>12}{:>12} {:<11}{:>6}{:>10}{:>8}{:>10}{:>10}  {}"
-    names = ("case", "fibserver", "other", "", "ratio", "by round", "target")
+    layout = "{:<23}{:>12}{:>12} {:<11}{:>6}{:>10}{:>8}{:>8}{:>10}{:>10}  {}"
+    names = ("case", "fibserver", "other", "", "ratio", "by round", "target", "before")
     click.echo(layout.format(*names, "p50 ms", "other", "").rstrip())
     for row in rows:
         rates = (f"{row[side]:,.0f}" for side in ("fibserver", "other"))
-        ratios = (f"{row[each]:.2f}" for each in ("ratio", "median_round_ratio", "target"))
+        shown = ("ratio", "median_round_ratio", "target", "ratio_to_before")
+        ratios = ("" if row[each] is None else f"{row[each]:.2f}" for each in shown)
         p50s = (row["fibserver_p50_ms"], row["other_p50_ms"])
         latencies = ("" if p50 is None else f"{p50:.3f}" for p50 in p50s)
         mark = "" if row["is_met"] else "missed"
@@ -221,16 +241,27 @@ def _measure(cases: list[Case], rounds: int) -> None:
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--json", "report", type=click.File("w"), help="Write the raw figures there.")
 @click.option("--only", metavar="REGEX", default="", help="Run the cases whose names match.")
+@click.option(
+    "--before",
+    type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),
+    help="A checkout with an earlier fibserver, to be compared with as well.",
+)
 @click.option("--quick", is_flag=True, help="One round, few requests: does it work at all?")
-def main(rounds: int, report: TextIO | None, only: str, quick: bool) -> None:
+def main(rounds: int, report: TextIO | None, only: str, before: Path | None, quick: bool) -> None:
     """Compare fibserver with redis-server, and a cold fill with bare arithmetic."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # clean up first
     rounds = 1 if quick else rounds
-    with fibserver() as (fib_port, workers), redis_server() as redis_port:
+    with ExitStack() as stack:
+        fib_port, workers = stack.enter_context(fibserver())
+        redis_port = stack.enter_context(redis_server())
+        before_port = stack.enter_context(fibserver(checkout=before))[0] if before else None
         machine = _machine(workers)
         _copy_slices(fib_port, redis_port)
         share = QUICK_SHARE if quick else 1
-        cases = [*_request_cases(fib_port, redis_port, share), *_cold_cases(workers)]
+        cases = [
+            *_request_cases(fib_port, redis_port, before_port, share),
+            *_cold_cases(workers, before),
+        ]
         cases = [case for case in cases if re.search(only, case.name)]
         if not cases:
             raise click.BadParameter("no case has such a name", param_hint="--only")

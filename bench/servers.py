@@ -14,7 +14,7 @@ from typing import Any
 import click
 import redis
 
-__all__ = ["client", "fibserver", "redis_server"]
+__all__ = ["ROOT", "client", "fibserver", "redis_server"]
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 30
@@ -25,11 +25,13 @@ READY = re.compile(r"ready on 127\.0\.0\.1:(\d+) with (\d+) workers")
 
 
 @contextmanager
-def _running(command: list[str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """Start a server, and end it whatever happens meanwhile."""
+def _running(
+    command: list[str], log: Path, directory: Path = ROOT
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Start a server in a folder, and end it whatever happens meanwhile."""
     with log.open("wb") as out:
         child = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            command, cwd=directory, stdin=subprocess.DEVNULL, stdout=out, stderr=out
         )
     try:
         yield child
@@ -53,12 +55,17 @@ def _wait_for(child: "subprocess.Popen[bytes]", log: Path, is_ready: Callable[[]
 
 
 @contextmanager
-def fibserver() -> Iterator[tuple[int, int]]:
-    """Run an empty fibserver; give its port and the number of its workers."""
-    command = [sys.executable, "-m", "fibserver", "--listen", "127.0.0.1:0"]
+def fibserver(*arguments: str, checkout: Path = ROOT) -> Iterator[tuple[int, int]]:
+    """Run an empty fibserver; give its port and the number of its workers.
+
+    Args:
+        arguments: of its command line, the address aside.
+        checkout: where its source is.
+    """
+    command = [sys.executable, "-m", "fibserver", "--listen", "127.0.0.1:0", *arguments]
     with tempfile.TemporaryDirectory(prefix="bench-fibserver-") as directory:
         log = Path(directory, "log")
-        with _running(command, log) as child:
+        with _running(command, log, checkout) as child:
             match = _wait_for(child, log, lambda: READY.search(log.read_text()))
             yield int(match[1]), int(match[2])
 

@@ -34,6 +34,9 @@ CORPUS = Path(__file__).parent / "corpus"
 MAX_TURNS = 400_000
 """Far more than anything needs that comes to an end: bytes cut singly, and as many blocks."""
 
+MAX_ROUNDS = 60_000
+"""The same for clients side by side, who have a turn in each round."""
+
 COSTLY_BYTES = 1000
 COMPARED_EVERY = 40
 """One input in so many is compared with the reference, which takes twenty times as long."""
@@ -327,9 +330,13 @@ class Harness:
         for data in inputs:
             wanted.append(self._reference.answer(server.new_session(), data))
         talks = [Conversation(server, FakeSocket(list(self._cuts(data)), rng)) for data in inputs]
-        idle_rounds = 0
+        idle_rounds = rounds = 0
         while idle_rounds < 10:
             idle_rounds += 1
+            rounds += 1
+            if rounds > MAX_ROUNDS:
+                states = [talk.connection.state.name for talk in talks if not talk.is_over]
+                raise FuzzFailure(f"no end: {', '.join(states)}")
             for talk in talks:
                 if (idle_rounds > 2 or rng.random() < 0.7) and talk.turn(rng):
                     idle_rounds = 0

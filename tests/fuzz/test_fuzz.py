@@ -67,6 +67,15 @@ def test_a_fresh_array_may_grow_past_an_answer_that_left_it() -> None:
         Harness(server).check_thoroughly(CORPUS["pipeline-far-behind-growth"])
 
 
+@pytest.mark.parametrize("plan", range(20))
+def test_an_array_may_shrink_behind_an_answer(plan: int) -> None:
+    """An answer that goes on where its array ends is not led back when the array gives way."""
+    with open_server() as server:
+        late = b"".join(b"FIB.FIRST 900 FORMAT %b\r\n" % name for name in (b"csv", b"bfile"))
+        inputs = [b"FIB.FIRST 1950 FORMAT text\r\n", b"ECHO %b\r\n" % (b"x" * 900) * 9 + late * 3]
+        Harness(server).check_crowd(inputs, plan)
+
+
 def test_mutations_repeat(harness: Harness) -> None:
     """The same seed makes the same inputs, of bounded length."""
     first, second = (mutator(harness, Random(SEED)) for _ in range(2))
