@@ -247,22 +247,22 @@ class Connection:
 
     def _send_replay(self, replay: Replay) -> None:
         """Send the replies to requests that were answered before; the output is empty."""
-        reply = replay.replies[0]
-        if len(replay.replies) > 1:
-            self.conversation.push_replay(replay)
-            self._advance()
-        elif isinstance(reply, Slice):
-            self._send_slice(reply)
-        else:
+        ready = replay.ready
+        if ready:
             # The way of nearly all requests: one call, and nothing is left to do.
             try:
-                sent = self.socket.send(reply)
+                sent = self.socket.send(ready)
             except OSError:  # no room, or broken: the long way will find out which
                 sent = 0
             self._owner.statistics.bytes_sent += sent
-            if sent < len(reply):
-                self._output.push(memoryview(reply)[sent:])
+            if sent < len(ready):
+                self._output.push(memoryview(ready)[sent:])
                 self._advance()
+        elif len(replay.replies) == 1 and isinstance(replay.replies[0], Slice):
+            self._send_slice(replay.replies[0])
+        else:
+            self.conversation.push_replay(replay)
+            self._advance()
 
     def _send_slice(self, slice: Slice) -> None:
         """Send a large reply; the output is empty."""

@@ -131,7 +131,7 @@ class Conversation:
             return None
         session = self.session  # nearly all requests come by here: so without a detour
         is_plain = session.transaction is None and session.is_authenticated
-        return replay if is_plain and not self._received and not self.output else None
+        return replay if is_plain and not self._received and not self.output.pieces else None
 
     def receive(self, data: bytes) -> None:
         """Take bytes that have come, and answer as many requests as can be."""
@@ -153,7 +153,7 @@ class Conversation:
             replay = replay_of(received)
             if replay is not None and self._is_plain:
                 self.push_replay(replay)
-                self._record(replay.commands[0][0], request.arguments, self._owner.loop.now)
+                self._record(replay.command, request.arguments, self._owner.loop.now)
             elif request.arguments:
                 self._answer(request.arguments, received)
         if position == len(data) and position:
@@ -169,8 +169,7 @@ class Conversation:
         count = len(data) // len(request)
         replay = self._owner.replay.get(request) if count > 1 and self._is_plain else None
         if replay is not None and data == request * count:
-            statistics, _ = replay.commands[0]
-            self._owner.replay.learn(data, replay.replies * count, [statistics] * count)
+            self._owner.replay.learn(data, replay.replies * count, replay.command, count)
 
     def _next_request(self, data: bytes, position: int) -> Request | None:
         """Parse a request; after a malformed one, or QUIT, there are no more."""
@@ -211,7 +210,7 @@ class Conversation:
             self._record(statistics, words, self._owner.loop.now)
         self.is_over = session.is_quitting
         if command.is_immutable and session.transaction is None and _are_lasting(replies):
-            self._owner.replay.learn(received, replies, [statistics])
+            self._owner.replay.learn(received, replies, statistics)
 
     def push_replay(self, replay: Replay) -> None:
         """Owe the client the replies to requests that were answered before."""
@@ -286,8 +285,7 @@ class Conversation:
     def record_replay(self, data: bytes, replay: Replay) -> None:
         """Count requests that were answered by replay."""
         seconds = monotonic() - self._owner.loop.now
-        for command, calls in replay.commands:
-            command.record(seconds, calls)
+        replay.command.record(seconds, replay.calls)
         if seconds > SLOW_SECONDS and (request := parse_request(data)):
             self._record_slow(seconds, request.arguments)
 

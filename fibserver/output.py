@@ -24,48 +24,49 @@ class Output:
     """What is owed to one client.
 
     Attributes:
+        pieces: what it holds, in order; for others to look at.
         pending_bytes: how many bytes it holds, those of answers aside.
     """
 
-    __slots__ = ("_offered", "_pieces", "pending_bytes")
+    __slots__ = ("_offered", "pending_bytes", "pieces")
 
     def __init__(self) -> None:
-        self._pieces: deque[Buffer | Answer] = deque()
+        self.pieces: deque[Buffer | Answer] = deque()
         self._offered: deque[int] = deque()  # by the answers among what is to be sent next
         self.pending_bytes = 0
 
     def __bool__(self) -> bool:
-        return bool(self._pieces)
+        return bool(self.pieces)
 
     def __len__(self) -> int:
-        return len(self._pieces)
+        return len(self.pieces)
 
     @property
     def is_full(self) -> bool:
         """Whether so much is pending that no more requests should be taken."""
-        return len(self._pieces) >= MAX_PENDING_PIECES or self.pending_bytes >= MAX_PENDING_BYTES
+        return len(self.pieces) >= MAX_PENDING_PIECES or self.pending_bytes >= MAX_PENDING_BYTES
 
     @property
     def answer_at_head(self) -> Answer | None:
         """The answer whose bytes are the next to send, if it is an answer's turn."""
-        head = self._pieces[0] if self._pieces else None
+        head = self.pieces[0] if self.pieces else None
         return head if isinstance(head, Answer) else None
 
     def push(self, buffer: Buffer) -> None:
         """Add ready bytes, at least one."""
-        self._pieces.append(buffer)
+        self.pieces.append(buffer)
         self.pending_bytes += len(buffer)
 
     def push_answer(self, answer: Answer) -> None:
         """Add an answer; what is pushed after it waits for it."""
-        self._pieces.append(answer)
+        self.pieces.append(answer)
 
     def clear(self) -> None:
         """Forget everything; answers ask for no more blocks."""
-        for piece in self._pieces:
+        for piece in self.pieces:
             if isinstance(piece, Answer):
                 piece.stop()
-        self._pieces.clear()
+        self.pieces.clear()
         self.pending_bytes = 0
 
     def next_buffers(self) -> list[Buffer]:
@@ -73,7 +74,7 @@ class Output:
         buffers: list[Buffer] = []
         size = 0
         self._offered.clear()
-        for piece in self._pieces:
+        for piece in self.pieces:
             if size >= MAX_SEND_BYTES or len(buffers) >= MAX_BUFFERS:
                 break
             if not isinstance(piece, Answer):
@@ -92,7 +93,7 @@ class Output:
     def drop(self, sent: int) -> None:
         """Remove the first `sent` bytes of what `next_buffers` returned."""
         while sent:
-            piece = self._pieces[0]
+            piece = self.pieces[0]
             if isinstance(piece, Answer):
                 size = min(sent, self._offered.popleft())
                 piece.drop(size)
@@ -103,7 +104,7 @@ class Output:
                 size = min(sent, len(piece))
                 self.pending_bytes -= size
                 if size < len(piece):
-                    self._pieces[0] = memoryview(piece)[size:]
+                    self.pieces[0] = memoryview(piece)[size:]
                     return
             sent -= size
-            self._pieces.popleft()
+            self.pieces.popleft()

@@ -8,10 +8,9 @@ Small replies are kept as bytes, joined to one piece; of a large one only the sl
 its bytes stay in shared memory, and may leave it.
 """
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
-from fibserver.replies import Reply
+from fibserver.replies import Reply, Slice
 from fibserver.statistics import CommandStatistics
 
 __all__ = ["Replay", "ReplayTable"]
@@ -27,15 +26,19 @@ POINTER_BYTES = 8
 
 
 class Replay(NamedTuple):
-    """The replies to some requests.
+    """The replies to some requests of one command.
 
     Attributes:
-        replies: in order; a single one, if none is a slice.
-        commands: what the requests count as, and how often.
+        ready: all of their bytes, if no slice is among them; empty otherwise.
+        replies: in order.
+        command: what each request counts as.
+        calls: how many requests they are.
     """
 
+    ready: bytes
     replies: list[Reply]
-    commands: list[tuple[CommandStatistics, int]]
+    command: CommandStatistics
+    calls: int
 
 
 class ReplayTable:
@@ -47,26 +50,26 @@ class ReplayTable:
         self.get = self._entries.get
 
     def learn(
-        self, received: bytes, replies: list[Reply], commands: Iterable[CommandStatistics]
+        self, received: bytes, replies: list[Reply], command: CommandStatistics, calls: int = 1
     ) -> None:
         """Remember what requests lead to.
 
         Args:
             received: the requests.
             replies: theirs, at least one; the bytes among them must be small.
-            commands: what each request counts as.
+            command: what each request counts as.
+            calls: how many requests they are.
         """
-        ready = [reply for reply in replies if isinstance(reply, bytes)]
-        if len(ready) == len(replies):
-            replies = [b"".join(ready)]
-        counts: dict[CommandStatistics, int] = {}
-        for command in commands:
-            counts[command] = counts.get(command, 0) + 1
-        held = len(received) + sum(map(len, ready)) + POINTER_BYTES * len(replies)
-        held += SLICE_BYTES * (len(replies) - len(ready) + len(counts))
+        pieces = [reply for reply in replies if isinstance(reply, bytes)]
+        ready = b"".join(pieces) if len(pieces) == len(replies) else b""
+        if ready:
+            replies = [ready]
+        slices = len([reply for reply in replies if isinstance(reply, Slice)])
+        held = len(received) + sum(map(len, pieces)) + POINTER_BYTES * len(replies)
+        held += SLICE_BYTES * (slices + 1)  # the entry itself takes about as much
         if len(self._entries) >= MAX_ENTRIES or self._held_bytes + held > MAX_BYTES:
             self.clear()
-        self._entries[received] = Replay(list(replies), list(counts.items()))
+        self._entries[received] = Replay(ready, list(replies), command, calls)
         self._held_bytes += held
 
     def clear(self) -> None:

@@ -6,52 +6,56 @@ from fibserver.replies import Reply, Slice
 from fibserver.statistics import CommandStatistics
 
 FIRST = CommandStatistics("fib.first")
-NUMBER = CommandStatistics("fib.number")
 SLICE = Slice(b"$9\r\n", FORMATS["json"], 0, 1000, 106_000, b"\r\n")
 
 
 def test_unknown_request() -> None:
     """Bytes that were not seen before have no replay."""
     table = ReplayTable()
-    table.learn(b"FIB.FIRST 1\r\n", [b"0"], [FIRST])
+    table.learn(b"FIB.FIRST 1\r\n", [b"0"], FIRST)
     assert table.get(b"FIB.FIRST 2\r\n") is None
 
 
 def test_small_replies_are_joined() -> None:
     """Replies that are all bytes become one piece, to be sent by one call."""
     table = ReplayTable()
-    table.learn(b"requests", [b"*1\r\n", b"$1\r\n0\r\n"], [FIRST, NUMBER])
+    table.learn(b"requests", [b"*1\r\n", b"$1\r\n0\r\n"], FIRST, 2)
     replay = table.get(b"requests")
     assert replay is not None
     assert replay.replies == [b"*1\r\n$1\r\n0\r\n"]
+    assert replay.ready == b"*1\r\n$1\r\n0\r\n"
 
 
 def test_slices_stay_slices() -> None:
     """Of a large reply only the slice is kept, between the others in their order."""
     table = ReplayTable()
-    table.learn(b"requests", [b"1", b"2", SLICE, b"3", SLICE], [FIRST])
-    table.learn(b"alone", [SLICE], [FIRST])
+    table.learn(b"requests", [b"1", b"2", SLICE, b"3", SLICE], FIRST)
+    table.learn(b"alone", [SLICE], FIRST)
     replay, alone = table.get(b"requests"), table.get(b"alone")
     assert replay is not None
     assert replay.replies == [b"1", b"2", SLICE, b"3", SLICE]
+    assert replay.ready == b""
     assert alone is not None
     assert alone.replies == [SLICE]
 
 
-def test_commands_are_counted() -> None:
-    """An entry says how often each command is in it."""
+def test_requests_are_counted() -> None:
+    """An entry says what its requests count as, and how many they are."""
     table = ReplayTable()
-    table.learn(b"requests", [b"1", b"2", b"3"], [FIRST, NUMBER, FIRST])
-    replay = table.get(b"requests")
-    assert replay is not None
-    assert replay.commands == [(FIRST, 2), (NUMBER, 1)]
+    table.learn(b"one", [b"1"], FIRST)
+    table.learn(b"three", [b"1", b"1", b"1"], FIRST, 3)
+    one, three = table.get(b"one"), table.get(b"three")
+    assert one is not None
+    assert three is not None
+    assert (one.command, one.calls) == (FIRST, 1)
+    assert (three.command, three.calls) == (FIRST, 3)
 
 
 def test_what_was_learnt_stays() -> None:
     """The list that was handed in may be used for other things afterwards."""
     table = ReplayTable()
     replies: list[Reply] = [b"1", SLICE]
-    table.learn(b"request", replies, [FIRST])
+    table.learn(b"request", replies, FIRST)
     replies.clear()
     replay = table.get(b"request")
     assert replay is not None
@@ -63,9 +67,9 @@ def test_entries_are_bounded() -> None:
     table = ReplayTable()
     keys = [b"%d" % number for number in range(MAX_ENTRIES)]
     for key in keys:
-        table.learn(key, [b"+OK\r\n"], [FIRST])
+        table.learn(key, [b"+OK\r\n"], FIRST)
     assert all(table.get(key) for key in keys)
-    table.learn(b"one more", [b"+OK\r\n"], [FIRST])
+    table.learn(b"one more", [b"+OK\r\n"], FIRST)
     assert not any(table.get(key) for key in keys)
     assert table.get(b"one more")
 
@@ -74,7 +78,7 @@ def kept_of(table: ReplayTable, count: int, received: int, *replies: bytes | Sli
     """Learn `count` entries of the same sizes; return how many are there in the end."""
     keys = [(b"%d" % number).ljust(received) for number in range(count)]
     for key in keys:
-        table.learn(key, list(replies), [FIRST])
+        table.learn(key, list(replies), FIRST)
     return sum(table.get(key) is not None for key in keys)
 
 
@@ -117,5 +121,5 @@ def test_get_survives_being_cleared() -> None:
     table = ReplayTable()
     get = table.get
     table.clear()
-    table.learn(b"request", [b"+OK\r\n"], [FIRST])
+    table.learn(b"request", [b"+OK\r\n"], FIRST)
     assert get(b"request")
