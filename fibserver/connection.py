@@ -218,7 +218,7 @@ class Connection:
         while True:
             if not conversation.needs_data:
                 conversation.answer_requests()
-            if conversation.is_over and self.state is not State.CLOSED:
+            if conversation.is_over and self.state is State.OPEN:
                 self.state = State.CLOSING
             self._flush()
             if conversation.needs_data or self._output or self.state is State.CLOSED:
