@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,27 +20,12 @@ import pytest
 from fibclient import FibClient, RequestRefused, ServerUnreachable
 from tests.numbers import expected, fibonacci, reply
 from tests.servers import DEADLINE_SECONDS, RunningServer
+from tests.sockets import connected, read_exactly
 
 Serve = Callable[..., RunningServer]
 Program = Callable[[str], str]
 
 MIB = 1024 * 1024
-
-
-@contextlib.contextmanager
-def connected(server: RunningServer) -> Iterator[socket.socket]:
-    """Open a connection whose every operation is bounded in time."""
-    with socket.create_connection(("127.0.0.1", server.port), DEADLINE_SECONDS) as sock:
-        yield sock
-
-
-def read_exactly(sock: socket.socket, size: int) -> bytes:
-    """Read so many bytes, or fewer if the peer ends before."""
-    parts = []
-    while size and (part := sock.recv(min(size, 1 << 20))):
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
 
 
 def assert_serves(server: RunningServer) -> None:

@@ -5,39 +5,18 @@ import random
 import socket
 import threading
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.numbers import fibonacci, reply
 from tests.servers import RunningServer
+from tests.sockets import connected, read_exactly
 
 TIMEOUT_SECONDS = 30
 """Far above anything seen: reaching it is a failure, not a slow machine."""
 
 Serve = Callable[..., RunningServer]
-
-
-def connect(server: RunningServer) -> "closing[socket.socket]":
-    """Open a connection whose every operation is bounded in time."""
-    if server.address.startswith("unix:"):
-        sock = socket.socket(socket.AF_UNIX)
-        sock.settimeout(TIMEOUT_SECONDS)
-        sock.connect(server.address.removeprefix("unix:"))
-    else:
-        sock = socket.create_connection(("127.0.0.1", server.port), TIMEOUT_SECONDS)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return closing(sock)
-
-
-def read_exactly(sock: socket.socket, size: int) -> bytes:
-    """Read so many bytes, or fewer if the peer ends before."""
-    parts = []
-    while size and (part := sock.recv(min(size, 1 << 20))):
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
 
 
 def read_to_end(sock: socket.socket) -> bytes:
@@ -47,14 +26,14 @@ def read_to_end(sock: socket.socket) -> bytes:
 
 def assert_serves(server: RunningServer) -> None:
     """Check that a new connection is answered."""
-    with connect(server) as sock:
+    with connected(server) as sock:
         sock.sendall(b"PING\r\n")
         assert read_exactly(sock, 7) == b"+PONG\r\n"
 
 
 def is_served(server: RunningServer) -> bool:
     """Return whether the server has room for one more connection."""
-    with connect(server) as sock:
+    with connected(server) as sock:
         try:
             sock.sendall(b"PING\r\n")
             return read_exactly(sock, 7) == b"+PONG\r\n"
@@ -90,7 +69,7 @@ def is_served(server: RunningServer) -> bool:
 )
 def test_malformed_request_ends_its_connection_alone(server: RunningServer, sent: bytes) -> None:
     """Bytes that are no request get one error, whatever follows them, and the connection ends."""
-    with connect(server) as sock:
+    with connected(server) as sock:
         sock.sendall(sent + b"\r\nPING\r\n" * 1000)
         answer = read_to_end(sock)
     assert answer.startswith(b"-ERR Protocol error: ")
@@ -101,7 +80,7 @@ def test_malformed_request_ends_its_connection_alone(server: RunningServer, sent
 
 def test_requests_before_a_malformed_one_are_answered(server: RunningServer) -> None:
     """The error comes behind the replies to what was well-formed."""
-    with connect(server) as sock:
+    with connected(server) as sock:
         sock.sendall(b"ECHO a\r\n*1\r\n$4\r\nPING\r\n*x\r\nPING\r\n")
         answer = read_to_end(sock)
     assert answer.startswith(b"$1\r\na\r\n+PONG\r\n-ERR Protocol error: ")
@@ -112,7 +91,7 @@ def test_requests_before_a_malformed_one_are_answered(server: RunningServer) -> 
 def test_random_bytes_get_nothing_but_errors(server: RunningServer, seed: int) -> None:
     """Noise is refused line by line, or ends the connection, and harms nobody else."""
     noise = random.Random(seed).randbytes(20_000)
-    with connect(server) as sock:
+    with connected(server) as sock:
         sock.sendall(noise)
         sock.shutdown(socket.SHUT_WR)
         *lines, rest = read_to_end(sock).split(b"\r\n")
@@ -137,7 +116,7 @@ def test_random_bytes_get_nothing_but_errors(server: RunningServer, seed: int) -
 )
 def test_http_is_closed_without_a_reply(server: RunningServer, sent: bytes) -> None:
     """A browser tricked into talking to us learns nothing, and its body is not executed."""
-    with connect(server) as sock:
+    with connected(server) as sock:
         sock.sendall(sent)
         assert read_to_end(sock) == b""
     assert_serves(server)
@@ -148,7 +127,7 @@ def test_requests_may_come_byte_by_byte(server: RunningServer) -> None:
     requests = (
         b'FIB.FIRST 5\r\n*3\r\n$9\r\nFIB.RANGE\r\n$1\r\n5\r\n$1\r\n9\r\nECHO "a\\r\\nb"\nQUIT\r\n'
     )
-    with connect(server) as sock:
+    with connected(server) as sock:
         for byte in requests:
             sock.sendall(bytes([byte]))
         answer = read_to_end(sock)
@@ -166,7 +145,7 @@ def test_long_pipeline_is_answered_in_order(server: RunningServer) -> None:
         for index in range(5000)
         for value in (numbers[index % 90], index)
     )
-    with connect(server) as sock:
+    with connected(server) as sock:
         sender = threading.Thread(target=sock.sendall, args=(requests,))
         sender.start()
         sender.join(5)  # as a rule it is through by then; if not, reading makes room
@@ -177,7 +156,7 @@ def test_long_pipeline_is_answered_in_order(server: RunningServer) -> None:
 
 def test_cold_answers_keep_their_place_in_a_pipeline(serve: Serve) -> None:
     """Replies keep the order of requests when some are ready and others must be computed."""
-    with connect(serve("--workers", "2")) as sock:
+    with connected(serve("--workers", "2")) as sock:
         sock.sendall(
             b"PING\r\nFIB.FIRST 2000\r\nECHO a\r\nFIB.RANGE 2500 3000 FORMAT csv\r\nPING\r\n"
         )
@@ -195,7 +174,7 @@ def test_cold_answers_keep_their_place_in_a_pipeline(serve: Serve) -> None:
 
 def test_half_closed_connection_gets_all_replies(serve: Serve) -> None:
     """A client that says it sends no more, as `nc -N` does, is answered to the end."""
-    with connect(serve("--workers", "1")) as sock:
+    with connected(serve("--workers", "1")) as sock:
         sock.sendall(b"FIB.FIRST 5000 FORMAT text\r\nPING\r\nFIB.FIRST 100\r\nFIB.NUMBER 5500\r\n")
         sock.shutdown(socket.SHUT_WR)
         answer = read_to_end(sock)
@@ -212,9 +191,9 @@ def test_half_closed_connection_gets_all_replies(serve: Serve) -> None:
 
 def test_client_that_never_reads_holds_back_only_itself(server: RunningServer) -> None:
     """Half a gigabyte of answers that nobody fetches costs other clients nothing."""
-    with connect(server) as greedy:
+    with connected(server) as greedy:
         greedy.sendall(b"FIB.FIRST 5000\r\n" * 200)
-        with connect(server) as modest:
+        with connected(server) as modest:
             for _ in range(100):
                 modest.sendall(b"FIB.FIRST 1000\r\n")
                 expected = reply("array", 0, 1000)
@@ -228,12 +207,12 @@ def test_client_that_vanishes_leaves_the_server_well(serve: Serve) -> None:
     """A connection reset while its answer is computed or sent is forgotten."""
     server = serve("--workers", "1")
     for count in range(1000, 6000, 500):
-        with connect(server) as sock:
+        with connected(server) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             sock.sendall(b"FIB.FIRST %d\r\n" % count * 20)
             assert sock.recv(1) == b"*"
     assert_serves(server)
-    with connect(server) as sock:
+    with connected(server) as sock:
         expected = reply("array", 0, 6000)
         sock.sendall(b"FIB.FIRST 6000\r\n")
         assert read_exactly(sock, len(expected)) == expected
@@ -241,7 +220,7 @@ def test_client_that_vanishes_leaves_the_server_well(serve: Serve) -> None:
 
 def test_quit_drops_what_follows(server: RunningServer) -> None:
     """QUIT is answered, requests behind it are not, and the connection ends."""
-    with connect(server) as sock:
+    with connected(server) as sock:
         sock.sendall(b"PING\r\nQUIT\r\n" + b"PING\r\n" * 1000)
         assert read_to_end(sock) == b"+PONG\r\n+OK\r\n"
     assert_serves(server)
@@ -251,11 +230,11 @@ def test_clients_beyond_the_limit_are_told_so(serve: Serve) -> None:
     """With max_clients connections open the next gets an error; when one leaves, it is served."""
     refusal = b"-ERR max number of clients reached\r\n"
     server = serve(FIBSERVER_MAX_CLIENTS="3")
-    with connect(server) as first, connect(server) as second, connect(server) as third:
+    with connected(server) as first, connected(server) as second, connected(server) as third:
         for sock in (first, second, third):
             sock.sendall(b"PING\r\n")
             assert read_exactly(sock, 7) == b"+PONG\r\n"
-        with connect(server) as fourth:
+        with connected(server) as fourth:
             assert read_to_end(fourth) == refusal
         second.sendall(b"QUIT\r\n")
         assert read_to_end(second) == b"+OK\r\n"
@@ -270,7 +249,7 @@ def test_unix_socket_is_served_and_removed(serve: Serve, tmp_path: Path) -> None
     path = tmp_path / "s"
     server = serve("--listen", f"unix:{path}")
     assert server.address == f"unix:{path}"
-    with connect(server) as sock:
+    with connected(server) as sock:
         sock.sendall(b"FIB.FIRST 3000 FORMAT json\r\nQUIT\r\n")
         assert read_to_end(sock) == reply("json", 0, 3000) + b"+OK\r\n"
     assert server.stop() == 0
@@ -281,7 +260,7 @@ def test_unix_socket_is_served_and_removed(serve: Serve, tmp_path: Path) -> None
 def test_idle_connection_is_closed(serve: Serve, sent: bytes) -> None:
     """After idle_timeout without a whole request a connection ends, and not the server."""
     server = serve(FIBSERVER_IDLE_TIMEOUT="1")
-    with connect(server) as sock:
+    with connected(server) as sock:
         sock.sendall(sent)
         assert read_to_end(sock) in (b"", b"+PONG\r\n")
     assert_serves(server)
@@ -291,7 +270,7 @@ def test_slow_reader_gets_every_byte(server: RunningServer) -> None:
     """An answer far larger than all socket buffers, read in small pieces, is whole."""
     expected = reply("text", 0, 10_000)
     digest = hashlib.sha256()
-    with connect(server) as sock:
+    with connected(server) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         sock.sendall(b"FIB.FIRST 10000 FORMAT text\r\n")
         size = 0
@@ -306,7 +285,7 @@ def test_slow_reader_gets_every_byte(server: RunningServer) -> None:
 
 def test_text_of_a_client_cannot_forge_a_reply(server: RunningServer) -> None:
     """CR and LF in a request are not repeated by the error about it."""
-    with connect(server) as sock:
+    with connected(server) as sock:
         for name in (b"X\r\n+OK", b"Y" * 1000):
             sock.sendall(b"*2\r\n$%d\r\n%b\r\n$4\r\n\r\n+A\r\n" % (len(name), name))
         sock.sendall(b"QUIT\r\n")
