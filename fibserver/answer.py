@@ -215,7 +215,7 @@ class Answer:
 
     def on_progress(self) -> None:
         """Have what has come sent, if there is any."""
-        if self.is_ready:
+        if self.started_at and self.is_ready:
             self._owner.on_answer_ready()
 
     def on_failure(self, block: Block, message: str, code: str) -> None:

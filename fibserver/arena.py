@@ -14,6 +14,7 @@ socket, and the acceptor looks at them only after it has read that. It alone wri
 and it alone gives pages back.
 """
 
+import logging
 import mmap
 import os
 from multiprocessing.shared_memory import SharedMemory
@@ -24,6 +25,8 @@ from fibserver.layout import HEADER, INDEX_ENTRY_BYTES, PAGE_BYTES, ArenaLayout
 from fibserver.rendering import render
 
 __all__ = ["Arena"]
+
+log = logging.getLogger(__name__)
 
 
 class Arena:
@@ -130,7 +133,10 @@ class Arena:
         first = -(-position // PAGE_BYTES) * PAGE_BYTES
         end = -(-(position + size) // PAGE_BYTES) * PAGE_BYTES
         if first < end:
-            self._mapping.madvise(mmap.MADV_REMOVE, first, end - first)
+            try:
+                self._mapping.madvise(mmap.MADV_REMOVE, first, end - first)
+            except OSError as error:  # pages locked in memory, or /dev/shm is no tmpfs
+                log.warning("cannot give memory back: %s", error)
 
     def close(self) -> None:
         """Give the memory back; every view taken from here must be released before."""

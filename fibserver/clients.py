@@ -125,9 +125,13 @@ class Clients:
         self._paused_listeners.append(listener)
 
     def _resume_listeners(self) -> None:
-        for listener in self._paused_listeners:
-            self.loop.watch(listener.fileno(), partial(self._has_clients, listener))
-        self._paused_listeners.clear()
+        paused, self._paused_listeners = self._paused_listeners, []
+        for listener in paused:
+            try:
+                self.loop.watch(listener.fileno(), partial(self._has_clients, listener))
+            except OSError as error:
+                log.warning("cannot watch for connections, trying again in a second: %s", error)
+                self._paused_listeners.append(listener)
 
     def _admit(self, sock: socket.socket, address: object) -> None:
         self.statistics.connections_received += 1
@@ -222,9 +226,9 @@ class Clients:
 
     def finish(self) -> None:
         """Accept no more clients, and answer what those have asked that there are."""
-        self._resume_listeners()
         for listener in self._listeners:
-            self.loop.unwatch(listener.fileno())
+            if listener not in self._paused_listeners:
+                self.loop.unwatch(listener.fileno())
         self.close_listeners()
         for connection in list(self._connections.values()):
             connection.finish()
@@ -239,6 +243,8 @@ class Clients:
         for listener in self._listeners:
             close_listener(listener, is_ours=self._are_ours)
         self._listeners.clear()
+        self._waiting_listeners.clear()  # their clients may have come in this very turn
+        self._paused_listeners.clear()
 
     def close(self) -> None:
         """Close everything at once, whatever is owed."""
@@ -262,8 +268,12 @@ def _affordable_clients(settings: Settings) -> int:
     wanted = settings.max_clients
     needed = wanted + spare
     if soft < needed:
-        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        wished = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wished, hard))
+            soft = wished
+        except (OSError, ValueError) as error:
+            log.warning("cannot raise the limit of open files to %s: %s", wished, error)
     affordable = max(1, min(wanted, soft - spare))
     if affordable < wanted:
         log.warning("max_clients lowered to %s by the limit of open files, %s", affordable, soft)

@@ -139,6 +139,10 @@ class Connection:
         if self.state is not State.OPEN:
             return
         self.state = state
+        if state is State.DRAINING and self.is_idle:
+            self.on_event(EPOLLIN)  # a request may have come in this very moment
+        if self.state is not state:
+            return
         if self.is_idle:
             self.close()
         else:

@@ -143,5 +143,5 @@ def close_listener(listener: socket.socket, *, is_ours: bool = True) -> None:
     address = address_of(listener)
     listener.close()
     if is_ours and address.path:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # gone already, or no longer ours to remove
             os.unlink(address.path)

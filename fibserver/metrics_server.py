@@ -53,27 +53,41 @@ class MetricsServer:
         self._is_ours = is_ours
         self._registry = registry
         self._exchanges: set[_Exchange] = set()
+        self._is_paused = False
         loop.watch(listener.fileno(), self._accept)
 
     def _accept(self, _events: int) -> None:
         try:
             sock, _ = self._listener.accept()
+        except BlockingIOError:
+            return
         except OSError as error:
-            log.debug("metrics: %s", error)
+            log.warning("metrics: cannot accept connections, trying again soon: %s", error)
+            self._loop.unwatch(self._listener.fileno())
+            self._is_paused = True
             return
         sock.setblocking(False)
-        if len(self._exchanges) >= MAX_EXCHANGES:
-            sock.close()
-            return
         exchange = _Exchange(sock, self._loop.now, self._registry)
-        self._exchanges.add(exchange)
-        self._loop.watch(sock.fileno(), partial(self._on_event, exchange))
+        try:
+            if len(self._exchanges) >= MAX_EXCHANGES:
+                raise OSError(f"{MAX_EXCHANGES} at a time are enough")
+            self._loop.watch(sock.fileno(), partial(self._on_event, exchange))
+        except OSError as error:
+            log.warning("metrics: cannot take a connection: %s", error)
+            sock.close()
+        else:
+            self._exchanges.add(exchange)
 
     def _on_event(self, exchange: "_Exchange", _events: int) -> None:
         try:
             events = exchange.go_on()
+        except BlockingIOError:
+            return  # a stale event of a descriptor that was another's
         except OSError as error:
             log.debug("metrics: %s", error)
+            events = 0
+        except Exception:  # what a request does to the handler must not end the server
+            log.exception("metrics: a request could not be answered")
             events = 0
         if events:
             self._loop.watch_for(exchange.socket.fileno(), events)
@@ -86,7 +100,10 @@ class MetricsServer:
         exchange.socket.close()
 
     def tick(self) -> None:
-        """From time to time: end exchanges that take too long."""
+        """From time to time: accept again, and end exchanges that take too long."""
+        if self._is_paused:
+            self._loop.watch(self._listener.fileno(), self._accept)
+            self._is_paused = False
         for exchange in list(self._exchanges):
             if self._loop.now - exchange.started_at > PATIENCE_SECONDS:
                 self._end(exchange)
@@ -95,7 +112,8 @@ class MetricsServer:
         """Close everything."""
         for exchange in list(self._exchanges):
             self._end(exchange)
-        self._loop.unwatch(self._listener.fileno())
+        if not self._is_paused:
+            self._loop.unwatch(self._listener.fileno())
         close_listener(self._listener, is_ours=self._is_ours)
 
 

@@ -106,8 +106,9 @@ class Persistence:
         if self._to_discard:
             self._discarding += 1
             return Task(Action.DISCARD, _pop(self._to_discard))
-        # A worker that removes a file could be overtaken by one that saves it again.
-        if self._to_save and not self._discarding:
+        # A worker that removes a file could be overtaken by one that saves it again; and blocks
+        # are saved one at a time, since a disk that hangs must not take every worker.
+        if self._to_save and not self._discarding and not self._saving:
             block = _pop(self._to_save)
             self._saving.add(block)
             self._arrays[block.format].pinned.add(block.start)
@@ -139,10 +140,10 @@ class Persistence:
         self._saving.discard(block)
         self._arrays[block.format].pinned.discard(block.start)
         if not error_number:
-            # One that was under way when another failed proves nothing.
-            self.is_failing = self.is_failing and self._clock() < self._retry_at
+            self.is_failing = False
             self._arrays.saved.add((block.format, block.start))
             self.last_save = self._clock()
+            self.tick()
             return
         self.is_failing = True
         self._to_save[block] = None

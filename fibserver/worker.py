@@ -31,9 +31,21 @@ from fibserver.arena import Arena
 from fibserver.blocks import Action, Block, Task
 from fibserver.snapshot import Snapshot, SnapshotError
 
-__all__ = ["OUTCOME_BYTES", "Outcome", "decode_outcome", "decode_task", "encode_task", "work"]
+__all__ = [
+    "FOR_THE_ACCEPTOR",
+    "OUTCOME_BYTES",
+    "Outcome",
+    "decode_outcome",
+    "decode_task",
+    "encode_task",
+    "work",
+]
 
 log = logging.getLogger(__name__)
+
+FOR_THE_ACCEPTOR = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that workers ignore. They are to be forked with these blocked: before a worker
+comes to ignore them, it would tell the acceptor of its own through the pipe that they share."""
 
 _TASK = struct.Struct("<B16s5Q")
 _OUTCOME = struct.Struct("<BI")
@@ -74,7 +86,7 @@ def work(channel: socket.socket, arena: Arena, snapshot: Snapshot | None) -> Non
     # to it, and so have every page of it copied.
     gc.freeze()
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in FOR_THE_ACCEPTOR:
         signal.signal(number, signal.SIG_IGN)
     _close_all_but({0, 1, 2, channel.fileno(), arena.fd})
     try:

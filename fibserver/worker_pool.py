@@ -21,6 +21,7 @@ for a sign of life every second, and is given no block until it has answered.
 
 import logging
 import multiprocessing
+import signal
 import socket
 import time
 from collections import Counter, deque
@@ -30,7 +31,7 @@ from typing import NamedTuple, Protocol
 
 from fibserver.blocks import Action, Block, Task
 from fibserver.fair_queue import FairQueue
-from fibserver.worker import OUTCOME_BYTES, Outcome, decode_outcome, encode_task
+from fibserver.worker import FOR_THE_ACCEPTOR, OUTCOME_BYTES, Outcome, decode_outcome, encode_task
 
 __all__ = ["MAX_DEATHS", "TaskOwner", "WorkerFacts", "WorkerPool"]
 
@@ -159,11 +160,14 @@ class WorkerPool:
             process = _FORK.Process(
                 target=self._work, args=(theirs,), name="fibserver-worker", daemon=True
             )
+            unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_ACCEPTOR)
             try:
                 process.start()
             except OSError:
                 ours.close()
                 raise
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         worker = _Worker(process, ours)
         self._watch(ours.fileno(), lambda _events: self._on_readable(worker))
         self._workers.append(worker)

@@ -38,7 +38,8 @@ def execute(
     session.last_command = entry.lower_name
     statistics = session.server.statistics.command(entry.lower_name)
     try:
-        if entry.needs_authentication and not session.is_authenticated:
+        is_known = session.is_authenticated or session.server.password is None
+        if entry.needs_authentication and not is_known:
             raise CommandError("Authentication required.", "NOAUTH")
         entry.check(words)
         if session.transaction is not None and entry.is_queued:

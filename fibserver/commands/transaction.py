@@ -12,6 +12,10 @@ MAX_QUEUED = 1024
 MAX_QUEUED_BYTES = 256 * 1024
 """What a transaction may hold, in requests and in memory: each client may have one."""
 
+MAX_REPLY_BYTES = 1024 * 1024
+"""When the replies of EXEC, slices aside, have come to this, the rest are errors: each request
+is small, but its reply need not be, and all are made at once."""
+
 WORD_BYTES = 48
 """What a word takes besides its text, about."""
 
@@ -47,12 +51,19 @@ def exec_(session: Session, arguments: list[bytes]) -> list[Reply]:
         raise CommandError("Transaction discarded because of previous errors.", "EXECABORT")
     statistics = session.server.statistics
     replies: list[Reply] = [array_header(len(requests))]
+    size = 0
     for words in requests:
         entry = find(words)
         try:
+            if size > MAX_REPLY_BYTES:
+                raise CommandError(
+                    f"the replies of EXEC take over {MAX_REPLY_BYTES} bytes", "LIMIT"
+                )
             replies += entry.handler(session, words[1:])
         except CommandError as error:
             statistics.command(entry.lower_name).errors[error.code] += 1
             statistics.errors[error.code] += 1
             replies.append(encode_error(str(error), error.code))
+        last = replies[-1]
+        size += len(last) if isinstance(last, bytes) else 0
     return replies

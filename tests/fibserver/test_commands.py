@@ -765,6 +765,17 @@ def test_large_requests_fill_a_transaction_sooner(talk: Talk) -> None:
     assert talk.refusal("EXEC").startswith("EXECABORT ")
 
 
+def test_replies_of_a_transaction_are_bounded(talk: Talk) -> None:
+    """When the replies of EXEC have come to a megabyte, the rest are errors, not computed."""
+    talk("MULTI")
+    for _ in range(MAX_QUEUED):
+        talk("COMMAND DOCS")
+    answer = talk("EXEC")
+    assert answer.startswith(b"*%d\r\n" % MAX_QUEUED)
+    assert len(answer) < 1_500_000
+    assert answer.count(b"-LIMIT the replies of EXEC take over 1048576 bytes\r\n") > MAX_QUEUED / 2
+
+
 def test_full_transaction(talk: Talk) -> None:
     """The largest transaction is answered whole."""
     talk("MULTI")

@@ -1,6 +1,7 @@
 """Operating a server: password, reload, socket activation, notifications, metrics, CLIENT KILL."""
 
 import contextlib
+import http.client
 import os
 import re
 import signal
@@ -298,6 +299,17 @@ def test_metrics_are_at_one_path(measured: tuple[RunningServer, str]) -> None:
         sock.sendall(b"GET")
     assert metrics(address)["fibserver_connections"] == 0
     assert server.information()["worker_deaths"] == "0"
+
+
+@pytest.mark.parametrize("version", ["x", "1." + "0" * 5000])
+def test_no_scrape_ends_the_server(measured: tuple[RunningServer, str], version: str) -> None:
+    """A request that the metrics' own library stumbles over costs itself only."""
+    _, address = measured
+    accept = {"Accept": f"application/openmetrics-text; version={version}"}
+    request = urllib.request.Request(address, headers=accept)
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        urllib.request.urlopen(request, timeout=DEADLINE_SECONDS).close()
+    assert metrics(address)["fibserver_workers"] >= 1
 
 
 # Clients.

@@ -399,10 +399,7 @@ def test_a_full_disk_is_left_alone(start: Make, caplog: pytest.LogCaptureFixture
     machine.work()
     machine.grow(JSON, 3 * BLOCK_BYTES)
     blocks = starts(machine, JSON)
-    in_hand = machine.next_task()
-    assert in_hand is not None
     fail_to_save(machine)
-    machine.persistence.on_saved(in_hand.block, errno.EROFS)
     warnings = [each for each in caplog.records if each.levelno == logging.WARNING]
     assert len(warnings) == 1
     assert "No space left on device (ENOSPC); trying again in 30 s" in warnings[0].getMessage()
@@ -418,6 +415,20 @@ def test_a_full_disk_is_left_alone(start: Make, caplog: pytest.LogCaptureFixture
     saves = {(Action.SAVE, "json", block) for block in blocks} | {(Action.SAVE, "text", 0)}
     assert set(kinds(machine.work())) == saves
     assert not machine.persistence.is_failing
+    assert machine.persistence.unsaved_blocks == 0
+
+
+def test_blocks_are_saved_one_at_a_time(start: Make) -> None:
+    """A disk that hangs has one worker, whatever there is to save; then the next has its turn."""
+    machine = start()
+    machine.work()
+    machine.grow(JSON, 3 * BLOCK_BYTES)
+    for block in starts(machine, JSON):
+        task = machine.next_task()
+        assert task is not None
+        assert (task.action, task.block.start) == (Action.SAVE, block)
+        assert machine.next_task() is None
+        machine.complete(task)
     assert machine.persistence.unsaved_blocks == 0
 
 

@@ -301,6 +301,23 @@ def test_the_acceptor_is_killed(serve: Serve, tmp_path: Path) -> None:
         assert client.read(0, 4000, "csv") == expected("csv", 0, 4000)
 
 
+def test_a_client_that_comes_with_sigterm(serve: Serve) -> None:
+    """Clients that come, or ask, in the very moment of SIGTERM do not keep the server from ending
+    well, and who has asked is answered."""
+    server = serve("--workers", "1")
+    with connected(server) as known:
+        known.sendall(b"PING\r\n")
+        assert read_exactly(known, 7) == b"+PONG\r\n"
+        server.process.suspend()  # so that all that follows comes in one turn of its loop
+        with connected(server):
+            known.sendall(b"FIB.NUMBER 10\r\n")
+            server.process.terminate()
+            server.process.resume()
+            assert read_exactly(known, 1000) == b"$2\r\n55\r\n"
+    assert server.stop(0) == 0  # no second signal: that would end it at once
+    assert "Traceback" not in server.log.read_text()
+
+
 def test_who_waits_in_vain_is_told_so(serve: Serve) -> None:
     """When drain_timeout is over, clients that still wait get SHUTDOWN, and the server ends."""
     server = serve("--workers", "1", FIBSERVER_DRAIN_TIMEOUT="0.2")
