@@ -7,13 +7,17 @@ BIN := $(VENV)/bin
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
 	$(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
 
-.PHONY: help run test bench-rpc clean
+.PHONY: help run test soak fuzz bench-rpc bench-fairness bench-restart clean
 
 help:
-	@echo 'make run        serve http://127.0.0.1:8080/fib/10, with a fibserver of its own'
-	@echo 'make test       style, types and all tests'
-	@echo 'make bench-rpc  fibserver beside redis-server'
-	@echo 'make clean      remove what the others made'
+	@echo 'make run             serve http://127.0.0.1:8080/fib/10, with a fibserver of its own'
+	@echo 'make test            style, types and all tests but the long ones'
+	@echo 'make soak            the long tests'
+	@echo 'make fuzz            ten million malformed inputs, about half an hour'
+	@echo 'make bench-rpc       fibserver beside redis-server'
+	@echo 'make bench-fairness  small requests while others pull everything'
+	@echo 'make bench-restart   a cold start beside one with a snapshot'
+	@echo 'make clean           remove what the others made'
 
 run: $(VENV)/installed
 	@$(BIN)/fibweb --embedded
@@ -21,6 +25,14 @@ run: $(VENV)/installed
 test: $(VENV)/created
 	@$(BIN)/pip install --quiet 'tox >= 4'
 	$(BIN)/tox run
+
+soak: $(VENV)/created
+	@$(BIN)/pip install --quiet 'tox >= 4'
+	$(BIN)/tox run -e test -- -m soak
+
+fuzz: $(VENV)/installed
+	@$(BIN)/pip install --quiet --editable '.[test]'
+	$(BIN)/python -m tests.fuzz
 
 bench-rpc: $(VENV)/installed
 	@for program in redis-server redis-benchmark; do \
@@ -31,6 +43,10 @@ bench-rpc: $(VENV)/installed
 	done
 	@$(BIN)/pip install --quiet --editable '.[bench]'
 	$(BIN)/python bench/rpc.py
+
+bench-fairness bench-restart: bench-%: $(VENV)/installed
+	@$(BIN)/pip install --quiet --editable '.[bench]'
+	$(BIN)/python bench/$*.py
 
 $(VENV)/created:
 	@if [ -z '$(PYTHON)' ]; then \
