@@ -62,6 +62,16 @@ def test_what_was_learnt_stays() -> None:
     assert replay.replies == [b"1", SLICE]
 
 
+def test_what_is_learnt_again_counts_once() -> None:
+    """An entry that there is already takes no more room."""
+    table = ReplayTable()
+    table.learn(b"first", [b"1"], FIRST)
+    for _ in range(20):
+        table.learn(b"large", [bytes(MAX_BYTES // 10)], FIRST)
+    assert table.get(b"first")
+    assert table.get(b"large")
+
+
 def test_entries_are_bounded() -> None:
     """A full table is emptied for the next entry."""
     table = ReplayTable()
