@@ -24,18 +24,13 @@ from tests.fibserver.small_machine import (
     TEXT,
     Client,
     Machine,
-    small_blocks,
 )
+
+pytestmark = pytest.mark.usefixtures("small")
 
 ALL = MAX_INDEX + 1
 MEMORY_LIMIT = 6 * BLOCK_BYTES
 """Room for some hundreds of elements."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _small() -> Iterator[None]:
-    with small_blocks():
-        yield
 
 
 @pytest.fixture

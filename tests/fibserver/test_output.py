@@ -12,13 +12,9 @@ from fibserver.output import (
     MAX_PENDING_PIECES,
     Output,
 )
-from tests.fibserver.small_machine import BLOCK_BYTES, JSON, Client, Machine, small_blocks
+from tests.fibserver.small_machine import BLOCK_BYTES, JSON, Client, Machine
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _small() -> Iterator[None]:
-    with small_blocks():
-        yield
+pytestmark = pytest.mark.usefixtures("small")
 
 
 @pytest.fixture

@@ -23,8 +23,9 @@ from tests.fibserver.small_machine import (
     MAX_INDEX,
     TEXT,
     Machine,
-    small_blocks,
 )
+
+pytestmark = pytest.mark.usefixtures("small")
 
 MEMORY_LIMIT = 12 * BLOCK_BYTES
 
@@ -93,12 +94,6 @@ class PersistentMachine(Machine):
 
 
 Make = Callable[..., PersistentMachine]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _small() -> Iterator[None]:
-    with small_blocks():
-        yield
 
 
 @pytest.fixture

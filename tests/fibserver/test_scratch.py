@@ -13,7 +13,9 @@ from fibserver.scratch import (
     ScratchBlock,
     slots_for,
 )
-from tests.fibserver.small_machine import ELEMENTS, JSON, TEXT, Machine, small_blocks
+from tests.fibserver.small_machine import ELEMENTS, JSON, TEXT, Machine
+
+pytestmark = pytest.mark.usefixtures("small")
 
 SLOTS = 4
 
@@ -49,12 +51,6 @@ class FakeClaimant:
     def on_free_slot(self) -> None:
         """Count it."""
         self.offers += 1
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _small() -> Iterator[None]:
-    with small_blocks():
-        yield
 
 
 @pytest.fixture

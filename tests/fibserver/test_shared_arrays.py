@@ -23,8 +23,9 @@ from tests.fibserver.small_machine import (
     PAGE_BYTES,
     TEXT,
     Machine,
-    small_blocks,
 )
+
+pytestmark = pytest.mark.usefixtures("small")
 
 MEMORY_LIMIT = 6 * BLOCK_BYTES
 
@@ -50,12 +51,6 @@ class FakeReader:
     def on_failure(self, block: Block, message: str, code: str) -> None:
         """Remember it."""
         self.failures.append((block, message, code))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _small() -> Iterator[None]:
-    with small_blocks():
-        yield
 
 
 @pytest.fixture
