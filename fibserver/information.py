@@ -14,7 +14,7 @@ from fibserver.commands.connection import REDIS_VERSION
 from fibserver.engine import Engine
 from fibserver.statistics import Statistics, quantile
 
-__all__ = ["Facts", "process_facts", "render_information"]
+__all__ = ["Facts", "process_facts", "render_information", "shared_memory_available_bytes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,12 @@ def process_facts(pid: int) -> ProcessFacts:
     return ProcessFacts(memory.rss - memory.shared, cpu.user, cpu.system)
 
 
+def shared_memory_available_bytes() -> int:
+    """Return what is left in /dev/shm, for whoever takes it."""
+    room = os.statvfs("/dev/shm")
+    return room.f_bavail * room.f_frsize
+
+
 def render_information(facts: Facts, sections: list[str]) -> str:
     """Return some sections.
 
@@ -139,6 +145,7 @@ def _memory(facts: Facts) -> Mapping[str, object]:
         "used_memory_acceptor": own,
         "used_memory_workers": workers,
         "used_memory_shared": shared,
+        "shared_memory_available": shared_memory_available_bytes(),
         "maxmemory": engine.memory_limit,
         "maxmemory_human": _human(engine.memory_limit),
         "maxmemory_policy": "allkeys-lru",

@@ -21,7 +21,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from fibserver import __version__
-from fibserver.information import Facts, process_facts
+from fibserver.information import Facts, process_facts, shared_memory_available_bytes
 from fibserver.statistics import BUCKETS, CommandStatistics
 
 __all__ = ["metrics_registry"]
@@ -148,11 +148,8 @@ def _memory(facts: Facts) -> Iterator[Metric]:
     yield _gauge(
         "shared_memory_bytes", "Shared memory taken, all told.", facts.engine.shared_bytes
     )
-    room = os.statvfs("/dev/shm")
     yield _gauge(
-        "shared_memory_available_bytes",
-        "Room left in /dev/shm.",
-        room.f_bavail * room.f_frsize,
+        "shared_memory_available_bytes", "Room left in /dev/shm.", shared_memory_available_bytes()
     )
 
 
