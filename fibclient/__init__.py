@@ -8,6 +8,27 @@ with FibClient("127.0.0.1:11235") as fib:
 """
 
 from fibclient.client import FibClient
-from fibclient.errors import FibError, RequestRefused, ServerMisbehaved, ServerUnreachable
+from fibclient.errors import (
+    ClientClosed,
+    ConnectionLost,
+    DeadlineExceeded,
+    FibError,
+    RequestRefused,
+    ServerMisbehaved,
+    ServerUnreachable,
+)
+from fibclient.statistics import CacheStatistics, ClientStatistics, EndpointStatistics
 
-__all__ = ["FibClient", "FibError", "RequestRefused", "ServerMisbehaved", "ServerUnreachable"]
+__all__ = [
+    "CacheStatistics",
+    "ClientClosed",
+    "ClientStatistics",
+    "ConnectionLost",
+    "DeadlineExceeded",
+    "EndpointStatistics",
+    "FibClient",
+    "FibError",
+    "RequestRefused",
+    "ServerMisbehaved",
+    "ServerUnreachable",
+]

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-__all__ = ["DEFAULT_ADDRESS", "Address", "parse_address"]
+__all__ = ["DEFAULT_ADDRESS", "Address", "Target", "parse_address", "parse_addresses"]
 
 DEFAULT_ADDRESS = "127.0.0.1:11235"
 
@@ -25,6 +25,34 @@ class Address(NamedTuple):
             return f"unix:{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+
+class Target(NamedTuple):
+    """One place to connect to; the name of a host may lead to several.
+
+    Attributes:
+        family: of its socket: AF_INET, AF_INET6 or AF_UNIX.
+        name: what connect() takes.
+        address: as people wrote it.
+    """
+
+    family: int
+    name: str | tuple[str, int] | tuple[str, int, int, int]
+    address: Address
+
+    def __str__(self) -> str:
+        if isinstance(self.name, str) or self.name[0] == self.address.host:
+            return str(self.address)
+        return f"{self.address} ({self.name[0]})"
+
+
+def parse_addresses(text: str) -> list[Address]:
+    """Parse addresses with commas between them; one that stands twice counts once.
+
+    Raises:
+        ValueError: one of them is none, or there is none at all.
+    """
+    return list(dict.fromkeys(parse_address(part.strip()) for part in text.split(",")))
 
 
 def parse_address(text: str) -> Address:

@@ -1,83 +1,250 @@
 """The client: Fibonacci numbers as Python ints, or as bytes in any format."""
 
+import os
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from io import BytesIO
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from fibclient.address import DEFAULT_ADDRESS, parse_address
-from fibclient.errors import ServerMisbehaved
-from fibclient.formats import FORMATS, decode_binary
-from fibclient.pool import ConnectionPool
+from fibclient.address import DEFAULT_ADDRESS, Address, Target, parse_addresses
+from fibclient.answers import Answer
+from fibclient.attempts import RetryPolicy
+from fibclient.errors import ClientClosed, ServerMisbehaved
+from fibclient.formats import decode_binary
+from fibclient.information import parse_information
+from fibclient.pool import ConnectionPool, PoolOptions
+from fibclient.prefix_cache import PrefixCache
+from fibclient.requester import Requester
+from fibclient.resolver import resolve as system_resolve
+from fibclient.retry import Backoff, RetryBudget
+from fibclient.statistics import ClientStatistics, EndpointStatistics
 
 __all__ = ["FibClient"]
 
+DEFAULT_CACHE_BYTES = 64 * 1024 * 1024
+RETRY_BACKOFF = Backoff(base_seconds=0.05, cap_seconds=2.0)
+
 
 class FibClient:
-    """A client of one server; its methods may be called from any thread.
+    """A client of one or several servers; its methods may be called from any thread.
+
+    A call runs on the thread that makes it, with a connection that it borrows; those of
+    `submit` and `map` wait in a queue for one of the client's own threads, each of which opens a
+    connection when it starts. All of them wait in one line where too many are under way.
 
     Every call raises `ValueError` for arguments that no server could take, and of the
     `FibError` family: `RequestRefused` if the server says no, `ServerUnreachable` if there is
-    no answer to be had, `ServerMisbehaved` if the answer makes no sense.
+    no answer to be had, `DeadlineExceeded` (one of these) if there was too little time,
+    `ServerMisbehaved` if the answer makes no sense, `ClientClosed` after `close`.
+
+    A client may be used after `fork`: the child connects anew, with an empty cache.
     """
 
     def __init__(
         self,
-        server: str = DEFAULT_ADDRESS,
+        servers: str = DEFAULT_ADDRESS,
         *,
         max_connections: int = 16,
         timeout_seconds: float = 60.0,
+        connect_timeout_seconds: float | None = None,
+        idle_timeout_seconds: float | None = None,
+        max_retries: int = 8,
+        max_connection_age_seconds: float = 600.0,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        password: str | None = None,
+        resolve: Callable[[Address], list[Target]] = system_resolve,
     ) -> None:
         """Describe a client; it connects when it is first used.
 
         Args:
-            server: its address, `HOST:PORT` or `unix:/path`.
+            servers: their addresses, `HOST:PORT` or `unix:/path`, with commas between them.
+                Of a host's name all its addresses are used.
             max_connections: how many requests may be under way at a time, >= 1; more wait.
-            timeout_seconds: for connecting, and for each wait for more bytes.
+            timeout_seconds: for a whole call: waiting, connecting, all tries, and the last byte of
+                the answer. A stream may take this long for each next piece. A look-up of a
+                host's name takes as long as the system's resolver does.
+            connect_timeout_seconds: for opening a connection; by default 5, or a third of
+                `timeout_seconds` if that is less.
+            idle_timeout_seconds: for each wait for more bytes; by default 15, or a third likewise,
+                so that a call has the time to ask another server.
+            max_retries: for one call, >= 0. Refusals other than BUSY, NOSPACE and SHUTDOWN are
+                never tried again.
+            max_connection_age_seconds: how long a connection is used, up to a quarter less.
+            cache_bytes: how much of the first numbers is kept in memory, all formats together;
+                0 for nothing.
+            password: of the servers.
+            resolve: tells where an address leads to; for those who do not use the system's
+                resolver.
+
+        Raises:
+            ValueError: an argument is out of its range.
         """
-        if max_connections < 1:
-            raise ValueError(f"max_connections is {max_connections}, it must be at least 1")
-        self._pool = ConnectionPool(parse_address(server), max_connections, timeout_seconds)
+        for name, value, least in [
+            ("max_connections", max_connections, 1),
+            ("max_retries", max_retries, 0),
+            ("cache_bytes", cache_bytes, 0),
+        ]:
+            if value < least:
+                raise ValueError(f"{name} is {value}, it must be at least {least}")
+        if connect_timeout_seconds is None:
+            connect_timeout_seconds = min(5.0, timeout_seconds / 3)
+        if idle_timeout_seconds is None:
+            idle_timeout_seconds = min(15.0, timeout_seconds / 3)
+        for name, seconds in [
+            ("timeout_seconds", timeout_seconds),
+            ("connect_timeout_seconds", connect_timeout_seconds),
+            ("idle_timeout_seconds", idle_timeout_seconds),
+            ("max_connection_age_seconds", max_connection_age_seconds),
+        ]:
+            if not seconds > 0:
+                raise ValueError(f"{name} is {seconds}, it must be more than 0")
+        options = PoolOptions(
+            max_connections,
+            connect_timeout_seconds,
+            idle_timeout_seconds,
+            max_connection_age_seconds,
+            password,
+        )
+        self._pool = ConnectionPool(parse_addresses(servers), options, resolve)
+        self._cache = PrefixCache(cache_bytes)
+        self._timeout = timeout_seconds
+        self._policy = RetryPolicy(max_retries, RETRY_BACKOFF, RetryBudget(time.monotonic()))
+        self._requester = Requester(self._pool, self._policy)
+        self._max_threads = max_connections
+        self._threads = self._new_threads()
+        _clients.add(self)
+
+    def _new_threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._max_threads, "fibclient", self._pool.warm_up)
 
     def first(self, n: int) -> list[int]:
         """Return the first n numbers, F(0) to F(n-1)."""
-        return self.range(0, n)
+        return self._range(self._deadline(), 0, n)
 
     def range(self, start: int, stop: int) -> list[int]:
         """Return the numbers F(start) to F(stop-1)."""
-        return _decode(self.read(start, stop, "binary"))
+        return self._range(self._deadline(), start, stop)
 
     def number(self, n: int) -> int:
         """Return F(n)."""
-        return self.range(n, n + 1)[0]
+        return self._number(self._deadline(), n)
 
-    def read(self, start: int, stop: int, format: str) -> bytes:
+    def read(self, start: int, stop: int, format: str, *, parts: int = 1) -> bytes:
         """Return F(start) to F(stop-1) encoded in a format.
 
         Args:
             start: >= 0.
             stop: >= start.
             format: `json`, `text`, `csv`, `ndjson`, `bfile` or `binary`.
+            parts: how many connections fetch it side by side, >= 1; worth it for large answers
+                and several servers. More than one bypass the cache.
         """
-        if not 0 <= start <= stop:
-            raise ValueError(f"range({start}, {stop}): 0 <= start <= stop must hold")
-        if format not in FORMATS or format == "array":
-            known = ", ".join(name for name in FORMATS if name != "array")
-            raise ValueError(f"format {format!r}: it must be one of {known}")
-        with self._pool.connection() as connection:
-            reply = connection.call("FIB.RANGE", start, stop, "FORMAT", format)
-            if not isinstance(reply, bytes):
-                raise ServerMisbehaved(f"FIB.RANGE was answered with {type(reply).__name__}")
-            return reply
+        if parts < 1:
+            raise ValueError(f"parts is {parts}, it must be at least 1")
+        if parts == 1:
+            return self._read(self._deadline(), start, stop, format)
+        return self._gather(Answer.of(start, stop, format), parts)
+
+    def stream(
+        self, start: int, stop: int, format: str, *, begin: int = 0, end: int | None = None
+    ) -> Iterator[memoryview]:
+        """Yield F(start) to F(stop-1) encoded in a format, piece by piece, in bounded memory.
+
+        Each piece is a view that is right only until the next one is asked for. The connection
+        is held meanwhile: a stream that is not read to its end is to be closed.
+
+        Args:
+            start: >= 0.
+            stop: >= start.
+            format: as in `read`.
+            begin: the byte of the answer to begin with: how many there are already.
+            end: the byte to end before; by default that behind the last.
+        """
+        answer = Answer.of(start, stop, format)
+        end = answer.size if end is None else end
+        if not 0 <= begin <= end <= answer.size:
+            raise ValueError(
+                f"bytes {begin} to {end}: 0 <= begin <= end <= {answer.size} must hold"
+            )
+        return self._stream(answer, begin, end)
+
+    def size(self, start: int, stop: int, format: str) -> int:
+        """Return how many bytes `read` would; computed here, without a server."""
+        return Answer.of(start, stop, format).size
 
     def ping(self) -> None:
-        """Make a round trip to the server; return if it answers."""
-        with self._pool.connection() as connection:
-            reply = connection.call("PING")
-            if reply != "PONG":
-                raise ServerMisbehaved(f"PING was answered with {reply!r:.64}")
+        """Make a round trip to a server; return if it answers."""
+        self._ping(self._deadline())
+
+    def info(self, section: str = "default") -> dict[str, str]:
+        """Return facts and figures of a server by name, as its INFO command has them.
+
+        Args:
+            section: such as `server` or `all`.
+        """
+        sections = parse_information(self.info_text(section))
+        return {name: value for values in sections.values() for name, value in values.items()}
+
+    def info_text(self, section: str = "default") -> str:
+        """Return the text of a server's INFO command: `name:value` lines in sections.
+
+        Args:
+            section: such as `server` or `all`; empty is the text for one that is not known.
+        """
+        text = self._requester.call(self._deadline(), "INFO", section)
+        if not isinstance(text, bytes):
+            raise ServerMisbehaved(f"INFO was answered with {text!r:.64}")
+        return text.decode("utf-8", "replace")
+
+    def submit(self, method: str, *arguments: Any) -> "Future[Any]":
+        """Queue a call for the client's own threads.
+
+        Args:
+            method: `first`, `range`, `number`, `read` or `ping`.
+            arguments: as the method takes them.
+
+        Returns:
+            what the method returns or raises, when it does. Its time starts now.
+        """
+        operation = _OPERATIONS.get(method)
+        if operation is None:
+            known = ", ".join(_OPERATIONS)
+            raise ValueError(f"method {method!r}: it must be one of {known}")
+        return self._submit(operation, self, self._deadline(), *arguments)
+
+    def map(self, method: str, *iterables: Iterable[Any]) -> Iterator[Any]:
+        """Make many calls side by side, and yield their results in order.
+
+        Args:
+            method: as in `submit`.
+            iterables: of each argument.
+        """
+        calls = [self.submit(method, *arguments) for arguments in zip(*iterables, strict=True)]
+        try:
+            for call in calls:
+                yield _result(call)
+        finally:
+            for call in calls:
+                call.cancel()
+
+    def stats(self) -> ClientStatistics:
+        """Return what this client has done so far, and how its servers are."""
+        return ClientStatistics(
+            *self._pool.load(),
+            self._pool.connections_opened,
+            self._policy.retries,
+            self._cache.statistics(),
+            tuple(map(EndpointStatistics.of, self._pool.endpoints())),
+        )
 
     def close(self) -> None:
-        """Close the connections; calls under way may finish, new ones raise `FibError`."""
+        """Close all connections; calls under way, in other threads, raise `ClientClosed`."""
         self._pool.close()
+        self._cache.close()
+        self._threads.shutdown(cancel_futures=True)
 
     def __enter__(self) -> Self:
         return self
@@ -90,9 +257,105 @@ class FibClient:
     ) -> None:
         self.close()
 
+    def _deadline(self) -> float:
+        return time.monotonic() + self._timeout
 
-def _decode(data: bytes) -> list[int]:
+    def _range(self, deadline: float, start: int, stop: int) -> list[int]:
+        data = self._read(deadline, start, stop, "binary")
+        try:
+            numbers = list(decode_binary(data))
+        except ValueError as error:
+            raise ServerMisbehaved(str(error)) from error
+        if len(numbers) != stop - start:
+            raise ServerMisbehaved(f"{len(numbers)} numbers came for {start} to {stop}")
+        return numbers
+
+    def _first(self, deadline: float, n: int) -> list[int]:
+        return self._range(deadline, 0, n)
+
+    def _number(self, deadline: float, n: int) -> int:
+        return self._range(deadline, n, n + 1)[0]
+
+    def _read(self, deadline: float, start: int, stop: int, format: str) -> bytes:
+        answer = Answer.of(start, stop, format)
+        if not answer.size:
+            return b""
+
+        def fetch(missing: Answer) -> bytes:
+            return self._requester.fetch(deadline, missing, missing.format.separator)
+
+        cached = self._cache.read(answer, deadline, fetch)
+        return self._requester.fetch(deadline, answer) if cached is None else cached
+
+    def _gather(self, answer: Answer, parts: int) -> bytes:
+        """Return an answer whose parts come side by side."""
+        deadline = self._deadline()
+        # A refusal is to be heard before room is made.
+        words = ("FIB.SIZE", answer.start, answer.stop, "FORMAT", answer.format.name)
+        self._requester.call(deadline, *words)
+        buffer = BytesIO(bytes(answer.size))
+        fetch, calls = self._requester.fetch_into, []
+        with buffer.getbuffer() as view:
+            for part in answer.parts(parts):
+                begin = answer.offset(part.start)
+                end = begin + part.size
+                behind = answer.format.separator[: answer.size - end]
+                view[end : end + len(behind)] = behind
+                calls.append(self._submit(fetch, deadline, part, view[begin:end]))
+            try:
+                for call in calls:
+                    _result(call)
+            finally:
+                for call in calls:
+                    call.cancel()
+        return buffer.getvalue()
+
+    def _stream(self, answer: Answer, begin: int, end: int) -> Iterator[memoryview]:
+        for piece in self._cache.peek(answer, begin, end):
+            yield piece
+            begin += len(piece)
+        if begin == end:
+            return
+        yield from self._requester.stream(self._timeout, answer, begin, end)
+
+    def _ping(self, deadline: float) -> None:
+        reply = self._requester.call(deadline, "PING")
+        if reply != "PONG":
+            raise ServerMisbehaved(f"PING was answered with {reply!r:.64}")
+
+    def _submit(self, operation: Callable[..., Any], *arguments: Any) -> "Future[Any]":
+        try:
+            return self._threads.submit(operation, *arguments)
+        except RuntimeError as error:
+            raise ClientClosed("the client is closed") from error
+
+    def _after_fork(self) -> None:
+        self._pool.after_fork()
+        self._cache.reset()
+        self._threads = self._new_threads()
+
+
+_OPERATIONS: dict[str, Callable[..., Any]] = {
+    "first": FibClient._first,
+    "range": FibClient._range,
+    "number": FibClient._number,
+    "read": FibClient._read,
+    "ping": FibClient._ping,
+}
+
+_clients: "weakref.WeakSet[FibClient]" = weakref.WeakSet()
+
+
+def _result(call: "Future[Any]") -> Any:
     try:
-        return list(decode_binary(data))
-    except ValueError as error:
-        raise ServerMisbehaved(str(error)) from error
+        return call.result()
+    except CancelledError as error:
+        raise ClientClosed("the client is closed") from error
+
+
+def _renew_clients() -> None:
+    for client in list(_clients):
+        client._after_fork()
+
+
+os.register_at_fork(after_in_child=_renew_clients)

@@ -3,47 +3,113 @@
 OSError and the end of the stream become `ServerUnreachable` here, and nowhere else. After
 any failure between a request and the end of its reply the connection must be closed, since
 what arrives next would be taken for the reply to another request.
+
+The socket is a blocking one, and the kernel bounds each wait (SO_RCVTIMEO, socket(7)): Python's
+own timeouts cost a poll() before every send and recv, which doubles the system calls of a round
+trip. A wait ends at the idle timeout or at the deadline of the call, whichever comes first, so a
+server that drips is found out by the deadline and a silent one by the idle timeout. (The price: a
+signal that Python handles on the waiting thread begins that wait anew.)
 """
 
+import errno
 import select
 import socket
-from typing import BinaryIO, cast
+import struct
+import time
 
-from fibclient.address import Address
-from fibclient.errors import ServerUnreachable
-from fibclient.resp import Reply, encode_request, read_reply
+from fibclient.endpoints import Endpoint
+from fibclient.errors import (
+    ConnectionLost,
+    DeadlineExceeded,
+    ServerMisbehaved,
+    ServerUnreachable,
+)
+from fibclient.resp import (
+    Reply,
+    encode_request,
+    read_bulk_header,
+    read_bulk_trailer,
+    read_reply,
+)
 
 __all__ = ["Connection"]
 
 READ_AHEAD_BYTES = 64 * 1024
+MAX_LINE_BYTES = 64 * 1024
 
 
 class Connection:
-    """An open connection; not to be shared between threads at a time."""
+    """A connection; not to be shared between threads at a time.
 
-    def __init__(self, address: Address, timeout_seconds: float) -> None:
-        """Connect.
+    Attributes:
+        endpoint: whom it is to.
+        deadline: of the call that uses it, monotonic, in seconds.
+        was_idle: whether it was idle before this call, and nothing has come since: if it ends,
+            that says nothing of the server.
+        expires_at: when it is too old to be used again; for the pool to set.
+    """
+
+    def __init__(self, endpoint: Endpoint, idle_timeout_seconds: float) -> None:
+        """Describe a connection; `open` opens it.
 
         Args:
-            address: of the server.
-            timeout_seconds: for connecting, and for each wait for more bytes.
+            endpoint: whom to connect to.
+            idle_timeout_seconds: for each wait for more bytes, > 0.
+
+        Raises:
+            ServerUnreachable: there is no socket to be had.
+        """
+        self.endpoint = endpoint
+        self.deadline = 0.0
+        self.was_idle = False
+        self.expires_at = 0.0
+        self._idle_timeout = idle_timeout_seconds
+        self._wait = 0.0
+        self._ahead = b""
+        self._position = 0
+        self._target = endpoint.target
+        try:
+            self._socket = socket.socket(self._target.family, socket.SOCK_STREAM)
+        except OSError as error:
+            raise ServerUnreachable(f"no socket for {self._target}: {error.strerror}") from error
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
+
+    def open(self, connect_timeout_seconds: float, password: str | None) -> None:
+        """Connect, and say the password if there is one.
 
         Raises:
             ServerUnreachable: there is no connection to be had.
+            RequestRefused: the password is wrong.
+            ServerMisbehaved: this is no server.
         """
-        self.address = address
+        sock = self._socket
+        if self._target.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        wait = min(connect_timeout_seconds, self.deadline - time.monotonic())
+        if wait <= 0:
+            raise DeadlineExceeded(f"no time was left to connect to {self._target}")
         try:
-            self._socket = _connect(address, timeout_seconds)
+            self._bound(socket.SO_SNDTIMEO, wait)
+            sock.connect(self._target.name)
+            self._bound(socket.SO_SNDTIMEO, self._idle_timeout)
         except OSError as error:
-            raise ServerUnreachable(f"cannot connect to {address}: {error}") from error
-        self._reader = cast(BinaryIO, self._socket.makefile("rb", READ_AHEAD_BYTES))
+            # The kernel's words for a connect() that took too long depend on the family.
+            timed_out = error.errno in (errno.EINPROGRESS, errno.EAGAIN)
+            reason = f"no connection within {wait:.3g} s" if timed_out else error.strerror
+            kind = (
+                DeadlineExceeded
+                if timed_out and wait < connect_timeout_seconds
+                else ServerUnreachable
+            )
+            raise kind(f"cannot connect to {self._target}: {reason}") from error
+        if password is not None:
+            self.call("AUTH", password)
 
     @property
     def is_stale(self) -> bool:
         """Whether bytes or an end have come that no request asked for."""
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        return bool(poll.poll(0))
+        return bool(self._ahead) or bool(self._poll.poll(0))
 
     def call(self, *words: str | int) -> Reply:
         """Send a request and return its reply.
@@ -53,30 +119,135 @@ class Connection:
             ServerUnreachable: the connection broke or timed out.
             ServerMisbehaved: the reply makes no sense.
         """
+        self._send(encode_request(*words))
+        return read_reply(self)
+
+    def ask(self, size: int, *words: str | int) -> None:
+        """Send a request whose reply is a bulk string of `size` bytes, and read up to its first.
+
+        Raises:
+            as `call`.
+        """
+        self._send(encode_request(*words))
+        read_bulk_header(self, size)
+
+    def end_answer(self) -> None:
+        """Read what stands behind the last byte of a bulk string."""
+        read_bulk_trailer(self)
+
+    def _send(self, data: bytes) -> None:
         try:
-            self._socket.sendall(encode_request(*words))
-            return read_reply(self._reader)
-        except TimeoutError as error:
-            raise ServerUnreachable(f"no answer from {self.address} in time") from error
-        except (OSError, EOFError) as error:
-            raise ServerUnreachable(f"lost {self.address}: {error}") from error
+            self._socket.sendall(data)
+        except OSError as error:
+            raise self._lost(error) from error
+
+    def receive_into(self, view: memoryview) -> int:
+        """Receive some of what comes next, at least a byte.
+
+        Args:
+            view: where to, not empty.
+
+        Returns:
+            how many bytes came.
+        """
+        ahead = len(self._ahead) - self._position
+        if not ahead:
+            self._prepare_wait()
+            try:
+                size = self._socket.recv_into(view)
+            except OSError as error:
+                raise self._lost(error) from error
+            if not size:
+                raise self._ended()
+            return size
+        size = min(ahead, len(view))
+        view[:size] = memoryview(self._ahead)[self._position : self._position + size]
+        self._pass_over(self._position + size)
+        return size
+
+    def line(self) -> bytes:
+        """Return the bytes up to the next CRLF, and pass over it."""
+        end = self._ahead.find(b"\r\n", self._position)
+        while end < 0:
+            if len(self._ahead) - self._position > MAX_LINE_BYTES:
+                raise ServerMisbehaved(f"no reply begins with {self._ahead[:32]!r}")
+            self._receive_more()
+            end = self._ahead.find(b"\r\n", self._position)
+        line = self._ahead[self._position : end]
+        self._pass_over(end + 2)
+        return line
+
+    def take(self, size: int) -> bytes:
+        """Return exactly so many bytes."""
+        if len(self._ahead) - self._position >= size:
+            taken = self._ahead[self._position : self._position + size]
+            self._pass_over(self._position + size)
+            return taken
+        received = bytearray(size)
+        with memoryview(received) as view:
+            done = 0
+            while done < size:
+                done += self.receive_into(view[done:])
+        return bytes(received)
+
+    def pass_over(self, size: int) -> None:
+        """Receive bytes that nobody wants."""
+        while size > 0:
+            size -= len(self.take(min(size, READ_AHEAD_BYTES)))
+
+    def _pass_over(self, position: int) -> None:
+        if position == len(self._ahead):
+            self._ahead, self._position = b"", 0
+        else:
+            self._position = position
+
+    def _receive_more(self) -> None:
+        self._prepare_wait()
+        try:
+            data = self._socket.recv(READ_AHEAD_BYTES)
+        except OSError as error:
+            raise self._lost(error) from error
+        if not data:
+            raise self._ended()
+        self.was_idle = False
+        self._ahead = self._ahead[self._position :] + data if self._ahead else data
+        self._position = 0
+
+    def _prepare_wait(self) -> None:
+        wait = self.deadline - time.monotonic()
+        if wait <= 0:
+            raise self._too_late()
+        wait = min(wait, self._idle_timeout)
+        if wait != self._wait:
+            self._bound(socket.SO_RCVTIMEO, wait)
+            self._wait = wait
+
+    def _bound(self, option: int, seconds: float) -> None:
+        """Have the kernel end waits after some time, in Linux's struct timeval."""
+        microseconds = max(1, int(seconds * 1e6))  # 0 would be for ever
+        timeval = struct.pack("@ll", *divmod(microseconds, 1_000_000))
+        self._socket.setsockopt(socket.SOL_SOCKET, option, timeval)
+
+    def _lost(self, error: OSError) -> ServerUnreachable:
+        if isinstance(error, BlockingIOError):
+            if self._wait < self._idle_timeout:
+                return self._too_late()
+            return ServerUnreachable(f"nothing came from {self._target} for {self._wait:.3g} s")
+        return ConnectionLost(f"lost {self._target}: {error.strerror}")
+
+    def _too_late(self) -> DeadlineExceeded:
+        return DeadlineExceeded(f"no whole answer from {self._target} in time")
+
+    def _ended(self) -> ServerUnreachable:
+        return ConnectionLost(f"lost {self._target}: it closed the connection")
+
+    def interrupt(self) -> None:
+        """Wake the thread that waits for this connection; callable from any thread."""
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return  # it was not connected, or has been closed meanwhile
 
     def close(self) -> None:
-        """Close the connection."""
-        self._reader.close()
+        """Close the connection; in a forked child the parent's is left alone."""
         self._socket.close()
-
-
-def _connect(address: Address, timeout_seconds: float) -> socket.socket:
-    if not address.path:
-        sock = socket.create_connection((address.host, address.port), timeout_seconds)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return sock
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.settimeout(timeout_seconds)
-        sock.connect(address.path)
-    except BaseException:
-        sock.close()
-        raise
-    return sock

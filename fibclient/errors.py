@@ -1,6 +1,14 @@
 """The errors of this package: one family, grouped by whose fault it is."""
 
-__all__ = ["FibError", "RequestRefused", "ServerMisbehaved", "ServerUnreachable"]
+__all__ = [
+    "ClientClosed",
+    "ConnectionLost",
+    "DeadlineExceeded",
+    "FibError",
+    "RequestRefused",
+    "ServerMisbehaved",
+    "ServerUnreachable",
+]
 
 
 class FibError(Exception):
@@ -23,5 +31,17 @@ class ServerUnreachable(FibError):
     """No connection, or it broke or timed out: see to the server or the network, try again."""
 
 
+class ConnectionLost(ServerUnreachable):
+    """The peer closed or reset the connection."""
+
+
+class DeadlineExceeded(ServerUnreachable):
+    """The call's own time is over, whoever was slow: allow more, or ask for less."""
+
+
 class ServerMisbehaved(FibError):
     """The peer's bytes make no sense: it is no fibserver, or one of another version."""
+
+
+class ClientClosed(FibError):
+    """`close` was called, maybe by another thread while this call waited."""

@@ -73,6 +73,12 @@ class Format:
         object.__setattr__(self, "_fixed_size", len("".join(literals)))
         object.__setattr__(self, "_measures", tuple(measures))
 
+    @property
+    def separator(self) -> bytes:
+        """What stands between two elements, and not behind the last."""
+        last = self.element[-1]
+        return last[len(last) - self.separator_size :].encode() if isinstance(last, str) else b""
+
     def size(self, n: int) -> int:
         """Return the size of element n in bytes, its separator included."""
         return self._fixed_size + sum(measure.of(n) for measure in self._measures)

@@ -1,104 +1,386 @@
-"""A pool of connections, shared by threads.
+"""A pool of connections to all endpoints, shared by threads.
 
 It decides under its lock and connects outside it. The connection used last is the first to be
-used again, so those not needed grow stale, are found out before use and dropped.
+used again, so those not needed grow stale, are found out before use and dropped. At most
+`size` requests are under way at a time; who comes then waits in line.
+
+Each endpoint that is set aside has a thread of its own that probes it, so what a dead server
+costs is the request that found it dead, and not one now and then.
 """
 
+import random
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
-from fibclient.address import Address
+from fibclient.address import Address, Target
 from fibclient.connection import Connection
-from fibclient.errors import FibError, RequestRefused, ServerUnreachable
+from fibclient.endpoints import Endpoint, Endpoints, EndpointState
+from fibclient.errors import (
+    ClientClosed,
+    ConnectionLost,
+    DeadlineExceeded,
+    FibError,
+    RequestRefused,
+    ServerMisbehaved,
+    ServerUnreachable,
+)
+from fibclient.places import Places
+from fibclient.retry import Backoff
 
-__all__ = ["ConnectionPool"]
+__all__ = ["ConnectionPool", "PoolOptions"]
+
+PROBE_BACKOFF = Backoff(base_seconds=0.1, cap_seconds=5.0)
+
+RESOLVE_SECONDS = 1.0
+"""Names are resolved before a connection is opened, but not for each of many in a moment."""
+
+AGE_JITTER = 0.25
+"""The share of the age limit over which connections of one moment are spread."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolOptions:
+    """How a pool behaves.
+
+    Attributes:
+        size: the most requests under way at a time, >= 1.
+        connect_timeout_seconds: for opening a connection.
+        idle_timeout_seconds: for each wait for more bytes.
+        max_age_seconds: how long a connection is used, so that clients follow a name that
+            leads elsewhere.
+        password: to be said on each connection.
+    """
+
+    size: int
+    connect_timeout_seconds: float
+    idle_timeout_seconds: float
+    max_age_seconds: float
+    password: str | None
 
 
 class ConnectionPool:
-    """At most `size` connections to one server."""
+    """At most so many connections in use, to whichever servers answer."""
 
-    def __init__(self, address: Address, size: int, timeout_seconds: float) -> None:
-        self._address = address
-        self._timeout_seconds = timeout_seconds
-        self._size = size
-        self._condition = threading.Condition()
-        self._idle: list[Connection] = []
-        self._in_use = 0
+    def __init__(
+        self,
+        addresses: list[Address],
+        options: PoolOptions,
+        resolve: Callable[[Address], list[Target]],
+    ) -> None:
+        """Describe a pool; it connects when it is first used.
+
+        Args:
+            addresses: where the servers are, at least one.
+            options: how it behaves.
+            resolve: returns where an address leads to now, or raises `ServerUnreachable`.
+        """
+        self._addresses = addresses
+        self._options = options
+        self._resolve = resolve
+        self.reset()
+
+    def reset(self) -> None:
+        """Start anew, with nothing of what there was; in a forked child."""
+        self._lock = threading.Lock()
+        self._places = Places(self._options.size)
+        self._news = threading.Condition(self._lock)  # an endpoint is up again, or all is over
+        self._endpoints = Endpoints()
+        self._idle: dict[Endpoint, list[Connection]] = {}
+        self._open: set[Connection] = set()
+        self._probes: set[threading.Thread] = set()
         self._is_closed = False
+        self.connections_opened = 0
+        self._resolving = threading.Lock()
+        self._resolved_at = float("-inf")
+        self._unresolved = "the addresses of the servers lead nowhere"
+
+    def after_fork(self) -> None:
+        """Let go of the parent's connections without a word to its servers, and start anew."""
+        for connection in self._open:
+            connection.close()
+        self.reset()
 
     def __repr__(self) -> str:
+        idle = sum(map(len, self._idle.values()))
+        addresses = ",".join(map(str, self._addresses))
         return (
-            f"<ConnectionPool {self._address}: {self._in_use} in use, {len(self._idle)} idle, "
-            f"at most {self._size}>"
+            f"<ConnectionPool {addresses}: {self.load()[0]} in use, {idle} idle, "
+            f"at most {self._options.size}>"
         )
 
-    @contextmanager
-    def connection(self) -> Iterator[Connection]:
-        """Lend a connection; wait for one if all are in use.
+    def borrow(self, deadline: float) -> Connection:
+        """Lend a connection; wait for one if too many are in use.
 
-        Any exception but `RequestRefused` closes it: its next bytes cannot be trusted.
+        Args:
+            deadline: of the call it is for, monotonic.
 
         Raises:
             ServerUnreachable: none can be opened, or none became free in time.
+            ClientClosed: the pool is closed.
         """
-        connection = self._borrow()
+        self._places.take(deadline)
         try:
-            yield connection
-        except RequestRefused:
-            self._give_back(connection)
-            raise
+            connection = self._usable_idle() or self._opened(deadline)
         except BaseException:
-            self._drop(connection)
+            self._places.leave()
             raise
-        self._give_back(connection)
+        connection.deadline = deadline
+        return connection
 
-    def _borrow(self) -> Connection:
-        with self._condition:
-            if not self._condition.wait_for(self._may_borrow, self._timeout_seconds):
-                raise ServerUnreachable(f"all {self._size} connections were busy for too long")
-            if self._is_closed:
-                raise FibError("the client is closed")
-            self._in_use += 1
+    def _usable_idle(self) -> Connection | None:
+        """Return an open connection to the endpoint whose turn it is, if it has one."""
+        while True:
+            with self._lock:
+                endpoint = self._endpoints.choose()
+                idle = self._idle.get(endpoint) if endpoint else None
+                if not idle:
+                    return None
+                connection = idle.pop()
+                self._endpoints.begin(connection.endpoint)
+            if time.monotonic() < connection.expires_at and not connection.is_stale:
+                return connection
+            self._forget(connection)
+
+    def _opened(self, deadline: float) -> Connection:
+        """Open a connection to the endpoint whose turn it is."""
+        self._look_up(deadline)
+        with self._lock:
+            endpoint = self._endpoints.choose()
+            if endpoint is None:
+                raise self._nobody()
+        return self._connect(endpoint, deadline, self._options.idle_timeout_seconds)
+
+    def _connect(
+        self, endpoint: Endpoint, deadline: float, idle_timeout_seconds: float
+    ) -> Connection:
+        options = self._options
         try:
-            while (candidate := self._newest_idle()) is not None:
-                if not candidate.is_stale:
-                    return candidate
-                candidate.close()
-            return Connection(self._address, self._timeout_seconds)
-        except BaseException:
-            with self._condition:
-                self._in_use -= 1
-                self._condition.notify()
+            connection = Connection(endpoint, idle_timeout_seconds)
+        except ServerUnreachable as error:
+            with self._lock:
+                self._set_aside(endpoint, error)
             raise
+        with self._lock:
+            # From here on `close` finds it.
+            self._open.add(connection)
+            self._endpoints.begin(endpoint)
+            is_closed = self._is_closed
+        try:
+            if is_closed:
+                raise ClientClosed("the client is closed")
+            connection.deadline = deadline
+            connection.open(options.connect_timeout_seconds, options.password)
+        except BaseException as error:
+            self._fail(connection, error)
+            raise
+        age = options.max_age_seconds * (1 - AGE_JITTER * random.random())
+        connection.expires_at = time.monotonic() + age
+        with self._lock:
+            self.connections_opened += 1
+        return connection
 
-    def _may_borrow(self) -> bool:
-        return self._is_closed or self._in_use < self._size
+    def _nobody(self) -> ServerUnreachable:
+        errors = [endpoint.last_error for endpoint in self._endpoints] or [self._unresolved]
+        return ServerUnreachable("; ".join(dict.fromkeys(errors)))
 
-    def _newest_idle(self) -> Connection | None:
-        with self._condition:
-            return self._idle.pop() if self._idle else None
+    def _look_up(self, deadline: float) -> None:
+        """Find out where the addresses lead to, unless that was done a moment ago."""
+        if not self._resolving.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise DeadlineExceeded("the names of the servers were not resolved in time")
+        try:
+            if time.monotonic() - self._resolved_at >= RESOLVE_SECONDS:
+                for address in self._addresses:
+                    self._look_up_one(address)
+                self._resolved_at = time.monotonic()
+        finally:
+            self._resolving.release()
 
-    def _give_back(self, connection: Connection) -> None:
-        with self._condition:
-            self._in_use -= 1
+    def _look_up_one(self, address: Address) -> None:
+        try:
+            targets = self._resolve(address)
+        except ServerUnreachable as error:
+            # What it led to before may still be there.
+            self._unresolved = str(error)
+            return
+        with self._lock:
+            gone = self._endpoints.update(address, targets)
+            stale = [idle for each in gone for idle in self._idle.pop(each, [])]
+            self._news.notify_all()
+        for connection in stale:
+            self._close(connection)
+
+    def give_back(self, connection: Connection) -> None:
+        """Take back a connection whose last reply was read to its end."""
+        endpoint = connection.endpoint
+        connection.was_idle = True
+        with self._lock:
+            if connection not in self._open:
+                return  # borrowed before a fork
+            endpoint.succeeded += 1
+            endpoint.failures = 0
+            is_kept = self._keep_idle(connection)
+        if not is_kept:
+            self._close(connection)
+        # Only now, so that whoever comes next finds the connection.
+        self._places.leave()
+
+    def warm_up(self) -> None:
+        """Open a connection ahead of need, if a server can be reached."""
+        if len(self._open) >= self._options.size:
+            return
+        try:
+            connection = self._opened(time.monotonic() + self._options.connect_timeout_seconds)
+        except FibError:
+            return  # whoever needs one will be told
+        with self._lock:
+            is_kept = self._keep_idle(connection)
+        if not is_kept:
+            self._close(connection)
+
+    def _keep_idle(self, connection: Connection) -> bool:
+        endpoint = connection.endpoint
+        endpoint.in_flight -= 1
+        if not endpoint.is_up or self._is_closed:
+            return False
+        self._idle.setdefault(endpoint, []).append(connection)
+        return True
+
+    def discard(self, connection: Connection, error: BaseException | None) -> None:
+        """Take back a connection whose next bytes cannot be trusted.
+
+        Args:
+            connection: to be closed.
+            error: what happened; a fault of the server's sets it aside.
+        """
+        if connection not in self._open:
+            return  # borrowed before a fork
+        self._fail(connection, error)
+        self._places.leave()
+
+    def _fail(self, connection: Connection, error: BaseException | None) -> None:
+        endpoint = connection.endpoint
+        is_fault = _is_fault(error)
+        # A server may close a connection that has long been idle just when it is used again.
+        is_stale = connection.was_idle and isinstance(error, ConnectionLost)
+        with self._lock:
+            idle = self._idle.pop(endpoint, []) if is_fault else []
+            if is_fault and not is_stale:
+                self._set_aside(endpoint, error)
+        self._forget(connection)
+        for other in idle:
+            self._close(other)
+
+    def _set_aside(self, endpoint: Endpoint, error: BaseException | None) -> None:
+        if endpoint.set_aside(str(error)) and not self._is_closed:
+            probe = threading.Thread(
+                target=self._probe, args=(endpoint,), name="fibclient-probe", daemon=True
+            )
+            self._probes.add(probe)
+            probe.start()
+
+    def _forget(self, connection: Connection) -> None:
+        with self._lock:
+            connection.endpoint.in_flight -= 1
+        self._close(connection)
+
+    def _close(self, connection: Connection) -> None:
+        with self._lock:
+            self._open.discard(connection)
+        connection.close()
+
+    def _probe(self, endpoint: Endpoint) -> None:
+        """Ask an endpoint that was set aside for a sign of life until it gives one."""
+        while self._may_probe(endpoint) and not self._is_alive(endpoint):
+            continue
+        with self._lock:
             if not self._is_closed:
-                self._idle.append(connection)
-                self._condition.notify()
-                return
-        connection.close()
+                endpoint.recover()
+            self._probes.discard(threading.current_thread())
+            self._news.notify_all()
 
-    def _drop(self, connection: Connection) -> None:
-        connection.close()
-        with self._condition:
-            self._in_use -= 1
-            self._condition.notify()
+    def _is_alive(self, endpoint: Endpoint) -> bool:
+        patience = self._options.connect_timeout_seconds
+        try:
+            connection = self._connect(endpoint, time.monotonic() + 3 * patience, patience)
+            try:
+                connection.call("PING")
+            except FibError as error:
+                self._fail(connection, error)
+                raise
+        except RequestRefused as error:
+            # One that wants a password, say, is alive: the callers are to hear what it says.
+            return not _is_fault(error)
+        except FibError:
+            return False
+        self._forget(connection)
+        return True
+
+    def _may_probe(self, endpoint: Endpoint) -> bool:
+        """Wait before a probe; the first after a success comes at once."""
+        with self._lock:
+            failures = endpoint.failures - 1
+            pause = PROBE_BACKOFF.pause_seconds(failures, random.random()) if failures else 0.0
+            self._news.wait_for(lambda: self._is_over(endpoint), pause)
+            return not self._is_over(endpoint)
+
+    def _is_over(self, endpoint: Endpoint) -> bool:
+        return self._is_closed or endpoint.state is EndpointState.GONE
+
+    def wait(self, seconds: float) -> None:
+        """Wait, but not longer than until the pool is closed."""
+        with self._lock:
+            self._news.wait_for(lambda: self._is_closed, seconds)
+
+    def wait_for_endpoint(self, seconds: float) -> None:
+        """Wait until there is an endpoint to ask, or for some time."""
+        with self._lock:
+            self._news.wait_for(
+                lambda: self._is_closed or any(each.is_up for each in self._endpoints), seconds
+            )
+
+    @property
+    def has_endpoint(self) -> bool:
+        """Whether there is an endpoint that is not set aside."""
+        with self._lock:
+            return any(endpoint.is_up for endpoint in self._endpoints)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._is_closed
+
+    def load(self) -> tuple[int, int]:
+        """Return how many connections are lent, and how many calls wait for one."""
+        return self._places.load()
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return copies of what is known of each endpoint."""
+        with self._lock:
+            return [replace(endpoint) for endpoint in self._endpoints]
 
     def close(self) -> None:
-        """Close idle connections now and the others when they are given back."""
-        with self._condition:
+        """End all connections, and wake whoever waits for one or for an answer."""
+        with self._lock:
             self._is_closed = True
-            idle, self._idle = self._idle, []
-            self._condition.notify_all()
+            for connection in self._open:
+                connection.interrupt()
+            idle = [connection for each in self._idle.values() for connection in each]
+            self._idle.clear()
+            probes = list(self._probes)
+            self._places.close()
+            self._news.notify_all()
         for connection in idle:
-            connection.close()
+            self._close(connection)
+        for probe in probes:
+            probe.join()
+
+
+def _is_fault(error: BaseException | None) -> bool:
+    """Tell whether a failure says that the server had better not be asked."""
+    if isinstance(error, RequestRefused):
+        return error.code == "SHUTDOWN"
+    return isinstance(error, ServerUnreachable | ServerMisbehaved) and not isinstance(
+        error, DeadlineExceeded
+    )

@@ -1,17 +1,41 @@
 """The client's half of the Redis serialization protocol: requests out, replies in.
 
-It reads from any binary file, so it can be tested without a socket.
+It reads from anything that gives lines and counted bytes, so it can be tested without a
+socket.
 """
 
-from typing import BinaryIO, TypeAlias
+from typing import Protocol, TypeAlias
 
 from fibclient.errors import RequestRefused, ServerMisbehaved
 
-__all__ = ["Reply", "encode_request", "read_reply"]
+__all__ = [
+    "Reply",
+    "Source",
+    "encode_request",
+    "read_bulk_header",
+    "read_bulk_trailer",
+    "read_reply",
+]
 
 Reply: TypeAlias = "bytes | int | str | list[Reply] | None"
 
-MAX_LINE_BYTES = 64 * 1024
+MAX_REPLY_BYTES = 64 * 1024 * 1024
+"""What a reply may say it is long; answers have a bound of their own, their exact size."""
+
+MAX_REPLY_ITEMS = 100_000
+
+MAX_DEPTH = 8
+"""Far deeper than any reply of a server; a peer must not exhaust the stack."""
+
+
+class Source(Protocol):
+    """Where replies come from."""
+
+    def line(self) -> bytes:
+        """Return the bytes up to the next CRLF, and pass over it."""
+
+    def take(self, size: int) -> bytes:
+        """Return exactly so many bytes."""
 
 
 def encode_request(*words: str | int) -> bytes:
@@ -21,49 +45,79 @@ def encode_request(*words: str | int) -> bytes:
     return b"*%d\r\n%b" % (len(encoded), bulks)
 
 
-def read_reply(source: BinaryIO) -> Reply:
+def read_reply(source: Source, depth: int = 0) -> Reply:
     """Read one reply: bytes for a bulk string, str for a status, or an int, list or None.
+
+    Args:
+        source: where it comes from; what it raises passes through.
+        depth: how many arrays it is inside.
 
     Raises:
         RequestRefused: it is an error reply; the whole of it was read.
         ServerMisbehaved: it is no RESP2 reply; what follows makes no sense either.
-        EOFError: the source ends within it.
-        OSError: as the source raises.
     """
-    line = source.readline(MAX_LINE_BYTES)
-    if not line:
-        raise EOFError("the server closed the connection")
-    kind, rest = line[:1], line[1:-2]
-    if not line.endswith(b"\n") and len(line) < MAX_LINE_BYTES:
-        raise EOFError("the server closed the connection within a line")
-    if not line.endswith(b"\r\n"):
-        raise ServerMisbehaved(f"no reply begins with {line[:32]!r}")
+    line = source.line()
+    kind = line[:1]
     if kind == b"+":
-        return rest.decode("utf-8", "replace")
-    if kind == b"-":
-        raise RequestRefused(rest.decode("utf-8", "replace"))
-    if kind in b":$*":
-        return _read_counted(source, kind, _integer(rest))
-    raise ServerMisbehaved(f"no reply begins with {line[:32]!r}")
-
-
-def _read_counted(source: BinaryIO, kind: bytes, number: int) -> Reply:
+        return line[1:].decode("utf-8", "replace")
+    if kind not in (b":", b"$", b"*"):
+        if depth:
+            # What stands behind it in the array is still to come, and nobody would read it.
+            raise ServerMisbehaved(f"an array holds {line[:32]!r}")
+        raise _refusal(line)
+    number = _integer(line)
     if kind == b":":
         return number
     if number < 0:
         return None
-    if kind == b"*":
-        return [read_reply(source) for _ in range(number)]
-    value = source.read(number)
-    ending = source.read(2)
-    if len(ending) < 2:
-        raise EOFError(f"the server closed the connection within {number} bytes")
+    if kind == b"$":
+        if number > MAX_REPLY_BYTES:
+            raise ServerMisbehaved(f"a reply of {number} bytes is longer than any can be")
+        value = source.take(number)
+        read_bulk_trailer(source)
+        return value
+    if depth == MAX_DEPTH:
+        raise ServerMisbehaved(f"a reply has arrays more than {MAX_DEPTH} deep")
+    if number > MAX_REPLY_ITEMS:
+        raise ServerMisbehaved(f"an array of {number} replies is longer than any can be")
+    return [read_reply(source, depth + 1) for _ in range(number)]
+
+
+def read_bulk_header(source: Source, size: int) -> None:
+    """Read up to the first byte of a bulk string that must have `size` bytes.
+
+    Raises:
+        RequestRefused: it is an error reply; the whole of it was read.
+        ServerMisbehaved: it is anything else.
+    """
+    line = source.line()
+    if line == b"$%d" % size:
+        return
+    if line[:1] != b"$":
+        raise _refusal(line)
+    raise ServerMisbehaved(f"an answer of {size} bytes was announced as {line[:32]!r}")
+
+
+def read_bulk_trailer(source: Source) -> None:
+    """Read what stands behind a bulk string.
+
+    Raises:
+        ServerMisbehaved: it is not CRLF.
+    """
+    ending = source.take(2)
     if ending != b"\r\n":
-        raise ServerMisbehaved(f"{number} bytes are followed by {ending!r}, not CRLF")
-    return value
+        raise ServerMisbehaved(f"a bulk string is followed by {ending!r}, not CRLF")
 
 
-def _integer(digits: bytes) -> int:
+def _refusal(line: bytes) -> RequestRefused | ServerMisbehaved:
+    """Return what to raise for a reply that is an error, or is none."""
+    if line[:1] == b"-":
+        return RequestRefused(line[1:].decode("utf-8", "replace"))
+    return ServerMisbehaved(f"no reply begins with {line[:32]!r}")
+
+
+def _integer(line: bytes) -> int:
+    digits = line[1:]
     if not digits.removeprefix(b"-").isdigit() or len(digits) > 20:
-        raise ServerMisbehaved(f"not a number: {digits[:32]!r}")
+        raise ServerMisbehaved(f"not a number: {line[:32]!r}")
     return int(digits)

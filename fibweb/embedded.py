@@ -63,11 +63,11 @@ def _end_with_parent() -> None:
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", address: str) -> None:
     deadline = time.monotonic() + START_SECONDS
-    with FibClient(address, timeout_seconds=START_SECONDS) as client:
-        while True:
-            try:
+    while True:
+        try:
+            with FibClient(address, max_retries=0) as client:
                 return client.ping()
-            except ServerUnreachable as error:
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise EmbeddedServerError("the embedded fibserver did not start") from error
-                time.sleep(0.02)
+        except ServerUnreachable as error:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise EmbeddedServerError("the embedded fibserver did not start") from error
+            time.sleep(0.02)

@@ -1,7 +1,8 @@
 """What answers must be, computed the slow and plain way, with no code of the product."""
 
+import hashlib
 from collections.abc import Callable, Iterator
-from decimal import MAX_EMAX, MAX_PREC, Context, Decimal
+from decimal import MAX_EMAX, MAX_PREC, Context, Decimal, localcontext
 from functools import cache
 
 EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX)
@@ -47,7 +48,8 @@ def encoded(format: str, start: int, stop: int) -> list[bytes]:
 @cache
 def expected(format: str, start: int, stop: int) -> bytes:
     """Return elements start to stop-1 as an answer has them: no separator behind the last."""
-    return b"".join(encoded(format, start, stop)).removesuffix(b",")
+    answer = b"".join(encoded(format, start, stop))
+    return answer.removesuffix(b",") if format == "json" else answer
 
 
 def reply(format: str, start: int, stop: int) -> bytes:
@@ -56,3 +58,16 @@ def reply(format: str, start: int, stop: int) -> bytes:
     if format == "array":
         return b"*%d\r\n%b" % (stop - start, answer)
     return b"$%d\r\n%b\r\n" % (len(answer), answer)
+
+
+@cache
+def digest_of_first(n: int) -> str:
+    """Return the digest of the first n numbers as json, added up one by one."""
+    digest = hashlib.sha256()
+    with localcontext(EXACT):
+        current, following = Decimal(0), Decimal(1)
+        for index in range(n):
+            separator = "," if index else ""
+            digest.update(f'{separator}"{current}"'.encode())
+            current, following = following, current + following
+    return digest.hexdigest()

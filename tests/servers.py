@@ -11,8 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from fibclient.address import parse_address
-from fibclient.connection import Connection
+from fibclient import FibClient
 
 READY = re.compile(r"ready on ([^\s,]+)")
 DEADLINE_SECONDS = 30
@@ -87,12 +86,8 @@ class RunningServer:
 
     def information(self) -> dict[str, str]:
         """Return the fields of INFO ALL."""
-        connection = Connection(parse_address(self.address), DEADLINE_SECONDS)
-        text = connection.call("INFO", "ALL")
-        connection.close()
-        assert isinstance(text, bytes)
-        lines = text.decode().splitlines()
-        return dict(line.split(":", 1) for line in lines if ":" in line)
+        with direct_client(self.address) as client:
+            return client.info("ALL")
 
     def wait_until(self, holds: Callable[["RunningServer"], bool], what: str) -> None:
         """Wait until something holds of the server; fail if it never does."""
@@ -123,6 +118,18 @@ class RunningServer:
             raise AssertionError(f"signal {number} did not end {self.process}") from None
         _wait_until_ended(family)
         return code
+
+
+def direct_client(address: str, max_connections: int = 16) -> FibClient:
+    """Return a client with nothing between its caller and the server: no cache, no retries."""
+    return FibClient(
+        address,
+        max_connections=max_connections,
+        timeout_seconds=DEADLINE_SECONDS,
+        idle_timeout_seconds=DEADLINE_SECONDS,
+        max_retries=0,
+        cache_bytes=0,
+    )
 
 
 def _private_bytes(process: psutil.Process) -> int:

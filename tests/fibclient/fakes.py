@@ -1,35 +1,133 @@
-"""Fake servers, one for each way a peer can misbehave."""
+"""Fake servers: each does with a request what a script says."""
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import BinaryIO
+
+__all__ = ["FakeServer", "HangUp", "fake_server", "in_turn"]
 
 DEADLINE_SECONDS = 30
 
+Script = Callable[[list[bytes]], bytes | Iterator[bytes] | None]
+"""Returns what to send for a request, maybe bit by bit; None is nothing. May raise `HangUp`."""
 
-@contextmanager
-def fake_server(*replies: bytes) -> Iterator[str]:
-    """Accept a connection for each reply: read a request, send the reply, and close."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    listener.settimeout(DEADLINE_SECONDS)
 
-    def serve() -> None:
-        for reply in replies:
+class HangUp(Exception):
+    """Send something, and close the connection."""
+
+    def __init__(self, last: bytes = b"") -> None:
+        super().__init__(last)
+        self.last = last
+
+
+class FakeServer:
+    """Accepts connections and reads requests, each connection on a thread of its own.
+
+    Attributes:
+        address: where it listens.
+        connections: how many it has accepted.
+        requests: what it was asked, PING aside.
+        pings: how often it was asked for a sign of life.
+    """
+
+    def __init__(self, script: Script, *, answers_pings: bool = True, port: int = 0) -> None:
+        self._script = script
+        self._answers_pings = answers_pings
+        self._listener = socket.create_server(("127.0.0.1", port))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.connections = 0
+        self.requests: list[list[bytes]] = []
+        self.pings = 0
+        self.was_asked = threading.Event()
+        self._sockets: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def _accept(self) -> None:
+        while True:
             try:
-                sock, _ = listener.accept()
+                sock, _ = self._listener.accept()
             except OSError:
                 return  # the test is over
-            with sock:
-                sock.settimeout(DEADLINE_SECONDS)
-                sock.recv(4096)
-                sock.sendall(reply)
+            self.connections += 1
+            self._sockets.append(sock)
+            thread = threading.Thread(target=self._serve, args=(sock,))
+            self._threads.append(thread)
+            thread.start()
 
-    thread = threading.Thread(target=serve)
-    thread.start()
+    def _serve(self, sock: socket.socket) -> None:
+        with sock, sock.makefile("rb") as incoming:
+            try:
+                while words := _read_request(incoming):
+                    reply = self._answer(words)
+                    for part in [reply] if isinstance(reply, bytes) else reply or ():
+                        sock.sendall(part)
+            except HangUp as end:
+                sock.sendall(end.last)
+            except OSError:
+                return  # the client is gone, or the test is over
+
+    def _answer(self, words: list[bytes]) -> bytes | Iterator[bytes] | None:
+        if words == [b"PING"]:
+            self.pings += 1
+            if self._answers_pings:
+                return b"+PONG\r\n"
+        else:
+            self.requests.append(words)
+            self.was_asked.set()
+        return self._script(words)
+
+    def hang_up(self) -> None:
+        """Close all connections there are now."""
+        for sock in self._sockets:
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue  # it is closed already
+
+    def close(self) -> None:
+        """Stop listening, close all connections, and wait for the threads."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._threads[0].join()
+        self.hang_up()
+        for thread in self._threads:
+            thread.join(DEADLINE_SECONDS)
+            assert not thread.is_alive()
+
+
+def _read_request(incoming: BinaryIO) -> list[bytes] | None:
+    """Read an array of bulk strings; None at the end of the stream."""
+    count = incoming.readline()
+    if not count:
+        return None
+    words = []
+    for _ in range(int(count[1:])):
+        size = int(incoming.readline()[1:])
+        words.append(incoming.read(size + 2)[:-2])
+    return words
+
+
+@contextmanager
+def fake_server(script: Script, *, answers_pings: bool = True) -> Iterator[FakeServer]:
+    """Run a fake server."""
+    server = FakeServer(script, answers_pings=answers_pings)
     try:
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        yield server
     finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join()
+        server.close()
+
+
+def in_turn(*steps: bytes | HangUp | None) -> Script:
+    """Return a script that says one thing after another, and the last again and again."""
+    left = list(steps)
+
+    def script(words: list[bytes]) -> bytes | None:
+        step = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(step, HangUp):
+            raise step
+        return step
+
+    return script

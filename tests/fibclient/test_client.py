@@ -1,15 +1,16 @@
 """The client against real fibservers, and against peers that misbehave."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from fibclient import FibClient, FibError, RequestRefused, ServerMisbehaved, ServerUnreachable
-from tests.fibclient.fakes import fake_server
+from fibclient import ClientClosed, FibClient, RequestRefused, ServerUnreachable
+from tests.fibclient.fakes import fake_server, in_turn
 from tests.numbers import expected, fibonacci
 from tests.servers import RunningServer
+from tests.waiting import DEADLINE_SECONDS, wait_until
 
 
 def test_numbers_as_ints(server: RunningServer) -> None:
@@ -49,58 +50,15 @@ def test_refusal_leaves_the_connection_usable(server: RunningServer) -> None:
         assert client.first(3) == [0, 1, 1]
 
 
-@pytest.mark.parametrize("bounds", [(-1, 5), (5, 4)])
-def test_impossible_ranges(server: RunningServer, bounds: tuple[int, int]) -> None:
-    """A range that cannot be is a ValueError, without a request."""
-    with FibClient("127.0.0.1:1") as client, pytest.raises(ValueError, match="must hold"):
-        client.range(*bounds)
-
-
-def test_unknown_format() -> None:
-    """An unknown format is a ValueError that lists the known ones."""
-    with FibClient("127.0.0.1:1") as client, pytest.raises(ValueError, match="json, text"):
-        client.read(0, 1, "xml")
-
-
 def test_nobody_there() -> None:
     """A server that cannot be reached raises ServerUnreachable with its address."""
-    with FibClient("127.0.0.1:1") as client, pytest.raises(ServerUnreachable, match=":1"):
+    with (
+        FibClient("127.0.0.1:1", max_retries=2) as client,
+        pytest.raises(
+            ServerUnreachable, match=r"cannot connect to 127\.0\.0\.1:1: Connection refused"
+        ),
+    ):
         client.ping()
-
-
-@pytest.mark.parametrize(
-    "reply",
-    [
-        b"HTTP/1.1 400 Bad Request\r\n\r\n",
-        b"$x\r\n",
-        b"$3\r\nabcd\r\n",
-        b":5\r\n",
-        b"$6\r\n\x05\x00\x00\x00ab\r\n",
-        b"+" + b"x" * 100_000,
-    ],
-)
-def test_rubbish(reply: bytes) -> None:
-    """A reply that makes no sense raises ServerMisbehaved, and its connection is not reused."""
-    with (
-        fake_server(reply, b"$4\r\n\x00\x00\x00\x00\r\n") as address,
-        FibClient(address) as client,
-    ):
-        with pytest.raises(ServerMisbehaved):
-            client.range(0, 1)
-        assert client.range(0, 1) == [0]
-
-
-@pytest.mark.parametrize(
-    "reply", [b"", b"$4\r\n", b"$4\r\n\x00", b"$4\r\n\x00\x00\x00\x00\r", b"$"]
-)
-def test_a_reply_cut_short(reply: bytes) -> None:
-    """A connection that ends within a reply raises ServerUnreachable or ServerMisbehaved."""
-    with (
-        fake_server(reply) as address,
-        FibClient(address) as client,
-        pytest.raises((ServerUnreachable, ServerMisbehaved)),
-    ):
-        client.range(0, 1)
 
 
 def test_a_server_restarted_between_calls(
@@ -117,21 +75,206 @@ def test_a_server_restarted_between_calls(
         assert client.first(3) == [0, 1, 1]
 
 
-def test_many_threads_few_connections(server: RunningServer) -> None:
-    """Threads share a bounded pool: each gets its own answer."""
-    with (
-        FibClient(server.address, max_connections=2) as client,
-        ThreadPoolExecutor(16) as threads,
-    ):
-        answers = threads.map(lambda n: client.read(n, n + 20, "json"), range(200))
-        assert list(answers) == [expected("json", n, n + 20) for n in range(200)]
-        assert repr(client._pool).endswith("0 in use, 2 idle, at most 2>")
-
-
 def test_closed(server: RunningServer) -> None:
-    """A closed client raises FibError."""
+    """A closed client raises ClientClosed, and may be closed again."""
     client = FibClient(server.address)
     client.ping()
     client.close()
-    with pytest.raises(FibError, match="closed"):
+    client.close()
+    with pytest.raises(ClientClosed, match="closed"):
         client.ping()
+    with pytest.raises(ClientClosed, match="closed"):
+        client.submit("ping")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("max_connections", 0),
+        ("max_retries", -1),
+        ("cache_bytes", -1),
+        ("timeout_seconds", 0),
+        ("timeout_seconds", float("nan")),
+        ("connect_timeout_seconds", -1),
+        ("idle_timeout_seconds", 0),
+        ("max_connection_age_seconds", 0),
+    ],
+)
+def test_bad_options(option: str, value: float) -> None:
+    """An option out of its range is a ValueError that names it and its value."""
+    with pytest.raises(ValueError, match=f"{option} is {value}"):
+        FibClient(**{option: value})  # type: ignore[arg-type]
+
+
+def test_password(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
+    """A password is said on each connection; without it, or with a wrong one, all is refused."""
+    (tmp_path / "password").write_text("open sesame\n")
+    server = serve(FIBSERVER_PASSWORD_FILE=str(tmp_path / "password"))
+    with FibClient(server.address, password="open sesame") as client:
+        assert client.first(3) == [0, 1, 1]
+    with FibClient(server.address, password="wrong") as client:
+        with pytest.raises(RequestRefused, match="WRONGPASS"):
+            client.first(3)
+        assert client.stats().endpoints[0].state == "up"
+    with FibClient(server.address) as client, pytest.raises(RequestRefused, match="NOAUTH"):
+        client.first(3)
+
+
+def test_size() -> None:
+    """The size of an answer is known without a server."""
+    with FibClient("127.0.0.1:1") as client:
+        assert client.size(0, 1000, "csv") == len(expected("csv", 0, 1000))
+
+
+# Streams.
+
+
+@pytest.mark.parametrize("format", ["json", "text", "csv", "ndjson", "bfile", "binary"])
+def test_stream(server: RunningServer, format: str) -> None:
+    """A stream yields the bytes of an answer, or any run of them, from the cache or not."""
+    want = expected(format, 3000, 5000)
+    size = len(want)
+    runs = [(0, size), (1, size), (0, 1), (size - 1, size), (7, 7), (999, 600_000)]
+    for cache_bytes in (0, 10**9):
+        with FibClient(server.address, cache_bytes=cache_bytes) as client:
+            client.read(0, 4000, format)
+            for begin, end in runs:
+                pieces = client.stream(3000, 5000, format, begin=begin, end=end)
+                assert b"".join(map(bytes, pieces)) == want[begin:end]
+
+
+def test_pieces_are_small(server: RunningServer) -> None:
+    """A stream uses one small buffer again and again."""
+    with FibClient(server.address, cache_bytes=0) as client:
+        pieces = [len(piece) for piece in client.stream(0, 10_000, "json")]
+        assert sum(pieces) == client.size(0, 10_000, "json")
+        assert max(pieces) <= 256 * 1024
+
+
+@pytest.mark.parametrize(("begin", "end"), [(-1, 5), (5, 4), (0, 22)])
+def test_bytes_that_are_not_there(begin: int, end: int) -> None:
+    """Bytes outside the answer are a ValueError, at once."""
+    with FibClient("127.0.0.1:1") as client:
+        assert client.size(0, 9, "json") == 37
+        with pytest.raises(ValueError, match="must hold"):
+            client.stream(0, 4, "json", begin=begin, end=end)
+
+
+# The queue, and answers in parts.
+
+
+def test_submit(server: RunningServer) -> None:
+    """A submitted call is a future of what the method returns."""
+    with FibClient(server.address) as client:
+        assert client.submit("first", 5).result() == [0, 1, 1, 2, 3]
+        assert client.submit("range", 5, 7).result() == [5, 8]
+        assert client.submit("number", 100).result() == 354224848179261915075
+        assert client.submit("read", 0, 3, "csv").result() == b"0,0\n1,1\n2,1\n"
+        assert client.submit("ping").result() is None
+
+
+def test_submit_what_cannot_be(server: RunningServer) -> None:
+    """An unknown method is refused at once; what the call raises is in the future."""
+    with FibClient(server.address) as client:
+        with pytest.raises(ValueError, match="'close': it must be one of first, range"):
+            client.submit("close")
+        assert isinstance(client.submit("first", 10**9).exception(), RequestRefused)
+        assert isinstance(client.submit("first", -1).exception(), ValueError)
+
+
+def test_map(server: RunningServer) -> None:
+    """Many calls run side by side, and their results come in order."""
+    with FibClient(server.address, cache_bytes=0) as client:
+        assert list(client.map("number", range(200))) == fibonacci(0, 200)
+        starts = range(0, 100, 10)
+        answers = list(client.map("range", starts, [start + 10 for start in starts]))
+        assert [number for answer in answers for number in answer] == fibonacci(0, 100)
+
+
+@pytest.mark.parametrize("format", ["json", "text", "binary"])
+@pytest.mark.parametrize("parts", [1, 2, 3, 7, 100])
+def test_an_answer_in_parts(server: RunningServer, format: str, parts: int) -> None:
+    """A large answer may come over several connections, and is put together in order."""
+    with FibClient(server.address, cache_bytes=0) as client:
+        assert client.read(0, 4000, format, parts=parts) == expected(format, 0, 4000)
+        assert client.read(20, 25, format, parts=parts) == expected(format, 20, 25)
+        assert client.read(5, 5, format, parts=parts) == b""
+
+
+def test_parts_of_what_is_refused(server: RunningServer) -> None:
+    """A refusal comes before room is made for the answer."""
+    with (
+        FibClient(server.address) as client,
+        pytest.raises(RequestRefused, match="LIMIT"),
+    ):
+        client.read(0, 10_000_002, "text", parts=4)
+
+
+def test_the_threads_connect_when_they_start(server: RunningServer) -> None:
+    """A worker thread has a connection before its first task, and opens no second one."""
+    with FibClient(server.address, cache_bytes=0) as client:
+        client.submit("number", 1).result()
+        assert client.stats().connections_opened == 1
+
+
+def _length(stream: Iterator[memoryview]) -> int:
+    return sum(map(len, stream))
+
+
+def test_close_wakes_all_that_wait() -> None:
+    """Calls under way, calls in line and calls in the queue all end with ClientClosed."""
+    with fake_server(in_turn(None)) as server:
+        client = FibClient(server.address, max_connections=2, cache_bytes=0)
+        with ThreadPoolExecutor(8) as threads:
+            calls = [threads.submit(client.number, 1) for _ in range(4)]
+            calls += [client.submit("number", 2) for _ in range(2)]
+            calls += [threads.submit(_length, client.stream(0, 9, "json"))]
+            wait_until(lambda: len(server.requests) == 2, "two are under way")
+            wait_until(lambda: client.stats().waiting == 5, "the others wait")
+            queued = client.submit("number", 3)
+            client.close()
+            for call in calls:
+                assert isinstance(call.exception(), ClientClosed)
+            assert queued.cancelled()
+
+
+def test_close_in_the_cache(server: RunningServer) -> None:
+    """Who waits for another's answer is woken as well."""
+    with fake_server(in_turn(None)) as silent:
+        client = FibClient(silent.address)
+        with ThreadPoolExecutor(3) as threads:
+            calls = [threads.submit(client.first, 9) for _ in range(3)]
+            assert silent.was_asked.wait(DEADLINE_SECONDS)
+            client.close()
+            for call in calls:
+                assert isinstance(call.exception(), ClientClosed)
+
+
+# The cache.
+
+
+def test_the_cache(server: RunningServer) -> None:
+    """What is smaller than something known needs no server; what is larger only its tail."""
+    with FibClient(server.address) as client:
+        assert client.read(0, 1000, "json") == expected("json", 0, 1000)
+        assert client.read(500, 600, "json") == expected("json", 500, 600)
+        assert client.read(0, 1500, "json") == expected("json", 0, 1500)
+        assert client.first(20) == fibonacci(0, 20)
+        cache = client.stats().cache
+        assert (cache.hits, cache.extensions, cache.misses) == (1, 3, 0)
+        assert cache.elements == {"json": 1500, "binary": 20}
+
+
+def test_a_thundering_herd(serve: Callable[..., RunningServer]) -> None:
+    """200 threads that want the same large cold prefix move its bytes once."""
+    server = serve()
+    want = expected("json", 0, 5000)
+    sent = int(server.information()["total_net_output_bytes"])
+    with (
+        FibClient(server.address, timeout_seconds=DEADLINE_SECONDS) as client,
+        ThreadPoolExecutor(200) as threads,
+    ):
+        answers = list(threads.map(lambda n: client.read(0, 5000, "json"), range(200)))
+    assert all(answer == want for answer in answers)
+    sent = int(server.information()["total_net_output_bytes"]) - sent
+    assert len(want) <= sent < len(want) + 20_000

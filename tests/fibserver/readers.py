@@ -3,13 +3,10 @@
 import hashlib
 import socket
 import threading
-from decimal import Decimal, localcontext
-from functools import cache
 
-from tests.numbers import EXACT
 from tests.servers import DEADLINE_SECONDS, RunningServer
 
-__all__ = ["Reader", "digest_of_first"]
+__all__ = ["Reader"]
 
 CHUNK_BYTES = 1 << 20
 PAUSE_SECONDS = 0.05
@@ -75,16 +72,3 @@ class Reader:
     def close(self) -> None:
         """Go away, whatever is still to come."""
         self._socket.close()
-
-
-@cache
-def digest_of_first(n: int) -> str:
-    """Return the digest of the first n numbers as json, added up one by one."""
-    digest = hashlib.sha256()
-    with localcontext(EXACT):
-        current, following = Decimal(0), Decimal(1)
-        for index in range(n):
-            separator = "," if index else ""
-            digest.update(f'{separator}"{current}"'.encode())
-            current, following = following, current + following
-    return digest.hexdigest()

@@ -5,8 +5,7 @@ import resource
 import socket
 from collections.abc import Callable
 
-from fibclient import FibClient
-from tests.servers import DEADLINE_SECONDS, RunningServer
+from tests.servers import DEADLINE_SECONDS, RunningServer, direct_client
 
 
 def test_descriptors_run_out(serve: Callable[..., RunningServer]) -> None:
@@ -33,7 +32,7 @@ def test_descriptors_run_out(serve: Callable[..., RunningServer]) -> None:
 def test_unread_rejections_do_not_end_the_server(serve: Callable[..., RunningServer]) -> None:
     """A client that is one too many and gone again harms nobody."""
     server = serve(FIBSERVER_MAX_CLIENTS="1")
-    with FibClient(server.address) as client:
+    with direct_client(server.address) as client:
         client.ping()
         for _ in range(50):
             socket.create_connection(("127.0.0.1", server.port), DEADLINE_SECONDS).close()
@@ -43,7 +42,7 @@ def test_unread_rejections_do_not_end_the_server(serve: Callable[..., RunningSer
 def test_a_worker_keeps_no_client_open(serve: Callable[..., RunningServer]) -> None:
     """A worker that was started among clients holds none of their sockets."""
     server = serve("--workers", "1")
-    with FibClient(server.address) as client:
+    with direct_client(server.address) as client:
         client.first(10)
         server.workers()[0].kill()
         client.range(3000, 3001)  # only the new worker can fill this

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from fibclient import FibClient, RequestRefused
+from fibclient import RequestRefused
 from fibclient.formats import FORMATS
-from tests.fibserver.readers import Reader, digest_of_first
-from tests.numbers import expected
-from tests.servers import DEADLINE_SECONDS, RunningServer
+from tests.fibserver.readers import Reader
+from tests.numbers import digest_of_first, expected
+from tests.servers import DEADLINE_SECONDS, RunningServer, direct_client
 
 Serve = Callable[..., RunningServer]
 
@@ -97,7 +97,7 @@ def test_readers_that_stop_hold_up_nobody(small: RunningServer) -> None:
         stopped = [Reader(small, request, 4096) for _ in range(20)]
         for reader in stopped:
             reader.read_header()
-        with FibClient(small.address, timeout_seconds=DEADLINE_SECONDS) as client:
+        with direct_client(small.address) as client:
             want = client.read(start, stop, "json")
             assert client.number(1_000_000) % 10**9 == pow_fibonacci(1_000_000, 10**9)
         digests = {reader.read_all() for reader in stopped}
@@ -121,7 +121,7 @@ def pow_fibonacci(n: int, modulus: int) -> int:
 @pytest.mark.parametrize("format", [name for name in FORMATS if name != "array"])
 def test_far_ranges(small: RunningServer, format: str) -> None:
     """A range far out is answered without what lies before it, in every format."""
-    with FibClient(small.address, timeout_seconds=DEADLINE_SECONDS) as client:
+    with direct_client(small.address) as client:
         got = client.read(60_000, 60_040, format)
     assert got == expected(format, 60_000, 60_040)
     assert small.information()[format].startswith("elements=0,bytes=0,streamed_bytes=")
@@ -129,7 +129,7 @@ def test_far_ranges(small: RunningServer, format: str) -> None:
 
 def test_a_giant_number(small: RunningServer) -> None:
     """F(10,000,000) has 2,089,877 digits, and they are right at both ends."""
-    with FibClient(small.address, timeout_seconds=DEADLINE_SECONDS) as client:
+    with direct_client(small.address) as client:
         digits = client.read(10_000_000, 10_000_001, "text").rstrip()
     assert len(digits) == 2_089_877
     assert int(digits[-40:]) == pow_fibonacci(10_000_000, 10**40)
@@ -148,7 +148,7 @@ def test_too_large_is_refused_before_any_work(
     small: RunningServer, start: int, stop: int, words: str
 ) -> None:
     """An answer beyond a limit is refused with the size and the limit, and nothing is computed."""
-    with FibClient(small.address) as client, pytest.raises(RequestRefused) as caught:
+    with direct_client(small.address) as client, pytest.raises(RequestRefused) as caught:
         client.read(start, stop, "json")
     assert caught.value.code == "LIMIT"
     assert words in str(caught.value)
@@ -157,7 +157,7 @@ def test_too_large_is_refused_before_any_work(
 
 def test_a_cold_format_makes_room(small: RunningServer) -> None:
     """When memory is short, the format that was used longest ago gives way to the others."""
-    with FibClient(small.address, timeout_seconds=DEADLINE_SECONDS) as client:
+    with direct_client(small.address) as client:
         client.read(0, 24_000, "json")  # nearly all there is
         assert resident(small, "json") > 55 * MIB
         for format in ("text", "csv"):

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fibclient import FibClient
 from fibserver import __version__
 from tests.fibserver.pass_sockets import run_with_sockets
-from tests.servers import DEADLINE_SECONDS, RunningServer
+from tests.servers import DEADLINE_SECONDS, RunningServer, direct_client
 
 
 def run_fibserver(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -50,7 +49,7 @@ def test_a_stale_unix_socket(serve: Callable[..., RunningServer], tmp_path: Path
     assert (tmp_path / "socket").exists()
     serve("--listen", address)
     assert run_fibserver("--listen", address).returncode == 2
-    with FibClient(address) as client:
+    with direct_client(address) as client:
         client.ping()
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fibclient import FibClient, RequestRefused, ServerUnreachable
+from fibclient import RequestRefused, ServerUnreachable
 from fibclient.formats import FORMATS
 from tests.numbers import expected
-from tests.servers import DEADLINE_SECONDS, RunningServer
+from tests.servers import DEADLINE_SECONDS, RunningServer, direct_client
 
 N = 4000  # 1.7 MB as json: several blocks
 CLIENTS = 8
@@ -57,7 +57,7 @@ def ask_from_many(address: str, n: int, format: str = "json") -> None:
     want = expected(format, 0, n)
 
     def ask(_: int) -> bool:
-        with FibClient(address, timeout_seconds=DEADLINE_SECONDS) as client:
+        with direct_client(address) as client:
             return client.read(0, n, format) == want
 
     with ThreadPoolExecutor(CLIENTS) as threads:
@@ -67,7 +67,7 @@ def ask_from_many(address: str, n: int, format: str = "json") -> None:
 def ping_for_ever(address: str) -> None:
     """Connect and ping, until that fails."""
     while True:
-        with FibClient(address) as client:
+        with direct_client(address) as client:
             client.ping()
 
 
@@ -87,7 +87,7 @@ def test_a_worker_killed_over_a_block(
 def test_a_block_that_kills_every_worker(serve_faulty: Callable[..., RunningServer]) -> None:
     """A block that kills three workers fails its request; the next request tries again."""
     server = serve_faulty("die_before", 3, workers=1)
-    with FibClient(server.address, timeout_seconds=DEADLINE_SECONDS) as client:
+    with direct_client(server.address) as client:
         with pytest.raises(RequestRefused, match="3 workers died"):
             client.read(0, 10, "json")
         assert client.read(0, 10, "json") == expected("json", 0, 10)
@@ -99,19 +99,20 @@ def test_a_block_lost_after_the_answer_began(
 ) -> None:
     """When it is too late for an error reply the connection ends; no wrong byte is sent."""
     server = serve_faulty("die_before", 0, workers=1)
-    with FibClient(server.address, timeout_seconds=DEADLINE_SECONDS) as client:
+    with direct_client(server.address) as client:
         client.read(0, 10, "json")
         for number in range(3):
             (tokens / str(number)).touch()
         with pytest.raises(ServerUnreachable, match="lost"):
             client.read(0, N, "json")
+    with direct_client(server.address) as client:
         assert client.read(0, N, "json") == expected("json", 0, N)
 
 
 def test_shared_memory_full(serve_faulty: Callable[..., RunningServer]) -> None:
     """A full /dev/shm is a NOSPACE error for who needed it, and no more once there is room."""
     server = serve_faulty("no_space", 1)
-    with FibClient(server.address, timeout_seconds=DEADLINE_SECONDS) as client:
+    with direct_client(server.address) as client:
         with pytest.raises(RequestRefused) as caught:
             client.read(0, 10, "json")
         assert caught.value.code == "NOSPACE"
@@ -127,7 +128,7 @@ def test_requests_that_miss_the_same_blocks_share_them(
     ask_from_many(server.address, N)
     together = server.information()["blocks_filled"]
     alone = serve()
-    with FibClient(alone.address) as client:
+    with direct_client(alone.address) as client:
         client.read(0, N, "json")
     assert together == alone.information()["blocks_filled"]
 
@@ -146,7 +147,7 @@ def test_an_answer_starts_before_its_last_block_is_done(
         received = sock.recv(1000)
         assert len(received) > 10, "no more than a header"
         # Other clients are served meanwhile, from what is there.
-        with FibClient(server.address) as client:
+        with direct_client(server.address) as client:
             assert client.read(0, 10, "json") == expected("json", 0, 10)
         gate.write_bytes(b"open")
         while len(received) < len(answer):
@@ -172,7 +173,7 @@ def test_workers_killed_from_outside(serve: Callable[..., RunningServer]) -> Non
 def test_nothing_is_left_behind(number: int, serve: Callable[..., RunningServer]) -> None:
     """However the acceptor ends, its workers end and no segment has a name."""
     server = serve()
-    with FibClient(server.address) as client:
+    with direct_client(server.address) as client:
         client.read(0, N, "json")
         maps = Path(f"/proc/{server.process.pid}/maps").read_text()
         segments = [line.split()[5:] for line in maps.splitlines() if "/dev/shm/psm_" in line]
@@ -190,7 +191,7 @@ def test_sigterm_waits_for_answers(
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     server = serve_faulty("hold", 50, gate=str(gate))
-    with ThreadPoolExecutor(1) as threads, FibClient(server.address) as client:
+    with ThreadPoolExecutor(1) as threads, direct_client(server.address) as client:
         answer = threads.submit(client.read, 0, N, "json")
         with gate.open("wb") as opened:  # opens once a worker waits at the gate
             server.process.terminate()

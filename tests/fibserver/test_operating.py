@@ -18,8 +18,7 @@ import pytest
 import redis
 from prometheus_client.parser import text_string_to_metric_families
 
-from fibclient import FibClient
-from tests.servers import DEADLINE_SECONDS, RunningServer
+from tests.servers import DEADLINE_SECONDS, RunningServer, direct_client
 
 Serve = Callable[..., RunningServer]
 Program = Callable[[str], str]
@@ -133,7 +132,7 @@ def test_socket_activation(program: Program, tmp_path: Path) -> None:
     )
     try:
         for address in (f"127.0.0.1:{port}", f"unix:{path}"):
-            with FibClient(address, timeout_seconds=DEADLINE_SECONDS) as fib:
+            with direct_client(address) as fib:
                 assert fib.number(100) == 354224848179261915075
         assert f"ready on 127.0.0.1:{port}, unix:{path}" in server.log.read_text()
     finally:

@@ -17,9 +17,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fibclient import FibClient, RequestRefused, ServerUnreachable
+from fibclient import RequestRefused, ServerUnreachable
 from tests.numbers import expected, fibonacci, reply
-from tests.servers import DEADLINE_SECONDS, RunningServer
+from tests.servers import DEADLINE_SECONDS, RunningServer, direct_client
 from tests.sockets import connected, read_exactly
 
 Serve = Callable[..., RunningServer]
@@ -30,7 +30,7 @@ MIB = 1024 * 1024
 
 def assert_serves(server: RunningServer) -> None:
     """Check that a new client gets right answers."""
-    with FibClient(server.address, timeout_seconds=DEADLINE_SECONDS) as client:
+    with direct_client(server.address) as client:
         client.ping()
         assert client.range(700, 900) == fibonacci(700, 900)
 
@@ -56,7 +56,7 @@ def kill_workers_under_load(server: RunningServer, seconds: float) -> tuple[int,
     def ask(seed: int) -> int:
         chance = random.Random(seed)
         replies = 0
-        with FibClient(server.address, timeout_seconds=DEADLINE_SECONDS) as client:
+        with direct_client(server.address) as client:
             while time.monotonic() < deadline:
                 format, start, stop = case = chance.choice(CASES)
                 assert client.read(start, stop, format) == right[case]
@@ -94,7 +94,7 @@ def test_a_stopped_worker(serve: Serve) -> None:
     server = serve("--workers", "1", FIBSERVER_REQUEST_TIMEOUT="4")
     (worker,) = server.workers()
     worker.suspend()
-    with FibClient(server.address, timeout_seconds=DEADLINE_SECONDS) as client:
+    with direct_client(server.address) as client:
         assert client.read(0, 2000, "json") == expected("json", 0, 2000)
     server.wait_for_log("has not come back for 2 s: killed")
     assert worker.pid not in [each.pid for each in server.workers()]
@@ -142,7 +142,7 @@ def test_giant_numbers_leave_a_worker_free(serve: Serve) -> None:
             sock.sendall(b"FIB.NUMBER %d FORMAT binary\r\n" % number)  # a minute of work
         server.wait_until(lambda each: each.information()["workers_busy"] == "1", "one is busy")
         for format in ("json", "csv", "text"):
-            with FibClient(server.address, timeout_seconds=DEADLINE_SECONDS) as client:
+            with direct_client(server.address) as client:
                 assert client.read(0, 50, format) == expected(format, 0, 50)
         information = server.information()
         assert int(information["blocked_clients"]) >= 18, "they are all still waiting"
@@ -172,10 +172,11 @@ def test_shared_memory_is_full(serve: Serve, mounting: Callable[[str], list[str]
     """A full /dev/shm is NOSPACE for who needs more, and no more once there is room."""
     server = serve("--workers", "2", under=mounting("mount -t tmpfs -o size=8m tmpfs /dev/shm"))
     filler = Path(f"/proc/{server.process.pid}/root/dev/shm/filler")
-    with FibClient(server.address, timeout_seconds=DEADLINE_SECONDS) as client:
+    with direct_client(server.address) as client:
         assert client.read(0, 1000, "json") == expected("json", 0, 1000)
         with filler.open("wb") as file, pytest.raises(OSError, match="No space left"):
             file.write(bytes(8 * MIB))
+        assert server.information()["shared_memory_available"] == "0"
         for start in (5000, 100_000):  # to be kept, and not to be kept
             with pytest.raises(RequestRefused) as caught:
                 client.read(start, start + 1000, "json")
@@ -186,13 +187,14 @@ def test_shared_memory_is_full(serve: Serve, mounting: Callable[[str], list[str]
     information = server.information()
     assert information["worker_deaths"] == "0"
     assert information["errorstat_NOSPACE"] == "count=2"
+    assert 0 < int(information["shared_memory_available"]) < 8 * MIB
 
 
 def test_shared_memory_is_small(serve: Serve, mounting: Callable[[str], list[str]]) -> None:
     """Where /dev/shm is smaller than memory_limit, as in containers, all is answered the same."""
     server = serve("--workers", "2", under=mounting("mount -t tmpfs -o size=64m tmpfs /dev/shm"))
     assert "memory_limit lowered to 30 MiB" in server.log.read_text()
-    with FibClient(server.address, timeout_seconds=DEADLINE_SECONDS) as client:
+    with direct_client(server.address) as client:
         for format in ("json", "csv", "json"):
             assert client.read(0, 20_000, format) == expected(format, 0, 20_000)
     assert server.information()["total_error_replies"] == "0"
@@ -291,13 +293,13 @@ def test_the_acceptor_is_killed(serve: Serve, tmp_path: Path) -> None:
     arguments += ("--state-dir", str(tmp_path / "state"))
     for _ in range(3):
         server = serve(*arguments)
-        with FibClient(address, timeout_seconds=DEADLINE_SECONDS) as client:
+        with direct_client(address) as client:
             assert client.read(0, 4000, "json") == expected("json", 0, 4000)
             with ThreadPoolExecutor(1) as threads:
                 answer = threads.submit(client.read, 100_000, 104_000, "json")
                 server.stop(signal.SIGKILL)
                 assert isinstance(answer.exception(DEADLINE_SECONDS), ServerUnreachable)
-    with FibClient(serve(*arguments).address) as client:
+    with direct_client(serve(*arguments).address) as client:
         assert client.read(0, 4000, "csv") == expected("csv", 0, 4000)
 
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fibclient import FibClient
 from tests.numbers import expected
-from tests.servers import DEADLINE_SECONDS, RunningServer
+from tests.servers import RunningServer, direct_client
 
 Serve = Callable[..., RunningServer]
 Mounting = Callable[[str], list[str]]
@@ -24,7 +23,7 @@ def state(tmp_path: Path) -> Path:
 
 def ask(server: RunningServer, n: int = N, format: str = "json") -> None:
     """Ask for the first numbers; they must be right."""
-    with FibClient(server.address, timeout_seconds=DEADLINE_SECONDS) as client:
+    with direct_client(server.address) as client:
         assert client.read(0, n, format) == expected(format, 0, n)
 
 

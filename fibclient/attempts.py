@@ -1,0 +1,138 @@
+"""The tries of one call: each with a connection, until one succeeds or no more are worth it.
+
+    for attempt in Attempts(pool, ...):
+        with attempt as connection:
+            return connection.call("PING")
+
+The `with` gives the connection back, or closes it where its next bytes cannot be trusted, and
+swallows a failure after which the loop goes on.
+"""
+
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from fibclient.connection import Connection
+from fibclient.errors import (
+    ClientClosed,
+    ConnectionLost,
+    FibError,
+    RequestRefused,
+    ServerUnreachable,
+)
+from fibclient.pool import ConnectionPool
+from fibclient.retry import Backoff, RetryBudget, is_worth_a_retry
+
+__all__ = ["Attempts", "RetryPolicy"]
+
+
+@dataclass(slots=True)
+class RetryPolicy:
+    """How often a client tries again, all its calls together.
+
+    Attributes:
+        max_retries: for one call, >= 0.
+        backoff: the waits between them.
+        budget: for all calls.
+        retries: how many there have been.
+    """
+
+    max_retries: int
+    backoff: Backoff
+    budget: RetryBudget
+    retries: int = 0
+
+
+class Attempts:
+    """The tries of one call."""
+
+    __slots__ = ("_connection", "_deadline", "_failures", "_had_stale", "_policy", "_pool")
+
+    def __init__(self, pool: ConnectionPool, policy: RetryPolicy, deadline: float) -> None:
+        """Describe the tries of a call.
+
+        Args:
+            pool: lends the connections.
+            policy: how often, for all calls.
+            deadline: when the call must have ended, monotonic.
+        """
+        self._pool = pool
+        self._policy = policy
+        self._deadline = deadline
+        self._failures = 0
+        self._had_stale = False
+
+    def __iter__(self) -> Iterator[Self]:
+        while True:
+            try:
+                self._connection = self._pool.borrow(self._deadline)
+            except FibError as error:
+                self._prepare_next(error)
+            else:
+                yield self
+
+    def progressed(self, deadline: float) -> None:
+        """Note that some of the answer has come: failures so far are forgiven.
+
+        Args:
+            deadline: for the next of it.
+        """
+        self._deadline = self._connection.deadline = deadline
+        self._failures = 0
+
+    def __enter__(self) -> Connection:
+        return self._connection
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        connection = self._connection
+        if error is None:
+            self._pool.give_back(connection)
+            self._policy.budget.earn()
+            return False
+        if isinstance(error, RequestRefused) and error.code != "SHUTDOWN":
+            self._pool.give_back(connection)
+        else:
+            self._pool.discard(connection, error)
+        if not isinstance(error, FibError):
+            return False
+        if connection.was_idle and isinstance(error, ConnectionLost) and not self._had_stale:
+            # It was the connection that was old; a fresh one tells how the server is.
+            self._had_stale = True
+            if not self._pool.is_closed:
+                return True
+        self._prepare_next(error)
+        return True
+
+    def _prepare_next(self, error: FibError) -> None:
+        """Wait as long as is right before the next try; raise if there is to be none."""
+        pool, policy = self._pool, self._policy
+        if pool.is_closed:
+            raise ClientClosed("the client is closed") from error
+        if not is_worth_a_retry(error, pool.has_endpoint):
+            raise error
+        self._failures += 1
+        now = time.monotonic()
+        if self._failures > policy.max_retries or not policy.budget.spend(now):
+            raise self._final(error)
+        pause = policy.backoff.pause_seconds(self._failures, random.random())
+        pause = min(pause, self._deadline - now)
+        if isinstance(error, ServerUnreachable):
+            pool.wait_for_endpoint(pause)
+        else:
+            pool.wait(pause)
+        if time.monotonic() >= self._deadline:
+            raise self._final(error)
+        policy.retries += 1
+
+    def _final(self, error: FibError) -> FibError:
+        if not isinstance(error, ServerUnreachable) or self._failures < 2:
+            return error
+        return type(error)(f"{error} (tried {self._failures} times)")

@@ -1,0 +1,212 @@
+"""The first elements of each format, kept in memory; none ever expires.
+
+A prefix grows at its end: what is asked for and missing is fetched by one caller while others that
+want it too wait for that one, so a crowd moves the bytes only once. All formats share a bound;
+the prefix used longest ago makes room for the others.
+
+A prefix is a list of segments that are never changed once they are in it, so what was read
+stays right whatever happens to the cache.
+"""
+
+import threading
+import time
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from fibclient.answers import Answer, offset
+from fibclient.errors import ClientClosed, DeadlineExceeded
+from fibclient.formats import Format
+
+__all__ = ["CacheStatistics", "PrefixCache"]
+
+SEGMENT_BYTES = 256 * 1024
+"""Segments smaller than this are joined: growing a little at a time must not leave thousands."""
+
+GAP_BYTES = 64 * 1024
+"""A prefix grows over elements that nobody asked for if they are no more than this, or no more
+than what was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStatistics:
+    """What the cache has done.
+
+    Attributes:
+        hits: answers that came from the cache alone.
+        extensions: answers for which a prefix grew.
+        misses: answers that the cache had no part in.
+        size_bytes: kept now.
+        elements: kept now, by format.
+    """
+
+    hits: int
+    extensions: int
+    misses: int
+    size_bytes: int
+    elements: dict[str, int]
+
+
+@dataclass(slots=True, eq=False)
+class _Prefix:
+    """The first `stop` elements of a format, separators included."""
+
+    stop: int = 0
+    size: int = 0
+    is_growing: bool = False
+    segments: list[bytes] = field(default_factory=list)
+    begins: list[int] = field(default_factory=list)
+
+    def append(self, data: bytes, stop: int) -> None:
+        if self.segments and len(self.segments[-1]) + len(data) <= SEGMENT_BYTES:
+            self.segments[-1] += data
+        else:
+            self.begins.append(self.size)
+            self.segments.append(data)
+        self.size += len(data)
+        self.stop = stop
+
+    def views(self, begin: int, end: int) -> list[memoryview]:
+        first = bisect_right(self.begins, begin) - 1
+        found = []
+        for number in range(first, len(self.segments)):
+            offset = self.begins[number]
+            if offset >= end:
+                break
+            segment = memoryview(self.segments[number])
+            found.append(segment[max(0, begin - offset) : end - offset])
+        return found
+
+
+class PrefixCache:
+    """Prefixes of at most so many bytes together; for any thread."""
+
+    def __init__(self, max_bytes: int) -> None:
+        """Start empty.
+
+        Args:
+            max_bytes: >= 0; with 0 nothing is kept.
+        """
+        self._max_bytes = max_bytes
+        self.reset()
+
+    def reset(self) -> None:
+        """Start empty again; in a forked child."""
+        self._lock = threading.Lock()
+        self._news = threading.Condition(self._lock)  # a prefix has grown, or will not
+        self._prefixes: OrderedDict[Format, _Prefix] = OrderedDict()
+        self._size = 0
+        self._hits = self._extensions = self._misses = 0
+        self._is_closed = False
+
+    def peek(self, answer: Answer, begin: int, end: int) -> list[memoryview]:
+        """Return what is kept of bytes begin to end-1 of an answer, from `begin` on."""
+        base = offset(answer.format, answer.start)
+        with self._lock:
+            prefix = self._prefixes.get(answer.format)
+            if prefix is None or base + begin >= prefix.size:
+                return []
+            self._prefixes.move_to_end(answer.format)
+            return prefix.views(base + begin, min(prefix.size, base + end))
+
+    def read(
+        self, answer: Answer, deadline: float, fetch: Callable[[Answer], bytes]
+    ) -> bytes | None:
+        """Return an answer from its prefix, which grows if it must.
+
+        Args:
+            answer: not empty.
+            deadline: for waiting until another caller has fetched, monotonic.
+            fetch: returns an answer with a separator behind its end; called by one caller at a
+                time for each format.
+
+        Returns:
+            the answer, or None if it is not for the cache: too large, or too far out.
+
+        Raises:
+            whatever `fetch` raises, `DeadlineExceeded` and `ClientClosed`.
+        """
+        begin = offset(answer.format, answer.start)
+        end = begin + answer.size
+        with self._lock:
+            prefix = self._settled(answer, deadline)
+            if prefix is None:
+                self._misses += 1
+                return None
+            self._prefixes.move_to_end(answer.format)
+            known = prefix.views(begin, end) if begin < prefix.size else []
+            is_hit = answer.stop <= prefix.stop
+            if is_hit:
+                self._hits += 1
+            else:
+                prefix.is_growing = True
+        if is_hit:
+            # Copying takes long for large answers: others may use the cache meanwhile.
+            return b"".join(known)
+        data = b""
+        try:
+            data = fetch(answer.between(prefix.stop, answer.stop))
+        finally:
+            with self._lock:
+                size = prefix.size
+                prefix.is_growing = False
+                if data:
+                    self._extensions += 1
+                    self._keep(prefix, data, answer.stop)
+                self._news.notify_all()
+        return b"".join([*known, memoryview(data)[max(0, begin - size) : end - size]])
+
+    def _settled(self, answer: Answer, deadline: float) -> _Prefix | None:
+        """Return the prefix once it has what is asked for or nobody else makes it grow.
+
+        None if the answer is not for the cache.
+        """
+        while True:
+            prefix = self._prefixes.setdefault(answer.format, _Prefix())
+            if answer.stop <= prefix.stop:
+                return prefix
+            if not self._is_worth_keeping(prefix, answer):
+                return None
+            if not prefix.is_growing:
+                return prefix
+            if not self._news.wait(deadline - time.monotonic()):
+                raise DeadlineExceeded("another thread's request for the same took too long")
+            if self._is_closed:
+                raise ClientClosed("the client is closed")
+
+    def _is_worth_keeping(self, prefix: _Prefix, answer: Answer) -> bool:
+        if offset(answer.format, answer.stop) > self._max_bytes:
+            return False
+        gap = offset(answer.format, answer.start) - prefix.size
+        return gap <= max(GAP_BYTES, answer.size)
+
+    def _keep(self, prefix: _Prefix, data: bytes, stop: int) -> None:
+        """Put data at the end of a prefix, if there is room to be made for it."""
+        excess = self._size + len(data) - self._max_bytes
+        for format, other in list(self._prefixes.items()):
+            if excess <= 0:
+                break
+            if other is not prefix and not other.is_growing:
+                del self._prefixes[format]
+                self._size -= other.size
+                excess -= other.size
+        if excess <= 0:
+            prefix.append(data, stop)
+            self._size += len(data)
+
+    def statistics(self) -> CacheStatistics:
+        """Return what has been done so far."""
+        with self._lock:
+            elements = {format.name: each.stop for format, each in self._prefixes.items()}
+            return CacheStatistics(
+                self._hits, self._extensions, self._misses, self._size, elements
+            )
+
+    def close(self) -> None:
+        """Let go of everything, and wake whoever waits."""
+        with self._lock:
+            self._is_closed = True
+            self._prefixes.clear()
+            self._size = 0
+            self._news.notify_all()

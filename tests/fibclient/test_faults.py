@@ -1,0 +1,376 @@
+"""What hurts users of such libraries most, and cannot happen here.
+
+Ranked in docs/client.md, with a test for each.
+"""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import fibclient
+from fibclient import (
+    ClientClosed,
+    ConnectionLost,
+    DeadlineExceeded,
+    FibClient,
+    FibError,
+    RequestRefused,
+    ServerMisbehaved,
+    ServerUnreachable,
+)
+from tests.fibclient.fakes import FakeServer, HangUp, fake_server, in_turn
+from tests.numbers import expected, fibonacci
+from tests.servers import RunningServer
+from tests.waiting import DEADLINE_SECONDS, wait_until
+
+ZERO = b"$4\r\n\x00\x00\x00\x00\r\n"
+"""The reply that `range(0, 1)` needs."""
+
+ONE = b"$5\r\n\x01\x00\x00\x00\x01\r\n"
+"""That of `range(1, 2)` and `range(2, 3)`."""
+
+
+def client_of(*servers: FakeServer, **options: float) -> FibClient:
+    """Return a client without cache, so that every call makes a request."""
+    addresses = ",".join(server.address for server in servers)
+    return FibClient(addresses, **{"cache_bytes": 0, **options})  # type: ignore[arg-type]
+
+
+# A reply to one caller never reaches another.
+
+
+def test_a_stream_that_nobody_reads_on(server: RunningServer) -> None:
+    """What is left of an abandoned answer is not taken for the reply to the next request."""
+    with FibClient(server.address, max_connections=1, cache_bytes=0) as client:
+        stream = client.stream(0, 5000, "text")
+        next(stream)
+        assert isinstance(stream, Iterator)
+        stream.close()  # type: ignore[attr-defined]
+        assert client.range(7, 9) == [13, 21]
+        assert client.stats().connections_opened == 2
+
+
+def test_an_interrupted_call(server: RunningServer) -> None:
+    """Ctrl-C between a request and its reply costs the connection, and not the next answer."""
+    with FibClient(server.address, max_connections=1, cache_bytes=0) as client:
+        stream = client.stream(0, 5000, "text")
+        next(stream)
+        with pytest.raises(KeyboardInterrupt):
+            stream.throw(KeyboardInterrupt)  # type: ignore[attr-defined]
+        assert client.range(7, 9) == [13, 21]
+
+
+def test_a_call_whose_time_was_over() -> None:
+    """A reply that comes after its caller has given up reaches nobody."""
+    is_late = threading.Event()
+
+    def script(words: list[bytes]) -> bytes:
+        if words[1] == b"1":
+            assert is_late.wait(DEADLINE_SECONDS)
+            return ONE
+        return ZERO
+
+    with fake_server(script) as server, client_of(server, max_connections=1) as client:
+        with FibClient(server.address, timeout_seconds=0.2, cache_bytes=0) as hasty:
+            with pytest.raises(ServerUnreachable):
+                hasty.range(1, 2)
+            is_late.set()
+            assert hasty.range(0, 1) == [0]
+        assert client.range(0, 1) == [0]
+
+
+# A connection that the server has closed meanwhile is no error.
+
+
+def test_a_stale_connection() -> None:
+    """It is found out before it is used, and costs no failed request and no retry."""
+    with fake_server(in_turn(ZERO)) as server, client_of(server) as client:
+        client.range(0, 1)
+        server.hang_up()
+        wait_until(lambda: _is_stale(client), "the end arrives")
+        assert client.range(0, 1) == [0]
+        statistics = client.stats()
+        assert (statistics.connections_opened, statistics.retries) == (2, 0)
+        assert statistics.endpoints[0].set_asides == 0
+
+
+def _is_stale(client: FibClient) -> bool:
+    [[connection]] = client._pool._idle.values()
+    return connection.is_stale
+
+
+def test_a_connection_closed_as_it_is_used() -> None:
+    """A request on an old connection that ends just then is said again on a new one, at once."""
+    with (
+        fake_server(in_turn(ZERO, HangUp(), ONE)) as server,
+        client_of(server, max_retries=0) as client,
+    ):
+        client.range(0, 1)
+        assert client.range(1, 2) == [1]
+        assert client.stats().endpoints[0].set_asides == 0
+
+
+# Nothing waits for ever.
+
+
+def test_a_server_that_accepts_and_never_answers() -> None:
+    """Silence ends with an error that says who was silent, for how long."""
+    with (
+        fake_server(in_turn(None), answers_pings=False) as server,
+        client_of(server, idle_timeout_seconds=0.1, max_retries=1) as client,
+        pytest.raises(ServerUnreachable, match=r"nothing came from 127\.0\.0\.1:\d+ for 0\.1 s"),
+    ):
+        client.number(0)
+
+
+@pytest.mark.parametrize("method", ["first", "ping", "info", "read"])
+def test_every_call_has_a_deadline(method: str) -> None:
+    """Each kind of call gives up in time."""
+    arguments = {"first": (1,), "read": (0, 1, "json")}.get(method, ())
+    with (
+        fake_server(in_turn(None), answers_pings=False) as server,
+        client_of(server, timeout_seconds=0.2, idle_timeout_seconds=60) as client,
+        pytest.raises(DeadlineExceeded),
+    ):
+        getattr(client, method)(*arguments)
+
+
+# The deadline is for the whole call.
+
+
+def test_a_server_that_drips() -> None:
+    """Bytes that keep coming, too slowly, do not put off the end of a call."""
+    size = len(expected("text", 0, 1000))
+    over = threading.Event()
+
+    def drip() -> Iterator[bytes]:
+        yield b"$%d\r\n" % size
+        while not over.wait(0.02):
+            yield b"0"
+
+    with (
+        fake_server(lambda words: drip()) as server,
+        client_of(server, timeout_seconds=0.3, idle_timeout_seconds=60) as client,
+    ):
+        with pytest.raises(DeadlineExceeded, match="in time"):
+            client.read(0, 1000, "text")
+        over.set()
+
+
+def test_retries_end_with_the_deadline() -> None:
+    """Trying again, and the pauses between, are within the time of the call."""
+    with (
+        fake_server(in_turn(b"-BUSY later\r\n")) as server,
+        client_of(server, timeout_seconds=0.3, max_retries=10**6) as client,
+        pytest.raises(RequestRefused, match="BUSY"),
+    ):
+        client.number(0)
+
+
+def test_waiting_for_a_connection_ends_with_the_deadline() -> None:
+    """Who waits in line gives up in time."""
+    with (
+        fake_server(in_turn(None)) as server,
+        client_of(server, max_connections=1, timeout_seconds=0.5) as client,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        holding = threads.submit(client.number, 0)
+        assert server.was_asked.wait(DEADLINE_SECONDS)
+        with pytest.raises(DeadlineExceeded):
+            client.number(0)
+        with pytest.raises(DeadlineExceeded):
+            holding.result()
+
+
+# Many callers, few connections.
+
+
+def test_more_callers_than_connections(server: RunningServer) -> None:
+    """Callers wait for a connection instead of failing, and there are never more than allowed."""
+    with (
+        FibClient(server.address, max_connections=3, cache_bytes=0) as client,
+        ThreadPoolExecutor(24) as threads,
+    ):
+        answers = list(threads.map(lambda n: client.range(n, n + 20), range(500)))
+        assert answers == [fibonacci(n, n + 20) for n in range(500)]
+        statistics = client.stats()
+        assert (statistics.in_use, statistics.waiting) == (0, 0)
+        assert statistics.connections_opened == 3
+
+
+def test_the_last_used_connection_is_the_next(server: RunningServer) -> None:
+    """A caller that is alone uses one connection, however many there once were."""
+    with FibClient(server.address, cache_bytes=0) as client:
+        streams = [client.stream(0, 5000, "text") for _ in range(4)]
+        for stream in streams:
+            next(stream)
+        for stream in streams:
+            for _ in stream:
+                pass
+        connections = client._pool._idle[client._pool._endpoints.choose()]  # type: ignore[index]
+        last = connections[-1]
+        client.range(0, 5)
+        assert connections[-1] is last
+        assert len(connections) == 4
+
+
+# An outage is not multiplied.
+
+
+def test_retries_have_a_budget() -> None:
+    """However many calls fail, the server gets only so many requests more than calls."""
+    calls = 150
+    with (
+        fake_server(in_turn(b"-BUSY later\r\n")) as server,
+        client_of(server, max_retries=20, timeout_seconds=1) as client,
+        ThreadPoolExecutor(50) as threads,
+    ):
+        errors = [error for error in threads.map(lambda n: _error(client), range(calls)) if error]
+        assert len(errors) == calls
+        retries = client.stats().retries
+        assert len(server.requests) == calls + retries
+        # 100 at first, and 10 a second while it lasts: without a budget there would be about 900.
+        assert retries < 300
+
+
+def _error(client: FibClient) -> FibError | None:
+    try:
+        client.number(0)
+    except FibError as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("refusal", [b"-BUSY later\r\n", b"-NOSPACE full\r\n"])
+def test_a_server_that_is_busy(refusal: bytes) -> None:
+    """What may pass is tried again, on the same connection."""
+    with fake_server(in_turn(refusal, refusal, ZERO)) as server, client_of(server) as client:
+        assert client.range(0, 1) == [0]
+        assert client.stats().retries == 2
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize("refusal", [b"-LIMIT too large\r\n", b"-ERR no\r\n", b"-NOAUTH no\r\n"])
+def test_a_refusal_for_good(refusal: bytes) -> None:
+    """What will be refused again is not asked again."""
+    with fake_server(in_turn(refusal)) as server, client_of(server) as client:
+        with pytest.raises(RequestRefused) as caught:
+            client.range(0, 1)
+        assert caught.value.code == refusal[1:].split()[0].decode()
+        assert len(server.requests) == 1
+
+
+def test_a_server_that_is_stopping() -> None:
+    """SHUTDOWN sends the request elsewhere, and later ones too."""
+    with (
+        fake_server(in_turn(b"-SHUTDOWN stopping\r\n"), answers_pings=False) as stopping,
+        fake_server(in_turn(ZERO)) as other,
+        client_of(stopping, other) as client,
+    ):
+        for _ in range(6):
+            assert client.range(0, 1) == [0]
+        assert len(stopping.requests) == 1
+
+
+# Peers that make no sense.
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"$x\r\n",
+        b"$3\r\nabcd\r\n",
+        b":5\r\n",
+        b"$4\r\n\x00\x00\x00\x00!!",
+        b"+" + b"x" * 100_000,
+    ],
+)
+def test_rubbish(reply: bytes) -> None:
+    """A reply that makes no sense raises ServerMisbehaved, and its connection is not reused."""
+    with fake_server(in_turn(reply, ZERO)) as server, client_of(server) as client:
+        with pytest.raises(ServerMisbehaved):
+            client.range(0, 1)
+        assert client.range(0, 1) == [0]
+        assert client.stats().endpoints[0].set_asides == 1
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"\x05\x00\x00\x00ab", b"\x01\x00", b"\x00\x00\x00\x00\x00\x00", b"\xff" * 6],
+)
+def test_bytes_that_are_no_numbers(payload: bytes) -> None:
+    """An answer of the right size that holds something else raises ServerMisbehaved."""
+    reply = b"$%d\r\n%b\r\n" % (5, payload[:5].ljust(5, b"\x07"))
+    with (
+        fake_server(in_turn(reply)) as server,
+        client_of(server) as client,
+        pytest.raises(ServerMisbehaved),
+    ):
+        client.range(1, 2)
+
+
+@pytest.mark.parametrize("cut", range(len(ZERO)))
+def test_a_reply_cut_short(cut: int) -> None:
+    """A server that closes within a reply, wherever, is asked again, and the answer is right."""
+    with (
+        fake_server(in_turn(HangUp(ZERO[:cut]), ZERO)) as server,
+        client_of(server) as client,
+    ):
+        assert client.range(0, 1) == [0]
+        assert len(server.requests) == 2
+
+
+def test_a_reply_cut_short_for_good() -> None:
+    """A server that always closes within a reply is an error that says so."""
+    with (
+        fake_server(in_turn(HangUp(ZERO[:6]))) as server,
+        client_of(server, max_retries=2) as client,
+        pytest.raises(ServerUnreachable, match=r"closed the connection \(tried 3 times\)"),
+    ):
+        client.range(0, 1)
+
+
+def test_rubbish_from_one_of_two() -> None:
+    """With several servers, one that makes no sense costs nothing but a retry."""
+    with (
+        fake_server(in_turn(b"HTTP/1.1 200 OK\r\n\r\n"), answers_pings=False) as bad,
+        fake_server(in_turn(ZERO)) as good,
+        client_of(bad, good) as client,
+    ):
+        for _ in range(6):
+            assert client.range(0, 1) == [0]
+        assert len(bad.requests) == 1
+
+
+# What is expected of every library.
+
+
+def test_errors_are_one_family() -> None:
+    """Whatever a call raises of its own is a FibError, and what the caller can do differs."""
+    kinds = [ClientClosed, DeadlineExceeded, RequestRefused, ServerMisbehaved, ServerUnreachable]
+    for kind in [*kinds, ConnectionLost]:
+        assert issubclass(kind, FibError)
+    for kind in kinds:
+        others = [other for other in kinds if other is not kind and issubclass(kind, other)]
+        assert others == ([ServerUnreachable] if kind is DeadlineExceeded else [])
+
+
+def test_it_is_typed() -> None:
+    """Type checkers find the types of the package."""
+    assert (Path(fibclient.__file__).parent / "py.typed").exists()
+
+
+def test_from_asyncio(server: RunningServer) -> None:
+    """A submitted call can be awaited."""
+
+    async def ask(client: FibClient) -> list[list[int]]:
+        calls = [asyncio.wrap_future(client.submit("range", n, n + 3)) for n in range(20)]
+        return [await call for call in calls]
+
+    with FibClient(server.address) as client:
+        assert asyncio.run(ask(client)) == [fibonacci(n, n + 3) for n in range(20)]

@@ -1,0 +1,69 @@
+"""A client used on both sides of a fork."""
+
+import subprocess
+import sys
+
+from tests.servers import DEADLINE_SECONDS, RunningServer
+
+PROGRAM = """
+import os, sys, threading
+from fibclient import FibClient
+
+client = FibClient(sys.argv[1], cache_bytes=10_000_000)
+other = FibClient(sys.argv[1], cache_bytes=0)
+assert client.first(10)[9] == 34
+stream = other.stream(0, 5000, "text")
+next(stream)
+
+over = threading.Event()
+def ask():
+    while not over.is_set():
+        assert other.range(5, 8) == [5, 8, 13]
+threads = [threading.Thread(target=ask) for _ in range(8)]
+for thread in threads:
+    thread.start()
+
+children = []
+for _ in range(10):
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            statistics = client.stats()
+            assert statistics.connections_opened == 0 and statistics.in_use == 0, statistics
+            assert statistics.cache.size_bytes == 0
+            assert client.first(12)[11] == 89
+            assert other.range(5, 8) == [5, 8, 13]
+            assert other.submit("number", 10).result() == 55
+            stream.close()
+            assert other.range(5, 8) == [5, 8, 13]
+            assert other.stats().in_use == 0, other.stats()
+            client.close()
+            other.close()
+            code = 0
+        finally:
+            os._exit(code)
+    children.append(pid)
+codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+over.set()
+for thread in threads:
+    thread.join()
+rest = sum(len(piece) for piece in stream)
+assert client.first(11)[10] == 55
+assert client.stats().connections_opened == 1, client.stats()
+client.close()
+other.close()
+print(codes)
+"""
+
+
+def test_fork(server: RunningServer) -> None:
+    """Children forked amid traffic connect anew; the parent's connections and stream go on."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", PROGRAM, server.address],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == (f"{[0] * 10}\n", "")

@@ -1,0 +1,202 @@
+"""One client, several servers, some of which die, hang, or come back."""
+
+import hashlib
+import random
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from fibclient import EndpointStatistics, FibClient
+from tests.fibclient.fakes import fake_server, in_turn
+from tests.numbers import digest_of_first, fibonacci
+from tests.servers import RunningServer
+from tests.waiting import DEADLINE_SECONDS, wait_until
+
+Serve = Callable[..., RunningServer]
+
+ZERO = b"$4\r\n\x00\x00\x00\x00\r\n"
+
+
+def endpoint(client: FibClient, address: str) -> EndpointStatistics:
+    """Return what a client tells of one of its servers."""
+    [found] = [each for each in client.stats().endpoints if each.address == address]
+    return found
+
+
+def serve_on_paths(serve: Serve, folder: Path, count: int) -> list[RunningServer]:
+    """Start servers whose addresses nobody else takes when they die, as with ports."""
+    return [serve("--listen", f"unix:{folder / f'{number}.sock'}") for number in range(count)]
+
+
+def ask_while_servers_die(serve: Serve, folder: Path, seconds: int) -> tuple[int, int]:
+    """Kill one of three servers every second while 16 threads ask; every answer must be right.
+
+    Returns:
+        how often a server was killed, and how many calls there were.
+    """
+    servers = serve_on_paths(serve, folder, 3)
+    addresses = [server.address for server in servers]
+    right = fibonacci(0, 1200)
+    over = threading.Event()
+
+    def ask(client: FibClient, seed: int) -> int:
+        chance = random.Random(seed)
+        calls = 0
+        while not over.is_set():
+            start = chance.randrange(1000)
+            stop = start + chance.randrange(1, 200)
+            assert client.range(start, stop) == right[start:stop]
+            calls += 1
+        return calls
+
+    with (
+        FibClient(",".join(addresses), timeout_seconds=DEADLINE_SECONDS, cache_bytes=0) as client,
+        ThreadPoolExecutor(16) as threads,
+    ):
+        asking = [threads.submit(ask, client, seed) for seed in range(16)]
+        try:
+            for turn in range(seconds):
+                victim = turn % 3
+                servers[victim].stop(signal.SIGKILL)
+                wait_until(
+                    lambda address=addresses[victim]: endpoint(client, address).state != "up",  # type: ignore[misc]
+                    "the dead server is set aside",
+                )
+                over.wait(0.5)  # the others carry the load meanwhile
+                servers[victim] = serve("--listen", addresses[victim])
+                wait_until(
+                    lambda address=addresses[victim]: endpoint(client, address).state == "up",  # type: ignore[misc]
+                    "the server is back in use",
+                )
+        finally:
+            over.set()
+        calls = sum(each.result() for each in asking)
+        statistics = client.stats()
+    kills = [len(range(victim, seconds, 3)) for victim in range(3)]
+    assert [each.set_asides for each in statistics.endpoints] == kills
+    assert [each.recoveries for each in statistics.endpoints] == kills
+    assert all(each.succeeded for each in statistics.endpoints)
+    assert sum(each.succeeded for each in statistics.endpoints) >= calls
+    return seconds, calls
+
+
+def test_servers_that_die(serve: Serve, tmp_path: Path) -> None:
+    """No call fails and none is wrong; the dead server is set aside, and used again later."""
+    kills, calls = ask_while_servers_die(serve, tmp_path, 3)
+    assert kills == 3
+    assert calls > 100
+
+
+@pytest.mark.soak
+def test_servers_that_die_for_half_a_minute(serve: Serve, tmp_path: Path) -> None:
+    """The same for longer, with the figures printed."""
+    kills, calls = ask_while_servers_die(serve, tmp_path, 30)
+    print(f"{kills} kills, {calls} calls, all right")
+
+
+def test_a_server_killed_in_the_middle_of_a_stream(serve: Serve, tmp_path: Path) -> None:
+    """A stream of 300 MB whose server is killed goes on elsewhere from the very next byte."""
+    servers = serve_on_paths(serve, tmp_path, 2)
+    count, digest, received, killed = 53_600, hashlib.sha256(), 0, None
+    with FibClient(",".join(server.address for server in servers)) as client:
+        size = client.size(0, count, "json")
+        assert size > 300e6
+        for piece in client.stream(0, count, "json"):
+            digest.update(piece)
+            received += len(piece)
+            if killed is None and received > size / 2:
+                [killed] = [each for each in servers if endpoint(client, each.address).in_flight]
+                killed.stop(signal.SIGKILL)
+        assert received == size
+        assert digest.hexdigest() == digest_of_first(count)
+        assert killed is not None
+        assert endpoint(client, killed.address).state != "up"
+        assert client.stats().retries >= 1
+
+
+def test_a_black_hole() -> None:
+    """A server that accepts and never answers costs one idle timeout, and not one a call."""
+    with (
+        fake_server(in_turn(None), answers_pings=False) as hole,
+        fake_server(in_turn(ZERO)) as good,
+        FibClient(
+            f"{hole.address},{good.address}", idle_timeout_seconds=0.1, cache_bytes=0
+        ) as client,
+    ):
+        for _ in range(50):
+            assert client.range(0, 1) == [0]
+        assert len(hole.requests) == 1
+        assert len(good.requests) == 50
+        assert endpoint(client, hole.address).state == "set aside"
+        assert "nothing came" in endpoint(client, hole.address).last_error
+
+
+def test_a_hole_that_answers_probes() -> None:
+    """An answered probe does not make a server's failures forgotten, so pauses go on growing."""
+    with (
+        fake_server(in_turn(None, None, None, ZERO)) as hole,
+        fake_server(in_turn(ZERO)) as good,
+        FibClient(
+            f"{hole.address},{good.address}", idle_timeout_seconds=0.02, cache_bytes=0
+        ) as client,
+    ):
+
+        def failures() -> int:
+            [found] = [
+                each for each in client._pool.endpoints() if str(each.target) == hole.address
+            ]
+            return found.failures
+
+        for count in (1, 2, 3):
+            wait_until(
+                lambda: client.range(0, 1) == [0] and len(hole.requests) == count,  # noqa: B023
+                "it is asked again",
+            )
+            assert failures() == count
+            wait_until(lambda: endpoint(client, hole.address).state == "up", "a probe is answered")
+            assert failures() == count
+        wait_until(lambda: client.range(0, 1) == [0] and not failures(), "it answers")
+        assert endpoint(client, hole.address).set_asides == 3
+
+
+def test_load_is_shared(server: RunningServer, serve: Serve) -> None:
+    """Idle servers are asked in turn."""
+    other = serve()
+    with FibClient(f"{server.address},{other.address}", cache_bytes=0) as client:
+        for n in range(100):
+            client.number(n)
+        shares = [endpoint(client, each.address).succeeded for each in (server, other)]
+    assert shares == [50, 50]
+
+
+def test_all_servers_are_gone_and_come_back(serve: Serve, tmp_path: Path) -> None:
+    """A call that finds no server waits for one, within its time."""
+    address = f"unix:{tmp_path / 'socket'}"
+    first = serve("--listen", address)
+    with (
+        FibClient(address, timeout_seconds=DEADLINE_SECONDS, max_retries=50) as client,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        client.ping()
+        first.stop(signal.SIGKILL)
+        call = threads.submit(client.first, 5)
+        wait_until(lambda: client.stats().endpoints[0].state != "up", "it is missed")
+        serve("--listen", address)
+        assert call.result() == [0, 1, 1, 2, 3]
+
+
+def test_parts_from_several_servers(serve: Serve, tmp_path: Path) -> None:
+    """A large answer may come from several servers, one of which dies meanwhile."""
+    servers = serve_on_paths(serve, tmp_path, 2)
+    count = 20_000
+    with FibClient(",".join(server.address for server in servers), cache_bytes=0) as client:
+        whole = client.read(0, count, "json", parts=4)
+        assert hashlib.sha256(whole).hexdigest() == digest_of_first(count)
+        assert all(each.succeeded for each in client.stats().endpoints)
+        servers[0].stop(signal.SIGKILL)
+        again = client.read(0, count, "json", parts=4)
+        assert hashlib.sha256(again).hexdigest() == digest_of_first(count)

@@ -1,0 +1,143 @@
+"""Names of hosts: where they lead, and that connections follow them."""
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from fibclient import FibClient, ServerUnreachable
+from fibclient.address import Address, Target, parse_address
+from fibclient.resolver import resolve
+from tests.fibclient.fakes import FakeServer, fake_server, in_turn
+from tests.waiting import wait_until
+
+ZERO = b"$4\r\n\x00\x00\x00\x00\r\n"
+
+
+def target_of(server: FakeServer, name: Address) -> Target:
+    """Return where a name leads to if it is that server's."""
+    address = parse_address(server.address)
+    return Target(socket.AF_INET, (address.host, address.port), name)
+
+
+def test_an_ip_address() -> None:
+    """An IP address leads to itself, and a path too."""
+    address = Address("127.0.0.1", 80)
+    assert resolve(address) == [Target(socket.AF_INET, ("127.0.0.1", 80), address)]
+    address = Address(path="/run/x")
+    assert resolve(address) == [Target(socket.AF_UNIX, "/run/x", address)]
+
+
+def test_an_unknown_name() -> None:
+    """A name that nobody knows is an error that says so, from a client as well."""
+    with pytest.raises(ServerUnreachable, match=r"cannot resolve nobody\.invalid:1"):
+        resolve(Address("nobody.invalid", 1))
+    with (
+        FibClient("nobody.invalid:1", max_retries=1) as client,
+        pytest.raises(ServerUnreachable, match=r"cannot resolve nobody\.invalid:1"),
+    ):
+        client.ping()
+
+
+def test_all_addresses_of_a_name_are_used() -> None:
+    """A name with two addresses is two servers."""
+    with fake_server(in_turn(ZERO)) as one, fake_server(in_turn(ZERO)) as two:
+
+        def both(address: Address) -> list[Target]:
+            return [target_of(one, address), target_of(two, address)]
+
+        with FibClient("fib.example:1", resolve=both, cache_bytes=0) as client:
+            for _ in range(10):
+                client.range(0, 1)
+        assert (len(one.requests), len(two.requests)) == (5, 5)
+
+
+def test_one_of_its_addresses_is_dead(unused_port: int) -> None:
+    """A name one of whose addresses refuses costs a retry, and no error."""
+    with fake_server(in_turn(ZERO)) as alive:
+
+        def both(address: Address) -> list[Target]:
+            dead = Target(socket.AF_INET, ("127.0.0.1", unused_port), address)
+            return [dead, target_of(alive, address)]
+
+        with FibClient("fib.example:1", resolve=both, cache_bytes=0) as client:
+            for _ in range(10):
+                assert client.range(0, 1) == [0]
+            assert client.stats().retries == 1
+
+
+def test_a_name_that_moves() -> None:
+    """Connections have a limited age, and new ones go where the name leads by then."""
+    with fake_server(in_turn(ZERO)) as old, fake_server(in_turn(ZERO)) as new:
+        leads_to = [old]
+
+        def current(address: Address) -> list[Target]:
+            return [target_of(server, address) for server in leads_to]
+
+        with FibClient(
+            "fib.example:1", resolve=current, cache_bytes=0, max_connection_age_seconds=0.01
+        ) as client:
+            client.range(0, 1)
+            leads_to[:] = [new]
+            wait_until(
+                lambda: client.range(0, 1) == [0] and bool(new.requests), "it asks the new one"
+            )
+            before = len(old.requests)
+            for _ in range(5):
+                client.range(0, 1)
+            assert len(old.requests) == before
+            assert len(client.stats().endpoints) == 1
+
+
+def test_a_broken_connection_has_its_name_resolved_again() -> None:
+    """When the server of a name goes away, the name is asked for anew."""
+    with fake_server(in_turn(ZERO)) as new:
+        with fake_server(in_turn(ZERO)) as old:
+            leads_to = [old]
+
+            def current(address: Address) -> list[Target]:
+                return [target_of(server, address) for server in leads_to]
+
+            client = FibClient("fib.example:1", resolve=current, cache_bytes=0)
+            client.range(0, 1)
+            leads_to[:] = [new]
+        with client:
+            assert client.range(0, 1) == [0]
+            assert new.requests
+
+
+def test_a_name_that_is_forgotten_for_a_while() -> None:
+    """A resolver that fails leaves the client with what it knew."""
+    with fake_server(in_turn(ZERO)) as server:
+        is_broken = threading.Event()
+
+        def flaky(address: Address) -> list[Target]:
+            if is_broken.is_set():
+                raise ServerUnreachable(f"cannot resolve {address}: try again")
+            return [target_of(server, address)]
+
+        with FibClient(
+            "fib.example:1", resolve=flaky, cache_bytes=0, max_connection_age_seconds=0.001
+        ) as client:
+            client.range(0, 1)
+            is_broken.set()
+            for _ in range(20):
+                assert client.range(0, 1) == [0]
+
+
+def test_a_name_that_leads_nowhere() -> None:
+    """A resolver that finds nothing is an error that says so."""
+    with (
+        FibClient("fib.example:1", resolve=lambda address: [], max_retries=0) as client,
+        pytest.raises(ServerUnreachable, match="lead nowhere"),
+    ):
+        client.ping()
+
+
+@pytest.fixture
+def unused_port() -> Iterator[int]:
+    """A port of 127.0.0.1 that refuses connections, and that nobody else can take."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield int(sock.getsockname()[1])

@@ -1,0 +1,186 @@
+"""The first elements of each format, kept in memory."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fibclient.answers import Answer
+from fibclient.errors import ClientClosed, DeadlineExceeded, ServerUnreachable
+from fibclient.prefix_cache import GAP_BYTES, SEGMENT_BYTES, PrefixCache
+from tests.numbers import encoded, expected
+from tests.waiting import wait_until
+
+
+class Source:
+    """What a server would answer, and what it was asked for."""
+
+    def __init__(self) -> None:
+        self.fetched: list[tuple[int, int]] = []
+
+    def __call__(self, answer: Answer) -> bytes:
+        self.fetched.append((answer.start, answer.stop))
+        return b"".join(encoded(answer.format.name, answer.start, answer.stop))
+
+
+def later() -> float:
+    """Return a deadline far above anything seen."""
+    return time.monotonic() + 30.0
+
+
+def read(cache: PrefixCache, source: Source, start: int, stop: int, format: str) -> bytes | None:
+    """Read through a cache."""
+    return cache.read(Answer.of(start, stop, format), later(), source)
+
+
+bounds = st.tuples(st.integers(0, 200), st.integers(1, 200)).map(lambda p: (p[0], p[0] + p[1]))
+
+
+@given(st.lists(st.tuples(bounds, st.sampled_from(["json", "text", "binary"])), max_size=8))
+def test_what_is_read_is_right(
+    reads: list[tuple[tuple[int, int], str]],
+) -> None:
+    """Whatever was read before, an answer is right, and no element is fetched twice."""
+    cache, source = PrefixCache(10**6), Source()
+    for (start, stop), format in reads:
+        assert read(cache, source, start, stop, format) == expected(format, start, stop)
+        answer = Answer.of(start, stop, format)
+        peeked = b"".join(cache.peek(answer, 0, answer.size))
+        assert peeked == expected(format, start, stop)
+    assert len(set(source.fetched)) <= len(reads)
+    statistics = cache.statistics()
+    assert statistics.hits + statistics.extensions == len(reads)
+    assert statistics.misses == 0
+
+
+def test_only_the_missing_tail_is_fetched() -> None:
+    """A larger answer costs what the smaller one lacks; a smaller one costs nothing."""
+    cache, source = PrefixCache(10**6), Source()
+    for stop in (100, 40, 100, 250):
+        read(cache, source, 0, stop, "json")
+    assert source.fetched == [(0, 100), (100, 250)]
+    statistics = cache.statistics()
+    assert (statistics.hits, statistics.extensions, statistics.misses) == (2, 2, 0)
+    assert statistics.elements == {"json": 250}
+    assert statistics.size_bytes == len(b"".join(encoded("json", 0, 250)))
+
+
+def test_far_ranges_are_not_kept() -> None:
+    """What begins far behind the prefix is none of the cache's business."""
+    cache, source = PrefixCache(10**9), Source()
+    assert read(cache, source, 5000, 5001, "text") is None
+    assert Answer.of(0, 5000, "text").size > GAP_BYTES
+    assert cache.statistics().misses == 1
+    assert source.fetched == []
+
+
+def test_no_more_than_its_bound() -> None:
+    """An answer beyond the bound is not kept, and the prefix used longest ago makes room."""
+    size = len(expected("text", 0, 500))
+    cache, source = PrefixCache(size + 100), Source()
+    assert read(cache, source, 0, 600, "text") is None
+    read(cache, source, 0, 480, "text")
+    read(cache, source, 0, 480, "csv")
+    assert cache.statistics().elements == {"csv": 480}
+    assert cache.statistics().size_bytes <= size + 100
+
+
+def test_nothing_is_kept_if_so_wished() -> None:
+    """With a bound of nothing, every answer is a miss."""
+    cache, source = PrefixCache(0), Source()
+    assert read(cache, source, 0, 1, "text") is None
+    assert cache.statistics().misses == 1
+
+
+def test_small_steps_leave_few_segments() -> None:
+    """Growing by an element at a time joins what is small, and stays right."""
+    cache, source = PrefixCache(10**7), Source()
+    for stop in range(1, 400):
+        read(cache, source, 0, stop, "text")
+    answer = Answer.of(0, 399, "text")
+    assert answer.size < SEGMENT_BYTES
+    assert len(cache.peek(answer, 0, answer.size)) == 1
+    assert read(cache, source, 0, 399, "text") == expected("text", 0, 399)
+
+
+def test_a_view_outlives_what_happens_to_the_cache() -> None:
+    """Bytes that were read stay right when the prefix grows or is dropped."""
+    cache, source = PrefixCache(10**6), Source()
+    read(cache, source, 0, 50, "text")
+    views = cache.peek(Answer.of(0, 50, "text"), 0, 100)
+    read(cache, source, 0, 80, "text")
+    cache.close()
+    assert b"".join(views) == expected("text", 0, 50)[:100]
+
+
+def test_a_crowd_fetches_once() -> None:
+    """Threads that want the same missing elements wait for the one that fetches them."""
+    cache = PrefixCache(10**6)
+    fetching, may_go_on = threading.Event(), threading.Event()
+    source = Source()
+
+    def fetch(answer: Answer) -> bytes:
+        fetching.set()
+        assert may_go_on.wait(30)
+        return source(answer)
+
+    def ask(stop: int) -> bytes | None:
+        return cache.read(Answer.of(0, stop, "json"), later(), fetch)
+
+    with ThreadPoolExecutor(20) as threads:
+        first = threads.submit(ask, 300)
+        assert fetching.wait(30)
+        others = [threads.submit(ask, stop) for stop in range(281, 300)]
+        may_go_on.set()
+        assert first.result() == expected("json", 0, 300)
+        for stop, other in zip(range(281, 300), others, strict=True):
+            assert other.result() == expected("json", 0, stop)
+    assert source.fetched == [(0, 300)]
+
+
+def test_the_next_in_the_crowd_tries_when_the_first_fails() -> None:
+    """A failure is told to who fetched; who waited fetches in its turn."""
+    cache = PrefixCache(10**6)
+    fetching, may_fail = threading.Event(), threading.Event()
+    source = Source()
+
+    def fail(answer: Answer) -> bytes:
+        fetching.set()
+        assert may_fail.wait(30)
+        raise ServerUnreachable("gone")
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(cache.read, Answer.of(0, 9, "json"), later(), fail)
+        assert fetching.wait(30)
+        second = threads.submit(cache.read, Answer.of(0, 9, "json"), later(), source)
+        may_fail.set()
+        with pytest.raises(ServerUnreachable):
+            first.result()
+        assert second.result() == expected("json", 0, 9)
+
+
+def test_waiting_has_an_end() -> None:
+    """Who waits for another's fetch gives up at its own deadline, or when the cache is closed."""
+    cache = PrefixCache(10**6)
+    fetching, may_go_on = threading.Event(), threading.Event()
+
+    def fetch(answer: Answer) -> bytes:
+        fetching.set()
+        assert may_go_on.wait(30)
+        return Source()(answer)
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(cache.read, Answer.of(0, 9, "json"), later(), fetch)
+        assert fetching.wait(30)
+        with pytest.raises(DeadlineExceeded):
+            cache.read(Answer.of(0, 9, "json"), time.monotonic(), fetch)
+        waiting = threads.submit(cache.read, Answer.of(0, 9, "json"), later(), fetch)
+        wait_until(waiting.running, "another waits")
+        cache.close()
+        with pytest.raises(ClientClosed):
+            waiting.result()
+        may_go_on.set()
+        assert first.result() == expected("json", 0, 9)
