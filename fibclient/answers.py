@@ -11,6 +11,7 @@ from operator import index
 from typing import NamedTuple
 
 from fibclient.formats import FORMATS, Format
+from fibclient.resp import encode_request
 
 __all__ = ["Answer", "Request", "offset"]
 
@@ -40,12 +41,23 @@ class Request(NamedTuple):
         stop: the one behind the last.
         size: the bytes that the server will answer.
         skip: how many of them come before the wanted ones.
+        encoded: the request as it travels.
+        header: what the reply must begin with.
     """
 
     start: int
     stop: int
     size: int
     skip: int
+    encoded: bytes
+    header: bytes
+
+    @classmethod
+    def of(cls, format: Format, start: int, stop: int, skip: int = 0) -> "Request":
+        """Return the request for elements start to stop-1."""
+        size = _slice_size(format, start, stop)
+        encoded = encode_request("FIB.RANGE", start, stop, "FORMAT", format.name)
+        return cls(start, stop, size, skip, encoded, b"$%d\r\n" % size)
 
 
 class Answer(NamedTuple):
@@ -56,12 +68,14 @@ class Answer(NamedTuple):
         start: >= 0.
         stop: >= start.
         size: in bytes.
+        whole: the request for all of it.
     """
 
     format: Format
     start: int
     stop: int
     size: int
+    whole: Request
 
     @classmethod
     def of(cls, start: int, stop: int, format_name: str) -> "Answer":
@@ -71,20 +85,11 @@ class Answer(NamedTuple):
             ValueError: no server could answer it.
             TypeError: a bound is no integer.
         """
-        start, stop = index(start), index(stop)
-        if not 0 <= start <= stop <= MAX_INDEX:
-            raise ValueError(
-                f"range {_short(start)} to {_short(stop)}: 0 <= start <= stop < 2^128 must hold"
-            )
-        format = _BULK_FORMATS.get(format_name)
-        if format is None:
-            known = ", ".join(_BULK_FORMATS)
-            raise ValueError(f"format {format_name!r}: it must be one of {known}")
-        return cls(format, start, stop, _slice_size(format, start, stop))
+        return _remembered(start, stop, format_name)
 
     def between(self, start: int, stop: int) -> "Answer":
         """Return the answer for other bounds in the same format."""
-        return Answer(self.format, start, stop, _slice_size(self.format, start, stop))
+        return _answer(self.format, start, stop)
 
     def request(self, begin: int, end: int) -> Request:
         """Return the smallest request for bytes begin to end-1 of this answer.
@@ -94,7 +99,7 @@ class Answer(NamedTuple):
             end: <= size.
         """
         if begin == 0 and end == self.size:
-            return Request(self.start, self.stop, self.size, 0)
+            return self.whole
         format = self.format
         start = format.stop_within(self.start, begin)
         stop = format.stop_within(self.start, end)
@@ -102,7 +107,7 @@ class Answer(NamedTuple):
         # behind a separator takes one element more.
         while stop < self.stop and _slice_size(format, self.start, stop) < end:
             stop += 1
-        return Request(start, stop, _slice_size(format, start, stop), begin - self.offset(start))
+        return Request.of(format, start, stop, skip=begin - self.offset(start))
 
     def offset(self, n: int) -> int:
         """Return the number of bytes of this answer before element n."""
@@ -118,6 +123,27 @@ class Answer(NamedTuple):
         within = [self.format.stop_within(self.start, share) for share in shares]
         bounds = [self.start, *within, self.stop]
         return [self.between(start, stop) for start, stop in pairwise(bounds) if start < stop]
+
+
+def _answer(format: Format, start: int, stop: int) -> Answer:
+    whole = Request.of(format, start, stop)
+    return Answer(format, start, stop, whole.size, whole)
+
+
+# Typed, since 1.0 equals 1 and is no integer all the same.
+@lru_cache(maxsize=4096, typed=True)
+def _remembered(start: int, stop: int, format_name: str) -> Answer:
+    """Return what a caller asks for; many ask for the same again and again."""
+    start, stop = index(start), index(stop)
+    if not 0 <= start <= stop <= MAX_INDEX:
+        raise ValueError(
+            f"range {_short(start)} to {_short(stop)}: 0 <= start <= stop < 2^128 must hold"
+        )
+    format = _BULK_FORMATS.get(format_name)
+    if format is None:
+        known = ", ".join(_BULK_FORMATS)
+        raise ValueError(f"format {format_name!r}: it must be one of {known}")
+    return _answer(format, start, stop)
 
 
 def _short(n: int) -> str:

@@ -1,19 +1,23 @@
 """The tries of one call: each with a connection, until one succeeds or no more are worth it.
 
-    for attempt in Attempts(pool, ...):
-        with attempt as connection:
-            return connection.call("PING")
+    attempts = Attempts(pool, policy, deadline)
+    while True:
+        connection = attempts.begin()
+        try:
+            reply = connection.call("PING")
+        except BaseException as error:
+            attempts.failed(connection, error)  # raises, unless there is to be another try
+        else:
+            attempts.succeeded(connection)
+            return reply
 
-The `with` gives the connection back, or closes it where its next bytes cannot be trusted, and
-swallows a failure after which the loop goes on.
+A connection goes back to the pool only by `succeeded`, or after a refusal, whose reply was read to
+its end as well; after anything else its next bytes cannot be trusted, and it is closed.
 """
 
 import random
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from fibclient.connection import Connection
 from fibclient.errors import (
@@ -65,14 +69,19 @@ class Attempts:
         self._failures = 0
         self._had_stale = False
 
-    def __iter__(self) -> Iterator[Self]:
+    def begin(self) -> Connection:
+        """Return a connection for the next try.
+
+        Raises:
+            FibError: there is none to be had, and no more tries are worth it.
+        """
         while True:
             try:
                 self._connection = self._pool.borrow(self._deadline)
             except FibError as error:
                 self._prepare_next(error)
             else:
-                yield self
+                return self._connection
 
     def progressed(self, deadline: float) -> None:
         """Note that some of the answer has come: failures so far are forgiven.
@@ -83,33 +92,29 @@ class Attempts:
         self._deadline = self._connection.deadline = deadline
         self._failures = 0
 
-    def __enter__(self) -> Connection:
-        return self._connection
+    def succeeded(self, connection: Connection) -> None:
+        """Take a connection back whose reply was read to its end."""
+        self._pool.give_back(connection)
+        self._policy.budget.earn()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        connection = self._connection
-        if error is None:
-            self._pool.give_back(connection)
-            self._policy.budget.earn()
-            return False
+    def failed(self, connection: Connection, error: BaseException) -> None:
+        """Take a connection back after a failure; return when it is time for the next try.
+
+        Raises:
+            the error, if there is to be no other try; `ClientClosed` if the client is closed.
+        """
         if isinstance(error, RequestRefused) and error.code != "SHUTDOWN":
             self._pool.give_back(connection)
         else:
             self._pool.discard(connection, error)
         if not isinstance(error, FibError):
-            return False
+            raise error
         if connection.was_idle and isinstance(error, ConnectionLost) and not self._had_stale:
             # It was the connection that was old; a fresh one tells how the server is.
             self._had_stale = True
             if not self._pool.is_closed:
-                return True
+                return
         self._prepare_next(error)
-        return True
 
     def _prepare_next(self, error: FibError) -> None:
         """Wait as long as is right before the next try; raise if there is to be none."""

@@ -3,8 +3,9 @@
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from functools import partial
 from io import BytesIO
 from types import TracebackType
 from typing import Any, Self
@@ -150,7 +151,7 @@ class FibClient:
 
     def stream(
         self, start: int, stop: int, format: str, *, begin: int = 0, end: int | None = None
-    ) -> Iterator[memoryview]:
+    ) -> Generator[memoryview, None, None]:
         """Yield F(start) to F(stop-1) encoded in a format, piece by piece, in bounded memory.
 
         Each piece is a view that is right only until the next one is asked for. The connection
@@ -263,7 +264,7 @@ class FibClient:
     def _range(self, deadline: float, start: int, stop: int) -> list[int]:
         data = self._read(deadline, start, stop, "binary")
         try:
-            numbers = list(decode_binary(data))
+            numbers = decode_binary(data)
         except ValueError as error:
             raise ServerMisbehaved(str(error)) from error
         if len(numbers) != stop - start:
@@ -281,11 +282,9 @@ class FibClient:
         if not answer.size:
             return b""
 
-        def fetch(missing: Answer) -> bytes:
-            return self._requester.fetch(deadline, missing, missing.format.separator)
-
+        fetch = partial(self._requester.fetch, deadline)
         cached = self._cache.read(answer, deadline, fetch)
-        return self._requester.fetch(deadline, answer) if cached is None else cached
+        return fetch(answer) if cached is None else cached
 
     def _gather(self, answer: Answer, parts: int) -> bytes:
         """Return an answer whose parts come side by side."""
@@ -310,7 +309,7 @@ class FibClient:
                     call.cancel()
         return buffer.getvalue()
 
-    def _stream(self, answer: Answer, begin: int, end: int) -> Iterator[memoryview]:
+    def _stream(self, answer: Answer, begin: int, end: int) -> Generator[memoryview, None, None]:
         for piece in self._cache.peek(answer, begin, end):
             yield piece
             begin += len(piece)

@@ -112,7 +112,9 @@ class Endpoints:
 
         Among equals it is the one whose latest request is the longest ago.
         """
-        up = [endpoint for endpoint in self._by_target.values() if endpoint.is_up]
+        up = [each for each in self._by_target.values() if each.state is EndpointState.UP]
+        if len(up) == 1:
+            return up[0]
         return min(up, key=lambda endpoint: (endpoint.in_flight, endpoint.turn), default=None)
 
     def begin(self, endpoint: Endpoint) -> None:

@@ -9,8 +9,9 @@ The encoded elements lie one after another, so an answer is one contiguous run o
 `Format.offset` says where it starts and ends.
 """
 
+import struct
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
@@ -120,19 +121,27 @@ _TABLE = (
     Format("binary", "application/octet-stream", (Field.LENGTH_U32, Field.MAGNITUDE)),
 )
 
+_LENGTH_U32 = struct.Struct("<I")
+
 FORMATS = {entry.name: entry for entry in _TABLE}
 
 
-def decode_binary(data: bytes | bytearray | memoryview) -> Iterator[int]:
-    """Yield the numbers of an answer in the `binary` format.
+def decode_binary(data: bytes | bytearray | memoryview) -> list[int]:
+    """Return the numbers of an answer in the `binary` format.
 
     Raises:
         ValueError: the data ends inside an element.
     """
+    numbers = []
+    to_int, length_at = int.from_bytes, _LENGTH_U32.unpack_from
     position, end = 0, len(data)
-    while position < end:
-        value_start = position + 4
-        position = value_start + int.from_bytes(data[position:value_start], "little")
-        if value_start > end or position > end:
-            raise ValueError(f"binary answer of {end} bytes ends inside an element")
-        yield int.from_bytes(data[value_start:position], "little")
+    try:
+        while position < end:
+            value_start = position + 4
+            position = value_start + length_at(data, position)[0]
+            numbers.append(to_int(data[value_start:position], "little"))
+    except struct.error:
+        position = -1  # inside a length
+    if position != end:
+        raise ValueError(f"binary answer of {end} bytes ends inside an element")
+    return numbers

@@ -15,7 +15,11 @@ __all__ = ["Places"]
 
 
 class Places:
-    """So many places; for any thread."""
+    """So many places; for any thread.
+
+    Attributes:
+        taken: how many are taken now.
+    """
 
     def __init__(self, size: int) -> None:
         """Start with all of them free.
@@ -25,7 +29,7 @@ class Places:
         """
         self._size = size
         self._lock = threading.Lock()
-        self._taken = 0
+        self.taken = 0
         self._line: deque[threading.Lock] = deque()  # each waits for a lock of its own
         self._is_closed = False
 
@@ -42,8 +46,8 @@ class Places:
         with self._lock:
             if self._is_closed:
                 raise ClientClosed("the client is closed")
-            if self._taken < self._size:
-                self._taken += 1
+            if self.taken < self._size:
+                self.taken += 1
                 return
             turn = threading.Lock()
             turn.acquire()
@@ -73,17 +77,17 @@ class Places:
             if self._line:
                 self._line.popleft().release()
             else:
-                self._taken -= 1
+                self.taken -= 1
 
     def load(self) -> tuple[int, int]:
         """Return how many places are taken, and how many wait for one."""
         with self._lock:
-            return self._taken, len(self._line)
+            return self.taken, len(self._line)
 
     def close(self) -> None:
         """Wake whoever waits; nobody gets a place any more."""
         with self._lock:
             self._is_closed = True
-            self._taken += len(self._line)
+            self.taken += len(self._line)
             while self._line:
                 self._line.popleft().release()

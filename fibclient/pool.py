@@ -127,6 +127,7 @@ class ConnectionPool:
             self._places.leave()
             raise
         connection.deadline = deadline
+        connection.is_alone = self._places.taken == 1
         return connection
 
     def _usable_idle(self) -> Connection | None:
@@ -139,7 +140,8 @@ class ConnectionPool:
                     return None
                 connection = idle.pop()
                 self._endpoints.begin(connection.endpoint)
-            if time.monotonic() < connection.expires_at and not connection.is_stale:
+            now = time.monotonic()
+            if now < connection.expires_at and not connection.is_stale(now):
                 return connection
             self._forget(connection)
 
@@ -215,6 +217,7 @@ class ConnectionPool:
         """Take back a connection whose last reply was read to its end."""
         endpoint = connection.endpoint
         connection.was_idle = True
+        connection.idle_since = time.monotonic()
         with self._lock:
             if connection not in self._open:
                 return  # borrowed before a fork

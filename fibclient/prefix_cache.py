@@ -118,8 +118,7 @@ class PrefixCache:
         Args:
             answer: not empty.
             deadline: for waiting until another caller has fetched, monotonic.
-            fetch: returns an answer with a separator behind its end; called by one caller at a
-                time for each format.
+            fetch: returns an answer; called by one caller at a time for each format.
 
         Returns:
             the answer, or None if it is not for the cache: too large, or too far out.
@@ -127,6 +126,8 @@ class PrefixCache:
         Raises:
             whatever `fetch` raises, `DeadlineExceeded` and `ClientClosed`.
         """
+        if not self._max_bytes:
+            return None
         begin = offset(answer.format, answer.start)
         end = begin + answer.size
         with self._lock:
@@ -141,21 +142,26 @@ class PrefixCache:
                 self._hits += 1
             else:
                 prefix.is_growing = True
-        if is_hit:
-            # Copying takes long for large answers: others may use the cache meanwhile.
-            return b"".join(known)
-        data = b""
+        if not is_hit:
+            missing = answer.between(prefix.stop, answer.stop)
+            data = self._grow(prefix, missing, fetch)
+            skip = max(0, begin - offset(answer.format, missing.start))
+            known.append(memoryview(data)[skip:])
+        # Copying takes long for large answers: others may use the cache meanwhile.
+        return _joined(known)
+
+    def _grow(self, prefix: _Prefix, missing: Answer, fetch: Callable[[Answer], bytes]) -> bytes:
+        data = None
         try:
-            data = fetch(answer.between(prefix.stop, answer.stop))
+            data = fetch(missing)
         finally:
             with self._lock:
-                size = prefix.size
                 prefix.is_growing = False
-                if data:
+                if data is not None:
                     self._extensions += 1
-                    self._keep(prefix, data, answer.stop)
+                    self._keep(prefix, data, missing)
                 self._news.notify_all()
-        return b"".join([*known, memoryview(data)[max(0, begin - size) : end - size]])
+        return data
 
     def _settled(self, answer: Answer, deadline: float) -> _Prefix | None:
         """Return the prefix once it has what is asked for or nobody else makes it grow.
@@ -163,7 +169,9 @@ class PrefixCache:
         None if the answer is not for the cache.
         """
         while True:
-            prefix = self._prefixes.setdefault(answer.format, _Prefix())
+            prefix = self._prefixes.get(answer.format)
+            if prefix is None:
+                prefix = self._prefixes[answer.format] = _Prefix()
             if answer.stop <= prefix.stop:
                 return prefix
             if not self._is_worth_keeping(prefix, answer):
@@ -181,9 +189,11 @@ class PrefixCache:
         gap = offset(answer.format, answer.start) - prefix.size
         return gap <= max(GAP_BYTES, answer.size)
 
-    def _keep(self, prefix: _Prefix, data: bytes, stop: int) -> None:
-        """Put data at the end of a prefix, if there is room to be made for it."""
-        excess = self._size + len(data) - self._max_bytes
+    def _keep(self, prefix: _Prefix, data: bytes, missing: Answer) -> None:
+        """Put an answer at the end of a prefix, if there is room to be made for it."""
+        separator = missing.format.separator
+        size = len(data) + len(separator)
+        excess = self._size + size - self._max_bytes
         for format, other in list(self._prefixes.items()):
             if excess <= 0:
                 break
@@ -192,8 +202,10 @@ class PrefixCache:
                 self._size -= other.size
                 excess -= other.size
         if excess <= 0:
-            prefix.append(data, stop)
-            self._size += len(data)
+            prefix.append(data, missing.stop)
+            if separator:
+                prefix.append(separator, missing.stop)
+            self._size += size
 
     def statistics(self) -> CacheStatistics:
         """Return what has been done so far."""
@@ -210,3 +222,11 @@ class PrefixCache:
             self._prefixes.clear()
             self._size = 0
             self._news.notify_all()
+
+
+def _joined(views: list[memoryview]) -> bytes:
+    """Return the bytes of some views, without a copy if they are those of one object."""
+    whole = views[0].obj
+    if len(views) == 1 and isinstance(whole, bytes) and len(whole) == len(views[0]):
+        return whole
+    return b"".join(views)

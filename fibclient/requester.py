@@ -1,20 +1,23 @@
 """Requests, each tried until some server has answered it whole.
 
-This is where an answer's bytes end up: in a buffer of its exact size that is handed out without a
-copy, in somebody else's buffer, or in a small one that a stream uses again and again.
+This is where an answer's bytes end up: in an object of their own, in somebody else's buffer, or in
+a small one that a stream uses again and again.
 """
 
-from collections.abc import Iterator
-from io import BytesIO
+from collections.abc import Callable, Iterator
 from time import monotonic
+from typing import TypeVar
 
 from fibclient.answers import Answer
 from fibclient.attempts import Attempts, RetryPolicy
+from fibclient.connection import Connection
 from fibclient.pool import ConnectionPool
 from fibclient.resp import Reply
 from fibclient.transfer import Transfer
 
 __all__ = ["Requester"]
+
+Result = TypeVar("Result")
 
 STREAM_BUFFER_BYTES = 256 * 1024
 
@@ -32,8 +35,17 @@ class Requester:
         self._pool = pool
         self._policy = policy
 
-    def _attempts(self, deadline: float) -> Attempts:
-        return Attempts(self._pool, self._policy, deadline)
+    def _until_answered(self, deadline: float, ask: Callable[[Connection], Result]) -> Result:
+        attempts = Attempts(self._pool, self._policy, deadline)
+        while True:
+            connection = attempts.begin()
+            try:
+                result = ask(connection)
+            except BaseException as error:
+                attempts.failed(connection, error)
+            else:
+                attempts.succeeded(connection)
+                return result
 
     def call(self, deadline: float, *words: str | int) -> Reply:
         """Return the reply to a command that may be repeated.
@@ -42,42 +54,27 @@ class Requester:
             deadline: for all of it, monotonic.
             words: the command's name and its arguments.
         """
-        for attempt in self._attempts(deadline):
-            with attempt as connection:
-                return connection.call(*words)
-        raise AssertionError("attempts end by success or by an error")
+        return self._until_answered(deadline, lambda connection: connection.call(*words))
 
-    def fetch(self, deadline: float, answer: Answer, behind: bytes = b"") -> bytes:
-        """Return an answer, and something behind it.
-
-        Args:
-            deadline: for all of it, monotonic.
-            answer: not empty.
-            behind: what else to put into the buffer.
-        """
+    def fetch(self, deadline: float, answer: Answer) -> bytes:
+        """Return an answer that is not empty."""
         transfer = Transfer(answer)
-        buffer = None
-        for attempt in self._attempts(deadline):
-            with attempt as connection:
-                transfer.start(connection)
-                # Room is made when a server has agreed to the size. It is filled in place, and
-                # getvalue() hands it out without a copy.
-                if buffer is None:
-                    buffer = BytesIO(bytes(answer.size + len(behind)))
-                with buffer.getbuffer() as view:
-                    transfer.fill(connection, view[: answer.size])
-                    view[answer.size :] = behind
-                return buffer.getvalue()
-        raise AssertionError("attempts end by success or by an error")
+
+        def ask(connection: Connection) -> bytes:
+            transfer.start(connection)
+            return transfer.fetch(connection)
+
+        return self._until_answered(deadline, ask)
 
     def fetch_into(self, deadline: float, answer: Answer, view: memoryview) -> None:
-        """Put an answer into a buffer of its size."""
+        """Put an answer that is not empty into a buffer of its size."""
         transfer = Transfer(answer)
-        for attempt in self._attempts(deadline):
-            with attempt as connection:
-                transfer.start(connection)
-                transfer.fill(connection, view)
-                return
+
+        def ask(connection: Connection) -> None:
+            transfer.start(connection)
+            transfer.fill(connection, view)
+
+        self._until_answered(deadline, ask)
 
     def stream(
         self, timeout_seconds: float, answer: Answer, begin: int, end: int
@@ -92,11 +89,16 @@ class Requester:
         """
         transfer = Transfer(answer, begin, end)
         buffer = memoryview(bytearray(min(STREAM_BUFFER_BYTES, end - begin)))
-        attempts = self._attempts(monotonic() + timeout_seconds)
-        for attempt in attempts:
-            with attempt as connection:
+        attempts = Attempts(self._pool, self._policy, monotonic() + timeout_seconds)
+        while True:
+            connection = attempts.begin()
+            try:
                 transfer.start(connection)
                 for piece in transfer.chunks(connection, buffer):
                     yield piece
                     attempts.progressed(monotonic() + timeout_seconds)
+            except BaseException as error:
+                attempts.failed(connection, error)
+            else:
+                attempts.succeeded(connection)
                 return

@@ -19,31 +19,45 @@ class Transfer:
         end: the one behind the last.
     """
 
-    __slots__ = ("_answer", "_begin", "_excess", "_skip", "end", "position")
+    __slots__ = ("_answer", "_begin", "_excess", "_pieces", "end", "position")
 
     def __init__(self, answer: Answer, begin: int = 0, end: int | None = None) -> None:
         """Describe a transfer of bytes begin to end-1, by default all."""
         self._answer = answer
         self._begin = self.position = begin
         self.end = answer.size if end is None else end
+        self._pieces: list[bytes] = []
 
     def start(self, connection: Connection) -> None:
         """Ask for what is missing, and read up to its first byte."""
         request = self._answer.request(self.position, self.end)
-        name = self._answer.format.name
-        connection.ask(request.size, "FIB.RANGE", request.start, request.stop, "FORMAT", name)
+        connection.begin(request)
         connection.pass_over(request.skip)
         self._excess = request.size - request.skip - (self.end - self.position)
 
+    def fetch(self, connection: Connection) -> bytes:
+        """Receive all that is missing; return all of it, with what came before a break.
+
+        Args:
+            connection: after `start`.
+        """
+        while self.position < self.end:
+            piece = connection.receive(self.end - self.position)
+            self._count(connection, len(piece))
+            self._pieces.append(piece)
+        # As a rule there is one piece, and no copy is made.
+        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+
     def fill(self, connection: Connection, view: memoryview) -> None:
-        """Receive all that is missing.
+        """Receive all that is missing into a buffer.
 
         Args:
             connection: after `start`.
             view: as long as the whole transfer; what came before a break is in it.
         """
         while self.position < self.end:
-            self._receive(connection, view[self.position - self._begin :])
+            size = connection.receive_into(view[self.position - self._begin :])
+            self._count(connection, size)
 
     def chunks(self, connection: Connection, buffer: memoryview) -> Iterator[memoryview]:
         """Receive all that is missing, a piece at a time.
@@ -53,16 +67,17 @@ class Transfer:
             buffer: holds each piece until the next is asked for.
         """
         while self.position < self.end:
-            yield buffer[: self._receive(connection, buffer[: self.end - self.position])]
+            size = connection.receive_into(buffer[: self.end - self.position])
+            self._count(connection, size)
+            yield buffer[:size]
 
-    def _receive(self, connection: Connection, view: memoryview) -> int:
-        """Receive a piece, the last one together with the end of the reply.
+    def _count(self, connection: Connection, size: int) -> None:
+        """Count a piece that has come, the last one only when the reply has ended as it should.
 
-        A piece counts only then: if the end is not as it should be, that piece is asked for again.
+        Otherwise that piece will be asked for again.
         """
-        size = connection.receive_into(view)
         if self.position + size == self.end:
-            connection.pass_over(self._excess)
+            if self._excess:
+                connection.pass_over(self._excess)
             connection.end_answer()
         self.position += size
-        return size

@@ -127,8 +127,8 @@ def test_decode_binary(kind: Callable[[bytes], bytes]) -> None:
     """What is decoded from the binary format are the numbers, from any kind of bytes."""
     data = b"".join(encoded("binary", 0, 1000))
     numbers = [int.from_bytes(magnitude, "little") for _, _, magnitude in walk(0, 1000)]
-    assert list(decode_binary(kind(data))) == numbers
-    assert list(decode_binary(kind(b""))) == []
+    assert decode_binary(kind(data)) == numbers
+    assert decode_binary(kind(b"")) == []
 
 
 def test_decode_truncated_binary() -> None:
@@ -138,7 +138,7 @@ def test_decode_truncated_binary() -> None:
     boundaries = {len(b"".join(elements[:count])) for count in range(len(elements) + 1)}
     for size in range(len(data) + 1):
         if size in boundaries:
-            list(decode_binary(data[:size]))
+            decode_binary(data[:size])
         else:
             with pytest.raises(ValueError, match="ends inside an element"):
-                list(decode_binary(data[:size]))
+                decode_binary(data[:size])

@@ -23,7 +23,7 @@ class Source:
 
     def __call__(self, answer: Answer) -> bytes:
         self.fetched.append((answer.start, answer.stop))
-        return b"".join(encoded(answer.format.name, answer.start, answer.stop))
+        return expected(answer.format.name, answer.start, answer.stop)
 
 
 def later() -> float:
@@ -89,10 +89,20 @@ def test_no_more_than_its_bound() -> None:
 
 
 def test_nothing_is_kept_if_so_wished() -> None:
-    """With a bound of nothing, every answer is a miss."""
+    """With a bound of nothing, no answer is for the cache."""
     cache, source = PrefixCache(0), Source()
     assert read(cache, source, 0, 1, "text") is None
-    assert cache.statistics().misses == 1
+    assert cache.statistics().size_bytes == 0
+
+
+def test_a_whole_answer_is_not_copied() -> None:
+    """What was fetched as it is asked for again is handed out as it is."""
+    cache, source = PrefixCache(10**6), Source()
+    first = read(cache, source, 0, 2000, "json")
+    assert first is not None
+    assert len(first) > SEGMENT_BYTES
+    assert read(cache, source, 0, 2000, "json") is first
+    assert read(cache, source, 0, 2001, "json") == expected("json", 0, 2001)
 
 
 def test_small_steps_leave_few_segments() -> None:
