@@ -1,0 +1,30 @@
+"""`completion`: what makes a shell complete commands, options and formats."""
+
+import click
+from click.shell_completion import get_completion_class
+
+from fibclient.cli.session import main
+
+__all__ = ["completion"]
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print a script that lets SHELL complete what is typed behind `fibclient`.
+
+    Where to put it, so that every new shell has it:
+
+    \b
+      bash  fibclient completion bash > ~/.local/share/bash-completion/completions/fibclient
+      zsh   fibclient completion zsh > ~/.zfunc/_fibclient
+            (a directory of $fpath; in ~/.zshrc, before compinit: fpath+=~/.zfunc)
+      fish  fibclient completion fish > ~/.config/fish/completions/fibclient.fish
+
+    \b
+    For this shell only:
+      source <(fibclient completion bash)
+    """
+    completer = get_completion_class(shell)
+    assert completer is not None  # click knows all of the choices
+    click.echo(completer(main, {}, "fibclient", "_FIBCLIENT_COMPLETE").source())

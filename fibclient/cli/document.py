@@ -1,0 +1,66 @@
+"""What programs read: an answer with what stands around it, as a run of bytes of known size.
+
+Any part of it can be had by itself, so a document that broke off goes on from its very next byte.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from fibclient.answers import Answer
+from fibclient.client import FibClient
+
+__all__ = ["Document"]
+
+
+class Document(NamedTuple):
+    """An answer in its frame.
+
+    Attributes:
+        opening: what stands before it.
+        answer: the numbers in some format.
+        closing: what stands behind it.
+    """
+
+    opening: bytes
+    answer: Answer
+    closing: bytes
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has in all."""
+        return len(self.opening) + self.answer.size + len(self.closing)
+
+    def stream(
+        self, client: FibClient, begin: int = 0, end: int | None = None
+    ) -> Iterator[bytes | memoryview]:
+        """Yield bytes begin to end-1, piece by piece, in bounded memory.
+
+        Nothing is yielded before the server has agreed to answer.
+
+        Args:
+            client: whom to ask.
+            begin: 0 <= begin <= end.
+            end: <= size; all by default.
+        """
+        end = self.size if end is None else end
+        answer, before = self.answer, len(self.opening)
+        behind = before + answer.size
+        pieces = client.stream(
+            answer.start,
+            answer.stop,
+            answer.format.name,
+            begin=_within(begin - before, answer.size),
+            end=_within(end - before, answer.size),
+        )
+        first = next(pieces, None)  # a refusal is raised here
+        if opening := self.opening[begin:end]:
+            yield opening
+        if first is not None:
+            yield first
+        yield from pieces
+        if closing := self.closing[max(0, begin - behind) : max(0, end - behind)]:
+            yield closing
+
+
+def _within(position: int, size: int) -> int:
+    return min(max(0, position), size)

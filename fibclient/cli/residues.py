@@ -1,0 +1,59 @@
+"""Numbers modulo the prime 2^61-1: enough to tell a right one from a wrong one.
+
+The residue of F(n) is the sum of the two before it, or comes from fast doubling, so it is known
+without F(n). The residue of an answer's digits is taken piece by piece, as they come, however
+many there are. Both ways meet only where the digits are right, save for one wrong number in 2^61.
+
+Decimal digits are read by `decimal`, whose remainder by one machine word is linear in their
+number; to convert them to an `int` would be quadratic.
+"""
+
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
+
+__all__ = ["PRIME", "append_bytes", "append_digits", "fibonacci_pair"]
+
+PRIME = (1 << 61) - 1
+
+_EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
+_DECIMAL_PRIME = Decimal(PRIME)
+
+
+def fibonacci_pair(n: int) -> tuple[int, int]:
+    """Return the residues of F(n) and F(n+1), by fast doubling.
+
+    Args:
+        n: >= 0.
+    """
+    this, following = 0, 1
+    for bit in f"{n:b}":
+        # F(2k) = F(k)·(2·F(k+1) - F(k)) and F(2k+1) = F(k)² + F(k+1)².
+        this, following = (
+            this * (2 * following - this) % PRIME,
+            (this * this + following * following) % PRIME,
+        )
+        if bit == "1":
+            this, following = following, (this + following) % PRIME
+    return this, following
+
+
+def append_digits(residue: int, digits: bytes) -> int:
+    """Return the residue of a number from that of its first digits and those that follow.
+
+    Args:
+        residue: of the digits before, 0 if there are none.
+        digits: decimal, at least one.
+    """
+    piece = _EXACT.remainder(_EXACT.create_decimal(digits.decode("ascii")), _DECIMAL_PRIME)
+    return (residue * pow(10, len(digits), PRIME) + int(piece)) % PRIME
+
+
+def append_bytes(residue: int, position: int, magnitude: bytes) -> int:
+    """Return the residue of a number from that of its lowest bytes and those that follow.
+
+    Args:
+        residue: of the bytes before, 0 if there are none.
+        position: how many they are.
+        magnitude: bytes, little-endian.
+    """
+    piece = int.from_bytes(magnitude, "little") % PRIME
+    return (residue + piece * pow(256, position, PRIME)) % PRIME

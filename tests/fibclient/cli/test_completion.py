@@ -1,0 +1,49 @@
+"""`completion`: scripts that make shells complete, and what they complete."""
+
+import subprocess
+
+import pytest
+
+from tests.fibclient.cli.running import fibclient
+from tests.waiting import DEADLINE_SECONDS
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_scripts(shell: str) -> None:
+    """Each shell has its script, which asks the command."""
+    done = fibclient("completion", shell)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"_FIBCLIENT_COMPLETE={shell}_complete" in done.stdout
+
+
+def test_bash_takes_it() -> None:
+    """bash has completion for `fibclient` when it has read the script."""
+    done = subprocess.run(
+        ["bash", "--norc", "-c", "source /dev/stdin && complete -p fibclient"],
+        input=fibclient("completion", "bash").stdout,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+    assert done.stdout.endswith(" fibclient\n")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "completions"),
+    [
+        ("first --format ", "json text csv ndjson bfile binary"),
+        ("number 5 --format b", "bfile binary"),
+        ("completion ", "bash zsh fish"),
+        ("range 5 --con", "--continue"),
+    ],
+)
+def test_words(words: str, completions: str) -> None:
+    """What click's script asks for is answered with the words that fit."""
+    done = fibclient(
+        _FIBCLIENT_COMPLETE="bash_complete",
+        COMP_WORDS=f"fibclient {words}",
+        COMP_CWORD=str(words.count(" ") + 1),
+    )
+    assert [line.partition(",")[2] for line in done.stdout.split()] == completions.split()

@@ -1,0 +1,36 @@
+"""Documents: answers in their frames, whole and in parts."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fibclient import FibClient, RequestRefused
+from fibclient.answers import Answer
+from fibclient.cli.document import Document
+from tests.numbers import expected
+from tests.servers import RunningServer
+
+FRAMES = [(b"", b""), (b"[", b"]\n"), (b'{"n": 5, "value": ', b"}\n")]
+
+
+@given(data=st.data())
+def test_any_part(server: RunningServer, data: st.DataObject) -> None:
+    """Bytes begin to end-1 are those of the whole, wherever they begin and end."""
+    opening, closing = data.draw(st.sampled_from(FRAMES))
+    start = data.draw(st.integers(0, 30))
+    stop = data.draw(st.integers(start, 60))
+    document = Document(opening, Answer.of(start, stop, "json"), closing)
+    whole = opening + expected("json", start, stop) + closing
+    assert document.size == len(whole)
+    begin = data.draw(st.integers(0, document.size))
+    end = data.draw(st.integers(begin, document.size))
+    with FibClient(server.address, cache_bytes=0) as client:
+        assert b"".join(map(bytes, document.stream(client))) == whole
+        assert b"".join(map(bytes, document.stream(client, begin, end))) == whole[begin:end]
+
+
+def test_nothing_before_the_server_agrees(server: RunningServer) -> None:
+    """A refusal is raised before the opening is yielded."""
+    document = Document(b"[", Answer.of(0, 10**9, "json"), b"]\n")
+    with FibClient(server.address) as client, pytest.raises(RequestRefused):
+        next(document.stream(client))

@@ -1,0 +1,60 @@
+"""`first`, `range` and `number` on a terminal, for people."""
+
+import pytest
+
+from tests.fibclient.cli.running import on_terminal
+from tests.numbers import digits, expected
+from tests.servers import RunningServer
+
+
+def test_a_line_a_number(server: RunningServer) -> None:
+    """Each number stands behind its index, which is dim."""
+    screen = on_terminal("--server", server.address, "range", "8", "11")
+    assert screen.code == 0
+    assert screen.lines == ["F(8)   21", "F(9)   34", "F(10)  55"]
+    assert screen.raw.startswith("\x1b[2mF(8)   \x1b[0m21\r\n")
+
+
+@pytest.mark.parametrize("columns", [60, 140])
+def test_the_width_is_used(server: RunningServer, columns: int) -> None:
+    """A long number takes the width of the terminal, and no more."""
+    screen = on_terminal("--server", server.address, "number", "5000", columns=columns)
+    (line,) = screen.lines
+    assert len(line) == columns
+    assert line.startswith("F(5000)  38789684543883")
+    assert line.endswith("  1,045 digits")
+
+
+def test_plain(server: RunningServer) -> None:
+    """A terminal that knows no styles, or whose user wants none, gets plain text."""
+    arguments = ["--server", server.address, "first", "2"]
+    for screen in (on_terminal(*arguments, term="dumb"), on_terminal(*arguments, NO_COLOR="1")):
+        assert screen.raw == "F(0)  0\r\nF(1)  1\r\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "output"),
+    [
+        (["number", "1000", "--full"], digits(1000, 1001)[0] + "\n"),
+        (["first", "3", "--format", "text"], "0\n1\n1\n"),
+        (["first", "20", "--format", "csv"], expected("csv", 0, 20).decode()),
+        (["first", "3", "--format", "json"], '["0","1","1"]\n'),
+    ],
+)
+def test_wanted_as_for_programs(server: RunningServer, options: list[str], output: str) -> None:
+    """`--full` and `--format` give all bytes on a terminal, too."""
+    screen = on_terminal("--server", server.address, *options)
+    assert (screen.code, screen.text) == (0, output)
+
+
+def test_json(server: RunningServer) -> None:
+    """So does `--json`."""
+    screen = on_terminal("--server", server.address, "--json", "number", "7")
+    assert (screen.code, screen.text) == (0, '{"n": 7, "value": "13"}\n')
+
+
+def test_binary(server: RunningServer) -> None:
+    """Binary is refused: it would do strange things to a terminal."""
+    screen = on_terminal("--server", server.address, "first", "3", "--format", "binary")
+    assert screen.code == 2
+    assert screen.lines[-1] == "Error: binary is not for a terminal: use --output FILE"

@@ -1,0 +1,82 @@
+"""`first`, `range` and `number` for programs: the plain bytes of a format."""
+
+import json
+import subprocess
+
+import pytest
+
+from tests.fibclient.cli.running import COMMAND, fibclient
+from tests.numbers import digits, expected
+from tests.servers import RunningServer
+from tests.waiting import DEADLINE_SECONDS
+
+FORMATS = ["text", "csv", "ndjson", "bfile", "binary"]
+
+
+def output(server: RunningServer, *arguments: str) -> bytes:
+    """Return what the command prints."""
+    done = subprocess.run(
+        [*COMMAND, "--server", server.address, *arguments],
+        capture_output=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    return done.stdout
+
+
+def test_the_default_is_text(server: RunningServer) -> None:
+    """Without options a number a line is printed, with all its digits."""
+    assert output(server, "first", "500") == expected("text", 0, 500)
+    assert output(server, "range", "490", "500") == expected("text", 490, 500)
+    assert output(server, "number", "499") == expected("text", 499, 500)
+    assert output(server, "number", "499", "--full") == expected("text", 499, 500)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_formats(server: RunningServer, format: str) -> None:
+    """The bytes are those of the format, and nothing else."""
+    assert output(server, "first", "300", "--format", format) == expected(format, 0, 300)
+    assert output(server, "range", "7", "300", "--format", format) == expected(format, 7, 300)
+    assert output(server, "number", "300", "--format", format) == expected(format, 300, 301)
+
+
+@pytest.mark.parametrize("format", [*FORMATS, None])
+def test_nothing(server: RunningServer, format: str | None) -> None:
+    """No numbers are no bytes."""
+    options = [] if format is None else ["--format", format]
+    assert output(server, "first", "0", *options) == b""
+    assert output(server, "range", "9", "9", *options) == b""
+
+
+@pytest.mark.parametrize("n", [0, 1, 400])
+def test_json(server: RunningServer, n: int) -> None:
+    """`--json` and `--format json` print a JSON array of strings, and a newline."""
+    by_format = output(server, "first", str(n), "--format", "json")
+    assert by_format.endswith(b"]\n")
+    assert json.loads(by_format) == digits(0, n)
+    assert output(server, "--json", "first", str(n)) == by_format
+    assert json.loads(output(server, "--json", "range", "3", str(n + 3))) == digits(3, n + 3)
+
+
+def test_json_of_one_number(server: RunningServer) -> None:
+    """`--format json` is the number as a string; `--json` tells which one it is as well."""
+    value = digits(100, 101)[0]
+    assert output(server, "number", "100", "--format", "json") == f'"{value}"\n'.encode()
+    assert json.loads(output(server, "--json", "number", "100")) == {"n": 100, "value": value}
+    both = output(server, "--json", "number", "100", "--format", "json")
+    assert json.loads(both) == {"n": 100, "value": value}
+
+
+def test_a_refusal_prints_nothing(server: RunningServer) -> None:
+    """What the server refuses has no beginning either: no bracket is printed."""
+    done = fibclient("--server", server.address, "--json", "first", "99999999999")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("fibclient: LIMIT ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["first", "range", "number"])
+def test_help(command: str) -> None:
+    """The help has examples."""
+    assert "Examples:\n    fibclient" in fibclient(command, "--help").stdout
