@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
 	$(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
 
-.PHONY: help run test soak fuzz bench-rpc bench-fairness bench-restart clean
+.PHONY: help run test soak fuzz bench-rpc bench-client bench-fairness bench-restart clean
 
 help:
 	@echo 'make run             serve http://127.0.0.1:8080/fib/10, with a fibserver of its own'
@@ -15,6 +15,7 @@ help:
 	@echo 'make soak            the long tests'
 	@echo 'make fuzz            ten million malformed inputs, about half an hour'
 	@echo 'make bench-rpc       fibserver beside redis-server'
+	@echo 'make bench-client    fibclient beside redis-py'
 	@echo 'make bench-fairness  small requests while others pull everything'
 	@echo 'make bench-restart   a cold start beside one with a snapshot'
 	@echo 'make clean           remove what the others made'
@@ -34,7 +35,7 @@ fuzz: $(VENV)/installed
 	@$(BIN)/pip install --quiet --editable '.[test]'
 	$(BIN)/python -m tests.fuzz
 
-bench-rpc: $(VENV)/installed
+bench-rpc bench-client: bench-%: $(VENV)/installed
 	@for program in redis-server redis-benchmark; do \
 		command -v $$program >/dev/null || { \
 			echo "$$program is missing: try \"apt install redis-server redis-tools\"." >&2; \
@@ -42,7 +43,7 @@ bench-rpc: $(VENV)/installed
 		}; \
 	done
 	@$(BIN)/pip install --quiet --editable '.[bench]'
-	$(BIN)/python bench/rpc.py
+	$(BIN)/python bench/$*.py
 
 bench-fairness bench-restart: bench-%: $(VENV)/installed
 	@$(BIN)/pip install --quiet --editable '.[bench]'
