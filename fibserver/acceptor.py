@@ -24,19 +24,21 @@ from enum import Enum
 
 from fibclient.address import Address, parse_address
 from fibclient.formats import Format
+from fibclient.service.errors import SettingsError
+from fibclient.service.listeners import address_of, close_listener, open_listener
+from fibclient.service.logs import configure_logging
+from fibclient.service.passwords import read_password
+from fibclient.service.systemd import ActivatedSocket, Notifier
 from fibserver.clients import Clients
 from fibserver.engine import Engine, Work
 from fibserver.event_loop import EventLoop, SignalPipe
 from fibserver.information import Facts, render_information
-from fibserver.listeners import address_of, close_listener, open_listener
-from fibserver.logs import configure_logging
 from fibserver.metrics import metrics_registry
 from fibserver.metrics_server import MetricsServer
 from fibserver.session import ClientFacts
-from fibserver.settings import Settings, SettingsError, read_password, reloaded
+from fibserver.settings import Settings, reloaded
 from fibserver.slow_log import SlowLog
 from fibserver.statistics import Statistics
-from fibserver.systemd import ActivatedSocket, Notifier
 from fibserver.worker import work
 
 __all__ = ["Acceptor"]

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
+from fibclient.service.errors import ListenError, SettingsError
+from fibclient.service.logs import configure_logging
+from fibclient.service.passwords import read_password
+from fibclient.service.systemd import activated_sockets
 from fibserver import __version__
 from fibserver.acceptor import Acceptor
-from fibserver.listeners import ListenError
-from fibserver.logs import configure_logging
-from fibserver.settings import SettingsError, load_settings, read_password
-from fibserver.systemd import activated_sockets
+from fibserver.settings import load_settings
 
 __all__ = ["main"]
 

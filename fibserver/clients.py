@@ -12,10 +12,10 @@ from functools import partial
 from select import EPOLLIN, EPOLLOUT
 
 from fibclient.address import Address
+from fibclient.service.listeners import close_listener
 from fibserver.connection import Connection, State
 from fibserver.engine import Engine
 from fibserver.event_loop import EventLoop
-from fibserver.listeners import close_listener
 from fibserver.replay import ReplayTable
 from fibserver.session import ClientFacts, Server, Session
 from fibserver.settings import Settings

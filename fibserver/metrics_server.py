@@ -17,8 +17,8 @@ from typing import BinaryIO
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import MetricsHandler
 
+from fibclient.service.listeners import close_listener
 from fibserver.event_loop import EventLoop
-from fibserver.listeners import close_listener
 
 __all__ = ["MetricsServer"]
 

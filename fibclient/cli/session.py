@@ -16,6 +16,8 @@ import click
 from fibclient.address import DEFAULT_ADDRESS, Address, parse_addresses
 from fibclient.client import FibClient
 from fibclient.errors import FibError, ServerUnreachable
+from fibclient.service.errors import SettingsError
+from fibclient.service.passwords import read_password
 
 __all__ = ["EXIT_REFUSED", "EXIT_UNREACHABLE", "Session", "exit_code", "main", "pass_session"]
 
@@ -193,5 +195,8 @@ def main(
     """
     password = None
     if password_file is not None:
-        password = password_file.read_text().partition("\n")[0].removesuffix("\r")
+        try:
+            password = read_password(password_file).decode()
+        except (SettingsError, ValueError) as error:
+            raise click.UsageError(str(error)) from error
     context.obj = Session(servers, timeout, password, as_json)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fibserver import __version__
-from tests.fibserver.pass_sockets import run_with_sockets
+from tests.pass_sockets import run_with_sockets
 from tests.servers import DEADLINE_SECONDS, RunningServer, direct_client
 
 

@@ -9,16 +9,9 @@ from pathlib import Path
 import pytest
 
 from fibclient.address import parse_address
-from fibserver.settings import (
-    MAX_PASSWORD_BYTES,
-    RELOADABLE,
-    Settings,
-    SettingsError,
-    is_exposed,
-    load_settings,
-    read_password,
-    reloaded,
-)
+from fibclient.service.errors import SettingsError
+from fibclient.service.passwords import MAX_PASSWORD_BYTES, read_password
+from fibserver.settings import RELOADABLE, Settings, is_exposed, load_settings, reloaded
 
 EXAMPLE = Path(__file__).parents[2] / "systemd/fibserver.toml"
 NEED_RESTART = {

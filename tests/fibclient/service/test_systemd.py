@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from fibserver.listeners import ListenError
-from fibserver.systemd import Notifier, activated_sockets
-from tests.fibserver.pass_sockets import run_with_sockets
+from fibclient.service.errors import ListenError
+from fibclient.service.systemd import Notifier, activated_sockets
+from tests.pass_sockets import run_with_sockets
 from tests.servers import DEADLINE_SECONDS
 
 
@@ -122,8 +122,9 @@ def test_watchdog_seconds(environment: dict[str, str], seconds: float | None) ->
 
 TELL_SOCKETS = """
     import os, sys
-    from fibserver.listeners import ListenError, address_of
-    from fibserver.systemd import activated_sockets
+    from fibclient.service.errors import ListenError
+    from fibclient.service.listeners import address_of
+    from fibclient.service.systemd import activated_sockets
 
     try:
         passed = activated_sockets(os.environ)

@@ -12,7 +12,8 @@ import time
 from collections.abc import Mapping, MutableMapping
 from typing import NamedTuple
 
-from fibserver.listeners import ListenError, adopt_listener
+from fibclient.service.errors import ListenError
+from fibclient.service.listeners import adopt_listener
 
 __all__ = ["ActivatedSocket", "Notifier", "activated_sockets"]
 

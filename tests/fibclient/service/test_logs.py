@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fibserver.logs import MAX_MESSAGES, RECORDS_PER_MINUTE, RateLimit, configure_logging
+from fibclient.service.logs import MAX_MESSAGES, RECORDS_PER_MINUTE, RateLimit, configure_logging
 from tests.servers import DEADLINE_SECONDS
 
 Written = Callable[[], list[str]]
@@ -126,7 +126,7 @@ def test_another_set_up(log: logging.Logger, written: Written) -> None:
 
 LOG_A_LINE = """
     import os, sys
-    from fibserver.logs import configure_logging
+    from fibclient.service.logs import configure_logging
 
     status = os.fstat(2)
     os.environ["JOURNAL_STREAM"] = f"{status.st_dev}:{status.st_ino + int(sys.argv[1])}"

@@ -10,16 +10,13 @@ import socket
 import stat
 
 from fibclient.address import Address
+from fibclient.service.errors import ListenError
 
-__all__ = ["ListenError", "address_of", "adopt_listener", "close_listener", "open_listener"]
+__all__ = ["address_of", "adopt_listener", "close_listener", "open_listener"]
 
 BACKLOG = 1024
 KEEPALIVE_SECONDS = 300
 FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
-
-
-class ListenError(Exception):
-    """An address or a socket that cannot be listened on."""
 
 
 def open_listener(address: Address) -> socket.socket:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fibclient.address import Address, parse_address
-from fibserver.listeners import (
-    ListenError,
+from fibclient.service.errors import ListenError
+from fibclient.service.listeners import (
     address_of,
     adopt_listener,
     close_listener,

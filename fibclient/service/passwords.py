@@ -1,0 +1,31 @@
+"""Passwords: the first line of a file, since arguments and variables can be seen by others."""
+
+from pathlib import Path
+
+from fibclient.service.errors import SettingsError, reason
+
+__all__ = ["read_password"]
+
+MAX_PASSWORD_BYTES = 512
+"""A password travels in one request; this leaves room for the user's name beside it."""
+
+
+def read_password(path: Path) -> bytes:
+    """Return the first line of a password file, without its end.
+
+    Raises:
+        SettingsError: it cannot be read, or is empty or too long.
+    """
+    name = f"password_file: {str(path)!r}"
+    try:
+        with path.open("rb") as file:
+            # Two more bytes for the end of the line, one to see that there is too much.
+            line = file.readline(MAX_PASSWORD_BYTES + 3)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise SettingsError(f"{name}: cannot be read: {reason(error)}") from error
+    password = line.removesuffix(b"\n").removesuffix(b"\r")
+    if not 0 < len(password) <= MAX_PASSWORD_BYTES:
+        raise SettingsError(
+            f"{name}: its first line, the password, must have 1 to {MAX_PASSWORD_BYTES} bytes"
+        )
+    return password
