@@ -172,6 +172,21 @@ class FibClient:
             )
         return self._stream(answer, begin, end)
 
+    def cached(self, answer: Answer, begin: int, end: int) -> list[memoryview] | None:
+        """Return some bytes of an answer from the cache alone; None if it lacks any of them.
+
+        Args:
+            answer: as `Answer.of` has it.
+            begin: 0 <= begin <= end.
+            end: <= the answer's size.
+        """
+        views = self._cache.peek(answer, begin, end)
+        return views if sum(map(len, views)) == end - begin else None
+
+    def is_cacheable(self, answer: Answer) -> bool:
+        """Tell whether an answer, once read, stays in the cache."""
+        return self._cache.is_for(answer)
+
     def size(self, start: int, stop: int, format: str) -> int:
         """Return how many bytes `read` would; computed here, without a server."""
         return Answer.of(start, stop, format).size

@@ -11,10 +11,10 @@ from typing import Any
 import click
 
 from fibclient.answers import Answer
-from fibclient.cli.document import Document
 from fibclient.cli.listing import show
 from fibclient.cli.output import write_to_file, write_to_stdout
 from fibclient.cli.session import Session, pass_session
+from fibclient.document import Document
 from fibclient.formats import FORMATS
 
 __all__ = ["first", "number", "range"]

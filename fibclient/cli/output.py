@@ -11,9 +11,9 @@ from typing import BinaryIO
 
 import click
 
-from fibclient.cli.document import Document
 from fibclient.cli.units import size_text
 from fibclient.client import FibClient
+from fibclient.document import Document
 from fibclient.errors import FibError
 
 __all__ = ["NotItsBeginning", "write_to_file", "write_to_stdout"]

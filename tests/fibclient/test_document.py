@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from fibclient import FibClient, RequestRefused
 from fibclient.answers import Answer
-from fibclient.cli.document import Document
+from fibclient.document import Document
 from tests.numbers import expected
 from tests.servers import RunningServer
 
@@ -27,6 +27,13 @@ def test_any_part(server: RunningServer, data: st.DataObject) -> None:
     with FibClient(server.address, cache_bytes=0) as client:
         assert b"".join(map(bytes, document.stream(client))) == whole
         assert b"".join(map(bytes, document.stream(client, begin, end))) == whole[begin:end]
+        if document.answer.size:
+            assert document.cached(client, 0, document.size) is None
+    with FibClient(server.address) as client:
+        client.read(0, stop, "json")
+        views = document.cached(client, begin, end)
+        assert views is not None
+        assert b"".join(views) == whole[begin:end]
 
 
 def test_nothing_before_the_server_agrees(server: RunningServer) -> None:

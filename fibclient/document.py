@@ -1,4 +1,4 @@
-"""What programs read: an answer with what stands around it, as a run of bytes of known size.
+"""An answer with what stands around it, as a run of bytes of known size: JSON, for example.
 
 Any part of it can be had by itself, so a document that broke off goes on from its very next byte.
 """
@@ -29,6 +29,18 @@ class Document(NamedTuple):
     def size(self) -> int:
         """How many bytes it has in all."""
         return len(self.opening) + self.answer.size + len(self.closing)
+
+    def cached(self, client: FibClient, begin: int, end: int) -> list[memoryview] | None:
+        """Return bytes begin to end-1 from a client's cache alone; None if it lacks any."""
+        before = len(self.opening)
+        behind = before + self.answer.size
+        first, last = (_within(each - before, self.answer.size) for each in (begin, end))
+        views = client.cached(self.answer, first, last)
+        if views is None:
+            return None
+        opening = self.opening[begin:end]
+        closing = self.closing[max(0, begin - behind) : max(0, end - behind)]
+        return [*_views(opening), *views, *_views(closing)]
 
     def stream(
         self, client: FibClient, begin: int = 0, end: int | None = None
@@ -64,3 +76,7 @@ class Document(NamedTuple):
 
 def _within(position: int, size: int) -> int:
     return min(max(0, position), size)
+
+
+def _views(data: bytes) -> list[memoryview]:
+    return [memoryview(data)] if data else []
