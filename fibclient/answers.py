@@ -119,6 +119,7 @@ class Answer(NamedTuple):
         Args:
             count: how many, >= 1; fewer if there are not so many elements.
         """
+        count = min(count, self.stop - self.start)
         shares = [self.size * number // count for number in range(1, count)]
         within = [self.format.stop_within(self.start, share) for share in shares]
         bounds = [self.start, *within, self.stop]

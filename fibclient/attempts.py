@@ -6,13 +6,13 @@
         try:
             reply = connection.call("PING")
         except BaseException as error:
-            attempts.failed(connection, error)  # raises, unless there is to be another try
+            attempts.failed(error)  # raises, unless there is to be another try
         else:
-            attempts.succeeded(connection)
+            attempts.succeeded()
             return reply
 
-A connection goes back to the pool only by `succeeded`, or after a refusal, whose reply was read to
-its end as well; after anything else its next bytes cannot be trusted, and it is closed.
+A connection goes back to the pool only when a reply was read to its end, be it an answer or a
+refusal; after anything else its next bytes cannot be trusted, and it is closed.
 """
 
 import random
@@ -83,38 +83,44 @@ class Attempts:
             else:
                 return self._connection
 
-    def progressed(self, deadline: float) -> None:
+    def progressed(self, deadline: float, *, was_idle: bool) -> None:
         """Note that some of the answer has come: failures so far are forgiven.
 
         Args:
             deadline: for the next of it.
+            was_idle: whether the connection had to wait for the caller: a server may have closed
+                it for that.
         """
         self._deadline = self._connection.deadline = deadline
+        self._connection.was_idle = was_idle
         self._failures = 0
+        self._had_stale = False
 
-    def succeeded(self, connection: Connection) -> None:
-        """Take a connection back whose reply was read to its end."""
-        self._pool.give_back(connection)
+    def succeeded(self) -> None:
+        """Take the connection back: its reply was read to its end."""
+        self._pool.give_back(self._connection)
         self._policy.budget.earn()
 
-    def failed(self, connection: Connection, error: BaseException) -> None:
-        """Take a connection back after a failure; return when it is time for the next try.
+    def failed(self, error: BaseException) -> None:
+        """Take the connection back after a failure; return when it is time for the next try.
 
         Raises:
             the error, if there is to be no other try; `ClientClosed` if the client is closed.
         """
-        if isinstance(error, RequestRefused) and error.code != "SHUTDOWN":
+        connection = self._connection
+        is_stale = connection.was_idle and isinstance(error, ConnectionLost)
+        is_refusal = isinstance(error, RequestRefused) and error.code != "SHUTDOWN"
+        if is_refusal and not connection.owes_reply:
             self._pool.give_back(connection)
         else:
             self._pool.discard(connection, error)
         if not isinstance(error, FibError):
             raise error
-        if connection.was_idle and isinstance(error, ConnectionLost) and not self._had_stale:
+        if is_stale and not self._had_stale and not self._pool.is_closed:
             # It was the connection that was old; a fresh one tells how the server is.
             self._had_stale = True
-            if not self._pool.is_closed:
-                return
-        self._prepare_next(error)
+        else:
+            self._prepare_next(error)
 
     def _prepare_next(self, error: FibError) -> None:
         """Wait as long as is right before the next try; raise if there is to be none."""

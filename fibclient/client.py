@@ -1,13 +1,15 @@
 """The client: Fibonacci numbers as Python ints, or as bytes in any format."""
 
+import builtins
 import os
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from functools import partial
 from io import BytesIO
-from types import TracebackType
 from typing import Any, Self
 
 from fibclient.address import DEFAULT_ADDRESS, Address, Target, parse_addresses
@@ -18,7 +20,7 @@ from fibclient.formats import decode_binary
 from fibclient.information import parse_information
 from fibclient.pool import ConnectionPool, PoolOptions
 from fibclient.prefix_cache import PrefixCache
-from fibclient.requester import Requester
+from fibclient.requester import STREAM_BUFFER_BYTES, Requester
 from fibclient.resolver import resolve as system_resolve
 from fibclient.retry import Backoff, RetryBudget
 from fibclient.statistics import ClientStatistics, EndpointStatistics
@@ -26,6 +28,13 @@ from fibclient.statistics import ClientStatistics, EndpointStatistics
 __all__ = ["FibClient"]
 
 DEFAULT_CACHE_BYTES = 64 * 1024 * 1024
+MAX_SECONDS = 366 * 86_400.0
+"""Beyond some centuries the system's waits overflow; this is long enough."""
+
+MAP_CALLS_PER_CONNECTION = 4
+"""So many wait in the queue of `map`: enough to keep all connections busy, and none for so long
+that its time is over before its turn."""
+
 RETRY_BACKOFF = Backoff(base_seconds=0.05, cap_seconds=2.0)
 
 
@@ -100,8 +109,8 @@ class FibClient:
             ("idle_timeout_seconds", idle_timeout_seconds),
             ("max_connection_age_seconds", max_connection_age_seconds),
         ]:
-            if not seconds > 0:
-                raise ValueError(f"{name} is {seconds}, it must be more than 0")
+            if not 0 < seconds <= MAX_SECONDS:
+                raise ValueError(f"{name} is {seconds}, it must be more than 0, up to a year")
         options = PoolOptions(
             max_connections,
             connect_timeout_seconds,
@@ -112,18 +121,20 @@ class FibClient:
         self._pool = ConnectionPool(parse_addresses(servers), options, resolve)
         self._cache = PrefixCache(cache_bytes)
         self._timeout = timeout_seconds
-        self._policy = RetryPolicy(max_retries, RETRY_BACKOFF, RetryBudget(time.monotonic()))
-        self._requester = Requester(self._pool, self._policy)
+        self._max_retries = max_retries
         self._max_threads = max_connections
-        self._threads = self._new_threads()
+        self._start()
         _clients.add(self)
+        weakref.finalize(self, self._pool.abandon).atexit = False
 
-    def _new_threads(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self._max_threads, "fibclient", self._pool.warm_up)
+    def _start(self) -> None:
+        self._policy = RetryPolicy(self._max_retries, RETRY_BACKOFF, RetryBudget(time.monotonic()))
+        self._requester = Requester(self._pool, self._policy)
+        self._threads = ThreadPoolExecutor(self._max_threads, "fibclient", self._pool.warm_up)
 
     def first(self, n: int) -> list[int]:
         """Return the first n numbers, F(0) to F(n-1)."""
-        return self._range(self._deadline(), 0, n)
+        return self._first(self._deadline(), n)
 
     def range(self, start: int, stop: int) -> list[int]:
         """Return the numbers F(start) to F(stop-1)."""
@@ -145,9 +156,10 @@ class FibClient:
         """
         if parts < 1:
             raise ValueError(f"parts is {parts}, it must be at least 1")
-        if parts == 1:
+        answer = Answer.of(start, stop, format)
+        if parts == 1 or not answer.size:
             return self._read(self._deadline(), start, stop, format)
-        return self._gather(Answer.of(start, stop, format), parts)
+        return self._gather(answer, parts)
 
     def stream(
         self, start: int, stop: int, format: str, *, begin: int = 0, end: int | None = None
@@ -225,26 +237,19 @@ class FibClient:
         Returns:
             what the method returns or raises, when it does. Its time starts now.
         """
-        operation = _OPERATIONS.get(method)
-        if operation is None:
-            known = ", ".join(_OPERATIONS)
-            raise ValueError(f"method {method!r}: it must be one of {known}")
-        return self._submit(operation, self, self._deadline(), *arguments)
+        return self._submit(_operation(method), self, self._deadline(), *arguments)
 
     def map(self, method: str, *iterables: Iterable[Any]) -> Iterator[Any]:
         """Make many calls side by side, and yield their results in order.
+
+        A few more calls than there are connections are in the queue at a time.
 
         Args:
             method: as in `submit`.
             iterables: of each argument.
         """
-        calls = [self.submit(method, *arguments) for arguments in zip(*iterables, strict=True)]
-        try:
-            for call in calls:
-                yield _result(call)
-        finally:
-            for call in calls:
-                call.cancel()
+        _operation(method)  # a method that is none is told at once
+        return self._map(method, zip(*iterables, strict=True))
 
     def stats(self) -> ClientStatistics:
         """Return what this client has done so far, and how its servers are."""
@@ -260,17 +265,15 @@ class FibClient:
         """Close all connections; calls under way, in other threads, raise `ClientClosed`."""
         self._pool.close()
         self._cache.close()
-        self._threads.shutdown(cancel_futures=True)
+        # One of these threads may be what calls this, when a future is done: it cannot wait for
+        # itself. What is in the queue still runs, and raises at once.
+        with suppress(RuntimeError):
+            self._threads.shutdown()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _deadline(self) -> float:
@@ -317,17 +320,32 @@ class FibClient:
                 view[end : end + len(behind)] = behind
                 calls.append(self._submit(fetch, deadline, part, view[begin:end]))
             try:
-                for call in calls:
-                    _result(call)
+                done, _ = wait(calls, return_when=FIRST_EXCEPTION)
+                for call in done:
+                    call.result()
             finally:
                 for call in calls:
                     call.cancel()
         return buffer.getvalue()
 
+    def _map(self, method: str, arguments: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+        calls: deque[Future[Any]] = deque()
+        try:
+            for each in arguments:
+                calls.append(self.submit(method, *each))
+                if len(calls) >= MAP_CALLS_PER_CONNECTION * self._max_threads:
+                    yield calls.popleft().result()
+            while calls:
+                yield calls.popleft().result()
+        finally:
+            for call in calls:
+                call.cancel()
+
     def _stream(self, answer: Answer, begin: int, end: int) -> Generator[memoryview, None, None]:
-        for piece in self._cache.peek(answer, begin, end):
-            yield piece
-            begin += len(piece)
+        for view in self._cache.peek(answer, begin, end):
+            for position in builtins.range(0, len(view), STREAM_BUFFER_BYTES):
+                yield view[position : position + STREAM_BUFFER_BYTES]
+            begin += len(view)
         if begin == end:
             return
         yield from self._requester.stream(self._timeout, answer, begin, end)
@@ -341,12 +359,17 @@ class FibClient:
         try:
             return self._threads.submit(operation, *arguments)
         except RuntimeError as error:
+            if not self._pool.is_closed:
+                raise
             raise ClientClosed("the client is closed") from error
 
     def _after_fork(self) -> None:
+        was_closed = self._pool.is_closed
         self._pool.after_fork()
         self._cache.reset()
-        self._threads = self._new_threads()
+        self._start()
+        if was_closed:
+            self.close()
 
 
 _OPERATIONS: dict[str, Callable[..., Any]] = {
@@ -360,11 +383,12 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
 _clients: "weakref.WeakSet[FibClient]" = weakref.WeakSet()
 
 
-def _result(call: "Future[Any]") -> Any:
-    try:
-        return call.result()
-    except CancelledError as error:
-        raise ClientClosed("the client is closed") from error
+def _operation(method: str) -> Callable[..., Any]:
+    operation = _OPERATIONS.get(method)
+    if operation is None:
+        known = ", ".join(_OPERATIONS)
+        raise ValueError(f"method {method!r}: it must be one of {known}")
+    return operation
 
 
 def _renew_clients() -> None:

@@ -7,14 +7,15 @@ what arrives next would be taken for the reply to another request.
 The socket is a blocking one, and the kernel bounds each wait (SO_RCVTIMEO, socket(7)): Python's
 own timeouts cost a poll() before every send and recv, which doubles the system calls of a round
 trip. A wait ends at the idle timeout or at the deadline of the call, whichever comes first, so a
-server that drips is found out by the deadline and a silent one by the idle timeout. (The price: a
-signal that Python handles on the waiting thread begins that wait anew.)
+server that drips is found out by the deadline and a silent one by the idle timeout. A signal would
+begin a wait in the kernel anew, so the main thread, which gets them, polls all the same: there
+Python counts on.
 """
 
-import errno
 import select
 import socket
 import struct
+import threading
 import time
 
 from fibclient.answers import Request
@@ -22,6 +23,7 @@ from fibclient.endpoints import Endpoint
 from fibclient.errors import (
     ConnectionLost,
     DeadlineExceeded,
+    RequestRefused,
     ServerMisbehaved,
     ServerUnreachable,
 )
@@ -58,6 +60,7 @@ class Connection:
         endpoint: whom it is to.
         deadline: of the call that uses it, monotonic, in seconds.
         idle_since: when its last reply was read to its end; for the pool to set.
+        owes_reply: whether a request was sent whose reply was not read to its end.
         is_alone: whether no other request of the client is under way; for the pool to set.
         was_idle: whether it was idle before this call, and nothing has come since: if it ends,
             that says nothing of the server.
@@ -79,6 +82,7 @@ class Connection:
         self.idle_since = 0.0
         self.was_idle = False
         self.is_alone = False
+        self.owes_reply = False
         self.expires_at = 0.0
         self._idle_timeout = idle_timeout_seconds
         self._wait = 0.0
@@ -89,7 +93,7 @@ class Connection:
         try:
             self._socket = socket.socket(self._target.family, socket.SOCK_STREAM)
         except OSError as error:
-            raise ServerUnreachable(f"no socket for {self._target}: {error.strerror}") from error
+            raise ServerUnreachable(f"no socket for {self._target}: {_reason(error)}") from error
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
 
@@ -108,13 +112,13 @@ class Connection:
         if wait <= 0:
             raise DeadlineExceeded(f"no time was left to connect to {self._target}")
         try:
-            self._bound(socket.SO_SNDTIMEO, wait)
+            sock.settimeout(wait)
             sock.connect(self._target.name)
+            sock.settimeout(None)
             self._bound(socket.SO_SNDTIMEO, self._idle_timeout)
         except OSError as error:
-            # The kernel's words for a connect() that took too long depend on the family.
-            timed_out = error.errno in (errno.EINPROGRESS, errno.EAGAIN)
-            reason = f"no connection within {wait:.3g} s" if timed_out else error.strerror
+            timed_out = isinstance(error, TimeoutError) and error.errno is None
+            reason = f"no connection within {wait:.3g} s" if timed_out else _reason(error)
             kind = (
                 DeadlineExceeded
                 if timed_out and wait < connect_timeout_seconds
@@ -144,7 +148,13 @@ class Connection:
         """
         self._send(encode_request(*words))
         self._look_for_reply()
-        return read_reply(self)
+        try:
+            reply = read_reply(self)
+        except RequestRefused:
+            self.owes_reply = False
+            raise
+        self.owes_reply = False
+        return reply
 
     def begin(self, request: Request) -> None:
         """Send a request, and read up to the first byte of the answer.
@@ -162,11 +172,19 @@ class Connection:
         if self._ahead.startswith(header):
             self._pass_over(len(header))
         else:
-            read_bulk_header(self, request.size)
+            self._read_header(request.size)
+
+    def _read_header(self, size: int) -> None:
+        try:
+            read_bulk_header(self, size)
+        except RequestRefused:
+            self.owes_reply = False
+            raise
 
     def end_answer(self) -> None:
         """Read what stands behind the last byte of a bulk string."""
         read_bulk_trailer(self)
+        self.owes_reply = False
 
     def _look_for_reply(self) -> None:
         """Look for a reply some times before waiting for it puts the thread to sleep.
@@ -186,6 +204,7 @@ class Connection:
         self._unlooked = UNLOOKED_CALLS
 
     def _send(self, data: bytes) -> None:
+        self.owes_reply = True
         try:
             self._socket.sendall(data)
         except OSError as error:
@@ -283,6 +302,9 @@ class Connection:
         if wait != self._wait:
             self._bound(socket.SO_RCVTIMEO, wait)
             self._wait = wait
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and not self._poll.poll(wait * 1000):
+            raise self._nothing_came()
 
     def _bound(self, option: int, seconds: float) -> None:
         """Have the kernel end waits after some time, in Linux's struct timeval."""
@@ -292,10 +314,13 @@ class Connection:
 
     def _lost(self, error: OSError) -> ServerUnreachable:
         if isinstance(error, BlockingIOError):
-            if self._wait < self._idle_timeout:
-                return self._too_late()
-            return ServerUnreachable(f"nothing came from {self._target} for {self._wait:.3g} s")
-        return ConnectionLost(f"lost {self._target}: {error.strerror}")
+            return self._nothing_came()
+        return ConnectionLost(f"lost {self._target}: {_reason(error)}")
+
+    def _nothing_came(self) -> ServerUnreachable:
+        if self._wait < self._idle_timeout:
+            return self._too_late()
+        return ServerUnreachable(f"nothing came from {self._target} for {self._wait:.3g} s")
 
     def _too_late(self) -> DeadlineExceeded:
         return DeadlineExceeded(f"no whole answer from {self._target} in time")
@@ -313,3 +338,7 @@ class Connection:
     def close(self) -> None:
         """Close the connection; in a forked child the parent's is left alone."""
         self._socket.close()
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)

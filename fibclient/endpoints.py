@@ -32,10 +32,10 @@ class Endpoint:
     Attributes:
         target: where it is.
         state: what it is used for.
-        in_flight: requests under way.
+        in_flight: requests and probes under way.
         turn: the number of its latest request, all endpoints counted together.
         failures: since the last request that succeeded.
-        succeeded: requests, in all.
+        succeeded: requests that were answered, be it by a refusal, in all.
         failed: requests and probes, in all.
         set_asides: how often it was set aside.
         recoveries: how often it came back.
@@ -85,9 +85,6 @@ class Endpoints:
 
     def __iter__(self) -> Iterator[Endpoint]:
         return iter(self._by_target.values())
-
-    def __len__(self) -> int:
-        return len(self._by_target)
 
     def update(self, address: Address, targets: list[Target]) -> list[Endpoint]:
         """Take over where an address leads to now.

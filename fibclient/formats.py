@@ -10,7 +10,6 @@ The encoded elements lie one after another, so an answer is one contiguous run o
 """
 
 import struct
-from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -100,7 +99,14 @@ class Format:
         # Sizes never shrink with n, but for the first few elements, whence the slack of 2.
         highest = start + size_bytes // self.size(start) + 2
         lowest = max(start, start + size_bytes // self.size(highest) - 2)
-        return lowest + bisect_right(range(lowest + 1, highest + 1), limit, key=self.offset)
+        # By hand: bisect() takes no range beyond 2^63.
+        while lowest < highest:
+            middle = (lowest + highest + 1) // 2
+            if self.offset(middle) <= limit:
+                lowest = middle
+            else:
+                highest = middle - 1
+        return lowest
 
 
 _TABLE = (

@@ -28,7 +28,7 @@ class Places:
             size: >= 1.
         """
         self._size = size
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # `fibclient.pool` says why
         self.taken = 0
         self._line: deque[threading.Lock] = deque()  # each waits for a lock of its own
         self._is_closed = False
@@ -43,14 +43,14 @@ class Places:
             DeadlineExceeded: there was none in time.
             ClientClosed: `close` was called.
         """
+        turn = threading.Lock()
+        turn.acquire()
         with self._lock:
             if self._is_closed:
                 raise ClientClosed("the client is closed")
             if self.taken < self._size:
                 self.taken += 1
                 return
-            turn = threading.Lock()
-            turn.acquire()
             self._line.append(turn)
         has_place = False
         try:

@@ -6,6 +6,10 @@ used again, so those not needed grow stale, are found out before use and dropped
 
 Each endpoint that is set aside has a thread of its own that probes it, so what a dead server
 costs is the request that found it dead, and not one now and then.
+
+Locks here and in `fibclient.places` may be taken again by the thread that holds them: the garbage
+collector may run at any allocation, also under the lock, and what it collects may be a stream that
+nobody read to its end, which then gives back its connection.
 """
 
 import random
@@ -27,14 +31,12 @@ from fibclient.errors import (
     ServerUnreachable,
 )
 from fibclient.places import Places
+from fibclient.resolver import Directory
 from fibclient.retry import Backoff
 
 __all__ = ["ConnectionPool", "PoolOptions"]
 
 PROBE_BACKOFF = Backoff(base_seconds=0.1, cap_seconds=5.0)
-
-RESOLVE_SECONDS = 1.0
-"""Names are resolved before a connection is opened, but not for each of many in a moment."""
 
 AGE_JITTER = 0.25
 """The share of the age limit over which connections of one moment are spread."""
@@ -83,7 +85,7 @@ class ConnectionPool:
 
     def reset(self) -> None:
         """Start anew, with nothing of what there was; in a forked child."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._places = Places(self._options.size)
         self._news = threading.Condition(self._lock)  # an endpoint is up again, or all is over
         self._endpoints = Endpoints()
@@ -92,9 +94,7 @@ class ConnectionPool:
         self._probes: set[threading.Thread] = set()
         self._is_closed = False
         self.connections_opened = 0
-        self._resolving = threading.Lock()
-        self._resolved_at = float("-inf")
-        self._unresolved = "the addresses of the servers lead nowhere"
+        self._directory = Directory(self._addresses, self._resolve, self._lead_to)
 
     def after_fork(self) -> None:
         """Let go of the parent's connections without a word to its servers, and start anew."""
@@ -122,6 +122,8 @@ class ConnectionPool:
         """
         self._places.take(deadline)
         try:
+            if time.monotonic() >= deadline:
+                raise DeadlineExceeded("no time was left to ask a server")
             connection = self._usable_idle() or self._opened(deadline)
         except BaseException:
             self._places.leave()
@@ -147,7 +149,7 @@ class ConnectionPool:
 
     def _opened(self, deadline: float) -> Connection:
         """Open a connection to the endpoint whose turn it is."""
-        self._look_up(deadline)
+        self._directory.look_up(deadline)
         with self._lock:
             endpoint = self._endpoints.choose()
             if endpoint is None:
@@ -184,28 +186,11 @@ class ConnectionPool:
         return connection
 
     def _nobody(self) -> ServerUnreachable:
-        errors = [endpoint.last_error for endpoint in self._endpoints] or [self._unresolved]
-        return ServerUnreachable("; ".join(dict.fromkeys(errors)))
+        errors = dict.fromkeys(endpoint.last_error for endpoint in self._endpoints)
+        return ServerUnreachable("; ".join(errors) or self._directory.last_error)
 
-    def _look_up(self, deadline: float) -> None:
-        """Find out where the addresses lead to, unless that was done a moment ago."""
-        if not self._resolving.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise DeadlineExceeded("the names of the servers were not resolved in time")
-        try:
-            if time.monotonic() - self._resolved_at >= RESOLVE_SECONDS:
-                for address in self._addresses:
-                    self._look_up_one(address)
-                self._resolved_at = time.monotonic()
-        finally:
-            self._resolving.release()
-
-    def _look_up_one(self, address: Address) -> None:
-        try:
-            targets = self._resolve(address)
-        except ServerUnreachable as error:
-            # What it led to before may still be there.
-            self._unresolved = str(error)
-            return
+    def _lead_to(self, address: Address, targets: list[Target]) -> None:
+        """Take over where an address leads to now."""
         with self._lock:
             gone = self._endpoints.update(address, targets)
             stale = [idle for each in gone for idle in self._idle.pop(each, [])]
@@ -224,8 +209,11 @@ class ConnectionPool:
             endpoint.succeeded += 1
             endpoint.failures = 0
             is_kept = self._keep_idle(connection)
+            expired = self._expired_idle(endpoint, connection.idle_since)
         if not is_kept:
             self._close(connection)
+        if expired:
+            self._close(expired)
         # Only now, so that whoever comes next finds the connection.
         self._places.leave()
 
@@ -235,8 +223,8 @@ class ConnectionPool:
             return
         try:
             connection = self._opened(time.monotonic() + self._options.connect_timeout_seconds)
-        except FibError:
-            return  # whoever needs one will be told
+        except Exception:
+            return  # whoever needs one will be told; a thread that does not start would hide why
         with self._lock:
             is_kept = self._keep_idle(connection)
         if not is_kept:
@@ -250,7 +238,15 @@ class ConnectionPool:
         self._idle.setdefault(endpoint, []).append(connection)
         return True
 
-    def discard(self, connection: Connection, error: BaseException | None) -> None:
+    def _expired_idle(self, endpoint: Endpoint, now: float) -> Connection | None:
+        """Take the idle connection that was used longest ago, if it is too old to be used again.
+
+        The last used is the first to be used again, so in steady use nobody else would look there.
+        """
+        idle = self._idle.get(endpoint)
+        return idle.pop(0) if idle and idle[0].expires_at <= now else None
+
+    def discard(self, connection: Connection, error: BaseException) -> None:
         """Take back a connection whose next bytes cannot be trusted.
 
         Args:
@@ -262,7 +258,7 @@ class ConnectionPool:
         self._fail(connection, error)
         self._places.leave()
 
-    def _fail(self, connection: Connection, error: BaseException | None) -> None:
+    def _fail(self, connection: Connection, error: BaseException) -> None:
         endpoint = connection.endpoint
         is_fault = _is_fault(error)
         # A server may close a connection that has long been idle just when it is used again.
@@ -275,13 +271,18 @@ class ConnectionPool:
         for other in idle:
             self._close(other)
 
-    def _set_aside(self, endpoint: Endpoint, error: BaseException | None) -> None:
-        if endpoint.set_aside(str(error)) and not self._is_closed:
-            probe = threading.Thread(
-                target=self._probe, args=(endpoint,), name="fibclient-probe", daemon=True
-            )
-            self._probes.add(probe)
+    def _set_aside(self, endpoint: Endpoint, error: BaseException) -> None:
+        if not endpoint.set_aside(str(error)) or self._is_closed:
+            return
+        probe = threading.Thread(
+            target=self._probe, args=(endpoint,), name="fibclient-probe", daemon=True
+        )
+        try:
             probe.start()
+        except RuntimeError:
+            endpoint.recover()  # there is no thread to be had: the next request is the probe
+        else:
+            self._probes.add(probe)
 
     def _forget(self, connection: Connection) -> None:
         with self._lock:
@@ -295,13 +296,15 @@ class ConnectionPool:
 
     def _probe(self, endpoint: Endpoint) -> None:
         """Ask an endpoint that was set aside for a sign of life until it gives one."""
-        while self._may_probe(endpoint) and not self._is_alive(endpoint):
-            continue
-        with self._lock:
-            if not self._is_closed:
-                endpoint.recover()
-            self._probes.discard(threading.current_thread())
-            self._news.notify_all()
+        try:
+            while self._may_probe(endpoint) and not self._is_alive(endpoint):
+                continue
+        finally:
+            with self._lock:
+                if not self._is_closed:
+                    endpoint.recover()
+                self._probes.discard(threading.current_thread())
+                self._news.notify_all()
 
     def _is_alive(self, endpoint: Endpoint) -> bool:
         patience = self._options.connect_timeout_seconds
@@ -340,14 +343,14 @@ class ConnectionPool:
         """Wait until there is an endpoint to ask, or for some time."""
         with self._lock:
             self._news.wait_for(
-                lambda: self._is_closed or any(each.is_up for each in self._endpoints), seconds
+                lambda: self._is_closed or self._endpoints.choose() is not None, seconds
             )
 
     @property
     def has_endpoint(self) -> bool:
         """Whether there is an endpoint that is not set aside."""
         with self._lock:
-            return any(endpoint.is_up for endpoint in self._endpoints)
+            return self._endpoints.choose() is not None
 
     @property
     def is_closed(self) -> bool:
@@ -363,11 +366,15 @@ class ConnectionPool:
         with self._lock:
             return [replace(endpoint) for endpoint in self._endpoints]
 
+    def abandon(self) -> None:
+        """Have the probes end: nobody is left to ask. It takes no lock, and may run anywhere."""
+        self._is_closed = True
+
     def close(self) -> None:
         """End all connections, and wake whoever waits for one or for an answer."""
         with self._lock:
             self._is_closed = True
-            for connection in self._open:
+            for connection in list(self._open):
                 connection.interrupt()
             idle = [connection for each in self._idle.values() for connection in each]
             self._idle.clear()
@@ -380,7 +387,7 @@ class ConnectionPool:
             probe.join()
 
 
-def _is_fault(error: BaseException | None) -> bool:
+def _is_fault(error: BaseException) -> bool:
     """Tell whether a failure says that the server had better not be asked."""
     if isinstance(error, RequestRefused):
         return error.code == "SHUTDOWN"

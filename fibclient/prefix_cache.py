@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fibclient.answers import Answer, offset
-from fibclient.errors import ClientClosed, DeadlineExceeded
+from fibclient.errors import ClientClosed, DeadlineExceeded, RequestRefused
 from fibclient.formats import Format
 
 __all__ = ["CacheStatistics", "PrefixCache"]
@@ -102,6 +102,8 @@ class PrefixCache:
 
     def peek(self, answer: Answer, begin: int, end: int) -> list[memoryview]:
         """Return what is kept of bytes begin to end-1 of an answer, from `begin` on."""
+        if begin == end:
+            return []
         base = offset(answer.format, answer.start)
         with self._lock:
             prefix = self._prefixes.get(answer.format)
@@ -111,7 +113,7 @@ class PrefixCache:
             return prefix.views(base + begin, min(prefix.size, base + end))
 
     def is_for(self, answer: Answer) -> bool:
-        """Tell whether an answer, once read, will be kept: neither too large nor too far out."""
+        """Tell whether an answer is one to be kept: neither too large nor too far out."""
         with self._lock:
             prefix = self._prefixes.get(answer.format) or _Prefix()
             return answer.stop <= prefix.stop or self._is_worth_keeping(prefix, answer)
@@ -136,38 +138,51 @@ class PrefixCache:
             return None
         begin = offset(answer.format, answer.start)
         end = begin + answer.size
-        with self._lock:
-            prefix = self._settled(answer, deadline)
-            if prefix is None:
-                self._misses += 1
-                return None
-            self._prefixes.move_to_end(answer.format)
-            known = prefix.views(begin, end) if begin < prefix.size else []
-            is_hit = answer.stop <= prefix.stop
-            if is_hit:
-                self._hits += 1
-            else:
-                prefix.is_growing = True
-        if not is_hit:
-            missing = answer.between(prefix.stop, answer.stop)
-            data = self._grow(prefix, missing, fetch)
-            skip = max(0, begin - offset(answer.format, missing.start))
-            known.append(memoryview(data)[skip:])
+        growing, data = None, None
+        try:
+            with self._lock:
+                prefix = self._settled(answer, deadline)
+                if prefix is None:
+                    self._misses += 1
+                    return None
+                self._prefixes.move_to_end(answer.format)
+                known = prefix.views(begin, end) if begin < prefix.size else []
+                if answer.stop <= prefix.stop:
+                    self._hits += 1
+                else:
+                    prefix.is_growing = True
+                    growing = prefix
+            if growing is not None:
+                missing = answer.between(growing.stop, answer.stop)
+                data = self._fetched(missing, answer, fetch)
+                if data is None:
+                    return None
+                skip = max(0, begin - offset(answer.format, missing.start))
+                known.append(memoryview(data)[skip:])
+        finally:
+            if growing is not None:
+                with self._lock:
+                    growing.is_growing = False
+                    if data is not None:
+                        self._extensions += 1
+                        self._keep(growing, data, missing)
+                    self._news.notify_all()
         # Copying takes long for large answers: others may use the cache meanwhile.
         return _joined(known)
 
-    def _grow(self, prefix: _Prefix, missing: Answer, fetch: Callable[[Answer], bytes]) -> bytes:
-        data = None
+    def _fetched(
+        self, missing: Answer, answer: Answer, fetch: Callable[[Answer], bytes]
+    ) -> bytes | None:
+        """Return what is missing; None if only that, and maybe not the answer, is refused."""
         try:
-            data = fetch(missing)
-        finally:
+            return fetch(missing)
+        except RequestRefused:
+            if missing.start == answer.start:
+                raise
+            # The elements between the prefix and the answer may have been too many.
             with self._lock:
-                prefix.is_growing = False
-                if data is not None:
-                    self._extensions += 1
-                    self._keep(prefix, data, missing)
-                self._news.notify_all()
-        return data
+                self._misses += 1
+            return None
 
     def _settled(self, answer: Answer, deadline: float) -> _Prefix | None:
         """Return the prefix once it has what is asked for or nobody else makes it grow.

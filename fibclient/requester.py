@@ -15,11 +15,14 @@ from fibclient.pool import ConnectionPool
 from fibclient.resp import Reply
 from fibclient.transfer import Transfer
 
-__all__ = ["Requester"]
+__all__ = ["STREAM_BUFFER_BYTES", "Requester"]
 
 Result = TypeVar("Result")
 
 STREAM_BUFFER_BYTES = 256 * 1024
+
+SLOW_READER_SECONDS = 1.0
+"""A server closes the connection of a reader that takes too long, and is not to blame for it."""
 
 
 class Requester:
@@ -42,9 +45,9 @@ class Requester:
             try:
                 result = ask(connection)
             except BaseException as error:
-                attempts.failed(connection, error)
+                attempts.failed(error)
             else:
-                attempts.succeeded(connection)
+                attempts.succeeded()
                 return result
 
     def call(self, deadline: float, *words: str | int) -> Reply:
@@ -92,13 +95,17 @@ class Requester:
         attempts = Attempts(self._pool, self._policy, monotonic() + timeout_seconds)
         while True:
             connection = attempts.begin()
+            is_slow = False
             try:
                 transfer.start(connection)
                 for piece in transfer.chunks(connection, buffer):
+                    given_at = monotonic()
                     yield piece
-                    attempts.progressed(monotonic() + timeout_seconds)
+                    now = monotonic()
+                    is_slow = is_slow or now - given_at > SLOW_READER_SECONDS
+                    attempts.progressed(now + timeout_seconds, was_idle=is_slow)
             except BaseException as error:
-                attempts.failed(connection, error)
+                attempts.failed(error)
             else:
-                attempts.succeeded(connection)
+                attempts.succeeded()
                 return

@@ -1,12 +1,18 @@
 """Where an address leads: the places to connect to, as the system's resolver tells now."""
 
 import socket
+import threading
+import time
+from collections.abc import Callable
 from typing import cast
 
 from fibclient.address import Address, Target
-from fibclient.errors import ServerUnreachable
+from fibclient.errors import DeadlineExceeded, ServerUnreachable
 
-__all__ = ["resolve"]
+__all__ = ["Directory", "resolve"]
+
+RESOLVE_SECONDS = 1.0
+"""Names are resolved before a connection is opened, but not for each of many in a moment."""
 
 
 def resolve(address: Address) -> list[Target]:
@@ -21,6 +27,57 @@ def resolve(address: Address) -> list[Target]:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise ServerUnreachable(f"cannot resolve {address}: {error.strerror}") from error
+    except UnicodeError as error:
+        raise ServerUnreachable(f"cannot resolve {address}: not the name of a host") from error
     # A name may be listed twice in a hosts file.
     names = dict.fromkeys((entry[0], entry[4]) for entry in found)
     return [Target(family, cast("tuple[str, int]", name), address) for family, name in names]
+
+
+class Directory:
+    """Where some addresses lead to, looked up again and again; for any thread."""
+
+    def __init__(
+        self,
+        addresses: list[Address],
+        resolve: Callable[[Address], list[Target]],
+        lead_to: Callable[[Address, list[Target]], None],
+    ) -> None:
+        """Describe a directory; nothing is looked up yet.
+
+        Args:
+            addresses: to be looked up.
+            resolve: returns where one leads to now, or raises `ServerUnreachable`.
+            lead_to: is told what was found.
+        """
+        self._addresses = addresses
+        self._resolve = resolve
+        self._lead_to = lead_to
+        self._lock = threading.Lock()
+        self._looked_up_at = float("-inf")
+        self.last_error = "the addresses of the servers lead nowhere"
+
+    def look_up(self, deadline: float) -> None:
+        """Look all addresses up, unless that was done a moment ago.
+
+        Raises:
+            DeadlineExceeded: another thread's look-up takes too long.
+        """
+        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise DeadlineExceeded("the names of the servers were not resolved in time")
+        try:
+            if time.monotonic() - self._looked_up_at >= RESOLVE_SECONDS:
+                for address in self._addresses:
+                    self._look_up_one(address)
+                self._looked_up_at = time.monotonic()
+        finally:
+            self._lock.release()
+
+    def _look_up_one(self, address: Address) -> None:
+        try:
+            targets = self._resolve(address)
+        except ServerUnreachable as error:
+            # What it led to before may still be there.
+            self.last_error = str(error)
+        else:
+            self._lead_to(address, targets)

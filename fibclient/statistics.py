@@ -15,8 +15,8 @@ class EndpointStatistics:
     Attributes:
         address: as it was given, and what it leads to if that is another.
         state: `up`, or `set aside` until a probe is answered.
-        in_flight: requests under way.
-        succeeded: requests.
+        in_flight: requests and probes under way.
+        succeeded: requests that were answered, be it by a refusal.
         failed: requests and probes.
         set_asides: how often it was set aside.
         recoveries: how often it came back.

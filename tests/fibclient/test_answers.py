@@ -62,6 +62,19 @@ def test_parts_are_of_about_the_same_size() -> None:
     assert max(sizes) - min(sizes) < 2 * 2091
 
 
+def test_more_parts_than_elements() -> None:
+    """However many parts are asked for, there is one for each element at most."""
+    assert [part.stop for part in Answer.of(3, 6, "text").parts(10**12)] == [4, 5, 6]
+
+
+def test_far_out() -> None:
+    """Bytes of answers that no machine can hold are found as well."""
+    answer = Answer.of(0, 2**100, "json")
+    request = answer.request(10**50, 10**50 + 100)
+    assert request.stop - request.start <= 2
+    assert 0 <= request.skip < answer.format.size(request.start)
+
+
 def test_empty() -> None:
     """An empty answer has no bytes."""
     assert Answer.of(5, 5, "json").size == 0

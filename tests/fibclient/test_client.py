@@ -1,8 +1,11 @@
 """The client against real fibservers, and against peers that misbehave."""
 
+import itertools
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,6 +101,8 @@ def test_closed(server: RunningServer) -> None:
         ("connect_timeout_seconds", -1),
         ("idle_timeout_seconds", 0),
         ("max_connection_age_seconds", 0),
+        ("timeout_seconds", float("inf")),
+        ("idle_timeout_seconds", 1e12),
     ],
 )
 def test_bad_options(option: str, value: float) -> None:
@@ -189,6 +194,30 @@ def test_map(server: RunningServer) -> None:
         starts = range(0, 100, 10)
         answers = list(client.map("range", starts, [start + 10 for start in starts]))
         assert [number for answer in answers for number in answer] == fibonacci(0, 100)
+        with pytest.raises(ValueError, match="must be one of first"):
+            client.map("close")
+
+
+def test_map_takes_its_time(server: RunningServer) -> None:
+    """Only some calls are in the queue at a time, so an endless list is no trouble."""
+    with FibClient(server.address, max_connections=2) as client:
+        numbers = client.map("number", itertools.count())
+        assert [next(numbers) for _ in range(50)] == fibonacci(0, 50)
+
+
+def test_close_when_a_future_is_done(server: RunningServer) -> None:
+    """A client may be closed by the thread that has just finished a call."""
+    client = FibClient(server.address)
+    closed = threading.Event()
+
+    def close(call: "Future[Any]") -> None:
+        client.close()
+        closed.set()
+
+    client.submit("first", 3).add_done_callback(close)
+    assert closed.wait(DEADLINE_SECONDS)
+    with pytest.raises(ClientClosed):
+        client.ping()
 
 
 @pytest.mark.parametrize("format", ["json", "text", "binary"])
@@ -199,6 +228,14 @@ def test_an_answer_in_parts(server: RunningServer, format: str, parts: int) -> N
         assert client.read(0, 4000, format, parts=parts) == expected(format, 0, 4000)
         assert client.read(20, 25, format, parts=parts) == expected(format, 20, 25)
         assert client.read(5, 5, format, parts=parts) == b""
+
+
+def test_no_bytes_need_no_server() -> None:
+    """An empty answer, or an empty run of one, is given without asking anybody."""
+    with FibClient("127.0.0.1:1", max_retries=0) as client:
+        assert client.read(5, 5, "json", parts=3) == b""
+        assert client.read(5, 5, "json") == b""
+        assert list(client.stream(0, 2**100, "json", begin=10**20, end=10**20)) == []
 
 
 def test_parts_of_what_is_refused(server: RunningServer) -> None:
@@ -235,7 +272,7 @@ def test_close_wakes_all_that_wait() -> None:
             client.close()
             for call in calls:
                 assert isinstance(call.exception(), ClientClosed)
-            assert queued.cancelled()
+            assert isinstance(queued.exception(), ClientClosed)
 
 
 def test_close_in_the_cache(server: RunningServer) -> None:
@@ -251,6 +288,24 @@ def test_close_in_the_cache(server: RunningServer) -> None:
 
 
 # The cache.
+
+
+def test_pieces_of_the_cache_are_small_too(server: RunningServer) -> None:
+    """A stream from the cache yields pieces no larger than one from a server."""
+    with FibClient(server.address) as client:
+        want = client.read(0, 3000, "json")
+        pieces = list(client.stream(0, 3000, "json"))
+        assert b"".join(pieces) == want
+        assert max(map(len, pieces)) <= 256 * 1024
+
+
+def test_what_only_the_cache_asks_for(serve: Callable[..., RunningServer]) -> None:
+    """When the elements before an answer are too many to fetch, the answer comes by itself."""
+    server = serve(FIBSERVER_MAX_ANSWER_BYTES="1000000")
+    with FibClient(server.address) as client:
+        assert client.size(0, 3700, "json") > 1_000_000
+        assert client.read(2500, 3700, "json") == expected("json", 2500, 3700)
+        assert client.stats().cache.misses == 1
 
 
 def test_the_cache(server: RunningServer) -> None:

@@ -84,6 +84,6 @@ def test_a_name_that_leads_elsewhere() -> None:
     assert second in list(endpoints)
     assert not second.is_up
     assert third in list(endpoints)
-    assert len(endpoints) == 3
+    assert len(list(endpoints)) == 3
     first.recover()
     assert first.state is EndpointState.GONE, "a late probe changes nothing"

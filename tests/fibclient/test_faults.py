@@ -4,10 +4,15 @@ Ranked in docs/client.md, with a test for each.
 """
 
 import asyncio
+import gc
+import socket
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,6 +28,7 @@ from fibclient import (
     ServerMisbehaved,
     ServerUnreachable,
 )
+from fibclient.address import Address, Target
 from tests.fibclient.fakes import FakeServer, HangUp, fake_server, in_turn
 from tests.numbers import expected, fibonacci
 from tests.servers import RunningServer
@@ -83,6 +89,50 @@ def test_a_call_whose_time_was_over() -> None:
         assert client.range(0, 1) == [0]
 
 
+def test_a_refusal_thrown_into_a_stream(server: RunningServer) -> None:
+    """Whatever the reader of a stream throws into it, the rest of the answer reaches nobody."""
+    with FibClient(server.address, max_connections=1, cache_bytes=0) as client:
+        stream = client.stream(0, 5000, "text")
+        next(stream)
+        with pytest.raises(RequestRefused):
+            stream.throw(RequestRefused("LIMIT not the server's"))
+        assert client.range(7, 9) == [13, 21]
+        assert client.stats().connections_opened == 2
+
+
+def test_streams_that_the_garbage_collector_ends(server: RunningServer) -> None:
+    """It may end one under any lock of the client, and nobody hangs."""
+    with FibClient(server.address, timeout_seconds=DEADLINE_SECONDS, cache_bytes=0) as client:
+        thresholds = gc.get_threshold()
+        gc.set_threshold(1)
+        try:
+            for _ in range(50):
+                stream = client.stream(0, 3000, "text")
+                next(stream)
+                cycle: list[object] = [stream]
+                cycle.append(cycle)
+                del stream, cycle
+                assert client.range(7, 9) == [13, 21]
+        finally:
+            gc.set_threshold(*thresholds)
+        assert client.stats().in_use == 0
+
+
+def test_an_interrupted_growth_of_the_cache(server: RunningServer) -> None:
+    """A prefix whose fetch was interrupted grows for the next who asks."""
+    with FibClient(server.address, timeout_seconds=DEADLINE_SECONDS) as client:
+
+        def interrupt(address: Address) -> list[Target]:
+            raise KeyboardInterrupt
+
+        with FibClient(server.address, resolve=interrupt) as interrupted:
+            for _ in range(2):
+                with pytest.raises(KeyboardInterrupt):
+                    interrupted.first(10)
+            assert interrupted.stats().in_use == 0
+        assert client.first(10) == fibonacci(0, 10)
+
+
 # A connection that the server has closed meanwhile is no error.
 
 
@@ -137,6 +187,47 @@ def test_every_call_has_a_deadline(method: str) -> None:
         pytest.raises(DeadlineExceeded),
     ):
         getattr(client, method)(*arguments)
+
+
+SIGNALS = """
+import signal, sys
+from fibclient import FibClient, ServerUnreachable
+
+signal.signal(signal.SIGALRM, lambda *_: None)
+signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+with FibClient(sys.argv[1], timeout_seconds=0.3, cache_bytes=0) as client:
+    try:
+        client.number(0)
+    except ServerUnreachable:
+        print("too late")
+"""
+
+
+def test_signals_do_not_put_off_the_end_of_a_call() -> None:
+    """A program that gets signals all the time waits no longer, connected or not."""
+    with fake_server(in_turn(None), answers_pings=False) as silent, full_backlog() as full:
+        for address in (silent.address, full):
+            done = subprocess.run(
+                [sys.executable, "-c", SIGNALS, address],
+                capture_output=True,
+                text=True,
+                timeout=DEADLINE_SECONDS,
+                check=False,
+            )
+            assert (done.stdout, done.stderr) == ("too late\n", "")
+
+
+@contextmanager
+def full_backlog() -> Iterator[str]:
+    """A listener that has no room for one more connection, so that connecting takes for ever."""
+    with socket.socket() as listener, ExitStack() as waiting:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            sock = waiting.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(listener.getsockname())
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
 
 
 # The deadline is for the whole call.
@@ -274,6 +365,48 @@ def test_a_server_that_is_stopping() -> None:
         for _ in range(6):
             assert client.range(0, 1) == [0]
         assert len(stopping.requests) == 1
+
+
+def test_a_server_that_closes_on_a_slow_reader(serve: Callable[..., RunningServer]) -> None:
+    """A reader that takes its time costs its own connection; the server stays in use."""
+    server = serve(FIBSERVER_REQUEST_TIMEOUT="0.5")
+    with FibClient(server.address, cache_bytes=0) as client:
+        stream = client.stream(0, 20_000, "text")
+        size = len(next(stream))
+        wait_until(lambda: server.information()["connected_clients"] == "1", "it is closed")
+        pause = threading.Event()
+        pause.wait(1.1)  # by now the reader is a slow one
+        size += sum(map(len, stream))
+        assert size == client.size(0, 20_000, "text")
+        assert client.stats().endpoints[0].set_asides == 0
+
+
+def test_no_thread_for_a_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no thread can be started, the next request is the probe."""
+    with fake_server(in_turn(HangUp(), ZERO)) as server, client_of(server) as client:
+        start = threading.Thread.start
+
+        def fail(thread: threading.Thread) -> None:
+            if thread.name == "fibclient-probe":
+                raise RuntimeError("can't start new thread")
+            start(thread)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", fail)
+            assert client.range(0, 1) == [0]
+        assert client.stats().endpoints[0].state == "up"
+
+
+def test_a_client_that_nobody_closed() -> None:
+    """The probes of a client that was dropped come to their end."""
+    client = FibClient("127.0.0.1:1", max_retries=0)
+    with pytest.raises(ServerUnreachable):
+        client.ping()
+    [probe] = client._pool._probes
+    del client
+    gc.collect()
+    probe.join(DEADLINE_SECONDS)
+    assert not probe.is_alive()
 
 
 # Peers that make no sense.

@@ -7,10 +7,12 @@ from tests.servers import DEADLINE_SECONDS, RunningServer
 
 PROGRAM = """
 import os, sys, threading
-from fibclient import FibClient
+from fibclient import ClientClosed, FibClient
 
 client = FibClient(sys.argv[1], cache_bytes=10_000_000)
 other = FibClient(sys.argv[1], cache_bytes=0)
+closed = FibClient(sys.argv[1])
+closed.close()
 assert client.first(10)[9] == 34
 stream = other.stream(0, 5000, "text")
 next(stream)
@@ -38,9 +40,12 @@ for _ in range(10):
             stream.close()
             assert other.range(5, 8) == [5, 8, 13]
             assert other.stats().in_use == 0, other.stats()
+            try:
+                closed.first(1)
+            except ClientClosed:
+                code = 0
             client.close()
             other.close()
-            code = 0
         finally:
             os._exit(code)
     children.append(pid)

@@ -1,5 +1,6 @@
 """Names of hosts: where they lead, and that connections follow them."""
 
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -31,8 +32,9 @@ def test_an_ip_address() -> None:
 
 def test_an_unknown_name() -> None:
     """A name that nobody knows is an error that says so, from a client as well."""
-    with pytest.raises(ServerUnreachable, match=r"cannot resolve nobody\.invalid:1"):
-        resolve(Address("nobody.invalid", 1))
+    for host in ("nobody.invalid", "a..b", "x" * 64):
+        with pytest.raises(ServerUnreachable, match=f"cannot resolve {re.escape(host)}:1"):
+            resolve(Address(host, 1))
     with (
         FibClient("nobody.invalid:1", max_retries=1) as client,
         pytest.raises(ServerUnreachable, match=r"cannot resolve nobody\.invalid:1"),
