@@ -10,10 +10,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +31,7 @@ from fibclient import (
     ServerUnreachable,
 )
 from fibclient.address import Address, Target
+from fibclient.endpoints import Endpoint, Endpoints
 from tests.fibclient.fakes import FakeServer, HangUp, fake_server, in_turn
 from tests.numbers import expected, fibonacci
 from tests.servers import RunningServer
@@ -100,22 +103,42 @@ def test_a_refusal_thrown_into_a_stream(server: RunningServer) -> None:
         assert client.stats().connections_opened == 2
 
 
-def test_streams_that_the_garbage_collector_ends(server: RunningServer) -> None:
-    """It may end one under any lock of the client, and nobody hangs."""
-    with FibClient(server.address, timeout_seconds=DEADLINE_SECONDS, cache_bytes=0) as client:
-        thresholds = gc.get_threshold()
-        gc.set_threshold(1)
-        try:
-            for _ in range(50):
-                stream = client.stream(0, 3000, "text")
-                next(stream)
-                cycle: list[object] = [stream]
-                cycle.append(cycle)
-                del stream, cycle
+def test_streams_that_the_garbage_collector_ends(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may run at any allocation, also under a lock of the client, and nobody hangs."""
+    choose = Endpoints.choose
+
+    def collect_and_choose(endpoints: Endpoints) -> Endpoint | None:
+        gc.collect()
+        return choose(endpoints)
+
+    class CollectingLine(deque[Any]):
+        def __bool__(self) -> bool:
+            gc.collect()
+            return len(self) > 0
+
+    def abandon_a_stream(client: FibClient) -> None:
+        stream = client.stream(0, 3000, "text")
+        next(stream)
+        cycle: list[object] = [stream]
+        cycle.append(cycle)
+
+    gc.disable()
+    try:
+        with FibClient(server.address, timeout_seconds=DEADLINE_SECONDS, cache_bytes=0) as client:
+            client._pool._places._line = CollectingLine()
+            monkeypatch.setattr(Endpoints, "choose", collect_and_choose)
+            for _ in range(3):
+                abandon_a_stream(client)
                 assert client.range(7, 9) == [13, 21]
-        finally:
-            gc.set_threshold(*thresholds)
-        assert client.stats().in_use == 0
+            monkeypatch.undo()
+            for _ in range(3):
+                abandon_a_stream(client)
+                assert client.range(7, 9) == [13, 21]
+            assert client.stats().in_use == 0
+    finally:
+        gc.enable()
 
 
 def test_an_interrupted_growth_of_the_cache(server: RunningServer) -> None:
