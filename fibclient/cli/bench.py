@@ -15,9 +15,11 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from fibclient.answers import MAX_INDEX
+from fibclient.cli.endings import EXIT_REFUSED
 from fibclient.cli.load import Load, Outcome
-from fibclient.cli.session import EXIT_REFUSED, Session, pass_session
+from fibclient.cli.parameters import Seconds, WholeNumber
+from fibclient.cli.session import Session, pass_session
+from fibclient.cli.streams import is_lively
 from fibclient.cli.units import duration_text, milliseconds_text, rate_text, size_text
 from fibclient.formats import FORMATS
 
@@ -37,7 +39,7 @@ WATCH_SECONDS = 0.1
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(),
     metavar="S",
     help=f"End after S seconds; after {DEFAULT_SECONDS:g}, if neither is said.",
 )
@@ -51,7 +53,7 @@ WATCH_SECONDS = 0.1
 @click.option(
     "--first",
     "count",
-    type=click.IntRange(min=0),
+    type=WholeNumber(least=1),
     default=1000,
     metavar="N",
     help="Ask for the first N numbers.",
@@ -88,8 +90,6 @@ def bench(
     """
     if requests is not None and seconds is not None:
         raise click.UsageError("--requests and --seconds are two ways to say when to end: use one")
-    if count > MAX_INDEX:
-        raise click.UsageError("no server can be asked for so many numbers")
     if requests is None and seconds is None:
         seconds = DEFAULT_SECONDS
     with session.client() as client:
@@ -118,7 +118,7 @@ def _watch(load: Load, requests: int | None, seconds: float | None) -> Outcome:
         console=Console(stderr=True),
         transient=True,
         redirect_stdout=False,
-        disable=not sys.stderr.isatty(),
+        disable=not is_lively(sys.stderr),
     )
     with progress:
         task = progress.add_task("", total=requests or seconds, rate="")

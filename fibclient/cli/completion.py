@@ -3,7 +3,7 @@
 import click
 from click.shell_completion import get_completion_class
 
-from fibclient.cli.session import main
+from fibclient.cli.session import commands
 
 __all__ = ["completion"]
 
@@ -27,4 +27,4 @@ def completion(shell: str) -> None:
     """
     completer = get_completion_class(shell)
     assert completer is not None  # click knows all of the choices
-    click.echo(completer(main, {}, "fibclient", "_FIBCLIENT_COMPLETE").source())
+    click.echo(completer(commands, {}, "fibclient", "_FIBCLIENT_COMPLETE").source())

@@ -2,13 +2,14 @@
 
 import time
 
-from fibclient.address import Target
+from fibclient.address import Address, Target
 from fibclient.connection import Connection
 from fibclient.endpoints import Endpoint
-from fibclient.errors import ServerMisbehaved
+from fibclient.errors import FibError, ServerMisbehaved, ServerUnreachable
+from fibclient.resolver import resolve
 from fibclient.resp import Reply
 
-__all__ = ["DirectConnection"]
+__all__ = ["DirectConnection", "connect"]
 
 
 class DirectConnection:
@@ -56,3 +57,31 @@ class DirectConnection:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+
+def connect(server: Address, password: str | None, patience_seconds: float) -> DirectConnection:
+    """Connect to the first place that an address leads to where this is possible.
+
+    Args:
+        server: the address.
+        password: is said, if there is one.
+        patience_seconds: for each step, > 0.
+
+    Raises:
+        FibError: there is no such place, or the password is refused.
+    """
+    failure: FibError = ServerUnreachable(f"{server} leads nowhere")
+    for target in resolve(server):
+        try:
+            connection = DirectConnection(target, patience_seconds)
+        except ServerUnreachable as error:
+            failure = error
+            continue
+        if password is not None:
+            try:
+                connection.call("AUTH", password)
+            except BaseException:
+                connection.close()
+                raise
+        return connection
+    raise failure

@@ -12,9 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from fibclient.address import Address
+from fibclient.cli.endings import EXIT_REFUSED, EXIT_UNREACHABLE
 from fibclient.cli.examination import Report, examine
 from fibclient.cli.findings import Finding, Level
-from fibclient.cli.session import EXIT_REFUSED, EXIT_UNREACHABLE, Session, pass_session
+from fibclient.cli.session import Session, pass_session
+from fibclient.cli.streams import is_lively
 
 __all__ = ["doctor"]
 
@@ -71,7 +73,7 @@ def doctor(session: Session) -> None:
 
 def _patience(session: Session) -> AbstractContextManager[object]:
     """Return a sign that something is being done, if there is somebody to see it."""
-    if not sys.stderr.isatty():
+    if not is_lively(sys.stderr):
         return nullcontext()
     servers = ", ".join(map(str, session.servers))
     return Console(stderr=True).status(f"examining {servers}")

@@ -38,7 +38,6 @@ from fibclient.resp import encode_request
 
 __all__ = ["Report", "examine"]
 
-MOST_PATIENCE_SECONDS = 5.0
 ROUND_TRIPS = 21
 FIRST_REPLY_BYTES = 64
 
@@ -84,7 +83,7 @@ def examine(session: Session, server: Address) -> list[Report]:
         session: how to speak with servers.
         server: the address.
     """
-    patience = min(MOST_PATIENCE_SECONDS, session.timeout_seconds / 3)
+    patience = session.patience_seconds
     try:
         targets = resolve(server)
     except ServerUnreachable as error:

@@ -45,11 +45,12 @@ def _workers(facts: Facts) -> Iterator[Finding]:
         )
         return
     text = f"{workers} alive, {busy} busy"
+    wait = "1 client waits" if waiting == 1 else f"{waiting:,} clients wait"
     if busy == workers and waiting:
         yield Finding(
             "workers",
             Level.WARNING,
-            f"{text}, and {waiting:,} clients wait for them",
+            f"{text}, and {wait} for them",
             "if that lasts (`fibclient top`), give the server more processors and `workers`, or "
             "more memory_limit, so that less is computed twice",
         )

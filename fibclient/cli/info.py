@@ -6,15 +6,41 @@ import sys
 import click
 
 from fibclient.address import Address
-from fibclient.cli.session import Session, exit_code, pass_session
+from fibclient.cli.endings import advice, exit_code
+from fibclient.cli.session import Session, pass_session
 from fibclient.errors import FibError
 from fibclient.information import parse_information
 
 __all__ = ["info"]
 
+SECTIONS = (
+    "server",
+    "clients",
+    "memory",
+    "persistence",
+    "stats",
+    "replication",
+    "cpu",
+    "commandstats",
+    "errorstats",
+    "latencystats",
+    "workers",
+    "sequence",
+    "default",
+    "all",
+)
+"""Those of this version, for shells to complete; a server may know others."""
+
 
 @click.command()
-@click.argument("section", default="default", metavar="[SECTION]")
+@click.argument(
+    "section",
+    default="default",
+    metavar="[SECTION]",
+    shell_complete=lambda context, parameter, begun: [
+        section for section in SECTIONS if section.startswith(begun)
+    ],
+)
 @pass_session
 def info(session: Session, section: str) -> None:
     """Print facts and figures of each server, as its INFO command has them.
@@ -73,7 +99,7 @@ def _print(
 ) -> None:
     for server in servers:
         if server in failures:
-            click.echo(f"{server}  {failures[server]}", err=True)
+            click.echo(f"{server}  {failures[server]}{advice(failures[server])}", err=True)
             continue
         if len(servers) > 1:
             click.echo(f"## {server}")

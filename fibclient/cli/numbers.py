@@ -13,16 +13,12 @@ import click
 from fibclient.answers import Answer
 from fibclient.cli.listing import show
 from fibclient.cli.output import write_to_file, write_to_stdout
+from fibclient.cli.parameters import MOST, CommandOfNumbers, OutputFile, WholeNumber
 from fibclient.cli.session import Session, pass_session
 from fibclient.document import Document
 from fibclient.formats import FORMATS
 
 __all__ = ["first", "number", "range"]
-
-MAX_INDEX = 2**63 - 1
-"""A slip of the keyboard beyond it is told here; below it, each server tells its own limit."""
-
-INDEX = click.IntRange(0, MAX_INDEX)
 
 _OUTPUT_OPTIONS = (
     click.option(
@@ -34,15 +30,16 @@ _OUTPUT_OPTIONS = (
     click.option(
         "--output",
         "path",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=OutputFile(),
         metavar="FILE",
-        help="Write them to FILE.",
+        help="Write them to FILE; - is standard output.",
     ),
     click.option(
         "--continue",
         "is_continued",
         is_flag=True,
-        help="Keep what FILE has already, and write the rest behind it.",
+        help="Keep what FILE has already, and write the rest behind it. Only the last 8 KiB of it "
+        "are compared with what should be there.",
     ),
     click.option(
         "--full",
@@ -60,8 +57,8 @@ def _output_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@click.command()
-@click.argument("n", type=INDEX)
+@click.command(cls=CommandOfNumbers)
+@click.argument("n", type=WholeNumber())
 @_output_options
 @pass_session
 def first(session: Session, /, n: int, **output: Any) -> None:
@@ -80,9 +77,9 @@ def first(session: Session, /, n: int, **output: Any) -> None:
     _put_out(session, 0, n, (b"[", b"]\n"), **output)
 
 
-@click.command()
-@click.argument("start", type=INDEX)
-@click.argument("stop", type=INDEX)
+@click.command(cls=CommandOfNumbers)
+@click.argument("start", type=WholeNumber())
+@click.argument("stop", type=WholeNumber())
 @_output_options
 @pass_session
 def range(session: Session, /, start: int, stop: int, **output: Any) -> None:
@@ -101,8 +98,8 @@ def range(session: Session, /, start: int, stop: int, **output: Any) -> None:
     _put_out(session, start, stop, (b"[", b"]\n"), **output)
 
 
-@click.command()
-@click.argument("n", type=click.IntRange(0, MAX_INDEX - 1))
+@click.command(cls=CommandOfNumbers)
+@click.argument("n", type=WholeNumber(most=MOST - 1))
 @_output_options
 @pass_session
 def number(session: Session, /, n: int, **output: Any) -> None:

@@ -4,6 +4,7 @@ A file is opened when the first bytes have come: what the server refuses leaves 
 was. What has been written when a command is interrupted stays, for `--continue`.
 """
 
+import stat
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,23 +12,17 @@ from typing import BinaryIO
 
 import click
 
+from fibclient.cli.endings import UnsuitableFile, say
+from fibclient.cli.progress import progress_bar
 from fibclient.cli.units import size_text
 from fibclient.client import FibClient
 from fibclient.document import Document
-from fibclient.errors import FibError
 
-__all__ = ["NotItsBeginning", "write_to_file", "write_to_stdout"]
+__all__ = ["write_to_file", "write_to_stdout"]
 
-LEAST_BYTES_FOR_A_BAR = 10_000_000
 COMPARED_BYTES = 8192
 """So much of a file's end tells whose beginning it is: two answers that are alike for so long
 differ in nothing but where they begin, and then at other positions."""
-
-
-class NotItsBeginning(click.ClickException):
-    """A file cannot be gone on with: it holds something else. It is left as it is."""
-
-    exit_code = click.UsageError.exit_code
 
 
 def write_to_stdout(document: Document, client: FibClient) -> None:
@@ -51,7 +46,7 @@ def write_to_file(document: Document, client: FibClient, path: Path, is_continue
         is_continued: whether to keep what is there, if it is the document's beginning.
 
     Raises:
-        NotItsBeginning: it is not.
+        UnsuitableFile: it is not.
     """
     begin = _size_of_beginning(document, client, path) if is_continued else 0
     if begin and begin == document.size:
@@ -59,19 +54,26 @@ def write_to_file(document: Document, client: FibClient, path: Path, is_continue
         return
     pieces = document.stream(client, begin)
     first = next(pieces, b"")  # a refusal is raised here
+    file = path.open("ab" if is_continued else "wb")
     try:
-        with path.open("ab" if is_continued else "wb") as file:
+        with file:
             file.write(first)
             _copy(pieces, file, begin + len(first), document.size)
-    except (KeyboardInterrupt, FibError):
-        click.echo(
-            f"{path} has {size_text(path.stat().st_size)} of {size_text(document.size)};"
-            " the same command with --continue goes on from there",
-            err=True,
-        )
+    except BaseException as error:
+        _tell_how_to_go_on(path, document.size)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _tell_how_to_go_on(path: Path, size: int) -> None:
+    """Say how much a file has of so many bytes, if it is one that can have more."""
+    found = path.stat()
+    if stat.S_ISREG(found.st_mode) and found.st_size < size:
+        say(
+            f"{path} has {size_text(found.st_size)} of {size_text(size)};"
+            " the same command with --continue goes on from there"
+        )
 
 
 def _size_of_beginning(document: Document, client: FibClient, path: Path) -> int:
@@ -80,7 +82,7 @@ def _size_of_beginning(document: Document, client: FibClient, path: Path) -> int
         return 0
     size = path.stat().st_size
     if size > document.size:
-        raise NotItsBeginning(
+        raise UnsuitableFile(
             f"{path} is no beginning of this answer: it has {size:,} bytes,"
             f" the answer has {document.size:,}"
         )
@@ -89,7 +91,7 @@ def _size_of_beginning(document: Document, client: FibClient, path: Path) -> int
         file.seek(size - compared)
         end_of_file = file.read(compared)
     if end_of_file != b"".join(map(bytes, document.stream(client, size - compared, size))):
-        raise NotItsBeginning(
+        raise UnsuitableFile(
             f"{path} is no beginning of this answer: its last {compared:,} bytes are others"
         )
     return size
@@ -104,11 +106,6 @@ def _copy(pieces: Iterable[bytes | memoryview], out: BinaryIO, done: int, total:
         done: how many bytes are there already.
         total: how many there will be.
     """
-    if total - done < LEAST_BYTES_FOR_A_BAR or not sys.stderr.isatty():
-        out.writelines(pieces)
-        return
-    from fibclient.cli.progress import progress_bar  # to import it takes as long as a small answer
-
     with progress_bar(done, total) as advance:
         for piece in pieces:
             out.write(piece)

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import click
 
 from fibclient.address import Address
-from fibclient.cli.session import Session, exit_code, pass_session
+from fibclient.cli.endings import advice, exit_code
+from fibclient.cli.session import Session, pass_session
 from fibclient.errors import FibError
 
 __all__ = ["ping"]
@@ -40,6 +41,8 @@ def ping(session: Session, count: int) -> None:
                 times.append(milliseconds)
                 report.answered(milliseconds)
         except FibError as error:
+            if len(session.servers) == 1 and not session.as_json:
+                raise
             failures.append(error)
             report.failed(error)
         else:
@@ -69,7 +72,7 @@ class _Report:
         click.echo(f"{self._label}PONG in {milliseconds:.3f} ms")
 
     def failed(self, error: FibError) -> None:
-        click.echo(f"{self._label or 'fibclient: '}{error}", err=True)
+        click.echo(f"{self._label}{error}{advice(error)}", err=True)
 
     def ended(self, times: list[float]) -> None:
         if len(times) > 1:

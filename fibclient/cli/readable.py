@@ -6,7 +6,7 @@ from fibclient.cli.units import duration_text, size_text
 
 __all__ = ["readable"]
 
-_IDENTIFIERS = {"process_id", "tcp_port", "pid"}
+_IDENTIFIERS = {"process_id", "tcp_port", "pid", "worker_pids"}
 """Numbers that count nothing."""
 
 

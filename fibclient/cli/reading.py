@@ -53,7 +53,8 @@ class Reading:
         worker_deaths: since the start.
         used_bytes: memory, all in all.
         shared_bytes: of that, what is shared: numbers, mostly.
-        memory_limit_bytes: what numbers may take.
+        resident_bytes: what the numbers that are kept take.
+        memory_limit_bytes: what they may take.
         elements: resident ones by format; only formats that have any.
     """
 
@@ -71,6 +72,7 @@ class Reading:
     worker_deaths: int
     used_bytes: int
     shared_bytes: int
+    resident_bytes: int
     memory_limit_bytes: int
     elements: Mapping[str, int]
 
@@ -104,6 +106,7 @@ class Reading:
             worker_deaths=facts.whole("worker_deaths"),
             used_bytes=facts.whole("used_memory"),
             shared_bytes=facts.whole("used_memory_shared"),
+            resident_bytes=facts.whole("resident_bytes"),
             memory_limit_bytes=facts.whole("maxmemory"),
             elements={name: count for name, count in elements.items() if count},
         )

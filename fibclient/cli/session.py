@@ -1,30 +1,32 @@
-"""What stands before a command's name, what it means, and how a command ends.
+"""What stands before a command's name, and what it means."""
 
-Exit codes are a contract with scripts: 0 fine, 1 the server said no, 2 usage, 3 unreachable.
-Ctrl-C and a reader that has seen enough (`| head`) are no errors, and say nothing.
-"""
-
-import os
 import sys
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from fibclient.address import DEFAULT_ADDRESS, Address, parse_addresses
+from fibclient.cli.endings import (
+    UnsuitableFile,
+    advice,
+    end_by_signals,
+    endings,
+    exit_code,
+    say,
+)
+from fibclient.cli.parameters import Seconds
+from fibclient.cli.streams import prepare_streams
 from fibclient.client import FibClient
-from fibclient.errors import FibError, ServerUnreachable
+from fibclient.errors import FibError, RequestRefused, ServerMisbehaved
 from fibclient.service.errors import SettingsError
 from fibclient.service.passwords import read_password
 
-__all__ = ["EXIT_REFUSED", "EXIT_UNREACHABLE", "Session", "exit_code", "main", "pass_session"]
+__all__ = ["Session", "commands", "pass_session", "run"]
 
-EXIT_REFUSED = 1
-EXIT_UNREACHABLE = 3
-EXIT_INTERRUPTED = 130
-"""128 + SIGINT, as shells have it."""
+MOST_PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,11 @@ class Session:
     timeout_seconds: float
     password: str | None
     as_json: bool
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long to wait for each step of a conversation that nothing retries."""
+        return min(MOST_PATIENCE_SECONDS, self.timeout_seconds / 3)
 
     def client(self, server: Address | None = None, **options: Any) -> FibClient:
         """Return a client that does not cache: a diagnosis is about the server.
@@ -78,11 +85,6 @@ _MODULES = {
 """Where each command is."""
 
 
-def exit_code(error: FibError) -> int:
-    """Return what a command ends with that fails so."""
-    return EXIT_UNREACHABLE if isinstance(error, ServerUnreachable) else EXIT_REFUSED
-
-
 class _Commands(click.Group):
     """Commands that are imported when they are used, and end with the right exit code."""
 
@@ -97,27 +99,20 @@ class _Commands(click.Group):
         found: click.Command = getattr(import_module(f"fibclient.cli.{module}"), cmd_name)
         return found
 
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        with endings():  # --help prints while options are still being read
+            return super().make_context(*arguments, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except FibError as error:
-            click.echo(f"fibclient: {error}", err=True)
-            raise click.exceptions.Exit(exit_code(error)) from error
-        except KeyboardInterrupt as error:
-            raise click.exceptions.Exit(EXIT_INTERRUPTED) from error
-        except BrokenPipeError as error:
-            _give_up_stdout()
-            raise click.exceptions.Exit(0) from error
-        except OSError as error:
-            _give_up_stdout()
-            where = "" if error.filename is None else f"{error.filename}: "
-            click.echo(f"fibclient: {where}{error.strerror or error}", err=True)
-            raise click.exceptions.Exit(EXIT_REFUSED) from error
-
-
-def _give_up_stdout() -> None:
-    """Give standard output somewhere to go: Python flushes it once more at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with endings():
+            try:
+                return super().invoke(ctx)
+            except FibError as error:
+                # What a server says does not name it; other errors do.
+                is_said = isinstance(error, RequestRefused | ServerMisbehaved)
+                where = f"{','.join(map(str, ctx.obj.servers))}: " if is_said else ""
+                say(f"fibclient: {where}{error}{advice(error)}")
+                raise click.exceptions.Exit(exit_code(error)) from error
 
 
 class _Addresses(click.ParamType[list[Address]]):
@@ -153,7 +148,7 @@ class _Addresses(click.ParamType[list[Address]]):
 @click.option(
     "--timeout",
     envvar="FIBCLIENT_TIMEOUT",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(),
     default=60.0,
     metavar="SECONDS",
     help="For each call, its retries included.",
@@ -168,7 +163,7 @@ class _Addresses(click.ParamType[list[Address]]):
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.version_option(package_name="fibservice", prog_name="fibclient")
 @click.pass_context
-def main(
+def commands(
     context: click.Context,
     servers: list[Address],
     timeout: float,
@@ -186,9 +181,11 @@ def main(
     \b
     Exit codes:
       0  fine
-      1  the server said no
+      1  the server said no, or the output cannot be written
       2  usage
       3  the server is out of reach
+
+    What ends a command is told in plain text on standard error, with --json as well.
 
     Each option before the command may stand in a variable as well: FIBCLIENT_SERVER,
     FIBCLIENT_TIMEOUT, FIBCLIENT_PASSWORD_FILE.
@@ -197,6 +194,15 @@ def main(
     if password_file is not None:
         try:
             password = read_password(password_file).decode()
-        except (SettingsError, ValueError) as error:
-            raise click.UsageError(str(error)) from error
+        except SettingsError as error:
+            raise UnsuitableFile(str(error)) from error
+        except UnicodeDecodeError as error:
+            raise UnsuitableFile(f"{password_file}: the password is not UTF-8") from error
     context.obj = Session(servers, timeout, password, as_json)
+
+
+def run(prog_name: str) -> NoReturn:
+    """Run the command that the arguments of this process say, to its end."""
+    prepare_streams()
+    end_by_signals()
+    sys.exit(commands(prog_name=prog_name))

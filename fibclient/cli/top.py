@@ -10,9 +10,12 @@ import click
 from rich.console import Console
 from rich.live import Live
 
+from fibclient.cli.endings import EXIT_UNREACHABLE, exit_code
 from fibclient.cli.keys import keys, pause
+from fibclient.cli.parameters import Seconds
 from fibclient.cli.reading import Rates, Reading
-from fibclient.cli.session import EXIT_UNREACHABLE, Session, pass_session
+from fibclient.cli.session import Session, pass_session
+from fibclient.cli.streams import is_lively
 from fibclient.cli.top_view import TopView
 from fibclient.cli.watch import Status, watch
 
@@ -31,6 +34,7 @@ COLUMNS = (
     "died",
     "used_MB",
     "shared_MB",
+    "kept_MB",
     "limit_MB",
 )
 """Of a line; the server stands behind them, since its width is not known."""
@@ -42,7 +46,7 @@ CUMULATIVE = {"latencies"}
 @click.command()
 @click.option(
     "--interval",
-    type=click.FloatRange(min=0.1),
+    type=Seconds(least=0.1),
     default=1.0,
     metavar="SECONDS",
     help="Between two views.",
@@ -57,7 +61,7 @@ def top(session: Session, interval: float, count: int | None) -> None:
     is from a request's arrival at the server to the first byte of its reply.
 
     A server that is down is asked again at each interval. The exit code is 3 if none has
-    answered in N intervals.
+    answered in N intervals, and 1 if all have said no.
 
     \b
     Examples:
@@ -66,37 +70,37 @@ def top(session: Session, interval: float, count: int | None) -> None:
       fibclient --json top --count 10 | jq .requests_per_second
       fibclient top --interval 60 >> load.txt
     """
-    is_live = sys.stdout.isatty() and not session.as_json
+    is_live = is_lively(sys.stdout) and not session.as_json
     try:
-        has_answered = (_show_live if is_live else _print)(session, interval, count)
+        code = (_show_live if is_live else _print)(session, interval, count)
     except KeyboardInterrupt:
         return
-    if count is not None and not has_answered:
-        raise click.exceptions.Exit(EXIT_UNREACHABLE)
+    if count is not None:
+        raise click.exceptions.Exit(code)
 
 
-def _show_live(session: Session, interval: float, count: int | None) -> bool:
-    """Show a view that changes; return whether any server has answered."""
-    has_answered = False
+def _show_live(session: Session, interval: float, count: int | None) -> int:
+    """Show a view that changes; return the exit code."""
+    code = EXIT_UNREACHABLE
     console = Console()
     with keys(sys.stdin.fileno(), "qQ") as wait, Live(console=console, screen=True) as live:
         for statuses in _views(session, interval, count, wait):
             live.update(TopView(statuses, interval), refresh=True)
-            has_answered |= _is_any_up(statuses)
-    return has_answered
+            code = min(code, _exit_code(statuses))
+    return code
 
 
-def _print(session: Session, interval: float, count: int | None) -> bool:
-    """Print a line for each server and interval; return whether any server has answered."""
-    has_answered = False
+def _print(session: Session, interval: float, count: int | None) -> int:
+    """Print a line for each server and interval; return the exit code."""
+    code = EXIT_UNREACHABLE
     line = _json_line if session.as_json else _plain_line
     if not session.as_json:
         click.echo(" ".join(f"{name:>{_width(name)}}" for name in COLUMNS) + "  server")
     for number, statuses in enumerate(_views(session, interval, count, pause)):
-        has_answered |= _is_any_up(statuses)
+        code = min(code, _exit_code(statuses))
         if number:  # nothing has happened before the first interval
             click.echo("\n".join(map(line, statuses)))
-    return has_answered
+    return code
 
 
 def _views(
@@ -106,8 +110,10 @@ def _views(
     return islice(watch(session, interval, wait), None if count is None else count + 1)
 
 
-def _is_any_up(statuses: list[Status]) -> bool:
-    return any(status.reading is not None for status in statuses)
+def _exit_code(statuses: list[Status]) -> int:
+    """Return what a command ends with that has seen no more than this; 0 if any server is up."""
+    errors = [status.error for status in statuses if status.error is not None]
+    return max(map(exit_code, errors)) if len(errors) == len(statuses) else 0
 
 
 def _width(name: str) -> int:
@@ -133,6 +139,7 @@ def _figures(reading: Reading, rates: Rates | None) -> dict[str, float | None]:
         "died": reading.worker_deaths,
         "used_MB": round(reading.used_bytes / 1e6, 1),
         "shared_MB": round(reading.shared_bytes / 1e6, 1),
+        "kept_MB": round(reading.resident_bytes / 1e6, 1),
         "limit_MB": round(reading.memory_limit_bytes / 1e6, 1),
     }
 
@@ -158,7 +165,7 @@ def _json_line(status: Status) -> str:
     reading, rates = status.reading, status.rates
     facts: dict[str, object] = {"server": str(status.server), "is_up": reading is not None}
     if reading is None:
-        return json.dumps(facts | {"error": status.error})
+        return json.dumps(facts | {"error": str(status.error)})
     facts |= {"interval_seconds": round(status.seconds, 3)}
     facts |= (
         dict.fromkeys(field.name for field in fields(Rates)) if rates is None else asdict(rates)

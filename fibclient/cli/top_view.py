@@ -85,8 +85,11 @@ def _lines(status: Status, reading: Reading, width: int) -> list[tuple[str, Text
     requests, output, latency = _rate_texts(rates)
     line = sparkline(status.history, width - _VALUE_WIDTH)
     errors = rates.errors_per_second if rates else 0.0
-    shared, limit = reading.shared_bytes, reading.memory_limit_bytes
-    memory = f"{size_text(shared)} of {size_text(limit)}, {size_text(reading.used_bytes)} in all"
+    kept, limit = reading.resident_bytes, reading.memory_limit_bytes
+    memory = (
+        f"{size_text(kept)} of {size_text(limit)}, "
+        f"{size_text(reading.shared_bytes)} shared, {size_text(reading.used_bytes)} in all"
+    )
     elements = " · ".join(f"{name} {count:,}" for name, count in reading.elements.items())
     return [
         ("requests", Text.assemble(requests.ljust(_VALUE_WIDTH), (line, "cyan"))),
@@ -109,7 +112,7 @@ def _lines(status: Status, reading: Reading, width: int) -> list[tuple[str, Text
                 (f"{reading.worker_deaths} died", "red" if reading.worker_deaths else ""),
             ),
         ),
-        ("memory", _with_bar(memory, shared / limit if limit else 0.0, width)),
+        ("memory", _with_bar(memory, kept / limit if limit else 0.0, width)),
         ("resident", Text(elements or "nothing yet")),
     ]
 

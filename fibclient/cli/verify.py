@@ -1,17 +1,20 @@
 """`verify`: whether what a server answers is right, number by number."""
 
 import json
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import closing
 
 import click
 
-from fibclient.answers import MAX_INDEX
 from fibclient.cli.answer_checker import AnswerChecker, WrongAnswer
-from fibclient.cli.session import EXIT_REFUSED, Session, pass_session
+from fibclient.cli.direct import connect
+from fibclient.cli.endings import EXIT_REFUSED
+from fibclient.cli.parameters import CommandOfNumbers, WholeNumber
+from fibclient.cli.progress import progress_bar
+from fibclient.cli.session import Session, pass_session
 from fibclient.cli.units import duration_text, size_text
+from fibclient.errors import FibError, RequestRefused
 from fibclient.formats import FORMATS, Format
 
 __all__ = ["verify"]
@@ -20,12 +23,12 @@ REQUEST_BYTES = 64 * 1024 * 1024
 """So much is asked for at a time: servers limit an answer, and there is no limit here."""
 
 
-@click.command()
-@click.argument("n", type=click.IntRange(min=0))
+@click.command(cls=CommandOfNumbers)
+@click.argument("n", type=WholeNumber())
 @click.option(
     "--from",
     "start",
-    type=click.IntRange(min=0),
+    type=WholeNumber(),
     default=0,
     metavar="START",
     help="The first number to check.",
@@ -51,13 +54,12 @@ def verify(session: Session, n: int, start: int, format_name: str) -> None:
       fibclient verify 10 --from 1000000
     """
     stop = start + n
-    if stop > MAX_INDEX:
-        raise click.UsageError("no server can be asked for numbers so large")
     format = FORMATS[format_name]
+    _let_refuse(session, start, stop, format_name)
     begin = time.monotonic()
     checked_bytes = 0
     wrong: WrongAnswer | None = None
-    with session.client() as client, _progress(format.slice_size(start, stop)) as advance:
+    with session.client() as client, progress_bar(0, format.slice_size(start, stop)) as advance:
         try:
             for first, end in _requests(format, start, stop):
                 checker = AnswerChecker(format, first, end)
@@ -84,21 +86,31 @@ def verify(session: Session, n: int, start: int, format_name: str) -> None:
         raise click.exceptions.Exit(EXIT_REFUSED)
 
 
+def _let_refuse(session: Session, start: int, stop: int, format_name: str) -> None:
+    """Ask a server how large all of it would be, which it refuses at once beyond its limits.
+
+    The requests would come to where the limit is after all that is below it, maybe after hours.
+
+    Raises:
+        RequestRefused: it does.
+    """
+    for server in session.servers:
+        try:
+            with closing(connect(server, session.password, session.patience_seconds)) as first:
+                first.call("FIB.SIZE", start, stop, "FORMAT", format_name)
+        except FibError as error:
+            if isinstance(error, RequestRefused) and error.code == "LIMIT":
+                raise
+            continue  # whatever else is the matter, the requests will meet it too
+        return
+
+
 def _requests(format: Format, start: int, stop: int) -> Iterator[tuple[int, int]]:
     """Yield the bounds of requests that are not too large, and together all."""
     while start < stop:
         end = min(stop, max(start + 1, format.stop_within(start, REQUEST_BYTES)))
         yield start, end
         start = end
-
-
-def _progress(size_bytes: int) -> AbstractContextManager[Callable[[int], None]]:
-    """Return a progress bar, if there is somebody to see it."""
-    if not sys.stderr.isatty():
-        return nullcontext(lambda size: None)
-    from fibclient.cli.progress import progress_bar
-
-    return progress_bar(0, size_bytes)
 
 
 def _as_json(

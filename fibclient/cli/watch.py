@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from fibclient.address import Address
-from fibclient.cli.direct import DirectConnection
+from fibclient.cli.direct import DirectConnection, connect
 from fibclient.cli.reading import Rates, Reading, rates_between
 from fibclient.cli.session import Session
 from fibclient.errors import FibError, ServerMisbehaved, ServerUnreachable
-from fibclient.resolver import resolve
 
 __all__ = ["Status", "watch"]
 
@@ -32,7 +31,7 @@ class Status:
         seconds: between its last two readings; 0 if there are no two.
         reading: the last; None if the server is down.
         rates: what happened between the two; None if there are no two.
-        error: why it is down.
+        error: why it is down; None if it is up.
         history: its requests a second at each interval, the last one last; None while it was
             down.
     """
@@ -41,7 +40,7 @@ class Status:
     seconds: float
     reading: Reading | None
     rates: Rates | None
-    error: str
+    error: FibError | None
     history: tuple[float | None, ...]
 
 
@@ -78,14 +77,14 @@ class _Watch:
         self._patience = patience_seconds
         self._connection: DirectConnection | None = None
         self._thread = threading.Thread()
-        self._outcome: tuple[float, Reading] | str = ""
+        self._outcome: tuple[float, Reading] | FibError
         self._last: tuple[float, Reading] | None = None
         self._history: deque[float | None] = deque(maxlen=HISTORY_LENGTH)
 
     def begin(self) -> None:
         """Begin to take a reading, unless one is still being taken."""
         if not self._thread.is_alive():
-            self._outcome = f"no answer from {self._server} yet"
+            self._outcome = ServerUnreachable(f"no answer from {self._server} yet")
             self._thread = threading.Thread(target=self._take_reading, daemon=True)
             self._thread.start()
 
@@ -97,7 +96,7 @@ class _Watch:
         """
         self._thread.join(max(0.0, deadline - time.monotonic()))
         outcome = self._outcome
-        if isinstance(outcome, str):
+        if isinstance(outcome, FibError):
             self._last = None
             self._history.append(None)
             return Status(self._server, 0.0, None, None, outcome, tuple(self._history))
@@ -108,38 +107,21 @@ class _Watch:
             rates = rates_between(self._last[1], reading, seconds)
             self._history.append(rates.requests_per_second)
         self._last = outcome
-        return Status(self._server, seconds, reading, rates, "", tuple(self._history))
+        return Status(self._server, seconds, reading, rates, None, tuple(self._history))
 
     def _take_reading(self) -> None:
         try:
             if self._connection is None:
-                self._connection = self._connect()
+                self._connection = connect(self._server, self._session.password, self._patience)
             information = self._connection.information()
             at = time.monotonic()
             reading = Reading.of(information, self._connection.call("LATENCY", "HISTOGRAM"))
             if not reading.version:
                 raise ServerMisbehaved(f"{self._server} is no fibserver: INFO names no version")
         except FibError as error:
-            self._outcome = str(error)
+            self._outcome = error
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
         else:
             self._outcome = at, reading
-
-    def _connect(self) -> DirectConnection:
-        failure: FibError = ServerUnreachable(f"{self._server} leads nowhere")
-        for target in resolve(self._server):
-            try:
-                connection = DirectConnection(target, self._patience)
-            except ServerUnreachable as error:
-                failure = error
-                continue
-            if self._session.password is not None:
-                try:
-                    connection.call("AUTH", self._session.password)
-                except FibError:
-                    connection.close()
-                    raise
-            return connection
-        raise failure

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -131,6 +132,15 @@ class Terminal:
     def text(self) -> str:
         """What the terminal has got so far, without control sequences."""
         return _plain(self._raw)
+
+    @property
+    def settings(self) -> list[object]:
+        """How the terminal is set: whether it shows what is typed, for example."""
+        return termios.tcgetattr(self._master)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send the command a signal."""
+        self._child.send_signal(number)
 
     def press(self, keys: str) -> None:
         """Press keys; Ctrl-C is "\\x03"."""

@@ -104,6 +104,7 @@ def test_interrupted(server: RunningServer) -> None:
         (["bench", "--requests", "1", "--seconds", "1"], 2),
         (["bench", "--threads", "0"], 2),
         (["bench", "--first", str(2**128)], 2),
+        (["bench", "--first", "0"], 2),
         (["--server", "127.0.0.1:1", "bench"], 3),
     ],
 )

@@ -37,6 +37,7 @@ def test_bash_takes_it() -> None:
         ("number 5 --format b", "bfile binary"),
         ("completion ", "bash zsh fish"),
         ("range 5 --con", "--continue"),
+        ("info com", "commandstats"),
     ],
 )
 def test_words(words: str, completions: str) -> None:

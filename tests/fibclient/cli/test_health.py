@@ -58,6 +58,7 @@ def test_a_healthy_server() -> None:
             Level.WARNING,
             "4 clients wait for them",
         ),
+        ("workers", {"workers_busy": 2, "blocked_clients": 1}, Level.WARNING, "1 client waits"),
         ("memory", {"evicted_keys": 5}, Level.OK, "104.9 MB of memory_limit, 524.3 MB"),
         ("memory", {"evicted_keys": 6}, Level.WARNING, "6 had to give way"),
         (

@@ -1,7 +1,11 @@
 """`info`, for people and for programs."""
 
 import json
+import re
 
+import pytest
+
+from fibclient.cli.tables import show_tables
 from fibclient.information import parse_information
 from tests.fibclient.cli.running import fibclient, on_terminal
 from tests.servers import RunningServer
@@ -76,7 +80,18 @@ def test_tables(server: RunningServer) -> None:
 
 def test_narrow_and_dumb(server: RunningServer) -> None:
     """A narrow terminal gets narrow tables, and a dumb one no control sequences."""
-    screen = on_terminal("--server", server.address, "info", "all", columns=60)
-    assert max(map(len, screen.lines)) <= 60
+    plain = fibclient("--server", server.address, "info", "all").stdout
+    names = {"total_connections_received", *re.findall(r"([\w.]+)=", plain)}
+    for columns in (60, 40):
+        screen = on_terminal("--server", server.address, "info", "all", columns=columns)
+        assert max(map(len, screen.lines)) <= columns
+        assert names <= set(screen.text.replace("=", " ").split())  # none is folded
     screen = on_terminal("--server", server.address, "info", "all", term="dumb")
     assert "\x1b" not in screen.raw
+
+
+def test_a_long_value(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A value that is too long is folded, and the names beside it are not."""
+    monkeypatch.setenv("COLUMNS", "40")
+    show_tables({"workers": {"total_connections_received": "1", "worker_pids": "12345," * 40}})
+    assert "total_connections_received" in capsys.readouterr().out

@@ -1,13 +1,18 @@
 """Where numbers go: files, files that are gone on with, and the progress bar beside them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from fibclient import FibClient
+from fibclient.answers import Answer
+from fibclient.cli.output import write_to_file
+from fibclient.document import Document
 from tests.fibclient.cli.running import Terminal, fibclient, on_terminal
 from tests.fibclient.fakes import HangUp, fake_server, in_turn
 from tests.numbers import expected
-from tests.servers import RunningServer
+from tests.servers import RunningServer, direct_client
 
 LONG = 20_000
 """So many numbers are worth a progress bar: 41.8 MB of text."""
@@ -172,5 +177,27 @@ def test_failed_halfway(tmp_path: Path) -> None:
     assert done.returncode == 1
     hint, error = done.stderr.splitlines()
     assert hint.startswith(f"{path} has 4 B of 1.1 kB;")
-    assert error == "fibclient: ERR no more"
+    assert error == f"fibclient: {server.address}: ERR no more"
     assert path.read_bytes() == b"0\n1\n"
+
+
+class _InterruptedAtTheEnd(Document):
+    """A document behind whose last byte Ctrl-C is pressed."""
+
+    def stream(
+        self, client: FibClient, begin: int = 0, end: int | None = None
+    ) -> Iterator[bytes | memoryview]:
+        yield from super().stream(client, begin, end)
+        raise KeyboardInterrupt
+
+
+def test_interrupted_behind_the_last_byte(
+    server: RunningServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A file that has all by then is not to be gone on with."""
+    path = tmp_path / "numbers"
+    document = _InterruptedAtTheEnd(b"", Answer.of(0, 10, "text"), b"")
+    with direct_client(server.address) as client, pytest.raises(KeyboardInterrupt):
+        write_to_file(document, client, path, False)
+    assert path.read_bytes() == expected("text", 0, 10)
+    assert capfd.readouterr() == ("", "")

@@ -73,6 +73,9 @@ def test_a_server_that_says_no() -> None:
     """A server that answers with an error is there: exit code 1."""
     script = in_turn(b"-NOAUTH Authentication required.\r\n")
     with fake_server(script, answers_pings=False) as server:
-        done = fibclient("--server", server.address, "ping")
-    assert done.returncode == 1
-    assert done.stderr == "fibclient: NOAUTH Authentication required.\n"
+        assert fibclient("--server", server.address, "ping").returncode == 1
+        done = fibclient("--server", f"{server.address},{NOBODY}", "ping")
+    assert done.returncode == 3
+    refused, unreached = done.stderr.splitlines()
+    assert refused.startswith(f"{server.address}  NOAUTH Authentication required.; give the")
+    assert unreached.endswith("; see `fibclient doctor`")

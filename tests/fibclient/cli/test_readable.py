@@ -25,6 +25,7 @@ from fibclient.cli.readable import readable
         ("rdb_last_save_time", "0", "never"),
         ("usec_per_call", "31.25", "31.25"),
         ("worker_pids", "5508,5509", "5508,5509"),
+        ("worker_pids", "5508", "5508"),
         ("redis_version", "7.0.15", "7.0.15"),
         ("role", "master", "master"),
         ("maxmemory_policy", "", ""),

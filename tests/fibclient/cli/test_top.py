@@ -16,14 +16,15 @@ from fibclient.address import Address
 from fibclient.cli.reading import Rates
 from fibclient.cli.top_view import TopView, sparkline
 from fibclient.cli.watch import Status
+from fibclient.errors import ServerUnreachable
 from tests.fibclient.cli.running import COMMAND, Terminal, fibclient
 from tests.fibclient.cli.test_reading import READING
 from tests.fibclient.fakes import fake_server, in_turn
 from tests.servers import RunningServer
 
 RATES = Rates(12_345.6, 0.0, 5e6, 0.00012, 0.0034)
-UP = Status(Address("fib", 1), 1.0, READING, RATES, "", (10.0, 20.0))
-DOWN = Status(Address("nobody", 2), 0.0, None, None, "cannot connect", (None,))
+UP = Status(Address("fib", 1), 1.0, READING, RATES, None, (10.0, 20.0))
+DOWN = Status(Address("nobody", 2), 0.0, None, None, ServerUnreachable("cannot connect"), (None,))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_panels() -> None:
         "p50 0.12 ms   p99 3.4 ms",
         "5, 2 waiting",
         "2, 1 busy, 3 died",
-        "2.0 kB of 8.0 kB, 3.0 kB in all  ━",
+        "1.5 kB of 8.0 kB, 2.0 kB shared, 3.0 kB in all  ━",
         "json 1,000",
         "nobody:2",
         "down  cannot connect",
@@ -102,12 +103,12 @@ def test_plain_lines(server: RunningServer) -> None:
     done = fibclient("--server", servers, *arguments)
     assert (done.returncode, done.stderr) == (0, "")
     header, *lines = [line.split() for line in done.stdout.splitlines()]
-    assert [line[13] for line in lines] == [server.address, "127.0.0.1:1"] * 2
+    assert [line[14] for line in lines] == [server.address, "127.0.0.1:1"] * 2
     figures = dict(zip(header, lines[0], strict=True))
     assert float(figures["req/s"]) >= 0
     assert int(figures["workers"]) > 0
-    assert lines[1][:13] == ["-"] * 13
-    assert lines[1][14] == "down:"
+    assert lines[1][:14] == ["-"] * 14
+    assert lines[1][15] == "down:"
 
 
 def test_json(server: RunningServer) -> None:
@@ -158,6 +159,22 @@ def test_no_server() -> None:
     done = fibclient("--server", "127.0.0.1:1", *arguments)
     assert done.returncode == 3
     assert "Connection refused" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("reply", "also", "code"),
+    [
+        (b"-NOAUTH no\r\n", "", 1),
+        (b"HTTP/1.1 400 Bad Request\r\n", "", 1),
+        (b"-NOAUTH no\r\n", ",127.0.0.1:1", 3),
+    ],
+)
+def test_servers_that_say_no(reply: bytes, also: str, code: int) -> None:
+    """If all have said no, it is 1: they are there."""
+    with fake_server(in_turn(reply)) as server:
+        arguments = ("top", "--count", "1", "--interval", "0.1")
+        done = fibclient("--server", server.address + also, *arguments)
+    assert done.returncode == code
 
 
 def test_a_redis() -> None:

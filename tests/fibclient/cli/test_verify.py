@@ -85,11 +85,20 @@ def test_a_wrong_number(n: int) -> None:
 
 
 def test_on_a_terminal(server: RunningServer) -> None:
-    """There is a progress bar, and the result behind it."""
-    screen = on_terminal("--server", server.address, "verify", "10000")
-    assert screen.code == 0
-    assert "100%" in screen.text
-    assert screen.lines[-1].startswith("F(0) to F(9999) are right")
+    """There is a progress bar, if there is much to check, and the result behind it."""
+    for n, has_bar in ((20_000, True), (10_000, False)):
+        screen = on_terminal("--server", server.address, "verify", str(n))
+        assert screen.code == 0
+        assert ("100%" in screen.text) == has_bar
+        assert screen.lines[-1].startswith(f"F(0) to F({n - 1}) are right")
+
+
+def test_too_much(server: RunningServer) -> None:
+    """What goes beyond a server's limit is refused at once, by whichever server is there."""
+    servers = f"127.0.0.1:1,{server.address}"
+    done = fibclient("--server", servers, "verify", "99999999999")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"fibclient: {servers}: LIMIT the answer would reach F(")
 
 
 @pytest.mark.parametrize(

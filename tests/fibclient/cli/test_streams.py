@@ -1,0 +1,89 @@
+"""Streams that are closed, or read by a terminal that knows little."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.fibclient.cli.running import COMMAND, on_terminal
+from tests.servers import RunningServer
+from tests.waiting import DEADLINE_SECONDS
+
+
+def closed(server: RunningServer, arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command in a shell, which can close streams."""
+    command = " ".join([*COMMAND, "--server", server.address, arguments])
+    return subprocess.run(
+        ["bash", "-c", command],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "command", ["first 5", "first 3000", "info", "ping", "top --count 1", "--help", "doctor"]
+)
+def test_without_standard_output(server: RunningServer, command: str) -> None:
+    """What cannot be printed is exit code 1 and one line."""
+    done = closed(server, f"{command} >&-")
+    assert (done.returncode, done.stderr) == (1, "fibclient: Bad file descriptor\n")
+
+
+def test_without_any_stream(server: RunningServer, tmp_path: Path) -> None:
+    """What is to be in a file gets there, whole."""
+    path = tmp_path / "numbers"
+    done = closed(server, f"first 5 --output {path} <&- >&- 2>&-")
+    assert done.returncode == 0
+    assert path.read_text() == "0\n1\n1\n2\n3\n"
+
+
+@pytest.mark.parametrize("missing", ["2>&-", "<&-", "<&- 2>&-"])
+def test_without_the_others(server: RunningServer, missing: str) -> None:
+    """Without standard input or error, all that is printed is the same."""
+    done = closed(server, f"first 5 {missing}")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n1\n1\n2\n3\n", "")
+    assert closed(server, f"top --count 1 --interval 0.1 {missing}").returncode == 0
+    assert closed(server, f"first x {missing}").returncode == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["first", "20000", "--format", "text", "--output", "/dev/null"],
+        ["range", "3000", "3003"],
+        ["info", "all"],
+        ["doctor"],
+        ["top", "--count", "1", "--interval", "0.1"],
+        ["bench", "--requests", "100"],
+        ["verify", "20000"],
+    ],
+)
+@pytest.mark.parametrize("term", ["", "dumb"])
+def test_on_a_dumb_terminal(server: RunningServer, arguments: list[str], term: str) -> None:
+    """A terminal that knows nothing, or of which nothing is known, gets plain text."""
+    screen = on_terminal("--server", server.address, *arguments, term=term)
+    assert screen.code == 0
+    assert "\x1b" not in screen.raw
+    assert bool(screen.text) == ("--output" not in arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["range", "3000", "3003"],
+        ["info", "all"],
+        ["doctor"],
+        ["top", "--count", "1", "--interval", "0.1"],
+        ["bench", "--requests", "100"],
+        ["verify", "20000"],
+    ],
+)
+def test_without_unicode(server: RunningServer, arguments: list[str]) -> None:
+    """What an encoding cannot say is replaced."""
+    screen = on_terminal("--server", server.address, *arguments, PYTHONIOENCODING="ascii")
+    assert screen.code == 0
+    assert screen.text
+    assert screen.raw.isascii()
+    assert "Traceback" not in screen.text
