@@ -97,7 +97,7 @@ class Attempts:
         self._had_stale = False
 
     def succeeded(self) -> None:
-        """Take the connection back: its reply was read to its end."""
+        """Take the connection back: it gave what was wanted."""
         self._pool.give_back(self._connection)
         self._policy.budget.earn()
 

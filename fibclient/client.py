@@ -1,4 +1,8 @@
-"""The client: Fibonacci numbers as Python ints, or as bytes in any format."""
+"""The client: Fibonacci numbers as Python ints, or as bytes in any format.
+
+All that callers see of the library is here, in one place, which makes this file longer than
+others; what is done is elsewhere (`requester`, `pool`, `prefix_cache`).
+"""
 
 import builtins
 import os
@@ -198,6 +202,16 @@ class FibClient:
     def is_cacheable(self, answer: Answer) -> bool:
         """Tell whether an answer, once read, stays in the cache."""
         return self._cache.is_for(answer)
+
+    def check(self, start: int, stop: int, format: str) -> None:
+        """Return if a server would answer this: `read` would not raise `RequestRefused`.
+
+        It costs a connection. Limits are for a request, so an answer that is fetched in many, from
+        any `begin` on, is never refused as a whole otherwise.
+        """
+        answer = Answer.of(start, stop, format)
+        if answer.size:
+            self._requester.check(self._deadline(), answer)
 
     def size(self, start: int, stop: int, format: str) -> int:
         """Return how many bytes `read` would; computed here, without a server."""

@@ -199,7 +199,7 @@ class ConnectionPool:
             self._close(connection)
 
     def give_back(self, connection: Connection) -> None:
-        """Take back a connection whose last reply was read to its end."""
+        """Take back a connection; it is closed if its last reply was not read to its end."""
         endpoint = connection.endpoint
         connection.was_idle = True
         connection.idle_since = time.monotonic()
@@ -233,7 +233,7 @@ class ConnectionPool:
     def _keep_idle(self, connection: Connection) -> bool:
         endpoint = connection.endpoint
         endpoint.in_flight -= 1
-        if not endpoint.is_up or self._is_closed:
+        if not endpoint.is_up or self._is_closed or connection.owes_reply:
             return False
         self._idle.setdefault(endpoint, []).append(connection)
         return True

@@ -69,6 +69,10 @@ class Requester:
 
         return self._until_answered(deadline, ask)
 
+    def check(self, deadline: float, answer: Answer) -> None:
+        """Return when a server has agreed to an answer that is not empty, without its bytes."""
+        self._until_answered(deadline, Transfer(answer).start)
+
     def fetch_into(self, deadline: float, answer: Answer, view: memoryview) -> None:
         """Put an answer that is not empty into a buffer of its size."""
         transfer = Transfer(answer)

@@ -125,6 +125,17 @@ def test_password(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
         client.first(3)
 
 
+def test_check(server: RunningServer) -> None:
+    """A server says whether it would answer, and what it begins to send reaches nobody."""
+    with FibClient(server.address, max_connections=1, cache_bytes=0) as client:
+        client.check(0, 5000, "json")
+        client.check(7, 7, "json")
+        assert client.range(7, 9) == [13, 21]
+        with pytest.raises(RequestRefused, match="max_answer_bytes"):
+            client.check(0, 1_000_000, "json")
+        assert client.range(7, 9) == [13, 21]
+
+
 def test_size() -> None:
     """The size of an answer is known without a server."""
     with FibClient("127.0.0.1:1") as client:
