@@ -28,10 +28,11 @@ from fibclient.service.errors import SettingsError
 from fibclient.service.listeners import address_of, close_listener, open_listener
 from fibclient.service.logs import configure_logging
 from fibclient.service.passwords import read_password
+from fibclient.service.signals import SignalPipe
 from fibclient.service.systemd import ActivatedSocket, Notifier
 from fibserver.clients import Clients
 from fibserver.engine import Engine, Work
-from fibserver.event_loop import EventLoop, SignalPipe
+from fibserver.event_loop import EventLoop
 from fibserver.information import Facts, render_information
 from fibserver.metrics import metrics_registry
 from fibserver.metrics_server import MetricsServer
