@@ -1,8 +1,8 @@
 """A document as a file whose bytes are in memory, or come a segment at a time.
 
-The event loop reads from it and must never wait, so it reads only what is there: `load` fetches
-the next segment, and is for threads. A reader that is slow holds one segment, and neither a thread
-nor a connection to a server.
+The HTTP server's event loop must never wait, so it takes only what is at hand: `load` fetches the
+next segment, and is for threads. A reader that is slow holds one segment, and neither a thread nor
+a connection to a server. To everybody else it is a file to be read, which waits where it must.
 """
 
 import io
@@ -42,8 +42,12 @@ class AnswerFile:
         self._begin = begin
         self._end = end
         self._position = 0
-        self._views: Sequence[memoryview] = ()  # of one segment
+        self._views: Sequence[memoryview] = ()  # of the segment at hand
         self._segment_begin = self._segment_end = 0
+
+    def cached(self) -> Sequence[memoryview] | None:
+        """Return all the bytes from the client's cache; None if it lacks any of them."""
+        return self._document.cached(self._client, self._begin, self._end)
 
     def open(self, *, may_wait: bool) -> None:
         """Have the first bytes at hand, or all of them if they are in the client's cache.
@@ -55,26 +59,30 @@ class AnswerFile:
             MustWait: one would have to be.
             FibError: it was asked, and says no or cannot be reached.
         """
-        views = self._document.cached(self._client, self._begin, self._end)
+        views = self.cached()
         if views is None and not may_wait:
             raise MustWait
         answer = self._document.answer
         if views is None and self._client.is_cacheable(answer):
             self._client.read(answer.start, answer.stop, answer.format.name)
-            views = self._document.cached(self._client, self._begin, self._end)
+            views = self.cached()
         if views is None:
             self.load()
         else:
-            self._views, self._segment_end = views, self.size
+            self._views, self._segment_begin, self._segment_end = views, 0, self.size
 
     @property
-    def is_loaded(self) -> bool:
-        """Whether the bytes at the current position are at hand, or there are no more."""
+    def is_at_hand(self) -> bool:
+        """Whether the bytes at the current position are in memory, or there are no more."""
         is_inside = self._segment_begin <= self._position < self._segment_end
-        return is_inside or self._position == self.size
+        return is_inside or self._position >= self.size
 
     def load(self) -> None:
-        """Fetch the segment at the current position; for a thread that may wait."""
+        """Fetch the segment at the current position; for a thread that may wait.
+
+        Raises:
+            FibError: no server could give it.
+        """
         begin = self._position
         end = min(self.size, begin + SEGMENT_BYTES)
         pieces = self._document.stream(self._client, self._begin + begin, self._begin + end)
@@ -82,12 +90,23 @@ class AnswerFile:
         self._views = [memoryview(segment)]
         self._segment_begin, self._segment_end = begin, end
 
-    def views(self) -> Sequence[memoryview]:
-        """Return all that is at hand: the whole file, if it came from the cache."""
-        return self._views
+    def take(self) -> Sequence[memoryview]:
+        """Return what is at hand from the current position on, let go of it, and move behind."""
+        taken = []
+        if self.is_at_hand:
+            skip = self._position - self._segment_begin
+            for view in self._views:
+                if skip < len(view):
+                    taken.append(view[skip:])
+                skip = max(0, skip - len(view))
+            self._position = max(self._position, self._segment_end)
+        self._forget()
+        return taken
 
     def read(self, size: int = -1) -> memoryview:
-        """Return some of the bytes at hand, fewer than asked for where one view of them ends."""
+        """Return some bytes, fetched if need be; fewer than asked for where a view ends."""
+        if not self.is_at_hand:
+            self.load()
         skip = self._position - self._segment_begin
         for view in self._views:
             if skip < len(view):
@@ -112,6 +131,9 @@ class AnswerFile:
         return True
 
     def close(self) -> None:
-        """Let go of the bytes."""
+        """Let go of the bytes at hand."""
+        self._forget()
+
+    def _forget(self) -> None:
         self._views = ()
         self._segment_begin = self._segment_end = 0

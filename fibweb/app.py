@@ -1,81 +1,73 @@
-"""The REST application: routes, and errors as problem details (RFC 9457)."""
+"""The REST application: which resource answers at which path, and how in general."""
 
-import json
-import re
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import falcon
+from falcon.routing import CompiledRouter
 
-from fibclient import FibClient, FibError, RequestRefused
+from fibclient import FibClient
+from fibweb.cors import CrossOriginReading
+from fibweb.numbers import First, Number, Part
+from fibweb.openapi import Description
+from fibweb.problems import add_problems
 
 __all__ = ["create_app"]
 
-# No sign, no padding, no other script's digits.
-_INDEX = re.compile(r"0|[1-9][0-9]*")
 
-MAX_INDEX_DIGITS = 19
-"""Longer than any limit that a fibserver can be given."""
-
-RETRY_AFTER_SECONDS = 1
-
-
-def create_app(client: FibClient) -> falcon.App[falcon.Request, falcon.Response]:
+def create_app(
+    client: FibClient,
+    *,
+    allowed_origins: Collection[str] = (),
+    resources: Mapping[str, object] | None = None,
+) -> falcon.App[falcon.Request, falcon.Response]:
     """Return the WSGI application.
+
+    It looks at `fibweb.may_wait` in the environ: if that is there and False, a request that only a
+    fibserver can answer raises `MustWait`.
 
     Args:
         client: asks the servers; it stays the caller's to close.
+        allowed_origins: whose pages may read the answers, such as `https://example.org`, or `*`.
+        resources: Falcon resources to have beside the application's own, by path.
     """
-    app = falcon.App()
-    app.set_error_serializer(_write_problem)
-    app.add_error_handler(FibError, _raise_http_error)
+    middleware = [CrossOriginReading(allowed_origins)] if allowed_origins else []
+    app = falcon.App(middleware=middleware, router=_Router())
+    add_problems(app)
     # A "path" takes the rest of the URL, so whatever is wrong with n meets one check.
-    app.add_route("/fib/{n:path}", _First(client))
+    routes = {
+        "/fib/{n:path}": First(client),
+        "/fib": Part(client),
+        "/number/{n:path}": Number(client),
+        **(resources or {}),
+    }
+    routes["/openapi.json"] = Description({*routes, "/openapi.json"})
+    for path, resource in routes.items():
+        app.add_route(path, resource)
     return app
 
 
-class _First:
-    """`/fib/{n}`: the first n numbers."""
+class _Methods(dict[str, Any]):
+    """The responder for each method; one that nobody has heard of is not allowed either."""
 
-    def __init__(self, client: FibClient) -> None:
-        self._client = client
-
-    def on_get(self, request: falcon.Request, response: falcon.Response, n: str) -> None:
-        if not _INDEX.fullmatch(n):
-            raise falcon.HTTPBadRequest(
-                title="Bad n",
-                description=f"n must be a non-negative decimal integer, not {n[:64]!r}",
-            )
-        if len(n) > MAX_INDEX_DIGITS:
-            raise falcon.HTTPBadRequest(
-                title="Too large", description=f"n has {len(n)} digits, beyond any limit"
-            )
-        numbers = self._client.read(0, int(n), "json")
-        response.content_type = falcon.MEDIA_JSON
-        response.data = b'{"N": %b, "result": [%b]}' % (n.encode("ascii"), numbers)
+    def __missing__(self, method: str) -> Any:
+        return self["CONNECT"]  # which no resource has
 
 
-def _raise_http_error(
-    request: falcon.Request,
-    response: falcon.Response,
-    error: FibError,
-    parameters: dict[str, object],
-) -> None:
-    """Translate a failure of the client: the caller's fault, or a service that is not there."""
-    if isinstance(error, RequestRefused) and error.code == "LIMIT":
-        raise falcon.HTTPBadRequest(title="Too large", description=str(error))
-    raise falcon.HTTPServiceUnavailable(
-        title="No answer from fibserver", description=str(error), retry_after=RETRY_AFTER_SECONDS
-    )
+class _Router(CompiledRouter):
+    """Gives all resources HEAD, as GET without its body, and OPTIONS."""
 
+    def map_http_methods(self, resource: object, **kwargs: Any) -> Any:
+        """Return what answers each method; Falcon adds what refuses the others."""
+        methods: dict[str, Any] = _Methods()
+        methods.update(super().map_http_methods(resource, **kwargs))
+        if "GET" in methods:
+            methods.setdefault("HEAD", methods["GET"])
+        allowed = ", ".join(sorted({*methods, "OPTIONS"}))
 
-def _write_problem(
-    request: falcon.Request, response: falcon.Response, error: falcon.HTTPError
-) -> None:
-    problem = {
-        "type": "about:blank",
-        "title": error.title,
-        "status": error.status_code,
-        "detail": error.description,
-    }
-    present = {key: value for key, value in problem.items() if value is not None}
-    response.content_type = "application/problem+json"
-    response.data = json.dumps(present).encode()
+        def options(request: falcon.Request, response: falcon.Response, **_: object) -> None:
+            response.status = falcon.HTTP_204
+            response.set_header("Allow", allowed)
+
+        methods.setdefault("OPTIONS", options)
+        return methods

@@ -1,78 +1,166 @@
 """The `fibweb` command."""
 
-import logging
-import signal
+import os
 import socket
 import sys
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
 
 import click
-from waitress.server import create_server
 
-from fibclient import FibClient
-from fibclient.address import DEFAULT_ADDRESS, Address, parse_address
-from fibweb.app import create_app
-from fibweb.embedded import EmbeddedServerError, embedded_server
+from fibclient.address import parse_address
+from fibclient.service.errors import ListenError, SettingsError
+from fibclient.service.listeners import address_of, open_listener
+from fibclient.service.logs import configure_logging
+from fibclient.service.passwords import read_password
+from fibclient.service.systemd import Notifier, activated_sockets
+from fibweb.embedded import EmbeddedServer, EmbeddedServerError
+from fibweb.notice_board import NoticeBoard
+from fibweb.serving import Service, ServingProcess
+from fibweb.settings import Settings, load_settings
+from fibweb.supervisor import Supervisor
 
 __all__ = ["main"]
 
-DEFAULT_LISTEN = "127.0.0.1:8080"
 EXIT_FAILED_START = 2
-CONNECTION_LIMIT = 1000
-"""Waitress's default of 100 lets that many idle browsers block everyone else."""
+"""For supervisors: starting again will not help."""
 
 
+# The types are left to the settings: a bad value is told in the same words from everywhere.
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--listen", default=DEFAULT_LISTEN, show_default=True, metavar="HOST:PORT")
+@click.option(
+    "--config",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="A TOML file with settings; the environment and the flags here override it.",
+)
+@click.option(
+    "--listen",
+    metavar="ADDRESS",
+    multiple=True,
+    help="HOST:PORT or unix:/path; may be given several times.  [default: 127.0.0.1:8080]",
+)
 @click.option(
     "--servers",
-    default=DEFAULT_ADDRESS,
-    show_default=True,
-    metavar="ADDRESS",
-    help="The fibserver to ask: HOST:PORT or unix:/path.",
+    metavar="ADDRESSES",
+    help="The fibservers to ask, with commas between.  [default: 127.0.0.1:11235]",
 )
-@click.option("--threads", default=4, show_default=True, metavar="N", type=click.IntRange(1, 256))
-@click.option("--embedded", is_flag=True, help="Start a fibserver of its own, and ask that.")
+@click.option(
+    "--threads",
+    metavar="N",
+    help="How many requests may wait for fibservers, in each process.  [default: 4]",
+)
+@click.option("--processes", metavar="N", help="Processes that serve.  [default: 1]")
+@click.option(
+    "--embedded",
+    is_flag=True,
+    default=None,
+    help="Run a fibserver of its own, and ask that.",
+)
+@click.option(
+    "--log-level",
+    metavar="LEVEL",
+    help="debug, info, warning or error.  [default: info]",
+)
+@click.option("--check-config", is_flag=True, help="Say whether the settings are fine, and exit.")
 @click.version_option(package_name="fibservice", prog_name="fibweb")
-def main(listen: str, servers: str, threads: int, embedded: bool) -> None:
+def main(config: Path | None, check_config: bool, **flags: object) -> None:
     """Serve Fibonacci numbers over HTTP.
 
-    Try it:  fibweb --embedded  and then  curl http://127.0.0.1:8080/fib/10
+    \b
+    Examples:
+      fibweb --embedded
+      fibweb --listen 0.0.0.0:80 --servers a.example:11235,b.example:11235
+      fibweb --config /etc/fibweb.toml --check-config
+      FIBWEB_ACCESS_LOG=true fibweb --processes 2
+
+    \b
+    Try it:
+      curl http://127.0.0.1:8080/fib/10
+
+    SIGTERM ends it, once what was asked is answered. The exit code of a failed start is 2.
     """
-    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # Waitress ends its loop on SystemExit, and what was opened here is closed.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
+    reload = partial(load_settings, config, **given)
+    with ExitStack() as stack:
+        try:
+            settings = reload()
+            password = _password(settings)
+            if check_config:
+                click.echo("fibweb: the configuration is fine")
+                return
+            configure_logging(settings.log_level, settings.log_format)
+            service_process = _prepare(settings, reload, password, stack)
+        except (SettingsError, ListenError, EmbeddedServerError, OSError) as error:
+            for line in str(error).splitlines():
+                print(f"fibweb: {line}", file=sys.stderr)
+            sys.exit(EXIT_FAILED_START)
+        service_process.run()
+
+
+def _password(settings: Settings) -> str | None:
+    if settings.password_file is None or settings.embedded:
+        return None
     try:
-        with ExitStack() as stack:
-            listener = stack.enter_context(_open_listener(listen))
-            if embedded:
-                servers = stack.enter_context(embedded_server())
-            client = stack.enter_context(FibClient(servers, max_connections=threads))
-            server = create_server(
-                create_app(client),
-                sockets=[listener],
-                threads=threads,
-                connection_limit=CONNECTION_LIMIT,
-                # The default, select(), dies at descriptor 1,024.
-                asyncore_use_poll=True,
-            )
-            url = f"http://{Address(*listener.getsockname()[:2])}"
-            click.echo(f"fibweb: ready on {url}\nTry it:  curl {url}/fib/10")
-            server.run()
-    except (ValueError, OSError, EmbeddedServerError) as error:
-        click.echo(f"fibweb: {error}", err=True)
-        sys.exit(EXIT_FAILED_START)
+        return read_password(settings.password_file).decode()
+    except UnicodeDecodeError as error:
+        name = str(settings.password_file)
+        raise SettingsError(f"password_file: {name!r}: must be UTF-8") from error
 
 
-def _open_listener(text: str) -> socket.socket:
+def _prepare(
+    settings: Settings, reload: Callable[[], Settings], password: str | None, stack: ExitStack
+) -> ServingProcess | Supervisor:
+    """Open and start what serving needs.
+
+    Raises:
+        ListenError: an address cannot be listened on.
+        EmbeddedServerError: the embedded fibserver does not start.
+    """
+    notifier = Notifier(os.environ)
+    stack.callback(notifier.close)
+    listeners = [each.socket for each in activated_sockets(os.environ)]
+    for listener in listeners:
+        stack.callback(listener.close)
+    if not listeners:
+        listeners = [_open(text, stack) for text in settings.listen]
+    servers, embedded = ",".join(settings.servers), None
+    if settings.embedded:
+        embedded = stack.enter_context(EmbeddedServer(os.environ))
+        servers = embedded.address
+    board = NoticeBoard(settings.processes)
+    urls = [_url(listener) for listener in listeners]
+    service = Service(
+        settings, reload, listeners, servers, password, board, partial(_tell_people, urls)
+    )
+    if settings.processes > 1:
+        return Supervisor(service, notifier, embedded)
+    return ServingProcess(service, notifier=notifier, embedded=embedded)
+
+
+def _open(text: str, stack: ExitStack) -> socket.socket:
+    """Open a listening socket; it is closed, and its file removed, at the end."""
     address = parse_address(text)
+    listener = open_listener(address)
     if address.path:
-        raise ValueError(f"address {text!r}: fibweb listens on HOST:PORT")
-    try:
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        return socket.create_server((address.host, address.port), family=family)
-    except OSError as error:
-        # create_server() puts the address into the text, as a tuple.
-        reason = str(error.strerror).partition(" (")[0]
-        raise OSError(f"cannot listen on {address}: {reason}") from error
+        stack.callback(_remove, address.path)
+    stack.callback(listener.close)
+    return listener
+
+
+def _remove(path: str) -> None:
+    with suppress(OSError):  # gone already, or no longer ours to remove
+        os.unlink(path)
+
+
+def _url(listener: socket.socket) -> str:
+    address = address_of(listener)
+    return str(address) if address.path else f"http://{address}"
+
+
+def _tell_people(urls: list[str]) -> None:
+    click.echo(f"fibweb: ready on {', '.join(urls)}")
+    if urls[0].startswith("http:"):
+        click.echo(f"Try it:  curl {urls[0]}/fib/10")

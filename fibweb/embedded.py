@@ -1,73 +1,136 @@
-"""A fibserver of one's own: started on a private Unix socket, ended with this process.
+"""A fibserver of one's own: on a private Unix socket, kept running, ended with this process.
 
 fibweb does not import fibserver; it runs its command, as an operator would.
 """
 
-import ctypes
-import signal
+import logging
+import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 from fibclient import FibClient, ServerUnreachable
+from fibweb.restarts import RestartPlan
 
-__all__ = ["EmbeddedServerError", "embedded_server"]
+__all__ = ["EmbeddedServer", "EmbeddedServerError"]
+
+log = logging.getLogger(__name__)
 
 START_SECONDS = 30
 STOP_SECONDS = 15
 
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None)
+OF_THE_MANAGER = (
+    *("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"),
+    *("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"),
+)
+"""What the service manager says to fibweb alone."""
+
+# The kernel is to send SIGTERM when the parent dies, even by kill -9: prctl(PR_SET_PDEATHSIG). It
+# is asked for by a program in between: preexec_fn is not safe once there are threads.
+_BECOME = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
 
 
 class EmbeddedServerError(Exception):
     """The embedded fibserver did not start."""
 
 
-@contextmanager
-def embedded_server() -> Iterator[str]:
-    """Run a fibserver; the value is its address.
+class EmbeddedServer:
+    """A fibserver, from `with` to its end; for one thread, which must outlive it.
 
-    Raises:
-        EmbeddedServerError: it does not start.
+    Attributes:
+        address: where it listens.
     """
-    with tempfile.TemporaryDirectory(prefix="fibweb-") as folder:
-        address = f"unix:{Path(folder, 'fibserver.sock')}"
-        process = subprocess.Popen(
-            [sys.executable, "-m", "fibserver", "--listen", address],
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        """Describe a server; it starts with the context.
+
+        Args:
+            environment: of this process; what the service manager says in it is not passed on.
+        """
+        self._environment = {
+            name: value for name, value in environment.items() if name not in OF_THE_MANAGER
+        }
+        self._plan = RestartPlan()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        """Start it, and wait until it answers.
+
+        Raises:
+            EmbeddedServerError: it does not start.
+        """
+        self._folder = tempfile.TemporaryDirectory(prefix="fibweb-")
+        self.address = f"unix:{Path(self._folder.name, 'fibserver.sock')}"
+        try:
+            self._start()
+            self._wait_until_ready()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+        self._folder.cleanup()
+
+    def tend(self) -> float:
+        """Start it again if it has ended and it is time; nothing here waits.
+
+        Returns:
+            in how many seconds to come back at the latest, if it is not running.
+        """
+        now = time.monotonic()
+        if self._process is not None and self._process.poll() is not None:
+            self._plan.ended(now)
+            log.error(
+                "the embedded fibserver has ended with code %s; it is started again in %.1f s",
+                self._process.returncode,
+                max(0.0, self._plan.due_at - now),
+            )
+            self._process = None
+        if self._process is None and now >= self._plan.due_at:
+            try:
+                self._start()
+            except OSError as error:
+                self._plan.ended(now)
+                log.error("the embedded fibserver cannot be started: %s", error)
+        return float("inf") if self._process is not None else self._plan.due_at - now
+
+    def _start(self) -> None:
+        self._plan.started(time.monotonic())
+        command = ["-m", "fibserver", "--listen", self.address]
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _BECOME, str(os.getpid()), *command],
             stdin=subprocess.DEVNULL,
             # Ctrl-C is for fibweb, which then ends its server.
             start_new_session=True,
-            preexec_fn=_end_with_parent,
+            env=self._environment,
         )
-        try:
-            _wait_until_ready(process, address)
-            yield address
-        finally:
-            process.terminate()
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
             try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _end_with_parent() -> None:
-    """Have the kernel send SIGTERM when the parent dies, even by kill -9 (prctl(2))."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _wait_until_ready(process: "subprocess.Popen[bytes]", address: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            with FibClient(address, max_retries=0) as client:
-                return client.ping()
-        except ServerUnreachable as error:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise EmbeddedServerError("the embedded fibserver did not start") from error
-            time.sleep(0.02)
+                with FibClient(self.address, max_retries=0) as client:
+                    return client.ping()
+            except ServerUnreachable as error:
+                has_ended = self._process is None or self._process.poll() is not None
+                if has_ended or time.monotonic() > deadline:
+                    raise EmbeddedServerError("the embedded fibserver did not start") from error
+                time.sleep(0.02)

@@ -1,9 +1,15 @@
 """What the documents show is what happens."""
 
 import doctest
+import re
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
-from tests.servers import RunningServer
+from fibclient import FibClient
+from fibweb import create_app
+from tests.fibweb.serving import SERVERS
+from tests.servers import DEADLINE_SECONDS, RunningServer
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -17,3 +23,33 @@ def test_the_examples_of_the_client(server: RunningServer) -> None:
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     failed, _ = runner.run(examples, out=report.append)
     assert not failed, "".join(report)
+
+
+def test_the_examples_of_rest(
+    server: RunningServer, program: Callable[[str], str], tmp_path: Path
+) -> None:
+    """Every command in docs/rest.md says what the document says."""
+    program("curl")
+    text = (DOCS / "rest.md").read_text()
+    lines = [line[4:] for line in text.splitlines() if line.startswith("    ")]
+    examples: list[tuple[str, list[str]]] = []
+    for line in lines:
+        if line.startswith("$ "):
+            examples.append((line[2:], []))
+        else:
+            examples[-1][1].append(line)
+    assert len(examples) > 15
+    with FibClient(server.address) as client, SERVERS["fibweb"](create_app(client)) as port:
+        for command, expected in examples:
+            done = subprocess.run(
+                command.replace("127.0.0.1:8080", f"127.0.0.1:{port}"),
+                shell=True,
+                cwd=tmp_path,
+                stdout=subprocess.PIPE,
+                timeout=DEADLINE_SECONDS,
+                check=False,
+            )
+            # Lines end as each of the programs likes.
+            said = done.stdout.decode().splitlines()
+            said = [re.sub('("request_id": )"[^"]+"', r'\1"..."', line) for line in said]
+            assert (said, done.returncode) == (expected, 0), command

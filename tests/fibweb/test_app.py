@@ -2,25 +2,75 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
+import falcon
 import pytest
 from falcon import testing
 
 from fibclient import FibClient
 from fibweb import create_app
-from tests.numbers import digits
+from fibweb.answer_file import MustWait
+from tests.fibclient.fakes import fake_server, in_turn
+from tests.numbers import digits, expected
 from tests.servers import RunningServer
 
+IMMUTABLE = "public, max-age=31536000, immutable"
+TYPES = {
+    "json": "application/json",
+    "text": "text/plain; charset=utf-8",
+    "csv": "text/csv; charset=utf-8; header=absent",
+    "ndjson": "application/x-ndjson",
+    "bfile": "text/plain; charset=utf-8",
+    "binary": "application/octet-stream",
+}
 
-@pytest.fixture
-def web(server: RunningServer) -> Iterator[testing.TestClient]:
-    """The application, in front of a fibserver."""
+
+class Web(testing.TestClient):
+    """Makes requests to an application, which may answer with files."""
+
+    def simulate_request(self, *arguments: Any, **options: Any) -> Any:
+        """Give the application what servers give it."""
+        return super().simulate_request(*arguments, file_wrapper=_pieces, **options)
+
+
+def _pieces(file: Any, size: int) -> Iterator[bytes]:
+    return map(bytes, iter(lambda: file.read(size), b""))
+
+
+@pytest.fixture(scope="module")
+def client(server: RunningServer) -> Iterator[FibClient]:
+    """A client of a fibserver."""
     with FibClient(server.address) as client:
-        yield testing.TestClient(create_app(client))
+        yield client
+
+
+@pytest.fixture(scope="module")
+def web(client: FibClient) -> Web:
+    """The application, in front of a fibserver."""
+    return Web(create_app(client))
+
+
+def problem(result: testing.Result, status: int) -> dict[str, Any]:
+    """Return what an error says, after checking its form."""
+    assert result.status_code == status
+    assert result.headers["content-type"] == "application/problem+json"
+    assert result.headers["cache-control"] == "no-store"
+    said: dict[str, Any] = json.loads(result.content)
+    assert said["type"] == "about:blank"
+    assert said["title"] == falcon.code_to_http_status(status).partition(" ")[2]
+    assert said["status"] == status
+    assert said["request_id"] == result.headers["x-request-id"]
+    assert said["instance"].startswith("/")
+    assert said["detail"]
+    return said
+
+
+# The answers
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 10, 1000])
-def test_first(web: testing.TestClient, n: int) -> None:
+def test_first(web: Web, n: int) -> None:
     """`GET /fib/{n}` answers n and the first n numbers, as strings."""
     result = web.simulate_get(f"/fib/{n}")
     assert result.status_code == 200
@@ -29,55 +79,507 @@ def test_first(web: testing.TestClient, n: int) -> None:
     assert result.json == {"N": n, "result": digits(0, n)}
 
 
-def test_body(web: testing.TestClient) -> None:
-    """The body is spelled as the design spells it."""
-    assert web.simulate_get("/fib/3").content == b'{"N": 3, "result": ["0","1","1"]}'
+@pytest.mark.parametrize(("start", "count"), [(0, 0), (0, 1), (5, 3), (7, 0), (300, 700)])
+def test_part(web: Web, start: int, count: int) -> None:
+    """`GET /fib?start=s&count=c` answers c numbers from F(s) on."""
+    result = web.simulate_get("/fib", query_string=f"start={start}&count={count}")
+    assert result.status_code == 200
+    numbers = digits(start, start + count)
+    assert result.json == {"start": start, "N": count, "result": numbers}
+
+
+def test_part_starts_at_0(web: Web) -> None:
+    """Without start, the first is F(0)."""
+    result = web.simulate_get("/fib?count=3")
+    assert result.json == {"start": 0, "N": 3, "result": ["0", "1", "1"]}
+
+
+@pytest.mark.parametrize("n", [0, 1, 100, 5000])
+def test_number(web: Web, n: int) -> None:
+    """`GET /number/{n}` answers F(n)."""
+    result = web.simulate_get(f"/number/{n}")
+    assert result.status_code == 200
+    assert result.json == {"n": n, "value": digits(n, n + 1)[0]}
 
 
 @pytest.mark.parametrize(
-    "n", ["-1", "+1", "01", "1.0", "0x10", "ten", "", "10/", "1/2", "1_0", "٣", " 1"]
-)
-def test_bad_n(web: testing.TestClient, n: str) -> None:
-    """An n that is no plain decimal number is 400, as problem details."""
-    result = web.simulate_get(f"/fib/{n}")
-    assert result.status_code == 400
-    assert result.headers["content-type"] == "application/problem+json"
-    problem = json.loads(result.content)
-    assert problem["status"] == 400
-    assert problem["title"]
-    assert "non-negative decimal integer" in problem["detail"]
-
-
-@pytest.mark.parametrize(
-    ("n", "reason"),
+    ("target", "body"),
     [
-        ("99999999", "max_index is 10000000"),
-        ("9" * 19, "max_index is 10000000"),
-        ("9" * 20, "n has 20 digits"),
-        ("9" * 10_000, "n has 10000 digits"),
+        ("/fib/0", b'{"N": 0, "result": []}'),
+        ("/fib/3", b'{"N": 3, "result": ["0","1","1"]}'),
+        ("/fib?start=5&count=3", b'{"start": 5, "N": 3, "result": ["5","8","13"]}'),
+        ("/fib?start=5&count=0", b'{"start": 5, "N": 0, "result": []}'),
+        ("/number/0", b'{"n": 0, "value": "0"}'),
+        ("/number/100", b'{"n": 100, "value": "354224848179261915075"}'),
     ],
 )
-def test_too_large(web: testing.TestClient, n: str, reason: str) -> None:
-    """An n beyond a limit is 400 with the limit, however long it is."""
-    result = web.simulate_get(f"/fib/{n}")
-    assert result.status_code == 400
-    assert reason in json.loads(result.content)["detail"]
+def test_bodies(web: Web, target: str, body: bytes) -> None:
+    """JSON is spelled as the design spells it."""
+    assert web.simulate_get(target).content == body
 
 
-def test_other_routes_and_methods(web: testing.TestClient) -> None:
-    """An unknown route is 404, another method 405 with Allow; both are problem details."""
-    missing = web.simulate_get("/nothing")
-    wrong = web.simulate_post("/fib/10")
-    assert (missing.status_code, wrong.status_code) == (404, 405)
-    assert "GET" in wrong.headers["allow"]
-    for result in (missing, wrong):
-        assert result.headers["content-type"] == "application/problem+json"
+# Formats
+
+
+@pytest.mark.parametrize("format", ["text", "csv", "ndjson", "bfile", "binary"])
+@pytest.mark.parametrize(
+    ("path", "start", "stop"),
+    [
+        ("/fib/0?", 0, 0),
+        ("/fib/500?", 0, 500),
+        ("/fib?start=9&count=5&", 9, 14),
+        ("/number/9?", 9, 10),
+    ],
+)
+def test_formats(web: Web, format: str, path: str, start: int, stop: int) -> None:
+    """In each format but JSON, the answer is the elements and nothing else."""
+    result = web.simulate_get(f"{path}format={format}")
+    assert result.status_code == 200
+    assert result.headers["content-type"] == TYPES[format]
+    assert result.content == expected(format, start, stop)
+
+
+@pytest.mark.parametrize(
+    ("accept", "format"),
+    [
+        ("application/json", "json"),
+        ("text/plain", "text"),
+        ("text/csv", "csv"),
+        ("application/x-ndjson", "ndjson"),
+        ("application/octet-stream", "binary"),
+        ("*/*", "json"),
+        ("", "json"),
+        ("text/csv;q=0.5, text/plain", "text"),
+    ],
+)
+def test_accept(web: Web, accept: str, format: str) -> None:
+    """Accept chooses the format; the answer says that it depends on it."""
+    result = web.simulate_get("/fib/10", headers={"Accept": accept})
+    assert result.headers["content-type"] == TYPES[format]
+    assert result.headers["vary"] == "Accept"
+
+
+def test_format_wins(web: Web) -> None:
+    """`?format=` wins over Accept, even over one that nothing satisfies."""
+    result = web.simulate_get("/fib/3?format=text", headers={"Accept": "image/png"})
+    assert (result.status_code, result.text) == (200, "0\n1\n1\n")
+
+
+def test_nothing_acceptable(web: Web) -> None:
+    """If nothing is acceptable, the answer is 406 with what there is."""
+    said = problem(web.simulate_get("/fib/10", headers={"Accept": "image/png"}), 406)
+    assert "text/csv" in said["detail"]
+    assert said["available"] == [
+        {"format": name, "media_type": media_type} for name, media_type in TYPES.items()
+    ]
+
+
+@pytest.mark.parametrize("format", ["xml", "", "JSON", "array", "json,csv", "%6Asonx"])
+def test_unknown_format(web: Web, format: str) -> None:
+    """An unknown format is 400 with those there are; `array` is for Redis clients."""
+    said = problem(web.simulate_get(f"/fib/10?format={format}"), 400)
+    assert said["detail"] == "format must be one of json, text, csv, ndjson, bfile, binary"
+    assert [each["format"] for each in said["available"]] == list(TYPES)
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        ("/fib/100", "fibonacci-0-100.json"),
+        ("/fib/100?format=csv", "fibonacci-0-100.csv"),
+        ("/fib?start=5&count=3&format=text", "fibonacci-5-8.txt"),
+        ("/number/7?format=ndjson", "fibonacci-7.ndjson"),
+        ("/fib/100?format=bfile", "fibonacci-0-100.b.txt"),
+        ("/fib/100?format=binary", "fibonacci-0-100.bin"),
+    ],
+)
+def test_file_names(web: Web, target: str, name: str) -> None:
+    """Each answer has a name to be saved by; with `?download`, browsers save it at once."""
+    result = web.simulate_get(target)
+    assert result.headers["content-disposition"] == f'inline; filename="{name}"'
+    mark = "&" if "?" in target else "?"
+    for download in ("download", "download=", "download=1"):
+        result = web.simulate_get(f"{target}{mark}{download}")
+        assert result.headers["content-disposition"] == f'attachment; filename="{name}"'
+
+
+# What is wrong
+
+
+@pytest.mark.parametrize(
+    "n", ["-1", "+1", "01", "00", "1.0", "0x10", "ten", "", "10/", "1/2", "1_0", "٣", " 1", "1 "]
+)
+@pytest.mark.parametrize("path", ["/fib", "/number"])
+def test_bad_n(web: Web, path: str, n: str) -> None:
+    """An n that is no plain decimal number is 400."""
+    said = problem(web.simulate_get(f"{path}/{n}"), 400)
+    assert said["detail"] == f"n must be a non-negative decimal integer, not {n!r}"
+
+
+@pytest.mark.parametrize("path", ["/fib/%31%30", "/number/1%30", "/f%69b/10"])
+def test_percent_encoded(web: Web, path: str) -> None:
+    """Percent-encoded digits are 400: there is one URL for each answer."""
+    assert "percent-encoding" in problem(web.simulate_get(path), 400)["detail"]
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("", "count is missing"),
+        ("start=5", "count is missing"),
+        ("count", "count must be a non-negative decimal integer, not ''"),
+        ("count=", "count must be a non-negative decimal integer, not ''"),
+        ("count=-1", "not '-1'"),
+        ("count=+1", "not '+1'"),
+        ("count=01", "not '01'"),
+        ("count=%31", "not '%31'"),
+        ("count=1,000", "not '1,000'"),
+        ("count=1&start=x", "start must be a non-negative decimal integer, not 'x'"),
+        ("count=1&start=", "start must be"),
+        ("count=1&count=1", "count is given more than once"),
+        ("count=1&start=1&start=2", "start is given more than once"),
+        ("count=1&format=csv&format=csv", "format is given more than once"),
+        ("count=1&download&download", "download is given more than once"),
+        ("count=" + "9" * 1000, "count has 1000 digits"),
+        ("count=1&start=" + "9" * 1000, "start has 1000 digits"),
+        ("start=9999999&count=9999999", "max_index is 10000000"),
+    ],
+)
+def test_bad_parts(web: Web, query: str, reason: str) -> None:
+    """start and count are read as strictly as n; each parameter is there once."""
+    assert reason in problem(web.simulate_get("/fib", query_string=query), 400)["detail"]
+
+
+def test_unknown_parameters(web: Web) -> None:
+    """Parameters that mean nothing here are ignored, repeated ones too."""
+    result = web.simulate_get("/fib/3?count=x&start=&start=&utm_source=a&_=%FF&FORMAT=text")
+    assert result.json == {"N": 3, "result": ["0", "1", "1"]}
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("/fib/99999999", "max_index is 10000000"),
+        ("/fib/10000000", "max_answer_bytes is 2147483648"),
+        ("/fib/" + "9" * 19, "max_index is 10000000"),
+        ("/fib/" + "9" * 20, "n has 20 digits"),
+        ("/fib/" + "9" * 1000, "n has 1000 digits"),
+        ("/number/10000001", "max_index is 10000000"),
+        ("/number/" + "9" * 1000, "n has 1000 digits"),
+    ],
+)
+@pytest.mark.parametrize("bytes_wanted", [None, "bytes=0-9", "bytes=-9", "bytes=99999999999999-"])
+def test_too_large(web: Web, target: str, reason: str, bytes_wanted: str | None) -> None:
+    """What is beyond a limit is 400 with the limit, however long it is, as are parts of it."""
+    headers = {"Range": bytes_wanted} if bytes_wanted else {}
+    assert reason in problem(web.simulate_get(target, headers=headers), 400)["detail"]
+
+
+def test_nothing_there(web: Web) -> None:
+    """Any other path is 404."""
+    for path in ("/nothing", "/fib/10/../x", "/number", "/openapi.json/", "/Fib/10", "/é"):
+        said = problem(web.simulate_get(path), 404 if not path.startswith("/fib/") else 400)
+        assert said["instance"]
+
+
+def test_instance_and_request_id(web: Web) -> None:
+    """An error says which path it is about, and has the request's id, or one of its own."""
+    said = problem(web.simulate_get("/fib/a b<é>?x=1"), 400)
+    assert said["instance"] == "/fib/a%20b%3C%C3%A9%3E"
+    other = problem(web.simulate_get("/fib/x"), 400)
+    assert other["request_id"] != said["request_id"]
+    environ = {"fibweb.request_id": "abc"}
+    assert problem(web.simulate_get("/fib/x", extras=environ), 400)["request_id"] == "abc"
+
+
+# Methods
+
+
+@pytest.mark.parametrize("path", ["/fib/10", "/fib?count=1", "/number/10", "/openapi.json"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "TRACE"])
+def test_other_methods(web: Web, path: str, method: str) -> None:
+    """Another method is 405 with those there are."""
+    result = web.simulate_request(method, path)
+    problem(result, 405)
+    assert result.headers["allow"] == "GET, HEAD, OPTIONS"
+
+
+@pytest.mark.parametrize("method", ["CONNECT", "QUERY", "BREW"])
+def test_methods_nobody_knows(client: FibClient, method: str) -> None:
+    """A method that nobody has heard of is not allowed either."""
+    environ = testing.create_environ("/fib/10")
+    environ["REQUEST_METHOD"] = method
+    seen = testing.StartResponseMock()
+    create_app(client)(environ, seen)
+    assert seen.status == "405 Method Not Allowed"
+
+
+@pytest.mark.parametrize("path", ["/fib/10", "/fib", "/number/10", "/openapi.json"])
+def test_options(web: Web, path: str) -> None:
+    """OPTIONS tells the methods, and nothing about other origins."""
+    result = web.simulate_options(path, headers={"Origin": "https://example.org"})
+    assert (result.status_code, result.content) == (204, b"")
+    assert result.headers["allow"] == "GET, HEAD, OPTIONS"
+    assert not [name for name in result.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize(
+    ("target", "headers"),
+    [
+        ("/fib/10", {}),
+        ("/fib/10?format=csv&download", {}),
+        ("/fib/3000", {}),
+        ("/fib?start=3&count=0&format=text", {}),
+        ("/number/100000", {}),
+        ("/fib/10", {"If-None-Match": '"first-10-json-1"'}),
+        ("/fib/10", {"Accept": "image/png"}),
+        ("/fib/10", {"If-Match": '"x"'}),
+        ("/fib/x", {}),
+        ("/fib/10000000", {}),
+        ("/nothing", {}),
+        ("/openapi.json", {}),
+    ],
+)
+def test_head(web: Web, target: str, headers: dict[str, str]) -> None:
+    """HEAD is answered as GET is, errors included, with nothing in the body."""
+    environ = {"fibweb.request_id": "same"}
+    get = web.simulate_get(target, headers=headers, extras=environ)
+    head = web.simulate_head(target, headers=headers, extras=environ)
+    assert head.content == b""
+    assert (head.status, head.headers) == (get.status, get.headers)
+    if get.status_code != 304:
+        assert int(head.headers["content-length"]) == len(get.content) > 0 or "count=0" in target
+
+
+# Keeping answers
+
+
+def test_tags(web: Web) -> None:
+    """Different bytes have different strong tags; the same have the same, and are immutable."""
+    targets = ["/fib/10", "/fib/11", "/number/10", "/fib?count=10", "/fib?start=1&count=10"]
+    found: list[str] = []
+    for target in targets:
+        for format in TYPES:
+            mark = "&" if "?" in target else "?"
+            results = [web.simulate_get(f"{target}{mark}format={format}{x}") for x in ("", "&x=1")]
+            for result in results:
+                assert result.headers["cache-control"] == IMMUTABLE
+                assert result.headers["vary"] == "Accept"
+                assert result.headers["accept-ranges"] == "bytes"
+            tags = {result.headers["etag"] for result in results}
+            assert len(tags) == 1
+            found += tags
+    assert len(set(found)) == len(targets) * len(TYPES)
+    assert all(tag.startswith('"') and tag.endswith('"') for tag in found)
+
+
+@pytest.mark.parametrize("matching", ["{}", "W/{}", '"x", {}', "*"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_not_modified(web: Web, method: str, matching: str) -> None:
+    """Whoever has the answer is told so, with what a cache needs and no body."""
+    tag = web.simulate_get("/fib/10").headers["etag"]
+    headers = {"If-None-Match": matching.format(tag), "Range": "bytes=0-9"}
+    result = web.simulate_request(method, "/fib/10", headers=headers)
+    assert (result.status_code, result.content) == (304, b"")
+    assert dict(result.headers) == {"etag": tag, "cache-control": IMMUTABLE, "vary": "Accept"}
+
+
+def test_modified(web: Web) -> None:
+    """The tag of another format or number is none of this answer."""
+    tags = [web.simulate_get(f"/fib/{x}").headers["etag"] for x in ("10?format=csv", "11")]
+    result = web.simulate_get("/fib/10", headers={"If-None-Match": ", ".join(tags)})
+    assert result.status_code == 200
+
+
+def test_any_needs_an_answer(web: Web) -> None:
+    """`If-None-Match: *` is about an answer that there is; of an error, it is none."""
+    problem(web.simulate_get("/fib/10000000", headers={"If-None-Match": "*"}), 400)
+
+
+@pytest.mark.parametrize(
+    ("if_match", "status"), [("{}", 200), ("*", 200), ("W/{}", 412), ('"x"', 412)]
+)
+def test_if_match(web: Web, if_match: str, status: int) -> None:
+    """If-Match asks for this very answer, or for none."""
+    tag = web.simulate_get("/fib/10").headers["etag"]
+    result = web.simulate_get("/fib/10", headers={"If-Match": if_match.format(tag)})
+    assert result.status_code == status
+    if status == 412:
+        assert tag in problem(result, 412)["detail"]
+
+
+# Parts
+
+
+@pytest.mark.parametrize("target", ["/fib/10", "/fib/3000", "/number/1000?format=text"])
+@pytest.mark.parametrize("bytes_wanted", [(0, 1), (0, 9), (5, 100), (15, 16), (-30, -1), (0, -1)])
+def test_parts(web: Web, target: str, bytes_wanted: tuple[int, int]) -> None:
+    """Range is answered with those bytes, and which they are of how many."""
+    whole = web.simulate_get(target)
+    size = len(whole.content)
+    first, last = (each % size for each in bytes_wanted)
+    result = web.simulate_get(target, headers={"Range": f"bytes={first}-{last}"})
+    assert result.status_code == 206
+    last = min(last, size - 1)
+    assert result.headers["content-range"] == f"bytes {first}-{last}/{size}"
+    assert result.content == whole.content[first : last + 1]
+    for name in whole.headers.keys() - {"content-length"}:
+        assert result.headers[name] == whole.headers[name]
+
+
+@pytest.mark.parametrize("bytes_wanted", ["bytes=10-", "bytes=-10"])
+def test_open_parts(web: Web, bytes_wanted: str) -> None:
+    """A part may go on to the end, or be counted from there."""
+    whole = web.simulate_get("/fib/10").content
+    begin = int(bytes_wanted.removeprefix("bytes=").rstrip("-"))
+    result = web.simulate_get("/fib/10", headers={"Range": bytes_wanted})
+    assert (result.status_code, result.content) == (206, whole[begin:])
+
+
+def test_no_such_part(web: Web) -> None:
+    """A range behind the end is 416 with the size."""
+    size = len(web.simulate_get("/fib/10").content)
+    result = web.simulate_get("/fib/10", headers={"Range": f"bytes={size}-"})
+    assert str(size) in problem(result, 416)["detail"]
+    assert result.headers["content-range"] == f"bytes */{size}"
+    assert "etag" not in result.headers
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Range": "bytes=0-0,5-6"},
+        {"Range": "bytes=x"},
+        {"Range": "lines=0-1"},
+        {"Range": "bytes=0-1", "If-Range": '"x"'},
+        {"Range": "bytes=0-1", "If-Range": 'W/"first-10-json-1"'},
+        {"Range": "bytes=0-1", "If-Range": "Wed, 21 Oct 2015 07:28:00 GMT"},
+        {"Range": "bytes=9999-", "If-Range": '"x"'},
+    ],
+)
+def test_the_whole_instead(web: Web, headers: dict[str, str]) -> None:
+    """Several ranges, nonsense, and parts of other bytes are answered with all of it."""
+    result = web.simulate_get("/fib/10", headers=headers)
+    assert (result.status_code, result.json["N"]) == (200, 10)
+    assert "content-range" not in result.headers
+
+
+def test_if_range(web: Web) -> None:
+    """With the answer's own tag, If-Range lets a part be answered."""
+    tag = web.simulate_get("/fib/10").headers["etag"]
+    result = web.simulate_get("/fib/10", headers={"Range": "bytes=2-2", "If-Range": tag})
+    assert (result.status_code, result.content) == (206, b"N")
+
+
+def test_parts_are_for_get(web: Web) -> None:
+    """HEAD has no parts (RFC 9110, 14.2)."""
+    result = web.simulate_head("/fib/10", headers={"Range": "bytes=0-1"})
+    assert result.status_code == 200
+    assert "content-range" not in result.headers
+
+
+def test_an_empty_answer_has_no_parts(web: Web) -> None:
+    """An empty answer is answered whole."""
+    result = web.simulate_get("/fib/0?format=text", headers={"Range": "bytes=0-"})
+    assert (result.status_code, result.content) == (200, b"")
+
+
+# Waiting, and what fails
+
+
+def test_waiting(server: RunningServer) -> None:
+    """Where waiting is not allowed, only what is in memory is answered."""
+    with FibClient(server.address) as client:
+        web = Web(create_app(client))
+        environ = {"fibweb.may_wait": False}
+        for target in ("/fib/9", "/fib/20000", "/number/900000", "/fib?start=5&count=5"):
+            with pytest.raises(MustWait):
+                web.simulate_get(target, extras=environ)
+        web.simulate_get("/fib/9")
+        with pytest.raises(MustWait):  # the part is there, but is the whole to be had?
+            web.simulate_get("/fib/10000000", extras=environ, headers={"Range": "bytes=0-1"})
+        for target in ("/fib/9", "/fib/0", "/number/8", "/fib?start=5&count=4"):
+            assert web.simulate_get(target, extras=environ).status_code == 200
+        headers = {"If-None-Match": '"number-900000-json-1"'}
+        result = web.simulate_get("/number/900000", extras=environ, headers=headers)
+        assert result.status_code == 304
+        problem(web.simulate_get("/fib/x", extras=environ), 400)
 
 
 def test_server_out_of_reach() -> None:
-    """Without a fibserver the answer is 503 with Retry-After."""
-    with FibClient("127.0.0.1:1") as client:
-        result = testing.TestClient(create_app(client)).simulate_get("/fib/10")
-    assert result.status_code == 503
+    """Without a fibserver the answer is 503 with Retry-After; an empty one needs none."""
+    with FibClient("127.0.0.1:1", max_retries=0) as client:
+        web = Web(create_app(client))
+        result = web.simulate_get("/fib/10")
+        empty = web.simulate_get("/fib/0")
     assert result.headers["retry-after"] == "1"
-    assert json.loads(result.content)["status"] == 503
+    assert "127.0.0.1:1" in problem(result, 503)["detail"]
+    assert empty.json == {"N": 0, "result": []}
+
+
+def test_a_client_that_was_closed(server: RunningServer) -> None:
+    """While the service ends, the answer is 503."""
+    client = FibClient(server.address)
+    client.close()
+    problem(Web(create_app(client)).simulate_get("/fib/10"), 503)
+
+
+def answered_by(reply: bytes | None) -> testing.Result:
+    """Return what a request is answered if its server says something to everything."""
+    with (
+        fake_server(in_turn(reply)) as server,
+        FibClient(server.address, max_retries=0, timeout_seconds=2, max_connections=1) as client,
+    ):
+        return Web(create_app(client)).simulate_get("/fib/10")
+
+
+@pytest.mark.parametrize("code", ["BUSY", "NOSPACE", "SHUTDOWN"])
+def test_overload(code: str) -> None:
+    """What a server refuses for now is 503 with Retry-After."""
+    result = answered_by(b"-%b not now\r\n" % code.encode())
+    assert result.headers["retry-after"] == "1"
+    assert f"{code} not now" in problem(result, 503)["detail"]
+
+
+@pytest.mark.parametrize("reply", [b"+OK\r\n", b"-ERR unknown\r\n", b"-NOAUTH no\r\n", b"\r\n"])
+def test_what_is_no_fibserver(reply: bytes) -> None:
+    """A peer that makes no sense, or does not know the client, is 502."""
+    problem(answered_by(reply), 502)
+
+
+def test_a_silent_server() -> None:
+    """A server that says nothing in time is 503."""
+    assert answered_by(None).headers["retry-after"] == "1"
+
+
+class _Broken:
+    """A resource with a bug."""
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        raise ZeroDivisionError
+
+
+class _Greeting:
+    """A resource without one."""
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        response.text = "hello"
+
+
+def test_bugs(client: FibClient, caplog: pytest.LogCaptureFixture) -> None:
+    """A bug is 500, with the request's id there and in the log, and its cause only in the log."""
+    web = Web(create_app(client, resources={"/broken": _Broken()}))
+    result = web.simulate_get("/broken")
+    assert problem(result, 500)["request_id"] in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+    assert "ZeroDivisionError" not in result.text
+
+
+def test_other_resources(client: FibClient) -> None:
+    """Resources that are added have HEAD, OPTIONS and 405 like the others."""
+    web = Web(create_app(client, resources={"/greeting": _Greeting(), "/": _Greeting()}))
+    assert web.simulate_get("/").text == "hello"
+    head = web.simulate_head("/greeting")
+    assert (head.content, head.headers["content-length"]) == (b"", "5")
+    assert web.simulate_options("/greeting").headers["allow"] == "GET, HEAD, OPTIONS"
+    problem(web.simulate_delete("/greeting"), 405)

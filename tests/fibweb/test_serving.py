@@ -1,67 +1,244 @@
-"""The `fibweb` command with its embedded fibserver, over real HTTP."""
+"""One serving process, over real HTTP: how it starts, reloads, is watched, and ends."""
 
+import http.client
 import json
+import os
 import re
 import signal
-import subprocess
-import sys
+import socket
 import urllib.error
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.fibserver.test_operating import Manager
+from tests.fibweb.running import COMMAND, get, metrics
 from tests.numbers import digits
 from tests.servers import DEADLINE_SECONDS, RunningServer
 
-COMMAND = [sys.executable, "-m", "fibweb", "--listen", "127.0.0.1:0", "--embedded"]
-READY = re.compile(r"fibweb: ready on (http://\S+)")
+ServeWeb = Callable[..., RunningServer]
+Program = Callable[[str], str]
+
+LARGE = "/fib/20000"
+"""42 MB: more than any socket's buffers hold, and less than the cache."""
 
 
-@pytest.fixture
-def fibweb(tmp_path: Path) -> Iterator[RunningServer]:
-    """A running fibweb; its address is a URL."""
-    running = RunningServer(COMMAND, tmp_path / "log", ready=READY)
-    yield running
-    running.stop()
+@contextmanager
+def slow_download(web: RunningServer) -> Iterator[http.client.HTTPResponse]:
+    """Give an answer of which the header has been read, and the server is not through with."""
+    connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=DEADLINE_SECONDS)
+    connection.request("GET", LARGE)
+    with connection.getresponse() as reply:
+        yield reply
+    connection.close()
 
 
-def test_numbers_over_http(fibweb: RunningServer) -> None:
+def assert_is_whole(download: http.client.HTTPResponse) -> None:
+    """Read the rest of a download, and compare its size with what was announced."""
+    announced = int(download.headers["Content-Length"])
+    assert announced > 40_000_000
+    assert len(download.read()) == announced
+
+
+def log_lines(web: RunningServer) -> list[str]:
+    """Return the lines of the access log."""
+    return [line for line in web.log.read_text().splitlines() if "fibweb.access" in line]
+
+
+# What is served.
+
+
+def test_numbers_over_http(server: RunningServer, serve_web: ServeWeb) -> None:
     """A request goes through waitress, Falcon, client, acceptor, worker and shared memory."""
-    with urllib.request.urlopen(f"{fibweb.address}/fib/5000", timeout=DEADLINE_SECONDS) as reply:
-        assert reply.status == 200
-        body = reply.read()
-        assert int(reply.headers["Content-Length"]) == len(body)
+    web = serve_web("--servers", server.address)
+    body = get(web, "/fib/5000")
     assert json.loads(body) == {"N": 5000, "result": digits(0, 5000)}
 
 
-def test_errors_over_http(fibweb: RunningServer) -> None:
-    """A bad n is 400 over the wire too."""
+def test_all_routes(server: RunningServer, serve_web: ServeWeb) -> None:
+    """The page, the numbers and the operations are all there; an error is a problem."""
+    web = serve_web("--servers", server.address)
+    assert get(web, "/").startswith(b"<!doctype html>")
+    assert get(web, "/healthz") == b"alive\n"
+    assert get(web, "/readyz") == b"ready\n"
+    assert json.loads(get(web, "/openapi.json"))["openapi"].startswith("3.1")
+    assert json.loads(get(web, "/number/10")) == {"n": 10, "value": "55"}
     with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(f"{fibweb.address}/fib/-1", timeout=DEADLINE_SECONDS)
+        get(web, "/fib/-1", {"X-Request-ID": "mine"})
     with caught.value as error:
         assert error.code == 400
-        assert error.headers["Content-Type"] == "application/problem+json"
+        assert json.loads(error.read())["request_id"] == "mine"
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 0), (signal.SIGKILL, -9)]
-)
-def test_the_embedded_server_ends_too(fibweb: RunningServer, number: int, code: int) -> None:
-    """However fibweb ends, so does its fibserver, with all its workers."""
-    assert fibweb.stop(number) == code
-
-
-def test_a_port_in_use(fibweb: RunningServer, tmp_path: Path) -> None:
-    """A failed start says why in one line, and has an exit code of its own."""
-    listen = fibweb.address.removeprefix("http://")
-    done = subprocess.run(
-        [sys.executable, "-m", "fibweb", "--listen", listen],
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_SECONDS,
-        check=False,
+def test_settings_reach_what_they_are_for(
+    serve: ServeWeb, serve_web: ServeWeb, tmp_path: Path
+) -> None:
+    """Password, origins and the size of the cache are those of the settings."""
+    secret = tmp_path / "password"
+    secret.write_text("öffne dich\n")
+    fibserver = serve(FIBSERVER_PASSWORD_FILE=str(secret))
+    web = serve_web(
+        *("--servers", fibserver.address),
+        FIBWEB_PASSWORD_FILE=str(secret),
+        FIBWEB_ALLOWED_ORIGINS="https://a.example",
+        FIBWEB_CACHE_BYTES="0",
     )
-    assert done.returncode == 2
-    assert done.stderr == f"fibweb: cannot listen on {listen}: Address already in use\n"
+    connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=DEADLINE_SECONDS)
+    for _ in range(3):
+        connection.request("GET", "/fib/10", headers={"Origin": "https://a.example"})
+        reply = connection.getresponse()
+        assert json.loads(reply.read())["N"] == 10
+        assert reply.headers["Access-Control-Allow-Origin"] == "https://a.example"
+    connection.close()
+    assert get(web, "/readyz") == b"ready\n"
+    assert metrics(web)["fibweb_cache_bytes"] == 0
+
+
+def test_a_unix_socket(server: RunningServer, serve_web: ServeWeb, tmp_path: Path) -> None:
+    """HTTP is served on a Unix socket as well, whose file goes with the server."""
+    path = tmp_path / "fibweb.sock"
+    web = serve_web("--servers", server.address, "--listen", f"unix:{path}")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(DEADLINE_SECONDS)
+        sock.connect(str(path))
+        sock.sendall(b"GET /fib/3 HTTP/1.0\r\n\r\n")
+        assert sock.makefile("rb").read().endswith(b'"0","1","1"]}')
+    assert web.stop() == 0
+    assert not path.exists()
+
+
+# The log.
+
+
+def test_access_log(server: RunningServer, serve_web: ServeWeb) -> None:
+    """Each request is a line, those of errors and of replayed answers too, with its id."""
+    web = serve_web("--servers", server.address, FIBWEB_ACCESS_LOG="true")
+    for _ in range(3):
+        get(web, "/fib/10")
+    with pytest.raises(urllib.error.HTTPError):
+        get(web, "/fib/x", {"X-Request-ID": "find-me"})
+    web.wait_for_log("find-me")
+    lines = log_lines(web)
+    assert len(lines) == 4
+    for line in lines[:3]:
+        assert re.search(r'127\.0\.0\.1 "GET /fib/10" 200 65 [\d.]+ \w+ [\w-]+ "Python', line)
+    assert re.search(r'"GET /fib/x" 400 \d+ [\d.]+ ready find-me', lines[3])
+    web.stop()
+    assert len(log_lines(web)) == 4
+
+
+def test_failures_are_logged(serve_web: ServeWeb) -> None:
+    """A failure of the service is in the log by its request's id, access log or not."""
+    web = serve_web("--servers", "127.0.0.1:1", FIBWEB_TIMEOUT="0.2")
+    with pytest.raises(urllib.error.HTTPError):
+        get(web, "/fib/10", {"X-Request-ID": "lost"})
+    web.wait_for_log(" lost ")
+    assert "WARNING fibweb.access_log: failed: " in web.log.read_text()
+
+
+# Reload.
+
+
+def test_reload(server: RunningServer, serve_web: ServeWeb, tmp_path: Path) -> None:
+    """SIGHUP applies what can change, says what cannot, and keeps all if any is bad."""
+    config = tmp_path / "fibweb.toml"
+    config.write_text("")
+    web = serve_web("--config", str(config), "--servers", server.address)
+    config.write_text('access_log = true\nlog_format = "json"\nthreads = 7\n')
+    os.kill(web.process.pid, signal.SIGHUP)
+    web.wait_for_log("a restart is needed for: threads")
+    assert "changed: access_log, log_format" in web.log.read_text()
+    get(web, "/fib/10", {"X-Request-ID": "after"})
+    web.wait_for_log('"request_id": "after"')
+    config.write_text('access_log = false\nlog_level = "loud"\n')
+    os.kill(web.process.pid, signal.SIGHUP)
+    web.wait_for_log("not reloaded: log_level: 'loud': must be")
+    get(web, "/fib/10", {"X-Request-ID": "later"})
+    web.wait_for_log('"request_id": "later"')
+
+
+# systemd.
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    """A service manager."""
+    manager = Manager(tmp_path / "notify")
+    yield manager
+    manager.close()
+
+
+def test_notifications(
+    server: RunningServer, serve_web: ServeWeb, manager: Manager, tmp_path: Path
+) -> None:
+    """The manager hears that the service is ready, reloads, is well, and stops."""
+    web = serve_web(
+        *("--servers", server.address),
+        NOTIFY_SOCKET=str(tmp_path / "notify"),
+        WATCHDOG_USEC="1000000",
+    )
+    manager.next("READY")
+    for _ in range(3):
+        manager.next("WATCHDOG")
+    assert "0 clients, 0 requests answered" in manager.next("STATUS")
+    os.kill(web.process.pid, signal.SIGHUP)
+    assert re.search(r"^MONOTONIC_USEC=\d+$", manager.next("RELOADING"), re.MULTILINE)
+    manager.next("READY")
+    assert web.stop() == 0
+    manager.next("STOPPING")
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_socket_activation(
+    server: RunningServer, program: Program, tmp_path: Path, processes: str
+) -> None:
+    """Sockets that systemd passes replace the addresses, and outlive the service."""
+    path = tmp_path / "socket"
+    activate = [program("systemd-socket-activate"), "-l", str(path)]
+    activate += ["-E", f"PATH={os.environ['PATH']}", *COMMAND, "--servers", server.address]
+    activate += ["--processes", processes]
+    web = RunningServer(activate, tmp_path / "log", ready=re.compile(r"Listening on (\S+) as 3\."))
+    try:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(DEADLINE_SECONDS)
+            sock.connect(str(path))
+            sock.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+            assert sock.makefile("rb").read().endswith(b"alive\n")
+        web.wait_for_log(f"fibweb: ready on unix:{path}")
+    finally:
+        assert web.stop() == 0
+    assert path.exists(), "it is systemd's to remove"
+
+
+# The end.
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_finishes_what_it_began(
+    server: RunningServer, serve_web: ServeWeb, number: signal.Signals
+) -> None:
+    """An answer that is under way when the end is asked for comes whole."""
+    web = serve_web("--servers", server.address)
+    with slow_download(web) as download:
+        os.kill(web.process.pid, number)
+        web.wait_for_log(f"received {number.name}")
+        assert_is_whole(download)
+    assert web.stop() == 0
+
+
+def test_a_second_signal_ends_it_at_once(server: RunningServer, serve_web: ServeWeb) -> None:
+    """Who asks twice does not want to wait for slow readers."""
+    web = serve_web("--servers", server.address, FIBWEB_DRAIN_TIMEOUT="1000")
+    with slow_download(web):
+        os.kill(web.process.pid, signal.SIGTERM)
+        web.wait_for_log("received SIGTERM")
+        assert web.stop() == 0
+
+
+def test_draining_has_an_end(server: RunningServer, serve_web: ServeWeb) -> None:
+    """A reader that does not read is left after `drain_timeout`."""
+    web = serve_web("--servers", server.address, FIBWEB_DRAIN_TIMEOUT="0.1")
+    with slow_download(web):
+        assert web.stop() == 0

@@ -1,0 +1,177 @@
+"""The numbers: the resources of `/fib/{n}`, `/fib` and `/number/{n}`.
+
+The bytes come from `AnswerFile`; what is decided here is which of them, if any, and under which
+headers. Everything runs on the event loop first, so nothing waits but what opens the file.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, cast
+
+import falcon
+
+from fibclient import FibClient
+from fibclient.document import Document
+from fibweb import byte_ranges, conditions, representations
+from fibweb.answer_file import SEGMENT_BYTES, AnswerFile, MustWait
+from fibweb.negotiation import choose
+from fibweb.parameters import parse_index, parse_query
+from fibweb.problems import Problem
+from fibweb.representations import AVAILABLE, MEDIA_TYPES, NEGOTIABLE, Representation
+
+__all__ = ["First", "Number", "Part"]
+
+SMALL_BYTES = 64 * 1024
+"""Up to this, copying an answer costs less than handing it on as a file."""
+
+_OFFERS = tuple(NEGOTIABLE)
+
+
+class _Numbers(ABC):
+    """What the three resources do alike."""
+
+    parameters = frozenset({"format", "download"})
+    """Of the query string; others are ignored."""
+
+    def __init__(self, client: FibClient) -> None:
+        """Answer with what a client has or gets; it stays the caller's to close."""
+        self._client = client
+
+    @abstractmethod
+    def representation(self, n: str, query: Mapping[str, str], format: str) -> Representation:
+        """Return what is asked for.
+
+        Args:
+            n: from the path; empty if it has none.
+            query: the known parameters.
+            format: to answer in.
+
+        Raises:
+            ValueError: a parameter makes no sense.
+        """
+
+    def on_get(self, request: falcon.Request, response: falcon.Response, n: str = "") -> None:
+        """Answer GET, and HEAD, whose body Falcon leaves out."""
+        environ = request.env
+        try:
+            query = parse_query(request.query_string, self.parameters)
+            format = _format(query.get("format"), environ.get("HTTP_ACCEPT"))
+            chosen = self.representation(n, query, format)
+            _check_spelling(n, environ)
+        except ValueError as error:
+            raise Problem(400, str(error)) from error
+
+        # Whoever has the tag has the bytes, for ever: then nobody need be asked.
+        none_match = environ.get("HTTP_IF_NONE_MATCH", "")
+        is_kept = conditions.lists(none_match, chosen.tag, weakly=True)
+        if not is_kept:
+            part = _part(request, chosen)
+            file = self._open(chosen.document, part, environ.get("fibweb.may_wait", True))
+        if is_kept or conditions.is_any(none_match):
+            response.status = falcon.HTTP_304
+            response.set_headers(chosen.kept)
+            return
+        _check_match(environ.get("HTTP_IF_MATCH"), chosen)
+        if part:
+            _describe_part(response, part, chosen.document.size)
+        response.set_headers(chosen.download_headers if "download" in query else chosen.headers)
+        if file.size <= SMALL_BYTES:
+            response.data = b"".join(file.take())
+        else:
+            # It reads as memoryviews, which go to a socket as bytes do.
+            response.set_stream(cast(Any, file), file.size)
+
+    def _open(
+        self, document: Document, part: byte_ranges.ByteRange | None, may_wait: bool
+    ) -> AnswerFile:
+        """Return the bytes asked for, the first of them at hand."""
+        answer = document.answer
+        file = AnswerFile(self._client, document, *(part or (0, document.size)))
+        is_one_request = part is None and file.size <= SEGMENT_BYTES
+        if not is_one_request and not self._client.is_cacheable(answer):
+            # Servers limit what they are asked for at a time, which will be segments. So let one
+            # agree to all of it first.
+            if not may_wait:
+                raise MustWait
+            self._client.check(answer.start, answer.stop, answer.format.name)
+        file.open(may_wait=may_wait)
+        return file
+
+
+class First(_Numbers):
+    """`/fib/{n}`: the first n numbers."""
+
+    def representation(self, n: str, query: Mapping[str, str], format: str) -> Representation:
+        """Return the first n numbers."""
+        return representations.first(parse_index("n", n), format)
+
+
+class Part(_Numbers):
+    """`/fib?start=s&count=c`: c numbers from F(s) on."""
+
+    parameters = _Numbers.parameters | {"start", "count"}
+
+    def representation(self, n: str, query: Mapping[str, str], format: str) -> Representation:
+        """Return the numbers that the query string says."""
+        if "count" not in query:
+            raise ValueError("count is missing: how many numbers")
+        start = parse_index("start", query.get("start", "0"))
+        return representations.part(start, parse_index("count", query["count"]), format)
+
+
+class Number(_Numbers):
+    """`/number/{n}`: F(n)."""
+
+    def representation(self, n: str, query: Mapping[str, str], format: str) -> Representation:
+        """Return F(n)."""
+        return representations.number(parse_index("n", n), format)
+
+
+def _format(wanted: str | None, accept: str | None) -> str:
+    """Return the name of the format to answer in."""
+    if wanted is not None:
+        if wanted not in MEDIA_TYPES:
+            names = ", ".join(MEDIA_TYPES)
+            raise Problem(400, f"format must be one of {names}", available=AVAILABLE)
+        return wanted
+    media_type = choose(accept, _OFFERS) if accept else _OFFERS[0]
+    if media_type is None:
+        types = ", ".join(_OFFERS)
+        raise Problem(406, f"Accept lists none of {types}", available=AVAILABLE)
+    return NEGOTIABLE[media_type]
+
+
+def _check_spelling(n: str, environ: Mapping[str, object]) -> None:
+    """Refuse digits that were percent-encoded: there is one URL for each answer.
+
+    Raises:
+        ValueError: they were.
+    """
+    target = str(environ.get("REQUEST_URI") or environ.get("RAW_URI", ""))
+    if n and "%" in target.partition("?")[0]:
+        raise ValueError("n must be a non-negative decimal integer, without percent-encoding")
+
+
+def _part(request: falcon.Request, chosen: Representation) -> byte_ranges.ByteRange | None:
+    """Return which bytes are asked for; None for all, as always for HEAD (RFC 9110, 14.2)."""
+    text = request.env.get("HTTP_RANGE")
+    if not text or request.method != "GET":
+        return None
+    if not conditions.may_be_part(request.env.get("HTTP_IF_RANGE"), chosen.tag):
+        return None
+    return byte_ranges.parse(text, chosen.document.size)
+
+
+def _check_match(if_match: str | None, chosen: Representation) -> None:
+    if if_match is None or conditions.is_any(if_match):
+        return
+    if not conditions.lists(if_match, chosen.tag, weakly=False):
+        raise Problem(412, f"If-Match does not list {chosen.tag}, the entity tag of this answer")
+
+
+def _describe_part(response: falcon.Response, part: byte_ranges.ByteRange, size: int) -> None:
+    if part.begin == part.end:
+        headers = {"Content-Range": f"bytes */{size}"}
+        raise Problem(416, f"the answer has {size} bytes, and none that Range asks for", headers)
+    response.status = falcon.HTTP_206
+    response.set_header("Content-Range", f"bytes {part.begin}-{part.end - 1}/{size}")

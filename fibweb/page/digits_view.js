@@ -1,0 +1,62 @@
+/* All digits of one number, in lines of groups of ten; only the visible lines exist. */
+
+import { make } from "./dom.js";
+import { counted, grouped } from "./sequence.js";
+import { VirtualRows } from "./virtual_rows.js";
+
+const GROUP = 10;
+const GROUPS_IN_LINE = [10, 5, 2, 1]; // as many as fit: easy to count in
+
+export class DigitsView {
+  #box;
+  #rows;
+  #digits = "";
+  #perLine = GROUP;
+
+  /** @param box the element to show them in */
+  constructor(box) {
+    this.#box = box;
+    this.#rows = new VirtualRows(box, (row, index) => this.#fill(row, index));
+    new ResizeObserver(() => this.#layOut()).observe(box);
+  }
+
+  /** Show these digits; none clears it. */
+  show(digits, name) {
+    this.#digits = digits;
+    this.#box.setAttribute("aria-label", `${name}, ${counted(digits.length, "digit")}`);
+    this.#box.style.setProperty("--n-width", `${grouped(digits.length).length}ch`);
+    this.#perLine = this.#fitting();
+    this.#rows.reset(Math.ceil(digits.length / this.#perLine));
+  }
+
+  #layOut() {
+    const perLine = this.#fitting();
+    if (this.#box.clientWidth && perLine !== this.#perLine) {
+      this.#perLine = perLine;
+      this.#rows.reset(Math.ceil(this.#digits.length / perLine));
+    }
+  }
+
+  #fitting() {
+    const row = make("div", "row");
+    const probe = make("span", "value", "0".repeat(10 * (GROUP + 1)));
+    row.append(make("span", "n", "0"), probe);
+    this.#box.append(row);
+    const style = getComputedStyle(row);
+    const inner = row.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+    const room = inner - row.firstChild.getBoundingClientRect().width - parseFloat(style.columnGap);
+    const groupWidth = probe.scrollWidth / 10;
+    row.remove();
+    const groups = Math.floor(room / groupWidth + 1 / (GROUP + 1)); // no space behind the last
+    return GROUP * (GROUPS_IN_LINE.find((count) => count <= groups) ?? 1);
+  }
+
+  #fill(row, index) {
+    const from = index * this.#perLine;
+    const line = this.#digits.slice(from, from + this.#perLine);
+    row.replaceChildren(
+      make("span", "n", grouped(from + 1)),
+      make("span", "value", line.match(/.{1,10}/g).join(" ")),
+    );
+  }
+}

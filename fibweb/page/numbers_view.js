@@ -1,0 +1,171 @@
+/* A list of numbers: a listbox with one tab stop, in which arrow keys move and Enter opens. */
+
+import { make } from "./dom.js";
+import { NumberPages } from "./number_pages.js";
+import { counted, digitsOf, grouped } from "./sequence.js";
+import { VirtualRows } from "./virtual_rows.js";
+
+const ELLIPSIS = "…";
+const LEAST_DIGITS = 8;
+const SPOKEN_DIGITS = 10; // at either end of a long number
+
+export class NumbersView {
+  #list;
+  #rows;
+  #pages = null;
+  #onOpen;
+  #onRefusal;
+  #start = 0;
+  #count = 0;
+  #active = 0;
+  #room = LEAST_DIGITS;
+
+  /** @param list the listbox
+      @param onOpen (n) is called when a number is chosen
+      @param onRefusal (problem) is called when the service says no */
+  constructor(list, onOpen, onRefusal) {
+    this.#list = list;
+    this.#onOpen = onOpen;
+    this.#onRefusal = onRefusal;
+    this.#rows = new VirtualRows(
+      list,
+      (row, index) => this.#fill(row, index),
+      (first, stop) => this.#pages?.want(first, stop),
+    );
+    new ResizeObserver(() => this.#measure()).observe(list);
+    list.addEventListener("keydown", (event) => this.#onKey(event));
+    list.addEventListener("click", (event) => this.#onClick(event));
+  }
+
+  /** Show F(start) to F(stop-1). */
+  show(start, stop) {
+    this.#pages?.close();
+    [this.#start, this.#count, this.#active] = [start, stop - start, 0];
+    const refresh = () => this.#rows.refresh();
+    this.#pages = new NumberPages(start, this.#count, refresh, this.#onRefusal);
+    this.#list.style.setProperty("--n-width", `${`F(${grouped(stop)})`.length}ch`);
+    this.#list.style.setProperty(
+      "--note-width",
+      `${counted(digitsOf(Math.max(start, stop - 1)), "digit").length}ch`,
+    );
+    this.#rows.reset(this.#count);
+    this.#measure();
+    this.#markActive();
+  }
+
+  /** Show nothing, and fetch nothing. */
+  clear() {
+    this.#pages?.close();
+    this.#pages = null;
+    this.#count = 0;
+    this.#rows.reset(0);
+  }
+
+  /** Make the number with index n the active one, or the nearest there is. */
+  goTo(n) {
+    this.#activate(n - this.#start);
+    this.#list.focus();
+  }
+
+  /* Find how many digits fit into a row. */
+  #measure() {
+    const cell = this.#list.querySelector(".value");
+    if (!cell) {
+      return;
+    }
+    const probe = make("span", "probe", "0".repeat(100));
+    cell.append(probe);
+    const room = Math.floor((cell.clientWidth * 100) / probe.getBoundingClientRect().width);
+    probe.remove();
+    if (room !== this.#room && cell.clientWidth) {
+      this.#room = Math.max(LEAST_DIGITS, room);
+      this.#rows.refresh();
+    }
+  }
+
+  #fill(row, index) {
+    const n = this.#start + index;
+    const value = this.#pages.digitsAt(index);
+    const count = value?.length ?? digitsOf(n);
+    const isShort = count <= this.#room;
+    row.id = `number-${n}`;
+    row.dataset.index = index;
+    row.setAttribute("role", "option");
+    row.setAttribute("aria-setsize", this.#count);
+    row.setAttribute("aria-posinset", index + 1);
+    row.setAttribute("aria-selected", index === this.#active);
+    row.setAttribute("aria-label", spoken(n, value, isShort));
+    row.replaceChildren(
+      make("span", "n", `F(${grouped(n)})`),
+      make("span", value ? "value" : "value pending", value ? shortened(value, this.#room) : ""),
+      make("span", "note", counted(count, "digit")),
+    );
+  }
+
+  #onKey(event) {
+    const steps = {
+      ArrowDown: this.#active + 1,
+      ArrowUp: this.#active - 1,
+      PageDown: this.#active + this.#rows.pageLength,
+      PageUp: this.#active - this.#rows.pageLength,
+      Home: 0,
+      End: this.#count - 1,
+    };
+    if (event.ctrlKey || event.altKey || event.metaKey) {
+      return;
+    }
+    if (event.key in steps) {
+      this.#activate(steps[event.key]);
+    } else if (event.key === "Enter" || event.key === " ") {
+      this.#onOpen(this.#start + this.#active);
+    } else {
+      return;
+    }
+    event.preventDefault();
+  }
+
+  #onClick(event) {
+    const row = event.target.closest(".row");
+    if (row) {
+      this.#activate(Number(row.dataset.index));
+      this.#onOpen(this.#start + this.#active);
+    }
+  }
+
+  #activate(index) {
+    this.#rows.elementOf(this.#active)?.setAttribute("aria-selected", false);
+    this.#active = Math.min(Math.max(0, index), this.#count - 1);
+    this.#rows.reveal(this.#active);
+    this.#markActive();
+  }
+
+  #markActive() {
+    const row = this.#rows.elementOf(this.#active);
+    row?.setAttribute("aria-selected", true);
+    if (row) {
+      this.#list.setAttribute("aria-activedescendant", row.id);
+    } else {
+      this.#list.removeAttribute("aria-activedescendant");
+    }
+  }
+}
+
+function shortened(digits, room) {
+  if (digits.length <= room) {
+    return digits;
+  }
+  const tail = Math.floor((room - 1) / 2);
+  return digits.slice(0, room - 1 - tail) + ELLIPSIS + digits.slice(digits.length - tail);
+}
+
+function spoken(n, value, isShort) {
+  const name = `F(${grouped(n)})`;
+  if (!value) {
+    return `${name}, loading`;
+  }
+  if (isShort) {
+    return `${name}, ${value}`;
+  }
+  const [head, tail] = [value.slice(0, SPOKEN_DIGITS), value.slice(-SPOKEN_DIGITS)];
+  return `${name}, ${counted(value.length, "digit")}, from ${head} to ${tail}`;
+}

@@ -1,0 +1,94 @@
+/* One card for each fibserver: its state, and how loaded it is. */
+
+import { byId, make, setText } from "./dom.js";
+import { grouped, readableBytes } from "./sequence.js";
+
+export class ServerCards {
+  #cards = new Map(); // by address
+  #requests = new Map(); // by address: [when in ms, how many]
+
+  /** Show what a reading says of the servers. */
+  show(servers, now) {
+    const addresses = new Set(servers.map((server) => server.address));
+    for (const [address, card] of this.#cards) {
+      if (!addresses.has(address)) {
+        card.element.remove();
+        this.#cards.delete(address);
+      }
+    }
+    for (const server of servers) {
+      if (!this.#cards.has(server.address)) {
+        const card = new Card(server.address);
+        this.#cards.set(server.address, card);
+        byId("servers").append(card.element);
+      }
+      this.#cards.get(server.address).show(server, this.#rate(server, now));
+    }
+  }
+
+  #rate(server, now) {
+    const before = this.#requests.get(server.address);
+    this.#requests.set(server.address, [now, server.requests_total]);
+    return before && perSecond(before, [now, server.requests_total]);
+  }
+}
+
+/** The rate between two readings [when in ms, count], or undefined if it cannot be told. */
+export function perSecond([then, before], [now, after]) {
+  const rate = ((after - before) * 1000) / (now - then);
+  return rate >= 0 && Number.isFinite(rate) ? rate : undefined; // a restart counts from 0 again
+}
+
+class Card {
+  element = make("article", "card server");
+  #badge = make("span", "badge");
+  #figures = make("dl");
+  #meters = make("div", "meters");
+  #error = make("p", "quiet last-error");
+
+  constructor(address) {
+    const title = make("h3", "", address);
+    this.element.append(
+      make("div", "server-head", title, this.#badge),
+      this.#meters,
+      this.#figures,
+      this.#error,
+    );
+  }
+
+  show(server, rate) {
+    const isUp = server.state === "up";
+    this.element.dataset.state = isUp ? "up" : "down";
+    setText(this.#badge, server.state ?? "unknown");
+    this.#meters.replaceChildren(
+      ...meter("Workers busy", server.workers_busy, server.workers, grouped),
+      ...meter("Memory", server.memory_bytes, server.memory_limit_bytes, readableBytes),
+    );
+    const figures = [
+      ["Requests/s", rate === undefined ? undefined : Math.round(rate)],
+      ["Clients", server.clients],
+      ["In flight", server.in_flight],
+      ["Answered", server.succeeded],
+      ["Failed", server.failed],
+    ].filter(([, value]) => value !== undefined && value !== null);
+    this.#figures.replaceChildren(
+      ...figures.map(([name, value]) =>
+        make("div", "", make("dt", "", name), make("dd", "", grouped(value))),
+      ),
+    );
+    this.#error.hidden = !server.last_error;
+    setText(this.#error, server.last_error ? `Last trouble: ${server.last_error}` : "");
+  }
+}
+
+function meter(name, value, limit, words) {
+  if (!Number.isFinite(value) || !(limit > 0)) {
+    return [];
+  }
+  const fill = make("div", "fill");
+  fill.style.width = `${Math.min(100, (100 * value) / limit)}%`;
+  const track = make("div", "track", fill);
+  track.setAttribute("aria-hidden", "true");
+  const text = make("p", "", make("span", "", name), make("b", "", `${words(value)} of ${words(limit)}`));
+  return [make("div", "meter", text, track)];
+}

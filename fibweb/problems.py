@@ -1,0 +1,115 @@
+"""Errors as problem details (RFC 9457): one form for all of them, whoever is at fault."""
+
+import json
+import logging
+import uuid
+from collections.abc import Mapping
+from typing import Any, NoReturn
+from urllib.parse import quote
+
+import falcon
+
+from fibclient import ClientClosed, FibError, RequestRefused, ServerUnreachable
+from fibweb.answer_file import MustWait
+
+__all__ = ["MEDIA_TYPE", "Problem", "add_problems"]
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 1
+
+_TRY_AGAIN = {"BUSY", "NOSPACE", "SHUTDOWN"}
+_DETAILS = {
+    404: "there is nothing at this path",
+    405: "this method is not for this path; Allow says which are",
+}
+_log = logging.getLogger("fibweb")
+
+
+class Problem(falcon.HTTPError):
+    """An error to answer with.
+
+    Attributes:
+        members: what the body says beside the usual.
+    """
+
+    def __init__(
+        self, status: int, detail: str, headers: Mapping[str, str] | None = None, **members: object
+    ) -> None:
+        """Describe an error.
+
+        Args:
+            status: of HTTP, 400 to 599.
+            detail: what is wrong, with the value, and what would be right.
+            headers: of the answer, beside the usual.
+            members: of the body, beside the usual.
+        """
+        super().__init__(status, description=detail, headers=dict(headers or {}))
+        self.members = members
+
+
+def add_problems(app: falcon.App[Any, Any]) -> None:
+    """Have an application answer all errors as problem details."""
+    app.set_error_serializer(_write)
+    app.add_error_handler(Exception, _on_bug)
+    app.add_error_handler(FibError, _on_client_error)
+    app.add_error_handler(MustWait, _pass_on)
+
+
+def _on_client_error(
+    request: falcon.Request,
+    response: falcon.Response,
+    error: FibError,
+    parameters: dict[str, object],
+) -> NoReturn:
+    """Translate a failure of the client: the request's, or a service that is not there."""
+    code = error.code if isinstance(error, RequestRefused) else ""
+    if code == "LIMIT":
+        raise Problem(400, str(error))
+    if code in _TRY_AGAIN or isinstance(error, ServerUnreachable | ClientClosed):
+        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        raise Problem(503, f"no answer from fibserver: {error}", headers)
+    _log.error("fibserver answered what it should not: %s", error)
+    raise Problem(502, f"fibserver answered what it should not: {error}")
+
+
+def _on_bug(
+    request: falcon.Request,
+    response: falcon.Response,
+    error: Exception,
+    parameters: dict[str, object],
+) -> NoReturn:
+    _log.error("request %s failed", _request_id(request), exc_info=error)
+    raise Problem(500, "fibweb failed to answer; its log says why")
+
+
+def _pass_on(
+    request: falcon.Request,
+    response: falcon.Response,
+    error: MustWait,
+    parameters: dict[str, object],
+) -> NoReturn:
+    """Leave it to the HTTP server, which will ask again where waiting is allowed."""
+    raise error
+
+
+def _write(request: falcon.Request, response: falcon.Response, error: falcon.HTTPError) -> None:
+    _, _, title = falcon.code_to_http_status(error.status).partition(" ")
+    problem = {
+        # What there is to say beyond the status is said in words (RFC 9457, section 4.2.1).
+        "type": "about:blank",
+        "title": title,
+        "status": error.status_code,
+        "detail": error.description or _DETAILS.get(error.status_code, title),
+        "instance": quote(request.path),
+        "request_id": _request_id(request),
+        **(error.members if isinstance(error, Problem) else {}),
+    }
+    response.content_type = MEDIA_TYPE
+    response.set_header("Cache-Control", "no-store")
+    response.set_header("X-Request-ID", str(problem["request_id"]))
+    response.data = json.dumps(problem).encode()
+
+
+def _request_id(request: falcon.Request) -> str:
+    """Return what the HTTP server calls the request; behind another server, a new name."""
+    return str(request.env.setdefault("fibweb.request_id", uuid.uuid4().hex))

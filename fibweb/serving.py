@@ -1,0 +1,356 @@
+"""One process that answers HTTP: the application on its server, and who looks after them.
+
+    main thread: signals, ticks, systemd or supervisor, embedded fibserver
+         │ stop            ▲ ended
+         ▼                 │
+    thread "http": event loop ── MustWait ──> threads that ask fibservers
+
+Once a second the main thread shows the process's figures on the notice board, tells who watches
+it that all is well, and looks after the embedded fibserver. It goes on doing so while the server
+drains.
+"""
+
+import logging
+import os
+import resource
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import psutil
+
+from fibclient import FibClient
+from fibclient.address import parse_addresses
+from fibclient.service.errors import SettingsError
+from fibclient.service.logs import configure_logging
+from fibclient.service.signals import SignalPipe
+from fibclient.service.systemd import Notifier
+from fibweb.access_log import AccessLog
+from fibweb.app import create_app
+from fibweb.counts import Counts
+from fibweb.embedded import EmbeddedServer
+from fibweb.figures import Figures, Values
+from fibweb.health import Alive, Ready
+from fibweb.http.exchange import Exchange
+from fibweb.http.server import HttpServer, create_server
+from fibweb.metrics import MetricsResource
+from fibweb.notice_board import NoticeBoard
+from fibweb.settings import Settings, reloaded
+from fibweb.static_page import page_resources
+from fibweb.status import ServerProbes, StatusResource
+
+__all__ = [
+    "SIGNALS",
+    "STOP_SIGNALS",
+    "TICK_SECONDS",
+    "Service",
+    "ServingProcess",
+    "gather",
+    "reload_settings",
+]
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 1.0
+READY_SECONDS = 2.0
+"""A fibserver that needs longer for PING is of no use now; load balancers wait about as long."""
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Those that would end the process if it did not know better."""
+
+SIGNALS = (*STOP_SIGNALS, signal.SIGCHLD)
+
+ROUTES = ("/fib", "/openapi.json")
+"""The paths of the application that have no parameter."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """What all serving processes have in common.
+
+    Attributes:
+        settings: in force at the start.
+        reload: returns the settings as they are by now; raises SettingsError.
+        listeners: listening sockets.
+        servers: the addresses of the fibservers.
+        password: of the fibservers.
+        board: for the figures, a row for each process.
+        started: is called once, when clients can connect.
+    """
+
+    settings: Settings
+    reload: Callable[[], Settings]
+    listeners: Sequence[socket.socket]
+    servers: str
+    password: str | None
+    board: NoticeBoard
+    started: Callable[[], None]
+
+
+class ServingProcess:
+    """The process, from its start to its end."""
+
+    def __init__(
+        self,
+        service: Service,
+        row: int = 0,
+        *,
+        supervisor: socket.socket | None = None,
+        notifier: Notifier | None = None,
+        embedded: EmbeddedServer | None = None,
+    ) -> None:
+        """Describe the process, in the process itself: nothing here survives a fork.
+
+        Args:
+            service: what it has in common with others.
+            row: its own on the notice board.
+            supervisor: the supervisor's ear: hears a byte with each tick, and its end is ours;
+                None if there is no supervisor.
+            notifier: tells systemd, if there is no supervisor to do so.
+            embedded: the fibserver to look after, likewise.
+        """
+        self._service = service
+        self._settings = service.settings
+        self._row = row
+        self._supervisor = supervisor
+        self._notifier = notifier or Notifier({})
+        self._embedded = embedded
+        self._inherited = Figures.decode(service.board.read(row)).counters
+        self._board_lock = threading.Lock()
+        self._access_log = AccessLog()
+        self._is_stopping = False
+        self._ended = os.eventfd(0)
+        self._failure: BaseException | None = None
+        self._process = psutil.Process()
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, or the supervisor's end, then answer what was asked."""
+        with ExitStack() as stack:
+            stack.callback(os.close, self._ended)
+            signals = stack.enter_context(SignalPipe(SIGNALS))
+            if self._supervisor is not None:
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the supervisor will tell
+            self._client = stack.enter_context(self._new_client())
+            self._counts, self._http = self._new_server(stack)
+            self._access_log.configure(
+                is_on=self._settings.access_log, format=self._settings.log_format
+            )
+            thread = threading.Thread(target=self._serve, name="http")
+            thread.start()
+            try:
+                if self._supervisor is None:
+                    self._service.started()
+                self._notifier.ready("serving")
+                self._look_after(signals)
+            except BaseException:
+                self._http.stop(0)
+                raise
+            finally:
+                thread.join()
+                signals.ignore(*STOP_SIGNALS)
+        if self._failure is not None:
+            raise self._failure
+
+    def _new_client(self) -> FibClient:
+        return FibClient(
+            self._service.servers,
+            max_connections=self._settings.max_connections,
+            timeout_seconds=self._settings.timeout,
+            cache_bytes=self._settings.cache_bytes,
+            password=self._service.password,
+        )
+
+    def _new_server(self, stack: ExitStack) -> tuple[Counts, HttpServer]:
+        servers, password = self._service.servers, self._service.password
+        ping = FibClient(
+            servers,
+            max_connections=self._settings.threads,
+            timeout_seconds=READY_SECONDS,
+            cache_bytes=0,
+            password=password,
+        )
+        stack.enter_context(ping)
+        probes = ServerProbes(parse_addresses(servers), password)
+        stack.callback(probes.close)
+        resources: dict[str, Any] = {
+            "/healthz": Alive(),
+            "/readyz": Ready(ping),
+            "/metrics": MetricsResource(self._gather),
+            "/status": StatusResource(self._gather, self._client, probes),
+            **page_resources(),
+        }
+        app = create_app(
+            self._client, allowed_origins=self._settings.allowed_origins, resources=resources
+        )
+        counts = Counts({*resources, *ROUTES})
+        server = create_server(
+            app,
+            self._service.listeners,
+            threads=self._settings.threads,
+            on_response=self._on_response,
+        )
+        return counts, server
+
+    def _on_response(self, exchange: Exchange) -> None:
+        self._counts.record(exchange)
+        self._access_log.write(exchange)
+
+    def _serve(self) -> None:
+        """Run the event loop; whatever becomes of it, the main thread hears of its end."""
+        try:
+            self._http.run()
+        except BaseException as error:
+            self._failure = error
+        finally:
+            os.eventfd_write(self._ended, 1)
+
+    # The main thread.
+
+    def _look_after(self, signals: SignalPipe) -> None:
+        """Wait for what happens, until the event loop has ended."""
+        poller = select.poll()
+        poller.register(self._ended, select.POLLIN)
+        poller.register(signals, select.POLLIN)
+        if self._supervisor is not None:
+            poller.register(self._supervisor, select.POLLIN)
+        next_tick = 0.0
+        while True:
+            now = time.monotonic()
+            if now >= next_tick:
+                self._tick()
+                next_tick = now + self._tick_seconds()
+            wait_seconds = next_tick - now
+            if self._embedded is not None:
+                wait_seconds = min(wait_seconds, self._embedded.tend())
+            for fd, _ in poller.poll(max(0, wait_seconds) * 1000):
+                if fd == self._ended:
+                    return
+                if fd == signals.fileno():
+                    for number in signals.take():
+                        self._on_signal(number)
+                else:
+                    poller.unregister(fd)
+                    log.error("the supervisor is gone")
+                    self._stop()
+
+    def _tick_seconds(self) -> float:
+        return min(TICK_SECONDS, (self._notifier.watchdog_seconds or TICK_SECONDS) / 2)
+
+    def _tick(self) -> None:
+        figures = self._gather()
+        if self._supervisor is not None:
+            with suppress(OSError):  # full, because it is stopped; or gone, as we shall hear
+                self._supervisor.send(b".", socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        self._notifier.watchdog()
+        self._notifier.status(status_line(figures))
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if number is signal.SIGCHLD:
+            return  # the embedded server is looked after in any case
+        if number is signal.SIGHUP:
+            self._reload()
+        else:
+            if self._supervisor is None:
+                log.info("received %s", number.name)
+            self._stop()
+
+    def _stop(self) -> None:
+        """Finish what was asked; called again, leave it."""
+        self._notifier.stopping("answering what was asked")
+        if self._is_stopping:
+            self._client.close()  # ends the calls that threads wait for
+        self._http.stop(0 if self._is_stopping else self._settings.drain_timeout)
+        self._is_stopping = True
+
+    def _reload(self) -> None:
+        self._notifier.reloading()
+        is_telling = self._supervisor is None
+        self._settings = reload_settings(self._settings, self._service.reload, is_telling)
+        self._access_log.configure(
+            is_on=self._settings.access_log, format=self._settings.log_format
+        )
+        self._notifier.ready("serving")
+
+    # Figures.
+
+    def _gather(self) -> Figures:
+        """Show the figures of this process, and return those of all."""
+        with self._board_lock:
+            self._service.board.write(self._row, self._figures().encode())
+        return gather(self._service.board)
+
+    def _figures(self) -> Figures:
+        statistics = self._client.stats()
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        cache = statistics.cache
+        counters: Values = self._counts.counters() | {
+            ("cache_extensions",): cache.extensions,
+            ("retries",): statistics.retries,
+            ("server_connections_opened",): statistics.connections_opened,
+            ("cpu_seconds",): usage.ru_utime + usage.ru_stime,
+        }
+        memory = self._process.memory_info()
+        gauges: Values = {
+            ("processes",): 1,
+            ("connections",): self._http.connections,
+            ("in_flight",): self._http.in_flight,
+            ("queue_depth",): self._http.queue_depth,
+            ("cache_bytes",): cache.size_bytes,
+            ("server_connections_in_use",): statistics.in_use,
+            ("server_calls_waiting",): statistics.waiting,
+            ("memory_bytes",): memory.rss - memory.shared,
+        }
+        for each in statistics.endpoints:
+            counters["server_requests", each.address, "succeeded"] = each.succeeded
+            counters["server_requests", each.address, "failed"] = each.failed
+            counters["server_set_asides", each.address] = each.set_asides
+            gauges["server_up", each.address] = int(each.state == "up")
+            gauges["server_in_flight", each.address] = each.in_flight
+        return Figures(counters, gauges).plus(Figures(self._inherited, {}))
+
+
+def gather(board: NoticeBoard) -> Figures:
+    """Return the figures of all processes."""
+    return reduce(Figures.plus, map(Figures.decode, board.read_all()))
+
+
+def status_line(figures: Figures) -> str:
+    """Return how the service is doing, in a line for `systemctl status`."""
+    answered = sum(value for key, value in figures.counters.items() if key[0] == "requests")
+    clients = figures.gauges.get(("connections",), 0)
+    return f"{clients:.0f} clients, {answered:.0f} requests answered"
+
+
+def reload_settings(
+    current: Settings, fresh: Callable[[], Settings], is_telling: bool
+) -> Settings:
+    """Apply the settings that can change while serving; keep all if any is bad.
+
+    Args:
+        current: in force.
+        fresh: returns those that a start would have; raises SettingsError.
+        is_telling: whether to tell the log, which one of several processes does.
+
+    Returns:
+        the settings in force from now on.
+    """
+    try:
+        settings, changed, left = reloaded(current, fresh())
+    except SettingsError as error:
+        if is_telling:
+            for line in str(error).splitlines():
+                log.error("not reloaded: %s", line)
+        return current
+    configure_logging(settings.log_level, settings.log_format)
+    if is_telling:
+        log.info("reloaded; changed: %s", ", ".join(changed) or "nothing")
+        if left:
+            log.warning("a restart is needed for: %s", ", ".join(left))
+    return settings

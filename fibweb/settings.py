@@ -1,0 +1,118 @@
+"""Settings of fibweb: their names, defaults and bounds, and which may change.
+
+Where they come from is `fibclient.service.settings`. The description of each field says what is
+allowed, in the words that a bad value is answered with.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from fibclient.address import DEFAULT_ADDRESS
+from fibclient.service.settings import (
+    AddressText,
+    LogFormat,
+    LogLevel,
+    OptionalPath,
+    Seconds,
+    ServiceSettings,
+    Size,
+    Whole,
+    load,
+    one_of,
+    seconds,
+    size,
+    split,
+    whole,
+)
+
+__all__ = ["DEFAULT_LISTEN", "RELOADABLE", "Settings", "load_settings", "reloaded"]
+
+MIB = 1024**2
+
+DEFAULT_LISTEN = "127.0.0.1:8080"
+
+RELOADABLE = frozenset({"log_level", "log_format", "access_log", "drain_timeout"})
+"""What may change while fibweb runs; the rest is built into sockets, processes and caches."""
+
+_ADDRESSES = "must be HOST:PORT or unix:/path, or several of these with commas"
+
+# As browsers send it: lower case, no path, not even a slash.
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[a-z0-9._\[\]:-]+")
+
+
+def _check_origin(text: str) -> str:
+    if not _ORIGIN.fullmatch(text):
+        raise ValueError
+    return text
+
+
+def _none_or_split(value: object) -> object:
+    return split(value) if value else ()
+
+
+class Settings(ServiceSettings):
+    """The settings of one fibweb; sizes are bytes or texts such as `64MiB`, times seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="FIBWEB_", frozen=True, extra="forbid")
+
+    listen: Annotated[tuple[AddressText, ...], BeforeValidator(split), NoDecode] = Field(
+        default=(DEFAULT_LISTEN,), description=_ADDRESSES
+    )
+    servers: Annotated[tuple[AddressText, ...], BeforeValidator(split), NoDecode] = Field(
+        default=(DEFAULT_ADDRESS,), description=_ADDRESSES
+    )
+    embedded: bool = Field(default=False, description="must be true or false")
+    password_file: OptionalPath = Field(default=None, description="must be the path of a file")
+    processes: Whole = whole(1, 1, 64)
+    threads: Whole = whole(4, 1, 256)
+    max_connections: Whole = whole(16, 1, 1000)
+    cache_bytes: Size = size(64 * MIB, 0, "0")
+    timeout: Seconds = seconds(60)
+    drain_timeout: Seconds = seconds(10, is_zero_allowed=True)
+    allowed_origins: Annotated[
+        tuple[Annotated[str, AfterValidator(_check_origin)], ...],
+        BeforeValidator(_none_or_split),
+        NoDecode,
+    ] = Field(
+        default=(),
+        description="must be origins such as https://example.org with commas, or *, or empty",
+    )
+    access_log: bool = Field(default=False, description="must be true or false")
+    log_level: LogLevel = one_of("info", LogLevel)
+    log_format: LogFormat = one_of("plain", LogFormat)
+
+
+def load_settings(config: Path | None = None, **flags: object) -> Settings:
+    """Return the settings in force.
+
+    Args:
+        config: a TOML file, if there is one.
+        flags: those given on the command line.
+
+    Raises:
+        SettingsError: one or more are bad, or the file cannot be read.
+    """
+    return load(Settings, config, **flags)
+
+
+def reloaded(current: Settings, fresh: Settings) -> tuple[Settings, list[str], list[str]]:
+    """Work out what a reload changes.
+
+    Args:
+        current: what fibweb runs with.
+        fresh: what it would start with now.
+
+    Returns:
+        The settings to run with, the names that changed, and the names whose new values need
+        a restart.
+    """
+    differing = [
+        name for name in Settings.model_fields if getattr(current, name) != getattr(fresh, name)
+    ]
+    changed = [name for name in differing if name in RELOADABLE]
+    settings = current.model_copy(update={name: getattr(fresh, name) for name in changed})
+    return settings, changed, [name for name in differing if name not in RELOADABLE]

@@ -1,0 +1,67 @@
+"""The page for people: its files, read once and served from memory.
+
+They come with a policy that lets a browser load nothing from elsewhere and run nothing that stands
+inside the page. Browsers keep the files and ask each time whether they are still the same.
+"""
+
+import hashlib
+from importlib import resources
+from importlib.resources.abc import Traversable
+
+import falcon
+
+from fibweb.conditions import is_any, lists
+
+__all__ = ["page_resources"]
+
+_MEDIA_TYPES = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+
+_HEADERS = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+INDEX = "index.html"
+
+
+def page_resources() -> dict[str, object]:
+    """Return what the page consists of: a Falcon resource for each path."""
+    files: dict[str, object] = {
+        file.name: _PageFile(file)
+        for file in (resources.files("fibweb") / "page").iterdir()
+        if file.name.rpartition(".")[2] in _MEDIA_TYPES
+    }
+    index = files.pop(INDEX)
+    return {"/": index} | {f"/page/{name}": files[name] for name in sorted(files)}
+
+
+class _PageFile:
+    """A file of the page, in memory."""
+
+    def __init__(self, file: Traversable) -> None:
+        self._data = file.read_bytes()
+        self._media_type = _MEDIA_TYPES[file.name.rpartition(".")[2]]
+        self._tag = f'"{hashlib.sha256(self._data).hexdigest()[:32]}"'
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Answer the file, or 304 to a browser that has it."""
+        response.set_headers(_HEADERS)
+        response.set_header("ETag", self._tag)
+        known = request.get_header("If-None-Match")
+        if known is not None and (is_any(known) or lists(known, self._tag, weakly=True)):
+            response.status = falcon.HTTP_304
+        else:
+            response.content_type = self._media_type
+            response.data = self._data

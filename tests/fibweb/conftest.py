@@ -1,0 +1,26 @@
+"""Fixtures of the tests of fibweb."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fibweb.running import start_fibweb
+from tests.servers import RunningServer
+
+
+@pytest.fixture
+def serve_web(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
+    """Start fibwebs that end with the test: SIGTERM must suffice, and leave nothing."""
+    started: list[RunningServer] = []
+    numbers = itertools.count()
+
+    def start(*arguments: str, **environment: str) -> RunningServer:
+        web = start_fibweb(tmp_path / f"fibweb-{next(numbers)}.log", *arguments, **environment)
+        started.append(web)
+        return web
+
+    yield start
+    for web in started:
+        web.stop()

@@ -1,0 +1,213 @@
+"""Every shape of request is answered with the bytes that waitress itself would answer with."""
+
+import importlib.metadata
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fibclient import FibClient
+from fibweb import create_app
+from fibweb.http.server import MAX_BODY_BYTES, MAX_HEADER_BYTES
+from tests.fibweb.http.applications import strange
+from tests.fibweb.http.running import Lanes, Stock, converse
+from tests.servers import RunningServer
+
+HOST = b"Host: example.org\r\n"
+
+PATHS = [
+    b"/",
+    b"//plain",
+    b"/?a=b&c=d",
+    b"/?a=%41+x#f",
+    b"/pl%61in",
+    b"/partial",
+    b"/changing",
+    b"/waits",
+    b"/waits-late",
+    b"/unchanged",
+    b"/chunks",
+    b"/file",
+    b"/repeated",
+    b"/behind-another",
+    b"/too-few",
+    b"/raises",
+    b"http://example.org/plain",
+]
+
+GET = b"GET / HTTP/1.1\r\n" + HOST + b"\r\n"
+HEAD = b"HEAD / HTTP/1.1\r\n" + HOST + b"\r\n"
+OLD = b"GET / HTTP/1.0\r\n\r\n"
+OLD_ALIVE = b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+CLOSE = b"GET / HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n"
+WAITS = GET.replace(b"/ ", b"/waits ")
+CHANGING = GET.replace(b"/ ", b"/changing ")
+LENGTH = b"POST /echo HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\n\r\nhello"
+CHUNKED = (
+    b"POST /echo HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
+    b"5\r\nhello\r\n3\r\nyou\r\n0\r\n\r\n"
+)
+EXPECT = b"POST /echo HTTP/1.1\r\n" + HOST + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+
+SHAPES = {
+    "get": GET,
+    "head": HEAD,
+    "1.0": OLD,
+    "1.0 head": OLD.replace(b"GET", b"HEAD"),
+    "1.0 keep-alive": OLD_ALIVE * 2,
+    "1.0 keep-alive, no length": OLD_ALIVE.replace(b"/ ", b"/chunks "),
+    "0.9": b"GET /\r\n\r\n",
+    "2.0": GET.replace(b"1.1", b"2.0"),
+    "close": CLOSE + GET,
+    "Close": CLOSE.replace(b"close", b"Close"),
+    "keep-alive": CLOSE.replace(b"close", b"keep-alive"),
+    "a thousand at once": GET * 1000,
+    "mixed": GET + WAITS + CHANGING + LENGTH + HEAD + WAITS + CHUNKED + GET + CLOSE + GET,
+    "an error between": GET + b"bad\r\n\r\n" + GET,
+    "blank lines before": b"\r\n\r\n" + GET,
+    "a blank line behind": GET + b"\r\n",
+    "length": LENGTH,
+    "get with a body": LENGTH.replace(b"POST", b"GET"),
+    "length 0": GET[:-2] + b"Content-Length: 0\r\n\r\n",
+    "bad length": LENGTH.replace(b": 5", b": five"),
+    "negative length": LENGTH.replace(b": 5", b": -5"),
+    "length and chunked": CHUNKED.replace(b"Host", b"Content-Length: 3\r\nHost"),
+    "chunked": CHUNKED,
+    "chunked, 1.0": CHUNKED.replace(b"1.1", b"1.0"),
+    "chunked, bad": CHUNKED.replace(b"\r\n3\r\n", b"\r\nx\r\n"),
+    "another coding": CHUNKED.replace(b"chunked", b"gzip"),
+    "expect": EXPECT + b"hello" + GET,
+    "expect, behind another": WAITS + EXPECT + b"hello",
+    "expect, no body": GET[:-2] + b"Expect: 100-continue\r\n\r\n",
+    "too much body": LENGTH.replace(b": 5", b": %d" % MAX_BODY_BYTES),
+    "options": GET.replace(b"GET", b"OPTIONS"),
+    "lower-case method": GET.replace(b"GET", b"get"),
+    "no header at all": b"GET / HTTP/1.1\r\n\r\n",
+    "a header twice": GET[:-2] + b"Accept: a\r\nAccept: b\r\n\r\n",
+    "a folded header": GET[:-2] + b"X: a\r\n b\r\n\r\n",
+    "a bad header": GET[:-2] + b"no colon\r\n\r\n",
+    "a bare line feed": GET[:-2] + b"X: a\nY: b\r\n\r\n",
+    "underscores": GET[:-2] + b"X_y: 1\r\n\r\n",
+    "not ASCII": GET[:-2] + b"X: \xff\xfe\r\n\r\n",
+    "no line at all": b"\x00\x01\x02\r\n\r\n",
+    "tls": b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+    "two spaces": GET.replace(b"GET ", b"GET  "),
+    "no target": b"GET HTTP/1.1\r\n\r\n",
+    "a space behind": GET.replace(b"1.1", b"1.1 "),
+    "large headers": GET[:-2] + b"X: %b\r\n\r\n" % (b"x" * 8000),
+    "nothing": b"",
+    "half": GET[:20],
+    "half a body": LENGTH[:-2],
+} | {path.decode(): GET.replace(b"/ ", path + b" ") for path in PATHS}
+
+REAL_TARGETS = [
+    b"/fib/0",
+    b"/fib/10",
+    b"/fib/10?format=csv",
+    b"/fib/600",
+    b"/fib/2000",
+    b"/fib?start=5&count=3",
+    b"/number/100",
+    b"/fib/-1",
+    b"/nothing",
+]
+REAL_HEADERS = [
+    b"",
+    b"Accept: text/csv\r\n",
+    b"Range: bytes=3-20\r\n",
+    b"Range: bytes=100-99999\r\n",
+    b"If-None-Match: *\r\n",
+    b"Connection: close\r\n",
+    b"X-Request-ID: mine\r\n",
+]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lanes, Stock]]:
+    """The server under test and waitress, with the same application."""
+    folder = tmp_path_factory.mktemp("http")
+    lanes, stock = Lanes(strange, folder / "lanes"), Stock(strange, folder / "stock")
+    yield lanes, stock
+    lanes.stop()
+    stock.stop()
+
+
+@pytest.fixture(scope="module")
+def real_pair(
+    server: RunningServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Lanes, Stock]]:
+    """The same with the real application."""
+    folder: Path = tmp_path_factory.mktemp("http")
+    with FibClient(server.address) as client:
+        app = create_app(client)
+        lanes, stock = Lanes(app, folder / "lanes"), Stock(app, folder / "stock")
+        yield lanes, stock
+        lanes.stop()
+        stock.stop()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_same_bytes(pair: tuple[Lanes, Stock], shape: str) -> None:
+    """What it was and what it is replayed as are what waitress answers, Date and id aside."""
+    lanes, stock = pair
+    expected = converse(stock.path, [SHAPES[shape]])
+    assert converse(lanes.path, [SHAPES[shape]]) == expected
+    assert converse(lanes.path, [SHAPES[shape]]) == expected
+
+
+@pytest.mark.parametrize("target", REAL_TARGETS)
+@pytest.mark.parametrize("headers", REAL_HEADERS)
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+def test_the_real_application(
+    real_pair: tuple[Lanes, Stock], method: bytes, target: bytes, headers: bytes
+) -> None:
+    """Likewise for all that the application has; the answers to errors name their request."""
+    lanes, stock = real_pair
+    lines = b"X-Request-ID: same\r\n" if b"X-Request" not in headers else b""
+    request = b"%b %b HTTP/1.1\r\n%b%b%b\r\n" % (method, target, HOST, lines, headers)
+    asked, replayed, expected = (
+        converse(path, [request]) for path in (lanes.path, lanes.path, stock.path)
+    )
+    assert asked == replayed
+    if asked.startswith(b"HTTP/1.1 4"):
+        assert asked[:13] == expected[:13]  # behind waitress the request has another id
+    else:
+        assert asked == expected
+
+
+@pytest.mark.parametrize("request_bytes", [GET, WAITS, LENGTH, CHUNKED, EXPECT + b"hello" + GET])
+def test_split_at_every_byte(pair: tuple[Lanes, Stock], request_bytes: bytes) -> None:
+    """It does not matter in what pieces a request arrives."""
+    lanes, stock = pair
+    expected = converse(stock.path, [request_bytes])
+    for place in range(1, len(request_bytes)):
+        pieces = [request_bytes[:place], request_bytes[place:]]
+        assert converse(lanes.path, pieces) == expected
+    single = [bytes([byte]) for byte in request_bytes]
+    assert converse(lanes.path, single) == expected
+
+
+def test_a_client_that_waits_to_continue(pair: tuple[Lanes, Stock]) -> None:
+    """It is told to go on when the answer before it has been given."""
+    lanes, stock = pair
+    pieces = [WAITS + EXPECT, b"hello"]
+    told = converse(lanes.path, pieces)
+    assert told == converse(stock.path, pieces)
+    assert told.count(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n") == 1
+    assert told.endswith(b"hello")
+
+
+def test_headers_beyond_the_limit(pair: tuple[Lanes, Stock]) -> None:
+    """Headers that do not end are refused as soon as they are too many."""
+    lanes, _ = pair
+    endless = b"GET / HTTP/1.1\r\nX: " + b"x" * MAX_HEADER_BYTES
+    answer = converse(lanes.path, [endless[:8000], endless[8000:16000], endless[16000:]])
+    assert answer.startswith(b"HTTP/1.0 431 Request Header Fields Too Large\r\n")
+
+
+def test_the_version_of_waitress() -> None:
+    """The lanes lean on waitress's insides: this is the version that they were tested with.
+
+    With another one, read what changed in its channel.py, task.py and server.py.
+    """
+    assert importlib.metadata.version("waitress") == "3.0.2"

@@ -1,0 +1,173 @@
+"""For everybody: axe finds nothing, keys suffice, both themes and all widths work."""
+
+from collections.abc import Callable
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+from playwright.sync_api import Page, expect
+
+from tests.fibweb.page.site import Site
+
+PHONE, DESKTOP = (390, 844), (1280, 900)
+
+
+def expect_no_violation(page: Page) -> None:
+    """Expect that axe finds nothing wrong."""
+    results = Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
+
+
+@pytest.mark.parametrize("color_scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_axe(
+    open_page: Callable[..., Page], site: Site, size: tuple[int, int], color_scheme: str
+) -> None:
+    """No violation in any state: numbers, a dialog, one number, an error, tables, an outage."""
+    page = open_page(site, "?first=100000", size=size, color_scheme=color_scheme)
+    expect(page.locator("#health")).to_have_attribute("data-state", "up")
+    expect(page.locator("#numbers .pending")).to_have_count(0)
+    for summary in page.get_by_text("As a table").all():
+        summary.click()
+    page.locator("#numbers").press("End")
+    expect_no_violation(page)
+
+    page.keyboard.press("Enter")
+    expect(page.locator("#dialog-summary")).to_have_text("20,899 digits")
+    expect_no_violation(page)
+    page.keyboard.press("Escape")
+
+    for search in ("?number=1000", "?start=-1&count=9", "?first=0"):
+        page.goto(f"{site.url}/{search}")
+        expect(page.locator("#health")).to_have_attribute("data-state", "up")
+        expect_no_violation(page)
+
+    page.route("**/status", lambda route: route.abort())
+    expect(page.locator("#outage")).to_be_visible()
+    expect_no_violation(page)
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1280, 1920])
+@pytest.mark.parametrize("search", ["?first=100000", "?number=100000"])
+def test_any_width(open_page: Callable[..., Page], site: Site, width: int, search: str) -> None:
+    """Nothing sticks out sideways, from the narrowest phone on, and numbers fill their room."""
+    page = open_page(site, search, size=(width, 800))
+    expect(page.locator(".value:not(.pending)").first).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    overflowing = page.evaluate(
+        """[...document.querySelectorAll(".rows .value")]
+            .filter((cell) => cell.scrollWidth > cell.clientWidth + 1).length"""
+    )
+    assert overflowing == 0
+
+
+def test_theme(open_page: Callable[..., Page], site: Site) -> None:
+    """The theme is the system's unless one is chosen, which is remembered."""
+    page = open_page(site, color_scheme="dark")
+
+    def background() -> str:
+        return str(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+
+    dark = background()
+    page.get_by_role("radio", name="Light").check()
+    light = background()
+    assert light != dark
+    page.reload()
+    expect(page.get_by_role("radio", name="Light")).to_be_checked()
+    assert background() == light
+    page.get_by_role("radio", name="Dark").check()
+    assert background() == dark
+    page.get_by_role("radio", name="Auto").check()
+    page.emulate_media(color_scheme="light")
+    assert background() == light
+
+
+def focused(page: Page) -> str:
+    """Return the id of what has the focus, or else what it is called."""
+    return str(
+        page.evaluate(
+            """() => {
+                const element = document.activeElement;
+                const choice = `${element.name}=${element.value}`;
+                return element.id || (element.value ? choice : element.textContent.trim());
+            }"""
+        )
+    )
+
+
+def tab_to(page: Page, name: str) -> None:
+    """Press Tab until something has the focus; what has it can be seen to have it."""
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if focused(page) == name:
+            return
+    raise AssertionError(f"Tab never reaches {name}")
+
+
+def test_keys_alone(open_page: Callable[..., Page], site: Site) -> None:
+    """Ask, read, open, copy: all without a pointer."""
+    page = open_page(site)
+    expect(page.get_by_role("option").first).to_be_visible()
+    page.keyboard.press("Tab")
+    assert focused(page) == "Skip to the numbers"
+    expect(page.get_by_role("link", name="Skip to the numbers")).to_be_in_viewport()
+
+    tab_to(page, "kind=first")
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("radio", name="A range")).to_be_checked()
+    tab_to(page, "start")
+    page.keyboard.type("500")
+    tab_to(page, "count")
+    page.keyboard.type("60")
+    page.keyboard.press("Enter")
+    expect(page.locator("#result-title")).to_have_text("60 numbers from F(500)")
+
+    tab_to(page, "numbers")
+    page.keyboard.press("End")
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog", name="F(559)")
+    expect(dialog.locator("#dialog-summary")).to_have_text("117 digits")
+    tab_to(page, "dialog-copy")
+    page.keyboard.press("Enter")
+    expect(page.locator("#dialog-copy")).to_have_text("Copied")
+    page.keyboard.press("Escape")
+    assert focused(page) == "numbers"
+
+    tab_to(page, "format=json")
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("radio", name="Text")).to_be_checked()
+    tab_to(page, "copy")
+    page.keyboard.press("Enter")
+    expect(page.locator("#copy")).to_have_text("Copied")
+    assert len(page.evaluate("navigator.clipboard.readText()").split()) == 60
+
+
+def test_focus_is_seen(home: Page) -> None:
+    """Whatever has the focus has an outline, itself or on the label of a radio button."""
+    expect(home.get_by_role("option").first).to_be_visible()
+    seen: set[str] = set()
+    for _ in range(40):
+        home.keyboard.press("Tab")
+        if home.evaluate("document.activeElement === document.body"):
+            break  # behind the last
+        name = focused(home)
+        seen.add(name)
+        outline = home.evaluate(
+            """() => {
+                const element = document.activeElement;
+                const radio = element.type === "radio";
+                const marked = radio ? element.nextElementSibling : element;
+                return getComputedStyle(marked).outlineStyle;
+            }"""
+        )
+        assert outline == "solid", name
+    assert {"first", "numbers", "copy", "download", "pause"} <= seen
+
+
+def test_a_new_result_is_announced(home: Page) -> None:
+    """A screen reader hears what came."""
+    home.locator("#first").fill("12")
+    home.locator("#first").press("Enter")
+    expect(home.locator("#announcement")).to_have_text(
+        "The first 12 numbers: The last has 2 digits. Choose one to see it in full."
+    )
+    expect(home.locator("#number-7")).to_have_attribute("aria-label", "F(7), 13")

@@ -1,0 +1,141 @@
+"""Asking: the form, the examples, the page's own address, and errors in words."""
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.fibweb.page.site import Site
+from tests.numbers import digits
+
+MANY = 10**30
+
+
+def ask(page: Page, kind: str, **values: object) -> None:
+    """Fill in the form and send it."""
+    page.get_by_role("radio", name=kind).check()
+    for field, value in values.items():
+        page.locator(f"#{field}").fill(str(value))
+    page.get_by_role("button", name="Show").click()
+
+
+def expect_row(page: Page, n: int, value: str) -> None:
+    """Expect a visible row with all digits of F(n)."""
+    row = page.locator(f"#number-{n}")
+    expect(row.locator(".n")).to_have_text(f"F({n:,})")
+    expect(row.locator(".value")).to_have_text(value)
+
+
+def test_it_opens_with_numbers(home: Page) -> None:
+    """The first 100 numbers are there at once."""
+    expect(home.locator("#result-title")).to_have_text("The first 100 numbers")
+    for n, value in enumerate(digits(0, 10)):
+        expect_row(home, n, value)
+
+
+def test_the_first_n(home: Page) -> None:
+    """So many numbers are listed, each with its number of digits."""
+    ask(home, "The first N", first=7)
+    expect(home.locator("#result-title")).to_have_text("The first 7 numbers")
+    expect(home.get_by_role("option")).to_have_count(7)
+    expect_row(home, 6, "8")
+    expect(home.locator("#number-6 .note")).to_have_text("1 digit")
+
+
+def test_a_range(home: Page) -> None:
+    """A range begins where it was asked to."""
+    ask(home, "A range", start=200, count=3)
+    expect(home.locator("#result-title")).to_have_text("3 numbers from F(200)")
+    expect(home.get_by_role("option")).to_have_count(3)
+    for n, value in enumerate(digits(200, 203), 200):
+        expect_row(home, n, value)
+
+
+def test_one_number(home: Page) -> None:
+    """One number is shown in full, in groups of ten digits."""
+    ask(home, "One number", number=300)
+    expect(home.locator("#result-title")).to_have_text("F(300)")
+    expect(home.locator("#result-summary")).to_have_text("63 digits")
+    shown = "".join(home.locator("#digits .value").all_inner_texts())
+    assert shown.replace(" ", "") == digits(300, 301)[0]
+    expect(home.locator("#numbers")).to_be_hidden()
+
+
+def test_none_at_all(home: Page) -> None:
+    """The first 0 numbers are an empty list, and said to be."""
+    ask(home, "The first N", first=0)
+    expect(home.get_by_text("No numbers at all")).to_be_visible()
+    expect(home.locator("#size-text")).to_have_text("0 B")
+
+
+@pytest.mark.parametrize("text", ["1,000", "1_000", " 1 000 ", "1'000"])
+def test_what_people_write_between_digits(home: Page, text: str) -> None:
+    """Separators of thousands mean nothing."""
+    ask(home, "The first N", first=text)
+    expect(home.locator("#result-title")).to_have_text("The first 1,000 numbers")
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "words"),
+    [
+        ("The first N", {"first": "-1"}, "non-negative decimal integer"),
+        ("The first N", {"first": "ten"}, "'ten'"),
+        ("The first N", {"first": ""}, "non-negative decimal integer"),
+        ("The first N", {"first": "99999999"}, "max_index is 10000000"),
+        ("A range", {"start": "1.5", "count": "3"}, "start"),
+        ("A range", {"start": "0", "count": "x"}, "count"),
+        ("One number", {"number": MANY}, "31 digits"),
+        ("One number", {"number": "../healthz"}, "non-negative decimal integer"),
+    ],
+)
+def test_errors_are_in_words(home: Page, kind: str, values: dict[str, object], words: str) -> None:
+    """What the service says is shown, the field is marked, and the numbers before stay."""
+    expect(home.locator("#result-title")).to_have_text("The first 100 numbers")
+    ask(home, kind, **values)
+    expect(home.locator("#refusal")).to_contain_text(words)
+    expect(home.locator(".field:visible input[aria-invalid=true]").first).to_be_visible()
+    expect(home.locator("#result-title")).to_have_text("The first 100 numbers")
+    ask(home, "The first N", first=5)
+    expect(home.locator("#refusal")).to_have_text("")
+    expect(home.locator("[aria-invalid=true]")).to_have_count(0)
+
+
+def test_only_the_wrong_field_is_marked(home: Page) -> None:
+    """Of two fields the one that the error names is marked."""
+    ask(home, "A range", start="7", count="x")
+    expect(home.locator("[aria-invalid=true]")).to_have_count(1)
+    expect(home.locator("#count")).to_have_attribute("aria-invalid", "true")
+
+
+def test_each_ask_has_an_address(home: Page, site: Site, open_page: Callable[..., Page]) -> None:
+    """An address can be passed on, and the browser's back button works."""
+    expect(home.locator("#result-title")).to_have_text("The first 100 numbers")
+    ask(home, "A range", start=200, count=3)
+    expect(home.locator("#result-title")).to_have_text("3 numbers from F(200)")
+    assert home.url == f"{site.url}/?start=200&count=3"
+
+    other = open_page(site, "?start=200&count=3")
+    expect(other.locator("#result-title")).to_have_text("3 numbers from F(200)")
+    expect(other.get_by_role("radio", name="A range")).to_be_checked()
+    expect(other.locator("#start")).to_have_value("200")
+
+    home.go_back()
+    expect(home.locator("#result-title")).to_have_text("The first 100 numbers")
+    expect(home.locator("#first")).to_be_visible()
+    home.go_forward()
+    expect(home.locator("#result-title")).to_have_text("3 numbers from F(200)")
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("the first 10", "The first 10 numbers"),
+        ("the first 100,000", "The first 100,000 numbers"),
+        ("50 from F(5,000)", "50 numbers from F(5,000)"),
+        ("F(1,000,000)", "F(1,000,000)"),
+    ],
+)
+def test_the_examples(home: Page, name: str, title: str) -> None:
+    """Each example shows what it says."""
+    home.get_by_role("link", name=name, exact=True).click()
+    expect(home.locator("#result-title")).to_have_text(title)

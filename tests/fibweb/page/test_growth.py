@@ -1,0 +1,79 @@
+"""The plots: what they show, in words as well, and reading off a point."""
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from fibclient.sizes import value_digits
+from tests.fibweb.page.site import Site
+from tests.numbers import fibonacci
+
+
+def figure(page: Page, name: str) -> Locator:
+    """Return a figure by its heading."""
+    return page.get_by_role("figure").filter(has=page.get_by_role("heading", name=name))
+
+
+def test_digits_over_n(open_page: Callable[..., Page], site: Site) -> None:
+    """The plot covers what was asked for, and is told in words."""
+    digits = figure(open_page(site, "?start=1000&count=501"), "Digits over n")
+    expect(digits.get_by_role("img")).to_have_attribute(
+        "aria-label",
+        "Line: the number of digits grows steadily, "
+        "from 209 digits at n = 1,000 to 314 digits at n = 1,500",
+    )
+    expect(digits.locator("output")).to_have_text("F(1,500) has 314 digits")
+    points = digits.locator("polyline").get_attribute("points") or ""
+    heights = [float(point.split(",")[1]) for point in points.split()]
+    assert heights == sorted(heights, reverse=True)
+    assert len(heights) > 100
+
+
+@pytest.mark.parametrize("key", ["Home", "ArrowLeft"])
+def test_the_slider_reads_off_digits(open_page: Callable[..., Page], site: Site, key: str) -> None:
+    """Keys move the point; its n and digits are told."""
+    digits = figure(open_page(site, "?first=1000"), "Digits over n")
+    slider = digits.get_by_role("slider")
+    expect(slider).to_have_value("999")
+    slider.press(key)
+    n = {"Home": 0, "ArrowLeft": 998}[key]
+    words = f"F({n}) has {value_digits(n)} digit{'s' if n else ''}"
+    expect(digits.locator("output")).to_have_text(words)
+    expect(slider).to_have_attribute("aria-valuetext", words)
+
+
+def test_pointing_reads_off_digits(open_page: Callable[..., Page], site: Site) -> None:
+    """The point follows the pointer."""
+    digits = figure(open_page(site, "?first=1001"), "Digits over n")
+    expect(digits.locator("output")).to_have_text("F(1,000) has 209 digits")
+    digits.get_by_role("img").hover(position={"x": 46, "y": 100})
+    expect(digits.locator("output")).to_have_text("F(0) has 1 digit")
+
+
+def test_the_ratio(home: Page) -> None:
+    """The ratio of neighbours is exact, and what agrees with φ stands out more and more."""
+    ratio = figure(home, "closes in on φ")
+    slider, output = ratio.get_by_role("slider"), ratio.locator("output")
+    agreeing = []
+    for n in (1, 5, 10, 24):
+        slider.fill(str(n))
+        current, following = fibonacci(n, n + 2)
+        decimals = f"{following * 10**12 // current:013d}"
+        text = f"{following:,} / {current:,} = {decimals[0]}.{decimals[1:]}"
+        expect(output).to_have_text(text)
+        agreeing.append(len(output.locator("b").inner_text()))
+    assert agreeing == sorted(agreeing)
+    assert agreeing[-1] >= 9
+
+
+def test_a_table_for_those_who_do_not_see(home: Page) -> None:
+    """Each plot has its values as a table."""
+    ratio = figure(home, "closes in on φ")
+    ratio.get_by_text("As a table").click()
+    rows = ratio.get_by_role("row")
+    expect(rows).to_have_count(25)
+    expect(rows.nth(2)).to_have_text("22.000000000000")
+    digits = figure(home, "Digits over n")
+    digits.get_by_text("As a table").click()
+    expect(digits.get_by_role("row").last).to_have_text("9921")

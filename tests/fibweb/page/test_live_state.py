@@ -1,0 +1,109 @@
+"""The live state, and a service that goes away and comes back."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.fibweb.page.site import Site
+from tests.servers import RunningServer
+
+TWO_POINTS = re.compile(r"\S+,\S+ \S+,\S+")
+
+
+@pytest.fixture
+def number_server(serve: Callable[..., RunningServer]) -> RunningServer:
+    """A fibserver of one's own."""
+    return serve()
+
+
+@pytest.fixture
+def own_site(number_server: RunningServer, tmp_path: Path) -> Iterator[Site]:
+    """A fibweb with a fibserver of its own."""
+    running = Site(tmp_path, number_server.address)
+    yield running
+    running.stop()
+
+
+def test_the_state_is_shown(home: Page, server: RunningServer) -> None:
+    """Servers, workers, memory, load and latency are there, in words."""
+    expect(home.get_by_role("banner").get_by_role("status")).to_have_text("1 of 1 server up")
+    card = home.get_by_role("article").filter(has_text=server.address)
+    for words in ("up", "Workers busy", "Memory", "Clients", "Answered"):
+        expect(card).to_contain_text(words)
+    for name in ("Requests/s", "In flight", "Latency, p99", "Memory", "From the cache"):
+        gauge = home.locator(".gauge", has_text=name)
+        expect(gauge.locator("strong")).not_to_have_text("–")
+        expect(gauge.locator("polyline")).to_have_attribute("points", TWO_POINTS)
+
+
+def test_pause(open_page: Callable[..., Page], site: Site) -> None:
+    """What moves can be stopped: no more readings are taken until it goes on."""
+    home = open_page(site, has_clock=True)
+    expect(home.locator("#health")).to_have_attribute("data-state", "up")
+    pause = home.get_by_role("button", name="Pause")
+    pause.click()
+    expect(pause).to_have_attribute("aria-pressed", "true")
+    readings: list[str] = []
+    home.on("request", lambda request: readings.append(request.url))
+    home.clock.run_for(60_000)
+    assert not [url for url in readings if url.endswith("/status")]
+    pause.click()
+    with home.expect_request("**/status"):
+        home.clock.run_for(4_000)
+
+
+def test_the_web_service_goes_and_comes_back(
+    open_page: Callable[..., Page], own_site: Site
+) -> None:
+    """It is told, the page stays, and goes on by itself, also with what was asked meanwhile."""
+    page = open_page(own_site, "?first=100000")
+    expect(page.locator("#numbers .pending")).to_have_count(0)
+    own_site.stop()
+    expect(page.get_by_role("alert").filter(has_text="does not answer")).to_be_visible()
+    expect(page.locator("#health")).to_contain_text("does not answer")
+    page.locator("#numbers").press("End")
+    expect(page.locator("#numbers .pending").first).to_be_visible()
+    expect(page.locator("#number-99999 .note")).to_have_text("20,899 digits")
+    own_site.start()
+    expect(page.get_by_text("The service is back.")).to_be_visible()
+    expect(page.locator("#numbers .pending")).to_have_count(0)
+    expect(page.locator("#number-99999 .value")).to_contain_text("…")
+    expect(page.locator("#health")).to_have_attribute("data-state", "up")
+    expect(page.locator("#outage")).to_be_hidden()
+
+
+def test_asked_while_it_was_away(open_page: Callable[..., Page], own_site: Site) -> None:
+    """What was asked for in vain is answered when the service is back."""
+    page = open_page(own_site, "?first=10")
+    expect(page.get_by_role("option")).to_have_count(10)
+    own_site.stop()
+    page.locator("#first").fill("20")
+    page.locator("#first").press("Enter")
+    expect(page.locator("#outage")).to_be_visible()
+    own_site.start()
+    expect(page.locator("#result-title")).to_have_text("The first 20 numbers")
+    expect(page.locator("#number-19 .value, #number-12 .value").first).not_to_be_empty()
+
+
+def test_the_number_server_goes_and_comes_back(
+    open_page: Callable[..., Page],
+    number_server: RunningServer,
+    own_site: Site,
+    serve: Callable[..., RunningServer],
+) -> None:
+    """Without a fibserver the page says so in words, and recovers with it."""
+    page = open_page(own_site, "?first=10")
+    expect(page.get_by_role("option")).to_have_count(10)
+    number_server.stop()
+    expect(page.locator("#health")).to_contain_text("No server can be reached")
+    expect(page.get_by_role("article")).to_contain_text("set aside")
+    page.locator("#first").fill("50000")
+    page.locator("#first").press("Enter")
+    expect(page.get_by_role("alert").filter(has_text="goes on by itself")).to_be_visible()
+    serve("--listen", number_server.address)
+    expect(page.locator("#result-title")).to_have_text("The first 50,000 numbers")
+    expect(page.locator("#health")).to_have_attribute("data-state", "up")
+    expect(page.locator("#numbers .pending")).to_have_count(0)

@@ -1,0 +1,159 @@
+"""Taking numbers along: sizes, download, copy, and how to ask for the same from elsewhere."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.fibweb.page.site import Site
+from tests.numbers import digits, expected
+from tests.servers import DEADLINE_SECONDS
+
+FORMATS = ("json", "text", "csv", "ndjson", "bfile", "binary")
+
+
+def body(format: str, start: int, stop: int) -> bytes:
+    """Return what the service answers for a range."""
+    answer = expected(format, start, stop)
+    if format == "json":
+        return b'{"start": %d, "N": %d, "result": [%b]}' % (start, stop - start, answer)
+    return answer
+
+
+def choose(page: Page, format: str) -> None:
+    """Choose a format."""
+    page.locator(f"#formats input[value={format}]").check()
+
+
+@pytest.fixture
+def part(open_page: Callable[..., Page], site: Site) -> Page:
+    """The page with F(100) to F(119), and all sizes known."""
+    page = open_page(site, "?start=100&count=20")
+    for format in FORMATS:
+        size = len(body(format, 100, 120))
+        expect(page.locator(f"#size-{format}")).to_have_attribute("title", f"{size:,} bytes")
+    # Both are told by the state of the service.
+    expect(page.locator("#health")).to_have_attribute("data-state", "up")
+    return page
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_download(part: Page, format: str) -> None:
+    """A download has the size that was told before, and a good name."""
+    choose(part, format)
+    with part.expect_download() as download:
+        part.locator("#download").click()
+    assert download.value.path().read_bytes() == body(format, 100, 120)
+    assert download.value.suggested_filename.startswith("fibonacci-100-120.")
+
+
+@pytest.mark.parametrize("format", [name for name in FORMATS if name != "binary"])
+def test_copy(part: Page, format: str) -> None:
+    """What is copied is the answer, and the button and a live region say so."""
+    choose(part, format)
+    part.locator("#copy").click()
+    expect(part.locator("#copy")).to_have_text("Copied")
+    expect(part.locator("#announcement")).to_have_text("Copied to the clipboard")
+    assert part.evaluate("navigator.clipboard.readText()") == body(format, 100, 120).decode()
+    expect(part.locator("#copy")).to_have_text("Copy")
+
+
+def test_copy_over_plain_http(open_page: Callable[..., Page], site: Site) -> None:
+    """Where the browser keeps its clipboard back, copying works all the same."""
+    hidden = "Object.defineProperty(navigator, 'clipboard', { value: undefined });"
+    page = open_page(site, "?first=5", script=hidden)
+    choose(page, "csv")
+    page.locator("#copy").click()
+    expect(page.locator("#copy")).to_have_text("Copied")
+    page.locator("#first").fill("")
+    page.locator("#first").press("Control+v")
+    # A field of one line.
+    assert page.locator("#first").input_value().split() == ["0,0", "1,1", "2,1", "3,2", "4,3"]
+
+
+def test_what_cannot_be_copied(open_page: Callable[..., Page], site: Site) -> None:
+    """Binary, and what is too large, can only be downloaded."""
+    page = open_page(site, "?first=100000")
+    expect(page.locator("#size-json")).to_have_text("1.05 GB")
+    expect(page.locator("#copy")).to_be_disabled()
+    page.goto(site.url + "/?first=10")
+    expect(page.locator("#copy")).to_be_enabled()
+    choose(page, "binary")
+    expect(page.locator("#copy")).to_be_disabled()
+
+
+def run(command: list[str], folder: Path) -> bytes:
+    """Run a recipe, and return what it prints or the one file it writes."""
+    done = subprocess.run(
+        command, cwd=folder, check=True, timeout=DEADLINE_SECONDS, stdout=subprocess.PIPE
+    )
+    files = list(folder.iterdir())
+    return files[0].read_bytes() if files else done.stdout
+
+
+def recipe(page: Page, name: str) -> str:
+    """Copy a recipe with its button."""
+    button = page.get_by_role("button", name=f"Copy for {name}")
+    button.click()
+    expect(button).to_have_text("Copied")
+    text = page.evaluate("navigator.clipboard.readText()")
+    assert isinstance(text, str)
+    return text
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_curl(part: Page, format: str, folder: Path, program: Callable[[str], str]) -> None:
+    """The line for curl answers the same."""
+    program("curl")
+    choose(part, format)
+    command = recipe(part, "curl").replace("curl ", "curl --silent --fail ")
+    assert run(["sh", "-c", command], folder) == body(format, 100, 120)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_python(part: Page, format: str, folder: Path) -> None:
+    """The lines for Python answer the same."""
+    choose(part, format)
+    answer = run([sys.executable, "-c", recipe(part, "Python")], folder)
+    if format == "json":
+        assert answer.decode() == f"[{', '.join(digits(100, 120))}]\n"
+    else:
+        assert answer == expected(format, 100, 120)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_redis_cli(part: Page, format: str, folder: Path, program: Callable[[str], str]) -> None:
+    """The line for redis-cli answers the same; what it prints ends with a newline of its own."""
+    program("redis-cli")
+    choose(part, format)
+    answer = run(["sh", "-c", recipe(part, "redis-cli")], folder)
+    if format == "json":
+        assert answer.decode().split() == digits(100, 120)
+    elif format == "binary":
+        assert answer == expected(format, 100, 120)
+    else:
+        assert answer == expected(format, 100, 120) + b"\n"
+
+
+@pytest.mark.parametrize("search", ["?first=3000", "?number=30000", "?start=30000&count=2"])
+def test_recipes_for_more(
+    open_page: Callable[..., Page],
+    site: Site,
+    search: str,
+    folder: Path,
+    program: Callable[[str], str],
+) -> None:
+    """Large answers, and numbers that Python will not print, are as right."""
+    program("redis-cli")
+    page = open_page(site, search)
+    expect(page.locator("#download")).to_contain_text("kB")
+    expect(page.locator("#health")).to_have_attribute("data-state", "up")
+    (python, redis) = (folder / "python", folder / "redis")
+    python.mkdir()
+    redis.mkdir()
+    by_python = run([sys.executable, "-c", recipe(page, "Python")], python)
+    by_redis = run(["sh", "-c", recipe(page, "redis-cli")], redis)
+    assert by_python.split() == by_redis.split()

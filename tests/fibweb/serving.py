@@ -1,0 +1,62 @@
+"""An application served by a thread of the test: by fibweb's HTTP server, or by plain waitress."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import waitress.server
+
+from fibweb.http.server import create_server
+
+__all__ = ["SERVERS", "Serve"]
+
+DEADLINE_SECONDS = 30
+THREADS = 2
+
+Serve = Callable[[Any], AbstractContextManager[int]]
+"""Serves an application; the value is the port."""
+
+
+@contextmanager
+def _by_fibweb(app: Any) -> Iterator[int]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    port: int = listener.getsockname()[1]
+    server = create_server(app, [listener], threads=THREADS, on_response=lambda exchange: None)
+    with _running(server.run, lambda: server.stop(0)):
+        yield port
+
+
+@contextmanager
+def _by_waitress(app: Any) -> Iterator[int]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    port: int = listener.getsockname()[1]
+    server: Any = waitress.server.create_server(
+        app, sockets=[listener], threads=THREADS, asyncore_use_poll=True
+    )
+
+    def close() -> None:
+        for channel in list(server.active_channels.values()):
+            channel.handle_close()
+        server.close()
+
+    # Its loop ends when nothing is left that it could wait for.
+    with _running(server.run, lambda: server.trigger.pull_trigger(close)):
+        yield port
+    server.task_dispatcher.shutdown()
+
+
+SERVERS: dict[str, Serve] = {"fibweb": _by_fibweb, "waitress": _by_waitress}
+
+
+@contextmanager
+def _running(run: Callable[[], object], stop: Callable[[], object]) -> Iterator[None]:
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop()
+        thread.join(DEADLINE_SECONDS)
+        assert not thread.is_alive()

@@ -1,0 +1,96 @@
+"""The `fibweb` command: its flags, and starts that fail."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.fibweb.running import COMMAND
+from tests.servers import DEADLINE_SECONDS, RunningServer
+
+
+def run_fibweb(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command where it is expected to end at once."""
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+        env=environment,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "message"),
+    [
+        (["--threads", "0"], {}, "threads: '0': must be a whole number"),
+        (["--processes", "many"], {}, "processes: 'many': must be a whole number"),
+        (["--listen", "nowhere"], {}, "listen: 'nowhere': must be "),
+        (["--servers", "a:1,b"], {}, "servers: 'b': must be "),
+        (["--log-level", "loud"], {}, "log_level: 'loud': must be "),
+        (["--config", "/nowhere/file"], {}, "/nowhere/file: No such file or directory"),
+        ([], {"FIBWEB_CACHE_BYTES": "many"}, "cache_bytes: 'many': must be a size such as"),
+        ([], {"FIBWEB_PASSWORD_FILE": "/nowhere"}, "password_file: '/nowhere': cannot be read"),
+        (["--listen", "unix:/no/socket"], {}, "cannot listen on unix:/no/socket: No such"),
+    ],
+)
+def test_bad_settings(arguments: list[str], environment: dict[str, str], message: str) -> None:
+    """A bad setting stops the start with one line that names it, and a code of its own."""
+    done = run_fibweb(*arguments, **environment)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"fibweb: {message}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_several_bad_settings() -> None:
+    """Each bad setting has a line."""
+    done = run_fibweb("--threads", "0", "--log-level", "loud", FIBWEB_TIMEOUT="-1")
+    assert done.returncode == 2
+    names = [line.split(": ")[1] for line in done.stderr.splitlines()]
+    assert sorted(names) == ["log_level", "threads", "timeout"]
+
+
+@pytest.mark.parametrize("more", [[], ["--processes", "2"], ["--embedded"]])
+def test_a_port_in_use(server: RunningServer, more: list[str]) -> None:
+    """A failed start says why in one line, before anything else is started."""
+    done = run_fibweb("--listen", server.address, *more)
+    assert done.returncode == 2
+    assert done.stderr == f"fibweb: cannot listen on {server.address}: Address already in use\n"
+
+
+def test_check_config(server: RunningServer, tmp_path: Path) -> None:
+    """Fine settings are told to be fine in one line, and nothing is started."""
+    password = tmp_path / "password"
+    password.write_text("secret\n")
+    config = tmp_path / "fibweb.toml"
+    config.write_text(f'listen = "{server.address}"\npassword_file = "{password}"')
+    done = run_fibweb("--config", str(config), "--check-config")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "fibweb: the configuration is fine\n"
+
+
+def test_check_config_finds_what_a_start_would(tmp_path: Path) -> None:
+    """Bad settings, and a bad password, are told as a failed start tells them."""
+    config, password = tmp_path / "fibweb.toml", tmp_path / "password"
+    password.write_bytes(b"\xff\n")
+    for text in ("threads = 0", "thread = 1", f'password_file = "{password}"'):
+        config.write_text(text)
+        checked = run_fibweb("--config", str(config), "--check-config")
+        started = run_fibweb("--config", str(config))
+        assert (checked.returncode, checked.stdout) == (2, "")
+        assert checked.stderr == started.stderr
+        assert checked.stderr.count("\n") == 1
+
+
+def test_help() -> None:
+    """The help lists the flags, with examples."""
+    text = run_fibweb("--help").stdout
+    flags = ("config", "listen", "servers", "threads", "processes", "embedded", "log-level")
+    assert all(f"--{flag} " in text for flag in flags)
+    assert "curl" in text
+
+
+def test_version() -> None:
+    """The version is that of the distribution."""
+    assert run_fibweb("--version").stdout.startswith("fibweb, version ")

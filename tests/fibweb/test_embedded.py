@@ -1,0 +1,86 @@
+"""A fibserver of one's own: kept running, and ended however fibweb ends."""
+
+import json
+import signal
+import urllib.error
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.fibserver.test_operating import Manager
+from tests.fibweb.running import get, start_fibweb
+from tests.servers import RunningServer
+from tests.waiting import wait_until
+
+ServeWeb = Callable[..., RunningServer]
+
+
+def fibserver_of(web: RunningServer) -> psutil.Process | None:
+    """Return the embedded fibserver, if it is running."""
+    for child in web.process.children():
+        if "fibserver" in child.cmdline() and child.status() != psutil.STATUS_ZOMBIE:
+            return child
+    return None
+
+
+def is_answered(web: RunningServer, path: str) -> bool:
+    """Return whether a path is answered; if not, it is 503, since the fibserver is starting."""
+    try:
+        return bool(get(web, path))
+    except urllib.error.HTTPError as error:
+        error.close()
+        return False
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 0), (signal.SIGKILL, -9)]
+)
+def test_it_ends_with_fibweb(serve_web: ServeWeb, processes: str, number: int, code: int) -> None:
+    """However fibweb ends, so do its fibserver with all its workers, and all that serve."""
+    web = serve_web("--embedded", "--processes", processes)
+    assert json.loads(get(web, "/fib/3")) == {"N": 3, "result": ["0", "1", "1"]}
+    assert len(web.process.children(recursive=True)) > 1
+    assert web.stop(number) == code
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_it_is_started_again(serve_web: ServeWeb, processes: str) -> None:
+    """When it dies another takes its place, each time; only answers in memory come meanwhile."""
+    web = serve_web("--embedded", "--processes", processes)
+    for count in range(1, 4):
+        victim = fibserver_of(web)
+        assert victim is not None
+        victim.kill()
+        wait_until(lambda gone=victim: not gone.is_running(), "its end")  # type: ignore[misc]
+        wait_until(lambda: fibserver_of(web) is not None, "another fibserver")
+        path = f"/fib?start={1000 * count}&count=1"  # in no cache
+        wait_until(lambda path=path: is_answered(web, path), path)  # type: ignore[misc]
+    assert web.log.read_text().count("the embedded fibserver has ended with code -9") == 3
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    """A service manager."""
+    manager = Manager(tmp_path / "notify")
+    yield manager
+    manager.close()
+
+
+def test_the_manager_hears_fibweb_only(
+    serve_web: ServeWeb, manager: Manager, tmp_path: Path
+) -> None:
+    """What the service manager says to fibweb is not passed on to the fibserver."""
+    web = serve_web("--embedded", NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="1000000")
+    assert manager.next("READY") == "READY=1\nSTATUS=serving"
+    embedded = fibserver_of(web)
+    assert embedded is not None
+    assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS"} & embedded.environ().keys()
+
+
+def test_one_that_cannot_start(tmp_path: Path) -> None:
+    """If the fibserver does not start, fibweb does not either, and nothing is left."""
+    with pytest.raises(AssertionError, match="fibweb: the embedded fibserver did not start"):
+        start_fibweb(tmp_path / "log", "--embedded", FIBSERVER_WORKERS="many")

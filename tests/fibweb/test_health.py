@@ -1,0 +1,55 @@
+"""`/healthz` and `/readyz`."""
+
+import json
+
+import pytest
+from falcon import testing
+
+from fibclient import FibClient
+from fibweb import create_app
+from fibweb.answer_file import MustWait
+from fibweb.health import Alive, Ready
+from tests.servers import RunningServer
+
+MAY_NOT_WAIT = {"fibweb.may_wait": False}
+
+
+def web(client: FibClient) -> testing.TestClient:
+    """Return the application with both resources."""
+    resources = {"/healthz": Alive(), "/readyz": Ready(client)}
+    return testing.TestClient(create_app(client, resources=resources))
+
+
+def test_alive() -> None:
+    """A process is alive whatever its servers are, and says so without waiting."""
+    with FibClient("127.0.0.1:1") as client:
+        result = web(client).simulate_get("/healthz", extras=MAY_NOT_WAIT)
+    assert (result.status_code, result.text) == (200, "alive\n")
+    assert result.headers["cache-control"] == "no-store"
+
+
+def test_ready(server: RunningServer) -> None:
+    """A process is ready when a fibserver answers; HEAD tells it as well."""
+    with FibClient(server.address) as client:
+        app = web(client)
+        result = app.simulate_get("/readyz")
+        head = app.simulate_head("/readyz")
+    assert (result.status_code, result.text) == (200, "ready\n")
+    assert result.headers["cache-control"] == "no-store"
+    assert (head.status_code, head.text) == (200, "")
+
+
+def test_not_ready() -> None:
+    """Without a fibserver it is 503, with the reason."""
+    with FibClient("127.0.0.1:1", timeout_seconds=0.3) as client:
+        result = web(client).simulate_get("/readyz")
+    assert result.status_code == 503
+    assert result.headers["retry-after"] == "1"
+    problem = json.loads(result.content)
+    assert problem["detail"].startswith("no fibserver answers: ")
+
+
+def test_readiness_is_not_found_out_on_the_event_loop() -> None:
+    """Where nothing may wait, no server is asked."""
+    with FibClient("127.0.0.1:1") as client, pytest.raises(MustWait):
+        web(client).simulate_get("/readyz", extras=MAY_NOT_WAIT)

@@ -1,0 +1,135 @@
+"""Settings of fibweb: their bounds and forms, and which may change."""
+
+import os
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fibclient.service.errors import SettingsError
+from fibweb.settings import RELOADABLE, Settings, load_settings, reloaded
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "systemd/fibweb.toml"
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings of whoever runs the tests do not count."""
+    for name in [name for name in os.environ if name.upper().startswith("FIBWEB_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str], Path]:
+    """Write a settings file."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "fibweb.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_order(write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flags override the environment, which overrides the file, which overrides the defaults."""
+    config = write("threads = 2\nprocesses = 2\nmax_connections = 2\nembedded = true")
+    monkeypatch.setenv("FIBWEB_THREADS", "3")
+    monkeypatch.setenv("FIBWEB_PROCESSES", "3")
+    settings = load_settings(config, threads="4")
+    found = (settings.threads, settings.processes, settings.max_connections, settings.timeout)
+    assert found == (4, 3, 2, 60)
+    assert settings.embedded
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ('listen = "a:1, unix:/b"', "listen", ("a:1", "unix:/b")),
+        ('servers = ["a:1", "unix:/b"]', "servers", ("a:1", "unix:/b")),
+        ('password_file = ""', "password_file", None),
+        ('cache_bytes = "0"', "cache_bytes", 0),
+        ('cache_bytes = "1GiB"', "cache_bytes", 2**30),
+        ('allowed_origins = ""', "allowed_origins", ()),
+        ("allowed_origins = []", "allowed_origins", ()),
+        ('allowed_origins = "*"', "allowed_origins", ("*",)),
+        (
+            'allowed_origins = "https://a.example, http://[::1]:8080"',
+            "allowed_origins",
+            ("https://a.example", "http://[::1]:8080"),
+        ),
+        ("access_log = true", "access_log", True),
+        ("drain_timeout = 0", "drain_timeout", 0),
+        ('log_format = "json"', "log_format", "json"),
+    ],
+)
+def test_values(write: Callable[[str], Path], text: str, name: str, value: object) -> None:
+    """A file may say a setting in the ways that TOML offers."""
+    assert getattr(load_settings(write(text)), name) == value
+
+
+ORIGINS = "must be origins such as https://example.org with commas, or *, or empty"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("threads = 0", "threads: '0': must be a whole number from 1 to 256"),
+        ("processes = 65", "processes: '65': must be a whole number from 1 to 64"),
+        ("processes = true", "processes: 'true': must be a whole number"),
+        ("max_connections = 0", "max_connections: '0': must be a whole number from 1 to 1,000"),
+        ("cache_bytes = -1", "cache_bytes: '-1': must be a size such as 64MiB, from 0 to 1TiB"),
+        ("timeout = 0", "timeout: '0': must be a number of seconds above 0"),
+        ("drain_timeout = -1", "drain_timeout: '-1': must be a number of seconds from 0"),
+        ('access_log = "?"', "access_log: '?': must be true or false"),
+        ('embedded = "?"', "embedded: '?': must be true or false"),
+        ('listen = ""', "listen: '': must be HOST:PORT or unix:/path"),
+        ('servers = "nowhere"', "servers: 'nowhere': must be HOST:PORT or unix:/path"),
+        ("password_file = 1", "password_file: '1': must be the path of a file"),
+        ('allowed_origins = "example.org"', f"allowed_origins: 'example.org': {ORIGINS}"),
+        ('allowed_origins = "https://a/"', f"allowed_origins: 'https://a/': {ORIGINS}"),
+        ('allowed_origins = "https://A"', f"allowed_origins: 'https://A': {ORIGINS}"),
+        ("allowed_origins = 1", f"allowed_origins: '1': {ORIGINS}"),
+        ('log_level = "loud"', "log_level: 'loud': must be debug, info, warning or error"),
+    ],
+)
+def test_a_bad_value(write: Callable[[str], Path], text: str, line: str) -> None:
+    """A bad value is one line: the name, the value, and what is allowed in plain words."""
+    with pytest.raises(SettingsError) as caught:
+        load_settings(write(text))
+    assert str(caught.value).startswith(line)
+    assert "\n" not in str(caught.value)
+
+
+def test_reload() -> None:
+    """A reload takes over what may change, and tells what would need a restart."""
+    current = Settings()
+    fresh = Settings(log_level="debug", access_log=True, threads=7, listen=("a:1",))
+    settings, changed, left = reloaded(current, fresh)
+    assert sorted(changed) == ["access_log", "log_level"]
+    assert sorted(left) == ["listen", "threads"]
+    assert settings == Settings(log_level="debug", access_log=True)
+
+
+def test_the_example() -> None:
+    """The settings file that is installed has every setting, with its default, and no other."""
+    text = EXAMPLE.read_text()
+    entries = re.findall(r"^#(\w+ = .*)$", text, re.MULTILINE)
+    values = tomllib.loads("\n".join(entries))
+    assert values.keys() == Settings.model_fields.keys()
+    assert load_settings(None, **values) == Settings()
+    paragraphs = re.findall(r"((?:^# .*\n)+)#(\w+) =", text, re.MULTILINE)
+    reloadable = {name for paragraph, name in paragraphs if "(reload)" in paragraph}
+    assert reloadable == RELOADABLE
+
+
+def test_the_readme() -> None:
+    """The README's table of settings has all of them, with their defaults."""
+    text = (ROOT / "README.md").read_text().split("Those of fibweb come")[1]
+    table = text.split("\n\n")[1]
+    rows = [line.split(" | ") for line in table.splitlines()[2:]]
+    names = [name for row in rows for name in re.findall(r"`(\w+)`", row[0])]
+    assert sorted(names) == sorted(Settings.model_fields)
