@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
 	$(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
 
-.PHONY: help run test soak fuzz bench-rpc bench-client bench-fairness bench-restart clean
+.PHONY: help run test soak fuzz bench-rpc bench-client bench-rest bench-fairness bench-restart clean
 
 help:
 	@echo 'make run             serve http://127.0.0.1:8080/fib/10, with a fibserver of its own'
@@ -16,6 +16,7 @@ help:
 	@echo 'make fuzz            ten million malformed inputs, about half an hour'
 	@echo 'make bench-rpc       fibserver beside redis-server'
 	@echo 'make bench-client    fibclient beside redis-py'
+	@echo 'make bench-rest      fibweb beside nginx, uvicorn, waitress and Flask'
 	@echo 'make bench-fairness  small requests while others pull everything'
 	@echo 'make bench-restart   a cold start beside one with a snapshot'
 	@echo 'make clean           remove what the others made'
@@ -44,6 +45,16 @@ bench-rpc bench-client: bench-%: $(VENV)/installed
 	done
 	@$(BIN)/pip install --quiet --editable '.[bench]'
 	$(BIN)/python bench/$*.py
+
+bench-rest: $(VENV)/installed
+	@for program in wrk nginx ab redis-server; do \
+		command -v $$program >/dev/null || { \
+			echo "$$program is missing: try \"apt install wrk nginx-light apache2-utils redis-server\"." >&2; \
+			exit 1; \
+		}; \
+	done
+	@$(BIN)/pip install --quiet --editable '.[bench]'
+	$(BIN)/python bench/rest.py
 
 bench-fairness bench-restart: bench-%: $(VENV)/installed
 	@$(BIN)/pip install --quiet --editable '.[bench]'

@@ -14,7 +14,7 @@ from typing import Any
 import click
 import redis
 
-__all__ = ["ROOT", "client", "fibserver", "redis_server"]
+__all__ = ["ROOT", "client", "fibserver", "redis_server", "running", "wait_for"]
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 30
@@ -25,7 +25,7 @@ READY = re.compile(r"ready on 127\.0\.0\.1:(\d+) with (\d+) workers")
 
 
 @contextmanager
-def _running(
+def running(
     command: list[str], log: Path, directory: Path = ROOT
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """Start a server in a folder, and end it whatever happens meanwhile."""
@@ -44,7 +44,7 @@ def _running(
             child.wait(STOP_SECONDS)
 
 
-def _wait_for(child: "subprocess.Popen[bytes]", log: Path, is_ready: Callable[[], Any]) -> Any:
+def wait_for(child: "subprocess.Popen[bytes]", log: Path, is_ready: Callable[[], Any]) -> Any:
     """Return what `is_ready` returns as soon as it is true."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and child.poll() is None:
@@ -65,8 +65,8 @@ def fibserver(*arguments: str, checkout: Path = ROOT) -> Iterator[tuple[int, int
     command = [sys.executable, "-m", "fibserver", "--listen", "127.0.0.1:0", *arguments]
     with tempfile.TemporaryDirectory(prefix="bench-fibserver-") as directory:
         log = Path(directory, "log")
-        with _running(command, log, checkout) as child:
-            match = _wait_for(child, log, lambda: READY.search(log.read_text()))
+        with running(command, log, checkout) as child:
+            match = wait_for(child, log, lambda: READY.search(log.read_text()))
             yield int(match[1]), int(match[2])
 
 
@@ -79,8 +79,8 @@ def redis_server() -> Iterator[int]:
         command = ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--dir", directory]
         command += ["--save", "", "--appendonly", "no"]
         log = Path(directory, "log")
-        with _running(command, log) as child:
-            _wait_for(child, log, lambda: _redis_pid(port) == child.pid)
+        with running(command, log) as child:
+            wait_for(child, log, lambda: _redis_pid(port) == child.pid)
             yield port
 
 

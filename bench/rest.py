@@ -1,0 +1,200 @@
+"""Side by side: fibweb against nginx, uvicorn, stock waitress, and Flask under gunicorn.
+
+wrk asks for the first 10, 100, 1,000 and 10,000 numbers over 16 and 64 connections, always the
+same (*repeated*) or each time another (*different*). nginx, which serves the very same bytes as
+files, stands for what a web server can do; uvicorn with ready bytes for the fastest that Python is
+known for; waitress as it comes for what fibweb is built on; and Flask with a list and jsonify for
+how such a service is usually written. Every server has one process, except where two of fibweb
+stand beside one.
+
+Then, 16 clients that read 10,000 numbers slowly: how much memory do they cost, and how long do
+others wait? And last what ab measures, with 100 connections.
+
+Nothing here judges: a missed target is marked, and the exit code is 0.
+"""
+
+import json
+import re
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from importlib.metadata import version
+from typing import Any, TextIO
+
+import click
+import rest_servers
+from load import Served, ab, slowly_read, wrk
+from servers import fibserver
+from side_by_side import Case, Run, machine, measure, print_table
+
+__all__ = ["main"]
+
+COUNTS = (10, 100, 1000, 10_000)
+CONNECTIONS = (16, 64)
+LARGE = 10_000
+
+RUN_SECONDS = 3.0
+SLOW_SECONDS = 8.0
+AB_REQUESTS = 10_000
+QUICK_SHARE = 10
+
+NGINX_TARGET = 0.8
+STOCK_TARGET = 4.0
+UVICORN_TARGET = 1.0
+FLASK_TARGETS = dict(zip(COUNTS, (15.0, 15.0, 30.0, 60.0), strict=True))
+
+SLOW_GROWTH_MB = 8.0
+SLOW_P50_MS = 1.0
+SLOW_WORST_MS = 20.0
+
+Servers = Mapping[str, Served]
+
+
+def _cases(servers: Servers, seconds: float) -> Iterator[Case]:
+    """Yield the cases: what is asked for, of which two servers, and the ratio to reach."""
+
+    def case(
+        other: str, n: int, connections: int, target: float | None, ours: str = "fibweb"
+    ) -> Case:
+        is_different = other in ("stock", "uvicorn")
+
+        def run(name: str) -> Run:
+            return wrk(servers[name].port, n, connections, seconds, is_different=is_different)
+
+        def run_other() -> Run:
+            if other == "nginx" and n == LARGE:
+                return max(run("nginx"), run("nginx without sendfile"))
+            return run(other)
+
+        return Case(
+            f"{n} × {connections} / {other}"
+            if ours == "fibweb"
+            else f"{n} × {connections}, {ours}",
+            "requests/s",
+            target,
+            lambda: run(ours),
+            run_other,
+        )
+
+    for connections in CONNECTIONS:
+        for n in COUNTS:
+            yield case("nginx", n, connections, NGINX_TARGET)
+            yield case("stock", n, connections, STOCK_TARGET if n < LARGE else None)
+            yield case("uvicorn", n, connections, UVICORN_TARGET if n < LARGE else None)
+            yield case("flask", n, connections, FLASK_TARGETS[n])
+            yield case("fibweb", n, connections, None, "two processes")
+
+
+def _slow(servers: Servers, only: str, seconds: float) -> dict[str, dict[str, Any]]:
+    """Return what slow readers cost each server."""
+    return {
+        name: slowly_read(server, LARGE, seconds)
+        for name, server in servers.items()
+        if re.search(only, f"slow {name}")
+    }
+
+
+def _ab(servers: Servers, only: str, requests: int) -> list[dict[str, Any]]:
+    """Return what ab measures."""
+    return [
+        {"server": name, "n": n, "keeps_alive": keeps_alive}
+        | ab(servers[name].port, n, requests, keeps_alive=keeps_alive)
+        for n in (100, 1000)
+        for keeps_alive in (True, False)
+        for name in ("fibweb", "flask")
+        if re.search(only, f"ab {name}")
+    ]
+
+
+def _print_slow(slow: dict[str, dict[str, Any]]) -> None:
+    click.echo(
+        f"\nWhile 16 clients read {LARGE:,} numbers slowly; of fibweb memory may grow by "
+        f"{SLOW_GROWTH_MB:g} MB,\na quick client may wait {SLOW_P50_MS:g} ms (p50), "
+        f"{SLOW_WORST_MS:g} ms (worst).\n"
+    )
+    click.echo(f"{'server':<24}{'growth MB':>10}{'p50 ms':>9}{'worst ms':>10}")
+    for name, row in slow.items():
+        growth_mb, p50, worst = row["growth_bytes"] / 1e6, row["p50_ms"], row["worst_ms"]
+        is_met = growth_mb <= SLOW_GROWTH_MB and p50 < SLOW_P50_MS and worst < SLOW_WORST_MS
+        mark = "  missed" if name == "fibweb" and not is_met else ""
+        click.echo(f"{name:<24}{growth_mb:>10.1f}{p50:>9.2f}{worst:>10.1f}{mark}")
+
+
+def _print_ab(rows: list[dict[str, Any]], requests: int) -> None:
+    click.echo(f"\nab -c 100 -n {requests}\n")
+    names = ("server", "n", "", "requests/s", "failed", "p99 ms", "worst ms")
+    layout = "{:<10}{:>6}  {:<4}{:>12}{:>8}{:>8}{:>10}"
+    click.echo(layout.format(*names))
+    for row in rows:
+        rate, failed, p99, worst = (row[name] for name in ("rate", "failed", "p99_ms", "worst_ms"))
+        figures = (f"{rate:,.0f}", f"{failed:.0f}", f"{p99:.0f}", f"{worst:.0f}")
+        kept = "-k" if row["keeps_alive"] else ""
+        click.echo(layout.format(row["server"], row["n"], kept, *figures))
+
+
+def _start(stack: ExitStack) -> dict[str, Served]:
+    """Start all servers; each has answered everything once, and rightly."""
+    port, _ = stack.enter_context(fibserver())
+    ours = stack.enter_context(rest_servers.fibweb(port))
+    bodies = {n: rest_servers.get(ours.port, f"/fib/{n}") or b"" for n in COUNTS}
+    servers = {
+        "fibweb": ours,
+        "two processes": stack.enter_context(rest_servers.fibweb(port, 2)),
+        "nginx": stack.enter_context(rest_servers.nginx(bodies, sendfile=True)),
+        "nginx without sendfile": stack.enter_context(rest_servers.nginx(bodies, sendfile=False)),
+        "uvicorn": stack.enter_context(rest_servers.uvicorn()),
+        "stock": stack.enter_context(rest_servers.stock()),
+        "flask": stack.enter_context(rest_servers.flask()),
+    }
+    answers = {n: json.loads(body) for n, body in bodies.items()}
+    for server in servers.values():
+        rest_servers.check(server, COUNTS, answers)
+    return servers
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--json", "report", type=click.File("w"), help="Write the raw figures there.")
+@click.option("--only", metavar="REGEX", default="", help="Run the cases whose names match.")
+@click.option("--quick", is_flag=True, help="One round, short runs: does it work at all?")
+def main(rounds: int, report: TextIO | None, only: str, quick: bool) -> None:
+    """Compare fibweb with other ways to serve the same numbers."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # clean up first
+    rounds = 1 if quick else rounds
+    share = QUICK_SHARE if quick else 1
+    yardsticks = ("waitress", "falcon", "uvicorn", "gunicorn", "flask")
+    facts = machine() | {name: version(name) for name in yardsticks}
+    with ExitStack() as stack:
+        servers = _start(stack)
+        cases = [
+            case for case in _cases(servers, RUN_SECONDS / share) if re.search(only, case.name)
+        ]
+        measure(cases, rounds, "bench-rest")
+        slow = _slow(servers, only, SLOW_SECONDS / share)
+        requests = AB_REQUESTS // share
+        ab_rows = _ab(servers, only, requests)
+    if not (cases or slow or ab_rows):
+        raise click.BadParameter("no case has such a name", param_hint="--only")
+    rows = [case.summary() for case in cases]
+    click.echo(", ".join(f"{name} {value}" for name, value in facts.items()))
+    if rows:
+        click.echo(
+            f"Medians of {rounds} rounds; n × connections, / the yardstick. Beside stock and "
+            "uvicorn every request is\ndifferent, else all are the same. Ratio: of the medians; "
+            "by round: the median of the ratios of each\nround. The ratio must reach the "
+            "target.\n"
+        )
+        print_table(rows, "fibweb", "other")
+    if slow:
+        _print_slow(slow)
+    if ab_rows:
+        _print_ab(ab_rows, requests)
+    if report:
+        figures = {"machine": facts, "rounds": rounds, "cases": rows, "slow": slow, "ab": ab_rows}
+        json.dump(figures, report, indent=2)
+        report.write("\n")
+
+
+if __name__ == "__main__":
+    main()
