@@ -126,6 +126,7 @@ class ServingProcess:
         self._board_lock = threading.Lock()
         self._access_log = AccessLog()
         self._is_stopping = False
+        self._turns = -1  # of the event loop, at the last tick
         self._ended = os.eventfd(0)
         self._failure: BaseException | None = None
         self._process = psutil.Process()
@@ -245,10 +246,12 @@ class ServingProcess:
 
     def _tick(self) -> None:
         figures = self._gather()
-        if self._supervisor is not None:
-            with suppress(OSError):  # full, because it is stopped; or gone, as we shall hear
-                self._supervisor.send(b".", socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-        self._notifier.watchdog()
+        turns, self._turns = self._turns, self._http.turns
+        if self._turns != turns:  # the event loop lives, or who watches us is to know
+            if self._supervisor is not None:
+                with suppress(OSError):  # full, because it is stopped; or gone, as we shall hear
+                    self._supervisor.send(b".", socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            self._notifier.watchdog()
         self._notifier.status(status_line(figures))
 
     def _on_signal(self, number: signal.Signals) -> None:

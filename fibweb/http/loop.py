@@ -21,11 +21,16 @@ log = logging.getLogger(__name__)
 
 
 class Loop(dict[int, Any]):
-    """All that is waited for, by descriptor: waitress puts it in, and takes it out again."""
+    """All that is waited for, by descriptor: waitress puts it in, and takes it out again.
+
+    Attributes:
+        turns: how often it has waited; a loop that hangs has no more of them.
+    """
 
     def __init__(self) -> None:
         """Start with nothing."""
         super().__init__()
+        self.turns = 0
         self._epoll = select.epoll()
         self._wanted: dict[int, int] = {}
         self._handed_over: deque[Callable[[], None]] = deque()
@@ -81,6 +86,7 @@ class Loop(dict[int, Any]):
                 call()
             except Exception:
                 log.exception("a connection is left alone")
+        self.turns += 1
 
     def hand_over(self, call: Callable[[], None]) -> None:
         """Have something done by the event loop; for any thread.

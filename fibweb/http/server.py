@@ -40,7 +40,7 @@ MAX_BODY_BYTES = 16 * 1024
 ACCEPTS_PER_TURN = 16
 """Connections accepted at a time, so that a crowd of new ones does not hold up the others."""
 
-LOOP_SECONDS = 1.0
+LOOP_SECONDS = 0.25
 """The longest wait for something to happen; time limits are looked at that often."""
 
 THREAD_END_SECONDS = 1
@@ -113,6 +113,11 @@ class HttpServer:
     def in_flight(self) -> int:
         """How many requests are under way."""
         return sum(channel.is_answering for channel in self._channels())
+
+    @property
+    def turns(self) -> int:
+        """How often the event loop has waited, at least four times a second unless it hangs."""
+        return self._loop.turns
 
     @property
     def queue_depth(self) -> int:
