@@ -27,6 +27,7 @@ from fibclient.service.settings import (
     TcpAddressText,
     Whole,
     load,
+    merged,
     none_if_empty,
     one_of,
     seconds,
@@ -150,13 +151,9 @@ def reloaded(current: Settings, fresh: Settings) -> tuple[Settings, list[str], l
     Raises:
         SettingsError: where the server listens now does not go with the new password settings.
     """
-    differing = [
-        name for name in Settings.model_fields if getattr(current, name) != getattr(fresh, name)
-    ]
-    changed = [name for name in differing if name in RELOADABLE]
-    settings = current.model_copy(update={name: getattr(fresh, name) for name in changed})
+    settings, changed, need_restart = merged(current, fresh, RELOADABLE)
     settings.check_exposure(map(parse_address, settings.listen))
-    return settings, changed, [name for name in differing if name not in RELOADABLE]
+    return settings, changed, need_restart
 
 
 def is_exposed(address: Address) -> bool:

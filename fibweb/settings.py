@@ -22,6 +22,7 @@ from fibclient.service.settings import (
     Size,
     Whole,
     load,
+    merged,
     one_of,
     seconds,
     size,
@@ -110,9 +111,4 @@ def reloaded(current: Settings, fresh: Settings) -> tuple[Settings, list[str], l
         The settings to run with, the names that changed, and the names whose new values need
         a restart.
     """
-    differing = [
-        name for name in Settings.model_fields if getattr(current, name) != getattr(fresh, name)
-    ]
-    changed = [name for name in differing if name in RELOADABLE]
-    settings = current.model_copy(update={name: getattr(fresh, name) for name in changed})
-    return settings, changed, [name for name in differing if name not in RELOADABLE]
+    return merged(current, fresh, RELOADABLE)

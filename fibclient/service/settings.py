@@ -10,6 +10,7 @@ is allowed, in the words that a bad value is answered with.
 
 import difflib
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -31,6 +32,7 @@ __all__ = [
     "TcpAddressText",
     "Whole",
     "load",
+    "merged",
     "none_if_empty",
     "one_of",
     "seconds",
@@ -160,6 +162,27 @@ def load(kind: type[Settings], config: Path | None = None, **flags: object) -> S
     if lines:
         raise SettingsError("\n".join(lines))
     return settings
+
+
+def merged(
+    current: Settings, fresh: Settings, reloadable: Collection[str]
+) -> tuple[Settings, list[str], list[str]]:
+    """Work out what a reload changes.
+
+    Args:
+        current: what a service runs with.
+        fresh: what it would start with now.
+        reloadable: the names of the settings that may change while it runs.
+
+    Returns:
+        The settings to run with, the names that changed, and the names whose new values need
+        a restart.
+    """
+    names = type(current).model_fields
+    differing = [name for name in names if getattr(current, name) != getattr(fresh, name)]
+    changed = [name for name in differing if name in reloadable]
+    settings = current.model_copy(update={name: getattr(fresh, name) for name in changed})
+    return settings, changed, [name for name in differing if name not in reloadable]
 
 
 def _read_table(path: Path) -> dict[str, Any]:
