@@ -151,14 +151,15 @@ def _wait_until_ended(processes: list[psutil.Process]) -> None:
     """Wait for processes that are not our children; a zombie has ended."""
     pause = threading.Event()
     for _ in range(DEADLINE_SECONDS * 100):
-        processes = [each for each in processes if _is_running(each)]
+        processes = [each for each in processes if is_running(each)]
         if not processes:
             return
         pause.wait(0.01)
     raise AssertionError(f"processes left behind: {processes}")
 
 
-def _is_running(process: psutil.Process) -> bool:
+def is_running(process: psutil.Process) -> bool:
+    """Tell whether a process lives; a zombie does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

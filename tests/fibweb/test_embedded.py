@@ -4,6 +4,7 @@ import json
 import signal
 import urllib.error
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -11,7 +12,7 @@ import pytest
 
 from tests.fibserver.test_operating import Manager
 from tests.fibweb.running import get, start_fibweb
-from tests.servers import RunningServer
+from tests.servers import RunningServer, is_running
 from tests.waiting import wait_until
 
 ServeWeb = Callable[..., RunningServer]
@@ -20,8 +21,9 @@ ServeWeb = Callable[..., RunningServer]
 def fibserver_of(web: RunningServer) -> psutil.Process | None:
     """Return the embedded fibserver, if it is running."""
     for child in web.process.children():
-        if "fibserver" in child.cmdline() and child.status() != psutil.STATUS_ZOMBIE:
-            return child
+        with suppress(psutil.NoSuchProcess):  # it may end while it is looked at
+            if "fibserver" in child.cmdline() and is_running(child):
+                return child
     return None
 
 

@@ -13,7 +13,7 @@ import pytest
 from tests.fibserver.test_operating import Manager
 from tests.fibweb.running import get, metrics
 from tests.fibweb.test_serving import assert_is_whole, slow_download
-from tests.servers import RunningServer
+from tests.servers import RunningServer, is_running
 from tests.waiting import wait_until
 
 ServeWeb = Callable[..., RunningServer]
@@ -27,11 +27,7 @@ def web(server: RunningServer, serve_web: ServeWeb) -> RunningServer:
 
 def pids(web: RunningServer) -> set[int]:
     """Return the live serving processes."""
-    found = set()
-    for child in web.process.children():
-        if child.status() != psutil.STATUS_ZOMBIE:
-            found.add(child.pid)
-    return found
+    return {child.pid for child in web.process.children() if is_running(child)}
 
 
 def serving(web: RunningServer) -> float:
