@@ -40,8 +40,9 @@ def assert_serves(server: RunningServer) -> None:
 CASES = [
     (format, start, start + count)
     for format in ("json", "csv", "binary")
-    for start, count in ((0, 1500), (3000, 40), (60_000, 20), (60_000, 500))
+    for start, count in ((0, 1500), (3000, 40), (60_000, 20), (60_000, 100))
 ]
+"""None takes a worker so long that, on a slow machine, three may be killed over the same block."""
 
 
 def kill_workers_under_load(server: RunningServer, seconds: float) -> tuple[int, int]:
