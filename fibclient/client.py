@@ -313,7 +313,6 @@ class FibClient:
         answer = Answer.of(start, stop, format)
         if not answer.size:
             return b""
-
         fetch = partial(self._requester.fetch, deadline)
         cached = self._cache.read(answer, deadline, fetch)
         return fetch(answer) if cached is None else cached

@@ -5,7 +5,7 @@ All tags here are strong ones: a tag stands for the very bytes, for ever.
 
 import re
 
-__all__ = ["is_any", "lists", "may_be_part"]
+__all__ = ["is_any", "is_known", "lists", "may_be_part"]
 
 _TAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
@@ -27,6 +27,11 @@ def lists(header: str, tag: str, *, weakly: bool) -> bool:
 def is_any(header: str) -> bool:
     """Tell whether a header is `*`, which stands for whatever there is."""
     return header.strip(" \t") == "*"
+
+
+def is_known(if_none_match: str, tag: str) -> bool:
+    """Tell whether a client has the bytes of a tag already, or says that any will do."""
+    return is_any(if_none_match) or lists(if_none_match, tag, weakly=True)
 
 
 def may_be_part(if_range: str | None, tag: str) -> bool:

@@ -30,8 +30,7 @@ class Description:
         response.set_header("ETag", self._tag)
         # It changes with the program, so caches are to ask whether it has.
         response.set_header("Cache-Control", "no-cache")
-        none_match = request.env.get("HTTP_IF_NONE_MATCH", "")
-        if conditions.is_any(none_match) or conditions.lists(none_match, self._tag, weakly=True):
+        if conditions.is_known(request.env.get("HTTP_IF_NONE_MATCH", ""), self._tag):
             response.status = falcon.HTTP_304
             return
         response.content_type = falcon.MEDIA_JSON

@@ -10,7 +10,7 @@ from importlib.resources.abc import Traversable
 
 import falcon
 
-from fibweb.conditions import is_any, lists
+from fibweb.conditions import is_known
 
 __all__ = ["page_resources"]
 
@@ -59,8 +59,7 @@ class _PageFile:
         """Answer the file, or 304 to a browser that has it."""
         response.set_headers(_HEADERS)
         response.set_header("ETag", self._tag)
-        known = request.get_header("If-None-Match")
-        if known is not None and (is_any(known) or lists(known, self._tag, weakly=True)):
+        if is_known(request.env.get("HTTP_IF_NONE_MATCH", ""), self._tag):
             response.status = falcon.HTTP_304
         else:
             response.content_type = self._media_type

@@ -17,11 +17,10 @@ from rich.table import Table
 
 from fibclient.cli.endings import EXIT_REFUSED
 from fibclient.cli.load import Load, Outcome
-from fibclient.cli.parameters import Seconds, WholeNumber
+from fibclient.cli.parameters import FORMAT, Seconds, WholeNumber
 from fibclient.cli.session import Session, pass_session
 from fibclient.cli.streams import is_lively
 from fibclient.cli.units import duration_text, milliseconds_text, rate_text, size_text
-from fibclient.formats import FORMATS
 
 __all__ = ["bench"]
 
@@ -61,7 +60,7 @@ WATCH_SECONDS = 0.1
 @click.option(
     "--format",
     "format_name",
-    type=click.Choice([name for name in FORMATS if name != "array"]),
+    type=FORMAT,
     default="json",
     help="The format to ask for.",
 )

@@ -13,10 +13,9 @@ import click
 from fibclient.answers import Answer
 from fibclient.cli.listing import show
 from fibclient.cli.output import write_to_file, write_to_stdout
-from fibclient.cli.parameters import MOST, CommandOfNumbers, OutputFile, WholeNumber
+from fibclient.cli.parameters import FORMAT, MOST, CommandOfNumbers, OutputFile, WholeNumber
 from fibclient.cli.session import Session, pass_session
 from fibclient.document import Document
-from fibclient.formats import FORMATS
 
 __all__ = ["first", "number", "range"]
 
@@ -24,7 +23,7 @@ _OUTPUT_OPTIONS = (
     click.option(
         "--format",
         "format_name",
-        type=click.Choice([name for name in FORMATS if name != "array"]),
+        type=FORMAT,
         help="How a program wants the numbers.  [default: text]",
     ),
     click.option(

@@ -6,13 +6,17 @@ from typing import Any
 import click
 
 from fibclient.client import MAX_SECONDS
+from fibclient.formats import FORMATS
 
-__all__ = ["CommandOfNumbers", "OutputFile", "Seconds", "WholeNumber"]
+__all__ = ["FORMAT", "CommandOfNumbers", "OutputFile", "Seconds", "WholeNumber"]
 
 MOST = 2**63 - 1
 """A slip of the keyboard beyond it is told here; below it, each server tells its own limit."""
 
 SHOWN_CHARACTERS = 32
+
+FORMAT = click.Choice([name for name in FORMATS if name != "array"])
+"""The formats of an answer that is one string of bytes."""
 
 
 class WholeNumber(click.ParamType[int]):

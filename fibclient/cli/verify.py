@@ -10,7 +10,7 @@ import click
 from fibclient.cli.answer_checker import AnswerChecker, WrongAnswer
 from fibclient.cli.direct import connect
 from fibclient.cli.endings import EXIT_REFUSED
-from fibclient.cli.parameters import CommandOfNumbers, WholeNumber
+from fibclient.cli.parameters import FORMAT, CommandOfNumbers, WholeNumber
 from fibclient.cli.progress import progress_bar
 from fibclient.cli.session import Session, pass_session
 from fibclient.cli.units import duration_text, size_text
@@ -36,7 +36,7 @@ REQUEST_BYTES = 64 * 1024 * 1024
 @click.option(
     "--format",
     "format_name",
-    type=click.Choice([name for name in FORMATS if name != "array"]),
+    type=FORMAT,
     default="binary",
     help="The format to ask for.",
 )
