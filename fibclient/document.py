@@ -30,11 +30,16 @@ class Document(NamedTuple):
         """How many bytes it has in all."""
         return len(self.opening) + self.answer.size + len(self.closing)
 
+    def cached_whole(self, client: FibClient) -> bytes | None:
+        """Return all bytes from a client's cache alone; None if it lacks any."""
+        views = client.cached(self.answer, 0, self.answer.size)
+        return None if views is None else b"".join((self.opening, *views, self.closing))
+
     def cached(self, client: FibClient, begin: int, end: int) -> list[memoryview] | None:
         """Return bytes begin to end-1 from a client's cache alone; None if it lacks any."""
-        before = len(self.opening)
-        behind = before + self.answer.size
-        first, last = (_within(each - before, self.answer.size) for each in (begin, end))
+        before, size = len(self.opening), self.answer.size
+        behind = before + size
+        first, last = _within(begin - before, size), _within(end - before, size)
         views = client.cached(self.answer, first, last)
         if views is None:
             return None

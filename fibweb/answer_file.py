@@ -77,6 +77,11 @@ class AnswerFile:
         is_inside = self._segment_begin <= self._position < self._segment_end
         return is_inside or self._position >= self.size
 
+    @property
+    def is_all_at_hand(self) -> bool:
+        """Whether `take` returns all that there is from the current position on."""
+        return self.is_at_hand and self._segment_end == self.size
+
     def load(self) -> None:
         """Fetch the segment at the current position; for a thread that may wait.
 

@@ -51,7 +51,8 @@ class Counts:
     def record(self, exchange: Exchange) -> None:
         """Count one request."""
         lane = exchange.lane
-        kind = (exchange.target, exchange.status, exchange.media_type, lane)
+        path = exchange.target.partition("?")[0]
+        kind = (path, exchange.status, exchange.media_type, lane)
         cell = self._seen.get(kind) or self._cell(kind)
         cell[0] += 1
         cell[1] += exchange.body_bytes
@@ -82,8 +83,8 @@ class Counts:
         return counters
 
     def _cell(self, kind: tuple[str, int, str, str]) -> list[int]:
-        target, status, media_type, lane = kind
-        labels = (route_of(target, self._paths), str(status), format_of(media_type), lane)
+        path, status, media_type, lane = kind
+        labels = (route_of(path, self._paths), str(status), format_of(media_type), lane)
         cell = self._requests.setdefault(labels, [0, 0])
         if len(self._seen) >= MAX_SEEN:
             self._seen.clear()

@@ -61,21 +61,29 @@ class _Numbers(ABC):
         except ValueError as error:
             raise Problem(400, str(error)) from error
 
-        # Whoever has the tag has the bytes, for ever: then nobody need be asked.
+        document, part = chosen.document, _part(environ, chosen)
         none_match = environ.get("HTTP_IF_NONE_MATCH", "")
-        is_kept = conditions.lists(none_match, chosen.tag, weakly=True)
-        if not is_kept:
-            part = _part(request, chosen)
-            file = self._open(chosen.document, part, environ.get("fibweb.may_wait", True))
+        matches = "HTTP_IF_MATCH" not in environ or _matches(environ["HTTP_IF_MATCH"], chosen.tag)
+        # Whoever has the tag has the bytes, for ever: then nobody need be asked.
+        is_kept = matches and conditions.lists(none_match, chosen.tag, weakly=True)
+        data, file = None, None
+        if part is None and document.size <= SMALL_BYTES and not is_kept:
+            data = document.cached_whole(self._client)
+        if data is None and not is_kept:
+            file = self._open(document, part, environ.get("fibweb.may_wait", True))
+        if not matches:
+            tag = chosen.tag
+            raise Problem(412, f"If-Match does not list {tag}, the entity tag of this answer")
         if is_kept or conditions.is_any(none_match):
             response.status = falcon.HTTP_304
             response.set_headers(chosen.kept)
             return
-        _check_match(environ.get("HTTP_IF_MATCH"), chosen)
         if part:
-            _describe_part(response, part, chosen.document.size)
+            _describe_part(response, part, document.size)
         response.set_headers(chosen.download_headers if "download" in query else chosen.headers)
-        if file.size <= SMALL_BYTES:
+        if file is None:
+            response.data = data
+        elif file.size <= SMALL_BYTES:
             response.data = b"".join(file.take())
         else:
             # It reads as memoryviews, which go to a socket as bytes do.
@@ -148,25 +156,23 @@ def _check_spelling(n: str, environ: Mapping[str, object]) -> None:
         ValueError: they were.
     """
     target = str(environ.get("REQUEST_URI") or environ.get("RAW_URI", ""))
-    if n and "%" in target.partition("?")[0]:
+    if "%" in target and n and "%" in target.partition("?")[0]:
         raise ValueError("n must be a non-negative decimal integer, without percent-encoding")
 
 
-def _part(request: falcon.Request, chosen: Representation) -> byte_ranges.ByteRange | None:
+def _part(environ: dict[str, Any], chosen: Representation) -> byte_ranges.ByteRange | None:
     """Return which bytes are asked for; None for all, as always for HEAD (RFC 9110, 14.2)."""
-    text = request.env.get("HTTP_RANGE")
-    if not text or request.method != "GET":
+    text = environ.get("HTTP_RANGE")
+    if not text or environ["REQUEST_METHOD"] != "GET":
         return None
-    if not conditions.may_be_part(request.env.get("HTTP_IF_RANGE"), chosen.tag):
+    if not conditions.may_be_part(environ.get("HTTP_IF_RANGE"), chosen.tag):
         return None
     return byte_ranges.parse(text, chosen.document.size)
 
 
-def _check_match(if_match: str | None, chosen: Representation) -> None:
-    if if_match is None or conditions.is_any(if_match):
-        return
-    if not conditions.lists(if_match, chosen.tag, weakly=False):
-        raise Problem(412, f"If-Match does not list {chosen.tag}, the entity tag of this answer")
+def _matches(if_match: str, tag: str) -> bool:
+    """Tell whether If-Match is for what has a certain tag."""
+    return conditions.is_any(if_match) or conditions.lists(if_match, tag, weakly=False)
 
 
 def _describe_part(response: falcon.Response, part: byte_ranges.ByteRange, size: int) -> None:

@@ -9,8 +9,13 @@ last byte of the answer before it, so answers keep their order and no client can
     IDLE ──request──> replay ───────────────> SENDING ──last byte──> IDLE, or CLOSED
       └─────────────> ready ─────────────────────^ │
                         └─MustWait─> ASKING ───────┘ └─next segment─> LOADING ──> SENDING
+
+What the application answered in one turn of the loop is sent at the turn's end. Many clients that
+wait at the same time are so woken one soon after the other, which takes the kernel less than
+waking each after its own while; libuv does the same.
 """
 
+import select
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,10 +27,11 @@ from waitress.channel import HTTPChannel
 from fibweb.answer_file import AnswerFile, MustWait
 from fibweb.http.ask import Ask, Load
 from fibweb.http.exchange import Exchange, RequestIds
+from fibweb.http.plain import PlainRequest
 from fibweb.http.ready import respond
 from fibweb.http.replay import Replay, Replays
 from fibweb.http.request import Request
-from fibweb.http.response import Outgoing, Response
+from fibweb.http.response import MAX_VIEWS, Outgoing, Response
 
 __all__ = ["Channel", "Lanes"]
 
@@ -65,7 +71,7 @@ class Channel(HTTPChannel):
 
     parser_class = Request
     server: Any
-    requests: list[Request]
+    requests: list[Request | PlainRequest]
     request: Request | None
     addr: Any
     socket: Any
@@ -132,6 +138,11 @@ class Channel(HTTPChannel):
             replay = self.lanes.replays.find(data)
             if replay is not None and self._replay(replay):
                 return
+            plain = self.server.plain_requests.find(data)
+            if plain is not None:
+                self.requests.append(plain)
+                self._serve()
+                return
         else:
             self._bytes = b""
         self.received(data)
@@ -158,7 +169,6 @@ class Channel(HTTPChannel):
         """
         if self._state is State.ASKING:
             self._begin(response)
-            self._proceed()
 
     def go_on(self) -> None:
         """Send the segment that a thread has fetched."""
@@ -182,8 +192,7 @@ class Channel(HTTPChannel):
         if self._state is not State.CLOSED:
             self._state = State.CLOSED
             super().handle_close()
-            if self._outgoing is not None:
-                self._report(self._outgoing.sent)
+            self._report(self._outgoing.sent if self._outgoing else 0)
 
     def _replay(self, replay: Replay) -> bool:
         """Give an answer again, unless something it takes is no longer in memory."""
@@ -197,32 +206,41 @@ class Channel(HTTPChannel):
         self._request_id = response.exchange.request_id or lanes.request_ids.fresh()
         self._response = response
         self._send_first(replay.data(int(time.time())), views, None)
-        if self._state is not State.IDLE:
-            self._watch()
+        self._watch()
         return True
 
     def _proceed(self) -> None:
         """Do what can be done now, and say what is to be waited for."""
         if self._state is State.IDLE and self.requests and not self.total_outbufs_len:
             self._serve()
-        elif self._state is State.SENDING:
+            return
+        if self._outgoing is not None:
             self._send_more()
         self._watch()
 
     def _watch(self) -> None:
-        if self._state is not State.CLOSED:
+        """Say what is to be waited for."""
+        if self._state is State.CLOSED:
+            return
+        is_resting = self._state is State.IDLE and not self.requests
+        if is_resting and not self.total_outbufs_len and not self.will_close:
+            self.server.loop.want(self._fileno, select.EPOLLIN)  # as `watch` would find out
+        else:
             self.server.loop.watch(self._fileno)
 
     def _serve(self) -> None:
         """Run the next request here, unless it has to wait."""
         request = self.requests[0]
-        request.id = self.lanes.request_ids.choose(request.headers.get("X_REQUEST_ID", ""))
+        request.id = self.lanes.request_ids.choose(request.proposed_id)
+        if self._bytes and request.is_usual and isinstance(request, Request):
+            self.server.plain_requests.learn(self._bytes, request.template(self))
         try:
             response = respond(self, request, may_wait=False)
         except MustWait:
             self._state = State.ASKING
             self._lane = "ask"
             self.server.task_dispatcher.add_task(Ask(self, request))
+            self._watch()
         else:
             self._lane = "ready"
             self._begin(response)
@@ -234,23 +252,34 @@ class Channel(HTTPChannel):
             self.lanes.replays.learn(self._bytes, response)
         self._request_id = request.id
         self._response = response
-        self._send_first(response.header + response.body, (), response.file)
+        self._state = State.SENDING
+        self.server.loop.at_end_of_turn(self._send_response)
+
+    def _send_response(self) -> None:
+        """Begin to send what was answered in this turn."""
+        response = self._response
+        if self._state is State.SENDING and response is not None:
+            data, file = response.header + response.body, response.file
+            if file is not None and file.is_all_at_hand:
+                self._send_first(data, file.take(), None)
+            else:
+                self._send_first(data, (), file)
+            self._watch()
 
     def _send_first(
         self, data: bytes, views: Sequence[memoryview], file: AnswerFile | None
     ) -> None:
-        """Begin to send, the simplest way if it is little."""
+        """Begin to send; most answers are taken by the kernel at once."""
         sent = 0
-        if not views and file is None:
+        if file is None and len(views) < MAX_VIEWS:
             try:
-                sent = self.socket.send(data)
+                sent = self.socket.sendmsg((data, *views)) if views else self.socket.send(data)
             except BlockingIOError:
                 pass
             except OSError:
-                self._outgoing = Outgoing(data, (), None)
                 self.handle_close()
                 return
-            if sent == len(data):
+            if sent == len(data) + sum(map(len, views)):
                 self._finish(sent)
                 return
         self._state = State.SENDING

@@ -69,8 +69,9 @@ class RequestIds:
         Args:
             proposed: the X-Request-ID header, or empty.
         """
-        return proposed if _FIT_FOR_A_LOG.fullmatch(proposed) else self.fresh()
+        is_fit = proposed and _FIT_FOR_A_LOG.fullmatch(proposed)
+        return proposed if is_fit else self.fresh()
 
     def fresh(self) -> str:
         """Return an id that was not there before."""
-        return f"{self._prefix}-{next(self._numbers):x}"
+        return f"{self._prefix}-{next(self._numbers):08x}"

@@ -16,6 +16,9 @@ from waitress import wasyncore
 
 __all__ = ["Loop"]
 
+EVENTS_PER_TURN = 64
+"""So that what is left for the end of a turn does not wait for a crowd; the kernel gives the others
+first the next time."""
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +36,7 @@ class Loop(dict[int, Any]):
         self.turns = 0
         self._epoll = select.epoll()
         self._wanted: dict[int, int] = {}
-        self._handed_over: deque[Callable[[], None]] = deque()
+        self._rest: deque[Callable[[], None]] = deque()  # of this turn, or handed over
         self._bell = os.eventfd(0, os.EFD_NONBLOCK)
         self._epoll.register(self._bell, select.EPOLLIN)
         # Reentrant, since a signal handler may ring while its own thread holds it.
@@ -64,9 +67,18 @@ class Loop(dict[int, Any]):
         wanted = select.EPOLLIN if dispatcher.readable() else 0
         if dispatcher.writable():
             wanted |= select.EPOLLOUT
-        if wanted != self._wanted[descriptor]:
-            self._epoll.modify(descriptor, wanted)
-            self._wanted[descriptor] = wanted
+        self.want(descriptor, wanted)
+
+    def want(self, descriptor: int, events: int) -> None:
+        """Wait for some events of a descriptor.
+
+        Args:
+            descriptor: one that is here.
+            events: EPOLLIN, EPOLLOUT, both or none.
+        """
+        if events != self._wanted[descriptor]:
+            self._epoll.modify(descriptor, events)
+            self._wanted[descriptor] = events
 
     def turn(self, seconds: float) -> None:
         """Wait until something happens, and see to it.
@@ -74,19 +86,28 @@ class Loop(dict[int, Any]):
         Args:
             seconds: the longest wait.
         """
-        for descriptor, events in self._epoll.poll(seconds):
+        wait_seconds = 0 if self._rest else seconds
+        for descriptor, events in self._epoll.poll(wait_seconds, EVENTS_PER_TURN):
             dispatcher = self.get(descriptor)
             if descriptor == self._bell:
                 os.eventfd_read(self._bell)
             elif dispatcher is not None:  # one before it may have closed it
                 wasyncore.readwrite(dispatcher, events)
-        while self._handed_over:
-            call = self._handed_over.popleft()
+        while self._rest:
+            call = self._rest.popleft()
             try:
                 call()
             except Exception:
                 log.exception("a connection is left alone")
         self.turns += 1
+
+    def at_end_of_turn(self, call: Callable[[], None]) -> None:
+        """Have something done before the next wait; for what the loop calls.
+
+        Args:
+            call: what to do.
+        """
+        self._rest.append(call)
 
     def hand_over(self, call: Callable[[], None]) -> None:
         """Have something done by the event loop; for any thread.
@@ -94,7 +115,7 @@ class Loop(dict[int, Any]):
         Args:
             call: what to do; it is left undone if the loop is closed.
         """
-        self._handed_over.append(call)
+        self._rest.append(call)
         self.wake()
 
     def wake(self) -> None:

@@ -65,7 +65,8 @@ class Replays:
 
     def __init__(self) -> None:
         """Start with nothing."""
-        self._replays: dict[bytes, Replay] = {}
+        # What was given once only is an answer still: most are never asked for again.
+        self._replays: dict[bytes, Response | Replay] = {}
         self._size = 0
 
     def find(self, request: bytes) -> Replay | None:
@@ -74,7 +75,10 @@ class Replays:
         Args:
             request: its bytes, whole.
         """
-        return self._replays.get(request)
+        found = self._replays.get(request)
+        if isinstance(found, Response):
+            found = self._replays[request] = Replay(found)
+        return found
 
     def learn(self, request: bytes, response: Response) -> None:
         """Keep the answer to a request, if it is new and small enough.
@@ -89,7 +93,7 @@ class Replays:
         if len(self._replays) >= MAX_REPLAYS or self._size + size > MAX_BYTES:
             self._replays.clear()
             self._size = 0
-        self._replays[request] = Replay(response)
+        self._replays[request] = response
         self._size += size
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from fibweb.answer_file import AnswerFile
 from fibweb.http.exchange import Exchange
 
-__all__ = ["Outgoing", "Response"]
+__all__ = ["MAX_VIEWS", "Outgoing", "Response"]
 
 MAX_VIEWS = 64
 """For one system call: some MiB, which is more than the kernel has room for."""
@@ -55,11 +55,12 @@ class Outgoing:
             data: goes first.
             views: go next.
             file: goes last, from its current position on.
-            sent: how many bytes of `data` are sent already.
+            sent: how many bytes of `data` and `views` are sent already.
         """
         self.sent = sent
-        self._views = deque(view for view in (memoryview(data)[sent:], *views) if view)
+        self._views = deque(view for view in (memoryview(data), *views) if view)
         self._file = file
+        self._skip(sent)
 
     @property
     def is_sent(self) -> bool:

@@ -14,6 +14,7 @@ from waitress.task import ThreadedTaskDispatcher
 from fibweb.http.channel import Channel, Lanes
 from fibweb.http.exchange import Exchange, RequestIds
 from fibweb.http.loop import Loop
+from fibweb.http.plain import PlainRequests
 from fibweb.http.replay import Replays
 
 __all__ = ["HttpServer", "create_server"]
@@ -177,6 +178,7 @@ class _Listener:
 
     channel_class: Any = Channel
     lanes: Lanes
+    plain_requests: PlainRequests
     active_channels: Any
     loop: Loop
 
@@ -226,5 +228,6 @@ def _listen(
         bind_socket=False,
     )
     made.lanes = lanes
+    made.plain_requests = PlainRequests()
     made.loop = loop
     return made
