@@ -97,13 +97,9 @@ class AnswerFile:
 
     def take(self) -> Sequence[memoryview]:
         """Return what is at hand from the current position on, let go of it, and move behind."""
-        taken = []
+        taken: Sequence[memoryview] = ()
         if self.is_at_hand:
-            skip = self._position - self._segment_begin
-            for view in self._views:
-                if skip < len(view):
-                    taken.append(view[skip:])
-                skip = max(0, skip - len(view))
+            taken = _behind(self._views, self._position - self._segment_begin)
             self._position = max(self._position, self._segment_end)
         self._forget()
         return taken
@@ -142,3 +138,12 @@ class AnswerFile:
     def _forget(self) -> None:
         self._views = ()
         self._segment_begin = self._segment_end = 0
+
+
+def _behind(views: Sequence[memoryview], skip: int) -> Sequence[memoryview]:
+    """Return some bytes without the first of them."""
+    while skip and views:
+        first, *others = views
+        views = [first[skip:], *others] if skip < len(first) else others
+        skip = max(0, skip - len(first))
+    return views

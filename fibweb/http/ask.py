@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fibclient import FibError
 from fibweb.answer_file import AnswerFile
+from fibweb.http.plain import PlainRequest
 from fibweb.http.ready import respond
 from fibweb.http.request import Request
 
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 class Ask:
     """A request for the application, which may wait."""
 
-    def __init__(self, channel: "Channel", request: Request) -> None:
+    def __init__(self, channel: "Channel", request: Request | PlainRequest) -> None:
         """Describe what is to be done.
 
         Args:

@@ -71,7 +71,7 @@ class Channel(HTTPChannel):
 
     parser_class = Request
     server: Any
-    requests: list[Request | PlainRequest]
+    requests: Any  # of Request and PlainRequest, in the order of their arrival
     request: Request | None
     addr: Any
     socket: Any
@@ -230,7 +230,7 @@ class Channel(HTTPChannel):
 
     def _serve(self) -> None:
         """Run the next request here, unless it has to wait."""
-        request = self.requests[0]
+        request: Request | PlainRequest = self.requests[0]
         request.id = self.lanes.request_ids.choose(request.proposed_id)
         if self._bytes and request.is_usual and isinstance(request, Request):
             self.server.plain_requests.learn(self._bytes, request.template(self))

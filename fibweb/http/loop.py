@@ -17,8 +17,8 @@ from waitress import wasyncore
 __all__ = ["Loop"]
 
 EVENTS_PER_TURN = 64
-"""So that what is left for the end of a turn does not wait for a crowd; the kernel gives the others
-first the next time."""
+"""So that what is left for the end of a turn does not wait for a crowd; the next time the kernel
+begins with the others."""
 
 log = logging.getLogger(__name__)
 

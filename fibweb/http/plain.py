@@ -1,9 +1,9 @@
 """Plain requests: those that differ from one seen before in nothing but their request line.
 
 A client sends the same headers again and again. So what waitress makes of them is remembered by
-their bytes, and of the next request only the line is parsed, here: a third of the time that a
-request takes on the event loop. Plain is a whole GET or HEAD without a body, with nothing to decode
-in its line and a connection that goes on; all else is parsed by waitress each time.
+their bytes, and of the next request only the line is parsed, here, which saves a fifth of its time
+on the event loop. Plain is a whole GET or HEAD without a body, with nothing to decode in its line
+and a connection that goes on; all else is parsed by waitress each time.
 """
 
 import re

@@ -119,32 +119,31 @@ def _usual(
     def start_response(*start: Any) -> None:
         started.append(start)
 
-    application, ident = channel.server.application, channel.server.adj.ident
-    answer = application(environ, start_response)
-    header = _header(ident, started[0][0], tuple(started[0][1])) if len(started) == 1 else None
-    if header is None or len(started[0]) != 2:
-        return _let_go(answer)
-    body, file = b"", None
-    if type(answer) is list and len(answer) <= 1:
-        body = answer[0] if answer else b""
-        size = len(body)
-    elif type(answer) is ReadOnlyFileBasedBuffer and isinstance(answer.file, AnswerFile):
-        file = answer.file
-        size = file.size
-    else:
-        return _let_go(answer)
-    if size != header.length and (size or request.method != "HEAD"):
-        return _let_go(answer)
-    data = b"".join((header.before, http_date(int(time.time())), header.behind))
-    exchange = _exchange(channel, request, header.status, header.media_type)
-    is_constant = is_replayable(exchange.method, header.status, header.cache_control)
-    return Response(exchange, data, body, file, closes=False, is_replayable=is_constant)
-
-
-def _let_go(answer: Any) -> None:
-    """Close an answer that will not be used."""
+    answer = channel.server.application(environ, start_response)
+    if len(started) == 1 and len(started[0]) == 2:
+        status, fields = started[0]
+        header = _header(channel.server.adj.ident, status, tuple(fields))
+        body, file = _body(answer)
+        size = len(body or b"") if file is None else file.size
+        is_whole = header is not None and header.length == size
+        is_head = header is not None and size == 0 and request.method == "HEAD"
+        if header is not None and body is not None and (is_whole or is_head):
+            data = b"".join((header.before, http_date(int(time.time())), header.behind))
+            exchange = _exchange(channel, request, header.status, header.media_type)
+            is_constant = is_replayable(exchange.method, header.status, header.cache_control)
+            return Response(exchange, data, body, file, closes=False, is_replayable=is_constant)
     if hasattr(answer, "close"):
         answer.close()
+    return None
+
+
+def _body(answer: Any) -> tuple[bytes | None, AnswerFile | None]:
+    """Return what the application answered with: bytes, a file, or neither if it is unusual."""
+    if type(answer) is list and len(answer) <= 1:
+        return (answer[0] if answer else b""), None
+    if type(answer) is ReadOnlyFileBasedBuffer and isinstance(answer.file, AnswerFile):
+        return b"", answer.file
+    return None, None
 
 
 @lru_cache(maxsize=1024)
@@ -159,7 +158,9 @@ def _header(ident: str, status: str, fields: Fields) -> _Header | None:
     capitalised = [("-".join(map(str.capitalize, name.split("-"))), text) for name, text in fields]
     by_name = dict(capitalised)
     is_bodiless = status.startswith(("1", "204", "304"))
-    is_odd = "\r" in status or "\n" in status or any("\r" in x or "\n" in x for x in chain(*fields))
+    is_odd = (
+        "\r" in status or "\n" in status or any("\r" in x or "\n" in x for x in chain(*fields))
+    )
     is_for_waitress = _FOR_WAITRESS & by_name.keys() or hop_by_hop & set(map(str.lower, by_name))
     length = by_name.get("Content-Length", "")
     if is_bodiless or is_odd or is_for_waitress or not length.isdecimal():

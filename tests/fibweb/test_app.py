@@ -408,6 +408,14 @@ def test_if_match(web: Web, if_match: str, status: int) -> None:
         assert tag in problem(result, 412)["detail"]
 
 
+def test_if_match_comes_first(web: Web) -> None:
+    """A client that has the bytes hears of it only if they are what it asks for (RFC 9110)."""
+    tag = web.simulate_get("/fib/10").headers["etag"]
+    for if_match, status in ((tag, 304), ("*", 304), ('"x"', 412)):
+        headers = {"If-Match": if_match, "If-None-Match": tag}
+        assert web.simulate_get("/fib/10", headers=headers).status_code == status
+
+
 # Parts
 
 

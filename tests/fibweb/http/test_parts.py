@@ -2,15 +2,16 @@
 
 import socket
 from io import BytesIO
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from waitress.adjustments import Adjustments
-from waitress.parser import HTTPRequestParser
 
-from fibweb.http import request as request_module
 from fibweb.http.exchange import Exchange, RequestIds
+from fibweb.http.plain import MAX_KNOWN_BYTES, MAX_KNOWN_HEADERS, PlainRequest, PlainRequests
 from fibweb.http.replay import (
     IMMUTABLE,
     MAX_BODY_BYTES,
@@ -20,39 +21,11 @@ from fibweb.http.replay import (
     http_date,
     is_replayable,
 )
-from fibweb.http.request import MAX_KNOWN_HEADERS, Request
+from fibweb.http.request import Request
 from fibweb.http.response import Outgoing, Response
 
 LIMITS = Adjustments()
 EXCHANGE = Exchange("GET", "/", 200, 0, 0, "", "", "", "")
-
-PARSED = [
-    "version",
-    "command",
-    "path",
-    "query",
-    "fragment",
-    "request_uri",
-    "headers",
-    "url_scheme",
-    "proxy_scheme",
-    "proxy_netloc",
-    "connection_close",
-    "expect_continue",
-    "content_length",
-    "chunked",
-    "completed",
-    "empty",
-]
-
-
-def parsed(kind: type[HTTPRequestParser], data: bytes) -> list[object]:
-    """Return what a parser makes of a request."""
-    parser = kind(LIMITS)
-    consumed = parser.received(data)
-    error = None if parser.error is None else parser.error.to_response()
-    return [consumed, error, *(getattr(parser, name, None) for name in PARSED)]
-
 
 LINES = st.builds(
     b"%b %b%b%b".__mod__,
@@ -85,24 +58,113 @@ FIELDS = st.sampled_from(
 )
 
 
+class Connection:
+    """As much of a connection as an environment tells of."""
+
+    adj = LIMITS
+    addr = ("192.0.2.1", 4711)
+    server = SimpleNamespace(adj=LIMITS, effective_port=80, server_name="example.org")
+
+    def check_client_disconnected(self) -> bool:
+        """Return what nobody asks."""
+        return False
+
+
+CONNECTION: Any = Connection()
+
+
+def parsed(data: bytes) -> Request:
+    """Return what waitress makes of the bytes of a request."""
+    request = Request(LIMITS)
+    request.received(data)
+    return request
+
+
+def environ(request: Request | PlainRequest) -> dict[str, Any]:
+    """Return the environment that the application gets, with the bytes of its body."""
+    made = request.environ(CONNECTION, may_wait=True)
+    return made | {"wsgi.input": made["wsgi.input"].read()}
+
+
+def is_whole(data: bytes) -> bool:
+    """Tell whether bytes are one request, and no more."""
+    request = Request(LIMITS)
+    consumed = request.received(data)
+    is_one = request.completed and not request.empty and consumed == len(data)
+    return is_one and request.error is None
+
+
 @given(st.lists(st.tuples(LINES, st.lists(FIELDS, max_size=3)), min_size=1, max_size=4))
-def test_requests_are_parsed_as_by_waitress(requests: list[tuple[bytes, list[bytes]]]) -> None:
-    """Whatever was remembered before, a request is parsed as waitress parses it."""
+def test_plain_requests_are_as_waitress_has_them(
+    requests: list[tuple[bytes, list[bytes]]],
+) -> None:
+    """Whatever was seen before, the application is told the same of a request."""
+    plain_requests = PlainRequests()
     for line, fields in requests:
         for each in (line, b"GET /other?q=1 HTTP/1.1"):  # which may find the headers known
             data = b"\r\n".join([each, *fields, b"", b""])
-            assert parsed(Request, data) == parsed(HTTPRequestParser, data)
+            plain = plain_requests.find(data)
+            request = parsed(data)
+            if plain is not None:
+                assert is_whole(data)
+                assert environ(plain) == environ(request)
+                for name in ("method", "target", "user_agent", "proposed_id", "has_body"):
+                    assert getattr(plain, name) == getattr(request, name)
+                assert request.is_usual
+                assert environ(plain.parsed(LIMITS)) == environ(request)
+            elif is_whole(data) and request.is_usual:
+                plain_requests.learn(data, request.template(CONNECTION))
+
+
+USUAL = b"Host: a\r\nUser-Agent: b\r\nX-Request-ID: c\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "headers", [b"\r\n", USUAL, USUAL[:-2] + b"Connection: keep-alive\r\n\r\n"]
+)
+def test_plain_requests_are_found(headers: bytes) -> None:
+    """The headers of one request are known of all others at the same socket."""
+    plain_requests = PlainRequests()
+    first = b"HEAD / HTTP/1.1\r\n" + headers
+    assert plain_requests.find(first) is None
+    plain_requests.learn(first, parsed(first).template(CONNECTION))
+    found = plain_requests.find(b"GET /fib/10?a=1 HTTP/1.1\r\n" + headers)
+    assert found is not None
+    assert (found.method, found.target) == ("GET", "/fib/10?a=1")
+    assert found.user_agent == ("b" if b"User" in headers else "")
+    assert found.proposed_id == ("c" if b"X-Request" in headers else "")
+    assert PlainRequests().find(first) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.0\r\nHost: a\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET //a HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /%41 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Close\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: %b\r\n\r\n" % (b"x" * MAX_KNOWN_BYTES),
+    ],
+)
+def test_what_is_not_plain(data: bytes) -> None:
+    """Whoever closes, sends a body or has something to decode is not remembered."""
+    plain_requests = PlainRequests()
+    plain_requests.learn(data, parsed(data).template(CONNECTION))
+    assert plain_requests.find(data) is None
 
 
 def test_few_headers_are_remembered() -> None:
-    """Neither too many nor too large ones."""
+    """A client that varies them all the time costs no memory."""
+    plain_requests = PlainRequests()
     for number in range(2 * MAX_KNOWN_HEADERS):
-        parsed(Request, b"GET / HTTP/1.1\r\nX: %d\r\n\r\n" % number)
-    known = request_module._known_headers
-    assert 0 < len(known) <= MAX_KNOWN_HEADERS
-    large = b"GET / HTTP/1.1\r\nX: %b\r\n\r\n" % (b"x" * request_module.MAX_KNOWN_BYTES)
-    parsed(Request, large)
-    assert all(len(block) <= request_module.MAX_KNOWN_BYTES for block in known)
+        data = b"GET / HTTP/1.1\r\nX: %d\r\n\r\n" % number
+        plain_requests.learn(data, parsed(data).template(CONNECTION))
+        assert plain_requests.find(data) is not None
+        assert len(plain_requests) <= MAX_KNOWN_HEADERS
 
 
 @pytest.mark.parametrize(
