@@ -5,6 +5,7 @@ fibweb does not import fibserver; it runs its command, as an operator would.
 
 import logging
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -68,8 +69,9 @@ class EmbeddedServer:
         Raises:
             EmbeddedServerError: it does not start.
         """
-        self._folder = tempfile.TemporaryDirectory(prefix="fibweb-")
-        self.address = f"unix:{Path(self._folder.name, 'fibserver.sock')}"
+        # No folder around it: the fibserver removes this file even where fibweb no longer can.
+        self._path = Path(tempfile.gettempdir(), f"fibweb-{secrets.token_hex(8)}.sock")
+        self.address = f"unix:{self._path}"
         try:
             self._start()
             self._wait_until_ready()
@@ -87,7 +89,7 @@ class EmbeddedServer:
                 self._process.kill()
                 self._process.wait()
             self._process = None
-        self._folder.cleanup()
+        self._path.unlink(missing_ok=True)
 
     def tend(self) -> float:
         """Start it again if it has ended and it is time; nothing here waits.
@@ -120,6 +122,7 @@ class EmbeddedServer:
             stdin=subprocess.DEVNULL,
             # Ctrl-C is for fibweb, which then ends its server.
             start_new_session=True,
+            umask=0o077,  # so that no other user can connect
             env=self._environment,
         )
 

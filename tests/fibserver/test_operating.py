@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -150,10 +151,12 @@ class Manager:
 
     def next(self, name: str) -> str:
         """Return the next notification that has this name in it."""
-        while True:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while time.monotonic() < deadline:
             message = self._socket.recv(4096).decode()
             if any(line.startswith(f"{name}=") for line in message.splitlines()):
                 return message
+        raise AssertionError(f"{name} never came")
 
     def wait_for_silence(self, name: str, length: int) -> None:
         """Wait until so many statuses have come without a notification of this name."""

@@ -40,12 +40,18 @@ def is_answered(web: RunningServer, path: str) -> bool:
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 0), (signal.SIGKILL, -9)]
 )
-def test_it_ends_with_fibweb(serve_web: ServeWeb, processes: str, number: int, code: int) -> None:
+def test_it_ends_with_fibweb(
+    serve_web: ServeWeb, tmp_path: Path, processes: str, number: int, code: int
+) -> None:
     """However fibweb ends, so do its fibserver with all its workers, and all that serve."""
-    web = serve_web("--embedded", "--processes", processes)
+    web = serve_web("--embedded", "--processes", processes, TMPDIR=str(tmp_path))
+    (private,) = tmp_path.glob("fibweb-*.sock")
+    assert private.is_socket()
+    assert not private.stat().st_mode & 0o077
     assert json.loads(get(web, "/fib/3")) == {"N": 3, "result": ["0", "1", "1"]}
     assert len(web.process.children(recursive=True)) > 1
     assert web.stop(number) == code
+    assert not private.exists()
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
