@@ -7,11 +7,14 @@ BIN := $(VENV)/bin
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
 	$(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
 
-.PHONY: help run test soak fuzz bench-rpc bench-client bench-rest bench-fairness bench-restart clean
+.PHONY: help run test soak fuzz install uninstall clean
+.PHONY: bench-rpc bench-client bench-rest bench-fairness bench-restart
 
 help:
 	@echo 'make run             serve http://127.0.0.1:8080/fib/10, with a fibserver of its own'
 	@echo 'make test            style, types and all tests but the long ones'
+	@echo 'make install     for systemd, into /opt/fib (root; DESTDIR, PREFIX and PYTHON are honoured)'
+	@echo 'make uninstall   all of it but the settings that were changed'
 	@echo 'make soak            the long tests'
 	@echo 'make fuzz            ten million malformed inputs, about half an hour'
 	@echo 'make bench-rpc       fibserver beside redis-server'
@@ -27,6 +30,9 @@ run: $(VENV)/installed
 test: $(VENV)/created
 	@$(BIN)/pip install --quiet 'tox >= 4'
 	$(BIN)/tox run
+
+install uninstall:
+	@sh systemd/install.sh $@
 
 soak: $(VENV)/created
 	@$(BIN)/pip install --quiet 'tox >= 4'

@@ -38,6 +38,9 @@ __all__ = ["Channel", "Lanes"]
 RECEIVE_BYTES = 8192
 """At a time; requests are far smaller."""
 
+QUIET_SECONDS = 0.5
+"""When the server ends: a client that says nothing for this long is taken not to be about to."""
+
 
 class State(Enum):
     """What a connection is doing."""
@@ -181,10 +184,14 @@ class Channel(HTTPChannel):
         self.handle_close()
 
     def leave(self) -> None:
-        """Close the connection if nothing is under way; what has just arrived is answered."""
+        """Close the connection if nothing is under way; what has just arrived is answered.
+
+        So is what may be on its way: who has asked or been answered a moment ago gets a little
+        time for another request, which is answered as the last one. It would be lost otherwise.
+        """
         if self.is_idle:
             self.handle_read()
-        if self.is_idle:
+        if self.is_idle and time.monotonic() - self._progress >= QUIET_SECONDS:
             self.handle_close()
 
     def handle_close(self) -> None:

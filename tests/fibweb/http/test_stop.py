@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from fibweb.http import channel
 from fibweb.http.exchange import Exchange
 from fibweb.http.server import create_server
 from tests.fibweb.http.applications import strange
@@ -35,7 +36,7 @@ class Gate:
 
 
 def test_an_answer_under_way(tmp_path: Path) -> None:
-    """It is finished, and says that the connection ends; idle connections are closed at once."""
+    """It is finished, and says that the connection ends; idle connections are closed."""
     gate = Gate()
     running = Lanes(gate, tmp_path / "http")
     with connect(running.path) as idle, connect(running.path) as busy:
@@ -77,6 +78,31 @@ def test_a_request_that_has_just_arrived(tmp_path: Path) -> None:
     running.join()
     assert b"Connection: close\r\n" in answer
     assert answer.endswith(b"plain ")
+
+
+def test_a_request_on_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that was answered just now may not know yet: its next request is not lost."""
+    monkeypatch.setattr(channel, "QUIET_SECONDS", 30.0)
+    running = Lanes(strange, tmp_path / "http")
+    with connect(running.path) as client:
+        client.sendall(ASK)
+        assert client.recv(1000).endswith(b"plain ")
+        running.server.stop(30)
+        wait_until(lambda: is_refused(running.path), "the listener is closed")
+        client.sendall(ASK)
+        answer = read_all(client)
+    running.join()
+    assert b"Connection: close\r\n" in answer
+    assert answer.endswith(b"plain ")
+
+
+def is_refused(path: Path) -> bool:
+    """Tell whether nobody accepts connections."""
+    try:
+        connect(path).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def test_a_large_answer_under_way(tmp_path: Path) -> None:

@@ -1,0 +1,214 @@
+#!/bin/sh
+# Installs fibservice on a host with systemd, or removes it: install.sh install|uninstall
+#
+#   DESTDIR  a folder to install into instead of /, for packages; nothing is started or reloaded
+#   PREFIX   where commands, units, man pages and completions go (/usr/local)
+#   PYTHON   3.11 or newer, with venv (python3)
+#
+# The program itself goes to /opt/fib: each installation into a new folder below releases/, with
+# the link bin changed to it at the end. So an upgrade changes nothing under a running server, and
+# the release before is kept until the next one, since that is what still runs.
+set -eu
+
+DESTDIR=${DESTDIR:-}
+PREFIX=${PREFIX:-/usr/local}
+PYTHON=${PYTHON:-python3}
+
+HOME_DIR=/opt/fib
+CONFIG_DIR=/etc/fib
+STATE_DIRS='/var/lib/fibserver /var/lib/private/fibserver'
+COMMANDS='fibserver fibclient fibweb'
+SOCKETS='fibserver.socket fibserver-metrics.socket fibweb.socket'
+UNITS="fib.target $SOCKETS fibserver.service fibweb.service"
+
+source_dir=$(cd "$(dirname "$0")/.." && pwd)
+bin_dir=$DESTDIR$PREFIX/bin
+unit_dir=$DESTDIR$PREFIX/lib/systemd/system
+sysusers_dir=$DESTDIR$PREFIX/lib/sysusers.d
+share_dir=$DESTDIR$PREFIX/share
+man_dir=$share_dir/man/man1
+bash_dir=$share_dir/bash-completion/completions
+zsh_dir=$share_dir/zsh/site-functions
+fish_dir=$share_dir/fish/vendor_completions.d
+
+fail() {
+    echo "install.sh: $*" >&2
+    exit 1
+}
+
+# Whether units may be reloaded, started and stopped here.
+is_live() {
+    [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]
+}
+
+check() {
+    [ -n "$DESTDIR" ] || [ "$(id -u)" = 0 ] || fail 'this needs root: try "sudo make install"'
+    "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
+        fail "$PYTHON is not Python 3.11 or newer: try \"apt install python3\", or set PYTHON"
+    "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null ||
+        fail "$PYTHON cannot make virtual environments: try \"apt install python3-venv\""
+}
+
+# Makes a virtual environment with the program in it, and has the link bin point to it.
+install_program() {
+    releases=$DESTDIR$HOME_DIR/releases
+    mkdir -p "$releases"
+    before=$(readlink "$DESTDIR$HOME_DIR/bin" || true)
+    release=$(date -u +%Y%m%dT%H%M%SZ)-$$
+    echo "Installing into $HOME_DIR/releases/$release"
+
+    # A copy, since building leaves files in the folder that it is done in.
+    scratch=$(mktemp -d)
+    trap 'rm -rf "$scratch" "$releases/$release"' EXIT
+    for each in setup.cfg pyproject.toml README.md fibclient fibserver fibweb; do
+        cp -R "$source_dir/$each" "$scratch"
+    done
+    "$PYTHON" -m venv "$releases/$release"
+    "$releases/$release/bin/python" -m pip install \
+        --quiet --disable-pip-version-check --root-user-action=ignore "$scratch"
+    write_help "$releases/$release/bin"
+    if [ -n "$DESTDIR" ]; then
+        # The environment knows its own path, which will be another one.
+        grep -rlI "$releases/$release" "$releases/$release/bin" "$releases/$release/pyvenv.cfg" |
+            xargs sed -i "s|$releases/$release|$HOME_DIR/releases/$release|g"
+    fi
+    ln -s "releases/$release/bin" "$DESTDIR$HOME_DIR/bin.new"
+    mv -T "$DESTDIR$HOME_DIR/bin.new" "$DESTDIR$HOME_DIR/bin"
+    rm -rf "$scratch"
+    trap - EXIT
+
+    for each in "$releases"/*; do
+        case releases/${each##*/}/bin in
+        "releases/$release/bin" | "$before") ;;
+        *) rm -rf "$each" ;;
+        esac
+    done
+}
+
+# Man pages and completions, all of it from what the commands say themselves.
+write_help() {
+    mkdir -p "$man_dir" "$bash_dir" "$zsh_dir" "$fish_dir"
+    for each in $COMMANDS; do
+        man_page "$1" "$each" >"$man_dir/$each.1"
+        name=_$(echo "$each" | tr '[:lower:]' '[:upper:]')_COMPLETE
+        env "$name=bash_source" "$1/$each" >"$bash_dir/$each"
+        env "$name=zsh_source" "$1/$each" >"$zsh_dir/_$each"
+        env "$name=fish_source" "$1/$each" >"$fish_dir/$each.fish"
+    done
+}
+
+# Prints the man page of a command: its help, as it is.
+man_page() {
+    version=$("$1/$2" --version | sed 's/.* //')
+    summary=$("$1/$2" --help | sed -n '3s/^ *\(.*\)\.$/\1/p')
+    echo ".TH $2 1 \"\" \"fibservice $version\""
+    echo '.SH NAME'
+    echo "$2 \\- $summary"
+    echo '.SH DESCRIPTION'
+    echo '.nf'
+    "$1/$2" --help | quoted
+    "$1/$2" --help | sed -n '/^Commands:/,$s/^  \([a-z]\{1,\}\) .*/\1/p' |
+        while read -r subcommand; do
+            echo '.fi'
+            echo ".SS $2 $subcommand"
+            echo '.nf'
+            "$1/$2" "$subcommand" --help </dev/null | quoted
+        done
+    echo '.fi'
+}
+
+# Text as roff shows it unchanged.
+quoted() {
+    sed 's/\\/\\e/g; s/-/\\-/g; s/^\([.'"'"']\)/\\\&\1/'
+}
+
+# Settings for this layout; what is in /etc stays.
+install_settings() {
+    mkdir -p "$share_dir/fib" "$DESTDIR$CONFIG_DIR"
+    set_default fibserver.toml state_dir '"/var/lib/fibserver"'
+    set_default fibweb.toml servers '["unix:/run/fib/fibserver.sock"]'
+    cp "$source_dir/systemd/several-hosts.conf" "$share_dir/fib/"
+    for each in fibserver.toml fibweb.toml; do
+        if [ ! -e "$DESTDIR$CONFIG_DIR/$each" ]; then
+            cp "$share_dir/fib/$each" "$DESTDIR$CONFIG_DIR/$each"
+        elif ! cmp -s "$share_dir/fib/$each" "$DESTDIR$CONFIG_DIR/$each"; then
+            echo "Kept $CONFIG_DIR/$each; $PREFIX/share/fib/$each has the defaults"
+        fi
+    done
+}
+
+# Copies a settings file, with one setting that is not the program's default.
+set_default() {
+    sed "s|^#$2 = .*|$2 = $3|" "$source_dir/systemd/$1" >"$share_dir/fib/$1"
+    grep -q "^$2 = " "$share_dir/fib/$1" || fail "systemd/$1 has no line #$2 = ..."
+}
+
+install_units() {
+    mkdir -p "$unit_dir" "$sysusers_dir" "$bin_dir"
+    for each in $UNITS; do
+        cp "$source_dir/systemd/$each" "$unit_dir/"
+    done
+    cp "$source_dir/systemd/fib.sysusers" "$sysusers_dir/fib.conf"
+    for each in $COMMANDS; do
+        ln -sfn "$HOME_DIR/bin/$each" "$bin_dir/$each"
+    done
+    if is_live; then
+        systemd-sysusers "$sysusers_dir/fib.conf"
+        systemctl daemon-reload
+    fi
+}
+
+install_all() {
+    check
+    umask 022
+    install_program
+    install_settings
+    install_units
+    if [ -n "$before" ]; then
+        echo 'Upgraded. To run it: systemctl restart fibserver fibweb'
+    else
+        echo 'Installed. To run it: systemctl enable --now fib.target'
+    fi
+}
+
+uninstall_all() {
+    [ -n "$DESTDIR" ] || [ "$(id -u)" = 0 ] || fail 'this needs root: try "sudo make uninstall"'
+    if is_live; then
+        for each in $UNITS; do
+            # Each by itself, so that one that is not there does not save the others.
+            systemctl disable --quiet --now "$each" 2>/dev/null || true
+        done
+    fi
+    for each in fibserver.toml fibweb.toml; do
+        if cmp -s "$share_dir/fib/$each" "$DESTDIR$CONFIG_DIR/$each"; then
+            rm "$DESTDIR$CONFIG_DIR/$each"
+        elif [ -e "$DESTDIR$CONFIG_DIR/$each" ]; then
+            echo "Kept $CONFIG_DIR/$each, which was changed"
+        fi
+    done
+    [ ! -d "$DESTDIR$CONFIG_DIR" ] || rmdir --ignore-fail-on-non-empty "$DESTDIR$CONFIG_DIR"
+    for each in $UNITS; do
+        rm -f "$unit_dir/$each"
+    done
+    for each in $COMMANDS; do
+        rm -f "$bin_dir/$each" "$man_dir/$each.1"
+        rm -f "$bash_dir/$each" "$zsh_dir/_$each" "$fish_dir/$each.fish"
+    done
+    rm -f "$sysusers_dir/fib.conf"
+    rm -rf "$share_dir/fib" "$DESTDIR$HOME_DIR"
+    for each in $STATE_DIRS; do
+        rm -rf "$DESTDIR$each"
+    done
+    if is_live; then
+        systemctl daemon-reload
+        systemctl reset-failed $UNITS 2>/dev/null || true
+        ! getent group fib >/dev/null || groupdel fib
+    fi
+    echo 'Uninstalled.'
+}
+
+case ${1:-} in
+install) install_all ;;
+uninstall) uninstall_all ;;
+*) fail 'say "install" or "uninstall"' ;;
+esac

@@ -1,0 +1,1 @@
+"""What an administrator does with the services, on a systemd that was really booted."""

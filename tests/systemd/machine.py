@@ -1,0 +1,225 @@
+"""A machine of its own: this host's files under an overlay, a systemd that boots, no network.
+
+All its mounts live in a namespace of their own, so they are gone when its last process is, however
+the test ends. Its writes go to memory.
+"""
+
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from tests.conftest import missing
+from tests.waiting import wait_until
+
+__all__ = ["SOURCE", "Machine", "booted"]
+
+REPOSITORY = Path(__file__).parents[2]
+SOURCE = "/usr/src/fibservice"
+"""Where the machine has a copy of this repository."""
+
+COMMAND_SECONDS = 120
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+NEEDED = ("systemd-nspawn", "nsenter", "unshare", "redis-cli", "curl", "make")
+
+# Services of this host's packages, which have no business there unless a test starts them.
+UNWANTED = (
+    *("nginx", "haproxy", "redis-server", "prometheus", "prometheus-alertmanager"),
+    *("prometheus-node-exporter", "apache2", "ssh", "cron", "docker", "containerd"),
+    *("apt-daily.timer", "apt-daily-upgrade.timer", "man-db.timer", "e2scrub_reap"),
+)
+
+_BOOT = """
+set -e
+mount -t tmpfs -o mode=755 tmpfs "$1"
+mkdir "$1/upper" "$1/work" "$1/root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
+rm -rf "$1/root/opt/fib" "$1/root/etc/fib"
+mkdir -p "$1/root/etc/systemd/system"
+for unit in $3; do
+    case $unit in *.*) ;; *) unit=$unit.service ;; esac
+    rm -f "$1/root/etc/systemd/system/"*".wants/$unit"
+done
+exec systemd-nspawn --quiet --directory="$1/root" --boot --register=no --keep-unit \\
+    --private-network --machine="$2" --console=pipe
+"""
+
+
+class Machine:
+    """A booted machine.
+
+    Attributes:
+        leader: its first process, as this host sees it.
+    """
+
+    def __init__(self, leader: int) -> None:
+        """Describe a machine that is being booted."""
+        self.leader = leader
+
+    def run(
+        self,
+        *command: str,
+        check: bool = True,
+        is_online: bool = False,
+        environment: Mapping[str, str] | None = None,
+        seconds: float = COMMAND_SECONDS,
+    ) -> str:
+        """Run a command there, and return what it printed, errors included.
+
+        Args:
+            command: program and arguments.
+            check: whether to fail if it does.
+            is_online: whether it uses this host's network, to download something.
+            environment: variables to set.
+            seconds: how long it may take.
+        """
+        finished = subprocess.run(
+            [*self.entering(is_online=is_online, environment=environment), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        if check and finished.returncode:
+            raise AssertionError(f"{command} failed: {finished.stdout}")
+        return finished.stdout
+
+    def entering(
+        self, *, is_online: bool = False, environment: Mapping[str, str] | None = None
+    ) -> list[str]:
+        """Return what to put before a command, so that it runs there."""
+        namespaces = ["-m", "-u", "-i", "-p"] + ([] if is_online else ["-n"])
+        variables = {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8", **(environment or {})}
+        settings = [f"{name}={value}" for name, value in variables.items()]
+        enter = ["nsenter", "-t", str(self.leader), *namespaces]
+        return [*enter, "--wd=/", "env", "-i", *settings]
+
+    def succeeds(self, *command: str) -> bool:
+        """Tell whether a command does what it should."""
+        finished = subprocess.run(
+            [*self.entering(), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+        return finished.returncode == 0
+
+    def make(self, target: str) -> str:
+        """Run make in the copy of this repository."""
+        online = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+        return self.run("make", "-C", SOURCE, target, is_online=True, environment=online)
+
+    def write(self, path: str, text: str) -> None:
+        """Write a file."""
+        command = [*self.entering(), "tee", path]
+        subprocess.run(
+            command, input=text, stdout=subprocess.DEVNULL, text=True, check=True, timeout=10
+        )
+
+    def read(self, path: str) -> str:
+        """Return what a file holds."""
+        return self.run("cat", path)
+
+    def property(self, unit: str, name: str) -> str:
+        """Return what `systemctl show` says."""
+        return self.run("systemctl", "show", "--value", "-p", name, unit).strip()
+
+    def journal(self, unit: str, *arguments: str) -> str:
+        """Return the messages of a unit, without their dates."""
+        return self.run("journalctl", "-u", unit, "-o", "cat", "--no-pager", *arguments)
+
+    def copy_repository(self) -> None:
+        """Have the files of this repository there, without what is built or ignored."""
+        listing = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            check=True,
+            timeout=COMMAND_SECONDS,
+        )
+        self.run("mkdir", "-p", SOURCE)
+        with subprocess.Popen(
+            ["tar", "-c", "--null", "--ignore-failed-read", "-T", "-"],
+            cwd=REPOSITORY,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as pack:
+            assert pack.stdin is not None
+            pack.stdin.write(listing.stdout)
+            pack.stdin.close()
+            unpack = [*self.entering(), "tar", "-x", "--no-same-owner", "-C", SOURCE]
+            subprocess.run(unpack, stdin=pack.stdout, check=True, timeout=COMMAND_SECONDS)
+
+
+@contextmanager
+def booted(program: Callable[[str], str], name: str) -> Iterator[Machine]:
+    """Boot a machine, and end it with the context.
+
+    Args:
+        program: the fixture.
+        name: of the machine.
+    """
+    if os.geteuid() != 0:
+        missing("root, to boot a machine")
+    for each in NEEDED:
+        program(each)
+    with tempfile.TemporaryDirectory(prefix="machine-") as folder, tempfile.TemporaryFile() as log:
+        boot = ["unshare", "--mount", "sh", "-c", _BOOT, "sh", folder, name, " ".join(UNWANTED)]
+        with subprocess.Popen(boot, stdin=subprocess.DEVNULL, stdout=log, stderr=log) as nspawn:
+            try:
+                machine = Machine(_leader(nspawn))
+                wait_until(lambda: _has_booted(machine), "the machine has booted")
+                machine.copy_repository()
+                yield machine
+            except BaseException:
+                log.seek(0)
+                print(log.read().decode(errors="replace")[-4000:])
+                raise
+            finally:
+                _power_off(nspawn)
+
+
+def _leader(nspawn: "subprocess.Popen[bytes]") -> int:
+    """Return the machine's first process, once there is one."""
+    process = psutil.Process(nspawn.pid)
+
+    def leaders() -> list[psutil.Process]:
+        if nspawn.poll() is not None:
+            raise AssertionError(f"the machine did not start: code {nspawn.returncode}")
+        return [child for child in process.children() if child.name() in ("systemd", "init")]
+
+    wait_until(lambda: bool(leaders()), "the machine's first process")
+    return leaders()[0].pid
+
+
+def _has_booted(machine: Machine) -> bool:
+    state = machine.run("systemctl", "is-system-running", check=False).strip()
+    return state in ("running", "degraded")  # degraded: something of this host's is not for there
+
+
+def _power_off(nspawn: "subprocess.Popen[bytes]") -> None:
+    """End a machine, by force if it does not go."""
+    family = psutil.Process(nspawn.pid).children(recursive=True) if nspawn.poll() is None else []
+    nspawn.send_signal(signal.SIGTERM)  # which systemd-nspawn passes on as a request to power off
+    try:
+        nspawn.wait(30)
+    except subprocess.TimeoutExpired:
+        nspawn.kill()
+        nspawn.wait()
+    for process in family:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(family, timeout=30)

@@ -1,0 +1,268 @@
+"""The units, on a booted machine: how they start, what becomes of them, and what they leave."""
+
+import json
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.systemd.machine import Machine, booted
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.xdist_group("services")
+
+SERVICES = ("fibserver", "fibweb")
+LARGE = "/fib/30000"
+"""94 MB: more than any socket's buffers hold."""
+
+
+@pytest.fixture(scope="module")
+def installed(program: Callable[[str], str]) -> Iterator[Machine]:
+    """A machine with everything installed."""
+    with booted(program, "fib-services") as machine:
+        machine.make("install")
+        yield machine
+
+
+@pytest.fixture
+def machine(installed: Machine) -> Iterator[Machine]:
+    """The machine, with the services as after `systemctl enable --now fib.target`."""
+    installed.run("systemctl", "reset-failed")
+    installed.run("systemctl", "enable", "--now", "fib.target")
+    installed.run("systemctl", "start", *SERVICES)
+    yield installed
+    installed.run("systemctl", "stop", "fib.target", *SERVICES)
+
+
+def get(machine: Machine, path: str) -> str:
+    """Return what curl gets."""
+    return machine.run("curl", "-sS", "--max-time", "30", f"http://127.0.0.1:8080{path}")
+
+
+def main_pid(machine: Machine, service: str) -> int:
+    """Return the first process of a service, 0 if it is not running."""
+    return int(machine.property(service, "MainPID"))
+
+
+def kill(machine: Machine, signal: str, pid: int) -> None:
+    """Send a signal to a process of the machine."""
+    machine.run("kill", f"-{signal}", str(pid))
+
+
+def information(machine: Machine) -> str:
+    """Return what INFO says."""
+    return machine.run("redis-cli", "-p", "11235", "INFO", "ALL")
+
+
+def workers(machine: Machine) -> list[int]:
+    """Return the worker processes."""
+    found = re.search(r"^worker_pids:(.+)$", information(machine), re.MULTILINE)
+    assert found is not None
+    return [int(pid) for pid in found[1].split(",")]
+
+
+def wait_until_another(machine: Machine, service: str, pid: int) -> None:
+    """Wait until a service runs, ready, with another first process."""
+
+    def is_another() -> bool:
+        state = machine.property(service, "ActiveState")
+        return state == "active" and main_pid(machine, service) not in (0, pid)
+
+    wait_until(is_another, f"another {service}")
+
+
+def test_they_start(machine: Machine) -> None:
+    """After `systemctl start` REST, redis-cli, the command line and the metrics all answer."""
+    assert json.loads(get(machine, "/fib/5")) == {"N": 5, "result": ["0", "1", "1", "2", "3"]}
+    assert get(machine, "/readyz") == "ready\n"
+    assert machine.run("redis-cli", "-p", "11235", "FIB.NUMBER", "100").strip() == str(
+        354224848179261915075
+    )
+    over_unix = ["redis-cli", "-s", "/run/fib/fibserver.sock", "FIB.NUMBER", "10"]
+    assert machine.run(*over_unix).strip() == "55"
+    assert "fibserver_workers" in machine.run("curl", "-sS", "http://127.0.0.1:9111/metrics")
+    doctor = machine.run("fibclient", "doctor")
+    assert "127.0.0.1:11235" in doctor
+    for service in SERVICES:
+        assert machine.property(service, "NRestarts") == "0"
+        assert re.search(r"\d+ clients", machine.property(service, "StatusText"))
+
+
+def test_only_the_group_may_use_the_unix_socket(machine: Machine) -> None:
+    """fibweb may, others may not."""
+    ask = "redis-cli -s /run/fib/fibserver.sock PING"
+    assert "Permission denied" in machine.run("runuser", "-u", "nobody", "--", "sh", "-c", ask)
+    assert machine.run("runuser", "-u", "nobody", "-g", "fib", "--", "sh", "-c", ask) == "PONG\n"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_first_process_is_killed(machine: Machine, service: str) -> None:
+    """The service comes back by itself, and nothing of the first one is left."""
+    pid = main_pid(machine, service)
+    kill(machine, "KILL", pid)
+    wait_until_another(machine, service, pid)
+    assert json.loads(get(machine, "/fib?start=7000&count=1"))["N"] == 1
+    assert machine.property(service, "NRestarts") == "1"
+
+
+def test_a_worker_is_killed(machine: Machine) -> None:
+    """It is replaced, without a restart of the service."""
+    pid = main_pid(machine, "fibserver")
+    kill(machine, "KILL", workers(machine)[0])
+    wait_until(lambda: "worker_deaths:1" in information(machine), "another worker")
+    assert json.loads(get(machine, "/fib?start=8000&count=1"))["N"] == 1
+    assert main_pid(machine, "fibserver") == pid
+
+
+def test_the_acceptor_hangs(machine: Machine) -> None:
+    """The watchdog notices, and the service is started anew."""
+    pid = main_pid(machine, "fibserver")
+    kill(machine, "STOP", pid)
+    wait_until_another(machine, "fibserver", pid)
+    assert json.loads(get(machine, "/fib?start=9000&count=1"))["N"] == 1
+    assert "Watchdog timeout" in machine.journal("fibserver", "-n", "30")
+
+
+def test_all_workers_hang(machine: Machine) -> None:
+    """The watchdog is fed only while workers do something, so it notices this too."""
+    pid = main_pid(machine, "fibserver")
+    stop = "while kill -0 $1; do pkill -STOP -P $1; done"
+    with subprocess.Popen([*machine.entering(), "sh", "-c", stop, "sh", str(pid)]) as stopping:
+        try:
+            wait_until_another(machine, "fibserver", pid)
+        finally:
+            stopping.kill()
+    assert json.loads(get(machine, "/fib?start=9100&count=1"))["N"] == 1
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_reload(machine: Machine, service: str) -> None:
+    """What can change does, a mistake changes nothing and is told, and nothing restarts."""
+    pid, path = main_pid(machine, service), f"/etc/fib/{service}.toml"
+    before = machine.read(path)
+    try:
+        machine.write(path, before + '\nlog_level = "debug"\n')
+        machine.run("systemctl", "reload", service)
+        changed = "reloaded; changed: log_level"
+        wait_until(lambda: changed in machine.journal(service), changed)
+        machine.write(path, before + '\nlog_level = "loud"\n')
+        assert "failed" in machine.run("systemctl", "reload", service, check=False)
+        assert "log_level" in machine.journal(service, "-n", "5")
+    finally:
+        machine.write(path, before)
+    machine.run("systemctl", "reload", service)
+    assert main_pid(machine, service) == pid
+    assert get(machine, "/readyz") == "ready\n"
+
+
+def test_stop_finishes_what_was_asked(machine: Machine) -> None:
+    """An answer under way is whole, though its service was told to stop meanwhile."""
+    command = [*machine.entering(), "curl", "-sS", "--limit-rate", "40M"]
+    command += ["-w", "%{size_download} %{http_code}", "-o", "/dev/null"]
+    size = int(machine.run("redis-cli", "-p", "11235", "FIB.SIZE", "0", "30000", "FORMAT", "json"))
+    with subprocess.Popen(
+        [*command, f"http://127.0.0.1:8080{LARGE}"], stdout=subprocess.PIPE, text=True
+    ) as curl:
+        wait_until(lambda: in_flight(machine) >= 1, "the download is under way")
+        machine.run("systemctl", "stop", "fibweb")
+        out, _ = curl.communicate(timeout=60)
+    received, code = out.split()
+    assert code == "200"
+    assert int(received) > size
+    assert machine.property("fibweb", "Result") == "success"
+
+
+def in_flight(machine: Machine) -> float:
+    """Return how many requests fibweb has under way, besides the one that asks."""
+    text = machine.run("curl", "-sS", "http://127.0.0.1:8080/metrics")
+    found = re.search(r"^fibweb_requests_in_flight (\S+)", text, re.MULTILINE)
+    assert found is not None
+    return float(found[1]) - 1
+
+
+def test_nothing_is_left_after_a_stop(machine: Machine) -> None:
+    """No process, no socket, no shared memory."""
+    get(machine, "/fib/1000")
+    machine.run("systemctl", "stop", "fib.target")
+    units = ["fibserver.socket", "fibserver-metrics.socket", "fibweb.socket", *SERVICES]
+    wait_until(lambda: not machine.succeeds("systemctl", "is-active", *units), "all are stopped")
+    left = machine.run(
+        "sh", "-c", "ls -d /dev/shm/* /run/fib* /run/private/fib* 2>&1", check=False
+    )
+    assert [line for line in left.splitlines() if "No such file" not in line] == []
+    assert machine.run("sh", "-c", "pgrep -f /opt/fib || true") == ""
+
+
+def test_the_journal_has_priorities(machine: Machine) -> None:
+    """Messages of either service carry how grave they are."""
+    kill(machine, "KILL", workers(machine)[0])
+    for service, priority, text in (
+        ("fibserver", "6", "ready on"),
+        ("fibserver", "4", "worker"),
+        ("fibweb", "6", "ready on"),
+    ):
+
+        def messages(service: str = service, priority: str = priority) -> str:
+            return machine.journal(service, f"PRIORITY={priority}")
+
+        wait_until(lambda find=messages, text=text: text in find(), text)  # type: ignore[misc]
+    assert "ready on" not in machine.journal("fibserver", "-p", "warning")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_bad_setting_fails_once(machine: Machine, service: str) -> None:
+    """The start fails, the journal says what was bad, and nothing tries again."""
+    machine.run("systemctl", "stop", "fib.target", *SERVICES)
+    path = f"/etc/fib/{service}.toml"
+    before = machine.read(path)
+    try:
+        machine.write(path, before + "\nthreds = 4\n")
+        started = machine.run("systemctl", "start", service, check=False)
+        assert "failed" in started
+        assert machine.property(service, "ActiveState") == "failed"
+        assert machine.property(service, "NRestarts") == "0"
+        assert machine.property(service, "ExecMainStatus") == "2"
+        assert "threds" in machine.journal(service, "-n", "10")
+    finally:
+        machine.write(path, before)
+        machine.run("systemctl", "reset-failed", service, f"{service}.socket")
+
+
+def test_numbers_outlive_a_restart(machine: Machine) -> None:
+    """What was computed is saved in the state folder, and there at once after a restart."""
+    get(machine, "/fib/3000")
+    machine.run("systemctl", "restart", "fibserver")
+    assert machine.run("ls", "/var/lib/fibserver/").strip()
+    wait_until(lambda: "snapshot_blocks:0" not in information(machine), "the snapshot is loaded")
+
+
+def test_the_units_are_right(machine: Machine) -> None:
+    """systemd has no complaint, and calls the services about as safe as any it has."""
+    folder = "/usr/local/lib/systemd/system"
+    units = machine.run("sh", "-c", f"ls {folder}/fib*").split()
+    assert len(units) == 6
+    assert machine.run("systemd-analyze", "verify", "--man=no", *units) == ""
+    for service, limit in (("fibserver", 0.3), ("fibweb", 0.5)):
+        text = machine.run(
+            *("systemd-analyze", "security", "--offline=true", "--no-pager"),
+            f"{folder}/{service}.service",
+        )
+        found = re.search(r"Overall exposure level for \S+: ([\d.]+)", text)
+        assert found is not None
+        assert float(found[1]) <= limit
+
+
+def test_help_is_installed(machine: Machine) -> None:
+    """The three commands are on PATH, with man pages and completion."""
+    for command in ("fibserver", "fibclient", "fibweb"):
+        assert machine.run(command, "--version").startswith(command)
+        page = machine.read(f"/usr/local/share/man/man1/{command}.1")
+        assert f".TH {command} 1" in page
+        assert "\\-\\-help" in page
+    assert ".SS fibclient doctor" in machine.read("/usr/local/share/man/man1/fibclient.1")
+    complete = (
+        "COMP_WORDS=(fibclient doc) COMP_CWORD=1 _FIBCLIENT_COMPLETE=bash_complete fibclient"
+    )
+    assert "doctor" in machine.run("bash", "-c", complete)
+    machine.run("bash", "-n", "/usr/local/share/bash-completion/completions/fibclient")
