@@ -100,7 +100,7 @@ class Machine:
         variables = {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8", **(environment or {})}
         settings = [f"{name}={value}" for name, value in variables.items()]
         enter = ["nsenter", "-t", str(self.leader), *namespaces]
-        return [*enter, "--wd=/", "env", "-i", *settings]
+        return [*enter, "env", "-i", "-C", "/", *settings]
 
     def succeeds(self, *command: str) -> bool:
         """Tell whether a command does what it should."""
