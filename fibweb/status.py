@@ -33,7 +33,7 @@ WINDOW_SECONDS = 10.0
 _FIELDS = {
     "workers": "workers",
     "workers_busy": "workers_busy",
-    "memory_bytes": "used_memory",
+    "resident_bytes": "resident_bytes",
     "memory_limit_bytes": "maxmemory",
     "clients": "connected_clients",
     "requests_total": "total_commands_processed",

@@ -62,7 +62,7 @@ class Card {
     setText(this.#badge, server.state ?? "unknown");
     this.#meters.replaceChildren(
       ...meter("Workers busy", server.workers_busy, server.workers, grouped),
-      ...meter("Memory", server.memory_bytes, server.memory_limit_bytes, readableBytes),
+      ...meter("Numbers in memory", server.resident_bytes, server.memory_limit_bytes, readableBytes),
     );
     const figures = [
       ["Requests/s", rate === undefined ? undefined : Math.round(rate)],
