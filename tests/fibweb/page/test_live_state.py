@@ -31,7 +31,7 @@ def test_the_state_is_shown(home: Page, server: RunningServer) -> None:
     """Servers, workers, memory, load and latency are there, in words."""
     expect(home.get_by_role("banner").get_by_role("status")).to_have_text("1 of 1 server up")
     card = home.get_by_role("article").filter(has_text=server.address)
-    for words in ("up", "Workers busy", "Memory", "Clients", "Answered"):
+    for words in ("up", "Workers busy", "Numbers in memory", "Clients", "Answered"):
         expect(card).to_contain_text(words)
     for name in ("Requests/s", "In flight", "Latency, p99", "Memory", "From the cache"):
         gauge = home.locator(".gauge", has_text=name)
