@@ -26,7 +26,7 @@ SOURCE = "/usr/src/fibservice"
 COMMAND_SECONDS = 120
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-NEEDED = ("systemd-nspawn", "nsenter", "unshare", "redis-cli", "curl", "make")
+NEEDED = ("systemd-nspawn", "nsenter", "setpriv", "unshare", "redis-cli", "curl", "make")
 
 # Services of this host's packages, which have no business there unless a test starts them.
 UNWANTED = (
@@ -175,7 +175,8 @@ def booted(program: Callable[[str], str], name: str) -> Iterator[Machine]:
     for each in NEEDED:
         program(each)
     with tempfile.TemporaryDirectory(prefix="machine-") as folder, tempfile.TemporaryFile() as log:
-        boot = ["unshare", "--mount", "sh", "-c", _BOOT, "sh", folder, name, " ".join(UNWANTED)]
+        boot = ["setpriv", "--pdeathsig", "TERM", "unshare", "--mount"]
+        boot += ["sh", "-c", _BOOT, "sh", folder, name, " ".join(UNWANTED)]
         with subprocess.Popen(boot, stdin=subprocess.DEVNULL, stdout=log, stderr=log) as nspawn:
             try:
                 machine = Machine(_leader(nspawn))
