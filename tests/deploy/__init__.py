@@ -1,0 +1,1 @@
+"""What stands around the services: configurations, run by the programs they are for."""

@@ -1,0 +1,268 @@
+"""The alerting rules, as promtool runs them: each alert fires when it should, and no other."""
+
+import json
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.servers import DEADLINE_SECONDS
+
+PROMETHEUS = Path(__file__).parents[2] / "deploy" / "prometheus"
+RULES = sorted(PROMETHEUS.glob("fib-*.yml"))
+
+MINUTES = 420
+"""What happens is told for so long, minute by minute: the longest window and some."""
+
+SERVER = 'job="fibserver",host="h",instance="s:1"'
+WEB = 'job="fibweb",host="h",instance="w:1"'
+
+
+def counter(each_minute: int) -> str:
+    """Return values that grow, as promtool writes them."""
+    return f"0+{each_minute}x{MINUTES}"
+
+
+def steady(value: float) -> str:
+    """Return values that stay, as promtool writes them."""
+    return f"{value}x{MINUTES}"
+
+
+def seconds(service: str, extra: str, below: Mapping[str, int]) -> dict[str, str]:
+    """Return a histogram: how many requests a minute took up to each bound."""
+    name = f"{service}_request_duration_seconds_bucket"
+    return {f'{name}{{{extra},le="{bound}"}}': counter(count) for bound, count in below.items()}
+
+
+QUICK = {"0.001": 590, "1.0": 600, "10.0": 600, "+Inf": 600}
+SLOW = {"0.001": 10, "1.0": 100, "10.0": 600, "+Inf": 600}
+
+HEALTHY = {
+    f"up{{{SERVER}}}": steady(1),
+    f"up{{{WEB}}}": steady(1),
+    f'fibserver_requests_total{{{SERVER},command="fib.first",code="OK"}}': counter(600),
+    # What clients do wrong is no failure of ours.
+    f'fibserver_requests_total{{{SERVER},command="fib.first",code="LIMIT"}}': counter(300),
+    f'fibweb_requests_total{{{WEB},route="/fib/{{n}}",code="200"}}': counter(600),
+    f'fibweb_requests_total{{{WEB},route="/fib/{{n}}",code="400"}}': counter(300),
+    **seconds("fibserver", f'{SERVER},command="fib.first"', QUICK),
+    **seconds("fibweb", f'{WEB},lane="ready"', QUICK),
+    f"fibserver_start_time_seconds{{{SERVER}}}": steady(1000),
+    f"fibserver_worker_restarts_total{{{SERVER}}}": f"0x200 1x{MINUTES - 200}",
+    f"fibserver_workers{{{SERVER}}}": steady(2),
+    f"fibserver_workers_busy{{{SERVER}}}": steady(2),
+    f"fibserver_blocks_failed_total{{{SERVER}}}": steady(0),
+    f"fibserver_shared_memory_available_bytes{{{SERVER}}}": steady(9e8),
+    f"fibserver_shared_memory_bytes{{{SERVER}}}": steady(1e8),
+    f"fibserver_connections{{{SERVER}}}": steady(10),
+    f"fibserver_connections_max{{{SERVER}}}": steady(100),
+    f"fibserver_connections_waiting{{{SERVER}}}": steady(3),
+    f"fibserver_snapshot_failing{{{SERVER}}}": steady(0),
+    f"fibserver_snapshot_age_seconds{{{SERVER}}}": "0+60x420",  # nothing new, so nothing to save
+    f"fibserver_snapshot_unsaved_blocks{{{SERVER}}}": steady(0),
+    f"fibweb_processes{{{WEB}}}": steady(2),
+    f'fibweb_server_up{{{WEB},server="a"}}': steady(2),
+    f'fibweb_server_up{{{WEB},server="b"}}': steady(2),
+    f"fibweb_queue_depth{{{WEB}}}": steady(0),
+    f"fibweb_server_calls_waiting{{{WEB}}}": steady(0),
+    f"fibweb_process_cpu_seconds_total{{{WEB}}}": counter(10),
+}
+
+
+def failures(service: str, code: str, ratio: float) -> dict[str, str]:
+    """Return a share of all requests that fail."""
+    labels = SERVER if service == "fibserver" else WEB
+    return {
+        f'{service}_requests_total{{{labels},command="x",code="{code}"}}': f"0+{900 * ratio}x420"
+    }
+
+
+CASES: list[tuple[str, dict[str, str], int, set[str]]] = [
+    ("all is well", {}, 400, set()),
+    (
+        "an hour without anybody",
+        {name: steady(1) for name in HEALTHY if "_total" in name},
+        400,
+        set(),
+    ),
+    (
+        "fibserver is gone",
+        {name: "1x300 stale" for name in HEALTHY if SERVER in name and "requests" not in name}
+        | {f"up{{{SERVER}}}": "1x300 0x120"},
+        302,
+        {"FibserverDown"},
+    ),
+    ("a scrape is lost", {f"up{{{SERVER}}}": "1x300 0 1x120"}, 301, set()),
+    ("fibweb is gone", {f"up{{{WEB}}}": "1x300 0x120"}, 302, {"FibwebDown"}),
+    (
+        "nobody watches",
+        {f"up{{{SERVER}}}": "1x300 stale", f"up{{{WEB}}}": "1x300 stale"},
+        400,
+        {"FibTargetMissing"},
+    ),
+    (
+        "restarts",
+        {f"fibserver_start_time_seconds{{{SERVER}}}": "1000x395 2000 3000 4000x20"},
+        400,
+        {"FibserverRestarting"},
+    ),
+    ("two restarts", {f"fibserver_start_time_seconds{{{SERVER}}}": "1x395 2 3x20"}, 400, set()),
+    (
+        "restarts of fibweb",
+        {f"fibweb_process_cpu_seconds_total{{{WEB}}}": "100x395 1 2 1 2 1 2x20"},
+        402,
+        {"FibwebRestarting"},
+    ),
+    (
+        "workers die",
+        {f"fibserver_worker_restarts_total{{{SERVER}}}": "0x395 2 4 6x20"},
+        400,
+        {"FibserverWorkersCrashing"},
+    ),
+    (
+        "no workers",
+        {
+            f"fibserver_workers{{{SERVER}}}": "2x395 0x20",
+            f"fibserver_workers_busy{{{SERVER}}}": steady(0),
+        },
+        398,
+        {"FibserverWithoutWorkers"},
+    ),
+    (
+        "2 % fail",
+        failures("fibserver", "BUSY", 0.02),
+        400,
+        {"FibserverErrorsFast", "FibserverErrorsSlow"},
+    ),
+    ("0.7 % fail", failures("fibserver", "NOSPACE", 0.007), 400, {"FibserverErrorsSlow"}),
+    ("0.05 % fail", failures("fibserver", "BUSY", 0.0005), 400, set()),
+    (
+        "2 % fail over HTTP",
+        failures("fibweb", "503", 0.02),
+        400,
+        {"FibwebErrorsFast", "FibwebErrorsSlow"},
+    ),
+    ("0.7 % fail over HTTP", failures("fibweb", "500", 0.007), 400, {"FibwebErrorsSlow"}),
+    (
+        "a block is given up",
+        {f"fibserver_blocks_failed_total{{{SERVER}}}": "0x395 1x20"},
+        397,
+        {"FibserverBlocksFailing"},
+    ),
+    ("slow", seconds("fibserver", f'{SERVER},command="fib.first"', SLOW), 400, {"FibserverSlow"}),
+    ("slow over HTTP", seconds("fibweb", f'{WEB},lane="ready"', SLOW), 400, {"FibwebSlow"}),
+    (
+        "one fibserver is not used",
+        {f'fibweb_server_up{{{WEB},server="b"}}': "2x395 0x20"},
+        398,
+        {"FibwebServerSetAside"},
+    ),
+    (
+        "no fibserver is used",
+        {f'fibweb_server_up{{{WEB},server="{name}"}}': "2x395 0x20" for name in "ab"},
+        398,
+        {"FibwebServerSetAside", "FibwebWithoutServer"},
+    ),
+    (
+        "/dev/shm is nearly full",
+        {f"fibserver_shared_memory_available_bytes{{{SERVER}}}": "9e8x380 5e6x40"},
+        390,
+        {"FibserverSharedMemoryNearlyFull"},
+    ),
+    (
+        "more to do than workers",
+        {f"fibserver_connections_waiting{{{SERVER}}}": "3x380 50x40"},
+        390,
+        {"FibserverQueueSaturated"},
+    ),
+    (
+        "nearly too many clients",
+        {f"fibserver_connections{{{SERVER}}}": "10x380 95x40"},
+        390,
+        {"FibserverConnectionsNearlyFull"},
+    ),
+    (
+        "requests queue for threads",
+        {f"fibweb_queue_depth{{{WEB}}}": "0x380 20x40"},
+        390,
+        {"FibwebQueueSaturated"},
+    ),
+    (
+        "the disk says no",
+        {f"fibserver_snapshot_failing{{{SERVER}}}": "0x380 1x40"},
+        390,
+        {"FibserverSnapshotFailing"},
+    ),
+    (
+        "nothing has been saved",
+        {f"fibserver_snapshot_unsaved_blocks{{{SERVER}}}": "0x380 5x40"},
+        400,
+        {"FibserverSnapshotStale"},
+    ),
+]
+
+
+def promtool(path: str, *arguments: str) -> str:
+    """Run promtool, and return what it said if it had no complaint."""
+    done = subprocess.run(
+        [path, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_check(program: Callable[[str], str]) -> None:
+    """The files are what Prometheus and Alertmanager take."""
+    said = promtool(program("promtool"), "check", "config", str(PROMETHEUS / "prometheus.yml"))
+    assert f"{len(RULES)} rule files found" in said
+    path = str(PROMETHEUS / "alertmanager.yml")
+    subprocess.run([program("amtool"), "check-config", path], check=True, timeout=30)
+
+
+def test_every_alert(program: Callable[[str], str], tmp_path: Path) -> None:
+    """In each of the cases exactly the alerts fire that should."""
+    tests = [
+        {
+            "name": name,
+            "interval": "1m",
+            "input_series": [
+                {"series": series, "values": values}
+                for series, values in (HEALTHY | changes).items()
+            ],
+            "promql_expr_test": [
+                {
+                    "expr": 'group by (alertname) (ALERTS{alertstate="firing"})',
+                    "eval_time": f"{minute}m",
+                    "exp_samples": [
+                        {"labels": f'{{alertname="{alert}"}}', "value": 1}
+                        for alert in sorted(firing)
+                    ],
+                }
+            ],
+        }
+        for name, changes, minute, firing in CASES
+    ]
+    path = tmp_path / "rules.json"
+    path.write_text(json.dumps({"rule_files": list(map(str, RULES)), "tests": tests}))
+    promtool(program("promtool"), "test", "rules", str(path))
+
+
+def test_every_alert_has_a_case() -> None:
+    """None is forgotten above."""
+    text = (PROMETHEUS / "fib-alerts.yml").read_text()
+    alerts = {line.split()[-1] for line in text.splitlines() if "- alert:" in line}
+    assert len(alerts) > 15
+    assert set[str]().union(*(firing for *_, firing in CASES)) == alerts
+
+
+@pytest.mark.parametrize("name", ["fib-alerts.yml", "fib-recording.yml"])
+def test_rules_are_checked(program: Callable[[str], str], name: str) -> None:
+    """promtool finds no mistake in them, duplicates included."""
+    said = promtool(program("promtool"), "check", "rules", "--lint=all", str(PROMETHEUS / name))
+    assert "SUCCESS" in said
