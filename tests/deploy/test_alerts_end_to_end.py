@@ -1,0 +1,106 @@
+"""A fibserver that is stopped wakes somebody, through real Prometheus and Alertmanager."""
+
+import json
+import queue
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.deploy.prometheus import CONFIG, free_port, run, running_prometheus
+from tests.servers import DEADLINE_SECONDS, RunningServer
+from tests.waiting import wait_until
+
+RECEIVER = "127.0.0.1:9099"
+
+
+class Webhook:
+    """Who is woken.
+
+    Attributes:
+        address: where to call.
+        calls: the path and the alerts of each call.
+    """
+
+    def __init__(self) -> None:
+        calls: queue.Queue[tuple[str, list[dict[str, Any]]]] = queue.Queue()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                calls.put((self.path, body["alerts"]))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.calls = calls
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"127.0.0.1:{self.server.server_port}"
+
+    def next(self, alert: str, status: str) -> tuple[str, dict[str, Any]]:
+        """Wait for an alert with a certain status, and return where it came to."""
+        while True:
+            path, alerts = self.calls.get(timeout=2 * DEADLINE_SECONDS)
+            for each in alerts:
+                if each["labels"]["alertname"] == alert and each["status"] == status:
+                    return path, each
+
+
+@pytest.fixture
+def webhook() -> Iterator[Webhook]:
+    """Somebody to wake."""
+    hook = Webhook()
+    thread = threading.Thread(target=hook.server.serve_forever)
+    thread.start()
+    yield hook
+    hook.server.shutdown()
+    thread.join()
+    hook.server.server_close()
+
+
+@contextmanager
+def alertmanager(program: str, folder: Path, receiver: str) -> Iterator[str]:
+    """Run Alertmanager with the configuration in deploy/, and return its address."""
+    address = f"127.0.0.1:{free_port()}"
+    text = (CONFIG / "alertmanager.yml").read_text()
+    assert RECEIVER in text
+    text = re.sub(r"group_(wait|interval): \S+", r"group_\1: 1s", text.replace(RECEIVER, receiver))
+    (folder / "alertmanager.yml").write_text(text)
+    command = [program, "--config.file=alertmanager.yml", f"--storage.path={folder}/alerts"]
+    command += [f"--web.listen-address={address}", "--cluster.listen-address="]
+    with run(command, folder, f"http://{address}/-/ready"):
+        yield address
+
+
+def test_a_stopped_fibserver_is_told_of(
+    serve: Callable[..., RunningServer],
+    webhook: Webhook,
+    program: Callable[[str], str],
+    tmp_path: Path,
+) -> None:
+    """FibserverDown comes to the pager when it is stopped, and is over when it is back."""
+    metrics = f"127.0.0.1:{free_port()}"
+    programs = program("prometheus"), program("prometheus-alertmanager")
+    server = serve("--metrics-listen", metrics)
+    with (
+        alertmanager(programs[1], tmp_path, webhook.address) as manager,
+        running_prometheus(programs[0], tmp_path, {"fibserver": metrics}, manager) as prometheus,
+    ):
+        prometheus.wait_until_up("fibserver")
+        assert not prometheus.query('ALERTS{alertname="FibserverDown"}')
+        server.stop()
+        path, alert = webhook.next("FibserverDown", "firing")
+        assert path == "/page"
+        assert alert["annotations"]["summary"] == "fibserver on here does not answer"
+        assert metrics in alert["annotations"]["description"]
+        assert alert["annotations"]["runbook_url"].endswith("#fibserverdown")
+        serve("--metrics-listen", metrics)
+        assert webhook.next("FibserverDown", "resolved")[0] == "/page"
+        wait_until(lambda: not prometheus.query('ALERTS{alertname="FibserverDown"}'), "it is over")
