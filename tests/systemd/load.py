@@ -8,6 +8,7 @@ import http.client
 import json
 import sys
 import threading
+import time
 
 from tests.numbers import digits
 
@@ -68,7 +69,7 @@ class Clients:
                 failure = "" if answer == expected else f"/fib/{n}: {reply.status} {answer}"[:300]
             except (OSError, http.client.HTTPException, ValueError) as error:
                 connection.close()
-                failure = f"/fib/{n}: {error!r}"
+                failure = f"{time.strftime('%T')} /fib/{n}: {error!r}"
             with self._lock:
                 self._answered += not failure
                 if failure:

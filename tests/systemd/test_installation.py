@@ -117,7 +117,7 @@ def test_upgrade_and_uninstall(machine: Guided) -> None:
             clients.kill()
     figures = json.loads(said)
     print(f"{figures['answered']} requests answered during an upgrade")
-    assert figures["failures"] == []
+    assert figures["failures"] == [], machine.run("journalctl", "-n", "60", "--no-pager")
     assert figures["answered"] > 1000
     assert machine.run("readlink", "/opt/fib/bin") != before
     assert "threads = 5" in machine.read("/etc/fib/fibweb.toml")
@@ -126,7 +126,7 @@ def test_upgrade_and_uninstall(machine: Guided) -> None:
     machine.make("uninstall")
     left = files(machine) - machine.before
     mine = {"/etc/fib", "/etc/fib/fibweb.toml"}
-    assert {path for path in left if not path.startswith("/var/lib/prometheus")} == mine
+    assert {path for path in left if "prometheus" not in path} == mine
     assert not machine.succeeds("getent", "group", "fib")
     assert not machine.succeeds("systemctl", "cat", "fibserver.service")
     assert not machine.succeeds("pgrep", "-f", "/opt/fib")
