@@ -175,6 +175,15 @@ class Acceptor:
 
     # What commands ask.
 
+    @property
+    def ailment(self) -> tuple[str, str] | None:
+        """Why clients had better ask another server, as code and message of an error; or None."""
+        if self._phase is not Phase.SERVING:
+            return "SHUTDOWN", "the server is stopping: ask another, or again later"
+        if not self._engine.is_well(self.settings.request_timeout):
+            return "BUSY", "no worker has come back lately: ask another, or again later"
+        return None
+
     def slice_size(self, format: Format, start: int, stop: int) -> int:
         """Return the size in bytes of elements start to stop-1."""
         return self._engine.arrays[format].slice_size(start, stop)

@@ -54,6 +54,10 @@ class Server(Protocol):
     def settings(self) -> Settings:
         """The settings in force."""
 
+    @property
+    def ailment(self) -> tuple[str, str] | None:
+        """Why clients had better ask another server, as code and message of an error; or None."""
+
     def slice_size(self, format: Format, start: int, stop: int) -> int:
         """Return `format.slice_size(start, stop)`, faster if the elements are resident."""
 

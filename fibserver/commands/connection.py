@@ -36,9 +36,17 @@ def _reply(session: Session, value: Value) -> list[Reply]:
     arguments=(Argument("message", "string", is_optional=True),),
 )
 def ping(session: Session, arguments: list[bytes]) -> list[Reply]:
-    """Answer PONG as a simple string: health checks compare its bytes."""
+    """Answer PONG as a simple string: health checks compare its bytes.
+
+    A server that had better not be asked says why, and closes the connection: load balancers such
+    as HAProxy then know at once, where they would wait for more behind an error alone.
+    """
     if len(arguments) > 1:
         raise CommandError("wrong number of arguments for 'ping' command")
+    if session.server.ailment is not None:
+        session.is_quitting = True
+        code, message = session.server.ailment
+        raise CommandError(message, code)
     return _reply(session, arguments[0] if arguments else Simple("PONG"))
 
 

@@ -28,7 +28,10 @@ class FakeServer:
         sized: the formats and stops of which the size was asked.
         sessions: the clients by their numbers.
         closed: the numbers of clients that were closed.
+        ailment: why clients had better ask another.
     """
+
+    ailment: tuple[str, str] | None = None
 
     def __init__(self, settings: Settings, password: bytes | None = None) -> None:
         self.statistics = Statistics()

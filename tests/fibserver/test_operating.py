@@ -221,10 +221,20 @@ def test_the_watchdog_hears_nothing_without_workers(
     stopper.start()
     try:
         manager.wait_for_silence("WATCHDOG", 3)
+        # Whoever checks its health hears of it too, and at once, since the connection ends.
+        assert ask(server, b"PING\r\nPING\r\n").startswith(b"-BUSY no worker has come back lately")
     finally:
         is_over.set()
         stopper.join()
     manager.next("WATCHDOG")
+    server.wait_until(lambda each: ask(each, b"PING\r\nQUIT\r\n") == b"+PONG\r\n+OK\r\n", "PONG")
+
+
+def ask(server: RunningServer, request: bytes) -> bytes:
+    """Return all that a server answers until it closes the connection."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE_SECONDS) as sock:
+        sock.sendall(request)
+        return sock.makefile("rb").read()
 
 
 # Metrics.

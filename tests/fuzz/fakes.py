@@ -240,6 +240,8 @@ class FakeServer:
         has_broken_off: whether an answer has, since this was last set to False.
     """
 
+    ailment: tuple[str, str] | None = None
+
     def __init__(self) -> None:
         self._settings = Settings(max_index=MAX_INDEX, workers=2).model_copy(
             # Below what the settings allow.
