@@ -18,6 +18,9 @@ KEPT, FRESH = 4, 4
 """Clients that keep their connection, and clients that make one for each request."""
 
 SECONDS = 30
+PAUSE_SECONDS = 0.01
+"""Between the requests of a client: a steady load, with time left for what happens beside it."""
+
 COUNTS = (1, 10, 500)
 
 
@@ -50,12 +53,12 @@ class Clients:
 
     def _keep_asking(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=SECONDS)
-        while not self._is_over.is_set():
+        while not self._is_over.wait(PAUSE_SECONDS):
             self._ask(connection)
         connection.close()
 
     def _ask_afresh(self) -> None:
-        while not self._is_over.is_set():
+        while not self._is_over.wait(PAUSE_SECONDS):
             connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=SECONDS)
             self._ask(connection)
             connection.close()
