@@ -2,27 +2,38 @@
 
 from typing import NamedTuple
 
-__all__ = ["DEFAULT_ADDRESS", "Address", "Target", "parse_address", "parse_addresses"]
+__all__ = [
+    "DEFAULT_ADDRESS",
+    "Address",
+    "Target",
+    "parse_address",
+    "parse_addresses",
+    "parse_server",
+]
 
 DEFAULT_ADDRESS = "127.0.0.1:11235"
 
 
 class Address(NamedTuple):
-    """A TCP address, or the path of a Unix socket.
+    """A TCP address, the path of a Unix socket, or a name whose SRV records have the addresses.
 
     Attributes:
-        host: a name or an IP address; empty for a Unix socket.
+        host: a name or an IP address; empty for the others.
         port: 0 to 65535; 0 lets a server choose one.
-        path: of a Unix socket; empty for TCP.
+        path: of a Unix socket, or empty.
+        service: a name such as `_fibserver._tcp.example.org` (RFC 2782), or empty.
     """
 
     host: str = ""
     port: int = 0
     path: str = ""
+    service: str = ""
 
     def __str__(self) -> str:
         if self.path:
             return f"unix:{self.path}"
+        if self.service:
+            return f"srv:{self.service}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
@@ -43,16 +54,34 @@ class Target(NamedTuple):
     def __str__(self) -> str:
         if isinstance(self.name, str) or self.name[0] == self.address.host:
             return str(self.address)
+        if self.address.service:
+            return f"{self.address} ({Address(self.name[0], self.name[1])})"
         return f"{self.address} ({self.name[0]})"
 
 
 def parse_addresses(text: str) -> list[Address]:
-    """Parse addresses with commas between them; one that stands twice counts once.
+    """Parse addresses of servers, with commas between them; one that stands twice counts once.
 
     Raises:
         ValueError: one of them is none, or there is none at all.
     """
-    return list(dict.fromkeys(parse_address(part.strip()) for part in text.split(",")))
+    return list(dict.fromkeys(parse_server(part.strip()) for part in text.split(",")))
+
+
+def parse_server(text: str) -> Address:
+    """Parse what `parse_address` does, or `srv:NAME`: where a client may look for servers.
+
+    Raises:
+        ValueError: it is none of these; the message says so.
+    """
+    if not text.startswith("srv:"):
+        return parse_address(text)
+    name = text.removeprefix("srv:")
+    if not name.startswith("_") or "._" not in name:
+        raise ValueError(
+            f"address {text!r}: srv: wants a name such as _fibserver._tcp.example.org"
+        )
+    return Address(service=name)
 
 
 def parse_address(text: str) -> Address:

@@ -74,8 +74,9 @@ class FibClient:
         """Describe a client; it connects when it is first used.
 
         Args:
-            servers: their addresses, `HOST:PORT` or `unix:/path`, with commas between them.
-                Of a host's name all its addresses are used.
+            servers: their addresses, `HOST:PORT`, `unix:/path` or `srv:NAME`, with commas between
+                them. Of a host's name all its addresses are used, of the SRV records of a name
+                (which need dnspython) those of the first priority.
             max_connections: how many requests may be under way at a time, >= 1; more wait.
             timeout_seconds: for a whole call: waiting, connecting, all tries, and the last byte of
                 the answer. A stream may take this long for each next piece. A look-up of a

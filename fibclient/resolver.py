@@ -19,10 +19,16 @@ def resolve(address: Address) -> list[Target]:
     """Return all the places that an address leads to, the preferred ones first.
 
     Raises:
-        ServerUnreachable: the host's name is not known.
+        ServerUnreachable: the name is not known, or needs a library that is not there.
     """
     if address.path:
         return [Target(socket.AF_UNIX, address.path, address)]
+    if address.service:
+        return [
+            found._replace(address=address)
+            for each in _service(address)
+            for found in resolve(each)
+        ]
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except OSError as error:
@@ -32,6 +38,31 @@ def resolve(address: Address) -> list[Target]:
     # A name may be listed twice in a hosts file.
     names = dict.fromkeys((entry[0], entry[4]) for entry in found)
     return [Target(family, cast("tuple[str, int]", name), address) for family, name in names]
+
+
+def _service(address: Address) -> list[Address]:
+    """Return the servers that the SRV records of a name have, those of the first priority alone.
+
+    Weights are not heeded: clients send each request to the server that has least to do.
+    """
+    try:
+        # The one thing in the client that is not in the standard library, and seldom wanted.
+        import dns.exception
+        import dns.resolver
+    except ImportError as error:
+        raise ServerUnreachable(
+            f"{address} needs dnspython: try \"pip install 'fibservice[srv]'\""
+        ) from error
+    try:
+        records = list(dns.resolver.resolve(address.service, "SRV"))
+    except dns.exception.DNSException as error:
+        raise ServerUnreachable(f"cannot resolve {address}: {error}") from error
+    first = min(record.priority for record in records)
+    return [
+        Address(record.target.to_text(omit_final_dot=True), record.port)
+        for record in records
+        if record.priority == first
+    ]
 
 
 class Directory:

@@ -18,6 +18,7 @@ from fibclient.service.settings import (
     LogLevel,
     OptionalPath,
     Seconds,
+    ServerText,
     ServiceSettings,
     Size,
     Whole,
@@ -40,6 +41,7 @@ RELOADABLE = frozenset({"log_level", "log_format", "access_log", "drain_timeout"
 """What may change while fibweb runs; the rest is built into sockets, processes and caches."""
 
 _ADDRESSES = "must be HOST:PORT or unix:/path, or several of these with commas"
+_SERVERS = "must be HOST:PORT, unix:/path or srv:NAME, or several of these with commas"
 
 # As browsers send it: lower case, no path, not even a slash.
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[a-z0-9._\[\]:-]+")
@@ -63,8 +65,8 @@ class Settings(ServiceSettings):
     listen: Annotated[tuple[AddressText, ...], BeforeValidator(split), NoDecode] = Field(
         default=(DEFAULT_LISTEN,), description=_ADDRESSES
     )
-    servers: Annotated[tuple[AddressText, ...], BeforeValidator(split), NoDecode] = Field(
-        default=(DEFAULT_ADDRESS,), description=_ADDRESSES
+    servers: Annotated[tuple[ServerText, ...], BeforeValidator(split), NoDecode] = Field(
+        default=(DEFAULT_ADDRESS,), description=_SERVERS
     )
     embedded: bool = Field(default=False, description="must be true or false")
     password_file: OptionalPath = Field(default=None, description="must be the path of a file")

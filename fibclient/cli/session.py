@@ -143,7 +143,7 @@ class _Addresses(click.ParamType[list[Address]]):
     default=DEFAULT_ADDRESS,
     type=_Addresses(),
     metavar="ADDRESSES",
-    help="HOST:PORT or unix:/path, several with commas.",
+    help="HOST:PORT, unix:/path or srv:NAME, several with commas.",
 )
 @click.option(
     "--timeout",

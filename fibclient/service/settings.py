@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
-from fibclient.address import parse_address
+from fibclient.address import parse_address, parse_server
 from fibclient.service.errors import SettingsError, reason
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "LogLevel",
     "OptionalPath",
     "Seconds",
+    "ServerText",
     "ServiceSettings",
     "Size",
     "TcpAddressText",
@@ -75,6 +76,11 @@ def _check_address(text: str) -> str:
     return text
 
 
+def _check_server(text: str) -> str:
+    parse_server(text)
+    return text
+
+
 def _check_tcp_address(text: str) -> str:
     if parse_address(text).path:
         raise ValueError
@@ -96,6 +102,7 @@ Whole = Annotated[int, BeforeValidator(_refuse_bool)]
 Size = Annotated[ByteSize, BeforeValidator(_refuse_bool)]
 Seconds = Annotated[float, BeforeValidator(_refuse_bool)]
 AddressText = Annotated[str, AfterValidator(_check_address)]
+ServerText = Annotated[str, AfterValidator(_check_server)]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["plain", "json"]
 TcpAddressText = Annotated[str, AfterValidator(_check_tcp_address)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fibclient.address import Address, parse_address
+from fibclient.address import Address, parse_address, parse_addresses, parse_server
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,16 @@ def test_bad_addresses(text: str) -> None:
     """What is no address is refused with the text itself."""
     with pytest.raises(ValueError, match="address"):
         parse_address(text)
+
+
+def test_addresses_of_servers() -> None:
+    """A client may look for servers by a name; nobody can listen there."""
+    text = "srv:_fibserver._tcp.example.org"
+    address = Address(service="_fibserver._tcp.example.org")
+    assert parse_addresses(f"a:1, {text},a:1") == [Address("a", 1), address]
+    assert str(address) == text
+    with pytest.raises(ValueError, match="neither HOST:PORT nor unix:/path"):
+        parse_address(text)
+    for bad in ("srv:", "srv:example.org", "srv:_fibserver"):
+        with pytest.raises(ValueError, match="wants a name such as"):
+            parse_server(bad)
