@@ -222,7 +222,8 @@ def test_the_watchdog_hears_nothing_without_workers(
     try:
         manager.wait_for_silence("WATCHDOG", 3)
         # Whoever checks its health hears of it too, and at once, since the connection ends.
-        assert ask(server, b"PING\r\nPING\r\n").startswith(b"-BUSY no worker has come back lately")
+        busy = b"-BUSY no worker has come back lately: ask another, or again later\r\n"
+        server.wait_until(lambda each: ask(each, b"PING\r\nQUIT\r\n") == busy, "BUSY")
     finally:
         is_over.set()
         stopper.join()
