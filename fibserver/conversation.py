@@ -198,6 +198,7 @@ class Conversation:
             command, statistics, replies = execute(session, words)
         except CommandError as error:
             self.push_error(str(error), error.code)
+            self.is_over = session.is_quitting
             return
         asked: _Asked | None = _Asked(statistics, words)
         are_many = len(replies) > 1  # EXEC may have a thousand slices
