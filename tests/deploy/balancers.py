@@ -60,7 +60,9 @@ def haproxy(
         ) as child,
     ):
         try:
-            wait_until(lambda: listening(bind) and control.exists(), "HAProxy listens")
+            wait_until(lambda: listening(bind), "HAProxy listens")
+            if "stats socket" in path.read_text():
+                wait_until(control.exists, "HAProxy can be told something")
             yield control
         finally:
             child.terminate()

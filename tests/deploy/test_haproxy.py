@@ -2,13 +2,13 @@
 
 import contextlib
 import json
+import socketserver
 import subprocess
 import threading
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 from fibclient import FibClient, ServerUnreachable
@@ -54,30 +54,43 @@ def test_fibservers(serve: Serve, program: Program, tmp_path: Path) -> None:
         assert client.number(10) == 55
 
 
-def test_a_fibserver_whose_workers_hang(serve: Serve, program: Program, tmp_path: Path) -> None:
+class Ailing(socketserver.ThreadingTCPServer):
+    """Answers PING as a fibserver does whose workers hang, while it is ill."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    is_ill = False
+
+    class Handler(socketserver.StreamRequestHandler):
+        """One check."""
+
+        def handle(self) -> None:
+            """Answer, and close the connection."""
+            assert isinstance(self.server, Ailing)
+            with contextlib.suppress(OSError):  # HAProxy resets the connection when it has seen
+                self.rfile.readline()
+                self.wfile.write(b"-BUSY no worker\r\n" if self.server.is_ill else b"+PONG\r\n")
+
+
+def test_a_fibserver_that_is_not_well(serve: Serve, program: Program, tmp_path: Path) -> None:
     """It says so when asked how it is, and gets nothing until it is well."""
     path = program("haproxy")
-    well, ill = serve(), serve("--workers", "1", FIBSERVER_REQUEST_TIMEOUT="1")
+    well = serve()
     bind = f"127.0.0.1:{free_port()}"
-    targets = addresses(well.address, ill.address, well.address)
-    is_over = threading.Event()
-
-    def stop_every_worker() -> None:
-        while not is_over.wait(0.01):
-            for worker in ill.workers():
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    worker.suspend()
-
-    with haproxy(path, "fibserver", tmp_path, bind, targets) as control:
-        wait_until(lambda: servers_up(control) == ALL, "all are up")
-        stopper = threading.Thread(target=stop_every_worker)
-        stopper.start()
+    with Ailing(("127.0.0.1", 0), Ailing.Handler) as ailing:
+        thread = threading.Thread(target=ailing.serve_forever)
+        thread.start()
+        targets = addresses(well.address, f"127.0.0.1:{ailing.server_address[1]}", well.address)
         try:
-            wait_until(lambda: servers_up(control) == {"a", "c"}, "it is out")
+            with haproxy(path, "fibserver", tmp_path, bind, targets) as control:
+                wait_until(lambda: servers_up(control) == ALL, "all are up")
+                ailing.is_ill = True
+                wait_until(lambda: servers_up(control) == {"a", "c"}, "it is out")
+                ailing.is_ill = False
+                wait_until(lambda: servers_up(control) == ALL, "it is well")
         finally:
-            is_over.set()
-            stopper.join()
-        wait_until(lambda: servers_up(control) == ALL, "it is well")
+            ailing.shutdown()
+            thread.join()
 
 
 def test_fibwebs(server: RunningServer, program: Program, tmp_path: Path) -> None:

@@ -199,10 +199,17 @@ def _leader(nspawn: "subprocess.Popen[bytes]") -> int:
     def leaders() -> list[psutil.Process]:
         if nspawn.poll() is not None:
             raise AssertionError(f"the machine did not start: code {nspawn.returncode}")
-        return [child for child in process.children() if child.name() in ("systemd", "init")]
+        return [child for child in process.children() if _name(child) in ("systemd", "init")]
 
     wait_until(lambda: bool(leaders()), "the machine's first process")
     return leaders()[0].pid
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:  # one of those that make the mounts
+        return ""
 
 
 def _has_booted(machine: Machine) -> bool:
