@@ -42,15 +42,15 @@ class _ServerCollector(Collector):
 
     def __init__(self, facts: Callable[[], Facts]) -> None:
         self._facts = facts
+        # Taken once: whoever counts its changes counts restarts, not steps of the clock.
+        self._started = time.time()
 
     def collect(self) -> Iterator[Metric]:
         """Return the metrics as they are now."""
         facts = self._facts()
         yield InfoMetricFamily("fibserver_build", "The server.", {"version": __version__})
         yield _gauge(
-            "start_time_seconds",
-            "When the server was started, in Unix time.",
-            time.time() - facts.uptime_seconds,
+            "start_time_seconds", "When the server was started, in Unix time.", self._started
         )
         yield from _requests(facts)
         yield from _clients(facts)

@@ -281,6 +281,10 @@ def test_metrics(measured: tuple[RunningServer, str]) -> None:
     assert samples["fibserver_workers"] == len(server.workers())
     assert samples["fibserver_sent_bytes_total"] > 280_000
     assert samples["fibserver_process_memory_bytes acceptor"] > 1e6
+    # An alert counts its changes, so it must have none.
+    assert (
+        metrics(address)["fibserver_start_time_seconds"] == samples["fibserver_start_time_seconds"]
+    )
 
 
 def test_every_metric_is_documented(measured: tuple[RunningServer, str]) -> None:
