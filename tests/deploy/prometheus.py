@@ -68,15 +68,24 @@ class Prometheus:
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """Return what an expression gives now; raise ValueError if it is wrong."""
-        url = f"{self._url}/query?{urllib.parse.urlencode({'query': expression})}"
+        result: list[dict[str, Any]] = self._get("query", query=expression)["result"]
+        return result
+
+    def rules(self) -> list[str]:
+        """Return the expressions of all rules, each of which must have run without complaint."""
+        rules = [rule for group in self._get("rules")["groups"] for rule in group["rules"]]
+        for rule in rules:
+            assert rule["health"] == "ok", rule
+        return [rule["query"] for rule in rules]
+
+    def _get(self, what: str, **parameters: str) -> Any:
+        url = f"{self._url}/{what}?{urllib.parse.urlencode(parameters)}"
         try:
             with urllib.request.urlopen(url, timeout=DEADLINE_SECONDS) as reply:
-                answer = json.load(reply)
+                return json.load(reply)["data"]
         except urllib.error.HTTPError as error:
             with error:
-                raise ValueError(f"{expression}: {error.read().decode()}") from error
-        result: list[dict[str, Any]] = answer["data"]["result"]
-        return result
+                raise ValueError(f"{parameters}: {error.read().decode()}") from error
 
     def wait_until_up(self, job: str) -> None:
         """Wait until the targets of a job are scraped."""

@@ -4,6 +4,7 @@ import json
 import queue
 import re
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -104,3 +105,43 @@ def test_a_stopped_fibserver_is_told_of(
         serve("--metrics-listen", metrics)
         assert webhook.next("FibserverDown", "resolved")[0] == "/page"
         wait_until(lambda: not prometheus.query('ALERTS{alertname="FibserverDown"}'), "it is over")
+
+
+def test_one_fault_is_one_alert(program: Callable[[str], str], tmp_path: Path) -> None:
+    """What follows from a fibserver that is down is silent on its host, and there alone."""
+    faults = [
+        ("FibserverDown", "a", "fibserver"),
+        ("FibserverErrorsFast", "a", "fibserver"),
+        ("FibserverErrorsFast", "b", "fibserver"),
+        ("FibwebServerSetAside", "a", "fibweb"),
+        ("FibwebErrorsFast", "a", "fibweb"),
+        ("FibwebDown", "b", "fibweb"),
+        ("FibwebSlow", "b", "fibweb"),
+    ]
+    alerts = [
+        {"labels": {"alertname": name, "host": host, "job": job, "severity": "page"}}
+        for name, host, job in faults
+    ]
+    path = program("prometheus-alertmanager")
+    with alertmanager(path, tmp_path, "127.0.0.1:1") as address:
+        url = f"http://{address}/api/v2/alerts"
+        request = urllib.request.Request(
+            url, json.dumps(alerts).encode(), {"Content-Type": "application/json"}
+        )
+        urllib.request.urlopen(request, timeout=DEADLINE_SECONDS).close()
+
+        def silent() -> set[tuple[str, str]]:
+            with urllib.request.urlopen(url, timeout=DEADLINE_SECONDS) as reply:
+                told = json.load(reply)
+            return {
+                (each["labels"]["alertname"], each["labels"]["host"])
+                for each in told
+                if each["status"]["inhibitedBy"]
+            }
+
+        expected = {
+            ("FibserverErrorsFast", "a"),
+            ("FibwebServerSetAside", "a"),
+            ("FibwebSlow", "b"),
+        }
+        wait_until(lambda: silent() == expected, "what follows is silent")

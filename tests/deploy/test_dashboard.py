@@ -1,19 +1,20 @@
-"""The Grafana dashboard: every expression gives something, on a Prometheus with real data."""
+"""The Grafana dashboard and the rules, on a Prometheus with real data."""
 
 import itertools
 import json
 import re
 import urllib.error
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fibclient import FibClient, RequestRefused
-from tests.deploy.prometheus import Prometheus, free_port, running_prometheus
+from tests.deploy.prometheus import Prometheus, running_prometheus
 from tests.fibweb.running import get, start_fibweb
-from tests.servers import RunningServer
+from tests.servers import RunningServer, start_server
 from tests.waiting import wait_until
 
 DASHBOARD: dict[str, Any] = json.loads(
@@ -23,23 +24,30 @@ PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 VALUES = {"$host": ".*", "$__rate_interval": "1m"}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def prometheus(
-    serve: Callable[..., RunningServer], program: Callable[[str], str], tmp_path: Path
+    program: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prometheus]:
     """A Prometheus that has watched both services while they were used."""
-    metrics = f"127.0.0.1:{free_port()}"
     path = program("prometheus")
-    server = serve("--metrics-listen", metrics, "--state-dir", str(tmp_path / "state"))
-    web = start_fibweb(tmp_path / "fibweb.log", "--servers", server.address)
-    targets = {"fibserver": metrics, "fibweb": f"127.0.0.1:{web.port}"}
-    with running_prometheus(path, tmp_path, targets) as running:
+    folder = tmp_path_factory.mktemp("watched")
+    with ExitStack() as stack:
+        server = start_server(
+            folder / "fibserver.log",
+            "--metrics-listen=127.0.0.1:0",
+            f"--state-dir={folder / 'state'}",
+        )
+        stack.callback(server.stop)
+        web = start_fibweb(folder / "fibweb.log", "--servers", server.address)
+        stack.callback(web.stop)
+        (metrics,) = re.findall(r"metrics on http://(\S+)/metrics", server.log.read_text())
+        targets = {"fibserver": metrics, "fibweb": f"127.0.0.1:{web.port}"}
+        running = stack.enter_context(running_prometheus(path, folder, targets))
         for job in targets:
             running.wait_until_up(job)
         use(web, server)
         wait_until(lambda: has_seen(running), "the figures have moved")
         yield running
-    assert web.stop() == 0
 
 
 def use(web: RunningServer, server: RunningServer) -> None:
@@ -56,9 +64,11 @@ def use(web: RunningServer, server: RunningServer) -> None:
 
 
 def has_seen(prometheus: Prometheus) -> bool:
-    """Tell whether two scrapes with traffic have been seen, and the rules have run."""
+    """Tell whether some scrapes with traffic have been seen, and the rules have run."""
     seen = ["rate(fibserver_sent_bytes_total[1m]) > 0", "instance:fibweb_errors:ratio_rate5m"]
-    return all(map(prometheus.query, [*seen, "instance:fibserver_errors:ratio_rate5m"]))
+    seen += ["instance:fibserver_errors:ratio_rate5m", "fibserver_snapshot_age_seconds"]
+    seen += ['count_over_time(up{job="fibserver"}[1m]) > 5']
+    return all(map(prometheus.query, seen))
 
 
 def filled_in(expression: str) -> str:
@@ -85,6 +95,25 @@ def test_every_expression(prometheus: Prometheus) -> None:
     selector = re.fullmatch(r"label_values\((.+), host\)", host["definition"])
     assert selector is not None
     assert {each["metric"]["host"] for each in prometheus.query(selector[1])} == {"here"}
+
+
+def test_every_metric(prometheus: Prometheus) -> None:
+    """Whatever rules and dashboard ask for is served."""
+    names = metrics_in(json.dumps(DASHBOARD)).union(*map(metrics_in, prometheus.rules()))
+    assert len(names) > 40
+    missing = {name for name in names if not prometheus.query(name)}
+    assert not missing
+
+
+def metrics_in(text: str) -> set[str]:
+    """Return the metrics of ours that a text speaks of."""
+    return set(re.findall(r"(?<![\w:])(?:fib(?:server|web)_\w+|up(?=\{))", text))
+
+
+def test_all_is_well(prometheus: Prometheus) -> None:
+    """Each rule runs, and none of them has anything to tell."""
+    assert len(prometheus.rules()) > 30
+    assert not prometheus.query('ALERTS{alertname=~"Fib.+"}')
 
 
 def test_the_page() -> None:

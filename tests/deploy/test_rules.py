@@ -73,9 +73,8 @@ HEALTHY = {
 def failures(service: str, code: str, ratio: float) -> dict[str, str]:
     """Return a share of all requests that fail."""
     labels = SERVER if service == "fibserver" else WEB
-    return {
-        f'{service}_requests_total{{{labels},command="x",code="{code}"}}': f"0+{900 * ratio}x420"
-    }
+    kind = 'command="fib.range"' if service == "fibserver" else 'route="/fib"'
+    return {f'{service}_requests_total{{{labels},{kind},code="{code}"}}': f"0+{900 * ratio}x420"}
 
 
 CASES: list[tuple[str, dict[str, str], int, set[str]]] = [
@@ -145,6 +144,30 @@ CASES: list[tuple[str, dict[str, str], int, set[str]]] = [
     ),
     ("0.7 % fail over HTTP", failures("fibweb", "500", 0.007), 400, {"FibwebErrorsSlow"}),
     (
+        "load balancers are told that it is not well",
+        {
+            f'fibserver_requests_total{{{SERVER},command="ping",code="BUSY"}}': counter(900),
+            f'fibweb_requests_total{{{WEB},route="/readyz",code="503"}}': counter(900),
+        },
+        400,
+        set(),
+    ),
+    (
+        "load balancers are told that all is well, and users are not served",
+        {
+            f'fibserver_requests_total{{{SERVER},command="ping",code="OK"}}': counter(90_000),
+            f'fibweb_requests_total{{{WEB},route="/healthz",code="200"}}': counter(90_000),
+        }
+        | failures("fibserver", "BUSY", 0.02)
+        | failures("fibweb", "503", 0.02),
+        400,
+        {
+            f"{service}Errors{pace}"
+            for service in ("Fibserver", "Fibweb")
+            for pace in ("Fast", "Slow")
+        },
+    ),
+    (
         "a block is given up",
         {f"fibserver_blocks_failed_total{{{SERVER}}}": "0x395 1x20"},
         397,
@@ -196,9 +219,27 @@ CASES: list[tuple[str, dict[str, str], int, set[str]]] = [
     ),
     (
         "nothing has been saved",
-        {f"fibserver_snapshot_unsaved_blocks{{{SERVER}}}": "0x380 5x40"},
+        {f"fibserver_snapshot_unsaved_blocks{{{SERVER}}}": "0x330 5x90"},
         400,
         {"FibserverSnapshotStale"},
+    ),
+    (
+        "nothing has ever been saved",
+        {
+            f"fibserver_snapshot_unsaved_blocks{{{SERVER}}}": "0x330 5x90",
+            f"fibserver_snapshot_age_seconds{{{SERVER}}}": "_x420",
+        },
+        400,
+        {"FibserverSnapshotStale"},
+    ),
+    (
+        "much is to be saved, and is",
+        {
+            f"fibserver_snapshot_unsaved_blocks{{{SERVER}}}": steady(5),
+            f"fibserver_snapshot_age_seconds{{{SERVER}}}": steady(1),
+        },
+        400,
+        set(),
     ),
 ]
 
@@ -251,6 +292,17 @@ def test_every_alert(program: Callable[[str], str], tmp_path: Path) -> None:
     path = tmp_path / "rules.json"
     path.write_text(json.dumps({"rule_files": list(map(str, RULES)), "tests": tests}))
     promtool(program("promtool"), "test", "rules", str(path))
+
+
+@pytest.mark.parametrize(
+    ("severity", "receiver"), [("page", "pager"), ("ticket", "tickets"), ("", "tickets")]
+)
+def test_routes(program: Callable[[str], str], severity: str, receiver: str) -> None:
+    """What is urgent comes to the pager, all else to the tickets."""
+    command = [program("amtool"), "config", "routes", "test", f"severity={severity}"]
+    command += ["--config.file", str(PROMETHEUS / "alertmanager.yml")]
+    said = subprocess.check_output(command, text=True, timeout=DEADLINE_SECONDS)
+    assert said.strip() == receiver
 
 
 def test_every_alert_has_a_case() -> None:
