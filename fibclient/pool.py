@@ -317,7 +317,8 @@ class ConnectionPool:
                 raise
         except RequestRefused as error:
             # One that wants a password, say, is alive: the callers are to hear what it says.
-            return not _is_fault(error)
+            # BUSY is what a server says to PING whose workers do not come back.
+            return error.code != "BUSY" and not _is_fault(error)
         except FibError:
             return False
         self._forget(connection)

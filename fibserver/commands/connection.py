@@ -34,19 +34,23 @@ def _reply(session: Session, value: Value) -> list[Reply]:
     -1,
     "Returns PONG, or the message.",
     arguments=(Argument("message", "string", is_optional=True),),
+    needs_authentication=False,
 )
 def ping(session: Session, arguments: list[bytes]) -> list[Reply]:
     """Answer PONG as a simple string: health checks compare its bytes.
 
     A server that had better not be asked says why, and closes the connection: load balancers such
-    as HAProxy then know at once, where they would wait for more behind an error alone.
+    as HAProxy then know at once, where they would wait for more behind an error alone. It says so
+    to strangers too, so that a check needs no password: NOAUTH means that all is well otherwise.
     """
-    if len(arguments) > 1:
-        raise CommandError("wrong number of arguments for 'ping' command")
     if session.server.ailment is not None:
         session.is_quitting = True
         code, message = session.server.ailment
         raise CommandError(message, code)
+    if not session.is_authenticated and session.server.password is not None:
+        raise CommandError("Authentication required.", "NOAUTH")
+    if len(arguments) > 1:
+        raise CommandError("wrong number of arguments for 'ping' command")
     return _reply(session, arguments[0] if arguments else Simple("PONG"))
 
 

@@ -390,6 +390,32 @@ def test_a_server_that_is_stopping() -> None:
         assert len(stopping.requests) == 1
 
 
+def test_a_server_whose_workers_hang() -> None:
+    """One that was set aside and answers probes with BUSY is not asked until it says PONG."""
+    is_well = threading.Event()
+
+    def ailing(words: list[bytes]) -> bytes | None:
+        if words == [b"PING"]:
+            return b"+PONG\r\n" if is_well.is_set() else b"-BUSY no worker has come back\r\n"
+        return ZERO if is_well.is_set() else None
+
+    with (
+        fake_server(ailing, answers_pings=False) as server,
+        fake_server(in_turn(ZERO)) as other,
+        client_of(server, other, idle_timeout_seconds=0.05) as client,
+    ):
+
+        def is_probed_again() -> bool:
+            return client.range(0, 1) == [0] and server.pings >= 3
+
+        wait_until(is_probed_again, "it is probed again and again")
+        assert len(server.requests) == 1
+        is_well.set()
+        wait_until(
+            lambda: client.range(0, 1) == [0] and len(server.requests) > 1, "it is asked again"
+        )
+
+
 def test_a_server_that_closes_on_a_slow_reader(serve: Callable[..., RunningServer]) -> None:
     """A reader that takes its time costs its own connection; the server stays in use."""
     server = serve(FIBSERVER_REQUEST_TIMEOUT="0.5")

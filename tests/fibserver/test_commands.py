@@ -441,6 +441,7 @@ def test_reset(talk: Talk) -> None:
 
 PASSWORD = b"s3cret \xff"
 WITHOUT_PASSWORD = {b"AUTH", b"HELLO", b"QUIT", b"RESET"}
+HEALTH_CHECK = {b"PING"}  # it refuses by itself, having said how the server is
 
 
 @pytest.fixture
@@ -462,7 +463,7 @@ def test_what_may_be_said_without_the_password(stranger: Talk) -> None:
     """A stranger may authenticate, reset and leave; unknown commands are unknown."""
     assert {
         name for name, entry in COMMANDS.items() if not entry.needs_authentication
-    } == WITHOUT_PASSWORD
+    } == WITHOUT_PASSWORD | HEALTH_CHECK
     assert stranger.refusal("NOSUCH").startswith("ERR unknown command 'NOSUCH'")
     assert stranger("RESET") == b"+RESET\r\n"
     assert stranger("QUIT") == OK
@@ -499,6 +500,30 @@ def test_wrong_password(stranger: Talk, credentials: list[bytes]) -> None:
     stranger([b"AUTH", PASSWORD])
     assert stranger.refusal([b"AUTH", *credentials]) == WRONG
     assert stranger("PING") == PONG
+
+
+AILMENTS = [("BUSY", "no worker has come back lately"), ("SHUTDOWN", "the server is stopping")]
+
+
+@pytest.mark.parametrize("ailment", AILMENTS)
+@pytest.mark.parametrize("password", [None, PASSWORD])
+def test_ping_of_a_server_that_is_not_well(
+    ailment: tuple[str, str], password: bytes | None
+) -> None:
+    """PING says what is wrong and ends the connection, whoever asks; all else is answered."""
+    talk = Talk(FakeServer(Settings(), password))
+    talk.server.ailment = ailment
+    for line in ("PING", "PING hello"):
+        talk.session.is_quitting = False
+        assert talk.refusal(line) == " ".join(ailment)
+        assert talk.session.is_quitting
+    talk.session.is_quitting = False
+    if password:
+        talk([b"AUTH", password])
+    assert talk("ECHO x") == bulk("x")
+    talk.server.ailment = None
+    assert talk("PING") == PONG
+    assert not talk.session.is_quitting
 
 
 def test_hello_without_the_password(stranger: Talk) -> None:
