@@ -1,6 +1,8 @@
 """Real load balancers with the configurations in deploy/: only addresses differ."""
 
 import csv
+import getpass
+import grp
 import os
 import socket
 import subprocess
@@ -11,7 +13,7 @@ from pathlib import Path
 from tests.servers import DEADLINE_SECONDS
 from tests.waiting import wait_until
 
-__all__ = ["DEPLOY", "haproxy", "listening", "servers_up", "tell"]
+__all__ = ["DEPLOY", "haproxy", "listening", "servers_checked", "servers_up", "tell"]
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
@@ -41,6 +43,7 @@ def haproxy(
     """
     control = folder / f"{name}.sock"
     own = {"FIB_BIND": bind, "FIB_SOCKET": str(control)}
+    own |= {"FIB_USER": getpass.getuser(), "FIB_GROUP": grp.getgrgid(os.getgid()).gr_name}
     environment = {**os.environ, **own, **variables}
     path = DEPLOY / "haproxy" / f"{name}.cfg"
     checked = subprocess.run(
@@ -80,7 +83,17 @@ def tell(control: Path, command: str) -> str:
 
 def servers_up(control: Path) -> set[str]:
     """Return the names of the servers that HAProxy sends requests to."""
+    return {name for name, row in _servers(control).items() if row["status"].startswith("UP")}
+
+
+def servers_checked(control: Path) -> set[str]:
+    """Return the names of the servers whose last check went well; unlike an unchecked one."""
+    return {
+        name for name, row in _servers(control).items() if row["check_status"].endswith("L7OK")
+    }
+
+
+def _servers(control: Path) -> dict[str, dict[str, str]]:
     header, *rows = tell(control, "show stat").strip().splitlines()
     table = csv.DictReader([header.removeprefix("# "), *rows])
-    up = {row["svname"] for row in table if row["status"].startswith("UP")}
-    return up - {"BACKEND"}
+    return {row["svname"]: row for row in table if row["svname"] not in ("FRONTEND", "BACKEND")}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fibclient import FibClient, ServerUnreachable
-from tests.deploy.balancers import haproxy, servers_up, tell
+from fibclient import FibClient, RequestRefused, ServerUnreachable
+from tests.deploy.balancers import haproxy, servers_checked, servers_up, tell
 from tests.deploy.prometheus import free_port
 from tests.fibweb.running import start_fibweb
 from tests.servers import DEADLINE_SECONDS, RunningServer
@@ -54,6 +54,22 @@ def test_fibservers(serve: Serve, program: Program, tmp_path: Path) -> None:
         assert client.number(10) == 55
 
 
+def test_fibservers_with_a_password(serve: Serve, program: Program, tmp_path: Path) -> None:
+    """They are well without HAProxy knowing it; clients say it to the server behind."""
+    path = program("haproxy")
+    secret = tmp_path / "password"
+    secret.write_text("s3cret\n")
+    servers = [serve(FIBSERVER_PASSWORD_FILE=str(secret)) for _ in "abc"]
+    bind = f"127.0.0.1:{free_port()}"
+    targets = addresses(*(each.address for each in servers))
+    with haproxy(path, "fibserver", tmp_path, bind, targets) as control:
+        wait_until(lambda: servers_checked(control) == ALL, "all are checked, and well")
+        with FibClient(bind, password="s3cret", cache_bytes=0) as client:
+            assert client.number(10) == 55
+        with FibClient(bind) as stranger, pytest.raises(RequestRefused, match="NOAUTH"):
+            stranger.number(10)
+
+
 class Ailing(socketserver.ThreadingTCPServer):
     """Answers PING as a fibserver does whose workers hang, while it is ill."""
 
@@ -83,7 +99,7 @@ def test_a_fibserver_that_is_not_well(serve: Serve, program: Program, tmp_path: 
         targets = addresses(well.address, f"127.0.0.1:{ailing.server_address[1]}", well.address)
         try:
             with haproxy(path, "fibserver", tmp_path, bind, targets) as control:
-                wait_until(lambda: servers_up(control) == ALL, "all are up")
+                wait_until(lambda: servers_checked(control) == ALL, "all are well")
                 ailing.is_ill = True
                 wait_until(lambda: servers_up(control) == {"a", "c"}, "it is out")
                 ailing.is_ill = False
