@@ -2,6 +2,7 @@
 
 import getpass
 import hashlib
+import http.client
 import json
 import re
 import subprocess
@@ -9,7 +10,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -39,6 +42,17 @@ http {{
 """
 
 
+Program = Callable[[str], str]
+
+
+class Reply(NamedTuple):
+    """What nginx answered."""
+
+    code: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+
 class Cache:
     """A running nginx in front of a fibweb.
 
@@ -59,6 +73,27 @@ class Cache:
         with urllib.request.urlopen(request, timeout=DEADLINE_SECONDS) as reply:
             return reply.read(), reply.headers.get("X-Cache-Status", ""), reply.status
 
+    def ask(
+        self,
+        path: str,
+        method: str = "GET",
+        body: bytes | None = None,
+        source: str = "127.0.0.1",
+        **headers: str,
+    ) -> Reply:
+        """Return what is answered, errors included, to a client with some address."""
+        host, _, port = self.address.rpartition(":")
+        connection = http.client.HTTPConnection(
+            host, int(port), timeout=DEADLINE_SECONDS, source_address=(source, 0)
+        )
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        try:
+            connection.request(method, path, body, named)
+            reply = connection.getresponse()
+            return Reply(reply.status, reply.headers, reply.read())
+        finally:
+            connection.close()
+
     def asked(self) -> float:
         """Return how many answers with numbers fibweb has given."""
         found = metrics(self.web)
@@ -69,39 +104,74 @@ class Cache:
         )
 
 
-@pytest.fixture
-def cache(server: RunningServer, program: Callable[[str], str], tmp_path: Path) -> Iterator[Cache]:
-    """nginx with an empty cache, where one client may ask as often as it likes."""
-    path = program("nginx")
-    web = start_fibweb(tmp_path / "fibweb.log", "--servers", server.address)
+@contextmanager
+def running_nginx(
+    path: str, server: RunningServer, folder: Path, changes: Mapping[str, str]
+) -> Iterator[Cache]:
+    """Run nginx with an empty cache, in front of one fibweb.
+
+    Args:
+        path: the program.
+        server: a fibserver for the fibweb.
+        folder: for all files.
+        changes: of the configuration, the addresses aside.
+    """
+    own = folder / "nginx"
+    own.mkdir()
     address = f"127.0.0.1:{free_port()}"
-    folder = tmp_path / "nginx"
-    folder.mkdir()
-    replaced = {
-        "listen 80;": f"listen {address};",
-        "192.0.2.1:8080": f"127.0.0.1:{web.port}",
-        "    server 192.0.2.2:8080 max_fails=2 fail_timeout=5s;\n": "",
-        "/var/cache/nginx/fib": f"{folder}/cache",
-    }
-    text = (DEPLOY / "nginx" / "fib.conf").read_text()
-    for before, after in replaced.items():
-        assert before in text
-        text = text.replace(before, after)
-    (folder / "fib.conf").write_text(text)
-    (folder / "nginx.conf").write_text(MAIN.format(folder=folder, user=getpass.getuser()))
-    command = [path, "-p", str(folder), "-c", str(folder / "nginx.conf")]
-    checked = subprocess.run(
-        [*command, "-t"], stderr=subprocess.PIPE, text=True, timeout=30, check=False
+    with ExitStack() as stack:
+        web = start_fibweb(folder / "fibweb.log", "--servers", server.address)
+        stack.callback(web.stop)
+        replaced = {
+            "listen 80 default_server;": f"listen {address};",
+            "192.0.2.1:8080": f"127.0.0.1:{web.port}",
+            "    server 192.0.2.2:8080 max_fails=2 fail_timeout=5s;\n": "",
+            "/var/lib/nginx/fib": f"{own}/cache",
+            **changes,
+        }
+        text = (DEPLOY / "nginx" / "fib.conf").read_text()
+        for before, after in replaced.items():
+            assert before in text
+            text = text.replace(before, after)
+        (own / "fib.conf").write_text(text)
+        (own / "nginx.conf").write_text(MAIN.format(folder=own, user=getpass.getuser()))
+        command = [path, "-p", str(own), "-c", str(own / "nginx.conf")]
+        checked = subprocess.run(
+            [*command, "-t"], stderr=subprocess.PIPE, text=True, timeout=30, check=False
+        )
+        assert checked.returncode == 0, checked.stderr
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as nginx:
+            try:
+                wait_until(lambda: listening(address), "nginx listens")
+                yield Cache(web, address)
+            finally:
+                nginx.terminate()
+                nginx.wait(DEADLINE_SECONDS)
+
+
+@pytest.fixture
+def cache(server: RunningServer, program: Program, tmp_path: Path) -> Iterator[Cache]:
+    """nginx as it is configured."""
+    with running_nginx(program("nginx"), server, tmp_path, {}) as running:
+        yield running
+
+
+def test_on_debian(program: Program, mounting: Callable[[str], list[str]]) -> None:
+    """The file is taken as it is by Debian's own configuration, once its welcome page is gone."""
+    path = program("nginx")
+    folders = ("/etc/nginx/conf.d", "/etc/nginx/sites-enabled", "/var/lib/nginx", "/run")
+    mounts = [f"mount -t tmpfs none {folder}" for folder in (*folders, "/var/log/nginx")]
+    copied = f"cp '{DEPLOY}/nginx/fib.conf' /etc/nginx/conf.d/"
+    done = subprocess.run(
+        [*mounting(" && ".join([*mounts, copied])), path, "-t"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=30,
+        check=False,
     )
-    assert checked.returncode == 0, checked.stderr
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as nginx:
-        try:
-            wait_until(lambda: listening(address), "nginx listens")
-            yield Cache(web, address)
-        finally:
-            nginx.terminate()
-            nginx.wait(DEADLINE_SECONDS)
-            web.stop()
+    assert done.returncode == 0, done.stdout
+    assert "[warn]" not in done.stdout
 
 
 def test_an_answer_is_asked_for_once(cache: Cache) -> None:
@@ -124,11 +194,77 @@ def test_formats_are_told_apart(cache: Cache) -> None:
 
 
 def test_a_crowd_asks_once(cache: Cache) -> None:
-    """Many who miss the same at the same time wait for one answer."""
-    with ThreadPoolExecutor(16) as threads:
-        bodies = list(threads.map(lambda _: cache.get("/fib/3000")[0], range(16)))
-    assert len(set(bodies)) == 1
-    assert cache.asked() == 1 + len(bodies[0]) // 2**20
+    """Fifty who miss the same at the same time wait for one answer."""
+
+    def ask(number: int) -> Reply:
+        # One client may ask 20 times at once.
+        return cache.ask("/fib/2500", source=f"127.0.0.{2 + number % 5}")
+
+    with ThreadPoolExecutor(50) as threads:
+        replies = list(threads.map(ask, range(50)))
+    assert {reply.code for reply in replies} == {200}
+    assert len({reply.body for reply in replies}) == 1
+    assert len(replies[0].body) < 2**20  # it is one slice
+    assert cache.asked() == 1
+
+
+def test_connections_to_fibweb_are_kept(cache: Cache) -> None:
+    """Answers that nginx does not have come over connections that there are."""
+
+    def connections() -> set[object]:
+        found = cache.web.process.net_connections("tcp")
+        return {
+            each.raddr
+            for each in found
+            if each.status == "ESTABLISHED" and each.laddr.port == cache.web.port
+        }
+
+    cache.ask("/fib/0")
+    before = connections()
+    for n in range(1, 30):
+        assert cache.ask(f"/fib/{n}").headers["X-Cache-Status"] == "MISS"
+    assert before & connections()
+
+
+def test_what_caches_are_told(cache: Cache) -> None:
+    """Headers of the answer come through, from fibweb and from the cache; 304 and HEAD work."""
+    for status in ("MISS", "HIT"):
+        reply = cache.ask("/fib/100?format=text")
+        assert reply.headers["X-Cache-Status"] == status
+        assert reply.headers["ETag"] == '"first-100-text-1"'
+        assert reply.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        assert reply.headers["Vary"] == "Accept"
+        assert reply.headers["Content-Type"] == "text/plain; charset=utf-8"
+    known = cache.ask("/fib/100?format=text", If_None_Match='"first-100-text-1"')
+    assert (known.code, known.body) == (304, b"")
+    assert cache.ask("/fib/100?format=text", If_None_Match='"another"').body == reply.body
+    head = cache.ask("/fib/100?format=text", "HEAD")
+    assert (head.code, head.body) == (200, b"")
+    assert int(head.headers["Content-Length"]) == len(reply.body)
+    assert cache.asked() == 1
+
+
+@pytest.mark.parametrize("n", [0, 40])
+def test_ranges(cache: Cache, n: int) -> None:
+    """A part is a part of the whole, and one behind the end is refused; nothing is there for 0."""
+    path = f"/fib/{n}?format=text"
+    whole = cache.ask(path).body
+    assert len(whole.split()) == n
+    assert cache.ask(path, Range="bytes=100000-").code == 416
+    if n:
+        for words, part in (("0-9", whole[:10]), ("5-", whole[5:]), ("-7", whole[-7:])):
+            reply = cache.ask(path, Range=f"bytes={words}")
+            assert (reply.code, reply.body) == (206, part)
+            assert reply.headers["Content-Range"].endswith(f"/{len(whole)}")
+
+
+def test_bodies_are_dropped(cache: Cache) -> None:
+    """A request with a body is answered, and its body is not taken for a request."""
+    body = b"GET /fib/5 HTTP/1.1\r\nHost: x\r\n\r\n"
+    assert cache.ask("/fib/3", body=body).body == b'{"N": 3, "result": ["0","1","1"]}'
+    assert cache.ask("/fib/3", "POST", body).code == 405
+    assert cache.ask("/", "POST", body).code == 405
+    assert cache.ask("/fib/4").body == b'{"N": 4, "result": ["0","1","1","2"]}'
 
 
 def test_errors_are_not_kept(cache: Cache) -> None:
@@ -157,6 +293,7 @@ def test_large_answers_come_in_slices(cache: Cache, server: RunningServer) -> No
         expected = b'{"N": 10000, "result": [' + client.read(0, 10_000, "json") + b"]}"
     assert hashlib.sha256(whole).digest() == hashlib.sha256(expected).digest()
     asked = cache.asked()
+    assert asked == -(-size // 2**20)  # each slice once
     assert cache.get("/fib/10000")[0] == whole
     assert cache.asked() == asked
 
@@ -175,6 +312,32 @@ def test_without_fibweb(cache: Cache) -> None:
         cache.get("/fib/501")
     with caught.value as error:
         assert error.code in (502, 504)
+
+
+def test_stale_answers(server: RunningServer, program: Program, tmp_path: Path) -> None:
+    """An answer whose time is over is given all the same while no fibweb answers."""
+    changes = {
+        "proxy_ignore_headers Vary;": "proxy_ignore_headers Vary Cache-Control;",
+        "proxy_cache_valid 200 206 1y;": "proxy_cache_valid 200 206 1s;",
+    }
+    with running_nginx(program("nginx"), server, tmp_path, changes) as cache:
+        known = cache.get("/fib/500")[0]
+        address = f"127.0.0.1:{cache.web.port}"
+        cache.web.stop()
+
+        def status() -> str:
+            body, status, _ = cache.get("/fib/500")
+            assert body == known
+            return status
+
+        wait_until(lambda: status() == "STALE", "its time is over")
+        web = start_fibweb(
+            tmp_path / "again.log", "--listen", address, "--servers", server.address
+        )
+        try:
+            wait_until(lambda: status() == "HIT", "it is fetched anew")
+        finally:
+            web.stop()
 
 
 def test_a_client_in_a_hurry(cache: Cache) -> None:
@@ -196,7 +359,10 @@ def nginx_log(cache: Cache) -> Path:
 
 
 def test_operations_are_not_for_everybody(cache: Cache) -> None:
-    """The page is; metrics are for this host."""
-    assert cache.get("/")[0].startswith(b"<!doctype html>")
-    assert b"fibweb_build_info" in cache.get("/metrics")[0]  # asked from this very host
-    assert "deny all;" in (DEPLOY / "nginx" / "fib.conf").read_text()
+    """The page and what it asks for are; metrics are for this host."""
+    stranger = "127.0.0.2"
+    assert cache.ask("/", source=stranger).body.startswith(b"<!doctype html>")
+    assert b"servers" in cache.ask("/status", source=stranger).body
+    assert b"fibweb_build_info" in cache.ask("/metrics").body
+    for path in ("/metrics", "/healthz", "/readyz", "//metrics", "/%6detrics"):
+        assert cache.ask(path, source=stranger).code == 403
