@@ -24,11 +24,7 @@ def resolve(address: Address) -> list[Target]:
     if address.path:
         return [Target(socket.AF_UNIX, address.path, address)]
     if address.service:
-        return [
-            found._replace(address=address)
-            for each in _service(address)
-            for found in resolve(each)
-        ]
+        return _targets_of_service(address)
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except OSError as error:
@@ -40,7 +36,23 @@ def resolve(address: Address) -> list[Target]:
     return [Target(family, cast("tuple[str, int]", name), address) for family, name in names]
 
 
-def _service(address: Address) -> list[Address]:
+def _targets_of_service(address: Address) -> list[Target]:
+    """Return where the servers of a service are; one with an unknown name hides no others."""
+    targets: dict[tuple[int, object], Target] = {}
+    failure: ServerUnreachable | None = None
+    for each in _servers_of_service(address):
+        try:
+            found = resolve(each)
+        except ServerUnreachable as error:
+            failure = error
+        else:
+            targets |= {(t.family, t.name): t._replace(address=address) for t in found}
+    if failure and not targets:
+        raise ServerUnreachable(f"cannot resolve {address}: {failure}") from failure
+    return list(targets.values())
+
+
+def _servers_of_service(address: Address) -> list[Address]:
     """Return the servers that the SRV records of a name have, those of the first priority alone.
 
     Weights are not heeded: clients send each request to the server that has least to do.
@@ -48,6 +60,7 @@ def _service(address: Address) -> list[Address]:
     try:
         # The one thing in the client that is not in the standard library, and seldom wanted.
         import dns.exception
+        import dns.name
         import dns.resolver
     except ImportError as error:
         raise ServerUnreachable(
@@ -57,6 +70,9 @@ def _service(address: Address) -> list[Address]:
         records = list(dns.resolver.resolve(address.service, "SRV"))
     except dns.exception.DNSException as error:
         raise ServerUnreachable(f"cannot resolve {address}: {error}") from error
+    if all(record.target == dns.name.root for record in records):
+        # RFC 2782: a target "." says that the service is decidedly not to be had.
+        raise ServerUnreachable(f"cannot resolve {address}: its records say that there is none")
     first = min(record.priority for record in records)
     return [
         Address(record.target.to_text(omit_final_dot=True), record.port)

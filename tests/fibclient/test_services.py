@@ -89,6 +89,22 @@ def test_a_name_that_nobody_knows(names: NameServer) -> None:
         resolve(SERVICE)
 
 
+def test_a_server_that_nobody_knows(names: NameServer) -> None:
+    """The others are used; if there are no others, the error says which it was."""
+    names.records = ["1 0 5 nobody.invalid.", "1 0 5 127.0.0.2.", "1 9 5 127.0.0.2."]
+    assert [target.name for target in resolve(SERVICE)] == [("127.0.0.2", 5)]
+    names.records = ["1 0 5 nobody.invalid."]
+    with pytest.raises(ServerUnreachable, match=rf"srv:{NAME}.*nobody\.invalid:5"):
+        resolve(SERVICE)
+
+
+def test_a_service_that_is_not_to_be_had(names: NameServer) -> None:
+    """A record may say so."""
+    names.records = ["0 0 0 ."]
+    with pytest.raises(ServerUnreachable, match="there is none"):
+        resolve(SERVICE)
+
+
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says what to install."""
     monkeypatch.setitem(sys.modules, "dns.resolver", None)
