@@ -1,7 +1,8 @@
 """Load for `bench/scaling.py`, run on the host that asks: `host_load.py rpc|http TARGET SECONDS`.
 
 It prints, as JSON, how many requests were answered rightly, wrongly and not at all, and how long
-they took. Over HTTP nothing is tried again; fibclient tries again by itself, as it always does.
+they took. Over HTTP nothing is tried again; fibclient tries again by itself, as it always does,
+and how many servers answer it in the end is said as well.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from fibclient import FibClient, FibError
 
@@ -24,8 +26,22 @@ HTTP_SECONDS = 10
 CALL_SECONDS = 20.0
 SLOW_SECONDS = 1.0
 PAUSE_SECONDS = 0.002
+RETURN_SECONDS = 20
+"""For a server that is back: probes are some seconds apart by then."""
 
 Ask = Callable[[int], bytes]
+
+
+class Way(NamedTuple):
+    """A way to ask.
+
+    Attributes:
+        connect: returns what asks, for one client.
+        serving: returns how many servers answer in the end; None: this end cannot tell.
+    """
+
+    connect: Callable[[], Ask]
+    serving: Callable[[], int | None]
 
 
 def _expected(ask: Ask) -> dict[int, bytes]:
@@ -33,13 +49,28 @@ def _expected(ask: Ask) -> dict[int, bytes]:
 
 
 @contextmanager
-def _rpc(target: str) -> Iterator[Callable[[], Ask]]:
+def _rpc(target: str) -> Iterator[Way]:
     with FibClient(target, cache_bytes=0, timeout_seconds=CALL_SECONDS) as client:
-        yield lambda: lambda n: client.read(0, n, "json")
+        yield Way(lambda: lambda n: client.read(0, n, "json"), lambda: _serving(client))
+
+
+def _serving(client: FibClient) -> int:
+    """Return how many servers answer from now on, once all do or that takes too long."""
+
+    def succeeded() -> dict[str, int]:
+        return {each.address: each.succeeded for each in client.stats().endpoints}
+
+    before = succeeded()
+    deadline = time.monotonic() + RETURN_SECONDS
+    while True:
+        client.read(0, 10, "json")
+        count = sum(now > before[address] for address, now in succeeded().items())
+        if count == len(before) or time.monotonic() > deadline:
+            return count
 
 
 @contextmanager
-def _http(target: str) -> Iterator[Callable[[], Ask]]:
+def _http(target: str) -> Iterator[Way]:
     def connect() -> Ask:
         host, _, port = target.rpartition(":")
         connection = http.client.HTTPConnection(host, int(port), timeout=HTTP_SECONDS)
@@ -58,7 +89,7 @@ def _http(target: str) -> Iterator[Callable[[], Ask]]:
 
         return ask
 
-    yield connect
+    yield Way(connect, lambda: None)
 
 
 class _Clients:
@@ -102,10 +133,12 @@ class _Clients:
 def main() -> None:
     """Ask, and print what came of it."""
     kind, target, seconds = sys.argv[1:]
-    with {"rpc": _rpc, "http": _http}[kind](target) as connect:
-        clients = _Clients(connect, time.monotonic() + float(seconds))
+    with {"rpc": _rpc, "http": _http}[kind](target) as way:
+        clients = _Clients(way.connect, time.monotonic() + float(seconds))
         print("asking", flush=True)
         clients.run()
+        print("done", flush=True)
+        serving = way.serving()
     taken = sorted(clients.seconds)
     report = {
         "requests": len(taken),
@@ -115,6 +148,7 @@ def main() -> None:
         "p50_ms": taken[len(taken) // 2] * 1000,
         "p99_ms": taken[len(taken) * 99 // 100] * 1000,
         "worst_ms": taken[-1] * 1000,
+        "serving": serving,
         "errors": sorted(set(clients.lost))[:5],
     }
     print(json.dumps(report), flush=True)

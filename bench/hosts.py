@@ -109,8 +109,8 @@ def network() -> Iterator[Network]:
         ]
         # `ip netns exec` shows a namespace's programs its own /etc/hosts.
         own = Path("/etc/netns", f"{mark}-{CLIENT}")
+        stack.callback(shutil.rmtree, own, ignore_errors=True)
         own.mkdir(parents=True)
-        stack.callback(shutil.rmtree, own)
         lines = [f"{host.address} {SERVICE}\n" for host in made[1:]]
         (own / "hosts").write_text("127.0.0.1 localhost\n" + "".join(lines))
         yield Network(made[0], made[1:])
@@ -129,8 +129,14 @@ def _host(stack: ExitStack, mark: str, hub: str, name: str, address: str) -> Hos
 
 
 def _namespace(stack: ExitStack, name: str) -> None:
+    # First of all: a signal may come at any time.
+    stack.callback(_remove_namespace, name)
     _ip("netns", "add", name)
-    stack.callback(_ip, "netns", "delete", name)
+
+
+def _remove_namespace(name: str) -> None:
+    if Path("/run/netns", name).exists():
+        _ip("netns", "delete", name)
 
 
 def _ip(*words: str) -> None:

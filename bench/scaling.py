@@ -2,17 +2,23 @@
 
 Each host is a network namespace with a fibserver and a fibweb; load comes from a fourth. While it
 runs, a host is killed (`kill -9` of its servers, which are started again later) or cut off (its
-packets are dropped, and let through again later). Needs root, for the namespaces.
+packets are dropped, and let through again later). Then it is measured what three carry, and one.
+Needs root, for the namespaces.
 
 Nothing here judges; the exit code is 0.
 """
 
+import csv
+import getpass
 import json
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,16 +26,40 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 import click
+from capacity import Carried, Door, as_json, carried, print_carried
 from hosts import SERVICE, Host, Network, network
 from servers import ROOT
 from side_by_side import machine
 
 __all__ = ["main"]
 
-CARRY_SECONDS = 4
 RPC_PORT, HTTP_PORT = 11235, 8080
-BALANCED_RPC, BALANCED_HTTP = "127.0.0.1:11235", "127.0.0.1:8000"
-DEPLOY = ROOT / "deploy" / "haproxy"
+BALANCED_RPC, BALANCED_HTTP, CACHED = "127.0.0.1:11235", "127.0.0.1:8000", "127.0.0.1:8001"
+DEPLOY = ROOT / "deploy"
+RETURN_SECONDS = 20
+"""Far above anything seen."""
+
+NEEDED = {"ip": "iproute2", "haproxy": "haproxy"}
+NEEDED_TO_CARRY = {"wrk": "wrk", "redis-benchmark": "redis-tools", "nginx": "nginx-light"}
+"""Programs, and the Debian packages that have them."""
+
+NGINX = """
+daemon off;
+user {user};
+worker_processes 1;
+pid {folder}/pid;
+error_log {folder}/error.log;
+events {{ worker_connections 512; }}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  include {folder}/fib.conf;
+}}
+"""
 
 
 class Arrangement(NamedTuple):
@@ -47,7 +77,12 @@ class Arrangement(NamedTuple):
 
 
 class Servers:
-    """The servers of a host, which can be killed and started again."""
+    """The servers of a host, which can be killed and started again.
+
+    Attributes:
+        host: where they run.
+        processes: those of the servers, by the name of their program.
+    """
 
     def __init__(self, host: Host) -> None:
         """Start them."""
@@ -63,31 +98,96 @@ class Servers:
         listen = ["--listen", f"{self.host.address}:{HTTP_PORT}"]
         web = [*python, "fibweb", *listen, "--servers", f"{self.host.address}:{RPC_PORT}"]
         os.environ["FIBSERVER_ALLOW_UNAUTHENTICATED"] = "true"
-        self._stack.enter_context(self.host.running(*server, ready="ready on"))
-        self._stack.enter_context(self.host.running(*web, ready="ready on"))
+        self.processes = {
+            name: self._stack.enter_context(self.host.running(*command, ready="ready on"))
+            for name, command in (("fibserver", server), ("fibweb", web))
+        }
 
     def kill(self) -> None:
         """Kill them, without a chance to say anything."""
         self._stack.close()
 
 
-@contextmanager
-def _balanced(net: Network) -> Iterator[None]:
-    """Run HAProxy on the client's host, in front of fibservers and of fibwebs."""
-    program = shutil.which("haproxy") or "/usr/sbin/haproxy"
-    with ExitStack() as stack:
+class Balancers:
+    """HAProxy on the client's host, in front of fibservers and of fibwebs.
+
+    Attributes:
+        processes: both.
+    """
+
+    def __init__(self, net: Network, stack: ExitStack) -> None:
+        """Start them, until the stack ends."""
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-haproxy-")))
+        self._controls: dict[str, Path] = {}
+        self.processes: list[subprocess.Popen[bytes]] = []
         for name, bind, port in (
             ("fibserver", BALANCED_RPC, RPC_PORT),
             ("fibweb", BALANCED_HTTP, HTTP_PORT),
         ):
             variables = {f"FIB_{h.name.upper()}": f"{h.address}:{port}" for h in net.hosts}
-            control = Path(f"/run/{name}-{os.getpid()}.sock")
-            stack.callback(control.unlink, missing_ok=True)
-            variables |= {"FIB_BIND": bind, "FIB_SOCKET": str(control)}
+            self._controls[bind] = folder / name
+            variables |= {"FIB_BIND": bind, "FIB_SOCKET": str(folder / name)}
             words = [f"{key}={value}" for key, value in variables.items()]
-            command = ["env", *words, program, "-db", "-V", "-f", str(DEPLOY / f"{name}.cfg")]
-            stack.enter_context(net.client.running(*command, ready="Available polling"))
-        yield
+            path = DEPLOY / "haproxy" / f"{name}.cfg"
+            command = ["env", *words, _path("haproxy"), "-db", "-V", "-f", str(path)]
+            running = net.client.running(*command, ready="Available polling")
+            self.processes.append(stack.enter_context(running))
+
+    def wait_for(self, bind: str, count: int) -> int:
+        """Return how many servers get requests, once they are so many or that takes too long."""
+        deadline = time.monotonic() + RETURN_SECONDS
+        while (found := self._up(bind)) != count and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return found
+
+    def _up(self, bind: str) -> int:
+        with socket.socket(socket.AF_UNIX) as control:
+            control.connect(str(self._controls[bind]))
+            control.sendall(b"show stat\n")
+            text = control.makefile("r").read()
+        rows = csv.DictReader(text.strip().removeprefix("# ").splitlines())
+        servers = [row for row in rows if row["svname"] not in ("FRONTEND", "BACKEND")]
+        return sum(row["status"] == "UP" for row in servers)
+
+
+@contextmanager
+def _caching(net: Network) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run nginx on the client's host, as deploy/nginx has it but without limits."""
+    with tempfile.TemporaryDirectory(prefix="bench-nginx-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # its workers are another user
+        text = (DEPLOY / "nginx" / "fib.conf").read_text()
+        text = re.sub(r"^ *(limit_|server 192).*\n", "", text, flags=re.MULTILINE)
+        servers = "".join(f"    server {host.address}:{HTTP_PORT};\n" for host in net.hosts)
+        for before, after in (
+            ("    least_conn;\n", f"    least_conn;\n{servers}"),
+            ("listen 80 default_server;", f"listen {CACHED};"),
+            ("/var/lib/nginx/fib", f"{folder}/cache"),
+        ):
+            assert before in text, before
+            text = text.replace(before, after)
+        (folder / "fib.conf").write_text(text)
+        main = folder / "nginx.conf"
+        main.write_text(NGINX.format(folder=folder, user=getpass.getuser()))
+        command = [
+            _path("nginx"),
+            "-p",
+            str(folder),
+            "-c",
+            str(main),
+            "-g",
+            "error_log stderr notice;",
+        ]
+        with net.client.running(*command, ready="start worker process ") as child:
+            try:
+                yield child
+            finally:
+                child.terminate()  # killed, it would leave its worker behind
+                child.wait()
+
+
+def _path(program: str) -> str:
+    return shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") or program
 
 
 def _faults(servers: list[Servers]) -> dict[str, tuple[Callable[[], None], Callable[[], None]]]:
@@ -117,28 +217,10 @@ def _under_fault(
         begin()
         time.sleep(seconds / 3)
         end()
+        if child.stdout.readline() != "done\n":
+            raise click.ClickException(f"{arrangement.name}: the clients broke off")
         report: dict[str, Any] = json.loads(child.stdout.readline())
     return report
-
-
-def _carried(net: Network) -> dict[str, float]:
-    """Return what the hosts carry that there are at the moment: requests/s, by kind."""
-    found = {}
-    for n in (10, 1000, 10_000):
-        command = ["wrk", "-t1", "-c32", f"-d{CARRY_SECONDS}s", f"http://{BALANCED_HTTP}/fib/{n}"]
-        text = subprocess.run(
-            net.client.command(*command), stdout=subprocess.PIPE, text=True, check=True, timeout=60
-        ).stdout
-        rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
-        found[f"HAProxy, fibweb, N={n}"] = float(rate[1]) if rate else float("nan")
-    command = ["redis-benchmark", "-p", str(RPC_PORT), "-c", "32", "-n", "60000", "-q"]
-    command += ["FIB.FIRST", "10"]
-    text = subprocess.run(
-        net.client.command(*command), stdout=subprocess.PIPE, text=True, check=True, timeout=120
-    ).stdout
-    rate = re.search(r"([\d.]+) requests per second", text)
-    found["HAProxy, fibserver, N=10"] = float(rate[1]) if rate else float("nan")
-    return found
 
 
 def _print_faults(rows: list[dict[str, Any]]) -> None:
@@ -152,13 +234,16 @@ def _print_faults(rows: list[dict[str, Any]]) -> None:
         "p50 ms",
         "p99 ms",
         "worst",
+        "serving",
     )
-    layout = "{:<34}{:<9}{:>9}{:>6}{:>7}{:>7}{:>8}{:>8}{:>8}"
+    layout = "{:<34}{:<9}{:>9}{:>6}{:>7}{:>7}{:>8}{:>8}{:>9}{:>9}"
     click.echo(layout.format(*names))
     for row in rows:
         counts = (row["requests"], row["lost"], row["wrong"], row["slow"])
         times = (f"{row[name]:.1f}" for name in ("p50_ms", "p99_ms", "worst_ms"))
-        click.echo(layout.format(row["arrangement"], row["fault"], *counts, *times))
+        click.echo(
+            layout.format(row["arrangement"], row["fault"], *counts, *times, row["serving"])
+        )
         for error in row["errors"]:
             click.echo(f"    {error[:150]}")
 
@@ -169,14 +254,22 @@ def _print_faults(rows: list[dict[str, Any]]) -> None:
 @click.option("--json", "report", type=click.File("w"), help="Write the raw figures there.")
 def main(seconds: float, faults_only: bool, report: TextIO | None) -> None:
     """Measure what several hosts are good for."""
+    needed = NEEDED if faults_only else NEEDED | NEEDED_TO_CARRY
+    missing = [package for name, package in needed.items() if shutil.which(_path(name)) is None]
+    if missing:
+        raise click.ClickException(f'something is missing: try "apt install {" ".join(missing)}"')
+    if os.geteuid() != 0:
+        raise click.ClickException("network namespaces need root")
+    # Whoever ends this has the hosts removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     rows: list[dict[str, Any]] = []
-    carried: dict[str, dict[str, float]] = {}
+    rates: dict[str, list[Carried]] = {}
     with ExitStack() as stack:
         net = stack.enter_context(network())
         servers = [Servers(host) for host in net.hosts]
         for each in servers:
             stack.callback(each.kill)
-        stack.enter_context(_balanced(net))
+        balancers = Balancers(net, stack)
         listed = ",".join(f"{host.address}:{RPC_PORT}" for host in net.hosts)
         arrangements = [
             Arrangement("fibclient, a list", "rpc", listed),
@@ -187,21 +280,36 @@ def main(seconds: float, faults_only: bool, report: TextIO | None) -> None:
         for arrangement in arrangements:
             for fault, (begin, end) in _faults(servers).items():
                 found = _under_fault(net, arrangement, begin, end, seconds)
+                if "HAProxy" in arrangement.name:
+                    found["serving"] = balancers.wait_for(arrangement.target, len(servers))
                 rows.append({"arrangement": arrangement.name, "fault": fault} | found)
         if not faults_only:
-            carried["three hosts"] = _carried(net)
+            cache = stack.enter_context(_caching(net))
+            balanced = Door("HAProxy", BALANCED_HTTP, BALANCED_RPC)
+            programs = _programs(servers) | {"HAProxy": balancers.processes, "nginx": [cache]}
+            doors = [balanced, Door("nginx", CACHED)]
+            rates["three hosts"] = list(carried(net.client, doors, programs))
             for each in servers[1:]:
                 each.kill()
-            time.sleep(3)  # HAProxy has noticed
-            carried["one host"] = _carried(net)
+            for bind in (BALANCED_RPC, BALANCED_HTTP):
+                balancers.wait_for(bind, 1)
+            first = net.hosts[0].address
+            direct = Door("nothing", f"{first}:{HTTP_PORT}", f"{first}:{RPC_PORT}")
+            programs = programs | _programs(servers[:1])
+            rates["one host"] = list(carried(net.client, [direct, balanced], programs))
     click.echo(", ".join(f"{name} {value}" for name, value in machine().items()))
     _print_faults(rows)
-    for hosts, rates in carried.items():
-        for kind, rate in rates.items():
-            click.echo(f"{hosts}, {kind}: {rate:,.0f} requests/s")
+    if rates:
+        print_carried(rates)
     if report:
-        json.dump({"machine": machine(), "faults": rows, "carried": carried}, report, indent=2)
+        found = {"machine": machine(), "faults": rows, "carried": as_json(rates)}
+        json.dump(found, report, indent=2)
         report.write("\n")
+
+
+def _programs(servers: list[Servers]) -> dict[str, list["subprocess.Popen[bytes]"]]:
+    """Return the processes of servers by the name of their program."""
+    return {name: [each.processes[name] for each in servers] for name in ("fibserver", "fibweb")}
 
 
 if __name__ == "__main__":
