@@ -17,6 +17,7 @@ ALLOWED = {
 PURE = [
     "fibclient/address.py",
     "fibclient/answers.py",
+    "fibclient/costs.py",
     "fibclient/endpoints.py",
     "fibclient/errors.py",
     "fibclient/formats.py",

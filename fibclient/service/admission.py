@@ -1,0 +1,151 @@
+"""Admission of connections: how many there may be, which gives way, and which reader is slow.
+
+Both services bound their connections and decide alike. When the bound is reached the connection
+that has been idle for longest is closed and the newcomer is served; one with a request under way
+never gives way to a newcomer. A reader is cut off only while a bound is reached, and only if it
+took less than 4 KB/s over the last half minute: a paused download on an idle server lives.
+
+A reader's pace is measured by the bytes that its kernel has acknowledged. What `send` accepted
+says little: the kernel buffers some megabytes, which is minutes of slow reading.
+"""
+
+import fcntl
+import heapq
+import logging
+import resource
+import socket
+import struct
+import termios
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, TypeVar
+
+__all__ = [
+    "SLOW_BYTES_PER_SECOND",
+    "WINDOW_SECONDS",
+    "IdleVictims",
+    "ReadingPace",
+    "affordable_connections",
+    "unacknowledged_bytes",
+]
+
+log = logging.getLogger(__name__)
+
+SLOW_BYTES_PER_SECOND = 4096
+WINDOW_SECONDS = 30.0
+"""How slow, and for how long, a reader must be to be cut off while a bound is reached."""
+
+BATCH = 64
+"""How many victims one look at all connections finds: a crowd of newcomers must not pay for a
+look each."""
+
+Connection = TypeVar("Connection")
+
+
+def affordable_connections(wanted: int, reserve: int, setting: str) -> int:
+    """Raise the limit of open files as far as it goes; return how many connections it allows.
+
+    Args:
+        wanted: how many connections there should be, >= 1.
+        reserve: how many descriptors the process needs besides.
+        setting: the name of the setting that `wanted` comes from, for the log.
+
+    Returns:
+        At most `wanted`, at least 1.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + reserve
+    if soft < needed:
+        raised = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+            soft = raised
+        except (OSError, ValueError) as error:
+            log.warning("cannot raise the limit of open files to %s: %s", raised, error)
+    affordable = max(1, min(wanted, soft - reserve))
+    if affordable < wanted:
+        log.warning("%s lowered to %s by the limit of open files, %s", setting, affordable, soft)
+    return affordable
+
+
+class IdleVictims(Generic[Connection]):
+    """Finds the connection that has been idle for longest, without a look at all each time."""
+
+    def __init__(
+        self,
+        connections: Callable[[], Iterable[Connection]],
+        idle_since: Callable[[Connection], float | None],
+    ) -> None:
+        """Take what tells of the connections.
+
+        Args:
+            connections: returns all that are open.
+            idle_since: returns since when a connection has been idle, on a monotonic clock; None
+                if a request is under way, or it is closed.
+        """
+        self._connections = connections
+        self._idle_since = idle_since
+        self._found: Iterator[tuple[float, Connection]] = iter(())
+
+    def pop(self) -> Connection | None:
+        """Return the connection that has been idle for longest, or None if none is idle.
+
+        Among connections that became idle after the last look at all, it may miss a few.
+        """
+        return self._next() or self._look()
+
+    def _next(self) -> Connection | None:
+        for since, connection in self._found:
+            if self._idle_since(connection) == since:  # else it has been used, or is gone
+                return connection
+        return None
+
+    def _look(self) -> Connection | None:
+        idle = (
+            (since, connection)
+            for connection in self._connections()
+            if (since := self._idle_since(connection)) is not None
+        )
+        self._found = iter(heapq.nsmallest(BATCH, idle, key=lambda pair: pair[0]))
+        return self._next()
+
+
+class ReadingPace:
+    """How fast a peer takes what is sent to it.
+
+    Attributes:
+        bytes_per_second: over the last whole window; infinite before there is one.
+    """
+
+    __slots__ = ("_acknowledged", "_since", "bytes_per_second")
+
+    def __init__(self, now: float, acknowledged: int) -> None:
+        """Start to measure.
+
+        Args:
+            now: monotonic, in seconds.
+            acknowledged: how many bytes the peer has acknowledged so far.
+        """
+        self._since = now
+        self._acknowledged = acknowledged
+        self.bytes_per_second = float("inf")
+
+    def sample(self, now: float, acknowledged: int) -> None:
+        """Note how far the peer has come; to be called every few seconds."""
+        elapsed = now - self._since
+        if elapsed >= WINDOW_SECONDS:
+            self.bytes_per_second = (acknowledged - self._acknowledged) / elapsed
+            self._since, self._acknowledged = now, acknowledged
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether the peer may be cut off while a bound is reached."""
+        return self.bytes_per_second < SLOW_BYTES_PER_SECOND
+
+
+def unacknowledged_bytes(sock: socket.socket) -> int:
+    """Return how many bytes were sent that the peer's kernel has not acknowledged.
+
+    tcp(7) and unix(7) call it SIOCOUTQ, which is TIOCOUTQ.
+    """
+    (count,) = struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))
+    return int(count)
