@@ -7,8 +7,10 @@ with FibClient("127.0.0.1:11235") as fib:
     fib.read(0, 1000, "json")     # bytes
 """
 
+from fibclient.cancellation import Cancellation
 from fibclient.client import FibClient
 from fibclient.errors import (
+    CallCancelled,
     ClientClosed,
     ConnectionLost,
     DeadlineExceeded,
@@ -21,6 +23,8 @@ from fibclient.statistics import CacheStatistics, ClientStatistics, EndpointStat
 
 __all__ = [
     "CacheStatistics",
+    "CallCancelled",
+    "Cancellation",
     "ClientClosed",
     "ClientStatistics",
     "ConnectionLost",

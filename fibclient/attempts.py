@@ -19,6 +19,7 @@ import random
 import time
 from dataclasses import dataclass
 
+from fibclient.cancellation import Cancellation, as_cancelled
 from fibclient.connection import Connection
 from fibclient.errors import (
     ClientClosed,
@@ -53,17 +54,33 @@ class RetryPolicy:
 class Attempts:
     """The tries of one call."""
 
-    __slots__ = ("_connection", "_deadline", "_failures", "_had_stale", "_policy", "_pool")
+    __slots__ = (
+        "_cancellation",
+        "_connection",
+        "_deadline",
+        "_failures",
+        "_had_stale",
+        "_policy",
+        "_pool",
+    )
 
-    def __init__(self, pool: ConnectionPool, policy: RetryPolicy, deadline: float) -> None:
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        policy: RetryPolicy,
+        deadline: float,
+        cancellation: Cancellation | None = None,
+    ) -> None:
         """Describe the tries of a call.
 
         Args:
             pool: lends the connections.
             policy: how often, for all calls.
             deadline: when the call must have ended, monotonic.
+            cancellation: ends it before.
         """
         self._pool = pool
+        self._cancellation = cancellation
         self._policy = policy
         self._deadline = deadline
         self._failures = 0
@@ -77,7 +94,7 @@ class Attempts:
         """
         while True:
             try:
-                self._connection = self._pool.borrow(self._deadline)
+                self._connection = self._pool.borrow(self._deadline, self._cancellation)
             except FibError as error:
                 self._prepare_next(error)
             else:
@@ -105,9 +122,11 @@ class Attempts:
         """Take the connection back after a failure; return when it is time for the next try.
 
         Raises:
-            the error, if there is to be no other try; `ClientClosed` if the client is closed.
+            the error, if there is to be no other try; `ClientClosed` if the client is closed,
+            `CallCancelled` if the call was cancelled.
         """
         connection = self._connection
+        error = as_cancelled(error, self._cancellation)
         is_stale = connection.was_idle and isinstance(error, ConnectionLost)
         is_refusal = isinstance(error, RequestRefused) and error.code != "SHUTDOWN"
         if is_refusal and not connection.owes_reply:
@@ -135,10 +154,8 @@ class Attempts:
             raise self._final(error)
         pause = policy.backoff.pause_seconds(self._failures, random.random())
         pause = min(pause, self._deadline - now)
-        if isinstance(error, ServerUnreachable):
-            pool.wait_for_endpoint(pause)
-        else:
-            pool.wait(pause)
+        is_unreachable = isinstance(error, ServerUnreachable)
+        pool.wait(pause, self._cancellation, for_endpoint=is_unreachable)
         if time.monotonic() >= self._deadline:
             raise self._final(error)
         policy.retries += 1

@@ -19,6 +19,7 @@ from typing import Any, Self
 from fibclient.address import DEFAULT_ADDRESS, Address, Target, parse_addresses
 from fibclient.answers import Answer
 from fibclient.attempts import RetryPolicy
+from fibclient.cancellation import Cancellation
 from fibclient.errors import ClientClosed, ServerMisbehaved
 from fibclient.formats import decode_binary
 from fibclient.information import parse_information
@@ -52,7 +53,8 @@ class FibClient:
     Every call raises `ValueError` for arguments that no server could take, and of the
     `FibError` family: `RequestRefused` if the server says no, `ServerUnreachable` if there is
     no answer to be had, `DeadlineExceeded` (one of these) if there was too little time,
-    `ServerMisbehaved` if the answer makes no sense, `ClientClosed` after `close`.
+    `ServerMisbehaved` if the answer makes no sense, `ClientClosed` after `close`, `CallCancelled`
+    after `cancel` of a `Cancellation` that it was given.
 
     A client may be used after `fork`: the child connects anew, with an empty cache.
     """
@@ -149,7 +151,15 @@ class FibClient:
         """Return F(n)."""
         return self._number(self._deadline(), n)
 
-    def read(self, start: int, stop: int, format: str, *, parts: int = 1) -> bytes:
+    def read(
+        self,
+        start: int,
+        stop: int,
+        format: str,
+        *,
+        parts: int = 1,
+        cancellation: Cancellation | None = None,
+    ) -> bytes:
         """Return F(start) to F(stop-1) encoded in a format.
 
         Args:
@@ -158,16 +168,25 @@ class FibClient:
             format: `json`, `text`, `csv`, `ndjson`, `bfile` or `binary`.
             parts: how many connections fetch it side by side, >= 1; worth it for large answers
                 and several servers. More than one bypass the cache.
+            cancellation: ends the call when it is cancelled, wherever it waits but for the
+                system's resolver.
         """
         if parts < 1:
             raise ValueError(f"parts is {parts}, it must be at least 1")
         answer = Answer.of(start, stop, format)
         if parts == 1 or not answer.size:
-            return self._read(self._deadline(), start, stop, format)
-        return self._gather(answer, parts)
+            return self._read(self._deadline(), start, stop, format, cancellation)
+        return self._gather(answer, parts, cancellation)
 
     def stream(
-        self, start: int, stop: int, format: str, *, begin: int = 0, end: int | None = None
+        self,
+        start: int,
+        stop: int,
+        format: str,
+        *,
+        begin: int = 0,
+        end: int | None = None,
+        cancellation: Cancellation | None = None,
     ) -> Generator[memoryview, None, None]:
         """Yield F(start) to F(stop-1) encoded in a format, piece by piece, in bounded memory.
 
@@ -180,6 +199,7 @@ class FibClient:
             format: as in `read`.
             begin: the byte of the answer to begin with: how many there are already.
             end: the byte to end before; by default that behind the last.
+            cancellation: as in `read`; a stream that nobody reads on is still to be closed.
         """
         answer = Answer.of(start, stop, format)
         end = answer.size if end is None else end
@@ -187,7 +207,7 @@ class FibClient:
             raise ValueError(
                 f"bytes {begin} to {end}: 0 <= begin <= end <= {answer.size} must hold"
             )
-        return self._stream(answer, begin, end)
+        return self._stream(answer, begin, end, cancellation)
 
     def cached(self, answer: Answer, begin: int, end: int) -> list[memoryview] | None:
         """Return some bytes of an answer from the cache alone; None if it lacks any of them.
@@ -204,7 +224,9 @@ class FibClient:
         """Tell whether an answer, once read, stays in the cache."""
         return self._cache.is_for(answer)
 
-    def check(self, start: int, stop: int, format: str) -> None:
+    def check(
+        self, start: int, stop: int, format: str, *, cancellation: Cancellation | None = None
+    ) -> None:
         """Return if a server would answer this: `read` would not raise `RequestRefused`.
 
         It costs a connection. Limits are for a request, so an answer that is fetched in many, from
@@ -212,7 +234,7 @@ class FibClient:
         """
         answer = Answer.of(start, stop, format)
         if answer.size:
-            self._requester.check(self._deadline(), answer)
+            self._requester.check(self._deadline(), cancellation, answer)
 
     def size(self, start: int, stop: int, format: str) -> int:
         """Return how many bytes `read` would; computed here, without a server."""
@@ -310,20 +332,27 @@ class FibClient:
     def _number(self, deadline: float, n: int) -> int:
         return self._range(deadline, n, n + 1)[0]
 
-    def _read(self, deadline: float, start: int, stop: int, format: str) -> bytes:
+    def _read(
+        self,
+        deadline: float,
+        start: int,
+        stop: int,
+        format: str,
+        cancellation: Cancellation | None = None,
+    ) -> bytes:
         answer = Answer.of(start, stop, format)
         if not answer.size:
             return b""
-        fetch = partial(self._requester.fetch, deadline)
-        cached = self._cache.read(answer, deadline, fetch)
+        fetch = partial(self._requester.fetch, deadline, cancellation)
+        cached = self._cache.read(answer, deadline, fetch, cancellation)
         return fetch(answer) if cached is None else cached
 
-    def _gather(self, answer: Answer, parts: int) -> bytes:
+    def _gather(self, answer: Answer, parts: int, cancellation: Cancellation | None) -> bytes:
         """Return an answer whose parts come side by side."""
         deadline = self._deadline()
         # A refusal is to be heard before room is made.
         words = ("FIB.SIZE", answer.start, answer.stop, "FORMAT", answer.format.name)
-        self._requester.call(deadline, *words)
+        self._requester.call(deadline, *words, cancellation=cancellation)
         buffer = BytesIO(bytes(answer.size))
         fetch, calls = self._requester.fetch_into, []
         with buffer.getbuffer() as view:
@@ -332,7 +361,8 @@ class FibClient:
                 end = begin + part.size
                 behind = answer.format.separator[: answer.size - end]
                 view[end : end + len(behind)] = behind
-                calls.append(self._submit(fetch, deadline, part, view[begin:end]))
+                arguments = (deadline, cancellation, part, view[begin:end])
+                calls.append(self._submit(fetch, *arguments))
             try:
                 done, _ = wait(calls, return_when=FIRST_EXCEPTION)
                 for call in done:
@@ -355,14 +385,16 @@ class FibClient:
             for call in calls:
                 call.cancel()
 
-    def _stream(self, answer: Answer, begin: int, end: int) -> Generator[memoryview, None, None]:
+    def _stream(
+        self, answer: Answer, begin: int, end: int, cancellation: Cancellation | None
+    ) -> Generator[memoryview, None, None]:
         for view in self._cache.peek(answer, begin, end):
             for position in builtins.range(0, len(view), STREAM_BUFFER_BYTES):
                 yield view[position : position + STREAM_BUFFER_BYTES]
             begin += len(view)
         if begin == end:
             return
-        yield from self._requester.stream(self._timeout, answer, begin, end)
+        yield from self._requester.stream(self._timeout, cancellation, answer, begin, end)
 
     def _ping(self, deadline: float) -> None:
         reply = self._requester.call(deadline, "PING")

@@ -10,15 +10,23 @@ trip. A wait ends at the idle timeout or at the deadline of the call, whichever 
 server that drips is found out by the deadline and a silent one by the idle timeout. A signal would
 begin a wait in the kernel anew, so the main thread, which gets them, polls all the same: there
 Python counts on.
+
+A connection that is closed while a reply is owed is reset: fibserver goes on with the requests of
+a client that has merely half-closed its connection, and a reset is the only sign in TCP that
+nobody waits for the reply. The end of a Unix socket says so by itself.
 """
 
+import errno
+import os
 import select
 import socket
 import struct
 import threading
 import time
+from contextlib import suppress
 
 from fibclient.answers import Request
+from fibclient.cancellation import Cancellation
 from fibclient.endpoints import Endpoint
 from fibclient.errors import (
     ConnectionLost,
@@ -52,6 +60,9 @@ UNLOOKED_CALLS = 15
 
 MAX_LINE_BYTES = 64 * 1024
 
+RESET_ON_CLOSE = struct.pack("@ii", 1, 0)
+"""Linux's struct linger: wait 0 s, and throw away what is on its way."""
+
 
 class Connection:
     """A connection; not to be shared between threads at a time.
@@ -65,6 +76,8 @@ class Connection:
         was_idle: whether it was idle before this call, and nothing has come since: if it ends,
             that says nothing of the server.
         expires_at: when it is too old to be used again; for the pool to set.
+        cancellation: interrupts it, if the call has one; for the pool to set.
+        is_interrupted: whether `interrupt` was called.
     """
 
     def __init__(self, endpoint: Endpoint, idle_timeout_seconds: float) -> None:
@@ -84,6 +97,8 @@ class Connection:
         self.is_alone = False
         self.owes_reply = False
         self.expires_at = 0.0
+        self.cancellation: Cancellation | None = None
+        self.is_interrupted = False
         self._idle_timeout = idle_timeout_seconds
         self._wait = 0.0
         self._unlooked = 0
@@ -112,19 +127,28 @@ class Connection:
         if wait <= 0:
             raise DeadlineExceeded(f"no time was left to connect to {self._target}")
         try:
-            sock.settimeout(wait)
-            sock.connect(self._target.name)
-            sock.settimeout(None)
+            sock.setblocking(False)
+            number = sock.connect_ex(self._target.name)
+            if number not in (0, errno.EINPROGRESS):
+                raise OSError(number, os.strerror(number))
+            # Only from here on would an interruption end the wait.
+            if self.is_interrupted:
+                raise OSError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
+            self._poll.modify(sock, select.POLLOUT)
+            is_connected = self._poll.poll(wait * 1000)
+            self._poll.modify(sock, select.POLLIN)
+            number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if number:
+                raise OSError(number, os.strerror(number))
+            sock.setblocking(True)
             self._bound(socket.SO_SNDTIMEO, self._idle_timeout)
         except OSError as error:
-            timed_out = isinstance(error, TimeoutError) and error.errno is None
-            reason = f"no connection within {wait:.3g} s" if timed_out else _reason(error)
-            kind = (
-                DeadlineExceeded
-                if timed_out and wait < connect_timeout_seconds
-                else ServerUnreachable
-            )
-            raise kind(f"cannot connect to {self._target}: {reason}") from error
+            raise ServerUnreachable(
+                f"cannot connect to {self._target}: {_reason(error)}"
+            ) from error
+        if not is_connected:
+            kind = DeadlineExceeded if wait < connect_timeout_seconds else ServerUnreachable
+            raise kind(f"cannot connect to {self._target}: no connection within {wait:.3g} s")
         if password is not None:
             self.call("AUTH", password)
 
@@ -330,13 +354,22 @@ class Connection:
 
     def interrupt(self) -> None:
         """Wake the thread that waits for this connection; callable from any thread."""
+        self.is_interrupted = True
         try:
-            self._socket.shutdown(socket.SHUT_RDWR)
+            # For both directions the peer would see an end before the reset that is to follow.
+            self._socket.shutdown(socket.SHUT_RD)
         except OSError:
             return  # it was not connected, or has been closed meanwhile
 
     def close(self) -> None:
-        """Close the connection; in a forked child the parent's is left alone."""
+        """Close the connection, by a reset if a reply is owed."""
+        if self.owes_reply and self._target.family != socket.AF_UNIX:
+            with suppress(OSError):  # it may be closed already
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        self._socket.close()
+
+    def forget(self) -> None:
+        """Close what a forked child has inherited; the parent goes on with the connection."""
         self._socket.close()
 
 

@@ -1,6 +1,7 @@
 """The errors of this package: one family, grouped by whose fault it is."""
 
 __all__ = [
+    "CallCancelled",
     "ClientClosed",
     "ConnectionLost",
     "DeadlineExceeded",
@@ -45,3 +46,7 @@ class ServerMisbehaved(FibError):
 
 class ClientClosed(FibError):
     """`close` was called, maybe by another thread while this call waited."""
+
+
+class CallCancelled(FibError):
+    """The caller gave up: the call's `Cancellation` was cancelled."""

@@ -8,10 +8,28 @@ its own place again and again, and others might wait until their time is over.
 import threading
 import time
 from collections import deque
+from functools import partial
 
+from fibclient.cancellation import Cancellation, notified, raise_if_cancelled
 from fibclient.errors import ClientClosed, DeadlineExceeded
 
 __all__ = ["Places"]
+
+
+class _Waiter:
+    """A thread in line.
+
+    Attributes:
+        wake: released when there is no more reason to wait.
+        has_place: whether that was since it was handed a place.
+    """
+
+    __slots__ = ("has_place", "wake")
+
+    def __init__(self) -> None:
+        self.wake = threading.Lock()
+        self.wake.acquire()
+        self.has_place = False
 
 
 class Places:
@@ -30,54 +48,69 @@ class Places:
         self._size = size
         self._lock = threading.RLock()  # `fibclient.pool` says why
         self.taken = 0
-        self._line: deque[threading.Lock] = deque()  # each waits for a lock of its own
+        self._line: deque[_Waiter] = deque()
         self._is_closed = False
 
-    def take(self, deadline: float) -> None:
+    def take(self, deadline: float, cancellation: Cancellation | None = None) -> None:
         """Take a place; wait for one if there is none.
 
         Args:
             deadline: monotonic, in seconds.
+            cancellation: ends the wait.
 
         Raises:
             DeadlineExceeded: there was none in time.
             ClientClosed: `close` was called.
+            CallCancelled: the cancellation was.
         """
-        turn = threading.Lock()
-        turn.acquire()
         with self._lock:
             if self._is_closed:
                 raise ClientClosed("the client is closed")
             if self.taken < self._size:
                 self.taken += 1
                 return
-            self._line.append(turn)
-        has_place = False
+            waiter = _Waiter()
+            self._line.append(waiter)
         try:
-            has_place = turn.acquire(timeout=max(0.0, deadline - time.monotonic()))
-        finally:
-            if not has_place:
-                self._give_up(turn)
-        if not has_place:
-            raise DeadlineExceeded(f"all {self._size} connections were busy for too long")
+            with notified(cancellation, partial(self._dismiss, waiter)):
+                raise_if_cancelled(cancellation)
+                waiter.wake.acquire(timeout=max(0.0, deadline - time.monotonic()))
+            raise_if_cancelled(cancellation)
+        except BaseException:
+            self._give_up(waiter)
+            raise
         if self._is_closed:
-            self.leave()
+            self._give_up(waiter)
             raise ClientClosed("the client is closed")
+        if not self._dismiss(waiter):
+            return
+        raise DeadlineExceeded(f"all {self._size} connections were busy for too long")
 
-    def _give_up(self, turn: threading.Lock) -> None:
+    def _dismiss(self, waiter: _Waiter) -> bool:
+        """Take a waiter out of the line; return whether it was in there, and got no place."""
         with self._lock:
-            if turn in self._line:
-                self._line.remove(turn)
-                return
-        self.leave()  # a place came at the last moment
+            if waiter not in self._line:
+                return False
+            self._line.remove(waiter)
+            waiter.wake.release()
+            return True
+
+    def _give_up(self, waiter: _Waiter) -> None:
+        if not self._dismiss(waiter) and waiter.has_place:
+            self.leave()
 
     def leave(self) -> None:
         """Hand a place over, or leave it free."""
         with self._lock:
             if self._line:
-                self._line.popleft().release()
+                self._hand_over()
             else:
                 self.taken -= 1
+
+    def _hand_over(self) -> None:
+        waiter = self._line.popleft()
+        waiter.has_place = True
+        waiter.wake.release()
 
     def load(self) -> tuple[int, int]:
         """Return how many places are taken, and how many wait for one."""
@@ -90,4 +123,4 @@ class Places:
             self._is_closed = True
             self.taken += len(self._line)
             while self._line:
-                self._line.popleft().release()
+                self._hand_over()

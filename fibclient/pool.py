@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from fibclient.address import Address, Target
+from fibclient.cancellation import Cancellation, as_cancelled, notified, raise_if_cancelled
 from fibclient.connection import Connection
 from fibclient.endpoints import Endpoint, Endpoints, EndpointState
 from fibclient.errors import (
@@ -99,7 +100,7 @@ class ConnectionPool:
     def after_fork(self) -> None:
         """Let go of the parent's connections without a word to its servers, and start anew."""
         for connection in self._open:
-            connection.close()
+            connection.forget()
         self.reset()
 
     def __repr__(self) -> str:
@@ -110,21 +111,24 @@ class ConnectionPool:
             f"at most {self._options.size}>"
         )
 
-    def borrow(self, deadline: float) -> Connection:
+    def borrow(self, deadline: float, cancellation: Cancellation | None = None) -> Connection:
         """Lend a connection; wait for one if too many are in use.
 
         Args:
             deadline: of the call it is for, monotonic.
+            cancellation: of that call.
 
         Raises:
             ServerUnreachable: none can be opened, or none became free in time.
             ClientClosed: the pool is closed.
+            CallCancelled: the cancellation was.
         """
-        self._places.take(deadline)
+        self._places.take(deadline, cancellation)
         try:
             if time.monotonic() >= deadline:
                 raise DeadlineExceeded("no time was left to ask a server")
-            connection = self._usable_idle() or self._opened(deadline)
+            raise_if_cancelled(cancellation)
+            connection = self._usable_idle(cancellation) or self._opened(deadline, cancellation)
         except BaseException:
             self._places.leave()
             raise
@@ -132,7 +136,7 @@ class ConnectionPool:
         connection.is_alone = self._places.taken == 1
         return connection
 
-    def _usable_idle(self) -> Connection | None:
+    def _usable_idle(self, cancellation: Cancellation | None) -> Connection | None:
         """Return an open connection to the endpoint whose turn it is, if it has one."""
         while True:
             with self._lock:
@@ -144,20 +148,35 @@ class ConnectionPool:
                 self._endpoints.begin(connection.endpoint)
             now = time.monotonic()
             if now < connection.expires_at and not connection.is_stale(now):
+                if cancellation is not None:
+                    self._watch(connection, cancellation)
                 return connection
             self._forget(connection)
 
-    def _opened(self, deadline: float) -> Connection:
+    def _watch(self, connection: Connection, cancellation: Cancellation) -> None:
+        connection.cancellation = cancellation
+        cancellation.watch(connection)
+
+    def _unwatch(self, connection: Connection) -> None:
+        if connection.cancellation is not None:
+            connection.cancellation.unwatch(connection)
+            connection.cancellation = None
+
+    def _opened(self, deadline: float, cancellation: Cancellation | None = None) -> Connection:
         """Open a connection to the endpoint whose turn it is."""
         self._directory.look_up(deadline)
         with self._lock:
             endpoint = self._endpoints.choose()
             if endpoint is None:
                 raise self._nobody()
-        return self._connect(endpoint, deadline, self._options.idle_timeout_seconds)
+        return self._connect(endpoint, deadline, self._options.idle_timeout_seconds, cancellation)
 
     def _connect(
-        self, endpoint: Endpoint, deadline: float, idle_timeout_seconds: float
+        self,
+        endpoint: Endpoint,
+        deadline: float,
+        idle_timeout_seconds: float,
+        cancellation: Cancellation | None = None,
     ) -> Connection:
         options = self._options
         try:
@@ -175,10 +194,13 @@ class ConnectionPool:
             if is_closed:
                 raise ClientClosed("the client is closed")
             connection.deadline = deadline
+            if cancellation is not None:
+                self._watch(connection, cancellation)
             connection.open(options.connect_timeout_seconds, options.password)
         except BaseException as error:
-            self._fail(connection, error)
-            raise
+            failure = as_cancelled(error, cancellation)
+            self._fail(connection, failure)
+            raise failure from error.__cause__
         age = options.max_age_seconds * (1 - AGE_JITTER * random.random())
         connection.expires_at = time.monotonic() + age
         with self._lock:
@@ -203,6 +225,7 @@ class ConnectionPool:
         endpoint = connection.endpoint
         connection.was_idle = True
         connection.idle_since = time.monotonic()
+        self._unwatch(connection)
         with self._lock:
             if connection not in self._open:
                 return  # borrowed before a fork
@@ -233,7 +256,9 @@ class ConnectionPool:
     def _keep_idle(self, connection: Connection) -> bool:
         endpoint = connection.endpoint
         endpoint.in_flight -= 1
-        if not endpoint.is_up or self._is_closed or connection.owes_reply:
+        if not endpoint.is_up or self._is_closed:
+            return False
+        if connection.owes_reply or connection.is_interrupted:
             return False
         self._idle.setdefault(endpoint, []).append(connection)
         return True
@@ -290,6 +315,7 @@ class ConnectionPool:
         self._close(connection)
 
     def _close(self, connection: Connection) -> None:
+        self._unwatch(connection)
         with self._lock:
             self._open.discard(connection)
         connection.close()
@@ -335,17 +361,32 @@ class ConnectionPool:
     def _is_over(self, endpoint: Endpoint) -> bool:
         return self._is_closed or endpoint.state is EndpointState.GONE
 
-    def wait(self, seconds: float) -> None:
-        """Wait, but not longer than until the pool is closed."""
-        with self._lock:
-            self._news.wait_for(lambda: self._is_closed, seconds)
+    def wait(
+        self, seconds: float, cancellation: Cancellation | None, *, for_endpoint: bool
+    ) -> None:
+        """Wait for some time, but not longer than until the pool is closed.
 
-    def wait_for_endpoint(self, seconds: float) -> None:
-        """Wait until there is an endpoint to ask, or for some time."""
+        Args:
+            seconds: for how long.
+            cancellation: ends the wait.
+            for_endpoint: whether to wait no longer than until there is an endpoint to ask.
+
+        Raises:
+            CallCancelled: the cancellation was.
+        """
+
+        def is_over() -> bool:
+            if self._is_closed or (cancellation is not None and cancellation.is_cancelled):
+                return True
+            return for_endpoint and self._endpoints.choose() is not None
+
+        with notified(cancellation, self._notify), self._lock:
+            self._news.wait_for(is_over, seconds)
+        raise_if_cancelled(cancellation)
+
+    def _notify(self) -> None:
         with self._lock:
-            self._news.wait_for(
-                lambda: self._is_closed or self._endpoints.choose() is not None, seconds
-            )
+            self._news.notify_all()
 
     @property
     def has_endpoint(self) -> bool:

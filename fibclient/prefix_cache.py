@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fibclient.answers import Answer, offset
+from fibclient.cancellation import Cancellation, notified, raise_if_cancelled
 from fibclient.errors import ClientClosed, DeadlineExceeded, RequestRefused
 from fibclient.formats import Format
 
@@ -93,7 +94,7 @@ class PrefixCache:
 
     def reset(self) -> None:
         """Start empty again; in a forked child."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # `fibclient.pool` says why
         self._news = threading.Condition(self._lock)  # a prefix has grown, or will not
         self._prefixes: OrderedDict[Format, _Prefix] = OrderedDict()
         self._size = 0
@@ -119,20 +120,26 @@ class PrefixCache:
             return answer.stop <= prefix.stop or self._is_worth_keeping(prefix, answer)
 
     def read(
-        self, answer: Answer, deadline: float, fetch: Callable[[Answer], bytes]
+        self,
+        answer: Answer,
+        deadline: float,
+        fetch: Callable[[Answer], bytes],
+        cancellation: Cancellation | None = None,
     ) -> bytes | None:
         """Return an answer from its prefix, which grows if it must.
 
         Args:
             answer: not empty.
             deadline: for waiting until another caller has fetched, monotonic.
-            fetch: returns an answer; called by one caller at a time for each format.
+            fetch: returns an answer; called by one caller at a time for each format. When it
+                fails, the next caller that waits for the same fetches.
+            cancellation: ends the wait until another caller has fetched.
 
         Returns:
             the answer, or None if it is not for the cache: too large, or too far out.
 
         Raises:
-            whatever `fetch` raises, `DeadlineExceeded` and `ClientClosed`.
+            whatever `fetch` raises, `DeadlineExceeded`, `ClientClosed` and `CallCancelled`.
         """
         if not self._max_bytes:
             return None
@@ -140,8 +147,8 @@ class PrefixCache:
         end = begin + answer.size
         growing, data = None, None
         try:
-            with self._lock:
-                prefix = self._settled(answer, deadline)
+            with notified(cancellation, self._notify), self._lock:
+                prefix = self._settled(answer, deadline, cancellation)
                 if prefix is None:
                     self._misses += 1
                     return None
@@ -184,7 +191,9 @@ class PrefixCache:
                 self._misses += 1
             return None
 
-    def _settled(self, answer: Answer, deadline: float) -> _Prefix | None:
+    def _settled(
+        self, answer: Answer, deadline: float, cancellation: Cancellation | None
+    ) -> _Prefix | None:
         """Return the prefix once it has what is asked for or nobody else makes it grow.
 
         None if the answer is not for the cache.
@@ -199,6 +208,7 @@ class PrefixCache:
                 return None
             if not prefix.is_growing:
                 return prefix
+            raise_if_cancelled(cancellation)
             if not self._news.wait(deadline - time.monotonic()):
                 raise DeadlineExceeded("another thread's request for the same took too long")
             if self._is_closed:
@@ -235,6 +245,10 @@ class PrefixCache:
             return CacheStatistics(
                 self._hits, self._extensions, self._misses, self._size, elements
             )
+
+    def _notify(self) -> None:
+        with self._lock:
+            self._news.notify_all()
 
     def close(self) -> None:
         """Let go of everything, and wake whoever waits."""

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from fibclient.answers import Answer
 from fibclient.attempts import Attempts, RetryPolicy
+from fibclient.cancellation import Cancellation
 from fibclient.connection import Connection
 from fibclient.pool import ConnectionPool
 from fibclient.resp import Reply
@@ -38,8 +39,13 @@ class Requester:
         self._pool = pool
         self._policy = policy
 
-    def _until_answered(self, deadline: float, ask: Callable[[Connection], Result]) -> Result:
-        attempts = Attempts(self._pool, self._policy, deadline)
+    def _until_answered(
+        self,
+        deadline: float,
+        cancellation: Cancellation | None,
+        ask: Callable[[Connection], Result],
+    ) -> Result:
+        attempts = Attempts(self._pool, self._policy, deadline, cancellation)
         while True:
             connection = attempts.begin()
             try:
@@ -50,16 +56,21 @@ class Requester:
                 attempts.succeeded()
                 return result
 
-    def call(self, deadline: float, *words: str | int) -> Reply:
+    def call(
+        self, deadline: float, *words: str | int, cancellation: Cancellation | None = None
+    ) -> Reply:
         """Return the reply to a command that may be repeated.
 
         Args:
             deadline: for all of it, monotonic.
             words: the command's name and its arguments.
+            cancellation: ends it before.
         """
-        return self._until_answered(deadline, lambda connection: connection.call(*words))
+        return self._until_answered(
+            deadline, cancellation, lambda connection: connection.call(*words)
+        )
 
-    def fetch(self, deadline: float, answer: Answer) -> bytes:
+    def fetch(self, deadline: float, cancellation: Cancellation | None, answer: Answer) -> bytes:
         """Return an answer that is not empty."""
         transfer = Transfer(answer)
 
@@ -67,13 +78,19 @@ class Requester:
             transfer.start(connection)
             return transfer.fetch(connection)
 
-        return self._until_answered(deadline, ask)
+        return self._until_answered(deadline, cancellation, ask)
 
-    def check(self, deadline: float, answer: Answer) -> None:
+    def check(self, deadline: float, cancellation: Cancellation | None, answer: Answer) -> None:
         """Return when a server has agreed to an answer that is not empty, without its bytes."""
-        self._until_answered(deadline, Transfer(answer).start)
+        self._until_answered(deadline, cancellation, Transfer(answer).start)
 
-    def fetch_into(self, deadline: float, answer: Answer, view: memoryview) -> None:
+    def fetch_into(
+        self,
+        deadline: float,
+        cancellation: Cancellation | None,
+        answer: Answer,
+        view: memoryview,
+    ) -> None:
         """Put an answer that is not empty into a buffer of its size."""
         transfer = Transfer(answer)
 
@@ -81,22 +98,29 @@ class Requester:
             transfer.start(connection)
             transfer.fill(connection, view)
 
-        self._until_answered(deadline, ask)
+        self._until_answered(deadline, cancellation, ask)
 
     def stream(
-        self, timeout_seconds: float, answer: Answer, begin: int, end: int
+        self,
+        timeout_seconds: float,
+        cancellation: Cancellation | None,
+        answer: Answer,
+        begin: int,
+        end: int,
     ) -> Iterator[memoryview]:
         """Yield bytes begin to end-1 of an answer, each piece right until the next is asked for.
 
         Args:
             timeout_seconds: for each piece.
+            cancellation: ends it before.
             answer: what it is about.
             begin: 0 <= begin < end.
             end: <= its size.
         """
         transfer = Transfer(answer, begin, end)
         buffer = memoryview(bytearray(min(STREAM_BUFFER_BYTES, end - begin)))
-        attempts = Attempts(self._pool, self._policy, monotonic() + timeout_seconds)
+        deadline = monotonic() + timeout_seconds
+        attempts = Attempts(self._pool, self._policy, deadline, cancellation)
         while True:
             connection = attempts.begin()
             is_slow = False

@@ -3,10 +3,10 @@
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import BinaryIO
 
-__all__ = ["FakeServer", "HangUp", "fake_server", "in_turn"]
+__all__ = ["FakeServer", "HangUp", "fake_server", "full_backlog", "in_turn"]
 
 DEADLINE_SECONDS = 30
 
@@ -131,3 +131,16 @@ def in_turn(*steps: bytes | HangUp | None) -> Script:
         return step
 
     return script
+
+
+@contextmanager
+def full_backlog() -> Iterator[str]:
+    """A listener that has no room for one more connection, so that connecting takes for ever."""
+    with socket.socket() as listener, ExitStack() as waiting:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            sock = waiting.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(listener.getsockname())
+        yield f"127.0.0.1:{listener.getsockname()[1]}"

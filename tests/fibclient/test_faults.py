@@ -5,7 +5,6 @@ Ranked in docs/client.md, with a test for each.
 
 import asyncio
 import gc
-import socket
 import subprocess
 import sys
 import threading
@@ -13,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +30,7 @@ from fibclient import (
 )
 from fibclient.address import Address, Target
 from fibclient.endpoints import Endpoint, Endpoints
-from tests.fibclient.fakes import FakeServer, HangUp, fake_server, in_turn
+from tests.fibclient.fakes import FakeServer, HangUp, fake_server, full_backlog, in_turn
 from tests.numbers import expected, fibonacci
 from tests.servers import RunningServer
 from tests.waiting import DEADLINE_SECONDS, wait_until
@@ -238,19 +236,6 @@ def test_signals_do_not_put_off_the_end_of_a_call() -> None:
                 check=False,
             )
             assert (done.stdout, done.stderr) == ("too late\n", "")
-
-
-@contextmanager
-def full_backlog() -> Iterator[str]:
-    """A listener that has no room for one more connection, so that connecting takes for ever."""
-    with socket.socket() as listener, ExitStack() as waiting:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(4):
-            sock = waiting.enter_context(socket.socket())
-            sock.setblocking(False)
-            sock.connect_ex(listener.getsockname())
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
 
 
 # The deadline is for the whole call.

@@ -1,0 +1,295 @@
+"""Calls that another thread ends, and how a server learns that nobody waits."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from fibclient import CallCancelled, Cancellation, DeadlineExceeded, FibClient
+from fibclient.answers import Answer
+from fibclient.places import Places
+from fibclient.prefix_cache import PrefixCache
+from tests.fibclient.fakes import fake_server, full_backlog, in_turn
+from tests.numbers import expected
+from tests.servers import RunningServer
+from tests.waiting import DEADLINE_SECONDS, wait_until
+
+ZERO = b"$4\r\n\x00\x00\x00\x00\r\n"
+"""The reply that `range(0, 1)` needs."""
+
+CALLS: dict[str, Callable[[FibClient, Cancellation], object]] = {
+    "read": lambda client, token: client.read(0, 9, "json", cancellation=token),
+    "parts": lambda client, token: client.read(0, 9, "json", parts=2, cancellation=token),
+    "stream": lambda client, token: list(client.stream(0, 9, "json", cancellation=token)),
+    "check": lambda client, token: client.check(0, 9, "json", cancellation=token),
+}
+
+
+@contextmanager
+def calling(call: Callable[[], object]) -> Iterator["Future[object]"]:
+    """Run a call on a thread of its own."""
+    with ThreadPoolExecutor(1) as threads:
+        yield threads.submit(call)
+
+
+def is_cancelled(call: "Future[Any]") -> bool:
+    """Wait for the end of a call, and tell whether it was cancelled."""
+    return isinstance(call.exception(DEADLINE_SECONDS), CallCancelled)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_that_waits_for_bytes(name: str) -> None:
+    """Each kind of call ends, is not tried again, and says nothing against the server."""
+    token = Cancellation()
+    with fake_server(in_turn(None)) as server, FibClient(server.address, max_retries=3) as client:
+        with calling(lambda: CALLS[name](client, token)) as call:
+            assert server.was_asked.wait(DEADLINE_SECONDS)
+            token.cancel()
+            assert is_cancelled(call)
+        assert len(server.requests) == 1
+        statistics = client.stats()
+        [endpoint] = statistics.endpoints
+        assert (statistics.in_use, statistics.retries) == (0, 0)
+        assert (endpoint.state, endpoint.failed, endpoint.in_flight) == ("up", 0, 0)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_that_was_cancelled_before(name: str) -> None:
+    """A token ends calls that are made later as well, before they ask anybody."""
+    token = Cancellation()
+    token.cancel()
+    token.cancel()
+    with fake_server(in_turn(ZERO)) as server, FibClient(server.address) as client:
+        with pytest.raises(CallCancelled, match="gave up"):
+            CALLS[name](client, token)
+        assert server.connections == 0
+
+
+def test_one_token_for_several_calls() -> None:
+    """All calls that were given a token end; others go on."""
+    token = Cancellation()
+    may_answer = threading.Event()
+
+    def script(words: list[bytes]) -> bytes | None:
+        if words[1] == b"0":
+            return None
+        assert may_answer.wait(DEADLINE_SECONDS)
+        return b'$3\r\n"1"\r\n'
+
+    with (
+        fake_server(script) as server,
+        FibClient(server.address, cache_bytes=0) as client,
+        ThreadPoolExecutor(4) as threads,
+    ):
+        calls = [
+            threads.submit(client.read, 0, stop, "bfile", cancellation=token) for stop in (3, 4, 5)
+        ]
+        other = threads.submit(client.read, 1, 2, "json", cancellation=Cancellation())
+        wait_until(lambda: len(server.requests) == 4, "all are under way")
+        token.cancel()
+        for call in calls:
+            assert is_cancelled(call)
+        may_answer.set()
+        assert other.result() == b'"1"'
+
+
+def test_a_call_that_waits_for_a_permit() -> None:
+    """A call in line leaves it; the line goes on."""
+    token = Cancellation()
+    places = Places(1)
+    places.take(later())
+    with (
+        calling(lambda: places.take(later(), token)) as call,
+        calling(lambda: places.take(later())) as next_call,
+    ):
+        wait_until(lambda: places.load() == (1, 2), "both wait")
+        token.cancel()
+        assert is_cancelled(call)
+        places.leave()
+        assert next_call.result(DEADLINE_SECONDS) is None
+    places.leave()
+    assert places.load() == (0, 0)
+
+
+def test_a_permit_at_the_last_moment() -> None:
+    """A permit that comes with the cancellation is handed on."""
+    for _ in range(200):
+        token, places = Cancellation(), Places(1)
+        places.take(later())
+        with ThreadPoolExecutor(3) as threads:
+            call = threads.submit(places.take, later(), token)
+            wait_until(lambda places=places: places.load() == (1, 1), "it waits")  # type: ignore[misc]
+            threads.submit(token.cancel)
+            threads.submit(places.leave)
+            if not isinstance(call.exception(DEADLINE_SECONDS), CallCancelled):
+                places.leave()
+        assert places.load() == (0, 0)
+
+
+def test_a_call_that_pauses() -> None:
+    """A call ends in the pause before it tries again, for a busy server and for a dead one."""
+    for script, answers_pings in [(in_turn(b"-BUSY later\r\n"), True), (in_turn(None), False)]:
+        token = Cancellation()
+        options: dict[str, Any] = {"max_retries": 10**6, "timeout_seconds": 3600}
+        with (
+            fake_server(script, answers_pings=answers_pings) as server,
+            FibClient(server.address, idle_timeout_seconds=0.02, **options) as client,
+            calling(lambda: client.read(0, 9, "json", cancellation=token)) as call,  # noqa: B023
+        ):
+            wait_until(lambda: client.stats().retries > 3, "it tries again and again")
+            token.cancel()
+            assert is_cancelled(call)
+
+
+def test_a_call_that_connects() -> None:
+    """A call ends while its connection is being opened."""
+    token = Cancellation()
+    with (
+        full_backlog() as address,
+        FibClient(address, connect_timeout_seconds=3600, timeout_seconds=3600) as client,
+        calling(lambda: client.read(0, 9, "json", cancellation=token)) as call,
+    ):
+        wait_until(lambda: bool(client.stats().endpoints), "its name is resolved")
+        wait_until(lambda: bool(client.stats().endpoints[0].in_flight), "it connects")
+        token.cancel()
+        assert is_cancelled(call)
+        assert client.stats().endpoints[0].state == "up"
+
+
+def test_a_crowd_whose_first_gives_up() -> None:
+    """Who waits for a fetch that is cancelled fetches in its turn."""
+    token, other = Cancellation(), Cancellation()
+    with (
+        fake_server(in_turn(None, b"$4\r\n0\n1\n\r\n")) as server,
+        FibClient(server.address) as client,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        first = threads.submit(client.read, 0, 2, "text", cancellation=token)
+        assert server.was_asked.wait(DEADLINE_SECONDS)
+        second = threads.submit(client.read, 0, 2, "text", cancellation=other)
+        wait_until(lambda: bool(other._notifications), "another waits")
+        token.cancel()
+        assert is_cancelled(first)
+        assert second.result() == b"0\n1\n"
+
+
+def test_who_waits_for_anothers_fetch() -> None:
+    """A call that waits for another's fetch ends alone: the fetch goes on."""
+    token, cache = Cancellation(), PrefixCache(10**6)
+    fetching, may_go_on = threading.Event(), threading.Event()
+    answer = Answer.of(0, 9, "json")
+
+    def fetch(answer: Answer) -> bytes:
+        fetching.set()
+        assert may_go_on.wait(DEADLINE_SECONDS)
+        return expected("json", answer.start, answer.stop)
+
+    with calling(lambda: cache.read(answer, later(), fetch)) as first:
+        assert fetching.wait(DEADLINE_SECONDS)
+        with calling(lambda: cache.read(answer, later(), fetch, token)) as second:
+            wait_until(lambda: bool(token._notifications), "another waits")
+            token.cancel()
+            assert is_cancelled(second)
+        may_go_on.set()
+        assert first.result() == expected("json", 0, 9)
+
+
+def test_a_connection_is_left_alone_after_its_call(server: RunningServer) -> None:
+    """A token that is cancelled after its call breaks no connection that others use by then."""
+    token = Cancellation()
+    with FibClient(server.address, max_connections=1, cache_bytes=0) as client:
+        assert client.read(0, 3, "json", cancellation=token) == expected("json", 0, 3)
+        token.cancel()
+        for _ in range(3):
+            assert client.range(0, 3) == [0, 1, 1]
+        assert client.stats().connections_opened == 1
+
+
+def test_a_cancelled_stream(server: RunningServer) -> None:
+    """A stream ends at its next piece, and its connection is not used again."""
+    token = Cancellation()
+    with FibClient(server.address, max_connections=1, cache_bytes=0) as client:
+        stream = client.stream(0, 5000, "text", cancellation=token)
+        next(stream)
+        token.cancel()
+        with pytest.raises(CallCancelled):
+            for _ in stream:
+                pass
+        assert client.range(7, 9) == [13, 21]
+        assert client.stats().connections_opened == 2
+
+
+# What the server sees.
+
+
+@contextmanager
+def listening() -> Iterator[tuple[str, socket.socket]]:
+    """Listen, and accept nobody by itself."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(DEADLINE_SECONDS)
+        yield f"127.0.0.1:{listener.getsockname()[1]}", listener
+
+
+def is_reset(peer: socket.socket) -> bool:
+    """Read to the end of a connection, close it, and tell whether it was reset."""
+    with peer:
+        peer.settimeout(DEADLINE_SECONDS)
+        try:
+            while peer.recv(4096):
+                pass
+        except ConnectionResetError:
+            return True
+    return False
+
+
+def test_an_abandoned_request_is_reset() -> None:
+    """The server of a call that ran out of time or was cancelled learns it by a reset."""
+    token = Cancellation()
+    with listening() as (address, listener):
+        with FibClient(address, timeout_seconds=0.2, idle_timeout_seconds=60) as client:
+            with pytest.raises(DeadlineExceeded):
+                client.read(0, 9, "json")
+            assert is_reset(listener.accept()[0])
+        with (
+            FibClient(address) as client,
+            calling(lambda: client.read(0, 9, "json", cancellation=token)) as call,
+        ):
+            peer, _ = listener.accept()
+            assert peer.recv(1)
+            token.cancel()
+            assert is_cancelled(call)
+            assert is_reset(peer)
+
+
+def test_a_stream_that_is_closed_early_is_reset() -> None:
+    """So does the server of a stream whose reader goes away, however much it has still to send."""
+    with listening() as (address, listener), FibClient(address) as client:
+        stream = client.stream(0, 9, "text")
+        with calling(lambda: next(stream)) as call:
+            peer, _ = listener.accept()
+            assert peer.recv(1)
+            peer.sendall(b"$%d\r\n0" % client.size(0, 9, "text"))
+            call.result(DEADLINE_SECONDS)
+        stream.close()
+        assert is_reset(peer)
+
+
+def test_an_idle_connection_is_not_reset() -> None:
+    """A connection that owes nothing ends as usual."""
+    with listening() as (address, listener):
+        with FibClient(address) as client, calling(client.ping) as call:
+            peer, _ = listener.accept()
+            assert peer.recv(1)
+            peer.sendall(b"+PONG\r\n")
+            call.result(DEADLINE_SECONDS)
+        assert not is_reset(peer)
+
+
+def later() -> float:
+    """Return a deadline far above anything seen."""
+    return time.monotonic() + DEADLINE_SECONDS
