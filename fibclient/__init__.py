@@ -8,7 +8,7 @@ with FibClient("127.0.0.1:11235") as fib:
 """
 
 from fibclient.cancellation import Cancellation
-from fibclient.client import FibClient
+from fibclient.client import FibClient, Limits
 from fibclient.errors import (
     CallCancelled,
     ClientClosed,
@@ -32,6 +32,7 @@ __all__ = [
     "EndpointStatistics",
     "FibClient",
     "FibError",
+    "Limits",
     "RequestRefused",
     "ServerMisbehaved",
     "ServerUnreachable",

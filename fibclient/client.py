@@ -14,7 +14,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from fibclient.address import DEFAULT_ADDRESS, Address, Target, parse_addresses
 from fibclient.answers import Answer
@@ -30,7 +30,7 @@ from fibclient.resolver import resolve as system_resolve
 from fibclient.retry import Backoff, RetryBudget
 from fibclient.statistics import ClientStatistics, EndpointStatistics
 
-__all__ = ["FibClient"]
+__all__ = ["FibClient", "Limits"]
 
 DEFAULT_CACHE_BYTES = 64 * 1024 * 1024
 MAX_SECONDS = 366 * 86_400.0
@@ -41,6 +41,18 @@ MAP_CALLS_PER_CONNECTION = 4
 that its time is over before its turn."""
 
 RETRY_BACKOFF = Backoff(base_seconds=0.05, cap_seconds=2.0)
+
+
+class Limits(NamedTuple):
+    """What a server answers at the most.
+
+    Attributes:
+        max_index: the largest n that a request may touch.
+        max_answer_bytes: the size of one answer.
+    """
+
+    max_index: int
+    max_answer_bytes: int
 
 
 class FibClient:
@@ -263,6 +275,17 @@ class FibClient:
         if not isinstance(text, bytes):
             raise ServerMisbehaved(f"INFO was answered with {text!r:.64}")
         return text.decode("utf-8", "replace")
+
+    def limits(self) -> Limits:
+        """Return what a server answers at the most."""
+        words = ("CONFIG", "GET", "max_index", "max_answer_bytes")
+        reply = self._requester.call(self._deadline(), *words)
+        pairs = [each for each in reply if isinstance(each, bytes)] if type(reply) is list else []
+        values = dict(zip(pairs[::2], pairs[1::2], strict=False))
+        try:
+            return Limits(int(values[b"max_index"]), int(values[b"max_answer_bytes"]))
+        except (KeyError, ValueError) as error:
+            raise ServerMisbehaved(f"CONFIG GET was answered with {reply!r:.64}") from error
 
     def submit(self, method: str, *arguments: Any) -> "Future[Any]":
         """Queue a call for the client's own threads.

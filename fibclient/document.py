@@ -30,6 +30,11 @@ class Document(NamedTuple):
         """How many bytes it has in all."""
         return len(self.opening) + self.answer.size + len(self.closing)
 
+    def is_cached(self, client: FibClient) -> bool:
+        """Whether a client's cache has all of it: what that keeps is a prefix."""
+        size = self.answer.size
+        return not size or client.cached(self.answer, size - 1, size) is not None
+
     def cached_whole(self, client: FibClient) -> bytes | None:
         """Return all bytes from a client's cache alone; None if it lacks any."""
         views = client.cached(self.answer, 0, self.answer.size)

@@ -11,38 +11,57 @@ from fibweb.cors import CrossOriginReading
 from fibweb.numbers import First, Number, Part
 from fibweb.openapi import Description
 from fibweb.problems import add_problems
+from fibweb.server_limits import ServerLimits
 
-__all__ = ["create_app"]
+__all__ = ["create_app", "create_metrics_app"]
 
 
 def create_app(
     client: FibClient,
     *,
+    limits: ServerLimits | None = None,
     allowed_origins: Collection[str] = (),
     resources: Mapping[str, object] | None = None,
 ) -> falcon.App[falcon.Request, falcon.Response]:
     """Return the WSGI application.
 
-    It looks at `fibweb.may_wait` in the environ: if that is there and False, a request that only a
-    fibserver can answer raises `MustWait`.
+    Where a server puts `fibweb.fetch` into the environ, the application calls that for what only a
+    fibserver has, and lets `WouldBlock` pass (`fibweb.fetch`); elsewhere it blocks.
 
     Args:
         client: asks the servers; it stays the caller's to close.
+        limits: of the servers; by default they are read when they are first needed.
         allowed_origins: whose pages may read the answers, such as `https://example.org`, or `*`.
         resources: Falcon resources to have beside the application's own, by path.
     """
+    limits = limits or ServerLimits(client)
     middleware = [CrossOriginReading(allowed_origins)] if allowed_origins else []
     app = falcon.App(middleware=middleware, router=_Router())
     add_problems(app)
     # A "path" takes the rest of the URL, so whatever is wrong with n meets one check.
     routes = {
-        "/fib/{n:path}": First(client),
-        "/fib": Part(client),
-        "/number/{n:path}": Number(client),
+        "/fib/{n:path}": First(client, limits),
+        "/fib": Part(client, limits),
+        "/number/{n:path}": Number(client, limits),
         **(resources or {}),
     }
     routes["/openapi.json"] = Description({*routes, "/openapi.json"})
     for path, resource in routes.items():
+        app.add_route(path, resource)
+    return app
+
+
+def create_metrics_app(
+    resources: Mapping[str, object],
+) -> falcon.App[falcon.Request, falcon.Response]:
+    """Return the WSGI application of a listener for metrics alone.
+
+    Args:
+        resources: Falcon resources by path.
+    """
+    app = falcon.App(router=_Router())
+    add_problems(app)
+    for path, resource in resources.items():
         app.add_route(path, resource)
     return app
 

@@ -24,6 +24,9 @@ from fibweb.supervisor import Supervisor
 
 __all__ = ["main"]
 
+METRICS_NAME = "metrics"
+"""What systemd calls the socket for metrics."""
+
 EXIT_FAILED_START = 2
 """For supervisors: starting again will not help."""
 
@@ -51,6 +54,11 @@ EXIT_FAILED_START = 2
     "--threads",
     metavar="N",
     help="How many requests may wait for fibservers, in each process.  [default: 4]",
+)
+@click.option(
+    "--metrics-listen",
+    metavar="HOST:PORT",
+    help="Where to serve /metrics.  [default: where clients connect]",
 )
 @click.option("--processes", metavar="N", help="Processes that serve.  [default: 1]")
 @click.option(
@@ -121,11 +129,15 @@ def _prepare(
     """
     notifier = Notifier(os.environ)
     stack.callback(notifier.close)
-    listeners = [each.socket for each in activated_sockets(os.environ)]
-    for listener in listeners:
-        stack.callback(listener.close)
+    activated = activated_sockets(os.environ)
+    for each in activated:
+        stack.callback(each.socket.close)
+    listeners = [each.socket for each in activated if each.name != METRICS_NAME]
+    metrics_listeners = [each.socket for each in activated if each.name == METRICS_NAME]
     if not listeners:
         listeners = [_open(text, stack) for text in settings.listen]
+    if not metrics_listeners and settings.metrics_listen:
+        metrics_listeners = [_open(settings.metrics_listen, stack)]
     servers, embedded = ",".join(settings.servers), None
     if settings.embedded:
         embedded = stack.enter_context(EmbeddedServer(os.environ))
@@ -133,7 +145,14 @@ def _prepare(
     board = NoticeBoard(settings.processes)
     urls = [_url(listener) for listener in listeners]
     service = Service(
-        settings, reload, listeners, servers, password, board, partial(_tell_people, urls)
+        settings,
+        reload,
+        listeners,
+        metrics_listeners,
+        servers,
+        password,
+        board,
+        partial(_tell_people, urls),
     )
     if settings.processes > 1:
         return Supervisor(service, notifier, embedded)

@@ -3,8 +3,9 @@
 import falcon
 
 from fibclient import FibClient, FibError
-from fibweb.answer_file import MustWait
+from fibweb.fetch import run_now
 from fibweb.problems import Problem
+from fibweb.remembered import FETCH, Remembered
 
 __all__ = ["Alive", "Ready"]
 
@@ -20,29 +21,40 @@ class Alive:
 
 
 class Ready:
-    """`/readyz`: whether a fibserver answers in time."""
+    """`/readyz`: whether a fibserver answers in time, as of the last second or so."""
 
     def __init__(self, client: FibClient) -> None:
         """Describe the resource.
 
         Args:
-            client: asks the fibservers, with its own connections and a short timeout: that all
+            client: asks the fibservers, with its own connection and a short timeout: that all
                 others are in use is no reason to be taken out of a load balancer.
         """
         self._client = client
+        self._error = ""
+        self._remembered = Remembered("readiness", self._ask)
 
-    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Answer after a round trip to a fibserver, or with 503."""
-        if not request.env.get("fibweb.may_wait", True):
-            raise MustWait
+    def _ask(self) -> None:
         try:
             self._client.ping()
         except FibError as error:
+            self._error = str(error)
+        else:
+            self._error = ""
+
+    def refresh(self) -> None:
+        """Ask a fibserver."""
+        self._remembered.refresh()
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Answer what is known, or with 503."""
+        self._remembered.ensure(request.env.get(FETCH, run_now))
+        if self._error:
             raise Problem(
                 503,
-                f"no fibserver answers: {error}",
+                f"no fibserver answers: {self._error}",
                 {"Retry-After": str(RETRY_AFTER_SECONDS)},
-            ) from error
+            )
         _answer(response, "ready")
 
 

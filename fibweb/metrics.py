@@ -54,6 +54,18 @@ _COUNTERS = {
     "server_connections_opened": _Description(
         "server_connections_opened", "Connections to fibservers that were opened."
     ),
+    "rejections": _Description(
+        "rejections", "Requests and connections refused for overload, by reason.", ("reason",)
+    ),
+    "fetches_cancelled": _Description(
+        "fetches_cancelled", "Requests to fibservers given up because nobody waited any more."
+    ),
+    "connections_cut_off": _Description(
+        "connections_cut_off", "Connections closed to make room, by reason.", ("reason",)
+    ),
+    "pieces_dropped": _Description(
+        "pieces_dropped", "Pieces of answers taken from slow readers, to be fetched again."
+    ),
     "cpu_seconds": _Description("process_cpu_seconds", "Processor time of all processes."),
 }
 
@@ -62,6 +74,8 @@ _GAUGES = {
     "connections": _Description("connections", "Clients connected."),
     "queue_depth": _Description("queue_depth", "Requests that wait for a thread."),
     "in_flight": _Description("requests_in_flight", "Requests under way."),
+    "fetches_running": _Description("fetches_running", "Requests to fibservers under way."),
+    "held_bytes": _Description("output_bytes", "Bytes of answers that clients have not taken."),
     "cache_bytes": _Description("cache_bytes", "Bytes of numbers in the caches."),
     "server_up": _Description(
         "server_up", "How many processes send requests to a fibserver.", ("server",)

@@ -1,11 +1,12 @@
 """The numbers: the resources of `/fib/{n}`, `/fib` and `/number/{n}`.
 
 The bytes come from `AnswerFile`; what is decided here is which of them, if any, and under which
-headers. Everything runs on the event loop first, so nothing waits but what opens the file.
+headers. All of it runs on the event loop, so what has to be fetched first is left to the server:
+it runs the resource again when the bytes have come.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import falcon
@@ -13,11 +14,14 @@ import falcon
 from fibclient import FibClient
 from fibclient.document import Document
 from fibweb import byte_ranges, conditions, representations
-from fibweb.answer_file import SEGMENT_BYTES, AnswerFile, MustWait
+from fibweb.answer_file import AnswerFile, has_many_pieces
+from fibweb.fetch import Fetch, run_now
 from fibweb.negotiation import choose
 from fibweb.parameters import parse_index, parse_query
 from fibweb.problems import Problem
+from fibweb.remembered import FETCH
 from fibweb.representations import AVAILABLE, MEDIA_TYPES, NEGOTIABLE, Representation
+from fibweb.server_limits import ServerLimits
 
 __all__ = ["First", "Number", "Part"]
 
@@ -33,9 +37,15 @@ class _Numbers(ABC):
     parameters = frozenset({"format", "download"})
     """Of the query string; others are ignored."""
 
-    def __init__(self, client: FibClient) -> None:
-        """Answer with what a client has or gets; it stays the caller's to close."""
+    def __init__(self, client: FibClient, limits: ServerLimits) -> None:
+        """Answer with what a client has or gets; it stays the caller's to close.
+
+        Args:
+            client: asks the servers.
+            limits: of the servers.
+        """
         self._client = client
+        self._limits = limits
 
     @abstractmethod
     def representation(self, n: str, query: Mapping[str, str], format: str) -> Representation:
@@ -70,7 +80,7 @@ class _Numbers(ABC):
         if part is None and document.size <= SMALL_BYTES and not is_kept:
             data = document.cached_whole(self._client)
         if data is None and not is_kept:
-            file = self._open(document, part, environ.get("fibweb.may_wait", True))
+            file = self._open(document, part, environ.get(FETCH, run_now))
         if not matches:
             tag = chosen.tag
             raise Problem(412, f"If-Match does not list {tag}, the entity tag of this answer")
@@ -83,26 +93,25 @@ class _Numbers(ABC):
         response.set_headers(chosen.download_headers if "download" in query else chosen.headers)
         if file is None:
             response.data = data
-        elif file.size <= SMALL_BYTES:
-            response.data = b"".join(file.take())
+        elif file.size <= SMALL_BYTES and sum(map(len, file.views())) == file.size:
+            response.data = b"".join(file.views())
         else:
-            # It reads as memoryviews, which go to a socket as bytes do.
             response.set_stream(cast(Any, file), file.size)
 
     def _open(
-        self, document: Document, part: byte_ranges.ByteRange | None, may_wait: bool
+        self,
+        document: Document,
+        part: byte_ranges.ByteRange | None,
+        fetch: Callable[[Fetch], Any],
     ) -> AnswerFile:
-        """Return the bytes asked for, the first of them at hand."""
-        answer = document.answer
+        """Return the bytes asked for, the first of them in memory."""
         file = AnswerFile(self._client, document, *(part or (0, document.size)))
-        is_one_request = part is None and file.size <= SEGMENT_BYTES
-        if not is_one_request and not self._client.is_cacheable(answer):
-            # Servers limit what they are asked for at a time, which will be segments. So let one
-            # agree to all of it first.
-            if not may_wait:
-                raise MustWait
-            self._client.check(answer.start, answer.stop, answer.format.name)
-        file.open(may_wait=may_wait)
+        # A server sees no more than what is fetched, and refuses that alone.
+        is_fetched_whole = part is None and not has_many_pieces(document.answer)
+        if not is_fetched_whole and not document.is_cached(self._client):
+            self._limits.check(document.answer, fetch)
+        if file.size and not file.views():
+            file.give(fetch(file.missing()))
         return file
 
 

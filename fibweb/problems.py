@@ -10,7 +10,7 @@ from urllib.parse import quote
 import falcon
 
 from fibclient import ClientClosed, FibError, RequestRefused, ServerUnreachable
-from fibweb.answer_file import MustWait
+from fibweb.fetch import Overloaded, WouldBlock
 
 __all__ = ["MEDIA_TYPE", "Problem", "add_problems"]
 
@@ -52,7 +52,8 @@ def add_problems(app: falcon.App[Any, Any]) -> None:
     app.set_error_serializer(_write)
     app.add_error_handler(Exception, _on_bug)
     app.add_error_handler(FibError, _on_client_error)
-    app.add_error_handler(MustWait, _pass_on)
+    app.add_error_handler(Overloaded, _on_overload)
+    app.add_error_handler(WouldBlock, _pass_on)
 
 
 def _on_client_error(
@@ -85,11 +86,21 @@ def _on_bug(
 def _pass_on(
     request: falcon.Request,
     response: falcon.Response,
-    error: MustWait,
+    error: WouldBlock,
     parameters: dict[str, object],
 ) -> NoReturn:
-    """Leave it to the HTTP server, which will ask again where waiting is allowed."""
+    """Leave it to the HTTP server, which runs the application again when the bytes have come."""
     raise error
+
+
+def _on_overload(
+    request: falcon.Request,
+    response: falcon.Response,
+    error: Overloaded,
+    parameters: dict[str, object],
+) -> NoReturn:
+    """Ask the client to come back later."""
+    raise Problem(503, str(error), {"Retry-After": str(error.retry_after_seconds)})
 
 
 def _write(request: falcon.Request, response: falcon.Response, error: falcon.HTTPError) -> None:

@@ -3,7 +3,10 @@
     main thread: signals, ticks, systemd or supervisor, embedded fibserver
          │ stop            ▲ ended
          ▼                 │
-    thread "http": event loop ── MustWait ──> threads that ask fibservers
+    thread "http": event loop ── WouldBlock ──> threads that ask fibservers
+         │ reads memory
+         ▼
+    threads "readiness", "status": ask the fibservers how they are
 
 Once a second the main thread shows the process's figures on the notice board, tells who watches
 it that all is well, and looks after the embedded fibserver. It goes on doing so while the server
@@ -28,20 +31,24 @@ import psutil
 
 from fibclient import FibClient
 from fibclient.address import parse_addresses
+from fibclient.service.admission import affordable_connections
 from fibclient.service.errors import SettingsError
 from fibclient.service.logs import configure_logging
 from fibclient.service.signals import SignalPipe
 from fibclient.service.systemd import Notifier
 from fibweb.access_log import AccessLog
-from fibweb.app import create_app
+from fibweb.app import create_app, create_metrics_app
 from fibweb.counts import Counts
 from fibweb.embedded import EmbeddedServer
 from fibweb.figures import Figures, Values
 from fibweb.health import Alive, Ready
+from fibweb.http.admission import SURPLUS_CONNECTIONS
 from fibweb.http.exchange import Exchange
-from fibweb.http.server import HttpServer, create_server
+from fibweb.http.server import HttpServer, Limits, create_server
 from fibweb.metrics import MetricsResource
 from fibweb.notice_board import NoticeBoard
+from fibweb.remembered import Refresher
+from fibweb.server_limits import ServerLimits
 from fibweb.settings import Settings, reloaded
 from fibweb.static_page import page_resources
 from fibweb.status import ServerProbes, StatusResource
@@ -67,6 +74,9 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 SIGNALS = (*STOP_SIGNALS, signal.SIGCHLD)
 
+SPARE_DESCRIPTORS = 64
+"""For listeners, logs, modules and temporary files, whatever the clients do."""
+
 ROUTES = ("/fib", "/openapi.json")
 """The paths of the application that have no parameter."""
 
@@ -79,6 +89,7 @@ class Service:
         settings: in force at the start.
         reload: returns the settings as they are by now; raises SettingsError.
         listeners: listening sockets.
+        metrics_listeners: those where the metrics are; without any they are on the others.
         servers: the addresses of the fibservers.
         password: of the fibservers.
         board: for the figures, a row for each process.
@@ -88,6 +99,7 @@ class Service:
     settings: Settings
     reload: Callable[[], Settings]
     listeners: Sequence[socket.socket]
+    metrics_listeners: Sequence[socket.socket]
     servers: str
     password: str | None
     board: NoticeBoard
@@ -172,7 +184,7 @@ class ServingProcess:
         servers, password = self._service.servers, self._service.password
         ping = FibClient(
             servers,
-            max_connections=self._settings.threads,
+            max_connections=1,
             timeout_seconds=READY_SECONDS,
             cache_bytes=0,
             password=password,
@@ -180,24 +192,50 @@ class ServingProcess:
         stack.enter_context(ping)
         probes = ServerProbes(parse_addresses(servers), password)
         stack.callback(probes.close)
+        limits, ready = ServerLimits(ping), Ready(ping)
+        status = StatusResource(self._gather, self._client, probes)
+        metrics = {"/metrics": MetricsResource(self._gather)}
+        metrics_app = create_metrics_app(metrics)
+        metrics_listeners = self._service.metrics_listeners
         resources: dict[str, Any] = {
             "/healthz": Alive(),
-            "/readyz": Ready(ping),
-            "/metrics": MetricsResource(self._gather),
-            "/status": StatusResource(self._gather, self._client, probes),
+            "/readyz": ready,
+            "/status": status,
+            **({} if metrics_listeners else metrics),
             **page_resources(),
         }
         app = create_app(
-            self._client, allowed_origins=self._settings.allowed_origins, resources=resources
+            self._client,
+            limits=limits,
+            allowed_origins=self._settings.allowed_origins,
+            resources=resources,
         )
-        counts = Counts({*resources, *ROUTES})
         server = create_server(
-            app,
-            self._service.listeners,
-            threads=self._settings.threads,
+            [
+                *((app, listener) for listener in self._service.listeners),
+                *((metrics_app, listener) for listener in metrics_listeners),
+            ],
             on_response=self._on_response,
+            limits=self._limits(),
         )
-        return counts, server
+        for name, refreshes in (
+            ("readiness", (ready.refresh, limits.refresh)),
+            ("status", (status.refresh,)),
+        ):
+            refresher = Refresher(name, refreshes)
+            refresher.start()
+            stack.callback(refresher.stop)
+        return Counts({*resources, *metrics, *ROUTES}), server
+
+    def _limits(self) -> Limits:
+        settings = self._settings
+        reserve = SPARE_DESCRIPTORS + SURPLUS_CONNECTIONS + settings.max_connections
+        return Limits(
+            settings.threads,
+            affordable_connections(settings.max_clients, reserve, "max_clients"),
+            settings.max_output_bytes,
+            settings.timeout,
+        )
 
     def _on_response(self, exchange: Exchange) -> None:
         self._counts.record(exchange)
@@ -293,7 +331,10 @@ class ServingProcess:
         statistics = self._client.stats()
         usage = resource.getrusage(resource.RUSAGE_SELF)
         cache = statistics.cache
+        overload = self._http.overload
         counters: Values = self._counts.counters() | {
+            ("fetches_cancelled",): overload.cancelled,
+            ("pieces_dropped",): overload.pieces_dropped,
             ("cache_extensions",): cache.extensions,
             ("retries",): statistics.retries,
             ("server_connections_opened",): statistics.connections_opened,
@@ -304,12 +345,18 @@ class ServingProcess:
             ("processes",): 1,
             ("connections",): self._http.connections,
             ("in_flight",): self._http.in_flight,
-            ("queue_depth",): self._http.queue_depth,
+            ("queue_depth",): overload.waiting,
+            ("fetches_running",): overload.running,
+            ("held_bytes",): overload.held_bytes,
             ("cache_bytes",): cache.size_bytes,
             ("server_connections_in_use",): statistics.in_use,
             ("server_calls_waiting",): statistics.waiting,
             ("memory_bytes",): memory.rss - memory.shared,
         }
+        for reason, count in overload.rejections.items():
+            counters["rejections", reason] = count
+        for reason, count in overload.cut_off.items():
+            counters["connections_cut_off", reason] = count
         for each in statistics.endpoints:
             counters["server_requests", each.address, "succeeded"] = each.succeeded
             counters["server_requests", each.address, "failed"] = each.failed

@@ -21,9 +21,11 @@ from fibclient.service.settings import (
     ServerText,
     ServiceSettings,
     Size,
+    TcpAddressText,
     Whole,
     load,
     merged,
+    none_if_empty,
     one_of,
     seconds,
     size,
@@ -65,6 +67,9 @@ class Settings(ServiceSettings):
     listen: Annotated[tuple[AddressText, ...], BeforeValidator(split), NoDecode] = Field(
         default=(DEFAULT_LISTEN,), description=_ADDRESSES
     )
+    metrics_listen: Annotated[TcpAddressText | None, BeforeValidator(none_if_empty)] = Field(
+        default=None, description="must be HOST:PORT"
+    )
     servers: Annotated[tuple[ServerText, ...], BeforeValidator(split), NoDecode] = Field(
         default=(DEFAULT_ADDRESS,), description=_SERVERS
     )
@@ -73,7 +78,9 @@ class Settings(ServiceSettings):
     processes: Whole = whole(1, 1, 64)
     threads: Whole = whole(4, 1, 256)
     max_connections: Whole = whole(16, 1, 1000)
+    max_clients: Whole = whole(10_000, 1, 1_000_000)
     cache_bytes: Size = size(64 * MIB, 0, "0")
+    max_output_bytes: Size = size(64 * MIB, MIB, "1MiB")
     timeout: Seconds = seconds(60)
     drain_timeout: Seconds = seconds(10, is_zero_allowed=True)
     allowed_origins: Annotated[

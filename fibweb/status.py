@@ -1,7 +1,7 @@
 """`/status`: how the service is doing, as JSON for the page.
 
-Many pages may be open, each asking every second or so: what was found out is remembered for a
-second, and while one asks the fibservers the others get what there is.
+Many pages may be open, each asking every second or so. While some are, the fibservers are asked
+once a second, and all get what was found out.
 """
 
 import json
@@ -16,14 +16,17 @@ import falcon
 from fibclient import FibClient, FibError
 from fibclient.address import Address, Target
 from fibclient.resolver import resolve
-from fibweb.answer_file import MustWait
 from fibweb.counts import quantile
+from fibweb.fetch import run_now
 from fibweb.figures import Figures, Values
 from fibweb.metrics import buckets_of
+from fibweb.remembered import FETCH, Remembered
 
 __all__ = ["ServerProbes", "StatusResource"]
 
-REMEMBERED_SECONDS = 1.0
+WANTED_SECONDS = 10.0
+"""After a request for it the state is kept fresh for so long."""
+
 ASK_SECONDS = 0.5
 """For each fibserver: it says INFO in less than a millisecond, unless it is not well."""
 
@@ -113,30 +116,27 @@ class StatusResource:
         self._probes = probes
         self._lock = threading.Lock()
         self._data = b""
-        self._found_at = float("-inf")
+        self._wanted_at = float("-inf")
+        self._remembered = Remembered("status", self._find_out)
         self._window: deque[tuple[float, list[float]]] = deque()
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Answer how things are, as of the last second."""
-        if time.monotonic() - self._found_at > REMEMBERED_SECONDS:
-            if not request.env.get("fibweb.may_wait", True):
-                raise MustWait
-            self._find_out()
+        """Answer how things are, as of the last second or so."""
+        self._wanted_at = time.monotonic()
+        self._remembered.ensure(request.env.get(FETCH, run_now))
         response.content_type = falcon.MEDIA_JSON
         response.cache_control = ["no-store"]
         response.data = self._data
 
+    def refresh(self) -> None:
+        """Ask the fibservers, if somebody has wanted to know lately."""
+        if time.monotonic() - self._wanted_at < WANTED_SECONDS:
+            self._remembered.refresh()
+
     def _find_out(self) -> None:
-        """Find out, unless another thread is about to and there is something to show."""
-        if not self._lock.acquire(blocking=not self._data):
-            return
-        try:
-            if time.monotonic() - self._found_at > REMEMBERED_SECONDS:
-                answers = self._probes.ask()
-                self._data = json.dumps(self._status(self._gather(), answers)).encode()
-                self._found_at = time.monotonic()
-        finally:
-            self._lock.release()
+        with self._lock:  # the refresher may be at it while a request needs it
+            answers = self._probes.ask()
+            self._data = json.dumps(self._status(self._gather(), answers)).encode()
 
     def _status(
         self, figures: Figures, answers: dict[str, dict[str, str] | str]

@@ -2,53 +2,73 @@
 
 Waitress parses, and its tasks talk to the application; here is decided who runs them and when,
 and here is all sending. That is sound because it uses only what waitress lets a channel override,
-and because of two rules. The event loop alone touches a connection: threads find out and hand
-over. And a connection has one request under way: the next begins when the kernel has taken the
-last byte of the answer before it, so answers keep their order and no client can pile them up.
+and because of two rules. The event loop alone touches a connection: threads fetch, and their
+results come back to the loop. And a connection has one request under way: the next begins when the
+kernel has taken the last byte of the answer before it, so answers keep their order and no client
+can pile them up.
 
-    IDLE ──request──> replay ───────────────> SENDING ──last byte──> IDLE, or CLOSED
-      └─────────────> ready ─────────────────────^ │
-                        └─MustWait─> ASKING ───────┘ └─next segment─> LOADING ──> SENDING
+    IDLE ──request──> replay ────────────────────────────> SENDING ──last byte──> IDLE, or CLOSED
+      └─> READY ────> application ────────────────────────────^ │
+            ^              └─WouldBlock─> WAITING ──fetched──┐   └─next piece─> LOADING ──> SENDING
+            └────────────────────────────────────────────────┘
 
 What the application answered in one turn of the loop is sent at the turn's end. Many clients that
 wait at the same time are so woken one soon after the other, which takes the kernel less than
 waking each after its own while; libuv does the same.
+
+A client that ends its side of the connection while its request waits has left, as nginx has it:
+its request is dropped. Whatever is in memory is answered all the same.
 """
 
+import logging
 import select
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
 from waitress.channel import HTTPChannel
 
-from fibweb.answer_file import AnswerFile, MustWait
-from fibweb.http.ask import Ask, Load
+from fibclient.service.admission import ReadingPace, unacknowledged_bytes
+from fibweb.answer_file import PIECE_BYTES, SMALL_PIECE_BYTES
+from fibweb.fetch import Fetch, Overloaded, WouldBlock
+from fibweb.http.admission import Admission
 from fibweb.http.exchange import Exchange, RequestIds
+from fibweb.http.fetcher import Fetcher
+from fibweb.http.held_bytes import HeldBytes
 from fibweb.http.plain import PlainRequest
 from fibweb.http.ready import respond
-from fibweb.http.replay import Replay, Replays
+from fibweb.http.replay import Replay
 from fibweb.http.request import Request
-from fibweb.http.response import MAX_VIEWS, Outgoing, Response
+from fibweb.http.response import Outgoing, Response
 
 __all__ = ["Channel", "Lanes"]
+
+log = logging.getLogger(__name__)
 
 RECEIVE_BYTES = 8192
 """At a time; requests are far smaller."""
 
+REQUEST_SECONDS = 10.0
+"""From the first byte of a request to its last."""
+
 QUIET_SECONDS = 0.5
 """When the server ends: a client that says nothing for this long is taken not to be about to."""
+
+MAX_FETCHES = 8
+"""For one request, before its first byte: its limits and its first piece, and some more should
+what was in memory have gone meanwhile."""
 
 
 class State(Enum):
     """What a connection is doing."""
 
     IDLE = auto()  # reads, and begins with the next request
-    ASKING = auto()  # a thread runs the application
+    READY = auto()  # the application runs in this turn of the loop, or a later one
+    WAITING = auto()  # for what the application needs from a fibserver
     SENDING = auto()
-    LOADING = auto()  # a thread fetches the next segment
+    LOADING = auto()  # for the next piece
     CLOSED = auto()
 
 
@@ -58,19 +78,29 @@ class Lanes:
 
     Attributes:
         on_response: is told of each answered request.
-        replays: what has been answered.
         request_ids: names requests.
+        fetcher: asks the fibservers.
+        held: what the answers under way hold in memory.
+        admission: decides which connections there may be.
         is_draining: whether the server is about to end, so that no request comes after this one.
     """
 
     on_response: Callable[[Exchange], None]
-    replays: Replays
     request_ids: RequestIds
+    fetcher: Fetcher
+    held: HeldBytes["Channel"]
+    admission: Admission["Channel"]
     is_draining: bool = False
 
 
 class Channel(HTTPChannel):
-    """One client's connection."""
+    """One client's connection.
+
+    Attributes:
+        is_surplus: whether it came when there were too many: it gets one answer, if that is in
+            memory, and is closed.
+        pace: how fast the client takes its answer; None if it has not been slow so far.
+    """
 
     parser_class = Request
     server: Any
@@ -85,13 +115,17 @@ class Channel(HTTPChannel):
         super().__init__(server, sock, addr, adj, map)
         self.lanes: Lanes = server.lanes
         self.written: list[Any] = []
+        self.is_surplus = False
+        self.pace: ReadingPace | None = None
         self._state = State.IDLE
         self._progress = self._began = time.monotonic()
         self._bytes = b""  # of the request under way, if it came whole and alone
         self._lane = ""
         self._request_id = ""
+        self._fetched: dict[Fetch, bytes | Exception] = {}  # for the request under way
         self._response: Response | None = None
         self._outgoing: Outgoing | None = None
+        self._is_holding = False
 
     @property
     def is_idle(self) -> bool:
@@ -99,9 +133,19 @@ class Channel(HTTPChannel):
         return self._state is State.IDLE and not self.requests and self.request is None
 
     @property
+    def closes_next(self) -> bool:
+        """Whether the connection ends with the next answer."""
+        return self.is_surplus or self.lanes.is_draining
+
+    @property
+    def idle_since(self) -> float | None:
+        """Since when no whole request has been under way; None if one is."""
+        return self._progress if self._state is State.IDLE and not self.requests else None
+
+    @property
     def is_answering(self) -> bool:
         """Whether a request is under way."""
-        return self._state in (State.ASKING, State.SENDING, State.LOADING)
+        return self._state not in (State.IDLE, State.CLOSED)
 
     def is_overdue(self, now: float) -> bool:
         """Return whether the client has been waited for too long.
@@ -111,8 +155,20 @@ class Channel(HTTPChannel):
         Args:
             now: monotonic.
         """
+        if self._state is State.IDLE and self.request is not None:
+            return now - self._began > REQUEST_SECONDS
         is_waiting = self._state in (State.IDLE, State.SENDING)
         return is_waiting and now - self._progress > self.adj.channel_timeout
+
+    def measure_pace(self, now: float) -> None:
+        """Note how fast the client takes the answer under way; to be called from time to time."""
+        if self._outgoing is None:
+            self.pace = None
+            return
+        acknowledged = self._outgoing.sent - unacknowledged_bytes(self.socket)
+        if self.pace is None:
+            self.pace = ReadingPace(now, acknowledged)
+        self.pace.sample(now, acknowledged)
 
     def readable(self) -> bool:
         """Return whether more requests are wanted."""
@@ -138,13 +194,13 @@ class Channel(HTTPChannel):
         if self.request is None:
             self._progress = self._began = time.monotonic()
             self._bytes = data
-            replay = self.lanes.replays.find(data)
+            replay = self.server.replays.find(data)
             if replay is not None and self._replay(replay):
                 return
             plain = self.server.plain_requests.find(data)
             if plain is not None:
                 self.requests.append(plain)
-                self._serve()
+                self._begin_request()
                 return
         else:
             self._bytes = b""
@@ -159,29 +215,15 @@ class Channel(HTTPChannel):
             super().handle_write()  # "100 Continue"
         self._proceed()
 
+    def handle_error(self) -> None:
+        """Close the connection: something failed that nobody else should suffer from."""
+        log.exception("a connection is closed for an internal error")
+        self.handle_close()
+
     def write_soon(self, data: Any) -> int:
         """Take a piece of an answer that waitress makes; it is sent when all are there."""
         self.written.append(data)
         return len(data)
-
-    def begin(self, response: Response) -> None:
-        """Begin to send the answer that a thread has found out.
-
-        Args:
-            response: to the request under way.
-        """
-        if self._state is State.ASKING:
-            self._begin(response)
-
-    def go_on(self) -> None:
-        """Send the segment that a thread has fetched."""
-        if self._state is State.LOADING:
-            self._state = State.SENDING
-            self._proceed()
-
-    def break_off(self) -> None:
-        """Close the connection with the answer unfinished, which its client will notice."""
-        self.handle_close()
 
     def leave(self) -> None:
         """Close the connection if nothing is under way; what has just arrived is answered.
@@ -197,29 +239,108 @@ class Channel(HTTPChannel):
     def handle_close(self) -> None:
         """Close the connection, whatever is under way."""
         if self._state is not State.CLOSED:
+            if self._state in (State.WAITING, State.LOADING):
+                self.lanes.fetcher.remove(self)
             self._state = State.CLOSED
             super().handle_close()
+            self._fetched.clear()
             self._report(self._outgoing.sent if self._outgoing else 0)
+
+    # What has to be fetched.
+
+    def fetch(self, fetch: Fetch) -> bytes:
+        """Return what the application needs from a fibserver, if that has been fetched.
+
+        Args:
+            fetch: what it needs.
+
+        Raises:
+            WouldBlock: it is being fetched; the application will be run again.
+            Overloaded: there is too much to do.
+            FibError: it cannot be had.
+        """
+        result = self._fetched.get(fetch)
+        if isinstance(result, bytes):
+            return result
+        if result is not None:
+            raise result
+        if self.is_surplus or len(self._fetched) >= MAX_FETCHES:
+            raise Overloaded("there are too many connections: try again later", 1)
+        self.lanes.fetcher.add(fetch, self)
+        raise WouldBlock
+
+    def on_fetched(self, fetch: Fetch, result: bytes | Exception) -> None:
+        """Run the application again, or send the next piece.
+
+        Args:
+            fetch: what was fetched.
+            result: its bytes, or why it cannot be had.
+        """
+        if self._state is State.WAITING:
+            self._fetched[fetch] = result
+            self._state = State.READY
+            self.server.loop.put_off(self._serve)
+        elif self._state is State.LOADING:
+            if isinstance(result, Exception):
+                log.warning("an answer is broken off: %s", result)
+                self.handle_close()  # with the answer unfinished, which its client will notice
+                return
+            assert self._outgoing is not None
+            assert self._outgoing.file is not None
+            self._outgoing.file.give(result)
+            self._state = State.SENDING
+            self._guarded(self._proceed)
+
+    def give_up_held(self) -> None:
+        """Let go of what is held for a client that does not take it.
+
+        A piece can be fetched again when the client goes on; what cannot ends the connection.
+        """
+        self._is_holding = False
+        outgoing = self._outgoing
+        assert outgoing is not None, "only what is being sent is held"
+        if outgoing.file is not None:
+            outgoing.file.drop_held()
+        if outgoing.held_bytes:
+            log.info("%s is cut off: memory is short, and it reads slowest", self.addr[0])
+            self.lanes.admission.cut_off["memory"] += 1
+            self.handle_close()
+
+    def _hold(self) -> None:
+        """Account for what this connection keeps in memory from now on."""
+        outgoing = self._outgoing
+        size = outgoing.held_bytes if outgoing is not None else 0
+        if size or self._is_holding:
+            self._is_holding = size > 0
+            self.lanes.held.set(self, size)
+
+    # From a request to its answer.
 
     def _replay(self, replay: Replay) -> bool:
         """Give an answer again, unless something it takes is no longer in memory."""
         lanes, response = self.lanes, replay.response
-        if lanes.is_draining:
+        if self.closes_next:
             return False  # its header does not say that the connection ends
-        views = () if response.file is None else response.file.cached()
-        if views is None:
-            return False
+        file = response.file
+        if file is not None:
+            if not file.is_cached:
+                return False
+            file = file.reopened()
         self._lane = "replay"
         self._request_id = response.exchange.request_id or lanes.request_ids.fresh()
         self._response = response
-        self._send_first(replay.data(int(time.time())), views, None)
+        data = replay.data(int(time.time()))
+        if file is None:
+            self._send_whole(data)
+        else:
+            self._send_first(Outgoing(data, file))
         self._watch()
         return True
 
     def _proceed(self) -> None:
         """Do what can be done now, and say what is to be waited for."""
         if self._state is State.IDLE and self.requests and not self.total_outbufs_len:
-            self._serve()
+            self._begin_request()
             return
         if self._outgoing is not None:
             self._send_more()
@@ -227,36 +348,62 @@ class Channel(HTTPChannel):
 
     def _watch(self) -> None:
         """Say what is to be waited for."""
-        if self._state is State.CLOSED:
+        state = self._state
+        if state is State.CLOSED:
             return
-        is_resting = self._state is State.IDLE and not self.requests
-        if is_resting and not self.total_outbufs_len and not self.will_close:
-            self.server.loop.want(self._fileno, select.EPOLLIN)  # as `watch` would find out
-        else:
-            self.server.loop.watch(self._fileno)
+        loop = self.server.loop
+        try:
+            if state is State.WAITING:
+                loop.want(self._fileno, select.EPOLLRDHUP)
+            elif (
+                state is State.IDLE
+                and not self.requests
+                and not self.total_outbufs_len
+                and not self.will_close
+            ):
+                loop.want(self._fileno, select.EPOLLIN)  # as `watch` would find out
+            else:
+                loop.watch(self._fileno)
+        except OSError as error:  # the kernel has no memory for it
+            log.warning("a connection is closed: %s", error)
+            self.handle_close()
 
-    def _serve(self) -> None:
-        """Run the next request here, unless it has to wait."""
+    def _begin_request(self) -> None:
+        """Let the application run on the next request, after the events of this turn."""
+        self._state = State.READY
         request: Request | PlainRequest = self.requests[0]
         request.id = self.lanes.request_ids.choose(request.proposed_id)
         if self._bytes and request.is_usual and isinstance(request, Request):
             self.server.plain_requests.learn(self._bytes, request.template(self))
-        try:
-            response = respond(self, request, may_wait=False)
-        except MustWait:
-            self._state = State.ASKING
-            self._lane = "ask"
-            self.server.task_dispatcher.add_task(Ask(self, request))
-            self._watch()
-        else:
-            self._lane = "ready"
-            self._begin(response)
+        self._lane = "ready"
+        self.server.loop.put_off(self._serve)
 
-    def _begin(self, response: Response) -> None:
-        request = self.requests.pop(0)
+    def _guarded(self, call: Callable[[], None]) -> None:
+        """Call something; if it fails that ends this connection and nothing else."""
+        try:
+            call()
+        except Exception:
+            self.handle_error()
+
+    def _serve(self) -> None:
+        """Run the application on the request under way."""
+        if self._state is State.READY:
+            self._guarded(self._run_application)
+
+    def _run_application(self) -> None:
+        request: Request | PlainRequest = self.requests[0]
+        try:
+            response = respond(self, request)
+        except WouldBlock:
+            self._state = State.WAITING
+            self._lane = "ask"
+            self._watch()
+            return
+        self._fetched.clear()
+        self.requests.pop(0)
         request.close()
         if self._bytes and response.is_replayable:
-            self.lanes.replays.learn(self._bytes, response)
+            self.server.replays.learn(self._bytes, response)
         self._request_id = request.id
         self._response = response
         self._state = State.SENDING
@@ -264,33 +411,36 @@ class Channel(HTTPChannel):
 
     def _send_response(self) -> None:
         """Begin to send what was answered in this turn."""
-        response = self._response
-        if self._state is State.SENDING and response is not None:
-            data, file = response.header + response.body, response.file
-            if file is not None and file.is_all_at_hand:
-                self._send_first(data, file.take(), None)
-            else:
-                self._send_first(data, (), file)
-            self._watch()
+        if self._state is State.SENDING and self._response is not None:
+            self._guarded(self._send_now)
 
-    def _send_first(
-        self, data: bytes, views: Sequence[memoryview], file: AnswerFile | None
-    ) -> None:
-        """Begin to send; most answers are taken by the kernel at once."""
-        sent = 0
-        if file is None and len(views) < MAX_VIEWS:
-            try:
-                sent = self.socket.sendmsg((data, *views)) if views else self.socket.send(data)
-            except BlockingIOError:
-                pass
-            except OSError:
-                self.handle_close()
-                return
-            if sent == len(data) + sum(map(len, views)):
-                self._finish(sent)
-                return
+    def _send_now(self) -> None:
+        response = self._response
+        assert response is not None
+        data = response.header + response.body
+        if response.file is None:
+            self._send_whole(data)
+        else:
+            self._send_first(Outgoing(data, response.file))
+        self._watch()
+
+    def _send_whole(self, data: bytes) -> None:
+        """Send an answer without a file; most are taken by the kernel at once."""
+        try:
+            sent = self.socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.handle_close()
+            return
+        if sent == len(data):
+            self._finish(sent)
+        else:
+            self._send_first(Outgoing(data, None, sent))
+
+    def _send_first(self, outgoing: Outgoing) -> None:
         self._state = State.SENDING
-        self._outgoing = Outgoing(data, views, file, sent)
+        self._outgoing = outgoing
         self._send_more()
 
     def _send_more(self) -> None:
@@ -299,7 +449,7 @@ class Channel(HTTPChannel):
         assert outgoing is not None
         before = outgoing.sent
         try:
-            outgoing.send(self.socket)
+            is_full = outgoing.send(self.socket)
         except OSError:
             self.handle_close()
             return
@@ -307,9 +457,25 @@ class Channel(HTTPChannel):
             self._progress = time.monotonic()
         if outgoing.is_sent:
             self._finish(outgoing.sent)
-        elif outgoing.missing is not None:
-            self._state = State.LOADING
-            self.server.task_dispatcher.add_task(Load(self, outgoing.missing))
+            return
+        self._hold()
+        if not is_full and self._state is State.SENDING:
+            self._load()
+
+    def _load(self) -> None:
+        """Have the next piece of the answer under way fetched."""
+        assert self._outgoing is not None
+        assert self._outgoing.file is not None
+        is_tight = self.lanes.held.is_tight
+        fetch = self._outgoing.file.missing(SMALL_PIECE_BYTES if is_tight else PIECE_BYTES)
+        try:
+            self.lanes.fetcher.add(fetch, self)
+        except Overloaded as error:
+            log.warning("an answer is broken off: %s", error)
+            self.handle_close()
+            return
+        self._state = State.LOADING
+        self._lane = "ask"
 
     def _finish(self, sent: int) -> None:
         """See to the end of an answer.
@@ -338,6 +504,7 @@ class Channel(HTTPChannel):
         self._progress = time.monotonic()
         if outgoing is not None:
             outgoing.close()
+            self._hold()
         if response is not None:
             exchange = response.exchange.finished(
                 max(0, sent - len(response.header)),

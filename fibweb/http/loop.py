@@ -4,10 +4,10 @@ Waitress's own loop asks every connection before every wait whether it wants to 
 thousand idle ones cost each request a millisecond. Here a connection says so when that changes.
 """
 
-import logging
 import os
 import select
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,8 @@ EVENTS_PER_TURN = 64
 """So that what is left for the end of a turn does not wait for a crowd; the next time the kernel
 begins with the others."""
 
-log = logging.getLogger(__name__)
+WORK_SECONDS_PER_TURN = 0.002
+"""For requests that run the application: some twenty of them."""
 
 
 class Loop(dict[int, Any]):
@@ -37,6 +38,7 @@ class Loop(dict[int, Any]):
         self._epoll = select.epoll()
         self._wanted: dict[int, int] = {}
         self._rest: deque[Callable[[], None]] = deque()  # of this turn, or handed over
+        self._work: deque[Callable[[], None]] = deque()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK)
         self._epoll.register(self._bell, select.EPOLLIN)
         # Reentrant, since a signal handler may ring while its own thread holds it.
@@ -74,7 +76,7 @@ class Loop(dict[int, Any]):
 
         Args:
             descriptor: one that is here.
-            events: EPOLLIN, EPOLLOUT, both or none.
+            events: EPOLLIN, EPOLLOUT, both or none; EPOLLRDHUP has it closed at the peer's end.
         """
         if events != self._wanted[descriptor]:
             self._epoll.modify(descriptor, events)
@@ -86,26 +88,47 @@ class Loop(dict[int, Any]):
         Args:
             seconds: the longest wait.
         """
-        wait_seconds = 0 if self._rest else seconds
+        wait_seconds = 0 if self._rest or self._work else seconds
         for descriptor, events in self._epoll.poll(wait_seconds, EVENTS_PER_TURN):
             dispatcher = self.get(descriptor)
             if descriptor == self._bell:
                 os.eventfd_read(self._bell)
-            elif dispatcher is not None:  # one before it may have closed it
+            elif dispatcher is None:
+                continue  # one before it has closed it
+            elif events & select.EPOLLRDHUP and not events & select.EPOLLIN:
+                dispatcher.handle_close()  # only those ask for this that do not wait for its end
+            else:
                 wasyncore.readwrite(dispatcher, events)
+        self._do_some_work()
         while self._rest:
-            call = self._rest.popleft()
-            try:
-                call()
-            except Exception:
-                log.exception("a connection is left alone")
+            self._rest.popleft()()
         self.turns += 1
+
+    def _do_some_work(self) -> None:
+        """Do what was put off, in order, for some milliseconds at the most.
+
+        What is answered from a table is so never behind many requests that take longer.
+        """
+        end = time.monotonic() + WORK_SECONDS_PER_TURN
+        work = self._work
+        while work:
+            work.popleft()()
+            if time.monotonic() > end:
+                return
+
+    def put_off(self, call: Callable[[], None]) -> None:
+        """Call something after the events of this turn, or of a later one if there is too much.
+
+        Args:
+            call: what to do; it takes a fraction of a millisecond, and does not raise.
+        """
+        self._work.append(call)
 
     def at_end_of_turn(self, call: Callable[[], None]) -> None:
         """Have something done before the next wait; for what the loop calls.
 
         Args:
-            call: what to do.
+            call: what to do; it does not raise.
         """
         self._rest.append(call)
 
@@ -113,7 +136,7 @@ class Loop(dict[int, Any]):
         """Have something done by the event loop; for any thread.
 
         Args:
-            call: what to do; it is left undone if the loop is closed.
+            call: what to do; it does not raise, and is left undone if the loop is closed.
         """
         self._rest.append(call)
         self.wake()

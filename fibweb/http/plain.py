@@ -94,12 +94,11 @@ class PlainRequest:
         request.id = self.id
         return request
 
-    def environ(self, channel: "Channel", *, may_wait: bool) -> dict[str, Any]:
+    def environ(self, channel: "Channel") -> dict[str, Any]:
         """Return a fresh environment for the application.
 
         Args:
             channel: the connection that the request came on.
-            may_wait: whether the application may ask a fibserver.
         """
         environ = self._known.template.copy()
         environ["REQUEST_METHOD"] = self.method
@@ -110,7 +109,7 @@ class PlainRequest:
         environ["REMOTE_PORT"] = str(channel.addr[1])
         environ["wsgi.input"] = BytesIO()
         environ["waitress.client_disconnected"] = channel.check_client_disconnected
-        environ["fibweb.may_wait"] = may_wait
+        environ["fibweb.fetch"] = channel.fetch
         environ["fibweb.request_id"] = self.id
         return environ
 

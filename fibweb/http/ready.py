@@ -1,8 +1,8 @@
 """The ready lane: a request goes through the application, here and now.
 
 The application runs to its end before the first byte is sent. So whatever goes wrong is answered
-with a whole error, and a request that turns out to have to wait is run again where it may: the
-ask lane does the same, on a thread.
+with a whole error, and a request that needs something from a fibserver is run again when a thread
+has fetched that.
 
 Nearly all requests are usual ones with usual answers, whose header is made here: the same bytes as
 waitress makes, in a tenth of the time. With anything unusual the application is run again, which
@@ -21,7 +21,8 @@ from waitress.buffers import ReadOnlyFileBasedBuffer
 from waitress.task import ErrorTask, Task, WSGITask, hop_by_hop
 from waitress.utilities import InternalServerError
 
-from fibweb.answer_file import AnswerFile, MustWait
+from fibweb.answer_file import AnswerFile
+from fibweb.fetch import WouldBlock
 from fibweb.http.exchange import Exchange
 from fibweb.http.plain import PlainRequest
 from fibweb.http.replay import http_date, is_replayable
@@ -42,23 +43,22 @@ Fields = tuple[tuple[str, str], ...]
 _FOR_WAITRESS = frozenset({"Date", "Server"})
 
 
-def respond(channel: "Channel", request: Request | PlainRequest, *, may_wait: bool) -> Response:
+def respond(channel: "Channel", request: Request | PlainRequest) -> Response:
     """Return the answer to a request.
 
     Args:
         channel: the connection that it came on.
         request: the request, whole.
-        may_wait: whether the application may ask a fibserver.
 
     Raises:
-        MustWait: it would have to, and may not.
+        WouldBlock: something has to be fetched first.
     """
     if not request.error:
         try:
-            return _ask_application(channel, request, may_wait=may_wait)
-        except Exception as error:
-            if isinstance(error, MustWait) and not may_wait:
-                raise
+            return _ask_application(channel, request)
+        except WouldBlock:
+            raise
+        except Exception:
             method, target = request.method, request.target
             log.exception("request %s, %s %.1000r, failed", request.id, method, target)
     failed: Any = copy(request.parsed(channel.adj))
@@ -97,11 +97,9 @@ class _Header(NamedTuple):
     media_type: str
 
 
-def _ask_application(
-    channel: "Channel", request: Request | PlainRequest, *, may_wait: bool
-) -> Response:
-    environ = request.environ(channel, may_wait=may_wait)
-    if request.is_usual and not channel.lanes.is_draining:
+def _ask_application(channel: "Channel", request: Request | PlainRequest) -> Response:
+    environ = request.environ(channel)
+    if request.is_usual and not channel.closes_next:
         response = _usual(channel, request, environ)
         if response is not None:
             return response
@@ -185,7 +183,7 @@ def _header(ident: str, status: str, fields: Fields) -> _Header | None:
 def _run(task: Task, request: Request | PlainRequest) -> Response:
     """Have waitress make the answer to a request, and return it instead of sending it."""
     channel: Channel = task.channel  # type: ignore[assignment]
-    if channel.lanes.is_draining:
+    if channel.closes_next:
         task.set_close_on_finish()
     written = channel.written = []
     task.service()

@@ -1,15 +1,19 @@
 """A request, as waitress parses it, with what this server has to know of it besides."""
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from waitress.adjustments import Adjustments
 from waitress.parser import HTTPRequestParser
 from waitress.task import WSGITask
+from waitress.utilities import BadRequest
 
 if TYPE_CHECKING:
     from fibweb.http.channel import Channel
 
 __all__ = ["Request"]
+
+log = logging.getLogger(__name__)
 
 UNKNOWN = "-"
 """The method and the target of a request that is too broken to tell."""
@@ -72,15 +76,32 @@ class Request(HTTPRequestParser):
         """Return the request as waitress has it: this one."""
         return self
 
-    def environ(self, channel: "Channel", *, may_wait: bool) -> dict[str, Any]:
+    def environ(self, channel: "Channel") -> dict[str, Any]:
         """Return a fresh environment for the application.
 
         Args:
             channel: the connection that the request came on.
-            may_wait: whether the application may ask a fibserver.
         """
-        own = {"fibweb.may_wait": may_wait, "fibweb.request_id": self.id}
+        own = {"fibweb.fetch": channel.fetch, "fibweb.request_id": self.id}
         return self.template(channel) | own
+
+    def received(self, data: bytes) -> int:
+        """Parse some bytes; whatever the parser cannot make sense of is a bad request.
+
+        Waitress lets some errors of what it calls escape, such as those of `urlsplit` and `int`.
+
+        Returns:
+            how many of them belong to this request.
+        """
+        try:
+            consumed: int = super().received(data)
+        except Exception as error:
+            log.info("bad request: %s: %.100s", type(error).__name__, error)
+            self.error = BadRequest("the request cannot be parsed")
+            self.completed = True
+            self.connection_close = True
+            return len(data)
+        return consumed
 
     def template(self, channel: "Channel") -> dict[str, Any]:
         """Return what waitress makes of the request, which is not to be changed.

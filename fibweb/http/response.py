@@ -1,9 +1,6 @@
 """An answer, and what of it is still on its way."""
 
 import socket
-from collections import deque
-from collections.abc import Sequence
-from itertools import islice
 from typing import NamedTuple
 
 from fibweb.answer_file import AnswerFile
@@ -36,77 +33,64 @@ class Response(NamedTuple):
 
 
 class Outgoing:
-    """Bytes on their way to a client.
+    """Bytes on their way to a client: a header, with a small body, and a file.
 
     Attributes:
         sent: how many the kernel has taken.
     """
 
-    def __init__(
-        self,
-        data: bytes,
-        views: Sequence[memoryview],
-        file: AnswerFile | None,
-        sent: int = 0,
-    ) -> None:
+    def __init__(self, data: bytes, file: AnswerFile | None, sent: int = 0) -> None:
         """Describe what is to be sent.
 
         Args:
             data: goes first.
-            views: go next.
-            file: goes last, from its current position on.
-            sent: how many bytes of `data` and `views` are sent already.
+            file: goes next, from its current position on.
+            sent: how many bytes of both are sent already.
         """
         self.sent = sent
-        self._views = deque(view for view in (memoryview(data), *views) if view)
-        self._file = file
-        self._skip(sent)
+        self.file = file
+        self._data = memoryview(data)[sent:]
+        if file is not None:
+            file.advance(max(0, sent - len(data)))
 
     @property
     def is_sent(self) -> bool:
         """Whether the kernel has taken all of it."""
-        return not self._views and self._file is None
+        return not self._data and (self.file is None or self.file.is_at_end)
 
     @property
-    def missing(self) -> AnswerFile | None:
-        """The file whose next segment has to be fetched before more can be sent."""
-        file = self._file
-        return file if not self._views and file and not file.is_at_hand else None
+    def held_bytes(self) -> int:
+        """How many bytes this keeps in memory: small bodies, and a piece that was fetched."""
+        return len(self._data) + (self.file.held_bytes if self.file else 0)
 
-    def send(self, to: socket.socket) -> None:
-        """Send what a socket takes and what is at hand.
+    def send(self, to: socket.socket) -> bool:
+        """Send what is in memory, as far as a socket takes it.
+
+        Returns:
+            whether the socket is full; else all is sent, or something has to be fetched.
 
         Raises:
             OSError: the connection is broken.
         """
         while True:
-            if self._file is not None and self._file.is_at_hand:
-                taken = self._file.take()
-                self._views.extend(taken)
-                if not taken:
-                    self._file = None  # that was all
-            if not self._views:
-                return
-            batch = list(islice(self._views, MAX_VIEWS))
+            views = self.file.views() if self.file else ()
+            batch = [self._data, *views[:MAX_VIEWS]] if self._data else list(views[:MAX_VIEWS])
+            if not batch:
+                return False
             try:
                 sent = to.sendmsg(batch)
             except BlockingIOError:
-                return
+                return True
             self.sent += sent
-            self._skip(sent)
+            of_data = min(sent, len(self._data))
+            self._data = self._data[of_data:]
+            if self.file is not None:
+                self.file.advance(sent - of_data)
             if sent < sum(map(len, batch)):
-                return
-
-    def _skip(self, count: int) -> None:
-        while count:
-            view = self._views.popleft()
-            if count < len(view):
-                self._views.appendleft(view[count:])
-                return
-            count -= len(view)
+                return True
 
     def close(self) -> None:
         """Let go of what was not sent."""
-        self._views.clear()
-        if self._file is not None:
-            self._file.close()
+        self._data = memoryview(b"")
+        if self.file is not None:
+            self.file.close()

@@ -4,32 +4,33 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer, UnixWSGIServer
-from waitress.task import ThreadedTaskDispatcher
 
+from fibweb.http.admission import Admission, Verdict
 from fibweb.http.channel import Channel, Lanes
 from fibweb.http.exchange import Exchange, RequestIds
+from fibweb.http.fetcher import Fetcher
+from fibweb.http.held_bytes import HeldBytes
 from fibweb.http.loop import Loop
 from fibweb.http.plain import PlainRequests
 from fibweb.http.replay import Replays
 
-__all__ = ["HttpServer", "create_server"]
+__all__ = ["HttpServer", "Limits", "Overload", "create_server"]
+
+log = logging.getLogger(__name__)
 
 IDENT = "fibweb"
 """What the Server header says."""
 
-CONNECTION_LIMIT = 1000
-"""Waitress's default of 100 lets that many idle browsers shut out everyone else. It is below the
-1,024 descriptors that a process usually may have, with room for those to fibservers."""
-
 CHANNEL_TIMEOUT_SECONDS = 120
 """Longer than proxies and browsers keep a connection that they do not use."""
 
-CLEANUP_SECONDS = 5
+CLEANUP_SECONDS = 1.0
 """Between two looks for connections whose time is over."""
 
 MAX_HEADER_BYTES = 16 * 1024
@@ -41,34 +42,73 @@ MAX_BODY_BYTES = 16 * 1024
 ACCEPTS_PER_TURN = 16
 """Connections accepted at a time, so that a crowd of new ones does not hold up the others."""
 
+PAUSE_SECONDS = 1.0
+"""Without accepting, when there is no descriptor or memory for another connection."""
+
 LOOP_SECONDS = 0.25
 """The longest wait for something to happen; time limits are looked at that often."""
 
-THREAD_END_SECONDS = 1
-"""For threads still busy when the time for draining is over; they end with the process."""
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a server may take on.
+
+    Attributes:
+        threads: how many fetches from fibservers run at a time, >= 1.
+        max_clients: how many connections there may be, >= 1.
+        pending_bytes: what answers under way may hold in memory, all together.
+        fetch_seconds: for one fetch, its wait in the queue included.
+    """
+
+    threads: int = 4
+    max_clients: int = 1000
+    pending_bytes: int = 64 * 1024 * 1024
+    fetch_seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Overload:
+    """What a server does about too much work: gauges, and counts since its start.
+
+    Attributes:
+        waiting: requests that wait for a thread now.
+        running: fetches from fibservers that run now.
+        held_bytes: what answers under way hold in memory now.
+        rejections: requests refused, by reason.
+        cancelled: fetches given up because nobody waited any more.
+        cut_off: connections closed, by reason.
+        pieces_dropped: pieces taken from slow readers, to be fetched again.
+    """
+
+    waiting: int
+    running: int
+    held_bytes: int
+    rejections: dict[str, int]
+    cancelled: int
+    cut_off: dict[str, int]
+    pieces_dropped: int
 
 
 def create_server(
-    app: Callable[..., Any],
-    listeners: Sequence[socket.socket],
+    sites: Sequence[tuple[Callable[..., Any], socket.socket]],
     *,
-    threads: int,
     on_response: Callable[[Exchange], None],
+    limits: Limits | None = None,
 ) -> "HttpServer":
     """Return a server that is ready to run.
 
     Make it in the process that runs it: its threads do not survive a fork.
 
     Args:
-        app: the WSGI application. It is run on the event loop where `environ["fibweb.may_wait"]`
-            is False; there it raises `MustWait` instead of waiting. It must not trust headers
-            such as Forwarded: they come from anyone.
-        listeners: listening sockets, TCP or Unix, at least one. The server closes them when it
-            stops; the file of a Unix socket is the caller's to remove.
-        threads: how many requests may wait for fibservers at a time, >= 1.
+        sites: WSGI applications and where they listen, at least one. An application is run on the
+            event loop, and calls `environ["fibweb.fetch"]` instead of blocking; see
+            `fibweb.fetch`. It must not trust headers such as Forwarded: they come from anyone. The
+            listening sockets are TCP or Unix; the server closes them when it stops, and the file
+            of a Unix socket is the caller's to remove.
         on_response: called on the event loop with each answered request; it must be quick.
+        limits: what the server may take on.
     """
-    return HttpServer(app, listeners, threads, Lanes(on_response, Replays(), RequestIds()))
+    return HttpServer(sites, on_response, limits or Limits())
 
 
 class HttpServer:
@@ -76,39 +116,41 @@ class HttpServer:
 
     def __init__(
         self,
-        app: Callable[..., Any],
-        listeners: Sequence[socket.socket],
-        threads: int,
-        lanes: Lanes,
+        sites: Sequence[tuple[Callable[..., Any], socket.socket]],
+        on_response: Callable[[Exchange], None],
+        limits: Limits,
     ) -> None:
-        """Start the threads; nothing is accepted before `run`."""
-        # Waitress warns of each request that has to wait for a thread; queue_depth tells of them.
-        logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-        self._lanes = lanes
+        """Prepare to serve; nothing is accepted before `run`."""
         self._loop = Loop()
-        self._threads = ThreadedTaskDispatcher()
-        self._threads.set_thread_count(threads)
+        self._fetcher = Fetcher(limits.threads, limits.fetch_seconds, self._loop.hand_over)
+        self._held: HeldBytes[Channel] = HeldBytes(limits.pending_bytes)
+        self._admission: Admission[Channel] = Admission(
+            limits.max_clients, lambda: self.connections, self._channels
+        )
+        self._lanes = Lanes(on_response, RequestIds(), self._fetcher, self._held, self._admission)
         self._deadline: float | None = None  # of draining, once stop() was called
-        limits = Adjustments(
-            sockets=list(listeners),
+        self._next_cleanup = time.monotonic() + CLEANUP_SECONDS
+        settings = Adjustments(
+            sockets=[listener for _, listener in sites],
             ident=IDENT,
-            connection_limit=CONNECTION_LIMIT,
             channel_timeout=CHANNEL_TIMEOUT_SECONDS,
-            cleanup_interval=CLEANUP_SECONDS,
             max_request_header_size=MAX_HEADER_BYTES,
             max_request_body_size=MAX_BODY_BYTES,
             # Clearing them takes a layer around the application, which trusts none of them anyway.
             clear_untrusted_proxy_headers=False,
         )
         self._listeners = [
-            _listen(app, listener, limits, self._loop, self._threads, lanes)
-            for listener in listeners
+            _listen(app, listener, settings, self._loop, self._lanes) for app, listener in sites
         ]
+        replays: dict[int, Replays] = {}  # by application
+        for listener in self._listeners:
+            key = id(listener.application)
+            listener.replays = replays.setdefault(key, Replays())
 
     @property
     def connections(self) -> int:
         """How many clients are connected."""
-        return len(self._channels())
+        return sum(len(listener.active_channels) for listener in self._listeners)
 
     @property
     def in_flight(self) -> int:
@@ -122,16 +164,32 @@ class HttpServer:
 
     @property
     def queue_depth(self) -> int:
-        """How many requests and segments wait for a thread."""
-        return len(self._threads.queue)
+        """How many requests and pieces wait for a thread."""
+        return self._fetcher.waiting
+
+    @property
+    def overload(self) -> Overload:
+        """What is done about too much work; from any thread."""
+        fetcher, held, admission = self._fetcher, self._held, self._admission
+        rejections = dict(fetcher.rejections) | {"connections": admission.rejected}
+        return Overload(
+            fetcher.waiting,
+            fetcher.running,
+            held.size,
+            rejections,
+            fetcher.cancelled,
+            dict(admission.cut_off),
+            held.given_up,
+        )
 
     def run(self) -> None:
         """Serve until `stop` was called and all is answered, or its time is over."""
         try:
             while self._deadline is None:
                 for listener in self._listeners:
-                    self._loop.watch(listener.socket.fileno())  # it may be full, or no longer
+                    self._loop.watch(listener.socket.fileno())  # it may be paused, or no longer
                 self._loop.turn(LOOP_SECONDS)
+                self._tick()
             self._drain()
         finally:
             self._close()
@@ -147,6 +205,19 @@ class HttpServer:
         self._deadline = time.monotonic() + drain_seconds
         self._loop.wake()
 
+    def _tick(self) -> None:
+        """From time to time: close connections and refuse requests whose time is over."""
+        now = time.monotonic()
+        if now < self._next_cleanup:
+            return
+        self._next_cleanup = now + CLEANUP_SECONDS
+        self._fetcher.tick()
+        for channel in self._channels():
+            if channel.is_overdue(now):
+                channel.handle_close()
+            else:
+                channel.measure_pace(now)
+
     def _drain(self) -> None:
         self._lanes.is_draining = True
         for listener in self._listeners:
@@ -155,14 +226,15 @@ class HttpServer:
             for channel in self._channels():
                 channel.leave()
             rest = (self._deadline or 0) - time.monotonic()
-            if not self._channels() or rest <= 0:
+            if not self.connections or rest <= 0:
                 return
             self._loop.turn(min(rest, LOOP_SECONDS))
+            self._tick()
 
     def _close(self) -> None:
         for channel in self._channels():
             channel.handle_close()
-        self._threads.shutdown(timeout=THREAD_END_SECONDS)
+        self._fetcher.close()
         for listener in self._listeners:
             listener.close()
         self._loop.close()
@@ -177,27 +249,54 @@ class _Listener:
     """What this server does otherwise than waitress's, on TCP and Unix sockets alike."""
 
     channel_class: Any = Channel
+    accepting: bool
+    adj: Any
+    _map: Any
+    socket: Any
+    fix_addr: Any
+    set_socket_options: Any
     lanes: Lanes
     plain_requests: PlainRequests
+    replays: Replays
     active_channels: Any
     loop: Loop
+    paused_until = 0.0
+
+    def readable(self) -> bool:
+        """Return whether to accept connections."""
+        return self.accepting and time.monotonic() >= self.paused_until
 
     def handle_accept(self) -> None:
         """Accept the clients that wait, up to a number."""
         for _ in range(ACCEPTS_PER_TURN):
-            before = len(self.active_channels)
-            super().handle_accept()  # type: ignore[misc]
-            if len(self.active_channels) == before:
+            try:
+                sock, address = self.socket.accept()
+            except BlockingIOError:
                 return
+            except ConnectionError:
+                continue  # that one client has gone again
+            except OSError as error:
+                if self.lanes.admission.make_room():
+                    continue  # its descriptor is free now
+                log.warning("cannot accept connections, trying again in a second: %s", error)
+                self.paused_until = time.monotonic() + PAUSE_SECONDS
+                return
+            verdict = self.lanes.admission.admit()
+            if verdict is Verdict.REFUSE:
+                sock.close()
+                continue
+            try:
+                self.set_socket_options(sock)
+                client = self.fix_addr(address)
+                channel = self.channel_class(self, sock, client, self.adj, self._map)
+            except OSError as error:  # it has gone again, or the kernel cannot watch it
+                log.warning("cannot take a connection: %s", error)
+                sock.close()
+                continue
+            channel.is_surplus = verdict is Verdict.SERVE_ONCE
 
     def add_task(self, task: Any) -> None:
         """Do nothing: a channel begins with its requests itself, see there."""
-
-    def maintenance(self, now: float) -> None:
-        """Close the connections of clients that have been waited for too long."""
-        for channel in list(self.active_channels.values()):
-            if channel.is_overdue(time.monotonic()):
-                channel.handle_close()
 
 
 class _TcpListener(_Listener, TcpWSGIServer):
@@ -211,9 +310,8 @@ class _UnixListener(_Listener, UnixWSGIServer):
 def _listen(
     app: Callable[..., Any],
     listener: socket.socket,
-    limits: Adjustments,
+    settings: Adjustments,
     loop: Loop,
-    threads: ThreadedTaskDispatcher,
     lanes: Lanes,
 ) -> Any:
     kind: Any = _UnixListener if listener.family == socket.AF_UNIX else _TcpListener
@@ -222,8 +320,8 @@ def _listen(
         app,
         map=loop,
         _sock=listener,
-        dispatcher=threads,
-        adj=limits,
+        dispatcher=lanes.fetcher,  # waitress makes threads of its own otherwise
+        adj=settings,
         sockinfo=sockinfo,
         bind_socket=False,
     )

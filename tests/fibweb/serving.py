@@ -8,7 +8,7 @@ from typing import Any
 
 import waitress.server
 
-from fibweb.http.server import create_server
+from fibweb.http.server import Limits, create_server
 
 __all__ = ["SERVERS", "Serve"]
 
@@ -23,7 +23,8 @@ Serve = Callable[[Any], AbstractContextManager[int]]
 def _by_fibweb(app: Any) -> Iterator[int]:
     listener = socket.create_server(("127.0.0.1", 0))
     port: int = listener.getsockname()[1]
-    server = create_server(app, [listener], threads=THREADS, on_response=lambda exchange: None)
+    limits = Limits(threads=THREADS)
+    server = create_server([(app, listener)], on_response=lambda exchange: None, limits=limits)
     with _running(server.run, lambda: server.stop(0)):
         yield port
 

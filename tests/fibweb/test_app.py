@@ -10,7 +10,7 @@ from falcon import testing
 
 from fibclient import FibClient
 from fibweb import create_app
-from fibweb.answer_file import MustWait
+from fibweb.fetch import Fetch, WouldBlock
 from tests.fibclient.fakes import fake_server, in_turn
 from tests.numbers import digits, expected
 from tests.servers import RunningServer
@@ -499,12 +499,21 @@ def test_waiting(server: RunningServer) -> None:
     """Where waiting is not allowed, only what is in memory is answered."""
     with FibClient(server.address) as client:
         web = Web(create_app(client))
-        environ = {"fibweb.may_wait": False}
+        wanted: list[Fetch] = []
+
+        def would_block(fetch: Fetch) -> None:
+            wanted.append(fetch)
+            raise WouldBlock
+
+        environ = {"fibweb.fetch": would_block}
         for target in ("/fib/9", "/fib/20000", "/number/900000", "/fib?start=5&count=5"):
-            with pytest.raises(MustWait):
+            with pytest.raises(WouldBlock):
                 web.simulate_get(target, extras=environ)
+        keys = [fetch.key for fetch in wanted]
+        assert keys == [("json", 0, 9), "limits", ("json", 900_000, 900_001), ("json", 5, 10)]
         web.simulate_get("/fib/9")
-        with pytest.raises(MustWait):  # the part is there, but is the whole to be had?
+        web = Web(create_app(client))  # which knows no limits yet
+        with pytest.raises(WouldBlock):  # the part is there, but is the whole to be had?
             web.simulate_get("/fib/10000000", extras=environ, headers={"Range": "bytes=0-1"})
         for target in ("/fib/9", "/fib/0", "/number/8", "/fib?start=5&count=4"):
             assert web.simulate_get(target, extras=environ).status_code == 200

@@ -7,11 +7,17 @@ from falcon import testing
 
 from fibclient import FibClient
 from fibweb import create_app
-from fibweb.answer_file import MustWait
+from fibweb.fetch import WouldBlock
 from fibweb.health import Alive, Ready
 from tests.servers import RunningServer
 
-MAY_NOT_WAIT = {"fibweb.may_wait": False}
+
+def would_block(_: object) -> None:
+    """Fetch nothing, as on an event loop."""
+    raise WouldBlock
+
+
+MAY_NOT_BLOCK = {"fibweb.fetch": would_block}
 
 
 def web(client: FibClient) -> testing.TestClient:
@@ -23,7 +29,7 @@ def web(client: FibClient) -> testing.TestClient:
 def test_alive() -> None:
     """A process is alive whatever its servers are, and says so without waiting."""
     with FibClient("127.0.0.1:1") as client:
-        result = web(client).simulate_get("/healthz", extras=MAY_NOT_WAIT)
+        result = web(client).simulate_get("/healthz", extras=MAY_NOT_BLOCK)
     assert (result.status_code, result.text) == (200, "alive\n")
     assert result.headers["cache-control"] == "no-store"
 
@@ -50,6 +56,11 @@ def test_not_ready() -> None:
 
 
 def test_readiness_is_not_found_out_on_the_event_loop() -> None:
-    """Where nothing may wait, no server is asked."""
-    with FibClient("127.0.0.1:1") as client, pytest.raises(MustWait):
-        web(client).simulate_get("/readyz", extras=MAY_NOT_WAIT)
+    """Where nothing may block, no server is asked; what was found out is answered."""
+    with FibClient("127.0.0.1:1", timeout_seconds=0.3) as client:
+        ready = Ready(client)
+        app = testing.TestClient(create_app(client, resources={"/readyz": ready}))
+        with pytest.raises(WouldBlock):
+            app.simulate_get("/readyz", extras=MAY_NOT_BLOCK)
+        ready.refresh()
+        assert app.simulate_get("/readyz", extras=MAY_NOT_BLOCK).status_code == 503

@@ -11,7 +11,7 @@ from falcon import testing
 from fibclient import FibClient
 from fibclient.address import parse_addresses
 from fibweb import create_app
-from fibweb.answer_file import MustWait
+from fibweb.fetch import WouldBlock
 from fibweb.figures import Figures, Values
 from fibweb.status import ServerProbes, StatusResource
 from tests.fibweb.running import get, status
@@ -96,12 +96,27 @@ def asked() -> Asked:
 
 
 @pytest.fixture
-def app(asked: Asked) -> Iterator[testing.TestClient]:
-    """An application with a status."""
+def client() -> Iterator[FibClient]:
+    """A client of nobody."""
     with FibClient("127.0.0.1:1") as client:
-        figures = Figures(COUNTERS, GAUGES)
-        resource = StatusResource(lambda: figures, client, asked)
-        yield testing.TestClient(create_app(client, resources={"/status": resource}))
+        yield client
+
+
+@pytest.fixture
+def resource(client: FibClient, asked: Asked) -> StatusResource:
+    """The status of some figures."""
+    return StatusResource(lambda: Figures(COUNTERS, GAUGES), client, asked)
+
+
+@pytest.fixture
+def app(client: FibClient, resource: StatusResource) -> testing.TestClient:
+    """An application with a status."""
+    return testing.TestClient(create_app(client, resources={"/status": resource}))
+
+
+def would_block(_: object) -> None:
+    """Fetch nothing, as on an event loop."""
+    raise WouldBlock
 
 
 def workers(result: testing.Result) -> int:
@@ -110,32 +125,33 @@ def workers(result: testing.Result) -> int:
 
 
 def test_many_pages_cost_little(app: testing.TestClient, asked: Asked) -> None:
-    """Within a second the servers are asked once, and what was found needs no waiting."""
-    with pytest.raises(MustWait):
-        app.simulate_get("/status", extras={"fibweb.may_wait": False})
+    """The servers are asked once, and what was found needs no waiting."""
+    with pytest.raises(WouldBlock):
+        app.simulate_get("/status", extras={"fibweb.fetch": would_block})
     assert asked.times == 0
     assert [workers(app.simulate_get("/status")) for _ in range(5)] == [1] * 5
-    assert workers(app.simulate_get("/status", extras={"fibweb.may_wait": False})) == 1
-    wait_until(lambda: workers(app.simulate_get("/status")) == 2, "asked again")
+    assert workers(app.simulate_get("/status", extras={"fibweb.fetch": would_block})) == 1
 
 
-def test_others_do_not_wait(app: testing.TestClient, asked: Asked) -> None:
-    """While a slow server is asked, who else wants the status gets the one before."""
+def test_others_do_not_wait(
+    app: testing.TestClient, asked: Asked, resource: StatusResource
+) -> None:
+    """While a slow server is asked, who wants the status gets the one before."""
     assert workers(app.simulate_get("/status")) == 1
     asked.is_asking.clear()
     asked.may_answer.clear()
-    found: list[int] = []
-
-    def ask_until_asked() -> None:
-        while 2 not in found:
-            found.append(workers(app.simulate_get("/status")))
-
-    first = threading.Thread(target=ask_until_asked)
-    first.start()
+    refresher = threading.Thread(target=resource.refresh)
+    refresher.start()
     try:
         assert asked.is_asking.wait(30)
         assert workers(app.simulate_get("/status")) == 1
     finally:
         asked.may_answer.set()
-        first.join()
-    assert asked.times == 2
+        refresher.join()
+    assert workers(app.simulate_get("/status")) == 2
+
+
+def test_nobody_is_asked_for_nobody(resource: StatusResource, asked: Asked) -> None:
+    """Where no page is open the servers are left alone."""
+    resource.refresh()
+    assert asked.times == 0

@@ -4,9 +4,11 @@ import io
 from collections.abc import Iterable
 from typing import Any
 
-from fibweb.answer_file import MustWait
+from fibweb.fetch import Fetch
 
-__all__ = ["IMMUTABLE", "strange"]
+__all__ = ["FETCH", "IMMUTABLE", "strange"]
+
+FETCH = Fetch("waited", 0.001, 6, lambda _: b"waited")
 
 IMMUTABLE = ("Cache-Control", "public, max-age=31536000, immutable")
 
@@ -35,17 +37,17 @@ def _changing(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
 
 
 def _waits(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    if not environ.get("fibweb.may_wait", True):
-        raise MustWait
+    fetch = environ.get("fibweb.fetch", lambda each: each.run(None))
+    body: bytes = fetch(FETCH)
     start_response("200 OK", [IMMUTABLE, ("Content-Length", "6")])
-    return [b"waited"]
+    return [body]
 
 
 def _waits_late(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     start_response("200 OK", [("Content-Length", "10")])
     yield b"begun "
-    if not environ.get("fibweb.may_wait", True):
-        raise MustWait
+    if "fibweb.fetch" in environ:
+        environ["fibweb.fetch"](FETCH)
     yield b"late"
 
 

@@ -7,6 +7,7 @@ import socket
 import termios
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,19 @@ import waitress.server
 from waitress import wasyncore
 
 from fibweb.http.exchange import Exchange
-from fibweb.http.server import IDENT, MAX_BODY_BYTES, MAX_HEADER_BYTES, HttpServer, create_server
+from fibweb.http.server import (
+    IDENT,
+    MAX_BODY_BYTES,
+    MAX_HEADER_BYTES,
+    HttpServer,
+    Limits,
+    create_server,
+)
 from tests.waiting import DEADLINE_SECONDS, wait_until
 
 __all__ = ["Lanes", "Stock", "connect", "converse", "read_all", "send_read", "without_date"]
+
+_running: dict[Path, HttpServer] = {}
 
 _CHANGING = re.compile(rb"(?m)^(Date|X-Request-Id): [^\r]*\r\n", re.IGNORECASE)
 
@@ -31,15 +41,18 @@ class Lanes:
         server: itself.
     """
 
-    def __init__(self, app: Callable[..., Any], path: Path, threads: int = 2) -> None:
+    def __init__(self, app: Callable[..., Any], path: Path, limits: Limits | None = None) -> None:
         self.path = path
         self.exchanges: list[Exchange] = []
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(path))
         listener.listen()
         self.server: HttpServer = create_server(
-            app, [listener], threads=threads, on_response=self.exchanges.append
+            [(app, listener)],
+            on_response=self.exchanges.append,
+            limits=limits or Limits(threads=2),
         )
+        _running[path] = self.server
         self._thread = threading.Thread(target=self.server.run)
         self._thread.start()
 
@@ -57,6 +70,7 @@ class Lanes:
         """End it."""
         self.server.stop(0)
         self.join()
+        _running.pop(self.path, None)
 
 
 class Stock:
@@ -101,13 +115,7 @@ def connect(path: Path) -> socket.socket:
 def send_read(client: socket.socket, data: bytes) -> None:
     """Send bytes, and wait until the server has read them."""
     client.sendall(data)
-
-    def is_read() -> bool:
-        unread = array.array("i", [0])
-        fcntl.ioctl(client, termios.TIOCOUTQ, unread)
-        return unread[0] == 0
-
-    wait_until(is_read, "the server reads")
+    wait_until(lambda: _is_read(client), "the server reads")
 
 
 def read_all(client: socket.socket) -> bytes:
@@ -122,17 +130,55 @@ def read_all(client: socket.socket) -> bytes:
 
 
 def converse(path: Path, pieces: Iterable[bytes]) -> bytes:
-    """Send pieces one after another, and return all that comes back, without what changes."""
+    """Send pieces one after another, and return all that comes back, without what changes.
+
+    The client ends its side when nothing waits for a fibserver any more: that would be leaving.
+    """
+    server = _running.get(path)
     with connect(path) as client:
         *first, last = pieces
+        received = bytearray()
         try:
             for piece in first:
                 send_read(client, piece)
             client.sendall(last)
+            if server is not None:
+                _receive_until_settled(client, server, received)
             client.shutdown(socket.SHUT_WR)
-        except (BrokenPipeError, ConnectionResetError):
+        except OSError:
             pass  # it has heard enough
-        return without_date(read_all(client))
+        return without_date(bytes(received) + read_all(client))
+
+
+def _receive_until_settled(client: socket.socket, server: HttpServer, received: bytearray) -> None:
+    """Receive what comes until the server waits for the client alone."""
+    quiet_turns: list[int] = []  # of the event loop, in which it had nothing to do
+
+    def is_settled() -> bool:
+        with suppress(BlockingIOError):
+            while piece := client.recv(1 << 20):
+                received.extend(piece)
+                quiet_turns.clear()
+        channels = server._channels()
+        is_quiet = not any(each.is_answering or each.requests for each in channels)
+        if not (is_quiet and _is_read(client)):
+            quiet_turns.clear()
+        elif server.turns not in quiet_turns:
+            quiet_turns.append(server.turns)
+        server._loop.wake()
+        return len(quiet_turns) > 2
+
+    client.setblocking(False)
+    try:
+        wait_until(is_settled, "the server has nothing to do")
+    finally:
+        client.settimeout(DEADLINE_SECONDS)
+
+
+def _is_read(client: socket.socket) -> bool:
+    unread = array.array("i", [0])
+    fcntl.ioctl(client, termios.TIOCOUTQ, unread)
+    return unread[0] == 0
 
 
 def without_date(data: bytes) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from fibweb.fetch import Fetch
 from fibweb.http import channel
 from fibweb.http.exchange import Exchange
 from fibweb.http.server import create_server
@@ -28,11 +29,15 @@ class Gate:
         self.is_open = threading.Event()
         self.entered = threading.Semaphore(0)
 
+    def _wait(self, _: object) -> bytes:
+        self.entered.release()
+        self.is_open.wait(30)
+        return b"waited"
+
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        if environ["fibweb.may_wait"]:
-            self.entered.release()
-            self.is_open.wait(30)
-        return strange({**environ, "PATH_INFO": "/waits"}, start_response)
+        body: bytes = environ["fibweb.fetch"](Fetch("gate", 0.001, 6, self._wait))
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
 
 
 def test_an_answer_under_way(tmp_path: Path) -> None:
@@ -149,7 +154,7 @@ def test_stop_from_a_signal_handler() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     address = listener.getsockname()
     told: list[Exchange] = []
-    server = create_server(strange, [listener], threads=1, on_response=told.append)
+    server = create_server([(strange, listener)], on_response=told.append)
     answers = []
 
     def ask() -> None:

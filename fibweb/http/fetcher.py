@@ -1,0 +1,147 @@
+"""Fetches from fibservers: a queue, the threads that run what is next, and their results.
+
+Only the event loop touches the queue. A thread runs one fetch, and its result goes back to the
+loop, which gives it to those who waited. So no thread is held by a slow reader, and whoever has
+left is not worked for: what it waited for is dropped from the queue, or cancelled on its thread.
+"""
+
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from fibclient import CallCancelled, Cancellation, FibError
+from fibweb.fetch import Fetch, Overloaded
+from fibweb.http.fetch_queue import FetchQueue, Job, Refused
+
+__all__ = ["FetchWaiter", "Fetcher"]
+
+log = logging.getLogger(__name__)
+
+MAX_RETRY_AFTER_SECONDS = 10
+
+_MESSAGES = {
+    "full": "too many requests wait for numbers: try again later",
+    "late": "the numbers would not be computed soon: try again later",
+    "expired": "the numbers were not computed soon enough: try again later",
+}
+"""What is said of each reason to refuse."""
+
+
+class FetchWaiter(Protocol):
+    """Somebody who waits for a fetch."""
+
+    def on_fetched(self, fetch: Fetch, result: bytes | Exception) -> None:
+        """Go on with what was fetched, or with the error; called on the event loop."""
+
+
+class Fetcher:
+    """Runs fetches on threads; all but `_run` is for the event loop.
+
+    Attributes:
+        rejections: how many requests were refused, by reason.
+        cancelled: how many fetches nobody waited for any more when they were to run, or ran.
+    """
+
+    def __init__(
+        self,
+        threads: int,
+        timeout_seconds: float,
+        call_soon_threadsafe: Callable[[Callable[[], None]], None],
+    ) -> None:
+        """Start without work.
+
+        Args:
+            threads: how many fetches run at a time, >= 1.
+            timeout_seconds: for a fetch, its wait in the queue included.
+            call_soon_threadsafe: calls a function on the event loop.
+        """
+        self.rejections = Counter(dict.fromkeys(_MESSAGES, 0))
+        self.cancelled = 0
+        self._timeout = timeout_seconds
+        self._call_soon = call_soon_threadsafe
+        self._queue: FetchQueue[FetchWaiter] = FetchQueue(threads)
+        self._threads = ThreadPoolExecutor(threads, "fetch")
+        self._running: dict[Job[FetchWaiter], Cancellation] = {}
+        self._is_closed = False
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for a thread."""
+        return self._queue.waiting
+
+    @property
+    def running(self) -> int:
+        """How many fetches run."""
+        return self._queue.running
+
+    def add(self, fetch: Fetch, waiter: FetchWaiter) -> None:
+        """Let somebody wait for a fetch; `on_fetched` is called later, if it does not leave.
+
+        Raises:
+            Overloaded: there is too much to do already.
+        """
+        now = time.monotonic()
+        try:
+            self._queue.add(fetch, waiter, now)
+        except Refused as refused:
+            raise self._overloaded(refused.reason, refused.wait_seconds) from None
+        self._start_next(now)
+
+    def remove(self, waiter: FetchWaiter) -> None:
+        """Forget somebody who has left, and do not work for it any more."""
+        before = len(self._queue)
+        job = self._queue.remove(waiter)
+        if job is not None:
+            self._running[job].cancel()
+        self.cancelled += before - len(self._queue)
+
+    def tick(self) -> None:
+        """From time to time: refuse who has waited for too long."""
+        now = time.monotonic()
+        for fetch, waiter in self._queue.expired(now):
+            waiter.on_fetched(fetch, self._overloaded("expired", 0))
+        for job, cancellation in self._running.items():
+            if now - job.added_at > self._timeout:
+                cancellation.cancel()
+
+    def _overloaded(self, reason: str, wait_seconds: float) -> Overloaded:
+        self.rejections[reason] += 1
+        longest = min(MAX_RETRY_AFTER_SECONDS, 2 + int(wait_seconds))
+        return Overloaded(_MESSAGES[reason], random.randint(1, longest))
+
+    def _start_next(self, now: float) -> None:
+        while not self._is_closed and (job := self._queue.take(now)) is not None:
+            cancellation = self._running[job] = Cancellation()
+            self._threads.submit(self._run, job, cancellation)
+
+    def _run(self, job: Job[FetchWaiter], cancellation: Cancellation) -> None:
+        result: bytes | Exception
+        try:
+            result = job.fetch.run(cancellation)
+        except FibError as error:
+            result = error
+        except Exception as error:
+            log.exception("cannot fetch %s", job.fetch.key)
+            result = error
+        self._call_soon(lambda: self._finish(job, result))
+
+    def _finish(self, job: Job[FetchWaiter], result: bytes | Exception) -> None:
+        now = time.monotonic()
+        del self._running[job]
+        waiters = self._queue.finish(job, now, is_success=isinstance(result, bytes))
+        self._start_next(now)
+        if isinstance(result, CallCancelled) and waiters:  # its time was over
+            result = self._overloaded("expired", 0)
+        for waiter in waiters:
+            waiter.on_fetched(job.fetch, result)
+
+    def close(self) -> None:
+        """Cancel what runs; the threads end as soon as they have noticed."""
+        self._is_closed = True
+        for cancellation in self._running.values():
+            cancellation.cancel()
+        self._threads.shutdown(wait=False, cancel_futures=True)
