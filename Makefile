@@ -8,7 +8,7 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
 	$(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
 
 .PHONY: help run test soak fuzz install uninstall clean
-.PHONY: bench-rpc bench-client bench-rest bench-fairness bench-restart bench-scaling
+.PHONY: bench-rpc bench-client bench-rest bench-overload bench-fairness bench-restart bench-scaling
 
 help:
 	@echo 'make run             serve http://127.0.0.1:8080/fib/10, with a fibserver of its own'
@@ -20,6 +20,7 @@ help:
 	@echo 'make bench-rpc       fibserver beside redis-server'
 	@echo 'make bench-client    fibclient beside redis-py'
 	@echo 'make bench-rest      fibweb beside nginx, uvicorn, waitress and Flask'
+	@echo 'make bench-overload  what others see while clients misbehave, beside nginx and redis-server'
 	@echo 'make bench-fairness  small requests while others pull everything'
 	@echo 'make bench-restart   a cold start beside one with a snapshot'
 	@echo 'make bench-scaling   three hosts, of which one fails (root, haproxy)'
@@ -62,6 +63,16 @@ bench-rest: $(VENV)/installed
 	done
 	@$(BIN)/pip install --quiet --editable '.[bench]'
 	$(BIN)/python bench/rest.py
+
+bench-overload: $(VENV)/installed
+	@for program in nginx redis-server; do \
+		command -v $$program >/dev/null || { \
+			echo "$$program is missing: try \"apt install nginx-light redis-server\"." >&2; \
+			exit 1; \
+		}; \
+	done
+	@$(BIN)/pip install --quiet --editable '.[bench]'
+	$(BIN)/python bench/overload.py
 
 bench-fairness bench-restart bench-scaling: bench-%: $(VENV)/installed
 	@$(BIN)/pip install --quiet --editable '.[bench]'

@@ -24,12 +24,14 @@ GUNICORN = [sys.executable, "-m", "gunicorn", "--chdir", str(BENCH), "yardsticks
 NGINX = """
 daemon off;
 worker_processes 1;
+worker_rlimit_nofile 8192;
 pid {folder}/pid;
 error_log {folder}/error.log;
-events {{ worker_connections 512; }}
+events {{ worker_connections 4096; }}
 http {{
   access_log off;
   keepalive_requests 1000000000;
+  large_client_header_buffers 4 16k;
   default_type application/json;
   open_file_cache max=100 inactive=1h;
   client_body_temp_path {folder}/body;
