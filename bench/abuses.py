@@ -26,7 +26,12 @@ PIPELINE_BYTES = 16_384
 LONG_NAMES = (b"x" * 128, b"x" * 3900)
 """The second is tried after the first: where it is too long, the first stays."""
 
-FIRST_UNCACHED, ANSWER_BYTES, DIGITS_PER_INDEX = 50_000, 1_000_000, 0.209
+FIRST_UNCACHED, UNCACHED_STEP, DIGITS_PER_INDEX = 20_000, 60, 0.209
+UNCACHED_BYTES = 4_000_000
+"""Of one answer: one of 1 MB would lie in Linux's send buffer and cost fibweb nothing."""
+
+DOCUMENTATIONS = 210
+"""So many replies are 1 MiB, which is what fibserver lets one EXEC have."""
 
 
 class Crowd(Protocol):
@@ -69,8 +74,8 @@ def _first_numbers(index: int) -> list[bytes]:
 
 
 def _uncached(index: int) -> list[bytes]:
-    start = FIRST_UNCACHED + 200 * index
-    count = int(ANSWER_BYTES / (start * DIGITS_PER_INDEX))
+    start = FIRST_UNCACHED + UNCACHED_STEP * index
+    count = int(UNCACHED_BYTES / (start * DIGITS_PER_INDEX))
     return [_get(f"/fib?start={start}&count={count}")]
 
 
@@ -90,7 +95,7 @@ def _named_list(index: int) -> list[bytes]:
 
 
 def _unread_documentation(index: int) -> list[bytes]:
-    return [b"MULTI\r\n" + b"COMMAND DOCS\r\n" * 100 + b"EXEC\r\n"]
+    return [b"MULTI\r\n" + b"COMMAND DOCS\r\n" * DOCUMENTATIONS + b"EXEC\r\n"]
 
 
 def _list_nobody(chance: Random) -> bytes:
@@ -135,7 +140,7 @@ _SLOW = Holding(30, _first_numbers, bytes_per_second=8, receive_buffer_bytes=409
 _SLOW_UNCACHED = Holding(900, _uncached, bytes_per_second=8, receive_buffer_bytes=4096)
 _CROWD = Holding(min(11_000, _descriptors() - RESERVED_DESCRIPTORS), _nothing_or_a_byte)
 _BYSTANDERS = Holding(2000, lambda index: [])
-_NAMED = Holding(400, _named_list, receive_buffer_bytes=2048, renewal_seconds=3)
+_NAMED = Holding(400, _named_list, receive_buffer_bytes=2048, renewal_seconds=5)
 _UNREAD = Holding(800, _unread_documentation, receive_buffer_bytes=2048)
 _GIANTS = _number(9_000_000, 9_999_999)
 
@@ -148,7 +153,11 @@ ABUSES = (
     ),
     Abuse("giants", "40 connections ask for giant numbers", (Asking(40, _GIANTS),)),
     Abuse("slow-readers", "30 slow readers of 60 MB", (_SLOW,), peers=NGINX),
-    Abuse("slow-uncached", "900 slow readers of 1 MB, not cached", (_SLOW_UNCACHED,)),
+    Abuse(
+        "slow-uncached",
+        "900 slow readers of 4 MB each, not cached and all different",
+        (_SLOW_UNCACHED,),
+    ),
     Abuse(
         "idle",
         "1,200 connections to fibweb, idle or with one byte sent",

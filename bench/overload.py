@@ -185,11 +185,15 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--seconds", type=click.FloatRange(1), default=8.0, help="Of each abuse.")
+@click.option(
+    "--seconds", type=click.FloatRange(1), default=8.0, show_default=True, help="Of each abuse."
+)
 @click.option("--only", type=click.Choice([each.name for each in ABUSES]), multiple=True)
 @click.option("--seed", type=int, default=20261128)
 @click.option("--timeout", type=click.FloatRange(0.5), default=10.0, help="Of a good client.")
-@click.option("--recovery", type=float, default=30.0, help="Give up after so many seconds.")
+@click.option(
+    "--recovery", type=click.FloatRange(2), default=30.0, help="Give up after so many seconds."
+)
 @click.option("--json", "report", type=click.File("w"), help="Write the raw figures there.")
 def main(
     seconds: float,

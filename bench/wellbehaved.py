@@ -52,8 +52,7 @@ class Sample(NamedTuple):
         kind: a name in `KINDS`.
         began: when it was due, by `time.monotonic()`.
         seconds: from then to the end of the reply, or to the failure.
-        outcome: `ok`, an HTTP status, the code of an error reply, or `timeout`, `refused`
-            or `broken` (the connection was closed or reset).
+        outcome: `ok`, an HTTP status, the code of an error reply, `timeout`, `refused`, `broken`.
     """
 
     kind: str
@@ -96,55 +95,6 @@ def _read_resp(reader: BufferedReader) -> tuple[str, bool]:
     return "ok", True
 
 
-class _Client:
-    """A connection that is opened when it is needed, and the requests for it."""
-
-    def __init__(
-        self,
-        port: int,
-        requests: Iterator[bytes],
-        read: Reader,
-        timeout_seconds: float,
-        reuses_connection: bool,
-    ) -> None:
-        self._port = port
-        self._requests = requests
-        self._read = read
-        self._timeout_seconds = timeout_seconds
-        self._reuses_connection = reuses_connection
-        self._sock: socket.socket | None = None
-        self._reader: BufferedReader | None = None
-
-    def ask(self) -> str:
-        """Send the next request and return the outcome."""
-        stays_open = False
-        try:
-            outcome, stays_open = self._exchange(next(self._requests))
-        except TimeoutError:
-            outcome = "timeout"
-        except ConnectionRefusedError:
-            outcome = "refused"
-        except OSError:
-            outcome = "broken"
-        if not (stays_open and self._reuses_connection):
-            self._close()
-        return outcome
-
-    def _exchange(self, request: bytes) -> tuple[str, bool]:
-        if self._sock is None or self._reader is None:
-            address = ("127.0.0.1", self._port)
-            self._sock = socket.create_connection(address, self._timeout_seconds)
-            self._reader = self._sock.makefile("rb")
-        self._sock.sendall(request)
-        return self._read(self._reader)
-
-    def _close(self) -> None:
-        for each in (self._reader, self._sock):
-            if each is not None:
-                each.close()
-        self._sock = self._reader = None
-
-
 class Kind(NamedTuple):
     """A kind of request.
 
@@ -159,6 +109,51 @@ class Kind(NamedTuple):
     read: Reader
     tick_seconds: float = TICK_SECONDS
     reuses_connection: bool = True
+
+
+class _Client:
+    """A connection that is opened when it is needed, and the requests for it."""
+
+    def __init__(
+        self, kind: Kind, port: int, chance: random.Random, timeout_seconds: float
+    ) -> None:
+        self._kind = kind
+        self._port = port
+        self._requests = kind.requests(chance) if kind.requests else None
+        self._timeout_seconds = timeout_seconds
+        self._sock: socket.socket | None = None
+        self._reader: BufferedReader | None = None
+
+    def ask(self) -> str:
+        """Send the next request, if this kind has any, and return the outcome."""
+        if self._requests is None:
+            return "ok"
+        stays_open = False
+        try:
+            outcome, stays_open = self._exchange(next(self._requests))
+        except TimeoutError:
+            outcome = "timeout"
+        except ConnectionRefusedError:
+            outcome = "refused"
+        except (OSError, ValueError):
+            outcome = "broken"
+        if not (stays_open and self._kind.reuses_connection):
+            self._close()
+        return outcome
+
+    def _exchange(self, request: bytes) -> tuple[str, bool]:
+        if self._sock is None or self._reader is None:
+            address = ("127.0.0.1", self._port)
+            self._sock = socket.create_connection(address, self._timeout_seconds)
+            self._reader = self._sock.makefile("rb")
+        self._sock.sendall(request)
+        return self._kind.read(self._reader)
+
+    def _close(self) -> None:
+        if self._sock is not None and self._reader is not None:
+            self._reader.close()
+            self._sock.close()
+        self._sock = self._reader = None
 
 
 def _always(request: bytes) -> Callable[[random.Random], Iterator[bytes]]:
@@ -204,15 +199,21 @@ def samples_of(sample: Sample) -> Iterator[Sample]:
 
 
 def _ask_on(
-    name: str, ask: Callable[[], str], due: float, done: deque[Sample], end: threading.Event
+    name: str, client: _Client, due: float, done: deque[Sample], end: threading.Event
 ) -> None:
     tick = KINDS[name].tick_seconds
     while not end.is_set():
         time.sleep(max(0.0, due - time.monotonic()))
-        outcome = ask()
+        outcome = client.ask()
         seconds = time.monotonic() - due
         done.append(Sample(name, due, seconds, outcome))
         due += tick * (int(seconds / tick) + 1)
+
+
+def _write(done: deque[Sample]) -> None:
+    for _ in range(len(done)):
+        print(*done.popleft())
+    sys.stdout.flush()
 
 
 def main() -> None:
@@ -224,14 +225,11 @@ def main() -> None:
     end = threading.Event()
     threads = []
     for index, (name, port) in enumerate(each.split("=") for each in named_ports):
-        requests, read, tick, reuses = KINDS[name]
-        ask: Callable[[], str] = lambda: "ok"  # noqa: E731
-        if requests is not None:
-            chance = random.Random(f"{seed} {name}")
-            client = _Client(int(port), requests(chance), read, float(timeout_seconds), reuses)
-            ask = client.ask
-        due = time.monotonic() + tick * (1 + index / len(named_ports))  # not all at once
-        threads.append(threading.Thread(target=_ask_on, args=(name, ask, due, done, end)))
+        kind, chance = KINDS[name], random.Random(f"{seed} {name}")
+        client = _Client(kind, int(port), chance, float(timeout_seconds))
+        offset = index / len(named_ports)  # not all at once
+        due = time.monotonic() + kind.tick_seconds * (1 + offset)
+        threads.append(threading.Thread(target=_ask_on, args=(name, client, due, done, end)))
     for thread in threads:
         thread.start()
     while not select.select([sys.stdin], [], [], WRITE_SECONDS)[0]:
@@ -240,12 +238,6 @@ def main() -> None:
     for thread in threads:
         thread.join()  # what is under way belongs to the figures
     _write(done)
-
-
-def _write(done: deque[Sample]) -> None:
-    for _ in range(len(done)):
-        print(*done.popleft())
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":
