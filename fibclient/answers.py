@@ -10,6 +10,7 @@ from itertools import pairwise
 from operator import index
 from typing import NamedTuple
 
+from fibclient.costs import SECONDS_PER_BYTE, first_element_seconds
 from fibclient.formats import FORMATS, Format
 from fibclient.resp import encode_request
 
@@ -43,6 +44,7 @@ class Request(NamedTuple):
         skip: how many of them come before the wanted ones.
         encoded: the request as it travels.
         header: what the reply must begin with.
+        cost_seconds: what a worker needs for it.
     """
 
     start: int
@@ -51,13 +53,15 @@ class Request(NamedTuple):
     skip: int
     encoded: bytes
     header: bytes
+    cost_seconds: float
 
     @classmethod
     def of(cls, format: Format, start: int, stop: int, skip: int = 0) -> "Request":
         """Return the request for elements start to stop-1."""
         size = _slice_size(format, start, stop)
         encoded = encode_request("FIB.RANGE", start, stop, "FORMAT", format.name)
-        return cls(start, stop, size, skip, encoded, b"$%d\r\n" % size)
+        cost = first_element_seconds(format, start) + size * SECONDS_PER_BYTE
+        return cls(start, stop, size, skip, encoded, b"$%d\r\n" % size, cost)
 
 
 class Answer(NamedTuple):

@@ -2,9 +2,9 @@
 
     attempts = Attempts(pool, policy, deadline)
     while True:
-        connection = attempts.begin()
+        attempts.begin()
         try:
-            reply = connection.call("PING")
+            reply = attempts.call("PING")
         except BaseException as error:
             attempts.failed(error)  # raises, unless there is to be another try
         else:
@@ -13,14 +13,19 @@
 
 A connection goes back to the pool only when a reply was read to its end, be it an answer or a
 refusal; after anything else its next bytes cannot be trusted, and it is closed.
+
+A try may be hedged (`fibclient.hedging`): then the request is on its way over two connections,
+and the one where nothing has come when something comes over the other is abandoned.
 """
 
 import random
 import time
 from dataclasses import dataclass
 
+from fibclient.answers import Request
 from fibclient.cancellation import Cancellation, as_cancelled
-from fibclient.connection import Connection
+from fibclient.connection import READ_AHEAD_BYTES, STEP_BYTES, Connection, first_readable
+from fibclient.costs import DEAR_SECONDS
 from fibclient.errors import (
     ClientClosed,
     ConnectionLost,
@@ -28,7 +33,9 @@ from fibclient.errors import (
     RequestRefused,
     ServerUnreachable,
 )
+from fibclient.hedging import patience_seconds
 from fibclient.pool import ConnectionPool
+from fibclient.resp import Reply, encode_request
 from fibclient.retry import Backoff, RetryBudget, is_worth_a_retry
 
 __all__ = ["Attempts", "RetryPolicy"]
@@ -43,12 +50,14 @@ class RetryPolicy:
         backoff: the waits between them.
         budget: for all calls.
         retries: how many there have been.
+        hedges: how often a second server was asked while the first was silent.
     """
 
     max_retries: int
     backoff: Backoff
     budget: RetryBudget
     retries: int = 0
+    hedges: int = 0
 
 
 class Attempts:
@@ -86,8 +95,8 @@ class Attempts:
         self._failures = 0
         self._had_stale = False
 
-    def begin(self) -> Connection:
-        """Return a connection for the next try.
+    def begin(self) -> None:
+        """Borrow a connection for the next try.
 
         Raises:
             FibError: there is none to be had, and no more tries are worth it.
@@ -98,7 +107,97 @@ class Attempts:
             except FibError as error:
                 self._prepare_next(error)
             else:
-                return self._connection
+                return
+
+    def call(self, *words: str | int) -> Reply:
+        """Send a request other than for an answer, and return its reply.
+
+        Raises:
+            as `Connection.call`.
+        """
+        return self._first_to_reply(encode_request(*words), STEP_BYTES, 0.0).read_reply()
+
+    def ask(self, request: Request) -> Connection:
+        """Send a request for an answer; return a connection where its first byte is next.
+
+        Raises:
+            as `Connection.call`.
+        """
+        header = request.header
+        reply_bytes = len(header) + request.size + len(b"\r\n")
+        # A small reply comes in one piece; a byte more would be one that nobody asked for. Of a
+        # large one only the header is read here: the answer is received where it is to stay.
+        limit = reply_bytes + 1 if reply_bytes < READ_AHEAD_BYTES else len(header)
+        connection = self._first_to_reply(request.encoded, limit, request.cost_seconds)
+        connection.read_header(request)
+        return connection
+
+    def _first_to_reply(self, encoded: bytes, limit: int, cost_seconds: float) -> Connection:
+        """Send a request; return the connection by which the first byte of its reply came."""
+        connection = self._connection
+        connection.send(encoded)
+        if not self._pool.has_several or cost_seconds > DEAR_SECONDS:
+            connection.await_reply(limit)
+            return connection
+        endpoint = connection.endpoint
+        sent_at = time.monotonic()
+        try:
+            patience = patience_seconds(endpoint.latency_seconds, cost_seconds)
+            if connection.await_reply(limit, patience):
+                return connection
+            second = self._second(connection, encoded)
+            if second is not None:
+                return self._winner(connection, second, limit)
+            connection.await_reply(limit)
+            return connection
+        finally:
+            # Of a request that was given up too: less is expected of a server that is slow now.
+            endpoint.note_latency(time.monotonic() - sent_at)
+
+    def _second(self, first: Connection, encoded: bytes) -> Connection | None:
+        """Send a request to a second server; return None if that is not to be done."""
+        policy = self._policy
+        if not policy.max_retries or not policy.budget.spend(time.monotonic()):
+            return None
+        second = self._pool.borrow_second(first, self._cancellation)
+        if second is None:
+            return None
+        try:
+            second.send(encoded)
+        except ServerUnreachable as error:
+            self._pool.drop(second, as_cancelled(error, self._cancellation))
+            return None
+        policy.hedges += 1
+        return second
+
+    def _winner(self, first: Connection, second: Connection, limit: int) -> Connection:
+        """Return the connection where the first byte comes first, and abandon the other."""
+        winner, loser = first, second
+        try:
+            if first_readable(first, second) is second:
+                winner, loser = second, first
+            winner.await_reply(limit)
+        except ConnectionLost as error:
+            self._settle(loser, winner, error)
+            loser.await_reply(limit)
+            return loser
+        except BaseException as error:
+            self._pool.drop(second, as_cancelled(error, self._cancellation))
+            raise
+        silence = ServerUnreachable(f"{first.target} was silent when {second.target} answered")
+        self._settle(winner, loser, silence if loser is first else None)
+        return winner
+
+    def _settle(self, winner: Connection, loser: Connection, error: FibError | None) -> None:
+        """Go on with one of two connections.
+
+        Args:
+            winner: to go on with.
+            loser: to be closed.
+            error: for which its endpoint is set aside, if it is.
+        """
+        self._connection = winner
+        self._pool.drop(loser, error and as_cancelled(error, self._cancellation))
 
     def progressed(self, deadline: float, *, was_idle: bool) -> None:
         """Note that some of the answer has come: failures so far are forgiven.

@@ -317,6 +317,7 @@ class FibClient:
             *self._pool.load(),
             self._pool.connections_opened,
             self._policy.retries,
+            self._policy.hedges,
             self._cache.statistics(),
             tuple(map(EndpointStatistics.of, self._pool.endpoints())),
         )

@@ -43,7 +43,7 @@ from fibclient.resp import (
     read_reply,
 )
 
-__all__ = ["Connection"]
+__all__ = ["READ_AHEAD_BYTES", "STEP_BYTES", "Connection", "first_readable"]
 
 READ_AHEAD_BYTES = 256 * 1024
 """Up to here it takes less time to copy an answer than to ask the kernel again."""
@@ -59,6 +59,9 @@ UNLOOKED_CALLS = 15
 """After looking in vain so many calls do without, so that slow answers cost next to nothing."""
 
 MAX_LINE_BYTES = 64 * 1024
+
+STEP_BYTES = 64 * 1024
+"""Room for a reply whose size only the server knows is made in steps: it might never come."""
 
 RESET_ON_CLOSE = struct.pack("@ii", 1, 0)
 """Linux's struct linger: wait 0 s, and throw away what is on its way."""
@@ -78,14 +81,20 @@ class Connection:
         expires_at: when it is too old to be used again; for the pool to set.
         cancellation: interrupts it, if the call has one; for the pool to set.
         is_interrupted: whether `interrupt` was called.
+        is_open: whether it was opened.
+        started_at: when it was started to be opened, monotonic.
+        target: the place that it is to.
     """
 
-    def __init__(self, endpoint: Endpoint, idle_timeout_seconds: float) -> None:
+    def __init__(
+        self, endpoint: Endpoint, idle_timeout_seconds: float, password: str | None = None
+    ) -> None:
         """Describe a connection; `open` opens it.
 
         Args:
             endpoint: whom to connect to.
             idle_timeout_seconds: for each wait for more bytes, > 0.
+            password: to be said first of all, if there is one.
 
         Raises:
             ServerUnreachable: there is no socket to be had.
@@ -99,58 +108,85 @@ class Connection:
         self.expires_at = 0.0
         self.cancellation: Cancellation | None = None
         self.is_interrupted = False
+        self.is_open = False
+        self.started_at = 0.0
         self._idle_timeout = idle_timeout_seconds
-        self._wait = 0.0
+        self._password = password
+        self._wait = self._longest = 0.0
+        self._awaits_auth = False
         self._unlooked = 0
         self._ahead = b""
         self._position = 0
-        self._target = endpoint.target
+        self.target = endpoint.target
         try:
-            self._socket = socket.socket(self._target.family, socket.SOCK_STREAM)
+            self._socket = socket.socket(self.target.family, socket.SOCK_STREAM)
         except OSError as error:
-            raise ServerUnreachable(f"no socket for {self._target}: {_reason(error)}") from error
+            raise ServerUnreachable(f"no socket for {self.target}: {_reason(error)}") from error
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
 
-    def open(self, connect_timeout_seconds: float, password: str | None) -> None:
-        """Connect, and say the password if there is one.
+    def fileno(self) -> int:
+        """Return the descriptor, for poll()."""
+        return self._socket.fileno()
+
+    def open(self, connect_timeout_seconds: float) -> None:
+        """Connect.
 
         Raises:
             ServerUnreachable: there is no connection to be had.
-            RequestRefused: the password is wrong.
-            ServerMisbehaved: this is no server.
         """
-        sock = self._socket
-        if self._target.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        wait = min(connect_timeout_seconds, self.deadline - time.monotonic())
-        if wait <= 0:
-            raise DeadlineExceeded(f"no time was left to connect to {self._target}")
-        try:
-            sock.setblocking(False)
-            number = sock.connect_ex(self._target.name)
-            if number not in (0, errno.EINPROGRESS):
-                raise OSError(number, os.strerror(number))
-            # Only from here on would an interruption end the wait.
-            if self.is_interrupted:
-                raise OSError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
-            self._poll.modify(sock, select.POLLOUT)
-            is_connected = self._poll.poll(wait * 1000)
-            self._poll.modify(sock, select.POLLIN)
-            number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if number:
-                raise OSError(number, os.strerror(number))
-            sock.setblocking(True)
-            self._bound(socket.SO_SNDTIMEO, self._idle_timeout)
-        except OSError as error:
+        self.start_opening()
+        self._poll.modify(self._socket, select.POLLOUT)
+        if not self._poll.poll(connect_timeout_seconds * 1000):
             raise ServerUnreachable(
-                f"cannot connect to {self._target}: {_reason(error)}"
-            ) from error
-        if not is_connected:
-            kind = DeadlineExceeded if wait < connect_timeout_seconds else ServerUnreachable
-            raise kind(f"cannot connect to {self._target}: no connection within {wait:.3g} s")
-        if password is not None:
-            self.call("AUTH", password)
+                f"cannot connect to {self.target}: "
+                f"no connection within {connect_timeout_seconds:.3g} s"
+            )
+        self._poll.modify(self._socket, select.POLLIN)
+        self.finish_opening()
+
+    def start_opening(self) -> None:
+        """Start to connect: when that is done, poll() reports that there is room to write.
+
+        Raises:
+            ServerUnreachable: it failed at once.
+        """
+        self.started_at = time.monotonic()
+        try:
+            if self.target.family != socket.AF_UNIX:
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._socket.setblocking(False)
+            number = self._socket.connect_ex(self.target.name)
+        except OSError as error:  # of a path that is too long
+            raise self._not_connected(error) from error
+        if number not in (0, errno.EINPROGRESS):
+            raise self._not_connected(OSError(number, os.strerror(number)))
+        if self.is_interrupted:  # before: then no event would end the wait
+            raise self._not_connected(OSError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED)))
+
+    def finish_opening(self) -> None:
+        """Take note that it is connected, and say the password if there is one.
+
+        The reply to that is read with the reply to the first request: a server that accepts and
+        never answers is found out then.
+
+        Raises:
+            ServerUnreachable: it failed.
+        """
+        number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if not number and self.is_interrupted:
+            number = errno.ECONNABORTED
+        if number:
+            raise self._not_connected(OSError(number, os.strerror(number)))
+        self._socket.setblocking(True)
+        self._bound(socket.SO_SNDTIMEO, self._idle_timeout)
+        self.is_open = True
+        if self._password is not None:
+            self.send(encode_request("AUTH", self._password))
+            self._awaits_auth = True
+
+    def _not_connected(self, error: OSError) -> ServerUnreachable:
+        return ServerUnreachable(f"cannot connect to {self.target}: {_reason(error)}")
 
     def is_stale(self, now: float) -> bool:
         """Tell whether bytes or an end have come that no request asked for.
@@ -170,45 +206,92 @@ class Connection:
             ServerUnreachable: the connection broke or timed out.
             ServerMisbehaved: the reply makes no sense.
         """
-        self._send(encode_request(*words))
-        self._look_for_reply()
-        try:
-            reply = read_reply(self)
-        except RequestRefused:
-            self.owes_reply = False
-            raise
-        self.owes_reply = False
-        return reply
+        self.send(encode_request(*words))
+        return self.read_reply()
 
-    def begin(self, request: Request) -> None:
-        """Send a request, and read up to the first byte of the answer.
+    def send(self, data: bytes) -> None:
+        """Send a request.
+
+        Raises:
+            ServerUnreachable: the connection is broken.
+        """
+        self.owes_reply = True
+        try:
+            self._socket.sendall(data)
+        except BlockingIOError as error:
+            raise ServerUnreachable(
+                f"{self.target} took no request for {self._idle_timeout:.3g} s"
+            ) from error
+        except OSError as error:
+            raise self._lost(error) from error
+
+    def await_reply(self, limit: int, patience_seconds: float | None = None) -> bool:
+        """Receive the beginning of the reply to a request.
+
+        Args:
+            limit: receive at most so many bytes, >= 1.
+            patience_seconds: for the first of them; the idle timeout by default.
+
+        Returns:
+            whether anything came in that time.
+
+        Raises:
+            RequestRefused: the password is wrong.
+            ServerUnreachable: nothing came for the idle timeout, or the connection broke.
+        """
+        if self.is_alone:
+            self._look_for_reply()
+        try:
+            self._receive_more(limit, patience_seconds)
+        except _NothingYet:
+            return False
+        if self._awaits_auth:
+            self._awaits_auth = False
+            read_reply(self)  # after a refusal the reply to the request is still owed
+        return True
+
+    def read_reply(self) -> Reply:
+        """Return the reply to a request other than for an answer.
 
         Raises:
             as `call`.
         """
-        self._send(request.encoded)
-        self._look_for_reply()
-        header = request.header
-        reply_bytes = len(header) + request.size + len(b"\r\n")
-        # A small reply comes in one piece; a byte more would be one that nobody asked for. Of a
-        # large one only the header is read here: the answer is received where it is to stay.
-        self._receive_more(reply_bytes + 1 if reply_bytes < READ_AHEAD_BYTES else len(header))
-        if self._ahead.startswith(header):
-            self._pass_over(len(header))
-        else:
-            self._read_header(request.size)
-
-    def _read_header(self, size: int) -> None:
+        if not self._ahead:
+            self.await_reply(STEP_BYTES)
         try:
-            read_bulk_header(self, size)
+            reply = read_reply(self)
         except RequestRefused:
-            self.owes_reply = False
+            self._end_reply()
             raise
+        self._end_reply()
+        return reply
+
+    def read_header(self, request: Request) -> None:
+        """Read up to the first byte of an answer.
+
+        Args:
+            request: what it is the answer to, after `await_reply`.
+
+        Raises:
+            as `call`.
+        """
+        if self._ahead.startswith(request.header, self._position):
+            self._pass_over(self._position + len(request.header))
+            return
+        try:
+            read_bulk_header(self, request.size)
+        except RequestRefused:
+            self._end_reply()
+            raise
+
+    def _end_reply(self) -> None:
+        """Note the end of a reply; bytes behind it are such as nobody asked for."""
+        self.owes_reply = bool(self._ahead)
 
     def end_answer(self) -> None:
         """Read what stands behind the last byte of a bulk string."""
         read_bulk_trailer(self)
-        self.owes_reply = False
+        self.owes_reply = bool(self._ahead)  # `_end_reply`, on the way of every call
 
     def _look_for_reply(self) -> None:
         """Look for a reply some times before waiting for it puts the thread to sleep.
@@ -217,8 +300,6 @@ class Connection:
         trips of a lone caller take half as long with this. With several callers there is always
         something to do, and looking would only take time from them.
         """
-        if not self.is_alone:
-            return
         if self._unlooked:
             self._unlooked -= 1
             return
@@ -226,13 +307,6 @@ class Connection:
             if self._poll.poll(0):
                 return
         self._unlooked = UNLOOKED_CALLS
-
-    def _send(self, data: bytes) -> None:
-        self.owes_reply = True
-        try:
-            self._socket.sendall(data)
-        except OSError as error:
-            raise self._lost(error) from error
 
     def receive(self, limit: int) -> bytes:
         """Return some of what comes next: all of it, if it comes in time and nothing breaks.
@@ -272,27 +346,33 @@ class Connection:
 
     def line(self) -> bytes:
         """Return the bytes up to the next CRLF, and pass over it."""
-        end = self._ahead.find(b"\r\n", self._position)
-        while end < 0:
-            if len(self._ahead) - self._position > MAX_LINE_BYTES:
-                raise ServerMisbehaved(f"no reply begins with {self._ahead[:32]!r}")
-            self._receive_more(READ_AHEAD_BYTES)
-            end = self._ahead.find(b"\r\n", self._position)
-        line = self._ahead[self._position : end]
+        while True:
+            begin = self._position
+            end = self._ahead.find(b"\r\n", begin, begin + MAX_LINE_BYTES + 2)
+            if end >= 0:
+                break
+            if len(self._ahead) - begin > MAX_LINE_BYTES:
+                raise ServerMisbehaved(f"no reply begins with {self._ahead[begin:][:32]!r}")
+            self._receive_more(STEP_BYTES)
+        line = self._ahead[begin:end]
         self._pass_over(end + 2)
         return line
 
     def take(self, size: int) -> bytes:
-        """Return exactly so many bytes."""
-        taken = b""
-        while len(taken) < size:
-            taken += self.receive(size - len(taken))
-        return taken
+        """Return exactly so many bytes, for which room is made as they come."""
+        taken = self.receive(min(size, STEP_BYTES)) if size else b""
+        if len(taken) == size:
+            return taken
+        pieces, missing = [taken], size - len(taken)
+        while missing:
+            pieces.append(self.receive(min(missing, STEP_BYTES)))
+            missing -= len(pieces[-1])
+        return b"".join(pieces)
 
     def pass_over(self, size: int) -> None:
         """Receive bytes that nobody wants."""
         while size > 0:
-            size -= len(self.take(min(size, READ_AHEAD_BYTES)))
+            size -= len(self.receive(min(size, READ_AHEAD_BYTES)))
 
     def _pass_over(self, position: int) -> None:
         if position == len(self._ahead):
@@ -300,15 +380,15 @@ class Connection:
         else:
             self._position = position
 
-    def _receive_more(self, limit: int) -> None:
+    def _receive_more(self, limit: int, patience_seconds: float | None = None) -> None:
         """Receive at least a byte more of the beginning of a reply."""
-        data = self._receive(limit)
+        data = self._receive(limit, patience_seconds=patience_seconds)
         self.was_idle = False
         self._ahead = self._ahead[self._position :] + data if self._ahead else data
         self._position = 0
 
-    def _receive(self, limit: int, flags: int = 0) -> bytes:
-        self._prepare_wait()
+    def _receive(self, limit: int, flags: int = 0, patience_seconds: float | None = None) -> bytes:
+        self._prepare_wait(patience_seconds)
         try:
             data = self._socket.recv(limit, flags)
         except OSError as error:
@@ -317,12 +397,16 @@ class Connection:
             raise self._ended()
         return data
 
-    def _prepare_wait(self) -> None:
+    def _prepare_wait(self, patience_seconds: float | None = None) -> None:
         wait = self.deadline - time.monotonic()
         if wait <= 0:
             raise self._too_late()
-        if wait > self._idle_timeout:
-            wait = self._idle_timeout
+        longest = self._idle_timeout
+        if patience_seconds is not None and patience_seconds < longest:
+            longest = patience_seconds
+        self._longest = longest
+        if wait > longest:
+            wait = longest
         if wait != self._wait:
             self._bound(socket.SO_RCVTIMEO, wait)
             self._wait = wait
@@ -336,21 +420,23 @@ class Connection:
         timeval = struct.pack("@ll", *divmod(microseconds, 1_000_000))
         self._socket.setsockopt(socket.SOL_SOCKET, option, timeval)
 
-    def _lost(self, error: OSError) -> ServerUnreachable:
+    def _lost(self, error: OSError) -> "ServerUnreachable | _NothingYet":
         if isinstance(error, BlockingIOError):
             return self._nothing_came()
-        return ConnectionLost(f"lost {self._target}: {_reason(error)}")
+        return ConnectionLost(f"lost {self.target}: {_reason(error)}")
 
-    def _nothing_came(self) -> ServerUnreachable:
-        if self._wait < self._idle_timeout:
+    def _nothing_came(self) -> "ServerUnreachable | _NothingYet":
+        if self._wait < self._longest:
             return self._too_late()
-        return ServerUnreachable(f"nothing came from {self._target} for {self._wait:.3g} s")
+        if self._longest < self._idle_timeout:
+            return _NothingYet()
+        return ServerUnreachable(f"nothing came from {self.target} for {self._wait:.3g} s")
 
     def _too_late(self) -> DeadlineExceeded:
-        return DeadlineExceeded(f"no whole answer from {self._target} in time")
+        return DeadlineExceeded(f"no whole answer from {self.target} in time")
 
     def _ended(self) -> ServerUnreachable:
-        return ConnectionLost(f"lost {self._target}: it closed the connection")
+        return ConnectionLost(f"lost {self.target}: it closed the connection")
 
     def interrupt(self) -> None:
         """Wake the thread that waits for this connection; callable from any thread."""
@@ -363,7 +449,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection, by a reset if a reply is owed."""
-        if self.owes_reply and self._target.family != socket.AF_UNIX:
+        if self.owes_reply and self.target.family != socket.AF_UNIX:
             with suppress(OSError):  # it may be closed already
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         self._socket.close()
@@ -371,6 +457,31 @@ class Connection:
     def forget(self) -> None:
         """Close what a forked child has inherited; the parent goes on with the connection."""
         self._socket.close()
+
+
+class _NothingYet(Exception):
+    """The patience for the first byte is over, and no time-out is."""
+
+
+def first_readable(first: Connection, second: Connection) -> Connection:
+    """Wait for two connections; return the one where something came.
+
+    Raises:
+        ServerUnreachable: nothing came from either in the time for it.
+    """
+    poll = select.poll()
+    poll.register(first, select.POLLIN)
+    poll.register(second, select.POLLIN)
+    idle_timeout = first._idle_timeout
+    wait = min(first.deadline - time.monotonic(), idle_timeout)
+    ready = {fd for fd, _ in poll.poll(max(0.0, wait) * 1000)}
+    if not ready and wait < idle_timeout:
+        raise first._too_late()
+    if not ready:
+        raise ServerUnreachable(
+            f"nothing came from {first.target} and {second.target} for {wait:.3g} s"
+        )
+    return first if first.fileno() in ready else second
 
 
 def _reason(error: OSError) -> str:

@@ -8,11 +8,12 @@ endpoint that answers probes and nothing else is tried ever less often.
 This module decides; it connects to nobody and looks at no clock.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from enum import Enum
 
 from fibclient.address import Address, Target
+from fibclient.hedging import smoothed
 
 __all__ = ["Endpoint", "EndpointState", "Endpoints"]
 
@@ -40,6 +41,7 @@ class Endpoint:
         set_asides: how often it was set aside.
         recoveries: how often it came back.
         last_error: why it was last set aside.
+        latency_seconds: of cheap requests, a moving average; 0 while it is not known.
     """
 
     target: Target
@@ -52,6 +54,7 @@ class Endpoint:
     set_asides: int = 0
     recoveries: int = 0
     last_error: str = ""
+    latency_seconds: float = 0.0
 
     @property
     def is_up(self) -> bool:
@@ -68,6 +71,10 @@ class Endpoint:
         self.state = EndpointState.SET_ASIDE
         self.set_asides += 1
         return True
+
+    def note_latency(self, seconds: float) -> None:
+        """Count how long a cheap request took until its first byte came, or was given up."""
+        self.latency_seconds = smoothed(self.latency_seconds, seconds)
 
     def recover(self) -> None:
         """Note that a probe was answered."""
@@ -104,12 +111,20 @@ class Endpoints:
             self._by_target.setdefault(target, Endpoint(target))
         return gone
 
-    def choose(self) -> Endpoint | None:
+    def __len__(self) -> int:
+        return len(self._by_target)
+
+    def choose(self, besides: Set[Endpoint] = frozenset()) -> Endpoint | None:
         """Return the endpoint for the next request; None if all are set aside.
 
         Among equals it is the one whose latest request is the longest ago.
+
+        Args:
+            besides: those that it must not be.
         """
         up = [each for each in self._by_target.values() if each.state is EndpointState.UP]
+        if besides:
+            up = [each for each in up if each not in besides]
         if len(up) == 1:
             return up[0]
         return min(up, key=lambda endpoint: (endpoint.in_flight, endpoint.turn), default=None)

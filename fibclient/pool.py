@@ -4,8 +4,9 @@ It decides under its lock and connects outside it. The connection used last is t
 used again, so those not needed grow stale, are found out before use and dropped. At most
 `size` requests are under way at a time; who comes then waits in line.
 
-Each endpoint that is set aside has a thread of its own that probes it, so what a dead server
-costs is the request that found it dead, and not one now and then.
+An endpoint that is set aside is probed by a thread for all of them, so what a dead server costs is
+the request that found it dead, and not one now and then. One that could not be connected to is no
+failure of the request as long as there are others.
 
 Locks here and in `fibclient.places` may be taken again by the thread that holds them: the garbage
 collector may run at any allocation, also under the lock, and what it collects may be a stream that
@@ -15,11 +16,12 @@ nobody read to its end, which then gives back its connection.
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
 
 from fibclient.address import Address, Target
 from fibclient.cancellation import Cancellation, as_cancelled, notified, raise_if_cancelled
+from fibclient.connecting import first_connected
 from fibclient.connection import Connection
 from fibclient.endpoints import Endpoint, Endpoints, EndpointState
 from fibclient.errors import (
@@ -32,12 +34,10 @@ from fibclient.errors import (
     ServerUnreachable,
 )
 from fibclient.places import Places
+from fibclient.probing import Prober
 from fibclient.resolver import Directory
-from fibclient.retry import Backoff
 
 __all__ = ["ConnectionPool", "PoolOptions"]
-
-PROBE_BACKOFF = Backoff(base_seconds=0.1, cap_seconds=5.0)
 
 AGE_JITTER = 0.25
 """The share of the age limit over which connections of one moment are spread."""
@@ -63,8 +63,17 @@ class PoolOptions:
     password: str | None
 
 
+MOST_ERRORS = 5
+"""So many servers are named when none can be reached."""
+
+
 class ConnectionPool:
-    """At most so many connections in use, to whichever servers answer."""
+    """At most so many connections in use, to whichever servers answer.
+
+    Attributes:
+        connections_opened: in all.
+        has_several: whether there is more than one server, in use or not.
+    """
 
     def __init__(
         self,
@@ -92,15 +101,23 @@ class ConnectionPool:
         self._endpoints = Endpoints()
         self._idle: dict[Endpoint, list[Connection]] = {}
         self._open: set[Connection] = set()
-        self._probes: set[threading.Thread] = set()
+        self._prober = Prober(
+            self._lock,
+            self._start_probe,
+            self._end_probe,
+            self._is_over,
+            self._options.connect_timeout_seconds,
+        )
         self._is_closed = False
         self.connections_opened = 0
+        self.has_several = False
         self._directory = Directory(self._addresses, self._resolve, self._lead_to)
 
     def after_fork(self) -> None:
         """Let go of the parent's connections without a word to its servers, and start anew."""
         for connection in self._open:
             connection.forget()
+        self._prober.close_wake()
         self.reset()
 
     def __repr__(self) -> str:
@@ -136,11 +153,38 @@ class ConnectionPool:
         connection.is_alone = self._places.taken == 1
         return connection
 
-    def _usable_idle(self, cancellation: Cancellation | None) -> Connection | None:
+    def borrow_second(
+        self, first: Connection, cancellation: Cancellation | None
+    ) -> Connection | None:
+        """Lend a connection to another server while a request waits for a reply.
+
+        Args:
+            first: where it waits; it is not counted again.
+            cancellation: of the call.
+
+        Returns:
+            a connection for `drop`, or for the end of the call if it is to go on with this one;
+            None if there is none to be had, or something has come over the first meanwhile.
+        """
+        besides = {first.endpoint}
+        second = self._usable_idle(cancellation, besides)
+        if second is None:
+            try:
+                second = self._open_first(first.deadline, cancellation, besides, first)
+            except ServerUnreachable:
+                return None
+        if second is not None:
+            second.deadline = first.deadline
+            second.is_alone = False
+        return second
+
+    def _usable_idle(
+        self, cancellation: Cancellation | None, besides: Set[Endpoint] = frozenset()
+    ) -> Connection | None:
         """Return an open connection to the endpoint whose turn it is, if it has one."""
         while True:
             with self._lock:
-                endpoint = self._endpoints.choose()
+                endpoint = self._endpoints.choose(besides)
                 idle = self._idle.get(endpoint) if endpoint else None
                 if not idle:
                     return None
@@ -151,7 +195,7 @@ class ConnectionPool:
                 if cancellation is not None:
                     self._watch(connection, cancellation)
                 return connection
-            self._forget(connection)
+            self._drop(connection)
 
     def _watch(self, connection: Connection, cancellation: Cancellation) -> None:
         connection.cancellation = cancellation
@@ -163,24 +207,73 @@ class ConnectionPool:
             connection.cancellation = None
 
     def _opened(self, deadline: float, cancellation: Cancellation | None = None) -> Connection:
-        """Open a connection to the endpoint whose turn it is."""
-        self._directory.look_up(deadline)
-        with self._lock:
-            endpoint = self._endpoints.choose()
-            if endpoint is None:
-                raise self._nobody()
-        return self._connect(endpoint, deadline, self._options.idle_timeout_seconds, cancellation)
+        """Open a connection to the endpoint whose turn it is, or to another if that fails."""
+        connection = self._open_first(deadline, cancellation)
+        assert connection is not None  # nothing else is watched
+        return connection
 
-    def _connect(
+    def _open_first(
         self,
-        endpoint: Endpoint,
         deadline: float,
-        idle_timeout_seconds: float,
-        cancellation: Cancellation | None = None,
-    ) -> Connection:
+        cancellation: Cancellation | None,
+        besides: Set[Endpoint] = frozenset(),
+        watched: Connection | None = None,
+    ) -> Connection | None:
+        """Open a connection to the first endpoint that accepts one.
+
+        Args:
+            deadline: of the call it is for, monotonic.
+            cancellation: of that call.
+            besides: where it must not lead.
+            watched: when something comes from there, None is returned.
+
+        Raises:
+            ServerUnreachable: none accepts one.
+        """
+        self._directory.look_up(deadline)
+        tried = {*besides}
+        failures: list[ServerUnreachable] = []
+
+        def start_next() -> Connection | None:
+            while True:
+                raise_if_cancelled(cancellation)
+                with self._lock:
+                    endpoint = self._endpoints.choose(tried)
+                if endpoint is None:
+                    return None
+                tried.add(endpoint)
+                connection = self._new_connection(endpoint)
+                if cancellation is not None:
+                    self._watch(connection, cancellation)
+                try:
+                    connection.start_opening()
+                except ServerUnreachable as error:
+                    fail(connection, error)
+                else:
+                    return connection
+
+        def fail(connection: Connection, error: ServerUnreachable | None) -> None:
+            if error is not None:
+                failures.append(error)
+            self._drop(connection, error and as_cancelled(error, cancellation))
+
+        timeout = self._options.connect_timeout_seconds
+        connection = first_connected(start_next, fail, timeout, deadline, watched)
+        if connection is None:
+            if watched is not None:
+                return None
+            raise failures[0] if len(failures) == 1 else self._nobody()
+        age = self._options.max_age_seconds * (1 - AGE_JITTER * random.random())
+        connection.expires_at = time.monotonic() + age
+        with self._lock:
+            self.connections_opened += 1
+        return connection
+
+    def _new_connection(self, endpoint: Endpoint) -> Connection:
+        """Return a connection that is to be opened, and count it."""
         options = self._options
         try:
-            connection = Connection(endpoint, idle_timeout_seconds)
+            connection = Connection(endpoint, options.idle_timeout_seconds, options.password)
         except ServerUnreachable as error:
             with self._lock:
                 self._set_aside(endpoint, error)
@@ -190,31 +283,23 @@ class ConnectionPool:
             self._open.add(connection)
             self._endpoints.begin(endpoint)
             is_closed = self._is_closed
-        try:
-            if is_closed:
-                raise ClientClosed("the client is closed")
-            connection.deadline = deadline
-            if cancellation is not None:
-                self._watch(connection, cancellation)
-            connection.open(options.connect_timeout_seconds, options.password)
-        except BaseException as error:
-            failure = as_cancelled(error, cancellation)
-            self._fail(connection, failure)
-            raise failure from error.__cause__
-        age = options.max_age_seconds * (1 - AGE_JITTER * random.random())
-        connection.expires_at = time.monotonic() + age
-        with self._lock:
-            self.connections_opened += 1
+        if is_closed:
+            self._drop(connection)
+            raise ClientClosed("the client is closed")
         return connection
 
     def _nobody(self) -> ServerUnreachable:
-        errors = dict.fromkeys(endpoint.last_error for endpoint in self._endpoints)
-        return ServerUnreachable("; ".join(errors) or self._directory.last_error)
+        with self._lock:
+            errors = list(dict.fromkeys(endpoint.last_error for endpoint in self._endpoints))
+        more = [f"and {len(errors) - MOST_ERRORS} more"] if len(errors) > MOST_ERRORS else []
+        told = "; ".join([*errors[:MOST_ERRORS], *more])
+        return ServerUnreachable(told or self._directory.last_error)
 
     def _lead_to(self, address: Address, targets: list[Target]) -> None:
         """Take over where an address leads to now."""
         with self._lock:
             gone = self._endpoints.update(address, targets)
+            self.has_several = len(self._endpoints) > 1
             stale = [idle for each in gone for idle in self._idle.pop(each, [])]
             self._news.notify_all()
         for connection in stale:
@@ -225,7 +310,8 @@ class ConnectionPool:
         endpoint = connection.endpoint
         connection.was_idle = True
         connection.idle_since = time.monotonic()
-        self._unwatch(connection)
+        if connection.cancellation is not None:
+            self._unwatch(connection)
         with self._lock:
             if connection not in self._open:
                 return  # borrowed before a fork
@@ -246,6 +332,7 @@ class ConnectionPool:
             return
         try:
             connection = self._opened(time.monotonic() + self._options.connect_timeout_seconds)
+            assert connection is not None
         except Exception:
             return  # whoever needs one will be told; a thread that does not start would hide why
         with self._lock:
@@ -278,41 +365,40 @@ class ConnectionPool:
             connection: to be closed.
             error: what happened; a fault of the server's sets it aside.
         """
-        if connection not in self._open:
-            return  # borrowed before a fork
-        self._fail(connection, error)
-        self._places.leave()
+        if connection in self._open:  # else it was borrowed before a fork
+            self._drop(connection, error)
+            self._places.leave()
 
-    def _fail(self, connection: Connection, error: BaseException) -> None:
+    def drop(self, connection: Connection, error: BaseException | None) -> None:
+        """Take back one of two connections of a call, which goes on with the other.
+
+        Args:
+            connection: to be closed.
+            error: as for `discard`; None if there was none.
+        """
+        if connection in self._open:
+            self._drop(connection, error)
+
+    def _drop(self, connection: Connection, error: BaseException | None = None) -> None:
         endpoint = connection.endpoint
         is_fault = _is_fault(error)
         # A server may close a connection that has long been idle just when it is used again.
         is_stale = connection.was_idle and isinstance(error, ConnectionLost)
         with self._lock:
+            endpoint.in_flight -= 1
             idle = self._idle.pop(endpoint, []) if is_fault else []
             if is_fault and not is_stale:
                 self._set_aside(endpoint, error)
-        self._forget(connection)
-        for other in idle:
-            self._close(other)
+        for each in [connection, *idle]:
+            self._close(each)
 
-    def _set_aside(self, endpoint: Endpoint, error: BaseException) -> None:
+    def _set_aside(self, endpoint: Endpoint, error: BaseException | None) -> None:
         if not endpoint.set_aside(str(error)) or self._is_closed:
             return
-        probe = threading.Thread(
-            target=self._probe, args=(endpoint,), name="fibclient-probe", daemon=True
-        )
         try:
-            probe.start()
-        except RuntimeError:
+            self._prober.add(endpoint)
+        except (RuntimeError, OSError):
             endpoint.recover()  # there is no thread to be had: the next request is the probe
-        else:
-            self._probes.add(probe)
-
-    def _forget(self, connection: Connection) -> None:
-        with self._lock:
-            connection.endpoint.in_flight -= 1
-        self._close(connection)
 
     def _close(self, connection: Connection) -> None:
         self._unwatch(connection)
@@ -320,43 +406,30 @@ class ConnectionPool:
             self._open.discard(connection)
         connection.close()
 
-    def _probe(self, endpoint: Endpoint) -> None:
-        """Ask an endpoint that was set aside for a sign of life until it gives one."""
+    def _start_probe(self, endpoint: Endpoint) -> Connection:
+        connection = self._new_connection(endpoint)
+        connection.deadline = time.monotonic() + self._options.connect_timeout_seconds
         try:
-            while self._may_probe(endpoint) and not self._is_alive(endpoint):
-                continue
-        finally:
-            with self._lock:
-                if not self._is_closed:
-                    endpoint.recover()
-                self._probes.discard(threading.current_thread())
-                self._news.notify_all()
+            connection.start_opening()
+        except ServerUnreachable as error:
+            self._drop(connection, error)
+            raise
+        return connection
 
-    def _is_alive(self, endpoint: Endpoint) -> bool:
-        patience = self._options.connect_timeout_seconds
-        try:
-            connection = self._connect(endpoint, time.monotonic() + 3 * patience, patience)
-            try:
-                connection.call("PING")
-            except FibError as error:
-                self._fail(connection, error)
-                raise
-        except RequestRefused as error:
-            # One that wants a password, say, is alive: the callers are to hear what it says.
-            # BUSY is what a server says to PING whose workers do not come back.
-            return error.code != "BUSY" and not _is_fault(error)
-        except FibError:
-            return False
-        self._forget(connection)
-        return True
-
-    def _may_probe(self, endpoint: Endpoint) -> bool:
-        """Wait before a probe; the first after a success comes at once."""
+    def _end_probe(self, connection: Connection, error: FibError | None) -> bool:
+        """Take back the connection of a probe; return whether its endpoint is in use again."""
+        # One that wants a password, say, is alive: the callers are to hear what it says. BUSY
+        # is what a server says to PING whose workers do not come back.
+        is_refusal = isinstance(error, RequestRefused) and error.code not in ("BUSY", "SHUTDOWN")
+        is_alive = error is None or is_refusal
         with self._lock:
-            failures = endpoint.failures - 1
-            pause = PROBE_BACKOFF.pause_seconds(failures, random.random()) if failures else 0.0
-            self._news.wait_for(lambda: self._is_over(endpoint), pause)
-            return not self._is_over(endpoint)
+            if is_alive:
+                connection.endpoint.recover()
+                self._news.notify_all()
+            else:
+                connection.endpoint.set_aside(str(error))
+        self._drop(connection)
+        return is_alive
 
     def _is_over(self, endpoint: Endpoint) -> bool:
         return self._is_closed or endpoint.state is EndpointState.GONE
@@ -420,16 +493,17 @@ class ConnectionPool:
                 connection.interrupt()
             idle = [connection for each in self._idle.values() for connection in each]
             self._idle.clear()
-            probes = list(self._probes)
+            prober = self._prober.thread
+            self._prober.wake()
             self._places.close()
             self._news.notify_all()
         for connection in idle:
             self._close(connection)
-        for probe in probes:
-            probe.join()
+        if prober is not None:
+            prober.join()
 
 
-def _is_fault(error: BaseException) -> bool:
+def _is_fault(error: BaseException | None) -> bool:
     """Tell whether a failure says that the server had better not be asked."""
     if isinstance(error, RequestRefused):
         return error.code == "SHUTDOWN"

@@ -11,7 +11,6 @@ from typing import TypeVar
 from fibclient.answers import Answer
 from fibclient.attempts import Attempts, RetryPolicy
 from fibclient.cancellation import Cancellation
-from fibclient.connection import Connection
 from fibclient.pool import ConnectionPool
 from fibclient.resp import Reply
 from fibclient.transfer import Transfer
@@ -43,13 +42,13 @@ class Requester:
         self,
         deadline: float,
         cancellation: Cancellation | None,
-        ask: Callable[[Connection], Result],
+        ask: Callable[[Attempts], Result],
     ) -> Result:
         attempts = Attempts(self._pool, self._policy, deadline, cancellation)
         while True:
-            connection = attempts.begin()
+            attempts.begin()
             try:
-                result = ask(connection)
+                result = ask(attempts)
             except BaseException as error:
                 attempts.failed(error)
             else:
@@ -66,23 +65,21 @@ class Requester:
             words: the command's name and its arguments.
             cancellation: ends it before.
         """
-        return self._until_answered(
-            deadline, cancellation, lambda connection: connection.call(*words)
-        )
+        return self._until_answered(deadline, cancellation, lambda attempts: attempts.call(*words))
 
     def fetch(self, deadline: float, cancellation: Cancellation | None, answer: Answer) -> bytes:
         """Return an answer that is not empty."""
         transfer = Transfer(answer)
 
-        def ask(connection: Connection) -> bytes:
-            transfer.start(connection)
-            return transfer.fetch(connection)
+        def ask(attempts: Attempts) -> bytes:
+            return transfer.fetch(transfer.start(attempts.ask))
 
         return self._until_answered(deadline, cancellation, ask)
 
     def check(self, deadline: float, cancellation: Cancellation | None, answer: Answer) -> None:
         """Return when a server has agreed to an answer that is not empty, without its bytes."""
-        self._until_answered(deadline, cancellation, Transfer(answer).start)
+        transfer = Transfer(answer)
+        self._until_answered(deadline, cancellation, lambda attempts: transfer.start(attempts.ask))
 
     def fetch_into(
         self,
@@ -94,9 +91,8 @@ class Requester:
         """Put an answer that is not empty into a buffer of its size."""
         transfer = Transfer(answer)
 
-        def ask(connection: Connection) -> None:
-            transfer.start(connection)
-            transfer.fill(connection, view)
+        def ask(attempts: Attempts) -> None:
+            transfer.fill(transfer.start(attempts.ask), view)
 
         self._until_answered(deadline, cancellation, ask)
 
@@ -122,10 +118,10 @@ class Requester:
         deadline = monotonic() + timeout_seconds
         attempts = Attempts(self._pool, self._policy, deadline, cancellation)
         while True:
-            connection = attempts.begin()
+            attempts.begin()
             is_slow = False
             try:
-                transfer.start(connection)
+                connection = transfer.start(attempts.ask)
                 for piece in transfer.chunks(connection, buffer):
                     given_at = monotonic()
                     yield piece

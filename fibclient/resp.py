@@ -19,10 +19,12 @@ __all__ = [
 
 Reply: TypeAlias = "bytes | int | str | list[Reply] | None"
 
-MAX_REPLY_BYTES = 64 * 1024 * 1024
-"""What a reply may say it is long; answers have a bound of their own, their exact size."""
+MAX_REPLY_BYTES = 1024 * 1024
+"""For a whole reply, with what is nested in it; answers have a bound of their own, their exact
+size. Hundreds of times what a fibserver says to PING, AUTH, INFO and FIB.SIZE."""
 
-MAX_REPLY_ITEMS = 100_000
+REPLY_OVERHEAD_BYTES = 64
+"""What each reply counts for besides its bytes: an empty array has four, and takes this much."""
 
 MAX_DEPTH = 8
 """Far deeper than any reply of a server; a peer must not exhaust the stack."""
@@ -45,18 +47,39 @@ def encode_request(*words: str | int) -> bytes:
     return b"*%d\r\n%b" % (len(encoded), bulks)
 
 
-def read_reply(source: Source, depth: int = 0) -> Reply:
+class _Allowance:
+    """What a reply may still take up, in bytes."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = MAX_REPLY_BYTES
+
+    def require(self, size: int) -> None:
+        if size > self._left:
+            raise ServerMisbehaved(f"a reply is larger than {MAX_REPLY_BYTES} bytes")
+
+    def spend(self, size: int) -> None:
+        self.require(size)
+        self._left -= size
+
+
+def read_reply(source: Source) -> Reply:
     """Read one reply: bytes for a bulk string, str for a status, or an int, list or None.
 
     Args:
         source: where it comes from; what it raises passes through.
-        depth: how many arrays it is inside.
 
     Raises:
         RequestRefused: it is an error reply; the whole of it was read.
-        ServerMisbehaved: it is no RESP2 reply; what follows makes no sense either.
+        ServerMisbehaved: it is no RESP2 reply, or too large; what follows makes no sense either.
     """
+    return _read(source, _Allowance(), 0)
+
+
+def _read(source: Source, allowance: _Allowance, depth: int) -> Reply:
     line = source.line()
+    allowance.spend(len(line) + REPLY_OVERHEAD_BYTES)
     kind = line[:1]
     if kind == b"+":
         return line[1:].decode("utf-8", "replace")
@@ -71,16 +94,15 @@ def read_reply(source: Source, depth: int = 0) -> Reply:
     if number < 0:
         return None
     if kind == b"$":
-        if number > MAX_REPLY_BYTES:
-            raise ServerMisbehaved(f"a reply of {number} bytes is longer than any can be")
+        allowance.spend(number)  # before any of it is read
         value = source.take(number)
         read_bulk_trailer(source)
         return value
     if depth == MAX_DEPTH:
         raise ServerMisbehaved(f"a reply has arrays more than {MAX_DEPTH} deep")
-    if number > MAX_REPLY_ITEMS:
-        raise ServerMisbehaved(f"an array of {number} replies is longer than any can be")
-    return [read_reply(source, depth + 1) for _ in range(number)]
+    # Each of them will spend as much; the list grows as they come.
+    allowance.require(number * REPLY_OVERHEAD_BYTES)
+    return [_read(source, allowance, depth + 1) for _ in range(number)]
 
 
 def read_bulk_header(source: Source, size: int) -> None:

@@ -56,6 +56,7 @@ class ClientStatistics:
         waiting: calls that wait for a connection now.
         connections_opened: in all.
         retries: requests that were tried again.
+        hedges: requests for which a second server was asked while the first was silent.
         cache: what the prefix cache has done.
         endpoints: one for each server that the addresses lead to.
     """
@@ -64,5 +65,6 @@ class ClientStatistics:
     waiting: int
     connections_opened: int
     retries: int
+    hedges: int
     cache: CacheStatistics
     endpoints: tuple[EndpointStatistics, ...]

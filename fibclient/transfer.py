@@ -3,9 +3,9 @@
 A transfer that breaks goes on from its very next byte, over any connection.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from fibclient.answers import Answer
+from fibclient.answers import Answer, Request
 from fibclient.connection import Connection
 
 __all__ = ["Transfer"]
@@ -28,12 +28,18 @@ class Transfer:
         self.end = answer.size if end is None else end
         self._pieces: list[bytes] = []
 
-    def start(self, connection: Connection) -> None:
-        """Ask for what is missing, and read up to its first byte."""
+    def start(self, ask: Callable[[Request], Connection]) -> Connection:
+        """Ask for what is missing, and read up to its first byte.
+
+        Args:
+            ask: sends a request; returns a connection where the first byte of its answer is next.
+        """
         request = self._answer.request(self.position, self.end)
-        connection.begin(request)
-        connection.pass_over(request.skip)
+        connection = ask(request)
+        if request.skip:
+            connection.pass_over(request.skip)
         self._excess = request.size - request.skip - (self.end - self.position)
+        return connection
 
     def fetch(self, connection: Connection) -> bytes:
         """Receive all that is missing; return all of it, with what came before a break.

@@ -29,7 +29,7 @@ class DirectConnection:
         self._connection = Connection(Endpoint(target), patience_seconds)
         self._connection.deadline = time.monotonic() + patience_seconds
         try:
-            self._connection.open(patience_seconds, password=None)
+            self._connection.open(patience_seconds)
         except BaseException:
             self.close()
             raise

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import BinaryIO
 
-__all__ = ["FakeServer", "HangUp", "fake_server", "full_backlog", "in_turn"]
+__all__ = ["FakeServer", "HangUp", "fake_server", "full_backlog", "in_turn", "is_reset"]
 
 DEADLINE_SECONDS = 30
 
@@ -144,3 +144,15 @@ def full_backlog() -> Iterator[str]:
             sock.setblocking(False)
             sock.connect_ex(listener.getsockname())
         yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+def is_reset(peer: socket.socket) -> bool:
+    """Read to the end of a connection, close it, and tell whether it was reset."""
+    with peer:
+        peer.settimeout(DEADLINE_SECONDS)
+        try:
+            while peer.recv(4096):
+                pass
+        except ConnectionResetError:
+            return True
+    return False

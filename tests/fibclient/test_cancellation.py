@@ -14,7 +14,7 @@ from fibclient import CallCancelled, Cancellation, DeadlineExceeded, FibClient
 from fibclient.answers import Answer
 from fibclient.places import Places
 from fibclient.prefix_cache import PrefixCache
-from tests.fibclient.fakes import fake_server, full_backlog, in_turn
+from tests.fibclient.fakes import fake_server, full_backlog, in_turn, is_reset
 from tests.numbers import expected
 from tests.servers import RunningServer
 from tests.waiting import DEADLINE_SECONDS, wait_until
@@ -233,18 +233,6 @@ def listening() -> Iterator[tuple[str, socket.socket]]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(DEADLINE_SECONDS)
         yield f"127.0.0.1:{listener.getsockname()[1]}", listener
-
-
-def is_reset(peer: socket.socket) -> bool:
-    """Read to the end of a connection, close it, and tell whether it was reset."""
-    with peer:
-        peer.settimeout(DEADLINE_SECONDS)
-        try:
-            while peer.recv(4096):
-                pass
-        except ConnectionResetError:
-            return True
-    return False
 
 
 def test_an_abandoned_request_is_reset() -> None:
