@@ -17,8 +17,9 @@ it can tell.
 from collections import deque
 from typing import Protocol, TypeAlias
 
+from fibclient.costs import first_element_seconds
 from fibclient.sizes import value_digits
-from fibserver.blocks import BLOCK_BYTES, HEAVY_INDEX, Action, Block, Task, stop_of_block
+from fibserver.blocks import BLOCK_BYTES, Action, Block, Task, stop_of_block
 from fibserver.fair_queue import FairQueue
 from fibserver.replies import Slice, encode_error
 from fibserver.scratch import Scratch, ScratchBlock
@@ -161,10 +162,16 @@ class Answer:
             self._queue.add(self)
 
     @property
-    def is_heavy(self) -> bool:
-        """Whether its next block is a heavy one."""
+    def cost_seconds(self) -> float:
+        """Predicted time of a worker for its next block."""
         frontier = self._array.growth.frontier
-        return (frontier if frontier < self.array_stop else self._next_start) >= HEAVY_INDEX
+        start = frontier if frontier < self.array_stop else self._next_start
+        return first_element_seconds(self.slice.format, start)
+
+    @property
+    def waiting_since(self) -> float | None:
+        """When its client began to wait for the first byte; None if that has been sent."""
+        return None if self.has_begun else self.started_at
 
     def next_task(self) -> Task | None:
         """Return the next block to fill for this answer, None if it needs none at present."""

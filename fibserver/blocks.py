@@ -7,16 +7,13 @@ short-lived blocks; the resident ones are cut by `fibserver.growth`.
 from enum import IntEnum
 from typing import NamedTuple
 
+from fibclient.costs import DEAR_SECONDS, first_element_seconds
 from fibclient.formats import Format
 
-__all__ = ["BLOCK_BYTES", "HEAVY_INDEX", "Action", "Block", "Task", "stop_of_block"]
+__all__ = ["BLOCK_BYTES", "Action", "Block", "Task", "stop_of_block"]
 
 BLOCK_BYTES = 4 * 1024 * 1024
 """The size of a block: long enough to make handing it out cheap, short enough to wait for."""
-
-HEAVY_INDEX = 500_000
-"""From this element on the doublings that begin and check a block take longer than the block
-itself, up to seconds, whatever its size; such blocks must not hold all workers."""
 
 
 class Block(NamedTuple):
@@ -45,9 +42,21 @@ class Block(NamedTuple):
         return self.index_position > 0
 
     @property
-    def is_heavy(self) -> bool:
-        """Whether it may take far longer than its size says."""
-        return self.start >= HEAVY_INDEX
+    def cost_seconds(self) -> float:
+        """Predicted time of a worker for its first element.
+
+        The rest takes some 12 ms at most, since a block of several elements is not larger than
+        BLOCK_BYTES.
+        """
+        return first_element_seconds(self.format, self.start)
+
+    @property
+    def is_dear(self) -> bool:
+        """Whether it takes far longer than its size suggests, up to seconds.
+
+        Such blocks must not hold all workers.
+        """
+        return self.cost_seconds > DEAR_SECONDS
 
 
 class Action(IntEnum):

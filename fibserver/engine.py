@@ -86,7 +86,7 @@ class Engine:
         def clock() -> float:
             return loop.now
 
-        self._queue = FairQueue()
+        self._queue = FairQueue(clock)
         self.arrays = SharedArrays(self._arena, self.memory_limit, clock, self._on_dropped)
         self.scratch = Scratch(self._arena, clock)
         snapshot = Snapshot(settings.state_dir) if settings.state_dir else None

@@ -35,7 +35,8 @@ class Persistence:
         is_failing: whether the last try to save failed.
     """
 
-    is_heavy = False
+    cost_seconds = 0.0
+    waiting_since = None
 
     def __init__(
         self,
@@ -193,7 +194,8 @@ class _Loader:
         pending: the blocks that were handed out and are not there yet.
     """
 
-    is_heavy = False
+    cost_seconds = 0.0
+    waiting_since = None
 
     def __init__(
         self,

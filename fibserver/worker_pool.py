@@ -10,8 +10,10 @@ readable socketpair brings an outcome or, at its end, the news of a death. A dea
 reaped and its tasks handed to others; a task over which three workers have died is given
 up, lest it kill them all.
 
-A heavy block is given only to a worker that has nothing else, and nothing else is given to that
-worker; and while there are two workers or more, one is kept free of heavy blocks.
+A dear block is given only to a worker that has no other, and nothing else is given to that
+worker; and while there are two workers or more, one is kept free of dear blocks. So cheap blocks
+never wait for dear ones if there are two workers. Conversely, while a dear block is overdue no
+worker gets a task in advance: else many cheap blocks would leave no worker without one.
 
 A worker that does not come back with an outcome, because it was stopped or hangs, is killed
 first: only a worker that is certainly dead can have its block filled by another, since it might
@@ -84,7 +86,7 @@ class _Worker:
     @property
     def is_full(self) -> bool:
         return len(self.tasks) >= TASKS_IN_HAND or any(
-            task.block.is_heavy or task.action is Action.PROBE for task in self.tasks
+            task.block.is_dear or task.action is Action.PROBE for task in self.tasks
         )
 
 
@@ -175,8 +177,12 @@ class WorkerPool:
     def hand_out(self) -> None:
         """Give out the tasks that wait, first to workers that have none."""
         while worker := self._readiest_worker():
-            accepts_heavy = not worker.tasks and self._may_be_heavy()
-            task = self._queue.take(accepts_heavy)
+            accepts_dear = self._accepts_dear()
+            if worker.tasks:
+                if accepts_dear and self._queue.is_dear_due:
+                    break
+                accepts_dear = False
+            task = self._queue.take(accepts_dear)
             if task is None and not worker.tasks:
                 task = self._queue.take_background()
             if task is None:
@@ -187,9 +193,11 @@ class WorkerPool:
         ready = [worker for worker in self._workers if not worker.is_full]
         return min(ready, key=lambda each: len(each.tasks), default=None)
 
-    def _may_be_heavy(self) -> bool:
-        heavy = sum(task.block.is_heavy for worker in self._workers for task in worker.tasks)
-        return heavy < max(1, self._size - 1)
+    def _accepts_dear(self) -> bool:
+        return len(self._dear_tasks()) < max(1, self._size - 1)
+
+    def _dear_tasks(self) -> list[Task]:
+        return [task for worker in self._workers for task in worker.tasks if task.block.is_dear]
 
     def _give(self, worker: _Worker, task: Task) -> None:
         if not worker.tasks:

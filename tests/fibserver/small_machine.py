@@ -10,8 +10,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from fibclient.costs import first_element_seconds
 from fibclient.formats import FORMATS, Format
-from fibserver import answer, blocks, growth, layout
+from fibserver import answer, blocks, fair_queue, growth, layout
 from fibserver.answer import Answer
 from fibserver.arena import Arena
 from fibserver.blocks import Action, Block, Task
@@ -25,7 +26,7 @@ from tests.numbers import encoded
 BLOCK_BYTES = 16 * 1024
 FIRST_BLOCK_BYTES = 4 * 1024
 REACH_BYTES = 2 * BLOCK_BYTES
-HEAVY_INDEX = 1_500
+DEAR_INDEX = 1_500
 MAX_INDEX = 2_000
 """The largest element that an answer may hold; some 400 KB come before it in every format."""
 
@@ -43,8 +44,8 @@ def small_blocks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (answer, blocks, growth, layout):
             patch.setattr(module, "BLOCK_BYTES", BLOCK_BYTES)
-        for module in (answer, blocks):
-            patch.setattr(module, "HEAVY_INDEX", HEAVY_INDEX)
+        for module in (blocks, fair_queue):
+            patch.setattr(module, "DEAR_SECONDS", first_element_seconds(JSON, DEAR_INDEX - 1))
         patch.setattr(growth, "FIRST_BLOCK_BYTES", FIRST_BLOCK_BYTES)
         patch.setattr(answer, "REACH_BYTES", REACH_BYTES)
         yield
@@ -75,7 +76,7 @@ class Machine:
         self.clock = FakeClock()
         self.arena = Arena(ArenaLayout(memory_limit, MAX_INDEX, slots))
         self.dropped: list[Block] = []
-        self.queue = FairQueue()
+        self.queue = FairQueue(self.clock)
         self.arrays = SharedArrays(self.arena, memory_limit, self.clock, self.dropped.append)
         self.scratch = Scratch(self.arena, self.clock)
 

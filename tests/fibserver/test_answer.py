@@ -9,15 +9,16 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from fibclient.costs import first_element_seconds
 from fibclient.formats import Format
 from fibserver.blocks import Task
 from fibserver.scratch import MOST_CLAIMS, STALLED_SECONDS, Claimant, Scratch, ScratchBlock
 from tests.fibserver.small_machine import (
     ARRAY,
     BLOCK_BYTES,
+    DEAR_INDEX,
     ELEMENTS,
     FIRST_BLOCK_BYTES,
-    HEAVY_INDEX,
     JSON,
     MAX_INDEX,
     REACH_BYTES,
@@ -103,7 +104,7 @@ def assert_at_rest(machine: Machine) -> None:
 @pytest.mark.parametrize("format", ELEMENTS, ids=lambda format: format.name)
 @pytest.mark.parametrize("memory_limit", [0, FIRST_BLOCK_BYTES, MEMORY_LIMIT, 100 * BLOCK_BYTES])
 @pytest.mark.parametrize(
-    ("start", "stop"), [(0, 1), (0, ALL), (1, 2), (700, 900), (HEAVY_INDEX, ALL), (MAX_INDEX, ALL)]
+    ("start", "stop"), [(0, 1), (0, ALL), (1, 2), (700, 900), (DEAR_INDEX, ALL), (MAX_INDEX, ALL)]
 )
 def test_every_byte(
     make_machine: Callable[..., Machine], format: Format, memory_limit: int, start: int, stop: int
@@ -324,16 +325,29 @@ def test_what_is_still_to_be_sent_stays(machine: Machine) -> None:
     assert_answered(client)
 
 
-def test_heavy(make_machine: Callable[..., Machine]) -> None:
-    """An answer is heavy when its next block is: in the array, behind it, or far from it."""
+def test_cost(make_machine: Callable[..., Machine]) -> None:
+    """An answer costs what its next block costs: in the array, after it, or far from it."""
     machine = make_machine(100 * BLOCK_BYTES)
-    near, far = Client(machine, JSON, 0, ALL), Client(machine, JSON, HEAVY_INDEX, ALL)
-    assert not near.answer.is_heavy
-    assert far.answer.is_heavy
+    near, far = Client(machine, JSON, 0, ALL), Client(machine, JSON, DEAR_INDEX, ALL)
+    assert near.answer.cost_seconds == first_element_seconds(JSON, 0)
+    assert far.answer.cost_seconds == first_element_seconds(JSON, DEAR_INDEX)
     near.start()
-    while not near.answer.is_heavy:
+    while not machine.queue.dear_sources:
         machine.complete(take(machine))
-    assert machine.arrays[JSON].growth.frontier >= HEAVY_INDEX
+    frontier = machine.arrays[JSON].growth.frontier
+    assert frontier >= DEAR_INDEX
+    assert near.answer.cost_seconds == first_element_seconds(JSON, frontier)
+
+
+def test_waiting_since(machine: Machine) -> None:
+    """Ageing counts from the start of an answer to its first byte, and no longer."""
+    client = Client(machine, JSON, 1000, ALL)
+    client.start()
+    assert client.answer.waiting_since == machine.clock.now
+    machine.complete(take(machine))
+    assert client.send(room=1) == 1
+    assert client.answer.waiting_since is None
+    client.answer.stop()
 
 
 # Claims.
@@ -664,11 +678,11 @@ class ManyAnswers(RuleBasedStateMachine):
         client.answer.stop()
         self.clients.remove(client)
 
-    @rule(count=st.integers(1, 6), accepts_heavy=st.booleans())
-    def hand_out(self, count: int, accepts_heavy: bool) -> None:
+    @rule(count=st.integers(1, 6), accepts_dear=st.booleans())
+    def hand_out(self, count: int, accepts_dear: bool) -> None:
         """Workers are given tasks."""
         for _ in range(count):
-            task = self.machine.queue.take(accepts_heavy)
+            task = self.machine.queue.take(accepts_dear)
             if task is not None:
                 self.in_hand.append(task)
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fibclient.costs import DEAR_SECONDS, first_element_seconds
 from fibclient.formats import FORMATS, Format
-from fibserver.blocks import BLOCK_BYTES, HEAVY_INDEX, Block, stop_of_block
+from fibserver.blocks import BLOCK_BYTES, Block, stop_of_block
 
 TEXT = FORMATS["text"]
 FAR = 10**12
@@ -95,7 +96,10 @@ def test_a_block_with_an_index_is_resident() -> None:
     assert Block(TEXT, 0, 5, 8192, 10, index_position=4104).is_resident
 
 
-def test_far_blocks_are_heavy() -> None:
-    """From HEAVY_INDEX on a block may take far longer than its size says."""
-    assert not Block(TEXT, HEAVY_INDEX - 1, HEAVY_INDEX + 10, 0, 1).is_heavy
-    assert Block(TEXT, HEAVY_INDEX, HEAVY_INDEX + 1, 0, 1).is_heavy
+def test_far_blocks_are_dear() -> None:
+    """A block is dear if its first element alone takes longer than DEAR_SECONDS by prediction."""
+    for format in (TEXT, FORMATS["binary"]):
+        for start in (0, 400_000, 500_000, 10**7):
+            block = Block(format, start, start + 10, 0, 1)
+            assert block.cost_seconds == first_element_seconds(format, start)
+            assert block.is_dear == (block.cost_seconds > DEAR_SECONDS) == (start > 450_000)

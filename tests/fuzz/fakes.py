@@ -16,8 +16,9 @@ from typing import Any, cast
 
 from pydantic import ByteSize
 
+from fibclient.costs import first_element_seconds
 from fibclient.formats import FORMATS, Format
-from fibserver import answer, blocks, connection, conversation, growth, layout, output
+from fibserver import answer, blocks, connection, conversation, fair_queue, growth, layout, output
 from fibserver.answer import Answer, AnswerOwner, Buffer
 from fibserver.blocks import Block, Task
 from fibserver.commands import server as server_commands
@@ -44,16 +45,17 @@ PASSWORD = b"secret"
 CLIENT_ID = 7
 MAX_RENDERED = 4000
 """How many blocks are kept, of 16 KiB at most."""
+DEAR_SECONDS = first_element_seconds(FORMATS["text"], 1899)
 TIME_NS = 1_700_000_000_123_456_789
 
-_SCALED: tuple[tuple[Any, str, int], ...] = (
+_SCALED: tuple[tuple[Any, str, float], ...] = (
     (answer, "BLOCK_BYTES", 16 * 1024),
-    (answer, "HEAVY_INDEX", 1900),
     (answer, "REACH_BYTES", 48 * 1024),
     (blocks, "BLOCK_BYTES", 16 * 1024),
-    (blocks, "HEAVY_INDEX", 1900),
+    (blocks, "DEAR_SECONDS", DEAR_SECONDS),
     (connection, "READ_BYTES", 1024),
     (conversation, "JOIN_BELOW_BYTES", 4 * 1024),
+    (fair_queue, "DEAR_SECONDS", DEAR_SECONDS),
     (growth, "BLOCK_BYTES", 16 * 1024),
     (growth, "FIRST_BLOCK_BYTES", 4 * 1024),
     (layout, "BLOCK_BYTES", 16 * 1024),
@@ -160,9 +162,9 @@ class HandWorkedEngine(Engine):
         self.has_answered = True
         return super().answer(slice, owner)
 
-    def take_task(self, accepts_heavy: bool = True) -> bool:
+    def take_task(self) -> bool:
         """Take the next task, as a worker does; return whether there was one."""
-        task = self._queue.take(accepts_heavy)
+        task = self._queue.take()
         if task is not None:
             self.in_hand.append(task)
         return task is not None
@@ -218,8 +220,8 @@ class HandWorkedEngine(Engine):
         """What there still is of answers that have ended; nothing may be in hand."""
         queue, scratch = self._queue, self.scratch
         found = {
-            "in the light lane": queue._light,
-            "in the heavy lane": queue._heavy,
+            "waiting, cheap": queue._cheap,
+            "waiting, dear": queue._dear,
             "put back": queue._put_back,
             "waiting for a slot": scratch._waiting,
             "in slots": scratch._blocks,
