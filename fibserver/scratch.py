@@ -4,10 +4,15 @@ There are few slots, so whatever is asked for takes bounded memory. An answer cl
 it is about to send; answers that want the same block at the same time share it. A slot is free
 again when all who claimed it have sent it.
 
-A client that stops reading would keep its slots for ever, and a few of them would keep all.
-So when an answer waits for a slot, the filled block from which nobody has sent anything for
-the longest time is taken away, if that is a while; its claimants ask for it again when
-their clients go on reading. Computing it again costs some milliseconds, and nobody is held up.
+A client that stops reading would keep its slots for ever, and a few of them would keep all; one
+that reads little by little would keep them for minutes. So when an answer waits for a slot, the
+filled block from which nothing was sent for the longest time is taken away, if that is a while or
+if the block has been there for long; its claimants ask for it again when their clients go on
+reading. Computing it again costs some milliseconds, and nobody is held up.
+
+A small block is sent as soon as it is filled, since the kernel takes all of it: it is a number of
+cheap requests, which must not wait for large ones. So some slots are for small blocks only, and
+a free slot is offered first to those who wait with a small one.
 """
 
 from collections.abc import Callable
@@ -25,6 +30,13 @@ MOST_CLAIMS = 3
 STALLED_SECONDS = 0.1
 """A block from which nothing was sent for so long may be taken away."""
 
+HELD_SECONDS = 1.0
+"""A block that has been filled for so long may be taken away although it is being sent: at less
+than 4 MB/s, which is 40 Mbit/s."""
+
+SMALL_BYTES = 128 * 1024
+"""Blocks up to this size are small: every single number that is cheap to compute is."""
+
 IDLE_SECONDS = 5.0
 """When no block was claimed for so long, the slots' memory is given back."""
 
@@ -32,7 +44,8 @@ IDLE_SECONDS = 5.0
 def slots_for(workers: int) -> int:
     """Return how many slots there should be for so many workers.
 
-    Each worker can have a block in hand and one to go on with, while as many are being sent.
+    Each worker can have a block in hand and one to go on with, while as many are being sent. A
+    quarter of them is for small blocks only.
     """
     return max(8, 4 * workers)
 
@@ -63,10 +76,20 @@ class ScratchBlock:
         slot: the slot's number.
         claimants: who wants to send it.
         is_filled: whether its bytes are there; not so, or no more, otherwise.
+        filled_at: when it was filled.
         last_use: when it was filled, or something of it was last sent.
     """
 
-    __slots__ = ("block", "claimants", "end", "is_filled", "last_use", "offset", "slot")
+    __slots__ = (
+        "block",
+        "claimants",
+        "end",
+        "filled_at",
+        "is_filled",
+        "last_use",
+        "offset",
+        "slot",
+    )
 
     def __init__(self, block: Block, offset: int, slot: int) -> None:
         self.block = block
@@ -75,6 +98,7 @@ class ScratchBlock:
         self.slot = slot
         self.claimants: dict[Claimant, None] = {}
         self.is_filled = False
+        self.filled_at = 0.0
         self.last_use = 0.0
 
 
@@ -94,13 +118,16 @@ class Scratch:
         self._free = list(reversed(range(len(arena.layout.slot_positions))))
         self._dirty: set[int] = set()  # slots that may have memory
         self._blocks: dict[tuple[Format, int, int], ScratchBlock] = {}
-        self._waiting: dict[Claimant, None] = {}
+        self._reserved = len(self._free) // 4  # for small blocks
+        # In the order of their turns.
+        self._waiting_small: dict[Claimant, None] = {}
+        self._waiting_large: dict[Claimant, None] = {}
         self._last_claim = clock()
 
     @property
     def is_wanted(self) -> bool:
         """Whether somebody waits for a slot."""
-        return bool(self._waiting)
+        return bool(self._waiting_small or self._waiting_large)
 
     @property
     def used_slots(self) -> int:
@@ -110,7 +137,7 @@ class Scratch:
     @property
     def most_claims(self) -> int:
         """How many blocks an answer may claim at present: fewer when slots run short."""
-        return MOST_CLAIMS if len(self._free) > MOST_CLAIMS and not self._waiting else 1
+        return MOST_CLAIMS if len(self._free) > MOST_CLAIMS and not self.is_wanted else 1
 
     def claim(
         self, claimant: Claimant, format: Format, start: int, stop: int
@@ -125,19 +152,29 @@ class Scratch:
         entry = self._blocks.get(key)
         is_new = entry is None
         if entry is None:
-            if not self._free and not self._take_away(claimant):
-                self._waiting[claimant] = None
+            offset = format.offset(start)
+            size = format.offset(stop) - offset
+            if not self._make_room(claimant, size):
                 return None
             slot = self._free.pop()
             self._dirty.add(slot)
-            offset = format.offset(start)
             position = self._arena.layout.slot_positions[slot]
-            block = Block(format, start, stop, position, format.offset(stop) - offset)
+            block = Block(format, start, stop, position, size)
             entry = self._blocks[key] = ScratchBlock(block, offset, slot)
         self._last_claim = self._clock()
         entry.claimants[claimant] = None
-        self._waiting.pop(claimant, None)
+        self.forget(claimant)
         return entry, is_new
+
+    def _make_room(self, claimant: Claimant, size: int) -> bool:
+        """Have a free slot for a block of this size, or let the claimant wait for one."""
+        is_small = size <= SMALL_BYTES
+        while len(self._free) <= (0 if is_small else self._reserved):
+            if not self._take_away(claimant):
+                waiting = self._waiting_small if is_small else self._waiting_large
+                waiting[claimant] = None
+                return False
+        return True
 
     def release(self, claimant: Claimant, entry: ScratchBlock) -> None:
         """Give up a claim."""
@@ -148,7 +185,8 @@ class Scratch:
 
     def forget(self, claimant: Claimant) -> None:
         """No longer tell somebody of free slots."""
-        self._waiting.pop(claimant, None)
+        self._waiting_small.pop(claimant, None)
+        self._waiting_large.pop(claimant, None)
 
     def bytes_between(self, entry: ScratchBlock, offset: int, end: int) -> memoryview:
         """Return bytes of a filled block, by their offsets among all elements."""
@@ -160,7 +198,7 @@ class Scratch:
         """Note that a block is filled, and tell those who claimed it."""
         entry = self._blocks[_key(block)]
         entry.is_filled = True
-        entry.last_use = self._clock()
+        entry.filled_at = entry.last_use = self._clock()
         if not entry.claimants:  # they have all gone meanwhile
             self._free_slot(entry)
             self.offer_slot()
@@ -182,19 +220,22 @@ class Scratch:
         self._free.append(entry.slot)
 
     def offer_slot(self) -> None:
-        """Let the one who has waited longest try again."""
-        if self._waiting:
-            claimant = next(iter(self._waiting))
-            del self._waiting[claimant]
+        """Let the one who has waited longest try again, first of those who need little."""
+        waiting = self._waiting_small or self._waiting_large
+        if waiting:
+            claimant = next(iter(waiting))
+            del waiting[claimant]
             claimant.on_free_slot()
 
     def _take_away(self, claimant: Claimant) -> bool:
-        """Free the slot that others used longest ago, if that is a while; return whether."""
-        limit = self._clock() - STALLED_SECONDS
+        """Free the slot that others used longest ago, if they had their time; return whether."""
+        now = self._clock()
         stalled = [
             entry
             for entry in self._blocks.values()
-            if entry.is_filled and entry.last_use < limit and claimant not in entry.claimants
+            if entry.is_filled
+            and (entry.last_use < now - STALLED_SECONDS or entry.filled_at < now - HELD_SECONDS)
+            and claimant not in entry.claimants
         ]
         if not stalled:
             return False

@@ -12,7 +12,7 @@ import pytest
 
 from fibclient.costs import first_element_seconds
 from fibclient.formats import FORMATS, Format
-from fibserver import answer, blocks, fair_queue, growth, layout
+from fibserver import answer, blocks, fair_queue, growth, layout, scratch
 from fibserver.answer import Answer
 from fibserver.arena import Arena
 from fibserver.blocks import Action, Block, Task
@@ -26,6 +26,7 @@ from tests.numbers import encoded
 BLOCK_BYTES = 16 * 1024
 FIRST_BLOCK_BYTES = 4 * 1024
 REACH_BYTES = 2 * BLOCK_BYTES
+SMALL_BYTES = 4 * 1024
 DEAR_INDEX = 1_500
 MAX_INDEX = 2_000
 """The largest element that an answer may hold; some 400 KB come before it in every format."""
@@ -48,6 +49,7 @@ def small_blocks() -> Iterator[None]:
             patch.setattr(module, "DEAR_SECONDS", first_element_seconds(JSON, DEAR_INDEX - 1))
         patch.setattr(growth, "FIRST_BLOCK_BYTES", FIRST_BLOCK_BYTES)
         patch.setattr(answer, "REACH_BYTES", REACH_BYTES)
+        patch.setattr(scratch, "SMALL_BYTES", SMALL_BYTES)
         yield
 
 

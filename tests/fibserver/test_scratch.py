@@ -6,6 +6,7 @@ import pytest
 
 from fibserver.blocks import Block
 from fibserver.scratch import (
+    HELD_SECONDS,
     IDLE_SECONDS,
     MOST_CLAIMS,
     STALLED_SECONDS,
@@ -13,7 +14,7 @@ from fibserver.scratch import (
     ScratchBlock,
     slots_for,
 )
-from tests.fibserver.small_machine import ELEMENTS, JSON, TEXT, Machine
+from tests.fibserver.small_machine import ELEMENTS, JSON, SMALL_BYTES, TEXT, Machine
 
 pytestmark = pytest.mark.usefixtures("small")
 
@@ -74,6 +75,14 @@ def claim(scratch: Scratch, claimant: FakeClaimant, start: int = 0) -> ScratchBl
     entry, is_new = claimed
     assert is_new
     return entry
+
+
+def claim_large(scratch: Scratch, claimant: FakeClaimant, number: int) -> ScratchBlock | None:
+    """Claim a new block that is not small; return it, or None if there is no slot."""
+    start = 1000 + 64 * number
+    assert TEXT.offset(start + 64) - TEXT.offset(start) > SMALL_BYTES
+    claimed = scratch.claim(claimant, TEXT, start, start + 64)
+    return claimed[0] if claimed else None
 
 
 def fill(machine: Machine, entry: ScratchBlock) -> None:
@@ -298,6 +307,62 @@ def test_taken_from_the_stalled(machine: Machine, scratch: Scratch) -> None:
     machine.clock.now += STALLED_SECONDS + 0.001
     scratch.claim(late, TEXT, 600, 616)
     assert owner.losses == [entries[1], entries[0]]
+
+
+def test_taken_from_the_slow(machine: Machine, scratch: Scratch) -> None:
+    """A block that is sent little by little is taken away too, after a longer while."""
+    owner, late = FakeClaimant(), FakeClaimant()
+    entries = use_up(machine, owner)
+    end = machine.clock.now + HELD_SECONDS
+    while machine.clock.now < end:
+        for entry in entries:
+            scratch.bytes_between(entry, entry.offset, entry.offset + 1)
+        assert scratch.claim(late, TEXT, 500, 516) is None
+        machine.clock.now += STALLED_SECONDS / 2
+    assert scratch.claim(late, TEXT, 500, 516)
+    assert owner.losses == [entries[0]]
+
+
+def test_some_slots_are_for_small_blocks(machine: Machine, scratch: Scratch) -> None:
+    """Large blocks leave a quarter of the slots free, for small ones that never wait for them."""
+    owner, large, small = FakeClaimant(), FakeClaimant(), FakeClaimant()
+    entries = [claim_large(scratch, owner, number) for number in range(SLOTS * 3 // 4)]
+    assert all(entries)
+    assert claim_large(scratch, large, 9) is None
+    assert scratch.claim(small, TEXT, 0, 16) is not None
+    assert entries[0] is not None
+    fill(machine, entries[0])
+    scratch.release(owner, entries[0])
+    assert large.offers == 1
+    assert claim_large(scratch, large, 9) is None, "the one free slot is for small blocks again"
+    assert scratch.used_slots == SLOTS - 1
+
+
+def test_a_large_block_takes_as_many_slots_from_the_stalled_as_needed(
+    machine: Machine, scratch: Scratch
+) -> None:
+    """Small blocks that nobody reads do not keep large ones out."""
+    owner, large = FakeClaimant(), FakeClaimant()
+    use_up(machine, owner)
+    machine.clock.now += STALLED_SECONDS + 0.01
+    assert claim_large(scratch, large, 9)
+    assert len(owner.losses) == 2
+
+
+def test_small_blocks_are_offered_a_slot_first(machine: Machine, scratch: Scratch) -> None:
+    """However many wait for a slot for a large block, who waits with a small one is next."""
+    owner, large, small = FakeClaimant(), FakeClaimant(), FakeClaimant()
+    entries = use_up(machine, owner)
+    assert claim_large(scratch, large, 9) is None
+    assert scratch.claim(small, TEXT, 500, 516) is None
+    scratch.release(owner, entries[0])
+    assert (large.offers, small.offers) == (0, 1)
+    scratch.release(owner, entries[1])
+    assert (large.offers, small.offers) == (1, 1)
+    for each in (large, small):
+        claim_large(scratch, each, 9)
+        scratch.forget(each)
+    assert not scratch.is_wanted
 
 
 def test_all_who_shared_it_lose_it(machine: Machine, scratch: Scratch) -> None:

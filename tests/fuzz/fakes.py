@@ -223,7 +223,7 @@ class HandWorkedEngine(Engine):
             "waiting, cheap": queue._cheap,
             "waiting, dear": queue._dear,
             "put back": queue._put_back,
-            "waiting for a slot": scratch._waiting,
+            "waiting for a slot": scratch._waiting_small | scratch._waiting_large,
             "in slots": scratch._blocks,
             **{f"reading {array.format.name}": array._readers for array in self.arrays},
         }
