@@ -15,6 +15,7 @@ it can tell.
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
 from fibclient.costs import first_element_seconds
@@ -71,6 +72,7 @@ class Answer:
         "_offset",
         "_owner",
         "_queue",
+        "_refusal",
         "_scratch",
         "_trailer",
         "array_stop",
@@ -87,6 +89,7 @@ class Answer:
         arrays: SharedArrays,
         scratch: Scratch,
         queue: FairQueue,
+        refusal: Callable[[float], str | None],
         owner: AnswerOwner,
     ) -> None:
         """Prepare an answer; it asks for no block until it is started.
@@ -96,6 +99,8 @@ class Answer:
             arrays: where its bytes are, or are to come.
             scratch: where those come from that the arrays have no room for.
             queue: where to wait for workers.
+            refusal: returns why an answer must not wait whose first block has this predicted
+                cost in seconds, or None if it may.
             owner: is told when there is more to send, or an error.
         """
         self.slice = slice
@@ -106,6 +111,7 @@ class Answer:
         self._array = array = arrays[slice.format]
         self._scratch = scratch
         self._queue = queue
+        self._refusal = refusal
         self._owner = owner
         self._header = slice.header
         self._trailer = slice.trailer
@@ -138,11 +144,16 @@ class Answer:
     def start(self, now: float) -> None:
         """Begin, or go on, to ask for the blocks that are needed next.
 
+        An answer that would wait too long for the first of them fails at once.
+
         Args:
             now: the time.
         """
         if not self.started_at:
             self.started_at = now
+            reason = self._refusal(self.cost_seconds) if self._lacks_some else None
+            if reason is not None:
+                self.fail(reason, "BUSY")
         self._ask()
 
     def stop(self) -> None:
@@ -153,13 +164,17 @@ class Answer:
         self._give_up_claims(0)
 
     def _ask(self) -> None:
-        # Its elements may have come to be published since it left the array: then it has still
-        # to be given a turn, to find them there.
-        lacks_some = (
-            self._array.growth.published < self.array_stop or self._next_start < self.slice.stop
-        )
-        if self.started_at and lacks_some and not self._error and not self.is_broken:
+        if self.started_at and self._lacks_some and not self._error and not self.is_broken:
             self._queue.add(self)
+
+    @property
+    def _lacks_some(self) -> bool:
+        """Whether some of its blocks are not claimed yet, nor published when it came.
+
+        Its elements may have come to be published since it left the array: then it still needs a
+        turn, to find them there.
+        """
+        return self._array.growth.published < self.array_stop or self._next_start < self.slice.stop
 
     @property
     def cost_seconds(self) -> float:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from typing import TypeAlias
 
+from fibclient.costs import DEAR_SECONDS
 from fibclient.formats import FORMATS
 from fibserver.answer import Answer, AnswerOwner
 from fibserver.arena import Arena
@@ -45,6 +46,10 @@ LEAST_MEMORY_BYTES = 1024 * 1024
 GRACE_SECONDS = 3.0
 """So long after its time a stuck worker may have been replaced, and the next have answered."""
 
+MAX_WAITING_ANSWERS = 1000
+"""How many answers may wait for a dear block: the queue stays short enough to be ordered in
+microseconds, whatever the prediction says."""
+
 _PROBE = Block(FORMATS["text"], 0, 1, 0, 0)
 
 _REASONS = {
@@ -62,6 +67,8 @@ class Engine:
         scratch: the short-lived ones.
         pool: the workers.
         persistence: the snapshot, if there is to be one.
+        queue: what waits for the workers.
+        answers_rejected: how many were rejected because they would have waited too long.
     """
 
     def __init__(
@@ -79,6 +86,8 @@ class Engine:
             OSError: there is no room in /dev/shm.
         """
         self._statistics = statistics
+        self._max_wait_seconds = settings.request_timeout
+        self.answers_rejected = 0
         slots = slots_for(settings.workers)
         self.memory_limit = _affordable_memory(settings.memory_limit, slots)
         self._arena = Arena(ArenaLayout(self.memory_limit, settings.max_index, slots))
@@ -86,16 +95,16 @@ class Engine:
         def clock() -> float:
             return loop.now
 
-        self._queue = FairQueue(clock)
+        self.queue = FairQueue(clock)
         self.arrays = SharedArrays(self._arena, self.memory_limit, clock, self._on_dropped)
         self.scratch = Scratch(self._arena, clock)
         snapshot = Snapshot(settings.state_dir) if settings.state_dir else None
         self.persistence = (
-            Persistence(snapshot, self.arrays, self._queue, clock) if snapshot else None
+            Persistence(snapshot, self.arrays, self.queue, clock) if snapshot else None
         )
         self.pool = WorkerPool(
             settings.workers,
-            self._queue,
+            self.queue,
             self,
             loop.watch,
             loop.unwatch,
@@ -123,7 +132,36 @@ class Engine:
 
     def answer(self, slice: Slice, owner: AnswerOwner) -> Answer:
         """Return the answer that a slice asks for; it waits to be started."""
-        return Answer(slice, self.arrays, self.scratch, self._queue, owner)
+        return Answer(slice, self.arrays, self.scratch, self.queue, self._refusal, owner)
+
+    @property
+    def queued_seconds(self) -> float:
+        """How long the dear blocks that wait or are being computed will take.
+
+        As far as is predicted: one block of each answer, at the pace measured of late.
+        """
+        return self._wait_seconds(self.queue.dear_seconds)
+
+    def _wait_seconds(self, predicted_seconds: float) -> float:
+        in_all = predicted_seconds + self.pool.dear_seconds_in_hand
+        return in_all * self.pool.pace / self.pool.dear_workers
+
+    def _refusal(self, cost_seconds: float) -> str | None:
+        """Return why an answer must not wait, or None if it may.
+
+        This alone decides how long the queue may become. Cheap blocks are never refused: they
+        wait for cheap ones only.
+
+        Args:
+            cost_seconds: predicted cost of its first block.
+        """
+        if cost_seconds <= DEAR_SECONDS:
+            return None
+        wait = self._wait_seconds(self.queue.dear_seconds_before(cost_seconds))
+        if wait <= self._max_wait_seconds and self.queue.dear_sources < MAX_WAITING_ANSWERS:
+            return None
+        self.answers_rejected += 1
+        return f"overloaded: {self.queued_seconds:.0f} s of work are waiting; try again later"
 
     def tick(self, request_timeout: float) -> None:
         """From time to time: see that workers live, and try again what failed.
@@ -132,6 +170,7 @@ class Engine:
             request_timeout: how long a client waits, in seconds; a worker has half of it for
                 one block, so that another can still do it in time.
         """
+        self._max_wait_seconds = request_timeout
         self.pool.top_up()
         self.pool.check(request_timeout / 2, _PROBE)
         self.scratch.give_back_idle_memory()

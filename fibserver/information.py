@@ -186,6 +186,10 @@ def _stats(facts: Facts) -> Mapping[str, object]:
         "blocks_failed": statistics.blocks_failed,
         "blocks_retried": facts.engine.pool.retried,
         "blocks_in_flight": facts.engine.pool.tasks_in_hand,
+        "queued_cheap": facts.engine.queue.cheap_sources,
+        "queued_dear": facts.engine.queue.dear_sources,
+        "queued_seconds": f"{facts.engine.queued_seconds:.3f}",
+        "rejected_answers": facts.engine.answers_rejected,
         "streamed_bytes": sum(array.streamed_bytes for array in arrays),
     }
 

@@ -155,6 +155,24 @@ def _memory(facts: Facts) -> Iterator[Metric]:
 
 def _work(facts: Facts) -> Iterator[Metric]:
     statistics, pool = facts.statistics, facts.engine.pool
+    queued = GaugeMetricFamily(
+        "fibserver_queued_answers",
+        "Answers that wait for a worker, by the predicted cost of their next block.",
+        labels=["cost"],
+    )
+    queued.add_metric(["cheap"], facts.engine.queue.cheap_sources)
+    queued.add_metric(["dear"], facts.engine.queue.dear_sources)
+    yield queued
+    yield _gauge(
+        "queued_seconds",
+        "Predicted time of the workers for the dear blocks that wait or are being computed.",
+        facts.engine.queued_seconds,
+    )
+    yield _counter(
+        "answers_rejected",
+        "Answers rejected with BUSY because they would have waited too long.",
+        facts.engine.answers_rejected,
+    )
     yield _counter("blocks_filled", "Blocks computed or loaded.", statistics.blocks_filled)
     yield _counter("blocks_failed", "Blocks given up.", statistics.blocks_failed)
     yield _counter("blocks_retried", "Blocks done again after a worker died.", pool.retried)

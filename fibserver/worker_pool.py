@@ -15,6 +15,9 @@ worker; and while there are two workers or more, one is kept free of dear blocks
 never wait for dear ones if there are two workers. Conversely, while a dear block is overdue no
 worker gets a task in advance: else many cheap blocks would leave no worker without one.
 
+Workers run at a lower priority than this process, so that the loop answers at once while all
+cores compute. This process sets it, and not the worker: so a refusal is logged once.
+
 A worker that does not come back with an outcome, because it was stopped or hangs, is killed
 first: only a worker that is certainly dead can have its block filled by another, since it might
 otherwise wake up and write where something else lies by then. A worker without a task is asked
@@ -23,11 +26,13 @@ for a sign of life every second, and is given no block until it has answered.
 
 import logging
 import multiprocessing
+import os
 import signal
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.process import BaseProcess
 from typing import NamedTuple, Protocol
 
@@ -44,6 +49,13 @@ MAX_DEATHS = 3
 
 TASKS_IN_HAND = 2
 """How many tasks a worker is given at a time: the one it does, and the next."""
+
+NICENESS = 10
+"""How much lower the priority of workers is: beside the loop each gets a tenth of a core that both
+want, and beside nothing all of it."""
+
+WEIGHT = 0.2
+"""How much the last dear block counts in the measured pace."""
 
 _FORK = multiprocessing.get_context("fork")
 
@@ -83,6 +95,15 @@ class _Worker:
         self.working_since = 0.0
         self.was_killed = False
 
+    def end(self) -> int | None:
+        """Kill the process, whatever it does, and reap it; return its exit code."""
+        self.channel.close()
+        self.process.kill()
+        self.process.join()
+        exit_code = self.process.exitcode
+        self.process.close()
+        return exit_code
+
     @property
     def is_full(self) -> bool:
         return len(self.tasks) >= TASKS_IN_HAND or any(
@@ -97,6 +118,7 @@ class WorkerPool:
         deaths: how many workers have died so far.
         retried: how many tasks were handed out again after a death.
         last_outcome: when a worker last came back, monotonic, in seconds.
+        pace: how many seconds a dear block takes for each that was predicted, measured.
     """
 
     def __init__(
@@ -121,6 +143,7 @@ class WorkerPool:
         self.deaths = 0
         self.retried = 0
         self.last_outcome = time.monotonic()
+        self.pace = 1.0
         self._size = size
         self._queue = queue
         self._owner = owner
@@ -129,6 +152,7 @@ class WorkerPool:
         self._work = work
         self._workers: list[_Worker] = []
         self._deaths_by_task: Counter[Task] = Counter()
+        self._may_set_priority = True
 
     @property
     def workers(self) -> list[WorkerFacts]:
@@ -147,13 +171,26 @@ class WorkerPool:
         """How many tasks workers have at present."""
         return sum(len(worker.tasks) for worker in self._workers)
 
+    @property
+    def dear_seconds_in_hand(self) -> float:
+        """Predicted cost of the dear blocks that workers have at present."""
+        return sum(task.block.cost_seconds for task in self._dear_tasks())
+
+    @property
+    def dear_workers(self) -> int:
+        """How many workers may have a dear block at a time."""
+        return max(1, self._size - 1)
+
     def top_up(self) -> None:
-        """Start workers until there are as many as there should be."""
+        """Start workers until there are as many as there should be, or none can be started.
+
+        A shortage of processes, memory or descriptors passes: the next call tries again.
+        """
         while len(self._workers) < self._size:
             try:
                 self._spawn()
             except OSError as error:
-                log.error("cannot start a worker: %s; trying again in a second", error)
+                log.warning("cannot start a worker: %s; trying again in a second", error)
                 return
 
     def _spawn(self) -> None:
@@ -164,15 +201,30 @@ class WorkerPool:
             )
             unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_ACCEPTOR)
             try:
-                process.start()
+                with _no_descriptors_left(theirs.fileno()):
+                    process.start()
             except OSError:
                 ours.close()
                 raise
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         worker = _Worker(process, ours)
-        self._watch(ours.fileno(), lambda _events: self._on_readable(worker))
+        try:
+            self._watch(ours.fileno(), lambda _events: self._on_readable(worker))
+        except OSError:
+            worker.end()
+            raise
         self._workers.append(worker)
+        self._lower_priority(process.pid or 0)
+
+    def _lower_priority(self, pid: int) -> None:
+        if self._may_set_priority:
+            try:
+                niceness = os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
+                os.setpriority(os.PRIO_PROCESS, pid, min(niceness, 19))
+            except OSError as error:
+                self._may_set_priority = False
+                log.warning("workers run at the priority of the acceptor: %s", error)
 
     def hand_out(self) -> None:
         """Give out the tasks that wait, first to workers that have none."""
@@ -194,7 +246,7 @@ class WorkerPool:
         return min(ready, key=lambda each: len(each.tasks), default=None)
 
     def _accepts_dear(self) -> bool:
-        return len(self._dear_tasks()) < max(1, self._size - 1)
+        return len(self._dear_tasks()) < self.dear_workers
 
     def _dear_tasks(self) -> list[Task]:
         return [task for worker in self._workers for task in worker.tasks if task.block.is_dear]
@@ -243,22 +295,22 @@ class WorkerPool:
             return
         task = worker.tasks.popleft()  # outcomes come in the order of the tasks
         worker.tasks_done += 1
-        worker.working_since = self.last_outcome = time.monotonic()
+        self.last_outcome = time.monotonic()
+        outcome, error_number = decode_outcome(message)
+        if task.block.is_dear and outcome is not Outcome.FAILED:
+            ratio = (self.last_outcome - worker.working_since) / task.block.cost_seconds
+            self.pace += WEIGHT * (ratio - self.pace)
+        worker.working_since = self.last_outcome
         self._deaths_by_task.pop(task, None)
         if task.action is not Action.PROBE:
-            self._owner.task_done(task, *decode_outcome(message))
+            self._owner.task_done(task, outcome, error_number)
 
     def _bury(self, worker: _Worker) -> None:
         """Reap a dead worker, see to its tasks, and replace it."""
         self._unwatch(worker.channel.fileno())
         self._workers.remove(worker)
-        worker.channel.close()
-        worker.process.kill()  # should it have lost its channel and live on
-        worker.process.join()
-        log.warning(
-            "worker %s ended with exit code %s", worker.process.pid, worker.process.exitcode
-        )
-        worker.process.close()
+        pid = worker.process.pid
+        log.warning("worker %s ended with exit code %s", pid, worker.end())
         self.deaths += 1
         tasks = [task for task in worker.tasks if task.action is not Action.PROBE]
         if tasks and tasks[0] is worker.tasks[0]:
@@ -289,9 +341,34 @@ class WorkerPool:
     def close(self) -> None:
         """End all workers, at once, and reap them."""
         for worker in self._workers:
-            worker.channel.close()
             worker.process.kill()
         for worker in self._workers:
-            worker.process.join()
-            worker.process.close()
+            worker.end()
         self._workers.clear()
+
+
+@contextmanager
+def _no_descriptors_left(any_fd: int) -> Iterator[None]:
+    """Close what `Process.start` leaves open when it cannot fork.
+
+    CPython opens two pipes before it forks, and forgets them if that fails (seen in 3.11). A
+    shortage that lasts would use up all descriptors. This process has one thread, and the kernel
+    gives out the lowest numbers: so it is known which descriptors those are.
+
+    Args:
+        any_fd: an open descriptor.
+    """
+    expected: list[int] = []
+    try:
+        while len(expected) < 4:
+            expected.append(os.dup(any_fd))
+    finally:
+        for fd in expected:
+            os.close(fd)
+    try:
+        yield
+    except OSError:
+        for fd in expected:
+            with suppress(OSError):
+                os.close(fd)
+        raise

@@ -72,6 +72,8 @@ class Machine:
 
     Attributes:
         dropped: the blocks that gave way, in order.
+        refused: why answers must not wait, None for those that may.
+        asked_costs: the costs of the answers that asked whether they may wait.
     """
 
     def __init__(self, memory_limit: int, slots: int = 8) -> None:
@@ -81,6 +83,13 @@ class Machine:
         self.queue = FairQueue(self.clock)
         self.arrays = SharedArrays(self.arena, memory_limit, self.clock, self.dropped.append)
         self.scratch = Scratch(self.arena, self.clock)
+        self.refused: str | None = None
+        self.asked_costs: list[float] = []
+
+    def refusal(self, cost_seconds: float) -> str | None:
+        """Return why an answer must not wait."""
+        self.asked_costs.append(cost_seconds)
+        return self.refused
 
     def complete(self, task: Task) -> None:
         """Do what a task says, and tell of it, as worker and engine do."""
@@ -159,7 +168,9 @@ class Client:
         self.times_begun = 0
         self.failures: list[str] = []
         slice = Slice(b"<", format, start, stop, size, trailer)
-        self.answer = Answer(slice, machine.arrays, machine.scratch, machine.queue, self)
+        self.answer = Answer(
+            slice, machine.arrays, machine.scratch, machine.queue, machine.refusal, self
+        )
 
     def on_answer_ready(self) -> None:
         """Be woken."""

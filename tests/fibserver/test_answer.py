@@ -339,6 +339,39 @@ def test_cost(make_machine: Callable[..., Machine]) -> None:
     assert near.answer.cost_seconds == first_element_seconds(JSON, frontier)
 
 
+def test_an_answer_that_would_wait_too_long(machine: Machine) -> None:
+    """It fails at once with BUSY, asks for nothing, and is asked about once, with its cost."""
+    machine.refused = "overloaded"
+    client = Client(machine, JSON, DEAR_INDEX, ALL)
+    assert machine.asked_costs == [], "not before its turn"
+    client.send(room=10)
+    client.send()
+    assert client.received == b"-BUSY overloaded\r\n"
+    assert client.failures == ["BUSY"]
+    assert machine.asked_costs == [first_element_seconds(JSON, DEAR_INDEX)]
+    assert_at_rest(machine)
+
+
+def test_what_is_resident_is_never_refused(machine: Machine) -> None:
+    """An answer that needs no worker does not ask whether it may wait for one."""
+    run(machine, Client(machine, JSON, 0, 300))
+    machine.refused = "overloaded"
+    machine.asked_costs.clear()
+    client = Client(machine, JSON, 100, 200)
+    client.send()
+    assert_answered(client)
+    assert machine.asked_costs == []
+
+
+def test_an_answer_that_has_begun_to_wait_is_not_refused(machine: Machine) -> None:
+    """Only its first block decides: what is under way is not broken off by an overload."""
+    client = Client(machine, JSON, DEAR_INDEX, ALL)
+    client.start()
+    machine.refused = "overloaded"
+    run(machine, client)
+    assert_answered(client)
+
+
 def test_waiting_since(machine: Machine) -> None:
     """Ageing counts from the start of an answer to its first byte, and no longer."""
     client = Client(machine, JSON, 1000, ALL)

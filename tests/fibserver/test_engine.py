@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from fibclient.costs import first_element_seconds
 from fibclient.formats import FORMATS, Format
+from fibserver import engine as engine_module
 from fibserver.answer import Answer
 from fibserver.arena import Arena
 from fibserver.engine import Engine, Work
@@ -29,15 +31,15 @@ MOST_TURNS = 1000
 
 
 class Client:
-    """A client that wants the first numbers.
+    """A client that wants the first numbers, or some.
 
     Attributes:
         answer: under way.
         received: what was sent of it.
     """
 
-    def __init__(self, engine: Engine, format: Format, stop: int) -> None:
-        slice = Slice(b"", format, 0, stop, format.slice_size(0, stop), b"")
+    def __init__(self, engine: Engine, format: Format, stop: int, *, start: int = 0) -> None:
+        slice = Slice(b"", format, start, stop, format.slice_size(start, stop), b"")
         self.answer = engine.answer(slice, self)
         self.received = b""
 
@@ -112,6 +114,64 @@ def run(tmp_path: Path) -> Iterator[Run]:
             return running
 
         yield run
+
+
+class IdleEngine:
+    """An engine without workers, and clients that wait.
+
+    Attributes:
+        engine: it.
+    """
+
+    def __init__(self, directory: Path, workers: int, request_timeout: float) -> None:
+        settings = Settings(workers=workers, state_dir=directory, request_timeout=request_timeout)
+        self._loop = EventLoop()
+        self.engine = Engine(settings, self._loop, Statistics(), work)
+
+    def ask(self, n: int) -> bytes:
+        """Ask for F(n); return the error it gets at once, if there is one."""
+        client = Client(self.engine, TEXT, n + 1, start=n)
+        client.answer.start(self._loop.now)
+        client.send()
+        return client.received
+
+    def close(self) -> None:
+        """End it."""
+        self.engine.close()
+        self._loop.close()
+
+
+def test_dear_work_waits_no_longer_than_a_client_does(tmp_path: Path) -> None:
+    """Answers queue up to `request_timeout` of predicted work for each worker, no further."""
+    giant = 9_000_000
+    cost = first_element_seconds(TEXT, giant)
+    for pace, workers, share in ((1.0, 2, 1), (4.0, 2, 1), (4.0, 4, 3)):
+        idle = IdleEngine(tmp_path, workers, request_timeout=8 * cost)
+        engine = idle.engine
+        engine.pool.pace = pace
+        fits = int(8 * share / pace) + 1  # the last of them waits for the others
+        assert [idle.ask(giant) for _ in range(fits)] == [b""] * fits
+        assert engine.queued_seconds == pytest.approx(fits * cost * pace / share)
+        seconds = f"{engine.queued_seconds:.0f}"
+        for count in (1, 2):
+            error = f"-BUSY overloaded: {seconds} s of work are waiting; try again later\r\n"
+            assert idle.ask(giant) == error.encode()
+            assert engine.answers_rejected == count
+        assert idle.ask(giant // 2) == b"", "it is cheaper than what waits"
+        assert idle.ask(100_000) == b"", "it does not wait for them"
+        engine.tick(100 * cost)
+        assert idle.ask(giant) == b"", "clients are more patient now"
+        idle.close()
+
+
+def test_so_many_dear_answers_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However fast they would be computed, no more than so many dear answers wait."""
+    monkeypatch.setattr(engine_module, "MAX_WAITING_ANSWERS", 3)
+    idle = IdleEngine(tmp_path, 2, request_timeout=60)
+    assert [idle.ask(1_000_000)[:6] for _ in range(4)] == [b"", b"", b"", b"-BUSY "]
+    assert idle.ask(100_000) == b""
+    assert idle.engine.answers_rejected == 1
+    idle.close()
 
 
 def work_without_memory(channel: socket.socket, arena: Arena, snapshot: Snapshot | None) -> None:

@@ -164,7 +164,7 @@ class HandWorkedEngine(Engine):
 
     def take_task(self) -> bool:
         """Take the next task, as a worker does; return whether there was one."""
-        task = self._queue.take()
+        task = self.queue.take()
         if task is not None:
             self.in_hand.append(task)
         return task is not None
@@ -204,7 +204,7 @@ class HandWorkedEngine(Engine):
         elif how == 1:
             self.task_given_up(task, "3 workers died over one part of the answer")
         else:
-            self._queue.put_back(task)
+            self.queue.put_back(task)
 
     def warm(self, elements: int) -> None:
         """Fill the first elements of all arrays."""
@@ -218,7 +218,7 @@ class HandWorkedEngine(Engine):
     @property
     def leaks(self) -> list[str]:
         """What there still is of answers that have ended; nothing may be in hand."""
-        queue, scratch = self._queue, self.scratch
+        queue, scratch = self.queue, self.scratch
         found = {
             "waiting, cheap": queue._cheap,
             "waiting, dear": queue._dear,
