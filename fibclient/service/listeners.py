@@ -111,12 +111,12 @@ def _remove_stale_socket(path: str) -> None:
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1)  # a server whose backlog is full does not answer
+        probe.settimeout(1)
         try:
             probe.connect(path)
         except ConnectionRefusedError:
             os.unlink(path)
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):  # its backlog is full: let bind() complain
             return
 
 

@@ -81,6 +81,17 @@ def test_someones_file(path: Path) -> None:
     assert path.read_text() == "precious"
 
 
+def test_a_busy_server(path: Path) -> None:
+    """A server whose backlog is full still owns its address."""
+    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as waiting:
+        server.bind(str(path))
+        server.listen(0)
+        waiting.connect(str(path))
+        with pytest.raises(ListenError, match="Address already in use"):
+            open_listener(Address(path=str(path)))
+    assert path.is_socket()
+
+
 @pytest.mark.parametrize(
     "address",
     ["192.0.2.1:1", "[2001:db8::1]:1", "a..b:1", "unix:/nowhere/x", f"unix:/{'x' * 200}"],
