@@ -1,7 +1,8 @@
 """The access log: a line for each answered request, plain or JSON, beside the rest of the log.
 
-It is not rate-limited, as the rest is: who turns it on wants each line. A line cannot be made by
-a client: what clients say is quoted, and everything but printable ASCII in it escaped.
+It is not rate-limited, as the rest is: who turns it on wants each line. But it never waits
+for its reader, so lines that nobody reads are lost, and counted as any others. A line cannot be
+made by a client: what clients say is quoted, cut, and everything but printable ASCII escaped.
 
     127.0.0.1 "GET /fib/10" 200 68 0.000041 replay 3f2a-1c "curl/8.5.0"
 
@@ -12,13 +13,21 @@ request's id and the client's name.
 import json
 import logging
 
-from fibclient.service.logs import JournalFormatter, JsonFormatter
+from fibclient.service.logs import (
+    JournalFormatter,
+    JsonFormatter,
+    StandardErrorHandler,
+    shortened,
+)
 from fibweb.http.exchange import Exchange
 
 __all__ = ["AccessLog"]
 
 log = logging.getLogger(__name__)
 access = logging.getLogger("fibweb.access")
+
+MAX_TEXT_CHARACTERS = 2048
+"""Of what a client chooses; headers may be longer, and escaping takes up to six for one."""
 
 
 class AccessLog:
@@ -56,7 +65,12 @@ class _JsonAccessFormatter(JsonFormatter):
         fields = json.loads(super().format(record))
         del fields["message"]
         exchange: Exchange = record.__dict__["exchange"]
-        return json.dumps(fields | exchange._asdict() | {"seconds": round(exchange.seconds, 6)})
+        own = {
+            "target": shortened(exchange.target, MAX_TEXT_CHARACTERS),
+            "user_agent": shortened(exchange.user_agent, MAX_TEXT_CHARACTERS),
+            "seconds": round(exchange.seconds, 6),
+        }
+        return json.dumps(fields | exchange._asdict() | own)
 
 
 def _handler(format: str) -> logging.Handler:
@@ -66,17 +80,17 @@ def _handler(format: str) -> logging.Handler:
         fields = _JsonAccessFormatter()
         is_journal = isinstance(formatter, JournalFormatter)
         formatter = JournalFormatter(fields) if is_journal else fields
-    handler = logging.StreamHandler()
+    handler = StandardErrorHandler()
     handler.setFormatter(formatter)
     return handler
 
 
 def _plain(exchange: Exchange) -> str:
-    request = _quoted(f"{exchange.method} {exchange.target}")
+    request = _quoted(f"{exchange.method} {shortened(exchange.target, MAX_TEXT_CHARACTERS)}")
     return (
         f"{exchange.client} {request} {exchange.status} {exchange.body_bytes} "
         f"{exchange.seconds:.6f} {exchange.lane} {exchange.request_id} "
-        f"{_quoted(exchange.user_agent)}"
+        f"{_quoted(shortened(exchange.user_agent, MAX_TEXT_CHARACTERS))}"
     )
 
 

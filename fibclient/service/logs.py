@@ -4,33 +4,43 @@ The journal knows the time and the process of a line, and takes its priority fro
 front of it (sd-daemon(3)), so a plain line leaves out what would be there twice.
 
 Workers inherit the set-up when they are forked, and write to the same standard error; a record
-is one write, so records do not mix.
+is one write, so records do not mix. No write waits for the reader (`log_output`).
 
-What a client does may be logged, and a client can do it a million times. So below ERROR each
-message is logged a few times a minute, and what was left out is counted and told: when the
-minute is over, as soon as anything at all is logged.
+What a client does may be logged, and a client can do it a million times. So each message, errors
+included, is logged a few times a minute, and what was left out is counted and reported: when the
+minute is over, as soon as anything at all is logged. Long messages and tracebacks are cut.
 """
 
 import json
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-__all__ = ["RateLimit", "configure_logging"]
+from fibclient.service.log_output import STANDARD_ERROR, NonBlockingOutput
+
+__all__ = ["RateLimit", "StandardErrorHandler", "configure_logging", "shortened"]
 
 log = logging.getLogger(__name__)
 
 RECORDS_PER_MINUTE = 10
 MINUTE_SECONDS = 60
 MAX_MESSAGES = 1000
-"""How many messages are counted at a time, should one be put together instead of a template."""
+"""How many messages are counted at a time; the rest counts as one, since a library that formats
+its messages itself has as many as there are clients."""
+
+MAX_TEMPLATE_CHARACTERS = 500
+MAX_MESSAGE_CHARACTERS = 8192
+MAX_TRACEBACK_CHARACTERS = 4096
 
 SUPPRESSED = "%s more like this within a minute: %s"
+LOST = "%s lines of the log were lost: standard error was not read"
+UNFORMATTABLE = "cannot format %s: %s"
+OTHERS = "(other messages)"
 
-STANDARD_ERROR = 2
 PRIORITIES = (
     (logging.CRITICAL, 2),
     (logging.ERROR, 3),
@@ -56,21 +66,65 @@ def configure_logging(level: str, format: str, is_journal: bool | None = None) -
     else:
         head = "" if is_journal else "%(asctime)s "
         formatter = PlainFormatter(f"{head}%(levelname)s %(name)s: %(message)s")
-    handler = logging.StreamHandler()
+    handler = StandardErrorHandler()
     handler.setFormatter(JournalFormatter(formatter) if is_journal else formatter)
     handler.addFilter(RateLimit())
+    _output.configure(handler.lost_line)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
-class PlainFormatter(logging.Formatter):
+_output = NonBlockingOutput(STANDARD_ERROR)
+os.register_at_fork(after_in_child=_output.after_fork)
+
+
+class StandardErrorHandler(logging.Handler):
+    """Writes records to standard error, and never waits for whoever reads it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        try:
+            line = self._line(record)
+        except Exception as error:  # a bad log call is no reason to fail its caller
+            log.error(UNFORMATTABLE, repr(record.msg), repr(error))
+        else:
+            _output.write(line)
+
+    def flush(self) -> None:
+        """Write what an earlier write could not, if that is possible by now."""
+        _output.flush()
+
+    def lost_line(self, count: int) -> bytes:
+        """Return the line that reports how many lines were lost."""
+        return self._line(log.makeRecord(log.name, logging.WARNING, "", 0, LOST, (count,), None))
+
+    def _line(self, record: logging.LogRecord) -> bytes:
+        return self.format(record).encode(errors="backslashreplace") + b"\n"
+
+
+class _CutFormatter(logging.Formatter):
+    """Cuts tracebacks, whose end says the most."""
+
+    def formatException(self, ei: "logging._SysExcInfoType") -> str:  # noqa: N802
+        """Return the end of a traceback."""
+        text = super().formatException(ei)
+        cut = len(text) - MAX_TRACEBACK_CHARACTERS
+        return text if cut <= 0 else f"[{cut} characters cut]\n{text[cut:]}"
+
+
+class PlainFormatter(_CutFormatter):
     """Lines for people: time, level, logger and message, then any traceback."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """Return a record without its traceback."""
+        record.message = shortened(record.message, MAX_MESSAGE_CHARACTERS)
+        return super().formatMessage(record)
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
         """Return the time of a record as RFC 3339 has it."""
         return _rfc3339(record.created)
 
 
-class JsonFormatter(logging.Formatter):
+class JsonFormatter(_CutFormatter):
     """Lines for programs: one JSON object for each record."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -79,7 +133,7 @@ class JsonFormatter(logging.Formatter):
             "time": _rfc3339(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": shortened(record.getMessage(), MAX_MESSAGE_CHARACTERS),
             "pid": record.process,
         }
         if record.exc_info:
@@ -117,8 +171,7 @@ class _Window:
 class RateLimit(logging.Filter):
     """Lets ten records of a message through in a minute, and tells how many it did not.
 
-    A message is the template, as the code has it, whatever is filled in. Errors always pass:
-    they are few, or they are what the log is for.
+    A message is the template, as the code has it, whatever is filled in.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -129,21 +182,26 @@ class RateLimit(logging.Filter):
         """
         super().__init__()
         self._clock = clock
-        self._windows: dict[str, _Window] = {}  # by their ends
-        self._pid = os.getpid()
+        self._start_counting()
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether to log a record."""
         if record.msg == SUPPRESSED:
             return True
         if self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._windows.clear()  # a forked child: the parent tells of what it left out
+            self._start_counting()  # a forked child: the parent tells of what it left out
+        with self._lock:
+            return self._passes(record)
+
+    def _start_counting(self) -> None:
+        self._windows: dict[str, _Window] = {}  # by their ends
+        self._lock = threading.RLock()  # reporting what was left out comes back here
+        self._pid = os.getpid()
+
+    def _passes(self, record: logging.LogRecord) -> bool:
         now = self._clock()
         self._close_windows(now)
-        if record.levelno >= logging.ERROR:
-            return True
-        window = self._window(str(record.msg), record.levelno, now)
+        window = self._window(str(record.msg)[:MAX_TEMPLATE_CHARACTERS], record.levelno, now)
         if window.passed == RECORDS_PER_MINUTE:
             window.suppressed += 1
             return False
@@ -151,6 +209,8 @@ class RateLimit(logging.Filter):
         return True
 
     def _window(self, message: str, level: int, now: float) -> _Window:
+        if message not in self._windows and len(self._windows) >= MAX_MESSAGES:
+            message = OTHERS
         window = self._windows.get(message)
         if window is None:
             window = self._windows[message] = _Window(now + MINUTE_SECONDS, level)
@@ -159,11 +219,17 @@ class RateLimit(logging.Filter):
     def _close_windows(self, now: float) -> None:
         while self._windows:
             message, window = next(iter(self._windows.items()))
-            if window.end > now and len(self._windows) < MAX_MESSAGES:
+            if window.end > now:
                 return
             del self._windows[message]
             if window.suppressed:
                 log.log(window.level, SUPPRESSED, window.suppressed, message)
+
+
+def shortened(text: str, max_characters: int) -> str:
+    """Return a text, or its beginning and how much of it was cut."""
+    cut = len(text) - max_characters
+    return text if cut <= 0 else f"{text[:max_characters]} [{cut} characters cut]"
 
 
 def _rfc3339(seconds: float) -> str:

@@ -1,8 +1,11 @@
 """The access log: one line for each exchange, whatever clients send."""
 
+import http.client
 import json
 import logging
+import os
 import re
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +13,8 @@ import pytest
 from fibclient.service.logs import configure_logging
 from fibweb.access_log import AccessLog
 from fibweb.http.exchange import Exchange
+from tests.fibweb.running import COMMAND
+from tests.servers import DEADLINE_SECONDS
 
 EXCHANGE = Exchange(
     "GET", "/fib/10", 200, 65, 0.0000412, "127.0.0.1", "curl/8", "abc-1", "ready", "text/csv"
@@ -34,36 +39,36 @@ def configured(format: str, *, is_on: bool = True, is_journal: bool = False) -> 
     return log
 
 
-def test_plain(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plain(capfd: pytest.CaptureFixture[str]) -> None:
     """A plain line has all that is known, the time first."""
     configured("plain").write(EXCHANGE)
-    time, _, line = capsys.readouterr().err.partition(" INFO fibweb.access: ")
+    time, _, line = capfd.readouterr().err.partition(" INFO fibweb.access: ")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", time)
     assert line == '127.0.0.1 "GET /fib/10" 200 65 0.000041 ready abc-1 "curl/8"\n'
 
 
-def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json(capfd: pytest.CaptureFixture[str]) -> None:
     """A JSON line has the same as fields."""
     configured("json").write(EXCHANGE)
-    fields = json.loads(capsys.readouterr().err)
+    fields = json.loads(capfd.readouterr().err)
     assert fields["logger"] == "fibweb.access"
     assert "message" not in fields
     assert fields.items() >= (EXCHANGE._asdict() | {"seconds": 0.000041}).items()
 
 
 @pytest.mark.parametrize("format", ["plain", "json"])
-def test_for_the_journal(capsys: pytest.CaptureFixture[str], format: str) -> None:
+def test_for_the_journal(capfd: pytest.CaptureFixture[str], format: str) -> None:
     """The journal gets a priority, as with any other line."""
     configured(format, is_journal=True).write(EXCHANGE)
-    assert capsys.readouterr().err.startswith("<6>")
+    assert capfd.readouterr().err.startswith("<6>")
 
 
-def test_it_is_not_limited(capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_is_not_limited(capfd: pytest.CaptureFixture[str]) -> None:
     """Each request has its line, a thousand in a moment too."""
     log = configured("plain")
     for _ in range(1000):
         log.write(EXCHANGE)
-    assert capsys.readouterr().err.count("/fib/10") == 1000
+    assert capfd.readouterr().err.count("/fib/10") == 1000
 
 
 NASTY = [
@@ -78,10 +83,10 @@ NASTY = [
 
 @pytest.mark.parametrize("format", ["plain", "json"])
 @pytest.mark.parametrize("text", NASTY)
-def test_no_line_can_be_forged(capsys: pytest.CaptureFixture[str], format: str, text: str) -> None:
+def test_no_line_can_be_forged(capfd: pytest.CaptureFixture[str], format: str, text: str) -> None:
     """Whatever a client sends, it is one line of printable ASCII, and tells what it was."""
     configured(format).write(EXCHANGE._replace(target=text, user_agent=text))
-    written = capsys.readouterr().err
+    written = capfd.readouterr().err
     assert re.fullmatch(r"[ -~]+\n", written)
     if format == "json":
         assert json.loads(written)["target"] == text
@@ -90,14 +95,51 @@ def test_no_line_can_be_forged(capsys: pytest.CaptureFixture[str], format: str, 
         assert [json.loads(each) for each in quoted] == [f"GET {text}", text]
 
 
-def test_off(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("format", ["plain", "json"])
+def test_what_clients_choose_is_cut(capfd: pytest.CaptureFixture[str], format: str) -> None:
+    """A long target or name makes no long line, and hides nothing else."""
+    long = EXCHANGE._replace(target="/" + "x" * 9000, user_agent="y" * 9000)
+    configured(format).write(long)
+    line = capfd.readouterr().err
+    assert len(line) < 5000
+    assert line.count("characters cut") == 2
+    assert "abc-1" in line
+
+
+def test_off(capfd: pytest.CaptureFixture[str]) -> None:
     """Turned off it tells of failures only."""
     log = configured("plain", is_on=False)
     log.write(EXCHANGE)
     log.write(EXCHANGE._replace(status=404))
-    assert capsys.readouterr().err == ""
+    assert capfd.readouterr().err == ""
     log.write(EXCHANGE._replace(status=503))
-    line = capsys.readouterr().err
+    line = capfd.readouterr().err
     assert "WARNING" in line
     assert "503" in line
     assert "abc-1" in line
+
+
+def test_nobody_reads_it() -> None:
+    """A pipe that is full holds up neither answers nor the end."""
+    reader, writer = os.pipe()
+    with subprocess.Popen(
+        [*COMMAND, "--listen", "127.0.0.1:0"],
+        stdout=subprocess.PIPE,
+        stderr=writer,
+        text=True,
+        env={**os.environ, "FIBWEB_ACCESS_LOG": "true"},
+    ) as web:
+        try:
+            assert web.stdout is not None
+            address = web.stdout.readline().split("http://")[1].strip()
+            connection = http.client.HTTPConnection(address, timeout=DEADLINE_SECONDS)
+            for _ in range(2000):
+                connection.request("GET", "/healthz", headers={"User-Agent": "x" * 100})
+                assert connection.getresponse().read() == b"alive\n"
+            connection.close()
+            web.terminate()
+            assert web.wait(DEADLINE_SECONDS) == 0
+        finally:
+            web.kill()
+            os.close(reader)
+            os.close(writer)

@@ -7,12 +7,20 @@ import re
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from fibclient.service.logs import MAX_MESSAGES, RECORDS_PER_MINUTE, RateLimit, configure_logging
+from fibclient.service.logs import (
+    MAX_MESSAGE_CHARACTERS,
+    MAX_MESSAGES,
+    MAX_TRACEBACK_CHARACTERS,
+    RECORDS_PER_MINUTE,
+    RateLimit,
+    configure_logging,
+)
 from tests.servers import DEADLINE_SECONDS
 
 Written = Callable[[], list[str]]
@@ -31,9 +39,9 @@ def log() -> Iterator[logging.Logger]:
 
 
 @pytest.fixture
-def written(capsys: pytest.CaptureFixture[str]) -> Written:
+def written(capfd: pytest.CaptureFixture[str]) -> Written:
     """Return the lines that were written to standard error."""
-    return lambda: capsys.readouterr().err.splitlines()
+    return lambda: capfd.readouterr().err.splitlines()
 
 
 def log_a_failure(log: logging.Logger) -> None:
@@ -104,6 +112,68 @@ def test_journal_traceback(log: logging.Logger, written: Written) -> None:
     lines = written()
     assert len(lines) > 4
     assert all(line.startswith("<3>") for line in lines)
+
+
+@pytest.mark.parametrize("format", ["plain", "json"])
+def test_long_records(log: logging.Logger, written: Written, format: str) -> None:
+    """Of a long message its beginning is logged, and of a long traceback its end."""
+    configure_logging("info", format, is_journal=False)
+    log.info("it %s", "x" * 100_000)
+    try:
+        raise ValueError("begin" + "y" * 100_000 + "end")
+    except ValueError:
+        log.exception("it failed")
+    message, *traceback = written()
+    assert "it xx" in message
+    assert re.search(r"xx \[91811 characters cut\]", message)
+    assert message.count("x") == MAX_MESSAGE_CHARACTERS - len("it ")
+    text = "\n".join(traceback)
+    assert re.search(r"\[9\d{4} characters cut\]", text)
+    assert text.count("y") <= MAX_TRACEBACK_CHARACTERS
+    assert "yyend" in text
+    assert "begin" not in text
+
+
+def test_a_bad_log_call(log: logging.Logger, written: Written) -> None:
+    """A message whose arguments do not fit is reported, and its caller goes on."""
+    configure_logging("info", "plain", is_journal=True)
+    log.info("%s and %s", 1)
+    (line,) = written()
+    assert line.startswith("<3>ERROR fibclient.service.logs: cannot format '%s and %s': TypeError")
+
+
+LOSE_LINES = """
+    import logging, os, sys
+    from fibclient.service.logs import configure_logging
+    configure_logging("info", sys.argv[1], True)
+    for number in range(500):
+        log = logging.getLogger(f"test.{number}")
+        log.info(f"{number}: {'x' * 400}")
+    print("full", flush=True)
+    input()
+    log.info("again")
+"""
+
+
+@pytest.mark.parametrize("format", ["plain", "json"])
+def test_lost_lines(format: str) -> None:
+    """A program whose log nobody reads goes on, and the log tells how many lines it lost."""
+    command = [sys.executable, "-c", textwrap.dedent(LOSE_LINES), format]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stderr is not None
+        assert child.stdout.readline() == b"full\n"
+        found = os.read(child.stderr.fileno(), 2**16)
+        child.stdin.write(b"\n")
+        child.stdin.close()
+        found += child.stderr.read()
+    *whole, lost, again = found.decode().splitlines()
+    match = re.match(r"<4>.*\b(\d+) lines of the log were lost: standard error was not read", lost)
+    assert match
+    assert len(whole) + int(match[1]) == 500
+    assert "again" in again
 
 
 def test_journal_json(log: logging.Logger, written: Written) -> None:
@@ -196,10 +266,14 @@ def test_limit(limited: Limited) -> None:
     ]
 
 
-def test_errors_pass(limited: Limited) -> None:
-    """Errors are not limited."""
-    limited.write("failure %s", 100, logging.ERROR)
-    assert len(limited.lines) == 100
+@pytest.mark.parametrize("level", [logging.ERROR, logging.CRITICAL])
+def test_errors_are_limited_too(limited: Limited, level: int) -> None:
+    """A client can cause errors as well, so they are counted like anything else."""
+    limited.write("failure %s", 100, level)
+    assert len(limited.lines) == RECORDS_PER_MINUTE
+    limited.seconds += 60
+    limited.write("failure %s", 1, level)
+    assert limited.lines[-2:] == ["90 more like this within a minute: failure %s", "failure 0"]
 
 
 def test_what_was_left_out_is_told(limited: Limited) -> None:
@@ -229,11 +303,43 @@ def test_the_next_minute(limited: Limited) -> None:
 
 
 def test_messages_without_end(limited: Limited) -> None:
-    """However many messages there are, what is counted of them is bounded."""
-    limited.write("first %s", 11)
+    """However many messages there are, a bounded number is counted, and of lines as well."""
     for number in range(MAX_MESSAGES):
         limited.write(f"message {number}: %s")
-    assert limited.lines.count("1 more like this within a minute: first %s") == 1
+    limited.lines.clear()
+    for number in range(100):
+        limited.write(f"client {number}: %s", level=logging.ERROR)
+    limited.write("message 0: %s")
+    assert limited.lines == [*(f"client {number}: 0" for number in range(10)), "message 0: 0"]
+    limited.lines.clear()
+    limited.seconds += 60
+    limited.write("client %s")
+    assert limited.lines == ["90 more like this within a minute: (other messages)", "client 0"]
+
+
+def test_one_thread_counts_at_a_time(log: logging.Logger) -> None:
+    """While one thread counts, another waits, so that no minute is closed twice."""
+    is_first = threading.Event()
+    was_done: list[bool] = []
+
+    def clock() -> float:
+        if not is_first.is_set():
+            is_first.set()
+            other.start()
+            was_done.append(done.wait(0.1))
+        return 1000.0
+
+    def log_something() -> None:
+        limit.filter(record)
+        done.set()
+
+    record = log.makeRecord(log.name, logging.INFO, "", 0, "message", (), None)
+    limit, done = RateLimit(clock), threading.Event()
+    other = threading.Thread(target=log_something)
+    limit.filter(record)
+    other.join()
+    assert was_done == [False]
+    assert done.is_set()
 
 
 def test_a_forked_child_counts_anew(limited: Limited, monkeypatch: pytest.MonkeyPatch) -> None:
