@@ -4,18 +4,118 @@ import csv
 import getpass
 import grp
 import os
+import select
 import socket
 import subprocess
+import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from enum import Enum
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from tests.servers import DEADLINE_SECONDS
 from tests.waiting import wait_until
 
-__all__ = ["DEPLOY", "haproxy", "listening", "servers_checked", "servers_up", "tell"]
+__all__ = [
+    "DEPLOY",
+    "Behaviour",
+    "FakeFibweb",
+    "haproxy",
+    "listening",
+    "server_rows",
+    "servers_checked",
+    "servers_up",
+    "tell",
+]
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
+
+
+class Behaviour(Enum):
+    """What a fake fibweb does with a request."""
+
+    ANSWER = "200"
+    OVERLOADED = "503 with Retry-After"
+    DROP = "close the connection"
+    WAIT = "nothing until the client leaves"
+
+
+class FakeFibweb(ThreadingHTTPServer):
+    """A fibweb that is ready, and does one thing with all requests; as a context it serves.
+
+    Attributes:
+        address: where it listens, as HOST:PORT.
+        behaviour: what it does with requests.
+        requests: how often each target was asked for, probes aside.
+        departed: how many clients have left before their answer.
+        gate: nothing is answered while it is not set, probes aside.
+    """
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    class Handler(BaseHTTPRequestHandler):
+        """One connection."""
+
+        protocol_version = "HTTP/1.1"
+        server: "FakeFibweb"
+
+        def do_GET(self) -> None:
+            """Answer a request, or do not."""
+            web = self.server
+            if self.path == "/readyz":
+                return self._send(200)
+            with web.lock:
+                web.requests[self.path] += 1
+            web.gate.wait(DEADLINE_SECONDS)
+            if web.behaviour is Behaviour.ANSWER:
+                return self._send(200)
+            if web.behaviour is Behaviour.OVERLOADED:
+                return self._send(503, {"Retry-After": "7"})
+            self.close_connection = True
+            if web.behaviour is Behaviour.WAIT:
+                poller = select.poll()
+                poller.register(self.connection, select.POLLRDHUP)
+                if poller.poll(DEADLINE_SECONDS * 1000):
+                    with web.lock:
+                        web.departed += 1
+            return None
+
+        def _send(self, code: int, headers: Mapping[str, str] | None = None) -> None:
+            self.send_response(code)
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", "5")
+            self.end_headers()
+            self.wfile.write(b"body\n")
+
+        def log_message(self, *_: object) -> None:
+            """Log nothing."""
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        super().__init__(("127.0.0.1", 0), self.Handler)
+        self.address = f"127.0.0.1:{self.server_address[1]}"
+        self.behaviour = behaviour
+        self.requests: Counter[str] = Counter()
+        self.departed = 0
+        self.gate = threading.Event()
+        self.gate.set()
+        self.lock = threading.Lock()
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.01,))
+
+    def __enter__(self) -> "FakeFibweb":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+
+    def handle_error(self, *_: object) -> None:
+        """Take no notice of balancers that reset connections."""
 
 
 def listening(address: str) -> bool:
@@ -83,17 +183,18 @@ def tell(control: Path, command: str) -> str:
 
 def servers_up(control: Path) -> set[str]:
     """Return the names of the servers that HAProxy sends requests to."""
-    return {name for name, row in _servers(control).items() if row["status"].startswith("UP")}
+    return {name for name, row in server_rows(control).items() if row["status"].startswith("UP")}
 
 
 def servers_checked(control: Path) -> set[str]:
     """Return the names of the servers whose last check went well; unlike an unchecked one."""
     return {
-        name for name, row in _servers(control).items() if row["check_status"].endswith("L7OK")
+        name for name, row in server_rows(control).items() if row["check_status"].endswith("L7OK")
     }
 
 
-def _servers(control: Path) -> dict[str, dict[str, str]]:
+def server_rows(control: Path) -> dict[str, dict[str, str]]:
+    """Return what HAProxy counts of each server, by the names of its columns."""
     header, *rows = tell(control, "show stat").strip().splitlines()
     table = csv.DictReader([header.removeprefix("# "), *rows])
     return {row["svname"]: row for row in table if row["svname"] not in ("FRONTEND", "BACKEND")}

@@ -1,20 +1,36 @@
 """HAProxy in front of several servers: who is out gets nothing, and nobody notices."""
 
 import contextlib
+import http.client
+import itertools
 import json
+import socket
 import socketserver
+import struct
 import subprocess
 import threading
+import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from fibclient import FibClient, RequestRefused, ServerUnreachable
-from tests.deploy.balancers import haproxy, servers_checked, servers_up, tell
+from tests.deploy.balancers import (
+    Behaviour,
+    FakeFibweb,
+    haproxy,
+    server_rows,
+    servers_checked,
+    servers_up,
+    tell,
+)
 from tests.deploy.prometheus import free_port
-from tests.fibweb.running import start_fibweb
+from tests.fibweb.running import get, start_fibweb
 from tests.servers import DEADLINE_SECONDS, RunningServer
 from tests.waiting import wait_until
 
@@ -22,6 +38,12 @@ Serve = Callable[..., RunningServer]
 Program = Callable[[str], str]
 
 ALL = {"a", "b", "c"}
+
+RESET_AT_ONCE = struct.pack("ii", 1, 0)
+"""For SO_LINGER: a socket that is closed is reset."""
+
+GIANTS_SECONDS = 8.0
+"""Two checks that fail take a server out, after two seconds each at the latest."""
 
 
 def addresses(*values: str) -> dict[str, str]:
@@ -131,6 +153,178 @@ def test_fibwebs(server: RunningServer, program: Program, tmp_path: Path) -> Non
     finally:
         for web in webs:
             web.stop()
+
+
+# Overload.
+
+
+def ask(address: str, target: str) -> tuple[int, str | None]:
+    """Return the code of an answer, and its Retry-After."""
+    connection = http.client.HTTPConnection(address, timeout=DEADLINE_SECONDS)
+    try:
+        connection.request("GET", target)
+        reply = connection.getresponse()
+        reply.read()
+        return reply.status, reply.headers["Retry-After"]
+    finally:
+        connection.close()
+
+
+def test_overload_is_passed_on(program: Program, tmp_path: Path) -> None:
+    """In a storm each 503 reaches its client, is asked of one fibweb once, and takes none out."""
+    path = program("haproxy")
+    bind = f"127.0.0.1:{free_port()}"
+    targets = [f"/number/{n}" for n in range(400)]
+    with ExitStack() as stack:
+        webs = [stack.enter_context(FakeFibweb(Behaviour.OVERLOADED)) for _ in "abc"]
+        known = addresses(*(web.address for web in webs))
+        control = stack.enter_context(haproxy(path, "fibweb", tmp_path, bind, known))
+        wait_until(lambda: servers_checked(control) == ALL, "all are checked")
+        with ThreadPoolExecutor(40) as threads:
+            replies = set(threads.map(lambda target: ask(bind, target), targets))
+        assert replies == {(503, "7")}
+        asked = sum((web.requests for web in webs), Counter[str]())
+        assert asked == Counter(targets)
+        for row in server_rows(control).values():
+            assert row["status"] == "UP"
+            assert [row[name] for name in ("chkdown", "wretr", "wredis")] == ["0"] * 3
+
+
+def test_a_dropped_connection_goes_to_another(program: Program, tmp_path: Path) -> None:
+    """A fibweb that ends before it answers is no overload: the next one is asked."""
+    path = program("haproxy")
+    bind = f"127.0.0.1:{free_port()}"
+    with FakeFibweb(Behaviour.DROP) as bad, FakeFibweb(Behaviour.ANSWER) as good:
+        known = addresses(bad.address, good.address, good.address)
+        with haproxy(path, "fibweb", tmp_path, bind, known) as control:
+            wait_until(lambda: servers_checked(control) == ALL, "all are checked")
+            assert {ask(bind, f"/fib/{n}") for n in range(30)} == {(200, None)}
+        assert bad.requests
+
+
+@pytest.mark.parametrize("is_reset", [False, True])
+def test_a_client_that_leaves(program: Program, tmp_path: Path, is_reset: bool) -> None:
+    """Its fibweb learns of it, and no other is asked."""
+    path = program("haproxy")
+    bind = f"127.0.0.1:{free_port()}"
+    host, _, port = bind.rpartition(":")
+    with FakeFibweb(Behaviour.WAIT) as web:
+        known = addresses(*[web.address] * 3)
+        with haproxy(path, "fibweb", tmp_path, bind, known) as control:
+            wait_until(lambda: servers_checked(control) == ALL, "all are checked")
+            with socket.create_connection((host, int(port))) as client:
+                client.sendall(b"GET /number/1 HTTP/1.1\r\nHost: fib\r\n\r\n")
+                wait_until(lambda: web.requests["/number/1"] == 1, "the request")
+                if is_reset:
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_ONCE)
+            wait_until(lambda: web.departed == 1, "the end of the connection")
+            assert web.requests == {"/number/1": 1}
+
+
+def test_no_fibweb(program: Program, tmp_path: Path) -> None:
+    """When all are down, HAProxy's own 503 has Retry-After too."""
+    path = program("haproxy")
+    bind = f"127.0.0.1:{free_port()}"
+    with haproxy(path, "fibweb", tmp_path, bind, addresses(*["127.0.0.1:1"] * 3)) as control:
+        wait_until(lambda: not servers_up(control), "all are out")
+        assert ask(bind, "/fib/3") == (503, "1")
+
+
+def test_all_connections_are_in_use(program: Program, tmp_path: Path) -> None:
+    """No fibweb gets more connections than it accepts: HAProxy lets clients wait, not for long."""
+    path = program("haproxy")
+    bind = f"127.0.0.1:{free_port()}"
+    host, _, port = bind.rpartition(":")
+    with FakeFibweb(Behaviour.WAIT) as web, ExitStack() as stack:
+        known = addresses(*[web.address] * 3)
+        control = stack.enter_context(haproxy(path, "fibweb", tmp_path, bind, known))
+        wait_until(lambda: servers_checked(control) == ALL, "all are checked")
+        assert {row["slim"] for row in server_rows(control).values()} == {"800"}
+        for name in ALL:
+            tell(control, f"set maxconn server fibwebs/{name} 1")
+            client = socket.create_connection((host, int(port)))
+            stack.callback(client.close)
+            client.sendall(b"GET /number/1 HTTP/1.1\r\nHost: fib\r\n\r\n")
+        wait_until(lambda: web.requests["/number/1"] == 3, "all are in use")
+        assert ask(bind, "/fib/3") == (503, "1")
+        assert web.requests == {"/number/1": 3}
+
+
+def test_haproxy_keeps_its_fibwebs_through_the_giants(
+    server: RunningServer, program: Program, tmp_path: Path
+) -> None:
+    """Forty ask for giants; cached answers are given meanwhile, and no fibweb goes out."""
+    path = program("haproxy")
+    bind = f"127.0.0.1:{free_port()}"
+    numbers, is_over = itertools.count(9_000_000), threading.Event()
+
+    def ask_for_giants() -> set[int]:
+        codes = set()
+        while not is_over.is_set():
+            codes.add(ask(bind, f"/number/{next(numbers)}?format=text")[0])
+        return codes
+
+    with ExitStack() as stack:
+        webs = []
+        for name in "ab":
+            log = tmp_path / f"fibweb-{name}.log"
+            webs.append(start_fibweb(log, "--servers", server.address))
+            stack.callback(webs[-1].stop)
+        known = addresses(*(f"127.0.0.1:{webs[n].port}" for n in (0, 1, 1)))
+        control = stack.enter_context(haproxy(path, "fibweb", tmp_path, bind, known))
+        wait_until(lambda: servers_checked(control) == ALL, "all are checked")
+        for web in webs:
+            assert get(web, "/fib/3")
+        threads = stack.enter_context(ThreadPoolExecutor(40))
+        giants = [threads.submit(ask_for_giants) for _ in range(40)]
+        end = time.monotonic() + GIANTS_SECONDS
+        try:
+            while time.monotonic() < end:
+                assert ask(bind, "/fib/3") == (200, None)
+        finally:
+            is_over.set()
+        assert set().union(*(each.result() for each in giants)) <= {200, 503}
+        assert {row["chkdown"] for row in server_rows(control).values()} == {"0"}
+
+
+@pytest.mark.parametrize("is_reset", [False, True])
+def test_how_a_client_of_fibserver_ends(program: Program, tmp_path: Path, is_reset: bool) -> None:
+    """A reset, by which fibclient cancels, stays one; and one that only wants to ask no more."""
+    path = program("haproxy")
+    bind = f"127.0.0.1:{free_port()}"
+    host, _, port = bind.rpartition(":")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        # The listener answers no checks, so HAProxy is told that the server is up.
+        with haproxy(path, "fibserver", tmp_path, bind, addresses(*[address] * 3)) as control:
+            for name in ALL:
+                tell(control, f"disable health fibservers/{name}")
+                tell(control, f"set server fibservers/{name} health up")
+            with socket.create_connection((host, int(port)), DEADLINE_SECONDS) as client:
+                client.sendall(b"FIB.NUMBER 9000000\r\n")
+                server = accept_request(listener, b"FIB")
+                if is_reset:
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_ONCE)
+                    client.close()
+                    with server, pytest.raises(ConnectionResetError):
+                        server.recv(1)
+                    return
+                client.shutdown(socket.SHUT_WR)
+                with server:
+                    assert server.recv(1) == b""
+                    server.sendall(b"+late\r\n")
+                assert client.recv(100) == b"+late\r\n"
+
+
+def accept_request(listener: socket.socket, start: bytes) -> socket.socket:
+    """Return the first connection that brings a request, and no check; the request is read."""
+    listener.settimeout(DEADLINE_SECONDS)
+    while True:
+        server, _ = listener.accept()
+        server.settimeout(DEADLINE_SECONDS)
+        if server.recv(100).startswith(start):
+            return server
+        server.close()
 
 
 def certificates(openssl: str, folder: Path) -> None:

@@ -8,7 +8,8 @@ import re
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import NamedTuple
 import pytest
 
 from fibclient import FibClient
-from tests.deploy.balancers import DEPLOY, listening
+from tests.deploy.balancers import DEPLOY, Behaviour, FakeFibweb, listening
 from tests.deploy.prometheus import free_port
 from tests.fibweb.running import metrics, start_fibweb
 from tests.servers import DEADLINE_SECONDS, RunningServer
@@ -54,16 +55,16 @@ class Reply(NamedTuple):
 
 
 class Cache:
-    """A running nginx in front of a fibweb.
+    """A running nginx.
 
     Attributes:
-        web: the fibweb.
-        address: where nginx listens.
+        address: where it listens.
+        log: its error log.
     """
 
-    def __init__(self, web: RunningServer, address: str) -> None:
-        self.web = web
+    def __init__(self, address: str, log: Path) -> None:
         self.address = address
+        self.log = log
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[bytes, str, int]:
         """Return the body at a path, whether it came from the cache, and the code."""
@@ -94,6 +95,18 @@ class Cache:
         finally:
             connection.close()
 
+
+class WebCache(Cache):
+    """A running nginx in front of a fibweb.
+
+    Attributes:
+        web: the fibweb.
+    """
+
+    def __init__(self, cache: Cache, web: RunningServer) -> None:
+        super().__init__(cache.address, cache.log)
+        self.web = web
+
     def asked(self) -> float:
         """Return how many answers with numbers fibweb has given."""
         found = metrics(self.web)
@@ -105,9 +118,54 @@ class Cache:
 
 
 @contextmanager
+def nginx_before(
+    path: str, webs: Sequence[str], folder: Path, changes: Mapping[str, str]
+) -> Iterator[Cache]:
+    """Run nginx with an empty cache.
+
+    Args:
+        path: the program.
+        webs: the addresses of one or two fibwebs.
+        folder: for all files.
+        changes: of the configuration, the addresses aside.
+    """
+    own = folder / "nginx"
+    own.mkdir()
+    address = f"127.0.0.1:{free_port()}"
+    replaced = {
+        "listen 80 default_server;": f"listen {address};",
+        "192.0.2.1:8080": webs[0],
+        "/var/lib/nginx/fib": f"{own}/cache",
+        **changes,
+    }
+    if len(webs) > 1:
+        replaced["192.0.2.2:8080"] = webs[1]
+    else:
+        replaced["    server 192.0.2.2:8080 max_fails=2 fail_timeout=5s;\n"] = ""
+    text = (DEPLOY / "nginx" / "fib.conf").read_text()
+    for before, after in replaced.items():
+        assert before in text
+        text = text.replace(before, after)
+    (own / "fib.conf").write_text(text)
+    (own / "nginx.conf").write_text(MAIN.format(folder=own, user=getpass.getuser()))
+    command = [path, "-p", str(own), "-c", str(own / "nginx.conf")]
+    checked = subprocess.run(
+        [*command, "-t"], stderr=subprocess.PIPE, text=True, timeout=30, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as nginx:
+        try:
+            wait_until(lambda: listening(address), "nginx listens")
+            yield Cache(address, own / "error.log")
+        finally:
+            nginx.terminate()
+            nginx.wait(DEADLINE_SECONDS)
+
+
+@contextmanager
 def running_nginx(
     path: str, server: RunningServer, folder: Path, changes: Mapping[str, str]
-) -> Iterator[Cache]:
+) -> Iterator[WebCache]:
     """Run nginx with an empty cache, in front of one fibweb.
 
     Args:
@@ -116,41 +174,16 @@ def running_nginx(
         folder: for all files.
         changes: of the configuration, the addresses aside.
     """
-    own = folder / "nginx"
-    own.mkdir()
-    address = f"127.0.0.1:{free_port()}"
     with ExitStack() as stack:
         web = start_fibweb(folder / "fibweb.log", "--servers", server.address)
         stack.callback(web.stop)
-        replaced = {
-            "listen 80 default_server;": f"listen {address};",
-            "192.0.2.1:8080": f"127.0.0.1:{web.port}",
-            "    server 192.0.2.2:8080 max_fails=2 fail_timeout=5s;\n": "",
-            "/var/lib/nginx/fib": f"{own}/cache",
-            **changes,
-        }
-        text = (DEPLOY / "nginx" / "fib.conf").read_text()
-        for before, after in replaced.items():
-            assert before in text
-            text = text.replace(before, after)
-        (own / "fib.conf").write_text(text)
-        (own / "nginx.conf").write_text(MAIN.format(folder=own, user=getpass.getuser()))
-        command = [path, "-p", str(own), "-c", str(own / "nginx.conf")]
-        checked = subprocess.run(
-            [*command, "-t"], stderr=subprocess.PIPE, text=True, timeout=30, check=False
-        )
-        assert checked.returncode == 0, checked.stderr
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as nginx:
-            try:
-                wait_until(lambda: listening(address), "nginx listens")
-                yield Cache(web, address)
-            finally:
-                nginx.terminate()
-                nginx.wait(DEADLINE_SECONDS)
+        address = f"127.0.0.1:{web.port}"
+        cache = stack.enter_context(nginx_before(path, [address], folder, changes))
+        yield WebCache(cache, web)
 
 
 @pytest.fixture
-def cache(server: RunningServer, program: Program, tmp_path: Path) -> Iterator[Cache]:
+def cache(server: RunningServer, program: Program, tmp_path: Path) -> Iterator[WebCache]:
     """nginx as it is configured."""
     with running_nginx(program("nginx"), server, tmp_path, {}) as running:
         yield running
@@ -174,7 +207,7 @@ def test_on_debian(program: Program, mounting: Callable[[str], list[str]]) -> No
     assert "[warn]" not in done.stdout
 
 
-def test_an_answer_is_asked_for_once(cache: Cache) -> None:
+def test_an_answer_is_asked_for_once(cache: WebCache) -> None:
     """The second request is answered by nginx, with the same bytes."""
     first, again = cache.get("/fib/1000"), cache.get("/fib/1000")
     assert (first[1], again[1]) == ("MISS", "HIT")
@@ -183,7 +216,7 @@ def test_an_answer_is_asked_for_once(cache: Cache) -> None:
     assert cache.asked() == 1
 
 
-def test_formats_are_told_apart(cache: Cache) -> None:
+def test_formats_are_told_apart(cache: WebCache) -> None:
     """By Accept as well as by ?format=."""
     for _ in range(2):
         assert cache.get("/fib/3")[0] == b'{"N": 3, "result": ["0","1","1"]}'
@@ -193,7 +226,7 @@ def test_formats_are_told_apart(cache: Cache) -> None:
     assert cache.asked() == 3
 
 
-def test_a_crowd_asks_once(cache: Cache) -> None:
+def test_a_crowd_asks_once(cache: WebCache) -> None:
     """Fifty who miss the same at the same time wait for one answer."""
 
     def ask(number: int) -> Reply:
@@ -208,7 +241,7 @@ def test_a_crowd_asks_once(cache: Cache) -> None:
     assert cache.asked() == 1
 
 
-def test_connections_to_fibweb_are_kept(cache: Cache) -> None:
+def test_connections_to_fibweb_are_kept(cache: WebCache) -> None:
     """Answers that nginx does not have come over connections that there are."""
 
     def connections() -> set[object]:
@@ -226,7 +259,7 @@ def test_connections_to_fibweb_are_kept(cache: Cache) -> None:
     assert before & connections()
 
 
-def test_what_caches_are_told(cache: Cache) -> None:
+def test_what_caches_are_told(cache: WebCache) -> None:
     """Headers of the answer come through, from fibweb and from the cache; 304 and HEAD work."""
     for status in ("MISS", "HIT"):
         reply = cache.ask("/fib/100?format=text")
@@ -245,7 +278,7 @@ def test_what_caches_are_told(cache: Cache) -> None:
 
 
 @pytest.mark.parametrize("n", [0, 40])
-def test_ranges(cache: Cache, n: int) -> None:
+def test_ranges(cache: WebCache, n: int) -> None:
     """A part is a part of the whole, and one behind the end is refused; nothing is there for 0."""
     path = f"/fib/{n}?format=text"
     whole = cache.ask(path).body
@@ -258,7 +291,7 @@ def test_ranges(cache: Cache, n: int) -> None:
             assert reply.headers["Content-Range"].endswith(f"/{len(whole)}")
 
 
-def test_bodies_are_dropped(cache: Cache) -> None:
+def test_bodies_are_dropped(cache: WebCache) -> None:
     """A request with a body is answered, and its body is not taken for a request."""
     body = b"GET /fib/5 HTTP/1.1\r\nHost: x\r\n\r\n"
     assert cache.ask("/fib/3", body=body).body == b'{"N": 3, "result": ["0","1","1"]}'
@@ -267,7 +300,7 @@ def test_bodies_are_dropped(cache: Cache) -> None:
     assert cache.ask("/fib/4").body == b'{"N": 4, "result": ["0","1","1","2"]}'
 
 
-def test_errors_are_not_kept(cache: Cache) -> None:
+def test_errors_are_not_kept(cache: WebCache) -> None:
     """A bad request is told so each time."""
     for _ in range(2):
         with pytest.raises(urllib.error.HTTPError) as caught:
@@ -278,7 +311,7 @@ def test_errors_are_not_kept(cache: Cache) -> None:
     assert cache.asked() == 2
 
 
-def test_large_answers_come_in_slices(cache: Cache, server: RunningServer) -> None:
+def test_large_answers_come_in_slices(cache: WebCache, server: RunningServer) -> None:
     """A range costs its slices alone, and the whole is right to the last byte."""
     size = int(urllib.request.urlopen(head(cache, "/fib/10000")).headers["Content-Length"])
     begin = size - 100
@@ -298,12 +331,12 @@ def test_large_answers_come_in_slices(cache: Cache, server: RunningServer) -> No
     assert cache.asked() == asked
 
 
-def head(cache: Cache, path: str) -> urllib.request.Request:
+def head(cache: WebCache, path: str) -> urllib.request.Request:
     """Return a HEAD request."""
     return urllib.request.Request(f"http://{cache.address}{path}", method="HEAD")
 
 
-def test_without_fibweb(cache: Cache) -> None:
+def test_without_fibweb(cache: WebCache) -> None:
     """What was asked for before is answered still, the rest is an error."""
     known = cache.get("/fib/500")[0]
     cache.web.stop()
@@ -340,7 +373,7 @@ def test_stale_answers(server: RunningServer, program: Program, tmp_path: Path) 
             web.stop()
 
 
-def test_a_client_in_a_hurry(cache: Cache) -> None:
+def test_a_client_in_a_hurry(cache: WebCache) -> None:
     """Who asks more than is good for others is told so, and others are answered."""
     codes = []
     for _ in range(400):
@@ -350,15 +383,10 @@ def test_a_client_in_a_hurry(cache: Cache) -> None:
             with error:
                 codes.append(error.code)
     assert set(codes) == {200, 429}
-    assert re.search(r"limiting requests", (nginx_log(cache)).read_text())
+    assert re.search(r"limiting requests", cache.log.read_text())
 
 
-def nginx_log(cache: Cache) -> Path:
-    """Return the error log of nginx."""
-    return cache.web.log.parent / "nginx" / "error.log"
-
-
-def test_operations_are_not_for_everybody(cache: Cache) -> None:
+def test_operations_are_not_for_everybody(cache: WebCache) -> None:
     """The page and what it asks for are; metrics are for this host."""
     stranger = "127.0.0.2"
     assert cache.ask("/", source=stranger).body.startswith(b"<!doctype html>")
@@ -366,3 +394,73 @@ def test_operations_are_not_for_everybody(cache: Cache) -> None:
     assert b"fibweb_build_info" in cache.ask("/metrics").body
     for path in ("/metrics", "/healthz", "/readyz", "//metrics", "/%6detrics"):
         assert cache.ask(path, source=stranger).code == 403
+
+
+# Overload.
+
+
+def test_overload_is_passed_on(program: Program, tmp_path: Path) -> None:
+    """In a storm each 503 reaches its client, is asked of one fibweb once, and takes none out."""
+    targets = [f"/number/{n}" for n in range(400)]
+
+    def ask(number: int) -> tuple[int, str | None]:
+        # One client may ask 20 times at once, and 200 times in a moment.
+        reply = nginx.ask(targets[number], source=f"127.0.0.{2 + number % 5}")
+        return reply.code, reply.headers["Retry-After"]
+
+    with ExitStack() as stack:
+        webs = [stack.enter_context(FakeFibweb(Behaviour.OVERLOADED)) for _ in "ab"]
+        found = [web.address for web in webs]
+        nginx = stack.enter_context(nginx_before(program("nginx"), found, tmp_path, {}))
+        with ThreadPoolExecutor(40) as threads:
+            replies = set(threads.map(ask, range(len(targets))))
+        assert replies == {(503, "7")}
+        assert webs[0].requests + webs[1].requests == Counter(targets)
+        assert webs[0].requests
+        assert webs[1].requests
+        # Both are asked again at once, and what was refused is not kept.
+        for web in webs:
+            web.behaviour = Behaviour.ANSWER
+            web.requests.clear()
+        assert {nginx.ask(target).code for target in targets[:100]} == {200}
+        assert webs[0].requests
+        assert webs[1].requests
+
+
+def test_many_wait_for_an_answer_that_is_refused(program: Program, tmp_path: Path) -> None:
+    """Who waits for another's answer soon asks for it, once, and is told of the overload too."""
+    with FakeFibweb(Behaviour.OVERLOADED) as web, ExitStack() as stack:
+        nginx = stack.enter_context(nginx_before(program("nginx"), [web.address], tmp_path, {}))
+        threads = stack.enter_context(ThreadPoolExecutor(20))
+        web.gate.clear()
+        try:
+            replies = [threads.submit(nginx.ask, "/number/1") for _ in range(20)]
+            wait_until(lambda: web.requests["/number/1"] == 20, "all requests")
+        finally:
+            web.gate.set()
+        found = [each.result() for each in replies]
+        assert {(each.code, each.headers["Retry-After"]) for each in found} == {(503, "7")}
+        assert web.requests == {"/number/1": 20}
+
+
+def test_stale_answers_in_an_overload(program: Program, tmp_path: Path) -> None:
+    """An answer whose time is over is given while fibweb is overloaded."""
+    changes = {"proxy_cache_valid 200 206 1y;": "proxy_cache_valid 200 206 1s;"}
+    with FakeFibweb(Behaviour.ANSWER) as web, ExitStack() as stack:
+        cache = stack.enter_context(
+            nginx_before(program("nginx"), [web.address], tmp_path, changes)
+        )
+        assert cache.get("/fib/3")[:2] == (b"body\n", "MISS")
+        web.behaviour = Behaviour.OVERLOADED
+        wait_until(lambda: cache.get("/fib/3") == (b"body\n", "STALE", 200), "a stale answer")
+
+
+def test_a_dropped_connection_goes_to_another(program: Program, tmp_path: Path) -> None:
+    """A fibweb that ends before it answers is no overload: the next one is asked."""
+    with (
+        FakeFibweb(Behaviour.DROP) as bad,
+        FakeFibweb(Behaviour.ANSWER) as good,
+        nginx_before(program("nginx"), [bad.address, good.address], tmp_path, {}) as cache,
+    ):
+        assert {cache.ask(f"/fib/{n}").code for n in range(30)} == {200}
+        assert bad.requests
