@@ -74,7 +74,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 SIGNALS = (*STOP_SIGNALS, signal.SIGCHLD)
 
-SPARE_DESCRIPTORS = 64
+SPARE_DESCRIPTORS = 48
 """For listeners, logs, modules and temporary files, whatever the clients do."""
 
 ROUTES = ("/fib", "/openapi.json")

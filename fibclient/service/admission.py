@@ -21,6 +21,7 @@ from typing import Generic, TypeVar
 
 __all__ = [
     "SLOW_BYTES_PER_SECOND",
+    "UNSERVED_SECONDS",
     "WINDOW_SECONDS",
     "IdleVictims",
     "ReadingPace",
@@ -33,6 +34,10 @@ log = logging.getLogger(__name__)
 SLOW_BYTES_PER_SECOND = 4096
 WINDOW_SECONDS = 30.0
 """How slow, and for how long, a reader must be to be cut off while a bound is reached."""
+
+UNSERVED_SECONDS = 60.0
+"""A connection that has never sent a whole request counts as idle for so much longer: a crowd of
+silent ones gives way before clients that merely pause."""
 
 BATCH = 64
 """How many victims one look at all connections finds: a crowd of newcomers must not pay for a
@@ -50,7 +55,7 @@ def affordable_connections(wanted: int, reserve: int, setting: str) -> int:
         setting: the name of the setting that `wanted` comes from, for the log.
 
     Returns:
-        At most `wanted`, at least 1.
+        At most `wanted`; at least a quarter of the limit, however low that is.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + reserve
@@ -61,7 +66,7 @@ def affordable_connections(wanted: int, reserve: int, setting: str) -> int:
             soft = raised
         except (OSError, ValueError) as error:
             log.warning("cannot raise the limit of open files to %s: %s", raised, error)
-    affordable = max(1, min(wanted, soft - reserve))
+    affordable = min(wanted, max(1, soft // 4, soft - reserve))
     if affordable < wanted:
         log.warning("%s lowered to %s by the limit of open files, %s", setting, affordable, soft)
     return affordable

@@ -38,7 +38,7 @@ def test_the_hard_limit_bounds_connections(
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     assert affordable_connections(hard + 1000, 50, "max_clients") == hard - 50
     assert "max_clients lowered" in caplog.text
-    assert affordable_connections(10, hard + 1, "max_clients") == 1
+    assert affordable_connections(10 * hard, hard + 1, "max_clients") == hard // 4
 
 
 class Client:

@@ -248,6 +248,19 @@ def test_idle_clients_give_way(start: Start, clients: ExitStack) -> None:
     assert first_line(busy) == b"HTTP/1.1 200 OK"
 
 
+def test_a_silent_crowd_gives_way_first(start: Start, clients: ExitStack) -> None:
+    """A client that has asked something and pauses is served on, whoever crowds in."""
+    running = start(strange, max_clients=5)
+    first = clients.enter_context(connect(running.path))
+    first.sendall(get("/changing"))
+    assert first_line(first) == b"HTTP/1.1 200 OK"
+    crowd = [clients.enter_context(connect(running.path)) for _ in range(20)]
+    wait_until(lambda: running.server.overload.cut_off["idle"] == 16, "the crowd gives way")
+    first.sendall(get("/changing"))
+    assert first_line(first) == b"HTTP/1.1 200 OK"
+    assert read_all(crowd[0]) == b""
+
+
 def test_probes_reach_a_server_that_is_full(start: Start, clients: ExitStack) -> None:
     """When all are busy a newcomer gets one answer from memory, and no fetch."""
     gate = Gate()
