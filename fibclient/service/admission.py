@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 __all__ = [
+    "NEWCOMER_SECONDS",
     "SLOW_BYTES_PER_SECOND",
     "UNSERVED_SECONDS",
     "WINDOW_SECONDS",
@@ -35,13 +36,17 @@ SLOW_BYTES_PER_SECOND = 4096
 WINDOW_SECONDS = 30.0
 """How slow, and for how long, a reader must be to be cut off while a bound is reached."""
 
+NEWCOMER_SECONDS = 0.1
+"""How long a connection has at the least to send its request before it may have to give way."""
+
 UNSERVED_SECONDS = 60.0
 """A connection that has never sent a whole request counts as idle for so much longer: a crowd of
 silent ones gives way before clients that merely pause."""
 
-BATCH = 64
-"""How many victims one look at all connections finds: a crowd of newcomers must not pay for a
-look each."""
+BATCH_SHARE = 16
+MAX_BATCH = 64
+"""One look at all connections finds a sixteenth of them, at most this many: a crowd of newcomers
+must not pay for a look each, nor close connections that are younger than others by now."""
 
 Connection = TypeVar("Connection")
 
@@ -85,17 +90,14 @@ class IdleVictims(Generic[Connection]):
         Args:
             connections: returns all that are open.
             idle_since: returns since when a connection has been idle, on a monotonic clock; None
-                if a request is under way, or it is closed.
+                if a request is under way, it is closed, or it has come just now.
         """
         self._connections = connections
         self._idle_since = idle_since
         self._found: Iterator[tuple[float, Connection]] = iter(())
 
     def pop(self) -> Connection | None:
-        """Return the connection that has been idle for longest, or None if none is idle.
-
-        Among connections that became idle after the last look at all, it may miss a few.
-        """
+        """Return the connection that has been idle for longest, or None if none is idle."""
         return self._next() or self._look()
 
     def _next(self) -> Connection | None:
@@ -105,12 +107,13 @@ class IdleVictims(Generic[Connection]):
         return None
 
     def _look(self) -> Connection | None:
-        idle = (
+        idle = [
             (since, connection)
             for connection in self._connections()
             if (since := self._idle_since(connection)) is not None
-        )
-        self._found = iter(heapq.nsmallest(BATCH, idle, key=lambda pair: pair[0]))
+        ]
+        batch = min(MAX_BATCH, 1 + len(idle) // BATCH_SHARE)
+        self._found = iter(heapq.nsmallest(batch, idle, key=lambda pair: pair[0]))
         return self._next()
 
 

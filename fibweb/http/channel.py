@@ -30,11 +30,7 @@ from typing import Any
 
 from waitress.channel import HTTPChannel
 
-from fibclient.service.admission import (
-    UNSERVED_SECONDS,
-    ReadingPace,
-    unacknowledged_bytes,
-)
+from fibclient.service.admission import ReadingPace, unacknowledged_bytes
 from fibweb.answer_file import PIECE_BYTES, SMALL_PIECE_BYTES
 from fibweb.fetch import Fetch, Overloaded, WouldBlock
 from fibweb.http.admission import Admission
@@ -103,6 +99,7 @@ class Channel(HTTPChannel):
     Attributes:
         is_surplus: whether it came when there were too many: it gets one answer, if that is in
             memory, and is closed.
+        was_served: whether it has ever been answered.
         pace: how fast the client takes its answer; None if it has not been slow so far.
     """
 
@@ -130,7 +127,7 @@ class Channel(HTTPChannel):
         self._response: Response | None = None
         self._outgoing: Outgoing | None = None
         self._is_holding = False
-        self._was_served = False
+        self.was_served = False
 
     @property
     def is_idle(self) -> bool:
@@ -145,9 +142,7 @@ class Channel(HTTPChannel):
     @property
     def idle_since(self) -> float | None:
         """Since when no whole request has been under way; None if one is."""
-        if self._state is not State.IDLE or self.requests:
-            return None
-        return self._progress if self._was_served else self._progress - UNSERVED_SECONDS
+        return self._progress if self._state is State.IDLE and not self.requests else None
 
     @property
     def is_answering(self) -> bool:
@@ -513,7 +508,7 @@ class Channel(HTTPChannel):
             outgoing.close()
             self._hold()
         if response is not None:
-            self._was_served = True
+            self.was_served = True
             exchange = response.exchange.finished(
                 max(0, sent - len(response.header)),
                 self._progress - self._began,

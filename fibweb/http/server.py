@@ -1,6 +1,7 @@
 """The server: its sockets, its loop and threads, its limits, and an end that loses no request."""
 
 import logging
+import select
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer, UnixWSGIServer
 
+from fibclient.service.admission import NEWCOMER_SECONDS
 from fibweb.http.admission import Admission, Verdict
 from fibweb.http.channel import Channel, Lanes
 from fibweb.http.exchange import Exchange, RequestIds
@@ -41,9 +43,6 @@ MAX_BODY_BYTES = 16 * 1024
 
 ACCEPTS_PER_TURN = 16
 """Connections accepted at a time, so that a crowd of new ones does not hold up the others."""
-
-PAUSE_SECONDS = 1.0
-"""Without accepting, when there is no descriptor or memory for another connection."""
 
 LOOP_SECONDS = 0.25
 """The longest wait for something to happen; time limits are looked at that often."""
@@ -125,7 +124,7 @@ class HttpServer:
         self._fetcher = Fetcher(limits.threads, limits.fetch_seconds, self._loop.hand_over)
         self._held: HeldBytes[Channel] = HeldBytes(limits.pending_bytes)
         self._admission: Admission[Channel] = Admission(
-            limits.max_clients, lambda: self.connections, self._channels
+            limits.max_clients, lambda: self.connections, self._channels, time.monotonic
         )
         self._lanes = Lanes(on_response, RequestIds(), self._fetcher, self._held, self._admission)
         self._deadline: float | None = None  # of draining, once stop() was called
@@ -268,7 +267,16 @@ class _Listener:
 
     def handle_accept(self) -> None:
         """Accept the clients that wait, up to a number."""
+        admission = self.lanes.admission
         for _ in range(ACCEPTS_PER_TURN):
+            verdict = Verdict.SERVE
+            if admission.is_full:
+                if not self._has_pending:
+                    return
+                verdict = admission.admit()
+                if verdict is Verdict.WAIT:
+                    self.paused_until = time.monotonic() + NEWCOMER_SECONDS
+                    return
             try:
                 sock, address = self.socket.accept()
             except BlockingIOError:
@@ -276,12 +284,14 @@ class _Listener:
             except ConnectionError:
                 continue  # that one client has gone again
             except OSError as error:
-                if self.lanes.admission.make_room():
-                    continue  # its descriptor is free now
-                log.warning("cannot accept connections, trying again in a second: %s", error)
-                self.paused_until = time.monotonic() + PAUSE_SECONDS
-                return
-            verdict = self.lanes.admission.admit()
+                # The kernel looks for a descriptor before it looks for a client.
+                if not self._has_pending:
+                    return
+                if not admission.make_room():
+                    log.warning("cannot accept connections, trying again soon: %s", error)
+                    self.paused_until = time.monotonic() + NEWCOMER_SECONDS
+                    return
+                continue
             if verdict is Verdict.REFUSE:
                 sock.close()
                 continue
@@ -294,6 +304,13 @@ class _Listener:
                 sock.close()
                 continue
             channel.is_surplus = verdict is Verdict.SERVE_ONCE
+
+    @property
+    def _has_pending(self) -> bool:
+        """Whether a client waits to be accepted."""
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN)
+        return bool(poll.poll(0))
 
     def add_task(self, task: Any) -> None:
         """Do nothing: a channel begins with its requests itself, see there."""

@@ -3,14 +3,22 @@
 from fibclient.service.admission import WINDOW_SECONDS, ReadingPace
 from fibweb.http.admission import SURPLUS_CONNECTIONS, Admission, Verdict
 
+NOW = 10.0
+
 
 class Client:
     """A connection, as far as admission goes."""
 
     def __init__(
-        self, crowd: list["Client"], *, idle_since: float | None = None, pace: int | None = None
+        self,
+        crowd: list["Client"],
+        *,
+        idle_since: float | None = None,
+        was_served: bool = True,
+        pace: int | None = None,
     ) -> None:
         self.idle_since = idle_since
+        self.was_served = was_served
         self.pace: ReadingPace | None = None
         if pace is not None:
             self.pace = ReadingPace(0.0, 0)
@@ -26,7 +34,7 @@ class Client:
 
 def admission_of(crowd: list[Client], max_clients: int) -> Admission[Client]:
     """Return what decides on newcomers to a crowd."""
-    return Admission(max_clients, lambda: len(crowd), lambda: crowd)
+    return Admission(max_clients, lambda: len(crowd), lambda: crowd, lambda: NOW)
 
 
 def test_room_for_all() -> None:
@@ -53,6 +61,24 @@ def test_the_order_of_giving_way() -> None:
     assert admission.admit() is Verdict.SERVE_ONCE
     assert {busy, fast} < set(crowd)
     assert admission.cut_off == {"idle": 2, "slow": 2, "memory": 0}
+
+
+def test_the_silent_give_way_before_those_that_pause() -> None:
+    """Who has never sent a request goes first, once it had the time to send one."""
+    crowd: list[Client] = []
+    paused, silent = Client(crowd, idle_since=NOW - 6), Client(crowd, idle_since=NOW - 1)
+    silent.was_served = False
+    new = Client(crowd, idle_since=NOW, was_served=False)
+    admission = admission_of(crowd, 3)
+    for victim in (silent, paused):
+        assert admission.admit() is Verdict.SERVE
+        assert victim not in crowd
+        Client(crowd)
+    assert admission.admit() is Verdict.WAIT
+    assert admission.admit() is Verdict.SERVE  # it has waited, and the new one is still silent
+    assert new not in crowd
+    Client(crowd)
+    assert admission.admit() is Verdict.SERVE_ONCE
 
 
 def test_surplus_connections_are_few() -> None:
