@@ -5,7 +5,8 @@ want it too wait for that one, so a crowd moves the bytes only once. All formats
 the prefix used longest ago makes room for the others.
 
 A prefix is a list of segments that are never changed once they are in it, so what was read
-stays right whatever happens to the cache.
+stays right whatever happens to the cache. A view keeps the whole of its segment in memory, and a
+slow reader may hold a view for long after the cache has let go, so segments are small.
 """
 
 import threading
@@ -24,6 +25,9 @@ __all__ = ["CacheStatistics", "PrefixCache"]
 
 SEGMENT_BYTES = 256 * 1024
 """Segments smaller than this are joined: growing a little at a time must not leave thousands."""
+
+MAX_SEGMENT_BYTES = 1024 * 1024
+"""What a view of a byte may keep in memory."""
 
 GAP_BYTES = 64 * 1024
 """A prefix grows over elements that nobody asked for if they are no more than this, or no more
@@ -145,7 +149,7 @@ class PrefixCache:
             return None
         begin = offset(answer.format, answer.start)
         end = begin + answer.size
-        growing, data = None, None
+        growing, data, segments = None, None, []
         try:
             with notified(cancellation, self._notify), self._lock:
                 prefix = self._settled(answer, deadline, cancellation)
@@ -166,13 +170,14 @@ class PrefixCache:
                     return None
                 skip = max(0, begin - offset(answer.format, missing.start))
                 known.append(memoryview(data)[skip:])
+                segments = _split(data)
         finally:
             if growing is not None:
                 with self._lock:
                     growing.is_growing = False
                     if data is not None:
                         self._extensions += 1
-                        self._keep(growing, data, missing)
+                        self._keep(growing, segments, missing)
                     self._news.notify_all()
         # Copying takes long for large answers: others may use the cache meanwhile.
         return _joined(known)
@@ -220,10 +225,10 @@ class PrefixCache:
         gap = offset(answer.format, answer.start) - prefix.size
         return gap <= max(GAP_BYTES, answer.size)
 
-    def _keep(self, prefix: _Prefix, data: bytes, missing: Answer) -> None:
+    def _keep(self, prefix: _Prefix, segments: list[bytes], missing: Answer) -> None:
         """Put an answer at the end of a prefix, if there is room to be made for it."""
         separator = missing.format.separator
-        size = len(data) + len(separator)
+        size = missing.size + len(separator)
         excess = self._size + size - self._max_bytes
         for format, other in list(self._prefixes.items()):
             if excess <= 0:
@@ -233,7 +238,8 @@ class PrefixCache:
                 self._size -= other.size
                 excess -= other.size
         if excess <= 0:
-            prefix.append(data, missing.stop)
+            for segment in segments:
+                prefix.append(segment, missing.stop)
             if separator:
                 prefix.append(separator, missing.stop)
             self._size += size
@@ -257,6 +263,14 @@ class PrefixCache:
             self._prefixes.clear()
             self._size = 0
             self._news.notify_all()
+
+
+def _split(data: bytes) -> list[bytes]:
+    """Return the segments to keep for an answer; a small one is kept as it is."""
+    if len(data) <= MAX_SEGMENT_BYTES:
+        return [data]
+    begins = range(0, len(data), MAX_SEGMENT_BYTES)
+    return [data[begin : begin + MAX_SEGMENT_BYTES] for begin in begins]
 
 
 def _joined(views: list[memoryview]) -> bytes:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fibclient.answers import Answer
 from fibclient.errors import ClientClosed, DeadlineExceeded, ServerUnreachable
-from fibclient.prefix_cache import GAP_BYTES, SEGMENT_BYTES, PrefixCache
+from fibclient.prefix_cache import GAP_BYTES, MAX_SEGMENT_BYTES, SEGMENT_BYTES, PrefixCache
 from tests.numbers import encoded, expected
 from tests.waiting import wait_until
 
@@ -103,6 +103,20 @@ def test_a_whole_answer_is_not_copied() -> None:
     assert len(first) > SEGMENT_BYTES
     assert read(cache, source, 0, 2000, "json") is first
     assert read(cache, source, 0, 2001, "json") == expected("json", 0, 2001)
+
+
+def test_a_view_keeps_little_in_memory() -> None:
+    """A large answer is kept in pieces, so that a view of a byte does not keep all of it."""
+    cache, source = PrefixCache(10**8), Source()
+    answer = Answer.of(0, 6000, "json")
+    assert answer.size > 3 * MAX_SEGMENT_BYTES
+    assert read(cache, source, 0, 6000, "json") == expected("json", 0, 6000)
+    views = cache.peek(answer, 0, answer.size)
+    assert max(len(view.obj) for view in views) <= MAX_SEGMENT_BYTES  # type: ignore[arg-type]
+    assert b"".join(views) == expected("json", 0, 6000)
+    assert read(cache, source, 10, 5990, "json") == expected("json", 10, 5990)
+    assert read(cache, source, 0, 6200, "json") == expected("json", 0, 6200)
+    assert source.fetched == [(0, 6000), (6000, 6200)]
 
 
 def test_small_steps_leave_few_segments() -> None:
