@@ -230,7 +230,7 @@ class Acceptor:
         watchdog_seconds = self._notifier.watchdog_seconds
         if watchdog_seconds:
             self._next_tick = min(self._next_tick, now + watchdog_seconds / 2)
-            if self._engine.is_well(self.settings.request_timeout):
+            if self._engine.is_well(self.settings.request_timeout) or self._engine.is_short:
                 self._notifier.watchdog()
         self._notifier.status(self._status())
 

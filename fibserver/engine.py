@@ -125,6 +125,11 @@ class Engine:
         return time.monotonic() - self.pool.last_outcome < request_timeout / 2 + GRACE_SECONDS
 
     @property
+    def is_short(self) -> bool:
+        """Whether no worker can be started at present: a restart would not help."""
+        return not self.pool.workers
+
+    @property
     def has_to_save(self) -> bool:
         """Whether the snapshot lacks something, and can be written."""
         persistence = self.persistence

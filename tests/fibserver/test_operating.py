@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import os
 import re
+import resource
 import signal
 import socket
 import sys
@@ -170,6 +171,14 @@ class Manager:
             silence = 0
         raise AssertionError(f"{name} came all the time")
 
+    def forget(self) -> None:
+        """Forget the notifications that have come so far."""
+        self._socket.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while self._socket.recv(4096):
+                pass
+        self._socket.settimeout(DEADLINE_SECONDS)
+
     def close(self) -> None:
         """Listen no more."""
         self._socket.close()
@@ -231,6 +240,40 @@ def test_the_watchdog_hears_nothing_without_workers(
     server.wait_until(lambda each: ask(each, b"PING\r\nQUIT\r\n") == b"+PONG\r\n+OK\r\n", "PONG")
 
 
+def test_no_worker_can_be_started(serve: Serve, manager: Manager, tmp_path: Path) -> None:
+    """A shortage passes: until then requests get BUSY, and no restart is asked for.
+
+    A restart would start no worker either, and lose what is in memory.
+    """
+    server = serve(
+        "--workers",
+        "1",
+        NOTIFY_SOCKET=str(tmp_path / "notify"),
+        WATCHDOG_USEC="2000000",
+        FIBSERVER_REQUEST_TIMEOUT="1",
+    )
+    with socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE_SECONDS) as sock:
+        sock.sendall(b"FIB.NUMBER 100\r\n")
+        replies = sock.makefile("rb")
+        assert replies.readline() == b"$21\r\n"
+        assert replies.readline() == b"354224848179261915075\r\n"
+        limit = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+        used = server.process.num_fds()  # the end of a worker frees three, a new one takes six
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (used, limit[1]))
+        server.workers()[0].kill()
+        server.wait_for_log("cannot start a worker")
+        sock.sendall(b"FIB.NUMBER 50000\r\n")
+        assert replies.readline().startswith(b"-BUSY no worker had time")
+        busy = b"-BUSY no worker has come back lately: ask another, or again later\r\n"
+        server.wait_until(lambda each: ask(each, b"PING\r\nQUIT\r\n") == busy, "BUSY")
+        manager.forget()
+        manager.next("WATCHDOG")
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limit)
+        server.wait_until(lambda each: len(each.workers()) == 1, "a worker")
+        sock.sendall(b"FIB.NUMBER 50000\r\n")
+        assert replies.readline() == b"$10450\r\n"
+
+
 def ask(server: RunningServer, request: bytes) -> bytes:
     """Return all that a server answers until it closes the connection."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE_SECONDS) as sock:
@@ -278,6 +321,10 @@ def test_metrics(measured: tuple[RunningServer, str]) -> None:
     assert samples["fibserver_connections"] == 1
     assert samples["fibserver_resident_elements json"] >= 1000
     assert samples["fibserver_streamed_bytes_total json"] > 180_000
+    assert samples["fibserver_queued_answers cheap"] == 0
+    assert samples["fibserver_queued_answers dear"] == 0
+    assert samples["fibserver_queued_seconds"] == 0
+    assert samples["fibserver_answers_rejected_total"] == 0
     assert samples["fibserver_workers"] == len(server.workers())
     assert samples["fibserver_sent_bytes_total"] > 280_000
     assert samples["fibserver_process_memory_bytes acceptor"] > 1e6
