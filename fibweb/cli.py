@@ -2,7 +2,6 @@
 
 import os
 import socket
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -11,7 +10,12 @@ from pathlib import Path
 import click
 
 from fibclient.address import parse_address
-from fibclient.service.errors import ListenError, SettingsError
+from fibclient.service.errors import (
+    ListenError,
+    SettingsError,
+    end_failed_start,
+    is_shortage,
+)
 from fibclient.service.listeners import address_of, open_listener
 from fibclient.service.logs import configure_logging
 from fibclient.service.passwords import read_password
@@ -26,9 +30,6 @@ __all__ = ["main"]
 
 METRICS_NAME = "metrics"
 """What systemd calls the socket for metrics."""
-
-EXIT_FAILED_START = 2
-"""For supervisors: starting again will not help."""
 
 
 # The types are left to the settings: a bad value is told in the same words from everywhere.
@@ -88,7 +89,8 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
     Try it:
       curl http://127.0.0.1:8080/fib/10
 
-    SIGTERM ends it, once what was asked is answered. The exit code of a failed start is 2.
+    SIGTERM ends it, once what was asked is answered. The exit code of a failed start is 2, or 75
+    if the machine is short of memory, processes, descriptors or disk space.
     """
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     reload = partial(load_settings, config, **given)
@@ -101,11 +103,14 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
                 return
             configure_logging(settings.log_level, settings.log_format)
             service_process = _prepare(settings, reload, password, stack)
-        except (SettingsError, ListenError, EmbeddedServerError, OSError) as error:
-            for line in str(error).splitlines():
-                print(f"fibweb: {line}", file=sys.stderr)
-            sys.exit(EXIT_FAILED_START)
-        service_process.run()
+        except (SettingsError, ListenError, EmbeddedServerError, OSError, MemoryError) as error:
+            end_failed_start("fibweb", error)
+        try:
+            service_process.run()
+        except (OSError, MemoryError, RuntimeError) as error:
+            if not is_shortage(error):
+                raise
+            end_failed_start("fibweb", error)
 
 
 def _password(settings: Settings) -> str | None:

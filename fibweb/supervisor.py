@@ -20,10 +20,12 @@ import select
 import signal
 import socket
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NoReturn
 
+from fibclient.service.errors import is_shortage
 from fibclient.service.signals import SignalPipe
 from fibclient.service.systemd import Notifier
 from fibweb.embedded import EmbeddedServer
@@ -245,37 +247,59 @@ class Supervisor:
     # Starting.
 
     def _spawn(self, row: _Row, signals: SignalPipe) -> None:
+        """Start a process; if the machine is short of something, plan another try."""
         now = time.monotonic()
         row.plan.started(now)
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+            with theirs:
+                try:
+                    pid = self._fork(row, signals, ours, theirs)
+                except BaseException:
+                    ours.close()
+                    raise
+        except (OSError, MemoryError) as error:
+            row.plan.ended(now)
+            log.error(
+                "serving process %s cannot be started: %r; the next try is in %.1f s",
+                *(row.number, error, max(0.0, row.plan.due_at - now)),
+            )
+        else:
+            row.child = _Child(pid, ours, now)
+
+    def _fork(
+        self, row: _Row, signals: SignalPipe, ours: socket.socket, theirs: socket.socket
+    ) -> int:
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             pid = os.fork()
             if not pid:
-                signals.__exit__()
-                signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-                ours.close()
-                self._become_serving_process(row.number, theirs)
-        except OSError as error:
-            log.error("serving process %s cannot be started: %s", row.number, error)
-            ours.close()
-            row.plan.ended(now)
-            return
+                self._become_serving_process(row.number, signals, blocked, ours, theirs)
+            return pid
         finally:
-            theirs.close()
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        row.child = _Child(pid, ours, now)
 
-    def _become_serving_process(self, row: int, channel: socket.socket) -> NoReturn:
+    def _become_serving_process(
+        self,
+        row: int,
+        signals: SignalPipe,
+        blocked: Collection[int],
+        ours: socket.socket,
+        theirs: socket.socket,
+    ) -> NoReturn:
         code = 1
         try:
+            signals.__exit__()
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+            ours.close()
             for child in self._children():
                 child.channel.close()
             self._notifier.close()
-            ServingProcess(self._service, row, supervisor=channel).run()
+            ServingProcess(self._service, row, supervisor=theirs).run()
             code = 0
-        except BaseException:
-            log.exception("serving process %s failed", row)
+        except BaseException as error:
+            is_bug = not is_shortage(error)
+            log.error("serving process %s failed: %r", row, error, exc_info=is_bug)
         finally:
             # Nothing of what the supervisor has to clean up is to be cleaned up here.
             os._exit(code)

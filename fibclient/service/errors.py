@@ -2,15 +2,18 @@
 
 import errno
 import os
+import sys
+import time
+from typing import NoReturn
 
 __all__ = [
     "EXIT_FAILED_START",
     "EXIT_SHORTAGE",
     "ListenError",
     "SettingsError",
+    "end_failed_start",
     "is_shortage",
     "reason",
-    "start_failure",
 ]
 
 EXIT_FAILED_START = 2
@@ -18,6 +21,10 @@ EXIT_FAILED_START = 2
 
 EXIT_SHORTAGE = os.EX_TEMPFAIL
 """For service managers: the machine was short of something, so a later restart may succeed."""
+
+SHORTAGE_PAUSE_SECONDS = 3.5
+"""Before the end, under systemd: it gives up on a unit that starts twenty times within a minute
+(StartLimitBurst), and 252 cannot let pauses grow."""
 
 SHORT_OF = {
     errno.EAGAIN: "processes",  # fork(2): RLIMIT_NPROC, pids.max, threads-max
@@ -52,12 +59,23 @@ def is_shortage(error: BaseException) -> bool:
     return _short_of(error) is not None
 
 
-def start_failure(error: BaseException) -> tuple[int, str]:
-    """Return the exit code for a start that failed, and the lines to print."""
+def end_failed_start(program: str, error: BaseException) -> NoReturn:
+    """Print why a start failed, and exit with the code that says whether to try again.
+
+    Args:
+        program: the name to put in front of each line.
+        error: what the start failed with.
+    """
     short_of = _short_of(error)
+    message = str(error) or type(error).__name__
+    head = program if short_of is None else f"{program}: short of {short_of}"
+    for line in message.splitlines():
+        print(f"{head}: {line}", file=sys.stderr)
     if short_of is None:
-        return EXIT_FAILED_START, str(error)
-    return EXIT_SHORTAGE, f"short of {short_of}: {str(error) or type(error).__name__}"
+        sys.exit(EXIT_FAILED_START)
+    if "NOTIFY_SOCKET" in os.environ:
+        time.sleep(SHORTAGE_PAUSE_SECONDS)
+    sys.exit(EXIT_SHORTAGE)
 
 
 def _short_of(error: BaseException) -> str | None:

@@ -1,6 +1,7 @@
 """The `fibweb` command: its flags, and starts that fail."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,45 @@ def test_a_port_in_use(server: RunningServer, more: list[str]) -> None:
     done = run_fibweb("--listen", server.address, *more)
     assert done.returncode == 2
     assert done.stderr == f"fibweb: cannot listen on {server.address}: Address already in use\n"
+
+
+SHORT = """
+import errno, os, socket, sys, threading
+from fibweb.cli import main
+
+def fail(*arguments, **named):
+    raise {error}
+
+{name} = fail
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("os.eventfd", "OSError(errno.EMFILE, 'no more')", "file descriptors: [Errno 24] no more"),
+        ("os.eventfd", "MemoryError", "memory: MemoryError"),
+        ("socket.socket.bind", "OSError(errno.ENOBUFS, 'full')", "memory: cannot listen on "),
+        ("os.pipe", "OSError(errno.ENFILE, 'no more')", "file descriptors: [Errno 23] no more"),
+        ("threading.Thread.start", 'RuntimeError("can\'t start new thread")', "threads: can't"),
+        ("subprocess.Popen", "OSError(errno.EAGAIN, 'busy')", "processes: [Errno 11] busy"),
+    ],
+)
+def test_shortages(name: str, error: str, message: str) -> None:
+    """A shortage that may pass is told in one line, with the exit code for another try."""
+    program = SHORT.format(name=name, error=error)
+    arguments = ["--listen", "127.0.0.1:0", *(["--embedded"] if "Popen" in name else [])]
+    done = subprocess.run(
+        [sys.executable, "-c", "import subprocess\n" + program, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 75
+    assert done.stderr.startswith(f"fibweb: short of {message}")
+    assert done.stderr.count("\n") == 1
 
 
 def test_check_config(server: RunningServer, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -112,6 +113,43 @@ def test_a_stopped_process_is_replaced(web: RunningServer) -> None:
             continue
     assert victim.pid not in pids(web)
     assert f"pid {victim.pid} is killed" in web.log.read_text()
+
+
+SHORT = """
+import errno, itertools, os, socket
+from fibweb.cli import main
+
+calls, original = itertools.count(1), {name}
+
+def fail_at_first(*arguments):
+    if next(calls) <= 4:
+        raise {error}
+    return original(*arguments)
+
+{name} = fail_at_first
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("os.fork", "OSError(errno.EAGAIN, 'busy')"),
+        ("os.fork", "MemoryError"),
+        ("socket.socketpair", "OSError(errno.EMFILE, 'no more')"),
+    ],
+)
+def test_a_shortage_passes(server: RunningServer, tmp_path: Path, name: str, error: str) -> None:
+    """A process that cannot be forked is tried again, after growing pauses."""
+    program = SHORT.format(name=name, error=error)
+    arguments = ["--listen", "127.0.0.1:0", "--servers", server.address, "--processes", "2"]
+    command = [sys.executable, "-c", program, *arguments]
+    web = RunningServer(command, tmp_path / "log", None, re.compile(r"fibweb: ready on ([^\s,]+)"))
+    text = web.log.read_text()
+    assert text.count("cannot be started") == 4
+    assert "the next try is in 0.1 s" in text
+    assert get(web, "/healthz") == b"alive\n"
+    assert web.stop() == 0
 
 
 # Signals.

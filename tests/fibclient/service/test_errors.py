@@ -1,10 +1,18 @@
 """Failed starts: which of them a service manager should try again."""
 
 import errno
+import re
+import time
+from pathlib import Path
 
 import pytest
 
-from fibclient.service.errors import ListenError, SettingsError, is_shortage, start_failure
+from fibclient.service.errors import (
+    ListenError,
+    SettingsError,
+    end_failed_start,
+    is_shortage,
+)
 
 
 def caused_by(cause: BaseException) -> ListenError:
@@ -12,6 +20,15 @@ def caused_by(cause: BaseException) -> ListenError:
     error = ListenError("cannot listen on a:1: why")
     error.__cause__ = cause
     return error
+
+
+def printed_and_exited(
+    error: BaseException, capsys: pytest.CaptureFixture[str]
+) -> tuple[str, object]:
+    """Return what a start that failed prints, and its exit code."""
+    with pytest.raises(SystemExit) as exited:
+        end_failed_start("fibtest", error)
+    return capsys.readouterr().err, exited.value.code
 
 
 @pytest.mark.parametrize(
@@ -29,10 +46,10 @@ def caused_by(cause: BaseException) -> ListenError:
         ),
     ],
 )
-def test_shortages(error: BaseException, message: str) -> None:
+def test_shortages(error: BaseException, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A shortage is reported with what is short, and by the exit code for temporary failures."""
     assert is_shortage(error)
-    assert start_failure(error) == (75, message)
+    assert printed_and_exited(error, capsys) == (f"fibtest: {message}\n", 75)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +61,27 @@ def test_shortages(error: BaseException, message: str) -> None:
         caused_by(OSError(errno.EADDRINUSE, "in use")),
     ],
 )
-def test_other_failures(error: Exception) -> None:
+def test_other_failures(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     """Anything else fails again at the next start, and keeps the code that says so."""
     assert not is_shortage(error)
-    assert start_failure(error) == (2, str(error))
+    lines = "".join(f"fibtest: {line}\n" for line in str(error).splitlines())
+    assert printed_and_exited(error, capsys) == (lines, 2)
+
+
+@pytest.mark.parametrize("unit", ["fibserver", "fibweb"])
+def test_systemd_never_gives_up(
+    unit: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While a shortage lasts, a unit starts no more often than systemd allows."""
+    text = (Path(__file__).parents[3] / "systemd" / f"{unit}.service").read_text()
+    value = dict(re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE))
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    printed_and_exited(MemoryError(), capsys)
+    assert pauses == []  # by hand
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/notify")
+    _, code = printed_and_exited(MemoryError(), capsys)
+    assert pauses[0] > int(value["StartLimitIntervalSec"]) / int(value["StartLimitBurst"])
+    assert str(code) not in value["RestartPreventExitStatus"].split()
+    printed_and_exited(SettingsError("bad"), capsys)
+    assert len(pauses) == 1
