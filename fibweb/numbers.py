@@ -28,6 +28,9 @@ __all__ = ["First", "Number", "Part"]
 SMALL_BYTES = 64 * 1024
 """Up to this, copying an answer costs less than handing it on as a file."""
 
+MAX_ACCEPT_CHARACTERS = 1024
+"""Browsers send some 150. Each element costs microseconds of the event loop."""
+
 _OFFERS = tuple(NEGOTIABLE)
 
 
@@ -151,6 +154,10 @@ def _format(wanted: str | None, accept: str | None) -> str:
             names = ", ".join(MEDIA_TYPES)
             raise Problem(400, f"format must be one of {names}", available=AVAILABLE)
         return wanted
+    if accept and len(accept) > MAX_ACCEPT_CHARACTERS:
+        raise Problem(
+            431, f"Accept has {len(accept)} characters, it may have {MAX_ACCEPT_CHARACTERS}"
+        )
     media_type = choose(accept, _OFFERS) if accept else _OFFERS[0]
     if media_type is None:
         types = ", ".join(_OFFERS)

@@ -523,6 +523,15 @@ def test_waiting(server: RunningServer) -> None:
         problem(web.simulate_get("/fib/x", extras=environ), 400)
 
 
+@pytest.mark.parametrize(("accept", "status"), [("a/b," * 255 + "*/*", 200), ("a/b," * 257, 431)])
+def test_a_long_accept_header(web: Web, accept: str, status: int) -> None:
+    """It takes long to understand, so there is a limit, and the error names it."""
+    result = web.simulate_get("/fib/10", headers={"Accept": accept})
+    assert result.status_code == status
+    if status == 431:
+        assert "1024" in problem(result, 431)["detail"]
+
+
 def test_server_out_of_reach() -> None:
     """Without a fibserver the answer is 503 with Retry-After; an empty one needs none."""
     with FibClient("127.0.0.1:1", max_retries=0) as client:
