@@ -162,8 +162,11 @@ class Engine:
         """
         if cost_seconds <= DEAR_SECONDS:
             return None
+        is_long = self.queue.dear_sources >= MAX_WAITING_ANSWERS
+        if not is_long and self.queued_seconds <= self._max_wait_seconds:
+            return None  # nearly always: without a look at each that waits
         wait = self._wait_seconds(self.queue.dear_seconds_before(cost_seconds))
-        if wait <= self._max_wait_seconds and self.queue.dear_sources < MAX_WAITING_ANSWERS:
+        if not is_long and wait <= self._max_wait_seconds:
             return None
         self.answers_rejected += 1
         return f"overloaded: {self.queued_seconds:.0f} s of work are waiting; try again later"

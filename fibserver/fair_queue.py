@@ -58,7 +58,11 @@ class _DearEntry(NamedTuple):
 
 
 class FairQueue:
-    """Tasks for workers, taken from their sources."""
+    """Tasks for workers, taken from their sources.
+
+    Attributes:
+        dear_seconds: predicted cost of one block of each dear source that waits.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         """Create an empty queue.
@@ -66,6 +70,7 @@ class FairQueue:
         Args:
             clock: returns the time, monotonic, in seconds.
         """
+        self.dear_seconds = 0.0
         self._clock = clock
         self._put_back: deque[Task] = deque()
         self._cheap: dict[TaskSource, None] = {}  # in the order of their turns
@@ -84,11 +89,6 @@ class FairQueue:
     def dear_sources(self) -> int:
         """How many dear sources wait."""
         return len(self._dear)
-
-    @property
-    def dear_seconds(self) -> float:
-        """Predicted cost of one block of each dear source that waits."""
-        return sum(entry.cost_seconds for entry in self._dear)
 
     def dear_seconds_before(self, cost_seconds: float) -> float:
         """Return how much of `dear_seconds` would be served before a source that came now.
@@ -120,6 +120,7 @@ class FairQueue:
         entry = _DearEntry(deadline, next(self._numbers), cost, source)
         insort(self._dear, entry)
         self._dear_entries[source] = entry
+        self.dear_seconds += cost
 
     def add_background(self, source: TaskSource) -> None:
         """Add a source of tasks that are taken when nothing else waits."""
@@ -129,9 +130,16 @@ class FairQueue:
         """Remove a source, if it waits."""
         self._cheap.pop(source, None)
         self._background.pop(source, None)
-        entry = self._dear_entries.pop(source, None)
+        entry = self._dear_entries.get(source)
         if entry is not None:
-            del self._dear[bisect_left(self._dear, entry)]
+            self._remove_dear(bisect_left(self._dear, entry))
+
+    def _remove_dear(self, index: int) -> TaskSource:
+        entry = self._dear.pop(index)
+        del self._dear_entries[entry.source]
+        # Rounding errors do not add up: the sum begins anew with each empty queue.
+        self.dear_seconds = self.dear_seconds - entry.cost_seconds if self._dear else 0.0
+        return entry.source
 
     def put_back(self, task: Task) -> None:
         """Take back a task whose worker died, to be handed out next."""
@@ -172,8 +180,7 @@ class FairQueue:
     def _take_dear(self) -> Task | None:
         self._is_dear_turn = False
         while self._dear:
-            source = self._dear.pop(0).source
-            del self._dear_entries[source]
+            source = self._remove_dear(0)
             task = source.next_task()
             if task is not None:
                 self._append(source)

@@ -15,6 +15,12 @@ worker; and while there are two workers or more, one is kept free of dear blocks
 never wait for dear ones if there are two workers. Conversely, while a dear block is overdue no
 worker gets a task in advance: else many cheap blocks would leave no worker without one.
 
+A block whose clients have all left while it was computed is finished all the same. With the
+default limit it takes 0.4 s, as `binary` 3.5 s, and only other dear blocks wait for it, once: what
+its clients still had in the queue has left it. To kill the worker would cost more than it saves
+for all blocks but the largest: a fork, the task it has in advance, and a way to tell such a death
+from a crash.
+
 Workers run at a lower priority than this process, so that the loop answers at once while all
 cores compute. This process sets it, and not the worker: so a refusal is logged once.
 

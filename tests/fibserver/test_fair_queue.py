@@ -1,5 +1,6 @@
 """The fair queue: whose task is next."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -237,14 +238,16 @@ def test_seconds_that_wait() -> None:
     sources = [FakeSource(-number * 1_000_000) for number in (1, 2, 3)]
     queue = queue_of(FakeSource(10), *sources, clock=clock)
     costs = [cost(source.numbers[0]) for source in sources]
-    assert queue.dear_seconds == sum(costs)
+    assert queue.dear_seconds == pytest.approx(sum(costs))
     assert queue.dear_seconds_before(costs[0] / 2) == 0
     assert queue.dear_seconds_before(costs[1]) == sum(costs[:2]), "equal ones are served in order"
     clock.now += AGEING * costs[-1]
     assert queue.dear_seconds_before(DEAR_SECONDS) == sum(costs)
     queue.discard(sources[1])
-    assert queue.dear_seconds == costs[0] + costs[2]
+    assert queue.dear_seconds == pytest.approx(costs[0] + costs[2])
     assert (queue.cheap_sources, queue.dear_sources) == (1, 2)
+    assert numbers(queue) == [10, -1_000_000, -3_000_000]
+    assert queue.dear_seconds == 0
 
 
 # The background, and leaving.

@@ -8,6 +8,7 @@ import random
 import resource
 import signal
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -150,19 +151,28 @@ def test_giant_numbers_leave_a_worker_free(serve: Serve) -> None:
         assert information["workers_busy"] == "1"
 
 
-def test_clients_that_leave_free_their_blocks(serve: Serve) -> None:
-    """What waited for clients that have gone is not computed any more."""
+@pytest.mark.parametrize("is_reset", [False, True])
+def test_clients_that_leave_free_their_blocks(serve: Serve, is_reset: bool) -> None:
+    """What waited for clients that have gone is not computed any more.
+
+    Whether they close the connection, which looks like a client that only sends no more, or reset
+    it.
+    """
     server = serve("--workers", "1")
     with contextlib.ExitStack() as stack:
         for number in range(9_000_000, 9_000_020):
             sock = stack.enter_context(connected(server))
+            if is_reset:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             sock.sendall(b"FIB.NUMBER %d FORMAT binary\r\n" % number)
         server.wait_until(
             lambda each: each.information()["blocked_clients"] == "20", "all of them wait"
         )
+        assert int(server.information()["queued_dear"]) >= 17
     assert_serves(server)
     information = server.information()
     assert information["connected_clients"] == "1"
+    assert information["queued_dear"] == "0"
     assert int(information["blocks_filled"]) <= 5
 
 
