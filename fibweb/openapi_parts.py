@@ -213,6 +213,7 @@ def _numbers(
                 "Content-Range",
                 "How many bytes there are: `bytes */SIZE`.",
             ),
+            "431": _failure("Accept has too many characters."),
             "502": _failure("What was asked is no fibserver, or one of another version."),
             "503": _RETRY,
         },
