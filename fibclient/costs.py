@@ -14,7 +14,7 @@ import math
 
 from fibclient.formats import Format
 
-__all__ = ["DEAR_SECONDS", "first_element_seconds", "predicted_seconds"]
+__all__ = ["DEAR_SECONDS", "first_element_seconds", "predicted_seconds", "slice_seconds"]
 
 DEAR_SECONDS = 0.02
 """What costs more is dear: it never takes the last worker or thread from cheap work."""
@@ -38,7 +38,17 @@ def predicted_seconds(format: Format, start: int, stop: int) -> float:
         start: >= 0.
         stop: >= start.
     """
-    size_bytes = format.offset(stop) - format.offset(start)
+    return slice_seconds(format, start, format.offset(stop) - format.offset(start))
+
+
+def slice_seconds(format: Format, start: int, size_bytes: int) -> float:
+    """Return what `predicted_seconds` does, for a slice whose size is known.
+
+    Args:
+        format: the encoding.
+        start: the first element, >= 0.
+        size_bytes: of the slice.
+    """
     return first_element_seconds(format, start) + size_bytes * SECONDS_PER_BYTE
 
 

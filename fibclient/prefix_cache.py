@@ -109,10 +109,12 @@ class PrefixCache:
         """Return what is kept of bytes begin to end-1 of an answer, from `begin` on."""
         if begin == end:
             return []
-        base = offset(answer.format, answer.start)
         with self._lock:
             prefix = self._prefixes.get(answer.format)
-            if prefix is None or base + begin >= prefix.size:
+            if prefix is None or answer.start >= prefix.stop:
+                return []  # found out without the offset, which takes some time
+            base = offset(answer.format, answer.start)
+            if base + begin >= prefix.size:
                 return []
             self._prefixes.move_to_end(answer.format)
             return prefix.views(base + begin, min(prefix.size, base + end))

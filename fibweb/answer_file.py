@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from fibclient import Cancellation, FibClient
 from fibclient.answers import Answer
-from fibclient.costs import predicted_seconds
+from fibclient.costs import slice_seconds
 from fibclient.document import Document
 from fibweb.fetch import Fetch
 
@@ -102,7 +102,10 @@ class AnswerFile:
         end = min(self._end, begin + SEND_BYTES)
         if begin == end:
             return ()
-        return self._cached(begin, end) or self._cached(begin, self._piece(PIECE_BYTES).end)
+        views = self._cached(begin, end)
+        if not views and has_many_pieces(self._document.answer):
+            views = self._cached(begin, self._piece(PIECE_BYTES).end)
+        return views
 
     def _cached(self, begin: int, end: int) -> Sequence[memoryview]:
         return self._document.cached(self._client, begin, min(end, self._end)) or ()
@@ -126,12 +129,14 @@ class AnswerFile:
         def run(cancellation: Cancellation | None) -> bytes:
             return client.read(start, stop, format.name, cancellation=cancellation)
 
-        cost_seconds = predicted_seconds(format, start, stop)
+        cost_seconds = slice_seconds(format, start, answer.size)
         return Fetch((format.name, start, stop), cost_seconds, answer.size, run)
 
     def _piece(self, piece_bytes: int) -> _Piece:
         """Return the piece that begins with the element at the current position."""
         opening, whole, _ = self._document
+        if whole.stop - whole.start == 1 or self._document.size <= piece_bytes:
+            return _Piece(whole, 0, self._document.size)
         format = whole.format
         offset = min(max(0, self._position - len(opening)), whole.size - 1)
         start = format.stop_within(whole.start, offset)
