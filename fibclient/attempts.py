@@ -156,17 +156,21 @@ class Attempts:
 
     def _second(self, first: Connection, encoded: bytes) -> Connection | None:
         """Send a request to a second server; return None if that is not to be done."""
-        policy = self._policy
-        if not policy.max_retries or not policy.budget.spend(time.monotonic()):
+        pool, policy = self._pool, self._policy
+        if not policy.max_retries or not pool.has_endpoint({first.endpoint}):
             return None
-        second = self._pool.borrow_second(first, self._cancellation)
+        if not policy.budget.spend(time.monotonic()):
+            return None
+        second = pool.borrow_second(first, self._cancellation)
         if second is None:
             return None
         try:
             second.send(encoded)
-        except ServerUnreachable as error:
-            self._pool.drop(second, as_cancelled(error, self._cancellation))
-            return None
+        except BaseException as error:
+            pool.drop(second, as_cancelled(error, self._cancellation))
+            if isinstance(error, ServerUnreachable):
+                return None
+            raise
         policy.hedges += 1
         return second
 
@@ -245,7 +249,7 @@ class Attempts:
         pool, policy = self._pool, self._policy
         if pool.is_closed:
             raise ClientClosed("the client is closed") from error
-        if not is_worth_a_retry(error, pool.has_endpoint):
+        if not is_worth_a_retry(error, pool.has_endpoint()):
             raise error
         self._failures += 1
         now = time.monotonic()

@@ -37,7 +37,7 @@ class Cancellation:
     __slots__ = ("_connections", "_lock", "_notifications", "is_cancelled")
 
     def __init__(self) -> None:
-        """Take nothing: it ends no call before `cancel`."""
+        """Create a token that is not cancelled."""
         self._lock = threading.RLock()
         self._connections: set[Interruptible] = set()
         self._notifications: list[Callable[[], object]] = []

@@ -1,9 +1,9 @@
 """Connecting to whichever of several servers accepts first.
 
-One that refuses is followed by the next at once. One that stays silent gets company: after each
-moment of patience the number of connections that are being opened doubles, so a healthy server
-behind a hundred silent ones is found within a second (the idea is that of RFC 8305, Happy
-Eyeballs). With one server this is an ordinary connect.
+A server that refuses is replaced by the next at once. While servers stay silent, the number of
+connections that are being opened doubles after each `CONNECT_PATIENCE_SECONDS`, so a healthy
+server behind a hundred silent ones is found within a second (RFC 8305, Happy Eyeballs, starts them
+one by one). With one server this is an ordinary connect.
 """
 
 import select
@@ -85,7 +85,7 @@ def _set_aside_silent(
     winner: Connection,
     fail: Callable[[Connection, ServerUnreachable | None], None],
 ) -> None:
-    """Blame the servers that have been silent for longer than the winner and its patience."""
+    """Set aside the servers whose connects began a patience or more before the winner's."""
     now = time.monotonic()
     for fd, connection in list(opening.items()):
         if connection.started_at + CONNECT_PATIENCE_SECONDS <= winner.started_at:

@@ -61,7 +61,8 @@ UNLOOKED_CALLS = 15
 MAX_LINE_BYTES = 64 * 1024
 
 STEP_BYTES = 64 * 1024
-"""Room for a reply whose size only the server knows is made in steps: it might never come."""
+"""A reply whose size only its header announces is received in steps of this size: allocating the
+announced size at once would let a server fill the memory with a header."""
 
 RESET_ON_CLOSE = struct.pack("@ii", 1, 0)
 """Linux's struct linger: wait 0 s, and throw away what is on its way."""
@@ -94,7 +95,7 @@ class Connection:
         Args:
             endpoint: whom to connect to.
             idle_timeout_seconds: for each wait for more bytes, > 0.
-            password: to be said first of all, if there is one.
+            password: sent with AUTH before the first request; None for none.
 
         Raises:
             ServerUnreachable: there is no socket to be had.
@@ -146,7 +147,7 @@ class Connection:
         self.finish_opening()
 
     def start_opening(self) -> None:
-        """Start to connect: when that is done, poll() reports that there is room to write.
+        """Start to connect; poll() reports POLLOUT when it has succeeded or failed.
 
         Raises:
             ServerUnreachable: it failed at once.
@@ -165,10 +166,10 @@ class Connection:
             raise self._not_connected(OSError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED)))
 
     def finish_opening(self) -> None:
-        """Take note that it is connected, and say the password if there is one.
+        """Complete the connect after poll() has reported it, and send the password if any.
 
-        The reply to that is read with the reply to the first request: a server that accepts and
-        never answers is found out then.
+        The reply to AUTH is read with the reply to the first request, so that a server that
+        accepts connections and never replies is detected by the hedge of that request.
 
         Raises:
             ServerUnreachable: it failed.
@@ -285,13 +286,16 @@ class Connection:
             raise
 
     def _end_reply(self) -> None:
-        """Note the end of a reply; bytes behind it are such as nobody asked for."""
+        """Note the end of a reply; bytes after it make the connection unusable."""
         self.owes_reply = bool(self._ahead)
 
     def end_answer(self) -> None:
         """Read what stands behind the last byte of a bulk string."""
-        read_bulk_trailer(self)
-        self.owes_reply = bool(self._ahead)  # `_end_reply`, on the way of every call
+        if self._ahead.startswith(b"\r\n", self._position):
+            self._pass_over(self._position + 2)
+        else:
+            read_bulk_trailer(self)
+        self._end_reply()
 
     def _look_for_reply(self) -> None:
         """Look for a reply some times before waiting for it puts the thread to sleep.
@@ -455,12 +459,12 @@ class Connection:
         self._socket.close()
 
     def forget(self) -> None:
-        """Close what a forked child has inherited; the parent goes on with the connection."""
+        """Close the descriptor in a forked child; set no option, the parent shares the socket."""
         self._socket.close()
 
 
 class _NothingYet(Exception):
-    """The patience for the first byte is over, and no time-out is."""
+    """Nothing came within the patience of `await_reply`; no timeout has expired."""
 
 
 def first_readable(first: Connection, second: Connection) -> Connection:

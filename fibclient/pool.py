@@ -230,7 +230,8 @@ class ConnectionPool:
         Raises:
             ServerUnreachable: none accepts one.
         """
-        self._directory.look_up(deadline)
+        if watched is None:  # the resolver may take long, and does not watch
+            self._directory.look_up(deadline)
         tried = {*besides}
         failures: list[ServerUnreachable] = []
 
@@ -461,11 +462,10 @@ class ConnectionPool:
         with self._lock:
             self._news.notify_all()
 
-    @property
-    def has_endpoint(self) -> bool:
-        """Whether there is an endpoint that is not set aside."""
+    def has_endpoint(self, besides: Set[Endpoint] = frozenset()) -> bool:
+        """Return whether there is an endpoint that is not set aside, other than some."""
         with self._lock:
-            return self._endpoints.choose() is not None
+            return self._endpoints.choose(besides) is not None
 
     @property
     def is_closed(self) -> bool:

@@ -1,7 +1,7 @@
-"""Probes of endpoints that are set aside: one thread for all, as long as there are any.
+"""Probes of endpoints that are set aside, all by one thread, which ends when none is left.
 
-Each endpoint is asked for a sign of life at once, and then after growing pauses, until it gives
-one. Probes run side by side, so a hundred silent servers delay no probe of a live one.
+Each endpoint is sent a PING at once, and again after growing pauses, until it replies. Probes run
+side by side, so a hundred silent servers delay no probe of a live one.
 """
 
 import os
@@ -43,7 +43,7 @@ class Prober:
         is_over: Callable[[Endpoint], bool],
         timeout_seconds: float,
     ) -> None:
-        """Take what a probe consists of; the thread starts with the first endpoint.
+        """Take the steps of a probe; the thread starts with the first endpoint.
 
         Args:
             lock: of the pool: with one of its own each could wait for the other.
@@ -90,7 +90,7 @@ class Prober:
             self._due[endpoint] = time.monotonic() + pause
 
     def wake(self) -> None:
-        """Have the thread look at what there is to do."""
+        """Wake the thread, to check its endpoints."""
         with self._lock:
             if self._wake >= 0:
                 os.eventfd_write(self._wake, 1)
@@ -103,20 +103,37 @@ class Prober:
 
     def _run(self) -> None:
         probes: dict[int, Connection] = {}
-        while True:
-            for endpoint in self._take_due():
-                try:
-                    connection = self._start(endpoint)
-                except FibError:
-                    self._schedule(endpoint)
-                else:
-                    probes[connection.fileno()] = connection
+        try:
+            while self._start_due(probes):
+                self._wait(probes)
+        except Exception:  # for want of memory, say
             with self._lock:
-                if not probes and not self._due:
-                    self.thread = None
-                    self.close_wake()
-                    return
-            self._wait(probes)
+                # As where there is no thread: the next requests are the probes.
+                for endpoint in self._due:
+                    endpoint.recover()
+                self._end_thread()
+            for connection in probes.values():
+                self._end(connection, None)
+
+    def _end_thread(self) -> None:
+        self._due = {}
+        self.thread = None
+        self.close_wake()
+
+    def _start_due(self, probes: dict[int, Connection]) -> bool:
+        """Start the probes whose time has come; return whether there is anything to wait for."""
+        for endpoint in self._take_due():
+            try:
+                connection = self._start(endpoint)
+            except FibError:
+                self._schedule(endpoint)
+            else:
+                probes[connection.fileno()] = connection
+        with self._lock:
+            if probes or self._due:
+                return True
+            self._end_thread()
+        return False
 
     def _take_due(self) -> list[Endpoint]:
         """Return the endpoints whose time has come; forget those that are over."""

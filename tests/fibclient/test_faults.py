@@ -30,6 +30,7 @@ from fibclient import (
 )
 from fibclient.address import Address, Target
 from fibclient.endpoints import Endpoint, Endpoints
+from fibclient.probing import Prober
 from tests.fibclient.fakes import FakeServer, HangUp, fake_server, full_backlog, in_turn
 from tests.numbers import expected, fibonacci
 from tests.servers import RunningServer
@@ -429,6 +430,22 @@ def test_no_thread_for_a_probe(monkeypatch: pytest.MonkeyPatch) -> None:
             patched.setattr(threading.Thread, "start", fail)
             assert client.range(0, 1) == [0]
         assert client.stats().endpoints[0].state == "up"
+
+
+def test_no_memory_for_a_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the thread that probes breaks off, the next request is the probe."""
+
+    def fail(prober: Prober, probes: object) -> None:
+        raise MemoryError
+
+    with (
+        fake_server(in_turn(HangUp(), HangUp(), ZERO)) as server,
+        client_of(server, max_retries=50) as client,
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(Prober, "_wait", fail)
+            assert client.range(0, 1) == [0]
+        assert client.stats().endpoints[0].recoveries == 2
 
 
 def test_a_client_that_nobody_closed() -> None:

@@ -27,6 +27,11 @@ def endpoint(client: FibClient, address: str) -> EndpointStatistics:
     return found
 
 
+def all_are_up(client: FibClient) -> bool:
+    """Return whether no server is set aside."""
+    return all(each.state == "up" for each in client.stats().endpoints)
+
+
 def serve_on_paths(serve: Serve, folder: Path, count: int) -> list[RunningServer]:
     """Start servers whose addresses nobody else takes when they die, as with ports."""
     return [serve("--listen", f"unix:{folder / f'{number}.sock'}") for number in range(count)]
@@ -75,10 +80,14 @@ def ask_while_servers_die(serve: Serve, folder: Path, seconds: int) -> tuple[int
         finally:
             over.set()
         calls = sum(each.result() for each in asking)
+        wait_until(lambda: all_are_up(client), "all are in use")
         statistics = client.stats()
     kills = [len(range(victim, seconds, 3)) for victim in range(3)]
-    assert [each.set_asides for each in statistics.endpoints] == kills
-    assert [each.recoveries for each in statistics.endpoints] == kills
+    # On a busy machine a server that is well may be silent for so long that a hedge sets it aside.
+    set_asides = [each.set_asides for each in statistics.endpoints]
+    assert all(there >= least for there, least in zip(set_asides, kills, strict=True))
+    assert sum(set_asides) <= sum(kills) + statistics.hedges
+    assert [each.recoveries for each in statistics.endpoints] == set_asides
     assert all(each.succeeded for each in statistics.endpoints)
     assert sum(each.succeeded for each in statistics.endpoints) >= calls
     return seconds, calls
