@@ -45,6 +45,9 @@ _COUNTERS = {
         "cache_misses", "Answers with numbers that a fibserver was asked for."
     ),
     "retries": _Description("retries", "Requests to fibservers that were tried again."),
+    "hedges": _Description(
+        "hedges", "Requests sent to a second fibserver because the first did not answer soon."
+    ),
     "server_requests": _Description(
         "server_requests", "Requests to a fibserver, by how they ended.", ("server", "outcome")
     ),

@@ -337,6 +337,7 @@ class ServingProcess:
             ("pieces_dropped",): overload.pieces_dropped,
             ("cache_extensions",): cache.extensions,
             ("retries",): statistics.retries,
+            ("hedges",): statistics.hedges,
             ("server_connections_opened",): statistics.connections_opened,
             ("cpu_seconds",): usage.ru_utime + usage.ru_stime,
         }

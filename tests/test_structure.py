@@ -21,6 +21,7 @@ PURE = [
     "fibclient/endpoints.py",
     "fibclient/errors.py",
     "fibclient/formats.py",
+    "fibclient/hedging.py",
     "fibclient/information.py",
     "fibclient/resp.py",
     "fibclient/retry.py",
