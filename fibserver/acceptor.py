@@ -8,10 +8,11 @@
                                              └────── shared memory <────┘
 
 The loop never computes a big number and never blocks. One turn of it: wait for events and handle
-each; accept; once a second, look after what no event tells of; send what blocks finished in
-this turn made ready; give workers tasks. The order matters twice. Connections are accepted
-last of all events (`fibserver.clients` says why). Tasks are handed out after everything that
-can ask for one.
+each; accept; once a second, look after what no event tells of; serve the clients that wait for
+loop time, and those whose blocks were finished in this turn; give workers tasks. No step takes
+longer than some milliseconds (`fibserver.overload`). The order matters twice. Connections are
+accepted last of all events (`fibserver.clients` says why). Tasks are handed out after everything
+that can ask for one.
 """
 
 import logging
@@ -34,6 +35,7 @@ from fibserver.clients import Clients
 from fibserver.engine import Engine, Work
 from fibserver.event_loop import EventLoop
 from fibserver.information import Facts, render_information
+from fibserver.listings import Listings
 from fibserver.metrics import metrics_registry
 from fibserver.metrics_server import MetricsServer
 from fibserver.session import ClientFacts
@@ -72,6 +74,7 @@ class Acceptor:
         settings: in force.
         statistics: what has happened so far.
         slow_log: which requests were slow.
+        listings: lists of clients that are being made.
         password: what clients have to say, None for nothing.
     """
 
@@ -99,6 +102,7 @@ class Acceptor:
         self.settings = settings
         self.statistics = Statistics()
         self.slow_log = SlowLog()
+        self.listings = Listings()
         self.password = _password(settings)
         self._reload_settings = reload or (lambda: settings)
         self._notifier = Notifier(os.environ)
@@ -152,26 +156,30 @@ class Acceptor:
                 if self._loop.now >= self._next_tick:
                     self._tick()
                 self._engine.scratch.offer_slot()
-                self._clients.send_ready()
+                self._clients.serve()
                 self._engine.pool.hand_out()
                 if self._phase is not Phase.SERVING:
                     self._go_on_to_end()
 
     def _timeout(self) -> float:
         """Return how long the loop may wait for events."""
-        if self._clients.has_to_send:
-            return 0  # handing out can fail a block for good, which leaves an error to send
-        until_tick = self._next_tick - self._loop.now
-        return min(until_tick, SLOT_SECONDS) if self._engine.scratch.is_wanted else until_tick
+        # Handing out can fail a block for good, which leaves an error to send: that is due now.
+        timeout = min(self._next_tick, self._clients.next_due) - self._loop.now
+        return min(timeout, SLOT_SECONDS) if self._engine.scratch.is_wanted else timeout
 
     def close(self) -> None:
-        """End the workers, and close every socket and the arena."""
-        for server in self._metrics:
-            server.close()
-        self._clients.close()
-        self._engine.close()
-        self._loop.close()
-        self._notifier.close()
+        """End the workers, and close every socket and the arena.
+
+        Each step is taken even if one before it fails for want of memory: a worker that is not
+        ended would keep this process from ending.
+        """
+        with ExitStack() as steps:
+            steps.callback(self._notifier.close)
+            steps.callback(self._loop.close)
+            steps.callback(self._engine.close)
+            steps.callback(self._clients.close)
+            for server in self._metrics:
+                steps.callback(server.close)
 
     # What commands ask.
 
@@ -200,17 +208,19 @@ class Acceptor:
             connected_clients=len(self._clients),
             waiting_clients=self._clients.waiting,
             max_clients=self._clients.max_clients,
+            output_bytes=self._clients.output_total.held_bytes,
+            max_output_bytes=self.settings.max_output_bytes,
             statistics=self.statistics,
             slow_requests=self.slow_log.total,
             engine=self._engine,
         )
 
     def clients(self) -> Iterable[ClientFacts]:
-        """Return the facts of all clients, in the order they came."""
+        """Return the facts of all clients, in the order they came, as they are asked for."""
         return self._clients.facts()
 
-    def client(self, client_id: int) -> ClientFacts:
-        """Return the facts of one client."""
+    def client(self, client_id: int) -> ClientFacts | None:
+        """Return the facts of one client, None if it is not connected."""
         return self._clients.facts_of(client_id)
 
     def close_client(self, client_id: int) -> None:

@@ -1,5 +1,7 @@
 """The `fibserver` command."""
 
+import contextlib
+import errno
 import os
 import sys
 from functools import partial
@@ -15,10 +17,20 @@ from fibserver import __version__
 from fibserver.acceptor import Acceptor
 from fibserver.settings import load_settings
 
-__all__ = ["main"]
+__all__ = ["is_shortage", "main"]
+
+STANDARD_ERROR = 2
 
 EXIT_FAILED_START = 2
 """For supervisors: starting again will not help."""
+
+EXIT_SHORTAGE = 75
+"""For supervisors: memory or descriptors ran out, so starting again may help (sysexits.h calls it
+EX_TEMPFAIL)."""
+
+_SHORTAGES = frozenset(
+    {errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC}
+)
 
 
 # The types are left to the settings: a bad value is told in the same words from everywhere.
@@ -67,7 +79,8 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
     Try it:
       redis-cli -p 11235 FIB.FIRST 10
 
-    SIGTERM ends it, once what was asked is answered. The exit code of a failed start is 2.
+    SIGTERM ends it, once what was asked is answered. The exit code of a failed start is 2; it is
+    75 where memory, room in /dev/shm or descriptors ran out, since that may pass.
     """
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     reload = partial(load_settings, config, **given)
@@ -81,11 +94,30 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
         configure_logging(settings.log_level, settings.log_format)
         activated = activated_sockets(os.environ)
         acceptor = Acceptor(settings, reload, activated)
-    except (SettingsError, ListenError, OSError) as error:
-        for line in str(error).splitlines():
+    except (SettingsError, ListenError, OSError, MemoryError) as error:
+        for line in (str(error) or "out of memory").splitlines():
             print(f"fibserver: {line}", file=sys.stderr)
-        sys.exit(EXIT_FAILED_START)
+        sys.exit(EXIT_SHORTAGE if is_shortage(error) else EXIT_FAILED_START)
     try:
         acceptor.run()
-    finally:
+    except MemoryError:
+        os.write(STANDARD_ERROR, b"fibserver: out of memory\n")
+        with contextlib.suppress(Exception):
+            acceptor.close()
+        # The interpreter's own end would need memory as well.
+        os._exit(EXIT_SHORTAGE)
+    except BaseException:
         acceptor.close()
+        raise
+    acceptor.close()
+
+
+def is_shortage(error: BaseException | None) -> bool:
+    """Return whether an error, or what it was raised from, is a shortage that may pass."""
+    while error is not None:
+        if isinstance(error, MemoryError):
+            return True
+        if isinstance(error, OSError) and error.errno in _SHORTAGES:
+            return True
+        error = error.__cause__
+    return False

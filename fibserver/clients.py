@@ -1,30 +1,46 @@
-"""The clients: who may connect, who is connected, and whose patience or ours has ended.
+"""The clients: who may connect, who is connected, who is served next, and who is disconnected.
+
+What is decided here follows `fibserver.overload`.
 
 Connections are accepted last of all events of a turn, since a descriptor closed in this turn
 may be given out again, and its stale events must not reach the newcomer.
 """
 
 import logging
-import resource
 import socket
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 from select import EPOLLIN, EPOLLOUT
 
 from fibclient.address import Address
+from fibclient.service.admission import IdleVictims, affordable_connections
 from fibclient.service.listeners import close_listener
-from fibserver.connection import Connection, State
+from fibserver.connection import INFINITY, Connection, State
 from fibserver.engine import Engine
 from fibserver.event_loop import EventLoop
+from fibserver.overload import (
+    AUTH_DELAY_SECONDS,
+    REQUEST_SECONDS,
+    Eviction,
+    OutputTotal,
+    ServiceQueue,
+    output_victims,
+)
 from fibserver.replay import ReplayTable
 from fibserver.session import ClientFacts, Server, Session
-from fibserver.settings import Settings
 
 __all__ = ["Clients"]
 
 log = logging.getLogger(__name__)
 
-ACCEPTS_PER_TURN = 64
+ACCEPTS_PER_TURN = 16
+SWEEP_CONNECTIONS = 200
+"""How many connections a turn looks after: all at once would take milliseconds."""
+
+FULL_SECONDS = 0.1
+"""How long newcomers are refused without another look for a connection that gives way."""
+
 LINGERING_REFUSALS = 32
 """How many clients beyond the limit are told so; further ones are just closed."""
 LINGER_SECONDS = 1.0
@@ -43,6 +59,8 @@ class Clients:
         statistics: what has happened so far.
         slow_log: which requests were slow.
         max_clients: how many there may be, as far as the limit of open files allows.
+        output_total: what all output takes of memory.
+        waiting: how many clients wait for workers.
     """
 
     def __init__(
@@ -69,6 +87,8 @@ class Clients:
         self.statistics = server.statistics
         self.slow_log = server.slow_log
         self.max_clients = 0
+        self.output_total = OutputTotal()
+        self.waiting = 0
         self._server = server
         self._listeners = listeners
         self._are_ours = are_ours
@@ -76,22 +96,25 @@ class Clients:
         self._waiting_listeners: list[socket.socket] = []
         self._next_client_id = 1
         self._connections: dict[int, Connection] = {}  # by client id
-        self._to_send: dict[Connection, None] = {}
+        self._queue: ServiceQueue[Connection] = ServiceQueue()
+        self._held: dict[Connection, float] = {}  # until when, in order
+        self._sweep: Iterator[Connection] | None = None
+        self._idle = IdleVictims(self._connections.values, lambda each: each.idle_since)
+        self._slow = IdleVictims(self._connections.values, _pace_of_slow_reader)
+        self._full_until = 0.0
         self.apply_settings()
         self._resume_listeners()
 
     def apply_settings(self) -> None:
         """Take over settings that may have changed."""
-        self.max_clients = _affordable_clients(self._server.settings)
+        settings = self._server.settings
+        reserve = SPARE_DESCRIPTORS + LINGERING_REFUSALS
+        reserve += DESCRIPTORS_PER_WORKER * settings.workers
+        self.max_clients = affordable_connections(settings.max_clients, reserve, "max_clients")
         self.replay.clear()  # what was allowed may no longer be
 
     def __len__(self) -> int:
         return len(self._connections)
-
-    @property
-    def waiting(self) -> int:
-        """How many clients wait for workers."""
-        return sum(each.is_waiting for each in self._connections.values())
 
     # Coming.
 
@@ -113,8 +136,8 @@ class Clients:
                     break
                 try:
                     self._admit(sock, address)
-                except OSError as error:  # the kernel has no room to watch it
-                    log.warning("cannot take a connection: %s", error)
+                except (OSError, MemoryError) as error:  # no room to watch it, or to keep it
+                    log.warning("cannot take a connection: %s", error or "out of memory")
                     sock.close()
         self._waiting_listeners.clear()
 
@@ -136,6 +159,8 @@ class Clients:
     def _admit(self, sock: socket.socket, address: object) -> None:
         self.statistics.connections_received += 1
         sock.setblocking(False)
+        if len(self._connections) >= self.max_clients:
+            self._make_room()
         surplus = len(self._connections) - self.max_clients
         if surplus >= LINGERING_REFUSALS:
             sock.close()
@@ -144,11 +169,37 @@ class Clients:
         session = Session(self._server, self._next_client_id, _name(address))
         self._next_client_id += 1
         connection = Connection(sock, session, self)
-        self.loop.watch(sock.fileno(), connection.on_event)
         self._connections[session.client_id] = connection
+        try:
+            self.loop.watch(sock.fileno(), connection.on_event)
+        except (OSError, MemoryError):
+            del self._connections[session.client_id]
+            raise
         if surplus >= 0:
             self.statistics.connections_rejected += 1
             connection.refuse("max number of clients reached")
+
+    def _make_room(self) -> None:
+        """Disconnect the client that has been idle for longest, else the slowest reader."""
+        if self.loop.now < self._full_until:
+            return
+        while (victim := self._idle.pop()) is not None:
+            idle_since = victim.idle_since
+            # A request may have come in this very moment.
+            victim.on_event(EPOLLIN, may_queue=False)
+            if victim.idle_since == idle_since:
+                self._evict(victim, Eviction.IDLE)
+            if len(self._connections) < self.max_clients:
+                return
+        if (reader := self._slow.pop()) is not None:
+            self._evict(reader, Eviction.SLOW_READER)
+        else:
+            self._full_until = self.loop.now + FULL_SECONDS
+
+    def _evict(self, connection: Connection, why: Eviction) -> None:
+        log.warning("%s: disconnected for the sake of others: %s", connection.session.address, why)
+        self.statistics.evictions[why] += 1
+        connection.close()
 
     # What connections ask.
 
@@ -156,36 +207,83 @@ class Clients:
         """Watch a connection for other events than so far."""
         self.loop.watch_for(connection.socket.fileno(), events)
 
-    def send_soon(self, connection: Connection) -> None:
-        """Have `on_event` called, without an event, before the loop waits again."""
-        self._to_send[connection] = None
+    def serve_later(self, connection: Connection, *, is_busy: bool = False) -> None:
+        """Queue a connection; `on_event` is called with its `queued_events` in its turn."""
+        if not connection.queued_since:
+            connection.queued_since = self.loop.now
+        if is_busy:
+            self._queue.add_busy(connection)
+        else:
+            self._queue.add_new(connection)
+
+    def release_later(self, connection: Connection) -> None:
+        """Call `release` after the delay of a failed authentication."""
+        self._held.setdefault(connection, self.loop.now + AUTH_DELAY_SECONDS)
+
+    def note_waiting(self, change: int) -> None:
+        """Note that so many more connections wait for workers."""
+        self.waiting += change
 
     def forget(self, connection: Connection) -> None:
         """Unwatch a connection that is about to close its socket."""
         self.loop.unwatch(connection.socket.fileno())
         del self._connections[connection.session.client_id]
-        self._to_send.pop(connection, None)
+        self._queue.discard(connection)
+        self._held.pop(connection, None)
+
+    # Who is served next.
 
     @property
-    def has_to_send(self) -> bool:
-        """Whether `send_ready` has something to do."""
-        return bool(self._to_send)
+    def next_due(self) -> float:
+        """When `serve` has something to do without an event, infinite if it has not."""
+        if len(self._queue) or self._sweep is not None:
+            return self.loop.now
+        return next(iter(self._held.values()), INFINITY)
 
-    def send_ready(self) -> None:
-        """Send what has become ready in this turn."""
-        while self._to_send:
-            connection, _ = self._to_send.popitem()
-            connection.on_event(0)
+    def serve(self) -> None:
+        """Serve the clients that wait for loop time, as long as this turn has some."""
+        self._release_held()
+        budget = self.loop.budget
+        budget.start_queue()
+        connection = self._queue.pop_busy() or self._queue.pop()
+        while connection is not None:
+            self.loop.since, connection.queued_since = connection.queued_since, 0.0
+            events, connection.queued_events = connection.queued_events, 0
+            connection.on_event(events, may_queue=False)
+            connection = None if budget.check() else self._queue.pop()
+        self.loop.since = self.loop.now
+        self._go_on_sweeping()
+        self._bound_output()
+
+    def _release_held(self) -> None:
+        while self._held:
+            connection, due = next(iter(self._held.items()))
+            if due > self.loop.now:
+                return
+            del self._held[connection]
+            connection.release()
+
+    def _bound_output(self) -> None:
+        """Disconnect the slowest readers if all output takes more memory than it may."""
+        limit = self._server.settings.max_output_bytes
+        if self.output_total.held_bytes <= limit:
+            return
+        holders = self._connections.values()
+        for victim in output_victims(holders, self.output_total.held_bytes, limit):
+            self._evict(victim, Eviction.OUTPUT_MEMORY)
 
     # What operators ask.
 
     def facts(self) -> Iterator[ClientFacts]:
-        """Return the facts of all clients, in the order they came."""
-        return map(self._facts, list(self._connections.values()))
+        """Return the facts of all clients, in the order they came, as they are asked for."""
+        for connection in list(self._connections.values()):
+            if connection.state is not State.CLOSED:
+                yield self._facts(connection)
 
-    def facts_of(self, client_id: int) -> ClientFacts:
-        """Return the facts of one client."""
-        return self._facts(self._connections[client_id])
+    def facts_of(self, client_id: int) -> ClientFacts | None:
+        """Return the facts of one client, None if it is not connected."""
+        connection = self._connections.get(client_id)
+        return None if connection is None else self._facts(connection)
 
     def _facts(self, connection: Connection) -> ClientFacts:
         events, conversation = connection.events, connection.conversation
@@ -208,21 +306,38 @@ class Clients:
     # Going.
 
     def tick(self) -> None:
-        """From time to time: accept again, and close what has stalled."""
+        """From time to time: accept again, and look after all connections in the next turns."""
         self._resume_listeners()
+        if self._sweep is None:
+            self._sweep = iter(list(self._connections.values()))
+
+    def _go_on_sweeping(self) -> None:
+        if self._sweep is None:
+            return
+        some = list(islice(self._sweep, SWEEP_CONNECTIONS))
+        for connection in some:
+            if connection.state is not State.CLOSED:
+                self._look_after(connection)
+        if len(some) < SWEEP_CONNECTIONS:
+            self._sweep = None
+
+    def _look_after(self, connection: Connection) -> None:
+        """Close a connection that has stalled, and measure how fast its peer reads."""
         settings = self._server.settings
-        for connection in list(self._connections.values()):
-            quiet_seconds = self.loop.now - connection.last_progress
-            if connection.state is State.LINGERING:
-                if quiet_seconds > LINGER_SECONDS:
-                    connection.close()
-            elif connection.is_idle:
-                if quiet_seconds > settings.idle_timeout:
-                    connection.close()
-            elif quiet_seconds > settings.request_timeout:
-                connection.give_up(settings.request_timeout)
-            if connection.conversation.partial_seconds > settings.request_timeout:
+        quiet_seconds = self.loop.now - connection.last_progress
+        if connection.state is State.LINGERING:
+            if quiet_seconds > LINGER_SECONDS:
                 connection.close()
+        elif connection.is_idle:
+            if quiet_seconds > settings.idle_timeout:
+                connection.close()
+        elif quiet_seconds > settings.request_timeout:
+            connection.give_up(settings.request_timeout)
+        limit = min(REQUEST_SECONDS, settings.request_timeout)
+        if connection.conversation.partial_seconds > limit:
+            connection.close()
+        if connection.state is not State.CLOSED:
+            connection.sample_pace()
 
     def finish(self) -> None:
         """Accept no more clients, and answer what those have asked that there are."""
@@ -261,20 +376,6 @@ def _name(address: object) -> str:
     return "unix:0"
 
 
-def _affordable_clients(settings: Settings) -> int:
-    """Raise the limit of open files as far as it goes, and return how many clients it allows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    spare = SPARE_DESCRIPTORS + LINGERING_REFUSALS + DESCRIPTORS_PER_WORKER * settings.workers
-    wanted = settings.max_clients
-    needed = wanted + spare
-    if soft < needed:
-        wished = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wished, hard))
-            soft = wished
-        except (OSError, ValueError) as error:
-            log.warning("cannot raise the limit of open files to %s: %s", wished, error)
-    affordable = max(1, min(wanted, soft - spare))
-    if affordable < wanted:
-        log.warning("max_clients lowered to %s by the limit of open files, %s", affordable, soft)
-    return affordable
+def _pace_of_slow_reader(connection: Connection) -> float | None:
+    pace = connection.bytes_per_second
+    return pace if pace < INFINITY else None

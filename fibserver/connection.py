@@ -7,6 +7,9 @@ An answer that still lacks blocks stands in the output and holds back what is be
 answer at the head waits for blocks, so a client has one turn at the workers however many
 requests it has in flight.
 
+Loop time: a client is served for one slice, then the others are (`fibserver.overload`). What is
+left waits in the owner's queue, and so does an event that comes when a turn has used up its time.
+
 Partial writes: a socket takes as many bytes as it has room for. What is left stays at the
 head of the output, and only then is the connection watched for room; watching an idle socket
 for room would wake the loop for ever. Reading stops while much output is pending, so a client
@@ -24,6 +27,7 @@ from enum import Enum
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
 from typing import Protocol
 
+from fibclient.service.admission import ReadingPace, unacknowledged_bytes
 from fibserver.answer import Buffer
 from fibserver.conversation import Conversation, ConversationOwner
 from fibserver.output import MAX_SEND_BYTES
@@ -36,6 +40,7 @@ __all__ = ["Connection", "ConnectionOwner", "State"]
 log = logging.getLogger(__name__)
 
 READ_BYTES = 16 * 1024
+INFINITY = float("inf")
 _FAILED = EPOLLERR | EPOLLHUP
 
 
@@ -56,8 +61,19 @@ class ConnectionOwner(ConversationOwner, Protocol):
     def watch_for(self, connection: "Connection", events: int) -> None:
         """Watch a connection for other events than so far."""
 
-    def send_soon(self, connection: "Connection") -> None:
-        """Have `on_event` called, without an event, before the loop waits again."""
+    def serve_later(self, connection: "Connection", *, is_busy: bool = False) -> None:
+        """Queue a connection; `on_event` is called with its `queued_events` in its turn.
+
+        Args:
+            connection: which one.
+            is_busy: whether it has used up a slice.
+        """
+
+    def release_later(self, connection: "Connection") -> None:
+        """Call `release` after the delay of a failed authentication."""
+
+    def note_waiting(self, change: int) -> None:
+        """Note that so many more connections wait for workers."""
 
     def forget(self, connection: "Connection") -> None:
         """Unwatch a connection that is about to close its socket."""
@@ -74,16 +90,28 @@ class Connection:
         last_progress: when bytes last came or went, on the owner's clock.
         events: what the socket is watched for.
         state: how far the connection has come.
+        queued_events: what epoll reported while the connection waited for its turn.
+        queued_since: since when it waits for its turn, 0 if it does not.
+        is_waiting: whether the next bytes to send do not exist yet.
+        blocked_since: since when the peer has taken nothing; infinite if the socket is not full.
+        pace: how fast the peer reads, while the socket is full.
     """
 
     __slots__ = (
+        "_acknowledged_bytes",
         "_is_blocked",
         "_output",
         "_owner",
+        "_sent_bytes",
+        "blocked_since",
         "connected_at",
         "conversation",
         "events",
+        "is_waiting",
         "last_progress",
+        "pace",
+        "queued_events",
+        "queued_since",
         "session",
         "socket",
         "state",
@@ -96,9 +124,16 @@ class Connection:
         self.connected_at = self.last_progress = owner.loop.now
         self.events: int = EPOLLIN
         self.state = State.OPEN
+        self.queued_events = 0
+        self.queued_since = 0.0
+        self.is_waiting = False
+        self.blocked_since = INFINITY
+        self.pace: ReadingPace | None = None
         self._owner = owner
         self._output = self.conversation.output
         self._is_blocked = False  # the socket has no room for what the output begins with
+        self._sent_bytes = 0  # while output was pending
+        self._acknowledged_bytes = 0  # of those, when that was last measured
 
     @property
     def is_idle(self) -> bool:
@@ -106,13 +141,45 @@ class Connection:
         return not self._output and self.conversation.needs_data
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether the next bytes to send do not exist yet."""
-        answer = self._output.answer_at_head
-        return answer is not None and not answer.is_ready
+    def idle_since(self) -> float | None:
+        """Since when nothing is owed to the client; None if it is being served."""
+        is_idle = self.state is State.OPEN and self.is_idle and not self.queued_since
+        return self.last_progress if is_idle else None
 
-    def on_event(self, events: int) -> None:
-        """Handle what epoll reports; no events at all mean that an answer has grown."""
+    @property
+    def held_bytes(self) -> int:
+        """How many bytes of memory the output takes."""
+        return self._output.held_bytes
+
+    @property
+    def bytes_per_second(self) -> float:
+        """How fast the peer reads if that is slow; infinite if not, or if it is not yet known."""
+        return self.pace.bytes_per_second if self.pace and self.pace.is_slow else INFINITY
+
+    def sample_pace(self) -> None:
+        """Measure how fast the peer reads, if it is slower than what is sent."""
+        if not self._is_blocked:
+            return
+        acknowledged = self._sent_bytes - unacknowledged_bytes(self.socket)
+        if acknowledged > self._acknowledged_bytes:
+            self._acknowledged_bytes = acknowledged
+            self.blocked_since = self._owner.loop.now
+        if self.pace is None:
+            self.pace = ReadingPace(self._owner.loop.now, acknowledged)
+        else:
+            self.pace.sample(self._owner.loop.now, acknowledged)
+
+    def on_event(self, events: int, *, may_queue: bool = True) -> None:
+        """Handle what epoll reports; no events at all mean that there is more to send or to do.
+
+        Args:
+            events: what epoll reports.
+            may_queue: whether it may wait until others have been served.
+        """
+        if may_queue and (self.queued_since or self._owner.loop.budget.is_spent):
+            self.queued_events |= events
+            self._owner.serve_later(self)
+            return
         try:
             if events & _FAILED:
                 self.close()
@@ -120,13 +187,21 @@ class Connection:
                 self._receive()
             else:
                 self._advance()
+        except MemoryError:
+            self.close()
+            log.warning("%s: closed for want of memory", self.session.address)
         except Exception:  # a fault of ours must not end the connections of others
             log.exception("%s: closed for an internal error", self.session.address)
             self.close()
 
     def on_answer_ready(self) -> None:
-        """Send what has come, in this turn of the loop."""
-        self._owner.send_soon(self)
+        """Send what has come, as soon as others have been served."""
+        self._owner.serve_later(self)
+
+    def release(self) -> None:
+        """Go on after a failed authentication."""
+        self.conversation.release()
+        self.on_event(0)
 
     # How it ends.
 
@@ -140,20 +215,21 @@ class Connection:
             return
         self.state = state
         if state is State.DRAINING and self.is_idle:
-            self.on_event(EPOLLIN)  # a request may have come in this very moment
+            # A request may have come in this very moment.
+            self.on_event(EPOLLIN, may_queue=False)
         if self.state is not state:
             return
         if self.is_idle:
             self.close()
         else:
-            self.on_event(0)
+            self.on_event(0, may_queue=False)
 
     def abandon(self, message: str, code: str) -> None:
         """Close, but first turn an answer that has not begun into an error."""
         answer = self._output.answer_at_head
         if answer is not None and not answer.has_begun:
             answer.fail(message, code)
-            self.on_event(0)
+            self.on_event(0, may_queue=False)
         self.close()
 
     def give_up(self, timeout_seconds: float) -> None:
@@ -169,13 +245,14 @@ class Connection:
         """Answer nothing but an error, then close."""
         self.conversation.push_error(message, code)
         self.state = State.CLOSING
-        self.on_event(0)
+        self.on_event(0, may_queue=False)
 
     def close(self) -> None:
         """Drop the connection at once, whatever is owed."""
         if self.state is State.CLOSED:
             return
         self.state = State.CLOSED
+        self._set_waiting(False)
         self.conversation.end()
         self._owner.forget(self)  # an epoll set must not know a closed descriptor
         self.socket.close()
@@ -218,7 +295,8 @@ class Connection:
 
     def _advance(self) -> None:
         """Answer what is received and send what is answered, as far as both go."""
-        conversation = self.conversation
+        conversation, budget = self.conversation, self._owner.loop.budget
+        budget.start_slice()
         while True:
             if not conversation.needs_data:
                 conversation.answer_requests()
@@ -227,7 +305,14 @@ class Connection:
             self._flush()
             if conversation.needs_data or self._output or self.state is State.CLOSED:
                 break
-        if not self._output and self.state in (State.ENDED, State.DRAINING, State.CLOSING):
+            if conversation.is_held:
+                break
+            if budget.is_slice_over:
+                self._owner.serve_later(self, is_busy=True)
+                break
+        if conversation.is_held and self.state is not State.CLOSED:
+            self._owner.release_later(self)
+        if self.state in (State.ENDED, State.DRAINING, State.CLOSING) and self.is_idle:
             self._linger()
         self._watch()
 
@@ -243,9 +328,14 @@ class Connection:
             self.state is State.OPEN and self.conversation.needs_data and not self._output.is_full
         )
         events = (EPOLLIN if reads else 0) | (EPOLLOUT if self._is_blocked else 0)
-        if events != self.events:
-            self.events = events
+        if events == self.events:
+            return
+        self.events = events
+        try:
             self._owner.watch_for(self, events)
+        except OSError as error:  # the kernel has no memory for it
+            log.warning("%s: closed, cannot be watched: %s", self.session.address, error)
+            self.close()
 
     # What goes.
 
@@ -298,10 +388,20 @@ class Connection:
             self._send(buffers)
         answer = self._output.answer_at_head
         if answer is None:
-            self._is_blocked = bool(self._output)
+            is_blocked = bool(self._output)
         else:
             answer.start(self._owner.loop.now)  # so that the rest is computed while this is sent
-            self._is_blocked = answer.is_ready
+            is_blocked = answer.is_ready
+        if is_blocked is not self._is_blocked:
+            self._is_blocked = is_blocked
+            self.blocked_since = self._owner.loop.now if is_blocked else INFINITY
+            self.pace = None
+        self._set_waiting(answer is not None and not is_blocked)
+
+    def _set_waiting(self, is_waiting: bool) -> None:
+        if is_waiting is not self.is_waiting:
+            self.is_waiting = is_waiting
+            self._owner.note_waiting(1 if is_waiting else -1)
 
     def _send(self, buffers: list[Buffer]) -> None:
         try:
@@ -313,5 +413,8 @@ class Connection:
             self.close()
             return
         self.last_progress = self._owner.loop.now
+        if self._is_blocked:
+            self.blocked_since = self.last_progress
+        self._sent_bytes += sent
         self._owner.statistics.bytes_sent += sent
         self._output.drop(sent)

@@ -3,11 +3,17 @@
     received bytes ── parse ──> requests ── execute ──> replies ──> output
 
 Replies keep the order of the requests because there is one output. Requests are answered until
-one is incomplete or the output is full; the connection calls again when there is more, or room.
+one is incomplete, the output is full or the client's slice of loop time is over; the connection
+calls again when there is more data, room or time. A long reply is made in steps as it is sent, so
+it stops in the middle for the same reasons.
 Requests seen before may be answered without any of this: `replay_of` says how.
+
+After a failed authentication the error reply is held back, and nothing else is answered, until
+the connection calls `release`.
 """
 
 import logging
+from collections.abc import Iterator
 from time import monotonic, time
 from typing import NamedTuple, Protocol
 
@@ -15,6 +21,7 @@ from fibserver.answer import Answer
 from fibserver.commands import execute
 from fibserver.engine import Engine
 from fibserver.output import Output
+from fibserver.overload import LoopBudget, OutputTotal
 from fibserver.replay import Replay, ReplayTable
 from fibserver.replies import CommandError, Reply, Slice, encode_error
 from fibserver.request_parser import HttpRequestError, ProtocolError, Request, parse_request
@@ -30,17 +37,28 @@ JOIN_BELOW_BYTES = 16 * 1024
 """Slices shorter than this are copied; longer ones are cheaper to gather than to copy."""
 
 
+AUTHENTICATION_FAILED = "WRONGPASS"
+"""The code of the error whose reply is held back."""
+
+
 class Clock(Protocol):
     """Tells the time."""
 
     now: float
     """The time of this turn of the loop, monotonic, in seconds."""
 
+    since: float
+    """When the loop learnt of what is being handled."""
+
+    budget: LoopBudget
+    """The time of this turn, and who may still use it."""
+
 
 class ConversationOwner(Protocol):
     """What all conversations share."""
 
     engine: Engine
+    output_total: OutputTotal
     replay: ReplayTable
     statistics: Statistics
     slow_log: SlowLog
@@ -64,6 +82,23 @@ class _Asked(NamedTuple):
     words: list[bytes]
 
 
+class _LongReply:
+    """A reply that is made in steps.
+
+    Attributes:
+        replies: its parts; an empty one only took time.
+        asked: the request, until it is counted.
+        since: when the loop learnt of the request.
+    """
+
+    __slots__ = ("asked", "replies", "since")
+
+    def __init__(self, replies: Iterator[Reply], asked: _Asked, since: float) -> None:
+        self.replies = replies
+        self.asked: _Asked | None = asked
+        self.since = since
+
+
 class Conversation:
     """What one client says, and what it is answered.
 
@@ -76,10 +111,13 @@ class Conversation:
 
     __slots__ = (
         "_asked",
+        "_held_error",
         "_listener",
+        "_long_reply",
         "_owner",
         "_partial_since",
         "_received",
+        "_since",
         "is_over",
         "needs_data",
         "output",
@@ -90,14 +128,17 @@ class Conversation:
         self, session: Session, owner: ConversationOwner, listener: ConversationListener
     ) -> None:
         self.session = session
-        self.output = Output()
+        self.output = Output(owner.output_total)
         self.needs_data = True
         self.is_over = False
         self._owner = owner
         self._listener = listener
         self._received = b""  # not yet parsed
         self._partial_since = 0.0  # when what is received came to hold a part of a request
+        self._since = 0.0  # when the loop learnt of what is to be answered next
         self._asked: dict[Answer, _Asked] = {}  # answers that have not begun
+        self._long_reply: _LongReply | None = None
+        self._held_error: CommandError | None = None
 
     @property
     def received_bytes(self) -> int:
@@ -113,6 +154,18 @@ class Conversation:
         """Forget all that is owed."""
         self.output.clear()
         self._asked.clear()
+        self._long_reply = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether an error reply is held back, and with it the conversation."""
+        return self._held_error is not None
+
+    def release(self) -> None:
+        """Go on after a failed authentication."""
+        error, self._held_error = self._held_error, None
+        if error is not None:
+            self.push_error(str(error), error.code)
 
     # From bytes to replies.
 
@@ -134,28 +187,40 @@ class Conversation:
         return replay if is_plain and not self._received and not self.output.pieces else None
 
     def receive(self, data: bytes) -> None:
-        """Take bytes that have come, and answer as many requests as can be."""
+        """Take bytes that have come; `answer_requests` is to be called next."""
         self._received += data
-        self.answer_requests()
+        self.needs_data = False
+        self._since = self._owner.loop.since
 
     def answer_requests(self) -> None:
-        """Answer the requests received, until one is incomplete or the output is full."""
+        """Answer what is received, as far as data, room in the output and time go."""
         data, position = self._received, 0
         replay_of = self._owner.replay.get
+        budget = self._owner.loop.budget
+        clock, slice_end = budget.clock, budget.slice_end
         self.needs_data = False
-        while not self.output.is_full:
-            request = self._next_request(data, position)
-            if request is None:
-                self.needs_data = True
+        if not self._since:
+            self._since = self._owner.loop.now
+        while not self.output.is_full and self._held_error is None:
+            if self._long_reply is not None:
+                self._continue_reply(self._long_reply)
+            else:
+                request = self._next_request(data, position)
+                if request is None:
+                    self.needs_data = True
+                    break
+                received = data[position : request.end]
+                position = request.end
+                replay = replay_of(received)
+                if replay is not None and self._is_plain:
+                    self.push_replay(replay)
+                    self._record(replay.command, request.arguments, self._since)
+                elif request.arguments:
+                    self._answer(request.arguments, received)
+            if clock() >= slice_end:
                 break
-            received = data[position : request.end]
-            position = request.end
-            replay = replay_of(received)
-            if replay is not None and self._is_plain:
-                self.push_replay(replay)
-                self._record(replay.command, request.arguments, self._owner.loop.now)
-            elif request.arguments:
-                self._answer(request.arguments, received)
+        if self.output.is_full:
+            self._since = 0.0  # what comes next waits for the client to read, which is not counted
         if position == len(data) and position:
             self._learn_repeated(data, received)
         self._received = data[position:] if not self.is_over else b""
@@ -197,21 +262,48 @@ class Conversation:
         try:
             command, statistics, replies = execute(session, words)
         except CommandError as error:
-            self.push_error(str(error), error.code)
+            if error.code == AUTHENTICATION_FAILED:
+                log.warning("%s: failed authentication", session.address)
+                self._held_error = error
+            else:
+                self.push_error(str(error), error.code)
             self.is_over = session.is_quitting
             return
+        if not isinstance(replies, list):
+            self._long_reply = _LongReply(replies, _Asked(statistics, words), self._since)
+            return
         asked: _Asked | None = _Asked(statistics, words)
-        are_many = len(replies) > 1  # EXEC may have a thousand slices
         for number, reply in enumerate(replies):
-            if isinstance(reply, Slice) and not (are_many and self.output.is_full):
+            if isinstance(reply, Slice):
                 replies[number] = reply = self._joined(reply) or reply
             if self._push(reply, asked):
                 asked = None  # it is counted when the first answer begins
         if asked is not None:
-            self._record(statistics, words, self._owner.loop.now)
+            self._record(statistics, words, self._since)
         self.is_over = session.is_quitting
         if command.is_immutable and session.transaction is None and _are_lasting(replies):
             self._owner.replay.learn(received, replies, statistics)
+
+    def _continue_reply(self, long: _LongReply) -> None:
+        """Make one more part of a long reply."""
+        try:
+            reply = next(long.replies)
+        except StopIteration:
+            pass
+        except CommandError as error:
+            if long.asked is not None:
+                long.asked.command.errors[error.code] += 1
+            self.push_error(str(error), error.code)
+        else:
+            if isinstance(reply, Slice):
+                reply = self._joined(reply) or reply
+            if reply and self._push(reply, long.asked):
+                long.asked = None  # it is counted when the first answer begins
+            return
+        self._long_reply = None
+        if long.asked is not None:
+            self._record(long.asked.command, long.asked.words, long.since)
+        self.is_over = self.session.is_quitting
 
     def push_replay(self, replay: Replay) -> None:
         """Owe the client the replies to requests that were answered before."""
@@ -285,8 +377,12 @@ class Conversation:
 
     def record_replay(self, data: bytes, replay: Replay) -> None:
         """Count requests that were answered by replay."""
-        seconds = monotonic() - self._owner.loop.now
+        now = monotonic()
+        loop = self._owner.loop
+        seconds = now - loop.since
         replay.command.record(seconds, replay.calls)
+        if now > loop.budget.end:
+            loop.budget.is_spent = True
         if seconds > SLOW_SECONDS and (request := parse_request(data)):
             self._record_slow(seconds, request.arguments)
 

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from select import EPOLLIN, epoll
 
+from fibserver.overload import LoopBudget
+
 __all__ = ["EventLoop"]
 
 
@@ -18,10 +20,19 @@ class EventLoop:
 
     Attributes:
         now: the time of this turn, monotonic, in seconds.
+        since: when the loop learnt of what it handles: `now`, or earlier for what had to queue.
+        budget: the time of this turn, and who may still use it.
     """
 
-    def __init__(self) -> None:
-        self.now = time.monotonic()
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Open an epoll set.
+
+        Args:
+            clock: monotonic, in seconds.
+        """
+        self.now = self.since = clock()
+        self.budget = LoopBudget(clock)
+        self._clock = clock
         self._epoll = epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
 
@@ -46,7 +57,8 @@ class EventLoop:
     def turn(self, timeout_seconds: float) -> None:
         """Wait for events, at most so long, and have each handled."""
         events = self._epoll.poll(max(0.0, timeout_seconds))
-        self.now = time.monotonic()
+        self.now = self.since = self._clock()
+        self.budget.start_turn(self.now)
         for fd, event in events:
             handler = self._handlers.get(fd)
             if handler is not None:  # else closed earlier in this turn

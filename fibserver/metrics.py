@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 
 from fibserver import __version__
 from fibserver.information import Facts, process_facts, shared_memory_available_bytes
+from fibserver.overload import Eviction
 from fibserver.statistics import BUCKETS, CommandStatistics
 
 __all__ = ["metrics_registry"]
@@ -118,6 +119,18 @@ def _clients(facts: Facts) -> Iterator[Metric]:
         "Connections refused because there were too many.",
         statistics.connections_rejected,
     )
+    evicted = CounterMetricFamily(
+        "fibserver_clients_evicted",
+        "Clients disconnected for the sake of others, by reason.",
+        labels=["reason"],
+    )
+    for why in Eviction:
+        evicted.add_metric([why], statistics.evictions[why])
+    yield evicted
+    yield _gauge(
+        "output_bytes", "Memory of replies that wait for clients to read.", facts.output_bytes
+    )
+    yield _gauge("output_limit_bytes", "What they may take.", facts.max_output_bytes)
 
 
 def _memory(facts: Facts) -> Iterator[Metric]:

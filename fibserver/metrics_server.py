@@ -5,6 +5,9 @@
 Requests are read and replies sent here, without blocking; what HTTP means is left to the handler
 that prometheus-client brings, which is given the request's bytes and says the reply's. A thread
 of its own, as that library would start, is not to be had: workers are forked from this process.
+
+Connections that send nothing cannot keep Prometheus out: when all are taken, the oldest that has
+not sent its request yet is closed for the newcomer.
 """
 
 import logging
@@ -52,7 +55,7 @@ class MetricsServer:
         self._listener = listener
         self._is_ours = is_ours
         self._registry = registry
-        self._exchanges: set[_Exchange] = set()
+        self._exchanges: dict[_Exchange, None] = {}  # in the order they came
         self._is_paused = False
         loop.watch(listener.fileno(), self._accept)
 
@@ -68,19 +71,22 @@ class MetricsServer:
             return
         sock.setblocking(False)
         exchange = _Exchange(sock, self._loop.now, self._registry)
+        if len(self._exchanges) >= MAX_EXCHANGES:
+            silent = (each for each in self._exchanges if not each.is_answered)
+            self._end(next(silent, next(iter(self._exchanges))))
         try:
-            if len(self._exchanges) >= MAX_EXCHANGES:
-                raise OSError(f"{MAX_EXCHANGES} at a time are enough")
             self._loop.watch(sock.fileno(), partial(self._on_event, exchange))
         except OSError as error:
             log.warning("metrics: cannot take a connection: %s", error)
             sock.close()
         else:
-            self._exchanges.add(exchange)
+            self._exchanges[exchange] = None
 
     def _on_event(self, exchange: "_Exchange", _events: int) -> None:
         try:
             events = exchange.go_on()
+            if events:
+                self._loop.watch_for(exchange.socket.fileno(), events)
         except BlockingIOError:
             return  # a stale event of a descriptor that was another's
         except OSError as error:
@@ -89,21 +95,22 @@ class MetricsServer:
         except Exception:  # what a request does to the handler must not end the server
             log.exception("metrics: a request could not be answered")
             events = 0
-        if events:
-            self._loop.watch_for(exchange.socket.fileno(), events)
-        else:
+        if not events:
             self._end(exchange)
 
     def _end(self, exchange: "_Exchange") -> None:
-        self._exchanges.discard(exchange)
+        del self._exchanges[exchange]
         self._loop.unwatch(exchange.socket.fileno())
         exchange.socket.close()
 
     def tick(self) -> None:
         """From time to time: accept again, and end exchanges that take too long."""
         if self._is_paused:
-            self._loop.watch(self._listener.fileno(), self._accept)
-            self._is_paused = False
+            try:
+                self._loop.watch(self._listener.fileno(), self._accept)
+                self._is_paused = False
+            except OSError as error:
+                log.warning("metrics: cannot watch for connections: %s", error)
         for exchange in list(self._exchanges):
             if self._loop.now - exchange.started_at > PATIENCE_SECONDS:
                 self._end(exchange)
@@ -126,6 +133,11 @@ class _Exchange:
         self._registry = registry
         self._head = b""
         self._reply: memoryview | None = None
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the request has come."""
+        return self._reply is not None
 
     def go_on(self) -> int:
         """Read or send what can be; return what to wait for, 0 at the end."""

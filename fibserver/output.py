@@ -7,6 +7,7 @@ connection asks what to send next, and says how much of it the socket took.
 from collections import deque
 
 from fibserver.answer import Answer, Buffer
+from fibserver.overload import OutputTotal
 
 __all__ = ["MAX_SEND_BYTES", "Output"]
 
@@ -25,15 +26,22 @@ class Output:
 
     Attributes:
         pieces: what it holds, in order; for others to look at.
-        pending_bytes: how many bytes it holds, those of answers aside.
+        pending_bytes: how many bytes are still to be sent, those of answers aside.
+        held_bytes: what they take of memory: a piece that is sent in part is still held whole.
     """
 
-    __slots__ = ("_offered", "pending_bytes", "pieces")
+    __slots__ = ("_offered", "_total", "held_bytes", "pending_bytes", "pieces")
 
-    def __init__(self) -> None:
+    def __init__(self, total: OutputTotal | None = None) -> None:
+        """Owe nothing.
+
+        Args:
+            total: counts what all outputs hold together.
+        """
+        self._total = OutputTotal() if total is None else total
         self.pieces: deque[Buffer | Answer] = deque()
         self._offered: deque[int] = deque()  # by the answers among what is to be sent next
-        self.pending_bytes = 0
+        self.pending_bytes = self.held_bytes = 0
 
     def __bool__(self) -> bool:
         return bool(self.pieces)
@@ -56,6 +64,11 @@ class Output:
         """Add ready bytes, at least one."""
         self.pieces.append(buffer)
         self.pending_bytes += len(buffer)
+        self._hold(_held_bytes(buffer))
+
+    def _hold(self, size: int) -> None:
+        self.held_bytes += size
+        self._total.held_bytes += size
 
     def push_answer(self, answer: Answer) -> None:
         """Add an answer; what is pushed after it waits for it."""
@@ -68,6 +81,7 @@ class Output:
                 piece.stop()
         self.pieces.clear()
         self.pending_bytes = 0
+        self._hold(-self.held_bytes)
 
     def next_buffers(self) -> list[Buffer]:
         """Return the buffers to send next; they stay until they are dropped."""
@@ -78,6 +92,9 @@ class Output:
             if size >= MAX_SEND_BYTES or len(buffers) >= MAX_BUFFERS:
                 break
             if not isinstance(piece, Answer):
+                if len(piece) > MAX_SEND_BYTES - size:
+                    buffers.append(memoryview(piece)[: MAX_SEND_BYTES - size])
+                    break
                 buffers.append(piece)
                 size += len(piece)
                 continue
@@ -106,5 +123,11 @@ class Output:
                 if size < len(piece):
                     self.pieces[0] = memoryview(piece)[size:]
                     return
+                self._hold(-_held_bytes(piece))
             sent -= size
             self.pieces.popleft()
+
+
+def _held_bytes(buffer: Buffer) -> int:
+    """Return what a buffer takes of memory; a view holds all that it is a part of."""
+    return memoryview(buffer.obj).nbytes if isinstance(buffer, memoryview) else len(buffer)

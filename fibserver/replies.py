@@ -19,6 +19,7 @@ __all__ = [
     "array_header",
     "encode",
     "encode_error",
+    "map_header",
 ]
 
 RESP2, RESP3 = 2, 3
@@ -85,7 +86,7 @@ def encode(value: Value, protocol: int = RESP2) -> bytes:
     if isinstance(value, bytes):
         return b"$%d\r\n%b\r\n" % (len(value), value)
     if isinstance(value, Mapping):
-        header = b"%%%d\r\n" % len(value) if protocol == RESP3 else array_header(2 * len(value))
+        header = map_header(len(value), protocol)
         items = [item for pair in value.items() for item in pair]
     else:
         header, items = array_header(len(value)), list(value)
@@ -95,6 +96,11 @@ def encode(value: Value, protocol: int = RESP2) -> bytes:
 def array_header(count: int) -> bytes:
     """Return the line that says how many values of an array follow."""
     return b"*%d\r\n" % count
+
+
+def map_header(count: int, protocol: int) -> bytes:
+    """Return the line that says how many pairs of a map follow."""
+    return b"%%%d\r\n" % count if protocol == RESP3 else array_header(2 * count)
 
 
 def encode_error(message: str, code: str = "ERR") -> bytes:

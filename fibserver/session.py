@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 from fibclient.formats import Format
+from fibserver.listings import Listings
 from fibserver.replies import RESP2
 from fibserver.settings import Settings
 from fibserver.slow_log import SlowLog
@@ -47,6 +48,7 @@ class Server(Protocol):
 
     statistics: Statistics
     slow_log: SlowLog
+    listings: Listings
     password: bytes | None
     """What clients have to say before they are served; None: nothing."""
 
@@ -65,10 +67,10 @@ class Server(Protocol):
         """Return the text of `INFO` for these sections, lower-case."""
 
     def clients(self) -> Iterable[ClientFacts]:
-        """Return the facts of all clients, in the order they came."""
+        """Return the facts of all clients, in the order they came, as they are asked for."""
 
-    def client(self, client_id: int) -> ClientFacts:
-        """Return the facts of one client."""
+    def client(self, client_id: int) -> ClientFacts | None:
+        """Return the facts of one client, None if it is not connected."""
 
     def close_client(self, client_id: int) -> None:
         """Close the connection of a client."""

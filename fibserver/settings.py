@@ -46,6 +46,7 @@ RELOADABLE = frozenset(
         "log_format",
         "max_answer_bytes",
         "max_clients",
+        "max_output_bytes",
         "idle_timeout",
         "request_timeout",
         "drain_timeout",
@@ -92,6 +93,7 @@ class Settings(ServiceSettings):
     max_answer_bytes: Size = size(2048 * MIB, 1, "1 byte")
     max_index: Whole = whole(10_000_000, 0, 10**12)
     max_clients: Whole = whole(10_000, 1, 1_000_000)
+    max_output_bytes: Size = size(64 * MIB, MIB, "1MiB")
     idle_timeout: Seconds = seconds(300)
     request_timeout: Seconds = seconds(60)
     drain_timeout: Seconds = seconds(10, is_zero_allowed=True)

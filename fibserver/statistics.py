@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+from fibserver.overload import Eviction
+
 __all__ = ["BUCKETS", "CommandStatistics", "Statistics", "quantile"]
 
 BUCKETS = 28
@@ -57,6 +59,7 @@ class Statistics:
         errors: error replies by code.
         connections_received: accepted, those refused for `max_clients` included.
         connections_rejected: refused for `max_clients`.
+        evictions: clients that were disconnected for the sake of others, by reason.
         bytes_received: from clients.
         bytes_sent: to clients.
         blocks_filled: by workers.
@@ -69,6 +72,7 @@ class Statistics:
         self.errors: Counter[str] = Counter()
         self.connections_received = 0
         self.connections_rejected = 0
+        self.evictions: Counter[Eviction] = Counter()
         self.bytes_received = 0
         self.bytes_sent = 0
         self.blocks_filled = 0

@@ -1,9 +1,9 @@
 """Commands: from the words of a request to its replies, with no socket involved."""
 
 from fibserver.commands import client, connection, monitoring, sequence, server, transaction
-from fibserver.commands.table import COMMANDS, Command, find
+from fibserver.commands.table import COMMANDS, Command, Replies, find
 from fibserver.commands.transaction import MAX_QUEUED, MAX_QUEUED_BYTES, WORD_BYTES
-from fibserver.replies import CommandError, Reply, Simple, encode
+from fibserver.replies import CommandError, Simple, encode
 from fibserver.session import Session
 from fibserver.statistics import CommandStatistics
 
@@ -15,9 +15,7 @@ _FILLED_BY = (client, connection, monitoring, sequence, server, transaction)
 _QUEUED = encode(Simple("QUEUED"))
 
 
-def execute(
-    session: Session, words: list[bytes]
-) -> tuple[Command, CommandStatistics, list[Reply]]:
+def execute(session: Session, words: list[bytes]) -> tuple[Command, CommandStatistics, Replies]:
     """Run one request.
 
     Args:

@@ -1,12 +1,16 @@
 """CLIENT: what clients say of themselves, and what there is to know about all of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-from fibserver.commands.table import Argument, command
+from fibserver.commands.table import Argument, Replies, command
+from fibserver.listings import LINES_PER_STEP
 from fibserver.replies import CommandError, Reply, Simple, Value, encode
 from fibserver.request_parser import printable
 from fibserver.session import ClientFacts, Session
+
+MAX_WORD_BYTES = 128
+"""The longest name of a client or a library: every listing repeats it for every client."""
 
 _OK = Simple("OK")
 
@@ -31,7 +35,7 @@ _ARITIES = {
         Argument("value", "string", is_optional=True),
     ),
 )
-def client(session: Session, arguments: list[bytes]) -> list[Reply]:
+def client(session: Session, arguments: list[bytes]) -> Replies:
     """Answer the subcommands that libraries send when they connect, and those of operators."""
     subcommand = arguments[0].upper()
     if len(arguments) != _ARITIES.get(subcommand, len(arguments)):
@@ -48,13 +52,14 @@ def client(session: Session, arguments: list[bytes]) -> list[Reply]:
         case (b"ID",):
             value = session.client_id
         case (b"INFO",):
-            value = _line(session.server.client(session.client_id))
+            facts = session.server.client(session.client_id)
+            value = _line(facts) if facts else ""
         case b"LIST", *options:
-            value = "".join(_line(each) for each in _matching(session, options))
+            return _list(session, options)
         case b"KILL", *options:
-            value = _kill(session, options)
+            return _kill(session, options)
         case ((b"NO-EVICT" | b"NO-TOUCH"), _):
-            pass  # nothing is evicted for a client here
+            pass  # accepted for the sake of libraries; it exempts nobody
         case _:
             name = printable(arguments[0])
             raise CommandError(f"unknown subcommand {name}. Try CLIENT HELP.")
@@ -68,6 +73,8 @@ def client_word(value: bytes, what: str) -> str:
         value: the word.
         what: what it is, for the error.
     """
+    if len(value) > MAX_WORD_BYTES:
+        raise CommandError(f"{what} cannot be longer than {MAX_WORD_BYTES} bytes.")
     if any(not 0x21 <= byte <= 0x7E for byte in value):
         raise CommandError(f"{what} cannot contain spaces, newlines or special characters.")
     return value.decode("ascii")
@@ -98,61 +105,109 @@ def _line(facts: ClientFacts) -> str:
     )
 
 
-def _kill(session: Session, options: list[bytes]) -> Value:
+def _list(session: Session, options: list[bytes]) -> Replies:
+    """Return the lines of the clients that match."""
+    selection = _Selection(session, options)
+
+    def lines() -> Iterator[str]:
+        return (_line(each) if selection.has(each) else "" for each in selection.candidates())
+
+    if selection.is_by_id:
+        return [encode("".join(lines()))]
+    return session.server.listings.read(selection.key, lines)
+
+
+def _kill(session: Session, options: list[bytes]) -> Iterator[Reply]:
     """Close the connections that match; one's own ends after the reply."""
-    is_old_form = len(options) == 1
     if not options:
         raise CommandError("wrong number of arguments for 'client|kill' command")
-    if is_old_form:
-        options = [b"ADDR", options[0], b"SKIPME", b"no"]
-    victims = [each.session for each in _matching(session, options, skips_self=True)]
-    for victim in victims:
-        if victim is session:
-            session.is_quitting = True
-        else:
-            session.server.close_client(victim.client_id)
+    if len(options) == 1:
+        selection = _Selection(session, [b"ADDR", options[0]])
+        return _killed(session, selection, is_old_form=True)
+    return _killed(session, _Selection(session, options, skips_self=True), is_old_form=False)
+
+
+def _killed(session: Session, selection: "_Selection", *, is_old_form: bool) -> Iterator[Reply]:
+    victims = 0
+    for number, each in enumerate(selection.candidates(), 1):
+        if selection.has(each):
+            victims += 1
+            if each.session is session:
+                session.is_quitting = True
+            else:
+                session.server.close_client(each.session.client_id)
+        if number % LINES_PER_STEP == 0:
+            yield b""
     if not is_old_form:
-        return len(victims)
-    if not victims:
+        yield encode(victims)
+    elif victims:
+        yield encode(_OK)
+    else:
         raise CommandError("No such client")
-    return _OK
 
 
 _Test: TypeAlias = Callable[[ClientFacts], bool]
 
 
-def _matching(
-    session: Session, options: list[bytes], skips_self: bool = False
-) -> list[ClientFacts]:
-    """Return the clients for which all options hold.
+class _Selection:
+    """The clients for which some options hold.
 
-    Args:
-        session: who asks.
-        options: names and values in turn.
-        skips_self: whether who asks is left out, if SKIPME does not say.
+    Attributes:
+        key: equal for selections of the same clients.
     """
-    if len(options) % 2:
-        raise CommandError("syntax error")
-    tests: list[_Test] = []
-    for name, value in zip(options[::2], options[1::2], strict=True):
-        if name.upper() == b"SKIPME":
-            skips_self = _is_yes(value)
-        else:
-            tests.append(_test(name.upper(), value.decode("ascii", "replace")))
-    return [
-        each
-        for each in session.server.clients()
-        if all(holds(each) for holds in tests) and not (skips_self and each.session is session)
-    ]
+
+    def __init__(self, session: Session, options: list[bytes], skips_self: bool = False) -> None:
+        """Parse the options.
+
+        Args:
+            session: who asks.
+            options: names and values in turn; ID may have several values.
+            skips_self: whether who asks is left out, if SKIPME does not say.
+        """
+        self._server = session.server
+        self._ids: dict[int, None] | None = None
+        self._tests: list[_Test] = []
+        rest = list(options)
+        while rest:
+            name = rest.pop(0).upper()
+            if not rest:
+                raise CommandError("syntax error")
+            if name == b"ID":
+                self._ids = self._ids or {}
+                self._ids[_client_id(rest.pop(0))] = None
+                while rest and rest[0].isdigit():
+                    self._ids[_client_id(rest.pop(0))] = None
+            elif name == b"SKIPME":
+                skips_self = _is_yes(rest.pop(0))
+            else:
+                self._tests.append(_test(name, rest.pop(0).decode("ascii", "replace")))
+        self._skipped = session if skips_self else None
+        self.key = (*options, self._skipped)
+
+    @property
+    def is_by_id(self) -> bool:
+        """Whether there are few candidates."""
+        return self._ids is not None
+
+    def candidates(self) -> Iterator[ClientFacts]:
+        """Return the clients to look at: few if there are ids."""
+        if self._ids is None:
+            return iter(self._server.clients())
+        return filter(None, map(self._server.client, self._ids))
+
+    def has(self, facts: ClientFacts) -> bool:
+        """Return whether all options hold for a client."""
+        return facts.session is not self._skipped and all(test(facts) for test in self._tests)
+
+
+def _client_id(value: bytes) -> int:
+    if not value.isdigit():
+        raise CommandError("client-id should be greater than 0")
+    return int(value)
 
 
 def _test(name: bytes, value: str) -> _Test:
     match name:
-        case b"ID" if value.isdecimal():
-            number = int(value)
-            return lambda each: each.session.client_id == number
-        case b"ID":
-            raise CommandError("client-id should be greater than 0")
         case b"ADDR":
             return lambda each: each.session.address == value
         case b"LADDR":

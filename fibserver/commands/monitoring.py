@@ -1,7 +1,17 @@
 """SLOWLOG and LATENCY: which requests were slow, and how long requests take."""
 
-from fibserver.commands.table import Argument, command
-from fibserver.replies import CommandError, Reply, Simple, Value, encode
+from collections.abc import Iterator
+
+from fibserver.commands.table import Argument, Replies, command
+from fibserver.replies import (
+    CommandError,
+    Reply,
+    Simple,
+    Value,
+    array_header,
+    encode,
+    map_header,
+)
 from fibserver.request_parser import printable
 from fibserver.session import Session
 from fibserver.slow_log import SlowRequest
@@ -22,16 +32,17 @@ DEFAULT_ENTRIES = 10
         Argument("count", is_optional=True),
     ),
 )
-def slowlog(session: Session, arguments: list[bytes]) -> list[Reply]:
+def slowlog(session: Session, arguments: list[bytes]) -> Replies:
     """Answer the newest entries first."""
     slow_log = session.server.slow_log
+    value: Value
     match arguments[0].upper(), *arguments[1:]:
         case (b"GET",):
-            value: Value = _entries(list(slow_log.entries)[:DEFAULT_ENTRIES])
+            return _entries(list(slow_log.entries)[:DEFAULT_ENTRIES])
         case b"GET", b"-1":
-            value = _entries(list(slow_log.entries))
+            return _entries(list(slow_log.entries))
         case b"GET", count if count.isdigit():
-            value = _entries(list(slow_log.entries)[: int(count)])
+            return _entries(list(slow_log.entries)[: int(count)])
         case b"GET", _:
             raise CommandError("count should be greater than or equal to -1")
         case (b"LEN",):
@@ -45,8 +56,10 @@ def slowlog(session: Session, arguments: list[bytes]) -> list[Reply]:
     return [encode(value, session.protocol)]
 
 
-def _entries(requests: list[SlowRequest]) -> Value:
-    return [list(request) for request in requests]
+def _entries(requests: list[SlowRequest]) -> Iterator[Reply]:
+    yield array_header(len(requests))
+    for request in requests:
+        yield encode(list(request))
 
 
 @command(
@@ -59,17 +72,20 @@ def _entries(requests: list[SlowRequest]) -> Value:
         Argument("command", "string", is_optional=True),
     ),
 )
-def latency(session: Session, arguments: list[bytes]) -> list[Reply]:
+def latency(session: Session, arguments: list[bytes]) -> Replies:
     """Answer the histograms; there are no events of latency, which Redis's others ask for."""
     value: Value
     match [word.upper() for word in arguments]:
         case [b"HISTOGRAM", *names]:
             chosen = {name.decode("ascii", "replace").lower() for name in names}
-            value = {
-                each.name: _histogram(each)
-                for name, each in session.server.statistics.commands.items()
-                if each.calls and (name in chosen or not chosen)
-            }
+            return _histograms(
+                [
+                    each
+                    for name, each in session.server.statistics.commands.items()
+                    if each.calls and (name in chosen or not chosen)
+                ],
+                session.protocol,
+            )
         case [b"LATEST"] | [b"HISTORY", _]:
             value = []
         case [b"RESET", *_]:
@@ -80,6 +96,12 @@ def latency(session: Session, arguments: list[bytes]) -> list[Reply]:
             name = printable(arguments[0])
             raise CommandError(f"unknown subcommand {name}. Try LATENCY HELP.")
     return [encode(value, session.protocol)]
+
+
+def _histograms(commands: list[CommandStatistics], protocol: int) -> Iterator[Reply]:
+    yield map_header(len(commands), protocol)
+    for each in commands:
+        yield encode(each.name) + encode(_histogram(each), protocol)
 
 
 def _histogram(statistics: CommandStatistics) -> dict[str, Value]:

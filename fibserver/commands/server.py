@@ -1,9 +1,11 @@
 """Commands about the server: what it is, how it is set, what it can do."""
 
+import functools
 import time
-from fnmatch import fnmatchcase
+from collections.abc import Iterator
 
-from fibserver.commands.table import COMMANDS, Argument, Command, command
+from fibserver.commands.patterns import Glob
+from fibserver.commands.table import COMMANDS, Argument, Command, Replies, command
 from fibserver.replies import CommandError, Reply, Simple, Value, encode
 from fibserver.request_parser import printable
 from fibserver.session import Session
@@ -12,7 +14,7 @@ from fibserver.slow_log import MAX_ENTRIES, SLOW_SECONDS
 _GROUP = "server"
 
 MAX_PATTERN_BYTES = 64
-"""Longer than any setting's name; matching is done in the acceptor's loop."""
+"""Longer than any setting's name; matching a name is one step in the acceptor's loop."""
 
 _READ_ONLY_FLAGS = [Simple("readonly"), Simple("fast")]
 
@@ -47,7 +49,7 @@ def time_(session: Session, arguments: list[bytes]) -> list[Reply]:
         Argument("pattern", "string"),
     ),
 )
-def config(session: Session, arguments: list[bytes]) -> list[Reply]:
+def config(session: Session, arguments: list[bytes]) -> Iterator[Reply]:
     """Answer the settings whose names match a pattern, by our names and by Redis's."""
     if arguments[0].upper() != b"GET":
         raise CommandError(f"unknown subcommand {printable(arguments[0])}. Try CONFIG HELP.")
@@ -55,25 +57,31 @@ def config(session: Session, arguments: list[bytes]) -> list[Reply]:
         raise CommandError("wrong number of arguments for 'config|get' command")
     if max(map(len, arguments[1:])) > MAX_PATTERN_BYTES:
         raise CommandError(f"a pattern may have {MAX_PATTERN_BYTES} bytes")
-    patterns = [pattern.decode("ascii", "replace").lower() for pattern in arguments[1:]]
+    patterns = [Glob(pattern.decode("ascii", "replace").lower()) for pattern in arguments[1:]]
+    return _matching_settings(session, patterns)
+
+
+def _matching_settings(session: Session, patterns: list[Glob]) -> Iterator[Reply]:
     settings = session.server.settings
-    values: dict[str, Value] = {
+    values = {
         "appendonly": "no",
         "databases": "1",
         "maxclients": str(settings.max_clients),
         "maxmemory": str(settings.memory_limit),
+        "maxmemory-clients": str(settings.max_output_bytes),
         "save": "",
         "slowlog-log-slower-than": str(int(SLOW_SECONDS * 1e6)),
         "slowlog-max-len": str(MAX_ENTRIES),
         "timeout": str(settings.idle_timeout),
         **settings.as_text(),
     }
-    matching = {
-        name: value
-        for name, value in values.items()
-        if any(fnmatchcase(name, pattern) for pattern in patterns)
-    }
-    return [encode(matching, session.protocol)]
+    matching: dict[str, Value] = {}
+    for pattern in patterns:
+        for name, value in values.items():
+            if name not in matching and pattern.matches(name):
+                matching[name] = value
+            yield b""
+    yield encode(matching, session.protocol)
 
 
 @command(
@@ -86,11 +94,25 @@ def config(session: Session, arguments: list[bytes]) -> list[Reply]:
         Argument("name", "string", is_optional=True),
     ),
 )
-def command_(session: Session, arguments: list[bytes]) -> list[Reply]:
+def command_(session: Session, arguments: list[bytes]) -> Replies:
     """Answer from the command table, as client libraries and redis-cli's help expect."""
+    words = [word.upper() for word in arguments]
+    if words in ([], [b"INFO"], [b"LIST"], [b"DOCS"]):
+        return [_of_all_commands(tuple(words), session.protocol)]
+    return [encode(_command_value(arguments), session.protocol)]
+
+
+@functools.cache
+def _of_all_commands(words: tuple[bytes, ...], protocol: int) -> bytes:
+    """Return a reply that is the same for all clients, as one object."""
+    return encode(_command_value(list(words)), protocol)
+
+
+def _command_value(arguments: list[bytes]) -> Value:
+    value: Value
     match [word.upper() for word in arguments]:
         case [] | [b"INFO"]:
-            value: Value = [_entry(entry) for entry in COMMANDS.values()]
+            value = [_entry(entry) for entry in COMMANDS.values()]
         case [b"INFO", *names]:
             value = [_entry(COMMANDS[name]) if name in COMMANDS else None for name in names]
         case [b"COUNT"]:
@@ -102,7 +124,7 @@ def command_(session: Session, arguments: list[bytes]) -> list[Reply]:
             value = {entry.lower_name: _documentation(entry) for entry in chosen}
         case _:
             raise CommandError(f"unknown subcommand {printable(arguments[0])}. Try COMMAND HELP.")
-    return [encode(value, session.protocol)]
+    return value
 
 
 def _entry(entry: Command) -> Value:

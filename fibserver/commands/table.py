@@ -4,7 +4,7 @@ An entry says everything about its command: `COMMAND`, `COMMAND DOCS` and the ch
 number of arguments come from it. Modules beside this one fill the table.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -12,9 +12,14 @@ from fibserver.replies import CommandError, Reply
 from fibserver.request_parser import printable
 from fibserver.session import Session
 
-__all__ = ["COMMANDS", "Argument", "Command", "Handler", "command", "find"]
+__all__ = ["COMMANDS", "Argument", "Command", "Handler", "Replies", "command", "find"]
 
-Handler: TypeAlias = Callable[[Session, list[bytes]], list[Reply]]
+Replies: TypeAlias = list[Reply] | Iterator[Reply]
+"""What a handler returns: all of a short reply, or an iterator that makes a long one in steps of
+some 0.1 ms each. A step may yield `b""`, which only takes time. It may raise CommandError as long
+as it has yielded nothing else."""
+
+Handler: TypeAlias = Callable[[Session, list[bytes]], Replies]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,23 @@
 """The `fibserver` command: its flags, and starts that fail."""
 
+import errno
 import json
+import os
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
+from click.testing import CliRunner
 
-from fibserver import __version__
+from fibclient.service.errors import ListenError, SettingsError
+from fibserver import __version__, cli
 from tests.pass_sockets import run_with_sockets
 from tests.servers import DEADLINE_SECONDS, RunningServer, direct_client
+from tests.waiting import wait_until
 
 
 def run_fibserver(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -146,3 +152,76 @@ def test_help() -> None:
 def test_version() -> None:
     """The version is that of the package."""
     assert run_fibserver("--version").stdout == f"fibserver, version {__version__}\n"
+
+
+# A shortage.
+
+
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENOSPC])
+def test_a_shortage_at_the_start(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What may pass has an exit code after which systemd tries again."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(cli, "Acceptor", fail)
+    monkeypatch.setattr(cli, "configure_logging", lambda *_: None)
+    done = CliRunner().invoke(cli.main, ["--listen", "127.0.0.1:0"])
+    assert done.exit_code == 75
+    assert os.strerror(number) in done.stderr
+
+
+def test_what_is_a_shortage() -> None:
+    """A shortage is told from what it was raised from; bad settings are none."""
+    assert cli.is_shortage(MemoryError())
+    assert not cli.is_shortage(OSError(errno.EADDRINUSE, "in use"))
+    assert not cli.is_shortage(SettingsError("bad"))
+    for number, is_shortage in ((errno.EMFILE, True), (errno.EACCES, False)):
+        error = ListenError("cannot listen")
+        error.__cause__ = OSError(number, "why")
+        assert cli.is_shortage(error) == is_shortage
+
+
+OUT_OF_MEMORY = """
+import os
+from fibserver import cli
+from fibserver.acceptor import Acceptor
+
+def tick(acceptor):
+    os.write(1, b",".join(b"%d" % each.pid for each in acceptor._engine.pool.workers))
+    raise {error}
+
+Acceptor._tick = tick
+if {closes_badly}:
+    def close(acceptor):
+        raise MemoryError
+    from fibserver.clients import Clients
+    Clients.close = close
+cli.main(["--listen", "127.0.0.1:0", "--workers", "2"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "closes_badly", "code"),
+    [("MemoryError", False, 75), ("MemoryError", True, 75), ("RuntimeError", True, 1)],
+)
+def test_memory_runs_out(error: str, closes_badly: bool, code: int) -> None:
+    """A server without memory ends with a code of its own, and whatever ends it, even if closing
+    needs memory too, its workers end with it."""
+    done = subprocess.run(
+        [sys.executable, "-c", OUT_OF_MEMORY.format(error=error, closes_badly=closes_badly)],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+    assert done.returncode == code
+    assert done.stderr.endswith("fibserver: out of memory\n") == (code == 75)
+    pids = done.stdout.split(",")
+    assert len(pids) == 2
+    wait_until(lambda: not any(map(is_alive, pids)), "the workers have ended")
+
+
+def is_alive(pid: str) -> bool:
+    """Return whether a process runs; a zombie does not."""
+    return psutil.pid_exists(int(pid)) and psutil.Process(int(pid)).status() != "zombie"

@@ -9,6 +9,7 @@ import pytest
 from fibclient.formats import FORMATS, Format
 from fibserver.commands import COMMANDS, execute
 from fibserver.commands.transaction import MAX_QUEUED
+from fibserver.listings import Listings
 from fibserver.replies import CommandError, Reply, Slice, encode_error
 from fibserver.session import ClientFacts, Session
 from fibserver.settings import Settings
@@ -28,6 +29,7 @@ class FakeServer:
         sized: the formats and stops of which the size was asked.
         sessions: the clients by their numbers.
         closed: the numbers of clients that were closed.
+        scans: how often all clients were looked at.
         ailment: why clients had better ask another.
     """
 
@@ -36,10 +38,12 @@ class FakeServer:
     def __init__(self, settings: Settings, password: bytes | None = None) -> None:
         self.statistics = Statistics()
         self.slow_log = SlowLog()
+        self.listings = Listings()
         self.password = password
         self.sized: list[tuple[str, int]] = []
         self.sessions: dict[int, Session] = {}
         self.closed: list[int] = []
+        self.scans = 0
         self._settings = settings
 
     @property
@@ -58,10 +62,13 @@ class FakeServer:
 
     def clients(self) -> Iterator[ClientFacts]:
         """Return the facts of all clients."""
-        return map(self.client, list(self.sessions))
+        self.scans += 1
+        return filter(None, map(self.client, list(self.sessions)))
 
-    def client(self, client_id: int) -> ClientFacts:
+    def client(self, client_id: int) -> ClientFacts | None:
         """Return the facts of one client, which follow from its number."""
+        if client_id not in self.sessions:
+            return None
         return ClientFacts(
             session=self.sessions[client_id],
             local_address=f"127.0.0.1:{client_id}",
@@ -408,6 +415,21 @@ def test_names_are_single_words(talk: Talk, word: bytes) -> None:
     assert "cannot contain spaces" in talk.refusal([b"HELLO", b"2", b"SETNAME", word])
 
 
+@pytest.mark.parametrize("size", [128, 129])
+def test_names_are_short(talk: Talk, size: int) -> None:
+    """A name has at most 128 bytes: it stands in everybody's CLIENT LIST."""
+    name = b"x" * size
+    for words in ([b"SETNAME"], [b"SETINFO", b"LIB-NAME"], [b"SETINFO", b"LIB-VER"]):
+        if size <= 128:
+            assert talk([b"CLIENT", *words, name]) == OK
+        else:
+            refusal = talk.refusal([b"CLIENT", *words, name])
+            assert refusal.endswith(" cannot be longer than 128 bytes.")
+    if size > 128:
+        assert "longer than 128" in talk.refusal([b"HELLO", b"2", b"SETNAME", name])
+        assert talk("CLIENT GETNAME") == b"$-1\r\n"
+
+
 def test_client_info(talk: Talk) -> None:
     """CLIENT INFO is one line that tells what the client has said about itself."""
     for line in ("SETNAME me", "SETINFO LIB-NAME lib", "SETINFO LIB-VER 1.2"):
@@ -617,6 +639,9 @@ def test_client_list(party: list[Talk]) -> None:
     [
         ("ID 9", [9]),
         ("id 9", [9]),
+        ("ID 9 4711 7 9", [9, 7]),
+        ("ID 9 7 ID 8", [9, 7, 8]),
+        ("ID 9 7 ADDR unix:0", [9]),
         ("ID 4711", []),
         ("ADDR 127.0.0.1:50001", [8]),
         ("ADDR unix:0", [9]),
@@ -645,7 +670,7 @@ def test_client_list_options(party: list[Talk], options: str, numbers: list[int]
     [
         ("ID", "ERR syntax error"),
         ("NONSENSE 1", "ERR syntax error"),
-        ("ID 1 2", "ERR syntax error"),
+        ("ID 1 x", "ERR syntax error"),
         ("ID x", "ERR client-id should be greater than 0"),
         ("ID -1", "ERR client-id should be greater than 0"),
         ("TYPE nonsense", "ERR Unknown client type 'nonsense'"),
@@ -660,10 +685,21 @@ def test_wrong_client_options(party: list[Talk], options: str, message: str) -> 
     assert party[0].server.closed == []
 
 
+@pytest.mark.parametrize("subcommand", ["LIST", "KILL"])
+def test_ids_are_looked_up(party: list[Talk], subcommand: str) -> None:
+    """Clients that are asked for by their numbers are found without a look at all."""
+    party[0](f"CLIENT {subcommand} ID 8 9")
+    assert party[0].server.scans == 0
+    assert isinstance(execute(party[0].session, [b"CLIENT", b"LIST", b"ID", b"7"])[2], list)
+    party[0](f"CLIENT {subcommand} TYPE normal")
+    assert party[0].server.scans == 1
+
+
 @pytest.mark.parametrize(
     ("options", "closed"),
     [
         ("ID 8", [8]),
+        ("ID 9 8", [9, 8]),
         ("ID 4711", []),
         ("ID 7", []),
         ("ADDR unix:0", [9]),
@@ -793,15 +829,22 @@ def test_large_requests_fill_a_transaction_sooner(talk: Talk) -> None:
     assert talk.refusal("EXEC").startswith("EXECABORT ")
 
 
-def test_replies_of_a_transaction_are_bounded(talk: Talk) -> None:
-    """When the replies of EXEC have come to a megabyte, the rest are errors, not computed."""
+def test_replies_of_a_transaction_are_made_one_by_one(talk: Talk) -> None:
+    """EXEC runs each request when its reply is wanted, and an error is the reply to one only."""
     talk("MULTI")
-    for _ in range(MAX_QUEUED):
-        talk("COMMAND DOCS")
-    answer = talk("EXEC")
-    assert answer.startswith(b"*%d\r\n" % MAX_QUEUED)
-    assert len(answer) < 1_500_000
-    assert answer.count(b"-LIMIT the replies of EXEC take over 1048576 bytes\r\n") > MAX_QUEUED / 2
+    for line in ("FIB.FIRST 2", "FIB.FIRST 3", "SELECT 1", "FIB.FIRST 4"):
+        talk(line)
+    _, _, replies = execute(talk.session, [b"EXEC"])
+    assert talk.server.sized == []
+    replies = iter(replies)
+    assert next(replies) == b"*4\r\n"
+    for stop in (2, 3):
+        assert sent(next(replies)) == bulks(*"011"[:stop])
+        assert talk.server.sized[-1] == ("array", stop)
+    assert next(replies) == b"-ERR DB index is out of range\r\n"
+    assert len(talk.server.sized) == 2
+    assert sent(next(replies)) == bulks("0", "1", "1", "2")
+    assert list(replies) == []
 
 
 def test_full_transaction(talk: Talk) -> None:
@@ -1047,6 +1090,30 @@ def test_command_docs(talk: Talk) -> None:
     )
 
 
+@pytest.mark.parametrize("line", ["COMMAND", "COMMAND INFO", "COMMAND LIST", "COMMAND DOCS"])
+def test_what_is_the_same_for_all_is_one_object(party: list[Talk], line: str) -> None:
+    """However many clients ask what commands there are, the reply takes memory once."""
+    words = line.encode().split()
+    (one,), (other,) = (list(execute(each.session, words)[2]) for each in party[:2])
+    assert one is other
+    party[2]("HELLO 3")
+    (third,) = list(execute(party[2].session, words)[2])
+    assert (third == one) == (line != "COMMAND DOCS")
+
+
+@pytest.mark.parametrize(
+    "line", ["CONFIG GET *a*b*c*d ?*?", "SLOWLOG GET -1", "LATENCY HISTOGRAM"]
+)
+def test_long_replies_are_made_in_steps(talk: Talk, line: str) -> None:
+    """What would take long is an iterator of many parts."""
+    make_slow(talk, 50)
+    for name in COMMANDS:
+        talk.server.statistics.command(name.decode().lower()).record(0.1)
+    _, _, replies = execute(talk.session, line.encode().split())
+    assert not isinstance(replies, list)
+    assert len(list(replies)) > 10
+
+
 def test_command_docs_of_all(talk: Talk) -> None:
     """COMMAND DOCS alone documents every command; unknown names are left out."""
     answer = talk("COMMAND DOCS")
@@ -1064,7 +1131,7 @@ def test_command_docs_of_all(talk: Talk) -> None:
         ("MaxClients", {"maxclients"}),
         ("save appendonly", {"save", "appendonly"}),
         ("save sav? s[a-b]ve", {"save"}),
-        ("max_*", {"max_answer_bytes", "max_index", "max_clients"}),
+        ("max_*", {"max_answer_bytes", "max_index", "max_clients", "max_output_bytes"}),
         ("max", set()),
     ],
 )

@@ -40,8 +40,16 @@ class Conversation:
         """Whether the connection is closed."""
         return self.connection.state is State.CLOSED
 
-    def event(self, events: int) -> None:
-        """Tell the connection of events, and see how much it holds then."""
+    def event(self, events: int, is_late: bool = False) -> None:
+        """Tell the connection of events, and see how much it holds then.
+
+        Args:
+            events: as epoll reports them.
+            is_late: whether the turn has used up its time.
+        """
+        loop = self._server.loop
+        loop.budget.start_turn(loop.now)
+        loop.budget.is_spent = is_late
         self.connection.on_event(events)
         if self._output.pending_bytes > self.most_pending:
             self.most_pending = self._output.pending_bytes
@@ -51,21 +59,34 @@ class Conversation:
 
     def go_straight(self) -> None:
         """Do what most conversations are: a read or two, each answered at once, and the end."""
-        connection, sock = self.connection, self.sock
-        while sock.chunks and connection.events == EPOLLIN and not sock.is_closed:
+        sock = self.sock
+        while sock.chunks and self._is_at_ease:
             self.event(EPOLLIN)
-        if not (sock.chunks or self._output or sock.is_closed) and connection.events == EPOLLIN:
+        if not (sock.chunks or self._output) and self._is_at_ease:
             sock.has_ended = True
             self.event(EPOLLIN)
 
+    @property
+    def _is_at_ease(self) -> bool:
+        """Whether the connection waits for data alone."""
+        connection = self.connection
+        waits = connection.events == EPOLLIN and not connection.queued_since
+        return waits and not self.sock.is_closed
+
     def turn(self, rng: Random | None = None) -> bool:
         """Have the connection do what there is to do; return whether there was anything."""
-        connection, sock, to_send = self.connection, self.sock, self._server.to_send
+        connection, sock, server = self.connection, self.sock, self._server
         if connection.state is State.CLOSED:
             return False
-        if connection in to_send:
-            del to_send[connection]
-            self.event(0)
+        if connection in server.to_send:
+            del server.to_send[connection]
+            events, connection.queued_events = connection.queued_events, 0
+            connection.queued_since = 0.0
+            self.event(events)
+            return True
+        if connection in server.held:
+            del server.held[connection]
+            connection.release()
             return True
         watched = connection.events
         events = EPOLLIN if watched & EPOLLIN and (sock.chunks or sock.has_ended) else 0
@@ -74,7 +95,7 @@ class Conversation:
         if sock.is_broken and not (rng and rng.random() < 0.5):
             events |= EPOLLHUP
         if events:
-            self.event(events)
+            self.event(events, is_late=rng is not None and rng.random() < 0.1)
             return True
         if not sock.has_ended and connection.is_idle:
             sock.has_ended = True

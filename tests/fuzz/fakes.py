@@ -7,6 +7,7 @@ output, and the memory does not suffice for all arrays. Nothing here looks at th
 """
 
 import errno
+import itertools
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from fibserver.commands import server as server_commands
 from fibserver.connection import Connection
 from fibserver.engine import Engine
 from fibserver.event_loop import EventLoop
+from fibserver.listings import Listings
+from fibserver.overload import SLICE_SECONDS, OutputTotal
 from fibserver.replay import ReplayTable
 from fibserver.replies import Slice
 from fibserver.request_parser import HttpRequestError
@@ -236,7 +239,10 @@ class FakeServer:
     Attributes:
         engine: a real one without workers.
         loop: only tells the time.
-        to_send: connections with something new to send.
+        output_total: what all output takes.
+        to_send: connections that wait for their turn.
+        held: connections that wait for the delay of a failed authentication.
+        waiting: how many connections wait for workers.
         faults: errors that connections have logged.
         has_refused_http: whether a connection has, since this was last set to False.
         has_broken_off: whether an answer has, since this was last set to False.
@@ -252,14 +258,20 @@ class FakeServer:
                 "max_answer_bytes": ByteSize(MAX_ANSWER_BYTES),
             }
         )
-        self._loop = EventLoop()
-        self._loop.now = 1000.0
+        ticks = itertools.cycle(range(40))
+        self._loop = EventLoop(lambda: 1000.0)
+        # Some requests after the beginning of a slice it is over.
+        self._loop.budget.clock = lambda: self._loop.now + next(ticks) * SLICE_SECONDS / 10
         self.statistics = Statistics()
         self.slow_log = SlowLog()
         self.replay = ReplayTable()
         self.password: bytes | None = None
         self.engine: Engine = HandWorkedEngine(self._settings, self._loop, self.statistics)
+        self.output_total = OutputTotal()
+        self.listings = Listings()
         self.to_send: dict[Connection, None] = {}
+        self.held: dict[Connection, None] = {}
+        self.waiting = 0
         self.faults: list[str] = []
         self.has_refused_http = False
         self.has_broken_off = False
@@ -292,14 +304,24 @@ class FakeServer:
         """Watch a connection for other events than so far."""
         assert not cast(FakeSocket, connection.socket).is_closed, "closed and watched"
 
-    def send_soon(self, connection: Connection) -> None:
+    def serve_later(self, connection: Connection, *, is_busy: bool = False) -> None:
         """Have `on_event` called later."""
+        connection.queued_since = self.loop.now
         self.to_send[connection] = None
+
+    def release_later(self, connection: Connection) -> None:
+        """Have `release` called later."""
+        self.held[connection] = None
+
+    def note_waiting(self, change: int) -> None:
+        """Count those that wait for workers."""
+        self.waiting += change
 
     def forget(self, connection: Connection) -> None:
         """Unwatch a connection that is about to close its socket."""
         assert not cast(FakeSocket, connection.socket).is_closed, "closed before forgotten"
         self.to_send.pop(connection, None)
+        self.held.pop(connection, None)
 
     # What commands ask.
 
@@ -320,9 +342,9 @@ class FakeServer:
         """Return the facts of all clients."""
         return map(_facts, list(self._sessions))
 
-    def client(self, client_id: int) -> ClientFacts:
+    def client(self, client_id: int) -> ClientFacts | None:
         """Return the facts of one client."""
-        return next(each for each in self.clients() if each.session.client_id == client_id)
+        return next((each for each in self.clients() if each.session.client_id == client_id), None)
 
     def close_client(self, client_id: int) -> None:
         """Close the connection of a client."""
@@ -352,6 +374,8 @@ class _LogReader(logging.Handler):
             self._server.faults.append(self.format(record))
         elif isinstance(record.args, tuple) and isinstance(record.args[-1], HttpRequestError):
             self._server.has_refused_http = True
+        elif "failed authentication" in record.msg:
+            pass
         else:
             self._server.has_broken_off = True
 

@@ -276,9 +276,10 @@ class Harness:
             faults = "\n".join(server.faults)
             server.faults.clear()
             raise FuzzFailure(faults)
-        if talk.connection in server.to_send or not talk.sock.is_closed:
+        is_known = talk.connection in server.to_send or talk.connection in server.held
+        if is_known or server.waiting or not talk.sock.is_closed:
             raise FuzzFailure("closed by half")
-        if talk.connection.conversation.output:
+        if talk.connection.conversation.output or server.output_total.held_bytes:
             raise FuzzFailure("closed with output")
         hands = server.hands
         if hands.has_answered and not server.to_send:

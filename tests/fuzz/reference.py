@@ -82,7 +82,7 @@ class Reference:
 
     def _replies(self, session: Session, words: list[bytes]) -> list[Reply]:
         try:
-            return execute(session, words)[2]
+            return list(execute(session, words)[2])
         except CommandError as error:
             return [encode_error(str(error), error.code)]
 

@@ -226,22 +226,35 @@ def test_quit_drops_what_follows(server: RunningServer) -> None:
     assert_serves(server)
 
 
-def test_clients_beyond_the_limit_are_told_so(serve: Serve) -> None:
-    """With max_clients connections open the next gets an error; when one leaves, it is served."""
-    refusal = b"-ERR max number of clients reached\r\n"
+def test_the_longest_idle_gives_way(serve: Serve) -> None:
+    """With max_clients connections open the next is served, and the longest idle one closed."""
     server = serve(FIBSERVER_MAX_CLIENTS="3")
     with connected(server) as first, connected(server) as second, connected(server) as third:
-        for sock in (first, second, third):
+        for sock in (first, second, third, first):
             sock.sendall(b"PING\r\n")
             assert read_exactly(sock, 7) == b"+PONG\r\n"
         with connected(server) as fourth:
+            fourth.sendall(b"PING\r\n")
+            assert read_exactly(fourth, 7) == b"+PONG\r\n"
+            assert read_to_end(second) == b""
+            for sock in (first, third):
+                sock.sendall(b"PING\r\n")
+                assert read_exactly(sock, 7) == b"+PONG\r\n"
+
+
+def test_clients_beyond_the_limit_are_told_so(serve: Serve) -> None:
+    """With max_clients connections waiting for answers the next gets an error; when one leaves, it
+    is served."""
+    refusal = b"-ERR max number of clients reached\r\n"
+    server = serve("--workers", "1", FIBSERVER_MAX_CLIENTS="3", FIBSERVER_DRAIN_TIMEOUT="0")
+    with connected(server) as first, connected(server) as second, connected(server) as third:
+        for sock in (first, second, third):
+            sock.sendall(b"PING\r\nFIB.NUMBER 9999999 FORMAT binary\r\n")  # takes seconds
+            assert read_exactly(sock, 7) == b"+PONG\r\n"
+        with connected(server) as fourth:
             assert read_to_end(fourth) == refusal
-        second.sendall(b"QUIT\r\n")
-        assert read_to_end(second) == b"+OK\r\n"
         second.close()
         assert any(is_served(server) for _ in range(1000))
-        third.sendall(b"PING\r\n")
-        assert read_exactly(third, 7) == b"+PONG\r\n"
 
 
 def test_unix_socket_is_served_and_removed(serve: Serve, tmp_path: Path) -> None:

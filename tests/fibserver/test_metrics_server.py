@@ -1,0 +1,107 @@
+"""The metrics listener: bounded in connections and in time, and never blind."""
+
+import errno
+import socket
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+
+from fibserver.event_loop import EventLoop
+from fibserver.metrics_server import MAX_EXCHANGES, PATIENCE_SECONDS, MetricsServer
+from tests.fibserver.small_machine import FakeClock
+
+REQUEST = b"GET /metrics HTTP/1.1\r\n\r\n"
+
+
+class Scraped:
+    """A metrics listener in a loop that a test turns, and its clients."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.loop = EventLoop(self.clock)
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.setblocking(False)
+        self._address = listener.getsockname()
+        registry = CollectorRegistry()
+        Gauge("answer", "What there is.", registry=registry).set(42)
+        self.server = MetricsServer(self.loop, listener, registry, is_ours=True)
+        self._sockets: list[socket.socket] = []
+
+    def connect(self, sent: bytes = b"") -> socket.socket:
+        """Return a client that has sent something, and been served as far as that goes."""
+        sock = socket.create_connection(self._address)
+        self._sockets.append(sock)
+        sock.sendall(sent)
+        sock.setblocking(False)
+        for _ in range(3):
+            self.loop.turn(0)
+        return sock
+
+    def close(self) -> None:
+        """Close everything."""
+        for sock in self._sockets:
+            sock.close()
+        self.server.close()
+        self.loop.close()
+
+
+@pytest.fixture
+def scraped() -> Iterator[Scraped]:
+    """A metrics listener."""
+    scraped = Scraped()
+    yield scraped
+    scraped.close()
+
+
+def is_open(sock: socket.socket) -> bool:
+    """Return whether nothing has come, not even the end."""
+    try:
+        sock.recv(1)
+    except BlockingIOError:
+        return True
+    except ConnectionResetError:
+        return False
+    return False
+
+
+def test_silent_connections_do_not_blind_it(scraped: Scraped) -> None:
+    """However many connections send nothing, a scrape is answered: the oldest gives way."""
+    silent = [scraped.connect(b"GET") for _ in range(MAX_EXCHANGES)]
+    for _ in range(3):
+        assert b"answer 42.0" in scraped.connect(REQUEST).recv(10_000)
+    assert [is_open(each) for each in silent] == [False] + [True] * (MAX_EXCHANGES - 1)
+    scraped.connect(b"GET")
+    assert [is_open(each) for each in silent[:2]] == [False, True], "there was room for this one"
+
+
+def test_a_request_has_seconds(scraped: Scraped) -> None:
+    """A connection whose request has not come in time is closed."""
+    sock = scraped.connect(b"GET /metrics")
+    scraped.clock.now += PATIENCE_SECONDS - 0.1
+    scraped.loop.turn(0)
+    scraped.server.tick()
+    assert is_open(sock)
+    scraped.clock.now += 0.2
+    scraped.loop.turn(0)
+    scraped.server.tick()
+    assert not is_open(sock)
+
+
+def test_no_room_to_watch(scraped: Scraped, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If epoll has no room, one connection is closed, and the next is served."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    for name in ("watch", "watch_for"):
+        monkeypatch.setattr(scraped.loop, name, fail)
+        assert not is_open(scraped.connect(b"GET"))
+        monkeypatch.undo()
+    scraped.server._is_paused = True
+    scraped.loop.unwatch(scraped.server._listener.fileno())
+    monkeypatch.setattr(scraped.loop, "watch", fail)
+    scraped.server.tick()
+    monkeypatch.undo()
+    scraped.server.tick()
+    assert b"answer 42.0" in scraped.connect(REQUEST).recv(10_000)

@@ -1,0 +1,64 @@
+"""Glob patterns: what they match, and in how many steps."""
+
+import fnmatch
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fibserver.commands import patterns
+from fibserver.commands.patterns import Glob
+
+
+@given(st.text("ab*?", max_size=12), st.text("abc", max_size=12))
+def test_as_fnmatch(pattern: str, text: str) -> None:
+    """Stars and question marks mean what they mean to the standard library."""
+    assert Glob(pattern).matches(text) == fnmatch.fnmatchcase(text, pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matching", "others"),
+    [
+        ("", ["", ""], ["a"]),
+        ("*", ["", "abc"], []),
+        ("m[ai]x", ["max", "mix"], ["mox", "mx", "ma"]),
+        ("[a-c]*", ["a", "bz", "c"], ["d", ""]),
+        ("[c-a]", ["b"], ["d"]),
+        ("[^a-c]", ["d"], ["a", "b", ""]),
+        ("[a", ["a"], ["b", "["]),
+        ("[", [], ["[", "a"]),
+        ("[^", ["a"], [""]),
+        (r"[\]]", ["]"], ["\\", "["]),
+        (r"\*", ["*"], ["a", r"\*"]),
+        ("\\", ["\\"], [""]),
+        ("[a-]", ["a", "]", "_"], ["-"]),
+    ],
+)
+def test_classes_and_escapes(pattern: str, matching: list[str], others: list[str]) -> None:
+    """Classes, negated ones and escapes are those of Redis; an open class ends with the text."""
+    glob = Glob(pattern)
+    assert all(map(glob.matches, matching))
+    assert not any(map(glob.matches, others))
+
+
+@given(st.text())
+def test_any_text_is_a_pattern(pattern: str) -> None:
+    """No pattern is an error."""
+    Glob(pattern).matches("max_clients")
+
+
+def test_steps_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pattern of many stars takes no more steps than its length times that of the text."""
+    steps = 0
+    has = patterns._Class.has
+
+    def counted(self: patterns._Class, character: str) -> bool:
+        nonlocal steps
+        steps += 1
+        return has(self, character)
+
+    monkeypatch.setattr(patterns._Class, "has", counted)
+    for pattern in ("*a" * 31 + "b", "*" + "[a-z]" * 12 + "!", "*a*" * 20 + "?!"):
+        steps = 0
+        assert not Glob(pattern).matches("a" * 40)
+        assert 0 < steps <= len(pattern) * 40
