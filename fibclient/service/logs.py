@@ -6,9 +6,10 @@ front of it (sd-daemon(3)), so a plain line leaves out what would be there twice
 Workers inherit the set-up when they are forked, and write to the same standard error; a record
 is one write, so records do not mix. No write waits for the reader (`log_output`).
 
-What a client does may be logged, and a client can do it a million times. So each message, errors
-included, is logged a few times a minute, and what was left out is counted and reported: when the
-minute is over, as soon as anything at all is logged. Long messages and tracebacks are cut.
+What a client does may be logged, and a client can do it a million times. So each line of the code
+that logs something, errors included, does so a few times a minute, and what was left out is
+counted and reported: when the minute is over, as soon as anything at all is logged. Long messages
+and tracebacks are cut.
 """
 
 import json
@@ -28,18 +29,12 @@ log = logging.getLogger(__name__)
 
 RECORDS_PER_MINUTE = 10
 MINUTE_SECONDS = 60
-MAX_MESSAGES = 1000
-"""How many messages are counted at a time; the rest counts as one, since a library that formats
-its messages itself has as many as there are clients."""
-
-MAX_TEMPLATE_CHARACTERS = 500
 MAX_MESSAGE_CHARACTERS = 8192
 MAX_TRACEBACK_CHARACTERS = 4096
 
 SUPPRESSED = "%s more like this within a minute: %s"
 LOST = "%s lines of the log were lost: standard error was not read"
 UNFORMATTABLE = "cannot format %s: %s"
-OTHERS = "(other messages)"
 
 PRIORITIES = (
     (logging.CRITICAL, 2),
@@ -160,18 +155,20 @@ class JournalFormatter(logging.Formatter):
 
 @dataclass(slots=True)
 class _Window:
-    """A minute of one message."""
+    """A minute of one line of the code."""
 
     end: float
     level: int
+    message: str
     passed: int = 0
     suppressed: int = 0
 
 
 class RateLimit(logging.Filter):
-    """Lets ten records of a message through in a minute, and tells how many it did not.
+    """Lets ten records of a message through in a minute, and reports how many it did not.
 
-    A message is the template, as the code has it, whatever is filled in.
+    Messages are told apart by where the code logs them, not by their texts: waitress formats its
+    messages before it logs them, so each client would have one of its own.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -194,36 +191,32 @@ class RateLimit(logging.Filter):
             return self._passes(record)
 
     def _start_counting(self) -> None:
-        self._windows: dict[str, _Window] = {}  # by their ends
+        self._windows: dict[tuple[str, int], _Window] = {}  # by files and lines; in their order
         self._lock = threading.RLock()  # reporting what was left out comes back here
         self._pid = os.getpid()
 
     def _passes(self, record: logging.LogRecord) -> bool:
         now = self._clock()
         self._close_windows(now)
-        window = self._window(str(record.msg)[:MAX_TEMPLATE_CHARACTERS], record.levelno, now)
+        place = record.pathname, record.lineno
+        window = self._windows.get(place)
+        if window is None:
+            end = now + MINUTE_SECONDS
+            window = self._windows[place] = _Window(end, record.levelno, str(record.msg))
         if window.passed == RECORDS_PER_MINUTE:
             window.suppressed += 1
             return False
         window.passed += 1
         return True
 
-    def _window(self, message: str, level: int, now: float) -> _Window:
-        if message not in self._windows and len(self._windows) >= MAX_MESSAGES:
-            message = OTHERS
-        window = self._windows.get(message)
-        if window is None:
-            window = self._windows[message] = _Window(now + MINUTE_SECONDS, level)
-        return window
-
     def _close_windows(self, now: float) -> None:
         while self._windows:
-            message, window = next(iter(self._windows.items()))
+            place, window = next(iter(self._windows.items()))
             if window.end > now:
                 return
-            del self._windows[message]
+            del self._windows[place]
             if window.suppressed:
-                log.log(window.level, SUPPRESSED, window.suppressed, message)
+                log.log(window.level, SUPPRESSED, window.suppressed, window.message)
 
 
 def shortened(text: str, max_characters: int) -> str:

@@ -15,7 +15,6 @@ import pytest
 
 from fibclient.service.logs import (
     MAX_MESSAGE_CHARACTERS,
-    MAX_MESSAGES,
     MAX_TRACEBACK_CHARACTERS,
     RECORDS_PER_MINUTE,
     RateLimit,
@@ -146,9 +145,9 @@ LOSE_LINES = """
     import logging, os, sys
     from fibclient.service.logs import configure_logging
     configure_logging("info", sys.argv[1], True)
+    log = logging.getLogger("test")
     for number in range(500):
-        log = logging.getLogger(f"test.{number}")
-        log.info(f"{number}: {'x' * 400}")
+        log.handle(log.makeRecord("test", 20, str(number), 0, "x" * 400, (), None))
     print("full", flush=True)
     input()
     log.info("again")
@@ -243,10 +242,13 @@ class Limited:
         logging.getLogger().addHandler(handler)
         log.setLevel(logging.DEBUG)
 
-    def write(self, template: str, times: int = 1, level: int = logging.WARNING) -> None:
-        """Log a message some times, with a number filled in."""
+    def write(
+        self, template: str, times: int = 1, level: int = logging.WARNING, place: str = ""
+    ) -> None:
+        """Log a message some times with a number filled in, at its own place or a given one."""
         for number in range(times):
-            self._log.log(level, template, number)
+            name, file = self._log.name, place or template
+            self._log.handle(self._log.makeRecord(name, level, file, 1, template, (number,), None))
 
 
 @pytest.fixture
@@ -302,19 +304,15 @@ def test_the_next_minute(limited: Limited) -> None:
     assert limited.lines[RECORDS_PER_MINUTE] == "1 more like this within a minute: client %s"
 
 
-def test_messages_without_end(limited: Limited) -> None:
-    """However many messages there are, a bounded number is counted, and of lines as well."""
-    for number in range(MAX_MESSAGES):
-        limited.write(f"message {number}: %s")
-    limited.lines.clear()
+def test_messages_that_are_formatted_before(limited: Limited) -> None:
+    """However many texts a line of the code logs, they are one message."""
     for number in range(100):
-        limited.write(f"client {number}: %s", level=logging.ERROR)
-    limited.write("message 0: %s")
-    assert limited.lines == [*(f"client {number}: 0" for number in range(10)), "message 0: 0"]
+        limited.write(f"client {number}: %s", level=logging.ERROR, place="library.py")
+    assert len(limited.lines) == RECORDS_PER_MINUTE
     limited.lines.clear()
     limited.seconds += 60
-    limited.write("client %s")
-    assert limited.lines == ["90 more like this within a minute: (other messages)", "client 0"]
+    limited.write("worker %s")
+    assert limited.lines == ["90 more like this within a minute: client 0: %s", "worker 0"]
 
 
 def test_one_thread_counts_at_a_time(log: logging.Logger) -> None:
