@@ -10,7 +10,8 @@ through their own descriptors, so it must not be set on descriptor 2. Instead:
     socket (the journal)  send(2) with MSG_DONTWAIT
     pipe, terminal        a description of our own, opened through /proc with O_NONBLOCK;
                           where that is not permitted, poll(2) and pieces of PIPE_BUF bytes, for
-                          which a writable pipe has room unless another process is quicker
+                          which a writable pipe has room unless another process is quicker; a
+                          terminal may have less
     file                  write(2), which waits for the disk alone
 
 A line that is written in part is completed before anything else is written.
