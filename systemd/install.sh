@@ -18,7 +18,7 @@ HOME_DIR=/opt/fib
 CONFIG_DIR=/etc/fib
 STATE_DIRS='/var/lib/fibserver /var/lib/private/fibserver'
 COMMANDS='fibserver fibclient fibweb'
-SOCKETS='fibserver.socket fibserver-metrics.socket fibweb.socket'
+SOCKETS='fibserver.socket fibserver-metrics.socket fibweb.socket fibweb-metrics.socket'
 UNITS="fib.target $SOCKETS fibserver.service fibweb.service"
 
 source_dir=$(cd "$(dirname "$0")/.." && pwd)

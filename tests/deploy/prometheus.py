@@ -18,7 +18,7 @@ from tests.waiting import wait_until
 __all__ = ["CONFIG", "Prometheus", "free_port", "run", "running_prometheus"]
 
 CONFIG = Path(__file__).parents[2] / "deploy" / "prometheus"
-ADDRESSES = {"fibserver": "127.0.0.1:9111", "fibweb": "127.0.0.1:8080"}
+ADDRESSES = {"fibserver": "127.0.0.1:9111", "fibweb": "127.0.0.1:9112"}
 MANAGER = "127.0.0.1:9093"
 OWN = "127.0.0.1:9090"
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fibclient import FibClient, RequestRefused
-from tests.deploy.prometheus import Prometheus, running_prometheus
+from tests.deploy.prometheus import Prometheus, free_port, running_prometheus
 from tests.fibweb.running import get, start_fibweb
 from tests.servers import RunningServer, start_server
 from tests.waiting import wait_until
@@ -38,10 +38,13 @@ def prometheus(
             f"--state-dir={folder / 'state'}",
         )
         stack.callback(server.stop)
-        web = start_fibweb(folder / "fibweb.log", "--servers", server.address)
-        stack.callback(web.stop)
         (metrics,) = re.findall(r"metrics on http://(\S+)/metrics", server.log.read_text())
-        targets = {"fibserver": metrics, "fibweb": f"127.0.0.1:{web.port}"}
+        targets = {"fibserver": metrics, "fibweb": f"127.0.0.1:{free_port()}"}
+        web = start_fibweb(
+            *(folder / "fibweb.log", "--servers", server.address),
+            *("--metrics-listen", targets["fibweb"]),
+        )
+        stack.callback(web.stop)
         running = stack.enter_context(running_prometheus(path, folder, targets))
         for job in targets:
             running.wait_until_up(job)

@@ -387,13 +387,15 @@ def test_a_client_in_a_hurry(cache: WebCache) -> None:
 
 
 def test_operations_are_not_for_everybody(cache: WebCache) -> None:
-    """The page and what it asks for are; metrics are for this host."""
+    """The page and what it asks for are; probes are for this host, and metrics for nobody."""
     stranger = "127.0.0.2"
     assert cache.ask("/", source=stranger).body.startswith(b"<!doctype html>")
     assert b"servers" in cache.ask("/status", source=stranger).body
-    assert b"fibweb_build_info" in cache.ask("/metrics").body
-    for path in ("/metrics", "/healthz", "/readyz", "//metrics", "/%6detrics"):
+    for path in ("/healthz", "/readyz", "//readyz", "/%72eadyz"):
+        assert cache.ask(path).code == 200
         assert cache.ask(path, source=stranger).code == 403
+    for path in ("/metrics", "//metrics", "/%6detrics"):
+        assert cache.ask(path).code == 404
 
 
 # Overload.

@@ -87,11 +87,33 @@ def test_they_start(machine: Machine) -> None:
     over_unix = ["redis-cli", "-s", "/run/fib/fibserver.sock", "FIB.NUMBER", "10"]
     assert machine.run(*over_unix).strip() == "55"
     assert "fibserver_workers" in machine.run("curl", "-sS", "http://127.0.0.1:9111/metrics")
+    assert "fibweb_processes" in machine.run("curl", "-sS", "http://127.0.0.1:9112/metrics")
+    assert "fibweb_processes" not in get(machine, "/metrics")
     doctor = machine.run("fibclient", "doctor")
     assert "127.0.0.1:11235" in doctor
     for service in SERVICES:
         assert machine.property(service, "NRestarts") == "0"
         wait_until(lambda service=service: tells_how_it_is(machine, service), service)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_metrics_for_other_hosts(machine: Machine, service: str) -> None:
+    """Their socket may be given another address, as docs/scaling.md has it."""
+    port = {"fibserver": 9111, "fibweb": 9112}[service]
+    folder = f"/etc/systemd/system/{service}-metrics.socket.d"
+    machine.run("mkdir", folder)
+    try:
+        edited = f"[Socket]\nListenStream=\nListenStream=127.0.0.9:{port}\n"
+        machine.write(f"{folder}/override.conf", edited)
+        machine.run("systemctl", "daemon-reload")
+        machine.run("systemctl", "restart", "fib.target")
+        found = machine.run("curl", "-sS", f"http://127.0.0.9:{port}/metrics")
+        assert f"{service}_build_info" in found
+        assert not machine.succeeds("curl", "-sS", f"http://127.0.0.1:{port}/metrics")
+    finally:
+        machine.run("rm", "-r", folder)
+        machine.run("systemctl", "daemon-reload")
+        machine.run("systemctl", "restart", "fib.target")
 
 
 def test_only_the_group_may_use_the_unix_socket(machine: Machine) -> None:
@@ -181,7 +203,7 @@ def test_stop_finishes_what_was_asked(machine: Machine) -> None:
 
 def in_flight(machine: Machine) -> float:
     """Return how many requests fibweb has under way."""
-    text = machine.run("curl", "-sS", "http://127.0.0.1:8080/metrics")
+    text = machine.run("curl", "-sS", "http://127.0.0.1:9112/metrics")
     found = re.search(r"^fibweb_requests_in_flight (\S+)", text, re.MULTILINE)
     assert found is not None
     return float(found[1])
@@ -191,7 +213,8 @@ def test_nothing_is_left_after_a_stop(machine: Machine) -> None:
     """No process, no socket, no shared memory."""
     get(machine, "/fib/1000")
     machine.run("systemctl", "stop", "fib.target")
-    units = ["fibserver.socket", "fibserver-metrics.socket", "fibweb.socket", *SERVICES]
+    sockets = [f"{service}{kind}.socket" for service in SERVICES for kind in ("", "-metrics")]
+    units = [*sockets, *SERVICES]
     wait_until(lambda: not machine.succeeds("systemctl", "is-active", *units), "all are stopped")
     assert machine.run("find", "/run", "/dev/shm", "-name", "*fib*", "-o", "-name", "psm_*") == ""
     assert not machine.succeeds("pgrep", "-f", "/opt/fib")
@@ -244,7 +267,7 @@ def test_the_units_are_right(machine: Machine) -> None:
     """systemd has no complaint, and calls the services about as safe as any it has."""
     folder = "/usr/local/lib/systemd/system"
     units = machine.run("sh", "-c", f"ls {folder}/fib*").split()
-    assert len(units) == 6
+    assert len(units) == 7
     assert machine.run("systemd-analyze", "verify", "--man=no", *units) == ""
     for service in SERVICES:
         text = machine.run(
