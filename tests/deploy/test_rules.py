@@ -38,6 +38,9 @@ def seconds(service: str, extra: str, below: Mapping[str, int]) -> dict[str, str
     return {f'{name}{{{extra},le="{bound}"}}': counter(count) for bound, count in below.items()}
 
 
+OFTEN_EMPTY = " ".join(["3x8 0"] * (MINUTES // 10))
+"""Values of a queue that is empty once in ten minutes."""
+
 QUICK = {"0.001": 590, "1.0": 600, "10.0": 600, "+Inf": 600}
 SLOW = {"0.001": 10, "1.0": 100, "10.0": 600, "+Inf": 600}
 
@@ -61,13 +64,24 @@ HEALTHY = {
     f"fibserver_connections{{{SERVER}}}": steady(10),
     f"fibserver_connections_max{{{SERVER}}}": steady(100),
     f"fibserver_connections_waiting{{{SERVER}}}": steady(3),
+    # Queues are empty time and again; clients that are idle or slow give way to others.
+    f'fibserver_queued_answers{{{SERVER},cost="cheap"}}': OFTEN_EMPTY,
+    f'fibserver_queued_answers{{{SERVER},cost="dear"}}': OFTEN_EMPTY,
+    f'fibserver_clients_evicted_total{{{SERVER},reason="idle"}}': counter(20),
+    f'fibserver_clients_evicted_total{{{SERVER},reason="slow_reader"}}': counter(20),
+    f'fibserver_clients_evicted_total{{{SERVER},reason="output_memory"}}': steady(0),
     f"fibserver_snapshot_failing{{{SERVER}}}": steady(0),
     f"fibserver_snapshot_age_seconds{{{SERVER}}}": "0+60x420",  # nothing new, so nothing to save
     f"fibserver_snapshot_unsaved_blocks{{{SERVER}}}": steady(0),
     f"fibweb_processes{{{WEB}}}": steady(2),
     f'fibweb_server_up{{{WEB},server="a"}}': steady(2),
     f'fibweb_server_up{{{WEB},server="b"}}': steady(2),
-    f"fibweb_queue_depth{{{WEB}}}": steady(0),
+    f"fibweb_queue_depth{{{WEB}}}": OFTEN_EMPTY,
+    f'fibweb_rejections_total{{{WEB},reason="late"}}': counter(3),
+    f'fibweb_rejections_total{{{WEB},reason="connections"}}': counter(3),
+    f'fibweb_connections_cut_off_total{{{WEB},reason="idle"}}': counter(20),
+    f'fibweb_connections_cut_off_total{{{WEB},reason="slow"}}': counter(20),
+    f'fibweb_connections_cut_off_total{{{WEB},reason="memory"}}': steady(0),
     f"fibweb_server_calls_waiting{{{WEB}}}": steady(0),
     f"fibweb_process_cpu_seconds_total{{{WEB}}}": counter(10),
 }
@@ -80,6 +94,22 @@ def failures(service: str, code: str, ratio: float) -> dict[str, str]:
     return {f'{service}_requests_total{{{labels},{kind},code="{code}"}}': f"0+{900 * ratio}x420"}
 
 
+SOON = "0x70 15+15x40"
+"""Values of a counter that grows from the seventieth minute on: more than 1 % of the requests."""
+
+STORM = dict.fromkeys(
+    (
+        f'fibserver_requests_total{{{SERVER},command="fib.range",code="BUSY"}}',
+        f'fibserver_clients_evicted_total{{{SERVER},reason="output_memory"}}',
+        f'fibweb_requests_total{{{WEB},route="/fib",code="503"}}',
+        f'fibweb_rejections_total{{{WEB},reason="full"}}',
+        f'fibweb_rejections_total{{{WEB},reason="connections"}}',
+        f'fibweb_connections_cut_off_total{{{WEB},reason="memory"}}',
+    ),
+    "0x70 600x40",
+)
+"""A minute in which two in five requests are rejected; it takes no great part of an hour's."""
+
 CASES: list[tuple[str, dict[str, str], int, set[str]]] = [
     ("all is well", {}, 400, set()),
     (
@@ -91,7 +121,8 @@ CASES: list[tuple[str, dict[str, str], int, set[str]]] = [
     (
         "fibserver is gone",
         {name: "1x300 stale" for name in HEALTHY if SERVER in name and "requests" not in name}
-        | {f"up{{{SERVER}}}": "1x300 0x120"},
+        | {f"up{{{SERVER}}}": "1x300 0x120"}
+        | {name: "0x300 stale" for name in HEALTHY if "queued" in name},
         302,
         {"FibserverDown"},
     ),
@@ -214,6 +245,63 @@ CASES: list[tuple[str, dict[str, str], int, set[str]]] = [
         390,
         {"FibwebQueueSaturated"},
     ),
+    (
+        "a queue in fibserver that is never empty",
+        {f'fibserver_queued_answers{{{SERVER},cost="dear"}}': "0x60 1x40"},
+        80,
+        {"FibserverQueueSaturated"},
+    ),
+    (
+        "a queue in fibweb that is never empty",
+        {f"fibweb_queue_depth{{{WEB}}}": "0x60 1x40"},
+        80,
+        {"FibwebQueueSaturated"},
+    ),
+    (
+        "queues for ten minutes",
+        {
+            f'fibserver_queued_answers{{{SERVER},cost="dear"}}': "0x69 1x40",
+            f"fibweb_queue_depth{{{WEB}}}": "0x69 1x40",
+        },
+        80,
+        set(),
+    ),
+    (
+        "fibweb rejects requests",
+        {
+            f'fibweb_rejections_total{{{WEB},reason="late"}}': SOON,
+            f'fibweb_requests_total{{{WEB},route="/fib",code="503"}}': SOON,
+        },
+        80,
+        {"FibwebOverloaded"},
+    ),
+    (
+        "fibweb rejects connections, and nobody else asks",
+        {name: "_x420" for name in HEALTHY if name.startswith("fibweb_requests_total")}
+        | {f'fibweb_rejections_total{{{WEB},reason="connections"}}': SOON},
+        80,
+        {"FibwebOverloaded"},
+    ),
+    (
+        "fibserver rejects requests",
+        {f'fibserver_requests_total{{{SERVER},command="fib.range",code="BUSY"}}': SOON},
+        80,
+        {"FibserverOverloaded"},
+    ),
+    (
+        "fibweb has no memory for answers",
+        {f'fibweb_connections_cut_off_total{{{WEB},reason="memory"}}': SOON},
+        80,
+        {"FibwebOutputMemoryFull"},
+    ),
+    (
+        "fibserver has no memory for replies",
+        {f'fibserver_clients_evicted_total{{{SERVER},reason="output_memory"}}': SOON},
+        80,
+        {"FibserverOutputMemoryFull"},
+    ),
+    ("a minute after a storm of seconds", STORM, 71, set()),
+    ("six minutes after a storm of seconds", STORM, 76, set()),
     (
         "the disk says no",
         {f"fibserver_snapshot_failing{{{SERVER}}}": "0x380 1x40"},
