@@ -1,15 +1,18 @@
 """The `fibserver` command."""
 
 import contextlib
-import errno
 import os
-import sys
 from functools import partial
 from pathlib import Path
 
 import click
 
-from fibclient.service.errors import ListenError, SettingsError
+from fibclient.service.errors import (
+    EXIT_SHORTAGE,
+    ListenError,
+    SettingsError,
+    end_failed_start,
+)
 from fibclient.service.logs import configure_logging
 from fibclient.service.passwords import read_password
 from fibclient.service.systemd import activated_sockets
@@ -17,20 +20,9 @@ from fibserver import __version__
 from fibserver.acceptor import Acceptor
 from fibserver.settings import load_settings
 
-__all__ = ["is_shortage", "main"]
+__all__ = ["main"]
 
 STANDARD_ERROR = 2
-
-EXIT_FAILED_START = 2
-"""For supervisors: starting again will not help."""
-
-EXIT_SHORTAGE = 75
-"""For supervisors: memory or descriptors ran out, so starting again may help (sysexits.h calls it
-EX_TEMPFAIL)."""
-
-_SHORTAGES = frozenset(
-    {errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC}
-)
 
 
 # The types are left to the settings: a bad value is told in the same words from everywhere.
@@ -95,9 +87,7 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
         activated = activated_sockets(os.environ)
         acceptor = Acceptor(settings, reload, activated)
     except (SettingsError, ListenError, OSError, MemoryError) as error:
-        for line in (str(error) or "out of memory").splitlines():
-            print(f"fibserver: {line}", file=sys.stderr)
-        sys.exit(EXIT_SHORTAGE if is_shortage(error) else EXIT_FAILED_START)
+        end_failed_start("fibserver", error)
     try:
         acceptor.run()
     except MemoryError:
@@ -110,14 +100,3 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
         acceptor.close()
         raise
     acceptor.close()
-
-
-def is_shortage(error: BaseException | None) -> bool:
-    """Return whether an error, or what it was raised from, is a shortage that may pass."""
-    while error is not None:
-        if isinstance(error, MemoryError):
-            return True
-        if isinstance(error, OSError) and error.errno in _SHORTAGES:
-            return True
-        error = error.__cause__
-    return False

@@ -13,7 +13,6 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
-from fibclient.service.errors import ListenError, SettingsError
 from fibserver import __version__, cli
 from tests.pass_sockets import run_with_sockets
 from tests.servers import DEADLINE_SECONDS, RunningServer, direct_client
@@ -169,17 +168,6 @@ def test_a_shortage_at_the_start(number: int, monkeypatch: pytest.MonkeyPatch) -
     done = CliRunner().invoke(cli.main, ["--listen", "127.0.0.1:0"])
     assert done.exit_code == 75
     assert os.strerror(number) in done.stderr
-
-
-def test_what_is_a_shortage() -> None:
-    """A shortage is told from what it was raised from; bad settings are none."""
-    assert cli.is_shortage(MemoryError())
-    assert not cli.is_shortage(OSError(errno.EADDRINUSE, "in use"))
-    assert not cli.is_shortage(SettingsError("bad"))
-    for number, is_shortage in ((errno.EMFILE, True), (errno.EACCES, False)):
-        error = ListenError("cannot listen")
-        error.__cause__ = OSError(number, "why")
-        assert cli.is_shortage(error) == is_shortage
 
 
 OUT_OF_MEMORY = """
