@@ -166,7 +166,7 @@ CASES: list[tuple[str, dict[str, str], int, set[str]]] = [
         "2 % fail",
         failures("fibserver", "BUSY", 0.02),
         400,
-        {"FibserverErrorsFast", "FibserverErrorsSlow"},
+        {"FibserverErrorsFast", "FibserverErrorsSlow", "FibserverOverloaded"},
     ),
     ("0.7 % fail", failures("fibserver", "NOSPACE", 0.007), 400, {"FibserverErrorsSlow"}),
     ("0.05 % fail", failures("fibserver", "BUSY", 0.0005), 400, set()),
@@ -199,7 +199,8 @@ CASES: list[tuple[str, dict[str, str], int, set[str]]] = [
             f"{service}Errors{pace}"
             for service in ("Fibserver", "Fibweb")
             for pace in ("Fast", "Slow")
-        },
+        }
+        | {"FibserverOverloaded"},
     ),
     (
         "a block is given up",
