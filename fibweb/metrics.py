@@ -75,7 +75,9 @@ _COUNTERS = {
 _GAUGES = {
     "processes": _Description("processes", "Processes that serve."),
     "connections": _Description("connections", "Clients connected."),
-    "queue_depth": _Description("queue_depth", "Requests that wait for a thread."),
+    "queue_depth": _Description(
+        "queue_depth", "Requests that wait for their turn to ask a fibserver."
+    ),
     "in_flight": _Description("requests_in_flight", "Requests under way."),
     "fetches_running": _Description("fetches_running", "Requests to fibservers under way."),
     "held_bytes": _Description("output_bytes", "Bytes of answers that clients have not taken."),

@@ -266,8 +266,10 @@ class Channel(HTTPChannel):
             return result
         if result is not None:
             raise result
-        if self.is_surplus or len(self._fetched) >= MAX_FETCHES:
-            raise Overloaded("there are too many connections: try again later", 1)
+        if self.is_surplus:
+            raise self.lanes.fetcher.refusal("surplus")
+        if len(self._fetched) >= MAX_FETCHES:
+            raise self.lanes.fetcher.refusal("full")
         self.lanes.fetcher.add(fetch, self)
         raise WouldBlock
 

@@ -26,6 +26,7 @@ MAX_RETRY_AFTER_SECONDS = 10
 _MESSAGES = {
     "full": "too many requests wait for numbers: try again later",
     "late": "the numbers would not be computed soon: try again later",
+    "surplus": "there are too many connections: try again later",
     "expired": "the numbers were not computed soon enough: try again later",
 }
 """What is said of each reason to refuse."""
@@ -88,7 +89,7 @@ class Fetcher:
         try:
             self._queue.add(fetch, waiter, now)
         except Refused as refused:
-            raise self._overloaded(refused.reason, refused.wait_seconds) from None
+            raise self.refusal(refused.reason, refused.wait_seconds) from None
         self._start_next(now)
 
     def remove(self, waiter: FetchWaiter) -> None:
@@ -103,12 +104,18 @@ class Fetcher:
         """From time to time: refuse who has waited for too long."""
         now = time.monotonic()
         for fetch, waiter in self._queue.expired(now):
-            waiter.on_fetched(fetch, self._overloaded("expired", 0))
+            waiter.on_fetched(fetch, self.refusal("expired"))
         for job, cancellation in self._running.items():
             if now - job.added_at > self._timeout:
                 cancellation.cancel()
 
-    def _overloaded(self, reason: str, wait_seconds: float) -> Overloaded:
+    def refusal(self, reason: str, wait_seconds: float = 0.0) -> Overloaded:
+        """Count a request that is refused, and return what to raise.
+
+        Args:
+            reason: one of those that have a message.
+            wait_seconds: how long it would have to wait, if that is known.
+        """
         self.rejections[reason] += 1
         longest = min(MAX_RETRY_AFTER_SECONDS, 2 + int(wait_seconds))
         return Overloaded(_MESSAGES[reason], random.randint(1, longest))
@@ -135,7 +142,7 @@ class Fetcher:
         waiters = self._queue.finish(job, now, is_success=isinstance(result, bytes))
         self._start_next(now)
         if isinstance(result, CallCancelled) and waiters:  # its time was over
-            result = self._overloaded("expired", 0)
+            result = self.refusal("expired")
         for waiter in waiters:
             waiter.on_fetched(job.fetch, result)
 

@@ -151,7 +151,7 @@ def test_workers_give_way(machine: Machine) -> None:
     }
     acceptor, *others = niceness.values()
     assert acceptor == "0"
-    assert set(others) == {"10"}
+    assert set(others) == {"5"}
     assert machine.property("fibweb", "CPUWeight") == "200"
 
 
