@@ -58,8 +58,8 @@ TASKS_IN_HAND = 2
 
 NICENESS = 5
 """How much lower the priority of workers is. Beside a busy loop a worker gets a quarter of a core
-that both want; with 10 it was a tenth, and new small numbers took half a second where clients kept the
-loop busy."""
+that both want; with 10 it was a tenth, and new small numbers took half a second where clients kept
+the loop busy."""
 
 WEIGHT = 0.2
 """How much the last dear block counts in the measured pace."""
