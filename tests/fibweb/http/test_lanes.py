@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -261,7 +262,11 @@ def test_a_crowd(start: Start) -> None:
 
 
 def test_silent_clients(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection without a request, with half of one, or with an unread answer is closed."""
+    """A connection without a request, with half of one, or with an unread answer is closed.
+
+    That is so whatever happens to the clock meanwhile.
+    """
+    monkeypatch.setattr(time, "time", lambda: 0.0)
     monkeypatch.setattr(http_server, "CHANNEL_TIMEOUT_SECONDS", 1)
     monkeypatch.setattr(http_channel, "REQUEST_SECONDS", 1)
     monkeypatch.setattr(http_server, "CLEANUP_SECONDS", 0)

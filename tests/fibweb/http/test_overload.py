@@ -6,7 +6,9 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ from fibweb.fetch import Fetch
 from fibweb.http import fetch_queue
 from fibweb.http import server as http_server
 from fibweb.http.channel import Channel
-from fibweb.http.loop import Loop
+from fibweb.http.loop import WORK_SECONDS_PER_TURN, Loop
 from fibweb.http.server import Limits
 from tests.fibweb.http.applications import strange
 from tests.fibweb.http.running import Lanes, connect, read_all, send_read
@@ -354,6 +356,68 @@ def drips(client: socket.socket) -> bool:
     except OSError:
         return True
     return False
+
+
+def test_slow_readers_give_way_when_it_is_full(
+    start: Start, clients: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader that takes next to nothing is cut off for a newcomer, and only then."""
+    monkeypatch.setattr("fibclient.service.admission.WINDOW_SECONDS", 0.1)
+    monkeypatch.setattr(http_server, "CLEANUP_SECONDS", 0.02)
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        size = MIB if environ["QUERY_STRING"] else 4
+        start_response("200 OK", [("Content-Length", str(size))])
+        return [bytes(size)]
+
+    running = start(app, max_clients=2)
+    slow = [clients.enter_context(connect(running.path)) for _ in range(2)]
+    for client in slow:
+        send_read(client, get("/?large"))
+
+    def are_slow() -> bool:
+        channels = running.server._channels()
+        return all(each.pace is not None and each.pace.is_slow for each in channels)
+
+    wait_until(lambda: running.server.in_flight == 2 and are_slow(), "both are found to be slow")
+    assert running.server.connections == 2
+    assert status_of(running.path, "/") == b"HTTP/1.1 200 OK"
+    assert running.server.overload.cut_off == {"idle": 0, "slow": 1, "memory": 0}
+    assert sorted(len(read_all(client)) < MIB for client in slow if is_over(client)) == [True]
+
+
+def is_over(client: socket.socket) -> bool:
+    """Return whether the server has closed a connection: what is left of it ends."""
+    poll = select.poll()
+    poll.register(client, 0)  # the end of both sides is always reported
+    return bool(poll.poll(0))
+
+
+# Loop time
+
+
+def test_much_work_does_not_hold_up_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was put off is done for some milliseconds a turn, in order, and events come between."""
+    now = 0.0
+    monkeypatch.setattr("fibweb.http.loop.time", SimpleNamespace(monotonic=lambda: now))
+    loop = Loop()
+    done: list[int] = []
+
+    def work(number: int) -> None:
+        nonlocal now
+        now += WORK_SECONDS_PER_TURN / 4
+        done.append(number)
+
+    for number in range(20):
+        loop.put_off(partial(work, number))
+    counts = []
+    while len(done) < 20:
+        loop.turn(0)
+        counts.append(len(done))
+    loop.close()
+    assert done == list(range(20))
+    assert counts[0] <= 5
+    assert len(counts) >= 4
 
 
 # Memory
