@@ -1,7 +1,7 @@
 """Predicted cost of a slice: how long one worker computes it, in closed form.
 
-The prediction orders work (the cheapest first) and bounds queues by the time that they stand for.
-It need not be exact: whoever turns it into a promise scales it by what work really took.
+The prediction orders work, the cheapest first, and bounds queues in seconds. It need not be exact:
+queues scale it by the measured duration of recent work.
 
 Two things cost time. The first element of a run is obtained by fast doubling, whose last
 multiplications dominate: nearly linear in n for `decimal`, which multiplies by a number-theoretic

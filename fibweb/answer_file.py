@@ -51,7 +51,7 @@ class AnswerFile:
     """
 
     def __init__(self, client: FibClient, document: Document, begin: int, end: int) -> None:
-        """Describe a file; nothing is read yet.
+        """Open a file without reading anything yet.
 
         Args:
             client: asks the servers.
@@ -78,7 +78,7 @@ class AnswerFile:
         """Whether all of it is in the client's cache."""
         opening, answer, _ = self._document
         end = min(self._end, len(opening) + answer.size)
-        # What is kept there is a prefix, so the last byte tells of all.
+        # The cache holds a prefix: if the last byte is there, all are.
         return end <= self._begin or bool(self._cached(end - 1, end))
 
     @property

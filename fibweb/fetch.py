@@ -1,8 +1,8 @@
-"""What a request needs from a fibserver before it can be answered, and why it may not get it.
+"""Fetch from a fibserver, as the application requests it from the HTTP server.
 
-An application that runs on the event loop must not block. It asks for a `Fetch` by calling
-`environ["fibweb.fetch"]`, which returns the bytes if they are there, raises `WouldBlock` if they
-have been asked for (the application is run again when they have come), or raises `Overloaded`.
+An application that runs on the event loop must not block. It calls `environ["fibweb.fetch"]` with
+a `Fetch`. That returns the bytes if they have been fetched, raises `WouldBlock` if it has queued
+the fetch (the application is run again after it), or raises `Overloaded`.
 """
 
 from collections.abc import Callable, Hashable
@@ -15,15 +15,14 @@ __all__ = ["Fetch", "Overloaded", "WouldBlock", "run_now"]
 
 
 class WouldBlock(Exception):
-    """The bytes are not in memory; they have been asked for."""
+    """The bytes are not in memory; they are being fetched."""
 
 
 class Overloaded(Exception):
-    """The service has too much to do: ask again later.
+    """The service has too much to do: try again later.
 
     Attributes:
-        retry_after_seconds: when to ask again, spread at random so that clients do not come back
-            all at once.
+        retry_after_seconds: when to try again, random so that clients do not return all at once.
     """
 
     def __init__(self, message: str, retry_after_seconds: int) -> None:
@@ -33,13 +32,13 @@ class Overloaded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Some bytes that a fibserver has to be asked for; those with the same key are the same.
+    """Bytes to request from a fibserver; equal keys mean equal bytes.
 
     Attributes:
-        key: what they are.
+        key: identifies the bytes.
         cost_seconds: how long a fibserver is predicted to work for them.
         size_bytes: how many there are.
-        run: asks for them, on a thread; raises FibError.
+        run: requests them, on a thread; raises FibError.
     """
 
     key: Hashable
@@ -49,5 +48,5 @@ class Fetch:
 
 
 def run_now(fetch: Fetch) -> Any:
-    """Return the bytes of a fetch, for servers whose applications may block."""
+    """Run a fetch and return its bytes, under servers whose applications may block."""
     return fetch.run(None)

@@ -1,7 +1,7 @@
-"""What is found out by asking fibservers, and remembered: whether one answers, and their limits.
+"""Cached state of the fibservers: whether one answers, their limits, their status.
 
-A thread renews it about once a second, so that requests are answered from memory. Where nobody has
-renewed it for some seconds, the request that needs it has it fetched as it would fetch numbers.
+A thread refreshes it about once a second, so that requests are answered from memory. If it has not
+been refreshed for some seconds, the request that needs it fetches it, as it would fetch numbers.
 """
 
 import threading
@@ -20,36 +20,36 @@ FETCH = "fibweb.fetch"
 
 REMEMBERED_SECONDS = 5.0
 ROUND_TRIP_SECONDS = 0.001
-"""The predicted cost of finding out."""
+"""Predicted cost of a refresh."""
 
 REFRESH_SECONDS = 1.0
 
 
 class Remembered:
-    """Something that is found out now and then; for any thread."""
+    """A value that expires and is refreshed; for any thread."""
 
     def __init__(self, name: str, find_out: Callable[[], None]) -> None:
-        """Start without knowing it.
+        """Start without a value.
 
         Args:
-            name: what it is.
-            find_out: finds it out, and keeps it.
+            name: identifies the value.
+            find_out: obtains and stores the value.
         """
         self._name = name
         self._find_out = find_out
         self._found_at = float("-inf")
 
     def refresh(self, cancellation: Cancellation | None = None) -> bytes:
-        """Find it out anew; what `find_out` raises passes through."""
+        """Obtain the value again; errors of `find_out` are raised."""
         self._find_out()
         self._found_at = time.monotonic()
         return b""
 
     def ensure(self, fetch: Callable[[Fetch], Any]) -> None:
-        """Have it found out if that was too long ago.
+        """Fetch the value if it has expired.
 
         Args:
-            fetch: runs a fetch; what it raises passes through.
+            fetch: runs a fetch; its errors are raised.
         """
         if time.monotonic() - self._found_at > REMEMBERED_SECONDS:
             fetch(Fetch(self._name, ROUND_TRIP_SECONDS, 0, self.refresh))
@@ -59,11 +59,11 @@ class Refresher:
     """A thread that calls some functions about once a second, from `start` to `stop`."""
 
     def __init__(self, name: str, refreshes: Sequence[Callable[[], object]]) -> None:
-        """Describe the thread.
+        """Create the thread without starting it.
 
         Args:
             name: of the thread.
-            refreshes: what to call; a FibError is left to whoever wants to know.
+            refreshes: functions to call; a FibError of theirs is ignored.
         """
         self._refreshes = refreshes
         self._is_stopped = threading.Event()

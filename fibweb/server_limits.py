@@ -1,7 +1,7 @@
-"""The limits of the fibservers, for answers that are fetched in pieces.
+"""Limits of the fibservers, checked for answers that are fetched in pieces.
 
-A server checks what it is asked for. An answer in pieces is never asked for as a whole, so it is
-checked here, before its first byte is sent.
+A server checks each request. An answer in pieces is never requested as a whole, so it is checked
+here, before its first byte is sent.
 """
 
 from collections.abc import Callable
@@ -16,10 +16,10 @@ __all__ = ["ServerLimits"]
 
 
 class ServerLimits:
-    """What fibservers answer; for any thread."""
+    """The largest index and answer size that fibservers accept; for any thread."""
 
     def __init__(self, client: FibClient) -> None:
-        """Start without knowing anything.
+        """Start without limits; they are read when first needed.
 
         Args:
             client: asks the servers.
@@ -40,11 +40,11 @@ class ServerLimits:
         self._remembered.refresh()
 
     def check(self, answer: Answer, fetch: Callable[[Fetch], Any]) -> None:
-        """Refuse an answer that is beyond the limits.
+        """Raise `RequestRefused` if an answer exceeds the limits.
 
         Args:
             answer: to be fetched in pieces.
-            fetch: obtains the limits if they are not known.
+            fetch: runs a fetch, if the limits have to be read first.
 
         Raises:
             RequestRefused: it is too large, in the words of a server.

@@ -1,12 +1,12 @@
-"""Admission of connections: how many there may be, which gives way, and which reader is slow.
+"""Admission of connections: their bound, the longest idle ones, and the rate of readers.
 
-Both services bound their connections and decide alike. When the bound is reached the connection
-that has been idle for longest is closed and the newcomer is served; one with a request under way
-never gives way to a newcomer. A reader is cut off only while a bound is reached, and only if it
-took less than 4 KB/s over the last half minute: a paused download on an idle server lives.
+Both services bound their connections in the same way. At the bound the connection that has been
+idle for longest is closed for a new one; one with a request in progress is not. A reader is
+disconnected only at a bound, and only if it read less than 4 KB/s over the last half minute, so a
+paused download on an idle server survives.
 
-A reader's pace is measured by the bytes that its kernel has acknowledged. What `send` accepted
-says little: the kernel buffers some megabytes, which is minutes of slow reading.
+The rate of a reader is measured by the bytes that its kernel has acknowledged. The return value of
+`send` is no measure: the kernel buffers some megabytes, which is minutes of slow reading.
 """
 
 import fcntl
@@ -34,19 +34,19 @@ log = logging.getLogger(__name__)
 
 SLOW_BYTES_PER_SECOND = 4096
 WINDOW_SECONDS = 30.0
-"""How slow, and for how long, a reader must be to be cut off while a bound is reached."""
+"""Minimum rate of a reader at a bound, and the time over which it is measured."""
 
 NEWCOMER_SECONDS = 0.1
-"""How long a connection has at the least to send its request before it may have to give way."""
+"""A new connection has this long to send a request before it may be closed for another."""
 
 UNSERVED_SECONDS = 60.0
-"""A connection that has never sent a whole request counts as idle for so much longer: a crowd of
-silent ones gives way before clients that merely pause."""
+"""Added to the idle time of a connection that has never sent a whole request, so that silent
+connections are closed before clients that pause."""
 
 BATCH_SHARE = 16
 MAX_BATCH = 64
-"""One look at all connections finds a sixteenth of them, at most this many: a crowd of newcomers
-must not pay for a look each, nor close connections that are younger than others by now."""
+"""One pass over all connections finds a sixteenth of them, at most this many: many new connections
+must not cost a pass each, nor may a stale result close connections that others outlast."""
 
 Connection = TypeVar("Connection")
 
@@ -78,17 +78,17 @@ def affordable_connections(wanted: int, reserve: int, setting: str) -> int:
 
 
 class IdleVictims(Generic[Connection]):
-    """Finds the connection that has been idle for longest, without a look at all each time."""
+    """Finds the connection that has been idle for longest, without a full pass each time."""
 
     def __init__(
         self,
         connections: Callable[[], Iterable[Connection]],
         idle_since: Callable[[Connection], float | None],
     ) -> None:
-        """Take what tells of the connections.
+        """Create a finder.
 
         Args:
-            connections: returns all that are open.
+            connections: returns all open connections.
             idle_since: returns since when a connection has been idle, on a monotonic clock; None
                 if a request is under way, it is closed, or it has come just now.
         """
@@ -118,7 +118,7 @@ class IdleVictims(Generic[Connection]):
 
 
 class ReadingPace:
-    """How fast a peer takes what is sent to it.
+    """Rate at which a peer reads.
 
     Attributes:
         bytes_per_second: over the last whole window; infinite before there is one.
@@ -127,7 +127,7 @@ class ReadingPace:
     __slots__ = ("_acknowledged", "_since", "bytes_per_second")
 
     def __init__(self, now: float, acknowledged: int) -> None:
-        """Start to measure.
+        """Start a measurement.
 
         Args:
             now: monotonic, in seconds.
@@ -138,7 +138,7 @@ class ReadingPace:
         self.bytes_per_second = float("inf")
 
     def sample(self, now: float, acknowledged: int) -> None:
-        """Note how far the peer has come; to be called every few seconds."""
+        """Record how many bytes were acknowledged; to be called every few seconds."""
         elapsed = now - self._since
         if elapsed >= WINDOW_SECONDS:
             self.bytes_per_second = (acknowledged - self._acknowledged) / elapsed
@@ -146,7 +146,7 @@ class ReadingPace:
 
     @property
     def is_slow(self) -> bool:
-        """Whether the peer may be cut off while a bound is reached."""
+        """Whether the peer may be disconnected at a bound."""
         return self.bytes_per_second < SLOW_BYTES_PER_SECOND
 
 

@@ -1,13 +1,13 @@
-"""Admission: which connections there may be, and which is closed to make room for another.
+"""Admission of connections, and the choice of those that are closed for new ones.
 
-Connections are bounded by a setting and by the limit of open files. When there are as many as
-there may be, the one that has been idle for longest gives way to a newcomer; if none is idle, the
-slowest of those that hardly read. If none of these is to be had either, a few surplus connections
-are taken for one answer each, which must be in memory: so probes are answered whatever others do.
+The number of connections is bounded by a setting and by the limit of open files. At the bound, the
+connection that has been idle for longest is closed for a new one; if none is idle, the slowest of
+the slow readers. If there is none of these either, a few surplus connections are accepted for one
+response each, which must be in memory. So probes are answered whatever other clients do.
 
 A connection that has never sent a whole request counts as idle for a minute longer than it is, so
-that a silent crowd gives way before clients that pause. Where all idle ones came or were answered
-just now, newcomers wait a moment in the backlog, to see who asks something.
+silent connections are closed before clients that pause. If all idle connections are new or were
+answered just now, new ones wait in the backlog for a moment.
 """
 
 from collections import Counter
@@ -28,17 +28,17 @@ SURPLUS_CONNECTIONS = 32
 
 
 PAUSE_SECONDS = 5.0
-"""A client that has paused for less gives way only if nobody else does."""
+"""A client that was served is closed after a shorter pause only if there is no other choice."""
 
 
 class Verdict(Enum):
-    """What to do with a newcomer."""
+    """What to do with a new connection."""
 
     SERVE = auto()
     SERVE_ONCE = auto()
-    """Give it one answer, if that is in memory."""
+    """Send it one response, if that is in memory."""
     WAIT = auto()
-    """Let it wait until those that have come just now had the time to send a request."""
+    """Leave it in the backlog until other new connections had time to send a request."""
     REFUSE = auto()
 
 
@@ -61,12 +61,12 @@ Connection = TypeVar("Connection", bound=Admittable)
 
 
 class Admission(Generic[Connection]):
-    """Decides on newcomers.
+    """Decides on new connections.
 
     Attributes:
         cut_off: how many connections were closed for others, by reason: `idle`, `slow`, or
-            `memory`, which whoever finds that out counts here.
-        rejected: how many newcomers were refused.
+            `memory` (counted here by the connection itself).
+        rejected: how many new connections were refused.
     """
 
     def __init__(
@@ -76,10 +76,10 @@ class Admission(Generic[Connection]):
         connections: Callable[[], Iterable[Connection]],
         clock: Callable[[], float],
     ) -> None:
-        """Take what tells of the connections.
+        """Create an admission policy.
 
         Args:
-            max_clients: how many there may be, surplus ones aside.
+            max_clients: how many connections there may be, surplus ones aside.
             count: returns how many there are.
             connections: returns all of them.
             clock: returns the time, monotonic, in seconds.
@@ -104,11 +104,11 @@ class Admission(Generic[Connection]):
 
     @property
     def is_full(self) -> bool:
-        """Whether somebody has to give way to the next newcomer."""
+        """Whether a connection has to be closed for the next one."""
         return self._count() >= self._max_clients
 
     def admit(self) -> Verdict:
-        """Decide on a newcomer, and make room for it if need be."""
+        """Decide on a new connection; close another one if need be."""
         if not self.is_full or self.make_room():
             return Verdict.SERVE
         idle = [each for each in self._connections() if each.idle_since is not None]
@@ -124,7 +124,7 @@ class Admission(Generic[Connection]):
         return Verdict.REFUSE
 
     def make_room(self) -> bool:
-        """Close the connection that can best be spared; return whether there is one."""
+        """Close the longest idle connection or the slowest reader; return whether one was."""
         victim, reason = self._victims.pop(), "idle"
         if victim is None:
             victim, reason = self._slowest(), "slow"
@@ -138,7 +138,7 @@ class Admission(Generic[Connection]):
         victim.handle_close()
 
     def _slowest(self) -> Connection | None:
-        """Return the slowest of those readers that are slow enough to be cut off."""
+        """Return the slowest reader below the minimum rate, or None."""
         slow = [
             (connection.pace.bytes_per_second, connection)
             for connection in self._connections()

@@ -1,20 +1,19 @@
-"""Queue of fetches: which may wait, for how long, and which runs next.
+"""Queue of fetches, bounded in length and in time, cheapest first.
 
-The cost of every fetch is known before it runs, so the queue orders by it and bounds itself by it.
+The cost of every fetch is predicted before it runs. The queue uses it for its order and its bound.
 
-- Those who want the same bytes share one fetch.
-- A fetch is cheap or dear (`fibclient.costs.DEAR_SECONDS`). Dear fetches take at most half of the
-  threads, so a cheap one never waits for a dear one; and one thread is theirs when they wait, so
-  a stream of cheap ones does not starve them.
-- Within each class the one with the earliest virtual deadline runs first: its arrival plus ten
-  times its cost. That is shortest job first for those that arrive together, and ageing for those
-  that do not: a fetch is overtaken for ten times its own cost and no longer.
-- The predicted wait of a newcomer, scaled by what recent fetches really took, bounds the queue in
-  time; the number of those who wait bounds it in length. Beyond either it refuses at once. One
-  that has waited for too long all the same is refused then.
+- Waiters for the same bytes share one fetch.
+- A fetch is cheap or dear (`fibclient.costs.DEAR_SECONDS`). Dear fetches use at most half of the
+  threads, so a cheap one never waits for a dear one. If dear fetches wait and none runs, the next
+  free thread is for one of them, so a stream of cheap ones does not starve them.
+- Within each class the fetch with the earliest virtual deadline runs first: arrival time plus ten
+  times the cost. Among fetches that arrive together that is shortest job first. Over time it is
+  ageing: a fetch is overtaken for at most ten times its own cost.
+- A fetch is refused if its predicted wait, scaled by the measured duration of recent fetches, is
+  too long, or if there are too many waiters. If it does not start in time it is refused then.
 
-It knows no threads and no clock: the caller says what time it is, runs what `take` returns and
-reports it to `finish`.
+The queue uses no threads and no clock: the caller passes the time, runs the job that `take`
+returns and reports its end to `finish`.
 """
 
 import heapq
@@ -32,21 +31,21 @@ Waiter = TypeVar("Waiter")
 
 MAX_WAITERS = 1024
 MAX_WAIT_SECONDS = 5.0
-"""Whoever waits longer for its turn had better be told at once to come back later."""
+"""Longest wait for a thread; a client that would wait longer is refused at once."""
 
 OVERTAKEN_FACTOR = 10.0
 
 SCALE_WEIGHT = 0.2
 MIN_SCALE, MAX_SCALE = 0.1, 100.0
-"""How fast the measured ratio of real to predicted time follows, and its bounds."""
+"""Weight of the newest ratio of measured to predicted time in its average, and its bounds."""
 
 
 class Refused(Exception):
-    """There is no place in the queue.
+    """The queue does not accept a fetch.
 
     Attributes:
         reason: `full` or `late`.
-        wait_seconds: how long the wait would have been.
+        wait_seconds: the predicted wait.
     """
 
     def __init__(self, reason: str, wait_seconds: float) -> None:
@@ -56,7 +55,7 @@ class Refused(Exception):
 
 
 class JobState(Enum):
-    """How far a job has come."""
+    """State of a job."""
 
     QUEUED = auto()
     RUNNING = auto()
@@ -65,14 +64,14 @@ class JobState(Enum):
 
 @dataclass(slots=True, eq=False)
 class Job(Generic[Waiter]):
-    """A fetch and those who wait for it.
+    """A fetch and its waiters.
 
     Attributes:
         fetch: what to run.
-        added_at: when the first of them came.
-        state: how far it has come.
+        added_at: when the first waiter arrived.
+        state: whether it waits, runs or has ended.
         started_at: when it began to run.
-        waiters: who waits, in the order of arrival.
+        waiters: in the order of arrival.
     """
 
     fetch: Fetch
@@ -88,7 +87,7 @@ class Job(Generic[Waiter]):
 
     @property
     def virtual_deadline(self) -> float:
-        """What orders the queue."""
+        """The time that orders the queue."""
         return self.added_at + OVERTAKEN_FACTOR * self.fetch.cost_seconds
 
     def __lt__(self, other: "Job[Waiter]") -> bool:
@@ -113,7 +112,7 @@ class _Class(Generic[Waiter]):
     @property
     def head(self) -> Job[Waiter] | None:
         while self._heap and self._heap[0].state is not JobState.QUEUED:
-            heapq.heappop(self._heap)  # its last waiter has left
+            heapq.heappop(self._heap)  # its last waiter was removed
         return self._heap[0] if self._heap else None
 
     def wait_seconds(self, job: Job[Waiter]) -> float:
@@ -156,15 +155,15 @@ class FetchQueue(Generic[Waiter]):
         return self._cheap.running + self._dear.running
 
     def add(self, fetch: Fetch, waiter: Waiter, now: float) -> None:
-        """Let a waiter wait for a fetch.
+        """Add a waiter for a fetch.
 
         Args:
             fetch: what it needs.
-            waiter: who waits, for nothing else yet.
+            waiter: waits for no other fetch yet.
             now: the time, in seconds.
 
         Raises:
-            Refused: it would wait for too long, or too many wait already.
+            Refused: the wait would be too long, or there are too many waiters.
         """
         job = self._jobs.get(fetch)
         if job is None or job.state is JobState.QUEUED:
@@ -212,12 +211,12 @@ class FetchQueue(Generic[Waiter]):
         return (self._dear, self._cheap) if is_dear_first else (self._cheap, self._dear)
 
     def finish(self, job: Job[Waiter], now: float, *, is_success: bool) -> list[Waiter]:
-        """Note the end of a job that ran; return who waited for it.
+        """Record the end of a job and return its waiters.
 
         Args:
             job: from `take`.
             now: the time, in seconds.
-            is_success: whether its duration says how long such a fetch takes.
+            is_success: whether its duration counts as a measurement.
         """
         kind = self._class_of(job)
         kind.running -= 1
@@ -236,10 +235,10 @@ class FetchQueue(Generic[Waiter]):
         return waiters
 
     def remove(self, waiter: Waiter) -> Job[Waiter] | None:
-        """Forget a waiter, if it waits.
+        """Remove a waiter, if it waits.
 
         Returns:
-            a job that still runs though nobody waits for it any more, to be cancelled.
+            The job to cancel, if it runs and this was its last waiter.
         """
         job = self._by_waiter.pop(waiter, None)
         if job is None:
@@ -251,13 +250,13 @@ class FetchQueue(Generic[Waiter]):
             return None
         was_running = job.state is JobState.RUNNING
         if was_running:
-            del self._jobs[job.fetch]  # who wants the same now begins anew
+            del self._jobs[job.fetch]  # a later waiter for the same bytes gets a new job
         else:
             self._end(job)
         return job if was_running else None
 
     def expired(self, now: float) -> list[tuple[Fetch, Waiter]]:
-        """Forget the waiters whose turn has not come in time, and return them."""
+        """Remove and return the waiters whose jobs have not started in time."""
         late = [
             job
             for job in self._jobs.values()

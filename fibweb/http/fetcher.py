@@ -1,8 +1,8 @@
-"""Fetches from fibservers: a queue, the threads that run what is next, and their results.
+"""Thread pool that runs fetches from fibservers.
 
-Only the event loop touches the queue. A thread runs one fetch, and its result goes back to the
-loop, which gives it to those who waited. So no thread is held by a slow reader, and whoever has
-left is not worked for: what it waited for is dropped from the queue, or cancelled on its thread.
+Only the event loop uses the queue. A thread runs one fetch and posts the result to the loop, which
+passes it to the waiters. So a slow reader holds no thread. When the last waiter for a fetch
+disconnects, the fetch is removed from the queue, or cancelled on its thread.
 """
 
 import logging
@@ -29,14 +29,14 @@ _MESSAGES = {
     "surplus": "there are too many connections: try again later",
     "expired": "the numbers were not computed soon enough: try again later",
 }
-"""What is said of each reason to refuse."""
+"""Message for each reason to refuse."""
 
 
 class FetchWaiter(Protocol):
-    """Somebody who waits for a fetch."""
+    """A waiter for a fetch."""
 
     def on_fetched(self, fetch: Fetch, result: bytes | Exception) -> None:
-        """Go on with what was fetched, or with the error; called on the event loop."""
+        """Continue with the bytes or the error; called on the event loop."""
 
 
 class Fetcher:
@@ -44,7 +44,7 @@ class Fetcher:
 
     Attributes:
         rejections: how many requests were refused, by reason.
-        cancelled: how many fetches nobody waited for any more when they were to run, or ran.
+        cancelled: how many fetches were dropped because their last waiter disconnected.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Fetcher:
         timeout_seconds: float,
         call_soon_threadsafe: Callable[[Callable[[], None]], None],
     ) -> None:
-        """Start without work.
+        """Create the threads.
 
         Args:
             threads: how many fetches run at a time, >= 1.
@@ -80,10 +80,10 @@ class Fetcher:
         return self._queue.running
 
     def add(self, fetch: Fetch, waiter: FetchWaiter) -> None:
-        """Let somebody wait for a fetch; `on_fetched` is called later, if it does not leave.
+        """Queue a fetch; `on_fetched` of the waiter is called with its result.
 
         Raises:
-            Overloaded: there is too much to do already.
+            Overloaded: the queue does not accept it.
         """
         now = time.monotonic()
         try:
@@ -93,7 +93,7 @@ class Fetcher:
         self._start_next(now)
 
     def remove(self, waiter: FetchWaiter) -> None:
-        """Forget somebody who has left, and do not work for it any more."""
+        """Remove a waiter that has disconnected; cancel its fetch if it was the last one."""
         before = len(self._queue)
         job = self._queue.remove(waiter)
         if job is not None:
@@ -101,7 +101,7 @@ class Fetcher:
         self.cancelled += before - len(self._queue)
 
     def tick(self) -> None:
-        """From time to time: refuse who has waited for too long."""
+        """Refuse waiters that have waited too long; to be called several times a second."""
         now = time.monotonic()
         for fetch, waiter in self._queue.expired(now):
             waiter.on_fetched(fetch, self.refusal("expired"))
@@ -114,7 +114,7 @@ class Fetcher:
 
         Args:
             reason: one of those that have a message.
-            wait_seconds: how long it would have to wait, if that is known.
+            wait_seconds: the predicted wait, if it is known.
         """
         self.rejections[reason] += 1
         longest = min(MAX_RETRY_AFTER_SECONDS, 2 + int(wait_seconds))
@@ -147,7 +147,7 @@ class Fetcher:
             waiter.on_fetched(job.fetch, result)
 
     def close(self) -> None:
-        """Cancel what runs; the threads end as soon as they have noticed."""
+        """Cancel all fetches and let the threads end."""
         self._is_closed = True
         for cancellation in self._running.values():
             cancellation.cancel()

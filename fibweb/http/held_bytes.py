@@ -1,8 +1,8 @@
-"""The bytes that answers under way hold, all connections together, and who gives way.
+"""Bound for the memory that responses in progress hold, all connections together.
 
-A connection holds bytes while its client does not take them: what was fetched for it and is
-not in the client library's cache, and small answers. When there would be more than the limit, the
-one that has held its bytes for longest, the slowest reader, gives them up.
+A connection holds bytes that its client has not read: a fetched piece that is not in the client
+library's cache, or a small response. When all together exceed the limit, the connection that has
+held its bytes for longest, which is the slowest reader, releases them.
 """
 
 from typing import Generic, Protocol, TypeVar
@@ -14,23 +14,23 @@ class Holder(Protocol):
     """A connection that holds bytes."""
 
     def give_up_held(self) -> None:
-        """Let go of what is held, since others need the memory."""
+        """Release the held bytes."""
 
 
 AnyHolder = TypeVar("AnyHolder", bound=Holder)
 
 
 class HeldBytes(Generic[AnyHolder]):
-    """Who holds how many bytes.
+    """Held bytes by holder.
 
     Attributes:
-        limit: how many all may hold together.
+        limit: how many bytes all may hold together.
         size: how many they hold.
-        given_up: how often somebody had to give way.
+        given_up: how often a holder had to release its bytes.
     """
 
     def __init__(self, limit: int) -> None:
-        """Start with nothing.
+        """Start without holders.
 
         Args:
             limit: >= 0.
@@ -38,19 +38,19 @@ class HeldBytes(Generic[AnyHolder]):
         self.limit = limit
         self.size = 0
         self.given_up = 0
-        self._holders: dict[AnyHolder, int] = {}  # who has held for longest comes first
+        self._holders: dict[AnyHolder, int] = {}  # the longest holder is first
 
     @property
     def is_tight(self) -> bool:
-        """Whether half of it is used, so that it is time to hold less each."""
+        """Whether more than half of the limit is used."""
         return 2 * self.size > self.limit
 
     def set(self, holder: AnyHolder, size: int) -> None:
-        """Note how much somebody holds from now on; others give way if that is too much.
+        """Set how much a holder holds; the longest holders release theirs beyond the limit.
 
         Args:
-            holder: who.
-            size: bytes, >= 0; 0 ends its turn, and the next begins at the end of the line.
+            holder: a connection.
+            size: bytes, >= 0; 0 removes it, so that it is the newest when it holds again.
         """
         before = self._holders.get(holder, 0)
         if size:
