@@ -38,6 +38,9 @@ ACCEPTS_PER_TURN = 16
 SWEEP_CONNECTIONS = 200
 """How many connections a turn looks after: all at once would take milliseconds."""
 
+MAX_VICTIMS = 16
+"""How many clients a newcomer may displace: more than one after `max_clients` was lowered."""
+
 FULL_SECONDS = 0.1
 """How long newcomers are refused without another look for a connection that gives way."""
 
@@ -111,6 +114,7 @@ class Clients:
         reserve = SPARE_DESCRIPTORS + LINGERING_REFUSALS
         reserve += DESCRIPTORS_PER_WORKER * settings.workers
         self.max_clients = affordable_connections(settings.max_clients, reserve, "max_clients")
+        self._max_output_bytes = settings.max_output_bytes
         self.replay.clear()  # what was allowed may no longer be
 
     def __len__(self) -> int:
@@ -183,10 +187,10 @@ class Clients:
         """Disconnect the client that has been idle for longest, else the slowest reader."""
         if self.loop.now < self._full_until:
             return
-        while (victim := self._idle.pop()) is not None:
+        for victim in islice(iter(self._idle.pop, None), MAX_VICTIMS):
             idle_since = victim.idle_since
-            # A request may have come in this very moment.
-            victim.on_event(EPOLLIN, may_queue=False)
+            if victim.is_idle:  # a request may have come in this very moment
+                victim.on_event(EPOLLIN, may_queue=False)
             if victim.idle_since == idle_since:
                 self._evict(victim, Eviction.IDLE)
             if len(self._connections) < self.max_clients:
@@ -236,13 +240,22 @@ class Clients:
     @property
     def next_due(self) -> float:
         """When `serve` has something to do without an event, infinite if it has not."""
-        if len(self._queue) or self._sweep is not None:
+        if self._sweep is not None or self._queue.new or self._queue.busy:
             return self.loop.now
-        return next(iter(self._held.values()), INFINITY)
+        return next(iter(self._held.values())) if self._held else INFINITY
 
     def serve(self) -> None:
         """Serve the clients that wait for loop time, as long as this turn has some."""
-        self._release_held()
+        if self._held:
+            self._release_held()
+        if self._queue.new or self._queue.busy:
+            self._serve_queue()
+        if self._sweep is not None:
+            self._go_on_sweeping(self._sweep)
+        if self.output_total.held_bytes > self._max_output_bytes:
+            self._bound_output()
+
+    def _serve_queue(self) -> None:
         budget = self.loop.budget
         budget.start_queue()
         connection = self._queue.pop_busy() or self._queue.pop()
@@ -252,8 +265,6 @@ class Clients:
             connection.on_event(events, may_queue=False)
             connection = None if budget.check() else self._queue.pop()
         self.loop.since = self.loop.now
-        self._go_on_sweeping()
-        self._bound_output()
 
     def _release_held(self) -> None:
         while self._held:
@@ -265,11 +276,8 @@ class Clients:
 
     def _bound_output(self) -> None:
         """Disconnect the slowest readers if all output takes more memory than it may."""
-        limit = self._server.settings.max_output_bytes
-        if self.output_total.held_bytes <= limit:
-            return
-        holders = self._connections.values()
-        for victim in output_victims(holders, self.output_total.held_bytes, limit):
+        holders, held_bytes = self._connections.values(), self.output_total.held_bytes
+        for victim in output_victims(holders, held_bytes, self._max_output_bytes):
             self._evict(victim, Eviction.OUTPUT_MEMORY)
 
     # What operators ask.
@@ -311,10 +319,8 @@ class Clients:
         if self._sweep is None:
             self._sweep = iter(list(self._connections.values()))
 
-    def _go_on_sweeping(self) -> None:
-        if self._sweep is None:
-            return
-        some = list(islice(self._sweep, SWEEP_CONNECTIONS))
+    def _go_on_sweeping(self, sweep: Iterator[Connection]) -> None:
+        some = list(islice(sweep, SWEEP_CONNECTIONS))
         for connection in some:
             if connection.state is not State.CLOSED:
                 self._look_after(connection)

@@ -31,6 +31,7 @@ from fibclient.service.admission import ReadingPace, unacknowledged_bytes
 from fibserver.answer import Buffer
 from fibserver.conversation import Conversation, ConversationOwner
 from fibserver.output import MAX_SEND_BYTES
+from fibserver.overload import OutputTotal
 from fibserver.replay import Replay
 from fibserver.replies import Slice
 from fibserver.session import Session
@@ -55,8 +56,13 @@ class State(Enum):
     CLOSED = "gone"
 
 
+_ENDING = (State.ENDED, State.DRAINING, State.CLOSING)
+
+
 class ConnectionOwner(ConversationOwner, Protocol):
     """What a connection needs of the acceptor."""
+
+    output_total: OutputTotal
 
     def watch_for(self, connection: "Connection", events: int) -> None:
         """Watch a connection for other events than so far."""
@@ -95,6 +101,7 @@ class Connection:
         is_waiting: whether the next bytes to send do not exist yet.
         blocked_since: since when the peer has taken nothing; infinite if the socket is not full.
         pace: how fast the peer reads, while the socket is full.
+        held_bytes: how many bytes of memory the output takes.
     """
 
     __slots__ = (
@@ -107,6 +114,7 @@ class Connection:
         "connected_at",
         "conversation",
         "events",
+        "held_bytes",
         "is_waiting",
         "last_progress",
         "pace",
@@ -126,6 +134,7 @@ class Connection:
         self.state = State.OPEN
         self.queued_events = 0
         self.queued_since = 0.0
+        self.held_bytes = 0
         self.is_waiting = False
         self.blocked_since = INFINITY
         self.pace: ReadingPace | None = None
@@ -142,14 +151,14 @@ class Connection:
 
     @property
     def idle_since(self) -> float | None:
-        """Since when nothing is owed to the client; None if it is being served."""
-        is_idle = self.state is State.OPEN and self.is_idle and not self.queued_since
-        return self.last_progress if is_idle else None
+        """Since when nothing is owed to the client, None if it is being served.
 
-    @property
-    def held_bytes(self) -> int:
-        """How many bytes of memory the output takes."""
-        return self._output.held_bytes
+        That a failed authentication is answered late does not keep a connection from being idle.
+        """
+        if self.state is not State.OPEN or self.queued_since:
+            return None
+        is_idle = self.is_idle or self.conversation.held_error is not None
+        return self.last_progress if is_idle else None
 
     @property
     def bytes_per_second(self) -> float:
@@ -160,14 +169,18 @@ class Connection:
         """Measure how fast the peer reads, if it is slower than what is sent."""
         if not self._is_blocked:
             return
-        acknowledged = self._sent_bytes - unacknowledged_bytes(self.socket)
-        if acknowledged > self._acknowledged_bytes:
-            self._acknowledged_bytes = acknowledged
-            self.blocked_since = self._owner.loop.now
+        try:
+            acknowledged = self._sent_bytes - unacknowledged_bytes(self.socket)
+        except OSError:
+            return  # it is broken, and epoll is about to say so
+        now = self._owner.loop.now
         if self.pace is None:
-            self.pace = ReadingPace(self._owner.loop.now, acknowledged)
+            self.pace = ReadingPace(now, acknowledged)
         else:
-            self.pace.sample(self._owner.loop.now, acknowledged)
+            self.pace.sample(now, acknowledged)
+            if acknowledged > self._acknowledged_bytes:
+                self.blocked_since = now
+        self._acknowledged_bytes = acknowledged
 
     def on_event(self, events: int, *, may_queue: bool = True) -> None:
         """Handle what epoll reports; no events at all mean that there is more to send or to do.
@@ -252,8 +265,10 @@ class Connection:
         if self.state is State.CLOSED:
             return
         self.state = State.CLOSED
-        self._set_waiting(False)
+        if self.is_waiting:
+            self._set_waiting(False)
         self.conversation.end()
+        self._count_output()
         self._owner.forget(self)  # an epoll set must not know a closed descriptor
         self.socket.close()
 
@@ -295,7 +310,8 @@ class Connection:
 
     def _advance(self) -> None:
         """Answer what is received and send what is answered, as far as both go."""
-        conversation, budget = self.conversation, self._owner.loop.budget
+        conversation, output = self.conversation, self._output
+        budget = self._owner.loop.budget
         budget.start_slice()
         while True:
             if not conversation.needs_data:
@@ -303,18 +319,26 @@ class Connection:
             if conversation.is_over and self.state is State.OPEN:
                 self.state = State.CLOSING
             self._flush()
-            if conversation.needs_data or self._output or self.state is State.CLOSED:
+            if conversation.needs_data or output.pieces or self.state is State.CLOSED:
                 break
-            if conversation.is_held:
+            if conversation.held_error is not None:
                 break
             if budget.is_slice_over:
                 self._owner.serve_later(self, is_busy=True)
                 break
-        if conversation.is_held and self.state is not State.CLOSED:
+        if output.pieces or self.held_bytes:
+            self._count_output()
+        if conversation.held_error is not None and self.state is not State.CLOSED:
             self._owner.release_later(self)
-        if self.state in (State.ENDED, State.DRAINING, State.CLOSING) and self.is_idle:
+        if self.state is not State.OPEN and self.state in _ENDING and self.is_idle:
             self._linger()
         self._watch()
+
+    def _count_output(self) -> None:
+        """Count what the output has come to hold, or holds no more."""
+        held = self._output.held_bytes
+        self._owner.output_total.held_bytes += held - self.held_bytes
+        self.held_bytes = held
 
     def _watch(self) -> None:
         """Watch for data if more requests may come, and for room if the socket is full.
@@ -388,7 +412,7 @@ class Connection:
             self._send(buffers)
         answer = self._output.answer_at_head
         if answer is None:
-            is_blocked = bool(self._output)
+            is_blocked = bool(self._output.pieces)
         else:
             answer.start(self._owner.loop.now)  # so that the rest is computed while this is sent
             is_blocked = answer.is_ready
@@ -396,12 +420,13 @@ class Connection:
             self._is_blocked = is_blocked
             self.blocked_since = self._owner.loop.now if is_blocked else INFINITY
             self.pace = None
-        self._set_waiting(answer is not None and not is_blocked)
+        is_waiting = answer is not None and not is_blocked
+        if is_waiting is not self.is_waiting:
+            self._set_waiting(is_waiting)
 
     def _set_waiting(self, is_waiting: bool) -> None:
-        if is_waiting is not self.is_waiting:
-            self.is_waiting = is_waiting
-            self._owner.note_waiting(1 if is_waiting else -1)
+        self.is_waiting = is_waiting
+        self._owner.note_waiting(1 if is_waiting else -1)
 
     def _send(self, buffers: list[Buffer]) -> None:
         try:

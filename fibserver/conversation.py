@@ -21,7 +21,7 @@ from fibserver.answer import Answer
 from fibserver.commands import execute
 from fibserver.engine import Engine
 from fibserver.output import Output
-from fibserver.overload import LoopBudget, OutputTotal
+from fibserver.overload import LoopBudget
 from fibserver.replay import Replay, ReplayTable
 from fibserver.replies import CommandError, Reply, Slice, encode_error
 from fibserver.request_parser import HttpRequestError, ProtocolError, Request, parse_request
@@ -58,7 +58,6 @@ class ConversationOwner(Protocol):
     """What all conversations share."""
 
     engine: Engine
-    output_total: OutputTotal
     replay: ReplayTable
     statistics: Statistics
     slow_log: SlowLog
@@ -106,18 +105,20 @@ class Conversation:
         session: what the client has said that matters.
         output: what is owed to the client.
         needs_data: whether what is received ends within a request.
+        held_error: of a failed authentication, while its reply is held back; nothing else is
+            answered meanwhile.
         is_over: whether no more requests are taken, after QUIT or malformed ones.
     """
 
     __slots__ = (
         "_asked",
-        "_held_error",
         "_listener",
         "_long_reply",
         "_owner",
         "_partial_since",
         "_received",
         "_since",
+        "held_error",
         "is_over",
         "needs_data",
         "output",
@@ -128,9 +129,10 @@ class Conversation:
         self, session: Session, owner: ConversationOwner, listener: ConversationListener
     ) -> None:
         self.session = session
-        self.output = Output(owner.output_total)
+        self.output = Output()
         self.needs_data = True
         self.is_over = False
+        self.held_error: CommandError | None = None
         self._owner = owner
         self._listener = listener
         self._received = b""  # not yet parsed
@@ -138,7 +140,6 @@ class Conversation:
         self._since = 0.0  # when the loop learnt of what is to be answered next
         self._asked: dict[Answer, _Asked] = {}  # answers that have not begun
         self._long_reply: _LongReply | None = None
-        self._held_error: CommandError | None = None
 
     @property
     def received_bytes(self) -> int:
@@ -156,14 +157,9 @@ class Conversation:
         self._asked.clear()
         self._long_reply = None
 
-    @property
-    def is_held(self) -> bool:
-        """Whether an error reply is held back, and with it the conversation."""
-        return self._held_error is not None
-
     def release(self) -> None:
         """Go on after a failed authentication."""
-        error, self._held_error = self._held_error, None
+        error, self.held_error = self.held_error, None
         if error is not None:
             self.push_error(str(error), error.code)
 
@@ -201,7 +197,7 @@ class Conversation:
         self.needs_data = False
         if not self._since:
             self._since = self._owner.loop.now
-        while not self.output.is_full and self._held_error is None:
+        while not self.output.is_full and self.held_error is None:
             if self._long_reply is not None:
                 self._continue_reply(self._long_reply)
             else:
@@ -219,7 +215,7 @@ class Conversation:
                     self._answer(request.arguments, received)
             if clock() >= slice_end:
                 break
-        if self.output.is_full:
+        else:
             self._since = 0.0  # what comes next waits for the client to read, which is not counted
         if position == len(data) and position:
             self._learn_repeated(data, received)
@@ -264,7 +260,7 @@ class Conversation:
         except CommandError as error:
             if error.code == AUTHENTICATION_FAILED:
                 log.warning("%s: failed authentication", session.address)
-                self._held_error = error
+                self.held_error = error
             else:
                 self.push_error(str(error), error.code)
             self.is_over = session.is_quitting

@@ -7,7 +7,6 @@ connection asks what to send next, and says how much of it the socket took.
 from collections import deque
 
 from fibserver.answer import Answer, Buffer
-from fibserver.overload import OutputTotal
 
 __all__ = ["MAX_SEND_BYTES", "Output"]
 
@@ -27,21 +26,20 @@ class Output:
     Attributes:
         pieces: what it holds, in order; for others to look at.
         pending_bytes: how many bytes are still to be sent, those of answers aside.
-        held_bytes: what they take of memory: a piece that is sent in part is still held whole.
     """
 
-    __slots__ = ("_offered", "_total", "held_bytes", "pending_bytes", "pieces")
+    __slots__ = ("_offered", "_sent_of_head", "pending_bytes", "pieces")
 
-    def __init__(self, total: OutputTotal | None = None) -> None:
-        """Owe nothing.
-
-        Args:
-            total: counts what all outputs hold together.
-        """
-        self._total = OutputTotal() if total is None else total
+    def __init__(self) -> None:
         self.pieces: deque[Buffer | Answer] = deque()
         self._offered: deque[int] = deque()  # by the answers among what is to be sent next
-        self.pending_bytes = self.held_bytes = 0
+        self.pending_bytes = 0
+        self._sent_of_head = 0  # a piece that is sent in part is still held whole
+
+    @property
+    def held_bytes(self) -> int:
+        """How many bytes of memory it takes."""
+        return self.pending_bytes + self._sent_of_head
 
     def __bool__(self) -> bool:
         return bool(self.pieces)
@@ -64,11 +62,6 @@ class Output:
         """Add ready bytes, at least one."""
         self.pieces.append(buffer)
         self.pending_bytes += len(buffer)
-        self._hold(_held_bytes(buffer))
-
-    def _hold(self, size: int) -> None:
-        self.held_bytes += size
-        self._total.held_bytes += size
 
     def push_answer(self, answer: Answer) -> None:
         """Add an answer; what is pushed after it waits for it."""
@@ -81,7 +74,7 @@ class Output:
                 piece.stop()
         self.pieces.clear()
         self.pending_bytes = 0
-        self._hold(-self.held_bytes)
+        self._sent_of_head = 0
 
     def next_buffers(self) -> list[Buffer]:
         """Return the buffers to send next; they stay until they are dropped."""
@@ -122,12 +115,8 @@ class Output:
                 self.pending_bytes -= size
                 if size < len(piece):
                     self.pieces[0] = memoryview(piece)[size:]
+                    self._sent_of_head += size
                     return
-                self._hold(-_held_bytes(piece))
+                self._sent_of_head = 0
             sent -= size
             self.pieces.popleft()
-
-
-def _held_bytes(buffer: Buffer) -> int:
-    """Return what a buffer takes of memory; a view holds all that it is a part of."""
-    return memoryview(buffer.obj).nbytes if isinstance(buffer, memoryview) else len(buffer)

@@ -69,23 +69,23 @@ class LoopBudget:
         slice_end: when the client that is being served has to stop.
     """
 
-    __slots__ = ("_turn_end", "clock", "end", "is_spent", "slice_end")
+    __slots__ = ("_started", "clock", "end", "is_spent", "slice_end")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
+        self.slice_end = 0.0
         self.start_turn(clock())
 
     def start_turn(self, now: float) -> None:
         """Begin a turn with the phase that handles events."""
         self.is_spent = False
         self.end = now + EVENTS_SECONDS
-        self._turn_end = now + TURN_SECONDS
-        self.slice_end = now + SLICE_SECONDS
+        self._started = now
 
     def start_queue(self) -> None:
         """Begin the phase that serves the queue; it lasts for one slice at least."""
         self.is_spent = False
-        self.end = max(self._turn_end, self.clock() + SLICE_SECONDS)
+        self.end = max(self._started + TURN_SECONDS, self.clock() + SLICE_SECONDS)
 
     def start_slice(self) -> None:
         """Begin to serve one client."""
@@ -110,38 +110,40 @@ Client = TypeVar("Client")
 
 
 class ServiceQueue(Generic[Client]):
-    """The clients that wait for loop time: new ones first, each list in turn."""
+    """The clients that wait for loop time: new ones first, each list in turn.
+
+    Attributes:
+        new: those that newly have something to do, in order; for others to look at.
+        busy: those that have used up a slice, in order; for others to look at.
+    """
 
     def __init__(self) -> None:
-        self._new: OrderedDict[Client, None] = OrderedDict()
-        self._busy: OrderedDict[Client, None] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._new) + len(self._busy)
+        self.new: OrderedDict[Client, None] = OrderedDict()
+        self.busy: OrderedDict[Client, None] = OrderedDict()
 
     def add_new(self, client: Client) -> None:
         """Add a client that newly has something to do, unless it waits already."""
-        if client not in self._busy:
-            self._new[client] = None
+        if client not in self.busy:
+            self.new[client] = None
 
     def add_busy(self, client: Client) -> None:
         """Add a client that has used up a slice."""
-        self._busy[client] = None
+        self.busy[client] = None
 
     def discard(self, client: Client) -> None:
         """Remove a client if it waits."""
-        self._new.pop(client, None)
-        self._busy.pop(client, None)
+        self.new.pop(client, None)
+        self.busy.pop(client, None)
 
     def pop(self) -> Client | None:
         """Return the next client, None if there is none."""
-        if self._new:
-            return self._new.popitem(last=False)[0]
+        if self.new:
+            return self.new.popitem(last=False)[0]
         return self.pop_busy()
 
     def pop_busy(self) -> Client | None:
         """Return the next of those that have used up a slice, None if there is none."""
-        return self._busy.popitem(last=False)[0] if self._busy else None
+        return self.busy.popitem(last=False)[0] if self.busy else None
 
 
 class OutputTotal:

@@ -291,7 +291,9 @@ def test_who_leaves_frees_the_list(house: Callable[..., House]) -> None:
     server.turn()
     assert len(server.listings) == 1
     server.close_client(1)
-    assert len(server.listings) == len(server.served._queue) == 0
+    assert len(server.listings) == 0
+    assert not server.served._queue.new
+    assert not server.served._queue.busy
 
 
 # Memory.
@@ -308,6 +310,7 @@ def unread(server: House, count: int) -> list[socket.socket]:
         connection = list(server.served._connections.values())[-1]
         assert connection.held_bytes
         connection.conversation.output.push(bytes(50_000))
+        connection.on_event(0)
         server.turn()
         clients.append(sock)
     return clients
@@ -331,13 +334,45 @@ def test_a_reader_is_kept(house: Callable[..., House]) -> None:
     reading = server.connect()
     reading.sendall(b"COMMAND DOCS\r\n" * 1000)
     server.turn(20)
-    for _ in range(40):
+    server.tick()
+    for _ in range(20):
         unread(server, 1)
-        assert reading.recv(5000)
+        assert reading.recv(50_000)
         server.tick()
     assert 1 in server.served._connections
     assert server.connection(0).held_bytes > 0
     assert server.statistics.evictions[Eviction.OUTPUT_MEMORY] > 0
+
+
+def test_a_slow_reader_is_seen_to_read(house: Callable[..., House]) -> None:
+    """What a peer has taken counts before its socket has room again."""
+    server = house(max_output_bytes="1GiB")
+    (sock,) = unread(server, 1)
+    connection = server.connection(0)
+    blocked_since = connection.blocked_since
+    server.clock.now += 1.0
+    server.tick()
+    server.tick()
+    assert connection.blocked_since == blocked_since, "it has taken nothing"
+    assert sock.recv(50_000)
+    server.tick()
+    assert connection.blocked_since > blocked_since + 0.9
+
+
+def test_ones_own_pace_is_no_latency(
+    house: Callable[..., House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How long a client takes to read the replies before counts for no request of it."""
+    server = house()
+    monkeypatch.setattr("fibserver.conversation.monotonic", server.clock)
+    sock = server.connect()
+    sock.sendall(b"COMMAND DOCS\r\n" * 500 + b"PING\r\n")
+    server.clock.step = 0.0
+    server.turn(20)
+    server.clock.now += 100.0
+    while not received(sock).endswith(PONG):
+        server.turn()
+    assert server.statistics.command("ping").seconds < 1.0
 
 
 # Admission.
@@ -369,11 +404,26 @@ def test_the_longest_idle_gives_way(house: Callable[..., House]) -> None:
     assert server.statistics.connections_rejected == 0
 
 
+def test_a_held_client_gives_way(house: Callable[..., House]) -> None:
+    """Whoever guesses passwords keeps nobody out."""
+    server = house(password=b"secret", max_clients=2)
+    guessing = [server.connect() for _ in range(2)]
+    for sock in guessing:
+        sock.sendall(b"AUTH 1\r\n")
+    server.turn()
+    newcomer = server.connect()
+    newcomer.sendall(b"AUTH secret\r\nPING\r\n")
+    server.turn()
+    assert received(newcomer) == b"+OK\r\n" + PONG
+    assert server.statistics.evictions == {Eviction.IDLE: 1}
+
+
 def test_one_that_has_just_asked_does_not_give_way(house: Callable[..., House]) -> None:
     """A request that has come with the newcomer saves its connection."""
     server = house(max_clients=2)
     first, second = server.connect(), server.connect()
     server.clock.now += 1.0
+    server.loop.now = server.clock.now  # as at the start of a turn
     first.sendall(b"PING\r\n")
     server.loop.budget.end = 0.0
     newcomer = socket.socket(socket.AF_UNIX)

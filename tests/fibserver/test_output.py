@@ -10,6 +10,7 @@ from fibserver.output import (
     MAX_BUFFERS,
     MAX_PENDING_BYTES,
     MAX_PENDING_PIECES,
+    MAX_SEND_BYTES,
     Output,
 )
 from tests.fibserver.small_machine import BLOCK_BYTES, JSON, Client, Machine
@@ -196,3 +197,26 @@ def test_clear_stops_answers(machine: Machine) -> None:
         machine.complete(task)
     assert machine.scratch.used_slots == 0
     assert machine.arrays[JSON].can_shrink
+
+
+def test_a_large_piece_is_offered_in_parts() -> None:
+    """One call to the kernel is never given more than so much."""
+    output = Output()
+    output.push(b"a" * 10)
+    output.push(b"b" * (2 * MAX_SEND_BYTES))
+    assert sum(map(len, output.next_buffers())) == MAX_SEND_BYTES
+    assert send_all(output) == b"a" * 10 + b"b" * (2 * MAX_SEND_BYTES)
+
+
+def test_a_piece_is_held_until_all_of_it_is_sent() -> None:
+    """What is sent of a piece still takes memory; what is sent of answers never did."""
+    output = Output()
+    output.push(b"a" * 10)
+    output.push(b"b" * 20)
+    for room, held in ((4, 30), (5, 30), (1, 20), (15, 20), (5, 0)):
+        send(output, room)
+        assert output.held_bytes == held
+    output.push(b"a" * 10)
+    send(output, 4)
+    output.clear()
+    assert output.held_bytes == 0
