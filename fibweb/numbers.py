@@ -96,8 +96,11 @@ class _Numbers(ABC):
         response.set_headers(chosen.download_headers if "download" in query else chosen.headers)
         if file is None:
             response.data = data
-        elif file.size <= SMALL_BYTES and sum(map(len, file.views())) == file.size:
-            response.data = b"".join(file.views())
+            return
+        # Looked up once: another thread may evict the bytes at any time.
+        views = file.views() if file.size <= SMALL_BYTES else ()
+        if sum(map(len, views)) == file.size:
+            response.data = b"".join(views)
         else:
             response.set_stream(cast(Any, file), file.size)
 

@@ -4,10 +4,10 @@ A thread refreshes it about once a second, so that requests are answered from me
 been refreshed for some seconds, the request that needs it fetches it, as it would fetch numbers.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 from fibclient import Cancellation, FibError
@@ -18,7 +18,11 @@ __all__ = ["FETCH", "Refresher", "Remembered"]
 FETCH = "fibweb.fetch"
 """Where the environ has the function that fetches, if the application must not block."""
 
-REMEMBERED_SECONDS = 5.0
+log = logging.getLogger(__name__)
+
+REMEMBERED_SECONDS = 10.0
+"""Longer than two refreshes of a server that hangs."""
+
 ROUND_TRIP_SECONDS = 0.001
 """Predicted cost of a refresh."""
 
@@ -76,8 +80,12 @@ class Refresher:
     def _run(self) -> None:
         while not self._is_stopped.is_set():
             for refresh in self._refreshes:
-                with suppress(FibError):
+                try:
                     refresh()
+                except FibError as error:
+                    log.debug("%s: %s", self._thread.name, error)
+                except Exception:
+                    log.exception("%s failed", self._thread.name)
             self._is_stopped.wait(REFRESH_SECONDS)
 
     def stop(self) -> None:

@@ -90,7 +90,7 @@ class Admission(Generic[Connection]):
         self._count = count
         self._connections = connections
         self._clock = clock
-        self._waited_at = float("-inf")
+        self._waited_at = self._full_until = float("-inf")
         self._victims = IdleVictims(connections, self._idle_since)
 
     def _idle_since(self, connection: Connection) -> float | None:
@@ -109,7 +109,11 @@ class Admission(Generic[Connection]):
 
     def admit(self) -> Verdict:
         """Decide on a new connection; close another one if need be."""
-        if not self.is_full or self.make_room():
+        if not self.is_full:
+            return Verdict.SERVE
+        if self._clock() < self._full_until:
+            return self._surplus()
+        if self.make_room():
             return Verdict.SERVE
         idle = [each for each in self._connections() if each.idle_since is not None]
         if idle and self._clock() - self._waited_at > 2 * NEWCOMER_SECONDS:
@@ -118,6 +122,10 @@ class Admission(Generic[Connection]):
         if idle:
             self._close(min(idle, key=lambda each: each.idle_since or 0.0), "idle")
             return Verdict.SERVE
+        self._full_until = self._clock() + NEWCOMER_SECONDS  # a pass over all costs milliseconds
+        return self._surplus()
+
+    def _surplus(self) -> Verdict:
         if self._count() < self._max_clients + SURPLUS_CONNECTIONS:
             return Verdict.SERVE_ONCE
         self.rejected += 1

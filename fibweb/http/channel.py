@@ -32,7 +32,7 @@ from waitress.channel import HTTPChannel
 
 from fibclient.service.admission import ReadingPace, unacknowledged_bytes
 from fibweb.answer_file import PIECE_BYTES, SMALL_PIECE_BYTES
-from fibweb.fetch import Fetch, Overloaded, WouldBlock
+from fibweb.fetch import Fetch, WouldBlock
 from fibweb.http.admission import Admission
 from fibweb.http.exchange import Exchange, RequestIds
 from fibweb.http.fetcher import Fetcher
@@ -52,6 +52,12 @@ RECEIVE_BYTES = 8192
 
 REQUEST_SECONDS = 10.0
 """From the first byte of a request to its last."""
+
+SURPLUS_SECONDS = 2.0
+"""For a surplus connection to take its answer."""
+
+MAX_DROPS = 3
+"""How often a large number is fetched again for a reader that was too slow for it."""
 
 QUIET_SECONDS = 0.5
 """When the server ends: a client that says nothing for this long is taken not to be about to."""
@@ -121,18 +127,21 @@ class Channel(HTTPChannel):
         self._state = State.IDLE
         self._progress = self._began = time.monotonic()
         self._bytes = b""  # of the request under way, if it came whole and alone
+        self._unparsed = b""
         self._lane = ""
         self._request_id = ""
         self._fetched: dict[Fetch, bytes | Exception] = {}  # for the request under way
         self._response: Response | None = None
         self._outgoing: Outgoing | None = None
         self._is_holding = False
+        self._drops = 0  # of pieces of the answer under way
         self.was_served = False
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing has arrived that has not been answered."""
-        return self._state is State.IDLE and not self.requests and self.request is None
+        is_empty = not self.requests and self.request is None and not self._unparsed
+        return self._state is State.IDLE and is_empty
 
     @property
     def closes_next(self) -> bool:
@@ -157,6 +166,8 @@ class Channel(HTTPChannel):
         Args:
             now: monotonic.
         """
+        if self.is_surplus and now - self._began > SURPLUS_SECONDS:
+            return True
         if self._state is State.IDLE and self.request is not None:
             return now - self._began > REQUEST_SECONDS
         is_waiting = self._state in (State.IDLE, State.SENDING)
@@ -164,9 +175,8 @@ class Channel(HTTPChannel):
 
     def measure_pace(self, now: float) -> None:
         """Note how fast the client takes the answer under way; to be called from time to time."""
-        if self._outgoing is None:
-            self.pace = None
-            return
+        if self._outgoing is None or self._state is not State.SENDING:
+            return  # the client waits for us
         acknowledged = self._outgoing.sent - unacknowledged_bytes(self.socket)
         if self.pace is None:
             self.pace = ReadingPace(now, acknowledged)
@@ -184,6 +194,9 @@ class Channel(HTTPChannel):
 
     def handle_read(self) -> None:
         """Receive what has arrived, and answer a request seen before."""
+        if self._state is not State.IDLE or self.requests:
+            self._watch()  # one request at a time: more is read after this one is answered
+            return
         try:
             data = self.socket.recv(RECEIVE_BYTES)
         except BlockingIOError:
@@ -207,9 +220,28 @@ class Channel(HTTPChannel):
         else:
             self._bytes = b""
         self.received(data)
-        if len(self.requests) > 1 or self.request is not None:
+        if self._unparsed or self.request is not None:
             self._bytes = b""
         self._proceed()
+
+    def received(self, data: bytes) -> bool:
+        """Parse the next request; the rest waits, since parsing a pipeline takes milliseconds.
+
+        Args:
+            data: received after what is not parsed yet.
+        """
+        self._unparsed += data
+        while self._unparsed and not self.requests:
+            request = self.request = self.request or self.parser_class(self.adj)
+            self._unparsed = self._unparsed[request.received(self._unparsed) :]
+            if request.expect_continue and request.headers_finished and not self.sent_continue:
+                self.send_continue()
+            if request.completed:
+                self.sent_continue = False
+                self.request = None
+                if not request.empty:
+                    self.requests.append(request)
+        return True
 
     def handle_write(self) -> None:
         """Go on with the answer under way, or begin with the next request."""
@@ -293,6 +325,7 @@ class Channel(HTTPChannel):
             assert self._outgoing.file is not None
             self._outgoing.file.give(result)
             self._state = State.SENDING
+            self.pace = None
             self._guarded(self._proceed)
 
     def give_up_held(self) -> None:
@@ -303,9 +336,13 @@ class Channel(HTTPChannel):
         self._is_holding = False
         outgoing = self._outgoing
         assert outgoing is not None, "only what is being sent is held"
+        is_cut_off = outgoing.file is None
         if outgoing.file is not None:
+            # A single number above the size of a piece costs a worker much more than others.
+            self._drops += outgoing.file.held_bytes > PIECE_BYTES
+            is_cut_off = self._drops > MAX_DROPS
             outgoing.file.drop_held()
-        if outgoing.held_bytes:
+        if outgoing.held_bytes or is_cut_off:
             log.info("%s is cut off: memory is short, and it reads slowest", self.addr[0])
             self.lanes.admission.cut_off["memory"] += 1
             self.handle_close()
@@ -470,14 +507,12 @@ class Channel(HTTPChannel):
         """Have the next piece of the answer under way fetched."""
         assert self._outgoing is not None
         assert self._outgoing.file is not None
+        if self.is_surplus:
+            self.handle_close()  # it gets what is in memory
+            return
         is_tight = self.lanes.held.is_tight
         fetch = self._outgoing.file.missing(SMALL_PIECE_BYTES if is_tight else PIECE_BYTES)
-        try:
-            self.lanes.fetcher.add(fetch, self)
-        except Overloaded as error:
-            log.warning("an answer is broken off: %s", error)
-            self.handle_close()
-            return
+        self.lanes.fetcher.add_next(fetch, self)
         self._state = State.LOADING
         self._lane = "ask"
 
@@ -487,24 +522,19 @@ class Channel(HTTPChannel):
         Args:
             sent: how many bytes it had, with its header.
         """
-        response, request = self._response, self.request
+        response = self._response
         self._state = State.IDLE
         self._report(sent)
         if response is not None and response.closes:
             self.handle_close()
-        elif (
-            not self.requests
-            and request is not None
-            and request.expect_continue
-            and request.headers_finished
-            and not self.sent_continue
-        ):
-            self.send_continue()  # it had to wait for the answer before it
+        elif self._unparsed:
+            self.received(b"")
 
     def _report(self, sent: int) -> None:
         """Let go of the answer under way, which is over, and tell of it."""
         response, outgoing = self._response, self._outgoing
-        self._response = self._outgoing = None
+        self._response = self._outgoing = self.pace = None
+        self._drops = 0
         self._progress = time.monotonic()
         if outgoing is not None:
             outgoing.close()

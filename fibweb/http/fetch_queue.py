@@ -30,14 +30,19 @@ __all__ = ["MAX_WAITERS", "MAX_WAIT_SECONDS", "FetchQueue", "Job", "JobState", "
 Waiter = TypeVar("Waiter")
 
 MAX_WAITERS = 1024
+"""In each class."""
+
 MAX_WAIT_SECONDS = 5.0
 """Longest wait for a thread; a client that would wait longer is refused at once."""
 
 OVERTAKEN_FACTOR = 10.0
 
-SCALE_WEIGHT = 0.2
+DECAY = 0.9
 MIN_SCALE, MAX_SCALE = 0.1, 100.0
-"""Weight of the newest ratio of measured to predicted time in its average, and its bounds."""
+"""The ratio of measured to predicted time: how fast older measurements fade, and its bounds."""
+
+MIN_COMPACTED = 64
+"""Fewer entries of a heap are not worth a clean-up."""
 
 
 class Refused(Exception):
@@ -72,6 +77,8 @@ class Job(Generic[Waiter]):
         state: whether it waits, runs or has ended.
         started_at: when it began to run.
         waiters: in the order of arrival.
+        is_started: whether a waiter has sent the beginning of its response, so that the job must
+            not be refused any more.
     """
 
     fetch: Fetch
@@ -79,6 +86,7 @@ class Job(Generic[Waiter]):
     state: JobState = JobState.QUEUED
     started_at: float = 0.0
     waiters: dict[Waiter, None] = field(default_factory=dict)
+    is_started: bool = False
 
     @property
     def is_dear(self) -> bool:
@@ -100,13 +108,19 @@ class _Class(Generic[Waiter]):
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self.running = 0
-        self.scale = 1.0
+        self.running_cost = 0.0
+        self.waiting = 0
+        self._measured = self._predicted = DEAR_SECONDS  # a weak belief in the prediction
         self._heap: list[Job[Waiter]] = []
+        self._compact_at = MIN_COMPACTED
 
     def __iter__(self) -> Iterator[Job[Waiter]]:
         return (job for job in self._heap if job.state is JobState.QUEUED)
 
     def push(self, job: Job[Waiter]) -> None:
+        if len(self._heap) >= self._compact_at:  # most may have been removed from the queue
+            self._heap = sorted(self)
+            self._compact_at = max(MIN_COMPACTED, 2 * len(self._heap))
         heapq.heappush(self._heap, job)
 
     @property
@@ -118,20 +132,18 @@ class _Class(Generic[Waiter]):
     def wait_seconds(self, job: Job[Waiter]) -> float:
         """Return how long a job would wait for its turn."""
         ahead = sum(each.fetch.cost_seconds for each in self if not job < each)
-        return self.scale * ahead / self.threads
+        if not ahead and self.running < self.threads:
+            return 0.0
+        scale = min(max(self._measured / self._predicted, MIN_SCALE), MAX_SCALE)
+        return scale * (ahead + self.running_cost) / self.threads
 
     def learn(self, predicted_seconds: float, seconds: float) -> None:
-        ratio = seconds / predicted_seconds
-        scale = self.scale + SCALE_WEIGHT * (ratio - self.scale)
-        self.scale = min(max(scale, MIN_SCALE), MAX_SCALE)
+        self._measured = DECAY * self._measured + seconds
+        self._predicted = DECAY * self._predicted + predicted_seconds
 
 
 class FetchQueue(Generic[Waiter]):
-    """The fetches that wait or run.
-
-    Attributes:
-        waiting: how many waiters wait for a job that does not run yet.
-    """
+    """The fetches that wait or run."""
 
     def __init__(self, threads: int) -> None:
         """Start with nothing.
@@ -139,7 +151,6 @@ class FetchQueue(Generic[Waiter]):
         Args:
             threads: how many fetches may run at a time, >= 1.
         """
-        self.waiting = 0
         self._threads = threads
         self._cheap: _Class[Waiter] = _Class(threads)
         self._dear: _Class[Waiter] = _Class(max(1, threads // 2))
@@ -150,40 +161,46 @@ class FetchQueue(Generic[Waiter]):
         return len(self._jobs)
 
     @property
+    def waiting(self) -> int:
+        """How many waiters wait for a job that does not run yet."""
+        return self._cheap.waiting + self._dear.waiting
+
+    @property
     def running(self) -> int:
         """How many jobs run."""
         return self._cheap.running + self._dear.running
 
-    def add(self, fetch: Fetch, waiter: Waiter, now: float) -> None:
+    def add(self, fetch: Fetch, waiter: Waiter, now: float, *, is_started: bool = False) -> None:
         """Add a waiter for a fetch.
 
         Args:
             fetch: what it needs.
             waiter: waits for no other fetch yet.
             now: the time, in seconds.
+            is_started: whether the beginning of the response has been sent, so that the fetch
+                is accepted in any case: each connection has one of these at most.
 
         Raises:
             Refused: the wait would be too long, or there are too many waiters.
         """
         job = self._jobs.get(fetch)
-        if job is None or job.state is JobState.QUEUED:
-            if self.waiting >= MAX_WAITERS:
+        is_new = job is None
+        if job is None:
+            job = Job(fetch, now)
+        kind = self._class_of(job)
+        if job.state is JobState.QUEUED:
+            if not is_started and kind.waiting >= MAX_WAITERS:
                 raise Refused("full", MAX_WAIT_SECONDS)
-            if job is None:
-                job = self._new_job(fetch, now)
-            self.waiting += 1
+            wait_seconds = kind.wait_seconds(job) if is_new else 0.0
+            if not is_started and wait_seconds > MAX_WAIT_SECONDS:
+                raise Refused("late", wait_seconds)
+            kind.waiting += 1
+        if is_new:
+            self._jobs[fetch] = job
+            kind.push(job)
+        job.is_started |= is_started
         job.waiters[waiter] = None
         self._by_waiter[waiter] = job
-
-    def _new_job(self, fetch: Fetch, now: float) -> Job[Waiter]:
-        job: Job[Waiter] = Job(fetch, now)
-        kind = self._class_of(job)
-        wait_seconds = kind.wait_seconds(job)
-        if wait_seconds > MAX_WAIT_SECONDS:
-            raise Refused("late", wait_seconds)
-        self._jobs[fetch] = job
-        kind.push(job)
-        return job
 
     def _class_of(self, job: Job[Waiter]) -> _Class[Waiter]:
         return self._dear if job.is_dear else self._cheap
@@ -198,7 +215,8 @@ class FetchQueue(Generic[Waiter]):
                 job.state = JobState.RUNNING
                 job.started_at = now
                 kind.running += 1
-                self.waiting -= len(job.waiters)
+                kind.running_cost += job.fetch.cost_seconds
+                kind.waiting -= len(job.waiters)
                 return job
         return None
 
@@ -220,6 +238,7 @@ class FetchQueue(Generic[Waiter]):
         """
         kind = self._class_of(job)
         kind.running -= 1
+        kind.running_cost = kind.running and kind.running_cost - job.fetch.cost_seconds
         if is_success:
             kind.learn(job.fetch.cost_seconds, now - job.started_at)
         return self._end(job)
@@ -245,7 +264,7 @@ class FetchQueue(Generic[Waiter]):
             return None
         del job.waiters[waiter]
         if job.state is JobState.QUEUED:
-            self.waiting -= 1
+            self._class_of(job).waiting -= 1
         if job.waiters:
             return None
         was_running = job.state is JobState.RUNNING
@@ -260,7 +279,10 @@ class FetchQueue(Generic[Waiter]):
         late = [
             job
             for job in self._jobs.values()
-            if job.state is JobState.QUEUED and now - job.added_at > MAX_WAIT_SECONDS
+            if job.state is JobState.QUEUED
+            and not job.is_started
+            and now - job.added_at > MAX_WAIT_SECONDS
         ]
-        self.waiting -= sum(len(job.waiters) for job in late)
+        for job in late:
+            self._class_of(job).waiting -= len(job.waiters)
         return [(job.fetch, waiter) for job in late for waiter in self._end(job)]

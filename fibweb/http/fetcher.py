@@ -92,6 +92,12 @@ class Fetcher:
             raise self.refusal(refused.reason, refused.wait_seconds) from None
         self._start_next(now)
 
+    def add_next(self, fetch: Fetch, waiter: FetchWaiter) -> None:
+        """Queue the next piece of a response in progress, which is never refused."""
+        now = time.monotonic()
+        self._queue.add(fetch, waiter, now, is_started=True)
+        self._start_next(now)
+
     def remove(self, waiter: FetchWaiter) -> None:
         """Remove a waiter that has disconnected; cancel its fetch if it was the last one."""
         before = len(self._queue)
@@ -139,12 +145,14 @@ class Fetcher:
     def _finish(self, job: Job[FetchWaiter], result: bytes | Exception) -> None:
         now = time.monotonic()
         del self._running[job]
-        waiters = self._queue.finish(job, now, is_success=isinstance(result, bytes))
+        # An empty result is no measurement: it was no request for numbers.
+        waiters = self._queue.finish(
+            job, now, is_success=isinstance(result, bytes) and result != b""
+        )
         self._start_next(now)
-        if isinstance(result, CallCancelled) and waiters:  # its time was over
-            result = self.refusal("expired")
+        is_late = isinstance(result, CallCancelled)
         for waiter in waiters:
-            waiter.on_fetched(job.fetch, result)
+            waiter.on_fetched(job.fetch, self.refusal("expired") if is_late else result)
 
     def close(self) -> None:
         """Cancel all fetches and let the threads end."""

@@ -4,6 +4,7 @@ Waitress's own loop asks every connection before every wait whether it wants to 
 thousand idle ones cost each request a millisecond. Here a connection says so when that changes.
 """
 
+import logging
 import os
 import select
 import threading
@@ -19,6 +20,8 @@ __all__ = ["Loop"]
 EVENTS_PER_TURN = 64
 """So that what is left for the end of a turn does not wait for a crowd; the next time the kernel
 begins with the others."""
+
+log = logging.getLogger(__name__)
 
 WORK_SECONDS_PER_TURN = 0.002
 """For requests that run the application: some twenty of them."""
@@ -101,7 +104,7 @@ class Loop(dict[int, Any]):
                 wasyncore.readwrite(dispatcher, events)
         self._do_some_work()
         while self._rest:
-            self._rest.popleft()()
+            _run(self._rest.popleft())
         self.turns += 1
 
     def _do_some_work(self) -> None:
@@ -112,7 +115,7 @@ class Loop(dict[int, Any]):
         end = time.monotonic() + WORK_SECONDS_PER_TURN
         work = self._work
         while work:
-            work.popleft()()
+            _run(work.popleft())
             if time.monotonic() > end:
                 return
 
@@ -153,3 +156,11 @@ class Loop(dict[int, Any]):
             self._is_closed = True
         self._epoll.close()
         os.close(self._bell)
+
+
+def _run(call: Callable[[], None]) -> None:
+    """Call something that has no connection to close should it fail: the loop must go on."""
+    try:
+        call()
+    except Exception:
+        log.exception("the event loop goes on")

@@ -5,6 +5,7 @@ import select
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -129,6 +130,7 @@ class HttpServer:
         self._lanes = Lanes(on_response, RequestIds(), self._fetcher, self._held, self._admission)
         self._deadline: float | None = None  # of draining, once stop() was called
         self._next_cleanup = time.monotonic() + CLEANUP_SECONDS
+        self._next_fetch_tick = 0.0
         settings = Adjustments(
             sockets=[listener for _, listener in sites],
             ident=IDENT,
@@ -186,7 +188,8 @@ class HttpServer:
         try:
             while self._deadline is None:
                 for listener in self._listeners:
-                    self._loop.watch(listener.socket.fileno())  # it may be paused, or no longer
+                    with suppress(OSError):  # no memory to watch it: the next turn tries again
+                        self._loop.watch(listener.socket.fileno())  # it may have been paused
                 self._loop.turn(LOOP_SECONDS)
                 self._tick()
             self._drain()
@@ -207,10 +210,12 @@ class HttpServer:
     def _tick(self) -> None:
         """From time to time: close connections and refuse requests whose time is over."""
         now = time.monotonic()
+        if now >= self._next_fetch_tick:
+            self._next_fetch_tick = now + LOOP_SECONDS
+            self._fetcher.tick()
         if now < self._next_cleanup:
             return
         self._next_cleanup = now + CLEANUP_SECONDS
-        self._fetcher.tick()
         for channel in self._channels():
             if channel.is_overdue(now):
                 channel.handle_close()
@@ -299,7 +304,7 @@ class _Listener:
                 self.set_socket_options(sock)
                 client = self.fix_addr(address)
                 channel = self.channel_class(self, sock, client, self.adj, self._map)
-            except OSError as error:  # it has gone again, or the kernel cannot watch it
+            except (OSError, MemoryError) as error:  # it has gone, or the kernel cannot watch it
                 log.warning("cannot take a connection: %s", error)
                 sock.close()
                 continue
@@ -311,6 +316,11 @@ class _Listener:
         poll = select.poll()
         poll.register(self.socket, select.POLLIN)
         return bool(poll.poll(0))
+
+    def handle_error(self) -> None:
+        """Pause: what waitress does, closing the listener, would end the service."""
+        log.exception("cannot accept connections, trying again soon")
+        self.paused_until = time.monotonic() + NEWCOMER_SECONDS
 
     def add_task(self, task: Any) -> None:
         """Do nothing: a channel begins with its requests itself, see there."""
