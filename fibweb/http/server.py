@@ -304,8 +304,8 @@ class _Listener:
                 self.set_socket_options(sock)
                 client = self.fix_addr(address)
                 channel = self.channel_class(self, sock, client, self.adj, self._map)
-            except (OSError, MemoryError) as error:  # it has gone, or the kernel cannot watch it
-                log.warning("cannot take a connection: %s", error)
+            except Exception as error:  # it has gone, or the kernel cannot watch it
+                log.warning("cannot take a connection: %r", error)
                 sock.close()
                 continue
             channel.is_surplus = verdict is Verdict.SERVE_ONCE

@@ -162,6 +162,48 @@ def test_the_queue_has_a_length() -> None:
     queue.add(fetch(1e-6), "another", 0.0)
 
 
+def test_waiters_for_dear_fetches_leave_room_for_cheap_ones() -> None:
+    """However many wait for what takes long, others are not refused for that."""
+    queue: FetchQueue[str] = FetchQueue(4)
+    for number in range(3):
+        queue.add(fetch(DEAR, f"dear {number}"), f"runs {number}", 0.0)
+    taken(queue)
+    with pytest.raises(Refused):
+        for number in range(MAX_WAITERS + 1):
+            queue.add(fetch(DEAR, "dear 2"), f"{number}", 0.0)
+    queue.add(fetch(CHEAP), "cheap", 0.0)
+    assert waiters(taken(queue)) == ["cheap"]
+
+
+def test_a_response_in_progress_is_never_refused() -> None:
+    """Its next piece is queued however many wait, and waits for as long as it takes."""
+    queue: FetchQueue[str] = FetchQueue(2)
+    queue.add(fetch(DEAR), "runs", 0.0)
+    (job,) = taken(queue)
+    admitted(queue, 0.4)
+    piece = fetch(0.4)
+    with pytest.raises(Refused):
+        queue.add(piece, "new", 0.0)
+    queue.add(piece, "started", 0.0, is_started=True)
+    expired = queue.expired(MAX_WAIT_SECONDS + 1)
+    assert expired
+    assert "started" not in [waiter for _, waiter in expired]
+    queue.finish(job, 10.0, is_success=True)
+    assert waiters(taken(queue)) == ["started"]
+
+
+def test_the_queue_forgets_what_was_removed() -> None:
+    """Requests that come and go leave nothing behind, wherever they stood."""
+    queue: FetchQueue[str] = FetchQueue(2)
+    queue.add(fetch(DEAR), "runs", 0.0)
+    taken(queue)
+    queue.add(fetch(DEAR), "waits", 0.0)
+    for number in range(10_000):
+        queue.add(fetch(1e6 if number % 2 else DEAR * 2), "comes and goes", 0.0, is_started=True)
+        queue.remove("comes and goes")
+    assert len(queue._dear._heap) < 200
+
+
 def test_a_wait_that_was_too_long_ends() -> None:
     """Who has waited for too long is refused then, and costs nothing more."""
     queue: FetchQueue[str] = FetchQueue(1)

@@ -21,7 +21,7 @@ from fibweb.http import server as http_server
 from fibweb.http.channel import Channel
 from fibweb.http.loop import WORK_SECONDS_PER_TURN, Loop
 from fibweb.http.server import Limits
-from tests.fibweb.http.applications import strange
+from tests.fibweb.http.applications import IMMUTABLE, strange
 from tests.fibweb.http.running import Lanes, connect, read_all, send_read
 from tests.servers import RunningServer
 from tests.waiting import wait_until
@@ -56,6 +56,11 @@ def clients() -> Iterator[ExitStack]:
 def get(target: str) -> bytes:
     """Return a request."""
     return f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+
+
+def get_and_close(target: str) -> bytes:
+    """Return a request after which the connection closes."""
+    return get(target).replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
 
 
 def first_line(client: socket.socket) -> bytes:
@@ -420,6 +425,90 @@ def test_much_work_does_not_hold_up_events(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(counts) >= 4
 
 
+def named(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    """Answer with the path, for ever."""
+    body = environ["PATH_INFO"].encode()
+    start_response("200 OK", [IMMUTABLE, ("Content-Length", str(len(body)))])
+    return [body]
+
+
+def test_a_request_that_comes_while_another_waits_for_the_loop(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read after that one is answered: the bytes of one are never those of the other."""
+    running = start(named)
+    status_of(running.path, "/known")
+    held: list[Callable[[], None]] = []
+    monkeypatch.setattr(Loop, "put_off", lambda loop, call: held.append(call))
+    with connect(running.path) as client:
+        client.sendall(get("/one"))
+        wait_until(lambda: bool(held), "the first waits for the loop")
+        client.sendall(get("/two"))
+        turns = running.server.turns
+
+        def has_turned() -> bool:
+            running.server._loop.wake()
+            return running.server.turns > turns + 3
+
+        wait_until(has_turned, "the loop has seen the second")
+        monkeypatch.undo()
+        running.server._loop.hand_over(held.pop())
+        received = b""
+        while not received.endswith(b"/two"):
+            received += client.recv(65536)
+        assert received.index(b"/one") < received.index(b"/two")
+    for path in ("/two", "/one"):
+        with connect(running.path) as other:
+            other.sendall(get(path))
+            assert other.recv(65536).endswith(path.encode())
+
+
+def test_a_pipeline_is_parsed_as_it_is_answered(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parsing takes time as well: of hundreds of requests that come at once one is parsed."""
+    parsed: list[int] = []
+    received = Channel.received
+
+    def count(channel: Channel, data: bytes) -> bool:
+        result = received(channel, data)
+        parsed.append(len(channel.requests))
+        return result
+
+    monkeypatch.setattr(Channel, "received", count)
+    running = start(named)
+    with connect(running.path) as client:
+        client.sendall(b"GET /x HTTP/1.1\r\n\r\n" * 300 + get_and_close("/x"))
+        assert read_all(client).count(b"200 OK") == 301
+    assert max(parsed) == 1
+
+
+def test_a_failure_to_accept(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever goes wrong when a client comes, the others are served, and so is the next one."""
+    running = start(strange)
+    fails = threading.Event()
+    fails.set()
+    init = Channel.__init__
+
+    def failing(channel: Channel, *arguments: Any) -> None:
+        if fails.is_set():
+            fails.clear()
+            raise ZeroDivisionError
+        init(channel, *arguments)
+
+    with connect(running.path) as client:
+        client.sendall(get("/changing"))
+        with suppress(OSError):
+            first_line(client)
+        fails.set()
+        monkeypatch.setattr(Channel, "__init__", failing)
+        with connect(running.path) as unlucky:
+            assert read_all(unlucky) == b""
+        client.sendall(get("/changing"))
+        assert first_line(client) == b"HTTP/1.1 200 OK"
+    assert status_of(running.path, "/changing") == b"HTTP/1.1 200 OK"
+
+
 # Memory
 
 
@@ -440,7 +529,7 @@ def test_slow_readers_of_small_answers(start: Start, clients: ExitStack) -> None
     assert running.server.overload.cut_off["memory"] == 12 - running.server.connections
     first, last = slow[0], slow[-1]
     assert len(read_all(first)) < MIB
-    last.sendall(get("/").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    last.sendall(get_and_close("/"))
     assert read_all(last).count(b"200 OK") == 2
 
 
@@ -452,7 +541,7 @@ def test_slow_readers_of_large_answers(
         whole = b'{"N": 4000, "result": [%b]}' % client.read(0, 4000, "json")
         running = start(create_app(client), pending_bytes=2 * MIB)
         slow = [clients.enter_context(connect(running.path)) for _ in range(10)]
-        request = get("/fib/4000").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+        request = get_and_close("/fib/4000")
         for each in slow:
             each.sendall(request)
         wait_until(lambda: running.server.overload.pieces_dropped > 3, "pieces are dropped")
