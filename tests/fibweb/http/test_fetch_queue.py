@@ -168,9 +168,10 @@ def test_waiters_for_dear_fetches_leave_room_for_cheap_ones() -> None:
     for number in range(3):
         queue.add(fetch(DEAR, f"dear {number}"), f"runs {number}", 0.0)
     taken(queue)
+    for number in range(MAX_WAITERS - 1):
+        queue.add(fetch(DEAR, "dear 2"), f"{number}", 0.0)
     with pytest.raises(Refused):
-        for number in range(MAX_WAITERS + 1):
-            queue.add(fetch(DEAR, "dear 2"), f"{number}", 0.0)
+        queue.add(fetch(DEAR, "dear 2"), "one more", 0.0)
     queue.add(fetch(CHEAP), "cheap", 0.0)
     assert waiters(taken(queue)) == ["cheap"]
 
