@@ -74,6 +74,16 @@ class ConversationListener(Protocol):
         """Take note that there is something to send where there was nothing."""
 
 
+class _Nobody:
+    """Listens to a conversation that has ended."""
+
+    def on_answer_ready(self) -> None:
+        """Do nothing."""
+
+
+_NOBODY = _Nobody()
+
+
 class _Asked(NamedTuple):
     """The request of an answer under way."""
 
@@ -134,7 +144,7 @@ class Conversation:
         self.is_over = False
         self.held_error: CommandError | None = None
         self._owner = owner
-        self._listener = listener
+        self._listener: ConversationListener = listener
         self._received = b""  # not yet parsed
         self._partial_since = 0.0  # when what is received came to hold a part of a request
         self._since = 0.0  # when the loop learnt of what is to be answered next
@@ -156,6 +166,8 @@ class Conversation:
         self.output.clear()
         self._asked.clear()
         self._long_reply = None
+        # It refers back: without a cycle a closed connection needs no garbage collection.
+        self._listener = _NOBODY
 
     def release(self) -> None:
         """Go on after a failed authentication."""
@@ -260,7 +272,7 @@ class Conversation:
         except CommandError as error:
             if error.code == AUTHENTICATION_FAILED:
                 log.warning("%s: failed authentication", session.address)
-                self.held_error = error
+                self.held_error = error.with_traceback(None)  # whose frames refer back
             else:
                 self.push_error(str(error), error.code)
             self.is_over = session.is_quitting

@@ -5,8 +5,10 @@ read, so how much fits into a turn does not depend on the machine.
 """
 
 import errno
+import gc
 import logging
 import socket
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -550,6 +552,27 @@ def test_one_who_leaves_meanwhile(house: Callable[..., House]) -> None:
     server.turn()
     server.close_client(1)
     assert server.served.next_due == float("inf")
+
+
+# The loop.
+
+
+def test_a_closed_connection_is_freed_at_once(house: Callable[..., House]) -> None:
+    """It takes no garbage collection, which would stop the loop: there is no cycle."""
+    server = house()
+    gc.disable()
+    try:
+        for data in (b"", b"PING\r\n", b"CLIENT LIST\r\n" * 100, b"AUTH a b\r\n", b"HELLO 3"):
+            sock = server.connect()
+            sock.sendall(data)
+            server.turn(3)
+            (connection,) = server.served._connections.values()
+            session = weakref.ref(connection.session)
+            server.close_client(connection.session.client_id)
+            del connection
+            assert session() is None
+    finally:
+        gc.enable()
 
 
 # What goes wrong for one only.
