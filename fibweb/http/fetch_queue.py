@@ -6,9 +6,9 @@ The cost of every fetch is predicted before it runs. The queue uses it for its o
 - A fetch is cheap or dear (`fibclient.costs.DEAR_SECONDS`). Dear fetches use at most half of the
   threads, so a cheap one never waits for a dear one. If dear fetches wait and none runs, the next
   free thread is for one of them, so a stream of cheap ones does not starve them.
-- Within each class the fetch with the earliest virtual deadline runs first: arrival time plus ten
-  times the cost. Among fetches that arrive together that is shortest job first. Over time it is
-  ageing: a fetch is overtaken for at most ten times its own cost.
+- Within each class the fetch with the earliest virtual deadline runs first: arrival time plus a
+  multiple of the cost. Among fetches that arrive together that is shortest job first. Over time it
+  is ageing: a fetch is overtaken for at most that multiple of its own cost.
 - A fetch is refused if its predicted wait, scaled by the measured duration of recent fetches, is
   too long, or if there are too many waiters. If it does not start in time it is refused then.
 
@@ -35,7 +35,14 @@ MAX_WAITERS = 1024
 MAX_WAIT_SECONDS = 5.0
 """Longest wait for a thread; a client that would wait longer is refused at once."""
 
-OVERTAKEN_FACTOR = 10.0
+CHEAP_OVERTAKEN_FACTOR = 500.0
+DEAR_OVERTAKEN_FACTOR = 10.0
+"""A fetch is overtaken for at most this many times its own cost: 5 s for a piece of a large answer
+that takes 10 ms, so that hundreds of downloads do not keep small numbers waiting; 4 s for
+F(10,000,000)."""
+
+STARTED_SECONDS = 5.0
+"""The next piece of a response in progress gives way to new requests for this much longer."""
 
 DECAY = 0.9
 MIN_SCALE, MAX_SCALE = 0.1, 100.0
@@ -79,6 +86,7 @@ class Job(Generic[Waiter]):
         waiters: in the order of arrival.
         is_started: whether a waiter has sent the beginning of its response, so that the job must
             not be refused any more.
+        virtual_deadline: orders the queue.
     """
 
     fetch: Fetch
@@ -87,16 +95,17 @@ class Job(Generic[Waiter]):
     started_at: float = 0.0
     waiters: dict[Waiter, None] = field(default_factory=dict)
     is_started: bool = False
+    virtual_deadline: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        factor = DEAR_OVERTAKEN_FACTOR if self.is_dear else CHEAP_OVERTAKEN_FACTOR
+        started = STARTED_SECONDS if self.is_started else 0.0
+        self.virtual_deadline = self.added_at + factor * self.fetch.cost_seconds + started
 
     @property
     def is_dear(self) -> bool:
         """Whether it may take far longer than others."""
         return self.fetch.cost_seconds > DEAR_SECONDS
-
-    @property
-    def virtual_deadline(self) -> float:
-        """The time that orders the queue."""
-        return self.added_at + OVERTAKEN_FACTOR * self.fetch.cost_seconds
 
     def __lt__(self, other: "Job[Waiter]") -> bool:
         return self.virtual_deadline < other.virtual_deadline
@@ -131,7 +140,12 @@ class _Class(Generic[Waiter]):
 
     def wait_seconds(self, job: Job[Waiter]) -> float:
         """Return how long a job would wait for its turn."""
-        ahead = sum(each.fetch.cost_seconds for each in self if not job < each)
+        deadline = job.virtual_deadline
+        ahead = sum(
+            each.fetch.cost_seconds
+            for each in self._heap
+            if each.virtual_deadline <= deadline and each.state is JobState.QUEUED
+        )
         if not ahead and self.running < self.threads:
             return 0.0
         scale = min(max(self._measured / self._predicted, MIN_SCALE), MAX_SCALE)
@@ -186,14 +200,15 @@ class FetchQueue(Generic[Waiter]):
         job = self._jobs.get(fetch)
         is_new = job is None
         if job is None:
-            job = Job(fetch, now)
+            job = Job(fetch, now, is_started=is_started)
         kind = self._class_of(job)
         if job.state is JobState.QUEUED:
             if not is_started and kind.waiting >= MAX_WAITERS:
                 raise Refused("full", MAX_WAIT_SECONDS)
-            wait_seconds = kind.wait_seconds(job) if is_new else 0.0
-            if not is_started and wait_seconds > MAX_WAIT_SECONDS:
-                raise Refused("late", wait_seconds)
+            if is_new and not is_started:
+                wait_seconds = kind.wait_seconds(job)
+                if wait_seconds > MAX_WAIT_SECONDS:
+                    raise Refused("late", wait_seconds)
             kind.waiting += 1
         if is_new:
             self._jobs[fetch] = job

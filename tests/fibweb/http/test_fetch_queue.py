@@ -69,7 +69,7 @@ def test_one_thread_serves_both() -> None:
     queue: FetchQueue[str] = FetchQueue(1)
     queue.add(fetch(DEAR), "dear", 0.0)
     queue.add(fetch(CHEAP), "cheap", 0.0)
-    queue.add(fetch(CHEAP), "late", 100 * DEAR)
+    queue.add(fetch(CHEAP), "late", 1e3)
     order = []
     while jobs := taken(queue):
         order += waiters(jobs)
