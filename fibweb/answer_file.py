@@ -111,6 +111,10 @@ class AnswerFile:
     def _cached(self, begin: int, end: int) -> Sequence[memoryview]:
         return self._document.cached(self._client, begin, min(end, self._end)) or ()
 
+    def cached_whole(self) -> Sequence[memoryview]:
+        """Return all bytes of the file if the cache has them and they can be sent at once."""
+        return self._cached(self._begin, self._end) if self.size <= SEND_BYTES else ()
+
     def advance(self, count: int) -> None:
         """Move over bytes that were sent, and drop a piece that was sent whole."""
         self._position += count

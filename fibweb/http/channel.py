@@ -23,7 +23,7 @@ its request is dropped. Whatever is in memory is answered all the same.
 import logging
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -31,7 +31,7 @@ from typing import Any
 from waitress.channel import HTTPChannel
 
 from fibclient.service.admission import ReadingPace, unacknowledged_bytes
-from fibweb.answer_file import PIECE_BYTES, SMALL_PIECE_BYTES
+from fibweb.answer_file import PIECE_BYTES, SMALL_PIECE_BYTES, AnswerFile
 from fibweb.fetch import Fetch, WouldBlock
 from fibweb.http.admission import Admission
 from fibweb.http.exchange import Exchange, RequestIds
@@ -41,7 +41,7 @@ from fibweb.http.plain import PlainRequest
 from fibweb.http.ready import respond
 from fibweb.http.replay import Replay
 from fibweb.http.request import Request
-from fibweb.http.response import Outgoing, Response
+from fibweb.http.response import MAX_VIEWS, Outgoing, Response
 
 __all__ = ["Channel", "Lanes"]
 
@@ -360,21 +360,22 @@ class Channel(HTTPChannel):
     def _replay(self, replay: Replay) -> bool:
         """Give an answer again, unless something it takes is no longer in memory."""
         lanes, response = self.lanes, replay.response
-        if self.closes_next:
+        if self.is_surplus or lanes.is_draining:
             return False  # its header does not say that the connection ends
         file = response.file
-        if file is not None:
-            if not file.is_cached:
-                return False
-            file = file.reopened()
+        views = () if file is None else file.cached_whole()
+        if file is not None and not views and not file.is_cached:
+            return False
         self._lane = "replay"
         self._request_id = response.exchange.request_id or lanes.request_ids.fresh()
         self._response = response
         data = replay.data(int(time.time()))
         if file is None:
             self._send_whole(data)
+        elif views and len(views) < MAX_VIEWS:
+            self._send_cached(data, views, file)
         else:
-            self._send_first(Outgoing(data, file))
+            self._send_first(Outgoing(data, file.reopened()))
         self._watch()
         return True
 
@@ -478,6 +479,20 @@ class Channel(HTTPChannel):
             self._finish(sent)
         else:
             self._send_first(Outgoing(data, None, sent))
+
+    def _send_cached(self, data: bytes, views: Sequence[memoryview], file: AnswerFile) -> None:
+        """Send a header and a file that is all in memory, in one system call if it is taken."""
+        try:
+            sent = self.socket.sendmsg((data, *views))
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.handle_close()
+            return
+        if sent == len(data) + file.size:
+            self._finish(sent)
+        else:
+            self._send_first(Outgoing(data, file.reopened(), sent))
 
     def _send_first(self, outgoing: Outgoing) -> None:
         self._state = State.SENDING
