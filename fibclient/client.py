@@ -232,22 +232,6 @@ class FibClient:
         views = self._cache.peek(answer, begin, end)
         return views if sum(map(len, views)) == end - begin else None
 
-    def is_cacheable(self, answer: Answer) -> bool:
-        """Tell whether an answer, once read, stays in the cache."""
-        return self._cache.is_for(answer)
-
-    def check(
-        self, start: int, stop: int, format: str, *, cancellation: Cancellation | None = None
-    ) -> None:
-        """Return if a server would answer this: `read` would not raise `RequestRefused`.
-
-        It costs a connection. Limits are for a request, so an answer that is fetched in many, from
-        any `begin` on, is never refused as a whole otherwise.
-        """
-        answer = Answer.of(start, stop, format)
-        if answer.size:
-            self._requester.check(self._deadline(), cancellation, answer)
-
     def size(self, start: int, stop: int, format: str) -> int:
         """Return how many bytes `read` would; computed here, without a server."""
         return Answer.of(start, stop, format).size

@@ -119,12 +119,6 @@ class PrefixCache:
             self._prefixes.move_to_end(answer.format)
             return prefix.views(base + begin, min(prefix.size, base + end))
 
-    def is_for(self, answer: Answer) -> bool:
-        """Tell whether an answer is one to be kept: neither too large nor too far out."""
-        with self._lock:
-            prefix = self._prefixes.get(answer.format) or _Prefix()
-            return answer.stop <= prefix.stop or self._is_worth_keeping(prefix, answer)
-
     def read(
         self,
         answer: Answer,

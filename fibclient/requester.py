@@ -76,11 +76,6 @@ class Requester:
 
         return self._until_answered(deadline, cancellation, ask)
 
-    def check(self, deadline: float, cancellation: Cancellation | None, answer: Answer) -> None:
-        """Return when a server has agreed to an answer that is not empty, without its bytes."""
-        transfer = Transfer(answer)
-        self._until_answered(deadline, cancellation, lambda attempts: transfer.start(attempts.ask))
-
     def fetch_into(
         self,
         deadline: float,

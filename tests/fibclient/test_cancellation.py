@@ -26,7 +26,6 @@ CALLS: dict[str, Callable[[FibClient, Cancellation], object]] = {
     "read": lambda client, token: client.read(0, 9, "json", cancellation=token),
     "parts": lambda client, token: client.read(0, 9, "json", parts=2, cancellation=token),
     "stream": lambda client, token: list(client.stream(0, 9, "json", cancellation=token)),
-    "check": lambda client, token: client.check(0, 9, "json", cancellation=token),
 }
 
 

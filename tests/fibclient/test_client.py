@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from fibclient import ClientClosed, FibClient, RequestRefused, ServerUnreachable
+from fibclient import (
+    ClientClosed,
+    FibClient,
+    Limits,
+    RequestRefused,
+    ServerMisbehaved,
+    ServerUnreachable,
+)
 from tests.fibclient.fakes import fake_server, in_turn
 from tests.numbers import expected, fibonacci
 from tests.servers import RunningServer
@@ -125,15 +132,20 @@ def test_password(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
         client.first(3)
 
 
-def test_check(server: RunningServer) -> None:
-    """A server says whether it would answer, and what it begins to send reaches nobody."""
-    with FibClient(server.address, max_connections=1, cache_bytes=0) as client:
-        client.check(0, 5000, "json")
-        client.check(7, 7, "json")
-        assert client.range(7, 9) == [13, 21]
-        with pytest.raises(RequestRefused, match="max_answer_bytes"):
-            client.check(0, 1_000_000, "json")
-        assert client.range(7, 9) == [13, 21]
+def test_limits(server: RunningServer) -> None:
+    """The limits are those that the server has, in numbers."""
+    with FibClient(server.address) as client:
+        assert client.limits() == Limits(max_index=10_000_000, max_answer_bytes=2**31)
+
+
+def test_no_limits() -> None:
+    """A server without such settings is no fibserver."""
+    with (
+        fake_server(in_turn(b"*0\r\n")) as server,
+        FibClient(server.address, max_retries=0) as client,
+        pytest.raises(ServerMisbehaved, match="CONFIG GET"),
+    ):
+        client.limits()
 
 
 def test_size() -> None:

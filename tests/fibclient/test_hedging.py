@@ -80,13 +80,12 @@ def test_a_silent_server() -> None:
         assert silent.connections == 2
 
 
-@pytest.mark.parametrize("method", ["ping", "check", "stream"])
+@pytest.mark.parametrize("method", ["ping", "stream"])
 def test_every_kind_of_request_is_hedged(method: str) -> None:
-    """A PING, a check and the beginning of a stream go to another server as well."""
+    """A PING and the beginning of a stream go to another server as well."""
     replies = in_turn(b"+PONG\r\n" if method == "ping" else b'$3\r\n"0"\r\n')
     calls: dict[str, Callable[[FibClient], object]] = {
         "ping": lambda client: client.ping(),
-        "check": lambda client: client.check(0, 1, "json"),
         "stream": lambda client: list(client.stream(0, 1, "json")),
     }
     with (
