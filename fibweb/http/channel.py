@@ -234,7 +234,10 @@ class Channel(HTTPChannel):
         while self._unparsed and not self.requests:
             request = self.request = self.request or self.parser_class(self.adj)
             self._unparsed = self._unparsed[request.received(self._unparsed) :]
-            if request.expect_continue and request.headers_finished and not self.sent_continue:
+            # As in waitress: behind another request only if the body has not come with it.
+            is_waiting = bool(data) or not (self._unparsed or request.completed)
+            waits_to_continue = request.expect_continue and request.headers_finished
+            if waits_to_continue and is_waiting and not self.sent_continue:
                 self.send_continue()
             if request.completed:
                 self.sent_continue = False
