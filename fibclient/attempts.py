@@ -20,12 +20,14 @@ and the one where nothing has come when something comes over the other is abando
 
 import random
 import time
+from collections.abc import Set
 from dataclasses import dataclass
 
 from fibclient.answers import Request
 from fibclient.cancellation import Cancellation, as_cancelled
 from fibclient.connection import READ_AHEAD_BYTES, STEP_BYTES, Connection, first_readable
 from fibclient.costs import DEAR_SECONDS
+from fibclient.endpoints import Endpoint
 from fibclient.errors import (
     ClientClosed,
     ConnectionLost,
@@ -242,14 +244,20 @@ class Attempts:
             # It was the connection that was old; a fresh one tells how the server is.
             self._had_stale = True
         else:
-            self._prepare_next(error)
+            self._prepare_next(error, {connection.endpoint})
 
-    def _prepare_next(self, error: FibError) -> None:
-        """Wait as long as is right before the next try; raise if there is to be none."""
+    def _prepare_next(self, error: FibError, besides: Set[Endpoint] = frozenset()) -> None:
+        """Wait as long as is right before the next try; raise if there is to be none.
+
+        Args:
+            error: why the last one failed.
+            besides: the endpoint that it failed at, if it was one.
+        """
         pool, policy = self._pool, self._policy
         if pool.is_closed:
             raise ClientClosed("the client is closed") from error
-        if not is_worth_a_retry(error, pool.has_endpoint()):
+        # A probe may have brought the endpoint that failed back already: it is no other server.
+        if not is_worth_a_retry(error, pool.has_endpoint(besides)):
             raise error
         self._failures += 1
         now = time.monotonic()

@@ -30,6 +30,7 @@ from fibclient import (
 )
 from fibclient.address import Address, Target
 from fibclient.endpoints import Endpoint, Endpoints
+from fibclient.pool import ConnectionPool
 from fibclient.probing import Prober
 from tests.fibclient.fakes import FakeServer, HangUp, fake_server, full_backlog, in_turn
 from tests.numbers import expected, fibonacci
@@ -482,6 +483,21 @@ def test_rubbish(reply: bytes) -> None:
             client.range(0, 1)
         assert client.range(0, 1) == [0]
         assert client.stats().endpoints[0].set_asides == 1
+
+
+def test_rubbish_from_one_that_a_probe_brings_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that makes no sense is no other server, however fast a probe finds it alive."""
+    discard = ConnectionPool.discard
+
+    def discard_and_recover(pool: ConnectionPool, connection: Any, error: BaseException) -> None:
+        discard(pool, connection, error)
+        connection.endpoint.recover()
+
+    monkeypatch.setattr(ConnectionPool, "discard", discard_and_recover)
+    with fake_server(in_turn(b":5\r\n", ZERO)) as server, client_of(server) as client:
+        with pytest.raises(ServerMisbehaved):
+            client.range(0, 1)
+        assert client.range(0, 1) == [0]
 
 
 def test_a_reply_too_many() -> None:
