@@ -96,17 +96,12 @@ class Format:
     def stop_within(self, start: int, size_bytes: int) -> int:
         """Return the largest stop such that elements start to stop-1 fit in `size_bytes`."""
         limit = self.offset(start) + size_bytes
-        # Sizes never shrink with n, but for the first few elements, whence the slack of 2.
-        highest = start + size_bytes // self.size(start) + 2
-        lowest = max(start, start + size_bytes // self.size(highest) - 2)
-        # By hand: bisect() takes no range beyond 2^63.
-        while lowest < highest:
-            middle = (lowest + highest + 1) // 2
-            if self.offset(middle) <= limit:
-                lowest = middle
-            else:
-                highest = middle - 1
-        return lowest
+        # Newton's method from above. Sizes never shrink with n, but for the first few elements,
+        # whence the slack of 2: so a step never goes below the answer.
+        stop = start + size_bytes // self.size(start) + 2
+        while (excess := self.offset(stop) - limit) > 0:
+            stop -= -(-excess // self.size(stop))
+        return stop
 
 
 _TABLE = (

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from fibclient.answers import Answer
 from fibclient.attempts import Attempts, RetryPolicy
-from fibclient.cancellation import Cancellation
+from fibclient.cancellation import Cancellation, raise_if_cancelled
 from fibclient.pool import ConnectionPool
 from fibclient.resp import Reply
 from fibclient.transfer import Transfer
@@ -120,6 +120,7 @@ class Requester:
                 for piece in transfer.chunks(connection, buffer):
                     given_at = monotonic()
                     yield piece
+                    raise_if_cancelled(cancellation)  # though more of it was received before
                     now = monotonic()
                     is_slow = is_slow or now - given_at > SLOW_READER_SECONDS
                     attempts.progressed(now + timeout_seconds, was_idle=is_slow)
