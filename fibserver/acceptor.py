@@ -29,6 +29,7 @@ from fibclient.formats import Format
 from fibclient.service.errors import SettingsError
 from fibclient.service.listeners import address_of, close_listener, open_listener
 from fibclient.service.logs import configure_logging
+from fibclient.service.orphans import reap_orphans
 from fibclient.service.passwords import read_password
 from fibclient.service.signals import SignalPipe
 from fibclient.service.systemd import ActivatedSocket, Notifier
@@ -243,6 +244,7 @@ class Acceptor:
         self._engine.tick(self.settings.request_timeout)
         for server in self._metrics:
             server.tick()
+        reap_orphans({worker.pid for worker in self._engine.pool.workers})
         self._next_tick = now + TICK_SECONDS
         watchdog_seconds = self._notifier.watchdog_seconds
         if watchdog_seconds:

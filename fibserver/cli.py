@@ -74,6 +74,7 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
     SIGTERM ends it, once what was asked is answered. The exit code of a failed start is 2; it is
     75 where memory, room in /dev/shm or descriptors ran out, since that may pass.
     """
+    os.environ["PYTHONSAFEPATH"] = "1"  # children import nothing from the working folder
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     reload = partial(load_settings, config, **given)
     try:

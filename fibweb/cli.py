@@ -92,6 +92,7 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
     SIGTERM ends it, once what was asked is answered. The exit code of a failed start is 2, or 75
     if the machine is short of memory, processes, descriptors or disk space.
     """
+    os.environ["PYTHONSAFEPATH"] = "1"  # children import nothing from the working folder
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     reload = partial(load_settings, config, **given)
     with ExitStack() as stack:

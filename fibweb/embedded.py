@@ -1,11 +1,14 @@
-"""A fibserver of one's own: on a private Unix socket, kept running, ended with this process.
+"""Embedded fibserver: on a private Unix socket, kept running, ended with this process.
 
-fibweb does not import fibserver; it runs its command, as an operator would.
+fibweb does not import fibserver; it runs its command, as an operator would. It asks the server
+regularly: a process that lives may still be unreachable, since programs that clean up the
+temporary folder remove its socket.
 """
 
 import logging
 import os
 import secrets
+import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +26,12 @@ log = logging.getLogger(__name__)
 
 START_SECONDS = 30
 STOP_SECONDS = 15
+CHECK_SECONDS = 1.0
+ANSWER_SECONDS = 30.0
+"""A server that has not answered for longer hangs."""
+
+UNUSED = ("FIBSERVER_LISTEN", "FIBSERVER_METRICS_LISTEN", "FIBSERVER_PASSWORD_FILE")
+"""Settings that decide how a fibserver is reached: here fibweb decides that."""
 
 OF_THE_MANAGER = (
     *("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"),
@@ -58,10 +67,20 @@ class EmbeddedServer:
             environment: of this process; what the service manager says in it is not passed on.
         """
         self._environment = {
-            name: value for name, value in environment.items() if name not in OF_THE_MANAGER
+            name: value
+            for name, value in environment.items()
+            if name not in (*OF_THE_MANAGER, *UNUSED)
         }
         self._plan = RestartPlan()
         self._process: subprocess.Popen[bytes] | None = None
+        self._probe: socket.socket | None = None
+        self._check_at = self._answered_at = 0.0
+        self._has_answered = False
+        for name in sorted(environment):
+            if name in UNUSED:
+                log.warning("%s is not used by the embedded fibserver", name)
+            elif name.startswith("FIBSERVER_"):
+                log.info("the embedded fibserver uses %s", name)
 
     def __enter__(self) -> Self:
         """Start it, and wait until it answers.
@@ -75,12 +94,14 @@ class EmbeddedServer:
         try:
             self._start()
             self._wait_until_ready()
+            self._has_answered = True
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._end_probe()
         if self._process is not None:
             self._process.terminate()
             try:
@@ -91,13 +112,20 @@ class EmbeddedServer:
             self._process = None
         self._path.unlink(missing_ok=True)
 
+    @property
+    def pid(self) -> int | None:
+        """Its process; None while there is none."""
+        return self._process.pid if self._process is not None else None
+
     def tend(self) -> float:
-        """Start it again if it has ended and it is time; nothing here waits.
+        """Start it again if it has ended or is out of reach, and it is time; nothing here waits.
 
         Returns:
-            in how many seconds to come back at the latest, if it is not running.
+            In how many seconds to come back at the latest.
         """
         now = time.monotonic()
+        if self._process is not None and now >= self._check_at:
+            self._check(now)
         if self._process is not None and self._process.poll() is not None:
             self._plan.ended(now)
             log.error(
@@ -112,10 +140,41 @@ class EmbeddedServer:
             except OSError as error:
                 self._plan.ended(now)
                 log.error("the embedded fibserver cannot be started: %s", error)
-        return float("inf") if self._process is not None else self._plan.due_at - now
+        return (self._check_at if self._process is not None else self._plan.due_at) - now
+
+    def _check(self, now: float) -> None:
+        """Kill the server if it cannot be reached, or does not answer for long."""
+        assert self._process is not None
+        self._check_at = now + CHECK_SECONDS
+        is_gone = False
+        try:
+            if self._probe is None:
+                self._probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                self._probe.setblocking(False)
+                self._probe.connect(str(self._path))
+                self._probe.send(b"PING\r\n")
+            elif self._probe.recv(512):
+                self._answered_at, self._has_answered = now, True
+                self._end_probe()
+        except BlockingIOError:
+            pass  # the backlog is full, or there is no reply yet
+        except OSError:
+            self._end_probe()
+            is_gone = self._has_answered  # or else it has not opened its socket yet
+        if is_gone or now - self._answered_at > ANSWER_SECONDS:
+            log.error("the embedded fibserver does not answer at %s: it is killed", self._path)
+            self._process.kill()
+
+    def _end_probe(self) -> None:
+        if self._probe is not None:
+            self._probe.close()
+            self._probe = None
 
     def _start(self) -> None:
-        self._plan.started(time.monotonic())
+        now = time.monotonic()
+        self._plan.started(now)
+        self._end_probe()
+        self._check_at, self._answered_at, self._has_answered = now + CHECK_SECONDS, now, False
         command = ["-m", "fibserver", "--listen", self.address]
         self._process = subprocess.Popen(
             [sys.executable, "-c", _BECOME, str(os.getpid()), *command],

@@ -34,6 +34,7 @@ from fibclient.address import parse_addresses
 from fibclient.service.admission import affordable_connections
 from fibclient.service.errors import SettingsError
 from fibclient.service.logs import configure_logging
+from fibclient.service.orphans import reap_orphans
 from fibclient.service.signals import SignalPipe
 from fibclient.service.systemd import Notifier
 from fibweb.access_log import AccessLog
@@ -264,6 +265,7 @@ class ServingProcess:
             now = time.monotonic()
             if now >= next_tick:
                 self._tick()
+                reap_orphans({self._embedded.pid} if self._embedded is not None else ())
                 next_tick = now + self._tick_seconds()
             wait_seconds = next_tick - now
             if self._embedded is not None:

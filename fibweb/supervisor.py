@@ -26,6 +26,7 @@ from enum import Enum
 from typing import NoReturn
 
 from fibclient.service.errors import is_shortage
+from fibclient.service.orphans import reap_orphans
 from fibclient.service.signals import SignalPipe
 from fibclient.service.systemd import Notifier
 from fibweb.embedded import EmbeddedServer
@@ -172,6 +173,10 @@ class Supervisor:
             if now - child.heard_at > HANG_SECONDS or now > self._deadline:
                 log.error("pid %s is killed: it does not answer, or does not end", child.pid)
                 os.kill(child.pid, signal.SIGKILL)
+        reap_orphans(
+            {child.pid for child in self._children()}
+            | ({self._embedded.pid} if self._embedded is not None else set())
+        )
         self._notifier.watchdog()
         serving = sum(child.is_ready for child in self._children())
         figures = status_line(gather(self._service.board))

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 import urllib.error
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -86,6 +87,52 @@ def test_the_manager_hears_fibweb_only(
     embedded = fibserver_of(web)
     assert embedded is not None
     assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS"} & embedded.environ().keys()
+
+
+def test_its_socket_is_removed(serve_web: ServeWeb, tmp_path: Path) -> None:
+    """A fibserver that nobody can reach is replaced, though its process lives."""
+    web = serve_web("--embedded", TMPDIR=str(tmp_path))
+    first = fibserver_of(web)
+    assert first is not None
+    (private,) = tmp_path.glob("fibweb-*.sock")
+    private.unlink()  # as programs that clean up temporary folders do
+    wait_until(lambda: not first.is_running(), "its end")
+    wait_until(lambda: is_answered(web, "/fib?start=1000&count=1"), "another fibserver")
+    assert f"does not answer at {private}" in web.log.read_text()
+
+
+def test_settings_of_another_server(serve_web: ServeWeb, tmp_path: Path) -> None:
+    """Settings for another fibserver's address or password do not reach the embedded one."""
+    password = tmp_path / "password"
+    password.write_text("secret")
+    web = serve_web(
+        "--embedded",
+        FIBSERVER_PASSWORD_FILE=str(password),
+        FIBSERVER_LISTEN="unix:/nowhere/at/all",
+        FIBSERVER_WORKERS="1",
+    )
+    assert is_answered(web, "/fib/3")
+    embedded = fibserver_of(web)
+    assert embedded is not None
+    assert len(embedded.children()) == 2  # a worker, and multiprocessing's resource tracker
+    log = web.log.read_text()
+    assert "FIBSERVER_PASSWORD_FILE is not used by the embedded fibserver" in log
+    assert "the embedded fibserver uses FIBSERVER_WORKERS" in log
+
+
+def test_code_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process of either service imports modules from the folder that it was started in."""
+    proof = tmp_path / "ran"
+    for name in ("ctypes", "multiprocessing", "click"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(proof)!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tests.fibweb.running.COMMAND", [sys.executable, "-P", "-m", "fibweb"])
+    web = start_fibweb(tmp_path / "log", "--embedded")
+    try:
+        assert is_answered(web, "/fib/3")
+    finally:
+        assert web.stop() == 0
+    assert not proof.exists()
 
 
 def test_one_that_cannot_start(tmp_path: Path) -> None:
