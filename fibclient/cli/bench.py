@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from contextlib import nullcontext
 
 import click
 from rich.console import Console
@@ -109,6 +110,7 @@ def bench(
 
 def _watch(load: Load, requests: int | None, seconds: float | None) -> Outcome:
     """Run a load to its end, or to Ctrl-C, and show how far it has come."""
+    is_visible = is_lively(sys.stderr)
     progress = Progress(
         BarColumn(),
         TaskProgressColumn(),
@@ -117,9 +119,10 @@ def _watch(load: Load, requests: int | None, seconds: float | None) -> Outcome:
         console=Console(stderr=True),
         transient=True,
         redirect_stdout=False,
-        disable=not is_lively(sys.stderr),
+        disable=not is_visible,
     )
-    with progress:
+    # Up to rich 14.2 the end of a disabled progress bar prints an empty line.
+    with progress if is_visible else nullcontext():
         task = progress.add_task("", total=requests or seconds, rate="")
         begin = time.monotonic()
         load.start()

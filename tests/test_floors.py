@@ -1,0 +1,44 @@
+"""The least versions in setup.cfg: the tox environment `floors` installs exactly these."""
+
+from configparser import ConfigParser
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parent.parent
+
+
+def read(name: str) -> ConfigParser:
+    """Return a configuration file of this repository."""
+    parser = ConfigParser(interpolation=None)
+    parser.read(ROOT / name)
+    return parser
+
+
+def versions(lines: str, operator: str) -> dict[str, str]:
+    """Return the versions that requirements name with an operator, by package."""
+    found = {}
+    for line in lines.splitlines():
+        if line and not line.startswith("#"):
+            requirement = Requirement(line)
+            for each in requirement.specifier:
+                if each.operator == operator:
+                    found[requirement.name] = each.version
+    return found
+
+
+def test_the_floors_are_what_is_tested() -> None:
+    """Each least version, Python's included, is the one that is installed to test it."""
+    setup, floors = read("setup.cfg"), read("tox.ini")["testenv:floors"]
+    required = setup["options"]["install_requires"] + setup["options.extras_require"]["srv"]
+    assert versions(floors["deps"], "==") == versions(required, ">=")
+    python = setup["options"]["python_requires"].removeprefix(">= ")
+    assert floors["base_python"] == f"python{python}"
+
+
+def test_each_requirement_has_a_floor() -> None:
+    """No requirement of the program leaves its least version open."""
+    setup = read("setup.cfg")
+    for section, option in (("options", "install_requires"), ("options.extras_require", "srv")):
+        lines = [line for line in setup[section][option].splitlines() if line[:1] not in ("", "#")]
+        assert len(versions("\n".join(lines), ">=")) == len(lines)
