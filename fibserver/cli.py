@@ -79,9 +79,10 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
     reload = partial(load_settings, config, **given)
     try:
         settings = reload()
-        if settings.password_file is not None:
-            read_password(settings.password_file)
         if check_config:
+            # Not before a start: the acceptor reads it, and a pipe can be read only once.
+            if settings.password_file is not None:
+                read_password(settings.password_file)
             click.echo("fibserver: the configuration is fine")
             return
         configure_logging(settings.log_level, settings.log_format)

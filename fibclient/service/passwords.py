@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fibclient.service.errors import SettingsError, reason
+from fibclient.service.text_files import without_mark
 
 __all__ = ["read_password"]
 
@@ -11,17 +12,19 @@ MAX_PASSWORD_BYTES = 512
 
 
 def read_password(path: Path) -> bytes:
-    """Return the first line of a password file, without its end.
+    """Return the first line of a password file, without its end and a byte order mark.
+
+    The file may be a pipe, which can be read only once: call this once for each start.
 
     Raises:
-        SettingsError: it cannot be read, or is empty or too long.
+        SettingsError: It cannot be read, is empty or too long, or is UTF-16.
     """
     name = f"password_file: {str(path)!r}"
     try:
         with path.open("rb") as file:
-            # Two more bytes for the end of the line, one to see that there is too much.
-            line = file.readline(MAX_PASSWORD_BYTES + 3)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            # More bytes: three for a mark, two for the end of the line, one to see an excess.
+            line = without_mark(file.readline(MAX_PASSWORD_BYTES + 6))
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path, or UTF-16
         raise SettingsError(f"{name}: cannot be read: {reason(error)}") from error
     password = line.removesuffix(b"\n").removesuffix(b"\r")
     if not 0 < len(password) <= MAX_PASSWORD_BYTES:

@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from fibclient.address import parse_address, parse_server
 from fibclient.service.errors import SettingsError, reason
+from fibclient.service.text_files import without_mark
 
 __all__ = [
     "AbsolutePath",
@@ -194,8 +195,7 @@ def merged(
 
 def _read_table(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
+        return tomllib.loads(without_mark(path.read_bytes()).decode())
     except (OSError, ValueError) as error:  # ValueError: not TOML, or not even text
         raise SettingsError(f"{path}: {reason(error)}") from error
 

@@ -6,11 +6,13 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
+import redis
 from click.testing import CliRunner
 
 from fibserver import __version__, cli
@@ -56,6 +58,24 @@ def test_a_stale_unix_socket(serve: Callable[..., RunningServer], tmp_path: Path
     assert run_fibserver("--listen", address).returncode == 2
     with direct_client(address) as client:
         client.ping()
+
+
+def test_what_can_be_read_only_once(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
+    """Settings and password may come from pipes: a start reads each once."""
+    password = write_once(tmp_path / "password", b"secret\n")
+    config = write_once(tmp_path / "config", f'password_file = "{password}"'.encode())
+    server = serve("--config", str(config))
+    with redis.Redis(port=server.port, password="secret") as client:
+        assert client.ping()
+    with redis.Redis(port=server.port) as stranger, pytest.raises(redis.AuthenticationError):
+        stranger.ping()
+
+
+def write_once(path: Path, data: bytes) -> Path:
+    """Make a named pipe, and write to the first that opens it."""
+    os.mkfifo(path)
+    threading.Thread(target=path.write_bytes, args=[data], daemon=True).start()
+    return path
 
 
 # A start that fails.
