@@ -3,9 +3,23 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-# The first Python on PATH that is new enough.
-PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
-	$(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
+# python3 if it is new enough, or else the newest on PATH.
+ifeq ($(origin PYTHON),undefined)
+PYTHON := $(shell sh systemd/find_python.sh)
+endif
+export PYTHON
+
+# A virtual environment holds its own path, and works with one version of Python only: it is made
+# anew in a folder that was moved or copied, and when its Python is gone or another. So is tox's.
+STATE := $(shell cat $(VENV)/created 2>/dev/null && $(BIN)/python -I -c 'import pip' 2>&1)
+ifneq ($(STATE),$(CURDIR))
+.PHONY: $(VENV)/created
+endif
+
+# pip installs into that environment, whatever its settings are for others, and everything there.
+export PIP_USER := 0
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PYTHONPATH PYTHONHOME
+PIP := $(BIN)/python -m pip
 
 .PHONY: help run test soak fuzz install uninstall clean
 .PHONY: bench-rpc bench-client bench-rest bench-overload bench-fairness bench-restart bench-scaling
@@ -30,18 +44,18 @@ run: $(VENV)/installed
 	@$(BIN)/fibweb --embedded
 
 test: $(VENV)/created
-	@$(BIN)/pip install --quiet 'tox >= 4'
+	@$(PIP) install --quiet 'tox >= 4'
 	$(BIN)/tox run
 
 install uninstall:
 	@sh systemd/install.sh $@
 
 soak: $(VENV)/created
-	@$(BIN)/pip install --quiet 'tox >= 4'
+	@$(PIP) install --quiet 'tox >= 4'
 	$(BIN)/tox run -e test -- -m soak
 
 fuzz: $(VENV)/installed
-	@$(BIN)/pip install --quiet --editable '.[test]'
+	@$(PIP) install --quiet --editable '.[test]'
 	$(BIN)/python -m tests.fuzz
 
 bench-rpc bench-client: bench-%: $(VENV)/installed
@@ -51,7 +65,7 @@ bench-rpc bench-client: bench-%: $(VENV)/installed
 			exit 1; \
 		}; \
 	done
-	@$(BIN)/pip install --quiet --editable '.[bench]'
+	@$(PIP) install --quiet --editable '.[bench]'
 	$(BIN)/python bench/$*.py
 
 bench-rest: $(VENV)/installed
@@ -61,7 +75,7 @@ bench-rest: $(VENV)/installed
 			exit 1; \
 		}; \
 	done
-	@$(BIN)/pip install --quiet --editable '.[bench]'
+	@$(PIP) install --quiet --editable '.[bench]'
 	$(BIN)/python bench/rest.py
 
 bench-overload: $(VENV)/installed
@@ -71,11 +85,11 @@ bench-overload: $(VENV)/installed
 			exit 1; \
 		}; \
 	done
-	@$(BIN)/pip install --quiet --editable '.[bench]'
+	@$(PIP) install --quiet --editable '.[bench]'
 	$(BIN)/python bench/overload.py
 
 bench-fairness bench-restart bench-scaling: bench-%: $(VENV)/installed
-	@$(BIN)/pip install --quiet --editable '.[bench]'
+	@$(PIP) install --quiet --editable '.[bench]'
 	$(BIN)/python bench/$*.py
 
 $(VENV)/created:
@@ -83,17 +97,18 @@ $(VENV)/created:
 		echo 'Python 3.11 or newer is needed, and none was found: try "apt install python3".' >&2; \
 		exit 1; \
 	fi
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	@'$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo '$(PYTHON) cannot make virtual environments: try "apt install python3-venv".' >&2; \
 		exit 1; \
 	}
 	@echo 'Making a virtual environment with $(PYTHON) in $(VENV)'
-	@$(PYTHON) -m venv --clear $(VENV)
-	@touch $@
+	@rm -rf .tox
+	@'$(PYTHON)' -m venv --clear $(VENV)
+	@pwd -P >$@
 
 $(VENV)/installed: $(VENV)/created setup.cfg pyproject.toml
 	@echo 'Installing fibservice into $(VENV)'
-	@$(BIN)/pip install --quiet --editable .
+	@$(PIP) install --quiet --editable .
 	@touch $@
 
 clean:

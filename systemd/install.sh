@@ -3,16 +3,19 @@
 #
 #   DESTDIR  a folder to install into instead of /, for packages; nothing is started or reloaded
 #   PREFIX   where commands, units, man pages and completions go (/usr/local)
-#   PYTHON   3.11 or newer, with venv (python3)
+#   PYTHON   3.11 or newer, with venv (python3, or else the newest on PATH)
 #
 # The program itself goes to /opt/fib: each installation into a new folder below releases/, with
 # the link bin changed to it at the end. So an upgrade changes nothing under a running server, and
 # the release before is kept until the next one, since that is what still runs.
 set -eu
 
+# What others want of cd, pip, Python and a terminal does not hold here.
+unset CDPATH PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PYTHONPATH PYTHONHOME
+export PIP_USER=0 COLUMNS=80
+
 DESTDIR=${DESTDIR:-}
 PREFIX=${PREFIX:-/usr/local}
-PYTHON=${PYTHON:-python3}
 
 HOME_DIR=/opt/fib
 CONFIG_DIR=/etc/fib
@@ -22,6 +25,8 @@ SOCKETS='fibserver.socket fibserver-metrics.socket fibweb.socket fibweb-metrics.
 UNITS="fib.target $SOCKETS fibserver.service fibweb.service"
 
 source_dir=$(cd "$(dirname "$0")/.." && pwd)
+PYTHON=${PYTHON:-$(sh "$source_dir/systemd/find_python.sh")}
+PYTHON=${PYTHON:-python3}
 bin_dir=$DESTDIR$PREFIX/bin
 unit_dir=$DESTDIR$PREFIX/lib/systemd/system
 sysusers_dir=$DESTDIR$PREFIX/lib/sysusers.d
@@ -164,7 +169,10 @@ install_all() {
     install_program
     install_settings
     install_units
-    if [ -n "$before" ]; then
+    if [ -z "$DESTDIR" ] && ! is_live; then
+        echo 'Installed, but systemd does not run here. Once it does: systemctl enable --now fib.target'
+        echo "Without it: $PREFIX/bin/fibweb --embedded"
+    elif [ -n "$before" ]; then
         echo 'Upgraded. To run it: systemctl restart fibserver fibweb'
     else
         echo 'Installed. To run it: systemctl enable --now fib.target'

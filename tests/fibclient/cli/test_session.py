@@ -47,7 +47,7 @@ def test_bad_address() -> None:
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"\xff\xfe\n", "is not UTF-8"), (b"", "must have 1 to"), (b"\nsecond\n", "must have 1 to")],
+    [(b"\xff\n", "is not UTF-8"), (b"", "must have 1 to"), (b"\nsecond\n", "must have 1 to")],
 )
 def test_a_file_without_a_password(tmp_path: Path, content: bytes, reason: str) -> None:
     """A file that has no password is exit code 2, and a line that names it."""

@@ -3,6 +3,7 @@
 # Does nothing when they are already there, in the versions that package.json names.
 set -eu
 
+unset CDPATH
 cd "$(dirname "$0")"
 
 if ! command -v npm >/dev/null 2>&1; then

@@ -1,0 +1,83 @@
+"""The installer in surroundings that are not its own; tests/systemd has whole installations."""
+
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+PYTHON = r"""#!/bin/sh
+case "$*" in
+"-m venv "*)
+    mkdir -p "$3/bin"
+    cp "$0" "$3/bin/python"
+    echo "home = $3" >"$3/pyvenv.cfg"
+    ;;
+*"pip install"*)
+    env >"$ENVIRONMENT"
+    for each in fibserver fibclient fibweb; do
+        printf '#!/bin/sh\nprintf "Usage: x\\n\\n  In $COLUMNS columns.\\n"\n' >"${0%/*}/$each"
+        chmod +x "${0%/*}/$each"
+    done
+    ;;
+esac
+"""
+"""A Python whose virtual environments have the commands as soon as pip has run."""
+
+
+def install(tmp_path: Path, *, under: Sequence[str] = (), **environment: str) -> str:
+    """Run the installer with a Python that downloads nothing, and return what it prints."""
+    python = tmp_path / "python"
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+    given = {"PATH": os.environ["PATH"], "PYTHON": str(python), **environment}
+    return subprocess.check_output(
+        [*under, "sh", "systemd/install.sh", "install"],
+        cwd=ROOT,
+        env={**given, "ENVIRONMENT": str(tmp_path / "environment")},
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("folder", [".", "/nowhere:.", str(ROOT)])
+def test_cdpath(tmp_path: Path, folder: str) -> None:
+    """CDPATH, with which cd prints a folder or goes to another, changes nothing."""
+    install(tmp_path, DESTDIR=str(tmp_path / "root"), CDPATH=folder)
+    assert (tmp_path / "root/usr/local/lib/systemd/system/fibserver.service").exists()
+
+
+def test_a_narrow_terminal(tmp_path: Path) -> None:
+    """Man pages are as wide as always, whatever the terminal is."""
+    install(tmp_path, DESTDIR=str(tmp_path / "root"), COLUMNS="40")
+    page = (tmp_path / "root/usr/local/share/man/man1/fibweb.1").read_text()
+    assert "fibweb \\- In 80 columns\n" in page
+
+
+def test_settings_of_pip_for_elsewhere(tmp_path: Path) -> None:
+    """pip installs into the release, with all that it needs, whatever its settings are."""
+    elsewhere = {"PIP_TARGET": "/x", "PIP_PREFIX": "/x", "PIP_ROOT": "/x", "PYTHONPATH": "/x"}
+    install(tmp_path, DESTDIR=str(tmp_path / "root"), PIP_USER="1", **elsewhere)
+    environment = (tmp_path / "environment").read_text().splitlines()
+    assert "PIP_USER=0" in environment
+    assert not {line.partition("=")[0] for line in environment} & elsewhere.keys()
+
+
+HOST = (
+    "mount -t tmpfs none /opt && mkdir /opt/upper /opt/work && "
+    "mount -t overlay -o lowerdir=/etc,upperdir=/opt/upper,workdir=/opt/work none /etc && "
+    "mount -t tmpfs none /run"
+)
+"""What an installation writes goes to memory, and systemd does not run."""
+
+
+def test_without_systemd(tmp_path: Path, mounting: Callable[[str], list[str]]) -> None:
+    """Where systemd does not run the installer says so, and how to start without it."""
+    printed = install(tmp_path, under=mounting(HOST), PREFIX=str(tmp_path / "local"))
+    assert "systemd does not run here" in printed
+    assert f"{tmp_path}/local/bin/fibweb --embedded" in printed
+    assert "To run it:" not in printed

@@ -1,0 +1,134 @@
+"""The Makefile's virtual environment: its Python, when it is made anew, and pip's settings."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NEEDED = ("cat", "env", "sed", "sh", "sort")
+ANEW = "Making a virtual environment with "
+
+OLD = "#!/bin/sh\nexit 1\n"
+"""A Python that is not new enough, or that is broken."""
+NEW = '#!/bin/sh\ncase "$*" in *"pip install"*) env >environment ;; esac\n'
+"""A Python for which every program succeeds, and that keeps the environment of pip."""
+
+
+def write_program(path: Path, text: str) -> None:
+    """Write an executable file."""
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A folder for PATH, with the tools that are needed and an old python3."""
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    for name in NEEDED:
+        tool = shutil.which(name)
+        assert tool
+        (folder / name).symlink_to(tool)
+    write_program(folder / "python3", OLD)
+    return folder
+
+
+def found(*folders: Path) -> str:
+    """Return the Python that is found on a PATH."""
+    environment = {"PATH": ":".join(map(str, folders))}
+    command = [shutil.which("sh") or "sh", str(ROOT / "systemd" / "find_python.sh")]
+    return subprocess.check_output(command, env=environment, text=True, timeout=30).strip()
+
+
+def test_no_python(path: Path) -> None:
+    """Nothing is found where every Python is too old."""
+    write_program(path / "python3.10", OLD)
+    assert found(path) == ""
+
+
+def test_python3_is_preferred(path: Path) -> None:
+    """python3 is taken if it is new enough."""
+    write_program(path / "python3", NEW)
+    write_program(path / "python3.14", NEW)
+    assert found(path) == "python3"
+
+
+def test_the_newest_python(path: Path, tmp_path: Path) -> None:
+    """Where python3 is too old, the newest of all folders is taken, whatever its version."""
+    write_program(path / "python3.11", NEW)
+    write_program(tmp_path / "python3.9", NEW)
+    write_program(tmp_path / "python3.27", NEW)
+    write_program(tmp_path / "python3.30", OLD)
+    write_program(tmp_path / "python3.99-config", NEW)
+    assert found(path, tmp_path) == "python3.27"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, program: Callable[[str], str]) -> Path:
+    """A checkout whose virtual environment is complete."""
+    program("make")
+    folder = tmp_path / "checkout"
+    (folder / ".venv" / "bin").mkdir(parents=True)
+    for name in ("Makefile", "setup.cfg", "pyproject.toml", "systemd"):
+        (folder / name).symlink_to(ROOT / name)
+    write_program(folder / ".venv" / "bin" / "python", NEW)
+    (folder / ".venv" / "created").write_text(f"{folder.resolve()}\n")
+    return folder
+
+
+def make(folder: Path, *arguments: str, **environment: str) -> str:
+    """Run make in a folder, and return what it prints."""
+    return subprocess.check_output(
+        ["make", "--no-print-directory", *arguments],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], **environment},
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=30,
+    )
+
+
+@pytest.mark.parametrize("target", ["run", "test", "fuzz"])
+def test_a_sound_environment_is_kept(checkout: Path, target: str) -> None:
+    """Nothing is made anew where the folder and its Python are as they were."""
+    assert ANEW not in make(checkout, "--dry-run", target)
+
+
+@pytest.mark.parametrize("target", ["run", "test", "fuzz"])
+def test_a_moved_folder(checkout: Path, target: str) -> None:
+    """A virtual environment is made anew after a move: its programs hold the old path."""
+    moved = checkout.rename(checkout.with_name("moved"))
+    assert ANEW in make(moved, "--dry-run", target)
+
+
+@pytest.mark.parametrize("target", ["run", "test", "fuzz"])
+def test_a_copied_folder(checkout: Path, target: str) -> None:
+    """A copy does not run the code of the folder that it was copied from."""
+    copy = checkout.with_name("copy")
+    shutil.copytree(checkout, copy, symlinks=True)
+    assert ANEW in make(copy, "--dry-run", target)
+    assert ANEW not in make(checkout, "--dry-run", target)
+
+
+def test_a_python_that_is_gone(checkout: Path) -> None:
+    """A virtual environment without its Python, or with another's packages, is made anew."""
+    python = checkout / ".venv" / "bin" / "python"
+    write_program(python, OLD.replace("exit", "echo 'No module named pip'; exit"))
+    assert ANEW in make(checkout, "--dry-run", "run")
+    python.unlink()
+    python.symlink_to("/nonexistent/python3")
+    assert ANEW in make(checkout, "--dry-run", "run")
+
+
+def test_settings_of_pip_for_elsewhere(checkout: Path) -> None:
+    """pip installs into the virtual environment, whatever its settings are."""
+    elsewhere = {"PIP_TARGET": "/x", "PIP_PREFIX": "/x", "PIP_ROOT": "/x", "PYTHONPATH": "/x"}
+    make(checkout, ".venv/installed", PIP_USER="1", **elsewhere)
+    environment = (checkout / "environment").read_text().splitlines()
+    assert "PIP_USER=0" in environment
+    names = {line.partition("=")[0] for line in environment}
+    assert not names & elsewhere.keys()
