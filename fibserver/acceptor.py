@@ -278,7 +278,7 @@ class Acceptor:
         try:
             settings, changed, left = reloaded(self.settings, self._reload_settings())
             settings.check_exposure(self.addresses)
-            self.password = _password(settings)
+            self.password = _password(settings, is_reload=True)
         except SettingsError as error:
             for line in str(error).splitlines():
                 log.error("not reloaded: %s", line)
@@ -309,8 +309,9 @@ class Acceptor:
             self._phase = Phase.STOPPED
 
 
-def _password(settings: Settings) -> bytes | None:
-    return read_password(settings.password_file) if settings.password_file else None
+def _password(settings: Settings, *, is_reload: bool = False) -> bytes | None:
+    path = settings.password_file
+    return read_password(path, is_reload=is_reload) if path else None
 
 
 def _open_listeners(settings: Settings, undo: ExitStack) -> list[socket.socket]:

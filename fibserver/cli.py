@@ -76,9 +76,9 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
     """
     os.environ["PYTHONSAFEPATH"] = "1"  # children import nothing from the working folder
     given = {name: value for name, value in flags.items() if value not in (None, ())}
-    reload = partial(load_settings, config, **given)
+    reload = partial(load_settings, config, is_reload=True, **given)
     try:
-        settings = reload()
+        settings = load_settings(config, is_reload=False, **given)
         if check_config:
             # Not before a start: the acceptor reads it, and a pipe can be read only once.
             if settings.password_file is not None:

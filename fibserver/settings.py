@@ -124,17 +124,20 @@ class Settings(ServiceSettings):
             raise SettingsError("\n".join(lines))
 
 
-def load_settings(config: Path | None = None, **flags: object) -> Settings:
+def load_settings(
+    config: Path | None = None, *, is_reload: bool = False, **flags: object
+) -> Settings:
     """Return the settings in force.
 
     Args:
         config: a TOML file, if there is one.
+        is_reload: whether the service has started already.
         flags: those given on the command line.
 
     Raises:
         SettingsError: one or more are bad, or the file cannot be read.
     """
-    return load(Settings, config, **flags)
+    return load(Settings, config, is_reload=is_reload, **flags)
 
 
 def reloaded(current: Settings, fresh: Settings) -> tuple[Settings, list[str], list[str]]:
@@ -151,11 +154,19 @@ def reloaded(current: Settings, fresh: Settings) -> tuple[Settings, list[str], l
         a restart.
 
     Raises:
-        SettingsError: where the server listens now does not go with the new password settings.
+        SettingsError: where the server listens now does not go with the new password settings, or
+            they no longer mention the password, as in a file that is being written.
     """
+    if current.password_file and not fresh.password_file and not _is_given(fresh):
+        raise SettingsError('password_file: not set any more; set it to "" to need no password')
     settings, changed, need_restart = merged(current, fresh, RELOADABLE)
     settings.check_exposure(map(parse_address, settings.listen))
     return settings, changed, need_restart
+
+
+def _is_given(settings: Settings) -> bool:
+    """Whether the password file is set, be it to nothing."""
+    return "password_file" in settings.model_fields_set
 
 
 def is_exposed(address: Address) -> bool:

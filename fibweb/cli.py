@@ -94,10 +94,10 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
     """
     os.environ["PYTHONSAFEPATH"] = "1"  # children import nothing from the working folder
     given = {name: value for name, value in flags.items() if value not in (None, ())}
-    reload = partial(load_settings, config, **given)
+    reload = partial(load_settings, config, is_reload=True, **given)
     with ExitStack() as stack:
         try:
-            settings = reload()
+            settings = load_settings(config, is_reload=False, **given)
             password = _password(settings)
             if check_config:
                 click.echo("fibweb: the configuration is fine")

@@ -96,17 +96,20 @@ class Settings(ServiceSettings):
     log_format: LogFormat = one_of("plain", LogFormat)
 
 
-def load_settings(config: Path | None = None, **flags: object) -> Settings:
+def load_settings(
+    config: Path | None = None, *, is_reload: bool = False, **flags: object
+) -> Settings:
     """Return the settings in force.
 
     Args:
         config: a TOML file, if there is one.
+        is_reload: whether the service has started already.
         flags: those given on the command line.
 
     Raises:
         SettingsError: one or more are bad, or the file cannot be read.
     """
-    return load(Settings, config, **flags)
+    return load(Settings, config, is_reload=is_reload, **flags)
 
 
 def reloaded(current: Settings, fresh: Settings) -> tuple[Settings, list[str], list[str]]:

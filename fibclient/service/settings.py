@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from fibclient.address import parse_address, parse_server
 from fibclient.service.errors import SettingsError, reason
-from fibclient.service.text_files import without_mark
+from fibclient.service.text_files import read_text_file
 
 __all__ = [
     "AbsolutePath",
@@ -144,18 +144,21 @@ def one_of(default: str, choices: object) -> Any:
     return Field(default, description=f"must be {', '.join(others)} or {last}")
 
 
-def load(kind: type[Settings], config: Path | None = None, **flags: object) -> Settings:
+def load(
+    kind: type[Settings], config: Path | None = None, *, is_reload: bool = False, **flags: object
+) -> Settings:
     """Return the settings in force.
 
     Args:
         kind: of which service.
         config: a TOML file, if there is one.
+        is_reload: whether the service has started already.
         flags: those given on the command line.
 
     Raises:
         SettingsError: one or more are bad, or the file cannot be read.
     """
-    table = _read_table(config) if config else {}
+    table = _read_table(config, is_reload) if config else {}
     names = list(kind.model_fields)
     lines = [f"{config}: {_unknown(name, names)}" for name in table if name not in names]
     known = {name: value for name, value in table.items() if name in names}
@@ -193,9 +196,9 @@ def merged(
     return settings, changed, [name for name in differing if name not in reloadable]
 
 
-def _read_table(path: Path) -> dict[str, Any]:
+def _read_table(path: Path, is_reload: bool) -> dict[str, Any]:
     try:
-        return tomllib.loads(without_mark(path.read_bytes()).decode())
+        return tomllib.loads(read_text_file(path, is_reload=is_reload).decode())
     except (OSError, ValueError) as error:  # ValueError: not TOML, or not even text
         raise SettingsError(f"{path}: {reason(error)}") from error
 

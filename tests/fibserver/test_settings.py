@@ -47,7 +47,7 @@ def write(tmp_path: Path) -> Callable[[str], Path]:
 def refusal(config: Path | None = None, **flags: object) -> list[str]:
     """Return the lines that these settings are refused with."""
     with pytest.raises(SettingsError) as caught:
-        load_settings(config, **flags)
+        load_settings(config, is_reload=False, **flags)
     return str(caught.value).split("\n")
 
 
@@ -108,7 +108,7 @@ def test_as_text() -> None:
     assert text["state_dir"] == ""
     assert text["allow_unauthenticated"] == "false"
     assert (text["idle_timeout"], text["request_timeout"]) == ("0.5", "60")
-    assert load_settings(None, **text) == settings
+    assert load_settings(None, is_reload=False, **text) == settings
 
 
 # What is refused.
@@ -299,7 +299,7 @@ def test_a_reload_exposes_nothing() -> None:
     """The password of a server that other machines reach cannot go before a restart."""
     current = load_settings(listen="0.0.0.0:1", password_file="secret")
     with pytest.raises(SettingsError, match="can be reached from other machines"):
-        reloaded(current, load_settings())
+        reloaded(current, load_settings(password_file=""))
 
 
 # The example.

@@ -1,6 +1,7 @@
 """Text files with byte order marks, as settings and as passwords."""
 
 import codecs
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,11 +11,12 @@ from fibclient.service.errors import SettingsError
 from fibclient.service.passwords import MAX_PASSWORD_BYTES, read_password
 from fibserver.settings import Settings as ServerSettings
 from fibserver.settings import load_settings as load_fibserver
+from fibserver.settings import reloaded
 from fibweb.settings import Settings as WebSettings
 from fibweb.settings import load_settings as load_fibweb
 
 WIDE = ["utf-16", "utf-32"]
-Load = Callable[[Path], ServerSettings | WebSettings]
+Load = Callable[..., ServerSettings | WebSettings]
 LOADERS = [load_fibserver, load_fibweb]
 
 
@@ -62,3 +64,53 @@ def test_a_mark_alone_is_no_password(tmp_path: Path) -> None:
     path.write_bytes(codecs.BOM_UTF8 + b"\n")
     with pytest.raises(SettingsError, match=r"must have 1 to 512 bytes$"):
         read_password(path)
+
+
+def piped(data: bytes) -> Path:
+    """Return the name of a pipe that can be read once, as from a shell's `<(…)`."""
+    reader, writer = os.pipe()
+    os.write(writer, data)
+    os.close(writer)
+    return Path(f"/dev/fd/{reader}")
+
+
+@pytest.mark.parametrize("load", LOADERS)
+def test_settings_from_a_pipe(load: Load, tmp_path: Path) -> None:
+    """A reload has the settings that the start has read from a pipe."""
+    config = piped(b'log_level = "debug"\n')
+    assert load(config).log_level == "debug"
+    assert load(config, is_reload=True).log_level == "debug"
+
+
+def test_a_password_from_a_pipe() -> None:
+    """A reload has the password that the start has read from a pipe."""
+    path = piped(b"secret\n")
+    assert read_password(path) == b"secret"
+    assert read_password(path, is_reload=True) == b"secret"
+
+
+def test_a_pipe_in_the_place_of_a_file(tmp_path: Path) -> None:
+    """A reload does not wait for somebody to write into a FIFO."""
+    path = tmp_path / "password"
+    path.write_text("secret\n")
+    assert read_password(path) == b"secret"
+    path.write_text("another\n")
+    assert read_password(path, is_reload=True) == b"another"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(SettingsError, match="not a regular file: only a start can read it"):
+        read_password(path, is_reload=True)
+
+
+def test_a_password_that_is_no_longer_mentioned(tmp_path: Path) -> None:
+    """A reload removes the password only if the settings say so."""
+    config = tmp_path / "settings.toml"
+    config.write_text('password_file = "/etc/password"\n')
+    current = load_fibserver(config)
+    config.write_text("")  # as an editor does before it writes
+    with pytest.raises(SettingsError, match=r"^password_file: not set any more"):
+        reloaded(current, load_fibserver(config))
+    config.write_text('password_file = ""\n')
+    settings, changed, _ = reloaded(current, load_fibserver(config))
+    assert settings.password_file is None
+    assert changed == ["password_file"]
