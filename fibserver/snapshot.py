@@ -13,6 +13,7 @@ when is for `fibserver.persistence`.
 """
 
 import contextlib
+import errno
 import os
 import struct
 import sys
@@ -36,6 +37,9 @@ _HEADER = struct.Struct("=8sHH16sQQQI")
 _BYTE_ORDER = 0x0102
 _SUFFIX = ".block"
 _TEMPORARY_SUFFIX = ".new"
+
+_NO_FOLDER_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)
+"""Errors of file systems and permissions that do not let a folder be flushed."""
 
 
 class SnapshotError(Exception):
@@ -159,12 +163,22 @@ class Snapshot:
         self.path(block.format, block.start).unlink(missing_ok=True)
 
     def _flush_directory(self) -> None:
-        """Make renames last: a folder is written on its own."""
-        fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
+        """Make renames last, where the file system can: folders are flushed on their own.
+
+        The file is complete either way, and its checksum tells if it was lost.
+
+        Raises:
+            OSError: the disk failed.
+        """
         try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+            fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            if error.errno not in _NO_FOLDER_FLUSH:
+                raise
 
 
 def _parse_header(header: bytes) -> tuple[Format, int, int, int, int]:

@@ -1,10 +1,12 @@
 """The snapshot's files: what is saved is loaded, and no damage is ever taken for numbers."""
 
+import errno
 import os
 import resource
+import stat
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from pathlib import Path
 
@@ -150,6 +152,24 @@ def test_a_failed_rename_leaves_nothing(snapshot: Snapshot) -> None:
     with pytest.raises(OSError, match="directory"):
         save(snapshot, BLOCK, ENDS, DATA)
     assert names(snapshot) == [path.name]
+
+
+@pytest.mark.parametrize(("number", "is_saved"), [(errno.EINVAL, True), (errno.EIO, False)])
+def test_a_folder_that_cannot_be_flushed(
+    snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch, number: int, is_saved: bool
+) -> None:
+    """Where folders cannot be flushed the file counts as saved; on a disk that fails it does not."""
+    fsync = os.fsync
+
+    def flush(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    with nullcontext() if is_saved else pytest.raises(OSError, match="Input/output error"):
+        save(snapshot, BLOCK, ENDS, DATA)
+    assert load(snapshot, BLOCK) == (ENDS, DATA)
 
 
 def test_no_folder(snapshot: Snapshot) -> None:

@@ -19,7 +19,7 @@ from tests.servers import RunningServer
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 CASES = 60
-"""For each operation, in each way of generating cases: more than a thousand in all."""
+"""For each operation, in each way of generating cases: hundreds in all."""
 
 TIME_LIMIT_SECONDS = 300
 
@@ -128,4 +128,4 @@ def test_the_application_is_as_described(server: RunningServer, tmp_path: Path) 
     said = re.search(r"(\d+) generated, (\d+) passed", done.stdout)
     assert said, done.stdout + done.stderr
     assert done.returncode == 0, done.stdout
-    assert int(said[1]) == int(said[2]) > 2000
+    assert int(said[1]) == int(said[2]) > 500
