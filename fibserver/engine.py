@@ -18,6 +18,8 @@ from typing import TypeAlias
 
 from fibclient.costs import DEAR_SECONDS
 from fibclient.formats import FORMATS
+from fibclient.service.errors import SettingsError, reason
+from fibclient.service.machine import memory_limit_bytes
 from fibserver.answer import Answer, AnswerOwner
 from fibserver.arena import Arena
 from fibserver.blocks import BLOCK_BYTES, Action, Block, Task
@@ -42,6 +44,9 @@ Work: TypeAlias = Callable[[socket.socket, Arena, Snapshot | None], None]
 """The main function of a worker."""
 
 LEAST_MEMORY_BYTES = 1024 * 1024
+
+PROCESS_BYTES = 32 * 1024 * 1024
+"""Memory of the acceptor or of a worker that no other process shares, with some to spare."""
 
 GRACE_SECONDS = 3.0
 """So long after its time a stuck worker may have been replaced, and the next have answered."""
@@ -83,14 +88,18 @@ class Engine:
             work: the main function of a worker.
 
         Raises:
-            OSError: there is no room in /dev/shm.
+            SettingsError: there is no shared memory to be had.
         """
         self._statistics = statistics
         self._max_wait_seconds = settings.request_timeout
         self.answers_rejected = 0
         slots = slots_for(settings.workers)
-        self.memory_limit = _affordable_memory(settings.memory_limit, slots)
-        self._arena = Arena(ArenaLayout(self.memory_limit, settings.max_index, slots))
+        try:
+            self.memory_limit = _affordable_memory(settings, slots)
+            layout = ArenaLayout(self.memory_limit, settings.max_index, slots)
+            self._arena = Arena(layout)
+        except OSError as error:
+            raise SettingsError(_no_arena(error)) from error
 
         def clock() -> float:
             return loop.now
@@ -241,16 +250,31 @@ class Engine:
         self._arena.close()
 
 
-def _affordable_memory(memory_limit: int, slots: int) -> int:
-    """Return how much of the memory limit /dev/shm has room for, that for the slots aside."""
+def _affordable_memory(settings: Settings, slots: int) -> int:
+    """Return how much of the memory limit there is room for, that for the slots aside."""
     room = os.statvfs("/dev/shm")
-    free = room.f_bavail * room.f_frsize
-    for_arrays = (free - slots * BLOCK_BYTES) * 15 // 16  # the rest is for their indexes
-    affordable = max(LEAST_MEMORY_BYTES, min(memory_limit, for_arrays))
-    if affordable < memory_limit:
+    bounds = {"the room in /dev/shm": room.f_bavail * room.f_frsize}
+    group = memory_limit_bytes()
+    if group is not None:
+        processes = PROCESS_BYTES * (settings.workers + 1)
+        rest = max(0, group - settings.max_output_bytes - processes)
+        bounds[f"the control group's memory limit, {group >> 20} MiB in all"] = rest
+    name = min(bounds, key=bounds.__getitem__)
+    for_arrays = (bounds[name] - slots * BLOCK_BYTES) * 15 // 16  # the rest is for their indexes
+    affordable = max(LEAST_MEMORY_BYTES, min(settings.memory_limit, for_arrays))
+    if affordable < settings.memory_limit:
         log.warning(
-            "memory_limit lowered to %s MiB by the room in /dev/shm, %s MiB",
-            affordable >> 20,
-            free >> 20,
+            "memory_limit lowered to %s MiB by %s: it leaves %s MiB",
+            *(affordable >> 20, name, bounds[name] >> 20),
         )
     return affordable
+
+
+def _no_arena(error: OSError) -> str:
+    if error.errno == errno.ENOMEM:
+        remedy = "lower memory_limit, of which it maps several times as much, or raise ulimit -v"
+    elif error.errno == errno.ENOSPC:
+        remedy = "enlarge it, as with docker's --shm-size=64m"
+    else:
+        remedy = "mount a tmpfs of 64 MiB or more there that this user can write to"
+    return f"no shared memory in /dev/shm: {reason(error)}; {remedy}"

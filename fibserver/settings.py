@@ -5,7 +5,6 @@ allowed, in the words that a bad value is answered with.
 """
 
 import ipaddress
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Self
@@ -15,6 +14,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from fibclient.address import DEFAULT_ADDRESS, Address, parse_address
 from fibclient.service.errors import SettingsError
+from fibclient.service.machine import usable_processors
 from fibclient.service.settings import (
     AbsolutePath,
     AddressText,
@@ -57,7 +57,7 @@ RELOADABLE = frozenset(
 
 
 def _count_cores(value: object) -> object:
-    return len(os.sched_getaffinity(0)) if value == "auto" else value
+    return usable_processors() if value == "auto" else value
 
 
 class Settings(ServiceSettings):
@@ -74,7 +74,7 @@ class Settings(ServiceSettings):
         description="must be HOST:PORT or unix:/path, or several of these with commas",
     )
     workers: Annotated[Whole, BeforeValidator(_count_cores)] = Field(
-        default_factory=lambda: len(os.sched_getaffinity(0)),
+        default_factory=usable_processors,
         ge=1,
         le=1024,
         description="must be a whole number from 1 to 1,024, or auto for one a core",

@@ -18,11 +18,14 @@ from pathlib import Path
 from typing import Self
 
 from fibclient import FibClient, ServerUnreachable
+from fibclient.service.machine import memory_limit_bytes
 from fibweb.restarts import RestartPlan
 
 __all__ = ["EmbeddedServer", "EmbeddedServerError"]
 
 log = logging.getLogger(__name__)
+
+MIB = 1024**2
 
 START_SECONDS = 30
 STOP_SECONDS = 15
@@ -71,6 +74,10 @@ class EmbeddedServer:
             for name, value in environment.items()
             if name not in (*OF_THE_MANAGER, *UNUSED)
         }
+        group = memory_limit_bytes()
+        if group is not None:  # the two services share it
+            share = max(MIB, min(512 * MIB, group // 4))
+            self._environment.setdefault("FIBSERVER_MEMORY_LIMIT", str(share))
         self._plan = RestartPlan()
         self._process: subprocess.Popen[bytes] | None = None
         self._probe: socket.socket | None = None

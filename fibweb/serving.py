@@ -34,6 +34,7 @@ from fibclient.address import parse_addresses
 from fibclient.service.admission import affordable_connections
 from fibclient.service.errors import SettingsError
 from fibclient.service.logs import configure_logging
+from fibclient.service.machine import memory_limit_bytes
 from fibclient.service.orphans import reap_orphans
 from fibclient.service.signals import SignalPipe
 from fibclient.service.systemd import Notifier
@@ -177,7 +178,7 @@ class ServingProcess:
             self._service.servers,
             max_connections=self._settings.max_connections,
             timeout_seconds=self._settings.timeout,
-            cache_bytes=self._settings.cache_bytes,
+            cache_bytes=_affordable_cache(self._settings),
             password=self._service.password,
         )
 
@@ -379,6 +380,21 @@ def status_line(figures: Figures) -> str:
     answered = sum(value for key, value in figures.counters.items() if key[0] == "requests")
     clients = figures.gauges.get(("connections",), 0)
     return f"{clients:.0f} clients, {answered:.0f} requests answered"
+
+
+def _affordable_cache(settings: Settings) -> int:
+    """Return the size of the cache that a control group leaves room for."""
+    group = memory_limit_bytes()
+    if group is None:
+        return settings.cache_bytes
+    # A quarter for the caches of all processes, as much for output, half for the processes.
+    affordable = min(settings.cache_bytes, group // 4 // settings.processes)
+    if affordable < settings.cache_bytes:
+        log.warning(
+            "cache_bytes lowered to %s MiB by the control group's memory limit, %s MiB",
+            *(affordable >> 20, group >> 20),
+        )
+    return affordable
 
 
 def reload_settings(

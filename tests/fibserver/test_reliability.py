@@ -217,6 +217,25 @@ def test_shared_memory_is_small(serve: Serve, mounting: Callable[[str], list[str
     assert server.information()["total_error_replies"] == "0"
 
 
+@pytest.mark.parametrize(
+    ("mount", "complaint"),
+    [
+        ("mount -t tmpfs -o ro tmpfs /dev/shm", "mount a tmpfs of 64 MiB or more there"),
+        ("mount -t tmpfs tmpfs /dev", "mount a tmpfs of 64 MiB or more there"),
+        ("ulimit -v 2000000", "or raise ulimit -v"),
+    ],
+)
+def test_no_shared_memory(
+    serve: Serve, mounting: Callable[[str], list[str]], mount: str, complaint: str
+) -> None:
+    """Without shared memory a start fails with one line that says what is needed."""
+    with pytest.raises(AssertionError) as caught:
+        serve(under=mounting(mount))
+    (line,) = (each for each in str(caught.value).splitlines() if "/dev/shm" in each)
+    assert "no shared memory in /dev/shm: " in line
+    assert complaint in line
+
+
 def test_ten_thousand_idle_connections(serve: Serve) -> None:
     """Ten thousand clients that ask nothing are kept, and others are served meanwhile."""
     count = 10_000

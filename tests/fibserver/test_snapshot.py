@@ -158,7 +158,7 @@ def test_a_failed_rename_leaves_nothing(snapshot: Snapshot) -> None:
 def test_a_folder_that_cannot_be_flushed(
     snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch, number: int, is_saved: bool
 ) -> None:
-    """Where folders cannot be flushed the file counts as saved; on a disk that fails it does not."""
+    """A file is saved where folders cannot be flushed; on a disk that fails it is not."""
     fsync = os.fsync
 
     def flush(fd: int) -> None:
