@@ -293,7 +293,7 @@ class Acceptor:
 
     def _start_drain(self) -> None:
         self._phase = Phase.DRAINING
-        self._notifier.stopping("answering what was asked")
+        self._notifier.stopping("answering what was asked", self.settings.drain_timeout)
         self._drain_deadline = self._loop.now + self.settings.drain_timeout
         self._next_tick = min(self._next_tick, self._drain_deadline)
         self._clients.finish()

@@ -307,10 +307,11 @@ class ServingProcess:
 
     def _stop(self) -> None:
         """Finish what was asked; called again, leave it."""
-        self._notifier.stopping("answering what was asked")
+        seconds = 0 if self._is_stopping else self._settings.drain_timeout
+        self._notifier.stopping("answering what was asked", seconds)
         if self._is_stopping:
             self._client.close()  # ends the calls that threads wait for
-        self._http.stop(0 if self._is_stopping else self._settings.drain_timeout)
+        self._http.stop(seconds)
         self._is_stopping = True
 
     def _reload(self) -> None:

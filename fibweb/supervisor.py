@@ -232,12 +232,12 @@ class Supervisor:
         """Have all processes finish what they were asked; called again, have them leave it."""
         is_first = self._phase is not _Phase.DRAINING
         self._phase = _Phase.DRAINING
-        self._notifier.stopping("answering what was asked")
+        seconds = GRACE_SECONDS + (self._settings.drain_timeout if is_first else 0.0)
+        self._notifier.stopping("answering what was asked", seconds)
         for listener in self._service.listeners:
             listener.close()
         self._tell_all(signal.SIGTERM)
-        drain_seconds = self._settings.drain_timeout if is_first else 0.0
-        self._deadline = time.monotonic() + drain_seconds + GRACE_SECONDS
+        self._deadline = time.monotonic() + seconds
 
     def _tell_all(self, number: signal.Signals) -> None:
         for child in self._children():

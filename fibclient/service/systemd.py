@@ -23,6 +23,10 @@ FIRST_DESCRIPTOR = 3
 """SD_LISTEN_FDS_START: passed sockets follow standard input, output and error."""
 
 
+STOP_MARGIN_SECONDS = 5.0
+"""For what follows the last answer, on a busy machine."""
+
+
 class ActivatedSocket(NamedTuple):
     """A listening socket that systemd has opened.
 
@@ -101,9 +105,16 @@ class Notifier:
         # Without the time, systemd 253 and later waits for ever under Type=notify-reload.
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
-    def stopping(self, status: str) -> None:
-        """Tell that the server has begun to stop."""
-        self._send("STOPPING=1", f"STATUS={status}")
+    def stopping(self, status: str, seconds: float) -> None:
+        """Tell that the server has begun to stop.
+
+        Args:
+            status: one line.
+            seconds: The longest that the stop takes; the manager waits as long, even if its own
+                TimeoutStopSec is shorter.
+        """
+        extension = f"EXTEND_TIMEOUT_USEC={round((seconds + STOP_MARGIN_SECONDS) * 1e6)}"
+        self._send("STOPPING=1", extension, f"STATUS={status}")
 
     def status(self, text: str) -> None:
         """Tell how things are going."""

@@ -41,7 +41,10 @@ def notifier(manager: socket.socket) -> Iterator[Notifier]:
     ("tell", "message"),
     [
         (lambda notifier: notifier.ready("on a:1"), b"READY=1\nSTATUS=on a:1"),
-        (lambda notifier: notifier.stopping("draining"), b"STOPPING=1\nSTATUS=draining"),
+        (
+            lambda notifier: notifier.stopping("draining", 120),
+            b"STOPPING=1\nEXTEND_TIMEOUT_USEC=125000000\nSTATUS=draining",
+        ),
         (lambda notifier: notifier.status("busy"), b"STATUS=busy"),
         (lambda notifier: notifier.status("a\nREADY=1"), b"STATUS=a READY=1"),
         (lambda notifier: notifier.watchdog(), b"WATCHDOG=1"),
