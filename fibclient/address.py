@@ -9,9 +9,12 @@ __all__ = [
     "parse_address",
     "parse_addresses",
     "parse_server",
+    "plain_host",
 ]
 
 DEFAULT_ADDRESS = "127.0.0.1:11235"
+
+_MAPPED = "::ffff:"
 
 
 class Address(NamedTuple):
@@ -57,6 +60,15 @@ class Target(NamedTuple):
         if self.address.service:
             return f"{self.address} ({Address(self.name[0], self.name[1])})"
         return f"{self.address} ({self.name[0]})"
+
+
+def plain_host(host: str) -> str:
+    """Return an IP address as people write it: of an IPv4-mapped IPv6 address the IPv4 one.
+
+    Args:
+        host: as the kernel has it, such as `::ffff:192.0.2.1`, a client of a dual-stack socket.
+    """
+    return host.removeprefix(_MAPPED) if "." in host else host
 
 
 def parse_addresses(text: str) -> list[Address]:

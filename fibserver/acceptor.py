@@ -27,7 +27,7 @@ from enum import Enum
 from fibclient.address import Address, parse_address
 from fibclient.formats import Format
 from fibclient.service.errors import SettingsError
-from fibclient.service.listeners import address_of, close_listener, open_listener
+from fibclient.service.listeners import address_of, close_listener, open_listeners
 from fibclient.service.logs import configure_logging
 from fibclient.service.orphans import reap_orphans
 from fibclient.service.passwords import read_password
@@ -125,7 +125,7 @@ class Acceptor:
             self._metrics = self._open_metrics(activated, undo)
             self._engine = Engine(settings, self._loop, self.statistics, work)
             undo.pop_all()
-        self._clients = Clients(self, self._loop, self._engine, listeners, are_ours=not passed)
+        self._clients = Clients(self, self._loop, self._engine, listeners)
 
     def _open_metrics(
         self, activated: Sequence[ActivatedSocket], undo: ExitStack
@@ -133,11 +133,12 @@ class Acceptor:
         passed = [each.socket for each in activated if each.name == METRICS_NAME]
         listeners = list(passed)
         if self.settings.metrics_listen and not passed:
-            listeners.append(open_listener(parse_address(self.settings.metrics_listen)))
+            address = parse_address(self.settings.metrics_listen)
+            listeners += open_listeners([address], "--metrics-listen")
         registry = metrics_registry(self._facts)
         servers = []
         for listener in listeners:
-            server = MetricsServer(self._loop, listener, registry, is_ours=not passed)
+            server = MetricsServer(self._loop, listener, registry)
             undo.callback(server.close)
             servers.append(server)
             log.info("metrics on http://%s/metrics", address_of(listener))
@@ -315,9 +316,7 @@ def _password(settings: Settings, *, is_reload: bool = False) -> bytes | None:
 
 
 def _open_listeners(settings: Settings, undo: ExitStack) -> list[socket.socket]:
-    listeners = []
-    for text in settings.listen:
-        listener = open_listener(parse_address(text))
+    listeners = open_listeners([parse_address(text) for text in settings.listen])
+    for listener in listeners:
         undo.callback(close_listener, listener)
-        listeners.append(listener)
     return listeners

@@ -13,7 +13,7 @@ from functools import partial
 from itertools import islice
 from select import EPOLLIN, EPOLLOUT
 
-from fibclient.address import Address
+from fibclient.address import Address, plain_host
 from fibclient.service.admission import IdleVictims, affordable_connections
 from fibclient.service.listeners import close_listener
 from fibserver.connection import INFINITY, Connection, State
@@ -72,8 +72,6 @@ class Clients:
         loop: EventLoop,
         engine: Engine,
         listeners: list[socket.socket],
-        *,
-        are_ours: bool,
     ) -> None:
         """Watch the listeners for clients.
 
@@ -82,7 +80,6 @@ class Clients:
             loop: tells of events.
             engine: answers slices.
             listeners: non-blocking.
-            are_ours: whether we have opened the listeners.
         """
         self.loop = loop
         self.engine = engine
@@ -94,7 +91,6 @@ class Clients:
         self.waiting = 0
         self._server = server
         self._listeners = listeners
-        self._are_ours = are_ours
         self._paused_listeners = list(listeners)
         self._waiting_listeners: list[socket.socket] = []
         self._next_client_id = 1
@@ -362,7 +358,7 @@ class Clients:
     def close_listeners(self) -> None:
         """Close the listeners that there still are."""
         for listener in self._listeners:
-            close_listener(listener, is_ours=self._are_ours)
+            close_listener(listener)
         self._listeners.clear()
         self._waiting_listeners.clear()  # their clients may have come in this very turn
         self._paused_listeners.clear()
@@ -378,7 +374,7 @@ class Clients:
 def _name(address: object) -> str:
     """Return a socket's address as people write it; the name of a Unix one may be anything."""
     if isinstance(address, tuple):
-        return str(Address(*address[:2]))
+        return str(Address(plain_host(address[0]), address[1]))
     return "unix:0"
 
 

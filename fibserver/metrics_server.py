@@ -40,8 +40,6 @@ class MetricsServer:
         loop: EventLoop,
         listener: socket.socket,
         registry: CollectorRegistry,
-        *,
-        is_ours: bool,
     ) -> None:
         """Watch a listener.
 
@@ -49,11 +47,9 @@ class MetricsServer:
             loop: tells of events.
             listener: non-blocking.
             registry: what to answer with.
-            is_ours: whether we have opened the listener.
         """
         self._loop = loop
         self._listener = listener
-        self._is_ours = is_ours
         self._registry = registry
         self._exchanges: dict[_Exchange, None] = {}  # in the order they came
         self._is_paused = False
@@ -121,7 +117,7 @@ class MetricsServer:
             self._end(exchange)
         if not self._is_paused:
             self._loop.unwatch(self._listener.fileno())
-        close_listener(self._listener, is_ours=self._is_ours)
+        close_listener(self._listener)
 
 
 class _Exchange:

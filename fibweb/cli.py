@@ -2,8 +2,8 @@
 
 import os
 import socket
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from fibclient.service.errors import (
     end_failed_start,
     is_shortage,
 )
-from fibclient.service.listeners import address_of, open_listener
+from fibclient.service.listeners import address_of, close_listener, open_listeners
 from fibclient.service.logs import configure_logging
 from fibclient.service.passwords import read_password
 from fibclient.service.systemd import Notifier, activated_sockets
@@ -141,9 +141,9 @@ def _prepare(
     listeners = [each.socket for each in activated if each.name != METRICS_NAME]
     metrics_listeners = [each.socket for each in activated if each.name == METRICS_NAME]
     if not listeners:
-        listeners = [_open(text, stack) for text in settings.listen]
+        listeners = _open(settings.listen, "--listen", stack)
     if not metrics_listeners and settings.metrics_listen:
-        metrics_listeners = [_open(settings.metrics_listen, stack)]
+        metrics_listeners = _open([settings.metrics_listen], "--metrics-listen", stack)
     servers, embedded = ",".join(settings.servers), None
     if settings.embedded:
         embedded = stack.enter_context(EmbeddedServer(os.environ))
@@ -165,19 +165,12 @@ def _prepare(
     return ServingProcess(service, notifier=notifier, embedded=embedded)
 
 
-def _open(text: str, stack: ExitStack) -> socket.socket:
-    """Open a listening socket; it is closed, and its file removed, at the end."""
-    address = parse_address(text)
-    listener = open_listener(address)
-    if address.path:
-        stack.callback(_remove, address.path)
-    stack.callback(listener.close)
-    return listener
-
-
-def _remove(path: str) -> None:
-    with suppress(OSError):  # gone already, or no longer ours to remove
-        os.unlink(path)
+def _open(texts: Sequence[str], option: str, stack: ExitStack) -> list[socket.socket]:
+    """Open listening sockets; they are closed, and their files removed, at the end."""
+    listeners = open_listeners([parse_address(text) for text in texts], option)
+    for listener in listeners:
+        stack.callback(close_listener, listener)
+    return listeners
 
 
 def _url(listener: socket.socket) -> str:

@@ -33,6 +33,7 @@ from fibclient import FibClient
 from fibclient.address import parse_addresses
 from fibclient.service.admission import affordable_connections
 from fibclient.service.errors import SettingsError
+from fibclient.service.listeners import remove_socket_file
 from fibclient.service.logs import configure_logging
 from fibclient.service.machine import memory_limit_bytes
 from fibclient.service.orphans import reap_orphans
@@ -309,6 +310,9 @@ class ServingProcess:
         """Finish what was asked; called again, leave it."""
         seconds = 0 if self._is_stopping else self._settings.drain_timeout
         self._notifier.stopping("answering what was asked", seconds)
+        if self._supervisor is None:  # the event loop is about to close the listeners
+            for listener in self._service.listeners:
+                remove_socket_file(listener)
         if self._is_stopping:
             self._client.close()  # ends the calls that threads wait for
         self._http.stop(seconds)

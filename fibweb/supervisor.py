@@ -26,6 +26,7 @@ from enum import Enum
 from typing import NoReturn
 
 from fibclient.service.errors import is_shortage
+from fibclient.service.listeners import close_listener
 from fibclient.service.orphans import reap_orphans
 from fibclient.service.signals import SignalPipe
 from fibclient.service.systemd import Notifier
@@ -235,7 +236,7 @@ class Supervisor:
         seconds = GRACE_SECONDS + (self._settings.drain_timeout if is_first else 0.0)
         self._notifier.stopping("answering what was asked", seconds)
         for listener in self._service.listeners:
-            listener.close()
+            close_listener(listener)
         self._tell_all(signal.SIGTERM)
         self._deadline = time.monotonic() + seconds
 

@@ -13,6 +13,7 @@ from typing import Any
 from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer, UnixWSGIServer
 
+from fibclient.address import plain_host
 from fibclient.service.admission import NEWCOMER_SECONDS
 from fibweb.http.admission import Admission, Verdict
 from fibweb.http.channel import Channel, Lanes
@@ -328,6 +329,10 @@ class _Listener:
 
 class _TcpListener(_Listener, TcpWSGIServer):
     """A TCP socket that is listened on."""
+
+    def fix_addr(self, addr: Any) -> Any:
+        """Return the address of a client."""
+        return (plain_host(addr[0]), *addr[1:])
 
 
 class _UnixListener(_Listener, UnixWSGIServer):

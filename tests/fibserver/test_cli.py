@@ -122,7 +122,10 @@ def test_an_address_in_use(server: RunningServer) -> None:
     """An address that another server has is a failed start."""
     done = run_fibserver("--listen", server.address)
     assert done.returncode == 2
-    assert done.stderr == f"fibserver: cannot listen on {server.address}: Address already in use\n"
+    (line,) = done.stderr.splitlines()
+    start = f"fibserver: cannot listen on {server.address}: Address already in use by "
+    assert line.startswith(start)
+    assert f"(pid {server.process.pid}); choose another port with --listen" in line
 
 
 def test_a_passed_socket_that_exposes() -> None:

@@ -65,7 +65,7 @@ class House(FakeServer):
         listener.bind(self._path)
         listener.listen(1024)
         listener.setblocking(False)
-        self.served = Clients(self, self.loop, cast(Engine, None), [listener], are_ours=False)
+        self.served = Clients(self, self.loop, cast(Engine, None), [listener])
         self._sockets: list[socket.socket] = []
 
     def clients(self) -> Iterator[ClientFacts]:

@@ -25,7 +25,7 @@ class Scraped:
         self._address = listener.getsockname()
         registry = CollectorRegistry()
         Gauge("answer", "What there is.", registry=registry).set(42)
-        self.server = MetricsServer(self.loop, listener, registry, is_ours=True)
+        self.server = MetricsServer(self.loop, listener, registry)
         self._sockets: list[socket.socket] = []
 
     def connect(self, sent: bytes = b"") -> socket.socket:

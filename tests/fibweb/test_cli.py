@@ -57,7 +57,9 @@ def test_a_port_in_use(server: RunningServer, more: list[str]) -> None:
     """A failed start says why in one line, before anything else is started."""
     done = run_fibweb("--listen", server.address, *more)
     assert done.returncode == 2
-    assert done.stderr == f"fibweb: cannot listen on {server.address}: Address already in use\n"
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"fibweb: cannot listen on {server.address}: Address already in use by ")
+    assert f"(pid {server.process.pid}); choose another port with --listen" in line
 
 
 SHORT = """
