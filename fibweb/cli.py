@@ -61,6 +61,11 @@ METRICS_NAME = "metrics"
     metavar="HOST:PORT",
     help="Where to serve /metrics.  [default: where clients connect]",
 )
+@click.option(
+    "--root-path",
+    metavar="PATH",
+    help="The path prefix that a proxy passes on, such as /numbers.  [default: none]",
+)
 @click.option("--processes", metavar="N", help="Processes that serve.  [default: 1]")
 @click.option(
     "--embedded",

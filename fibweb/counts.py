@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from fibclient.formats import FORMATS
 from fibweb.figures import Values
 from fibweb.http.exchange import Exchange
+from fibweb.mounting import path_below
 
 __all__ = ["BUCKET_SECONDS", "Counts", "format_of", "quantile", "route_of"]
 
@@ -36,12 +37,14 @@ _FORMATS = {
 class Counts:
     """What has been answered; all but `counters` is for the thread of the event loop."""
 
-    def __init__(self, paths: Collection[str]) -> None:
+    def __init__(self, paths: Collection[str], root_path: str = "") -> None:
         """Start with nothing.
 
         Args:
             paths: those that are routes by themselves.
+            root_path: a prefix that targets may have.
         """
+        self._root_path = root_path
         self._paths = frozenset(paths)
         self._seen: dict[tuple[str, int, str, str], list[int]] = {}
         self._requests: dict[tuple[str, ...], list[int]] = {}
@@ -84,7 +87,8 @@ class Counts:
 
     def _cell(self, kind: tuple[str, int, str, str]) -> list[int]:
         path, status, media_type, lane = kind
-        labels = (route_of(path, self._paths), str(status), format_of(media_type), lane)
+        route = route_of(path_below(self._root_path, path), self._paths)
+        labels = (route, str(status), format_of(media_type), lane)
         cell = self._requests.setdefault(labels, [0, 0])
         if len(self._seen) >= MAX_SEEN:
             self._seen.clear()

@@ -175,7 +175,8 @@ def _check_spelling(n: str, environ: Mapping[str, object]) -> None:
         ValueError: they were.
     """
     target = str(environ.get("REQUEST_URI") or environ.get("RAW_URI", ""))
-    if "%" in target and n and "%" in target.partition("?")[0]:
+    # The last two segments are the route and n; a prefix before them may be encoded.
+    if n and "%" in target and "%" in "/".join(target.partition("?")[0].rsplit("/", 2)[1:]):
         raise ValueError("n must be a non-negative decimal integer, without percent-encoding")
 
 

@@ -50,7 +50,8 @@ def describe(routes: Container[str]) -> Json:
             "version": version("fibservice"),
             "description": INTRODUCTION,
         },
-        "servers": [{"url": "/"}],
+        # Relative to this document, so that it is right below any path prefix.
+        "servers": [{"url": "."}],
         "paths": paths,
         "components": COMPONENTS,
     }

@@ -11,6 +11,7 @@ import falcon
 
 from fibclient import ClientClosed, FibError, RequestRefused, ServerUnreachable
 from fibweb.fetch import Overloaded, WouldBlock
+from fibweb.mounting import mount_path
 
 __all__ = ["MEDIA_TYPE", "Problem", "add_problems"]
 
@@ -111,7 +112,7 @@ def _write(request: falcon.Request, response: falcon.Response, error: falcon.HTT
         "title": title,
         "status": error.status_code,
         "detail": error.description or _DETAILS.get(error.status_code, title),
-        "instance": quote(request.path),
+        "instance": mount_path(request.env) + quote(request.path),
         "request_id": _request_id(request),
         **(error.members if isinstance(error, Problem) else {}),
     }

@@ -220,6 +220,7 @@ class ServingProcess:
             ],
             on_response=self._on_response,
             limits=self._limits(),
+            root_path=self._settings.root_path,
         )
         for name, refreshes in (
             ("readiness", (ready.refresh, limits.refresh)),
@@ -228,7 +229,8 @@ class ServingProcess:
             refresher = Refresher(name, refreshes)
             refresher.start()
             stack.callback(refresher.stop)
-        return Counts({*resources, *metrics, *ROUTES}), server
+        routes = {*resources, *metrics, *ROUTES}
+        return Counts(routes, self._settings.root_path), server
 
     def _limits(self) -> Limits:
         settings = self._settings

@@ -55,6 +55,16 @@ def _check_origin(text: str) -> str:
     return text
 
 
+# As waitress has it: segments of characters that need no encoding.
+_ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+
+
+def _check_root_path(text: str) -> str:
+    if not _ROOT_PATH.fullmatch(text):
+        raise ValueError
+    return text
+
+
 def _none_or_split(value: object) -> object:
     return split(value) if value else ()
 
@@ -90,6 +100,10 @@ class Settings(ServiceSettings):
     ] = Field(
         default=(),
         description="must be origins such as https://example.org with commas, or *, or empty",
+    )
+    root_path: Annotated[str, AfterValidator(_check_root_path)] = Field(
+        default="",
+        description="must be a path such as /numbers, without a slash at its end, or empty",
     )
     access_log: bool = Field(default=False, description="must be true or false")
     log_level: LogLevel = one_of("info", LogLevel)

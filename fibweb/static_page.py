@@ -2,6 +2,8 @@
 
 They come with a policy that lets a browser load nothing from elsewhere and run nothing that stands
 inside the page. Browsers keep the files and ask each time whether they are still the same.
+
+The page's URLs are relative, so it works below any path prefix.
 """
 
 import hashlib
@@ -11,6 +13,7 @@ from importlib.resources.abc import Traversable
 import falcon
 
 from fibweb.conditions import is_known
+from fibweb.mounting import mount_path
 
 __all__ = ["page_resources"]
 
@@ -38,12 +41,12 @@ INDEX = "index.html"
 
 def page_resources() -> dict[str, object]:
     """Return what the page consists of: a Falcon resource for each path."""
-    files: dict[str, object] = {
+    files = {
         file.name: _PageFile(file)
         for file in (resources.files("fibweb") / "page").iterdir()
         if file.name.rpartition(".")[2] in _MEDIA_TYPES
     }
-    index = files.pop(INDEX)
+    index = _Index(files.pop(INDEX))
     return {"/": index} | {f"/page/{name}": files[name] for name in sorted(files)}
 
 
@@ -64,3 +67,18 @@ class _PageFile:
         else:
             response.content_type = self._media_type
             response.data = self._data
+
+
+class _Index:
+    """The page itself, whose URL ends with a slash: its relative URLs depend on that."""
+
+    def __init__(self, file: _PageFile) -> None:
+        self._file = file
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Answer the page, or redirect from `/prefix` to `/prefix/`."""
+        prefix = mount_path(request.env)
+        if prefix and not request.env["PATH_INFO"]:
+            query = f"?{request.query_string}" if request.query_string else ""
+            raise falcon.HTTPMovedPermanently(f"{prefix}/{query}")
+        self._file.on_get(request, response)

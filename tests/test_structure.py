@@ -43,6 +43,7 @@ PURE = [
     "fibweb/http/admission.py",
     "fibweb/http/fetch_queue.py",
     "fibweb/http/held_bytes.py",
+    "fibweb/mounting.py",
     "fibweb/negotiation.py",
     "fibweb/openapi_parts.py",
     "fibweb/parameters.py",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from waitress.adjustments import Adjustments
 
 from fibweb.http.request import Request
+from fibweb.mounting import path_below
 
 if TYPE_CHECKING:
     from fibweb.http.channel import Channel
@@ -103,7 +104,8 @@ class PlainRequest:
         environ = self._known.template.copy()
         environ["REQUEST_METHOD"] = self.method
         environ["REQUEST_URI"] = self.target
-        environ["PATH_INFO"] = self._path
+        root_path = environ["SCRIPT_NAME"]
+        environ["PATH_INFO"] = path_below(root_path, self._path) if root_path else self._path
         environ["QUERY_STRING"] = self._query
         environ["REMOTE_ADDR"] = environ["REMOTE_HOST"] = channel.addr[0]
         environ["REMOTE_PORT"] = str(channel.addr[1])

@@ -95,6 +95,7 @@ def create_server(
     *,
     on_response: Callable[[Exchange], None],
     limits: Limits | None = None,
+    root_path: str = "",
 ) -> "HttpServer":
     """Return a server that is ready to run.
 
@@ -108,8 +109,9 @@ def create_server(
             of a Unix socket is the caller's to remove.
         on_response: called on the event loop with each answered request; it must be quick.
         limits: what the server may take on.
+        root_path: a prefix of the requests' paths, such as `/f`, that becomes SCRIPT_NAME.
     """
-    return HttpServer(sites, on_response, limits or Limits())
+    return HttpServer(sites, on_response, limits or Limits(), root_path)
 
 
 class HttpServer:
@@ -120,6 +122,7 @@ class HttpServer:
         sites: Sequence[tuple[Callable[..., Any], socket.socket]],
         on_response: Callable[[Exchange], None],
         limits: Limits,
+        root_path: str,
     ) -> None:
         """Prepare to serve; nothing is accepted before `run`."""
         self._loop = Loop()
@@ -140,6 +143,7 @@ class HttpServer:
             max_request_body_size=MAX_BODY_BYTES,
             # Clearing them takes a layer around the application, which trusts none of them anyway.
             clear_untrusted_proxy_headers=False,
+            url_prefix=root_path,
         )
         self._listeners = [
             _listen(app, listener, settings, self._loop, self._lanes) for app, listener in sites

@@ -35,17 +35,17 @@ export function toSearch(ask) {
   return `?${new URLSearchParams(pairs)}`;
 }
 
-/** Return the path that answers it.
+/** Return the path that answers it, relative to the page: there may be a prefix before both.
 
     `format` is left out for JSON, which is what the service answers anyway. */
 export function pathOf(ask, format = "json", parameters = []) {
   const query = [];
   let path;
   if (ask.kind === "range") {
-    path = "/fib";
+    path = "fib";
     query.push(`start=${encodeURIComponent(ask.start)}`, `count=${encodeURIComponent(ask.count)}`);
   } else {
-    path = ask.kind === "first" ? "/fib/" : "/number/";
+    path = ask.kind === "first" ? "fib/" : "number/";
     path += encodeURIComponent(ask[ask.kind]);
   }
   if (format !== "json") {

@@ -51,7 +51,7 @@ export class LiveState {
   async #readAgain() {
     if (!this.#isPaused && !document.hidden) {
       try {
-        this.#show(await getJson("/status", { cache: "no-store", isAside: true }));
+        this.#show(await getJson("status", { cache: "no-store", isAside: true }));
       } catch {
         setHealth("down", "The service does not answer");
       }

@@ -89,7 +89,7 @@ export class NumberPages {
     this.#pages.set(page, { controller });
     const first = page * this.#perPage;
     const count = Math.min(this.#perPage, this.#count - first);
-    const path = `/fib?start=${this.#start + first}&count=${count}`;
+    const path = `fib?start=${this.#start + first}&count=${count}`;
     try {
       const { result } = await getJson(path, { signal: controller.signal });
       this.#pages.set(page, { numbers: result });

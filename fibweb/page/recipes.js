@@ -61,7 +61,7 @@ function fileName(ask, format) {
 
 function curl({ ask, format, isLarge }) {
   const file = isLarge || format === "binary" ? `-o ${fileName(ask, format)} ` : "";
-  return `curl ${file}'${location.origin}${pathOf(ask, format)}'`;
+  return `curl ${file}'${new URL(pathOf(ask, format), document.baseURI)}'`;
 }
 
 function python({ ask, format, isLarge }, server) {

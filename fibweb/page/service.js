@@ -48,7 +48,7 @@ class Reachability extends EventTarget {
     const pause = PROBE_PAUSES_MS[Math.min(this.#failures, PROBE_PAUSES_MS.length - 1)];
     this.#failures += 1;
     setTimeout(async () => {
-      const isReady = await fetch("/readyz", { cache: "no-store" }).then(
+      const isReady = await fetch("readyz", { cache: "no-store" }).then(
         (response) => response.status < 500,
         () => false,
       );

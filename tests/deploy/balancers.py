@@ -24,6 +24,7 @@ __all__ = [
     "FakeFibweb",
     "haproxy",
     "listening",
+    "run_nginx",
     "server_rows",
     "servers_checked",
     "servers_up",
@@ -31,6 +32,24 @@ __all__ = [
 ]
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
+
+MAIN = """
+daemon off;
+user {user};
+worker_processes 1;
+pid {folder}/pid;
+error_log {folder}/error.log;
+events {{ worker_connections 512; }}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  include {folder}/fib.conf;
+}}
+"""
 
 
 class Behaviour(Enum):
@@ -167,6 +186,32 @@ def haproxy(
             if "stats socket" in path.read_text():
                 wait_until(control.exists, "HAProxy can be told something")
             yield control
+        finally:
+            child.terminate()
+            child.wait(DEADLINE_SECONDS)
+
+
+@contextmanager
+def run_nginx(program: str, folder: Path, text: str, address: str) -> Iterator[Path]:
+    """Run nginx until the context ends; give its error log.
+
+    Args:
+        program: its path.
+        folder: an empty one for all files.
+        text: the configuration of its servers.
+        address: HOST:PORT where that listens.
+    """
+    (folder / "fib.conf").write_text(text)
+    (folder / "nginx.conf").write_text(MAIN.format(folder=folder, user=getpass.getuser()))
+    command = [program, "-p", str(folder), "-c", str(folder / "nginx.conf")]
+    checked = subprocess.run(
+        [*command, "-t"], stderr=subprocess.PIPE, text=True, timeout=30, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as child:
+        try:
+            wait_until(lambda: listening(address), "nginx listens")
+            yield folder / "error.log"
         finally:
             child.terminate()
             child.wait(DEADLINE_SECONDS)

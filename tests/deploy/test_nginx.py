@@ -1,6 +1,5 @@
 """nginx as a cache in front of fibweb, with the very configuration in deploy/nginx."""
 
-import getpass
 import hashlib
 import http.client
 import json
@@ -18,30 +17,11 @@ from typing import NamedTuple
 import pytest
 
 from fibclient import FibClient
-from tests.deploy.balancers import DEPLOY, Behaviour, FakeFibweb, listening
+from tests.deploy.balancers import DEPLOY, Behaviour, FakeFibweb, run_nginx
 from tests.deploy.prometheus import free_port
 from tests.fibweb.running import metrics, start_fibweb
 from tests.servers import DEADLINE_SECONDS, RunningServer
 from tests.waiting import wait_until
-
-MAIN = """
-daemon off;
-user {user};
-worker_processes 1;
-pid {folder}/pid;
-error_log {folder}/error.log;
-events {{ worker_connections 512; }}
-http {{
-  access_log off;
-  client_body_temp_path {folder}/body;
-  proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi;
-  scgi_temp_path {folder}/scgi;
-  include {folder}/fib.conf;
-}}
-"""
-
 
 Program = Callable[[str], str]
 
@@ -146,20 +126,8 @@ def nginx_before(
     for before, after in replaced.items():
         assert before in text
         text = text.replace(before, after)
-    (own / "fib.conf").write_text(text)
-    (own / "nginx.conf").write_text(MAIN.format(folder=own, user=getpass.getuser()))
-    command = [path, "-p", str(own), "-c", str(own / "nginx.conf")]
-    checked = subprocess.run(
-        [*command, "-t"], stderr=subprocess.PIPE, text=True, timeout=30, check=False
-    )
-    assert checked.returncode == 0, checked.stderr
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as nginx:
-        try:
-            wait_until(lambda: listening(address), "nginx listens")
-            yield Cache(address, own / "error.log")
-        finally:
-            nginx.terminate()
-            nginx.wait(DEADLINE_SECONDS)
+    with run_nginx(path, own, text, address) as log:
+        yield Cache(address, log)
 
 
 @contextmanager

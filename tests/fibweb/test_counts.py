@@ -63,6 +63,15 @@ def test_formats(media_type: str, format: str) -> None:
     assert format_of(media_type) == format
 
 
+def test_below_a_prefix() -> None:
+    """Targets count by what comes after the prefix, those without it as they are."""
+    counts = Counts(PATHS, "/f")
+    for target in ("/f/fib/1", "/fib/1", "/f/healthz", "/fx/healthz", "/f/f/fib/1"):
+        counts.record(exchange(target))
+    found = {key[1]: value for key, value in counts.counters().items() if key[0] == "requests"}
+    assert found == {"/fib/{n}": 2, "/healthz": 1, "other": 2}
+
+
 def test_counters() -> None:
     """Requests and bytes are counted by their labels, latencies by lane and bucket."""
     counts = Counts(PATHS)

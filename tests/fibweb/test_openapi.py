@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 from falcon import testing
@@ -103,6 +104,14 @@ def test_the_resource(web: testing.TestClient) -> None:
     tag = result.headers["etag"]
     again = web.simulate_get("/openapi.json", headers={"If-None-Match": tag})
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+
+
+def test_below_a_prefix(web: testing.TestClient) -> None:
+    """The server's URL is right wherever the document is; errors name the path as it was asked."""
+    (server,) = DOCUMENT["servers"]
+    assert urljoin("https://example.org/f/openapi.json", server["url"]) == "https://example.org/f/"
+    result = web.simulate_get("/fib/-1", root_path="/f")
+    assert (result.status_code, result.json["instance"]) == (400, "/f/fib/-1")
 
 
 def test_the_application_is_as_described(server: RunningServer, tmp_path: Path) -> None:

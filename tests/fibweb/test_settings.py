@@ -53,6 +53,8 @@ def test_order(write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) ->
         ('password_file = ""', "password_file", None),
         ('cache_bytes = "0"', "cache_bytes", 0),
         ('cache_bytes = "1GiB"', "cache_bytes", 2**30),
+        ('root_path = ""', "root_path", ""),
+        ('root_path = "/a/b-c"', "root_path", "/a/b-c"),
         ('allowed_origins = ""', "allowed_origins", ()),
         ("allowed_origins = []", "allowed_origins", ()),
         ('allowed_origins = "*"', "allowed_origins", ("*",)),
@@ -71,6 +73,7 @@ def test_values(write: Callable[[str], Path], text: str, name: str, value: objec
     assert getattr(load_settings(write(text)), name) == value
 
 
+ROOT_PATH = "must be a path such as /numbers, without a slash at its end, or empty"
 ORIGINS = "must be origins such as https://example.org with commas, or *, or empty"
 
 
@@ -93,6 +96,9 @@ ORIGINS = "must be origins such as https://example.org with commas, or *, or emp
         ('allowed_origins = "https://a/"', f"allowed_origins: 'https://a/': {ORIGINS}"),
         ('allowed_origins = "https://A"', f"allowed_origins: 'https://A': {ORIGINS}"),
         ("allowed_origins = 1", f"allowed_origins: '1': {ORIGINS}"),
+        ('root_path = "f"', f"root_path: 'f': {ROOT_PATH}"),
+        ('root_path = "/f/"', f"root_path: '/f/': {ROOT_PATH}"),
+        ('root_path = "/a%20b"', f"root_path: '/a%20b': {ROOT_PATH}"),
         ('log_level = "loud"', "log_level: 'loud': must be debug, info, warning or error"),
     ],
 )

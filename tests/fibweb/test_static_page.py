@@ -4,6 +4,7 @@ import re
 from configparser import ConfigParser
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import falcon
 import pytest
@@ -68,11 +69,40 @@ def test_nothing_changes_the_page(web: testing.TestClient) -> None:
 def test_the_page_refers_to_its_files() -> None:
     """What page and scripts load is there; all scripts are loaded early, and none in vain."""
     page = (FOLDER / "index.html").read_text()
-    referred = set(re.findall(r'(?:href|src)="(/page/[^"]*)"', page))
-    assert referred | {"/"} == set(PATHS)
+    referred = set(re.findall(r'(?:href|src)="(page/[^"]*)"', page))
+    assert {f"/{path}" for path in referred} | {"/"} == set(PATHS)
     for script in FOLDER.glob("*.js"):
         imported = re.findall(r'from "\./([^"]*)"', script.read_text())
-        assert {f"/page/{name}" for name in imported} <= referred, script
+        assert {f"page/{name}" for name in imported} <= referred, script
+
+
+def test_the_page_knows_no_prefix() -> None:
+    """No URL in the page, its scripts or its styles begins at the root of the site."""
+    absolute = re.compile(r"""(?:href|src|action)="/|url\(["']?/|["'`]/[a-z]""")
+    for file in FOLDER.iterdir():
+        found = absolute.search(file.read_text())
+        assert not found, f"{file}: {found}"
+
+
+@pytest.mark.parametrize(
+    ("mount", "target", "location"),
+    [
+        ("/f", "/f", "/f/"),
+        ("/f", "/f?first=3&x", "/f/?first=3&x"),
+        ("/a b/\xc3\xa9", "", "/a%20b/%C3%A9/"),
+        ("//evil.example", "", "/evil.example/"),
+    ],
+)
+def test_below_a_prefix(web: testing.TestClient, mount: str, target: str, location: str) -> None:
+    """The page is at the prefix with a slash behind it; without one it redirects there."""
+    environ: dict[str, Any] = testing.create_environ(query_string=target.partition("?")[2])
+    environ |= {"SCRIPT_NAME": mount, "PATH_INFO": ""}
+    started = testing.StartResponseMock()
+    web.app(environ, started)
+    assert started.status == "301 Moved Permanently"
+    assert started.headers_dict["location"] == location
+    web.app(environ | {"PATH_INFO": "/"}, started)
+    assert started.status == "200 OK"
 
 
 def test_nothing_stands_inside_the_page() -> None:

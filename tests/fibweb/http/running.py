@@ -41,7 +41,13 @@ class Lanes:
         server: itself.
     """
 
-    def __init__(self, app: Callable[..., Any], path: Path, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        app: Callable[..., Any],
+        path: Path,
+        limits: Limits | None = None,
+        root_path: str = "",
+    ) -> None:
         self.path = path
         self.exchanges: list[Exchange] = []
         listener = socket.socket(socket.AF_UNIX)
@@ -51,6 +57,7 @@ class Lanes:
             [(app, listener)],
             on_response=self.exchanges.append,
             limits=limits or Limits(threads=2),
+            root_path=root_path,
         )
         _running[path] = self.server
         self._thread = threading.Thread(target=self.server.run)
@@ -76,7 +83,7 @@ class Lanes:
 class Stock:
     """Waitress as it comes, with the same limits; `path` is its Unix socket."""
 
-    def __init__(self, app: Callable[..., Any], path: Path) -> None:
+    def __init__(self, app: Callable[..., Any], path: Path, root_path: str = "") -> None:
         self.path = path
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(path))
@@ -88,6 +95,7 @@ class Stock:
             max_request_header_size=MAX_HEADER_BYTES,
             max_request_body_size=MAX_BODY_BYTES,
             asyncore_use_poll=True,
+            url_prefix=root_path,
         )
         self._thread = threading.Thread(target=self._server.run)
         self._thread.start()

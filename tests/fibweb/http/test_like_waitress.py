@@ -1,8 +1,9 @@
 """Every shape of request is answered with the bytes that waitress itself would answer with."""
 
 import importlib.metadata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -173,6 +174,35 @@ def test_the_real_application(
         assert asked[:13] == expected[:13]  # behind waitress the request has another id
     else:
         assert asked == expected
+
+
+def test_below_a_prefix(tmp_path: Path) -> None:
+    """A prefix is taken off as waitress does it, also where only the line of a request is new."""
+
+    def mounted(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        said = f"{environ['SCRIPT_NAME']} {environ['PATH_INFO']}".encode()
+        start_response("200 OK", [("Content-Length", str(len(said)))])
+        return [said]
+
+    lanes = Lanes(mounted, tmp_path / "lanes", root_path="/f")
+    stock = Stock(mounted, tmp_path / "stock", root_path="/f")
+    for path in (
+        b"/f/plain",
+        b"/f/a/b",
+        b"/f",
+        b"/f/",
+        b"/fx",
+        b"/",
+        b"/plain",
+        b"/f/f",
+        b"//f/a",
+    ):
+        request = GET.replace(b"/ ", path + b" ")
+        expected = converse(stock.path, [request])
+        assert converse(lanes.path, [request]) == expected
+        assert converse(lanes.path, [request]) == expected
+    lanes.stop()
+    stock.stop()
 
 
 @pytest.mark.parametrize("request_bytes", [GET, WAITS, LENGTH, CHUNKED, EXPECT + b"hello" + GET])

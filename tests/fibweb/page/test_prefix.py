@@ -1,0 +1,75 @@
+"""The page below a path prefix, behind nginx as deploy/nginx/prefix.conf has it."""
+
+import json
+import urllib.request
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.deploy.balancers import DEPLOY, run_nginx
+from tests.deploy.prometheus import free_port
+from tests.fibweb.page.site import Site
+from tests.servers import DEADLINE_SECONDS
+
+PREFIXES = {"taken off by nginx": ("/", ""), "passed on": ("", "/f")}
+"""By how the proxy treats it: what ends its proxy_pass, and fibweb's root_path."""
+
+
+@pytest.fixture(scope="module", params=PREFIXES)
+def below(
+    request: pytest.FixtureRequest,
+    site: Site,
+    program: Callable[[str], str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Site]:
+    """The site below /f/, and nothing at the root."""
+    ending, root_path = PREFIXES[request.param]
+    folder, address = tmp_path_factory.mktemp("nginx"), f"127.0.0.1:{free_port()}"
+    inner = Site(folder, site.servers, root_path) if root_path else site
+    text = (DEPLOY / "nginx" / "prefix.conf").read_text()
+    own = f"proxy_pass {inner.url}{ending};"
+    assert "proxy_pass http://127.0.0.1:8080/;" in text
+    text = text.replace("proxy_pass http://127.0.0.1:8080/;", own)
+    with run_nginx(
+        program("nginx"),
+        folder,
+        f"server {{ listen {address}; location / {{ return 410; }}\n{text}}}",
+        address,
+    ):
+        yield inner.seen_at(f"http://{address}/f")
+    if inner is not site:
+        inner.stop()
+
+
+def test_the_page(below: Site, open_page: Callable[..., Page]) -> None:
+    """It shows numbers and the live state, leads back to itself, and offers what is there."""
+    page = open_page(below, "?first=30")
+    expect(page.locator("#number-7 .value")).to_have_text("13")
+    expect(page.locator("#health")).to_have_attribute("data-state", "up")
+    expect(page.locator("#recipes")).to_contain_text(f"curl '{below.url}/fib/30'")
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    assert json.loads(download.value.path().read_bytes())["N"] == 30
+    page.get_by_role("link", name="the first 10", exact=True).click()
+    expect(page).to_have_url(f"{below.url}/?first=10")
+    page.locator("a.brand").click()
+    expect(page).to_have_url(f"{below.url}/")
+    expect(page.locator("#number-7 .value")).to_have_text("13")
+
+
+def test_without_a_slash(below: Site) -> None:
+    """The prefix alone leads to the page, with its query."""
+    with urllib.request.urlopen(f"{below.url}?first=3", timeout=DEADLINE_SECONDS) as reply:
+        assert reply.url == f"{below.url}/?first=3"
+        assert reply.headers["Content-Type"] == "text/html; charset=utf-8"
+
+
+def test_links_of_the_footer(below: Site, open_page: Callable[..., Page]) -> None:
+    """What the page links to is there."""
+    page = open_page(below)
+    for link in page.locator("footer a").all():
+        url = str(link.evaluate("link => link.href"))
+        assert url.startswith(f"{below.url}/")
+        with urllib.request.urlopen(url, timeout=DEADLINE_SECONDS) as reply:
+            assert reply.status == 200
