@@ -74,7 +74,7 @@ HEALTHY = {
     f'fibserver_clients_evicted_total{{{SERVER},reason="slow_reader"}}': counter(20),
     f'fibserver_clients_evicted_total{{{SERVER},reason="output_memory"}}': steady(0),
     f"fibserver_snapshot_failing{{{SERVER}}}": steady(0),
-    f"fibserver_snapshot_age_seconds{{{SERVER}}}": "7200+60x420",  # nothing to save
+    f"fibserver_snapshot_age_seconds{{{SERVER}}}": "7200+60x420",  # nothing new to save
     f"fibserver_snapshot_unsaved_blocks{{{SERVER}}}": steady(0),
     f"fibweb_processes{{{WEB}}}": steady(2),
     f'fibweb_server_up{{{WEB},server="a"}}': steady(2),
@@ -114,7 +114,7 @@ STORM = dict.fromkeys(
 """A minute in which two in five requests are rejected; it takes no great part of an hour's."""
 
 Case = tuple[str, dict[str, str], int, set[str]]
-"""A name, the series that are not healthy, the minute of the check, the alerts that fire then."""
+"""A name, the series that are not healthy, the minute of the check, and the alerts then."""
 
 CASES: list[Case] = [
     ("all is well", {}, 400, set()),
