@@ -13,7 +13,7 @@ from fibclient import ClientClosed, FibError, RequestRefused, ServerUnreachable
 from fibweb.fetch import Overloaded, WouldBlock
 from fibweb.mounting import mount_path
 
-__all__ = ["MEDIA_TYPE", "Problem", "add_problems"]
+__all__ = ["MEDIA_TYPE", "Problem", "add_problems", "problem_body"]
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
@@ -106,20 +106,34 @@ def _on_overload(
 
 def _write(request: falcon.Request, response: falcon.Response, error: falcon.HTTPError) -> None:
     _, _, title = falcon.code_to_http_status(error.status).partition(" ")
-    problem = {
-        # What there is to say beyond the status is said in words (RFC 9457, section 4.2.1).
-        "type": "about:blank",
-        "title": title,
-        "status": error.status_code,
-        "detail": error.description or _DETAILS.get(error.status_code, title),
-        "instance": mount_path(request.env) + quote(request.path),
-        "request_id": _request_id(request),
-        **(error.members if isinstance(error, Problem) else {}),
-    }
     response.content_type = MEDIA_TYPE
     response.set_header("Cache-Control", "no-store")
-    response.set_header("X-Request-ID", str(problem["request_id"]))
-    response.data = json.dumps(problem).encode()
+    response.set_header("X-Request-ID", _request_id(request))
+    response.data = problem_body(
+        error.status_code,
+        title,
+        error.description or _DETAILS.get(error.status_code, title),
+        _request_id(request),
+        instance=mount_path(request.env) + quote(request.path),
+        **(error.members if isinstance(error, Problem) else {}),
+    )
+
+
+def problem_body(
+    status: int, title: str, detail: str, request_id: str, **members: object
+) -> bytes:
+    """Return the body of an error.
+
+    Args:
+        status: Of HTTP, 400 to 599.
+        title: What HTTP calls it.
+        detail: What is wrong.
+        request_id: Of the request.
+        members: What the body has besides.
+    """
+    # What there is to say beyond the status is said in words (RFC 9457, section 4.2.1).
+    usual = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    return json.dumps({**usual, "request_id": request_id, **members}).encode()
 
 
 def _request_id(request: falcon.Request) -> str:

@@ -12,6 +12,8 @@ can pile them up.
             ^              └─WouldBlock─> WAITING ──fetched──┐   └─next piece─> LOADING ──> SENDING
             └────────────────────────────────────────────────┘
 
+A connection that ends with an error lingers before it is closed: the client may still be sending.
+
 What the application answered in one turn of the loop is sent at the turn's end. Many clients that
 wait at the same time are so woken one soon after the other, which takes the kernel less than
 waking each after its own while; libuv does the same.
@@ -22,6 +24,7 @@ its request is dropped. Whatever is in memory is answered all the same.
 
 import logging
 import select
+import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -50,11 +53,19 @@ log = logging.getLogger(__name__)
 RECEIVE_BYTES = 8192
 """At a time; requests are far smaller."""
 
+DISCARD_BYTES = 65_536
+"""At a time, of what nobody reads."""
+
 REQUEST_SECONDS = 10.0
 """From the first byte of a request to its last."""
 
 SURPLUS_SECONDS = 2.0
 """For a surplus connection to take its answer."""
+
+LINGER_SECONDS = 5.0
+MAX_LINGER_SECONDS = 30.0
+"""After a refusal: without more bytes, and in all. Closing a socket with unread bytes resets the
+connection, and the client may never see why it was refused (RFC 9112, 9.6)."""
 
 MAX_DROPS = 3
 """How often a large number is fetched again for a reader that was too slow for it."""
@@ -75,6 +86,7 @@ class State(Enum):
     WAITING = auto()  # for what the application needs from a fibserver
     SENDING = auto()
     LOADING = auto()  # for the next piece
+    LINGERING = auto()  # drops what arrives after the last answer
     CLOSED = auto()
 
 
@@ -151,12 +163,13 @@ class Channel(HTTPChannel):
     @property
     def idle_since(self) -> float | None:
         """Since when no whole request has been under way; None if one is."""
-        return self._progress if self._state is State.IDLE and not self.requests else None
+        is_idle = self._state is State.IDLE and not self.requests
+        return self._progress if is_idle or self._state is State.LINGERING else None
 
     @property
     def is_answering(self) -> bool:
         """Whether a request is under way."""
-        return self._state not in (State.IDLE, State.CLOSED)
+        return self._state not in (State.IDLE, State.LINGERING, State.CLOSED)
 
     def is_overdue(self, now: float) -> bool:
         """Return whether the client has been waited for too long.
@@ -170,6 +183,9 @@ class Channel(HTTPChannel):
             return True
         if self._state is State.IDLE and self.request is not None:
             return now - self._began > REQUEST_SECONDS
+        if self._state is State.LINGERING:
+            is_silent = now - self._progress > LINGER_SECONDS
+            return is_silent or now - self._began > MAX_LINGER_SECONDS
         is_waiting = self._state in (State.IDLE, State.SENDING)
         return is_waiting and now - self._progress > self.adj.channel_timeout
 
@@ -184,6 +200,8 @@ class Channel(HTTPChannel):
 
     def readable(self) -> bool:
         """Return whether more requests are wanted."""
+        if self._state is State.LINGERING:
+            return True
         return self._state is State.IDLE and super().readable()
 
     def writable(self) -> bool:
@@ -194,6 +212,9 @@ class Channel(HTTPChannel):
 
     def handle_read(self) -> None:
         """Receive what has arrived, and answer a request seen before."""
+        if self._state is State.LINGERING:
+            self._discard()
+            return
         if self._state is not State.IDLE or self.requests:
             self._watch()  # one request at a time: more is read after this one is answered
             return
@@ -268,6 +289,8 @@ class Channel(HTTPChannel):
         So is what may be on its way: who has asked or been answered a moment ago gets a little
         time for another request, which is answered as the last one. It would be lost otherwise.
         """
+        if self._state is State.LINGERING:
+            self.handle_close()
         if self.is_idle:
             self.handle_read()
         if self.is_idle and time.monotonic() - self._progress >= QUIET_SECONDS:
@@ -544,9 +567,35 @@ class Channel(HTTPChannel):
         self._state = State.IDLE
         self._report(sent)
         if response is not None and response.closes:
-            self.handle_close()
+            if response.exchange.status >= 400:  # its body may be on the way
+                self._linger()
+            else:
+                self.handle_close()
         elif self._unparsed:
             self.received(b"")
+
+    def _linger(self) -> None:
+        """End our side of the connection, and read on until the client ends its own."""
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.handle_close()
+            return
+        self._unparsed = b""
+        self._began = self._progress
+        self._state = State.LINGERING
+
+    def _discard(self) -> None:
+        try:
+            data = self.socket.recv(DISCARD_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._progress = time.monotonic()
+        else:
+            self.handle_close()
 
     def _report(self, sent: int) -> None:
         """Let go of the answer under way, which is over, and tell of it."""

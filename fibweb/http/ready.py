@@ -28,6 +28,7 @@ from fibweb.http.plain import PlainRequest
 from fibweb.http.replay import http_date, is_replayable
 from fibweb.http.request import Request
 from fibweb.http.response import Response
+from fibweb.problems import MEDIA_TYPE, problem_body
 
 if TYPE_CHECKING:
     from fibweb.http.channel import Channel
@@ -72,9 +73,19 @@ class FailureTask(ErrorTask):
     request: Any
 
     def execute(self) -> None:
-        """Write the answer."""
-        self.response_headers = [("X-Request-ID", self.request.id)]
-        super().execute()
+        """Write the answer, in the form of the application's errors."""
+        error = self.request.error
+        body = problem_body(error.code, error.reason, str(error.body), self.request.id)
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers = [
+            ("Content-Type", MEDIA_TYPE),
+            ("Cache-Control", "no-store"),
+            ("X-Request-ID", self.request.id),
+        ]
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        is_head = getattr(self.request, "command", None) == "HEAD"  # unset without a first line
+        self.write(b"" if is_head else body)
 
 
 class _Header(NamedTuple):

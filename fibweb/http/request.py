@@ -1,6 +1,7 @@
 """A request, as waitress parses it, with what this server has to know of it besides."""
 
 import logging
+import re
 from typing import TYPE_CHECKING, Any
 
 from waitress.adjustments import Adjustments
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
 __all__ = ["Request"]
 
 log = logging.getLogger(__name__)
+
+_FIRST_LINE = re.compile(rb"[!-~]+ [^ ]+( HTTP/[0-9.]+)?[ \t]*\r?")
+_TLS_HANDSHAKE = b"\x16\x03"
+
+# RFC 3986, 3.2.2 without user names: a name, IPv4 or IPv6 address; with a port. It may be empty.
+# Two fields that waitress has joined by a comma and a space do not match.
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
 
 UNKNOWN = "-"
 """The method and the target of a request that is too broken to tell."""
@@ -93,15 +101,35 @@ class Request(HTTPRequestParser):
         Returns:
             how many of them belong to this request.
         """
+        if not self.headers_finished and (complaint := self._first_line_complaint(data)):
+            return self._refuse(complaint, data)
         try:
             consumed: int = super().received(data)
         except Exception as error:
             log.info("bad request: %s: %.100s", type(error).__name__, error)
-            self.error = BadRequest("the request cannot be parsed")
-            self.completed = True
-            self.connection_close = True
-            return len(data)
+            return self._refuse("the request cannot be parsed", data)
+        if self.headers_finished and not self.error and not self.empty:
+            host = self.headers.get("HOST")
+            if host is None and self.version == "1.1":
+                return self._refuse("a request in HTTP/1.1 needs a Host header", data)
+            if host is not None and not _HOST.fullmatch(host):
+                return self._refuse("the Host header is no host, or there are several", data)
         return consumed
+
+    def _refuse(self, complaint: str, data: bytes) -> int:
+        self.error = BadRequest(complaint)
+        self.completed = True
+        self.connection_close = True
+        return len(data)
+
+    def _first_line_complaint(self, data: bytes) -> str:
+        """Return what is wrong with the first line so far, or "": a client may never end it."""
+        head = (self.header_plus + data).lstrip(b"\r\n")
+        if head.startswith(_TLS_HANDSHAKE):
+            log.warning("a client speaks TLS, which this port does not")
+            return "this port speaks HTTP without TLS"
+        line, end, _ = head.partition(b"\n")
+        return "" if not end or _FIRST_LINE.fullmatch(line) else "this is not HTTP"
 
     def template(self, channel: "Channel") -> dict[str, Any]:
         """Return what waitress makes of the request, which is not to be changed.

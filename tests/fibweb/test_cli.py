@@ -58,7 +58,8 @@ def test_a_port_in_use(server: RunningServer, more: list[str]) -> None:
     done = run_fibweb("--listen", server.address, *more)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"fibweb: cannot listen on {server.address}: Address already in use by ")
+    start = f"fibweb: cannot listen on {server.address}: Address already in use by "
+    assert line.startswith(start)
     assert f"(pid {server.process.pid}); choose another port with --listen" in line
 
 

@@ -223,7 +223,7 @@ def test_the_watchdog_hears_nothing_of_a_loop_that_hangs(
         manager.next("WATCHDOG")
         client.settimeout(DEADLINE_SECONDS)
         client.connect(f"{tmp_path}/s")
-        client.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         manager.wait_for_silence("WATCHDOG", 3)
         web.stdin.close()
         manager.next("WATCHDOG")

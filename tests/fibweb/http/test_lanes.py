@@ -276,7 +276,9 @@ def test_silent_clients(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
 
     running = start(app)
     silent = [connect(running.path) for _ in range(3)]
-    for client, data in zip(silent, (b"", b"GET / HT", b"GET / HTTP/1.1\r\n\r\n"), strict=True):
+    for client, data in zip(
+        silent, (b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"), strict=True
+    ):
         client.sendall(data)
     wait_until(lambda: running.server.in_flight == 1, "one is being answered")
     wait_until(lambda: running.server.connections == 0, "all are closed")

@@ -478,7 +478,7 @@ def test_a_pipeline_is_parsed_as_it_is_answered(
     monkeypatch.setattr(Channel, "received", count)
     running = start(named)
     with connect(running.path) as client:
-        client.sendall(b"GET /x HTTP/1.1\r\n\r\n" * 300 + get_and_close("/x"))
+        client.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n" * 300 + get_and_close("/x"))
         assert read_all(client).count(b"200 OK") == 301
     assert max(parsed) == 1
 
@@ -573,3 +573,57 @@ def test_what_the_parser_chokes_on(
     assert answer.count(b"changing") == 1
     assert "Traceback" not in caplog.text
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["GET /x HTTP/1.1"],
+        ["GET /x HTTP/1.1", "Host: a.example", "Host: b.example"],
+        ["GET /x HTTP/1.1", "Host: a.example", "Host: a.example"],
+        ["GET /x HTTP/1.1", "Host: a b/c"],
+        ["GET /x HTTP/1.1", "Host: a.example:80a"],
+        ["GET /x HTTP/1.0", "Host: [::1"],
+    ],
+)
+def test_hosts_that_are_none(start: Start, lines: list[str]) -> None:
+    """A missing, doubled or malformed Host is 400 (RFC 9112, 3.2), each time."""
+    running = start(named)
+    for _ in range(2):
+        with connect(running.path) as client:
+            client.sendall("\r\n".join([*lines, "", ""]).encode())
+            assert b" 400 Bad Request" in read_all(client)
+
+
+@pytest.mark.parametrize("host", ["", "a.example", "[::1]:80", "127.0.0.1:8080", "a_b:"])
+def test_hosts(start: Start, host: str) -> None:
+    """All forms of a host are served, none in HTTP/1.0 as well."""
+    running = start(named)
+    for text in (f"GET /x HTTP/1.1\r\nHost: {host}\r\nConnection: close", "GET /x HTTP/1.0"):
+        with connect(running.path) as client:
+            client.sendall(f"{text}\r\n\r\n".encode())
+            assert b" 200 OK" in read_all(client)
+
+
+@pytest.mark.parametrize("data", [b"PING\r\n", b"*1\r\n", b"\x16\x03\x01\x02\x00", b"nonsense\n"])
+def test_what_is_not_http(start: Start, data: bytes) -> None:
+    """A client that speaks something else gets 400 at once: it waits, and sends no more."""
+    running = start(named)
+    with connect(running.path) as client:
+        client.sendall(data)
+        assert b" 400 Bad Request" in read_all(client)
+
+
+def test_a_refusal_while_the_body_is_sent(start: Start) -> None:
+    """A client can read why its body is refused, though it sends on until it has sent all."""
+    running = start(named)
+    with connect(running.path) as client:
+        client.sendall(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n")
+        answer = client.recv(65536)
+        for _ in range(100):
+            client.sendall(bytes(100_000))
+        client.shutdown(socket.SHUT_WR)
+        answer += read_all(client)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"application/problem+json" in answer
+    wait_until(lambda: running.server.connections == 0, "it is closed")

@@ -184,7 +184,7 @@ def test_nothing_is_left(tmp_path: Path) -> None:
     for number in range(3):
         running = Lanes(strange, tmp_path / f"http-{number}")
         with connect(running.path) as client:
-            send_read(client, b"GET /waits HTTP/1.1\r\n\r\n")
+            send_read(client, b"GET /waits HTTP/1.1\r\nHost: x\r\n\r\n")
             running.lanes(1)
             running.stop()
     wait_until(lambda: threading.active_count() == threads, "the threads end")
