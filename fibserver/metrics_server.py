@@ -11,6 +11,7 @@ not sent its request yet is closed for the newcomer.
 """
 
 import logging
+import re
 import socket
 from functools import partial
 from io import BytesIO
@@ -30,6 +31,9 @@ log = logging.getLogger(__name__)
 MAX_EXCHANGES = 16
 MAX_HEAD_BYTES = 8 * 1024
 PATIENCE_SECONDS = 5.0
+
+_END = re.compile(rb"\n\r?\n")
+_TOO_LONG = b"HTTP/1.0 431 Request Header Fields Too Large\r\nContent-Length: 0\r\n\r\n"
 
 
 class MetricsServer:
@@ -129,6 +133,7 @@ class _Exchange:
         self._registry = registry
         self._head = b""
         self._reply: memoryview | None = None
+        self._is_too_long = self._is_lingering = False
 
     @property
     def is_answered(self) -> bool:
@@ -137,18 +142,29 @@ class _Exchange:
 
     def go_on(self) -> int:
         """Read or send what can be; return what to wait for, 0 at the end."""
+        if self._is_lingering:
+            return EPOLLIN if self.socket.recv(MAX_HEAD_BYTES) else 0
         if self._reply is None:
             received = self.socket.recv(MAX_HEAD_BYTES)
             self._head += received
-            if b"\r\n\r\n" not in self._head and received and len(self._head) < MAX_HEAD_BYTES:
+            is_whole = _END.search(self._head) is not None
+            self._is_too_long = not is_whole and len(self._head) >= MAX_HEAD_BYTES
+            if received and not is_whole and not self._is_too_long:
                 return EPOLLIN
-            self._reply = memoryview(_reply_to(self._head, self._registry))
+            reply = _TOO_LONG if self._is_too_long else _reply_to(self._head, self._registry)
+            self._reply = memoryview(reply)
         try:
             sent = self.socket.send(self._reply)
         except BlockingIOError:
             return EPOLLOUT
         self._reply = self._reply[sent:]
-        return EPOLLOUT if self._reply else 0
+        if self._reply:
+            return EPOLLOUT
+        if self._is_too_long:  # closing with unread bytes would reset the connection
+            self.socket.shutdown(socket.SHUT_WR)
+            self._is_lingering = True
+            return EPOLLIN
+        return 0
 
 
 class _Handler(MetricsHandler):
@@ -160,6 +176,10 @@ class _Handler(MetricsHandler):
             super().do_GET()
         else:
             self.send_error(404, "The metrics are at /metrics")
+
+    def do_HEAD(self) -> None:  # noqa: N802
+        """Answer as GET; `_reply_to` leaves off the body."""
+        self.do_GET()
 
     def log_message(self, format: str, *args: object) -> None:
         """Leave the log to what matters."""
@@ -186,4 +206,7 @@ def _reply_to(head: bytes, registry: CollectorRegistry) -> bytes:
     sock = _Bytes(head)
     handler = type("Handler", (_Handler,), {"registry": registry})
     handler(sock, ("", 0), None)
+    if head.startswith(b"HEAD "):
+        header, end, _ = sock.reply.partition(b"\r\n\r\n")
+        return header + end
     return sock.reply

@@ -105,3 +105,34 @@ def test_no_room_to_watch(scraped: Scraped, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.undo()
     scraped.server.tick()
     assert b"answer 42.0" in scraped.connect(REQUEST).recv(10_000)
+
+
+def test_head(scraped: Scraped) -> None:
+    """HEAD is answered as GET, without the body."""
+    asked, headed = (
+        scraped.connect(method + b" /metrics HTTP/1.1\r\nHost: x\r\n\r\n").recv(10_000)
+        for method in (b"GET", b"HEAD")
+    )
+    lengths = [each.partition(b"\r\n\r\n")[2] for each in (asked, headed)]
+    assert b"answer 42.0" in lengths[0]
+    assert lengths[1] == b""
+    assert headed.startswith(b"HTTP/1.0 200 OK\r\n")
+
+
+def test_bare_line_feeds(scraped: Scraped) -> None:
+    """A request typed by hand may end its lines with line feeds alone."""
+    assert b"answer 42.0" in scraped.connect(b"GET /metrics HTTP/1.0\n\n").recv(10_000)
+
+
+def test_a_head_that_is_too_long(scraped: Scraped) -> None:
+    """Its client can read the refusal, though it has sent more than was read."""
+    sock = scraped.connect(b"GET /metrics HTTP/1.1\r\nX: " + b"a" * 20_000)
+    assert sock.recv(10_000).startswith(b"HTTP/1.0 431 ")
+    sock.sendall(b"a" * 20_000)
+    for _ in range(10):
+        scraped.loop.turn(0)
+    assert sock.recv(10_000) == b""
+    sock.close()
+    for _ in range(10):
+        scraped.loop.turn(0)
+    assert not scraped.server._exchanges
