@@ -28,7 +28,7 @@ from fibserver.overload import (
     output_victims,
 )
 from fibserver.replay import ReplayTable
-from fibserver.session import ClientFacts, Server, Session
+from fibserver.session import UNIX_ADDRESS, ClientFacts, Server, Session
 
 __all__ = ["Clients"]
 
@@ -301,6 +301,7 @@ class Clients:
             len(conversation.output),
             conversation.output.pending_bytes,
             ("r" if events & EPOLLIN else "") + ("w" if events & EPOLLOUT else ""),
+            connection.is_waiting,
         )
 
     def close_client(self, client_id: int) -> None:
@@ -375,7 +376,7 @@ def _name(address: object) -> str:
     """Return a socket's address as people write it; the name of a Unix one may be anything."""
     if isinstance(address, tuple):
         return str(Address(plain_host(address[0]), address[1]))
-    return "unix:0"
+    return UNIX_ADDRESS
 
 
 def _pace_of_slow_reader(connection: Connection) -> float | None:

@@ -14,7 +14,13 @@ from fibserver.settings import Settings
 from fibserver.slow_log import SlowLog
 from fibserver.statistics import Statistics
 
-__all__ = ["ClientFacts", "Server", "Session"]
+__all__ = ["UNIX_ADDRESS", "ClientFacts", "Server", "Session"]
+
+UNIX_ADDRESS = "unix:0"
+"""The address of clients of a Unix socket, whatever its path."""
+
+CONNECTION_BYTES = 4096
+"""Memory of a connection without data, approximately."""
 
 
 class ClientFacts(NamedTuple):
@@ -30,6 +36,7 @@ class ClientFacts(NamedTuple):
         output_pieces: replies, or pieces of them, that are pending.
         output_bytes: what they take of this process's memory.
         events: `r`, `w` or both: what the socket is watched for.
+        is_waiting: whether its next reply waits for workers.
     """
 
     session: "Session"
@@ -41,6 +48,13 @@ class ClientFacts(NamedTuple):
     output_pieces: int
     output_bytes: int
     events: str
+    is_waiting: bool = False
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory of the connection with all that it holds, approximately."""
+        held = self.received_bytes + self.output_bytes + self.session.transaction_bytes
+        return CONNECTION_BYTES + held
 
 
 class Server(Protocol):

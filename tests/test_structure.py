@@ -69,6 +69,7 @@ PURE = [
     "fibserver/commands/monitoring.py",
     "fibserver/commands/patterns.py",
     "fibserver/commands/sequence.py",
+    "fibserver/commands/subcommands.py",
     "fibserver/commands/table.py",
     "fibserver/commands/transaction.py",
 ]

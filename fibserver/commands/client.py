@@ -3,27 +3,53 @@
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
+from fibserver.commands.subcommands import Subcommand, Subcommands
 from fibserver.commands.table import Argument, Replies, command
 from fibserver.listings import LINES_PER_STEP
 from fibserver.replies import CommandError, Reply, Simple, Value, encode
 from fibserver.request_parser import printable
-from fibserver.session import ClientFacts, Session
+from fibserver.session import UNIX_ADDRESS, ClientFacts, Session
 
 MAX_WORD_BYTES = 128
 """The longest name of a client or a library: every listing repeats it for every client."""
 
 _OK = Simple("OK")
 
-_ARITIES = {
-    b"SETINFO": 3,
-    b"SETNAME": 2,
-    b"GETNAME": 1,
-    b"ID": 1,
-    b"INFO": 1,
-    b"NO-EVICT": 2,
-    b"NO-TOUCH": 2,
-}
-"""The subcommands that take a fixed number of words, their own included."""
+_SUBCOMMANDS = Subcommands(
+    "CLIENT",
+    {
+        b"GETNAME": Subcommand(1, "", ("Return the name of the current connection.",)),
+        b"ID": Subcommand(1, "", ("Return the ID of the current connection.",)),
+        b"INFO": Subcommand(1, "", ("Return information about the current connection.",)),
+        b"KILL": Subcommand(
+            -2,
+            "(<ip:port>|<option> <value> [<option> <value> [...]])",
+            (
+                "Close connections. Options are:",
+                "* ID <client-id> [<client-id> ...]",
+                "* ADDR (<ip:port>|unix:0)",
+                "* LADDR (<ip:port>|unix:0)",
+                "* TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+                "* USER <username>",
+                "* SKIPME (YES|NO)",
+                "  Skip the current connection (default: yes).",
+            ),
+        ),
+        b"LIST": Subcommand(
+            -1,
+            "[<option> <value> [<option> <value> [...]]]",
+            ("Return information about connections. Options are those of KILL.",),
+        ),
+        b"NO-EVICT": Subcommand(2, "(ON|OFF)", ("Accepted; it protects no connection.",)),
+        b"NO-TOUCH": Subcommand(2, "(ON|OFF)", ("Accepted; it changes nothing.",)),
+        b"SETINFO": Subcommand(
+            3, "(LIB-NAME|LIB-VER) <value>", ("Set the name or version of the client library.",)
+        ),
+        b"SETNAME": Subcommand(
+            2, "<name>", ("Assign the name <name> to the current connection.",)
+        ),
+    },
+)
 
 
 @command(
@@ -37,12 +63,10 @@ _ARITIES = {
 )
 def client(session: Session, arguments: list[bytes]) -> Replies:
     """Answer the subcommands that libraries send when they connect, and those of operators."""
-    subcommand = arguments[0].upper()
-    if len(arguments) != _ARITIES.get(subcommand, len(arguments)):
-        name = subcommand.decode().lower()
-        raise CommandError(f"wrong number of arguments for 'client|{name}' command")
     value: Value = _OK
-    match subcommand, *arguments[1:]:
+    match _SUBCOMMANDS.parse(session, arguments), *arguments[1:]:
+        case (b"HELP",):
+            return _SUBCOMMANDS.help()
         case b"SETINFO", attribute, text:
             _set_library(session, attribute.upper(), text)
         case b"SETNAME", text:
@@ -58,11 +82,10 @@ def client(session: Session, arguments: list[bytes]) -> Replies:
             return _list(session, options)
         case b"KILL", *options:
             return _kill(session, options)
-        case ((b"NO-EVICT" | b"NO-TOUCH"), _):
-            pass  # accepted for the sake of libraries; it exempts nobody
-        case _:
-            name = printable(arguments[0])
-            raise CommandError(f"unknown subcommand {name}. Try CLIENT HELP.")
+        case ((b"NO-EVICT" | b"NO-TOUCH"), switch):
+            # Accepted for the sake of libraries; it exempts no client from anything.
+            if switch.upper() not in (b"ON", b"OFF"):
+                raise CommandError("syntax error")
     return [encode(value, session.protocol)]
 
 
@@ -89,20 +112,36 @@ def _set_library(session: Session, attribute: bytes, value: bytes) -> None:
         raise CommandError(f"Unrecognized option {printable(attribute)}")
 
 
-def _line(facts: ClientFacts) -> str:
-    """Return a client's line, with Redis's names for what it says."""
-    session = facts.session
+def _line(client: ClientFacts) -> str:
+    """Return a client's line: the fields of Redis 7.4, in its order.
+
+    Replies are not kept in buffers of a fixed size here, and requests are parsed where they were
+    received: so the sizes of such buffers are 0.
+    """
+    session = client.session
     queued = -1 if session.transaction is None else len(session.transaction)
-    flags = "x" if session.is_in_transaction else "N"
     return (
-        f"id={session.client_id} addr={session.address} laddr={facts.local_address} "
-        f"fd={facts.fd} name={session.name} age={facts.age_seconds} "
-        f"idle={facts.idle_seconds} flags={flags} db=0 sub=0 psub=0 ssub=0 multi={queued} "
-        f"qbuf={facts.received_bytes} oll={facts.output_pieces} omem={facts.output_bytes} "
-        f"events={facts.events} cmd={session.last_command} user=default "
-        f"resp={session.protocol} lib-name={session.library_name} "
-        f"lib-ver={session.library_version}\n"
+        f"id={session.client_id} addr={session.address} laddr={client.local_address} "
+        f"fd={client.fd} name={session.name} age={client.age_seconds} "
+        f"idle={client.idle_seconds} flags={_flags(client)} db=0 sub=0 psub=0 ssub=0 "
+        f"multi={queued} watch=0 qbuf={client.received_bytes} qbuf-free=0 argv-mem=0 "
+        f"multi-mem={session.transaction_bytes} rbs=0 rbp=0 obl=0 oll={client.output_pieces} "
+        f"omem={client.output_bytes} tot-mem={client.memory_bytes} events={client.events} "
+        f"cmd={session.last_command} user=default redir=-1 resp={session.protocol} "
+        f"lib-name={session.library_name} lib-ver={session.library_version}\n"
     )
+
+
+def _flags(client: ClientFacts) -> str:
+    """Return what Redis's letters say of a client: `N` for nothing."""
+    session = client.session
+    flags = (
+        ("x", session.is_in_transaction),
+        ("b", client.is_waiting),
+        ("c", session.is_quitting),
+        ("U", session.address == UNIX_ADDRESS),
+    )
+    return "".join(letter for letter, holds in flags if holds) or "N"
 
 
 def _list(session: Session, options: list[bytes]) -> Replies:
@@ -119,8 +158,6 @@ def _list(session: Session, options: list[bytes]) -> Replies:
 
 def _kill(session: Session, options: list[bytes]) -> Iterator[Reply]:
     """Close the connections that match; one's own ends after the reply."""
-    if not options:
-        raise CommandError("wrong number of arguments for 'client|kill' command")
     if len(options) == 1:
         selection = _Selection(session, [b"ADDR", options[0]])
         return _killed(session, selection, is_old_form=True)

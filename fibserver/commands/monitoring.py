@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from fibserver.commands.subcommands import Subcommand, Subcommands
 from fibserver.commands.table import Argument, Replies, command
 from fibserver.replies import (
     CommandError,
@@ -12,7 +13,6 @@ from fibserver.replies import (
     encode,
     map_header,
 )
-from fibserver.request_parser import printable
 from fibserver.session import Session
 from fibserver.slow_log import SlowRequest
 from fibserver.statistics import CommandStatistics
@@ -20,6 +20,42 @@ from fibserver.statistics import CommandStatistics
 _GROUP = "server"
 
 DEFAULT_ENTRIES = 10
+
+
+_SLOWLOG = Subcommands(
+    "SLOWLOG",
+    {
+        b"GET": Subcommand(
+            -1,
+            "[<count>]",
+            (
+                "Return the newest <count> entries (default: 10, -1: all). An entry consists of:",
+                "id, timestamp, time in microseconds, arguments array, client IP and port,",
+                "client name",
+            ),
+        ),
+        b"LEN": Subcommand(1, "", ("Return the number of entries.",)),
+        b"RESET": Subcommand(1, "", ("Remove all entries.",)),
+    },
+)
+
+_LATENCY = Subcommands(
+    "LATENCY",
+    {
+        b"DOCTOR": Subcommand(1, "", ("Return where to look for latencies.",)),
+        b"HISTOGRAM": Subcommand(
+            -1,
+            "[<command> ...]",
+            (
+                "Return the cumulative distribution of execution times of the given commands,",
+                "or of all.",
+            ),
+        ),
+        b"HISTORY": Subcommand(2, "<event>", ("Return nothing: no events are recorded.",)),
+        b"LATEST": Subcommand(1, "", ("Return nothing: no events are recorded.",)),
+        b"RESET": Subcommand(-1, "[<event> ...]", ("Return 0: no events are recorded.",)),
+    },
+)
 
 
 @command(
@@ -36,7 +72,9 @@ def slowlog(session: Session, arguments: list[bytes]) -> Replies:
     """Answer the newest entries first."""
     slow_log = session.server.slow_log
     value: Value
-    match arguments[0].upper(), *arguments[1:]:
+    match _SLOWLOG.parse(session, arguments), *arguments[1:]:
+        case (b"HELP",):
+            return _SLOWLOG.help()
         case (b"GET",):
             return _entries(list(slow_log.entries)[:DEFAULT_ENTRIES])
         case b"GET", b"-1":
@@ -45,14 +83,13 @@ def slowlog(session: Session, arguments: list[bytes]) -> Replies:
             return _entries(list(slow_log.entries)[: int(count)])
         case b"GET", _:
             raise CommandError("count should be greater than or equal to -1")
+        case b"GET", *_:
+            raise CommandError("wrong number of arguments for 'slowlog|get' command")
         case (b"LEN",):
             value = len(slow_log.entries)
-        case (b"RESET",):
+        case _:
             slow_log.clear()
             value = Simple("OK")
-        case _:
-            name = printable(arguments[0])
-            raise CommandError(f"unknown subcommand {name}. Try SLOWLOG HELP.")
     return [encode(value, session.protocol)]
 
 
@@ -75,8 +112,10 @@ def _entries(requests: list[SlowRequest]) -> Iterator[Reply]:
 def latency(session: Session, arguments: list[bytes]) -> Replies:
     """Answer the histograms; there are no events of latency, which Redis's others ask for."""
     value: Value
-    match [word.upper() for word in arguments]:
-        case [b"HISTOGRAM", *names]:
+    match _LATENCY.parse(session, arguments), *arguments[1:]:
+        case (b"HELP",):
+            return _LATENCY.help()
+        case b"HISTOGRAM", *names:
             chosen = {name.decode("ascii", "replace").lower() for name in names}
             return _histograms(
                 [
@@ -86,15 +125,12 @@ def latency(session: Session, arguments: list[bytes]) -> Replies:
                 ],
                 session.protocol,
             )
-        case [b"LATEST"] | [b"HISTORY", _]:
+        case (b"LATEST",) | (b"HISTORY", _):
             value = []
-        case [b"RESET", *_]:
+        case b"RESET", *_:
             value = 0
-        case [b"DOCTOR"]:
-            value = "No events are monitored here: see LATENCY HISTOGRAM and SLOWLOG GET.\n"
         case _:
-            name = printable(arguments[0])
-            raise CommandError(f"unknown subcommand {name}. Try LATENCY HELP.")
+            value = "No events are monitored here: see LATENCY HISTOGRAM and SLOWLOG GET.\n"
     return [encode(value, session.protocol)]
 
 

@@ -1,5 +1,6 @@
 """Commands, run against a server that has no socket, no worker and no memory."""
 
+import contextlib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -30,6 +31,7 @@ class FakeServer:
         sessions: the clients by their numbers.
         closed: the numbers of clients that were closed.
         scans: how often all clients were looked at.
+        waiting: the numbers of the clients that wait for workers.
         ailment: why clients had better ask another.
     """
 
@@ -44,6 +46,7 @@ class FakeServer:
         self.sessions: dict[int, Session] = {}
         self.closed: list[int] = []
         self.scans = 0
+        self.waiting: set[int] = set()
         self._settings = settings
 
     @property
@@ -79,6 +82,7 @@ class FakeServer:
             output_pieces=4,
             output_bytes=500,
             events="rw",
+            is_waiting=client_id in self.waiting,
         )
 
     def close_client(self, client_id: int) -> None:
@@ -234,6 +238,16 @@ REFUSALS = [
     ("HELLO 3 SETNAME", "ERR Syntax error in HELLO option 'SETNAME'"),
     ("HELLO 3 NONSENSE", "ERR Syntax error in HELLO option 'NONSENSE'"),
     ("CLIENT NONSENSE", "ERR unknown subcommand 'NONSENSE'. Try CLIENT HELP."),
+    ("CLIENT HELP me", "ERR wrong number of arguments for 'client|help' command"),
+    ("CLIENT KILL", "ERR wrong number of arguments for 'client|kill' command"),
+    ("CLIENT NO-EVICT maybe", "ERR syntax error"),
+    ("CLIENT NO-TOUCH maybe", "ERR syntax error"),
+    ("COMMAND COUNT all", "ERR wrong number of arguments for 'command|count' command"),
+    ("COMMAND LIST PING", "ERR syntax error"),
+    ("COMMAND LIST FILTERBY", "ERR syntax error"),
+    ("COMMAND LIST FILTERBY PATTERN", "ERR syntax error"),
+    ("COMMAND LIST FILTERBY NONSENSE x", "ERR syntax error"),
+    ("COMMAND LIST FILTERBY PATTERN a b", "ERR syntax error"),
     ("CLIENT SETNAME", "ERR wrong number of arguments for 'client|setname' command"),
     ("CLIENT GETNAME x", "ERR wrong number of arguments for 'client|getname' command"),
     ("CLIENT SETINFO LIB-NAME", "ERR wrong number of arguments for 'client|setinfo' command"),
@@ -611,10 +625,45 @@ def test_client_line(talk: Talk) -> None:
     """A client's line tells in Redis's words where it comes from, what it has said and does."""
     line = (
         "id=7 addr=127.0.0.1:50000 laddr=127.0.0.1:7 fd=17 name= age=100 idle=20 flags=N db=0 "
-        "sub=0 psub=0 ssub=0 multi=-1 qbuf=3 oll=4 omem=500 events=rw cmd=client user=default "
-        "resp=2 lib-name= lib-ver=\n"
+        "sub=0 psub=0 ssub=0 multi=-1 watch=0 qbuf=3 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 "
+        "rbp=0 obl=0 oll=4 omem=500 tot-mem=4599 events=rw cmd=client|{} user=default "
+        "redir=-1 resp=2 lib-name= lib-ver=\n"
     )
-    assert talk("CLIENT INFO") == talk("CLIENT LIST") == bulk(line)
+    assert talk("CLIENT INFO") == bulk(line.format("info"))
+    assert talk("CLIENT LIST") == bulk(line.format("list"))
+
+
+REDIS_7_FIELDS = (
+    "id addr laddr fd name age idle flags db sub psub ssub multi qbuf qbuf-free argv-mem "
+    "multi-mem rbs rbp obl oll omem tot-mem events cmd user redir resp"
+)
+
+
+def test_client_line_has_the_fields_of_redis_7(talk: Talk) -> None:
+    """The fields of Redis 7.0 are all there, in its order: some clients require each."""
+    fields = re.findall(r"([a-z-]+)=\S*", talk("CLIENT INFO").decode())
+    expected = REDIS_7_FIELDS.split()
+    assert [field for field in fields if field in expected] == expected
+
+
+def test_client_flags(party: list[Talk]) -> None:
+    """Redis's letters tell of a transaction, of waiting, of the end, and of a Unix socket."""
+    asking, waiting, local = party
+    assert b" flags=N " in asking("CLIENT INFO")
+    waiting.server.waiting.add(8)
+    assert b" flags=b " in asking("CLIENT LIST ID 8")
+    local("MULTI")
+    local.session.is_quitting = True
+    assert b" flags=xcU " in asking("CLIENT LIST ID 9")
+
+
+def test_client_memory(talk: Talk) -> None:
+    """A client's memory contains what it has sent, what it is owed, and its transaction."""
+    empty = int(re.findall(rb"tot-mem=(\d+)", talk("CLIENT INFO"))[0])
+    talk.session.transaction_bytes = 1000
+    line = talk("CLIENT INFO")
+    assert b" multi-mem=1000 " in line
+    assert b" tot-mem=%d " % (empty + 1000) in line
 
 
 def test_client_line_within_a_transaction(party: list[Talk]) -> None:
@@ -622,7 +671,7 @@ def test_client_line_within_a_transaction(party: list[Talk]) -> None:
     asking, busy, _ = party
     for words in ("MULTI", "PING", "ECHO x"):
         busy(words)
-    assert b"flags=x db=0 sub=0 psub=0 ssub=0 multi=2 " in asking("CLIENT LIST ID 8")
+    assert b" db=0 sub=0 psub=0 ssub=0 multi=2 " in asking("CLIENT LIST ID 8")
     assert b"cmd=echo " in asking("CLIENT LIST ID 8")
 
 
@@ -934,6 +983,14 @@ def test_last_command(talk: Talk) -> None:
     assert talk.session.last_command == "select"
     talk.refusal("NOSUCH")
     assert talk.session.last_command == "select"
+    talk("config get x")
+    assert talk.session.last_command == "config|get"
+
+
+@pytest.mark.parametrize(("seconds", "timeout"), [(300, "300"), (0.5, "1"), (1.5, "2")])
+def test_config_timeout_is_whole(seconds: float, timeout: str) -> None:
+    """CONFIG GET timeout is whole seconds, rounded up, as clients parse it."""
+    assert Talk(idle_timeout=seconds)("CONFIG GET timeout") == bulks("timeout", timeout)
 
 
 # What is slow.
@@ -988,9 +1045,10 @@ def test_slowlog_len_and_reset(talk: Talk) -> None:
         ("SLOWLOG GET -2", "ERR count should be greater than or equal to -1"),
         ("SLOWLOG GET x", "ERR count should be greater than or equal to -1"),
         ("SLOWLOG NONSENSE", "ERR unknown subcommand 'NONSENSE'. Try SLOWLOG HELP."),
-        ("SLOWLOG LEN 1", "ERR unknown subcommand 'LEN'. Try SLOWLOG HELP."),
+        ("SLOWLOG LEN 1", "ERR wrong number of arguments for 'slowlog|len' command"),
         ("LATENCY NONSENSE", "ERR unknown subcommand 'NONSENSE'. Try LATENCY HELP."),
-        ("LATENCY HISTORY", "ERR unknown subcommand 'HISTORY'. Try LATENCY HELP."),
+        ("LATENCY HISTORY", "ERR wrong number of arguments for 'latency|history' command"),
+        ("SLOWLOG GET 1 2", "ERR wrong number of arguments for 'slowlog|get' command"),
     ],
 )
 def test_refused_monitoring(talk: Talk, line: str, message: str) -> None:
@@ -1050,7 +1108,7 @@ def test_latency_doctor(talk: Talk) -> None:
 
 PING_ENTRY = (
     b"*10\r\n" + bulk("ping") + b":-1\r\n*2\r\n+readonly\r\n+fast\r\n"
-    b":0\r\n:0\r\n:0\r\n" + b"*0\r\n" * 4
+    b":0\r\n:0\r\n:0\r\n*3\r\n+@read\r\n+@fast\r\n+@connection\r\n" + b"*0\r\n" * 3
 )
 
 
@@ -1069,6 +1127,46 @@ def test_command(talk: Talk) -> None:
     assert answer.startswith(b"*%d\r\n*10\r\n" % len(COMMANDS))
     assert PING_ENTRY in answer
     assert all(bulk(name.decode().lower()) in answer for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ("MODULE fib", []),
+        ("ACLCAT nonsense", []),
+        ("aclcat Transaction", ["multi", "discard", "exec"]),
+        ("PATTERN fib.[fr]*", ["fib.first", "fib.range"]),
+        ("PATTERN PING", ["ping"]),
+        ("ACLCAT fast", [entry.lower_name for entry in COMMANDS.values()]),
+    ],
+)
+def test_command_list_filters(talk: Talk, options: str, names: list[str]) -> None:
+    """COMMAND LIST FILTERBY selects by module, category or pattern, in any case."""
+    answer = talk(f"COMMAND LIST FILTERBY {options}")
+    assert sorted(re.findall(rb"\n([a-z._]+)\r", answer)) == sorted(map(str.encode, names))
+    assert answer.startswith(b"*%d\r\n" % len(names))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_errors_recommend_what_exists(talk: Talk, name: bytes) -> None:
+    """HELP exists wherever an error recommends it, and lists subcommands that exist."""
+    try:
+        talk([name, b"NO-SUCH"])
+        return
+    except CommandError as error:
+        if f"Try {name.decode()} HELP" not in str(error):
+            return
+    lines = talk([name.lower(), b"help"]).split(b"\r\n")
+    assert lines[0] == b"*%d" % (len(lines) - 2)
+    assert lines[1].startswith(b"+%b <subcommand> " % name)
+    subcommands = [line[1:].split()[0] for line in lines[2:-1] if line[1:2] != b" "]
+    assert b"HELP" in subcommands
+    assert all(line[:1] == b"+" for line in lines[1:-1])
+    for subcommand in subcommands:
+        with contextlib.suppress(CommandError):
+            talk.session.last_command = ""
+            talk([name, subcommand])
+        assert talk.session.last_command == b"|".join([name, subcommand]).decode().lower()
 
 
 def test_command_docs(talk: Talk) -> None:

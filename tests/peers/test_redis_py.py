@@ -162,6 +162,13 @@ def test_options_of_a_connection_are_accepted(connect: Connect) -> None:
     assert information["lib-ver"] == redis.__version__
 
 
+def test_help_is_there(client: redis.Redis) -> None:
+    """HELP is a list of lines, and several clients can be asked for by their numbers."""
+    assert ask(client, "CLIENT HELP")[0].startswith(b"CLIENT <subcommand> ")
+    own = client.client_id()
+    assert [entry["id"] for entry in client.client_list(client_id=[own, 0])] == [str(own)]
+
+
 def test_reset_connection_works_again(client: redis.Redis) -> None:
     """A pool that lost its connections opens new ones."""
     assert client.ping()
