@@ -194,6 +194,28 @@ def test_formats_are_told_apart(cache: WebCache) -> None:
     assert cache.asked() == 3
 
 
+def test_origins_are_told_apart(server: RunningServer, program: Program, tmp_path: Path) -> None:
+    """Each page that may read an answer can, whoever has asked before; others fill no cache."""
+    origins = ("https://a.example", "https://b.example")
+    web = start_fibweb(
+        tmp_path / "log",
+        *("--servers", server.address),
+        FIBWEB_ALLOWED_ORIGINS=",".join(origins),
+    )
+    try:
+        with nginx_before(program("nginx"), [f"127.0.0.1:{web.port}"], tmp_path, {}) as nginx:
+            for origin in ("", *origins, *origins):
+                reply = nginx.ask("/fib/77", Origin=origin)
+                assert reply.headers.get("Access-Control-Allow-Origin", "") == origin
+            assert reply.headers["X-Cache-Status"] == "HIT"
+            for _ in range(2):
+                reply = nginx.ask("/fib/77", Origin="https://c.example")
+                assert "Access-Control-Allow-Origin" not in reply.headers
+                assert reply.headers["X-Cache-Status"] == "MISS"
+    finally:
+        web.stop()
+
+
 def test_a_crowd_asks_once(cache: WebCache) -> None:
     """Fifty who miss the same at the same time wait for one answer."""
 
@@ -400,7 +422,9 @@ def test_overload_is_passed_on(program: Program, tmp_path: Path) -> None:
 def test_many_wait_for_an_answer_that_is_refused(program: Program, tmp_path: Path) -> None:
     """Who waits for another's answer soon asks for it, once, and is told of the overload too."""
     with FakeFibweb(Behaviour.OVERLOADED) as web, ExitStack() as stack:
-        nginx = stack.enter_context(nginx_before(program("nginx"), [web.address], tmp_path, {}))
+        nginx = stack.enter_context(
+            nginx_before(program("nginx"), [f"127.0.0.1:{web.port}"], tmp_path, {})
+        )
         threads = stack.enter_context(ThreadPoolExecutor(20))
         web.gate.clear()
         try:
