@@ -31,7 +31,7 @@ from fibclient.service.listeners import address_of, close_listener, open_listene
 from fibclient.service.logs import configure_logging
 from fibclient.service.orphans import reap_orphans
 from fibclient.service.passwords import read_password
-from fibclient.service.signals import SignalPipe
+from fibclient.service.signals import SignalPipe, has_terminal
 from fibclient.service.systemd import ActivatedSocket, Notifier
 from fibserver.clients import Clients
 from fibserver.engine import Engine, Work
@@ -151,7 +151,7 @@ class Acceptor:
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then answer what was asked, and return."""
-        with SignalPipe(SIGNALS) as signals:
+        with SignalPipe(SIGNALS, ends_with_terminal=has_terminal()) as signals:
             self._loop.watch(signals.fileno(), lambda _: self._on_signals(signals.take()))
             self._engine.pool.top_up()
             gc.freeze()

@@ -37,7 +37,7 @@ from fibclient.service.listeners import remove_socket_file
 from fibclient.service.logs import configure_logging
 from fibclient.service.machine import memory_limit_bytes
 from fibclient.service.orphans import reap_orphans
-from fibclient.service.signals import SignalPipe
+from fibclient.service.signals import SignalPipe, has_terminal
 from fibclient.service.systemd import Notifier
 from fibweb.access_log import AccessLog
 from fibweb.app import create_app, create_metrics_app
@@ -150,7 +150,9 @@ class ServingProcess:
         """Serve until SIGTERM or SIGINT, or the supervisor's end, then answer what was asked."""
         with ExitStack() as stack:
             stack.callback(os.close, self._ended)
-            signals = stack.enter_context(SignalPipe(SIGNALS))
+            is_alone = self._supervisor is None  # or the supervisor ends this process
+            pipe = SignalPipe(SIGNALS, ends_with_terminal=is_alone and has_terminal())
+            signals = stack.enter_context(pipe)
             if self._supervisor is not None:
                 signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the supervisor will tell
             self._client = stack.enter_context(self._new_client())

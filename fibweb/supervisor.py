@@ -28,7 +28,7 @@ from typing import NoReturn
 from fibclient.service.errors import is_shortage
 from fibclient.service.listeners import close_listener
 from fibclient.service.orphans import reap_orphans
-from fibclient.service.signals import SignalPipe
+from fibclient.service.signals import SignalPipe, has_terminal
 from fibclient.service.systemd import Notifier
 from fibweb.embedded import EmbeddedServer
 from fibweb.figures import Figures
@@ -119,7 +119,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Keep the processes running until SIGTERM or SIGINT, have them end, and return."""
-        with SignalPipe(SIGNALS) as signals:
+        with SignalPipe(SIGNALS, ends_with_terminal=has_terminal()) as signals:
             try:
                 while self._phase is not _Phase.DRAINING or self._children():
                     self._reap()

@@ -43,6 +43,7 @@ class RunningServer:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **(environment or {})},
+                start_new_session=True,  # a terminal's process would end with SIGHUP
             )
         self.process = psutil.Process(self._child.pid)
         self.address = self._wait_until_ready()

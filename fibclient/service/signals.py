@@ -8,15 +8,23 @@ import os
 import signal
 from collections.abc import Collection
 
-__all__ = ["SignalPipe"]
+__all__ = ["SignalPipe", "has_terminal"]
 
 
 class SignalPipe:
     """Signals as bytes in a pipe, while this context lasts; for the main thread."""
 
-    def __init__(self, numbers: Collection[signal.Signals]) -> None:
-        """Prepare to catch the signals of these numbers."""
+    def __init__(
+        self, numbers: Collection[signal.Signals], *, ends_with_terminal: bool = False
+    ) -> None:
+        """Prepare to catch signals.
+
+        Args:
+            numbers: Which ones.
+            ends_with_terminal: Whether SIGHUP counts as SIGTERM.
+        """
         self._numbers = numbers
+        self._ends_with_terminal = ends_with_terminal
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
 
@@ -26,7 +34,10 @@ class SignalPipe:
 
     def take(self) -> list[signal.Signals]:
         """Return the signals that have come, at least one."""
-        return [signal.Signals(number) for number in os.read(self._reader, 64)]
+        taken = [signal.Signals(number) for number in os.read(self._reader, 64)]
+        if self._ends_with_terminal:
+            return [signal.SIGTERM if each is signal.SIGHUP else each for each in taken]
+        return taken
 
     def ignore(self, *numbers: signal.Signals) -> None:
         """Ignore some signals for good, since the process is about to end as it should."""
@@ -47,3 +58,17 @@ class SignalPipe:
             signal.signal(number, handler)
         os.close(self._reader)
         os.close(self._writer)
+
+
+def has_terminal() -> bool:
+    """Whether a terminal controls this process, whose end is what SIGHUP means then.
+
+    Elsewhere SIGHUP asks a service to reload, as under nohup(1), which has it ignored.
+    """
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return False
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:  # ENXIO: there is none
+        return False
+    return True

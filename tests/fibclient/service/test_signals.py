@@ -1,10 +1,18 @@
 """Signals as bytes in a pipe."""
 
 import os
+import pty
 import select
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
-from fibclient.service.signals import SignalPipe
+import pytest
+
+from fibclient.service.signals import SignalPipe, has_terminal
+from tests.servers import DEADLINE_SECONDS
+from tests.waiting import wait_until
 
 
 def test_signals_arrive() -> None:
@@ -40,3 +48,32 @@ def test_ignoring_for_good() -> None:
         assert signal.getsignal(signal.SIGUSR2) is not signal.SIG_IGN
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize("command", [["fibserver"], ["fibweb", "--embedded"], ["fibweb"]])
+def test_a_closed_terminal(command: list[str], tmp_path: Path) -> None:
+    """A service that was started by hand ends with its terminal."""
+    listen = ["--listen", f"unix:{tmp_path / 'socket'}"]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-m", *command, *listen])
+    said = b""
+    while b"ready on" not in said:
+        assert select.select([terminal], [], [], DEADLINE_SECONDS)[0], said
+        said += os.read(terminal, 4096)
+    os.close(terminal)
+    wait_until(lambda: os.waitpid(pid, os.WNOHANG)[0] == pid, "its end")
+
+
+def test_without_a_terminal() -> None:
+    """Under nohup, and where no terminal controls a process, SIGHUP does not end it."""
+    ask = "from fibclient.service.signals import has_terminal; print(has_terminal())"
+    done = subprocess.run(
+        [sys.executable, "-c", ask], capture_output=True, check=True, start_new_session=True
+    )
+    assert done.stdout == b"False\n"
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert not has_terminal()
+    finally:
+        signal.signal(signal.SIGHUP, before)
