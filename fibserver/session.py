@@ -14,7 +14,7 @@ from fibserver.settings import Settings
 from fibserver.slow_log import SlowLog
 from fibserver.statistics import Statistics
 
-__all__ = ["UNIX_ADDRESS", "ClientFacts", "Server", "Session"]
+__all__ = ["UNIX_ADDRESS", "ClientFacts", "Server", "Session", "Tracking"]
 
 UNIX_ADDRESS = "unix:0"
 """The address of clients of a Unix socket, whatever its path."""
@@ -90,6 +90,20 @@ class Server(Protocol):
         """Close the connection of a client."""
 
 
+class Tracking(NamedTuple):
+    """What a client with a cache of its own has asked for.
+
+    Attributes:
+        modes: options without a value, in lower case.
+        redirect: the number of the client to notify, 0 for the same one.
+        prefixes: of the keys that it is interested in.
+    """
+
+    modes: frozenset[str]
+    redirect: int
+    prefixes: tuple[bytes, ...]
+
+
 class Session:
     """The state of one client's conversation.
 
@@ -105,6 +119,7 @@ class Session:
         transaction: the requests queued since MULTI, or None outside a transaction.
         transaction_bytes: how much memory those take.
         transaction_failed: whether a request since MULTI was refused, so EXEC must be too.
+        tracking: what its own cache needs, None if it has said nothing of one.
         is_quitting: whether the connection is to end after the replies so far.
         last_command: the name of the last command, in lower case.
     """
@@ -123,6 +138,7 @@ class Session:
         """Return to the state of a new connection."""
         self.protocol = RESP2
         self.name = ""
+        self.tracking: Tracking | None = None
         self.is_authenticated = self.server.password is None
         self.end_transaction()
 

@@ -71,6 +71,7 @@ PURE = [
     "fibserver/commands/sequence.py",
     "fibserver/commands/subcommands.py",
     "fibserver/commands/table.py",
+    "fibserver/commands/tracking.py",
     "fibserver/commands/transaction.py",
 ]
 

@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 from fibserver.commands.subcommands import Subcommand, Subcommands
 from fibserver.commands.table import Argument, Replies, command
+from fibserver.commands.tracking import report, set_caching, set_tracking
 from fibserver.listings import LINES_PER_STEP
 from fibserver.replies import CommandError, Reply, Simple, Value, encode
 from fibserver.request_parser import printable
@@ -18,6 +19,14 @@ _OK = Simple("OK")
 _SUBCOMMANDS = Subcommands(
     "CLIENT",
     {
+        b"CACHING": Subcommand(
+            2,
+            "(YES|NO)",
+            ("Accepted in OPTIN mode (YES) and in OPTOUT mode (NO); it changes nothing.",),
+        ),
+        b"GETREDIR": Subcommand(
+            1, "", ("Return the client ID that notifications are redirected to.",)
+        ),
         b"GETNAME": Subcommand(1, "", ("Return the name of the current connection.",)),
         b"ID": Subcommand(1, "", ("Return the ID of the current connection.",)),
         b"INFO": Subcommand(1, "", ("Return information about the current connection.",)),
@@ -47,6 +56,14 @@ _SUBCOMMANDS = Subcommands(
         ),
         b"SETNAME": Subcommand(
             2, "<name>", ("Assign the name <name> to the current connection.",)
+        ),
+        b"TRACKING": Subcommand(
+            -2,
+            "(ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]] [OPTIN] [OPTOUT] [NOLOOP]",
+            ("Enable or disable client side caching; nothing ever has to be invalidated.",),
+        ),
+        b"TRACKINGINFO": Subcommand(
+            1, "", ("Return the tracking status of the current connection.",)
         ),
     },
 )
@@ -82,6 +99,14 @@ def client(session: Session, arguments: list[bytes]) -> Replies:
             return _list(session, options)
         case b"KILL", *options:
             return _kill(session, options)
+        case b"TRACKING", switch, *options:
+            set_tracking(session, switch, options)
+        case b"CACHING", switch:
+            set_caching(session, switch)
+        case (b"GETREDIR",):
+            value = _redirect(session)
+        case (b"TRACKINGINFO",):
+            value = report(session)
         case ((b"NO-EVICT" | b"NO-TOUCH"), switch):
             # Accepted for the sake of libraries; it exempts no client from anything.
             if switch.upper() not in (b"ON", b"OFF"):
@@ -112,6 +137,10 @@ def _set_library(session: Session, attribute: bytes, value: bytes) -> None:
         raise CommandError(f"Unrecognized option {printable(attribute)}")
 
 
+def _redirect(session: Session) -> int:
+    return session.tracking.redirect if session.tracking else -1
+
+
 def _line(client: ClientFacts) -> str:
     """Return a client's line: the fields of Redis 7.4, in its order.
 
@@ -127,17 +156,21 @@ def _line(client: ClientFacts) -> str:
         f"multi={queued} watch=0 qbuf={client.received_bytes} qbuf-free=0 argv-mem=0 "
         f"multi-mem={session.transaction_bytes} rbs=0 rbp=0 obl=0 oll={client.output_pieces} "
         f"omem={client.output_bytes} tot-mem={client.memory_bytes} events={client.events} "
-        f"cmd={session.last_command} user=default redir=-1 resp={session.protocol} "
-        f"lib-name={session.library_name} lib-ver={session.library_version}\n"
+        f"cmd={session.last_command} user=default redir={_redirect(session)} "
+        f"resp={session.protocol} lib-name={session.library_name} "
+        f"lib-ver={session.library_version}\n"
     )
 
 
 def _flags(client: ClientFacts) -> str:
     """Return what Redis's letters say of a client: `N` for nothing."""
     session = client.session
+    modes = session.tracking.modes if session.tracking else frozenset()
     flags = (
         ("x", session.is_in_transaction),
         ("b", client.is_waiting),
+        ("t", session.tracking is not None),
+        ("B", "bcast" in modes),
         ("c", session.is_quitting),
         ("U", session.address == UNIX_ADDRESS),
     )

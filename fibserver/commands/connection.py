@@ -19,8 +19,12 @@ from fibserver.replies import (
 from fibserver.request_parser import printable
 from fibserver.session import Session
 
-REDIS_VERSION = "7.0.15"
+REDIS_VERSION = "7.4.0"
 """The version of Redis whose protocol this server speaks; clients choose features by it."""
+
+REDIS_NAME = "redis"
+"""The server's name in HELLO. redis-py refuses client-side caching with any other, and below 7.4;
+INFO has `fibserver_version`."""
 
 OK = Simple("OK")
 
@@ -170,7 +174,7 @@ def hello(session: Session, arguments: list[bytes]) -> list[Reply]:
     return _reply(
         session,
         {
-            "server": "fibserver",
+            "server": REDIS_NAME,
             "version": REDIS_VERSION,
             "proto": protocol,
             "id": session.client_id,

@@ -152,8 +152,8 @@ def bulks(*texts: str) -> bytes:
 
 
 HELLO_FIELDS = {
-    "server": bulk("fibserver"),
-    "version": bulk("7.0.15"),
+    "server": bulk("redis"),
+    "version": bulk("7.4.0"),
     "proto": b":2\r\n",
     "id": b":7\r\n",
     "mode": bulk("standalone"),
@@ -453,6 +453,88 @@ def test_client_info(talk: Talk) -> None:
     fields = set(answer.split())
     assert fields >= {"id=7", "addr=127.0.0.1:50000", "name=me", "resp=2"}
     assert fields >= {"lib-name=lib", "lib-ver=1.2"}
+
+
+# Client-side caches.
+
+
+@pytest.mark.parametrize(
+    ("options", "flags", "prefixes"),
+    [
+        ("", ["on"], []),
+        ("NOLOOP", ["on", "noloop"], []),
+        ("optin", ["on", "optin"], []),
+        ("OPTOUT NOLOOP", ["on", "optout", "noloop"], []),
+        ("BCAST PREFIX a prefix b", ["on", "bcast"], ["a", "b"]),
+    ],
+)
+def test_tracking(talk: Talk, options: str, flags: list[str], prefixes: list[str]) -> None:
+    """CLIENT TRACKING is accepted, reported, and ended by OFF or RESET."""
+    off = talk("CLIENT TRACKINGINFO")
+    assert off == (
+        b"*6\r\n" + bulk("flags") + bulks("off") + bulk("redirect") + b":-1\r\n"
+        + bulk("prefixes") + b"*0\r\n"
+    )  # fmt: skip
+    for end in ("CLIENT TRACKING off", "RESET"):
+        assert talk(f"CLIENT TRACKING on {options}") == OK
+        assert talk("CLIENT TRACKINGINFO") == (
+            b"*6\r\n" + bulk("flags") + bulks(*flags) + bulk("redirect") + b":0\r\n"
+            + bulk("prefixes") + bulks(*prefixes)
+        )  # fmt: skip
+        assert b" flags=tB " in talk("CLIENT INFO") or "bcast" not in flags
+        assert b" redir=0 " in talk("CLIENT INFO")
+        assert talk(end) in (OK, b"+RESET\r\n")
+        assert talk("CLIENT TRACKINGINFO") == off
+        assert b" flags=N " in talk("CLIENT INFO")
+
+
+def test_tracking_redirected(party: list[Talk]) -> None:
+    """Notifications may be redirected to one client that exists."""
+    asking = party[0]
+    assert asking("CLIENT GETREDIR") == b":-1\r\n"
+    assert asking("CLIENT TRACKING ON REDIRECT 9") == OK
+    assert asking("CLIENT GETREDIR") == b":9\r\n"
+    assert b" redir=9 " in asking("CLIENT INFO")
+
+
+def test_caching_of_the_next_request(talk: Talk) -> None:
+    """CLIENT CACHING is accepted in the mode that it belongs to."""
+    for mode, right, wrong in (("OPTIN", "yes", "no"), ("OPTOUT", "no", "yes")):
+        talk(f"CLIENT TRACKING on {mode}")
+        assert talk(f"CLIENT CACHING {right}") == OK
+        assert "is only valid when tracking" in talk.refusal(f"CLIENT CACHING {wrong}")
+        assert talk.refusal("CLIENT CACHING maybe") == "ERR syntax error"
+        talk("CLIENT TRACKING off")
+    assert talk.refusal("CLIENT CACHING yes").startswith("ERR CLIENT CACHING can be called only")
+
+
+@pytest.mark.parametrize(
+    ("current", "line", "message"),
+    [
+        ("OFF", "", "ERR wrong number of arguments for 'client|tracking' command"),
+        ("OFF", "maybe", "ERR syntax error"),
+        ("OFF", "ON NONSENSE", "ERR syntax error"),
+        ("OFF", "ON REDIRECT", "ERR syntax error"),
+        ("OFF", "ON REDIRECT x", "ERR value is not an integer or out of range"),
+        ("OFF", "ON REDIRECT 4711", "ERR The client ID you want redirect to does not exist"),
+        (
+            "OFF",
+            "ON REDIRECT 7 REDIRECT 7",
+            "ERR A client can only redirect to a single other client",
+        ),
+        ("OFF", "ON PREFIX a", "ERR PREFIX option requires BCAST mode to be enabled"),
+        ("OFF", "ON BCAST OPTIN", "ERR OPTIN and OPTOUT are not compatible with BCAST"),
+        ("OFF", "ON OPTIN OPTOUT", "ERR You can't specify both OPTIN mode and OPTOUT mode"),
+        ("ON BCAST", "ON", "ERR You can't switch BCAST mode on/off before disabling"),
+        ("ON OPTIN", "ON OPTOUT", "ERR You can't switch OPTIN/OPTOUT mode before disabling"),
+    ],
+)
+def test_refused_tracking(talk: Talk, current: str, line: str, message: str) -> None:
+    """Options that Redis refuses are refused in its words, and change nothing."""
+    talk(f"CLIENT TRACKING {current}")
+    before = talk("CLIENT TRACKINGINFO")
+    assert talk.refusal(f"CLIENT TRACKING {line}").startswith(message)
+    assert talk("CLIENT TRACKINGINFO") == before
 
 
 def test_quit(talk: Talk) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 import redis.asyncio
+from redis.cache import CacheConfig
 
 from tests.numbers import ENCODERS, expected, fibonacci
 from tests.servers import RunningServer
@@ -226,7 +227,7 @@ def test_hello_describes_the_server(connect: Connect, request: pytest.FixtureReq
     client = connect(single_connection_client=True, decode_responses=True)
     answer = ask(client, "HELLO")
     facts = answer if isinstance(answer, dict) else dict(zip(*[iter(answer)] * 2, strict=True))
-    assert facts["server"] == "fibserver"
+    assert facts["server"] == "redis"
     assert facts["proto"] == (3 if "RESP3" in request.node.name else 2)
     assert facts["id"] == client.client_id()
     assert (facts["mode"], facts["role"], facts["modules"]) == ("standalone", "master", [])
@@ -242,6 +243,14 @@ def test_small_commands_answer_as_redis_does(client: redis.Redis) -> None:
     assert ask(client, "SELECT", 0) in (True, b"OK")
     assert client.quit() in (True, b"OK")
     assert client.ping()
+
+
+def test_client_side_cache(server: RunningServer) -> None:
+    """A client with a cache of its own connects: the server accepts tracking."""
+    with redis.Redis(port=server.port, protocol=3, cache_config=CacheConfig()) as client:
+        assert ask(client, "FIB.FIRST", 3) == as_bytes([0, 1, 1])
+        assert "t" in client.client_info()["flags"]
+        assert client.get_cache() is not None
 
 
 @pytest.mark.parametrize("protocol", [2, 3])

@@ -3,8 +3,11 @@
 
 import { createClient } from "redis";
 
+const protocol = Number(process.argv[3]);
 const client = createClient({
-  RESP: Number(process.argv[3]),
+  RESP: protocol,
+  // Its own cache asks for CLIENT TRACKING; it needs the newer protocol.
+  ...(protocol === 3 ? { clientSideCache: { ttl: 0, maxEntries: 0, evictPolicy: "LRU" } } : {}),
   socket: { host: "127.0.0.1", port: Number(process.argv[2]), reconnectStrategy: false },
 });
 await client.connect();
