@@ -1,8 +1,8 @@
 """Listening sockets, TCP and Unix: opened here, or taken over from who started the server.
 
 The file of a Unix socket belongs to the process that bound it. `remove_socket_file` removes it
-only if it is still the file that was created here, by device and inode, and only while the socket
-is open: until then the kernel gives that inode to no other file.
+only if it is still the file that was created here, by device and inode. It is called while the
+socket is open: until then the kernel gives that inode to no other file.
 """
 
 import contextlib
@@ -148,20 +148,17 @@ def _holder_of_port(address: Address) -> str:
     """Return who listens on a TCP port, as ` by NAME (pid N)`; empty if that is unknown."""
     try:
         listening = [
-            (each.laddr, each.pid)
+            (each.laddr.ip, each.pid)
             for each in psutil.net_connections("tcp")
             if each.status == psutil.CONN_LISTEN and each.laddr and each.laddr.port == address.port
         ]
     except (OSError, psutil.Error):
         return ""
-    # Another address of the same port is somebody else's, and no obstacle.
-    nearest = [each for each in listening if each[0].ip in (address.host, *WILDCARDS)]
-    pids = [pid for _, pid in nearest or listening]
-    if not pids:
-        return ""
-    if pids[0] is None:
-        return " by a process of another user"
-    return _process_text(pids[0])
+    # Others may listen at other addresses of the machine, at the same port.
+    nearest = [each for each in listening if each[0] in (address.host, *WILDCARDS)]
+    for _, pid in nearest or listening:
+        return " by a process of another user" if pid is None else _process_text(pid)
+    return ""
 
 
 def _process_text(pid: int) -> str:

@@ -334,8 +334,8 @@ class _Listener:
 class _TcpListener(_Listener, TcpWSGIServer):
     """A TCP socket that is listened on."""
 
-    def fix_addr(self, addr: Any) -> Any:
-        """Return the address of a client."""
+    def fix_addr(self, addr: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return a client's address as the application and the logs are to see it."""
         return (plain_host(addr[0]), *addr[1:])
 
 

@@ -2,7 +2,13 @@
 
 import pytest
 
-from fibclient.address import Address, parse_address, parse_addresses, parse_server
+from fibclient.address import (
+    Address,
+    parse_address,
+    parse_addresses,
+    parse_server,
+    plain_host,
+)
 
 
 @pytest.mark.parametrize(
@@ -41,3 +47,17 @@ def test_addresses_of_servers() -> None:
     for bad in ("srv:", "srv:example.org", "srv:_fibserver"):
         with pytest.raises(ValueError, match="wants a name such as"):
             parse_server(bad)
+
+
+@pytest.mark.parametrize(
+    ("host", "plain"),
+    [
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:1", "::ffff:1"),
+        ("2001:db8::1", "2001:db8::1"),
+    ],
+)
+def test_plain_hosts(host: str, plain: str) -> None:
+    """An IPv4-mapped address is shown as the IPv4 address that it stands for."""
+    assert plain_host(host) == plain

@@ -393,6 +393,23 @@ def test_clients_are_listed_and_killed(serve: Serve) -> None:
             operator.client_kill("127.0.0.1:1")
 
 
+def test_ipv4_clients_of_a_dual_stack_socket(serve: Serve) -> None:
+    """They are listed, and killed, by their IPv4 address."""
+    server = serve("--listen", "[::]:0", FIBSERVER_ALLOW_UNAUTHENTICATED="true")
+    with (
+        socket.create_connection(("127.0.0.1", server.port), DEADLINE_SECONDS) as victim,
+        socket.create_connection(("::1", server.port), DEADLINE_SECONDS) as asking,
+    ):
+        address = "{}:{}".format(*victim.getsockname())
+        victim.sendall(b"PING\r\n")
+        assert victim.recv(64) == b"+PONG\r\n"
+        asking.sendall(b"CLIENT LIST\r\n")
+        assert f" addr={address} laddr=127.0.0.1:{server.port} ".encode() in asking.recv(4096)
+        asking.sendall(f"CLIENT KILL ADDR {address}\r\n".encode())
+        assert asking.recv(64) == b":1\r\n"
+        assert victim.recv(64) == b""
+
+
 def test_slow_requests_are_kept(serve: Serve) -> None:
     """SLOWLOG has the requests whose replies took 10 ms or more to begin."""
     server = serve()

@@ -131,6 +131,16 @@ def test_access_log(server: RunningServer, serve_web: ServeWeb) -> None:
     assert len(log_lines(web)) == 4
 
 
+def test_ipv4_clients_of_a_dual_stack_socket(server: RunningServer, serve_web: ServeWeb) -> None:
+    """They are logged by their IPv4 address."""
+    web = serve_web("--servers", server.address, "--listen", "[::]:0", FIBWEB_ACCESS_LOG="true")
+    with socket.create_connection(("127.0.0.1", web.port), DEADLINE_SECONDS) as client:
+        client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert client.makefile("rb").read().endswith(b"alive\n")
+    web.wait_for_log("GET /healthz")
+    assert ' 127.0.0.1 "GET /healthz" 200' in log_lines(web)[0]
+
+
 def test_failures_are_logged(serve_web: ServeWeb) -> None:
     """A failure of the service is in the log by its request's id, access log or not."""
     web = serve_web("--servers", "127.0.0.1:1", FIBWEB_TIMEOUT="0.2")
@@ -277,6 +287,29 @@ def test_a_second_signal_ends_it_at_once(server: RunningServer, serve_web: Serve
         os.kill(web.process.pid, signal.SIGTERM)
         web.wait_for_log("received SIGTERM")
         assert web.stop() == 0
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_successor_keeps_its_socket(
+    server: RunningServer, serve_web: ServeWeb, tmp_path: Path, processes: str
+) -> None:
+    """One that takes over the path while its predecessor drains is reached there afterwards."""
+    path = tmp_path / "socket"
+    options = ("--servers", server.address, "--listen", f"unix:{path}", "--processes", processes)
+    old = serve_web(*options)
+    with socket.socket(socket.AF_UNIX) as reader:
+        reader.settimeout(DEADLINE_SECONDS)
+        reader.connect(str(path))
+        reader.sendall(f"GET {LARGE} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert reader.recv(1)
+        os.kill(old.process.pid, signal.SIGTERM)
+        old.wait_until(lambda _: not path.exists(), "its socket is gone")
+        serve_web(*options)
+        while reader.recv(1 << 20):
+            pass
+    assert old.stop() == 0
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
 
 
 def test_draining_has_an_end(server: RunningServer, serve_web: ServeWeb) -> None:

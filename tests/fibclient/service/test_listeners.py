@@ -2,8 +2,10 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -15,6 +17,7 @@ from fibclient.service.listeners import (
     adopt_listener,
     close_listener,
     open_listeners,
+    remove_socket_file,
 )
 
 
@@ -45,6 +48,39 @@ def assert_set_up(listener: socket.socket) -> None:
     if listener.family != socket.AF_UNIX:
         assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+def open_listener(address: Address) -> socket.socket:
+    """Return the only listening socket of an address."""
+    (listener,) = open_listeners([address])
+    return listener
+
+
+@contextmanager
+def listening(*texts: str) -> Iterator[list[Address]]:
+    """Listen at some addresses; return those of the sockets."""
+    listeners = open_listeners([parse_address(text) for text in texts])
+    try:
+        yield [address_of(listener) for listener in listeners]
+    finally:
+        for listener in listeners:
+            close_listener(listener)
+
+
+def names(*hosts: str) -> Callable[..., list[Any]]:
+    """Return a getaddrinfo() for which every name has these addresses."""
+    real = socket.getaddrinfo
+
+    def getaddrinfo(_host: str, *rest: Any, **options: Any) -> list[Any]:
+        return [found for host in hosts for found in real(host, *rest, **options)]
+
+    return getaddrinfo
+
+
+def free_port() -> int:
+    """Return a port that is free on all addresses."""
+    with socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True) as sock:
+        return int(sock.getsockname()[1])
 
 
 def test_tcp() -> None:
@@ -155,6 +191,107 @@ def test_errors(address: str) -> None:
     with pytest.raises(ListenError) as caught:
         open_listeners([parse_address(address)])
     assert str(caught.value).startswith(f"cannot listen on {address}: ")
+
+
+def test_a_successors_file(path: Path) -> None:
+    """A server that ends leaves alone what its successor has put in the place of its socket."""
+    old = open_listener(Address(path=str(path)))
+    path.unlink()
+    new = open_listener(Address(path=str(path)))
+    close_listener(old)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+    close_listener(new)
+    assert not path.exists()
+
+
+def test_a_file_is_removed_once(path: Path) -> None:
+    """A socket whose file was removed before it was closed has no claim to the path any more."""
+    old = open_listener(Address(path=str(path)))
+    remove_socket_file(old)
+    assert not path.exists()
+    old.close()
+    new = open_listener(Address(path=str(path)))  # the file system may give it the same inode
+    close_listener(old)
+    assert path.is_socket()
+    close_listener(new)
+
+
+def test_a_stale_file_that_is_replaced(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stale file that another server replaces while it is examined stays."""
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))  # nobody listens
+        with socket.socket(socket.AF_UNIX) as successor:
+
+            def refuse(_sock: socket.socket, _path: str) -> None:
+                if not successor.getsockname():
+                    path.rename(path.with_suffix(".old"))
+                    successor.bind(str(path))
+                    successor.listen()
+                raise ConnectionRefusedError
+
+            with monkeypatch.context() as patch:
+                patch.setattr(socket.socket, "connect", refuse)
+                with pytest.raises(ListenError, match="Address already in use"):
+                    open_listener(Address(path=str(path)))
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(path))
+
+
+def test_all_addresses_of_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name is listened on at all of its addresses, each once, at the same port."""
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", names("::1", "127.0.0.1", "127.0.0.1"))
+        listeners = open_listeners([Address("localhost", 0)])
+    addresses = list(map(address_of, listeners))
+    assert [each.host for each in addresses] == ["::1", "127.0.0.1"]
+    assert len({each.port for each in addresses}) == 1
+    for address, listener in zip(addresses, listeners, strict=True):
+        socket.create_connection((address.host, address.port)).close()
+        close_listener(listener)
+
+
+def test_an_address_that_the_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address of a name that is not there is skipped, as ::1 where there is no IPv6."""
+    monkeypatch.setattr(socket, "getaddrinfo", names("2001:db8::1", "127.0.0.1"))
+    with listening("localhost:0") as addresses:
+        assert [each.host for each in addresses] == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize("hosts", [("0.0.0.0", "[::]"), ("[::]", "127.0.0.1"), ("[::]", "[::]")])
+def test_both_families_at_one_port(hosts: tuple[str, str]) -> None:
+    """`[::]` goes with IPv4 addresses of the same port, and may be listed twice."""
+    port = free_port()
+    with listening(*(f"{host}:{port}" for host in hosts)):
+        for host in ("127.0.0.1", "::1"):
+            socket.create_connection((host, port)).close()
+
+
+def test_a_port_in_use() -> None:
+    """The error names who listens there, and the option that chooses another port."""
+    with listening("127.0.0.1:0") as addresses, pytest.raises(ListenError) as caught:
+        open_listeners(addresses, "--metrics-listen")
+    message = str(caught.value)
+    assert message.startswith(f"cannot listen on {addresses[0]}: Address already in use by ")
+    assert message.endswith(
+        f"(pid {os.getpid()}); choose another port with --metrics-listen HOST:PORT"
+    )
+
+
+def test_a_path_in_use(path: Path) -> None:
+    """The error names who listens there."""
+    address = Address(path=str(path))
+    listener = open_listener(address)
+    with pytest.raises(ListenError, match=rf" by .*\(pid {os.getpid()}\); choose another path"):
+        open_listener(address)
+    close_listener(listener)
+
+
+def test_nothing_stays_open_after_an_error(path: Path) -> None:
+    """If one address cannot be listened on, the others are let go of."""
+    with pytest.raises(ListenError, match=r"192\.0\.2\.1:1"):
+        open_listeners([Address(path=str(path)), Address("192.0.2.1", 1)])
+    assert not path.exists()
 
 
 def test_adopted_tcp(tcp: socket.socket) -> None:
