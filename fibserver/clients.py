@@ -376,7 +376,7 @@ def _name(address: object) -> str:
     """Return a socket's address as people write it; the name of a Unix one may be anything."""
     if isinstance(address, tuple):
         return str(Address(plain_host(address[0]), address[1]))
-    return "unix:0"
+    return UNIX_ADDRESS
 
 
 def _pace_of_slow_reader(connection: Connection) -> float | None:

@@ -120,7 +120,12 @@ def _write(request: falcon.Request, response: falcon.Response, error: falcon.HTT
 
 
 def problem_body(
-    status: int, title: str, detail: str, request_id: str, **members: object
+    status: int,
+    title: str,
+    detail: str,
+    request_id: str,
+    instance: str | None = None,
+    **members: object,
 ) -> bytes:
     """Return the body of an error.
 
@@ -129,11 +134,14 @@ def problem_body(
         title: What HTTP calls it.
         detail: What is wrong.
         request_id: Of the request.
+        instance: The path of the request, if it has one.
         members: What the body has besides.
     """
     # What there is to say beyond the status is said in words (RFC 9457, section 4.2.1).
-    usual = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    return json.dumps({**usual, "request_id": request_id, **members}).encode()
+    problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    if instance is not None:
+        problem["instance"] = instance
+    return json.dumps({**problem, "request_id": request_id, **members}).encode()
 
 
 def _request_id(request: falcon.Request) -> str:

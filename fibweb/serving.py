@@ -312,7 +312,8 @@ class ServingProcess:
 
     def _stop(self) -> None:
         """Finish what was asked; called again, leave it."""
-        self._notifier.stopping("answering what was asked")
+        seconds = 0 if self._is_stopping else self._settings.drain_timeout
+        self._notifier.stopping("answering what was asked", seconds)
         if self._supervisor is None:  # the event loop is about to close the listeners
             for listener in self._service.listeners:
                 remove_socket_file(listener)

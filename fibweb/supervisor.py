@@ -27,7 +27,8 @@ from typing import NoReturn
 
 from fibclient.service.errors import is_shortage
 from fibclient.service.listeners import close_listener
-from fibclient.service.signals import SignalPipe
+from fibclient.service.orphans import reap_orphans
+from fibclient.service.signals import SignalPipe, has_terminal
 from fibclient.service.systemd import Notifier
 from fibweb.embedded import EmbeddedServer
 from fibweb.figures import Figures

@@ -422,9 +422,7 @@ def test_overload_is_passed_on(program: Program, tmp_path: Path) -> None:
 def test_many_wait_for_an_answer_that_is_refused(program: Program, tmp_path: Path) -> None:
     """Who waits for another's answer soon asks for it, once, and is told of the overload too."""
     with FakeFibweb(Behaviour.OVERLOADED) as web, ExitStack() as stack:
-        nginx = stack.enter_context(
-            nginx_before(program("nginx"), [web.address], tmp_path, {})
-        )
+        nginx = stack.enter_context(nginx_before(program("nginx"), [web.address], tmp_path, {}))
         threads = stack.enter_context(ThreadPoolExecutor(20))
         web.gate.clear()
         try:

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -123,11 +122,10 @@ def test_an_address_in_use(server: RunningServer) -> None:
     """An address that another server has is a failed start."""
     done = run_fibserver("--listen", server.address)
     assert done.returncode == 2
-    assert re.fullmatch(
-        rf"fibserver: cannot listen on {re.escape(server.address)}: Address already in use by \S+ "
-        rf"\(pid {server.process.pid}\); choose another port with --listen HOST:PORT\n",
-        done.stderr,
-    )
+    (line,) = done.stderr.splitlines()
+    start = f"fibserver: cannot listen on {server.address}: Address already in use by "
+    assert line.startswith(start)
+    assert f"(pid {server.process.pid}); choose another port with --listen" in line
 
 
 def test_a_passed_socket_that_exposes() -> None:

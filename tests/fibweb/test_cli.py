@@ -1,6 +1,5 @@
 """The `fibweb` command: its flags, and starts that fail."""
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,11 +57,10 @@ def test_a_port_in_use(server: RunningServer, more: list[str]) -> None:
     """A failed start says why in one line, before anything else is started."""
     done = run_fibweb("--listen", server.address, *more)
     assert done.returncode == 2
-    assert re.fullmatch(
-        rf"fibweb: cannot listen on {re.escape(server.address)}: Address already in use by \S+ "
-        rf"\(pid {server.process.pid}\); choose another port with --listen HOST:PORT\n",
-        done.stderr,
-    )
+    (line,) = done.stderr.splitlines()
+    start = f"fibweb: cannot listen on {server.address}: Address already in use by "
+    assert line.startswith(start)
+    assert f"(pid {server.process.pid}); choose another port with --listen" in line
 
 
 SHORT = """

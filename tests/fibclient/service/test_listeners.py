@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from fibclient.address import Address, parse_address
@@ -85,7 +84,7 @@ def free_port() -> int:
 
 def test_tcp() -> None:
     """A TCP listener tells the port that the kernel chose."""
-    (listener,) = open_listeners([Address("127.0.0.1", 0)])
+    listener = open_listener(Address("127.0.0.1", 0))
     address = address_of(listener)
     assert address.host == "127.0.0.1"
     assert address.port
@@ -95,7 +94,7 @@ def test_tcp() -> None:
 
 def test_unix(path: Path) -> None:
     """The file of a Unix listener goes with it."""
-    (listener,) = open_listeners([Address(path=str(path))])
+    listener = open_listener(Address(path=str(path)))
     assert address_of(listener) == Address(path=str(path))
     assert path.is_socket()
     assert_set_up(listener)
@@ -105,69 +104,16 @@ def test_unix(path: Path) -> None:
 
 def test_a_removed_file(path: Path) -> None:
     """A Unix listener whose file someone has removed closes all the same."""
-    (listener,) = open_listeners([Address(path=str(path))])
+    listener = open_listener(Address(path=str(path)))
     path.unlink()
     close_listener(listener)
-
-
-def test_a_successor(path: Path) -> None:
-    """A listener that is closed leaves the file of the one that has replaced it."""
-    (listener,) = open_listeners([Address(path=str(path))])
-    path.unlink()  # as a start does that is refused there, since the listener is closed by then
-    (successor,) = open_listeners([Address(path=str(path))])
-    close_listener(listener)
-    assert path.is_socket()
-    close_listener(successor)
-    assert not path.exists()
-
-
-def test_all_addresses_of_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name is listened on at all of its addresses that the host has, with one port."""
-
-    def getaddrinfo(_host: str, port: int, **_: object) -> list[object]:
-        kind = socket.SOCK_STREAM, socket.IPPROTO_TCP, ""
-        return [
-            (socket.AF_INET6, *kind, ("2001:db8::1", port, 0, 0)),  # of no host
-            (socket.AF_INET, *kind, ("127.0.0.1", port)),
-            (socket.AF_INET, *kind, ("127.0.0.1", port)),
-            (socket.AF_INET, *kind, ("127.0.0.2", port)),
-        ]
-
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    first, second = map(address_of, listeners := open_listeners([Address("name", 0)]))
-    assert (first.host, second.host) == ("127.0.0.1", "127.0.0.2")
-    assert first.port == second.port != 0
-    for listener in listeners:
-        close_listener(listener)
-
-
-@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs IPv6")
-def test_both_wildcards() -> None:
-    """[::] takes IPv4 as well, unless 0.0.0.0 is listed with it."""
-    (both,) = open_listeners([Address("::", 0)])
-    port = address_of(both).port
-    socket.create_connection(("127.0.0.1", port)).close()
-    close_listener(both)
-    listeners = open_listeners([Address("::", port), Address("0.0.0.0", port)])
-    assert len(listeners) == 2
-    for listener in listeners:
-        close_listener(listener)
-
-
-def test_a_port_in_use(tcp: socket.socket) -> None:
-    """The error names the process that has the port; what was opened before it is closed."""
-    host, port = tcp.getsockname()
-    with pytest.raises(ListenError) as caught:
-        open_listeners([Address(host, 0), Address(host, port)])
-    assert f"in use by {psutil.Process().name()} (pid {os.getpid()})" in str(caught.value)
-    assert "choose another port with --listen" in str(caught.value)
 
 
 def test_someones_file(path: Path) -> None:
     """A file that is no socket is left alone."""
     path.write_text("precious")
     with pytest.raises(ListenError, match="Address already in use"):
-        open_listeners([Address(path=str(path))])
+        open_listener(Address(path=str(path)))
     assert path.read_text() == "precious"
 
 
@@ -178,7 +124,7 @@ def test_a_busy_server(path: Path) -> None:
         server.listen(0)
         waiting.connect(str(path))
         with pytest.raises(ListenError, match="Address already in use"):
-            open_listeners([Address(path=str(path))])
+            open_listener(Address(path=str(path)))
     assert path.is_socket()
 
 
@@ -189,7 +135,7 @@ def test_a_busy_server(path: Path) -> None:
 def test_errors(address: str) -> None:
     """An address that is not ours is refused with the address."""
     with pytest.raises(ListenError) as caught:
-        open_listeners([parse_address(address)])
+        open_listener(parse_address(address))
     assert str(caught.value).startswith(f"cannot listen on {address}: ")
 
 
