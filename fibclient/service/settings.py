@@ -201,6 +201,8 @@ def _read_table(path: Path, is_reload: bool) -> dict[str, Any]:
         return tomllib.loads(read_text_file(path, is_reload=is_reload).decode())
     except (OSError, ValueError) as error:  # ValueError: not TOML, or not even text
         raise SettingsError(f"{path}: {reason(error)}") from error
+    except RecursionError as error:  # tomllib calls itself for each bracket
+        raise SettingsError(f"{path}: nested too deeply") from error
 
 
 def _unknown(name: str, names: list[str]) -> str:

@@ -3,17 +3,24 @@
 Editors and shells of Windows put a mark in front of UTF-8, or save UTF-16.
 
 A service reads its files when it starts and at each reload. What can be read only once, such as a
-pipe from a shell's `<(…)`, is read at the start and kept. A reload never waits for a writer.
+pipe from a shell's `<(…)`, is read at the start and kept until a regular file takes its place. A
+reload never waits for a writer, and no reading takes more than a small file has.
 """
 
 import codecs
+import logging
 import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-__all__ = ["read_text_file"]
+__all__ = ["MAX_FILE_BYTES", "read_text_file"]
+
+log = logging.getLogger(__name__)
+
+MAX_FILE_BYTES = 1024 * 1024
+"""A service does nothing else while it reads a file; all its settings with comments have 3 KB."""
 
 _WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 """UTF-32 in little-endian order begins as UTF-16 does."""
@@ -23,7 +30,10 @@ _kept: dict[Path, bytes] = {}
 
 
 def _all(file: IO[bytes]) -> bytes:
-    return file.read()
+    data = file.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise ValueError(f"larger than {MAX_FILE_BYTES:,} bytes")
+    return data
 
 
 def read_text_file(
@@ -38,10 +48,11 @@ def read_text_file(
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: The mark is that of UTF-16 or UTF-32, there is a NUL in the path, or a reload
-            found a pipe where the start has found none.
+        ValueError: The mark is that of UTF-16 or UTF-32, there is a NUL in the path, the file is
+            too large, or a reload found a pipe where the start has found none.
     """
-    if is_reload and path in _kept:
+    if is_reload and path in _kept and not path.is_file():
+        log.info("%s cannot be read again: what the start has read is kept", path)
         return _without_mark(_kept[path])
 
     def opener(name: str, flags: int) -> int:

@@ -9,6 +9,7 @@ import pytest
 
 from fibclient.service.errors import SettingsError
 from fibclient.service.passwords import MAX_PASSWORD_BYTES, read_password
+from fibclient.service.text_files import MAX_FILE_BYTES
 from fibserver.settings import Settings as ServerSettings
 from fibserver.settings import load_settings as load_fibserver
 from fibserver.settings import reloaded
@@ -87,6 +88,43 @@ def test_a_password_from_a_pipe() -> None:
     path = piped(b"secret\n")
     assert read_password(path) == b"secret"
     assert read_password(path, is_reload=True) == b"secret"
+
+
+@pytest.mark.parametrize("load", LOADERS)
+def test_a_file_in_the_place_of_a_pipe(load: Load, tmp_path: Path) -> None:
+    """A regular file is read again, even where the start has found a pipe."""
+    config = tmp_path / "settings.toml"
+    config.symlink_to(piped(b'log_level = "debug"\n'))
+    assert load(config).log_level == "debug"
+    config.unlink()
+    assert load(config, is_reload=True).log_level == "debug", "it is kept while there is no file"
+    config.write_text('log_level = "error"\n')
+    assert load(config, is_reload=True).log_level == "error"
+
+
+@pytest.mark.parametrize("load", LOADERS)
+@pytest.mark.parametrize("is_reload", [False, True])
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("listen = " + 5000 * "[", "nested too deeply"),
+        ("#" * (MAX_FILE_BYTES + 1), "larger than 1,048,576 bytes"),
+    ],
+)
+def test_files_that_are_no_settings(
+    load: Load, tmp_path: Path, is_reload: bool, text: str, reason: str
+) -> None:
+    """No content of a file ends a service that reloads, or takes much of its time or memory."""
+    config = tmp_path / "settings.toml"
+    config.write_text(text)
+    with pytest.raises(SettingsError, match=f": {reason}$"):
+        load(config, is_reload=is_reload)
+
+
+def test_settings_without_end() -> None:
+    """A device that never ends is refused."""
+    with pytest.raises(SettingsError, match=r"^/dev/zero: larger than"):
+        load_fibserver(Path("/dev/zero"))
 
 
 def test_a_pipe_in_the_place_of_a_file(tmp_path: Path) -> None:
