@@ -21,7 +21,7 @@ import signal
 import socket
 import time
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import NoReturn
 
@@ -301,7 +301,9 @@ class Supervisor:
             for child in self._children():
                 child.channel.close()
             self._notifier.close()
-            ServingProcess(self._service, row, supervisor=theirs).run()
+            # Not those of the start: one that replaces another must serve as the others do.
+            service = replace(self._service, settings=self._settings)
+            ServingProcess(service, row, supervisor=theirs).run()
             code = 0
         except BaseException as error:
             is_bug = not is_shortage(error)

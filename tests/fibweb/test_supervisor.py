@@ -220,6 +220,24 @@ def test_reload(server: RunningServer, serve_web: ServeWeb, tmp_path: Path) -> N
     wait_until(have_all_logged, "lines of both")
 
 
+def test_a_reload_outlives_the_processes(
+    server: RunningServer, serve_web: ServeWeb, tmp_path: Path
+) -> None:
+    """A process that replaces another has the settings of the last reload, not of the start."""
+    config = tmp_path / "fibweb.toml"
+    config.write_text("")
+    web = serve_web("--config", str(config), "--servers", server.address, "--processes", "2")
+    config.write_text("access_log = true\n")
+    os.kill(web.process.pid, signal.SIGHUP)
+    web.wait_for_log("changed: access_log")
+    before = pids(web)
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: len(pids(web) - before) == 2, "two others")
+    get(web, "/fib/10")
+    web.wait_for_log('"GET /fib/10"')
+
+
 def test_notifications(server: RunningServer, serve_web: ServeWeb, tmp_path: Path) -> None:
     """The manager hears of all processes from the supervisor alone."""
     manager = Manager(tmp_path / "notify")
