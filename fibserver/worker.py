@@ -23,6 +23,7 @@ import os
 import signal
 import socket
 import struct
+from collections.abc import Iterable
 from contextlib import suppress
 from enum import IntEnum
 
@@ -130,7 +131,12 @@ def _load(block: Block, arena: Arena, snapshot: Snapshot) -> Outcome:
 
 def _close_all_but(kept: set[int]) -> None:
     # Not up to SC_OPEN_MAX: that is 2^30 in some containers, and not every kernel closes a range.
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) not in kept:
+    descriptors: Iterable[int]
+    try:
+        descriptors = map(int, os.listdir("/proc/self/fd"))
+    except OSError:  # no /proc: one by one takes long, but is certain
+        descriptors = range(os.sysconf("SC_OPEN_MAX"))
+    for fd in descriptors:
+        if fd not in kept:
             with suppress(OSError):  # the descriptor of the listing itself
-                os.close(int(name))
+                os.close(fd)

@@ -236,6 +236,14 @@ def test_no_shared_memory(
     assert complaint in line
 
 
+def test_no_proc(serve: Serve, mounting: Callable[[str], list[str]]) -> None:
+    """Workers start where /proc is missing, as in a bare chroot."""
+    server = serve("--workers", "1", under=mounting("mount -t tmpfs tmpfs /proc"))
+    with direct_client(server.address) as client:
+        assert client.read(0, 1000, "json") == expected("json", 0, 1000)
+    assert "ended with exit code" not in server.log.read_text()
+
+
 def test_ten_thousand_idle_connections(serve: Serve) -> None:
     """Ten thousand clients that ask nothing are kept, and others are served meanwhile."""
     count = 10_000
