@@ -10,9 +10,10 @@
 # the release before is kept until the next one, since that is what still runs.
 set -eu
 
-# What others want of cd, pip, Python and a terminal does not hold here.
+# What others want of cd, pip, Python and a terminal does not hold here. Nor does root run Python
+# files of the folder that this was called in.
 unset CDPATH PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PYTHONPATH PYTHONHOME
-export PIP_USER=0 COLUMNS=80
+export PIP_USER=0 COLUMNS=80 PYTHONSAFEPATH=1
 
 DESTDIR=${DESTDIR:-}
 PREFIX=${PREFIX:-/usr/local}

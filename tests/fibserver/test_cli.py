@@ -78,6 +78,23 @@ def write_once(path: Path, data: bytes) -> Path:
     return path
 
 
+def test_code_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the server nor a child of it runs modules of the folder that it was started in."""
+    proof = tmp_path / "ran"
+    (tmp_path / "folder").mkdir()
+    for name in ("ctypes", "multiprocessing", "signal", "os"):
+        (tmp_path / "folder" / f"{name}.py").write_text(f"open({str(proof)!r}, 'w')")
+    # As an installed command does, it puts its own folder on the path, and not the working one.
+    command = tmp_path / "fibserver"
+    command.write_text("from fibserver.cli import main\nmain()")
+    monkeypatch.chdir(tmp_path / "folder")
+    server = RunningServer(
+        [sys.executable, str(command), "--listen", "127.0.0.1:0"], tmp_path / "log"
+    )
+    assert server.stop() == 0
+    assert not proof.exists()
+
+
 # A start that fails.
 
 

@@ -67,6 +67,12 @@ def test_settings_of_pip_for_elsewhere(tmp_path: Path) -> None:
     assert not {line.partition("=")[0] for line in environment} & elsewhere.keys()
 
 
+def test_code_in_the_working_folder(tmp_path: Path) -> None:
+    """Python is told not to import from the folder that root calls the installer in."""
+    install(tmp_path, DESTDIR=str(tmp_path / "root"))
+    assert "PYTHONSAFEPATH=1" in (tmp_path / "environment").read_text().splitlines()
+
+
 HOST = (
     "mount -t tmpfs none /opt && mkdir /opt/upper /opt/work && "
     "mount -t overlay -o lowerdir=/etc,upperdir=/opt/upper,workdir=/opt/work none /etc && "
