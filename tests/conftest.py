@@ -11,6 +11,12 @@ from typing import NoReturn
 import pytest
 
 from tests.servers import RunningServer, start_server
+from tests.signals import let_children_receive
+
+
+def pytest_configure() -> None:
+    """Start every child with the default action of every signal."""
+    let_children_receive()
 
 
 @pytest.fixture
