@@ -257,7 +257,8 @@ class Channel(HTTPChannel):
             self._unparsed = self._unparsed[request.received(self._unparsed) :]
             # As in waitress: behind another request only if the body has not come with it.
             is_waiting = bool(data) or not (self._unparsed or request.completed)
-            waits_to_continue = request.expect_continue and request.headers_finished
+            # Without a body there is nothing to wait for, and waitress would wait for ever.
+            waits_to_continue = request.expect_continue and request.has_body
             if waits_to_continue and is_waiting and not self.sent_continue:
                 self.send_continue()
             if request.completed:

@@ -627,3 +627,13 @@ def test_a_refusal_while_the_body_is_sent(start: Start) -> None:
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"application/problem+json" in answer
     wait_until(lambda: running.server.connections == 0, "it is closed")
+
+
+@pytest.mark.parametrize("lines", ["", "Content-Length: 0\r\n"])
+def test_nothing_to_continue_with(start: Start, lines: str) -> None:
+    """A request that expects to be told to continue, but has no body, is answered at once."""
+    running = start(named)
+    with connect(running.path) as client:
+        headers = f"Host: x\r\nExpect: 100-continue\r\nConnection: close\r\n{lines}\r\n"
+        client.sendall(b"GET /x HTTP/1.1\r\n" + headers.encode())
+        assert read_all(client).startswith(b"HTTP/1.1 200 OK\r\n")
