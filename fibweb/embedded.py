@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from fibclient import FibClient, ServerUnreachable
+from fibclient.service.errors import is_shortage
 from fibclient.service.machine import memory_limit_bytes
 from fibweb.restarts import RestartPlan
 
@@ -33,8 +34,8 @@ CHECK_SECONDS = 1.0
 ANSWER_SECONDS = 30.0
 """A server that has not answered for longer hangs."""
 
-UNUSED = ("FIBSERVER_LISTEN", "FIBSERVER_METRICS_LISTEN", "FIBSERVER_PASSWORD_FILE")
-"""Settings that decide how a fibserver is reached: here fibweb decides that."""
+UNUSED = ("FIBSERVER_LISTEN", "FIBSERVER_PASSWORD_FILE")
+"""Settings that decide how clients reach a fibserver: here fibweb decides that."""
 
 OF_THE_MANAGER = (
     *("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"),
@@ -150,27 +151,37 @@ class EmbeddedServer:
         return (self._check_at if self._process is not None else self._plan.due_at) - now
 
     def _check(self, now: float) -> None:
-        """Kill the server if it cannot be reached, or does not answer for long."""
+        """Kill the server if its socket is gone, or if it has not answered for long."""
         assert self._process is not None
         self._check_at = now + CHECK_SECONDS
         is_gone = False
-        try:
-            if self._probe is None:
-                self._probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-                self._probe.setblocking(False)
-                self._probe.connect(str(self._path))
-                self._probe.send(b"PING\r\n")
-            elif self._probe.recv(512):
-                self._answered_at, self._has_answered = now, True
-                self._end_probe()
-        except BlockingIOError:
-            pass  # the backlog is full, or there is no reply yet
-        except OSError:
+        if self._probe is None:
+            try:
+                self._probe = self._ask()
+            except (FileNotFoundError, ConnectionRefusedError):
+                is_gone = self._has_answered  # or else it has not opened its socket yet
+            except OSError as error:  # its backlog is full, or it closes connections at once
+                if is_shortage(error) and not isinstance(error, BlockingIOError):
+                    self._answered_at = now  # this process is short of something, not the server
+        elif (reply := _received(self._probe)) is not None:
             self._end_probe()
-            is_gone = self._has_answered  # or else it has not opened its socket yet
+            if reply:
+                self._answered_at, self._has_answered = now, True
         if is_gone or now - self._answered_at > ANSWER_SECONDS:
             log.error("the embedded fibserver does not answer at %s: it is killed", self._path)
             self._process.kill()
+
+    def _ask(self) -> socket.socket:
+        """Send PING over a new connection, and return that."""
+        probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            probe.setblocking(False)
+            probe.connect(str(self._path))
+            probe.send(b"PING\r\n")
+        except BaseException:
+            probe.close()
+            raise
+        return probe
 
     def _end_probe(self) -> None:
         if self._probe is not None:
@@ -203,3 +214,13 @@ class EmbeddedServer:
                 if has_ended or time.monotonic() > deadline:
                     raise EmbeddedServerError("the embedded fibserver did not start") from error
                 time.sleep(0.02)
+
+
+def _received(probe: socket.socket) -> bytes | None:
+    """Return what has arrived: None for nothing yet, b"" if the connection has ended."""
+    try:
+        return probe.recv(512)
+    except BlockingIOError:
+        return None
+    except OSError:
+        return b""

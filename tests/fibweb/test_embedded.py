@@ -1,16 +1,22 @@
 """A fibserver of one's own: kept running, and ended however fibweb ends."""
 
+import errno
 import json
+import os
 import signal
+import socket
 import sys
+import time
 import urllib.error
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, NamedTuple, NoReturn, cast
 
 import psutil
 import pytest
 
+from fibweb.embedded import ANSWER_SECONDS, EmbeddedServer
 from tests.fibserver.test_operating import Manager
 from tests.fibweb.running import get, start_fibweb
 from tests.servers import RunningServer, is_running
@@ -87,6 +93,90 @@ def test_the_manager_hears_fibweb_only(
     embedded = fibserver_of(web)
     assert embedded is not None
     assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS"} & embedded.environ().keys()
+
+
+class Process(NamedTuple):
+    """A server's process that is only killed."""
+
+    kills: list[float]
+
+    def poll(self) -> None:
+        """Run on, as it is."""
+
+    def kill(self) -> None:
+        """Take note of it."""
+        self.kills.append(0.0)
+
+
+@pytest.fixture
+def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedServer]:
+    """An embedded fibserver that has answered, of which a test makes up the socket."""
+    monkeypatch.setattr("fibweb.embedded.CHECK_SECONDS", 0)
+    server = EmbeddedServer({})
+    server._path = tmp_path / "socket"
+    server._process = cast(Any, Process([]))
+    server._answered_at, server._has_answered = time.monotonic(), True
+    yield server
+    server._end_probe()
+
+
+def is_killed(server: EmbeddedServer, checks: int = 4) -> bool:
+    """Return whether some checks kill the server."""
+    for _ in range(checks):
+        server.tend()
+    return bool(cast(Any, server._process).kills)
+
+
+def test_a_full_backlog(embedded: EmbeddedServer) -> None:
+    """A server that is too busy to accept is left alone."""
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as waiting:
+        listener.bind(str(embedded._path))
+        listener.listen(0)
+        waiting.connect(str(embedded._path))
+        assert not is_killed(embedded)
+        embedded._answered_at -= ANSWER_SECONDS + 1
+        assert is_killed(embedded)
+
+
+def test_connections_that_end(embedded: EmbeddedServer) -> None:
+    """A server that closes the connection is asked again over another."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(embedded._path))
+        listener.listen(16)
+        embedded._answered_at -= ANSWER_SECONDS / 2
+        for reply in (b"", b"+PONG\r\n"):
+            before = embedded._answered_at
+            assert not is_killed(embedded, checks=1)
+            accepted, _ = listener.accept()
+            with accepted:
+                accepted.recv(512)
+                accepted.send(reply)
+            assert not is_killed(embedded, checks=1)
+        assert embedded._answered_at > before
+
+
+def test_no_descriptors_for_a_check(
+    embedded: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shortage of fibweb's own says nothing of the server, however long it lasts."""
+
+    def fail(*_: object) -> NoReturn:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    embedded._answered_at -= ANSWER_SECONDS - 1
+    monkeypatch.setattr(socket, "socket", fail)
+    before = embedded._answered_at
+    assert not is_killed(embedded)
+    monkeypatch.undo()
+    assert embedded._answered_at > before
+
+
+def test_a_socket_that_is_gone(embedded: EmbeddedServer) -> None:
+    """A server without its socket is killed, but only if it had one."""
+    embedded._has_answered = False
+    assert not is_killed(embedded)
+    embedded._has_answered = True
+    assert is_killed(embedded, checks=1)
 
 
 def test_its_socket_is_removed(serve_web: ServeWeb, tmp_path: Path) -> None:
