@@ -48,6 +48,14 @@ LEAST_MEMORY_BYTES = 1024 * 1024
 PROCESS_BYTES = 32 * 1024 * 1024
 """Memory of the acceptor or of a worker that no other process shares, with some to spare."""
 
+_MOUNT = "mount a tmpfs of 64 MiB or more there that this user can write to"
+ARENA_REMEDIES = {
+    errno.ENOMEM: "lower memory_limit, of which it maps several times as much, or raise ulimit -v",
+    errno.ENOSPC: "enlarge it, as with docker's --shm-size=64m",
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.EROFS, errno.EACCES, errno.EPERM), _MOUNT),
+}
+"""Advice for the errors with which the arena cannot be created."""
+
 GRACE_SECONDS = 3.0
 """So long after its time a stuck worker may have been replaced, and the next have answered."""
 
@@ -89,6 +97,7 @@ class Engine:
 
         Raises:
             SettingsError: there is no shared memory to be had.
+            OSError: something else is short, such as descriptors.
         """
         self._statistics = statistics
         self._max_wait_seconds = settings.request_timeout
@@ -99,7 +108,11 @@ class Engine:
             layout = ArenaLayout(self.memory_limit, settings.max_index, slots)
             self._arena = Arena(layout)
         except OSError as error:
-            raise SettingsError(_no_arena(error)) from error
+            remedy = ARENA_REMEDIES.get(error.errno or 0)
+            if remedy is None:
+                raise
+            message = f"no shared memory in /dev/shm: {reason(error)}; {remedy}"
+            raise SettingsError(message) from error
 
         def clock() -> float:
             return loop.now
@@ -268,13 +281,3 @@ def _affordable_memory(settings: Settings, slots: int) -> int:
             *(affordable >> 20, name, bounds[name] >> 20),
         )
     return affordable
-
-
-def _no_arena(error: OSError) -> str:
-    if error.errno == errno.ENOMEM:
-        remedy = "lower memory_limit, of which it maps several times as much, or raise ulimit -v"
-    elif error.errno == errno.ENOSPC:
-        remedy = "enlarge it, as with docker's --shm-size=64m"
-    else:
-        remedy = "mount a tmpfs of 64 MiB or more there that this user can write to"
-    return f"no shared memory in /dev/shm: {reason(error)}; {remedy}"
