@@ -196,7 +196,7 @@ def test_formats_are_told_apart(cache: WebCache) -> None:
 
 def test_origins_are_told_apart(server: RunningServer, program: Program, tmp_path: Path) -> None:
     """Each page that may read an answer can, whoever has asked before; others fill no cache."""
-    origins = ("https://a.example", "https://b.example")
+    origins = ("https://a.example", "https://b.example", "http://[::1]:8080")
     web = start_fibweb(
         tmp_path / "log",
         *("--servers", server.address),
