@@ -32,12 +32,13 @@ from fibclient.errors import (
     ConnectionLost,
     DeadlineExceeded,
     RequestRefused,
-    ServerMisbehaved,
     ServerUnreachable,
 )
+from fibclient.other_services import service_of
 from fibclient.resp import (
     Reply,
     encode_request,
+    invalid_beginning,
     read_bulk_header,
     read_bulk_trailer,
     read_reply,
@@ -355,8 +356,10 @@ class Connection:
             end = self._ahead.find(b"\r\n", begin, begin + MAX_LINE_BYTES + 2)
             if end >= 0:
                 break
-            if len(self._ahead) - begin > MAX_LINE_BYTES:
-                raise ServerMisbehaved(f"no reply begins with {self._ahead[begin:][:32]!r}")
+            unfinished = self._ahead[begin : begin + 32]
+            # TLS has no lines: what follows would be the end of the connection.
+            if len(self._ahead) - begin > MAX_LINE_BYTES or service_of(unfinished):
+                raise invalid_beginning(unfinished)
             self._receive_more(STEP_BYTES)
         line = self._ahead[begin:end]
         self._pass_over(end + 2)

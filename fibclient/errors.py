@@ -6,6 +6,7 @@ __all__ = [
     "ConnectionLost",
     "DeadlineExceeded",
     "FibError",
+    "NotFibserver",
     "RequestRefused",
     "ServerMisbehaved",
     "ServerUnreachable",
@@ -42,6 +43,10 @@ class DeadlineExceeded(ServerUnreachable):
 
 class ServerMisbehaved(FibError):
     """The peer's bytes make no sense: it is no fibserver, or one of another version."""
+
+
+class NotFibserver(ServerMisbehaved):
+    """The peer is another service, such as a web server: correct the address."""
 
 
 class ClientClosed(FibError):

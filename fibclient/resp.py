@@ -6,12 +6,14 @@ socket.
 
 from typing import Protocol, TypeAlias
 
-from fibclient.errors import RequestRefused, ServerMisbehaved
+from fibclient.errors import NotFibserver, RequestRefused, ServerMisbehaved
+from fibclient.other_services import DEFAULT_PORT_HINT, service_of
 
 __all__ = [
     "Reply",
     "Source",
     "encode_request",
+    "invalid_beginning",
     "read_bulk_header",
     "read_bulk_trailer",
     "read_reply",
@@ -135,7 +137,20 @@ def _refusal(line: bytes) -> RequestRefused | ServerMisbehaved:
     """Return what to raise for a reply that is an error, or is none."""
     if line[:1] == b"-":
         return RequestRefused(line[1:].decode("utf-8", "replace"))
-    return ServerMisbehaved(f"no reply begins with {line[:32]!r}")
+    return invalid_beginning(line)
+
+
+def invalid_beginning(data: bytes) -> ServerMisbehaved:
+    """Return what to raise for bytes that no reply begins with.
+
+    Args:
+        data: the first of them; they say which service that is, if it is a common one.
+    """
+    message = f"no reply begins with {data[:32]!r}"
+    service = service_of(data)
+    if not service:
+        return ServerMisbehaved(message)
+    return NotFibserver(f"{message}; that is {service}: {DEFAULT_PORT_HINT}")
 
 
 def _integer(line: bytes) -> int:

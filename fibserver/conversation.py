@@ -24,7 +24,7 @@ from fibserver.output import Output
 from fibserver.overload import LoopBudget
 from fibserver.replay import Replay, ReplayTable
 from fibserver.replies import CommandError, Reply, Slice, encode_error
-from fibserver.request_parser import HttpRequestError, ProtocolError, Request, parse_request
+from fibserver.request_parser import OtherProtocolError, ProtocolError, Request, parse_request
 from fibserver.session import Session
 from fibserver.slow_log import SLOW_SECONDS, SlowLog
 from fibserver.statistics import CommandStatistics, Statistics
@@ -250,7 +250,7 @@ class Conversation:
             return None
         try:
             return parse_request(data, position)
-        except HttpRequestError as error:
+        except OtherProtocolError as error:
             log.warning("%s: %s", self.session.address, error)
             self.output.clear()
         except ProtocolError as error:

@@ -7,7 +7,8 @@ Redis serialization protocol (redis.io, "Redis serialization protocol specificat
 Treacherous points, and what is done about them. Only CRLF ends a line in a RESP array, and
 every CRLF is verified, so a wrong length cannot shift the frame unnoticed. Numbers in headers
 are canonical decimal, as Redis demands. A line of an HTTP request is recognised and refused
-without a reply: a browser tricked into sending one must not get commands in by its body.
+without a reply: a browser tricked into sending one must not get commands in by its body. So is
+TLS, whose client would wait for a reply, and get none before a line has ended.
 """
 
 import re
@@ -16,7 +17,7 @@ from typing import NamedTuple
 __all__ = [
     "MAX_ARGUMENTS",
     "MAX_REQUEST_BYTES",
-    "HttpRequestError",
+    "OtherProtocolError",
     "ProtocolError",
     "Request",
     "parse_request",
@@ -37,8 +38,8 @@ class ProtocolError(Exception):
     """The bytes are no request; after the one reply that says so the connection ends."""
 
 
-class HttpRequestError(ProtocolError):
-    """The bytes are an HTTP request, to be closed without a reply."""
+class OtherProtocolError(ProtocolError):
+    """The bytes are of HTTP or TLS; the connection is to be closed without a reply."""
 
 
 class Request(NamedTuple):
@@ -75,6 +76,8 @@ def parse_request(data: bytes, start: int = 0) -> Request | None:
 def _parse(data: bytes, start: int) -> Request | None:
     if data[start : start + 1] == b"*":
         request = _parse_array(data, start)
+    elif data.startswith(_TLS_HANDSHAKE, start):
+        raise OtherProtocolError("this is TLS, and the server speaks RESP without it")
     else:
         request = _parse_inline(data, start)
     end = len(data) if request is None else request.end
@@ -125,6 +128,9 @@ def _check_header(data: bytes, start: int, line_end: int, what: str, limit: int)
         raise ProtocolError(f"invalid {what}: {printable(data[start + 1 : end])}, at most {limit}")
 
 
+_TLS_HANDSHAKE = b"\x16\x03"
+"""The first bytes of TLS (RFC 8446, 5.1)."""
+
 _HTTP = re.compile(rb"(?:post|host:)(?: |$)|[^ ]+ [^ ]+ http/[0-9.]+$", re.IGNORECASE)
 
 
@@ -134,7 +140,7 @@ def _parse_inline(data: bytes, start: int) -> Request | None:
         return None
     line = data[start:line_end].removesuffix(b"\r")
     if _HTTP.match(line):
-        raise HttpRequestError(f"this is no HTTP server: {printable(line)}")
+        raise OtherProtocolError(f"this is no HTTP server: {printable(line)}")
     arguments = _split_inline(line)
     if len(arguments) > MAX_ARGUMENTS:
         raise ProtocolError(f"too many arguments: {len(arguments)}, at most {MAX_ARGUMENTS}")

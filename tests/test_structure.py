@@ -23,6 +23,7 @@ PURE = [
     "fibclient/formats.py",
     "fibclient/hedging.py",
     "fibclient/information.py",
+    "fibclient/other_services.py",
     "fibclient/resp.py",
     "fibclient/retry.py",
     "fibclient/sizes.py",

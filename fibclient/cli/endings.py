@@ -13,7 +13,13 @@ from contextlib import contextmanager, suppress
 
 import click
 
-from fibclient.errors import FibError, RequestRefused, ServerMisbehaved, ServerUnreachable
+from fibclient.errors import (
+    FibError,
+    NotFibserver,
+    RequestRefused,
+    ServerMisbehaved,
+    ServerUnreachable,
+)
 
 __all__ = [
     "EXIT_REFUSED",
@@ -48,6 +54,8 @@ def advice(error: FibError) -> str:
     """Return what to do about a failure, to be put behind it; empty if that is told already."""
     if isinstance(error, RequestRefused) and error.code in ("NOAUTH", "WRONGPASS"):
         return "; give the right password with --password-file FILE"
+    if isinstance(error, NotFibserver):
+        return ""
     # A Redis speaks as a fibserver does, and knows none of its commands.
     is_stranger = str(error).startswith("ERR unknown command")
     if is_stranger or isinstance(error, ServerMisbehaved):

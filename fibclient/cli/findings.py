@@ -13,6 +13,7 @@ from enum import Enum
 
 from fibclient.address import Target
 from fibclient.cli.units import milliseconds_text
+from fibclient.other_services import DEFAULT_PORT_HINT, service_of
 
 __all__ = [
     "Finding",
@@ -67,14 +68,6 @@ _CONNECT_ADVICE = {
     errno.EAGAIN: "it has too many connections waiting: see whether it still runs (`fibserver` "
     "in `ps aux`), and restart it",
 }
-
-_OTHER_SERVICES = (
-    ((b"HTTP/", b"<!DOCTYPE", b"<!doctype", b"<html", b"<HTML"), "a web server"),
-    ((b"\x15\x03", b"\x16\x03"), "TLS"),
-    ((b"SSH-",), "SSH"),
-    ((b"220 ", b"220-"), "a mail or FTP server"),
-)
-"""What is told by the first bytes of a reply."""
 
 _USUAL_LOCAL_SECONDS = 0.001
 _USUAL_NETWORK_SECONDS = 0.005
@@ -157,13 +150,11 @@ def judge_first_reply(reply: bytes | None) -> Finding:
         )
     if reply.startswith(b"+PONG\r\n") or needs_password(reply):
         return Finding("protocol", Level.OK, "PING is understood")
-    for beginnings, service in _OTHER_SERVICES:
-        if reply.startswith(beginnings):
-            return problem(
-                f"{service} answers there",
-                "it is another service's port: correct the port, or the proxy in between "
-                "(it must pass on plain TCP)",
-            )
+    if service := service_of(reply):
+        return problem(
+            f"that is {service}: {DEFAULT_PORT_HINT}",
+            "correct the port, or the proxy in between (it must pass on plain TCP)",
+        )
     line = reply.partition(b"\r\n")[0]
     if line.startswith(b"-ERR max number of clients"):
         return problem("it has no room for another client", "raise max_clients, or use fewer")
@@ -227,7 +218,7 @@ def judge_version(server: str, client: str, redis: str) -> Finding:
             "version",
             Level.PROBLEM,
             f"{what}, and no fibserver",
-            "correct the port; a fibserver's is 11235 by default",
+            f"correct the port: {DEFAULT_PORT_HINT}",
         )
     if server == client:
         return Finding("version", Level.OK, f"fibserver {server}, as this client")

@@ -10,7 +10,7 @@ from fibserver.request_parser import (
     MAX_ARGUMENTS,
     MAX_REQUEST_BYTES,
     QUOTED_BYTES,
-    HttpRequestError,
+    OtherProtocolError,
     ProtocolError,
     Request,
     parse_request,
@@ -176,6 +176,7 @@ HTTP = {
     "POST in Redis's sense": b"POST \r\n",
     "header": b"Host: localhost:11235\r\n",
     "header, lower case": b"host:\r\n",
+    "TLS": b"\x16\x03\x01",
 }
 
 every_valid = pytest.mark.parametrize(("data", "requests"), VALID.values(), ids=VALID)
@@ -212,8 +213,8 @@ def test_error_says_the_same_however_it_arrives(data: bytes, message: str) -> No
 
 @every_http
 def test_http(data: bytes) -> None:
-    """A line of an HTTP request raises an error of its own, so that no reply is sent."""
-    expected = Outcome([], HttpRequestError)
+    """A line of HTTP, or TLS, raises an error of its own, so that no reply is sent."""
+    expected = Outcome([], OtherProtocolError)
     assert feed_whole(data) == feed_bytewise(data) == feed_whole(data + PING) == expected
 
 

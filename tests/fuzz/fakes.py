@@ -30,7 +30,7 @@ from fibserver.listings import Listings
 from fibserver.overload import SLICE_SECONDS, OutputTotal
 from fibserver.replay import ReplayTable
 from fibserver.replies import Slice
-from fibserver.request_parser import HttpRequestError
+from fibserver.request_parser import OtherProtocolError
 from fibserver.session import ClientFacts, Session
 from fibserver.settings import Settings
 from fibserver.slow_log import SlowLog
@@ -372,7 +372,7 @@ class _LogReader(logging.Handler):
         """Tell faults from what is as it should be."""
         if record.levelno >= logging.ERROR:
             self._server.faults.append(self.format(record))
-        elif isinstance(record.args, tuple) and isinstance(record.args[-1], HttpRequestError):
+        elif isinstance(record.args, tuple) and isinstance(record.args[-1], OtherProtocolError):
             self._server.has_refused_http = True
         elif "failed authentication" in record.msg:
             pass

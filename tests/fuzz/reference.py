@@ -11,7 +11,7 @@ from typing import NamedTuple
 from fibclient.formats import FORMATS
 from fibserver.commands import execute
 from fibserver.replies import CommandError, Reply, Slice, encode_error
-from fibserver.request_parser import HttpRequestError, ProtocolError, parse_request
+from fibserver.request_parser import OtherProtocolError, ProtocolError, parse_request
 from fibserver.session import Session
 from tests.numbers import encoded
 
@@ -65,7 +65,7 @@ class Reference:
         while not session.is_quitting:
             try:
                 request = parse_request(data, position)
-            except HttpRequestError:
+            except OtherProtocolError:
                 return Expected(b"".join(parts), True, varies, copied)
             except ProtocolError as error:
                 parts.append(encode_error(f"Protocol error: {error}"))

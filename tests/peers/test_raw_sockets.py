@@ -111,11 +111,15 @@ def test_random_bytes_get_nothing_but_errors(server: RunningServer, seed: int) -
         b"post /\r\n\r\nPING\r\n",
         b"PING / HTTP/1.1\r\n\r\nPING\r\n",
         b"Host: localhost\r\n\r\nPING\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     ],
     ids=lambda sent: repr(sent.partition(b"\r\n")[0]),
 )
 def test_http_is_closed_without_a_reply(server: RunningServer, sent: bytes) -> None:
-    """A browser tricked into talking to us learns nothing, and its body is not executed."""
+    """A browser tricked into talking to us learns nothing, and its body is not executed.
+
+    Nor does a client that speaks TLS, which would wait for a reply.
+    """
     with connected(server) as sock:
         sock.sendall(sent)
         assert read_to_end(sock) == b""

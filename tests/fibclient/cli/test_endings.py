@@ -51,8 +51,18 @@ def test_failures(error: FibError, code: int, words: str) -> None:
         (b"-NOAUTH no\r\n", "NOAUTH no; give the right password with --password-file FILE"),
         (
             b"HTTP/1.1 400 Bad Request\r\n",
-            "no reply begins with b'HTTP/1.1 400 Bad Request'; this is no fibserver, or one of "
-            "another version: see `fibclient doctor`",
+            "no reply begins with b'HTTP/1.1 400 Bad Request'; that is a web server: "
+            "fibserver's default port is 11235",
+        ),
+        (
+            b"\x15\x03\x03\0\x02\x02\x46",
+            "no reply begins with b'\\x15\\x03\\x03\\x00\\x02\\x02F'; that is a TLS server: "
+            "fibserver's default port is 11235",
+        ),
+        (
+            b"hello\r\n",
+            "no reply begins with b'hello'; this is no fibserver, or one of another version: see "
+            "`fibclient doctor`",
         ),
     ],
 )

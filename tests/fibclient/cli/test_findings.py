@@ -96,9 +96,13 @@ def test_connection() -> None:
     [
         (None, "says nothing", True),
         (b"", "without a word", True),
-        (b"HTTP/1.1 400 Bad Request\r\n", "a web server", False),
+        (
+            b"HTTP/1.1 400 Bad Request\r\n",
+            "web server: fibserver's default port is 11235",
+            False,
+        ),
         (b"<!DOCTYPE HTML>\n<html", "a web server", False),
-        (b"\x15\x03\x01\0\x02\x02\x46", "TLS", False),
+        (b"\x15\x03\x01\0\x02\x02\x46", "a TLS server: fibserver's default port is 11235", False),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "SSH", False),
         (b"220 mail.example ESMTP\r\n", "mail", False),
         (b"-ERR max number of clients reached\r\n", "no room", False),
