@@ -14,33 +14,46 @@ PREFLIGHT_SECONDS = 86_400
 
 
 class CrossOriginReading:
-    """The middleware that says so in each answer."""
+    """The policy for pages of other origins, and the middleware that applies it to each answer."""
 
     def __init__(self, origins: Collection[str]) -> None:
         """Allow some origins.
 
         Args:
-            origins: such as `https://example.org`; `*` among them allows all.
+            origins: such as `https://example.org`; `*` among them allows all; none is as if there
+                were no policy.
         """
         self._origins = frozenset(origins)
         self._is_any = "*" in self._origins
+
+    def headers(self, origin: str) -> dict[str, str]:
+        """Return the headers of a response to a GET or HEAD request, errors included.
+
+        Args:
+            origin: the request's Origin header, or empty.
+        """
+        headers = {}
+        if self._origins and not self._is_any:
+            # Even to those without an origin: a cache must not give them what others get.
+            headers["Vary"] = "Origin"
+        if self._is_any or origin in self._origins:
+            headers["Access-Control-Allow-Origin"] = "*" if self._is_any else origin
+            headers["Access-Control-Expose-Headers"] = EXPOSED
+        return headers
 
     def process_response(
         self, request: falcon.Request, response: falcon.Response, resource: object, succeeded: bool
     ) -> None:
         """Add the headers, errors' included, which a page may read as well."""
-        if self._is_any:
-            allowed = "*"
-        else:
-            # Even to those without an origin: a cache must not give them what others get.
-            response.append_header("Vary", "Origin")
-            allowed = request.env.get("HTTP_ORIGIN", "")
-            if allowed not in self._origins:
-                return
-        response.set_header("Access-Control-Allow-Origin", allowed)
-        if request.method != "OPTIONS":
-            response.set_header("Access-Control-Expose-Headers", EXPOSED)
-        elif "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in request.env:
+        headers = self.headers(request.env.get("HTTP_ORIGIN", ""))
+        is_preflight = request.method == "OPTIONS"
+        for name, text in headers.items():
+            if name == "Vary":
+                response.append_header(name, text)
+            elif name != "Access-Control-Expose-Headers" or not is_preflight:
+                response.set_header(name, text)
+        is_allowed = "Access-Control-Allow-Origin" in headers
+        if is_preflight and is_allowed and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in request.env:
             response.set_header("Access-Control-Allow-Methods", ALLOWED_METHODS)
             response.set_header("Access-Control-Allow-Headers", ALLOWED_HEADERS)
             response.set_header("Access-Control-Max-Age", str(PREFLIGHT_SECONDS))

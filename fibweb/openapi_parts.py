@@ -6,7 +6,7 @@ An example's summary is the request that it answers: method and target, and behi
 import re
 from typing import Any
 
-from fibweb.problems import MEDIA_TYPE as PROBLEM
+from fibclient.service.problem_details import PROBLEM_MEDIA_TYPE as PROBLEM
 from fibweb.representations import AVAILABLE, CACHE_CONTROL, MEDIA_TYPES, NEGOTIABLE
 
 __all__ = ["COMPONENTS", "INTRODUCTION", "OPERATIONS", "Json"]

@@ -1,6 +1,5 @@
 """Errors as problem details (RFC 9457): one form for all of them, whoever is at fault."""
 
-import json
 import logging
 import uuid
 from collections.abc import Mapping
@@ -10,12 +9,12 @@ from urllib.parse import quote
 import falcon
 
 from fibclient import ClientClosed, FibError, RequestRefused, ServerUnreachable
+from fibclient.service.problem_details import PROBLEM_MEDIA_TYPE, problem_body
 from fibweb.fetch import Overloaded, WouldBlock
 from fibweb.mounting import mount_path
 
-__all__ = ["MEDIA_TYPE", "Problem", "add_problems", "problem_body"]
+__all__ = ["Problem", "add_problems"]
 
-MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
 
 _TRY_AGAIN = {"BUSY", "NOSPACE", "SHUTDOWN"}
@@ -53,8 +52,8 @@ def add_problems(app: falcon.App[Any, Any]) -> None:
     app.set_error_serializer(_write)
     app.add_error_handler(Exception, _on_bug)
     app.add_error_handler(FibError, _on_client_error)
-    app.add_error_handler(Overloaded, _on_overload)
-    app.add_error_handler(WouldBlock, _pass_on)
+    for error in (WouldBlock, Overloaded):
+        app.add_error_handler(error, _pass_on)
 
 
 def _on_client_error(
@@ -87,61 +86,26 @@ def _on_bug(
 def _pass_on(
     request: falcon.Request,
     response: falcon.Response,
-    error: WouldBlock,
+    error: Exception,
     parameters: dict[str, object],
 ) -> NoReturn:
-    """Leave it to the HTTP server, which runs the application again when the bytes have come."""
+    """Leave it to the HTTP server, which runs the application again later, or sends 503."""
     raise error
-
-
-def _on_overload(
-    request: falcon.Request,
-    response: falcon.Response,
-    error: Overloaded,
-    parameters: dict[str, object],
-) -> NoReturn:
-    """Ask the client to come back later."""
-    raise Problem(503, str(error), {"Retry-After": str(error.retry_after_seconds)})
 
 
 def _write(request: falcon.Request, response: falcon.Response, error: falcon.HTTPError) -> None:
     _, _, title = falcon.code_to_http_status(error.status).partition(" ")
-    response.content_type = MEDIA_TYPE
+    request_id = _request_id(request)
+    response.content_type = PROBLEM_MEDIA_TYPE
     response.set_header("Cache-Control", "no-store")
-    response.set_header("X-Request-ID", _request_id(request))
+    response.set_header("X-Request-ID", request_id)
     response.data = problem_body(
         error.status_code,
-        title,
         error.description or _DETAILS.get(error.status_code, title),
-        _request_id(request),
-        instance=mount_path(request.env) + quote(request.path),
-        **(error.members if isinstance(error, Problem) else {}),
+        mount_path(request.env) + quote(request.path),
+        request_id,
+        error.members if isinstance(error, Problem) else None,
     )
-
-
-def problem_body(
-    status: int,
-    title: str,
-    detail: str,
-    request_id: str,
-    instance: str | None = None,
-    **members: object,
-) -> bytes:
-    """Return the body of an error.
-
-    Args:
-        status: Of HTTP, 400 to 599.
-        title: What HTTP calls it.
-        detail: What is wrong.
-        request_id: Of the request.
-        instance: The path of the request, if it has one.
-        members: What the body has besides.
-    """
-    # What there is to say beyond the status is said in words (RFC 9457, section 4.2.1).
-    problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    if instance is not None:
-        problem["instance"] = instance
-    return json.dumps({**problem, "request_id": request_id, **members}).encode()
 
 
 def _request_id(request: falcon.Request) -> str:

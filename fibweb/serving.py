@@ -41,13 +41,14 @@ from fibclient.service.signals import SignalPipe, has_terminal
 from fibclient.service.systemd import Notifier
 from fibweb.access_log import AccessLog
 from fibweb.app import create_app, create_metrics_app
+from fibweb.cors import CrossOriginReading
 from fibweb.counts import Counts
 from fibweb.embedded import EmbeddedServer
 from fibweb.figures import Figures, Values
 from fibweb.health import Alive, Ready
 from fibweb.http.admission import SURPLUS_CONNECTIONS
 from fibweb.http.exchange import Exchange
-from fibweb.http.server import HttpServer, Limits, create_server
+from fibweb.http.server import HttpServer, Limits, Site, create_server
 from fibweb.metrics import MetricsResource
 from fibweb.notice_board import NoticeBoard
 from fibweb.remembered import Refresher
@@ -209,16 +210,18 @@ class ServingProcess:
             **({} if metrics_listeners else metrics),
             **page_resources(),
         }
+        origins = self._settings.allowed_origins
         app = create_app(
             self._client,
             limits=limits,
-            allowed_origins=self._settings.allowed_origins,
+            allowed_origins=origins,
             resources=resources,
         )
+        cross_origin = CrossOriginReading(origins) if origins else None
         server = create_server(
             [
-                *((app, listener) for listener in self._service.listeners),
-                *((metrics_app, listener) for listener in metrics_listeners),
+                *(Site(app, listener, cross_origin) for listener in self._service.listeners),
+                *(Site(metrics_app, listener) for listener in metrics_listeners),
             ],
             on_response=self._on_response,
             limits=self._limits(),

@@ -12,7 +12,9 @@ can pile them up.
             ^              └─WouldBlock─> WAITING ──fetched──┐   └─next piece─> LOADING ──> SENDING
             └────────────────────────────────────────────────┘
 
-A connection that ends with an error lingers before it is closed: the client may still be sending.
+A connection that is closed with bytes unread is reset, and the reset may overtake the answer. So
+after the last answer, if the client may still be sending, what comes is dropped for some seconds
+(LINGERING; RFC 9112, 9.6).
 
 What the application answered in one turn of the loop is sent at the turn's end. Many clients that
 wait at the same time are so woken one soon after the other, which takes the kernel less than
@@ -22,9 +24,12 @@ A client that ends its side of the connection while its request waits has left, 
 its request is dropped. Whatever is in memory is answered all the same.
 """
 
+import fcntl
 import logging
 import select
 import socket
+import struct
+import termios
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -53,19 +58,22 @@ log = logging.getLogger(__name__)
 RECEIVE_BYTES = 8192
 """At a time; requests are far smaller."""
 
-DISCARD_BYTES = 65_536
-"""At a time, of what nobody reads."""
-
 REQUEST_SECONDS = 10.0
 """From the first byte of a request to its last."""
 
+LINGER_QUIET_SECONDS = 2.0
+LINGER_SECONDS = 30.0
+LINGER_BYTES = 64 * 1024 * 1024
+"""Bounds for dropping the rest of a refused request: the longest pause, all time, all bytes."""
+
+DISCARD_BYTES = 256 * 1024
+DISCARDS_PER_TURN = 8
+"""At a time, and how often in one turn of the loop."""
+
+_discarded = bytearray(DISCARD_BYTES)
+
 SURPLUS_SECONDS = 2.0
 """For a surplus connection to take its answer."""
-
-LINGER_SECONDS = 5.0
-MAX_LINGER_SECONDS = 30.0
-"""After a refusal: without more bytes, and in all. Closing a socket with unread bytes resets the
-connection, and the client may never see why it was refused (RFC 9112, 9.6)."""
 
 MAX_DROPS = 3
 """How often a large number is fetched again for a reader that was too slow for it."""
@@ -86,7 +94,7 @@ class State(Enum):
     WAITING = auto()  # for what the application needs from a fibserver
     SENDING = auto()
     LOADING = auto()  # for the next piece
-    LINGERING = auto()  # drops what arrives after the last answer
+    LINGERING = auto()  # drops what still comes
     CLOSED = auto()
 
 
@@ -147,6 +155,8 @@ class Channel(HTTPChannel):
         self._outgoing: Outgoing | None = None
         self._is_holding = False
         self._drops = 0  # of pieces of the answer under way
+        self._may_send_more = False  # than was read of the request under way
+        self._discarded = 0  # bytes, while lingering
         self.was_served = False
 
     @property
@@ -163,8 +173,9 @@ class Channel(HTTPChannel):
     @property
     def idle_since(self) -> float | None:
         """Since when no whole request has been under way; None if one is."""
-        is_idle = self._state is State.IDLE and not self.requests
-        return self._progress if is_idle or self._state is State.LINGERING else None
+        if self._state is State.LINGERING:
+            return float("-inf")
+        return self._progress if self._state is State.IDLE and not self.requests else None
 
     @property
     def is_answering(self) -> bool:
@@ -181,13 +192,30 @@ class Channel(HTTPChannel):
         """
         if self.is_surplus and now - self._began > SURPLUS_SECONDS:
             return True
-        if self._state is State.IDLE and self.request is not None:
-            return now - self._began > REQUEST_SECONDS
         if self._state is State.LINGERING:
-            is_silent = now - self._progress > LINGER_SECONDS
-            return is_silent or now - self._began > MAX_LINGER_SECONDS
+            is_quiet = now - self._progress > LINGER_QUIET_SECONDS
+            return is_quiet or now - self._began > LINGER_SECONDS
+        if self._is_receiving:
+            return now - self._began > REQUEST_SECONDS
         is_waiting = self._state in (State.IDLE, State.SENDING)
         return is_waiting and now - self._progress > self.adj.channel_timeout
+
+    @property
+    def _is_receiving(self) -> bool:
+        """Whether a request has come in part."""
+        return self._state is State.IDLE and self.request is not None
+
+    def time_out(self) -> None:
+        """Close the connection of a client that is overdue; one that owes a request is told so."""
+        if self.is_surplus or not self._is_receiving:
+            self.handle_close()
+            return
+        request, self.request = self.request, None
+        assert request is not None
+        request.time_out(REQUEST_SECONDS)
+        self._bytes = b""
+        self.requests.append(request)
+        self._guarded(self._begin_request)
 
     def measure_pace(self, now: float) -> None:
         """Note how fast the client takes the answer under way; to be called from time to time."""
@@ -199,7 +227,7 @@ class Channel(HTTPChannel):
         self.pace.sample(now, acknowledged)
 
     def readable(self) -> bool:
-        """Return whether more requests are wanted."""
+        """Return whether more requests are wanted, or what comes is dropped."""
         if self._state is State.LINGERING:
             return True
         return self._state is State.IDLE and super().readable()
@@ -257,8 +285,9 @@ class Channel(HTTPChannel):
             self._unparsed = self._unparsed[request.received(self._unparsed) :]
             # As in waitress: behind another request only if the body has not come with it.
             is_waiting = bool(data) or not (self._unparsed or request.completed)
-            # Without a body there is nothing to wait for, and waitress would wait for ever.
-            waits_to_continue = request.expect_continue and request.has_body
+            # A request without a body, or one that is refused, needs no permission to send it.
+            has_more = request.has_body and not request.error
+            waits_to_continue = request.expect_continue and request.headers_finished and has_more
             if waits_to_continue and is_waiting and not self.sent_continue:
                 self.send_continue()
             if request.completed:
@@ -290,11 +319,10 @@ class Channel(HTTPChannel):
         So is what may be on its way: who has asked or been answered a moment ago gets a little
         time for another request, which is answered as the last one. It would be lost otherwise.
         """
-        if self._state is State.LINGERING:
-            self.handle_close()
         if self.is_idle:
             self.handle_read()
-        if self.is_idle and time.monotonic() - self._progress >= QUIET_SECONDS:
+        is_over = self.is_idle or self._state is State.LINGERING
+        if is_over and time.monotonic() - self._progress >= QUIET_SECONDS:
             self.handle_close()
 
     def handle_close(self) -> None:
@@ -442,6 +470,8 @@ class Channel(HTTPChannel):
         self._state = State.READY
         request: Request | PlainRequest = self.requests[0]
         request.id = self.lanes.request_ids.choose(request.proposed_id)
+        if isinstance(request, Request) and request.is_tls:
+            log.warning("%s sends TLS, but here is plain HTTP: see the URL it uses", self.addr[0])
         if self._bytes and request.is_usual and isinstance(request, Request):
             self.server.plain_requests.learn(self._bytes, request.template(self))
         self._lane = "ready"
@@ -469,6 +499,7 @@ class Channel(HTTPChannel):
             self._watch()
             return
         self._fetched.clear()
+        self._may_send_more = bool(request.error)
         self.requests.pop(0)
         request.close()
         if self._bytes and response.is_replayable:
@@ -568,35 +599,45 @@ class Channel(HTTPChannel):
         self._state = State.IDLE
         self._report(sent)
         if response is not None and response.closes:
-            if response.exchange.status >= 400:  # its body may be on the way
-                self._linger()
-            else:
-                self.handle_close()
+            self._end()
         elif self._unparsed:
             self.received(b"")
 
-    def _linger(self) -> None:
-        """End our side of the connection, and read on until the client ends its own."""
+    def _end(self) -> None:
+        """Close the connection after its last answer, or linger if the client may send more."""
+        if not (self._may_send_more or self._unparsed or self.requests or self._has_unread):
+            self.handle_close()
+            return
         try:
             self.socket.shutdown(socket.SHUT_WR)
-        except OSError:
+        except OSError:  # it has gone
             self.handle_close()
             return
-        self._unparsed = b""
-        self._began = self._progress
         self._state = State.LINGERING
+        self._began = self._progress
+        self._unparsed = b""
+        self.requests.clear()
+        self._discard()
+
+    @property
+    def _has_unread(self) -> bool:
+        (count,) = struct.unpack("i", fcntl.ioctl(self.socket, termios.FIONREAD, bytes(4)))
+        return bool(count)
 
     def _discard(self) -> None:
-        try:
-            data = self.socket.recv(DISCARD_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if data:
+        """Drop what has come; close the connection at its end, or if that is too much."""
+        for _ in range(DISCARDS_PER_TURN):
+            try:
+                size = self.socket.recv_into(_discarded)
+            except BlockingIOError:
+                return
+            except OSError:
+                size = 0
+            self._discarded += size
+            if not size or self._discarded > LINGER_BYTES:
+                self.handle_close()
+                return
             self._progress = time.monotonic()
-        else:
-            self.handle_close()
 
     def _report(self, sent: int) -> None:
         """Let go of the answer under way, which is over, and tell of it."""

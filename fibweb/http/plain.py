@@ -84,6 +84,21 @@ class PlainRequest:
         """As the client names the request, or empty."""
         return self._known.proposed_id
 
+    @property
+    def origin(self) -> str:
+        """Origin of the page that sends the request, or empty."""
+        return str(self._known.template.get("HTTP_ORIGIN", ""))
+
+    @property
+    def path_asked_for(self) -> str:
+        """Path of the request line as it was sent."""
+        return self._path
+
+    @property
+    def is_head(self) -> bool:
+        """Whether the answer must have no body."""
+        return self.method == "HEAD"
+
     def parsed(self, adj: Adjustments) -> Request:
         """Return the request as waitress has it.
 

@@ -11,24 +11,22 @@ costs nothing but time since these are GET and HEAD, and waitress makes the answ
 
 import logging
 import time
-from copy import copy
 from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from waitress.buffers import ReadOnlyFileBasedBuffer
-from waitress.task import ErrorTask, Task, WSGITask, hop_by_hop
-from waitress.utilities import InternalServerError
+from waitress.task import Task, WSGITask, hop_by_hop
 
 from fibweb.answer_file import AnswerFile
-from fibweb.fetch import WouldBlock
+from fibweb.fetch import Overloaded, WouldBlock
+from fibweb.http.error_response import error_response
 from fibweb.http.exchange import Exchange
 from fibweb.http.plain import PlainRequest
 from fibweb.http.replay import http_date, is_replayable
-from fibweb.http.request import Request
+from fibweb.http.request import MAX_BODY_BYTES, MAX_HEADER_BYTES, Request
 from fibweb.http.response import Response
-from fibweb.problems import MEDIA_TYPE, problem_body
 
 if TYPE_CHECKING:
     from fibweb.http.channel import Channel
@@ -37,7 +35,14 @@ __all__ = ["respond"]
 
 log = logging.getLogger(__name__)
 
-FAILURE = "The server encountered an unexpected internal server error"
+FAILURE = "fibweb failed to answer; its log says why"
+
+_DETAILS = {
+    413: f"the body of a request must have less than {MAX_BODY_BYTES} bytes",
+    431: f"the request line and headers must have less than {MAX_HEADER_BYTES} bytes",
+    501: "chunked is the only transfer coding that is supported",
+}
+"""What is said instead of waitress's own words."""
 
 Fields = tuple[tuple[str, str], ...]
 
@@ -54,38 +59,26 @@ def respond(channel: "Channel", request: Request | PlainRequest) -> Response:
     Raises:
         WouldBlock: something has to be fetched first.
     """
-    if not request.error:
-        try:
-            return _ask_application(channel, request)
-        except WouldBlock:
-            raise
-        except Exception:
-            method, target = request.method, request.target
-            log.exception("request %s, %s %.1000r, failed", request.id, method, target)
-    failed: Any = copy(request.parsed(channel.adj))
-    failed.error = request.error or InternalServerError(FAILURE)
-    return _run(FailureTask(channel, failed), request)
-
-
-class FailureTask(ErrorTask):
-    """A request that cannot be answered; the client can tell us which it was."""
-
-    request: Any
-
-    def execute(self) -> None:
-        """Write the answer, in the form of the application's errors."""
-        error = self.request.error
-        body = problem_body(error.code, error.reason, str(error.body), self.request.id)
-        self.status = f"{error.code} {error.reason}"
-        self.response_headers = [
-            ("Content-Type", MEDIA_TYPE),
-            ("Cache-Control", "no-store"),
-            ("X-Request-ID", self.request.id),
-        ]
-        self.set_close_on_finish()
-        self.content_length = len(body)
-        is_head = getattr(self.request, "command", None) == "HEAD"  # unset without a first line
-        self.write(b"" if is_head else body)
+    if request.error:
+        status: int = request.error.code
+        return error_response(channel, request, status, _DETAILS.get(status, request.error.body))
+    try:
+        return _ask_application(channel, request)
+    except WouldBlock:
+        raise
+    except Overloaded as refusal:
+        return error_response(
+            channel,
+            request,
+            503,
+            str(refusal),
+            retry_after_seconds=refusal.retry_after_seconds,
+            closes=channel.closes_next or not request.is_usual,
+        )
+    except Exception:
+        method, target = request.method, request.target
+        log.exception("request %s, %s %.1000r, failed", request.id, method, target)
+        return error_response(channel, request, 500, FAILURE)
 
 
 class _Header(NamedTuple):

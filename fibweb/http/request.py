@@ -12,19 +12,42 @@ from waitress.utilities import BadRequest
 if TYPE_CHECKING:
     from fibweb.http.channel import Channel
 
-__all__ = ["Request"]
+__all__ = ["MAX_BODY_BYTES", "MAX_HEADER_BYTES", "Request"]
 
 log = logging.getLogger(__name__)
 
-_FIRST_LINE = re.compile(rb"[!-~]+ [^ ]+( HTTP/[0-9.]+)?[ \t]*\r?")
-_TLS_HANDSHAKE = b"\x16\x03"
-
-# RFC 3986, 3.2.2 without user names: a name, IPv4 or IPv6 address; with a port. It may be empty.
-# Two fields that waitress has joined by a comma and a space do not match.
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
-
 UNKNOWN = "-"
 """The method and the target of a request that is too broken to tell."""
+
+MAX_HEADER_BYTES = 16 * 1024
+"""Of a request line and headers: twice what nginx and Apache take."""
+
+MAX_BODY_BYTES = 16 * 1024
+"""Of a request: no route wants a body, but clients may send one."""
+
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
+_METHOD = re.compile(rf"{_TOKEN}{{1,64}}".encode())
+_LINE = re.compile(rf"{_TOKEN}+ [^ ]+ HTTP/[0-9]\.[0-9]|GET /[^ ]*".encode())
+"""The beginning of a request. `GET /` without a version is HTTP/0.9, which some scripts send."""
+
+_HOST = re.compile(
+    r"(?:\[[0-9A-Fa-f:.]+\]|\[v[0-9A-Fa-f]+\.[^\[\]\s/]+\]|"
+    r"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
+)
+"""RFC 3986, 3.2.2, and a port. Waitress joins the values of two headers by a comma and a space,
+which no valid one has."""
+
+_TLS_HANDSHAKE = b"\x16"
+"""The first byte of TLS (RFC 8446, 5.1)."""
+
+TLS_DETAIL = "this is TLS, and here is plain HTTP: use http://, or a proxy that ends TLS"
+
+
+class RequestTimeout(BadRequest):
+    """The rest of a request did not come in time."""
+
+    code = 408
+    reason = "Request Timeout"
 
 
 class Request(HTTPRequestParser):
@@ -32,9 +55,12 @@ class Request(HTTPRequestParser):
 
     Attributes:
         id: what to call it in errors and in the log; empty until it is answered.
+        beginning: its first bytes, up to five.
     """
 
     command: Any
+    first_line: Any
+    version: str
     headers: dict[str, str]
     request_uri: str
     path: str
@@ -47,17 +73,19 @@ class Request(HTTPRequestParser):
         """
         super().__init__(adj)
         self.id = ""
+        self.beginning = b""
+        self._is_line_checked = False
         self._template: dict[str, Any] | None = None
 
     @property
     def method(self) -> str:
         """Such as GET."""
-        return UNKNOWN if self.error else self.command
+        return self.command if self._is_known else UNKNOWN
 
     @property
     def target(self) -> str:
         """As the request line has it, query included."""
-        return UNKNOWN if self.error else self.request_uri
+        return self.request_uri if self._is_known else UNKNOWN
 
     @property
     def user_agent(self) -> str:
@@ -68,6 +96,31 @@ class Request(HTTPRequestParser):
     def proposed_id(self) -> str:
         """As the client names the request, or empty."""
         return self.headers.get("X_REQUEST_ID", "")
+
+    @property
+    def origin(self) -> str:
+        """Origin of the page that sends the request, or empty."""
+        return self.headers.get("ORIGIN", "")
+
+    @property
+    def path_asked_for(self) -> str:
+        """Path of the request line as it was sent, or empty if it is not known."""
+        return self.request_uri.partition("?")[0] if self._is_known else ""
+
+    @property
+    def _is_known(self) -> bool:
+        """Whether the request line was parsed; what is too long is parsed as another."""
+        return self.headers_finished and hasattr(self, "command")
+
+    @property
+    def is_head(self) -> bool:
+        """Whether the answer must have no body."""
+        return self.beginning == b"HEAD "
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether the client speaks TLS."""
+        return self.beginning.startswith(_TLS_HANDSHAKE)
 
     @property
     def has_body(self) -> bool:
@@ -101,35 +154,63 @@ class Request(HTTPRequestParser):
         Returns:
             how many of them belong to this request.
         """
-        if not self.headers_finished and (complaint := self._first_line_complaint(data)):
-            return self._refuse(complaint, data)
+        if len(self.beginning) < 5:
+            self.beginning = (self.beginning + data[:5]).lstrip()[:5]
+        was_finished = self.headers_finished
         try:
             consumed: int = super().received(data)
         except Exception as error:
             log.info("bad request: %s: %.100s", type(error).__name__, error)
-            return self._refuse("the request cannot be parsed", data)
-        if self.headers_finished and not self.error and not self.empty:
-            host = self.headers.get("HOST")
-            if host is None and self.version == "1.1":
-                return self._refuse("a request in HTTP/1.1 needs a Host header", data)
-            if host is not None and not _HOST.fullmatch(host):
-                return self._refuse("the Host header is no host, or there are several", data)
+            self._refuse("the request cannot be parsed")
+            return len(data)
+        if not (was_finished or self.error or self.empty):
+            if self.headers_finished:
+                self._check_header()
+            elif not self._is_line_checked:
+                self._check_line(self.header_plus.lstrip())
         return consumed
 
-    def _refuse(self, complaint: str, data: bytes) -> int:
-        self.error = BadRequest(complaint)
+    def time_out(self, seconds: float) -> None:
+        """End a request whose rest has not come in time.
+
+        Args:
+            seconds: how long it was waited for.
+        """
+        self.error = RequestTimeout(f"the request has not arrived within {seconds:g} s")
+        self.completed = True
+
+    def _check_line(self, data: bytes) -> None:
+        """Refuse what is no HTTP as soon as that is certain: its client may wait for a reply."""
+        line, end, _ = data.partition(b"\n")
+        if not end:
+            method = data.partition(b" ")[0]
+            if data and not _METHOD.fullmatch(method):
+                self._refuse(self._line_detail)
+        elif line.endswith(b"\r") and _LINE.fullmatch(line[:-1].rstrip()):
+            self._is_line_checked = True
+        else:
+            self._refuse(self._line_detail)
+
+    @property
+    def _line_detail(self) -> str:
+        return TLS_DETAIL if self.is_tls else "the first line is not one of an HTTP request"
+
+    def _check_header(self) -> None:
+        """Refuse what waitress accepts, and RFC 9112 does not."""
+        if not _LINE.fullmatch(self.first_line):
+            self._refuse(self._line_detail)
+            return
+        host = self.headers.get("HOST")
+        if host is None:
+            if self.version not in ("", "1.0"):  # RFC 9112, 3.2
+                self._refuse("a Host header is required")
+        elif not _HOST.fullmatch(host):
+            self._refuse(f"there must be one Host header with one name, not {host[:100]!r}")
+
+    def _refuse(self, detail: str) -> None:
+        self.error = BadRequest(detail)
         self.completed = True
         self.connection_close = True
-        return len(data)
-
-    def _first_line_complaint(self, data: bytes) -> str:
-        """Return what is wrong with the first line so far, or "": a client may never end it."""
-        head = (self.header_plus + data).lstrip(b"\r\n")
-        if head.startswith(_TLS_HANDSHAKE):
-            log.warning("a client speaks TLS, which this port does not")
-            return "this port speaks HTTP without TLS"
-        line, end, _ = head.partition(b"\n")
-        return "" if not end or _FIRST_LINE.fullmatch(line) else "this is not HTTP"
 
     def template(self, channel: "Channel") -> dict[str, Any]:
         """Return what waitress makes of the request, which is not to be changed.

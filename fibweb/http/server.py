@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer, UnixWSGIServer
 
 from fibclient.address import plain_host
 from fibclient.service.admission import NEWCOMER_SECONDS
+from fibweb.cors import CrossOriginReading
 from fibweb.http.admission import Admission, Verdict
 from fibweb.http.channel import Channel, Lanes
 from fibweb.http.exchange import Exchange, RequestIds
@@ -23,8 +24,9 @@ from fibweb.http.held_bytes import HeldBytes
 from fibweb.http.loop import Loop
 from fibweb.http.plain import PlainRequests
 from fibweb.http.replay import Replays
+from fibweb.http.request import MAX_BODY_BYTES, MAX_HEADER_BYTES
 
-__all__ = ["HttpServer", "Limits", "Overload", "create_server"]
+__all__ = ["HttpServer", "Limits", "Overload", "Site", "create_server"]
 
 log = logging.getLogger(__name__)
 
@@ -37,17 +39,28 @@ CHANNEL_TIMEOUT_SECONDS = 120
 CLEANUP_SECONDS = 1.0
 """Between two looks for connections whose time is over."""
 
-MAX_HEADER_BYTES = 16 * 1024
-"""Of a request line and headers: twice what nginx and Apache take."""
-
-MAX_BODY_BYTES = 16 * 1024
-"""Of a request: no route wants a body, but clients may send one."""
-
 ACCEPTS_PER_TURN = 16
 """Connections accepted at a time, so that a crowd of new ones does not hold up the others."""
 
 LOOP_SECONDS = 0.25
 """The longest wait for something to happen; time limits are looked at that often."""
+
+
+class Site(NamedTuple):
+    """A WSGI application and where it is reached.
+
+    Attributes:
+        application: is run on the event loop, and calls `environ["fibweb.fetch"]` instead of
+            blocking; see `fibweb.fetch`. It must not trust headers such as Forwarded: they come
+            from anyone.
+        listener: a listening socket, TCP or Unix. The server closes it when it stops, and the file
+            of a Unix socket is the caller's to remove.
+        cross_origin: who may read the errors that the server answers itself; None to say nothing.
+    """
+
+    application: Callable[..., Any]
+    listener: socket.socket
+    cross_origin: CrossOriginReading | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +104,7 @@ class Overload:
 
 
 def create_server(
-    sites: Sequence[tuple[Callable[..., Any], socket.socket]],
+    sites: Sequence[Site],
     *,
     on_response: Callable[[Exchange], None],
     limits: Limits | None = None,
@@ -102,11 +115,7 @@ def create_server(
     Make it in the process that runs it: its threads do not survive a fork.
 
     Args:
-        sites: WSGI applications and where they listen, at least one. An application is run on the
-            event loop, and calls `environ["fibweb.fetch"]` instead of blocking; see
-            `fibweb.fetch`. It must not trust headers such as Forwarded: they come from anyone. The
-            listening sockets are TCP or Unix; the server closes them when it stops, and the file
-            of a Unix socket is the caller's to remove.
+        sites: at least one.
         on_response: called on the event loop with each answered request; it must be quick.
         limits: what the server may take on.
         root_path: a prefix of the requests' paths, such as `/f`, that becomes SCRIPT_NAME.
@@ -119,7 +128,7 @@ class HttpServer:
 
     def __init__(
         self,
-        sites: Sequence[tuple[Callable[..., Any], socket.socket]],
+        sites: Sequence[Site],
         on_response: Callable[[Exchange], None],
         limits: Limits,
         root_path: str,
@@ -136,7 +145,7 @@ class HttpServer:
         self._next_cleanup = time.monotonic() + CLEANUP_SECONDS
         self._next_fetch_tick = 0.0
         settings = Adjustments(
-            sockets=[listener for _, listener in sites],
+            sockets=[site.listener for site in sites],
             ident=IDENT,
             channel_timeout=CHANNEL_TIMEOUT_SECONDS,
             max_request_header_size=MAX_HEADER_BYTES,
@@ -145,9 +154,7 @@ class HttpServer:
             clear_untrusted_proxy_headers=False,
             url_prefix=root_path,
         )
-        self._listeners = [
-            _listen(app, listener, settings, self._loop, self._lanes) for app, listener in sites
-        ]
+        self._listeners = [_listen(site, settings, self._loop, self._lanes) for site in sites]
         replays: dict[int, Replays] = {}  # by application
         for listener in self._listeners:
             key = id(listener.application)
@@ -223,7 +230,7 @@ class HttpServer:
         self._next_cleanup = now + CLEANUP_SECONDS
         for channel in self._channels():
             if channel.is_overdue(now):
-                channel.handle_close()
+                channel.time_out()
             else:
                 channel.measure_pace(now)
 
@@ -265,6 +272,7 @@ class _Listener:
     fix_addr: Any
     set_socket_options: Any
     lanes: Lanes
+    cross_origin: CrossOriginReading | None
     plain_requests: PlainRequests
     replays: Replays
     active_channels: Any
@@ -343,17 +351,12 @@ class _UnixListener(_Listener, UnixWSGIServer):
     """A Unix socket that is listened on."""
 
 
-def _listen(
-    app: Callable[..., Any],
-    listener: socket.socket,
-    settings: Adjustments,
-    loop: Loop,
-    lanes: Lanes,
-) -> Any:
+def _listen(site: Site, settings: Adjustments, loop: Loop, lanes: Lanes) -> Any:
+    listener = site.listener
     kind: Any = _UnixListener if listener.family == socket.AF_UNIX else _TcpListener
     sockinfo = (listener.family, listener.type, listener.proto, listener.getsockname())
     made = kind(
-        app,
+        site.application,
         map=loop,
         _sock=listener,
         dispatcher=lanes.fetcher,  # waitress makes threads of its own otherwise
@@ -362,6 +365,7 @@ def _listen(
         bind_socket=False,
     )
     made.lanes = lanes
+    made.cross_origin = site.cross_origin
     made.plain_requests = PlainRequests()
     made.loop = loop
     return made

@@ -8,7 +8,7 @@ from typing import Any
 
 import waitress.server
 
-from fibweb.http.server import Limits, create_server
+from fibweb.http.server import Limits, Site, create_server
 
 __all__ = ["SERVERS", "Serve"]
 
@@ -24,7 +24,7 @@ def _by_fibweb(app: Any) -> Iterator[int]:
     listener = socket.create_server(("127.0.0.1", 0))
     port: int = listener.getsockname()[1]
     limits = Limits(threads=THREADS)
-    server = create_server([(app, listener)], on_response=lambda exchange: None, limits=limits)
+    server = create_server([Site(app, listener)], on_response=lambda exchange: None, limits=limits)
     with _running(server.run, lambda: server.stop(0)):
         yield port
 

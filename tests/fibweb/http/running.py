@@ -14,13 +14,14 @@ from typing import Any
 import waitress.server
 from waitress import wasyncore
 
+from fibweb.cors import CrossOriginReading
 from fibweb.http.exchange import Exchange
+from fibweb.http.request import MAX_BODY_BYTES, MAX_HEADER_BYTES
 from fibweb.http.server import (
     IDENT,
-    MAX_BODY_BYTES,
-    MAX_HEADER_BYTES,
     HttpServer,
     Limits,
+    Site,
     create_server,
 )
 from tests.waiting import DEADLINE_SECONDS, wait_until
@@ -47,6 +48,7 @@ class Lanes:
         path: Path,
         limits: Limits | None = None,
         root_path: str = "",
+        cross_origin: CrossOriginReading | None = None,
     ) -> None:
         self.path = path
         self.exchanges: list[Exchange] = []
@@ -54,7 +56,7 @@ class Lanes:
         listener.bind(str(path))
         listener.listen()
         self.server: HttpServer = create_server(
-            [(app, listener)],
+            [Site(app, listener, cross_origin)],
             on_response=self.exchanges.append,
             limits=limits or Limits(threads=2),
             root_path=root_path,

@@ -14,7 +14,7 @@ import pytest
 from fibweb.fetch import Fetch
 from fibweb.http import channel
 from fibweb.http.exchange import Exchange
-from fibweb.http.server import create_server
+from fibweb.http.server import Site, create_server
 from tests.fibweb.http.applications import strange
 from tests.fibweb.http.running import Lanes, connect, read_all, send_read
 from tests.waiting import wait_until
@@ -154,7 +154,7 @@ def test_stop_from_a_signal_handler() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     address = listener.getsockname()
     told: list[Exchange] = []
-    server = create_server([(strange, listener)], on_response=told.append)
+    server = create_server([Site(strange, listener)], on_response=told.append)
     answers = []
 
     def ask() -> None:
