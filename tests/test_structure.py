@@ -27,6 +27,7 @@ PURE = [
     "fibclient/resp.py",
     "fibclient/retry.py",
     "fibclient/sizes.py",
+    "fibclient/service/host_header.py",
     "fibclient/service/problem_details.py",
     "fibclient/cli/answer_checker.py",
     "fibclient/cli/findings.py",

@@ -9,6 +9,8 @@ from waitress.parser import HTTPRequestParser
 from waitress.task import WSGITask
 from waitress.utilities import BadRequest
 
+from fibclient.service.host_header import is_valid_host
+
 if TYPE_CHECKING:
     from fibweb.http.channel import Channel
 
@@ -29,13 +31,6 @@ _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 _METHOD = re.compile(rf"{_TOKEN}{{1,64}}".encode())
 _LINE = re.compile(rf"{_TOKEN}+ [^ ]+ HTTP/[0-9]\.[0-9]|GET /[^ ]*".encode())
 """The beginning of a request. `GET /` without a version is HTTP/0.9, which some scripts send."""
-
-_HOST = re.compile(
-    r"(?:\[[0-9A-Fa-f:.]+\]|\[v[0-9A-Fa-f]+\.[^\[\]\s/]+\]|"
-    r"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
-)
-"""RFC 3986, 3.2.2, and a port. Waitress joins the values of two headers by a comma and a space,
-which no valid one has."""
 
 _TLS_HANDSHAKE = b"\x16"
 """The first byte of TLS (RFC 8446, 5.1)."""
@@ -204,7 +199,7 @@ class Request(HTTPRequestParser):
         if host is None:
             if self.version not in ("", "1.0"):  # RFC 9112, 3.2
                 self._refuse("a Host header is required")
-        elif not _HOST.fullmatch(host):
+        elif not is_valid_host(host):  # nor are two, joined by waitress
             self._refuse(f"there must be one Host header with one name, not {host[:100]!r}")
 
     def _refuse(self, detail: str) -> None:

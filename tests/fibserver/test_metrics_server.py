@@ -1,6 +1,7 @@
 """The metrics listener: bounded in connections and in time, and never blind."""
 
 import errno
+import json
 import socket
 from collections.abc import Iterator
 
@@ -11,7 +12,7 @@ from fibserver.event_loop import EventLoop
 from fibserver.metrics_server import MAX_EXCHANGES, PATIENCE_SECONDS, MetricsServer
 from tests.fibserver.small_machine import FakeClock
 
-REQUEST = b"GET /metrics HTTP/1.1\r\n\r\n"
+REQUEST = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 class Scraped:
@@ -136,3 +137,44 @@ def test_a_head_that_is_too_long(scraped: Scraped) -> None:
     for _ in range(10):
         scraped.loop.turn(0)
     assert not scraped.server._exchanges
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"nonsense\r\n", 400),
+        (b"*1\r\n$4\r\nPING\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01", 400),
+        (b"GET /metrics HTTP/1.1\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+        (b"GET /other HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+        (b"POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n", 405),
+        (b"FOO /metrics HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+        (b"GET /metrics HTTP/1.1\r\nX: " + b"a" * 20_000, 431),
+    ],
+)
+def test_errors(scraped: Scraped, data: bytes, status: int) -> None:
+    """They are problem details, are sent at once, and reach a client that sends on."""
+    sock = scraped.connect(data)
+    sock.sendall(b"a" * 100_000)
+    for _ in range(20):
+        scraped.loop.turn(0)
+    head, _, body = sock.recv(10_000).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.0 %d " % status)
+    assert b"\r\nContent-Type: application/problem+json\r\n" in head
+    assert json.loads(body)["status"] == status
+    assert (b"\r\nAllow: GET, HEAD" in head) is (status == 405)
+    assert sock.recv(1) == b""
+
+
+def test_a_request_that_does_not_end(scraped: Scraped) -> None:
+    """Its client is told so when its time is over."""
+    sock = scraped.connect(b"HEAD /met")
+    scraped.clock.now += PATIENCE_SECONDS + 0.1
+    scraped.loop.turn(0)
+    scraped.server.tick()
+    head, _, body = sock.recv(10_000).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.0 408 Request Timeout\r\n")
+    assert body == b""
+    assert sock.recv(1) == b""
