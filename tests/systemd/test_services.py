@@ -3,14 +3,13 @@
 import json
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from tests.systemd.machine import Machine, booted
+from tests.systemd.guide import Guided
+from tests.systemd.machine import Machine
 from tests.waiting import wait_until
-
-pytestmark = pytest.mark.xdist_group("services")
 
 SERVICES = ("fibserver", "fibweb")
 LARGE = "/fib/30000"
@@ -18,11 +17,10 @@ LARGE = "/fib/30000"
 
 
 @pytest.fixture(scope="module")
-def installed(program: Callable[[str], str]) -> Iterator[Machine]:
-    """A machine with everything installed."""
-    with booted(program, "fib-services") as machine:
-        machine.make("install")
-        yield machine
+def installed(guided: Guided) -> Machine:
+    """The machine, without a Prometheus whose scrapes start services that a test has stopped."""
+    guided.run("systemctl", "stop", "prometheus", "prometheus-alertmanager")
+    return guided
 
 
 @pytest.fixture
