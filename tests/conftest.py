@@ -6,10 +6,11 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
+from tests.scheduling import ModuleScheduling, longest_first
 from tests.servers import RunningServer, start_server
 from tests.signals import let_children_receive
 
@@ -17,6 +18,17 @@ from tests.signals import let_children_receive
 def pytest_configure() -> None:
     """Start every child with the default action of every signal."""
     let_children_receive()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ModuleScheduling:
+    """Keep the tests of a module on one worker."""
+    return ModuleScheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start what takes longest first."""
+    longest_first(items)
 
 
 @pytest.fixture

@@ -17,8 +17,6 @@ from tests.fibweb.running import get, start_fibweb
 from tests.servers import RunningServer, start_server
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.xdist_group("dashboard")
-
 DASHBOARD: dict[str, Any] = json.loads(
     (Path(__file__).parents[2] / "deploy" / "grafana" / "fibservice.json").read_text()
 )

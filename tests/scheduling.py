@@ -1,0 +1,40 @@
+"""Which worker of pytest-xdist runs which tests, and in which order.
+
+A worker gets a whole module: its tests share fixtures such as a browser or a Prometheus, which two
+workers would start twice. What takes longest starts first, so that the workers end together.
+"""
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+__all__ = ["ModuleScheduling", "longest_first"]
+
+PACKAGES = ("tests/systemd",)
+"""Folders whose modules share a fixture, and are run by one worker."""
+
+LONGEST = (
+    "tests/systemd",
+    "tests/deploy",
+    "tests/fibweb/page",
+)
+"""Modules and folders to start with, the longest first."""
+
+
+class ModuleScheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Assigns modules to workers, in the order in which they were collected."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return next((each for each in PACKAGES if module.startswith(f"{each}/")), module)
+
+
+def longest_first(items: list[pytest.Item]) -> None:
+    """Sort tests in place; those of equal rank keep their order."""
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    for rank, path in enumerate(LONGEST):
+        if item.nodeid.startswith(path):
+            return rank
+    return len(LONGEST)
