@@ -4,6 +4,7 @@ import functools
 import itertools
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,6 +14,9 @@ import pytest
 from tests.scheduling import ModuleScheduling, longest_first
 from tests.servers import RunningServer, start_server
 from tests.signals import let_children_receive
+
+PROGRAM_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin:/usr/sbin"])
+"""Debian's nginx and haproxy need no root, and are where only root's PATH leads."""
 
 
 def pytest_configure() -> None:
@@ -29,6 +33,28 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ModuleSchedu
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start what takes longest first."""
     longest_first(items)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List why tests were skipped, with how many for each reason."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    if reasons:
+        terminalreporter.section("skipped tests", "=")
+    for reason, count in reasons.most_common():
+        terminalreporter.line(f"{count:5}  {reason}")
+
+
+@pytest.fixture(autouse=True)
+def _unchanged_environment() -> Iterator[None]:
+    """What a test sets in the environment must not reach the children of the tests after it."""
+    before = _environment()
+    yield
+    assert _environment() == before
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
 
 
 @pytest.fixture
@@ -58,7 +84,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 @functools.cache
 def _program(name: str) -> str:
-    path = shutil.which(name)
+    path = shutil.which(name, path=PROGRAM_PATH)
     if path is None:
         missing(f"an installed {name}")
     return path

@@ -65,9 +65,12 @@ def test_what_can_be_read_only_once(serve: Callable[..., RunningServer], tmp_pat
     password = write_once(tmp_path / "password", b"secret\n")
     config = write_once(tmp_path / "config", f'password_file = "{password}"'.encode())
     server = serve("--config", str(config))
-    with redis.Redis(port=server.port, password="secret") as client:
+    with redis.Redis("127.0.0.1", server.port, password="secret") as client:
         assert client.ping()
-    with redis.Redis(port=server.port) as stranger, pytest.raises(redis.AuthenticationError):
+    with (
+        redis.Redis("127.0.0.1", server.port) as stranger,
+        pytest.raises(redis.AuthenticationError),
+    ):
         stranger.ping()
 
 
@@ -203,6 +206,7 @@ def test_a_shortage_at_the_start(number: int, monkeypatch: pytest.MonkeyPatch) -
     def fail(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
 
+    monkeypatch.setenv("PYTHONSAFEPATH", "")  # the command sets it, for its children
     monkeypatch.setattr(cli, "Acceptor", fail)
     monkeypatch.setattr(cli, "configure_logging", lambda *_: None)
     # What the command sets in the environment ends with it: it runs in this process.

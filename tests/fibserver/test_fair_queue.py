@@ -1,7 +1,7 @@
 """The fair queue: whose task is next."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fibclient.costs import DEAR_SECONDS, first_element_seconds
@@ -315,6 +315,7 @@ steps = st.lists(
 
 
 @given(steps)
+@example([[-1], True, [-1], [1, 1], 1.0, False])
 def test_cheap_never_waits_for_dear_and_no_dear_one_starves(
     plan: list[list[int] | float | bool],
 ) -> None:
@@ -337,6 +338,7 @@ def test_cheap_never_waits_for_dear_and_no_dear_one_starves(
             if not step:
                 assert (number is not None) == cheap_waits
                 assert number is None or number > 0
+                was_dear = was_dear and number is None
                 continue
             assert (number is not None) == (cheap_waits or dear_waits)
             is_dear = number is not None and number < 0

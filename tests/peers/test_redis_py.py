@@ -26,7 +26,11 @@ def connect(request: pytest.FixtureRequest, server: RunningServer) -> Iterator[C
 
     def make(**options: Any) -> redis.Redis:
         client = redis.Redis(
-            port=server.port, protocol=request.param, socket_timeout=TIMEOUT_SECONDS, **options
+            host="127.0.0.1",
+            port=server.port,
+            protocol=request.param,
+            socket_timeout=TIMEOUT_SECONDS,
+            **options,
         )
         clients.append(client)
         return client
@@ -258,7 +262,9 @@ def test_asyncio_client_shares_a_loop(server: RunningServer, protocol: int) -> N
     """Concurrent requests of the asyncio client get each its own answer."""
 
     async def talk() -> None:
-        async with redis.asyncio.Redis(port=server.port, protocol=protocol) as client:
+        async with redis.asyncio.Redis(
+            host="127.0.0.1", port=server.port, protocol=protocol
+        ) as client:
             requests = [ask(client, "FIB.FIRST", n) for n in range(50)]
             answers = await asyncio.wait_for(asyncio.gather(*requests), TIMEOUT_SECONDS)
             assert answers == [as_bytes(fibonacci(0, n)) for n in range(50)]

@@ -3,6 +3,7 @@
 import json
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -26,20 +27,18 @@ def below(
     """The site below /f/, and nothing at the root."""
     ending, root_path = PREFIXES[request.param]
     folder, address = tmp_path_factory.mktemp("nginx"), f"127.0.0.1:{free_port()}"
+    nginx = program("nginx")
     inner = Site(folder, site.servers, root_path) if root_path else site
     text = (DEPLOY / "nginx" / "prefix.conf").read_text()
     own = f"proxy_pass {inner.url}{ending};"
     assert "proxy_pass http://127.0.0.1:8080/;" in text
     text = text.replace("proxy_pass http://127.0.0.1:8080/;", own)
-    with run_nginx(
-        program("nginx"),
-        folder,
-        f"server {{ listen {address}; location / {{ return 410; }}\n{text}}}",
-        address,
-    ):
+    server = f"server {{ listen {address}; location / {{ return 410; }}\n{text}}}"
+    with ExitStack() as stack:
+        if inner is not site:
+            stack.callback(inner.stop)
+        stack.enter_context(run_nginx(nginx, folder, server, address))
         yield inner.seen_at(f"http://{address}/f")
-    if inner is not site:
-        inner.stop()
 
 
 def test_the_page(below: Site, open_page: Callable[..., Page]) -> None:
