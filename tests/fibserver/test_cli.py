@@ -14,6 +14,8 @@ import psutil
 import pytest
 import redis
 from click.testing import CliRunner
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from fibserver import __version__, cli
 from tests.pass_sockets import run_with_sockets
@@ -68,7 +70,7 @@ def test_what_can_be_read_only_once(serve: Callable[..., RunningServer], tmp_pat
     with redis.Redis("127.0.0.1", server.port, password="secret") as client:
         assert client.ping()
     with (
-        redis.Redis("127.0.0.1", server.port) as stranger,
+        redis.Redis("127.0.0.1", server.port, retry=Retry(NoBackoff(), 0)) as stranger,
         pytest.raises(redis.AuthenticationError),
     ):
         stranger.ping()

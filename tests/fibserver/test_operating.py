@@ -19,6 +19,8 @@ import psutil
 import pytest
 import redis
 from prometheus_client.parser import text_string_to_metric_families
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tests.servers import DEADLINE_SECONDS, RunningServer, direct_client
 
@@ -32,6 +34,7 @@ def client(server: RunningServer, **options: object) -> redis.Redis:
         "127.0.0.1",
         server.port,
         socket_timeout=DEADLINE_SECONDS,
+        retry=Retry(NoBackoff(), 0),  # after a refused password it would try again for 16 seconds
         **options,  # type: ignore[arg-type]
     )
 

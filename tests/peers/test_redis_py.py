@@ -251,7 +251,9 @@ def test_small_commands_answer_as_redis_does(client: redis.Redis) -> None:
 
 def test_client_side_cache(server: RunningServer) -> None:
     """A client with a cache of its own connects: the server accepts tracking."""
-    with redis.Redis(port=server.port, protocol=3, cache_config=CacheConfig()) as client:
+    with redis.Redis(
+        host="127.0.0.1", port=server.port, protocol=3, cache_config=CacheConfig()
+    ) as client:
         assert ask(client, "FIB.FIRST", 3) == as_bytes([0, 1, 1])
         assert "t" in client.client_info()["flags"]
         assert client.get_cache() is not None

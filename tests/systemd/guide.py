@@ -63,7 +63,7 @@ def followed(program: Callable[[str], str]) -> Iterator[Guided]:
         commit = "git init -q && git add -A && git -c user.name=a -c user.email=a@b commit -qm a"
         machine.run("sh", "-c", f"cd {SOURCE} && {commit}")
         machine.run("git", "config", "--global", f"url.{SOURCE}.insteadOf", URL)
-        machine.run("git", "config", "--global", "safe.directory", "*")
+        machine.run("git", "config", "--global", "--replace-all", "safe.directory", "*")
         machine.said = [_follow(machine, command) for command in guide()]
         yield machine
 
