@@ -9,13 +9,20 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 __all__ = ["ModuleScheduling", "longest_first"]
 
-PACKAGES = ("tests/systemd",)
+PACKAGES = ("tests/systemd", "tests/fibweb/page")
 """Folders whose modules share a fixture, and are run by one worker."""
 
 LONGEST = (
     "tests/systemd",
-    "tests/deploy",
     "tests/fibweb/page",
+    "tests/deploy/test_several_hosts.py",
+    "tests/fibserver/test_any_size.py",
+    "tests/fibserver/test_reliability.py",
+    "tests/fibserver/test_restart.py",
+    "tests/fibserver/test_operating.py",
+    "tests/fibweb/test_downloads.py",
+    "tests/deploy",
+    "tests/fibclient/test_many_servers.py",
 )
 """Modules and folders to start with, the longest first."""
 

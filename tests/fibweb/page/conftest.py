@@ -23,9 +23,9 @@ FLAGS = [
 expect.set_options(timeout=DEADLINE_SECONDS * 1000)
 
 
-# Not for longer than a module: while Playwright runs, so does its event loop, and tests with
+# Not for longer than this folder: while Playwright runs, so does its event loop, and tests with
 # asyncio need the thread for their own.
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser(program: Callable[[str], str]) -> Iterator[Browser]:
     """Debian's chromium, with an empty profile."""
     path = program("chromium")
@@ -35,7 +35,7 @@ def browser(program: Callable[[str], str]) -> Iterator[Browser]:
         running.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def site(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A fibweb for tests that only look."""
     running = Site(tmp_path_factory.mktemp("site"), server.address)
