@@ -201,6 +201,10 @@ class Acceptor:
             return "BUSY", "no worker has come back lately: ask another, or again later"
         return None
 
+    def monotonic(self) -> float:
+        """Return the time: monotonic, in seconds."""
+        return self._loop.budget.clock()
+
     def slice_size(self, format: Format, start: int, stop: int) -> int:
         """Return the size in bytes of elements start to stop-1."""
         return self._engine.arrays[format].slice_size(start, stop)

@@ -14,7 +14,7 @@ the connection calls `release`.
 
 import logging
 from collections.abc import Iterator
-from time import monotonic, time
+from time import time
 from typing import NamedTuple, Protocol
 
 from fibserver.answer import Answer
@@ -85,10 +85,19 @@ _NOBODY = _Nobody()
 
 
 class _Asked(NamedTuple):
-    """The request of an answer under way."""
+    """The request of an answer under way.
+
+    Attributes:
+        command: its figures.
+        words: the request.
+        started: when its execution started.
+        queued_seconds: how long it had waited for that.
+    """
 
     command: CommandStatistics
     words: list[bytes]
+    started: float
+    queued_seconds: float
 
 
 class _LongReply:
@@ -97,15 +106,13 @@ class _LongReply:
     Attributes:
         replies: its parts; an empty one only took time.
         asked: the request, until it is counted.
-        since: when the loop learnt of the request.
     """
 
-    __slots__ = ("asked", "replies", "since")
+    __slots__ = ("asked", "replies")
 
-    def __init__(self, replies: Iterator[Reply], asked: _Asked, since: float) -> None:
+    def __init__(self, replies: Iterator[Reply], asked: _Asked) -> None:
         self.replies = replies
         self.asked: _Asked | None = asked
-        self.since = since
 
 
 class Conversation:
@@ -122,12 +129,14 @@ class Conversation:
 
     __slots__ = (
         "_asked",
+        "_find_replay",
         "_listener",
         "_long_reply",
         "_owner",
         "_partial_since",
         "_received",
         "_since",
+        "_started",
         "held_error",
         "is_over",
         "needs_data",
@@ -144,10 +153,12 @@ class Conversation:
         self.is_over = False
         self.held_error: CommandError | None = None
         self._owner = owner
+        self._find_replay = owner.replay.get
         self._listener: ConversationListener = listener
         self._received = b""  # not yet parsed
         self._partial_since = 0.0  # when what is received came to hold a part of a request
         self._since = 0.0  # when the loop learnt of what is to be answered next
+        self._started = 0.0  # when the execution of the present request started
         self._asked: dict[Answer, _Asked] = {}  # answers that have not begun
         self._long_reply: _LongReply | None = None
 
@@ -187,7 +198,7 @@ class Conversation:
 
         They may if they were answered before, and nothing is owed from before.
         """
-        replay = self._owner.replay.get(data)
+        replay = self._find_replay(data)
         if replay is None:
             return None
         session = self.session  # nearly all requests come by here: so without a detour
@@ -203,10 +214,11 @@ class Conversation:
     def answer_requests(self) -> None:
         """Answer what is received, as far as data, room in the output and time go."""
         data, position = self._received, 0
-        replay_of = self._owner.replay.get
+        replay_of = self._find_replay
         budget = self._owner.loop.budget
         clock, slice_end = budget.clock, budget.slice_end
         self.needs_data = False
+        self._started = budget.last_read
         if not self._since:
             self._since = self._owner.loop.now
         while not self.output.is_full and self.held_error is None:
@@ -222,10 +234,12 @@ class Conversation:
                 replay = replay_of(received)
                 if replay is not None and self._is_plain:
                     self.push_replay(replay)
-                    self._record(replay.command, request.arguments, self._since)
+                    self.session.last_command = replay.command.name
+                    self._record(replay.command, request.arguments)
                 elif request.arguments:
                     self._answer(request.arguments, received)
-            if clock() >= slice_end:
+            self._started = budget.last_read = clock()
+            if self._started >= slice_end:
                 break
         else:
             self._since = 0.0  # what comes next waits for the client to read, which is not counted
@@ -270,6 +284,8 @@ class Conversation:
         try:
             command, statistics, replies = execute(session, words)
         except CommandError as error:
+            if error.failed is not None:
+                self._record(error.failed, words)
             if error.code == AUTHENTICATION_FAILED:
                 log.warning("%s: failed authentication", session.address)
                 self.held_error = error.with_traceback(None)  # whose frames refer back
@@ -278,19 +294,26 @@ class Conversation:
             self.is_over = session.is_quitting
             return
         if not isinstance(replies, list):
-            self._long_reply = _LongReply(replies, _Asked(statistics, words), self._since)
+            self._long_reply = _LongReply(replies, self._ask(statistics, words))
             return
-        asked: _Asked | None = _Asked(statistics, words)
+        is_recorded = False
         for number, reply in enumerate(replies):
             if isinstance(reply, Slice):
                 replies[number] = reply = self._joined(reply) or reply
-            if self._push(reply, asked):
-                asked = None  # it is counted when the first answer begins
-        if asked is not None:
-            self._record(statistics, words, self._since)
+            if isinstance(reply, Slice):
+                # It is recorded when the first answer begins.
+                self.push_answer(reply, None if is_recorded else self._ask(statistics, words))
+                is_recorded = True
+            else:
+                self.output.push(reply)
+        if not is_recorded:
+            self._record(statistics, words)
         self.is_over = session.is_quitting
         if command.is_immutable and session.transaction is None and _are_lasting(replies):
             self._owner.replay.learn(received, replies, statistics)
+
+    def _ask(self, command: CommandStatistics, words: list[bytes]) -> _Asked:
+        return _Asked(command, words, self._started, self._started - self._since)
 
     def _continue_reply(self, long: _LongReply) -> None:
         """Make one more part of a long reply."""
@@ -310,11 +333,14 @@ class Conversation:
             return
         self._long_reply = None
         if long.asked is not None:
-            self._record(long.asked.command, long.asked.words, long.since)
+            self._record_asked(long.asked, long.asked.started)
         self.is_over = self.session.is_quitting
 
     def push_replay(self, replay: Replay) -> None:
         """Owe the client the replies to requests that were answered before."""
+        if replay.ready:
+            self.output.push(replay.ready)
+            return
         for reply in replay.replies:
             self._push(reply, None)
 
@@ -370,9 +396,7 @@ class Conversation:
         """Count the request of an answer."""
         asked = self._asked.pop(answer, None)
         if asked is not None:
-            # One that is sent together with what is before it has not been started.
-            since = answer.started_at or self._owner.loop.now
-            self._record(asked.command, asked.words, since)
+            self._record_asked(asked, answer.started_at)
 
     def on_answer_failed(self, answer: Answer, code: str) -> None:
         """Count the failure, and have the error sent or the connection broken off."""
@@ -380,26 +404,50 @@ class Conversation:
         asked = self._asked.pop(answer, None)
         if asked is not None:
             asked.command.errors[code] += 1
-            self._record(asked.command, asked.words, answer.started_at)
+            self._record_asked(asked, answer.started_at)
         self._listener.on_answer_ready()
 
     def record_replay(self, data: bytes, replay: Replay) -> None:
-        """Count requests that were answered by replay."""
-        now = monotonic()
+        """Record requests that were answered by replay just now.
+
+        Args:
+            data: the requests.
+            replay: their replies.
+        """
         loop = self._owner.loop
-        seconds = now - loop.since
-        replay.command.record(seconds, replay.calls)
-        if now > loop.budget.end:
-            loop.budget.is_spent = True
+        budget = loop.budget
+        started = budget.last_read
+        budget.last_read = now = budget.clock()
+        seconds = now - started
+        command = replay.command
+        command.record(seconds, started - loop.since, replay.calls)
+        self.session.last_command = command.name
+        if now > budget.end:
+            budget.is_spent = True
         if seconds > SLOW_SECONDS and (request := parse_request(data)):
             self._record_slow(seconds, request.arguments)
 
-    def _record(self, command: CommandStatistics, words: list[bytes], since: float) -> None:
-        """Count a request whose reply begins to be sent now."""
-        seconds = monotonic() - since
-        command.record(seconds)
+    def _record(self, command: CommandStatistics, words: list[bytes]) -> None:
+        """Record the present request, whose reply begins to be sent now."""
+        started = self._started
+        seconds = self._owner.loop.budget.clock() - started
+        command.record(seconds, started - self._since)
         if seconds > SLOW_SECONDS:
             self._record_slow(seconds, words)
+
+    def _record_asked(self, asked: _Asked, started: float) -> None:
+        """Record an earlier request, whose reply begins to be sent now.
+
+        Args:
+            asked: the request.
+            started: when the work for its reply began, which may be later than its execution: what
+                is between is the time of the replies before it. 0 if no work was needed.
+        """
+        now = self._owner.loop.budget.clock()
+        seconds = now - started if started else 0.0
+        asked.command.record(seconds, asked.queued_seconds)
+        if seconds > SLOW_SECONDS:
+            self._record_slow(seconds, asked.words)
 
     def _record_slow(self, seconds: float, words: list[bytes]) -> None:
         session = self.session

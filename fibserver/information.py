@@ -13,7 +13,7 @@ from fibserver import __version__
 from fibserver.commands.connection import REDIS_VERSION
 from fibserver.engine import Engine
 from fibserver.overload import Eviction
-from fibserver.statistics import Statistics, quantile
+from fibserver.statistics import CommandStatistics, Statistics, quantile
 
 __all__ = ["Facts", "process_facts", "render_information", "shared_memory_available_bytes"]
 
@@ -248,14 +248,24 @@ def _errorstats(facts: Facts) -> Mapping[str, object]:
 
 
 def _latencystats(facts: Facts) -> Mapping[str, object]:
+    commands = [each for each in facts.statistics.commands.values() if each.calls]
     return {
-        f"latency_percentiles_usec_{each.name}": ",".join(
-            f"p{share * 100:g}={quantile(each.latencies, share):.3f}"
-            for share in (0.5, 0.99, 0.999)
-        )
-        for each in facts.statistics.commands.values()
-        if each.calls
+        f"{kind}_percentiles_usec_{each.name}": _percentiles(buckets(each))
+        for kind, buckets in _LATENCIES.items()
+        for each in commands
     }
+
+
+_LATENCIES: dict[str, Callable[[CommandStatistics], list[int]]] = {
+    "latency": lambda command: command.latencies,
+    "waiting": lambda command: command.waits,
+}
+"""The times that are recorded of each command: Redis has only the first."""
+
+
+def _percentiles(buckets: list[int]) -> str:
+    shares = (0.5, 0.99, 0.999)
+    return ",".join(f"p{share * 100:g}={quantile(buckets, share):.3f}" for share in shares)
 
 
 def _workers(facts: Facts) -> Mapping[str, object]:

@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector
 from fibserver import __version__
 from fibserver.information import Facts, process_facts, shared_memory_available_bytes
 from fibserver.overload import Eviction
-from fibserver.statistics import BUCKETS, CommandStatistics
+from fibserver.statistics import BUCKETS
 
 __all__ = ["metrics_registry"]
 
@@ -79,14 +79,20 @@ def _requests(facts: Facts) -> Iterator[Metric]:
     )
     durations = HistogramMetricFamily(
         "fibserver_request_duration_seconds",
-        "From a request's arrival to the first byte of its reply.",
+        "What clients waited: from a request's arrival to the first byte of its reply.",
+        labels=["command"],
+    )
+    executions = HistogramMetricFamily(
+        "fibserver_execution_duration_seconds",
+        "From the start of a request's execution to the first byte of its reply.",
         labels=["command"],
     )
     for each in commands:
         requests.add_metric([each.name, "OK"], each.calls - each.failed_calls)
         for code, count in each.errors.items():
             requests.add_metric([each.name, code], count)
-        durations.add_metric([each.name], _buckets(each), each.seconds)
+        durations.add_metric([each.name], _buckets(each.waits), each.waiting_seconds)
+        executions.add_metric([each.name], _buckets(each.latencies), each.seconds)
     errors = CounterMetricFamily(
         "fibserver_error_replies",
         "Error replies by code, those to malformed and unknown requests included.",
@@ -96,14 +102,17 @@ def _requests(facts: Facts) -> Iterator[Metric]:
         errors.add_metric([code], count)
     yield requests
     yield durations
+    yield executions
     yield errors
     yield _counter("received_bytes", "Bytes received from clients.", statistics.bytes_received)
     yield _counter("sent_bytes", "Bytes sent to clients.", statistics.bytes_sent)
-    yield _counter("slow_requests", "Requests that took 10 ms or more.", facts.slow_requests)
+    yield _counter(
+        "slow_requests", "Requests whose execution took more than 10 ms.", facts.slow_requests
+    )
 
 
-def _buckets(command: CommandStatistics) -> list[tuple[str, float]]:
-    return list(zip(_BOUNDS, map(float, accumulate(command.latencies)), strict=True))
+def _buckets(counts: list[int]) -> list[tuple[str, float]]:
+    return list(zip(_BOUNDS, map(float, accumulate(counts)), strict=True))
 
 
 def _clients(facts: Facts) -> Iterator[Metric]:

@@ -64,12 +64,14 @@ class LoopBudget:
 
     Attributes:
         clock: monotonic, in seconds.
+        last_read: what the clock showed when it was last read: after each piece of work that takes
+            long, so that the next piece starts then.
         is_spent: whether further clients have to queue in this phase of the turn.
         end: when the phase has used up its time.
         slice_end: when the client that is being served has to stop.
     """
 
-    __slots__ = ("_started", "clock", "end", "is_spent", "slice_end")
+    __slots__ = ("_started", "clock", "end", "is_spent", "last_read", "slice_end")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
@@ -80,7 +82,7 @@ class LoopBudget:
         """Begin a turn with the phase that handles events."""
         self.is_spent = False
         self.end = now + EVENTS_SECONDS
-        self._started = now
+        self._started = self.last_read = now
 
     def start_queue(self) -> None:
         """Begin the phase that serves the queue; it lasts for one slice at least."""
@@ -89,7 +91,7 @@ class LoopBudget:
 
     def start_slice(self) -> None:
         """Begin to serve one client."""
-        now = self.clock()
+        self.last_read = now = self.clock()
         if now >= self.end:
             self.is_spent = True
         self.slice_end = now + SLICE_SECONDS
@@ -97,11 +99,13 @@ class LoopBudget:
     @property
     def is_slice_over(self) -> bool:
         """Whether the client that is being served has to stop."""
-        return self.clock() >= self.slice_end
+        self.last_read = now = self.clock()
+        return now >= self.slice_end
 
     def check(self) -> bool:
         """Return whether the time of this phase is used up."""
-        if self.clock() >= self.end:
+        self.last_read = now = self.clock()
+        if now >= self.end:
             self.is_spent = True
         return self.is_spent
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from fibclient.formats import Format
+from fibserver.statistics import CommandStatistics
 
 __all__ = [
     "CommandError",
@@ -63,14 +64,21 @@ Reply: TypeAlias = bytes | Slice
 class CommandError(Exception):
     """A command that is refused; the connection goes on.
 
-    Args:
-        message: what was wrong, with the value, and what would be right.
+    Attributes:
         code: the first word of the error reply.
+        failed: the figures of the command if it was run, None if it was refused before.
     """
 
     def __init__(self, message: str, code: str = "ERR") -> None:
+        """Create an error.
+
+        Args:
+            message: what was wrong, with the value, and what would be right.
+            code: the first word of the error reply.
+        """
         super().__init__(message)
         self.code = code
+        self.failed: CommandStatistics | None = None
 
 
 def encode(value: Value, protocol: int = RESP2) -> bytes:

@@ -74,6 +74,9 @@ class Server(Protocol):
     def ailment(self) -> tuple[str, str] | None:
         """Why clients had better ask another server, as code and message of an error; or None."""
 
+    def monotonic(self) -> float:
+        """Return the time: monotonic, in seconds."""
+
     def slice_size(self, format: Format, start: int, stop: int) -> int:
         """Return `format.slice_size(start, stop)`, faster if the elements are resident."""
 

@@ -1,4 +1,4 @@
-"""The slow log: the last requests whose replies took long to begin, as Redis's SLOWLOG."""
+"""The slow log: the last requests that took long to execute, as Redis's SLOWLOG."""
 
 from collections import deque
 from typing import NamedTuple
@@ -21,7 +21,7 @@ class SlowRequest(NamedTuple):
     Attributes:
         number: no other entry of this server has had it.
         time: of the reply, in Unix seconds.
-        microseconds: from the request to the beginning of its reply.
+        microseconds: from the start of its execution to the first byte of its reply.
         words: the request.
         address: the client's.
         name: what the client calls itself.

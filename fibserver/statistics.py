@@ -10,45 +10,90 @@ BUCKETS = 28
 """Latencies are counted by powers of two: bucket k holds those below 2^k microseconds that no
 bucket before holds, the last one all above 67 seconds."""
 
+ALL_BUCKETS = 64
+"""As many as any time needs; those from the last of `BUCKETS` on are shown as one."""
+
 
 class CommandStatistics:
     """The figures of one command.
 
-    A latency runs from the moment the loop learnt of the request to the moment its reply began
-    to be sent: waiting for other clients and for workers counts, the client's own pace does not.
+    Two times are recorded for each call. The execution time runs from the start of its execution
+    to the first byte of its reply: it contains the time of workers, but not that of requests
+    before it. The waiting time is what the client waited: it starts when the loop learnt of the
+    request. Neither contains the time that the client itself takes to read earlier replies.
 
     Attributes:
         name: the command, in lower case.
-        calls: how often it was run.
         rejected_calls: how often it was refused without being run.
         errors: how often each code of an error was the answer.
-        seconds: the sum of all latencies.
-        latencies: how many there were in each bucket.
+        seconds: the sum of all execution times.
+        queued_seconds: by how much the sum of all waiting times is larger.
     """
 
-    __slots__ = ("calls", "errors", "latencies", "name", "rejected_calls", "seconds")
+    __slots__ = (
+        "_latencies",
+        "_waits",
+        "errors",
+        "name",
+        "queued_seconds",
+        "rejected_calls",
+        "seconds",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.calls = 0
         self.rejected_calls = 0
         self.errors: Counter[str] = Counter()
         self.seconds = 0.0
-        self.latencies = [0] * BUCKETS
+        self.queued_seconds = 0.0
+        # So long that no time is beyond the end: nothing has to be checked for each call.
+        self._latencies = [0] * ALL_BUCKETS
+        self._waits = [0] * ALL_BUCKETS
+
+    @property
+    def latencies(self) -> list[int]:
+        """Number of execution times in each bucket."""
+        return _shown(self._latencies)
+
+    @property
+    def waits(self) -> list[int]:
+        """Number of waiting times in each bucket."""
+        return _shown(self._waits)
+
+    @property
+    def calls(self) -> int:
+        """How often it was run, with success or not."""
+        return sum(self._latencies)
 
     @property
     def failed_calls(self) -> int:
         """How often it was run and answered with an error."""
         return self.errors.total() - self.rejected_calls
 
-    def record(self, seconds: float, calls: int = 1) -> None:
-        """Count calls that were answered together after `seconds`."""
-        self.calls += calls
+    @property
+    def waiting_seconds(self) -> float:
+        """The sum of all waiting times."""
+        return self.seconds + self.queued_seconds
+
+    def record(self, seconds: float, queued_seconds: float = 0.0, calls: int = 1) -> None:
+        """Record calls that were answered together.
+
+        Args:
+            seconds: their execution time.
+            queued_seconds: how long they waited for that to start.
+            calls: how many they are.
+        """
         self.seconds += seconds * calls
-        try:
-            self.latencies[int(seconds * 1e6).bit_length()] += calls
-        except IndexError:
-            self.latencies[-1] += calls
+        bucket = int(seconds * 1e6).bit_length()
+        self._latencies[bucket] += calls
+        if queued_seconds:  # mostly none: both times are the same, and so is the bucket
+            self.queued_seconds += queued_seconds * calls
+            bucket = int((seconds + queued_seconds) * 1e6).bit_length()
+        self._waits[bucket] += calls
+
+
+def _shown(counts: list[int]) -> list[int]:
+    return [*counts[: BUCKETS - 1], sum(counts[BUCKETS - 1 :])]
 
 
 class Statistics:

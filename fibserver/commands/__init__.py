@@ -26,7 +26,8 @@ def execute(session: Session, words: list[bytes]) -> tuple[Command, CommandStati
         The command, its figures, and its replies, to be sent one after another.
 
     Raises:
-        CommandError: the request is refused.
+        CommandError: the request is refused, or fails: then `failed` is set, and the call is still
+            to be recorded.
     """
     try:
         entry = find(words)
@@ -51,8 +52,8 @@ def execute(session: Session, words: list[bytes]) -> tuple[Command, CommandStati
     try:
         return entry, statistics, entry.handler(session, words[1:])
     except CommandError as error:
-        statistics.calls += 1
         statistics.errors[error.code] += 1
+        error.failed = statistics
         raise
 
 

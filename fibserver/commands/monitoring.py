@@ -61,7 +61,7 @@ _LATENCY = Subcommands(
 @command(
     "SLOWLOG",
     -2,
-    "Returns the requests whose replies took long to begin (GET, LEN, RESET).",
+    "Returns the requests that took long to execute (GET, LEN, RESET).",
     _GROUP,
     (
         Argument("subcommand", "string"),
@@ -102,7 +102,7 @@ def _entries(requests: list[SlowRequest]) -> Iterator[Reply]:
 @command(
     "LATENCY",
     -2,
-    "Returns how long requests take (HISTOGRAM [command ...]).",
+    "Returns how long requests take to execute (HISTOGRAM [command ...]).",
     _GROUP,
     (
         Argument("subcommand", "string"),
@@ -148,4 +148,4 @@ def _histogram(statistics: CommandStatistics) -> dict[str, Value]:
         total += count
         if count:
             bounds[1 << number] = total
-    return {"calls": statistics.calls, "histogram_usec": bounds}
+    return {"calls": total, "histogram_usec": bounds}

@@ -52,12 +52,15 @@ def exec_(session: Session, arguments: list[bytes]) -> Iterator[Reply]:
 
 def _replies(session: Session, requests: list[list[bytes]]) -> Iterator[Reply]:
     yield array_header(len(requests))
-    statistics = session.server.statistics
+    server = session.server
     for words in requests:
         entry = find(words)
+        statistics = server.statistics.command(entry.lower_name)
+        started = server.monotonic()
         try:
             yield from entry.handler(session, words[1:])
         except CommandError as error:
-            statistics.command(entry.lower_name).errors[error.code] += 1
             statistics.errors[error.code] += 1
+            server.statistics.errors[error.code] += 1
             yield encode_error(str(error), error.code)
+        statistics.record(server.monotonic() - started)

@@ -207,13 +207,10 @@ def test_a_crowd_is_served_over_several_turns(house: Callable[..., House]) -> No
     assert len(answered) > 4
 
 
-def test_replayed_requests_count_as_well(
-    house: Callable[..., House], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_replayed_requests_count_as_well(house: Callable[..., House]) -> None:
     """What is answered from the table takes time too, and makes others queue then."""
     server = house()
     server.served.replay.learn(b"READY\r\n", [b"+1\r\n"], server.statistics.command("ready"))
-    monkeypatch.setattr("fibserver.conversation.monotonic", server.clock)
     crowd = [server.connect() for _ in range(100)]
     for sock in crowd:
         sock.sendall(b"READY\r\n")
@@ -225,12 +222,9 @@ def test_replayed_requests_count_as_well(
     assert server.statistics.command("ready").calls == 100
 
 
-def test_waiting_in_the_queue_counts_as_latency(
-    house: Callable[..., House], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A request that had to queue is as old as when the loop learnt of it."""
+def test_waiting_in_the_queue_is_no_execution(house: Callable[..., House]) -> None:
+    """The time that a request had to queue is in its waiting time, not in its execution time."""
     server = house()
-    monkeypatch.setattr("fibserver.conversation.monotonic", server.clock)
     sock = server.connect()
     sock.sendall(b"PING\r\n")
     server.loop.budget.is_spent = True
@@ -239,7 +233,65 @@ def test_waiting_in_the_queue_counts_as_latency(
     server.clock.now += 5.0
     server.turn()
     assert received(sock) == PONG
-    assert server.statistics.command("ping").seconds > 4.9
+    ping = server.statistics.command("ping")
+    assert ping.waiting_seconds > 4.9
+    assert ping.seconds < 1.0
+    assert sum(ping.waits) == sum(ping.latencies) == ping.calls == 1
+
+
+def test_a_request_is_not_charged_with_those_before_it(house: Callable[..., House]) -> None:
+    """Only the slow one of pipelined requests is slow; those after it have waited for it."""
+    server = house()
+    server.served.replay.learn(b"READY\r\n", [b"+1\r\n"], server.statistics.command("ready"))
+    table = server.served.replay.learn
+    table(b"LATER\r\n", [b"+1\r\n"], server.statistics.command("later"))
+    sock = server.connect()
+
+    def slow_information(sections: list[str]) -> str:
+        server.clock.now += 1.0
+        return "slow"
+
+    server.information = slow_information  # type: ignore[method-assign]
+    sock.sendall(b"PING\r\nREADY\r\nINFO\r\nLATER\r\nECHO x\r\n")
+    server.turn(10)
+    assert received(sock).endswith(b"+1\r\n$1\r\nx\r\n")
+    commands = {name: server.statistics.command(name) for name in ("ping", "ready", "info")}
+    commands |= {name: server.statistics.command(name) for name in ("later", "echo")}
+    assert [name for name, each in commands.items() if each.seconds > 0.5] == ["info"]
+    waited = [name for name, each in commands.items() if each.waiting_seconds > 0.5]
+    assert waited == ["info", "later", "echo"]
+    assert [entry.words for entry in server.slow_log.entries] == [[b"INFO"]]
+
+
+def test_calls_that_fail_are_in_the_histograms(house: Callable[..., House]) -> None:
+    """However calls end, there are as many as times of them; what is refused before is no call."""
+    server = house()
+    sock = server.connect()
+    sock.sendall(b"SELECT 0\r\nSELECT 1\r\nSELECT x\r\nSELECT\r\nCLIENT KILL no\r\nEXEC\r\n")
+    server.turn(10)
+    assert received(sock).count(b"-ERR") == 5
+    calls = {name: each.calls for name, each in server.statistics.commands.items()}
+    assert calls == {"select": 3, "client": 1, "exec": 1}
+    for each in server.statistics.commands.values():
+        assert each.calls == sum(each.latencies) == sum(each.waits)
+    select = server.statistics.command("select")
+    assert (select.failed_calls, select.rejected_calls) == (2, 1)
+
+
+def test_a_client_is_not_charged_with_those_before_it(house: Callable[..., House]) -> None:
+    """What is answered from the table is not charged with the requests of others in its turn."""
+    server = house()
+    ready = server.statistics.command("ready")
+    server.served.replay.learn(b"READY\r\n", [b"+1\r\n"], ready)
+    crowd = [server.connect() for _ in range(10)]
+    for sock in crowd:
+        sock.sendall(b"READY\r\n")
+    server.clock.step = 1e-4
+    server.turn()
+    assert ready.calls == 10
+    assert ready.seconds == pytest.approx(10e-4)
+    assert ready.waiting_seconds == pytest.approx(55e-4)
+    assert server.connection(0).session.last_command == "ready"
 
 
 # Long replies.
@@ -361,12 +413,9 @@ def test_a_slow_reader_is_seen_to_read(house: Callable[..., House]) -> None:
     assert connection.blocked_since > blocked_since + 0.9
 
 
-def test_ones_own_pace_is_no_latency(
-    house: Callable[..., House], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ones_own_pace_is_no_latency(house: Callable[..., House]) -> None:
     """How long a client takes to read the replies before counts for no request of it."""
     server = house()
-    monkeypatch.setattr("fibserver.conversation.monotonic", server.clock)
     sock = server.connect()
     sock.sendall(b"COMMAND DOCS\r\n" * 500 + b"PING\r\n")
     server.clock.step = 0.0
@@ -374,7 +423,7 @@ def test_ones_own_pace_is_no_latency(
     server.clock.now += 100.0
     while not received(sock).endswith(PONG):
         server.turn()
-    assert server.statistics.command("ping").seconds < 1.0
+    assert server.statistics.command("ping").waiting_seconds < 1.0
 
 
 # Admission.

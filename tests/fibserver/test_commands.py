@@ -54,6 +54,10 @@ class FakeServer:
         """The settings in force."""
         return self._settings
 
+    def monotonic(self) -> float:
+        """Return the time."""
+        return 1000.0
+
     def slice_size(self, format: Format, start: int, stop: int) -> int:
         """Return the size of an answer."""
         self.sized.append((format.name, stop))
@@ -1053,6 +1057,8 @@ def test_errors_within_exec_are_counted(talk: Talk) -> None:
     assert counts(talk, "SELECT") == (0, 2)
     assert counts(talk, "FIB.FIRST") == (0, 1)
     assert counts(talk, "EXEC") == counts(talk, "PING") == (0, 0)
+    calls = {name: each.calls for name, each in talk.server.statistics.commands.items()}
+    assert (calls["select"], calls["fib.first"], calls["ping"]) == (2, 1, 1)
 
 
 def test_last_command(talk: Talk) -> None:
@@ -1143,7 +1149,7 @@ def test_refused_monitoring(talk: Talk, line: str, message: str) -> None:
 def test_latency_histogram(talk: Talk) -> None:
     """LATENCY HISTOGRAM tells, for each command, how many calls took no longer than each bound."""
     for seconds, calls in ((0.000003, 2), (0.0000005, 1), (0.001, 5), (1000.0, 1)):
-        talk.server.statistics.command("ping").record(seconds, calls)
+        talk.server.statistics.command("ping").record(seconds, calls=calls)
     talk.server.statistics.command("echo").record(0.0000015)
     talk.server.statistics.command("select").errors["ERR"] += 1  # and never called
     ping = [(1, 1), (4, 3), (1024, 8), (2**27, 9)]

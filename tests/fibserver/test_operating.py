@@ -320,7 +320,12 @@ def test_metrics(measured: tuple[RunningServer, str]) -> None:
     assert samples["fibserver_requests_total OK,fib.first"] == 1
     assert samples["fibserver_requests_total LIMIT,fib.first"] == 1
     assert samples["fibserver_error_replies_total LIMIT"] == 1
-    assert samples["fibserver_request_duration_seconds_count fib.first"] == 1
+    assert samples["fibserver_request_duration_seconds_count fib.first"] == 2
+    assert samples["fibserver_execution_duration_seconds_count fib.first"] == 2
+    assert (
+        samples["fibserver_execution_duration_seconds_sum fib.first"]
+        <= samples["fibserver_request_duration_seconds_sum fib.first"]
+    )
     assert samples["fibserver_connections"] == 1
     assert samples["fibserver_resident_elements json"] >= 1000
     assert samples["fibserver_streamed_bytes_total json"] > 180_000
@@ -414,7 +419,7 @@ def test_ipv4_clients_of_a_dual_stack_socket(serve: Serve) -> None:
 
 
 def test_slow_requests_are_kept(serve: Serve) -> None:
-    """SLOWLOG has the requests whose replies took 10 ms or more to begin."""
+    """SLOWLOG has the requests whose execution took 10 ms or more."""
     server = serve()
     with client(server) as operator:
         operator.execute_command("FIB.NUMBER", 2_000_000)

@@ -52,10 +52,24 @@ def test_buckets(microseconds: float, bucket: int) -> None:
 def test_calls_answered_together() -> None:
     """Calls that were answered together count as so many of the same latency."""
     statistics = CommandStatistics("fib.first")
-    statistics.record(0.5, 3)
+    statistics.record(0.5, calls=3)
     statistics.record(0.25)
-    assert statistics.calls == sum(statistics.latencies) == 4
-    assert statistics.seconds == 1.75
+    assert statistics.calls == sum(statistics.latencies) == sum(statistics.waits) == 4
+    assert statistics.seconds == statistics.waiting_seconds == 1.75
+
+
+def test_waiting_times() -> None:
+    """A waiting time contains the execution time and what was before it."""
+    statistics = CommandStatistics("ping")
+    statistics.record(0.0007, 0.003, 2)
+    statistics.record(0.0007, 3600.0)
+    assert {number: count for number, count in enumerate(statistics.latencies) if count} == {10: 3}
+    assert {number: count for number, count in enumerate(statistics.waits) if count} == {
+        12: 2,
+        27: 1,
+    }
+    assert statistics.seconds == pytest.approx(0.0021)
+    assert statistics.waiting_seconds == pytest.approx(3600.0081)
 
 
 def test_one_entry_for_each_command() -> None:

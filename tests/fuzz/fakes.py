@@ -325,6 +325,10 @@ class FakeServer:
 
     # What commands ask.
 
+    def monotonic(self) -> float:
+        """Return the time."""
+        return self.loop.budget.clock()
+
     @property
     def settings(self) -> Settings:
         """The settings in force."""
@@ -388,7 +392,6 @@ def open_server() -> Iterator[FakeServer]:
         setattr(module, name, value)
     server = FakeServer()
     clocks: tuple[tuple[Any, str, Any], ...] = (
-        (conversation, "monotonic", lambda: server.loop.now),
         (conversation, "time", lambda: TIME_NS / 1e9),
         (server_commands, "time", SimpleNamespace(time_ns=lambda: TIME_NS)),
     )
