@@ -8,7 +8,7 @@ Small replies are kept as bytes, joined to one piece; of a large one only the sl
 its bytes stay in shared memory, and may leave it.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from fibserver.replies import Reply, Slice
 from fibserver.statistics import CommandStatistics
@@ -25,7 +25,8 @@ POINTER_BYTES = 8
 """What a slice and an entry of a list take, about."""
 
 
-class Replay(NamedTuple):
+@dataclass(slots=True, frozen=True)
+class Replay:
     """The replies to some requests of one command.
 
     Attributes:
