@@ -332,7 +332,8 @@ class Clients:
             if quiet_seconds > LINGER_SECONDS:
                 connection.close()
         elif connection.is_idle:
-            if quiet_seconds > settings.idle_timeout:
+            # Not by default: pools of some clients fail a call when the server closes first.
+            if 0 < settings.idle_timeout < quiet_seconds:
                 connection.close()
         elif quiet_seconds > settings.request_timeout:
             connection.give_up(settings.request_timeout)

@@ -94,7 +94,7 @@ class Settings(ServiceSettings):
     max_index: Whole = whole(10_000_000, 0, 10**12)
     max_clients: Whole = whole(10_000, 1, 1_000_000)
     max_output_bytes: Size = size(64 * MIB, MIB, "1MiB")
-    idle_timeout: Seconds = seconds(300)
+    idle_timeout: Seconds = seconds(0, is_zero_allowed=True)
     request_timeout: Seconds = seconds(60)
     drain_timeout: Seconds = seconds(10, is_zero_allowed=True)
 

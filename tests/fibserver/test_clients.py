@@ -530,6 +530,21 @@ def test_pace_is_measured_while_the_socket_is_full(house: Callable[..., House]) 
     assert connection.pace is None
 
 
+def test_idle_clients_are_kept(house: Callable[..., House]) -> None:
+    """By default idle clients stay; one gives way to a newcomer when all places are taken."""
+    server = house(max_clients=2)
+    first, second = server.connect(), server.connect()
+    for sock in (second, first):
+        server.clock.now += 1e6
+        server.tick()
+        sock.sendall(b"PING\r\n")
+        server.turn()
+        assert received(sock) == PONG
+    third = server.connect()
+    assert (is_closed(first), is_closed(second), is_closed(third)) == (False, True, False)
+    assert server.statistics.evictions == {Eviction.IDLE: 1}
+
+
 def test_maintenance_is_spread_over_turns(house: Callable[..., House]) -> None:
     """A tick looks after a few connections in each turn, and after all in the end."""
     server = house(idle_timeout=1)

@@ -1075,7 +1075,7 @@ def test_last_command(talk: Talk) -> None:
     assert talk.session.last_command == "config|get"
 
 
-@pytest.mark.parametrize(("seconds", "timeout"), [(300, "300"), (0.5, "1"), (1.5, "2")])
+@pytest.mark.parametrize(("seconds", "timeout"), [(0, "0"), (300, "300"), (0.5, "1"), (1.5, "2")])
 def test_config_timeout_is_whole(seconds: float, timeout: str) -> None:
     """CONFIG GET timeout is whole seconds, rounded up, as clients parse it."""
     assert Talk(idle_timeout=seconds)("CONFIG GET timeout") == bulks("timeout", timeout)

@@ -61,7 +61,7 @@ def test_order(write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("FIBSERVER_MAX_CLIENTS", "3")
     settings = load_settings(config, workers="4")
     found = (settings.workers, settings.max_clients, settings.max_index, settings.idle_timeout)
-    assert found == (4, 3, 2, 300)
+    assert found == (4, 3, 2, 0)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,7 @@ def test_order(write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) ->
         ('memory_limit = "64MiB"', "memory_limit", 64 * 2**20),
         ("memory_limit = 0x400_0000", "memory_limit", 64 * 2**20),
         ("idle_timeout = 0.5", "idle_timeout", 0.5),
+        ("idle_timeout = 0", "idle_timeout", 0),
         ("drain_timeout = 0", "drain_timeout", 0),
         ("allow_unauthenticated = true", "allow_unauthenticated", True),
     ],
@@ -130,8 +131,11 @@ SECONDS = "up to 31,536,000 (a year)"
         ("max_answer_bytes = true", "max_answer_bytes: 'true': must be a size"),
         ("max_index = -1", "max_index: '-1': must be a whole number from 0 to 1,000,000,000,000"),
         ("max_clients = 0", "max_clients: '0': must be a whole number from 1 to 1,000,000"),
-        ("idle_timeout = 0", f"idle_timeout: '0': must be a number of seconds above 0 {SECONDS}"),
-        ("idle_timeout = nan", "idle_timeout: 'nan': must be a number of seconds above 0"),
+        (
+            "request_timeout = 0",
+            f"request_timeout: '0': must be a number of seconds above 0 {SECONDS}",
+        ),
+        ("idle_timeout = nan", "idle_timeout: 'nan': must be a number of seconds from 0"),
         ("request_timeout = inf", "request_timeout: 'inf': must be a number of seconds above 0"),
         ("request_timeout = true", "request_timeout: 'true': must be a number of seconds"),
         (

@@ -47,6 +47,9 @@ def assert_set_up(listener: socket.socket) -> None:
     if listener.family != socket.AF_UNIX:
         assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        keepalive = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        options = [listener.getsockopt(socket.IPPROTO_TCP, option) for option in keepalive]
+        assert options == [300, 100, 3]
 
 
 def open_listener(address: Address) -> socket.socket:
