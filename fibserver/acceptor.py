@@ -18,6 +18,7 @@ that can ask for one.
 import gc
 import logging
 import os
+import secrets
 import signal
 import socket
 from collections.abc import Callable, Iterable, Sequence
@@ -113,6 +114,7 @@ class Acceptor:
         self._reload_settings = reload or (lambda: settings)
         self._notifier = Notifier(os.environ)
         self._phase = Phase.SERVING
+        self._run_id = secrets.token_hex(20)
         self._loop = EventLoop()
         self._started = self._loop.now
         self._next_tick = self._loop.now + TICK_SECONDS
@@ -217,6 +219,7 @@ class Acceptor:
         return Facts(
             uptime_seconds=int(self._loop.now - self._started),
             now=self._loop.now,
+            run_id=self._run_id,
             port=next((each.port for each in self.addresses if each.port), 0),
             connected_clients=len(self._clients),
             waiting_clients=self._clients.waiting,
@@ -245,6 +248,7 @@ class Acceptor:
     def _tick(self) -> None:
         """Look after what no event tells of."""
         now = self._loop.now
+        self.statistics.sample(now)
         self._clients.tick()
         self._engine.tick(self.settings.request_timeout)
         for server in self._metrics:
@@ -259,10 +263,9 @@ class Acceptor:
         self._notifier.status(self._status())
 
     def _status(self) -> str:
-        calls = sum(each.calls for each in self.statistics.commands.values())
         resident = sum(array.growth.published_bytes for array in self._engine.arrays)
         return (
-            f"{len(self._clients)} clients, {calls} requests answered, "
+            f"{len(self._clients)} clients, {self.statistics.calls} requests answered, "
             f"{resident >> 20} MiB of numbers in memory"
         )
 

@@ -14,8 +14,16 @@ from fibserver.commands.connection import REDIS_VERSION
 from fibserver.engine import Engine
 from fibserver.overload import Eviction
 from fibserver.statistics import CommandStatistics, Statistics, quantile
+from fibserver.worker_pool import WorkerFacts
 
-__all__ = ["Facts", "process_facts", "render_information", "shared_memory_available_bytes"]
+__all__ = [
+    "Facts",
+    "acceptor_memory_bytes",
+    "process_facts",
+    "render_information",
+    "shared_memory_available_bytes",
+    "worker_memory_bytes",
+]
 
 
 REMEMBERED_SECONDS = 0.5
@@ -28,6 +36,7 @@ class Facts:
     Attributes:
         now: monotonic, in seconds.
         uptime_seconds: since the start.
+        run_id: of this run of the server, as no other has it.
         port: the first TCP port, 0 if there is none.
         connected_clients: how many there are.
         waiting_clients: how many of them wait for workers.
@@ -41,6 +50,7 @@ class Facts:
 
     now: float
     uptime_seconds: int
+    run_id: str
     port: int
     connected_clients: int
     waiting_clients: int
@@ -57,7 +67,8 @@ class ProcessFacts:
     """What a process has taken of the machine.
 
     Attributes:
-        memory_bytes: resident and not shared with others, as far as the kernel knows.
+        memory_bytes: resident, shared memory aside; a page that several processes share after a
+            fork counts for each of them.
         cpu_user_seconds: in user mode.
         cpu_system_seconds: in the kernel.
     """
@@ -95,6 +106,17 @@ def _process_facts(pid: int, _moment: int) -> ProcessFacts:
     except psutil.NoSuchProcess:
         return ProcessFacts(0, 0.0, 0.0)
     return ProcessFacts(memory.rss - memory.shared, cpu.user, cpu.system)
+
+
+def acceptor_memory_bytes(engine: Engine) -> int:
+    """Return the proportional memory of this process, shared memory aside."""
+    counted = process_facts(os.getpid()).memory_bytes
+    return max(0, counted - engine.pool.acceptor_overcounted_bytes)
+
+
+def worker_memory_bytes(worker: WorkerFacts) -> int:
+    """Return the proportional memory of a worker, shared memory aside."""
+    return max(0, process_facts(worker.pid).memory_bytes - worker.overcounted_bytes)
 
 
 def shared_memory_available_bytes() -> int:
@@ -135,6 +157,7 @@ def _server(facts: Facts) -> Mapping[str, object]:
         "redis_mode": "standalone",
         "fibserver_version": __version__,
         "process_id": os.getpid(),
+        "run_id": facts.run_id,
         "tcp_port": facts.port,
         "server_time_usec": time.time_ns() // 1000,
         "uptime_in_seconds": facts.uptime_seconds,
@@ -154,13 +177,17 @@ def _clients(facts: Facts) -> Mapping[str, object]:
 
 def _memory(facts: Facts) -> Mapping[str, object]:
     engine = facts.engine
-    own = process_facts(os.getpid()).memory_bytes
-    workers = sum(process_facts(worker.pid).memory_bytes for worker in engine.pool.workers)
+    own = acceptor_memory_bytes(engine)
+    workers = sum(map(worker_memory_bytes, engine.pool.workers))
     shared = engine.shared_bytes
-    used = own + workers + shared
+    resident = own + workers + shared
+    # What maxmemory bounds: tools for Redis compare the two.
+    used = sum(array.growth.published_bytes for array in engine.arrays)
     return {
         "used_memory": used,
         "used_memory_human": _human(used),
+        "used_memory_rss": resident,
+        "used_memory_rss_human": _human(resident),
         "used_memory_acceptor": own,
         "used_memory_workers": workers,
         "used_memory_shared": shared,
@@ -168,7 +195,7 @@ def _memory(facts: Facts) -> Mapping[str, object]:
         "maxmemory": engine.memory_limit,
         "maxmemory_human": _human(engine.memory_limit),
         "maxmemory_policy": "allkeys-lru",
-        "resident_bytes": sum(array.growth.published_bytes for array in engine.arrays),
+        "resident_bytes": used,
         "slots_used": engine.scratch.used_slots,
     }
 
@@ -195,9 +222,12 @@ def _stats(facts: Facts) -> Mapping[str, object]:
     statistics, arrays = facts.statistics, facts.engine.arrays
     return {
         "total_connections_received": statistics.connections_received,
-        "total_commands_processed": sum(each.calls for each in statistics.commands.values()),
+        "total_commands_processed": statistics.calls,
+        "instantaneous_ops_per_sec": round(statistics.rates.calls),
         "total_net_input_bytes": statistics.bytes_received,
         "total_net_output_bytes": statistics.bytes_sent,
+        "instantaneous_input_kbps": f"{statistics.rates.bytes_received / 1024:.2f}",
+        "instantaneous_output_kbps": f"{statistics.rates.bytes_sent / 1024:.2f}",
         "rejected_connections": statistics.connections_rejected,
         "evicted_clients": statistics.evictions.total(),
         **{f"evicted_clients_{why}": statistics.evictions[why] for why in Eviction},
@@ -280,7 +310,7 @@ def _workers(facts: Facts) -> Mapping[str, object]:
         process = process_facts(worker.pid)
         fields[f"worker{number}"] = (
             f"pid={worker.pid},busy={int(worker.is_busy)},tasks={worker.tasks_done},"
-            f"memory={process.memory_bytes},cpu_user={process.cpu_user_seconds:.2f},"
+            f"memory={worker_memory_bytes(worker)},cpu_user={process.cpu_user_seconds:.2f},"
             f"cpu_sys={process.cpu_system_seconds:.2f}"
         )
     return fields

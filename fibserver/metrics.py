@@ -21,7 +21,13 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from fibserver import __version__
-from fibserver.information import Facts, process_facts, shared_memory_available_bytes
+from fibserver.information import (
+    Facts,
+    acceptor_memory_bytes,
+    process_facts,
+    shared_memory_available_bytes,
+    worker_memory_bytes,
+)
 from fibserver.overload import Eviction
 from fibserver.statistics import BUCKETS
 
@@ -230,7 +236,7 @@ def _snapshot(facts: Facts) -> Iterator[Metric]:
 def _processes(facts: Facts) -> Iterator[Metric]:
     memory = GaugeMetricFamily(
         "fibserver_process_memory_bytes",
-        "Memory of the processes, shared memory aside.",
+        "Memory of the processes by proportional set size, shared memory aside.",
         labels=["process"],
     )
     cpu = CounterMetricFamily(
@@ -238,11 +244,11 @@ def _processes(facts: Facts) -> Iterator[Metric]:
         "Processor time of the processes that there are.",
         labels=["process"],
     )
-    workers = [each.pid for each in facts.engine.pool.workers]
-    for name, pids in (("acceptor", [os.getpid()]), ("workers", workers)):
-        measured = list(map(process_facts, pids))
-        memory.add_metric([name], sum(each.memory_bytes for each in measured))
-        cpu.add_metric([name], _total(each.cpu_seconds for each in measured))
+    workers = facts.engine.pool.workers
+    memory.add_metric(["acceptor"], acceptor_memory_bytes(facts.engine))
+    memory.add_metric(["workers"], sum(map(worker_memory_bytes, workers)))
+    cpu.add_metric(["acceptor"], process_facts(os.getpid()).cpu_seconds)
+    cpu.add_metric(["workers"], _total(process_facts(each.pid).cpu_seconds for each in workers))
     yield memory
     yield cpu
 

@@ -1,14 +1,17 @@
 """What the server counts about itself."""
 
 from collections import Counter
+from typing import NamedTuple
 
 from fibserver.overload import Eviction
 
-__all__ = ["BUCKETS", "CommandStatistics", "Statistics", "quantile"]
+__all__ = ["BUCKETS", "CommandStatistics", "Rates", "Statistics", "quantile"]
 
 BUCKETS = 28
 """Latencies are counted by powers of two: bucket k holds those below 2^k microseconds that no
 bucket before holds, the last one all above 67 seconds."""
+
+MIN_SAMPLE_SECONDS = 0.5
 
 ALL_BUCKETS = 64
 """As many as any time needs; those from the last of `BUCKETS` on are shown as one."""
@@ -96,6 +99,20 @@ def _shown(counts: list[int]) -> list[int]:
     return [*counts[: BUCKETS - 1], sum(counts[BUCKETS - 1 :])]
 
 
+class Rates(NamedTuple):
+    """What happened in each second.
+
+    Attributes:
+        calls: of commands.
+        bytes_received: from clients.
+        bytes_sent: to clients.
+    """
+
+    calls: float = 0.0
+    bytes_received: float = 0.0
+    bytes_sent: float = 0.0
+
+
 class Statistics:
     """The figures of one server since its start.
 
@@ -110,6 +127,7 @@ class Statistics:
         blocks_filled: by workers.
         blocks_failed: given up.
         blocks_dropped: resident ones that gave way to others.
+        rates: between the last two samples.
     """
 
     def __init__(self) -> None:
@@ -123,6 +141,29 @@ class Statistics:
         self.blocks_filled = 0
         self.blocks_failed = 0
         self.blocks_dropped = 0
+        self.rates = Rates()
+        self._sampled_at: float | None = None
+        self._sampled = Rates()
+
+    @property
+    def calls(self) -> int:
+        """How often commands were run."""
+        return sum(each.calls for each in self.commands.values())
+
+    def sample(self, now: float) -> None:
+        """Compute the rates since the last call.
+
+        Args:
+            now: monotonic, in seconds; calls within half a second of the last do nothing.
+        """
+        totals = Rates(self.calls, self.bytes_received, self.bytes_sent)
+        if self._sampled_at is not None:
+            elapsed = now - self._sampled_at
+            if elapsed < MIN_SAMPLE_SECONDS:
+                return
+            pairs = zip(totals, self._sampled, strict=True)
+            self.rates = Rates(*((total - before) / elapsed for total, before in pairs))
+        self._sampled_at, self._sampled = now, totals
 
     def command(self, name: str) -> CommandStatistics:
         """Return the figures of a command of the command table, by its name in lower case."""

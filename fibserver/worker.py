@@ -26,18 +26,22 @@ import struct
 from collections.abc import Iterable
 from contextlib import suppress
 from enum import IntEnum
+from typing import NamedTuple
 
 from fibclient.formats import FORMATS
 from fibserver.arena import Arena
 from fibserver.blocks import Action, Block, Task
+from fibserver.process_memory import MemoryMeasurement
 from fibserver.snapshot import Snapshot, SnapshotError
 
 __all__ = [
     "FOR_THE_ACCEPTOR",
     "OUTCOME_BYTES",
     "Outcome",
+    "Report",
     "decode_outcome",
     "decode_task",
+    "encode_outcome",
     "encode_task",
     "work",
 ]
@@ -49,7 +53,7 @@ FOR_THE_ACCEPTOR = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 comes to ignore them, it would tell the acceptor of its own through the pipe that they share."""
 
 _TASK = struct.Struct("<B16s5Q")
-_OUTCOME = struct.Struct("<BI")
+_OUTCOME = struct.Struct("<BI2q")
 OUTCOME_BYTES = _OUTCOME.size
 
 
@@ -75,10 +79,31 @@ def decode_task(message: bytes) -> Task:
     return Task(Action(action), Block(FORMATS[name.rstrip(b"\0").decode()], *numbers))
 
 
-def decode_outcome(message: bytes) -> tuple[Outcome, int]:
-    """Return the outcome of a message, and the error number, 0 if there is none."""
-    outcome, error_number = _OUTCOME.unpack(message)
-    return Outcome(outcome), error_number
+def encode_outcome(outcome: Outcome, error_number: int, memory: MemoryMeasurement) -> bytes:
+    """Return the message that reports an outcome."""
+    return _OUTCOME.pack(outcome, error_number, memory.own_bytes, memory.parent_bytes)
+
+
+class Report(NamedTuple):
+    """What a worker reports after a task.
+
+    Attributes:
+        outcome: what became of the task.
+        error_number: of a failure, else 0.
+        overcounted_bytes: of the worker, as of its last sign of life (`fibserver.process_memory`).
+        acceptor_overcounted_bytes: of the acceptor.
+    """
+
+    outcome: Outcome
+    error_number: int
+    overcounted_bytes: int
+    acceptor_overcounted_bytes: int
+
+
+def decode_outcome(message: bytes) -> Report:
+    """Return what a message reports."""
+    outcome, *numbers = _OUTCOME.unpack(message)
+    return Report(Outcome(outcome), *numbers)
 
 
 def work(channel: socket.socket, arena: Arena, snapshot: Snapshot | None) -> None:
@@ -90,9 +115,13 @@ def work(channel: socket.socket, arena: Arena, snapshot: Snapshot | None) -> Non
     for number in FOR_THE_ACCEPTOR:
         signal.signal(number, signal.SIG_IGN)
     _close_all_but({0, 1, 2, channel.fileno(), arena.fd})
+    memory = MemoryMeasurement()
     try:
         while message := channel.recv(_TASK.size):
-            channel.send(_OUTCOME.pack(*_outcome(decode_task(message), arena, snapshot)))
+            task = decode_task(message)
+            if task.action is Action.PROBE:
+                memory.refresh()  # no block waits for this: a worker gets none meanwhile
+            channel.send(encode_outcome(*_outcome(task, arena, snapshot), memory))
     except (BrokenPipeError, ConnectionResetError):
         log.debug("the acceptor is gone")
 

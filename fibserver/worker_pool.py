@@ -84,11 +84,13 @@ class WorkerFacts(NamedTuple):
         pid: its process id.
         is_busy: whether it has a task, a sign of life aside.
         tasks_done: since its start.
+        overcounted_bytes: of its memory (`fibserver.process_memory`), 0 before it was measured.
     """
 
     pid: int
     is_busy: bool
     tasks_done: int
+    overcounted_bytes: int
 
 
 class _Worker:
@@ -99,6 +101,7 @@ class _Worker:
         self.channel = channel
         self.tasks: deque[Task] = deque()  # the one it does, and the next
         self.tasks_done = 0
+        self.overcounted_bytes = 0
         self.working_since = 0.0
         self.was_killed = False
 
@@ -126,6 +129,7 @@ class WorkerPool:
         retried: how many tasks were handed out again after a death.
         last_outcome: when a worker last came back, monotonic, in seconds.
         pace: how many seconds a dear block takes for each that was predicted, measured.
+        acceptor_overcounted_bytes: of the memory of this process, 0 before it was measured.
     """
 
     def __init__(
@@ -151,6 +155,7 @@ class WorkerPool:
         self.retried = 0
         self.last_outcome = time.monotonic()
         self.pace = 1.0
+        self.acceptor_overcounted_bytes = 0
         self._size = size
         self._queue = queue
         self._owner = owner
@@ -169,6 +174,7 @@ class WorkerPool:
                 worker.process.pid or 0,
                 any(task.action is not Action.PROBE for task in worker.tasks),
                 worker.tasks_done,
+                worker.overcounted_bytes,
             )
             for worker in self._workers
         ]
@@ -303,7 +309,10 @@ class WorkerPool:
         task = worker.tasks.popleft()  # outcomes come in the order of the tasks
         worker.tasks_done += 1
         self.last_outcome = time.monotonic()
-        outcome, error_number = decode_outcome(message)
+        outcome, error_number, overcounted, acceptor_overcounted = decode_outcome(message)
+        if task.action is Action.PROBE:
+            worker.overcounted_bytes = overcounted
+            self.acceptor_overcounted_bytes = acceptor_overcounted
         if task.block.is_dear and outcome is not Outcome.FAILED:
             ratio = (self.last_outcome - worker.working_since) / task.block.cost_seconds
             self.pace += WEIGHT * (ratio - self.pace)

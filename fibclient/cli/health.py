@@ -69,7 +69,7 @@ def _memory(facts: Facts) -> Iterator[Finding]:
     resident, limit = facts.whole("resident_bytes"), facts.whole("maxmemory")
     text = (
         f"numbers take {size_text(resident)} of memory_limit, {size_text(limit)}; "
-        f"all in all {size_text(facts.whole('used_memory'))}"
+        f"all in all {size_text(facts.whole('used_memory_rss'))}"
     )
     dropped, filled = facts.whole("evicted_keys"), facts.whole("blocks_filled")
     if dropped * 2 > filled:
@@ -176,7 +176,7 @@ def _snapshot(facts: Facts) -> Iterator[Finding]:
 
 _JUDGES: tuple[tuple[tuple[str, ...], Callable[[Facts], Iterator[Finding]]], ...] = (
     (("workers", "workers_busy", "worker_deaths"), _workers),
-    (("resident_bytes", "maxmemory", "used_memory"), _memory),
+    (("resident_bytes", "maxmemory", "used_memory_rss"), _memory),
     (("shared_memory_available", "resident_bytes", "maxmemory"), _shared_memory),
     (("connected_clients", "maxclients"), _clients),
     (("total_commands_processed",), _errors),

@@ -104,7 +104,7 @@ class Reading:
             workers=facts.whole("workers"),
             workers_busy=facts.whole("workers_busy"),
             worker_deaths=facts.whole("worker_deaths"),
-            used_bytes=facts.whole("used_memory"),
+            used_bytes=facts.whole("used_memory_rss"),
             shared_bytes=facts.whole("used_memory_shared"),
             resident_bytes=facts.whole("resident_bytes"),
             memory_limit_bytes=facts.whole("maxmemory"),

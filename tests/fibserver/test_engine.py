@@ -2,7 +2,6 @@
 
 import errno
 import socket
-import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,11 +15,12 @@ from fibserver.answer import Answer
 from fibserver.arena import Arena
 from fibserver.engine import Engine, Work
 from fibserver.event_loop import EventLoop
+from fibserver.process_memory import MemoryMeasurement
 from fibserver.replies import Slice
 from fibserver.settings import Settings
 from fibserver.snapshot import Snapshot
 from fibserver.statistics import Statistics
-from fibserver.worker import Outcome, work
+from fibserver.worker import Outcome, encode_outcome, work
 from fibserver.worker_pool import TASKS_IN_HAND
 from tests.numbers import expected
 
@@ -176,7 +176,7 @@ def test_so_many_dear_answers_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def work_without_memory(channel: socket.socket, arena: Arena, snapshot: Snapshot | None) -> None:
     """Say of every task that there is no memory for it."""
-    failed = struct.pack("<BI", Outcome.FAILED, errno.ENOSPC)
+    failed = encode_outcome(Outcome.FAILED, errno.ENOSPC, MemoryMeasurement())
     while channel.recv(1024):
         channel.send(failed)
 

@@ -431,6 +431,24 @@ def test_slow_requests_are_kept(serve: Serve) -> None:
         assert b"FIB.NUMBER 2000000" not in commands
 
 
+def test_used_memory_is_what_maxmemory_bounds(serve: Serve) -> None:
+    """Tools for Redis compare the two; what processes take besides is in the resident memory."""
+    server = serve("--workers", "2", FIBSERVER_MEMORY_LIMIT="1MiB")
+    with client(server) as operator:
+        for format in ("json", "csv", "binary"):
+            operator.execute_command("FIB.FIRST", 4000, "FORMAT", format)
+        memory, before = operator.info("memory"), operator.info("server")
+        assert 0 < memory["used_memory"] <= memory["maxmemory"] == 2**20
+        parts = [memory[f"used_memory_{part}"] for part in ("acceptor", "workers", "shared")]
+        assert memory["used_memory_rss"] == sum(parts)
+        assert min(parts) > 0
+        assert operator.info("stats")["instantaneous_ops_per_sec"] >= 0
+        assert re.fullmatch("[0-9a-f]{40}", before["run_id"])
+        assert operator.info("server")["run_id"] == before["run_id"]
+    with client(serve("--workers", "1")) as operator:
+        assert operator.info("server")["run_id"] != before["run_id"]
+
+
 def test_processes_are_measured(serve: Serve) -> None:
     """INFO tells of each worker what it takes of the machine."""
     server = serve("--workers", "2")

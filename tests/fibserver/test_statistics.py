@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fibserver.statistics import BUCKETS, CommandStatistics, Statistics, quantile
+from fibserver.statistics import BUCKETS, CommandStatistics, Rates, Statistics, quantile
 
 
 def recorded(*seconds: float) -> CommandStatistics:
@@ -80,6 +80,27 @@ def test_one_entry_for_each_command() -> None:
     assert ping.name == "ping"
     assert statistics.commands == {"ping": ping}
     assert statistics.command("echo") is not ping
+
+
+def test_rates() -> None:
+    """Rates are those between the last two samples, which are not too close to each other."""
+    statistics = Statistics()
+    statistics.command("ping").record(0.1, calls=100)
+    assert statistics.rates == Rates()
+    statistics.sample(10.0)
+    assert statistics.rates == Rates(), "how long the first calls took is not known"
+    statistics.command("ping").record(0.1, calls=10)
+    statistics.command("echo").record(0.1, calls=10)
+    statistics.bytes_received, statistics.bytes_sent = 1000, 3000
+    statistics.sample(12.0)
+    assert statistics.rates == Rates(calls=10.0, bytes_received=500.0, bytes_sent=1500.0)
+    statistics.command("ping").record(0.1, calls=5)
+    statistics.sample(12.1)
+    assert statistics.rates.calls == 10.0
+    statistics.sample(13.0)
+    assert statistics.rates == Rates(calls=5.0)
+    statistics.sample(14.0)
+    assert statistics.rates == Rates()
 
 
 def test_no_latencies() -> None:

@@ -14,7 +14,8 @@ from fibclient.formats import FORMATS
 from fibserver.blocks import Action, Block, Task
 from fibserver.event_loop import EventLoop
 from fibserver.fair_queue import FairQueue
-from fibserver.worker import Outcome
+from fibserver.process_memory import MemoryMeasurement
+from fibserver.worker import Outcome, encode_outcome
 from fibserver.worker_pool import NICENESS, WorkerPool
 from tests.fibserver.small_machine import FakeClock
 
@@ -47,6 +48,7 @@ class Pool:
         queue: where tasks come from.
         pool: it.
         done: the tasks that are done.
+        memory: what workers report of theirs, as of their start.
         loop: the loop that it is in.
     """
 
@@ -56,6 +58,7 @@ class Pool:
         self.queue = FairQueue(self.clock)
         self.loop = EventLoop()
         self.done: list[Task] = []
+        self.memory = MemoryMeasurement()
         self.pool = WorkerPool(
             size, self.queue, self, self.loop.watch, self.loop.unwatch, self._work
         )
@@ -63,7 +66,7 @@ class Pool:
     def _work(self, channel: socket.socket) -> None:
         os.close(self._key)
         while channel.recv(1024) and os.read(self._gate, 1):
-            channel.send(Outcome.DONE.to_bytes(5, "little"))
+            channel.send(encode_outcome(Outcome.DONE, 0, self.memory))
 
     def task_done(self, task: Task, outcome: Outcome, error_number: int) -> None:
         """Count it."""
@@ -82,6 +85,15 @@ class Pool:
                 return
             self.loop.turn(1.0)
         raise AssertionError("no worker finishes its task")
+
+    def finish_probe(self) -> None:
+        """Let the only worker give its sign of life."""
+        os.write(self._key, bytes(1))
+        for _ in range(MOST_TURNS):
+            if not self.pool.tasks_in_hand:
+                return
+            self.loop.turn(1.0)
+        raise AssertionError("no worker gives a sign of life")
 
     def close(self) -> None:
         """End the workers."""
@@ -102,6 +114,25 @@ def make_pool() -> Iterator[Callable[[int], Pool]]:
             return pool
 
         yield make
+
+
+def test_a_sign_of_life_brings_what_memory_is_counted_twice(
+    make_pool: Callable[[int], Pool],
+) -> None:
+    """Other outcomes do not: they may come before it was measured."""
+    pool = make_pool(1)
+    pool.memory.own_bytes, pool.memory.parent_bytes = 5_000_000, -3
+    pool.pool.top_up()
+    pool.queue.add(FakeSource(CHEAP))
+    pool.pool.hand_out()
+    pool.finish_tasks(2)
+    assert pool.pool.workers[0].overcounted_bytes == pool.pool.acceptor_overcounted_bytes == 0
+    assert pool.pool.tasks_in_hand == 0
+    pool.pool.check(1000.0, CHEAP.block)
+    assert pool.pool.tasks_in_hand == 1
+    pool.finish_probe()
+    assert pool.pool.workers[0].overcounted_bytes == 5_000_000
+    assert pool.pool.acceptor_overcounted_bytes == -3
 
 
 # What a worker is given.

@@ -16,7 +16,7 @@ HEALTHY = {
     "resident_bytes": 100 * MIB,
     "maxmemory": 500 * MIB,
     "memory_limit": 500 * MIB,
-    "used_memory": 200 * MIB,
+    "used_memory_rss": 200 * MIB,
     "shared_memory_available": 900 * MIB,
     "evicted_keys": 0,
     "blocks_filled": 10,

@@ -20,7 +20,7 @@ uptime_in_seconds:60\r
 connected_clients:5\r
 blocked_clients:2\r
 # Memory\r
-used_memory:3000\r
+used_memory_rss:3000\r
 used_memory_shared:2000\r
 maxmemory:8000\r
 resident_bytes:1500\r
@@ -76,7 +76,7 @@ def test_reading() -> None:
 
 def test_reading_of_little() -> None:
     """What is not told, or is no number, is 0."""
-    reading = Reading.of("workers:many\r\nused_memory:-1\r\n", None)
+    reading = Reading.of("workers:many\r\nused_memory_rss:-1\r\n", None)
     assert reading.version == ""
     assert not any(getattr(reading, field.name) for field in fields(Reading))
 
