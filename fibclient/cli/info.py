@@ -24,6 +24,7 @@ SECTIONS = (
     "commandstats",
     "errorstats",
     "latencystats",
+    "waitingstats",
     "workers",
     "sequence",
     "default",
@@ -46,8 +47,8 @@ def info(session: Session, section: str) -> None:
     """Print facts and figures of each server, as its INFO command has them.
 
     SECTION is one of server, clients, memory, persistence, stats, replication, cpu,
-    commandstats, errorstats, latencystats, workers and sequence, or default or all. On a
-    terminal figures are made readable; elsewhere they are as the server sends them.
+    commandstats, errorstats, latencystats, waitingstats, workers and sequence, or default or
+    all. On a terminal figures are made readable; elsewhere they are as the server sends them.
 
     \b
     Examples:

@@ -443,6 +443,9 @@ def test_used_memory_is_what_maxmemory_bounds(serve: Serve) -> None:
         assert memory["used_memory_rss"] == sum(parts)
         assert min(parts) > 0
         assert operator.info("stats")["instantaneous_ops_per_sec"] >= 0
+        assert operator.info("latencystats")["latency_percentiles_usec_fib.first"].keys() == (
+            operator.info("waitingstats")["waiting_percentiles_usec_fib.first"].keys()
+        )
         assert re.fullmatch("[0-9a-f]{40}", before["run_id"])
         assert operator.info("server")["run_id"] == before["run_id"]
     with client(serve("--workers", "1")) as operator:
