@@ -42,8 +42,12 @@ class EventLoop:
         Raises:
             OSError: the kernel has no room to watch it.
         """
-        self._epoll.register(fd, events)
         self._handlers[fd] = handler
+        try:
+            self._epoll.register(fd, events)
+        except BaseException:
+            del self._handlers[fd]
+            raise
 
     def watch_for(self, fd: int, events: int) -> None:
         """Watch a descriptor for other events than so far."""

@@ -20,7 +20,7 @@ LINES_PER_STEP = 16
 class _Listing:
     """One text under construction."""
 
-    __slots__ = ("begin", "key", "lines", "parts", "readers", "reply")
+    __slots__ = ("begin", "error", "key", "lines", "parts", "readers", "reply")
 
     def __init__(self, key: Hashable, begin: Callable[[], Iterator[str]]) -> None:
         self.key = key
@@ -29,6 +29,7 @@ class _Listing:
         self.parts: list[str] = []
         self.readers = 0
         self.reply = b""
+        self.error: Exception | None = None
 
 
 class Listings:
@@ -48,13 +49,18 @@ class Listings:
         Args:
             key: equal for requests that ask for the same lines.
             begin: returns the lines, which come one by one. An empty line only takes time.
+
+        Raises:
+            Exception: what `begin` or its iterator raised.
         """
         listing = self._joined(key, begin)
         listing.readers += 1
         try:
-            while not listing.reply:
+            while not listing.reply and listing.error is None:
                 self._step()
                 yield b""
+            if listing.error is not None:
+                raise listing.error
             yield listing.reply
         finally:
             listing.readers -= 1
@@ -70,11 +76,16 @@ class Listings:
         return listing
 
     def _step(self) -> None:
+        """Add a few lines to the first listing; if that fails, only its own readers fail."""
         listing = self._queue[0]
-        if listing.lines is None:
-            listing.lines = listing.begin()
-        lines = list(islice(listing.lines, LINES_PER_STEP))
-        listing.parts.append("".join(lines))
-        if len(lines) < LINES_PER_STEP:
-            listing.reply = encode("".join(listing.parts))
+        try:
+            if listing.lines is None:
+                listing.lines = listing.begin()
+            lines = list(islice(listing.lines, LINES_PER_STEP))
+            listing.parts.append("".join(lines))
+            if len(lines) < LINES_PER_STEP:
+                listing.reply = encode("".join(listing.parts))
+        except Exception as error:
+            listing.error = error
+        if listing.reply or listing.error is not None:
             self._queue.popleft()

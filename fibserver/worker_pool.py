@@ -38,7 +38,7 @@ import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.process import BaseProcess
 from typing import NamedTuple, Protocol
 
@@ -202,32 +202,30 @@ class WorkerPool:
         while len(self._workers) < self._size:
             try:
                 self._spawn()
-            except OSError as error:
-                log.warning("cannot start a worker: %s; trying again in a second", error)
+            except (OSError, MemoryError) as error:
+                reason = error or "out of memory"
+                log.warning("cannot start a worker: %s; trying again in a second", reason)
                 return
 
     def _spawn(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        with theirs, ExitStack() as undo:  # whatever fails, no unwatched worker is left
+            undo.callback(ours.close)
             process = _FORK.Process(
                 target=self._work, args=(theirs,), name="fibserver-worker", daemon=True
             )
+            worker = _Worker(process, ours)
             unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_ACCEPTOR)
             try:
                 with _no_descriptors_left(theirs.fileno()):
                     process.start()
-            except OSError:
-                ours.close()
-                raise
+                undo.callback(worker.end)
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
-        worker = _Worker(process, ours)
-        try:
             self._watch(ours.fileno(), lambda _events: self._on_readable(worker))
-        except OSError:
-            worker.end()
-            raise
-        self._workers.append(worker)
+            undo.callback(self._unwatch, ours.fileno())
+            self._workers.append(worker)
+            undo.pop_all()
         self._lower_priority(process.pid or 0)
 
     def _lower_priority(self, pid: int) -> None:
@@ -383,7 +381,7 @@ def _no_descriptors_left(any_fd: int) -> Iterator[None]:
             os.close(fd)
     try:
         yield
-    except OSError:
+    except (OSError, MemoryError):
         for fd in expected:
             with suppress(OSError):
                 os.close(fd)

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import pytest
+
 from fibserver.listings import LINES_PER_STEP, Listings
 from fibserver.replies import encode
 
@@ -94,3 +96,38 @@ def test_a_second_reader_keeps_it() -> None:
     next(second)
     first.close()
     assert finish(second) == lines.text(1)
+
+
+@pytest.mark.parametrize("good", [0, 1, LINES_PER_STEP, 3 * LINES_PER_STEP])
+def test_lines_that_fail(good: int) -> None:
+    """Only those who wait for them fail, not who makes a step of them, and the next go on."""
+
+    def lines() -> Iterator[str]:
+        yield from ["x\n"] * good
+        raise ZeroDivisionError
+
+    first, last, listings = Lines(100), Lines(3), Listings()
+    held = listings.read("first", first)
+    failing = [listings.read("bad", lines) for _ in range(2)]
+    waiting = listings.read("last", last)
+    for each in (held, *failing, waiting):
+        next(each)
+    assert len(listings) == 3
+    assert finish(waiting) == last.text(1)
+    assert finish(held) == first.text(1)
+    for each in failing:
+        with pytest.raises(ZeroDivisionError):
+            finish(each)
+    assert len(listings) == 0
+
+
+def test_lines_that_cannot_be_begun() -> None:
+    """A listing that fails before its first line leaves nothing behind."""
+
+    def begin() -> Iterator[str]:
+        raise ZeroDivisionError
+
+    listings = Listings()
+    with pytest.raises(ZeroDivisionError):
+        finish(listings.read("bad", begin))
+    assert len(listings) == 0

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import multiprocessing
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -255,14 +256,17 @@ def test_no_process_can_be_started(
     pool.finish_tasks(1)
 
 
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), MemoryError()], ids=repr
+)
 def test_a_worker_that_cannot_be_watched(
-    make_pool: Callable[[int], Pool], monkeypatch: pytest.MonkeyPatch
+    make_pool: Callable[[int], Pool], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """If the kernel has no room to watch a new worker, it is ended again, and nothing is left."""
+    """If there is no room to watch a new worker, it is ended again, and nothing is left."""
     pool = make_pool(1)
 
     def refuse(fd: int, handler: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise error
 
     before = descriptors()
     with monkeypatch.context() as patch:
@@ -272,3 +276,22 @@ def test_a_worker_that_cannot_be_watched(
     assert pool.pool.workers == []
     pool.pool.top_up()
     assert len(pool.pool.workers) == 1
+
+
+def test_a_fault_while_a_worker_is_started(
+    make_pool: Callable[[int], Pool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any other fault is raised, but leaves no worker that nobody watches."""
+    pool = make_pool(1)
+
+    def fail(fd: int, handler: object) -> None:
+        raise ZeroDivisionError
+
+    before = descriptors()
+    with monkeypatch.context() as patch:
+        patch.setattr(pool.pool, "_watch", fail)
+        with pytest.raises(ZeroDivisionError):
+            pool.pool.top_up()
+    assert descriptors() == before
+    assert multiprocessing.active_children() == []
+    assert pool.pool.workers == []
