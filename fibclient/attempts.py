@@ -34,6 +34,7 @@ from fibclient.errors import (
     FibError,
     RequestRefused,
     ServerUnreachable,
+    SocketShortage,
 )
 from fibclient.hedging import patience_seconds
 from fibclient.pool import ConnectionPool
@@ -265,7 +266,10 @@ class Attempts:
             raise self._final(error)
         pause = policy.backoff.pause_seconds(self._failures, random.random())
         pause = min(pause, self._deadline - now)
-        is_unreachable = isinstance(error, ServerUnreachable)
+        # To another endpoint at once; but a descriptor becomes free only with time.
+        is_unreachable = isinstance(error, ServerUnreachable) and not isinstance(
+            error, SocketShortage
+        )
         pool.wait(pause, self._cancellation, for_endpoint=is_unreachable)
         if time.monotonic() >= self._deadline:
             raise self._final(error)

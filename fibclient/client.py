@@ -6,6 +6,7 @@ others; what is done is elsewhere (`requester`, `pool`, `prefix_cache`).
 
 import builtins
 import os
+import socket
 import time
 import weakref
 from collections import deque
@@ -93,8 +94,8 @@ class FibClient:
                 (which need dnspython) those of the first priority.
             max_connections: how many requests may be under way at a time, >= 1; more wait.
             timeout_seconds: for a whole call: waiting, connecting, all tries, and the last byte of
-                the answer. A stream may take this long for each next piece. A look-up of a
-                host's name takes as long as the system's resolver does.
+                the answer, the look-up of a host's name included. A stream may take this long for
+                each next piece.
             connect_timeout_seconds: for opening a connection; by default 5, or a third of
                 `timeout_seconds` if that is less.
             idle_timeout_seconds: for each wait for more bytes; by default 15, or a third likewise,
@@ -110,7 +111,9 @@ class FibClient:
 
         Raises:
             ValueError: an argument is out of its range.
+            RuntimeError: gevent or eventlet has replaced the socket module.
         """
+        _refuse_patched_sockets()
         for name, value, least in [
             ("max_connections", max_connections, 1),
             ("max_retries", max_retries, 0),
@@ -180,8 +183,7 @@ class FibClient:
             format: `json`, `text`, `csv`, `ndjson`, `bfile` or `binary`.
             parts: how many connections fetch it side by side, >= 1; worth it for large answers
                 and several servers. More than one bypass the cache.
-            cancellation: ends the call when it is cancelled, wherever it waits but for the
-                system's resolver.
+            cancellation: ends the call when it is cancelled, wherever it waits.
         """
         if parts < 1:
             raise ValueError(f"parts is {parts}, it must be at least 1")
@@ -413,9 +415,10 @@ class FibClient:
         try:
             return self._threads.submit(operation, *arguments)
         except RuntimeError as error:
-            if not self._pool.is_closed:
-                raise
-            raise ClientClosed("the client is closed") from error
+            if self._pool.is_closed:
+                raise ClientClosed("the client is closed") from error
+        # The interpreter is ending, so there are no more threads: this one has the time.
+        return _completed(operation, *arguments)
 
     def _after_fork(self) -> None:
         was_closed = self._pool.is_closed
@@ -443,6 +446,26 @@ def _operation(method: str) -> Callable[..., Any]:
         known = ", ".join(_OPERATIONS)
         raise ValueError(f"method {method!r}: it must be one of {known}")
     return operation
+
+
+def _completed(operation: Callable[..., Any], *arguments: Any) -> "Future[Any]":
+    """Run a call; return a future that has its result or its exception."""
+    future: Future[Any] = Future()
+    try:
+        future.set_result(operation(*arguments))
+    except Exception as error:
+        future.set_exception(error)
+    return future
+
+
+def _refuse_patched_sockets() -> None:
+    """Refuse to work with sockets that ignore the time limits which the kernel enforces."""
+    library = socket.socket.__module__.partition(".")[0]
+    if library in ("gevent", "eventlet"):
+        raise RuntimeError(
+            f"fibclient cannot be used where {library} has replaced the socket module: deadlines "
+            "would not hold; use it in a process that is not patched, such as a threaded worker"
+        )
 
 
 def _renew_clients() -> None:

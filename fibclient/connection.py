@@ -33,6 +33,7 @@ from fibclient.errors import (
     DeadlineExceeded,
     RequestRefused,
     ServerUnreachable,
+    SocketShortage,
 )
 from fibclient.other_services import service_of
 from fibclient.resp import (
@@ -60,6 +61,8 @@ UNLOOKED_CALLS = 15
 """After looking in vain so many calls do without, so that slow answers cost next to nothing."""
 
 MAX_LINE_BYTES = 64 * 1024
+
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 STEP_BYTES = 64 * 1024
 """A reply whose size only its header announces is received in steps of this size: allocating the
@@ -99,7 +102,8 @@ class Connection:
             password: sent with AUTH before the first request; None for none.
 
         Raises:
-            ServerUnreachable: there is no socket to be had.
+            SocketShortage: there is no descriptor or memory for it.
+            ServerUnreachable: the machine lacks this family of sockets.
         """
         self.endpoint = endpoint
         self.deadline = 0.0
@@ -123,7 +127,8 @@ class Connection:
         try:
             self._socket = socket.socket(self.target.family, socket.SOCK_STREAM)
         except OSError as error:
-            raise ServerUnreachable(f"no socket for {self.target}: {_reason(error)}") from error
+            kind = SocketShortage if error.errno in SHORTAGES else ServerUnreachable
+            raise kind(f"no socket for {self.target}: {_reason(error)}") from error
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
 

@@ -10,6 +10,7 @@ __all__ = [
     "RequestRefused",
     "ServerMisbehaved",
     "ServerUnreachable",
+    "SocketShortage",
 ]
 
 
@@ -31,6 +32,10 @@ class RequestRefused(FibError):
 
 class ServerUnreachable(FibError):
     """No connection, or it broke or timed out: see to the server or the network, try again."""
+
+
+class SocketShortage(ServerUnreachable):
+    """This process has no descriptor or memory for another socket: no fault of the server's."""
 
 
 class ConnectionLost(ServerUnreachable):

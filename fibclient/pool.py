@@ -32,10 +32,11 @@ from fibclient.errors import (
     RequestRefused,
     ServerMisbehaved,
     ServerUnreachable,
+    SocketShortage,
 )
 from fibclient.places import Places
 from fibclient.probing import Prober
-from fibclient.resolver import Directory
+from fibclient.resolver import ResolverCache
 
 __all__ = ["ConnectionPool", "PoolOptions"]
 
@@ -111,7 +112,9 @@ class ConnectionPool:
         self._is_closed = False
         self.connections_opened = 0
         self.has_several = False
-        self._directory = Directory(self._addresses, self._resolve, self._lead_to)
+        self._resolver = ResolverCache(
+            self._news, self._addresses, self._resolve, self._on_resolved
+        )
 
     def after_fork(self) -> None:
         """Let go of the parent's connections without a word to its servers, and start anew."""
@@ -230,8 +233,6 @@ class ConnectionPool:
         Raises:
             ServerUnreachable: none accepts one.
         """
-        if watched is None:  # the resolver may take long, and does not watch
-            self._directory.look_up(deadline)
         tried = {*besides}
         failures: list[ServerUnreachable] = []
 
@@ -243,7 +244,11 @@ class ConnectionPool:
                 if endpoint is None:
                     return None
                 tried.add(endpoint)
-                connection = self._new_connection(endpoint)
+                try:
+                    connection = self._new_connection(endpoint)
+                except SocketShortage as error:
+                    failures.append(error)
+                    return None  # those that are being opened go on
                 if cancellation is not None:
                     self._watch(connection, cancellation)
                 try:
@@ -258,12 +263,21 @@ class ConnectionPool:
                 failures.append(error)
             self._drop(connection, error and as_cancelled(error, cancellation))
 
+        def is_enough() -> bool:
+            return self._is_closed or self._endpoints.choose(tried) is not None
+
         timeout = self._options.connect_timeout_seconds
-        connection = first_connected(start_next, fail, timeout, deadline, watched)
-        if connection is None:
-            if watched is not None:
-                return None
-            raise failures[0] if len(failures) == 1 else self._nobody()
+        connection = None
+        while connection is None:
+            if watched is None:  # the resolver may take long, and does not watch
+                self._resolver.refresh(deadline, is_enough, cancellation)
+            connection = first_connected(start_next, fail, timeout, deadline, watched)
+            if connection is None:
+                if watched is not None:
+                    return None
+                if not self._resolver.is_pending:  # else a name may yet resolve to another server
+                    short = [each for each in failures if isinstance(each, SocketShortage)]
+                    raise (short or failures)[0] if short or len(failures) == 1 else self._nobody()
         age = self._options.max_age_seconds * (1 - AGE_JITTER * random.random())
         connection.expires_at = time.monotonic() + age
         with self._lock:
@@ -272,13 +286,18 @@ class ConnectionPool:
 
     def _new_connection(self, endpoint: Endpoint) -> Connection:
         """Return a connection that is to be opened, and count it."""
-        options = self._options
-        try:
-            connection = Connection(endpoint, options.idle_timeout_seconds, options.password)
-        except ServerUnreachable as error:
-            with self._lock:
-                self._set_aside(endpoint, error)
-            raise
+        while True:
+            options = self._options
+            try:
+                connection = Connection(endpoint, options.idle_timeout_seconds, options.password)
+                break
+            except SocketShortage:
+                if not self._close_one_idle():
+                    raise
+            except ServerUnreachable as error:
+                with self._lock:
+                    self._set_aside(endpoint, error)
+                raise
         with self._lock:
             # From here on `close` finds it.
             self._open.add(connection)
@@ -289,14 +308,23 @@ class ConnectionPool:
             raise ClientClosed("the client is closed")
         return connection
 
+    def _close_one_idle(self) -> bool:
+        """Close an idle connection, if there is one, so that its descriptor can be used again."""
+        with self._lock:
+            connection = next((idle.pop(0) for idle in self._idle.values() if idle), None)
+        if connection is not None:
+            self._close(connection)
+        return connection is not None
+
     def _nobody(self) -> ServerUnreachable:
         with self._lock:
             errors = list(dict.fromkeys(endpoint.last_error for endpoint in self._endpoints))
         more = [f"and {len(errors) - MOST_ERRORS} more"] if len(errors) > MOST_ERRORS else []
         told = "; ".join([*errors[:MOST_ERRORS], *more])
-        return ServerUnreachable(told or self._directory.last_error)
+        told = told or "; ".join(self._resolver.errors.values())
+        return ServerUnreachable(told or "the addresses of the servers resolve to nothing")
 
-    def _lead_to(self, address: Address, targets: list[Target]) -> None:
+    def _on_resolved(self, address: Address, targets: list[Target]) -> None:
         """Take over where an address leads to now."""
         with self._lock:
             gone = self._endpoints.update(address, targets)
@@ -408,7 +436,11 @@ class ConnectionPool:
         connection.close()
 
     def _start_probe(self, endpoint: Endpoint) -> Connection:
-        connection = self._new_connection(endpoint)
+        try:
+            connection = self._new_connection(endpoint)
+        except SocketShortage as error:
+            endpoint.set_aside(str(error))  # so that the pauses grow
+            raise
         connection.deadline = time.monotonic() + self._options.connect_timeout_seconds
         try:
             connection.start_opening()

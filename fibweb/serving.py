@@ -156,6 +156,10 @@ class ServingProcess:
             signals = stack.enter_context(pipe)
             if self._supervisor is not None:
                 signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the supervisor will tell
+            reserve = SPARE_DESCRIPTORS + SURPLUS_CONNECTIONS + self._settings.max_clients
+            self._server_connections = affordable_connections(
+                self._settings.max_connections, reserve, "max_connections"
+            )
             self._client = stack.enter_context(self._new_client())
             self._counts, self._http = self._new_server(stack)
             self._access_log.configure(
@@ -180,7 +184,7 @@ class ServingProcess:
     def _new_client(self) -> FibClient:
         return FibClient(
             self._service.servers,
-            max_connections=self._settings.max_connections,
+            max_connections=self._server_connections,
             timeout_seconds=self._settings.timeout,
             cache_bytes=_affordable_cache(self._settings),
             password=self._service.password,
@@ -239,7 +243,7 @@ class ServingProcess:
 
     def _limits(self) -> Limits:
         settings = self._settings
-        reserve = SPARE_DESCRIPTORS + SURPLUS_CONNECTIONS + settings.max_connections
+        reserve = SPARE_DESCRIPTORS + SURPLUS_CONNECTIONS + self._server_connections
         return Limits(
             settings.threads,
             affordable_connections(settings.max_clients, reserve, "max_clients"),

@@ -13,9 +13,9 @@ from typing import Any
 
 import falcon
 
-from fibclient import FibClient, FibError
+from fibclient import DeadlineExceeded, FibClient, FibError
 from fibclient.address import Address, Target
-from fibclient.resolver import resolve
+from fibclient.resolver import ResolverCache, resolve
 from fibweb.counts import quantile
 from fibweb.fetch import run_now
 from fibweb.figures import Figures, Values
@@ -56,18 +56,25 @@ class ServerProbes:
         """
         self._addresses = addresses
         self._password = password
+        self._targets: dict[Address, list[Target]] = {}
+        self._resolver = ResolverCache(
+            threading.Condition(), addresses, resolve, self._targets.__setitem__
+        )
         self._clients: dict[Target, FibClient] = {}
 
     def ask(self) -> dict[str, dict[str, str] | str]:
         """Return what each server tells of itself, or why it does not, by its address."""
         answers: dict[str, dict[str, str] | str] = {}
         targets: set[Target] = set()
+        late = ""
+        try:
+            self._resolver.refresh(time.monotonic() + ASK_SECONDS, lambda: False)
+        except DeadlineExceeded as error:
+            late = str(error)
         for address in self._addresses:
-            try:
-                found = resolve(address)
-            except FibError as error:
-                answers[str(address)] = str(error)
-                continue
+            found = self._targets.get(address, [])
+            if not found:
+                answers[str(address)] = self._resolver.errors.get(address, late)
             targets.update(found)
             for target in found:
                 answers[str(target)] = self._ask_one(target)

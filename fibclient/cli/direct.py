@@ -6,7 +6,7 @@ from fibclient.address import Address, Target
 from fibclient.connection import Connection
 from fibclient.endpoints import Endpoint
 from fibclient.errors import FibError, ServerMisbehaved, ServerUnreachable
-from fibclient.resolver import resolve
+from fibclient.resolver import resolve_in_time
 from fibclient.resp import Reply
 
 __all__ = ["DirectConnection", "connect"]
@@ -71,7 +71,7 @@ def connect(server: Address, password: str | None, patience_seconds: float) -> D
         FibError: there is no such place, or the password is refused.
     """
     failure: FibError = ServerUnreachable(f"{server} leads nowhere")
-    for target in resolve(server):
+    for target in resolve_in_time(server, patience_seconds):
         try:
             connection = DirectConnection(target, patience_seconds)
         except ServerUnreachable as error:

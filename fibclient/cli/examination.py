@@ -33,7 +33,7 @@ from fibclient.cli.reading import facts_of
 from fibclient.cli.session import Session
 from fibclient.errors import FibError, RequestRefused, ServerMisbehaved, ServerUnreachable
 from fibclient.formats import FORMATS
-from fibclient.resolver import resolve
+from fibclient.resolver import resolve_in_time
 from fibclient.resp import encode_request
 
 __all__ = ["Report", "examine"]
@@ -85,7 +85,7 @@ def examine(session: Session, server: Address) -> list[Report]:
     """
     patience = session.patience_seconds
     try:
-        targets = resolve(server)
+        targets = resolve_in_time(server, patience)
     except ServerUnreachable as error:
         return [Report(server, str(server), [judge_name([], str(error))])]
     name = judge_name(targets, "")

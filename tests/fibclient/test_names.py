@@ -3,13 +3,21 @@
 import re
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fibclient import FibClient, ServerUnreachable
+from fibclient import (
+    CallCancelled,
+    Cancellation,
+    DeadlineExceeded,
+    FibClient,
+    ServerUnreachable,
+)
 from fibclient.address import Address, Target, parse_address
-from fibclient.resolver import resolve
+from fibclient.resolver import resolve, resolve_in_time
 from tests.fibclient.fakes import FakeServer, fake_server, in_turn
 from tests.waiting import wait_until
 
@@ -133,9 +141,153 @@ def test_a_name_that_leads_nowhere() -> None:
     """A resolver that finds nothing is an error that says so."""
     with (
         FibClient("fib.example:1", resolve=lambda address: [], max_retries=0) as client,
-        pytest.raises(ServerUnreachable, match="lead nowhere"),
+        pytest.raises(ServerUnreachable, match="resolve to nothing"),
     ):
         client.ping()
+
+
+@pytest.fixture
+def stuck() -> Iterator[threading.Event]:
+    """Set at the end of the test: until then a name is being resolved."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def slow_resolver(stuck: threading.Event, server: FakeServer) -> Callable[[Address], list[Target]]:
+    """Return a resolver for which every name is that of a server; slow.example takes long."""
+
+    def resolve(address: Address) -> list[Target]:
+        if address.host == "slow.example":
+            stuck.wait()
+        return [target_of(server, address)]
+
+    return resolve
+
+
+def test_a_silent_name_delays_no_other(stuck: threading.Event) -> None:
+    """Calls go to the servers whose names are known, over new connections as well."""
+    with fake_server(in_turn(ZERO)) as server:
+        resolver = slow_resolver(stuck, server)
+        with FibClient(
+            "slow.example:1,fast.example:1",
+            resolve=resolver,
+            cache_bytes=0,
+            max_retries=0,
+            max_connection_age_seconds=0.001,
+        ) as client:
+            for _ in range(3):
+                assert client.range(0, 1) == [0]
+        assert not stuck.is_set()
+
+
+def test_a_silent_name_alone(stuck: threading.Event) -> None:
+    """The call ends with its deadline, and a later one finds what was resolved meanwhile."""
+    with (
+        fake_server(in_turn(ZERO)) as server,
+        FibClient(
+            "slow.example:1", resolve=slow_resolver(stuck, server), timeout_seconds=0.05
+        ) as client,
+    ):
+        for _ in range(2):
+            with pytest.raises(DeadlineExceeded, match=r"cannot resolve slow\.example:1: no ans"):
+                client.range(0, 1)
+        assert not stuck.is_set()
+        stuck.set()
+        wait_until(lambda: is_answered(client), "an answer")
+
+
+def is_answered(client: FibClient) -> bool:
+    """Return whether a call succeeds."""
+    try:
+        return client.range(0, 1) == [0]
+    except ServerUnreachable:
+        return False
+
+
+def test_a_slow_name_after_a_dead_server(unused_port: int) -> None:
+    """When all known servers have failed, the names that are being resolved are waited for."""
+    with fake_server(in_turn(ZERO)) as alive:
+
+        def resolver(address: Address) -> list[Target]:
+            if address.host != "slow.example":
+                return [Target(socket.AF_INET, ("127.0.0.1", unused_port), address)]
+            wait_until(lambda: client.stats().endpoints[0].state != "up", "the other has failed")
+            return [target_of(alive, address)]
+
+        with FibClient(
+            f"127.0.0.1:{unused_port},slow.example:1", resolve=resolver, max_retries=0
+        ) as client:
+            assert client.range(0, 1) == [0]
+
+
+def test_a_look_up_is_cancelled(stuck: threading.Event) -> None:
+    """A call that waits for the resolver ends when it is cancelled."""
+    is_asked = threading.Event()
+
+    def resolver(address: Address) -> list[Target]:
+        is_asked.set()
+        stuck.wait()
+        return []
+
+    cancellation = Cancellation()
+    with (
+        FibClient("slow.example:1", resolve=resolver) as client,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        call = threads.submit(client.read, 0, 1, "json", cancellation=cancellation)
+        assert is_asked.wait(30)
+        cancellation.cancel()
+        with pytest.raises(CallCancelled):
+            call.result(30)
+
+
+def test_a_name_is_resolved_once_at_a_time(stuck: threading.Event) -> None:
+    """A name that is being resolved costs one thread, however many calls need it."""
+    asked = []
+
+    def resolver(address: Address) -> list[Target]:
+        asked.append(address)
+        stuck.wait()
+        return []
+
+    with FibClient("slow.example:1", resolve=resolver, timeout_seconds=0.01) as client:
+        for _ in range(3):
+            with pytest.raises(DeadlineExceeded):
+                client.ping()
+    assert len(asked) == 1
+
+
+def test_no_thread_for_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no thread can be started the caller's own resolves the name."""
+
+    def no_thread(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with fake_server(in_turn(ZERO)) as server:
+        resolver = slow_resolver(threading.Event(), server)
+        with FibClient("fast.example:1", resolve=resolver) as client:
+            monkeypatch.setattr(threading.Thread, "start", no_thread)
+            client._pool._resolver.refresh(time.monotonic() + 30, lambda: False)
+            monkeypatch.undo()
+            assert [each.address for each in client.stats().endpoints] == [
+                "fast.example:1 (127.0.0.1)"
+            ]
+
+
+def test_resolving_in_time(monkeypatch: pytest.MonkeyPatch, stuck: threading.Event) -> None:
+    """It returns what the resolver does, or raises when the time is over."""
+    assert resolve_in_time(parse_address("127.0.0.1:1"), 30) == resolve(Address("127.0.0.1", 1))
+    with pytest.raises(ServerUnreachable, match=r"cannot resolve a\.\.b:1"):
+        resolve_in_time(Address("a..b", 1), 30)
+
+    def silent(*_words: object, **_options: object) -> list[object]:
+        stuck.wait()
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    with pytest.raises(DeadlineExceeded, match=r"cannot resolve slow\.example:1"):
+        resolve_in_time(Address("slow.example", 1), 0.01)
 
 
 @pytest.fixture

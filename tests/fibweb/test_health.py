@@ -1,11 +1,14 @@
 """`/healthz` and `/readyz`."""
 
 import json
+import threading
 
 import pytest
 from falcon import testing
 
 from fibclient import FibClient
+from fibclient.address import Address, Target
+from fibclient.resolver import resolve
 from fibweb import create_app
 from fibweb.fetch import WouldBlock
 from fibweb.health import Alive, Ready
@@ -43,6 +46,21 @@ def test_ready(server: RunningServer) -> None:
     assert (result.status_code, result.text) == (200, "ready\n")
     assert result.headers["cache-control"] == "no-store"
     assert (head.status_code, head.text) == (200, "")
+
+
+def test_ready_in_spite_of_a_silent_name(server: RunningServer) -> None:
+    """A name that the resolver is silent about is no reason to be taken for useless."""
+    stuck = threading.Event()
+
+    def resolver(address: Address) -> list[Target]:
+        if address.host == "slow.example":
+            stuck.wait()
+            return []
+        return resolve(address)
+
+    with FibClient(f"slow.example:1,{server.address}", resolve=resolver) as client:
+        assert web(client).simulate_get("/readyz").status_code == 200
+    stuck.set()
 
 
 def test_not_ready() -> None:

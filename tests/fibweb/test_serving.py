@@ -171,6 +171,39 @@ def test_reload(server: RunningServer, serve_web: ServeWeb, tmp_path: Path) -> N
     web.wait_for_log('"request_id": "later"')
 
 
+# Shortages.
+
+
+def test_many_threads_and_few_descriptors(
+    server: RunningServer, program: Program, tmp_path: Path
+) -> None:
+    """Connections to fibservers leave descriptors for clients, and all are answered."""
+    command = [program("prlimit"), "--nofile=96:96", *COMMAND, "--listen", "127.0.0.1:0"]
+    command += ["--servers", server.address, "--threads", "200"]
+    environment = {"FIBWEB_MAX_CONNECTIONS": "1000"}
+    web = RunningServer(
+        command, tmp_path / "log", environment, re.compile(r"fibweb: ready on ([^\s,]+)")
+    )
+    try:
+        web.wait_for_log("max_connections lowered to 24 by the limit of open files, 96")
+        with ExitStack() as stack:
+            clients = [
+                stack.enter_context(
+                    socket.create_connection(("127.0.0.1", web.port), DEADLINE_SECONDS)
+                )
+                for _ in range(20)
+            ]
+            for index, client in enumerate(clients):  # giants, which wait for a worker each
+                request = f"GET /number/{900_000 + index} HTTP/1.0\r\n\r\n"
+                client.sendall(request.encode())
+            for client in clients:
+                assert client.recv(15).startswith(b"HTTP/1.0 200")
+        assert get(web, "/healthz") == b"alive\n"
+        assert json.loads(get(web, "/fib/3"))["N"] == 3
+    finally:
+        assert web.stop() == 0
+
+
 # systemd.
 
 

@@ -9,7 +9,8 @@ import pytest
 from falcon import testing
 
 from fibclient import FibClient
-from fibclient.address import parse_addresses
+from fibclient.address import Address, Target, parse_addresses
+from fibclient.resolver import resolve
 from fibweb import create_app
 from fibweb.fetch import WouldBlock
 from fibweb.figures import Figures, Values
@@ -69,6 +70,25 @@ def test_a_server_goes_and_comes_back(serve: Serve, serve_web: Serve, tmp_path: 
     serve("--listen", address)
     wait_until(lambda: state() == "up", "up")
     assert get(web, "/fib/3") == b'{"N": 3, "result": ["0","1","1"]}'
+
+
+def test_a_silent_name(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is known of the other servers is told, and which name is not resolved."""
+    stuck = threading.Event()
+
+    def resolver(address: Address) -> list[Target]:
+        if address.host == "slow.example":
+            stuck.wait()
+            return []
+        return resolve(address)
+
+    monkeypatch.setattr("fibweb.status.resolve", resolver)
+    probes = ServerProbes(parse_addresses(f"slow.example:1,{server.address}"), None)
+    answers = probes.ask()
+    probes.close()
+    stuck.set()
+    assert answers["slow.example:1"] == "cannot resolve slow.example:1: no answer in time"
+    assert isinstance(answers[server.address], dict)
 
 
 class Asked(ServerProbes):
