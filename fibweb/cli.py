@@ -18,12 +18,11 @@ from fibclient.service.errors import (
 )
 from fibclient.service.listeners import address_of, close_listener, open_listeners
 from fibclient.service.logs import configure_logging
-from fibclient.service.passwords import read_password
 from fibclient.service.systemd import Notifier, activated_sockets
 from fibweb.embedded import EmbeddedServer, EmbeddedServerError
 from fibweb.notice_board import NoticeBoard
 from fibweb.serving import Service, ServingProcess
-from fibweb.settings import Settings, load_settings
+from fibweb.settings import Settings, load_settings, servers_password
 from fibweb.supervisor import Supervisor
 
 __all__ = ["main"]
@@ -103,7 +102,7 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
     with ExitStack() as stack:
         try:
             settings = load_settings(config, is_reload=False, **given)
-            password = _password(settings)
+            password = servers_password(settings)
             if check_config:
                 click.echo("fibweb: the configuration is fine")
                 return
@@ -117,16 +116,6 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
             if not is_shortage(error):
                 raise
             end_failed_start("fibweb", error)
-
-
-def _password(settings: Settings) -> str | None:
-    if settings.password_file is None or settings.embedded:
-        return None
-    try:
-        return read_password(settings.password_file).decode()
-    except UnicodeDecodeError as error:
-        name = str(settings.password_file)
-        raise SettingsError(f"password_file: {name!r}: must be UTF-8") from error
 
 
 def _prepare(

@@ -15,7 +15,6 @@ drains.
 
 import logging
 import os
-import resource
 import select
 import signal
 import socket
@@ -24,38 +23,27 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from functools import reduce
-from typing import Any
 
 import psutil
 
-from fibclient import FibClient
-from fibclient.address import parse_addresses
 from fibclient.service.admission import affordable_connections
 from fibclient.service.errors import SettingsError
 from fibclient.service.listeners import remove_socket_file
 from fibclient.service.logs import configure_logging
-from fibclient.service.machine import memory_limit_bytes
 from fibclient.service.orphans import reap_orphans
 from fibclient.service.signals import SignalPipe, has_terminal
 from fibclient.service.systemd import Notifier
 from fibweb.access_log import AccessLog
-from fibweb.app import create_app, create_metrics_app
+from fibweb.composition import Composition, compose
 from fibweb.cors import CrossOriginReading
-from fibweb.counts import Counts
 from fibweb.embedded import EmbeddedServer
 from fibweb.figures import Figures, Values
-from fibweb.health import Alive, Ready
 from fibweb.http.admission import SURPLUS_CONNECTIONS
 from fibweb.http.exchange import Exchange
 from fibweb.http.server import HttpServer, Limits, Site, create_server
-from fibweb.metrics import MetricsResource
 from fibweb.notice_board import NoticeBoard
-from fibweb.remembered import Refresher
-from fibweb.server_limits import ServerLimits
+from fibweb.process_figures import gather, process_figures
 from fibweb.settings import Settings, reloaded
-from fibweb.static_page import page_resources
-from fibweb.status import ServerProbes, StatusResource
 
 __all__ = [
     "SIGNALS",
@@ -63,16 +51,12 @@ __all__ = [
     "TICK_SECONDS",
     "Service",
     "ServingProcess",
-    "gather",
     "reload_settings",
 ]
 
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
-READY_SECONDS = 2.0
-"""A fibserver that needs longer for PING is of no use now; load balancers wait about as long."""
-
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Those that would end the process if it did not know better."""
 
@@ -80,9 +64,6 @@ SIGNALS = (*STOP_SIGNALS, signal.SIGCHLD)
 
 SPARE_DESCRIPTORS = 48
 """For listeners, logs, modules and temporary files, whatever the clients do."""
-
-ROUTES = ("/fib", "/openapi.json")
-"""The paths of the application that have no parameter."""
 
 
 @dataclass(frozen=True)
@@ -160,8 +141,8 @@ class ServingProcess:
             self._server_connections = affordable_connections(
                 self._settings.max_connections, reserve, "max_connections"
             )
-            self._client = stack.enter_context(self._new_client())
-            self._counts, self._http = self._new_server(stack)
+            composition, self._http = self._new_server(stack)
+            self._client, self._counts = composition.client, composition.counts
             self._access_log.configure(
                 is_on=self._settings.access_log, format=self._settings.log_format
             )
@@ -181,65 +162,29 @@ class ServingProcess:
         if self._failure is not None:
             raise self._failure
 
-    def _new_client(self) -> FibClient:
-        return FibClient(
-            self._service.servers,
-            max_connections=self._server_connections,
-            timeout_seconds=self._settings.timeout,
-            cache_bytes=_affordable_cache(self._settings),
-            password=self._service.password,
-        )
-
-    def _new_server(self, stack: ExitStack) -> tuple[Counts, HttpServer]:
-        servers, password = self._service.servers, self._service.password
-        ping = FibClient(
-            servers,
-            max_connections=1,
-            timeout_seconds=READY_SECONDS,
-            cache_bytes=0,
-            password=password,
-        )
-        stack.enter_context(ping)
-        probes = ServerProbes(parse_addresses(servers), password)
-        stack.callback(probes.close)
-        limits, ready = ServerLimits(ping), Ready(ping)
-        status = StatusResource(self._gather, self._client, probes)
-        metrics = {"/metrics": MetricsResource(self._gather)}
-        metrics_app = create_metrics_app(metrics)
+    def _new_server(self, stack: ExitStack) -> tuple[Composition, HttpServer]:
         metrics_listeners = self._service.metrics_listeners
-        resources: dict[str, Any] = {
-            "/healthz": Alive(),
-            "/readyz": ready,
-            "/status": status,
-            **({} if metrics_listeners else metrics),
-            **page_resources(),
-        }
-        origins = self._settings.allowed_origins
-        app = create_app(
-            self._client,
-            limits=limits,
-            allowed_origins=origins,
-            resources=resources,
+        composition = compose(
+            self._settings,
+            self._service.servers,
+            self._service.password,
+            self._gather,
+            stack,
+            max_connections=self._server_connections,
+            has_metrics=not metrics_listeners,
         )
+        origins = self._settings.allowed_origins
         cross_origin = CrossOriginReading(origins) if origins else None
         server = create_server(
             [
-                *(Site(app, listener, cross_origin) for listener in self._service.listeners),
-                *(Site(metrics_app, listener) for listener in metrics_listeners),
+                *(Site(composition.app, each, cross_origin) for each in self._service.listeners),
+                *(Site(composition.metrics_app, each) for each in metrics_listeners),
             ],
             on_response=self._on_response,
             limits=self._limits(),
             root_path=self._settings.root_path,
         )
-        for name, refreshes in (
-            ("readiness", (ready.refresh, limits.refresh)),
-            ("status", (status.refresh,)),
-        ):
-            refresher = Refresher(name, refreshes)
-            refresher.start()
-            stack.callback(refresher.stop)
-        routes = {*resources, *metrics, *ROUTES}
-        return Counts(routes, self._settings.root_path), server
+        return composition, server
 
     def _limits(self) -> Limits:
         settings = self._settings
@@ -347,48 +292,24 @@ class ServingProcess:
         return gather(self._service.board)
 
     def _figures(self) -> Figures:
-        statistics = self._client.stats()
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        cache = statistics.cache
         overload = self._http.overload
-        counters: Values = self._counts.counters() | {
+        counters: Values = {
             ("fetches_cancelled",): overload.cancelled,
             ("pieces_dropped",): overload.pieces_dropped,
-            ("cache_extensions",): cache.extensions,
-            ("retries",): statistics.retries,
-            ("hedges",): statistics.hedges,
-            ("server_connections_opened",): statistics.connections_opened,
-            ("cpu_seconds",): usage.ru_utime + usage.ru_stime,
         }
-        memory = self._process.memory_info()
         gauges: Values = {
-            ("processes",): 1,
             ("connections",): self._http.connections,
             ("in_flight",): self._http.in_flight,
             ("queue_depth",): overload.waiting,
             ("fetches_running",): overload.running,
             ("held_bytes",): overload.held_bytes,
-            ("cache_bytes",): cache.size_bytes,
-            ("server_connections_in_use",): statistics.in_use,
-            ("server_calls_waiting",): statistics.waiting,
-            ("memory_bytes",): memory.rss - memory.shared,
         }
         for reason, count in overload.rejections.items():
             counters["rejections", reason] = count
         for reason, count in overload.cut_off.items():
             counters["connections_cut_off", reason] = count
-        for each in statistics.endpoints:
-            counters["server_requests", each.address, "succeeded"] = each.succeeded
-            counters["server_requests", each.address, "failed"] = each.failed
-            counters["server_set_asides", each.address] = each.set_asides
-            gauges["server_up", each.address] = int(each.state == "up")
-            gauges["server_in_flight", each.address] = each.in_flight
-        return Figures(counters, gauges).plus(Figures(self._inherited, {}))
-
-
-def gather(board: NoticeBoard) -> Figures:
-    """Return the figures of all processes."""
-    return reduce(Figures.plus, map(Figures.decode, board.read_all()))
+        figures = process_figures(self._counts, self._client, self._process)
+        return figures.plus(Figures(counters, gauges)).plus(Figures(self._inherited, {}))
 
 
 def status_line(figures: Figures) -> str:
@@ -396,21 +317,6 @@ def status_line(figures: Figures) -> str:
     answered = sum(value for key, value in figures.counters.items() if key[0] == "requests")
     clients = figures.gauges.get(("connections",), 0)
     return f"{clients:.0f} clients, {answered:.0f} requests answered"
-
-
-def _affordable_cache(settings: Settings) -> int:
-    """Return the size of the cache that a control group leaves room for."""
-    group = memory_limit_bytes()
-    if group is None:
-        return settings.cache_bytes
-    # A quarter for the caches of all processes, as much for output, half for the processes.
-    affordable = min(settings.cache_bytes, group // 4 // settings.processes)
-    if affordable < settings.cache_bytes:
-        log.warning(
-            "cache_bytes lowered to %s MiB by the control group's memory limit, %s MiB",
-            *(affordable >> 20, group >> 20),
-        )
-    return affordable
 
 
 def reload_settings(

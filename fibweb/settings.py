@@ -12,6 +12,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from fibclient.address import DEFAULT_ADDRESS
+from fibclient.service.errors import SettingsError
+from fibclient.service.passwords import read_password
 from fibclient.service.settings import (
     AddressText,
     LogFormat,
@@ -33,7 +35,14 @@ from fibclient.service.settings import (
     whole,
 )
 
-__all__ = ["DEFAULT_LISTEN", "RELOADABLE", "Settings", "load_settings", "reloaded"]
+__all__ = [
+    "DEFAULT_LISTEN",
+    "RELOADABLE",
+    "Settings",
+    "load_settings",
+    "reloaded",
+    "servers_password",
+]
 
 MIB = 1024**2
 
@@ -138,3 +147,18 @@ def reloaded(current: Settings, fresh: Settings) -> tuple[Settings, list[str], l
         a restart.
     """
     return merged(current, fresh, RELOADABLE)
+
+
+def servers_password(settings: Settings) -> str | None:
+    """Return the password of the fibservers, None without one.
+
+    Raises:
+        SettingsError: its file cannot be read, or has none that can be used.
+    """
+    if settings.password_file is None or settings.embedded:
+        return None
+    try:
+        return read_password(settings.password_file).decode()
+    except UnicodeDecodeError as error:
+        name = str(settings.password_file)
+        raise SettingsError(f"password_file: {name!r}: must be UTF-8") from error

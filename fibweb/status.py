@@ -156,7 +156,8 @@ class StatusResource:
                 value for key, value in counters.items() if key[0] == "requests"
             ),
             "in_flight": gauges["in_flight",],
-            "connections": gauges["connections",],
+            # Under another HTTP server only that knows.
+            "connections": gauges.get(("connections",)),
             "processes": gauges["processes",],
             "latency_seconds": {"p50": quantile(buckets, 0.5), "p99": quantile(buckets, 0.99)},
             "memory_bytes": gauges["memory_bytes",],

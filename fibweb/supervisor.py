@@ -32,6 +32,7 @@ from fibclient.service.signals import SignalPipe, has_terminal
 from fibclient.service.systemd import Notifier
 from fibweb.embedded import EmbeddedServer
 from fibweb.figures import Figures
+from fibweb.process_figures import gather
 from fibweb.restarts import RestartPlan
 from fibweb.serving import (
     SIGNALS,
@@ -39,7 +40,6 @@ from fibweb.serving import (
     TICK_SECONDS,
     Service,
     ServingProcess,
-    gather,
     reload_settings,
     status_line,
 )

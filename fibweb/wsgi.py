@@ -1,0 +1,11 @@
+"""`fibweb.wsgi:application`, for gunicorn, uWSGI, Apache's mod_wsgi and other WSGI servers.
+
+Its settings are the `FIBWEB_*` variables of the environment at the import.
+"""
+
+from fibweb.settings import load_settings
+from fibweb.wsgi_application import WsgiApplication
+
+__all__ = ["application"]
+
+application = WsgiApplication(load_settings())
