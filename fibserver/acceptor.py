@@ -32,7 +32,7 @@ from fibclient.service.listeners import address_of, close_listener, open_listene
 from fibclient.service.logs import configure_logging
 from fibclient.service.orphans import reap_orphans
 from fibclient.service.passwords import read_password
-from fibclient.service.signals import SignalPipe, has_terminal
+from fibclient.service.signals import SignalPipe, drain_notice, has_terminal
 from fibclient.service.systemd import ActivatedSocket, Notifier
 from fibserver.clients import Clients
 from fibserver.engine import Engine, Work
@@ -279,6 +279,8 @@ class Acceptor:
                 self._reload()
             else:
                 self._start_drain()
+                if len(self._clients):
+                    log.info("%s", drain_notice(number, self.settings.drain_timeout))
 
     def _reload(self) -> None:
         """Apply the settings that can change while serving; keep all if any is bad."""

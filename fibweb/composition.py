@@ -8,7 +8,6 @@
 Compose in the process that serves: clients and threads do not survive a fork.
 """
 
-import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import falcon
 
 from fibclient import FibClient
 from fibclient.address import parse_addresses
-from fibclient.service.machine import memory_limit_bytes
+from fibclient.service.machine import affordable_bytes
 from fibweb.app import create_app, create_metrics_app
 from fibweb.counts import Counts
 from fibweb.figures import Figures
@@ -30,9 +29,7 @@ from fibweb.settings import Settings
 from fibweb.static_page import page_resources
 from fibweb.status import ServerProbes, StatusResource
 
-__all__ = ["Composition", "compose"]
-
-log = logging.getLogger(__name__)
+__all__ = ["Composition", "compose", "memory_parts"]
 
 READY_SECONDS = 2.0
 """A fibserver that needs longer for PING is of no use now; load balancers wait about as long."""
@@ -83,7 +80,7 @@ def compose(
         servers,
         max_connections=max_connections,
         timeout_seconds=settings.timeout,
-        cache_bytes=_affordable_cache(settings),
+        cache_bytes=affordable_bytes("cache_bytes", settings.cache_bytes, memory_parts(settings)),
         password=password,
     )
     stack.enter_context(client)
@@ -121,16 +118,9 @@ def compose(
     return Composition(client, counts, app, create_metrics_app(metrics))
 
 
-def _affordable_cache(settings: Settings) -> int:
-    """Return the size of the cache that a control group leaves room for."""
-    group = memory_limit_bytes()
-    if group is None:
-        return settings.cache_bytes
-    # A quarter for the caches of all processes, as much for output, half for the processes.
-    affordable = min(settings.cache_bytes, group // 4 // settings.processes)
-    if affordable < settings.cache_bytes:
-        log.warning(
-            "cache_bytes lowered to %s MiB by the control group's memory limit, %s MiB",
-            *(affordable >> 20, group >> 20),
-        )
-    return affordable
+def memory_parts(settings: Settings) -> int:
+    """Return into how many parts the processes divide the memory that they may use.
+
+    A quarter is for their caches, a quarter for responses in progress, half for all else.
+    """
+    return 4 * settings.processes

@@ -22,7 +22,7 @@ from fibclient.service.errors import is_shortage
 from fibclient.service.machine import memory_limit_bytes
 from fibweb.restarts import RestartPlan
 
-__all__ = ["EmbeddedServer", "EmbeddedServerError"]
+__all__ = ["STOP_SECONDS", "EmbeddedServer", "EmbeddedServerError"]
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,8 @@ MIB = 1024**2
 
 START_SECONDS = 30
 STOP_SECONDS = 15
+"""After this long without an end it is killed."""
+
 CHECK_SECONDS = 1.0
 ANSWER_SECONDS = 30.0
 """A server that has not answered for longer hangs."""

@@ -30,13 +30,14 @@ from fibclient.service.admission import affordable_connections
 from fibclient.service.errors import SettingsError
 from fibclient.service.listeners import remove_socket_file
 from fibclient.service.logs import configure_logging
+from fibclient.service.machine import affordable_bytes
 from fibclient.service.orphans import reap_orphans
-from fibclient.service.signals import SignalPipe, has_terminal
+from fibclient.service.signals import SignalPipe, drain_notice, has_terminal
 from fibclient.service.systemd import Notifier
 from fibweb.access_log import AccessLog
-from fibweb.composition import Composition, compose
+from fibweb.composition import Composition, compose, memory_parts
 from fibweb.cors import CrossOriginReading
-from fibweb.embedded import EmbeddedServer
+from fibweb.embedded import STOP_SECONDS, EmbeddedServer
 from fibweb.figures import Figures, Values
 from fibweb.http.admission import SURPLUS_CONNECTIONS
 from fibweb.http.exchange import Exchange
@@ -192,7 +193,9 @@ class ServingProcess:
         return Limits(
             settings.threads,
             affordable_connections(settings.max_clients, reserve, "max_clients"),
-            settings.max_output_bytes,
+            affordable_bytes(
+                "max_output_bytes", settings.max_output_bytes, memory_parts(settings)
+            ),
             settings.timeout,
         )
 
@@ -260,12 +263,15 @@ class ServingProcess:
         else:
             if self._supervisor is None:
                 log.info("received %s", number.name)
+                if self._http.in_flight and not self._is_stopping:
+                    log.info("%s", drain_notice(number, self._settings.drain_timeout))
             self._stop()
 
     def _stop(self) -> None:
         """Finish what was asked; called again, leave it."""
         seconds = 0 if self._is_stopping else self._settings.drain_timeout
-        self._notifier.stopping("answering what was asked", seconds)
+        rest = STOP_SECONDS if self._embedded is not None else 0
+        self._notifier.stopping("answering what was asked", seconds + rest)
         if self._supervisor is None:  # the event loop is about to close the listeners
             for listener in self._service.listeners:
                 remove_socket_file(listener)

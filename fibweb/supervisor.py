@@ -28,9 +28,9 @@ from typing import NoReturn
 from fibclient.service.errors import is_shortage
 from fibclient.service.listeners import close_listener
 from fibclient.service.orphans import reap_orphans
-from fibclient.service.signals import SignalPipe, has_terminal
+from fibclient.service.signals import SignalPipe, drain_notice, has_terminal
 from fibclient.service.systemd import Notifier
-from fibweb.embedded import EmbeddedServer
+from fibweb.embedded import STOP_SECONDS, EmbeddedServer
 from fibweb.figures import Figures
 from fibweb.process_figures import gather
 from fibweb.restarts import RestartPlan
@@ -222,6 +222,8 @@ class Supervisor:
             return  # each turn begins with a look
         log.info("received %s", number.name)
         if number is not signal.SIGHUP:
+            if self._phase is not _Phase.DRAINING:
+                log.info("%s", drain_notice(number, self._settings.drain_timeout))
             self._stop()
         elif self._phase is not _Phase.DRAINING:
             self._notifier.reloading()
@@ -234,7 +236,8 @@ class Supervisor:
         is_first = self._phase is not _Phase.DRAINING
         self._phase = _Phase.DRAINING
         seconds = GRACE_SECONDS + (self._settings.drain_timeout if is_first else 0.0)
-        self._notifier.stopping("answering what was asked", seconds)
+        rest = STOP_SECONDS if self._embedded is not None else 0
+        self._notifier.stopping("answering what was asked", seconds + rest)
         for listener in self._service.listeners:
             close_listener(listener)
         self._tell_all(signal.SIGTERM)

@@ -4,12 +4,15 @@ Containers and systemd's MemoryMax and CPUQuota set limits on a control group, v
 limit of any group above applies as well.
 """
 
+import logging
 import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["memory_limit_bytes", "usable_processors"]
+__all__ = ["affordable_bytes", "memory_limit_bytes", "usable_processors"]
+
+log = logging.getLogger(__name__)
 
 _V1_UNLIMITED = 1 << 60
 """Version 1 has no word for it: the limit is the largest multiple of a page then."""
@@ -28,6 +31,25 @@ def memory_limit_bytes(root: Path = Path("/")) -> int | None:
         if (text := _read(folder / name)).isdigit()
     ]
     return min((limit for limit in limits if limit < _V1_UNLIMITED), default=None)
+
+
+def affordable_bytes(setting: str, wanted: int, parts: int, root: Path = Path("/")) -> int:
+    """Return at most `wanted` bytes, bounded by one part of the control groups' memory limit.
+
+    Args:
+        setting: The name of the setting that `wanted` comes from, for the log.
+        wanted: How many bytes there should be.
+        parts: Into how many parts the limit is divided, >= 1.
+        root: Where /proc and /sys are.
+    """
+    group = memory_limit_bytes(root)
+    if group is None or wanted <= group // parts:
+        return wanted
+    log.warning(
+        "%s lowered to %s MiB by the control group's memory limit, %s MiB",
+        *(setting, group // parts >> 20, group >> 20),
+    )
+    return group // parts
 
 
 def usable_processors(root: Path = Path("/")) -> int:

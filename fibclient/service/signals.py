@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Collection
 
-__all__ = ["SignalPipe", "has_terminal"]
+__all__ = ["SignalPipe", "drain_notice", "has_terminal"]
 
 
 class SignalPipe:
@@ -72,3 +72,16 @@ def has_terminal() -> bool:
     except OSError:  # ENXIO: there is none
         return False
     return True
+
+
+def drain_notice(number: signal.Signals, seconds: float) -> str:
+    """Return what to log when a signal ends the process while requests are in progress.
+
+    Args:
+        number: Of the signal.
+        seconds: How long the process waits for them.
+    """
+    again = "Ctrl-C" if number is signal.SIGINT else number.name
+    return (
+        f"waiting up to {seconds:g} s for requests in progress; a second {again} ends them at once"
+    )

@@ -197,6 +197,7 @@ def test_sigterm_waits_for_answers(
             server.process.terminate()
             with pytest.raises((ServerUnreachable, RequestRefused)):
                 ping_for_ever(server.address)
+            server.wait_for_log("waiting up to 10 s for requests in progress; a second SIGTERM")
             opened.write(b"open")
         assert answer.result(DEADLINE_SECONDS) == expected("json", 0, N)
     psutil.wait_procs([server.process], DEADLINE_SECONDS)

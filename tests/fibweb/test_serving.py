@@ -309,6 +309,7 @@ def test_it_finishes_what_it_began(
     with slow_download(web) as download:
         os.kill(web.process.pid, number)
         web.wait_for_log(f"received {number.name}")
+        web.wait_for_log("waiting up to 10 s for requests in progress; a second")
         assert_is_whole(download)
     assert web.stop() == 0
 
@@ -319,6 +320,7 @@ def test_a_second_signal_ends_it_at_once(server: RunningServer, serve_web: Serve
     with slow_download(web):
         os.kill(web.process.pid, signal.SIGTERM)
         web.wait_for_log("received SIGTERM")
+        web.wait_for_log("waiting up to 1000 s for requests in progress; a second SIGTERM")
         assert web.stop() == 0
 
 

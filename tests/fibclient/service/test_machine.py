@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fibclient.service.machine import memory_limit_bytes, usable_processors
+from fibclient.service.machine import affordable_bytes, memory_limit_bytes, usable_processors
 
 MIB = 1024**2
 UNLIMITED = "9223372036854771712"
@@ -70,3 +70,15 @@ def test_a_name_from_outside(tmp_path: Path) -> None:
     """In a container the group's name may be that outside, where only the top is visible."""
     found = limits(tmp_path, "4:memory:/docker/1\n", memory__memory_limit_in_bytes=str(64 * MIB))
     assert found == (64, 4)
+
+
+def test_a_share_of_the_limit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A setting is lowered, with one warning, to its part of the limit; without one it stays."""
+    assert affordable_bytes("cache_bytes", 64 * MIB, 4, tmp_path) == 64 * MIB
+    limits(tmp_path, "0::/\n", memory_max=str(100 * MIB))
+    assert affordable_bytes("cache_bytes", 25 * MIB, 4, tmp_path) == 25 * MIB
+    assert not caplog.records
+    assert affordable_bytes("cache_bytes", 26 * MIB, 4, tmp_path) == 25 * MIB
+    assert caplog.messages == [
+        "cache_bytes lowered to 25 MiB by the control group's memory limit, 100 MiB"
+    ]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fibclient.service.signals import SignalPipe, has_terminal
+from fibclient.service.signals import SignalPipe, drain_notice, has_terminal
 from tests.servers import DEADLINE_SECONDS
 from tests.waiting import wait_until
 
@@ -77,3 +77,11 @@ def test_without_a_terminal() -> None:
         assert not has_terminal()
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_how_to_end_at_once() -> None:
+    """The notice says what to press, or which signal to send."""
+    assert drain_notice(signal.SIGINT, 10.0) == (
+        "waiting up to 10 s for requests in progress; a second Ctrl-C ends them at once"
+    )
+    assert "a second SIGTERM ends" in drain_notice(signal.SIGTERM, 0.5)
