@@ -69,10 +69,10 @@ class Host:
         """Run a program there until the context ends; it is given once its log says something."""
         with tempfile.TemporaryDirectory(prefix="bench-host-") as folder:
             log = Path(folder, "log")
+            # A signal may come before the child is known here: then it ends with this process.
+            command = ["setpriv", "--pdeathsig", "KILL", *self.command(*words)]
             with log.open("wb") as out:
-                child = subprocess.Popen(
-                    self.command(*words), stdin=subprocess.DEVNULL, stdout=out, stderr=out
-                )
+                child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
             try:
                 wait_for(child, log, lambda: ready in log.read_text())
                 yield child

@@ -85,13 +85,12 @@ class Servers:
     """
 
     def __init__(self, host: Host) -> None:
-        """Start them."""
+        """Prepare to start them; `kill` ends those that run, whatever has failed."""
         self.host = host
-        self.start()
+        self._stack = ExitStack()
 
     def start(self) -> None:
         """Start them, and wait until they answer."""
-        self._stack = ExitStack()
         python = [sys.executable, "-m"]
         server = [*python, "fibserver", "--workers", "1"]
         server += ["--listen", f"{self.host.address}:{RPC_PORT}"]
@@ -269,6 +268,7 @@ def main(seconds: float, faults_only: bool, report: TextIO | None) -> None:
         servers = [Servers(host) for host in net.hosts]
         for each in servers:
             stack.callback(each.kill)
+            each.start()
         balancers = Balancers(net, stack)
         listed = ",".join(f"{host.address}:{RPC_PORT}" for host in net.hosts)
         arrangements = [

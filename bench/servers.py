@@ -1,5 +1,6 @@
 """The servers that benchmarks run: started on free ports, and ended whatever happens."""
 
+import os
 import re
 import socket
 import subprocess
@@ -47,11 +48,20 @@ def running(
 def wait_for(child: "subprocess.Popen[bytes]", log: Path, is_ready: Callable[[], Any]) -> Any:
     """Return what `is_ready` returns as soon as it is true."""
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and child.poll() is None:
+    while time.monotonic() < deadline and not _has_ended(child):
         if result := is_ready():
             return result
         time.sleep(0.01)
     raise click.ClickException(f"{child.args!r} did not start:\n{log.read_text()}")
+
+
+def _has_ended(child: "subprocess.Popen[bytes]") -> bool:
+    """Whether a child has ended; it is not reaped.
+
+    In place of `Popen.poll`: an exception that a signal handler raises there may leave its lock
+    locked, and a later `wait` would never return.
+    """
+    return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 @contextmanager
