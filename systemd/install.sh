@@ -10,10 +10,10 @@
 # the release before is kept until the next one, since that is what still runs.
 set -eu
 
-# What others want of cd, pip, Python and a terminal does not hold here. Nor does root run Python
-# files of the folder that this was called in.
+# Settings of cd, pip and Python for other purposes do not apply here, and root runs no Python files
+# of the folder that this is called in.
 unset CDPATH PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PYTHONPATH PYTHONHOME
-export PIP_USER=0 COLUMNS=80 PYTHONSAFEPATH=1
+export PIP_USER=0 PYTHONSAFEPATH=1
 
 DESTDIR=${DESTDIR:-}
 PREFIX=${PREFIX:-/usr/local}
@@ -32,10 +32,6 @@ bin_dir=$DESTDIR$PREFIX/bin
 unit_dir=$DESTDIR$PREFIX/lib/systemd/system
 sysusers_dir=$DESTDIR$PREFIX/lib/sysusers.d
 share_dir=$DESTDIR$PREFIX/share
-man_dir=$share_dir/man/man1
-bash_dir=$share_dir/bash-completion/completions
-zsh_dir=$share_dir/zsh/site-functions
-fish_dir=$share_dir/fish/vendor_completions.d
 
 fail() {
     echo "install.sh: $*" >&2
@@ -72,7 +68,7 @@ install_program() {
     "$PYTHON" -m venv "$releases/$release"
     "$releases/$release/bin/python" -m pip install \
         --quiet --disable-pip-version-check --root-user-action=ignore "$scratch"
-    write_help "$releases/$release/bin"
+    "$releases/$release/bin/python" "$source_dir/systemd/write_help.py" "$share_dir"
     if [ -n "$DESTDIR" ]; then
         # The environment knows its own path, which will be another one.
         grep -rlI "$releases/$release" "$releases/$release/bin" "$releases/$release/pyvenv.cfg" |
@@ -89,43 +85,6 @@ install_program() {
         *) rm -rf "$each" ;;
         esac
     done
-}
-
-# Man pages and completions, all of it from what the commands say themselves.
-write_help() {
-    mkdir -p "$man_dir" "$bash_dir" "$zsh_dir" "$fish_dir"
-    for each in $COMMANDS; do
-        man_page "$1" "$each" >"$man_dir/$each.1"
-        name=_$(echo "$each" | tr '[:lower:]' '[:upper:]')_COMPLETE
-        env "$name=bash_source" "$1/$each" >"$bash_dir/$each"
-        env "$name=zsh_source" "$1/$each" >"$zsh_dir/_$each"
-        env "$name=fish_source" "$1/$each" >"$fish_dir/$each.fish"
-    done
-}
-
-# Prints the man page of a command: its help, as it is.
-man_page() {
-    version=$("$1/$2" --version | sed 's/.* //')
-    summary=$("$1/$2" --help | sed -n '3s/^ *\(.*\)\.$/\1/p')
-    echo ".TH $2 1 \"\" \"fibservice $version\""
-    echo '.SH NAME'
-    echo "$2 \\- $summary"
-    echo '.SH DESCRIPTION'
-    echo '.nf'
-    "$1/$2" --help | quoted
-    "$1/$2" --help | sed -n '/^Commands:/,$s/^  \([a-z]\{1,\}\) .*/\1/p' |
-        while read -r subcommand; do
-            echo '.fi'
-            echo ".SS $2 $subcommand"
-            echo '.nf'
-            "$1/$2" "$subcommand" --help </dev/null | quoted
-        done
-    echo '.fi'
-}
-
-# Text as roff shows it unchanged.
-quoted() {
-    sed 's/\\/\\e/g; s/-/\\-/g; s/^\([.'"'"']\)/\\\&\1/'
 }
 
 # Settings for this layout; what is in /etc stays.
@@ -200,8 +159,9 @@ uninstall_all() {
         rm -f "$unit_dir/$each"
     done
     for each in $COMMANDS; do
-        rm -f "$bin_dir/$each" "$man_dir/$each.1"
-        rm -f "$bash_dir/$each" "$zsh_dir/_$each" "$fish_dir/$each.fish"
+        rm -f "$bin_dir/$each" "$share_dir/man/man1/$each.1"
+        rm -f "$share_dir/bash-completion/completions/$each" \
+            "$share_dir/zsh/site-functions/_$each" "$share_dir/fish/vendor_completions.d/$each.fish"
     done
     rm -f "$sysusers_dir/fib.conf"
     rm -rf "$share_dir/fib" "$DESTDIR$HOME_DIR"
