@@ -17,7 +17,7 @@ import psutil
 from hosts import Host
 from load import DIFFERENT
 
-from fibclient.formats import FORMATS
+from fibcommon.formats import FORMATS
 
 __all__ = ["Carried", "Door", "as_json", "carried", "print_carried"]
 

@@ -5,7 +5,8 @@ an event loop may cancel. Waits are of two kinds, which differ in what a late wa
 
 - A wait for a socket ends by `shutdown`. Late, it would break the connection of another call, so
   it runs under the lock that `unwatch` takes. It takes no other lock itself: a thread that holds
-  one may be the one that calls `unwatch`, through the garbage collector (`fibclient.pool`).
+  one may be the one that calls `unwatch`, through the garbage collector
+  (`fibclient.transport.pool`).
 - A wait for another thread ends by a notification, which takes that wait's lock for a moment.
   Late, it does nothing, so it runs without the lock.
 """

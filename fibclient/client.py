@@ -17,19 +17,19 @@ from functools import partial
 from io import BytesIO
 from typing import Any, NamedTuple, Self
 
-from fibclient.address import DEFAULT_ADDRESS, Address, Target, parse_addresses
-from fibclient.answers import Answer
-from fibclient.attempts import RetryPolicy
 from fibclient.cancellation import Cancellation
+from fibclient.connections.encoded_slice import Answer
 from fibclient.errors import ClientClosed, ServerMisbehaved
-from fibclient.formats import decode_binary
-from fibclient.information import parse_information
-from fibclient.pool import ConnectionPool, PoolOptions
 from fibclient.prefix_cache import PrefixCache
-from fibclient.requester import STREAM_BUFFER_BYTES, Requester
-from fibclient.resolver import resolve as system_resolve
-from fibclient.retry import Backoff, RetryBudget
 from fibclient.statistics import ClientStatistics, EndpointStatistics
+from fibclient.transport.attempts import RetryPolicy
+from fibclient.transport.pool import ConnectionPool, PoolOptions
+from fibclient.transport.requester import STREAM_BUFFER_BYTES, Requester
+from fibclient.transport.resolver import resolve as system_resolve
+from fibclient.transport.retry import Backoff, RetryBudget
+from fibcommon.addresses import DEFAULT_ADDRESS, Address, Target, parse_addresses
+from fibcommon.formats import decode_binary
+from fibcommon.info import parse_information
 
 __all__ = ["FibClient", "Limits"]
 

@@ -6,8 +6,8 @@ Any part of it can be had by itself, so a document that broke off goes on from i
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from fibclient.answers import Answer
 from fibclient.client import FibClient
+from fibclient.connections.encoded_slice import Answer
 
 __all__ = ["Document"]
 

@@ -16,10 +16,10 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from fibclient.answers import Answer, offset
 from fibclient.cancellation import Cancellation, notified, raise_if_cancelled
+from fibclient.connections.encoded_slice import Answer, offset
 from fibclient.errors import ClientClosed, DeadlineExceeded, RequestRefused
-from fibclient.formats import Format
+from fibcommon.formats import Format
 
 __all__ = ["CacheStatistics", "PrefixCache"]
 
@@ -98,7 +98,7 @@ class PrefixCache:
 
     def reset(self) -> None:
         """Start empty again; in a forked child."""
-        self._lock = threading.RLock()  # `fibclient.pool` says why
+        self._lock = threading.RLock()  # `fibclient.transport.pool` says why
         self._news = threading.Condition(self._lock)  # a prefix has grown, or will not
         self._prefixes: OrderedDict[Format, _Prefix] = OrderedDict()
         self._size = 0

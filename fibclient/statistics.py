@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fibclient.endpoints import Endpoint
+from fibclient.connections.endpoints import Endpoint
 from fibclient.prefix_cache import CacheStatistics
 
 __all__ = ["CacheStatistics", "ClientStatistics", "EndpointStatistics"]

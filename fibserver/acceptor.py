@@ -10,9 +10,9 @@
 The loop never computes a big number and never blocks. One turn of it: wait for events and handle
 each; accept; once a second, look after what no event tells of; serve the clients that wait for
 loop time, and those whose blocks were finished in this turn; give workers tasks. No step takes
-longer than some milliseconds (`fibserver.overload`). The order matters twice. Connections are
-accepted last of all events (`fibserver.clients` says why). Tasks are handed out after everything
-that can ask for one.
+longer than some milliseconds (`fibserver.core.overload`). The order matters twice. Connections are
+accepted last of all events (`fibserver.network.connections` says why). Tasks are handed out after
+everything that can ask for one.
 """
 
 import gc
@@ -25,27 +25,27 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from enum import Enum
 
-from fibclient.address import Address, parse_address
-from fibclient.formats import Format
-from fibclient.service.errors import SettingsError
-from fibclient.service.listeners import address_of, close_listener, open_listeners
-from fibclient.service.logs import configure_logging
-from fibclient.service.orphans import reap_orphans
-from fibclient.service.passwords import read_password
-from fibclient.service.signals import SignalPipe, drain_notice, has_terminal
-from fibclient.service.systemd import ActivatedSocket, Notifier
-from fibserver.clients import Clients
-from fibserver.engine import Engine, Work
-from fibserver.event_loop import EventLoop
-from fibserver.information import Facts, render_information
-from fibserver.listings import Listings
-from fibserver.metrics import metrics_registry
-from fibserver.metrics_server import MetricsServer
-from fibserver.session import ClientFacts
+from fibcommon.addresses import Address, parse_address
+from fibcommon.configuration.passwords import read_password
+from fibcommon.formats import Format
+from fibcommon.service.errors import SettingsError
+from fibcommon.service.listeners import address_of, close_listener, open_listeners
+from fibcommon.service.logs import configure_logging
+from fibcommon.service.orphans import reap_orphans
+from fibcommon.service.signals import SignalPipe, drain_notice, has_terminal
+from fibcommon.service.systemd import ActivatedSocket, Notifier
+from fibserver.commands.session import ClientFacts
+from fibserver.core.event_loop import EventLoop
+from fibserver.core.listings import Listings
+from fibserver.core.statistics import Statistics
+from fibserver.engine.engine import Engine, Work
+from fibserver.monitoring.info import Facts, render_information
+from fibserver.monitoring.metrics import metrics_registry
+from fibserver.monitoring.slow_log import SlowLog
+from fibserver.network.connections import Clients
+from fibserver.network.metrics_server import MetricsServer
 from fibserver.settings import Settings, reloaded
-from fibserver.slow_log import SlowLog
-from fibserver.statistics import Statistics
-from fibserver.worker import work
+from fibserver.workers.worker import work
 
 __all__ = ["Acceptor"]
 

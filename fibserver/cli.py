@@ -7,15 +7,15 @@ from pathlib import Path
 
 import click
 
-from fibclient.service.errors import (
+from fibcommon.configuration.passwords import read_password
+from fibcommon.service.errors import (
     EXIT_SHORTAGE,
     ListenError,
     SettingsError,
     end_failed_start,
 )
-from fibclient.service.logs import configure_logging
-from fibclient.service.passwords import read_password
-from fibclient.service.systemd import activated_sockets
+from fibcommon.service.logs import configure_logging
+from fibcommon.service.systemd import activated_sockets
 from fibserver import __version__
 from fibserver.acceptor import Acceptor
 from fibserver.settings import load_settings

@@ -1,7 +1,7 @@
 """Settings of fibserver: their names, defaults and bounds, and which may change.
 
-Where they come from is `fibclient.service.settings`. The description of each field says what is
-allowed, in the words that a bad value is answered with.
+Where they come from is `fibcommon.configuration.settings`. The description of each field says what
+is allowed, in the words that a bad value is answered with.
 """
 
 import ipaddress
@@ -12,10 +12,8 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from fibclient.address import DEFAULT_ADDRESS, Address, parse_address
-from fibclient.service.errors import SettingsError
-from fibclient.service.machine import usable_processors
-from fibclient.service.settings import (
+from fibcommon.addresses import DEFAULT_ADDRESS, Address, parse_address
+from fibcommon.configuration.settings import (
     AbsolutePath,
     AddressText,
     LogFormat,
@@ -35,6 +33,8 @@ from fibclient.service.settings import (
     split,
     whole,
 )
+from fibcommon.service.errors import SettingsError
+from fibcommon.service.machine import usable_processors
 
 __all__ = ["RELOADABLE", "Settings", "is_exposed", "load_settings", "reloaded"]
 

@@ -7,11 +7,11 @@ import falcon
 from falcon.routing import CompiledRouter
 
 from fibclient import FibClient
-from fibweb.cors import CrossOriginReading
-from fibweb.numbers import First, Number, Part
-from fibweb.openapi import Description
-from fibweb.problems import add_problems
-from fibweb.server_limits import ServerLimits
+from fibweb.http.cors import CrossOriginReading
+from fibweb.resources.numbers import First, Number, Part
+from fibweb.resources.openapi import Description
+from fibweb.resources.problems import add_problems
+from fibweb.resources.server_limits import ServerLimits
 
 __all__ = ["create_app", "create_metrics_app"]
 
@@ -26,7 +26,7 @@ def create_app(
     """Return the WSGI application.
 
     Where a server puts `fibweb.fetch` into the environ, the application calls that for what only a
-    fibserver has, and lets `WouldBlock` pass (`fibweb.fetch`); elsewhere it blocks.
+    fibserver has, and lets `WouldBlock` pass (`fibweb.content.fetch`); elsewhere it blocks.
 
     Args:
         client: asks the servers; it stays the caller's to close.

@@ -9,21 +9,21 @@ from pathlib import Path
 
 import click
 
-from fibclient.address import parse_address
-from fibclient.service.errors import (
+from fibcommon.addresses import parse_address
+from fibcommon.service.errors import (
     ListenError,
     SettingsError,
     end_failed_start,
     is_shortage,
 )
-from fibclient.service.listeners import address_of, close_listener, open_listeners
-from fibclient.service.logs import configure_logging
-from fibclient.service.systemd import Notifier, activated_sockets
-from fibweb.embedded import EmbeddedServer, EmbeddedServerError
-from fibweb.notice_board import NoticeBoard
-from fibweb.serving import Service, ServingProcess
+from fibcommon.service.listeners import address_of, close_listener, open_listeners
+from fibcommon.service.logs import configure_logging
+from fibcommon.service.systemd import Notifier, activated_sockets
+from fibweb.processes.embedded import EmbeddedServer, EmbeddedServerError
+from fibweb.processes.supervisor import Supervisor
+from fibweb.processes.web_worker import Service, ServingProcess
 from fibweb.settings import Settings, load_settings, servers_password
-from fibweb.supervisor import Supervisor
+from fibweb.stats.shared_stats import NoticeBoard
 
 __all__ = ["main"]
 

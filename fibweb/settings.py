@@ -1,7 +1,7 @@
 """Settings of fibweb: their names, defaults and bounds, and which may change.
 
-Where they come from is `fibclient.service.settings`. The description of each field says what is
-allowed, in the words that a bad value is answered with.
+Where they come from is `fibcommon.configuration.settings`. The description of each field says what
+is allowed, in the words that a bad value is answered with.
 """
 
 import re
@@ -11,10 +11,9 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from fibclient.address import DEFAULT_ADDRESS
-from fibclient.service.errors import SettingsError
-from fibclient.service.passwords import read_password
-from fibclient.service.settings import (
+from fibcommon.addresses import DEFAULT_ADDRESS
+from fibcommon.configuration.passwords import read_password
+from fibcommon.configuration.settings import (
     AddressText,
     LogFormat,
     LogLevel,
@@ -34,6 +33,7 @@ from fibclient.service.settings import (
     split,
     whole,
 )
+from fibcommon.service.errors import SettingsError
 
 __all__ = [
     "DEFAULT_LISTEN",

@@ -3,8 +3,8 @@
 Its settings are the `FIBWEB_*` variables of the environment at the import.
 """
 
+from fibweb.processes.wsgi_application import WsgiApplication
 from fibweb.settings import load_settings
-from fibweb.wsgi_application import WsgiApplication
 
 __all__ = ["application"]
 

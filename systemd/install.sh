@@ -62,7 +62,7 @@ install_program() {
     # A copy, since building leaves files in the folder that it is done in.
     scratch=$(mktemp -d)
     trap 'rm -rf "$scratch" "$releases/$release"' EXIT
-    for each in setup.cfg pyproject.toml README.md fibclient fibserver fibweb; do
+    for each in setup.cfg pyproject.toml README.md fibcommon fibclient fibserver fibweb; do
         cp -R "$source_dir/$each" "$scratch"
     done
     "$PYTHON" -m venv "$releases/$release"

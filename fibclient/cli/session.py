@@ -8,8 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
-from fibclient.address import DEFAULT_ADDRESS, Address, parse_addresses
-from fibclient.cli.endings import (
+from fibclient.cli.exit_codes import (
     UnsuitableFile,
     advice,
     end_by_signals,
@@ -17,12 +16,13 @@ from fibclient.cli.endings import (
     exit_code,
     say,
 )
-from fibclient.cli.parameters import Seconds
-from fibclient.cli.streams import prepare_streams
+from fibclient.cli.options import Seconds
+from fibclient.cli.terminal import prepare_streams
 from fibclient.client import FibClient
 from fibclient.errors import FibError, RequestRefused, ServerMisbehaved
-from fibclient.service.errors import SettingsError
-from fibclient.service.passwords import read_password
+from fibcommon.addresses import DEFAULT_ADDRESS, Address, parse_addresses
+from fibcommon.configuration.passwords import read_password
+from fibcommon.service.errors import SettingsError
 
 __all__ = ["Session", "commands", "pass_session", "run"]
 
@@ -96,7 +96,7 @@ class _Commands(click.Group):
         module = _MODULES.get(cmd_name)
         if module is None:
             return None
-        found: click.Command = getattr(import_module(f"fibclient.cli.{module}"), cmd_name)
+        found: click.Command = getattr(import_module(f"fibclient.cli.commands.{module}"), cmd_name)
         return found
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:

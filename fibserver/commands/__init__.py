@@ -1,11 +1,11 @@
 """Commands: from the words of a request to its replies, with no socket involved."""
 
 from fibserver.commands import client, connection, monitoring, sequence, server, transaction
+from fibserver.commands.session import Session
 from fibserver.commands.table import COMMANDS, Command, Replies, find
 from fibserver.commands.transaction import MAX_QUEUED, MAX_QUEUED_BYTES, WORD_BYTES
-from fibserver.replies import CommandError, Simple, encode
-from fibserver.session import Session
-from fibserver.statistics import CommandStatistics
+from fibserver.core.statistics import CommandStatistics
+from fibserver.protocol.reply_encoding import CommandError, Simple, encode
 
 __all__ = ["COMMANDS", "Command", "execute"]
 

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
+from fibserver.commands.session import UNIX_ADDRESS, ClientFacts, Session
 from fibserver.commands.subcommands import Subcommand, Subcommands
 from fibserver.commands.table import Argument, Replies, command
 from fibserver.commands.tracking import report, set_caching, set_tracking
-from fibserver.listings import LINES_PER_STEP
-from fibserver.replies import CommandError, Reply, Simple, Value, encode
-from fibserver.request_parser import printable
-from fibserver.session import UNIX_ADDRESS, ClientFacts, Session
+from fibserver.core.listings import LINES_PER_STEP
+from fibserver.protocol.reply_encoding import CommandError, Reply, Simple, Value, encode
+from fibserver.protocol.request_parser import printable
 
 MAX_WORD_BYTES = 128
 """The longest name of a client or a library: every listing repeats it for every client."""

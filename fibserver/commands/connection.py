@@ -6,8 +6,9 @@ They answer as Redis 7 does, since that is what client libraries were written ag
 from hmac import compare_digest
 
 from fibserver.commands.client import client_word
+from fibserver.commands.session import Session
 from fibserver.commands.table import Argument, command
-from fibserver.replies import (
+from fibserver.protocol.reply_encoding import (
     RESP2,
     RESP3,
     CommandError,
@@ -16,8 +17,7 @@ from fibserver.replies import (
     Value,
     encode,
 )
-from fibserver.request_parser import printable
-from fibserver.session import Session
+from fibserver.protocol.request_parser import printable
 
 REDIS_VERSION = "7.4.0"
 """The version of Redis whose protocol this server speaks; clients choose features by it."""

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator
 
+from fibserver.commands.session import Session
 from fibserver.commands.subcommands import Subcommand, Subcommands
 from fibserver.commands.table import Argument, Replies, command
-from fibserver.replies import (
+from fibserver.core.statistics import CommandStatistics
+from fibserver.monitoring.slow_log import SlowRequest
+from fibserver.protocol.reply_encoding import (
     CommandError,
     Reply,
     Simple,
@@ -13,9 +16,6 @@ from fibserver.replies import (
     encode,
     map_header,
 )
-from fibserver.session import Session
-from fibserver.slow_log import SlowRequest
-from fibserver.statistics import CommandStatistics
 
 _GROUP = "server"
 

@@ -3,11 +3,11 @@
 Limits are checked here, before any work: every size is known in advance.
 """
 
-from fibclient.formats import FORMATS, Format
+from fibcommon.formats import FORMATS, Format
+from fibserver.commands.session import Session
 from fibserver.commands.table import Argument, command
-from fibserver.replies import CommandError, Reply, Slice, array_header, encode
-from fibserver.request_parser import printable
-from fibserver.session import Session
+from fibserver.protocol.reply_encoding import CommandError, Reply, Slice, array_header, encode
+from fibserver.protocol.request_parser import printable
 
 _ARRAY = FORMATS["array"]
 _FORMATS = {name.encode(): entry for name, entry in FORMATS.items()}

@@ -5,13 +5,13 @@ import math
 import time
 from collections.abc import Callable, Iterator
 
-from fibclient.service.listeners import KEEPALIVE_SECONDS
+from fibcommon.service.listeners import KEEPALIVE_SECONDS
 from fibserver.commands.patterns import Glob
+from fibserver.commands.session import Session
 from fibserver.commands.subcommands import Subcommand, Subcommands
 from fibserver.commands.table import COMMANDS, Argument, Command, Replies, command
-from fibserver.replies import CommandError, Reply, Simple, Value, encode
-from fibserver.session import Session
-from fibserver.slow_log import MAX_ENTRIES, SLOW_SECONDS
+from fibserver.monitoring.slow_log import MAX_ENTRIES, SLOW_SECONDS
+from fibserver.protocol.reply_encoding import CommandError, Reply, Simple, Value, encode
 
 _GROUP = "server"
 

@@ -7,9 +7,9 @@ so an error never recommends a HELP that does not exist.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from fibserver.replies import CommandError, Reply, Simple, encode
-from fibserver.request_parser import printable
-from fibserver.session import Session
+from fibserver.commands.session import Session
+from fibserver.protocol.reply_encoding import CommandError, Reply, Simple, encode
+from fibserver.protocol.request_parser import printable
 
 __all__ = ["Subcommand", "Subcommands"]
 

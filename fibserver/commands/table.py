@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from fibserver.replies import CommandError, Reply
-from fibserver.request_parser import printable
-from fibserver.session import Session
+from fibserver.commands.session import Session
+from fibserver.protocol.reply_encoding import CommandError, Reply
+from fibserver.protocol.request_parser import printable
 
 __all__ = ["COMMANDS", "Argument", "Command", "Handler", "Replies", "command", "find"]
 

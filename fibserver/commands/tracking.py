@@ -5,8 +5,8 @@ tracking is only recorded, and reported as Redis reports it; no notification is 
 request may say is checked as in Redis, so that a mistake is found with this server too.
 """
 
-from fibserver.replies import CommandError, Value
-from fibserver.session import Session, Tracking
+from fibserver.commands.session import Session, Tracking
+from fibserver.protocol.reply_encoding import CommandError, Value
 
 __all__ = ["report", "set_caching", "set_tracking"]
 

@@ -6,9 +6,16 @@ needs isolating.
 
 from collections.abc import Iterator
 
+from fibserver.commands.session import Session
 from fibserver.commands.table import command, find
-from fibserver.replies import CommandError, Reply, Simple, array_header, encode, encode_error
-from fibserver.session import Session
+from fibserver.protocol.reply_encoding import (
+    CommandError,
+    Reply,
+    Simple,
+    array_header,
+    encode,
+    encode_error,
+)
 
 MAX_QUEUED = 1024
 MAX_QUEUED_BYTES = 256 * 1024

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from fibclient import CallCancelled, Cancellation, DeadlineExceeded, FibClient
-from fibclient.answers import Answer
-from fibclient.places import Places
+from fibclient.connections.encoded_slice import Answer
 from fibclient.prefix_cache import PrefixCache
+from fibclient.transport.fair_semaphore import Places
 from tests.fibclient.fakes import fake_server, full_backlog, in_turn, is_reset
 from tests.numbers import expected
 from tests.servers import RunningServer

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fibclient import FibClient, RequestRefused
-from fibclient.answers import Answer
+from fibclient.connections.encoded_slice import Answer
 from fibclient.document import Document
 from tests.numbers import expected
 from tests.servers import RunningServer

@@ -28,10 +28,10 @@ from fibclient import (
     ServerMisbehaved,
     ServerUnreachable,
 )
-from fibclient.address import Address, Target
-from fibclient.endpoints import Endpoint, Endpoints
-from fibclient.pool import ConnectionPool
-from fibclient.probing import Prober
+from fibclient.connections.endpoints import Endpoint, Endpoints
+from fibclient.transport.pool import ConnectionPool
+from fibclient.transport.probing import Prober
+from fibcommon.addresses import Address, Target
 from tests.fibclient.fakes import FakeServer, HangUp, fake_server, full_backlog, in_turn
 from tests.numbers import expected, fibonacci
 from tests.servers import RunningServer

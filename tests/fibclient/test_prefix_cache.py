@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fibclient.answers import Answer
+from fibclient.connections.encoded_slice import Answer
 from fibclient.errors import ClientClosed, DeadlineExceeded, ServerUnreachable
 from fibclient.prefix_cache import GAP_BYTES, MAX_SEGMENT_BYTES, SEGMENT_BYTES, PrefixCache
 from tests.numbers import encoded, expected

@@ -12,8 +12,8 @@ import dns.rrset
 import pytest
 
 from fibclient import FibClient, ServerUnreachable
-from fibclient.address import Address
-from fibclient.resolver import resolve
+from fibclient.transport.resolver import resolve
+from fibcommon.addresses import Address
 from tests.servers import RunningServer
 
 NAME = "_fibserver._tcp.example.org"

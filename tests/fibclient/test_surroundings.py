@@ -34,7 +34,7 @@ class Shortage:
 
 
 class _Sockets:
-    """The socket module as `fibclient.connection` sees it."""
+    """The socket module as `fibclient.connections.connection` sees it."""
 
     def __init__(self, shortage: Shortage) -> None:
         self.socket = shortage.new_socket
@@ -47,7 +47,7 @@ class _Sockets:
 def shortage(monkeypatch: pytest.MonkeyPatch) -> Shortage:
     """A shortage that tests bring about."""
     shortage = Shortage()
-    monkeypatch.setattr("fibclient.connection.socket", _Sockets(shortage))
+    monkeypatch.setattr("fibclient.connections.connection.socket", _Sockets(shortage))
     return shortage
 
 

@@ -16,12 +16,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from fibserver import worker
 from fibserver.acceptor import Acceptor
-from fibserver.arena import Arena
-from fibserver.blocks import Block
+from fibserver.memory.arena import Arena
+from fibserver.memory.blocks import Block
 from fibserver.settings import load_settings
-from fibserver.snapshot import Snapshot
+from fibserver.storage.snapshot import Snapshot
+from fibserver.workers import worker
 
 Fill = Callable[[Block], None]
 

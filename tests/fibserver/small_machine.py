@@ -10,17 +10,20 @@ from contextlib import contextmanager
 
 import pytest
 
-from fibclient.costs import first_element_seconds
-from fibclient.formats import FORMATS, Format
-from fibserver import answer, blocks, fair_queue, growth, layout, scratch
-from fibserver.answer import Answer
-from fibserver.arena import Arena
-from fibserver.blocks import Action, Block, Task
-from fibserver.fair_queue import FairQueue
-from fibserver.layout import ArenaLayout
-from fibserver.replies import Slice
-from fibserver.scratch import Scratch
-from fibserver.shared_arrays import SharedArrays
+from fibcommon.costs import first_element_seconds
+from fibcommon.formats import FORMATS, Format
+from fibserver.core import fair_queue
+from fibserver.core.fair_queue import FairQueue
+from fibserver.engine import slice_stream as answer
+from fibserver.engine.slice_stream import Answer
+from fibserver.memory import blocks, growth, layout
+from fibserver.memory import transient_blocks as scratch
+from fibserver.memory.arena import Arena
+from fibserver.memory.blocks import Action, Block, Task
+from fibserver.memory.layout import ArenaLayout
+from fibserver.memory.shared_arrays import SharedArrays
+from fibserver.memory.transient_blocks import Scratch
+from fibserver.protocol.reply_encoding import Slice
 from tests.numbers import encoded
 
 BLOCK_BYTES = 16 * 1024

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from fibclient import RequestRefused
-from fibclient.formats import FORMATS
+from fibcommon.formats import FORMATS
 from tests.fibserver.readers import Reader
 from tests.numbers import digest_of_first, expected
 from tests.servers import DEADLINE_SECONDS, RunningServer, direct_client

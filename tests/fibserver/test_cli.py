@@ -231,7 +231,7 @@ Acceptor._tick = tick
 if {closes_badly}:
     def close(acceptor):
         raise MemoryError
-    from fibserver.clients import Clients
+    from fibserver.network.connections import Clients
     Clients.close = close
 cli.main(["--listen", "127.0.0.1:0", "--workers", "2"])
 """

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from fibclient import RequestRefused, ServerUnreachable
-from fibclient.formats import FORMATS
+from fibcommon.formats import FORMATS
 from tests.numbers import expected
 from tests.servers import DEADLINE_SECONDS, RunningServer, direct_client
 

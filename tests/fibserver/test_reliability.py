@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from fibclient import RequestRefused, ServerUnreachable
-from fibserver.worker_pool import NICENESS
+from fibserver.workers.pool import NICENESS
 from tests.numbers import expected, fibonacci, reply
 from tests.servers import DEADLINE_SECONDS, RunningServer, direct_client
 from tests.sockets import connected, read_exactly

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from fibclient.address import parse_address
-from fibclient.service.errors import SettingsError
-from fibclient.service.passwords import MAX_PASSWORD_BYTES, read_password
+from fibcommon.addresses import parse_address
+from fibcommon.configuration.passwords import MAX_PASSWORD_BYTES, read_password
+from fibcommon.service.errors import SettingsError
 from fibserver.settings import RELOADABLE, Settings, is_exposed, load_settings, reloaded
 
 EXAMPLE = Path(__file__).parents[2] / "systemd/fibserver.toml"

@@ -8,7 +8,7 @@ from typing import Any
 
 import waitress.server
 
-from fibweb.http.server import Limits, Site, create_server
+from fibweb.server.server import Limits, Site, create_server
 
 __all__ = ["SERVERS", "Serve"]
 

@@ -10,7 +10,7 @@ from falcon import testing
 
 from fibclient import FibClient
 from fibweb import create_app
-from fibweb.fetch import Fetch, WouldBlock
+from fibweb.content.fetch import Fetch, WouldBlock
 from tests.fibclient.fakes import fake_server, in_turn
 from tests.numbers import digits, expected
 from tests.servers import RunningServer

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fibclient.service.errors import SettingsError
+from fibcommon.service.errors import SettingsError
 from fibweb.settings import RELOADABLE, Settings, load_settings, reloaded
 
 ROOT = Path(__file__).parents[2]

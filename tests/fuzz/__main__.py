@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, wait
 from random import Random
 from typing import NamedTuple
 
-from fibclient.address import Address, parse_address
+from fibcommon.addresses import Address, parse_address
 from tests.fuzz.fakes import open_server
 from tests.fuzz.harness import Case, FuzzFailure, Harness, load_corpus
 from tests.fuzz.live import assert_serves, attack

@@ -3,9 +3,9 @@
 from random import Random
 from select import EPOLLHUP, EPOLLIN, EPOLLOUT
 
-from fibserver import connection as connection_module
-from fibserver.connection import State
-from fibserver.request_parser import MAX_REQUEST_BYTES
+from fibserver.network import connection as connection_module
+from fibserver.network.connection import State
+from fibserver.protocol.request_parser import MAX_REQUEST_BYTES
 from tests.fuzz.fakes import FakeServer, FakeSocket
 
 __all__ = ["Conversation", "FuzzFailure"]

@@ -17,25 +17,29 @@ from typing import Any, cast
 
 from pydantic import ByteSize
 
-from fibclient.costs import first_element_seconds
-from fibclient.formats import FORMATS, Format
-from fibserver import answer, blocks, connection, conversation, fair_queue, growth, layout, output
-from fibserver.answer import Answer, AnswerOwner, Buffer
-from fibserver.blocks import Block, Task
+from fibcommon.costs import first_element_seconds
+from fibcommon.formats import FORMATS, Format
 from fibserver.commands import server as server_commands
-from fibserver.connection import Connection
-from fibserver.engine import Engine
-from fibserver.event_loop import EventLoop
-from fibserver.listings import Listings
-from fibserver.overload import SLICE_SECONDS, OutputTotal
-from fibserver.replay import ReplayTable
-from fibserver.replies import Slice
-from fibserver.request_parser import OtherProtocolError
-from fibserver.session import ClientFacts, Session
+from fibserver.commands.session import ClientFacts, Session
+from fibserver.core import fair_queue
+from fibserver.core.event_loop import EventLoop
+from fibserver.core.listings import Listings
+from fibserver.core.overload import SLICE_SECONDS, OutputTotal
+from fibserver.core.statistics import Statistics
+from fibserver.engine import slice_stream as answer
+from fibserver.engine.engine import Engine
+from fibserver.engine.slice_stream import Answer, AnswerOwner, Buffer
+from fibserver.memory import blocks, growth, layout
+from fibserver.memory.blocks import Block, Task
+from fibserver.monitoring.slow_log import SlowLog
+from fibserver.network import connection, output
+from fibserver.network import request_handler as conversation
+from fibserver.network.connection import Connection
+from fibserver.network.reply_cache import ReplayTable
+from fibserver.protocol.reply_encoding import Slice
+from fibserver.protocol.request_parser import OtherProtocolError
 from fibserver.settings import Settings
-from fibserver.slow_log import SlowLog
-from fibserver.statistics import Statistics
-from fibserver.worker import Outcome
+from fibserver.workers.worker import Outcome
 
 __all__ = ["MAX_INDEX", "FakeServer", "FakeSocket", "HandWorkedEngine", "open_server"]
 
@@ -400,7 +404,7 @@ def open_server() -> Iterator[FakeServer]:
         setattr(module, name, clock)
     loggers, engine_logger = (
         (connection.log, conversation.log),
-        logging.getLogger("fibserver.engine"),
+        logging.getLogger("fibserver.engine.engine"),
     )
     levels = [each.level for each in (*loggers, engine_logger)]
     reader = _LogReader(server)

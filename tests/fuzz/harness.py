@@ -20,9 +20,9 @@ from random import Random
 from select import EPOLLERR, EPOLLHUP, EPOLLIN
 from typing import NamedTuple
 
-from fibserver import conversation as conversation_module
-from fibserver import output as output_module
-from fibserver.connection import State
+from fibserver.network import output as output_module
+from fibserver.network import request_handler as conversation_module
+from fibserver.network.connection import State
 from tests.fuzz.conversation import Conversation, FuzzFailure
 from tests.fuzz.fakes import MAX_INDEX, PASSWORD, FakeServer, FakeSocket
 from tests.fuzz.reference import Reference

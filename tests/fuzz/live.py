@@ -5,7 +5,7 @@ import socket
 from contextlib import closing
 from random import Random
 
-from fibclient.address import Address
+from fibcommon.addresses import Address
 from tests.fuzz.harness import FuzzFailure
 from tests.fuzz.reply_parser import MalformedReplyError, parse_replies
 

@@ -8,11 +8,11 @@ bytes are cut, whatever room the socket has, and wherever the answers' bytes com
 from itertools import accumulate
 from typing import NamedTuple
 
-from fibclient.formats import FORMATS
+from fibcommon.formats import FORMATS
 from fibserver.commands import execute
-from fibserver.replies import CommandError, Reply, Slice, encode_error
-from fibserver.request_parser import OtherProtocolError, ProtocolError, parse_request
-from fibserver.session import Session
+from fibserver.commands.session import Session
+from fibserver.protocol.reply_encoding import CommandError, Reply, Slice, encode_error
+from fibserver.protocol.request_parser import OtherProtocolError, ProtocolError, parse_request
 from tests.numbers import encoded
 
 __all__ = ["Expected", "Reference"]

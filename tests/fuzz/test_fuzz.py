@@ -9,12 +9,12 @@ from typing import Any
 import psutil
 import pytest
 
-from fibclient.address import parse_address
-from fibserver import conversation
-from fibserver.answer import Answer
-from fibserver.fair_queue import FairQueue
-from fibserver.output import Output
-from fibserver.shared_arrays import SharedArray
+from fibcommon.addresses import parse_address
+from fibserver.core.fair_queue import FairQueue
+from fibserver.engine.slice_stream import Answer
+from fibserver.memory.shared_arrays import SharedArray
+from fibserver.network import request_handler as conversation
+from fibserver.network.output import Output
 from tests.fuzz.fakes import open_server
 from tests.fuzz.harness import Case, FuzzFailure, Harness, load_corpus
 from tests.fuzz.live import assert_serves, attack

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from fibclient.sizes import value_digits
+from fibcommon.sizes import value_digits
 from tests.fibweb.page.site import Site
 from tests.numbers import fibonacci
 

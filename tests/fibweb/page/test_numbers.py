@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 from playwright.sync_api import Page, Response, Route, expect
 
-from fibclient.sizes import value_digits
+from fibcommon.sizes import value_digits
 from tests.fibweb.page.site import Site
 from tests.numbers import digits
 from tests.waiting import wait_until

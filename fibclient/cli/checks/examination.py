@@ -1,0 +1,239 @@
+"""The examination of a server: step by step, each on what the one before has shown.
+
+    name ──> connect ──> protocol ──> password ──> version ──> latency, health, numbers
+
+A step that fails ends it, since the next ones would only fail for the same reason. What is found
+is judged elsewhere (`fibclient.cli.checks.findings`, `fibclient.cli.checks.health`); here it is
+fetched.
+"""
+
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from fibclient.cli.checks.digits import AnswerChecker, WrongAnswer
+from fibclient.cli.checks.findings import (
+    Finding,
+    Level,
+    judge_connect,
+    judge_first_reply,
+    judge_latency,
+    judge_name,
+    judge_password,
+    judge_version,
+    needs_password,
+)
+from fibclient.cli.checks.health import Sample, judge_health, judge_sample
+from fibclient.cli.measuring.server_sample import facts_of
+from fibclient.cli.measuring.unpooled import DirectConnection
+from fibclient.cli.session import Session
+from fibclient.connections.resp import encode_request
+from fibclient.errors import FibError, RequestRefused, ServerMisbehaved, ServerUnreachable
+from fibclient.transport.resolver import resolve_in_time
+from fibcommon.addresses import Address, Target
+from fibcommon.formats import FORMATS
+
+__all__ = ["Report", "examine"]
+
+ROUND_TRIPS = 21
+FIRST_REPLY_BYTES = 64
+
+SAMPLE_RANGES = ((0, 100), (1_000, 1_020), (20_000, 20_003))
+LARGE_SAMPLES = (("binary", 1_000_000, 1_000_002), ("text", 1_000_000, 1_000_002))
+"""A number of a million takes a server some milliseconds, and 90 or 210 kB on the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was found about one place.
+
+    Attributes:
+        server: the address that led there.
+        place: the place; the address where it leads nowhere.
+        findings: in the order of the checks.
+    """
+
+    server: Address
+    place: str
+    findings: list[Finding]
+
+
+@dataclass(frozen=True, slots=True)
+class _Contact:
+    """A first attempt to speak with a place.
+
+    Attributes:
+        target: the place.
+        connect: the seconds it took to connect, or why that failed.
+        reply: the first bytes of the reply to PING; None if there were none in time.
+    """
+
+    target: Target
+    connect: float | OSError
+    reply: bytes | None
+
+
+def examine(session: Session, server: Address) -> list[Report]:
+    """Examine all the places that an address leads to.
+
+    Args:
+        session: how to speak with servers.
+        server: the address.
+    """
+    patience = session.patience_seconds
+    try:
+        targets = resolve_in_time(server, patience)
+    except ServerUnreachable as error:
+        return [Report(server, str(server), [judge_name([], str(error))])]
+    name = judge_name(targets, "")
+    with ThreadPoolExecutor(len(targets)) as threads:
+        contacts = list(threads.map(lambda target: _contact(target, patience), targets))
+        are_reached = [not isinstance(contact.connect, OSError) for contact in contacts]
+        return list(
+            threads.map(
+                lambda contact: Report(
+                    server,
+                    str(contact.target),
+                    [name, *_findings(session, contact, any(are_reached), patience)],
+                ),
+                contacts,
+            )
+        )
+
+
+def _contact(target: Target, patience_seconds: float) -> _Contact:
+    """Connect, say PING, and return what comes, whoever answers."""
+    with socket.socket(target.family, socket.SOCK_STREAM) as sock:
+        sock.settimeout(patience_seconds)
+        begin = time.monotonic()
+        try:
+            sock.connect(target.name)
+        except OSError as error:
+            return _Contact(target, error, None)
+        seconds = time.monotonic() - begin
+        reply = b""
+        try:
+            sock.sendall(encode_request("PING"))
+            while b"\r\n" not in reply and len(reply) < FIRST_REPLY_BYTES:
+                received = sock.recv(FIRST_REPLY_BYTES)
+                if not received:
+                    break
+                reply += received
+        except TimeoutError:
+            return _Contact(target, seconds, reply or None)
+        except OSError:
+            return _Contact(target, seconds, reply)  # it was reset
+        return _Contact(target, seconds, reply)
+
+
+def _findings(
+    session: Session, contact: _Contact, is_any_reached: bool, patience_seconds: float
+) -> Iterator[Finding]:
+    """Yield what there is to say of a place, up to the first step that fails."""
+    target, connect = contact.target, contact.connect
+    yield judge_connect(target, connect, is_other_reached=is_any_reached)
+    if isinstance(connect, OSError):
+        return
+    protocol = judge_first_reply(contact.reply)
+    yield protocol
+    if protocol.level is not Level.OK:
+        return
+    try:
+        with closing(DirectConnection(target, patience_seconds)) as connection:
+            yield from _conversation(session, contact, connect, connection, patience_seconds)
+    except FibError as error:
+        yield Finding(
+            "protocol",
+            Level.PROBLEM,
+            f"it broke off: {error}",
+            "see the server's log, and what is in between",
+            is_unreachable=isinstance(error, ServerUnreachable),
+        )
+
+
+def _conversation(
+    session: Session,
+    contact: _Contact,
+    connect_seconds: float,
+    connection: DirectConnection,
+    patience_seconds: float,
+) -> Iterator[Finding]:
+    """Yield what a server that understands has to say."""
+    password = judge_password(
+        is_needed=needs_password(contact.reply or b""),
+        is_given=session.password is not None,
+        refusal=_refusal(connection, session.password),
+    )
+    yield password
+    if password.level is not Level.OK:
+        return
+    facts = facts_of(connection.information())
+    what = judge_version(
+        facts.get("fibserver_version", ""), version("fibservice"), facts.get("redis_version", "")
+    )
+    yield what
+    if what.level is Level.PROBLEM:
+        return
+    yield judge_latency(contact.target, connect_seconds, _round_trips_seconds(connection))
+    facts["memory_limit"] = _setting(connection, "memory_limit")
+    yield from judge_health(facts)
+    yield judge_sample(list(_samples(session, contact.target, patience_seconds)))
+
+
+def _refusal(connection: DirectConnection, password: str | None) -> str:
+    """Say the password, if there is one; return what the server says against it."""
+    if password is not None:
+        try:
+            connection.call("AUTH", password)
+        except RequestRefused as error:
+            return str(error)
+    return ""
+
+
+def _setting(connection: DirectConnection, name: str) -> str:
+    match connection.call("CONFIG", "GET", name):
+        case [_, bytes(value)]:
+            return value.decode("utf-8", "replace")
+    return ""
+
+
+def _round_trips_seconds(connection: DirectConnection) -> list[float]:
+    times = []
+    for _ in range(ROUND_TRIPS):
+        begin = time.monotonic()
+        connection.call("PING")
+        times.append(time.monotonic() - begin)
+    return times
+
+
+def _samples(session: Session, target: Target, patience_seconds: float) -> Iterator[Sample]:
+    """Ask for some numbers in each format and check them, up to the first that never came."""
+    formats = [name for name in FORMATS if name != "array"]
+    wanted = [(name, *bounds) for name in formats for bounds in SAMPLE_RANGES]
+    with session.client(
+        target.address,
+        resolve=lambda address: [target],
+        max_retries=0,
+        idle_timeout_seconds=patience_seconds,
+    ) as client:
+        for name, start, stop in (*wanted, *LARGE_SAMPLES):
+            checker = AnswerChecker(FORMATS[name], start, stop)
+            try:
+                for piece in client.stream(start, stop, name):
+                    checker.feed(piece)
+                checker.finish()
+            except WrongAnswer as error:
+                yield Sample(name, start, stop, "wrong", str(error))
+            except RequestRefused as error:
+                yield Sample(name, start, stop, error.code, str(error))
+            except ServerMisbehaved as error:
+                yield Sample(name, start, stop, "wrong", str(error))
+            except ServerUnreachable as error:
+                yield Sample(name, start, stop, "silent", str(error))
+                return
+            else:
+                yield Sample(name, start, stop)

@@ -1,0 +1,112 @@
+"""`info`: what each server tells of itself."""
+
+import json
+import sys
+
+import click
+
+from fibclient.cli.exit_codes import advice, exit_code
+from fibclient.cli.session import Session, pass_session
+from fibclient.errors import FibError
+from fibcommon.addresses import Address
+from fibcommon.info import parse_information
+
+__all__ = ["info"]
+
+SECTIONS = (
+    "server",
+    "clients",
+    "memory",
+    "persistence",
+    "stats",
+    "replication",
+    "cpu",
+    "commandstats",
+    "errorstats",
+    "latencystats",
+    "waitingstats",
+    "workers",
+    "sequence",
+    "default",
+    "all",
+)
+"""Those of this version, for shells to complete; a server may know others."""
+
+
+@click.command()
+@click.argument(
+    "section",
+    default="default",
+    metavar="[SECTION]",
+    shell_complete=lambda context, parameter, begun: [
+        section for section in SECTIONS if section.startswith(begun)
+    ],
+)
+@pass_session
+def info(session: Session, section: str) -> None:
+    """Print facts and figures of each server, as its INFO command has them.
+
+    SECTION is one of server, clients, memory, persistence, stats, replication, cpu,
+    commandstats, errorstats, latencystats, waitingstats, workers and sequence, or default or
+    all. On a terminal figures are made readable; elsewhere they are as the server sends them.
+
+    \b
+    Examples:
+      fibclient info
+      fibclient info sequence
+      fibclient info | grep used_memory
+      fibclient --json info all | jq .memory.used_memory
+    """
+    texts: dict[Address, str] = {}
+    failures: dict[Address, FibError] = {}
+    for server in session.servers:
+        try:
+            texts[server] = _ask(session, server, section)
+        except FibError as error:
+            if len(session.servers) == 1:
+                raise
+            failures[server] = error
+    if session.as_json:
+        _print_json(session.servers, texts, failures)
+    else:
+        _print(session.servers, texts, failures)
+    if failures:
+        raise click.exceptions.Exit(max(map(exit_code, failures.values())))
+
+
+def _ask(session: Session, server: Address, section: str) -> str:
+    with session.client(server, max_retries=0) as client:
+        text = client.info_text(section)
+    if not text:
+        raise FibError(f"{server} knows no section {section!r}")
+    return text
+
+
+def _print_json(
+    servers: list[Address], texts: dict[Address, str], failures: dict[Address, FibError]
+) -> None:
+    found: dict[Address, object] = {
+        server: parse_information(texts[server])
+        if server in texts
+        else {"error": str(failures[server])}
+        for server in servers
+    }
+    by_address = {str(server): facts for server, facts in found.items()}
+    click.echo(json.dumps(by_address if len(servers) > 1 else found[servers[0]], indent=2))
+
+
+def _print(
+    servers: list[Address], texts: dict[Address, str], failures: dict[Address, FibError]
+) -> None:
+    for server in servers:
+        if server in failures:
+            click.echo(f"{server}  {failures[server]}{advice(failures[server])}", err=True)
+            continue
+        if len(servers) > 1:
+            click.echo(f"## {server}")
+        if sys.stdout.isatty():
+            from fibclient.cli.render.tables import show_tables  # not for programs: slow to import
+
+            show_tables(parse_information(texts[server]))
+        else:
+            click.echo("\n".join(texts[server].splitlines()))

@@ -1,0 +1,101 @@
+"""`ping`: whether each server answers, and how soon."""
+
+import json
+import statistics
+import time
+from collections.abc import Iterator
+
+import click
+
+from fibclient.cli.exit_codes import advice, exit_code
+from fibclient.cli.session import Session, pass_session
+from fibclient.errors import FibError
+from fibcommon.addresses import Address
+
+__all__ = ["ping"]
+
+
+@click.command()
+@click.option(
+    "--count", type=click.IntRange(min=1), default=1, metavar="N", help="Round trips to each."
+)
+@pass_session
+def ping(session: Session, count: int) -> None:
+    """Time a round trip to each server.
+
+    The connection is there before the time is taken. A server that does not answer does not
+    keep the others from being asked; the exit code is 3 then.
+
+    \b
+    Examples:
+      fibclient ping
+      fibclient ping --count 1000 | tail -n 1
+      fibclient --server a:11235,b:11235 --json ping
+    """
+    failures: list[FibError] = []
+    for server in session.servers:
+        report = _JsonReport(server) if session.as_json else _Report(server, session.servers)
+        times = []
+        try:
+            for milliseconds in _round_trips(session, server, count):
+                times.append(milliseconds)
+                report.answered(milliseconds)
+        except FibError as error:
+            if len(session.servers) == 1 and not session.as_json:
+                raise
+            failures.append(error)
+            report.failed(error)
+        else:
+            report.ended(times)
+    if failures:
+        raise click.exceptions.Exit(max(map(exit_code, failures)))
+
+
+def _round_trips(session: Session, server: Address, count: int) -> Iterator[float]:
+    """Yield the milliseconds that each of some round trips to a server took."""
+    with session.client(server, max_retries=0) as client:
+        client.ping()
+        for _ in range(count):
+            begin = time.perf_counter()
+            client.ping()
+            yield (time.perf_counter() - begin) * 1000
+
+
+class _Report:
+    """What people read."""
+
+    def __init__(self, server: Address, servers: list[Address]) -> None:
+        width = max(map(len, map(str, servers)))
+        self._label = "" if len(servers) == 1 else f"{server!s:{width}}  "
+
+    def answered(self, milliseconds: float) -> None:
+        click.echo(f"{self._label}PONG in {milliseconds:.3f} ms")
+
+    def failed(self, error: FibError) -> None:
+        click.echo(f"{self._label}{error}{advice(error)}", err=True)
+
+    def ended(self, times: list[float]) -> None:
+        if len(times) > 1:
+            click.echo(
+                f"{self._label}{len(times)} round trips: min {min(times):.3f},"
+                f" median {statistics.median(times):.3f}, max {max(times):.3f} ms"
+            )
+
+
+class _JsonReport:
+    """What programs read; sums they can do themselves."""
+
+    def __init__(self, server: Address) -> None:
+        self._server = str(server)
+
+    def answered(self, milliseconds: float) -> None:
+        self._print(milliseconds=round(milliseconds, 6))
+
+    def failed(self, error: FibError) -> None:
+        self._print(error=str(error))
+
+    def ended(self, times: list[float]) -> None:
+        """Print nothing more."""
+
+    def _print(self, **facts: object) -> None:
+        click.echo(json.dumps({"server": self._server, **facts}))

@@ -1,0 +1,174 @@
+"""`top`: how busy servers are, as they are."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, fields
+from itertools import islice
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from fibclient.cli.exit_codes import EXIT_UNREACHABLE, exit_code
+from fibclient.cli.keys import keys, pause
+from fibclient.cli.measuring.polling import Status, watch
+from fibclient.cli.measuring.server_sample import Rates, Reading
+from fibclient.cli.options import Seconds
+from fibclient.cli.render.top_view import TopView
+from fibclient.cli.session import Session, pass_session
+from fibclient.cli.terminal import is_lively
+
+__all__ = ["top"]
+
+COLUMNS = (
+    "req/s",
+    "MB/s",
+    "p50_ms",
+    "p99_ms",
+    "err/s",
+    "clients",
+    "waiting",
+    "workers",
+    "busy",
+    "died",
+    "used_MB",
+    "shared_MB",
+    "kept_MB",
+    "limit_MB",
+)
+"""Of a line; the server stands behind them, since its width is not known."""
+
+CUMULATIVE = {"latencies"}
+"""What a reading holds to be subtracted, and nobody wants to see."""
+
+
+@click.command()
+@click.option(
+    "--interval",
+    type=Seconds(least=0.1),
+    default=1.0,
+    metavar="SECONDS",
+    help="Between two views.",
+)
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N intervals.")
+@pass_session
+def top(session: Session, interval: float, count: int | None) -> None:
+    """Watch servers: load, latency, workers, memory.
+
+    On a terminal it is a live view, which q or Ctrl-C ends. Elsewhere it is a line for each server
+    and interval, or a JSON object with --json. All figures are of the interval before. Latency
+    is from a request's arrival at the server to the first byte of its reply.
+
+    A server that is down is asked again at each interval. The exit code is 3 if none has
+    answered in N intervals, and 1 if all have said no.
+
+    \b
+    Examples:
+      fibclient top
+      fibclient --server a:11235,b:11235 top --interval 5
+      fibclient --json top --count 10 | jq .requests_per_second
+      fibclient top --interval 60 >> load.txt
+    """
+    is_live = is_lively(sys.stdout) and not session.as_json
+    try:
+        code = (_show_live if is_live else _print)(session, interval, count)
+    except KeyboardInterrupt:
+        return
+    if count is not None:
+        raise click.exceptions.Exit(code)
+
+
+def _show_live(session: Session, interval: float, count: int | None) -> int:
+    """Show a view that changes; return the exit code."""
+    code = EXIT_UNREACHABLE
+    console = Console()
+    with keys(sys.stdin.fileno(), "qQ") as wait, Live(console=console, screen=True) as live:
+        for statuses in _views(session, interval, count, wait):
+            live.update(TopView(statuses, interval), refresh=True)
+            code = min(code, _exit_code(statuses))
+    return code
+
+
+def _print(session: Session, interval: float, count: int | None) -> int:
+    """Print a line for each server and interval; return the exit code."""
+    code = EXIT_UNREACHABLE
+    line = _json_line if session.as_json else _plain_line
+    if not session.as_json:
+        click.echo(" ".join(f"{name:>{_width(name)}}" for name in COLUMNS) + "  server")
+    for number, statuses in enumerate(_views(session, interval, count, pause)):
+        code = min(code, _exit_code(statuses))
+        if number:  # nothing has happened before the first interval
+            click.echo("\n".join(map(line, statuses)))
+    return code
+
+
+def _views(
+    session: Session, interval: float, count: int | None, wait: Callable[[float], bool]
+) -> Iterator[list[Status]]:
+    """Yield how servers are before the first interval and after each of them."""
+    return islice(watch(session, interval, wait), None if count is None else count + 1)
+
+
+def _exit_code(statuses: list[Status]) -> int:
+    """Return what a command ends with that has seen no more than this; 0 if any server is up."""
+    errors = [status.error for status in statuses if status.error is not None]
+    return max(map(exit_code, errors)) if len(errors) == len(statuses) else 0
+
+
+def _width(name: str) -> int:
+    return max(len(name), 7)
+
+
+def _figures(reading: Reading, rates: Rates | None) -> dict[str, float | None]:
+    """Return the figures for programs; what is not known is None."""
+    figures: dict[str, float | None] = dict.fromkeys(COLUMNS)
+    if rates is not None:
+        figures |= {
+            "req/s": round(rates.requests_per_second, 1),
+            "MB/s": round(rates.bytes_per_second / 1e6, 3),
+            "p50_ms": _milliseconds(rates.p50_seconds),
+            "p99_ms": _milliseconds(rates.p99_seconds),
+            "err/s": round(rates.errors_per_second, 1),
+        }
+    return figures | {
+        "clients": reading.connected_clients,
+        "waiting": reading.waiting_clients,
+        "workers": reading.workers,
+        "busy": reading.workers_busy,
+        "died": reading.worker_deaths,
+        "used_MB": round(reading.used_bytes / 1e6, 1),
+        "shared_MB": round(reading.shared_bytes / 1e6, 1),
+        "kept_MB": round(reading.resident_bytes / 1e6, 1),
+        "limit_MB": round(reading.memory_limit_bytes / 1e6, 1),
+    }
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 3)
+
+
+def _plain_line(status: Status) -> str:
+    """Return a line of the table; what is not known is a dash."""
+    figures: dict[str, float | None] = dict.fromkeys(COLUMNS)
+    if status.reading is not None:
+        figures = _figures(status.reading, status.rates)
+    values = ("-" if value is None else f"{value}" for value in figures.values())
+    line = " ".join(
+        f"{value:>{_width(name)}}" for name, value in zip(COLUMNS, values, strict=True)
+    )
+    return f"{line}  {status.server}" + (f"  down: {status.error}" if status.error else "")
+
+
+def _json_line(status: Status) -> str:
+    """Return all that is known, for programs."""
+    reading, rates = status.reading, status.rates
+    facts: dict[str, object] = {"server": str(status.server), "is_up": reading is not None}
+    if reading is None:
+        return json.dumps(facts | {"error": str(status.error)})
+    facts |= {"interval_seconds": round(status.seconds, 3)}
+    facts |= (
+        dict.fromkeys(field.name for field in fields(Rates)) if rates is None else asdict(rates)
+    )
+    facts |= {name: value for name, value in asdict(reading).items() if name not in CUMULATIVE}
+    return json.dumps(facts)

@@ -1,0 +1,1 @@
+"""Samples of a running server, and load with its latencies."""

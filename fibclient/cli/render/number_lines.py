@@ -1,0 +1,24 @@
+"""Numbers on a terminal, for people: as they come, a line each."""
+
+import os
+import shutil
+import sys
+
+import click
+
+from fibclient.cli.render.truncation import lines
+from fibclient.cli.terminal import is_lively
+from fibclient.client import FibClient
+
+__all__ = ["show"]
+
+
+def show(client: FibClient, start: int, stop: int) -> None:
+    """Show F(start) to F(stop-1) on standard output."""
+    is_plain = not is_lively(sys.stdout) or bool(os.environ.get("NO_COLOR"))
+    columns = shutil.get_terminal_size().columns
+    for line in lines(client.stream(start, stop, "text"), start, stop, columns):
+        label = line.label if is_plain else click.style(line.label, dim=True)
+        note = line.note if is_plain or not line.note else click.style(line.note, dim=True)
+        sys.stdout.write(f"{label}{line.value}{note}\n")
+    sys.stdout.flush()

@@ -1,0 +1,192 @@
+"""What `top` shows people: a panel for each server, or a row where there is no room for panels."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from fibclient.cli.measuring.polling import Status
+from fibclient.cli.measuring.server_sample import Rates, Reading
+from fibclient.cli.render.units import duration_text, milliseconds_text, size_text
+
+__all__ = ["TopView", "sparkline"]
+
+_LEVELS = "▁▂▃▄▅▆▇█"
+_LABEL_WIDTH = 10
+_VALUE_WIDTH = 28
+_FRAME_WIDTH = 4
+_PANEL_LINES = 9
+_LEAST_BAR_WIDTH = 6
+_MOST_BAR_WIDTH = 40
+
+
+def sparkline(values: Sequence[float | None], width: int) -> str:
+    """Return the last values as bars, the highest of them as high as a line.
+
+    Args:
+        values: >= 0, or None for a gap.
+        width: how many of them, at most.
+    """
+    shown = values[-width:] if width > 0 else ()
+    highest = max((value for value in shown if value is not None), default=0.0) or 1.0
+    top = len(_LEVELS) - 1
+    return "".join(
+        " " if value is None else _LEVELS[round(value / highest * top)] for value in shown
+    )
+
+
+class TopView:
+    """All servers as they are, laid out for whatever room there is."""
+
+    def __init__(self, statuses: list[Status], interval_seconds: float) -> None:
+        """Describe a view.
+
+        Args:
+            statuses: of all servers.
+            interval_seconds: between two views.
+        """
+        self._statuses = statuses
+        self._interval = interval_seconds
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        statuses, width = self._statuses, options.max_width
+        lines = sum(3 if each.reading is None else _PANEL_LINES for each in statuses)
+        yield Text(f"every {self._interval:g} s · q ends", style="dim", justify="right")
+        if lines < (options.height or console.height):
+            yield Group(*(_panel(status, width) for status in statuses))
+        else:
+            yield _rows(statuses, width)
+
+
+def _panel(status: Status, width: int) -> Panel:
+    reading = status.reading
+    if reading is None:
+        return Panel(
+            _down(status), title=str(status.server), title_align="left", border_style="red"
+        )
+    title = (
+        f"[bold]{status.server}[/bold] · fibserver {reading.version} · "
+        f"up {duration_text(reading.uptime_seconds)}"
+    )
+    lines = _lines(status, reading, width - _FRAME_WIDTH - _LABEL_WIDTH)
+    body = Text("\n", no_wrap=True, overflow="ellipsis").join(
+        Text.assemble((label.ljust(_LABEL_WIDTH), "dim"), line) for label, line in lines
+    )
+    return Panel(body, title=title, title_align="left", border_style="green")
+
+
+def _lines(status: Status, reading: Reading, width: int) -> list[tuple[str, Text]]:
+    """Return the lines of a panel, each with its label."""
+    rates = status.rates
+    requests, output, latency = _rate_texts(rates)
+    line = sparkline(status.history, width - _VALUE_WIDTH)
+    errors = rates.errors_per_second if rates else 0.0
+    kept, limit = reading.resident_bytes, reading.memory_limit_bytes
+    memory = (
+        f"{size_text(kept)} of {size_text(limit)}, "
+        f"{size_text(reading.shared_bytes)} shared, {size_text(reading.used_bytes)} in all"
+    )
+    elements = " · ".join(f"{name} {count:,}" for name, count in reading.elements.items())
+    return [
+        ("requests", Text.assemble(requests.ljust(_VALUE_WIDTH), (line, "cyan"))),
+        (
+            "output",
+            Text.assemble(
+                output.ljust(_VALUE_WIDTH),
+                (f"{errors:,.1f} errors/s", "bold red" if errors else "dim"),
+            ),
+        ),
+        ("latency", Text(latency)),
+        (
+            "clients",
+            Text(f"{reading.connected_clients:,}, {reading.waiting_clients:,} waiting"),
+        ),
+        (
+            "workers",
+            Text.assemble(
+                f"{reading.workers}, {reading.workers_busy} busy, ",
+                (f"{reading.worker_deaths} died", "red" if reading.worker_deaths else ""),
+            ),
+        ),
+        ("memory", _with_bar(memory, kept / limit if limit else 0.0, width)),
+        ("resident", Text(elements or "nothing yet")),
+    ]
+
+
+def _rate_texts(rates: Rates | None) -> tuple[str, str, str]:
+    """Return the texts of requests, output and latency."""
+    if rates is None:
+        return "–", "–", "–"
+    return (
+        f"{rates.requests_per_second:,.0f}/s",
+        f"{size_text(rates.bytes_per_second)}/s",
+        f"p50 {_latency(rates.p50_seconds)}   p99 {_latency(rates.p99_seconds)}",
+    )
+
+
+def _latency(seconds: float | None) -> str:
+    return "–" if seconds is None else milliseconds_text(seconds)
+
+
+def _with_bar(text: str, share: float, width: int) -> Text:
+    """Return a text with a bar behind it, if there is room."""
+    room = min(_MOST_BAR_WIDTH, width - len(text) - 2)
+    if room < _LEAST_BAR_WIDTH:
+        return Text(text)
+    filled = round(min(1.0, share) * room)
+    style = "red" if share > 0.9 else "green"
+    return Text.assemble(
+        f"{text}  ", ("━" * filled, style), ("━" * (room - filled), "bright_black")
+    )
+
+
+def _down(status: Status) -> Text:
+    return Text.assemble(("down", "bold red"), f"  {status.error}")
+
+
+class _Column(NamedTuple):
+    """A column of the table.
+
+    Attributes:
+        title: its heading.
+        least_width: the narrowest terminal that shows it.
+        value: its text.
+    """
+
+    title: str
+    least_width: int
+    value: Callable[[Reading, Rates], str]
+
+
+_COLUMNS = (
+    _Column("req/s", 0, lambda reading, rates: f"{rates.requests_per_second:,.0f}"),
+    _Column("output", 0, lambda reading, rates: f"{size_text(rates.bytes_per_second)}/s"),
+    _Column("p50", 80, lambda reading, rates: _latency(rates.p50_seconds)),
+    _Column("p99", 0, lambda reading, rates: _latency(rates.p99_seconds)),
+    _Column("errors/s", 100, lambda reading, rates: f"{rates.errors_per_second:,.1f}"),
+    _Column("clients", 110, lambda reading, rates: f"{reading.connected_clients:,}"),
+    _Column("busy", 70, lambda reading, rates: f"{reading.workers_busy}/{reading.workers}"),
+    _Column("memory", 120, lambda reading, rates: size_text(reading.used_bytes)),
+)
+
+
+def _rows(statuses: list[Status], width: int) -> Table:
+    columns = [column for column in _COLUMNS if column.least_width <= width]
+    table = Table(box=box.SIMPLE_HEAD, expand=True, padding=(0, 1, 0, 0))
+    table.add_column("server", ratio=1, no_wrap=True, overflow="ellipsis")
+    for column in columns:
+        table.add_column(column.title, justify="right", no_wrap=True)
+    for status in statuses:
+        reading, rates = status.reading, status.rates
+        if reading is None:
+            table.add_row(Text.assemble(f"{status.server} ", _down(status)))
+        elif rates is None:
+            table.add_row(str(status.server), *("–" for _ in columns))
+        else:
+            values = (column.value(reading, rates) for column in columns)
+            table.add_row(str(status.server), *values)
+    return table

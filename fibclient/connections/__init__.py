@@ -1,0 +1,1 @@
+"""One connection to a server: endpoints, sockets, and the bytes of the protocol."""

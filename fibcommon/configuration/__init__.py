@@ -1,0 +1,1 @@
+"""Settings from files, variables and flags, and passwords from files."""

@@ -1,0 +1,1 @@
+"""Rules of HTTP that both services follow, without a socket."""

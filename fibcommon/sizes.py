@@ -1,0 +1,147 @@
+"""How long things are: exact sizes and sums of sizes, in closed form.
+
+This module answers "how many bytes?" before anyone has computed a number. It owns no
+format; `fibcommon.formats` composes these sizes into the sizes of encoded elements.
+
+For n >= 2, F(n) is φ^n/√5 rounded to the nearest integer, so it has
+floor(n·log_b φ - log_b √5) + 1 digits in base b (n < 2 is special: φ/√5 < 1). Both
+logarithms are irrational and are held as integers scaled by 2^256, so a floor is one
+multiplication and one shift. The floor would be wrong only where n·log_b φ - log_b √5 comes
+within n·2^-256 of an integer; for the n a machine can hold it stays farther away than about
+1/n². The sum of such floors over a range is computed by a Euclid-like reduction
+(`floor_sum`), which takes O(log n) steps. No float is used anywhere.
+
+Every size comes as a pair of functions: the size *of* n and the sum of the sizes
+*before* n (over all k with 0 <= k < n).
+"""
+
+from decimal import Context, Decimal
+from functools import cache
+from typing import NamedTuple
+
+__all__ = [
+    "floor_sum",
+    "index_digits",
+    "index_digits_before",
+    "length_digits",
+    "length_digits_before",
+    "value_digits",
+    "value_digits_before",
+]
+
+_SCALE_BITS = 256
+_SCALE = 1 << _SCALE_BITS
+
+
+class _Growth(NamedTuple):
+    """The line n·slope - shift whose floor, plus one, is the number of digits of F(n)."""
+
+    slope: int  # log_b φ, scaled
+    shift: int  # log_b √5, scaled
+
+
+@cache
+def _growth(base: int) -> _Growth:
+    """Return the scaled logarithms for `base`, computed once to 120 decimal digits."""
+    context = Context(prec=120)
+    root_five = context.sqrt(Decimal(5))
+    golden_ratio = context.divide(context.add(root_five, 1), 2)
+    log_base = context.ln(Decimal(base))
+
+    def scaled_log(x: Decimal) -> int:
+        return int(context.multiply(context.divide(context.ln(x), log_base), _SCALE))
+
+    return _Growth(scaled_log(golden_ratio), scaled_log(root_five))
+
+
+def floor_sum(count: int, slope: int, shift: int, modulus: int) -> int:
+    """Return the sum of floor((slope·k + shift) / modulus) for 0 <= k < count.
+
+    It counts lattice points under a line and, as in Euclid's algorithm, swaps the axes at
+    each step (Graham, Knuth, Patashnik, Concrete Mathematics, section 3.5).
+
+    Args:
+        count: how many terms, >= 0.
+        slope: >= 0.
+        shift: any integer.
+        modulus: >= 1.
+    """
+    total = 0
+    sign = 1
+    while count > 0:
+        whole, slope = divmod(slope, modulus)
+        total += sign * whole * (count * (count - 1) // 2)
+        whole, shift = divmod(shift, modulus)
+        total += sign * whole * count
+        height = (slope * (count - 1) + shift) // modulus
+        if height == 0:
+            break
+        # Count the points to the right of the line instead, and take them from the rectangle.
+        total += sign * height * count
+        sign = -sign
+        count, slope, shift, modulus = height, modulus, modulus - shift + slope - 1, slope
+    return total
+
+
+def value_digits(n: int, base: int = 10) -> int:
+    """Return the number of digits of F(n) in `base`.
+
+    Zero has one digit, save in base 256, where it is the empty string of bytes.
+
+    Args:
+        n: >= 0.
+        base: 10 or 256. (In base 2 the floor is one short for F(3) = 2 and F(6) = 8, the
+            powers of the base among the numbers.)
+    """
+    if n < 2:
+        return 0 if n == 0 and base == 256 else 1
+    growth = _growth(base)
+    return ((n * growth.slope - growth.shift) >> _SCALE_BITS) + 1
+
+
+def value_digits_before(n: int, base: int = 10) -> int:
+    """Return the sum of `value_digits(k, base)` for 0 <= k < n."""
+    if n <= 2:
+        return sum(value_digits(k, base) for k in range(n))
+    growth = _growth(base)
+    count = n - 2
+    floors = floor_sum(count, growth.slope, 2 * growth.slope - growth.shift, _SCALE)
+    return value_digits_before(2, base) + floors + count
+
+
+def index_digits(n: int) -> int:
+    """Return the number of decimal digits of the index n itself."""
+    return len(str(n))
+
+
+def index_digits_before(n: int) -> int:
+    """Return the sum of `index_digits(k)` for 0 <= k < n."""
+    # Each power of ten below n adds one digit to every index from it on.
+    total = n
+    power = 10
+    while power < n:
+        total += n - power
+        power *= 10
+    return total
+
+
+@cache
+def _first_index_of_length(length: int) -> int:
+    """Return the smallest n whose F(n) has at least `length` decimal digits (length >= 2)."""
+    growth = _growth(10)
+    return -(-((length - 1) * _SCALE + growth.shift) // growth.slope)
+
+
+def length_digits(n: int) -> int:
+    """Return the number of decimal digits of `value_digits(n)`."""
+    return len(str(value_digits(n)))
+
+
+def length_digits_before(n: int) -> int:
+    """Return the sum of `length_digits(k)` for 0 <= k < n."""
+    total = n
+    power = 10
+    while (first := _first_index_of_length(power)) < n:
+        total += n - first
+        power *= 10
+    return total

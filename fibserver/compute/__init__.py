@@ -1,0 +1,1 @@
+"""The numbers: arithmetic, many at once, and their encoding."""

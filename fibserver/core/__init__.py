@@ -1,0 +1,1 @@
+"""The event loop, the fair queue, limits and counters."""

@@ -1,0 +1,1 @@
+"""From a slice to its bytes: memory, workers and storage together."""

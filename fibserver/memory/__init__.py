@@ -1,0 +1,1 @@
+"""The shared-memory arena, and what is kept in it."""

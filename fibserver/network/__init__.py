@@ -1,0 +1,1 @@
+"""Clients: connections, their requests and their output, and the metrics port."""

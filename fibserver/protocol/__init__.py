@@ -1,0 +1,1 @@
+"""RESP: requests from bytes, replies to bytes."""

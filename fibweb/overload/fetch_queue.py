@@ -1,0 +1,303 @@
+"""Queue of fetches, bounded in length and in time, cheapest first.
+
+The cost of every fetch is predicted before it runs. The queue uses it for its order and its bound.
+
+- Waiters for the same bytes share one fetch.
+- A fetch is cheap or dear (`fibcommon.costs.DEAR_SECONDS`). Dear fetches use at most half of the
+  threads, so a cheap one never waits for a dear one. If dear fetches wait and none runs, the next
+  free thread is for one of them, so a stream of cheap ones does not starve them.
+- Within each class the fetch with the earliest virtual deadline runs first: arrival time plus a
+  multiple of the cost. Among fetches that arrive together that is shortest job first. Over time it
+  is ageing: a fetch is overtaken for at most that multiple of its own cost.
+- A fetch is refused if its predicted wait, scaled by the measured duration of recent fetches, is
+  too long, or if there are too many waiters. If it does not start in time it is refused then.
+
+The queue uses no threads and no clock: the caller passes the time, runs the job that `take`
+returns and reports its end to `finish`.
+"""
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Generic, TypeVar
+
+from fibcommon.costs import DEAR_SECONDS
+from fibweb.content.fetch import Fetch
+
+__all__ = ["MAX_WAITERS", "MAX_WAIT_SECONDS", "FetchQueue", "Job", "JobState", "Refused"]
+
+Waiter = TypeVar("Waiter")
+
+MAX_WAITERS = 1024
+"""In each class."""
+
+MAX_WAIT_SECONDS = 5.0
+"""Longest wait for a thread; a client that would wait longer is refused at once."""
+
+CHEAP_OVERTAKEN_FACTOR = 500.0
+DEAR_OVERTAKEN_FACTOR = 10.0
+"""A fetch is overtaken for at most this many times its own cost: 5 s for a piece of a large answer
+that takes 10 ms, so that hundreds of downloads do not keep small numbers waiting; 4 s for
+F(10,000,000)."""
+
+STARTED_SECONDS = 5.0
+"""The next piece of a response in progress gives way to new requests for this much longer."""
+
+DECAY = 0.9
+MIN_SCALE, MAX_SCALE = 0.1, 100.0
+"""The ratio of measured to predicted time: how fast older measurements fade, and its bounds."""
+
+MIN_COMPACTED = 64
+"""Fewer entries of a heap are not worth a clean-up."""
+
+
+class Refused(Exception):
+    """The queue does not accept a fetch.
+
+    Attributes:
+        reason: `full` or `late`.
+        wait_seconds: the predicted wait.
+    """
+
+    def __init__(self, reason: str, wait_seconds: float) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.wait_seconds = wait_seconds
+
+
+class JobState(Enum):
+    """State of a job."""
+
+    QUEUED = auto()
+    RUNNING = auto()
+    OVER = auto()
+
+
+@dataclass(slots=True, eq=False)
+class Job(Generic[Waiter]):
+    """A fetch and its waiters.
+
+    Attributes:
+        fetch: what to run.
+        added_at: when the first waiter arrived.
+        state: whether it waits, runs or has ended.
+        started_at: when it began to run.
+        waiters: in the order of arrival.
+        is_started: whether a waiter has sent the beginning of its response, so that the job must
+            not be refused any more.
+        virtual_deadline: orders the queue.
+    """
+
+    fetch: Fetch
+    added_at: float
+    state: JobState = JobState.QUEUED
+    started_at: float = 0.0
+    waiters: dict[Waiter, None] = field(default_factory=dict)
+    is_started: bool = False
+    virtual_deadline: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        factor = DEAR_OVERTAKEN_FACTOR if self.is_dear else CHEAP_OVERTAKEN_FACTOR
+        started = STARTED_SECONDS if self.is_started else 0.0
+        self.virtual_deadline = self.added_at + factor * self.fetch.cost_seconds + started
+
+    @property
+    def is_dear(self) -> bool:
+        """Whether it may take far longer than others."""
+        return self.fetch.cost_seconds > DEAR_SECONDS
+
+    def __lt__(self, other: "Job[Waiter]") -> bool:
+        return self.virtual_deadline < other.virtual_deadline
+
+
+class _Class(Generic[Waiter]):
+    """The cheap jobs, or the dear ones."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self.running = 0
+        self.running_cost = 0.0
+        self.waiting = 0
+        self._measured = self._predicted = DEAR_SECONDS  # a weak belief in the prediction
+        self._heap: list[Job[Waiter]] = []
+        self._compact_at = MIN_COMPACTED
+
+    def __iter__(self) -> Iterator[Job[Waiter]]:
+        return (job for job in self._heap if job.state is JobState.QUEUED)
+
+    def push(self, job: Job[Waiter]) -> None:
+        if len(self._heap) >= self._compact_at:  # most may have been removed from the queue
+            self._heap = sorted(self)
+            self._compact_at = max(MIN_COMPACTED, 2 * len(self._heap))
+        heapq.heappush(self._heap, job)
+
+    @property
+    def head(self) -> Job[Waiter] | None:
+        while self._heap and self._heap[0].state is not JobState.QUEUED:
+            heapq.heappop(self._heap)  # its last waiter was removed
+        return self._heap[0] if self._heap else None
+
+    def wait_seconds(self, job: Job[Waiter]) -> float:
+        """Return how long a job would wait for its turn."""
+        deadline = job.virtual_deadline
+        ahead = sum(
+            each.fetch.cost_seconds
+            for each in self._heap
+            if each.virtual_deadline <= deadline and each.state is JobState.QUEUED
+        )
+        if not ahead and self.running < self.threads:
+            return 0.0
+        scale = min(max(self._measured / self._predicted, MIN_SCALE), MAX_SCALE)
+        return scale * (ahead + self.running_cost) / self.threads
+
+    def learn(self, predicted_seconds: float, seconds: float) -> None:
+        self._measured = DECAY * self._measured + seconds
+        self._predicted = DECAY * self._predicted + predicted_seconds
+
+
+class FetchQueue(Generic[Waiter]):
+    """The fetches that wait or run."""
+
+    def __init__(self, threads: int) -> None:
+        """Start with nothing.
+
+        Args:
+            threads: how many fetches may run at a time, >= 1.
+        """
+        self._threads = threads
+        self._cheap: _Class[Waiter] = _Class(threads)
+        self._dear: _Class[Waiter] = _Class(max(1, threads // 2))
+        self._jobs: dict[Fetch, Job[Waiter]] = {}
+        self._by_waiter: dict[Waiter, Job[Waiter]] = {}
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    @property
+    def waiting(self) -> int:
+        """How many waiters wait for a job that does not run yet."""
+        return self._cheap.waiting + self._dear.waiting
+
+    @property
+    def running(self) -> int:
+        """How many jobs run."""
+        return self._cheap.running + self._dear.running
+
+    def add(self, fetch: Fetch, waiter: Waiter, now: float, *, is_started: bool = False) -> None:
+        """Add a waiter for a fetch.
+
+        Args:
+            fetch: what it needs.
+            waiter: waits for no other fetch yet.
+            now: the time, in seconds.
+            is_started: whether the beginning of the response has been sent, so that the fetch
+                is accepted in any case: each connection has one of these at most.
+
+        Raises:
+            Refused: the wait would be too long, or there are too many waiters.
+        """
+        job = self._jobs.get(fetch)
+        is_new = job is None
+        if job is None:
+            job = Job(fetch, now, is_started=is_started)
+        kind = self._class_of(job)
+        if job.state is JobState.QUEUED:
+            if not is_started and kind.waiting >= MAX_WAITERS:
+                raise Refused("full", MAX_WAIT_SECONDS)
+            if is_new and not is_started:
+                wait_seconds = kind.wait_seconds(job)
+                if wait_seconds > MAX_WAIT_SECONDS:
+                    raise Refused("late", wait_seconds)
+            kind.waiting += 1
+        if is_new:
+            self._jobs[fetch] = job
+            kind.push(job)
+        job.is_started |= is_started
+        job.waiters[waiter] = None
+        self._by_waiter[waiter] = job
+
+    def _class_of(self, job: Job[Waiter]) -> _Class[Waiter]:
+        return self._dear if job.is_dear else self._cheap
+
+    def take(self, now: float) -> Job[Waiter] | None:
+        """Return the next job to run; None if none may run now."""
+        if self.running >= self._threads:
+            return None
+        for kind in self._order():
+            job = kind.head
+            if job is not None and kind.running < kind.threads:
+                job.state = JobState.RUNNING
+                job.started_at = now
+                kind.running += 1
+                kind.running_cost += job.fetch.cost_seconds
+                kind.waiting -= len(job.waiters)
+                return job
+        return None
+
+    def _order(self) -> tuple[_Class[Waiter], _Class[Waiter]]:
+        if self._threads == 1:
+            heads = self._cheap.head, self._dear.head
+            is_dear_first = None not in heads and heads[1] < heads[0]  # type: ignore[operator]
+        else:
+            is_dear_first = not self._dear.running
+        return (self._dear, self._cheap) if is_dear_first else (self._cheap, self._dear)
+
+    def finish(self, job: Job[Waiter], now: float, *, is_success: bool) -> list[Waiter]:
+        """Record the end of a job and return its waiters.
+
+        Args:
+            job: from `take`.
+            now: the time, in seconds.
+            is_success: whether its duration counts as a measurement.
+        """
+        kind = self._class_of(job)
+        kind.running -= 1
+        kind.running_cost = kind.running and kind.running_cost - job.fetch.cost_seconds
+        if is_success:
+            kind.learn(job.fetch.cost_seconds, now - job.started_at)
+        return self._end(job)
+
+    def _end(self, job: Job[Waiter]) -> list[Waiter]:
+        job.state = JobState.OVER
+        if self._jobs.get(job.fetch) is job:
+            del self._jobs[job.fetch]
+        waiters = list(job.waiters)
+        job.waiters.clear()
+        for waiter in waiters:
+            del self._by_waiter[waiter]
+        return waiters
+
+    def remove(self, waiter: Waiter) -> Job[Waiter] | None:
+        """Remove a waiter, if it waits.
+
+        Returns:
+            The job to cancel, if it runs and this was its last waiter.
+        """
+        job = self._by_waiter.pop(waiter, None)
+        if job is None:
+            return None
+        del job.waiters[waiter]
+        if job.state is JobState.QUEUED:
+            self._class_of(job).waiting -= 1
+        if job.waiters:
+            return None
+        was_running = job.state is JobState.RUNNING
+        if was_running:
+            del self._jobs[job.fetch]  # a later waiter for the same bytes gets a new job
+        else:
+            self._end(job)
+        return job if was_running else None
+
+    def expired(self, now: float) -> list[tuple[Fetch, Waiter]]:
+        """Remove and return the waiters whose jobs have not started in time."""
+        late = [
+            job
+            for job in self._jobs.values()
+            if job.state is JobState.QUEUED
+            and not job.is_started
+            and now - job.added_at > MAX_WAIT_SECONDS
+        ]
+        for job in late:
+            self._class_of(job).waiting -= len(job.waiters)
+        return [(job.fetch, waiter) for job in late for waiter in self._end(job)]

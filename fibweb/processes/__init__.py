@@ -1,0 +1,1 @@
+"""The processes: one that serves, their supervisor, and the embedded fibserver."""

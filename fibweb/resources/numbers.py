@@ -1,0 +1,204 @@
+"""The numbers: the resources of `/fib/{n}`, `/fib` and `/number/{n}`.
+
+The bytes come from `AnswerFile`; what is decided here is which of them, if any, and under which
+headers. All of it runs on the event loop, so what has to be fetched first is left to the server:
+it runs the resource again when the bytes have come.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import falcon
+
+from fibclient import FibClient
+from fibclient.document import Document
+from fibweb.content.answer_file import AnswerFile, has_many_pieces
+from fibweb.content.fetch import Fetch, run_now
+from fibweb.http import byte_ranges, representations
+from fibweb.http import entity_tags as conditions
+from fibweb.http.negotiation import choose
+from fibweb.http.parameters import parse_index, parse_query
+from fibweb.http.representations import AVAILABLE, MEDIA_TYPES, NEGOTIABLE, Representation
+from fibweb.resources.problems import Problem
+from fibweb.resources.remembered import FETCH
+from fibweb.resources.server_limits import ServerLimits
+
+__all__ = ["First", "Number", "Part"]
+
+SMALL_BYTES = 64 * 1024
+"""Up to this, copying an answer costs less than handing it on as a file."""
+
+MAX_ACCEPT_CHARACTERS = 1024
+"""Browsers send some 150. Each element costs microseconds of the event loop."""
+
+_OFFERS = tuple(NEGOTIABLE)
+
+
+class _Numbers(ABC):
+    """What the three resources do alike."""
+
+    parameters = frozenset({"format", "download"})
+    """Of the query string; others are ignored."""
+
+    def __init__(self, client: FibClient, limits: ServerLimits) -> None:
+        """Answer with what a client has or gets; it stays the caller's to close.
+
+        Args:
+            client: asks the servers.
+            limits: of the servers.
+        """
+        self._client = client
+        self._limits = limits
+
+    @abstractmethod
+    def representation(self, n: str, query: Mapping[str, str], format: str) -> Representation:
+        """Return what is asked for.
+
+        Args:
+            n: from the path; empty if it has none.
+            query: the known parameters.
+            format: to answer in.
+
+        Raises:
+            ValueError: a parameter makes no sense.
+        """
+
+    def on_get(self, request: falcon.Request, response: falcon.Response, n: str = "") -> None:
+        """Answer GET, and HEAD, whose body Falcon leaves out."""
+        environ = request.env
+        try:
+            query = parse_query(request.query_string, self.parameters)
+            format = _format(query.get("format"), environ.get("HTTP_ACCEPT"))
+            chosen = self.representation(n, query, format)
+            _check_spelling(n, environ)
+        except ValueError as error:
+            raise Problem(400, str(error)) from error
+
+        document, part = chosen.document, _part(environ, chosen)
+        none_match = environ.get("HTTP_IF_NONE_MATCH", "")
+        matches = "HTTP_IF_MATCH" not in environ or _matches(environ["HTTP_IF_MATCH"], chosen.tag)
+        # Whoever has the tag has the bytes, for ever: then nobody need be asked.
+        is_kept = matches and conditions.lists(none_match, chosen.tag, weakly=True)
+        data, file = None, None
+        if part is None and document.size <= SMALL_BYTES and not is_kept:
+            data = document.cached_whole(self._client)
+        if data is None and not is_kept:
+            file = self._open(document, part, environ.get(FETCH, run_now))
+        if not matches:
+            tag = chosen.tag
+            raise Problem(412, f"If-Match does not list {tag}, the entity tag of this answer")
+        if is_kept or conditions.is_any(none_match):
+            response.status = falcon.HTTP_304
+            response.set_headers(chosen.kept)
+            return
+        if part:
+            _describe_part(response, part, document.size)
+        response.set_headers(chosen.download_headers if "download" in query else chosen.headers)
+        if file is None:
+            response.data = data
+            return
+        # Looked up once: another thread may evict the bytes at any time.
+        views = file.views() if file.size <= SMALL_BYTES else ()
+        if sum(map(len, views)) == file.size:
+            response.data = b"".join(views)
+        else:
+            response.set_stream(cast(Any, file), file.size)
+
+    def _open(
+        self,
+        document: Document,
+        part: byte_ranges.ByteRange | None,
+        fetch: Callable[[Fetch], Any],
+    ) -> AnswerFile:
+        """Return the bytes asked for, the first of them in memory."""
+        file = AnswerFile(self._client, document, *(part or (0, document.size)))
+        # A server sees no more than what is fetched, and refuses that alone.
+        is_fetched_whole = part is None and not has_many_pieces(document.answer)
+        if not is_fetched_whole and not document.is_cached(self._client):
+            self._limits.check(document.answer, fetch)
+        if file.size and not file.views():
+            file.give(fetch(file.missing()))
+        return file
+
+
+class First(_Numbers):
+    """`/fib/{n}`: the first n numbers."""
+
+    def representation(self, n: str, query: Mapping[str, str], format: str) -> Representation:
+        """Return the first n numbers."""
+        return representations.first(parse_index("n", n), format)
+
+
+class Part(_Numbers):
+    """`/fib?start=s&count=c`: c numbers from F(s) on."""
+
+    parameters = _Numbers.parameters | {"start", "count"}
+
+    def representation(self, n: str, query: Mapping[str, str], format: str) -> Representation:
+        """Return the numbers that the query string says."""
+        if "count" not in query:
+            raise ValueError("count is missing: how many numbers")
+        start = parse_index("start", query.get("start", "0"))
+        return representations.part(start, parse_index("count", query["count"]), format)
+
+
+class Number(_Numbers):
+    """`/number/{n}`: F(n)."""
+
+    def representation(self, n: str, query: Mapping[str, str], format: str) -> Representation:
+        """Return F(n)."""
+        return representations.number(parse_index("n", n), format)
+
+
+def _format(wanted: str | None, accept: str | None) -> str:
+    """Return the name of the format to answer in."""
+    if wanted is not None:
+        if wanted not in MEDIA_TYPES:
+            names = ", ".join(MEDIA_TYPES)
+            raise Problem(400, f"format must be one of {names}", available=AVAILABLE)
+        return wanted
+    if accept and len(accept) > MAX_ACCEPT_CHARACTERS:
+        raise Problem(
+            431, f"Accept has {len(accept)} characters, it may have {MAX_ACCEPT_CHARACTERS}"
+        )
+    media_type = choose(accept, _OFFERS) if accept else _OFFERS[0]
+    if media_type is None:
+        types = ", ".join(_OFFERS)
+        raise Problem(406, f"Accept lists none of {types}", available=AVAILABLE)
+    return NEGOTIABLE[media_type]
+
+
+def _check_spelling(n: str, environ: Mapping[str, object]) -> None:
+    """Refuse digits that were percent-encoded: there is one URL for each answer.
+
+    Raises:
+        ValueError: they were.
+    """
+    target = str(environ.get("REQUEST_URI") or environ.get("RAW_URI", ""))
+    # The last two segments are the route and n; a prefix before them may be encoded.
+    if n and "%" in target and "%" in "/".join(target.partition("?")[0].rsplit("/", 2)[1:]):
+        raise ValueError("n must be a non-negative decimal integer, without percent-encoding")
+
+
+def _part(environ: dict[str, Any], chosen: Representation) -> byte_ranges.ByteRange | None:
+    """Return which bytes are asked for; None for all, as always for HEAD (RFC 9110, 14.2)."""
+    text = environ.get("HTTP_RANGE")
+    if not text or environ["REQUEST_METHOD"] != "GET":
+        return None
+    if not conditions.may_be_part(environ.get("HTTP_IF_RANGE"), chosen.tag):
+        return None
+    return byte_ranges.parse(text, chosen.document.size)
+
+
+def _matches(if_match: str, tag: str) -> bool:
+    """Tell whether If-Match is for what has a certain tag."""
+    return conditions.is_any(if_match) or conditions.lists(if_match, tag, weakly=False)
+
+
+def _describe_part(response: falcon.Response, part: byte_ranges.ByteRange, size: int) -> None:
+    if part.begin == part.end:
+        headers = {"Content-Range": f"bytes */{size}"}
+        raise Problem(416, f"the answer has {size} bytes, and none that Range asks for", headers)
+    response.status = falcon.HTTP_206
+    response.set_header("Content-Range", f"bytes {part.begin}-{part.end - 1}/{size}")

@@ -1,0 +1,105 @@
+"""The checker of answers: what is right passes in any pieces, what is wrong never does."""
+
+from itertools import accumulate
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fibclient.cli.checks.digits import AnswerChecker, WrongAnswer
+from fibcommon.formats import FORMATS
+from tests.numbers import encoded, expected
+
+
+def check(format: str, start: int, stop: int, *pieces: bytes) -> None:
+    """Check an answer that comes in pieces."""
+    checker = AnswerChecker(FORMATS[format], start, stop)
+    for piece in pieces:
+        checker.feed(piece)
+    checker.finish()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("size", [1, 3, 64, 100_000])
+@pytest.mark.parametrize(
+    ("start", "stop"), [(0, 0), (0, 1), (0, 2), (0, 300), (7, 7), (7, 8), (4000, 4010)]
+)
+def test_right_answers(format: str, start: int, stop: int, size: int) -> None:
+    """A right answer passes, however it comes."""
+    answer = expected(format, start, stop)
+    check(format, start, stop, *(answer[i : i + size] for i in range(0, len(answer), size)))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_each_byte_matters(format: str) -> None:
+    """A byte that is another is found, and in the number that it is in."""
+    answer = expected(format, 0, 40)
+    ends = list(accumulate(map(len, encoded(format, 0, 40))))
+    for position, byte in enumerate(answer):
+        for other in {byte ^ 1, byte ^ 0x80, ord("0"), ord("_")} - {byte}:
+            wrong = bytes([*answer[:position], other, *answer[position + 1 :]])
+            with pytest.raises(WrongAnswer) as caught:
+                check(format, 0, 40, wrong)
+            assert caught.value.n == sum(end <= position for end in ends)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_each_length_matters(format: str) -> None:
+    """What ends too early, or goes on, is wrong."""
+    answer = expected(format, 0, 40)
+    for size in range(len(answer)):
+        with pytest.raises(WrongAnswer, match="ends before or within"):
+            check(format, 0, 40, answer[:size])
+    with pytest.raises(WrongAnswer, match=r"F\(40\) is wrong: it was not asked for"):
+        check(format, 0, 40, answer, b"1")
+
+
+@given(
+    n=st.integers(0, 99),
+    digit=st.integers(0, 2089),
+    other=st.sampled_from("0123456789"),
+    data=st.data(),
+)
+def test_a_digit_of_a_long_number(n: int, digit: int, other: str, data: st.DataObject) -> None:
+    """One wrong digit among many is found, in whatever pieces it comes."""
+    answer = bytearray(expected("text", 9_900, 10_000))
+    position = FORMATS["text"].offset(9_900 + n) - FORMATS["text"].offset(9_900)
+    position += digit % (FORMATS["text"].size(9_900 + n) - 1)
+    is_same = answer[position] == ord(other)
+    answer[position] = ord(other)
+    cut = data.draw(st.integers(0, len(answer)))
+    if is_same:
+        check("text", 9_900, 10_000, bytes(answer[:cut]), bytes(answer[cut:]))
+        return
+    with pytest.raises(WrongAnswer) as caught:
+        check("text", 9_900, 10_000, bytes(answer[:cut]), bytes(answer[cut:]))
+    assert caught.value.n == 9_900 + n
+
+
+@pytest.mark.parametrize(
+    ("format", "element", "reason"),
+    [
+        ("text", b"03\n", "it begins with a zero"),
+        ("text", b"1x\n", "'x' is no digit"),
+        ("text", b"14\n", "modulo 2^61-1 it is 14, and should be 13"),
+        ("text", b"13\r", r"the text '\r' stands where '\n' should"),
+        ("csv", b"8,13\n", "the index '8' stands where '7' should"),
+        ("array", b"$3\r\n13\r\n", "the length '3' stands where '2' should"),
+        ("binary", b"\x02\0\0\0\x0d\0", "the length"),
+        ("binary", b"\x01\0\0\0\0", "its highest byte is zero"),
+        ("ndjson", b'{"n":7,"value":13}\n', "the text"),
+    ],
+)
+def test_reasons(format: str, element: bytes, reason: str) -> None:
+    """The error says what is wrong with F(7)."""
+    with pytest.raises(WrongAnswer) as caught:
+        check(format, 7, 9, element)
+    assert str(caught.value).startswith(f"F(7) is wrong: {reason}")
+
+
+def test_numbers_in_the_wrong_order() -> None:
+    """Two right numbers at each other's places are wrong."""
+    first, second = encoded("text", 100, 102)
+    with pytest.raises(WrongAnswer) as caught:
+        check("text", 100, 102, second + first)
+    assert caught.value.n == 100

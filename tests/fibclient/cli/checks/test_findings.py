@@ -1,0 +1,189 @@
+"""What is said of the way to a server."""
+
+import errno
+import os
+
+import pytest
+
+from fibclient.cli.checks.findings import (
+    Finding,
+    Level,
+    judge_connect,
+    judge_first_reply,
+    judge_latency,
+    judge_name,
+    judge_password,
+    judge_version,
+)
+from fibcommon.addresses import Address, Target
+
+LOCAL = Target(2, ("127.0.0.1", 11235), Address("localhost", 11235))
+LOCAL_6 = Target(10, ("::1", 11235, 0, 0), Address("localhost", 11235))
+REMOTE = Target(2, ("192.0.2.7", 11235), Address("fib.example", 11235))
+SCOPED = Target(10, ("fe80::1%eth0", 11235, 0, 2), Address("fib.example", 11235))
+UNIX = Target(1, "/run/fib.sock", Address(path="/run/fib.sock"))
+
+
+def assert_sound(finding: Finding) -> None:
+    """Check that advice is given where something is not well, and only there."""
+    assert bool(finding.advice) == (finding.level is not Level.OK)
+    assert finding.text
+    assert not finding.is_unreachable or finding.level is Level.PROBLEM
+
+
+@pytest.mark.parametrize(
+    ("targets", "text"),
+    [
+        ([LOCAL], "127.0.0.1 (IPv4)"),
+        ([LOCAL_6, LOCAL], "::1 (IPv6), 127.0.0.1 (IPv4)"),
+        ([UNIX], "/run/fib.sock (Unix socket)"),
+    ],
+)
+def test_name(targets: list[Target], text: str) -> None:
+    """All the places that a name leads to are told, with their families."""
+    assert judge_name(targets, "") == Finding("name", Level.OK, text)
+
+
+def test_unknown_name() -> None:
+    """A name that leads nowhere is a problem."""
+    finding = judge_name([], "cannot resolve x:1: Name or service not known")
+    assert (finding.level, finding.is_unreachable) == (Level.PROBLEM, True)
+    assert_sound(finding)
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ECONNREFUSED, "fibserver --listen fib.example:11235"),
+        (errno.ENOENT, "see where its socket is"),
+        (errno.EACCES, "group"),
+        (errno.EPERM, "firewall of this machine"),
+        (errno.ENETUNREACH, "ip route"),
+        (errno.EHOSTUNREACH, "ip neigh"),
+        (errno.ETIMEDOUT, "drops packets"),
+        (errno.EAGAIN, "restart it"),
+        (errno.EIO, "see whether the server runs"),
+    ],
+)
+def test_no_connection(number: int, advice: str) -> None:
+    """Each reason has its own advice; if the name has other places, it is but a warning."""
+    error = OSError(number, os.strerror(number))
+    finding = judge_connect(REMOTE, error, is_other_reached=False)
+    assert (finding.level, finding.is_unreachable) == (Level.PROBLEM, True)
+    assert os.strerror(number) in finding.text
+    assert advice in finding.advice
+    assert_sound(finding)
+    other = judge_connect(REMOTE, error, is_other_reached=True)
+    assert (other.level, other.is_unreachable) == (Level.WARNING, False)
+    assert_sound(other)
+
+
+def test_no_connection_in_time() -> None:
+    """Python's own timeout is one as well."""
+    finding = judge_connect(REMOTE, TimeoutError("timed out"), is_other_reached=False)
+    assert "timed out" in finding.text
+    assert "drops packets" in finding.advice
+
+
+def test_connection() -> None:
+    """A connection is well, however long it took."""
+    finding = judge_connect(REMOTE, 1.5, is_other_reached=True)
+    assert finding == Finding("connect", Level.OK, "took 1,500 ms")
+
+
+@pytest.mark.parametrize(
+    ("reply", "text", "is_unreachable"),
+    [
+        (None, "says nothing", True),
+        (b"", "without a word", True),
+        (
+            b"HTTP/1.1 400 Bad Request\r\n",
+            "web server: fibserver's default port is 11235",
+            False,
+        ),
+        (b"<!DOCTYPE HTML>\n<html", "a web server", False),
+        (b"\x15\x03\x01\0\x02\x02\x46", "a TLS server: fibserver's default port is 11235", False),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "SSH", False),
+        (b"220 mail.example ESMTP\r\n", "mail", False),
+        (b"-ERR max number of clients reached\r\n", "no room", False),
+        (b"-DENIED protected mode\r\n", "it refuses: DENIED protected mode", False),
+        (b"+PONGPONG\r\n", "which is no reply", False),
+        (b"+PON", "which is no reply", False),
+        (b"\xff\xfe\0", "which is no reply", False),
+    ],
+)
+def test_other_replies(reply: bytes | None, text: str, is_unreachable: bool) -> None:
+    """Whatever answers instead of a server is told as what it is."""
+    finding = judge_first_reply(reply)
+    assert (finding.level, finding.is_unreachable) == (Level.PROBLEM, is_unreachable)
+    assert text in finding.text
+    assert_sound(finding)
+
+
+@pytest.mark.parametrize("reply", [b"+PONG\r\n", b"-NOAUTH Authentication required.\r\n"])
+def test_replies(reply: bytes) -> None:
+    """A server may answer, or want a password first."""
+    assert judge_first_reply(reply).level is Level.OK
+
+
+@pytest.mark.parametrize(
+    ("is_needed", "is_given", "refusal", "level", "text"),
+    [
+        (False, False, "", Level.OK, "none is needed"),
+        (True, True, "", Level.OK, "it is right"),
+        (False, True, "", Level.OK, "it is right"),
+        (True, False, "", Level.PROBLEM, "one is needed"),
+        (True, True, "WRONGPASS no", Level.PROBLEM, "it is wrong: WRONGPASS no"),
+        (False, True, "ERR none configured", Level.PROBLEM, "the server has none"),
+    ],
+)
+def test_password(is_needed: bool, is_given: bool, refusal: str, level: Level, text: str) -> None:
+    """A password has to be given where, and only where, one is needed."""
+    finding = judge_password(is_needed=is_needed, is_given=is_given, refusal=refusal)
+    assert finding.level is level
+    assert text in finding.text
+    assert_sound(finding)
+
+
+@pytest.mark.parametrize(
+    ("server", "redis", "level", "text"),
+    [
+        ("1.0", "7.4.0", Level.OK, "fibserver 1.0, as this client"),
+        ("1.1", "7.4.0", Level.WARNING, "fibserver 1.1, this client is 1.0"),
+        ("", "7.4.0", Level.PROBLEM, "a Redis 7.4.0, and no fibserver"),
+        ("", "", Level.PROBLEM, "tells no version, and no fibserver"),
+    ],
+)
+def test_version(server: str, redis: str, level: Level, text: str) -> None:
+    """A server of another version may do, and what is no fibserver does not."""
+    finding = judge_version(server, "1.0", redis)
+    assert finding.level is level
+    assert text in finding.text
+    assert_sound(finding)
+
+
+@pytest.mark.parametrize(
+    ("target", "connect", "round_trip", "level", "text"),
+    [
+        (LOCAL, 0.0001, 0.0001, Level.OK, "usual on one machine: below 1 ms"),
+        (LOCAL_6, 0.0001, 0.0001, Level.OK, "on one machine"),
+        (UNIX, 0.0001, 0.0001, Level.OK, "on one machine"),
+        (REMOTE, 0.001, 0.004, Level.OK, "usual in a local network: below 5 ms"),
+        (SCOPED, 0.001, 0.004, Level.OK, "in a local network"),
+        (LOCAL, 0.0001, 0.004, Level.WARNING, "so it is the server"),
+        (LOCAL, 0.1, 0.1, Level.WARNING, "so it is the server"),
+        (REMOTE, 0.1, 0.1, Level.WARNING, "so it is the way"),
+        (REMOTE, 0.001, 0.1, Level.WARNING, "so it is the server"),
+    ],
+)
+def test_latency(
+    target: Target, connect: float, round_trip: float, level: Level, text: str
+) -> None:
+    """A slow round trip is the network's fault if to connect is slow as well, else the server's.
+
+    One that is slow now and then is not: the median is what counts.
+    """
+    finding = judge_latency(target, connect, [round_trip, 9.0, 0.0])
+    assert finding.level is level
+    assert text in finding.text
+    assert_sound(finding)

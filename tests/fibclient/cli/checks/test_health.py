@@ -1,0 +1,162 @@
+"""What is said of a server itself."""
+
+import pytest
+
+from fibclient.cli.checks.findings import Level
+from fibclient.cli.checks.health import Sample, judge_health, judge_sample
+from fibclient.cli.measuring.server_sample import Facts
+
+MIB = 1024 * 1024
+HEALTHY = {
+    "uptime_in_seconds": 600,
+    "workers": 2,
+    "workers_busy": 1,
+    "worker_deaths": 0,
+    "blocked_clients": 0,
+    "resident_bytes": 100 * MIB,
+    "maxmemory": 500 * MIB,
+    "memory_limit": 500 * MIB,
+    "used_memory_rss": 200 * MIB,
+    "shared_memory_available": 900 * MIB,
+    "evicted_keys": 0,
+    "blocks_filled": 10,
+    "connected_clients": 5,
+    "maxclients": 100,
+    "rejected_connections": 0,
+    "total_commands_processed": 1000,
+    "errorstat_BUSY": "count=10",
+    "snapshot_enabled": 1,
+    "snapshot_blocks": 7,
+    "rdb_last_bgsave_status": "ok",
+    "async_loading": 0,
+}
+CHECKS = ["workers", "memory", "/dev/shm", "clients", "errors", "snapshot"]
+
+
+def facts(**changes: object) -> Facts:
+    """Return the facts of a healthy server, some of them changed."""
+    return Facts((name, str(value)) for name, value in (HEALTHY | changes).items())
+
+
+def test_a_healthy_server() -> None:
+    """All is well, and said to be."""
+    findings = judge_health(facts())
+    assert [finding.check for finding in findings] == CHECKS
+    assert {finding.level for finding in findings} == {Level.OK}
+    assert not any(finding.advice for finding in findings)
+
+
+@pytest.mark.parametrize(
+    ("check", "changes", "level", "text"),
+    [
+        ("workers", {"workers": 0}, Level.PROBLEM, "none is alive"),
+        ("workers", {"worker_deaths": 3}, Level.WARNING, "3 died in 10 min"),
+        ("workers", {"workers_busy": 2}, Level.OK, "2 busy"),
+        (
+            "workers",
+            {"workers_busy": 2, "blocked_clients": 4},
+            Level.WARNING,
+            "4 clients wait for them",
+        ),
+        ("workers", {"workers_busy": 2, "blocked_clients": 1}, Level.WARNING, "1 client waits"),
+        ("memory", {"evicted_keys": 5}, Level.OK, "104.9 MB of memory_limit, 524.3 MB"),
+        ("memory", {"evicted_keys": 6}, Level.WARNING, "6 had to give way"),
+        (
+            "/dev/shm",
+            {"shared_memory_available": 300 * MIB},
+            Level.WARNING,
+            "314.6 MB left, and numbers may take 419.4 MB more",
+        ),
+        ("/dev/shm", {"shared_memory_available": 8 * MIB}, Level.PROBLEM, "8.4 MB left"),
+        (
+            "/dev/shm",
+            {"resident_bytes": 500 * MIB, "shared_memory_available": 8 * MIB},
+            Level.PROBLEM,
+            "8.4 MB left, which may be too little",
+        ),
+        (
+            "/dev/shm",
+            {"resident_bytes": 500 * MIB, "shared_memory_available": 20 * MIB},
+            Level.OK,
+            "21.0 MB left",
+        ),
+        (
+            "/dev/shm",
+            {"memory_limit": 800 * MIB},
+            Level.WARNING,
+            "too small at the start for memory_limit, 838.9 MB, so 524.3 MB is in force",
+        ),
+        ("clients", {"connected_clients": 79}, Level.OK, "79 of at most 100"),
+        ("clients", {"connected_clients": 80}, Level.WARNING, "80 of at most 100"),
+        ("clients", {"rejected_connections": 2}, Level.WARNING, "2 had to be turned away"),
+        ("errors", {"errorstat_BUSY": "count=11"}, Level.WARNING, "11 of 1,000"),
+        ("errors", {"errorstat_NOSPACE": "count=1"}, Level.WARNING, "(NOSPACE)"),
+        ("errors", {"errorstat_ERR": "count=900"}, Level.OK, "10 of 1,000"),
+        ("snapshot", {"snapshot_enabled": 0}, Level.OK, "state_dir is not set"),
+        ("snapshot", {"async_loading": 1}, Level.OK, "7 blocks saved, still loading"),
+        (
+            "snapshot",
+            {"rdb_last_bgsave_status": "err"},
+            Level.PROBLEM,
+            "the last try to save failed; 7 blocks saved before",
+        ),
+    ],
+)
+def test_each_ill(check: str, changes: dict[str, object], level: Level, text: str) -> None:
+    """Each ill is found by its check, and the others find nothing."""
+    findings = judge_health(facts(**changes))
+    assert [finding.check for finding in findings] == CHECKS
+    for finding in findings:
+        assert finding.level is (level if finding.check == check else Level.OK)
+        assert bool(finding.advice) == (finding.level is not Level.OK)
+        assert finding.check != check or text in finding.text
+
+
+def test_several_ills() -> None:
+    """Two ills of one kind are both told."""
+    findings = judge_health(
+        facts(
+            worker_deaths=1,
+            workers_busy=2,
+            blocked_clients=1,
+            errorstat_BUSY="count=100",
+            errorstat_NOSPACE="count=1",
+        )
+    )
+    warnings = [finding.check for finding in findings if finding.level is Level.WARNING]
+    assert warnings == ["workers", "workers", "errors", "errors"]
+
+
+def test_what_is_not_told_is_not_judged() -> None:
+    """A server of another version may tell less."""
+    assert judge_health(Facts()) == []
+    less = facts()
+    del less["shared_memory_available"]
+    assert [finding.check for finding in judge_health(less)] == [
+        check for check in CHECKS if check != "/dev/shm"
+    ]
+
+
+RIGHT = Sample("text", 0, 100)
+TOO_LARGE = Sample("text", 10**6, 10**6 + 1, "LIMIT", "LIMIT too large")
+
+
+@pytest.mark.parametrize(
+    ("samples", "level", "text"),
+    [
+        ([RIGHT, Sample("json", 5, 8)], Level.OK, "103 are right, up to F(99); as text, json"),
+        ([RIGHT, TOO_LARGE], Level.OK, "100 are right, up to F(99)"),
+        ([TOO_LARGE], Level.WARNING, "beyond its limits"),
+        ([RIGHT, Sample("csv", 5, 8, "wrong", "F(6) is wrong: …")], Level.PROBLEM, "F(6) is"),
+        ([Sample("csv", 5, 8, "silent", "nothing came")], Level.PROBLEM, "csv, F(5) to F(7): no"),
+        ([Sample("csv", 5, 8, "BUSY", "BUSY later")], Level.WARNING, "BUSY later"),
+        ([Sample("csv", 5, 8, "NOSPACE", "NOSPACE full")], Level.PROBLEM, "NOSPACE full"),
+        ([Sample("csv", 5, 8, "ERR", "ERR worker died")], Level.PROBLEM, "ERR worker died"),
+    ],
+)
+def test_sample(samples: list[Sample], level: Level, text: str) -> None:
+    """Numbers that are wrong, or do not come, are a problem; what is too large is not."""
+    finding = judge_sample(samples)
+    assert finding.level is level
+    assert text in finding.text
+    assert bool(finding.advice) == (level is not Level.OK)

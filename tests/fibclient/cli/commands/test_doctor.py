@@ -1,0 +1,255 @@
+"""`doctor`, in front of all that may be wrong."""
+
+import json
+import re
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.fibclient.cli.commands.test_verify import liar
+from tests.fibclient.cli.running import fibclient, on_terminal
+from tests.fibclient.fakes import fake_server
+from tests.servers import RunningServer
+
+STEPS = ["name", "connect", "protocol", "password", "version", "latency"]
+REDIS_READY = re.compile(r"connections at (\S+)")
+HEALTH = ["workers", "memory", "/dev/shm", "clients", "errors", "snapshot", "numbers"]
+
+
+class Diagnosis:
+    """What the command found.
+
+    Attributes:
+        code: the exit code.
+        findings: one for each check; of several of one check the last.
+    """
+
+    def __init__(self, address: str, *arguments: str) -> None:
+        done = fibclient("--server", address, "--json", *arguments, "doctor")
+        assert done.stderr == ""
+        self.code = done.returncode
+        self.findings = {each["check"]: each for each in json.loads(done.stdout)}
+        for finding in self.findings.values():
+            assert bool(finding["advice"]) == (finding["level"] != "ok")
+
+    def assert_problem(self, check: str, text: str) -> None:
+        """Check that the last check, and no other, has found a problem."""
+        assert list(self.findings)[-1] == check
+        levels = {name: each["level"] for name, each in self.findings.items()}
+        assert levels.pop(check) == "problem"
+        assert "problem" not in levels.values()
+        assert text in self.findings[check]["text"]
+
+
+@contextmanager
+def peer(reply: bytes | None) -> Iterator[str]:
+    """Run something that says the same to everybody; None is nothing at all."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    sock, _ = listener.accept()
+                except OSError:
+                    return  # the test is over
+                with sock:
+                    sock.recv(64)
+                    sock.sendall(reply or b"")
+
+        thread = threading.Thread(target=serve)
+        if reply is not None:
+            thread.start()
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            if reply is not None:
+                listener.shutdown(socket.SHUT_RDWR)
+                thread.join()
+
+
+def password_file(folder: Path, password: str) -> str:
+    """Write a file with a password; return its path."""
+    path = folder / f"{password}.txt"
+    path.write_text(f"{password}\n")
+    return str(path)
+
+
+def test_a_healthy_server(serve: Callable[..., RunningServer]) -> None:
+    """All checks are made, and find nothing that would be a problem."""
+    address = serve().address
+    diagnosis = Diagnosis(address)
+    assert diagnosis.code == 0
+    assert list(diagnosis.findings) == STEPS + HEALTH
+    levels = {check: each["level"] for check, each in diagnosis.findings.items()}
+    assert levels.pop("latency") != "problem"
+    assert levels.pop("/dev/shm") != "problem"  # the machine's, and others take of it
+    assert set(levels.values()) == {"ok"}
+    for finding in diagnosis.findings.values():
+        assert (finding["server"], finding["place"]) == (address, address)
+
+
+def test_lines(server: RunningServer) -> None:
+    """For programs without JSON there is a finding a line."""
+    done = fibclient("--server", server.address, "doctor")
+    lines = [line.split(maxsplit=3) for line in done.stdout.splitlines()]
+    assert lines[0] == ["ok", "name", f"{server.address}:", "127.0.0.1 (IPv4)"]
+    assert {line[0] for line in lines} <= {"ok", "warning"}
+
+
+def test_on_a_terminal(server: RunningServer) -> None:
+    """People get a table for each server, and a verdict."""
+    screen = on_terminal("--server", f"{server.address},127.0.0.1:1", "doctor", columns=100)
+    assert screen.code == 3
+    assert "✓  password  none is needed" in screen.text
+    assert "✗  connect  Connection refused" in screen.text
+    assert "→ start a fibserver there" in screen.text
+    assert "It works" in screen.text or "It is well." in screen.text
+    assert "It cannot be reached." in screen.text
+
+
+def test_a_unix_socket(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
+    """A Unix socket is a place as well."""
+    diagnosis = Diagnosis(serve("--listen", f"unix:{tmp_path}/fib.sock").address)
+    assert diagnosis.code == 0
+    assert diagnosis.findings["name"]["text"].endswith("fib.sock (Unix socket)")
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [("127.0.0.1:1", "Connection refused"), ("unix:/nowhere/fib.sock", "No such file")],
+)
+def test_nothing_listens(address: str, reason: str) -> None:
+    """Where nothing listens, nothing more is tried."""
+    diagnosis = Diagnosis(address)
+    assert diagnosis.code == 3
+    diagnosis.assert_problem("connect", reason)
+
+
+def test_a_name_that_leads_nowhere() -> None:
+    """What cannot be resolved is told."""
+    diagnosis = Diagnosis("nowhere.invalid:11235")
+    assert diagnosis.code == 3
+    diagnosis.assert_problem("name", "cannot resolve nowhere.invalid:11235")
+
+
+def test_a_black_hole() -> None:
+    """What accepts connections and says nothing is out of reach."""
+    with peer(None) as address:
+        diagnosis = Diagnosis(address, "--timeout", "1")
+    assert diagnosis.code == 3
+    diagnosis.assert_problem("protocol", "says nothing")
+
+
+@pytest.mark.parametrize(
+    ("reply", "code", "text"),
+    [
+        (b"", 3, "without a word"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", 1, "a web server"),
+        (b"\x15\x03\x03\x00\x02\x02\x46", 1, "TLS"),
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", 1, "SSH"),
+        (b"hello\r\n", 1, "b'hello"),
+    ],
+)
+def test_another_service(reply: bytes, code: int, text: str) -> None:
+    """What answers instead is told as what it is."""
+    with peer(reply) as address:
+        diagnosis = Diagnosis(address)
+    assert diagnosis.code == code
+    diagnosis.assert_problem("protocol", text)
+
+
+def test_a_redis(program: Callable[[str], str], tmp_path: Path) -> None:
+    """A Redis understands much, and is no fibserver."""
+    path = tmp_path / "redis.sock"
+    command = [program("redis-server"), "--port", "0", "--unixsocket", str(path), "--save", ""]
+    redis = RunningServer(command, tmp_path / "redis.log", ready=REDIS_READY)
+    try:
+        diagnosis = Diagnosis(f"unix:{path}")
+    finally:
+        redis.stop()
+    assert diagnosis.code == 1
+    diagnosis.assert_problem("version", "it is a Redis")
+
+
+def test_passwords(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
+    """A password has to be given, and be the right one."""
+    right, wrong = password_file(tmp_path, "right"), password_file(tmp_path, "wrong")
+    address = serve(FIBSERVER_PASSWORD_FILE=right).address
+    missing = Diagnosis(address)
+    assert missing.code == 1
+    missing.assert_problem("password", "one is needed")
+    mistaken = Diagnosis(address, "--password-file", wrong)
+    assert mistaken.code == 1
+    mistaken.assert_problem("password", "it is wrong")
+    given = Diagnosis(address, "--password-file", right)
+    assert given.code == 0
+    assert list(given.findings) == STEPS + HEALTH
+
+
+def test_a_needless_password(server: RunningServer, tmp_path: Path) -> None:
+    """A server without a password refuses any."""
+    diagnosis = Diagnosis(server.address, "--password-file", password_file(tmp_path, "any"))
+    assert diagnosis.code == 1
+    diagnosis.assert_problem("password", "the server has none")
+
+
+def test_stopped_workers(serve: Callable[..., RunningServer]) -> None:
+    """A server whose workers do not work answers PING, and no numbers."""
+    server = serve()
+    workers = server.workers()
+    for worker in workers:
+        worker.send_signal(signal.SIGSTOP)
+    diagnosis = Diagnosis(server.address, "--timeout", "3")
+    for worker in workers:
+        worker.send_signal(signal.SIGCONT)
+    assert diagnosis.code == 1
+    diagnosis.assert_problem("numbers", "nothing came from")
+
+
+def test_a_dead_worker(serve: Callable[..., RunningServer]) -> None:
+    """A worker that has died is a reason to look at the log."""
+    server = serve()
+    server.workers()[0].kill()
+    server.wait_until(lambda each: each.information()["worker_deaths"] == "1", "a death is seen")
+    diagnosis = Diagnosis(server.address)
+    assert diagnosis.code == 0
+    assert diagnosis.findings["workers"]["level"] == "warning"
+
+
+def test_wrong_numbers() -> None:
+    """A server that errs is found out."""
+    lie = liar(50)
+
+    def script(words: list[bytes]) -> bytes | Iterator[bytes] | None:
+        if words[0] == b"FIB.RANGE":
+            is_told = words[4] == b"text" and int(words[2]) <= 1000
+            return lie(words) if is_told else b"-LIMIT too large\r\n"
+        return b"$23\r\nfibserver_version:0.1.0\r\n" if words[0] == b"INFO" else b"*0\r\n"
+
+    with fake_server(script) as server:
+        diagnosis = Diagnosis(server.address)
+    assert diagnosis.code == 1
+    diagnosis.assert_problem("numbers", "F(50) is wrong")
+
+
+def test_small_limits(serve: Callable[..., RunningServer]) -> None:
+    """Numbers beyond the server's limits are not held against it."""
+    diagnosis = Diagnosis(serve(FIBSERVER_MAX_INDEX="500").address)
+    assert diagnosis.code == 0
+    assert "up to F(99);" in diagnosis.findings["numbers"]["text"]
+
+
+def test_little_shared_memory(
+    serve: Callable[..., RunningServer], mounting: Callable[[str], list[str]]
+) -> None:
+    """Where /dev/shm is too small for memory_limit, it is said how to enlarge it."""
+    under = mounting("mount -t tmpfs -o size=24m tmpfs /dev/shm")
+    diagnosis = Diagnosis(serve(under=under).address)
+    assert diagnosis.code == 0
+    assert diagnosis.findings["/dev/shm"]["level"] == "warning"
+    assert "remount,size=" in diagnosis.findings["/dev/shm"]["advice"]

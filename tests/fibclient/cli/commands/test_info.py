@@ -1,0 +1,97 @@
+"""`info`, for people and for programs."""
+
+import json
+import re
+
+import pytest
+
+from fibclient.cli.render.tables import show_tables
+from fibcommon.info import parse_information
+from tests.fibclient.cli.running import fibclient, on_terminal
+from tests.servers import RunningServer
+
+NOBODY = "127.0.0.1:1"
+
+
+def test_plain(server: RunningServer) -> None:
+    """Programs get the lines that the server sends."""
+    done = fibclient("--server", server.address, "info", "server")
+    assert (done.returncode, done.stderr) == (0, "")
+    heading, first, *rest = done.stdout.splitlines()
+    assert heading == "# Server"
+    assert first.startswith("redis_version:")
+    assert f"tcp_port:{server.port}" in rest
+
+
+def test_json(server: RunningServer) -> None:
+    """`--json` gives the values by section."""
+    done = fibclient("--server", server.address, "--json", "info")
+    sections = json.loads(done.stdout)
+    assert sections["server"]["tcp_port"] == str(server.port)
+    assert sections["workers"]["workers"]
+    assert list(sections) == list(
+        parse_information(fibclient("--server", server.address, "info").stdout)
+    )
+
+
+def test_several(server: RunningServer) -> None:
+    """Each server is shown under its address; one that is dead keeps no other from it."""
+    servers = f"{NOBODY},{server.address}"
+    done = fibclient("--server", servers, "info", "clients")
+    assert done.returncode == 3
+    assert done.stdout.splitlines()[:2] == [f"## {server.address}", "# Clients"]
+    assert done.stderr.startswith(f"{NOBODY}  cannot connect")
+
+    done = fibclient("--server", servers, "--json", "info", "clients")
+    assert done.returncode == 3
+    found = json.loads(done.stdout)
+    assert found[NOBODY]["error"].startswith("cannot connect")
+    assert found[server.address]["clients"]["connected_clients"]
+
+
+def test_unreachable() -> None:
+    """A single server out of reach is exit code 3 and one line."""
+    done = fibclient("--server", NOBODY, "info")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith(f"fibclient: cannot connect to {NOBODY}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_unknown_section(server: RunningServer) -> None:
+    """A section that the server does not know is told as such."""
+    done = fibclient("--server", server.address, "info", "nonsense")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"fibclient: {server.address} knows no section 'nonsense'\n"
+
+
+def test_tables(server: RunningServer) -> None:
+    """On a terminal there is a table for each section, with readable figures."""
+    screen = on_terminal("--server", server.address, "info", "all", columns=100)
+    assert screen.code == 0
+    assert "Memory\n" in screen.text
+    assert "maxmemory                536.9 MB" in screen.text
+    assert "maxmemory_human" not in screen.text
+    lines = [line.split() for line in screen.lines]
+    assert ["maxclients", "10,000"] in lines
+    assert ["tcp_port", str(server.port)] in lines
+    assert ["elements", "bytes", "streamed_bytes"] in lines
+    assert max(map(len, screen.lines)) <= 100
+
+
+def test_narrow_and_dumb(server: RunningServer) -> None:
+    """A narrow terminal gets narrow tables, and a dumb one no control sequences."""
+    plain = fibclient("--server", server.address, "info", "all").stdout
+    names = {"total_connections_received", *re.findall(r"([\w.]+)=", plain)}
+    for columns in (60, 40):
+        screen = on_terminal("--server", server.address, "info", "all", columns=columns)
+        assert max(map(len, screen.lines)) <= columns
+        assert names <= set(screen.text.replace("=", " ").split())  # none is folded
+    screen = on_terminal("--server", server.address, "info", "all", term="dumb")
+    assert "\x1b" not in screen.raw
+
+
+def test_a_long_value(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A value that is too long is folded, and the names beside it are not."""
+    monkeypatch.setenv("COLUMNS", "40")
+    show_tables({"workers": {"total_connections_received": "1", "worker_pids": "12345," * 40}})
+    assert "total_connections_received" in capsys.readouterr().out

@@ -1,0 +1,185 @@
+"""`top`: the live view, and what programs get."""
+
+import io
+import json
+import re
+import signal
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from fibclient.cli.measuring.polling import Status
+from fibclient.cli.measuring.server_sample import Rates
+from fibclient.cli.render.top_view import TopView, sparkline
+from fibclient.errors import ServerUnreachable
+from fibcommon.addresses import Address
+from tests.fibclient.cli.measuring.test_server_sample import READING
+from tests.fibclient.cli.running import COMMAND, Terminal, fibclient
+from tests.fibclient.fakes import fake_server, in_turn
+from tests.servers import RunningServer
+
+RATES = Rates(12_345.6, 0.0, 5e6, 0.00012, 0.0034)
+UP = Status(Address("fib", 1), 1.0, READING, RATES, None, (10.0, 20.0))
+DOWN = Status(Address("nobody", 2), 0.0, None, None, ServerUnreachable("cannot connect"), (None,))
+
+
+@pytest.mark.parametrize(
+    ("values", "width", "line"),
+    [
+        ([], 10, ""),
+        ([0, 7], 10, "▁█"),
+        ([0, 0], 10, "▁▁"),
+        ([100, 3, 2, 1], 2, "█▅"),
+        ([1, None, 1], 10, "█ █"),
+        ([1, 2], 0, ""),
+        ([1, 2], -5, ""),
+        (list(range(8)), 8, "▁▂▃▄▅▆▇█"),
+    ],
+)
+def test_sparkline(values: list[float | None], width: int, line: str) -> None:
+    """The last values are shown, the highest as high as a line, and none where there is none."""
+    assert sparkline(values, width) == line
+
+
+def shown(statuses: list[Status], width: int, height: int) -> list[str]:
+    """Return the lines of a view on a screen of some size."""
+    console = Console(width=width, height=height, file=io.StringIO(), color_system=None)
+    with console.capture() as capture:
+        console.print(TopView(statuses, 1.0))
+    return capture.get().splitlines()
+
+
+def test_panels() -> None:
+    """With room, each server has a panel with all its figures."""
+    text = "\n".join(shown([UP, DOWN], 100, 30))
+    for part in (
+        "fib:1 · fibserver 1.2.3 · up 60.0 s",
+        "12,346/s",
+        "▅█",
+        "5.0 MB/s",
+        "0.0 errors/s",
+        "p50 0.12 ms   p99 3.4 ms",
+        "5, 2 waiting",
+        "2, 1 busy, 3 died",
+        "1.5 kB of 8.0 kB, 2.0 kB shared, 3.0 kB in all  ━",
+        "json 1,000",
+        "nobody:2",
+        "down  cannot connect",
+    ):
+        assert part in text
+
+
+def test_before_the_first_interval() -> None:
+    """Nothing is known of rates yet, but all the rest."""
+    text = "\n".join(shown([replace(UP, rates=None, history=())], 100, 30))
+    assert re.search(r"latency +– ", text)
+    assert "2, 1 busy" in text
+
+
+def test_rows() -> None:
+    """With less room, each server has a row."""
+    lines = shown([UP, replace(UP, rates=None), DOWN], 100, 12)
+    assert len(lines) < 12
+    assert re.search(r"fib:1 +12,346 +5.0 MB/s +0.12 ms +3.4 ms", "\n".join(lines))
+    assert "nobody:2 down  cannot connect" in "\n".join(lines)
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 140])
+@pytest.mark.parametrize("height", [8, 24, 40])
+def test_every_size(width: int, height: int) -> None:
+    """No line is longer than the screen, whatever its size."""
+    for line in shown([UP, DOWN], width, height):
+        assert len(line.rstrip()) <= width
+
+
+def test_plain_lines(server: RunningServer) -> None:
+    """For programs there is a header, and a line for each server and interval."""
+    servers = f"{server.address},127.0.0.1:1"
+    arguments = ("top", "--count", "2", "--interval", "0.2")
+    done = fibclient("--server", servers, *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    header, *lines = [line.split() for line in done.stdout.splitlines()]
+    assert [line[14] for line in lines] == [server.address, "127.0.0.1:1"] * 2
+    figures = dict(zip(header, lines[0], strict=True))
+    assert float(figures["req/s"]) >= 0
+    assert int(figures["workers"]) > 0
+    assert lines[1][:14] == ["-"] * 14
+    assert lines[1][15] == "down:"
+
+
+def test_json(server: RunningServer) -> None:
+    """`--json` prints an object for each server and interval."""
+    arguments = ("top", "--count", "2", "--interval", "0.1")
+    done = fibclient("--server", server.address, "--json", *arguments)
+    views = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(views) == 2
+    for view in views:
+        assert (view["server"], view["is_up"]) == (server.address, True)
+        assert view["interval_seconds"] > 0
+        assert view["requests_per_second"] >= 0
+        assert view["memory_limit_bytes"] > 0
+
+
+def test_a_server_that_comes_back(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
+    """A server that is down is shown so, and as soon as it is up, so as well."""
+    address = f"unix:{tmp_path}/fib.sock"
+    command = [*COMMAND, "--server", address, "--json", "top", "--interval", "0.1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        view = json.loads(child.stdout.readline())
+        assert not view["is_up"]
+        assert "No such file" in view["error"]
+        serve("--listen", address)
+        while not view["is_up"] or view["requests_per_second"] is None:
+            view = json.loads(child.stdout.readline())
+        child.send_signal(signal.SIGINT)
+        assert child.wait() == 0
+
+
+@pytest.mark.parametrize("key", ["q", "Q", "\x03"])
+def test_live(server: RunningServer, key: str) -> None:
+    """The live view uses the terminal's other screen, and a key ends it quietly."""
+    with Terminal("--server", server.address, "top", rows=30, columns=100) as terminal:
+        terminal.wait_for("resident")
+        terminal.press("x")
+        terminal.press(key)
+        screen = terminal.wait()
+    assert screen.code == 0
+    assert screen.raw.index("\x1b[?1049h") < screen.raw.rindex("\x1b[?1049l")
+    assert "Traceback" not in screen.text
+
+
+def test_no_server() -> None:
+    """If none has answered in all intervals, the exit code is 3."""
+    arguments = ("top", "--count", "1", "--interval", "0.1")
+    done = fibclient("--server", "127.0.0.1:1", *arguments)
+    assert done.returncode == 3
+    assert "Connection refused" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("reply", "also", "code"),
+    [
+        (b"-NOAUTH no\r\n", "", 1),
+        (b"HTTP/1.1 400 Bad Request\r\n", "", 1),
+        (b"-NOAUTH no\r\n", ",127.0.0.1:1", 3),
+    ],
+)
+def test_servers_that_say_no(reply: bytes, also: str, code: int) -> None:
+    """If all have said no, it is 1: they are there."""
+    with fake_server(in_turn(reply)) as server:
+        arguments = ("top", "--count", "1", "--interval", "0.1")
+        done = fibclient("--server", server.address + also, *arguments)
+    assert done.returncode == code
+
+
+def test_a_redis() -> None:
+    """What is no fibserver is down, and it is said why."""
+    with fake_server(in_turn(*[b"$15\r\nredis_version:7\r\n", b"*0\r\n"] * 2)) as server:
+        arguments = ("top", "--count", "1", "--interval", "0.1")
+        done = fibclient("--server", server.address, "--json", *arguments)
+    assert "is no fibserver" in json.loads(done.stdout)["error"]

@@ -1,0 +1,119 @@
+"""`verify`, as a shell runs it."""
+
+import json
+import re
+from collections.abc import Callable
+
+import pytest
+
+from fibcommon.formats import FORMATS
+from tests.fibclient.cli.running import fibclient, on_terminal
+from tests.fibclient.fakes import Script, fake_server
+from tests.numbers import expected
+from tests.servers import RunningServer
+
+
+def liar(n: int) -> Script:
+    """Return a script that answers FIB.RANGE rightly but for F(n), n < 1000, in `text`."""
+
+    def script(words: list[bytes]) -> bytes:
+        start, stop = int(words[1]), int(words[2])
+        answer = bytearray(expected("text", start, stop))
+        position = FORMATS["text"].offset(n) - FORMATS["text"].offset(start)
+        if start <= n < stop:
+            answer[position] = ord("9") if answer[position] != ord("9") else ord("8")
+        return b"$%d\r\n%b\r\n" % (len(answer), bytes(answer))
+
+    return script
+
+
+@pytest.mark.parametrize("format", [name for name in FORMATS if name != "array"])
+def test_each_format(server: RunningServer, format: str) -> None:
+    """What a server answers is right, in every format."""
+    done = fibclient("--server", server.address, "verify", "1000", "--format", format)
+    assert (done.returncode, done.stderr) == (0, "")
+    pattern = r"F\(0\) to F\(999\) are right: 1,000 numbers, [\d.]+ kB, [\d.]+ m?s\n"
+    assert re.fullmatch(pattern, done.stdout)
+
+
+def test_from(server: RunningServer) -> None:
+    """It may begin anywhere."""
+    done = fibclient("--server", server.address, "verify", "5", "--from", "100000")
+    assert done.stdout.startswith("F(100000) to F(100004) are right: 5 numbers, 43.4 kB")
+
+
+def test_several_requests(serve: Callable[..., RunningServer]) -> None:
+    """A server's limit for an answer is none for what can be checked."""
+    server = serve(FIBSERVER_MAX_ANSWER_BYTES="68MiB")
+    done = fibclient("--server", server.address, "verify", "41000")
+    assert done.stdout.startswith("F(0) to F(40999) are right: 41,000 numbers, 73.1 MB")
+
+
+def test_nothing(server: RunningServer) -> None:
+    """Of no numbers none is wrong."""
+    done = fibclient("--server", server.address, "verify", "0")
+    assert (done.returncode, done.stdout) == (0, "There is nothing to check in 0 numbers.\n")
+
+
+def test_json(server: RunningServer) -> None:
+    """`--json` prints an object."""
+    done = fibclient("--server", server.address, "--json", "verify", "100", "--format", "csv")
+    facts = json.loads(done.stdout)
+    assert facts.pop("seconds") > 0
+    assert facts == {
+        "start": 0,
+        "stop": 100,
+        "format": "csv",
+        "bytes": len(expected("csv", 0, 100)),
+        "is_right": True,
+        "chance_unseen": 2.0**-61,
+    }
+
+
+@pytest.mark.parametrize("n", [0, 1, 17, 499])
+def test_a_wrong_number(n: int) -> None:
+    """The first wrong number is told, and the exit code is 1."""
+    with fake_server(liar(n)) as server:
+        done = fibclient("--server", server.address, "verify", "500", "--format", "text")
+        assert done.returncode == 1
+        assert done.stdout.startswith(f"F({n}) is wrong: modulo 2^61-1 it is ")
+        done = fibclient("--server", server.address, "--json", "verify", "500", "--format", "text")
+    assert done.returncode == 1
+    facts = json.loads(done.stdout)
+    assert (facts["is_right"], facts["first_wrong"]) == (False, n)
+    assert facts["reason"]
+
+
+def test_on_a_terminal(server: RunningServer) -> None:
+    """There is a progress bar, if there is much to check, and the result behind it."""
+    for n, has_bar in ((20_000, True), (10_000, False)):
+        screen = on_terminal("--server", server.address, "verify", str(n))
+        assert screen.code == 0
+        assert ("100%" in screen.text) == has_bar
+        assert screen.lines[-1].startswith(f"F(0) to F({n - 1}) are right")
+
+
+def test_too_much(server: RunningServer) -> None:
+    """What goes beyond a server's limit is refused at once, by whichever server is there."""
+    servers = f"127.0.0.1:1,{server.address}"
+    done = fibclient("--server", servers, "verify", "99999999999")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"fibclient: {servers}: LIMIT the answer would reach F(")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["verify", "1", "--from", "10000000000"], 1),
+        (["verify", "-1"], 2),
+        (["verify", "1", "--from", str(2**128 - 1)], 2),
+        (["verify", "1", "--format", "array"], 2),
+        (["--server", "127.0.0.1:1", "verify", "1"], 3),
+    ],
+)
+def test_exit_codes(server: RunningServer, arguments: list[str], code: int) -> None:
+    """Each failure has its exit code, and says why."""
+    done = fibclient(*arguments, FIBCLIENT_SERVER=server.address)
+    assert done.returncode == code
+    assert done.stdout == ""
+    assert done.stderr

@@ -1,0 +1,79 @@
+"""Percentiles from counts."""
+
+from math import ceil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fibclient.cli.measuring.latency import Latencies, parse_histograms, quantile
+from fibclient.connections.resp import Reply
+
+SECONDS = st.lists(st.floats(1e-6, 1e4), min_size=1)
+PERCENTS = [0, 1, 50, 90, 99, 99.9, 100]
+
+
+def counted(seconds: list[float]) -> Latencies:
+    """Count some latencies."""
+    latencies = Latencies()
+    for each in seconds:
+        latencies.record(each)
+    return latencies
+
+
+@given(SECONDS)
+def test_percentiles_are_right_to_a_percent(seconds: list[float]) -> None:
+    """A percentile is that of the latencies themselves, to about a percent."""
+    latencies = counted(seconds)
+    for percent in PERCENTS:
+        rank = max(1, ceil(percent / 100 * len(seconds)))
+        assert latencies.percentile(percent) == pytest.approx(sorted(seconds)[rank - 1], rel=0.011)
+    assert latencies.count == len(seconds)
+    assert latencies.longest_seconds == max(seconds)
+
+
+@given(SECONDS, SECONDS)
+def test_counts_of_threads_are_added(one: list[float], other: list[float]) -> None:
+    """What two have counted is what one would have."""
+    added, whole = counted(one), counted(one + other)
+    added.add(counted(other))
+    for percent in PERCENTS:
+        assert added.percentile(percent) == whole.percentile(percent)
+    assert (added.count, added.longest_seconds) == (whole.count, whole.longest_seconds)
+
+
+def test_no_latencies() -> None:
+    """Of nothing all percentiles are 0, and what takes no time is taken for a microsecond."""
+    assert Latencies().percentile(99) == 0
+    assert counted([0.0]).percentile(50) == 0
+    assert counted([0.0, 1e-9, 1.0]).percentile(50) < 1.1e-6
+
+
+@pytest.mark.parametrize(("share", "value"), [(0, 2), (0.25, 3), (0.5, 4), (0.75, 24), (1, 32)])
+def test_quantiles(share: float, value: float) -> None:
+    """Within a bucket values are spread evenly; empty ones do not matter."""
+    assert quantile([(0, 2, 0), (2, 4, 2), (4, 16, 0), (16, 32, 2), (32, 64, 0)], share) == value
+
+
+def test_no_values() -> None:
+    """Of nothing a quantile is 0."""
+    assert quantile([], 0.5) == quantile([(1, 2, 0)], 0.5) == 0
+
+
+def test_histograms() -> None:
+    """Counts that add up become those of each bucket."""
+    reply: Reply = [
+        b"fib.first",
+        [b"calls", 7, b"histogram_usec", [8, 2, 16, 5, 1024, 7]],
+        b"ping",
+        [b"calls", 1, b"histogram_usec", [1, 1]],
+    ]
+    assert parse_histograms(reply) == {"fib.first": {8: 2, 16: 3, 1024: 2}, "ping": {1: 1}}
+
+
+@pytest.mark.parametrize(
+    "reply", [None, b"", 7, [], [b"ping"], [b"ping", 3], [b"ping", [b"calls", 3]], [[], []]]
+)
+def test_what_is_no_histogram(reply: Reply) -> None:
+    """Of anything else no count comes."""
+    assert not any(parse_histograms(reply).values())

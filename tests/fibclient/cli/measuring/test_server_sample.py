@@ -1,0 +1,156 @@
+"""Readings of a server, and what happened between two."""
+
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fibclient.cli.measuring.server_sample import Facts, Rates, Reading, facts_of, rates_between
+from fibclient.connections.resp import Reply
+from fibcommon.info import parse_information
+from tests.servers import RunningServer, direct_client
+
+INFORMATION = """# Server\r
+fibserver_version:1.2.3\r
+process_id:17\r
+uptime_in_seconds:60\r
+\r
+# Clients\r
+connected_clients:5\r
+blocked_clients:2\r
+# Memory\r
+used_memory_rss:3000\r
+used_memory_shared:2000\r
+maxmemory:8000\r
+resident_bytes:1500\r
+# Stats\r
+total_net_output_bytes:100000\r
+total_error_replies:4\r
+# Workers\r
+workers:2\r
+workers_busy:1\r
+worker_deaths:3\r
+# Sequence\r
+json:elements=1000,bytes=5,streamed_bytes=0\r
+text:elements=0,bytes=0,streamed_bytes=0\r
+"""
+HISTOGRAMS: Reply = [
+    b"fib.first",
+    [b"calls", 30, b"histogram_usec", [16, 10, 64, 30]],
+    b"ping",
+    [b"calls", 10, b"histogram_usec", [16, 10]],
+    b"info",
+    [b"calls", 500, b"histogram_usec", [1024, 500]],
+    b"latency",
+    [b"calls", 500, b"histogram_usec", [1024, 500]],
+]
+READING = Reading(
+    version="1.2.3",
+    uptime_seconds=60,
+    process_id=17,
+    calls=40,
+    errors=4,
+    bytes_sent=100_000,
+    latencies={16: 20, 64: 20},
+    connected_clients=5,
+    waiting_clients=2,
+    workers=2,
+    workers_busy=1,
+    worker_deaths=3,
+    used_bytes=3000,
+    shared_bytes=2000,
+    resident_bytes=1500,
+    memory_limit_bytes=8000,
+    elements={"json": 1000},
+)
+LATER = replace(
+    READING, calls=140, errors=6, bytes_sent=300_000, latencies={16: 70, 64: 20, 1024: 50}
+)
+
+
+def test_reading() -> None:
+    """A reading holds what INFO and the histograms tell, without what it has asked itself."""
+    assert Reading.of(INFORMATION, HISTOGRAMS) == READING
+
+
+def test_reading_of_little() -> None:
+    """What is not told, or is no number, is 0."""
+    reading = Reading.of("workers:many\r\nused_memory_rss:-1\r\n", None)
+    assert reading.version == ""
+    assert not any(getattr(reading, field.name) for field in fields(Reading))
+
+
+def test_reading_of_a_server(server: RunningServer) -> None:
+    """A server tells all that a reading holds."""
+    with direct_client(server.address) as client:
+        client.first(1000)
+        information = "".join(f"{name}:{value}\n" for name, value in client.info("all").items())
+    reading = Reading.of(information, HISTOGRAMS)
+    assert reading.version
+    assert min(reading.process_id, reading.workers, reading.connected_clients) > 0
+    assert min(reading.bytes_sent, reading.used_bytes, reading.memory_limit_bytes) > 0
+    assert "binary" in reading.elements
+
+
+def test_facts() -> None:
+    """Facts are found whatever section they stand in, and numbers have a default."""
+    facts = facts_of("# Server\r\na:1\r\n# Other\r\nb:x:y\r\n")
+    assert facts == {"a": "1", "b": "x:y"}
+    assert [facts.whole("a"), facts.whole("b"), facts.whole("c", 7)] == [1, 0, 7]
+    assert parse_information("a:1")[""] == Facts(a="1")
+
+
+def test_rates() -> None:
+    """Rates are differences by the time between, and percentiles those of the difference."""
+    rates = rates_between(READING, LATER, 2.0)
+    assert (rates.requests_per_second, rates.errors_per_second) == (50, 1)
+    assert rates.bytes_per_second == 100_000
+    assert rates.p50_seconds == pytest.approx(16e-6)
+    assert rates.p99_seconds == pytest.approx(1013.76e-6)
+
+
+def test_rates_of_nothing() -> None:
+    """Where nothing happened there are no percentiles."""
+    assert rates_between(READING, READING, 1.0) == Rates(0, 0, 0, None, None)
+
+
+@pytest.mark.parametrize(
+    "restarted",
+    [
+        replace(READING, process_id=18),
+        replace(READING, uptime_seconds=1),
+        replace(READING, calls=3),
+        replace(READING, errors=0),
+        replace(READING, bytes_sent=10),
+        replace(READING, latencies={16: 30, 64: 10}),
+    ],
+)
+def test_restart(restarted: Reading) -> None:
+    """After a restart all counters are taken to have begun at 0."""
+    rates = rates_between(READING, restarted, 1.0)
+    assert rates.requests_per_second == restarted.calls
+    assert rates.errors_per_second == restarted.errors
+    assert rates.bytes_per_second == restarted.bytes_sent
+
+
+COUNTS = st.integers(0, 100)
+READINGS = st.builds(
+    replace,
+    st.just(READING),
+    process_id=st.integers(1, 2),
+    uptime_seconds=COUNTS,
+    calls=COUNTS,
+    errors=COUNTS,
+    bytes_sent=COUNTS,
+    latencies=st.dictionaries(st.sampled_from([1, 2, 64, 1 << 27]), COUNTS),
+)
+
+
+@given(before=READINGS, after=READINGS)
+def test_no_rate_is_negative(before: Reading, after: Reading) -> None:
+    """Whatever two readings say, no figure is below 0."""
+    rates = rates_between(before, after, 0.5)
+    assert min(rates.requests_per_second, rates.errors_per_second, rates.bytes_per_second) >= 0
+    assert (rates.p50_seconds or 0) <= (rates.p99_seconds or 0)
+    assert (rates.p50_seconds or 0) >= 0

@@ -1,0 +1,203 @@
+"""Where numbers go: files, files that are gone on with, and the progress bar beside them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fibclient import FibClient
+from fibclient.cli.render.document_output import write_to_file
+from fibclient.connections.encoded_slice import Answer
+from fibclient.document import Document
+from tests.fibclient.cli.running import Terminal, fibclient, on_terminal
+from tests.fibclient.fakes import HangUp, fake_server, in_turn
+from tests.numbers import expected
+from tests.servers import RunningServer, direct_client
+
+LONG = 20_000
+"""So many numbers are worth a progress bar: 41.8 MB of text."""
+
+
+def test_a_file(server: RunningServer, tmp_path: Path) -> None:
+    """`--output` writes the plain bytes to a file, and replaces what was in it."""
+    path = tmp_path / "numbers"
+    for n in (2000, 1000):
+        done = fibclient("--server", server.address, "first", str(n), "--output", str(path))
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert path.read_bytes() == expected("text", 0, n)
+
+
+def test_a_file_from_a_terminal(server: RunningServer, tmp_path: Path) -> None:
+    """A file gets all digits, from a terminal as well, and binary is welcome there."""
+    path = tmp_path / "numbers"
+    arguments = ["--server", server.address, "first", "900", "--output", str(path)]
+    assert on_terminal(*arguments, "--format", "binary") == (0, "")
+    assert path.read_bytes() == expected("binary", 0, 900)
+
+
+def test_a_refusal_leaves_the_file(server: RunningServer, tmp_path: Path) -> None:
+    """What the server refuses does not touch the file, nor make one."""
+    path = tmp_path / "numbers"
+    arguments = ["--server", server.address, "first", "99999999999", "--output", str(path)]
+    assert fibclient(*arguments).returncode == 1
+    assert not path.exists()
+    path.write_bytes(b"precious")
+    assert fibclient(*arguments).returncode == 1
+    assert path.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("format", ["json", "text", "binary"])
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999, 1.0])
+def test_going_on(server: RunningServer, tmp_path: Path, format: str, share: float) -> None:
+    """`--continue` keeps the beginning that a file has, wherever it ends."""
+    path = tmp_path / "numbers"
+    whole = expected(format, 0, 1500)
+    whole = b"[" + whole + b"]\n" if format == "json" else whole
+    path.write_bytes(whole[: int(len(whole) * share)])
+    arguments = ["--server", server.address, "first", "1500", "--format", format]
+    done = fibclient(*arguments, "--output", str(path), "--continue")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert path.read_bytes() == whole
+    assert bool(done.stderr) == (share == 1)
+
+
+def test_a_complete_file(server: RunningServer, tmp_path: Path) -> None:
+    """A file that has all is left alone, and said to be complete."""
+    path = tmp_path / "numbers"
+    path.write_bytes(expected("text", 0, 100))
+    arguments = ["--server", server.address, "first", "100", "--output", str(path)]
+    done = fibclient(*arguments, "--continue")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == f"{path} is complete: 1.2 kB\n"
+    assert path.read_bytes() == expected("text", 0, 100)
+
+
+def test_going_on_with_nothing(server: RunningServer, tmp_path: Path) -> None:
+    """`--continue` without a file begins one."""
+    path = tmp_path / "numbers"
+    arguments = ["--server", server.address, "range", "5", "9", "--output", str(path)]
+    assert fibclient(*arguments, "--continue").returncode == 0
+    assert path.read_bytes() == b"5\n8\n13\n21\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        pytest.param(
+            expected("text", 0, 101), "it has 1,173 bytes, the answer has 1,151", id="longer"
+        ),
+        pytest.param(expected("text", 1, 50), "its last 313 bytes are others", id="another range"),
+        pytest.param(expected("csv", 0, 20), "its last 114 bytes are others", id="another format"),
+        pytest.param(b"0\n1\n1\n2\n4", "its last 9 bytes are others", id="one digit"),
+    ],
+)
+def test_not_its_beginning(
+    server: RunningServer, tmp_path: Path, content: bytes, reason: str
+) -> None:
+    """A file that cannot be the beginning is a usage error, and is left as it is."""
+    path = tmp_path / "numbers"
+    path.write_bytes(content)
+    arguments = ["--server", server.address, "first", "100", "--output", str(path)]
+    done = fibclient(*arguments, "--continue")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"Error: {path} is no beginning of this answer: {reason}\n"
+    assert path.read_bytes() == content
+
+
+def test_a_full_disk(server: RunningServer) -> None:
+    """A full disk is exit code 1 and one line with the file's name."""
+    done = fibclient("--server", server.address, "first", "5000", "--output", "/dev/full")
+    assert done.returncode == 1
+    assert done.stderr == "fibclient: /dev/full: No space left on device\n"
+
+
+def test_a_file_that_cannot_be_written(server: RunningServer, tmp_path: Path) -> None:
+    """A file that cannot be opened is exit code 1 and one line with its name."""
+    path = tmp_path / "missing" / "numbers"
+    done = fibclient("--server", server.address, "first", "5", "--output", str(path))
+    assert done.returncode == 1
+    assert done.stderr == f"fibclient: {path}: No such file or directory\n"
+
+
+def test_progress(server: RunningServer, tmp_path: Path) -> None:
+    """A long answer that goes to a file has a progress bar; a short one has none."""
+    path = tmp_path / "numbers"
+    arguments = ["--server", server.address, "first"]
+    screen = on_terminal(*arguments, str(LONG), "--output", str(path), columns=100)
+    assert screen.code == 0
+    assert "100% 41.8/41.8 MB" in screen.lines[-1]
+    assert path.read_bytes() == expected("text", 0, LONG)
+    assert on_terminal(*arguments, "2000", "--output", str(path)) == (0, "")
+
+
+def test_progress_beside_a_pipe(server: RunningServer, tmp_path: Path) -> None:
+    """The bar is on standard error: what goes through a pipe is the answer alone."""
+    path = tmp_path / "numbers"
+    with (
+        path.open("wb") as file,
+        Terminal("--server", server.address, "first", str(LONG), stdout=file) as terminal,
+    ):
+        screen = terminal.wait()
+    assert "100%" in screen.text
+    assert path.read_bytes() == expected("text", 0, LONG)
+
+
+def test_interrupted_and_gone_on_with(server: RunningServer, tmp_path: Path) -> None:
+    """Ctrl-C leaves what has come, and a line says how to go on; that gives the whole file."""
+    path = tmp_path / "numbers"
+    whole = expected("text", 0, LONG)
+    beginning = whole[:100_000]
+    arguments = ["first", str(LONG), "--output", str(path)]
+    with (
+        fake_server(in_turn(b"$%d\r\n%b" % (len(whole), beginning))) as stuck,
+        Terminal("--server", stuck.address, *arguments, columns=120) as terminal,
+    ):
+        terminal.wait_for("0.1/41.8 MB")
+        terminal.press("\x03")
+        screen = terminal.wait()
+    assert screen.code == 130
+    hint = screen.lines[-1]
+    assert hint.startswith(f"{path} has ")
+    assert hint.endswith(" of 41.8 MB; the same command with --continue goes on from there")
+    assert "Traceback" not in screen.text
+    left = path.read_bytes()
+    assert left
+    assert beginning.startswith(left)
+    assert fibclient("--server", server.address, *arguments, "--continue").returncode == 0
+    assert path.read_bytes() == whole
+
+
+def test_failed_halfway(tmp_path: Path) -> None:
+    """So it is when the answer breaks off and no server goes on with it."""
+    path = tmp_path / "numbers"
+    size = len(expected("text", 0, 96))
+    script = in_turn(HangUp(b"$%d\r\n0\n1\n" % size), b"-ERR no more\r\n")
+    with fake_server(script) as server:
+        done = fibclient("--server", server.address, "first", "96", "--output", str(path))
+    assert done.returncode == 1
+    hint, error = done.stderr.splitlines()
+    assert hint.startswith(f"{path} has 4 B of 1.1 kB;")
+    assert error == f"fibclient: {server.address}: ERR no more"
+    assert path.read_bytes() == b"0\n1\n"
+
+
+class _InterruptedAtTheEnd(Document):
+    """A document behind whose last byte Ctrl-C is pressed."""
+
+    def stream(
+        self, client: FibClient, begin: int = 0, end: int | None = None
+    ) -> Iterator[bytes | memoryview]:
+        yield from super().stream(client, begin, end)
+        raise KeyboardInterrupt
+
+
+def test_interrupted_behind_the_last_byte(
+    server: RunningServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A file that has all by then is not to be gone on with."""
+    path = tmp_path / "numbers"
+    document = _InterruptedAtTheEnd(b"", Answer.of(0, 10, "text"), b"")
+    with direct_client(server.address) as client, pytest.raises(KeyboardInterrupt):
+        write_to_file(document, client, path, False)
+    assert path.read_bytes() == expected("text", 0, 10)
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,54 @@
+"""Figures of INFO in words."""
+
+from datetime import datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fibclient.cli.render.info_format import readable
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("used_memory", "107429888", "107.4 MB"),
+        ("maxmemory", "0", "0 B"),
+        ("resident_bytes", "999", "999 B"),
+        ("bytes", "2000000000", "2.0 GB"),
+        ("maxclients", "10000", "10,000"),
+        ("process_id", "54321", "54321"),
+        ("tcp_port", "11235", "11235"),
+        ("pid", "4000000", "4000000"),
+        ("uptime_in_seconds", "7200", "2 h"),
+        ("snapshot_age_seconds", "-1", "-1"),
+        ("rdb_last_save_time", "0", "never"),
+        ("usec_per_call", "31.25", "31.25"),
+        ("worker_pids", "5508,5509", "5508,5509"),
+        ("worker_pids", "5508", "5508"),
+        ("redis_version", "7.0.15", "7.0.15"),
+        ("role", "master", "master"),
+        ("maxmemory_policy", "", ""),
+        ("server_time_usec", "9" * 20, "99,999,999,999,999 s since 1970"),
+        ("connected_clients", "9" * 5000, "9" * 5000),
+    ],
+)
+def test_values(name: str, value: str, text: str) -> None:
+    """Sizes, times, counts and numbers that count nothing each have their form."""
+    assert readable(name, value) == text
+
+
+def test_moments() -> None:
+    """Times of the world are shown in local time."""
+    moment = datetime(2024, 2, 29, 12, 30, 15)
+    seconds = int(moment.timestamp())
+    assert readable("rdb_last_save_time", str(seconds)) == "2024-02-29 12:30:15"
+    assert readable("server_time_usec", f"{seconds}999999") == "2024-02-29 12:30:15"
+
+
+@given(
+    name=st.text() | st.sampled_from(["used_memory", "a_time_usec", "b_seconds"]), value=st.text()
+)
+def test_whatever_a_server_sends(name: str, value: str) -> None:
+    """Anything is shown somehow."""
+    assert readable(name, value) is not None

@@ -1,0 +1,88 @@
+"""Lines for people: what is shown of numbers that are too long."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fibclient.cli.render.truncation import Line, lines
+from tests.numbers import digits, expected
+
+
+def pieces(data: bytes, size: int) -> Iterator[memoryview]:
+    """Yield some bytes at a time, each piece gone when the next is asked for."""
+    for begin in range(0, len(data), size):
+        piece = bytearray(data[begin : begin + size])
+        yield memoryview(piece)
+        piece[:] = b"x" * len(piece)
+
+
+def shown(start: int, stop: int, columns: int, piece_size: int = 1000) -> list[Line]:
+    """Return the lines for a range."""
+    answer = pieces(expected("text", start, stop), piece_size)
+    return list(lines(answer, start, stop, columns))
+
+
+def test_short_numbers() -> None:
+    """Numbers that fit are shown whole, their values below each other."""
+    assert ["".join(line) for line in shown(8, 12, 40)] == [
+        "F(8)   21",
+        "F(9)   34",
+        "F(10)  55",
+        "F(11)  89",
+    ]
+
+
+def test_a_long_number() -> None:
+    """A number that does not fit has its ends shown, and how many digits it has."""
+    assert "".join(*shown(1000, 1001, 60)) == (
+        "F(1000)  4346655768693745643…6137795166849228875  209 digits"
+    )
+
+
+def test_counts_below_each_other() -> None:
+    """All lines with a count end alike, though the counts differ in length."""
+    assert ["".join(line) for line in shown(4781, 4783, 50)] == [
+        "F(4781)  6613373228392…6633847360981    999 digits",
+        "F(4782)  1070066266382…8636250627816  1,000 digits",
+    ]
+
+
+def test_nothing() -> None:
+    """No numbers, no lines."""
+    assert shown(7, 7, 80) == []
+
+
+@pytest.mark.parametrize("n", [94, 95])
+def test_no_shortening_when_it_fits(n: int) -> None:
+    """A line may be as wide as the terminal; only beyond that something is left out."""
+    value = digits(n, n + 1)[0]
+    exact = len("F(94)  ") + len(value)
+    assert shown(n, n + 1, exact) == [Line(f"F({n})  ", value, "")]
+    assert "…" in shown(n, n + 1, exact - 1)[0].value
+
+
+@given(
+    start=st.integers(0, 300),
+    count=st.integers(1, 30),
+    columns=st.integers(1, 200),
+    piece_size=st.integers(1, 500),
+)
+def test_every_line(start: int, count: int, columns: int, piece_size: int) -> None:
+    """However the answer comes in pieces, lines are right, and fit where anything fits."""
+    stop = start + count
+    for line, value in zip(
+        shown(start, stop, columns, piece_size), digits(start, stop), strict=True
+    ):
+        assert len("".join(line)) <= max(columns, len(line.label) + 3 + len(line.note))
+        if line.note:
+            head, tail = line.value.split("…")
+            assert head
+            assert tail
+            assert value.startswith(head)
+            assert value.endswith(tail)
+            assert len(line.value) < len(value)
+            assert line.note.strip() == f"{len(value):,} digits"
+        else:
+            assert line.value == value

@@ -1,0 +1,253 @@
+"""How commands end: exit codes, signals, and one line that says why."""
+
+import os
+import resource
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fibclient.cli.exit_codes import advice, exit_code
+from fibclient.errors import (
+    DeadlineExceeded,
+    FibError,
+    RequestRefused,
+    ServerMisbehaved,
+    ServerUnreachable,
+)
+from tests.fibclient.cli.running import COMMAND, Terminal, fibclient
+from tests.fibclient.fakes import fake_server, in_turn
+from tests.numbers import expected
+from tests.servers import RunningServer
+from tests.waiting import DEADLINE_SECONDS
+
+ENDING_SIGNALS = [signal.SIGTERM, signal.SIGHUP]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (RequestRefused("NOAUTH Authentication required."), 1, "--password-file FILE"),
+        (RequestRefused("WRONGPASS invalid"), 1, "--password-file FILE"),
+        (RequestRefused("ERR unknown command 'FIB.RANGE'"), 1, "no fibserver"),
+        (RequestRefused("LIMIT too much"), 1, ""),
+        (ServerMisbehaved("no reply begins with b'HTTP'"), 1, "see `fibclient doctor`"),
+        (ServerUnreachable("cannot connect"), 3, "see `fibclient doctor`"),
+        (DeadlineExceeded("too late"), 3, "see `fibclient doctor`"),
+        (FibError("else"), 1, ""),
+    ],
+)
+def test_failures(error: FibError, code: int, words: str) -> None:
+    """Each failure has its exit code, and advice where there is any."""
+    assert exit_code(error) == code
+    assert words in advice(error)
+    assert bool(words) == bool(advice(error))
+
+
+@pytest.mark.parametrize(
+    ("reply", "line"),
+    [
+        (b"-NOAUTH no\r\n", "NOAUTH no; give the right password with --password-file FILE"),
+        (
+            b"HTTP/1.1 400 Bad Request\r\n",
+            "no reply begins with b'HTTP/1.1 400 Bad Request'; that is a web server: "
+            "fibserver's default port is 11235",
+        ),
+        (
+            b"\x15\x03\x03\0\x02\x02\x46",
+            "no reply begins with b'\\x15\\x03\\x03\\x00\\x02\\x02F'; that is a TLS server: "
+            "fibserver's default port is 11235",
+        ),
+        (
+            b"hello\r\n",
+            "no reply begins with b'hello'; this is no fibserver, or one of another version: see "
+            "`fibclient doctor`",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", [["first", "10"], ["ping"], ["info"]])
+def test_what_is_said(reply: bytes, line: str, command: list[str]) -> None:
+    """The line on standard error says which server it was, what it said, and what to do."""
+    with fake_server(in_turn(reply), answers_pings=False) as server:
+        done = fibclient("--server", server.address, *command)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"fibclient: {server.address}: {line}\n"
+
+
+@pytest.mark.parametrize("n", ["10", "1000"])
+def test_no_space_for_standard_output(server: RunningServer, n: str) -> None:
+    """Standard output that cannot be written is exit code 1 and one line."""
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*COMMAND, "--server", server.address, "first", n],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=DEADLINE_SECONDS,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == b"fibclient: No space left on device\n"
+
+
+@pytest.mark.parametrize("n", [5_000, 100_000])
+def test_a_reader_that_has_seen_enough(server: RunningServer, n: int) -> None:
+    """Output that nobody reads to its end is no error, however much of it there is."""
+    ask = " ".join([*COMMAND, "--server", server.address, "first", str(n)])
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {ask} | head -n 1"],
+        capture_output=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"0\n", b"")
+
+
+@pytest.mark.parametrize("arguments", [["first", "10"], ["info"], ["ping"]])
+def test_no_reader(server: RunningServer, arguments: list[str]) -> None:
+    """A reader that has gone before the first byte is no error either."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as pipe:
+        done = subprocess.run(
+            [*COMMAND, "--server", server.address, *arguments],
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": ""},  # what is buffered is the difficulty
+            timeout=DEADLINE_SECONDS,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_interrupted() -> None:
+    """SIGINT ends a command that waits for a server, silently, with 128 + 2."""
+    with fake_server(in_turn(None)) as server:
+        running = subprocess.Popen(
+            [*COMMAND, "--server", server.address, "first", "10"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert server.was_asked.wait(DEADLINE_SECONDS)
+        running.send_signal(signal.SIGINT)
+        assert running.communicate(timeout=DEADLINE_SECONDS) == (b"", b"")
+        assert running.returncode == 130
+
+
+def test_interrupted_on_a_terminal() -> None:
+    """Ctrl-C does so too, after some of the numbers have been shown."""
+    with (
+        fake_server(in_turn(b"$29\r\n0\n1\n1\n")) as server,
+        Terminal("--server", server.address, "first", "12") as terminal,
+    ):
+        terminal.wait_for("F(2)   1\n")
+        terminal.press("\x03")
+        screen = terminal.wait()
+    assert screen.code == 130
+    assert screen.lines == ["F(0)   0", "F(1)   1", "F(2)   1", "^C"]
+
+
+@pytest.mark.parametrize("number", ENDING_SIGNALS)
+@pytest.mark.parametrize(
+    ("command", "sign"),
+    [
+        (["top"], "resident"),
+        (["bench", "--seconds", "9999"], "/s"),
+        (["verify", "9000000"], "MB/s"),
+    ],
+)
+def test_ended_by_a_signal(
+    server: RunningServer, number: signal.Signals, command: list[str], sign: str
+) -> None:
+    """SIGTERM and SIGHUP leave a terminal as it was, and are told by the exit code."""
+    with Terminal("--server", server.address, *command, rows=30, columns=100) as terminal:
+        before = terminal.settings
+        terminal.wait_for(sign)
+        terminal.send(number)
+        screen = terminal.wait()
+        assert terminal.settings == before
+    assert screen.code == 128 + number
+    assert screen.raw.rindex("\x1b[?25l") < screen.raw.rindex("\x1b[?25h")
+    assert screen.raw.count("\x1b[?1049h") == screen.raw.count("\x1b[?1049l")
+    assert "Traceback" not in screen.text
+
+
+@pytest.mark.parametrize("number", ENDING_SIGNALS)
+def test_a_file_that_a_signal_cuts_short(tmp_path: Path, number: signal.Signals) -> None:
+    """What a file has by then stays, and a line says how to go on."""
+    path = tmp_path / "numbers"
+    whole = expected("text", 0, 20_000)
+    script = in_turn(b"$%d\r\n%b" % (len(whole), whole[:100_000]))
+    arguments = ["first", "20000", "--output", str(path)]
+    with (
+        fake_server(script) as stuck,
+        Terminal("--server", stuck.address, *arguments, columns=120) as terminal,
+    ):
+        terminal.wait_for("0.1/41.8 MB")
+        terminal.send(number)
+        screen = terminal.wait()
+    assert screen.code == 128 + number
+    assert "the same command with --continue goes on from there" in screen.lines[-1]
+    assert path.read_bytes() == whole[:100_000]
+
+
+def test_nohup() -> None:
+    """A SIGHUP that is to be ignored is ignored."""
+    with fake_server(in_turn(None)) as server:
+        running = subprocess.Popen(
+            ["nohup", *COMMAND, "--server", server.address, "first", "10"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert server.was_asked.wait(DEADLINE_SECONDS)
+        running.send_signal(signal.SIGHUP)
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=DEADLINE_SECONDS)
+        assert running.returncode == 130
+
+
+def test_interrupted_while_it_starts(tmp_path: Path) -> None:
+    """Ctrl-C is quiet before all is imported, too."""
+    # A module that is slow to import, since it is the signal itself that it waits for.
+    (tmp_path / "click.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    done = fibclient("first", "10", PYTHONPATH=str(tmp_path))
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["first", "--help"], ["--version"]])
+def test_help_that_cannot_be_written(arguments: list[str]) -> None:
+    """Help ends as all output does: a full disk is told, and a reader that has gone is not."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    for target, ending in (
+        (os.open("/dev/full", os.O_WRONLY), (1, b"fibclient: No space left on device\n")),
+        (writing, (0, b"")),
+    ):
+        done = subprocess.run(
+            [*COMMAND, *arguments],
+            stdout=target,
+            stderr=subprocess.PIPE,
+            timeout=DEADLINE_SECONDS,
+            check=False,
+        )
+        os.close(target)
+        assert (done.returncode, done.stderr) == ending
+
+
+def test_a_disk_that_fills_up(server: RunningServer, tmp_path: Path) -> None:
+    """A file that cannot grow any more can be gone on with elsewhere, or later."""
+    path = tmp_path / "numbers"
+    done = subprocess.run(
+        [*COMMAND, "--server", server.address, "first", "3000", "--output", str(path)],
+        capture_output=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
+        timeout=DEADLINE_SECONDS,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    hint, error = done.stderr.splitlines()
+    assert hint.startswith(f"{path} has 1.0 kB of ")
+    assert hint.endswith("; the same command with --continue goes on from there")
+    assert error == f"fibclient: {path}: File too large"

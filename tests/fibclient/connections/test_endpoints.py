@@ -1,0 +1,89 @@
+"""Which server is asked next, and which are set aside."""
+
+import socket
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fibclient.connections.endpoints import Endpoint, Endpoints, EndpointState
+from fibcommon.addresses import Address, Target
+
+ONE, OTHER = Address("one", 1), Address("other", 2)
+
+
+def target(address: Address, host: str) -> Target:
+    """Return a place that an address leads to."""
+    return Target(socket.AF_INET, (host, address.port), address)
+
+
+def three() -> tuple[Endpoints, list[Endpoint]]:
+    """Return three endpoints: two of one name, one of another."""
+    endpoints = Endpoints()
+    endpoints.update(ONE, [target(ONE, "10.0.0.1"), target(ONE, "10.0.0.2")])
+    endpoints.update(OTHER, [target(OTHER, "10.0.0.3")])
+    return endpoints, list(endpoints)
+
+
+def test_equals_take_turns() -> None:
+    """Idle endpoints are asked one after another."""
+    endpoints, all_three = three()
+    chosen = []
+    for _ in range(6):
+        endpoint = endpoints.choose()
+        assert endpoint is not None
+        assert endpoints.choose() is endpoint, "looking changes nothing"
+        endpoints.begin(endpoint)
+        endpoint.in_flight -= 1
+        chosen.append(endpoint)
+    assert set(chosen[:3]) == set(all_three)
+    assert chosen[3:] == chosen[:3]
+
+
+@given(st.lists(st.integers(0, 20), min_size=3, max_size=3), st.permutations([1, 2, 3]))
+def test_the_least_in_flight(in_flight: list[int], turns: list[int]) -> None:
+    """The endpoint with the fewest requests under way is chosen, whoever's turn it is."""
+    endpoints, all_three = three()
+    for endpoint, number, turn in zip(all_three, in_flight, turns, strict=True):
+        endpoint.in_flight, endpoint.turn = number, turn
+    chosen = endpoints.choose()
+    assert chosen is not None
+    assert chosen.in_flight == min(in_flight)
+
+
+def test_who_is_set_aside_is_not_chosen() -> None:
+    """Only endpoints that are up are chosen, and none if there is none."""
+    endpoints, [first, second, third] = three()
+    assert first.set_aside("broke")
+    assert not first.set_aside("broke again"), "it was out of use already"
+    assert third.set_aside("broke")
+    assert endpoints.choose() is second
+    second.in_flight = 9
+    assert endpoints.choose() is second
+    assert second.set_aside("broke")
+    assert endpoints.choose() is None
+    first.recover()
+    assert endpoints.choose() is first
+    assert (first.failures, first.set_asides, first.recoveries) == (2, 1, 1)
+    assert first.last_error == "broke again"
+
+
+def test_recovering_twice_counts_once() -> None:
+    """An endpoint that is up cannot recover."""
+    _, [first, *_] = three()
+    first.recover()
+    assert first.recoveries == 0
+
+
+def test_a_name_that_leads_elsewhere() -> None:
+    """What it leads to no more is gone, what is new is used, and what stays keeps its state."""
+    endpoints, [first, second, third] = three()
+    second.set_aside("broke")
+    gone = endpoints.update(ONE, [target(ONE, "10.0.0.2"), target(ONE, "10.0.0.9")])
+    assert gone == [first]
+    assert first.state is EndpointState.GONE
+    assert second in list(endpoints)
+    assert not second.is_up
+    assert third in list(endpoints)
+    assert len(list(endpoints)) == 3
+    first.recover()
+    assert first.state is EndpointState.GONE, "a late probe changes nothing"

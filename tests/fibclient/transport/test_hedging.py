@@ -1,0 +1,373 @@
+"""Servers that are silent or dead: what they cost while another one is well.
+
+Where a call must not need a timeout, that is longer than the test waits for the call.
+"""
+
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fibclient import CallCancelled, Cancellation, DeadlineExceeded, FibClient, ServerUnreachable
+from fibclient.connections.endpoints import Endpoint
+from fibclient.transport.hedging import LEAST_SECONDS, MOST_SECONDS, patience_seconds, smoothed
+from fibclient.transport.retry import RetryBudget
+from tests.fibclient.fakes import (
+    FakeServer,
+    HangUp,
+    Script,
+    fake_server,
+    full_backlog,
+    in_turn,
+    is_reset,
+)
+from tests.servers import RunningServer
+from tests.waiting import DEADLINE_SECONDS, wait_until
+
+ZERO = b"$4\r\n\x00\x00\x00\x00\r\n"
+"""The reply that `range(0, 1)` needs."""
+
+LONG = 1.5 * DEADLINE_SECONDS
+
+PATIENT: dict[str, Any] = {
+    "cache_bytes": 0,
+    "timeout_seconds": LONG,
+    "connect_timeout_seconds": LONG,
+    "idle_timeout_seconds": LONG,
+}
+
+
+@contextmanager
+def asking(call: Callable[[], object]) -> Iterator["Future[Any]"]:
+    """Run a call on a thread of its own."""
+    with ThreadPoolExecutor(1) as threads:
+        yield threads.submit(call)
+
+
+@contextmanager
+def two(
+    first: Script, second: Script, **options: object
+) -> Iterator[tuple[FakeServer, FakeServer, FibClient]]:
+    """Run two fake servers, and a client that asks the first of them first."""
+    with fake_server(first) as one, fake_server(second) as other:
+        addresses = f"{one.address},{other.address}"
+        with FibClient(addresses, **{**PATIENT, **options}) as client:
+            yield one, other, client
+
+
+# Requests.
+
+
+def test_a_silent_server() -> None:
+    """Another is asked, the silent one is set aside, and its probe brings it back."""
+    with two(in_turn(None, ZERO), in_turn(ZERO)) as (silent, _, client):
+        with asking(lambda: client.range(0, 1)) as call:
+            assert call.result(DEADLINE_SECONDS) == [0]
+        statistics = client.stats()
+        assert (statistics.hedges, statistics.retries, statistics.in_use) == (1, 0, 0)
+        assert [each.set_asides for each in statistics.endpoints] == [1, 0]
+        assert "was silent when" in statistics.endpoints[0].last_error
+        wait_until(lambda: client.stats().endpoints[0].state == "up", "it is back")
+        wait_until(lambda: client.stats().endpoints[0].in_flight == 0, "its probe has ended")
+        assert silent.connections == 2
+
+
+@pytest.mark.parametrize("method", ["ping", "stream"])
+def test_every_kind_of_request_is_hedged(method: str) -> None:
+    """A PING and the beginning of a stream go to another server as well."""
+    replies = in_turn(b"+PONG\r\n" if method == "ping" else b'$3\r\n"0"\r\n')
+    calls: dict[str, Callable[[FibClient], object]] = {
+        "ping": lambda client: client.ping(),
+        "stream": lambda client: list(client.stream(0, 1, "json")),
+    }
+    with (
+        fake_server(in_turn(None), answers_pings=False) as silent,
+        fake_server(replies) as other,
+        FibClient(f"{silent.address},{other.address}", **PATIENT) as client,
+        asking(lambda: calls[method](client)) as call,
+    ):
+        call.result(DEADLINE_SECONDS)
+        assert client.stats().hedges == 1
+
+
+def test_the_first_may_still_win() -> None:
+    """A server that answers while another is asked is not set aside, and neither is the other."""
+    second_is_asked = threading.Event()
+
+    def slow(words: list[bytes]) -> bytes:
+        assert second_is_asked.wait(DEADLINE_SECONDS)
+        return ZERO
+
+    def silent(words: list[bytes]) -> None:
+        second_is_asked.set()
+
+    with (
+        two(slow, silent) as (_, _, client),
+        asking(lambda: client.range(0, 1)) as call,
+    ):
+        assert call.result(DEADLINE_SECONDS) == [0]
+        statistics = client.stats()
+        assert statistics.hedges == 1
+        assert [each.set_asides for each in statistics.endpoints] == [0, 0]
+        assert [each.in_flight for each in statistics.endpoints] == [0, 0]
+
+
+@pytest.mark.parametrize("who", ["first", "second"])
+def test_one_of_the_two_dies(who: str) -> None:
+    """When one closes its connection, the answer of the other is waited for."""
+    both_are_asked = threading.Barrier(2)
+    is_set_aside = threading.Event()
+
+    def dying(words: list[bytes]) -> bytes:
+        both_are_asked.wait(DEADLINE_SECONDS)
+        raise HangUp
+
+    def slow(words: list[bytes]) -> bytes:
+        both_are_asked.wait(DEADLINE_SECONDS)
+        assert is_set_aside.wait(DEADLINE_SECONDS)
+        return ZERO
+
+    scripts = (dying, slow) if who == "first" else (slow, dying)
+    with (
+        two(*scripts, max_retries=1) as (_, _, client),
+        asking(lambda: client.range(0, 1)) as call,
+    ):
+        wait_until(lambda: bool(client.stats().endpoints), "its name is resolved")
+        number = 0 if who == "first" else 1
+        wait_until(lambda: client.stats().endpoints[number].set_asides == 1, "it is missed")
+        is_set_aside.set()
+        assert call.result(DEADLINE_SECONDS) == [0]
+        assert (client.stats().hedges, client.stats().retries) == (1, 0)
+
+
+def test_the_loser_is_reset() -> None:
+    """The server that is not waited for any more learns it."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        fake_server(in_turn(ZERO)) as other,
+        FibClient(f"127.0.0.1:{listener.getsockname()[1]},{other.address}", **PATIENT) as client,
+        asking(lambda: client.range(0, 1)) as call,
+    ):
+        peer, _ = listener.accept()
+        assert call.result(DEADLINE_SECONDS) == [0]
+        assert is_reset(peer)
+
+
+@pytest.mark.parametrize("reason", ["dear", "no budget", "no retries"])
+def test_no_second_request(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is dear, what the budget has nothing left for and what may not be repeated is not."""
+    if reason == "no budget":
+        monkeypatch.setattr(RetryBudget, "spend", lambda budget, now: False)
+    pause = threading.Event()
+
+    def slow(words: list[bytes]) -> bytes:
+        pause.wait(2 * MOST_SECONDS)
+        return b"-LIMIT no\r\n"
+
+    n = 9_999_999 if reason == "dear" else 0
+    retries = 0 if reason == "no retries" else 8
+    with two(slow, in_turn(ZERO), max_retries=retries) as (_, other, client):
+        with asking(lambda: client.read(n, n + 1, "text")) as call:
+            assert "LIMIT" in str(call.exception(DEADLINE_SECONDS))
+        assert (client.stats().hedges, other.connections) == (0, 0)
+
+
+def test_the_deadline_of_a_hedged_call() -> None:
+    """Two silent servers cost the time of the call, and no more."""
+    with two(in_turn(None), in_turn(None), timeout_seconds=0.5) as (_, _, client):
+        with asking(lambda: client.range(0, 1)) as call:
+            assert isinstance(call.exception(DEADLINE_SECONDS), DeadlineExceeded)
+        assert client.stats().hedges == 1
+        assert [each.in_flight for each in client.stats().endpoints] == [0, 0]
+
+
+def test_two_silent_servers() -> None:
+    """Both are set aside when the idle timeout is over."""
+    with two(in_turn(None), in_turn(None), idle_timeout_seconds=0.3, max_retries=1) as (
+        _,
+        _,
+        client,
+    ):
+        with asking(lambda: client.range(0, 1)) as call:
+            assert isinstance(call.exception(DEADLINE_SECONDS), ServerUnreachable)
+        assert [bool(each.set_asides) for each in client.stats().endpoints] == [True, True]
+
+
+def test_cancelling_a_hedged_call() -> None:
+    """Both connections are abandoned, and neither server is to blame."""
+    token = Cancellation()
+    with two(in_turn(None), in_turn(None)) as (_, _, client):
+        with asking(lambda: client.read(0, 1, "json", cancellation=token)) as call:
+            wait_until(lambda: client.stats().hedges == 1, "both are asked")
+            token.cancel()
+            assert isinstance(call.exception(DEADLINE_SECONDS), CallCancelled)
+        endpoints = client.stats().endpoints
+        assert [(each.failed, each.in_flight) for each in endpoints] == [(0, 0), (0, 0)]
+
+
+def test_a_stopped_server(serve: Callable[..., RunningServer]) -> None:
+    """A process that stands still costs no call its timeout, and is used again when it goes on."""
+    servers = [serve(), serve()]
+    addresses = ",".join(server.address for server in servers)
+    with FibClient(addresses, **PATIENT) as client, asking(lambda: None):
+        for n in range(4):
+            client.number(n)
+        servers[0].process.send_signal(signal.SIGSTOP)
+        try:
+            with asking(lambda: [client.number(n) for n in range(20)]) as call:
+                assert call.result(DEADLINE_SECONDS)[19] == 4181
+            assert client.stats().hedges == 1
+        finally:
+            servers[0].process.send_signal(signal.SIGCONT)
+        wait_until(lambda: client.stats().endpoints[0].state == "up", "it is back")
+
+
+@given(st.floats(0, 100), st.floats(0, 0.02))
+def test_patience_is_bounded(usual: float, cost: float) -> None:
+    """However fast or slow a server is, another is asked after 0.1 to 0.5 s."""
+    assert LEAST_SECONDS <= patience_seconds(usual, cost) <= MOST_SECONDS
+
+
+def test_patience_follows_the_latency() -> None:
+    """A few times what is usual, and what the request costs."""
+    assert patience_seconds(0.0, 0.0001) == pytest.approx(0.1)
+    assert patience_seconds(0.05, 0.02) == pytest.approx(0.21)
+    average = smoothed(0.0, 0.05)
+    assert average == 0.05
+    for _ in range(50):
+        average = smoothed(average, 0.1)
+    assert average == pytest.approx(0.1, rel=0.01)
+
+
+def test_a_slow_server_is_known_as_one() -> None:
+    """The latency of an endpoint follows its requests."""
+    pause = threading.Event()
+
+    def slow(words: list[bytes]) -> bytes:
+        pause.wait(0.01)
+        return ZERO
+
+    with two(slow, slow) as (_, _, client):
+        for _ in range(6):
+            client.range(0, 1)
+        found: list[Endpoint] = client._pool.endpoints()
+        assert all(each.latency_seconds >= 0.01 for each in found)
+
+
+# Connections.
+
+
+def test_a_host_that_drops_packets() -> None:
+    """Another is connected to meanwhile, and the silent one is set aside."""
+    with (
+        full_backlog() as silent,
+        fake_server(in_turn(ZERO)) as good,
+        FibClient(f"{silent},{good.address}", max_retries=0, **PATIENT) as client,
+        asking(lambda: [client.range(0, 1) for _ in range(20)]) as call,
+    ):
+        assert call.result(DEADLINE_SECONDS) == [[0]] * 20
+        endpoints = client.stats().endpoints
+        assert [each.state for each in endpoints] == ["set aside", "up"]
+        assert "no connection within" in endpoints[0].last_error
+
+
+def test_an_answer_while_a_second_server_is_connected_to() -> None:
+    """The first server is listened to meanwhile."""
+    with full_backlog() as silent:
+        is_connecting = threading.Event()
+
+        def slow(words: list[bytes]) -> bytes:
+            assert is_connecting.wait(DEADLINE_SECONDS)
+            return ZERO
+
+        with (
+            fake_server(slow) as good,
+            FibClient(f"{good.address},{silent}", **PATIENT) as client,
+            asking(lambda: client.range(0, 1)) as call,
+        ):
+            wait_until(lambda: bool(client.stats().endpoints), "its name is resolved")
+            wait_until(lambda: bool(client.stats().endpoints[1].in_flight), "it connects")
+            is_connecting.set()
+            assert call.result(DEADLINE_SECONDS) == [0]
+            assert client.stats().hedges == 0
+            assert [each.in_flight for each in client.stats().endpoints] == [0, 0]
+
+
+@contextmanager
+def closed_ports(count: int) -> Iterator[list[str]]:
+    """Hold ports that refuse connections, and that nobody else can take."""
+    with ExitStack() as stack:
+        socks = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for sock in socks:
+            sock.bind(("127.0.0.1", 0))
+        yield [f"127.0.0.1:{sock.getsockname()[1]}" for sock in socks]
+
+
+def probing_threads() -> list[threading.Thread]:
+    """Return the threads that probe endpoints."""
+    return [each for each in threading.enumerate() if each.name == "fibclient-probe"]
+
+
+@pytest.mark.parametrize("kind", ["closed port", "no such socket"])
+def test_a_hundred_dead_servers(kind: str, tmp_path: Path) -> None:
+    """The one healthy behind them is found by one call, without a retry or a crowd of threads."""
+    with (
+        closed_ports(100) as ports,
+        fake_server(in_turn(ZERO)) as good,
+        ExitStack() as stack,
+    ):
+        paths = [f"unix:{tmp_path / str(number)}" for number in range(100)]
+        dead = ports if kind == "closed port" else paths
+        addresses = ",".join([*dead, good.address])
+        client = stack.enter_context(FibClient(addresses, max_retries=0, **PATIENT))
+        assert client.range(0, 1) == [0]
+        statistics = client.stats()
+        assert statistics.retries == 0
+        assert sum(each.state == "set aside" for each in statistics.endpoints) == 100
+        assert len(probing_threads()) == 1
+    assert not probing_threads()
+
+
+def test_silent_servers_are_tried_side_by_side() -> None:
+    """A healthy one behind thirty that do not answer is found, and the silent are set aside."""
+    with ExitStack() as stack:
+        silent = [stack.enter_context(full_backlog()) for _ in range(30)]
+        good = stack.enter_context(fake_server(in_turn(ZERO)))
+        addresses = ",".join([*silent, good.address])
+        client = stack.enter_context(FibClient(addresses, max_retries=0, **PATIENT))
+        with asking(lambda: client.range(0, 1)) as call:
+            assert call.result(DEADLINE_SECONDS) == [0]
+        states = [each.state for each in client.stats().endpoints]
+        assert states.count("set aside") >= 15
+        assert states[-1] == "up"
+        assert len(probing_threads()) == 1
+
+
+def test_a_probe_is_not_delayed_by_silent_servers() -> None:
+    """A server that comes back is found out while the probes of others wait for an answer."""
+    with ExitStack() as stack:
+        silent = [stack.enter_context(full_backlog()) for _ in range(5)]
+        good = stack.enter_context(fake_server(in_turn(HangUp(), ZERO)))
+        addresses = ",".join([*silent, good.address])
+        client = stack.enter_context(FibClient(addresses, **PATIENT))
+        with asking(lambda: client.range(0, 1)) as call:
+            assert call.result(DEADLINE_SECONDS) == [0]
+        assert client.stats().endpoints[-1].recoveries == 1
+
+
+def test_an_error_names_a_few() -> None:
+    """When nobody can be reached, the error is not as long as the list."""
+    with (
+        closed_ports(20) as dead,
+        FibClient(",".join(dead), max_retries=0) as client,
+        pytest.raises(ServerUnreachable, match=r"^(cannot connect [^;]*; ){5}and 15 more$"),
+    ):
+        client.ping()

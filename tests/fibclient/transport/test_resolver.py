@@ -1,0 +1,298 @@
+"""Names of hosts: where they lead, and that connections follow them."""
+
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from fibclient import (
+    CallCancelled,
+    Cancellation,
+    DeadlineExceeded,
+    FibClient,
+    ServerUnreachable,
+)
+from fibclient.transport.resolver import resolve, resolve_in_time
+from fibcommon.addresses import Address, Target, parse_address
+from tests.fibclient.fakes import FakeServer, fake_server, in_turn
+from tests.waiting import wait_until
+
+ZERO = b"$4\r\n\x00\x00\x00\x00\r\n"
+
+
+def target_of(server: FakeServer, name: Address) -> Target:
+    """Return where a name leads to if it is that server's."""
+    address = parse_address(server.address)
+    return Target(socket.AF_INET, (address.host, address.port), name)
+
+
+def test_an_ip_address() -> None:
+    """An IP address leads to itself, and a path too."""
+    address = Address("127.0.0.1", 80)
+    assert resolve(address) == [Target(socket.AF_INET, ("127.0.0.1", 80), address)]
+    address = Address(path="/run/x")
+    assert resolve(address) == [Target(socket.AF_UNIX, "/run/x", address)]
+
+
+def test_an_unknown_name() -> None:
+    """A name that nobody knows is an error that says so, from a client as well."""
+    for host in ("nobody.invalid", "a..b", "x" * 64):
+        with pytest.raises(ServerUnreachable, match=f"cannot resolve {re.escape(host)}:1"):
+            resolve(Address(host, 1))
+    with (
+        FibClient("nobody.invalid:1", max_retries=1) as client,
+        pytest.raises(ServerUnreachable, match=r"cannot resolve nobody\.invalid:1"),
+    ):
+        client.ping()
+
+
+def test_all_addresses_of_a_name_are_used() -> None:
+    """A name with two addresses is two servers."""
+    with fake_server(in_turn(ZERO)) as one, fake_server(in_turn(ZERO)) as two:
+
+        def both(address: Address) -> list[Target]:
+            return [target_of(one, address), target_of(two, address)]
+
+        with FibClient("fib.example:1", resolve=both, cache_bytes=0) as client:
+            for _ in range(10):
+                client.range(0, 1)
+        assert (len(one.requests), len(two.requests)) == (5, 5)
+
+
+def test_one_of_its_addresses_is_dead(unused_port: int) -> None:
+    """A name one of whose addresses refuses costs neither an error nor a retry."""
+    with fake_server(in_turn(ZERO)) as alive:
+
+        def both(address: Address) -> list[Target]:
+            dead = Target(socket.AF_INET, ("127.0.0.1", unused_port), address)
+            return [dead, target_of(alive, address)]
+
+        with FibClient("fib.example:1", resolve=both, cache_bytes=0) as client:
+            for _ in range(10):
+                assert client.range(0, 1) == [0]
+            assert client.stats().retries == 0
+            assert sum(each.set_asides for each in client.stats().endpoints) == 1
+
+
+def test_a_name_that_moves() -> None:
+    """Connections have a limited age, and new ones go where the name leads by then."""
+    with fake_server(in_turn(ZERO)) as old, fake_server(in_turn(ZERO)) as new:
+        leads_to = [old]
+
+        def current(address: Address) -> list[Target]:
+            return [target_of(server, address) for server in leads_to]
+
+        with FibClient(
+            "fib.example:1", resolve=current, cache_bytes=0, max_connection_age_seconds=0.01
+        ) as client:
+            client.range(0, 1)
+            leads_to[:] = [new]
+            wait_until(
+                lambda: client.range(0, 1) == [0] and bool(new.requests), "it asks the new one"
+            )
+            before = len(old.requests)
+            for _ in range(5):
+                client.range(0, 1)
+            assert len(old.requests) == before
+            assert len(client.stats().endpoints) == 1
+
+
+def test_a_broken_connection_has_its_name_resolved_again() -> None:
+    """When the server of a name goes away, the name is asked for anew."""
+    with fake_server(in_turn(ZERO)) as new:
+        with fake_server(in_turn(ZERO)) as old:
+            leads_to = [old]
+
+            def current(address: Address) -> list[Target]:
+                return [target_of(server, address) for server in leads_to]
+
+            client = FibClient("fib.example:1", resolve=current, cache_bytes=0)
+            client.range(0, 1)
+            leads_to[:] = [new]
+        with client:
+            assert client.range(0, 1) == [0]
+            assert new.requests
+
+
+def test_a_name_that_is_forgotten_for_a_while() -> None:
+    """A resolver that fails leaves the client with what it knew."""
+    with fake_server(in_turn(ZERO)) as server:
+        is_broken = threading.Event()
+
+        def flaky(address: Address) -> list[Target]:
+            if is_broken.is_set():
+                raise ServerUnreachable(f"cannot resolve {address}: try again")
+            return [target_of(server, address)]
+
+        with FibClient(
+            "fib.example:1", resolve=flaky, cache_bytes=0, max_connection_age_seconds=0.001
+        ) as client:
+            client.range(0, 1)
+            is_broken.set()
+            for _ in range(20):
+                assert client.range(0, 1) == [0]
+
+
+def test_a_name_that_leads_nowhere() -> None:
+    """A resolver that finds nothing is an error that says so."""
+    with (
+        FibClient("fib.example:1", resolve=lambda address: [], max_retries=0) as client,
+        pytest.raises(ServerUnreachable, match="resolve to nothing"),
+    ):
+        client.ping()
+
+
+@pytest.fixture
+def stuck() -> Iterator[threading.Event]:
+    """Set at the end of the test: until then a name is being resolved."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def slow_resolver(stuck: threading.Event, server: FakeServer) -> Callable[[Address], list[Target]]:
+    """Return a resolver for which every name is that of a server; slow.example takes long."""
+
+    def resolve(address: Address) -> list[Target]:
+        if address.host == "slow.example":
+            stuck.wait()
+        return [target_of(server, address)]
+
+    return resolve
+
+
+def test_a_silent_name_delays_no_other(stuck: threading.Event) -> None:
+    """Calls go to the servers whose names are known, over new connections as well."""
+    with fake_server(in_turn(ZERO)) as server:
+        resolver = slow_resolver(stuck, server)
+        with FibClient(
+            "slow.example:1,fast.example:1",
+            resolve=resolver,
+            cache_bytes=0,
+            max_retries=0,
+            max_connection_age_seconds=0.001,
+        ) as client:
+            for _ in range(3):
+                assert client.range(0, 1) == [0]
+        assert not stuck.is_set()
+
+
+def test_a_silent_name_alone(stuck: threading.Event) -> None:
+    """The call ends with its deadline, and a later one finds what was resolved meanwhile."""
+    with (
+        fake_server(in_turn(ZERO)) as server,
+        FibClient(
+            "slow.example:1", resolve=slow_resolver(stuck, server), timeout_seconds=0.05
+        ) as client,
+    ):
+        for _ in range(2):
+            with pytest.raises(DeadlineExceeded, match=r"cannot resolve slow\.example:1: no ans"):
+                client.range(0, 1)
+        assert not stuck.is_set()
+        stuck.set()
+        wait_until(lambda: is_answered(client), "an answer")
+
+
+def is_answered(client: FibClient) -> bool:
+    """Return whether a call succeeds."""
+    try:
+        return client.range(0, 1) == [0]
+    except ServerUnreachable:
+        return False
+
+
+def test_a_slow_name_after_a_dead_server(unused_port: int) -> None:
+    """When all known servers have failed, the names that are being resolved are waited for."""
+    with fake_server(in_turn(ZERO)) as alive:
+
+        def resolver(address: Address) -> list[Target]:
+            if address.host != "slow.example":
+                return [Target(socket.AF_INET, ("127.0.0.1", unused_port), address)]
+            wait_until(lambda: client.stats().endpoints[0].state != "up", "the other has failed")
+            return [target_of(alive, address)]
+
+        with FibClient(
+            f"127.0.0.1:{unused_port},slow.example:1", resolve=resolver, max_retries=0
+        ) as client:
+            assert client.range(0, 1) == [0]
+
+
+def test_a_look_up_is_cancelled(stuck: threading.Event) -> None:
+    """A call that waits for the resolver ends when it is cancelled."""
+    is_asked = threading.Event()
+
+    def resolver(address: Address) -> list[Target]:
+        is_asked.set()
+        stuck.wait()
+        return []
+
+    cancellation = Cancellation()
+    with (
+        FibClient("slow.example:1", resolve=resolver) as client,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        call = threads.submit(client.read, 0, 1, "json", cancellation=cancellation)
+        assert is_asked.wait(30)
+        cancellation.cancel()
+        with pytest.raises(CallCancelled):
+            call.result(30)
+
+
+def test_a_name_is_resolved_once_at_a_time(stuck: threading.Event) -> None:
+    """A name that is being resolved costs one thread, however many calls need it."""
+    asked = []
+
+    def resolver(address: Address) -> list[Target]:
+        asked.append(address)
+        stuck.wait()
+        return []
+
+    with FibClient("slow.example:1", resolve=resolver, timeout_seconds=0.01) as client:
+        for _ in range(3):
+            with pytest.raises(DeadlineExceeded):
+                client.ping()
+    assert len(asked) == 1
+
+
+def test_no_thread_for_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no thread can be started the caller's own resolves the name."""
+
+    def no_thread(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with fake_server(in_turn(ZERO)) as server:
+        resolver = slow_resolver(threading.Event(), server)
+        with FibClient("fast.example:1", resolve=resolver) as client:
+            monkeypatch.setattr(threading.Thread, "start", no_thread)
+            client._pool._resolver.refresh(time.monotonic() + 30, lambda: False)
+            monkeypatch.undo()
+            assert [each.address for each in client.stats().endpoints] == [
+                "fast.example:1 (127.0.0.1)"
+            ]
+
+
+def test_resolving_in_time(monkeypatch: pytest.MonkeyPatch, stuck: threading.Event) -> None:
+    """It returns what the resolver does, or raises when the time is over."""
+    assert resolve_in_time(parse_address("127.0.0.1:1"), 30) == resolve(Address("127.0.0.1", 1))
+    with pytest.raises(ServerUnreachable, match=r"cannot resolve a\.\.b:1"):
+        resolve_in_time(Address("a..b", 1), 30)
+
+    def silent(*_words: object, **_options: object) -> list[object]:
+        stuck.wait()
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    with pytest.raises(DeadlineExceeded, match=r"cannot resolve slow\.example:1"):
+        resolve_in_time(Address("slow.example", 1), 0.01)
+
+
+@pytest.fixture
+def unused_port() -> Iterator[int]:
+    """A port of 127.0.0.1 that refuses connections, and that nobody else can take."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield int(sock.getsockname()[1])

@@ -1,0 +1,154 @@
+"""Text files with byte order marks, as settings and as passwords."""
+
+import codecs
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fibcommon.configuration.passwords import MAX_PASSWORD_BYTES, read_password
+from fibcommon.configuration.text_files import MAX_FILE_BYTES
+from fibcommon.service.errors import SettingsError
+from fibserver.settings import Settings as ServerSettings
+from fibserver.settings import load_settings as load_fibserver
+from fibserver.settings import reloaded
+from fibweb.settings import Settings as WebSettings
+from fibweb.settings import load_settings as load_fibweb
+
+WIDE = ["utf-16", "utf-32"]
+Load = Callable[..., ServerSettings | WebSettings]
+LOADERS = [load_fibserver, load_fibweb]
+
+
+@pytest.mark.parametrize("load", LOADERS)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_settings_in_utf_8(load: Load, encoding: str, tmp_path: Path) -> None:
+    """A settings file may begin with a byte order mark."""
+    config = tmp_path / "settings.toml"
+    config.write_text('log_level = "debug"\r\n', encoding=encoding)
+    assert load(config).log_level == "debug"
+
+
+@pytest.mark.parametrize("load", LOADERS)
+@pytest.mark.parametrize("encoding", WIDE)
+def test_settings_in_utf_16(load: Load, encoding: str, tmp_path: Path) -> None:
+    """A settings file in another encoding is refused with the remedy."""
+    config = tmp_path / "settings.toml"
+    config.write_text('log_level = "debug"\n', encoding=encoding)
+    with pytest.raises(SettingsError, match=r"^/.*: the byte order mark .*; save it as UTF-8$"):
+        load(config)
+
+
+@pytest.mark.parametrize("password", ["x", "p\u00e4ss", "x" * MAX_PASSWORD_BYTES])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_password_in_utf_8(password: str, end: str, tmp_path: Path) -> None:
+    """A byte order mark is no part of the password, and takes none of its length."""
+    path = tmp_path / "password"
+    encoded = password.encode()[:MAX_PASSWORD_BYTES]
+    path.write_bytes(codecs.BOM_UTF8 + encoded + end.encode())
+    assert read_password(path) == encoded
+
+
+@pytest.mark.parametrize("data", [*("secret\r\n".encode(each) for each in WIDE), b"\xfe\xff\0s"])
+def test_a_password_in_utf_16(data: bytes, tmp_path: Path) -> None:
+    """A password in another encoding is refused: no client could send it."""
+    path = tmp_path / "password"
+    path.write_bytes(data)
+    with pytest.raises(SettingsError, match=r"^password_file: .*; save it as UTF-8$"):
+        read_password(path)
+
+
+def test_a_mark_alone_is_no_password(tmp_path: Path) -> None:
+    """An empty file with a byte order mark has no password."""
+    path = tmp_path / "password"
+    path.write_bytes(codecs.BOM_UTF8 + b"\n")
+    with pytest.raises(SettingsError, match=r"must have 1 to 512 bytes$"):
+        read_password(path)
+
+
+def piped(data: bytes) -> Path:
+    """Return the name of a pipe that can be read once, as from a shell's `<(…)`."""
+    reader, writer = os.pipe()
+    os.write(writer, data)
+    os.close(writer)
+    return Path(f"/dev/fd/{reader}")
+
+
+@pytest.mark.parametrize("load", LOADERS)
+def test_settings_from_a_pipe(load: Load, tmp_path: Path) -> None:
+    """A reload has the settings that the start has read from a pipe."""
+    config = piped(b'log_level = "debug"\n')
+    assert load(config).log_level == "debug"
+    assert load(config, is_reload=True).log_level == "debug"
+
+
+def test_a_password_from_a_pipe() -> None:
+    """A reload has the password that the start has read from a pipe."""
+    path = piped(b"secret\n")
+    assert read_password(path) == b"secret"
+    assert read_password(path, is_reload=True) == b"secret"
+
+
+@pytest.mark.parametrize("load", LOADERS)
+def test_a_file_in_the_place_of_a_pipe(load: Load, tmp_path: Path) -> None:
+    """A regular file is read again, even where the start has found a pipe."""
+    config = tmp_path / "settings.toml"
+    config.symlink_to(piped(b'log_level = "debug"\n'))
+    assert load(config).log_level == "debug"
+    config.unlink()
+    assert load(config, is_reload=True).log_level == "debug", "it is kept while there is no file"
+    config.write_text('log_level = "error"\n')
+    assert load(config, is_reload=True).log_level == "error"
+
+
+@pytest.mark.parametrize("load", LOADERS)
+@pytest.mark.parametrize("is_reload", [False, True])
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("listen = " + 5000 * "[", "nested too deeply"),
+        ("#" * (MAX_FILE_BYTES + 1), "larger than 1,048,576 bytes"),
+    ],
+)
+def test_files_that_are_no_settings(
+    load: Load, tmp_path: Path, is_reload: bool, text: str, reason: str
+) -> None:
+    """No content of a file ends a service that reloads, or takes much of its time or memory."""
+    config = tmp_path / "settings.toml"
+    config.write_text(text)
+    with pytest.raises(SettingsError, match=f": {reason}$"):
+        load(config, is_reload=is_reload)
+
+
+def test_settings_without_end() -> None:
+    """A device that never ends is refused."""
+    with pytest.raises(SettingsError, match=r"^/dev/zero: larger than"):
+        load_fibserver(Path("/dev/zero"))
+
+
+def test_a_pipe_in_the_place_of_a_file(tmp_path: Path) -> None:
+    """A reload does not wait for somebody to write into a FIFO."""
+    path = tmp_path / "password"
+    path.write_text("secret\n")
+    assert read_password(path) == b"secret"
+    path.write_text("another\n")
+    assert read_password(path, is_reload=True) == b"another"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(SettingsError, match="not a regular file: only a start can read it"):
+        read_password(path, is_reload=True)
+
+
+def test_a_password_that_is_no_longer_mentioned(tmp_path: Path) -> None:
+    """A reload removes the password only if the settings say so."""
+    config = tmp_path / "settings.toml"
+    config.write_text('password_file = "/etc/password"\n')
+    current = load_fibserver(config)
+    config.write_text("")  # as an editor does before it writes
+    with pytest.raises(SettingsError, match=r"^password_file: not set any more"):
+        reloaded(current, load_fibserver(config))
+    config.write_text('password_file = ""\n')
+    settings, changed, _ = reloaded(current, load_fibserver(config))
+    assert settings.password_file is None
+    assert changed == ["password_file"]

@@ -1,0 +1,87 @@
+"""Failed starts: which of them a service manager should try again."""
+
+import errno
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from fibcommon.service.errors import (
+    ListenError,
+    SettingsError,
+    end_failed_start,
+    is_shortage,
+)
+
+
+def caused_by(cause: BaseException) -> ListenError:
+    """Return an error that was raised from another."""
+    error = ListenError("cannot listen on a:1: why")
+    error.__cause__ = cause
+    return error
+
+
+def printed_and_exited(
+    error: BaseException, capsys: pytest.CaptureFixture[str]
+) -> tuple[str, object]:
+    """Return what a start that failed prints, and its exit code."""
+    with pytest.raises(SystemExit) as exited:
+        end_failed_start("fibtest", error)
+    return capsys.readouterr().err, exited.value.code
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.EAGAIN, "busy"), "short of processes: [Errno 11] busy"),
+        (OSError(errno.EMFILE, "many"), "short of file descriptors: [Errno 24] many"),
+        (OSError(errno.ENOSPC, "full", "/s"), "short of disk space: [Errno 28] full: '/s'"),
+        (OSError(errno.ENOMEM, "none"), "short of memory: [Errno 12] none"),
+        (MemoryError(), "short of memory: MemoryError"),
+        (RuntimeError("can't start new thread"), "short of threads: can't start new thread"),
+        (
+            caused_by(OSError(errno.ENFILE, "many")),
+            "short of file descriptors: cannot listen on a:1: why",
+        ),
+    ],
+)
+def test_shortages(error: BaseException, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A shortage is reported with what is short, and by the exit code for temporary failures."""
+    assert is_shortage(error)
+    assert printed_and_exited(error, capsys) == (f"fibtest: {message}\n", 75)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SettingsError("workers: '0': must be more\nlisten: 'x': must be an address"),
+        OSError(errno.EACCES, "denied", "/state"),
+        RuntimeError("a bug"),
+        caused_by(OSError(errno.EADDRINUSE, "in use")),
+    ],
+)
+def test_other_failures(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    """Anything else fails again at the next start, and keeps the code that says so."""
+    assert not is_shortage(error)
+    lines = "".join(f"fibtest: {line}\n" for line in str(error).splitlines())
+    assert printed_and_exited(error, capsys) == (lines, 2)
+
+
+@pytest.mark.parametrize("unit", ["fibserver", "fibweb"])
+def test_systemd_never_gives_up(
+    unit: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While a shortage lasts, a unit starts no more often than systemd allows."""
+    text = (Path(__file__).parents[3] / "systemd" / f"{unit}.service").read_text()
+    value = dict(re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE))
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    printed_and_exited(MemoryError(), capsys)
+    assert pauses == []  # by hand
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/notify")
+    _, code = printed_and_exited(MemoryError(), capsys)
+    assert pauses[0] > int(value["StartLimitIntervalSec"]) / int(value["StartLimitBurst"])
+    assert str(code) not in value["RestartPreventExitStatus"].split()
+    printed_and_exited(SettingsError("bad"), capsys)
+    assert len(pauses) == 1

@@ -1,0 +1,84 @@
+"""Limits of control groups, in trees of files as the kernel has them."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from fibcommon.service.machine import affordable_bytes, memory_limit_bytes, usable_processors
+
+MIB = 1024**2
+UNLIMITED = "9223372036854771712"
+
+
+@pytest.fixture(autouse=True)
+def four_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that may run on four processors."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1, 2, 3})
+
+
+def limits(root: Path, groups: str, **files: str) -> tuple[int | None, int]:
+    """Return memory in MiB and processors; two underscores in a name stand for a slash."""
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/cgroup").write_text(groups)
+    for name, text in files.items():
+        *folders, last = name.split("__")
+        path = root.joinpath("sys/fs/cgroup", *folders, last.replace("_", ".", 1))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text}\n")
+    memory = memory_limit_bytes(root)
+    return memory and memory // MIB, usable_processors(root)
+
+
+def test_without_limits(tmp_path: Path) -> None:
+    """No limit, or no control groups at all."""
+    assert limits(tmp_path / "a", "0::/\n", a__memory_max="max") == (None, 4)
+    assert (memory_limit_bytes(tmp_path), usable_processors(tmp_path)) == (None, 4)
+
+
+def test_version_2(tmp_path: Path) -> None:
+    """The least limit of the group and those above it holds."""
+    found = limits(
+        tmp_path,
+        "0::/a/b\n",
+        memory_max="max",
+        a__memory_max=str(300 * MIB),
+        a__b__memory_max=str(400 * MIB),
+        a__cpu_max="150000 100000",
+        a__b__cpu_max="max 100000",
+    )
+    assert found == (300, 2)
+
+
+def test_version_1(tmp_path: Path) -> None:
+    """Each controller has its tree; a number beyond all memory is no limit."""
+    found = limits(
+        tmp_path,
+        "4:memory:/a\n2:cpu,cpuacct:/a\n1:name=systemd:/x\n",
+        memory__memory_limit_in_bytes=UNLIMITED,
+        memory__a__memory_limit_in_bytes=str(200 * MIB),
+        **{"cpu,cpuacct__cpu_cfs_quota_us": "-1", "cpu,cpuacct__cpu_cfs_period_us": "100000"},
+        **{
+            "cpu,cpuacct__a__cpu_cfs_quota_us": "50000",
+            "cpu,cpuacct__a__cpu_cfs_period_us": "100000",
+        },
+    )
+    assert found == (200, 1)
+
+
+def test_a_name_from_outside(tmp_path: Path) -> None:
+    """In a container the group's name may be that outside, where only the top is visible."""
+    found = limits(tmp_path, "4:memory:/docker/1\n", memory__memory_limit_in_bytes=str(64 * MIB))
+    assert found == (64, 4)
+
+
+def test_a_share_of_the_limit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A setting is lowered, with one warning, to its part of the limit; without one it stays."""
+    assert affordable_bytes("cache_bytes", 64 * MIB, 4, tmp_path) == 64 * MIB
+    limits(tmp_path, "0::/\n", memory_max=str(100 * MIB))
+    assert affordable_bytes("cache_bytes", 25 * MIB, 4, tmp_path) == 25 * MIB
+    assert not caplog.records
+    assert affordable_bytes("cache_bytes", 26 * MIB, 4, tmp_path) == 25 * MIB
+    assert caplog.messages == [
+        "cache_bytes lowered to 25 MiB by the control group's memory limit, 100 MiB"
+    ]

@@ -1,0 +1,63 @@
+"""Addresses."""
+
+import pytest
+
+from fibcommon.addresses import (
+    Address,
+    parse_address,
+    parse_addresses,
+    parse_server,
+    plain_host,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:11235", Address("127.0.0.1", 11235)),
+        ("localhost:0", Address("localhost", 0)),
+        ("[::1]:65535", Address("::1", 65535)),
+        ("unix:/run/fib/fibserver.sock", Address(path="/run/fib/fibserver.sock")),
+    ],
+)
+def test_addresses(text: str, address: Address) -> None:
+    """An address is parsed, and printed as it was written."""
+    assert parse_address(text) == address
+    assert str(address) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "localhost", ":80", "a:", "a:x", "a:-1", "a:65536", "a:1٣", "::1:80", "[::1]", "unix:x"],
+)
+def test_bad_addresses(text: str) -> None:
+    """What is no address is refused with the text itself."""
+    with pytest.raises(ValueError, match="address"):
+        parse_address(text)
+
+
+def test_addresses_of_servers() -> None:
+    """A client may look for servers by a name; nobody can listen there."""
+    text = "srv:_fibserver._tcp.example.org"
+    address = Address(service="_fibserver._tcp.example.org")
+    assert parse_addresses(f"a:1, {text},a:1") == [Address("a", 1), address]
+    assert str(address) == text
+    with pytest.raises(ValueError, match="neither HOST:PORT nor unix:/path"):
+        parse_address(text)
+    for bad in ("srv:", "srv:example.org", "srv:_fibserver"):
+        with pytest.raises(ValueError, match="wants a name such as"):
+            parse_server(bad)
+
+
+@pytest.mark.parametrize(
+    ("host", "plain"),
+    [
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:1", "::ffff:1"),
+        ("2001:db8::1", "2001:db8::1"),
+    ],
+)
+def test_plain_hosts(host: str, plain: str) -> None:
+    """An IPv4-mapped address is shown as the IPv4 address that it stands for."""
+    assert plain_host(host) == plain

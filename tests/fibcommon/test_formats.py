@@ -1,0 +1,144 @@
+"""The format table, against encoders written by hand from the design's table."""
+
+import json
+import random
+from collections.abc import Callable
+from decimal import Decimal, localcontext
+from functools import cache
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fibcommon.formats import FORMATS, Format, decode_binary
+from tests.numbers import ENCODERS, EXACT, encoded, walk
+
+WALKED = 20_000
+THRESHOLDS = [1, 2, 10, 45, 100, 476, 1000, 4782, 10**4, 47_847, 10**5, 478_495, 10**6, 4_784_968]
+"""Where an index or the length of a number's length gets a digit more."""
+
+every_format = pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
+
+
+@cache
+def walked_sizes() -> dict[str, list[int]]:
+    """The sizes of the first elements of every format, all from one walk."""
+    sizes: dict[str, list[int]] = {name: [] for name in ENCODERS}
+    for number in walk(0, WALKED + 1):
+        for name, encode in ENCODERS.items():
+            sizes[name].append(len(encode(*number)))
+    return sizes
+
+
+def fibonacci(n: int) -> tuple[Decimal, int]:
+    """Return F(n) as a decimal and as an int, by fast doubling."""
+    decimal, next_decimal = Decimal(0), Decimal(1)
+    value, next_value = 0, 1
+    with localcontext(EXACT):
+        for bit in bin(n)[2:]:
+            decimal, next_decimal = (
+                decimal * (2 * next_decimal - decimal),
+                decimal * decimal + next_decimal * next_decimal,
+            )
+            value, next_value = (
+                value * (2 * next_value - value),
+                value * value + next_value * next_value,
+            )
+            if bit == "1":
+                decimal, next_decimal = next_decimal, decimal + next_decimal
+                value, next_value = next_value, value + next_value
+    return decimal, value
+
+
+def test_names() -> None:
+    """The formats are those of the design, under their own names."""
+    assert list(FORMATS) == ["array", "json", "text", "csv", "ndjson", "bfile", "binary"]
+    assert all(name == format.name for name, format in FORMATS.items())
+
+
+def test_element_seven() -> None:
+    """The encoders of this test make the design's examples, so they can judge the table."""
+    elements = {name: encoded(name, 7, 8)[0] for name in ENCODERS}
+    assert elements == {
+        "array": b"$2\r\n13\r\n",
+        "json": b'"13",',
+        "text": b"13\n",
+        "csv": b"7,13\n",
+        "ndjson": b'{"n":7,"value":"13"}\n',
+        "bfile": b"7 13\n",
+        "binary": b"\1\0\0\0\x0d",
+    }
+
+
+@every_format
+def test_sizes_and_offsets(format: Format) -> None:
+    """The size and the offset of every one of the first elements are the real ones."""
+    offset = 0
+    for n, size in enumerate(walked_sizes()[format.name]):
+        assert (format.size(n), format.offset(n)) == (size, offset), n
+        offset += size
+
+
+@pytest.mark.parametrize("n", random.Random(11235).sample(range(10**6), 30))
+def test_sizes_of_large_elements(n: int) -> None:
+    """The sizes of far elements are those of the numbers themselves."""
+    decimal, value = fibonacci(n)
+    digits, magnitude = str(decimal), value.to_bytes((value.bit_length() + 7) // 8, "little")
+    for name, format in FORMATS.items():
+        assert format.size(n) == len(ENCODERS[name](n, digits, magnitude)), name
+
+
+@every_format
+def test_offsets_grow_by_the_size(format: Format) -> None:
+    """From any element to the next the offset grows by the element's size."""
+    near = [n + step for n in THRESHOLDS for step in (-1, 0, 1)]
+    for n in near + random.Random(813).sample(range(10**7), 200):
+        assert format.offset(n + 1) - format.offset(n) == format.size(n), n
+
+
+@every_format
+@pytest.mark.parametrize(
+    ("start", "stop"), [(0, 0), (0, 1), (0, 50), (7, 7), (7, 8), (90, 110), (470, 480)]
+)
+def test_slice_size(format: Format, start: int, stop: int) -> None:
+    """An answer is its elements without a separator behind the last."""
+    data = b"".join(encoded(format.name, start, stop))
+    if format.name == "json":
+        data = data.removesuffix(b",")
+        json.loads(b"[" + data + b"]")
+    assert format.slice_size(start, stop) == len(data)
+
+
+@settings(deadline=None)
+@given(
+    format=st.sampled_from(list(FORMATS.values())),
+    start=st.integers(0, 5) | st.integers(0, 10**7),
+    size_bytes=st.integers(0, 200) | st.integers(0, 10**8),
+)
+def test_stop_within(format: Format, start: int, size_bytes: int) -> None:
+    """As many elements as fit are taken: one more would not fit."""
+    stop = format.stop_within(start, size_bytes)
+    assert stop >= start
+    assert format.offset(stop) <= format.offset(start) + size_bytes < format.offset(stop + 1)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_decode_binary(kind: Callable[[bytes], bytes]) -> None:
+    """What is decoded from the binary format are the numbers, from any kind of bytes."""
+    data = b"".join(encoded("binary", 0, 1000))
+    numbers = [int.from_bytes(magnitude, "little") for _, _, magnitude in walk(0, 1000)]
+    assert decode_binary(kind(data)) == numbers
+    assert decode_binary(kind(b"")) == []
+
+
+def test_decode_truncated_binary() -> None:
+    """An answer cut anywhere but between two elements is an error, not a wrong number."""
+    elements = encoded("binary", 0, 60)
+    data = b"".join(elements)
+    boundaries = {len(b"".join(elements[:count])) for count in range(len(elements) + 1)}
+    for size in range(len(data) + 1):
+        if size in boundaries:
+            decode_binary(data[:size])
+        else:
+            with pytest.raises(ValueError, match="ends inside an element"):
+                decode_binary(data[:size])

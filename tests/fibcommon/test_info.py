@@ -1,0 +1,63 @@
+"""The text of INFO, parsed."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fibclient import FibClient
+from fibcommon.info import parse_fields, parse_information
+from tests.servers import RunningServer
+
+
+def test_sections() -> None:
+    """Values are found by section and name; what is neither is passed over."""
+    text = (
+        "# Server\r\nversion:1\r\npath:unix:/run\r\n\r\n# Errorstats\r\n# CPU\nempty:\nrubbish\n"
+    )
+    assert parse_information(text) == {
+        "server": {"version": "1", "path": "unix:/run"},
+        "errorstats": {},
+        "cpu": {"empty": ""},
+    }
+
+
+def test_no_heading() -> None:
+    """Values before any heading are in a section without a name; no text has no section."""
+    assert parse_information("a:1\n# B\nc:2") == {"": {"a": "1"}, "b": {"c": "2"}}
+    assert parse_information("") == {}
+
+
+@given(st.text())
+def test_any_text(text: str) -> None:
+    """Any text is taken, and nothing is made up."""
+    for section, values in parse_information(text).items():
+        assert section in text.lower()
+        assert all(f"{name}:{value}" in text for name, value in values.items())
+
+
+@pytest.mark.parametrize(
+    ("value", "fields"),
+    [
+        ("calls=3,usec=12", {"calls": "3", "usec": "12"}),
+        ("count=1", {"count": "1"}),
+        ("p50=", {"p50": ""}),
+        ("5508,5509", {}),
+        ("7.0.15", {}),
+        ("a=1,b", {}),
+        ("=1", {}),
+        ("", {}),
+    ],
+)
+def test_fields(value: str, fields: dict[str, str]) -> None:
+    """A value made of `name=value` parts is taken apart, any other is not."""
+    assert parse_fields(value) == fields
+
+
+def test_info_of_a_server(server: RunningServer) -> None:
+    """The client gives the text as it is, and its values by name."""
+    with FibClient(server.address) as client:
+        sections = parse_information(client.info_text())
+        assert sections["server"]["tcp_port"] == str(server.port)
+        assert list(client.info("server")) == list(sections["server"])
+        assert set(sections["memory"]) < set(client.info())
+        assert client.info_text("nonsense") == ""

@@ -1,0 +1,46 @@
+"""Numbers modulo the prime."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fibcommon.modular import PRIME, append_bytes, append_digits, fibonacci_pair
+from tests.numbers import fibonacci
+
+
+def test_fast_doubling_agrees_with_additions() -> None:
+    """Both ways to a residue lead to the same one."""
+    numbers = fibonacci(0, 1001)
+    for n in range(1000):
+        assert fibonacci_pair(n) == (numbers[n] % PRIME, numbers[n + 1] % PRIME)
+
+
+def test_fast_doubling_of_a_large_index() -> None:
+    """It is right where numbers have thousands of digits."""
+    this, following = fibonacci(20_000, 20_002)
+    assert fibonacci_pair(20_000) == (this % PRIME, following % PRIME)
+
+
+@given(pieces=st.lists(st.text("0123456789", min_size=1, max_size=50), min_size=1))
+def test_digits_in_pieces(pieces: list[str]) -> None:
+    """The residue of digits does not depend on how they come."""
+    residue = 0
+    for piece in pieces:
+        residue = append_digits(residue, piece.encode())
+    assert residue == int("".join(pieces)) % PRIME
+
+
+@given(pieces=st.lists(st.binary(max_size=50)))
+def test_bytes_in_pieces(pieces: list[bytes]) -> None:
+    """The residue of bytes does not depend on how they come."""
+    residue = position = 0
+    for piece in pieces:
+        residue = append_bytes(residue, position, piece)
+        position += len(piece)
+    assert residue == int.from_bytes(b"".join(pieces), "little") % PRIME
+
+
+@pytest.mark.parametrize("size", [10_000, 300_000])
+def test_many_digits(size: int) -> None:
+    """More digits than Python converts to an int are no obstacle."""
+    assert append_digits(0, b"9" * size) == (pow(10, size, PRIME) - 1) % PRIME

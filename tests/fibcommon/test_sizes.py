@@ -1,0 +1,149 @@
+"""Sizes in closed form, against counting."""
+
+from collections.abc import Callable
+from decimal import MAX_EMAX, MAX_PREC, Context, Decimal
+from functools import cache
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fibcommon.sizes import (
+    floor_sum,
+    index_digits,
+    index_digits_before,
+    length_digits,
+    length_digits_before,
+    value_digits,
+    value_digits_before,
+)
+
+Size = Callable[[int], int]
+
+WALKED = 48_000
+"""How far to count: a little beyond the first number with 10,000 digits."""
+
+FIRST_WITH_DIGITS = {10: 45, 100: 476, 1000: 4782, 10_000: 47_847, 100_000: 478_495}
+"""The smallest n whose F(n) has so many digits (OEIS A072354)."""
+
+
+@cache
+def decimal_lengths() -> list[int]:
+    """The number of decimal digits of F(n), for n up to WALKED, by adding one's way there."""
+    context = Context(prec=MAX_PREC, Emax=MAX_EMAX)
+    current, following = Decimal(0), Decimal(1)
+    lengths = []
+    for _ in range(WALKED):
+        lengths.append(current.adjusted() + 1)
+        current, following = following, context.add(current, following)
+    return lengths
+
+
+@cache
+def byte_lengths() -> list[int]:
+    """The number of bytes of F(n), for n up to WALKED."""
+    current, following = 0, 1
+    lengths = []
+    for _ in range(WALKED):
+        lengths.append((current.bit_length() + 7) // 8)
+        current, following = following, current + following
+    return lengths
+
+
+def assert_counts(sizes: list[int], of: Size, before: Size) -> None:
+    """Check both of a pair of size functions for every n that was counted."""
+    total = 0
+    for n, size in enumerate(sizes):
+        assert (of(n), before(n)) == (size, total), n
+        total += size
+
+
+HUGE = 2**300
+
+
+@settings(deadline=None)
+@given(
+    count=st.integers(0, 200),
+    slope=st.integers(0, 1000) | st.integers(0, HUGE),
+    shift=st.integers(-1000, 1000) | st.integers(-HUGE, HUGE),
+    modulus=st.integers(1, 1000) | st.integers(1, HUGE),
+)
+def test_floor_sum(count: int, slope: int, shift: int, modulus: int) -> None:
+    """floor_sum is the sum of the floors, for shifts of either sign."""
+    expected = sum((slope * k + shift) // modulus for k in range(count))
+    assert floor_sum(count, slope, shift, modulus) == expected
+
+
+def test_decimal_digits() -> None:
+    """The digits of F(n), and of all before it, are those of the numbers themselves."""
+    assert_counts(decimal_lengths(), value_digits, value_digits_before)
+
+
+def test_bytes() -> None:
+    """In base 256 likewise, where zero takes no byte at all."""
+    assert_counts(
+        byte_lengths(),
+        lambda n: value_digits(n, 256),
+        lambda n: value_digits_before(n, 256),
+    )
+
+
+def test_length_digits() -> None:
+    """The length of the length of F(n) is counted right."""
+    lengths = [len(str(length)) for length in decimal_lengths()]
+    assert_counts(lengths, length_digits, length_digits_before)
+
+
+def test_index_digits() -> None:
+    """The digits of n itself are counted right."""
+    assert_counts([len(str(n)) for n in range(WALKED)], index_digits, index_digits_before)
+
+
+@pytest.mark.parametrize("power", range(1, 19))
+def test_index_thresholds(power: int) -> None:
+    """At a power of ten the index grows by a digit, and the sums follow at once."""
+    n = 10**power
+    assert [index_digits(k) for k in (n - 1, n, n + 1)] == [power, power + 1, power + 1]
+    sums = [index_digits_before(k) for k in (n - 1, n, n + 1, n + 2)]
+    assert [b - a for a, b in pairwise(sums)] == [power, power + 1, power + 1]
+    assert sums[1] == sum(9 * 10 ** (k - 1) * k for k in range(1, power + 1)) + 1  # the 0
+
+
+@pytest.mark.parametrize(("digits", "first"), FIRST_WITH_DIGITS.items())
+def test_length_thresholds(digits: int, first: int) -> None:
+    """Where F(n) first has a power of ten of digits, its length grows by a digit."""
+    below, above = len(str(digits)) - 1, len(str(digits))
+    assert [value_digits(n) for n in (first - 1, first)] == [digits - 1, digits]
+    assert [length_digits(n) for n in (first - 1, first)] == [below, above]
+    sums = [length_digits_before(n) for n in (first - 1, first, first + 1)]
+    assert [sums[1] - sums[0], sums[2] - sums[1]] == [below, above]
+
+
+@pytest.mark.parametrize(
+    ("n", "digits"),
+    [
+        (100, 21),  # OEIS A068070: the number of digits of F(10^k)
+        (1000, 209),
+        (10_000, 2090),
+        (100_000, 20_899),
+        (10**6, 208_988),
+        (10**7, 2_089_877),
+        (10**8, 20_898_764),
+        (20_577, 4300),  # the last that CPython turns into text by default
+        (20_578, 4301),
+    ],
+)
+def test_published_digits(n: int, digits: int) -> None:
+    """The number of digits is the published one."""
+    assert value_digits(n) == digits
+
+
+@settings(deadline=None)
+@given(n=st.integers(0, 10**12), base=st.sampled_from([10, 256]))
+def test_sums_grow_by_the_size(n: int, base: int) -> None:
+    """Far beyond what can be counted, each sum grows by the size of its element."""
+    grown = value_digits_before(n + 1, base) - value_digits_before(n, base)
+    assert grown == value_digits(n, base)
+    assert index_digits_before(n + 1) - index_digits_before(n) == index_digits(n)
+    assert length_digits_before(n + 1) - length_digits_before(n) == length_digits(n)

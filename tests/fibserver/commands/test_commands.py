@@ -1,0 +1,1348 @@
+"""Commands, run against a server that has no socket, no worker and no memory."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from fibcommon.formats import FORMATS, Format
+from fibserver.commands import COMMANDS, execute
+from fibserver.commands.session import ClientFacts, Session
+from fibserver.commands.transaction import MAX_QUEUED
+from fibserver.core.listings import Listings
+from fibserver.core.statistics import Statistics
+from fibserver.monitoring.slow_log import MAX_ENTRIES, SlowLog
+from fibserver.protocol.reply_encoding import CommandError, Reply, Slice, encode_error
+from fibserver.settings import Settings
+from tests.numbers import encoded
+
+PONG = b"+PONG\r\n"
+OK = b"+OK\r\n"
+QUEUED = b"+QUEUED\r\n"
+
+
+class FakeServer:
+    """A server with settings and clients, which remembers what it was asked for.
+
+    Attributes:
+        sized: the formats and stops of which the size was asked.
+        sessions: the clients by their numbers.
+        closed: the numbers of clients that were closed.
+        scans: how often all clients were looked at.
+        waiting: the numbers of the clients that wait for workers.
+        ailment: why clients had better ask another.
+    """
+
+    ailment: tuple[str, str] | None = None
+
+    def __init__(self, settings: Settings, password: bytes | None = None) -> None:
+        self.statistics = Statistics()
+        self.slow_log = SlowLog()
+        self.listings = Listings()
+        self.password = password
+        self.sized: list[tuple[str, int]] = []
+        self.sessions: dict[int, Session] = {}
+        self.closed: list[int] = []
+        self.scans = 0
+        self.waiting: set[int] = set()
+        self._settings = settings
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._settings
+
+    def monotonic(self) -> float:
+        """Return the time."""
+        return 1000.0
+
+    def slice_size(self, format: Format, start: int, stop: int) -> int:
+        """Return the size of an answer."""
+        self.sized.append((format.name, stop))
+        return format.slice_size(start, stop)
+
+    def information(self, sections: list[str]) -> str:
+        """Return the names of the sections asked for."""
+        return ",".join(sections)
+
+    def clients(self) -> Iterator[ClientFacts]:
+        """Return the facts of all clients."""
+        self.scans += 1
+        return filter(None, map(self.client, list(self.sessions)))
+
+    def client(self, client_id: int) -> ClientFacts | None:
+        """Return the facts of one client, which follow from its number."""
+        if client_id not in self.sessions:
+            return None
+        return ClientFacts(
+            session=self.sessions[client_id],
+            local_address=f"127.0.0.1:{client_id}",
+            fd=client_id + 10,
+            age_seconds=100,
+            idle_seconds=20,
+            received_bytes=3,
+            output_pieces=4,
+            output_bytes=500,
+            events="rw",
+            is_waiting=client_id in self.waiting,
+        )
+
+    def close_client(self, client_id: int) -> None:
+        """Forget a client."""
+        del self.sessions[client_id]
+        self.closed.append(client_id)
+
+
+class Talk:
+    """A client's conversation: words in, the reply's bytes out.
+
+    Attributes:
+        session: the client's.
+        server: whom it talks to.
+    """
+
+    def __init__(
+        self,
+        server: FakeServer | None = None,
+        client_id: int = 7,
+        address: str = "127.0.0.1:50000",
+        **settings: Any,
+    ) -> None:
+        self.server = FakeServer(Settings(**settings)) if server is None else server
+        self.session = Session(self.server, client_id, address)
+        self.server.sessions[client_id] = self.session
+
+    def __call__(self, line: str | list[bytes]) -> bytes:
+        """Run a request; return its replies as they would be sent."""
+        words = line.encode().split() if isinstance(line, str) else line
+        _, _, replies = execute(self.session, words)
+        return b"".join(map(sent, replies))
+
+    def refusal(self, line: str | list[bytes]) -> str:
+        """Run a request that is refused; return the error reply's line without the '-'."""
+        with pytest.raises(CommandError) as caught:
+            self(line)
+        reply = encode_error(str(caught.value), caught.value.code)
+        assert reply.endswith(b"\r\n")
+        assert not set(reply[:-2]) & set(b"\r\n")
+        return reply[1:-2].decode()
+
+
+@pytest.fixture
+def talk() -> Talk:
+    """A conversation under default settings."""
+    return Talk()
+
+
+def sent(reply: Reply) -> bytes:
+    """Return the bytes of a reply, a slice filled in by naive encoding."""
+    if not isinstance(reply, Slice):
+        return reply
+    elements = b"".join(encoded(reply.format.name, reply.start, reply.stop))
+    assert 0 <= len(elements) - reply.size <= reply.format.separator_size
+    return reply.header + elements[: reply.size] + reply.trailer
+
+
+def bulk(text: str) -> bytes:
+    """Return a bulk string."""
+    return b"$%d\r\n%b\r\n" % (len(text.encode()), text.encode())
+
+
+def bulks(*texts: str) -> bytes:
+    """Return an array of bulk strings."""
+    return b"*%d\r\n%b" % (len(texts), b"".join(map(bulk, texts)))
+
+
+HELLO_FIELDS = {
+    "server": bulk("redis"),
+    "version": bulk("7.4.0"),
+    "proto": b":2\r\n",
+    "id": b":7\r\n",
+    "mode": bulk("standalone"),
+    "role": bulk("master"),
+    "modules": b"*0\r\n",
+}
+HELLO_BODY = b"".join(bulk(name) + value for name, value in HELLO_FIELDS.items())
+HELLO_2 = b"*14\r\n" + HELLO_BODY
+HELLO_3 = b"%7\r\n" + HELLO_BODY.replace(b":2\r\n", b":3\r\n")
+
+ANSWERS = [
+    ("PING", PONG),
+    ("PING hello", bulk("hello")),
+    ("ping", PONG),
+    ("ECHO hello", bulk("hello")),
+    ("QUIT", OK),
+    ("QUIT now please", OK),
+    ("RESET", b"+RESET\r\n"),
+    ("SELECT 0", OK),
+    ("SELECT 000", OK),
+    ("AUTH default anything", OK),
+    ("HELLO", HELLO_2),
+    ("HELLO 2", HELLO_2),
+    ("HELLO 3", HELLO_3),
+    ("hello 3 auth default anything setname me", HELLO_3),
+    ("CLIENT SETINFO LIB-NAME redis-py", OK),
+    ("client setinfo lib-ver 8.1.0", OK),
+    ("CLIENT SETNAME me", OK),
+    ("CLIENT GETNAME", b"$-1\r\n"),
+    ("CLIENT ID", b":7\r\n"),
+    ("CLIENT NO-EVICT ON", OK),
+    ("INFO", bulk("")),
+    ("INFO Server ALL", bulk("server,all")),
+    ("CONFIG GET save", bulks("save", "")),
+    ("CONFIG GET nothing", b"*0\r\n"),
+    ("COMMAND COUNT", b":%d\r\n" % len(COMMANDS)),
+    ("COMMAND LIST", bulks(*(name.decode().lower() for name in COMMANDS))),
+    ("MULTI", OK),
+    ("FIB.FIRST 0", b"*0\r\n"),
+    ("FIB.FIRST 5", bulks("0", "1", "1", "2", "3")),
+    ("fib.first 5 format json", bulk('"0","1","1","2","3"')),
+    ("FIB.FIRST 5 FORMAT Text", bulk("0\n1\n1\n2\n3\n")),
+    ("FIB.FIRST 2 FORMAT CSV", bulk("0,0\n1,1\n")),
+    ("FIB.FIRST 1 FORMAT ndjson", bulk('{"n":0,"value":"0"}\n')),
+    ("FIB.FIRST 2 FORMAT bfile", bulk("0 0\n1 1\n")),
+    ("FIB.FIRST 2 FORMAT binary", bulk("\0\0\0\0\1\0\0\0\1")),
+    ("FIB.FIRST 2 FORMAT array", bulks("0", "1")),
+    ("FIB.FIRST 0 FORMAT json", bulk("")),
+    ("FIB.FIRST 000000000003", bulks("0", "1", "1")),
+    ("FIB.RANGE 7 9", bulks("13", "21")),
+    ("FIB.RANGE 7 9 FORMAT json", bulk('"13","21"')),
+    ("FIB.RANGE 0 1", bulks("0")),
+    ("FIB.RANGE 7 7", b"*0\r\n"),
+    ("FIB.RANGE 7 7 FORMAT binary", bulk("")),
+    ("FIB.NUMBER 0", bulk("0")),
+    ("FIB.NUMBER 100", bulk("354224848179261915075")),
+    ("FIB.NUMBER 100 FORMAT array", bulk("354224848179261915075")),
+    ("FIB.NUMBER 007 FORMAT text", bulk("13\n")),
+    ("FIB.NUMBER 7 FORMAT json", bulk('"13"')),
+    ("FIB.NUMBER 7 FORMAT csv", bulk("7,13\n")),
+    ("FIB.SIZE 0 5", b":35\r\n"),
+    ("FIB.SIZE 0 5 FORMAT json", b":19\r\n"),
+    ("FIB.SIZE 7 8 FORMAT binary", b":5\r\n"),
+    ("FIB.SIZE 7 7 FORMAT json", b":0\r\n"),
+]
+
+REFUSALS = [
+    ("NOSUCH", "ERR unknown command 'NOSUCH', with args beginning with: "),
+    ("GET a b c", "ERR unknown command 'GET', with args beginning with: 'a' 'b'"),
+    ("PING a b", "ERR wrong number of arguments for 'ping' command"),
+    ("SELECT 1", "ERR DB index is out of range"),
+    ("SELECT x", "ERR value is not an integer or out of range"),
+    ("SELECT -1", "ERR value is not an integer or out of range"),
+    ("AUTH secret", "ERR AUTH <password> called without any password configured"),
+    ("AUTH someone secret", "WRONGPASS invalid username-password pair or user is disabled."),
+    ("AUTH a b c", "ERR syntax error"),
+    ("HELLO 4", "NOPROTO unsupported protocol version"),
+    ("HELLO 1", "NOPROTO unsupported protocol version"),
+    ("HELLO three", "ERR Protocol version is not an integer or out of range"),
+    ("HELLO 3 AUTH x", "ERR Syntax error in HELLO option 'AUTH'"),
+    ("HELLO 3 AUTH someone x", "WRONGPASS invalid username-password pair or user is disabled."),
+    ("HELLO 3 SETNAME", "ERR Syntax error in HELLO option 'SETNAME'"),
+    ("HELLO 3 NONSENSE", "ERR Syntax error in HELLO option 'NONSENSE'"),
+    ("CLIENT NONSENSE", "ERR unknown subcommand 'NONSENSE'. Try CLIENT HELP."),
+    ("CLIENT HELP me", "ERR wrong number of arguments for 'client|help' command"),
+    ("CLIENT KILL", "ERR wrong number of arguments for 'client|kill' command"),
+    ("CLIENT NO-EVICT maybe", "ERR syntax error"),
+    ("CLIENT NO-TOUCH maybe", "ERR syntax error"),
+    ("COMMAND COUNT all", "ERR wrong number of arguments for 'command|count' command"),
+    ("COMMAND LIST PING", "ERR syntax error"),
+    ("COMMAND LIST FILTERBY", "ERR syntax error"),
+    ("COMMAND LIST FILTERBY PATTERN", "ERR syntax error"),
+    ("COMMAND LIST FILTERBY NONSENSE x", "ERR syntax error"),
+    ("COMMAND LIST FILTERBY PATTERN a b", "ERR syntax error"),
+    ("CLIENT SETNAME", "ERR wrong number of arguments for 'client|setname' command"),
+    ("CLIENT GETNAME x", "ERR wrong number of arguments for 'client|getname' command"),
+    ("CLIENT SETINFO LIB-NAME", "ERR wrong number of arguments for 'client|setinfo' command"),
+    ("CLIENT SETINFO COLOUR red", "ERR Unrecognized option 'COLOUR'"),
+    ("CONFIG GET", "ERR wrong number of arguments for 'config|get' command"),
+    ("CONFIG SET save x", "ERR unknown subcommand 'SET'. Try CONFIG HELP."),
+    ("COMMAND NONSENSE", "ERR unknown subcommand 'NONSENSE'. Try COMMAND HELP."),
+    ("EXEC", "ERR EXEC without MULTI"),
+    ("DISCARD", "ERR DISCARD without MULTI"),
+    ("FIB.FIRST -1", "ERR n must be a non-negative decimal integer, not '-1'"),
+    ("FIB.FIRST +1", "ERR n must be a non-negative decimal integer, not '+1'"),
+    ("FIB.FIRST 1.5", "ERR n must be a non-negative decimal integer, not '1.5'"),
+    ("FIB.FIRST 1_0", "ERR n must be a non-negative decimal integer, not '1_0'"),
+    ("FIB.FIRST ١", r"ERR n must be a non-negative decimal integer, not '\xd9\xa1'"),
+    ("FIB.NUMBER x", "ERR n must be a non-negative decimal integer, not 'x'"),
+    ("FIB.RANGE x 1", "ERR start must be a non-negative decimal integer, not 'x'"),
+    ("FIB.RANGE 1 x", "ERR stop must be a non-negative decimal integer, not 'x'"),
+    ("FIB.RANGE 8 7", "ERR start 8 is greater than stop 7"),
+    ("FIB.SIZE 8 7", "ERR start 8 is greater than stop 7"),
+    ("FIB.FIRST 5 json", "ERR syntax error: expected FORMAT and a format's name, not 'json'"),
+    ("FIB.FIRST 5 FORMAT", "ERR syntax error: expected FORMAT and a format's name, not 'FORMAT'"),
+    ("FIB.FIRST 5 FORMAT json x", "ERR syntax error: expected FORMAT and a format's name"),
+    ("FIB.RANGE 5 6 7", "ERR syntax error: expected FORMAT and a format's name, not '7'"),
+    (
+        "FIB.NUMBER 5 FORMAT xml",
+        "ERR unknown format 'xml', it must be one of array, json, text, csv, ndjson, bfile",
+    ),
+]
+
+TOO_FEW_OR_MANY = [
+    (entry.name, count)
+    for entry in COMMANDS.values()
+    for count in range(1, 9)
+    if (count < -entry.arity if entry.arity < 0 else count != entry.arity)
+]
+
+
+@pytest.mark.parametrize(("line", "answer"), ANSWERS)
+def test_answers(talk: Talk, line: str, answer: bytes) -> None:
+    """Each command answers these bytes on a new connection."""
+    assert talk(line) == answer
+
+
+@pytest.mark.parametrize(("line", "message"), REFUSALS)
+def test_refusals(talk: Talk, line: str, message: str) -> None:
+    """Each bad request is refused in these words, and the conversation goes on."""
+    assert talk.refusal(line).startswith(message)
+    assert talk("PING") == PONG
+
+
+@pytest.mark.parametrize(("name", "count"), TOO_FEW_OR_MANY)
+def test_number_of_words(talk: Talk, name: str, count: int) -> None:
+    """A command with too few or too many words is refused by name."""
+    refusal = talk.refusal(" ".join([name, *["0"] * (count - 1)]))
+    assert refusal == f"ERR wrong number of arguments for '{name.lower()}' command"
+
+
+def test_long_unknown_command_is_cut(talk: Talk) -> None:
+    """An error repeats at most 128 bytes of a name or an argument, on one line."""
+    cut = "x" * 128
+    assert talk.refusal([b"x" * 4000, b"x" * 200]) == (
+        f"ERR unknown command '{cut}', with args beginning with: '{cut}'"
+    )
+    assert talk.refusal([b"a\r\n+OK\r\n"]).startswith("ERR unknown command 'a  +OK  ', ")
+    assert cut + "x" not in talk.refusal([b"FIB.FIRST", b"x" * 4000])
+    assert cut + "x" not in talk.refusal([b"FIB.FIRST", b"1", b"FORMAT", b"x" * 4000])
+    assert cut + "x" not in talk.refusal([b"CLIENT", b"x" * 4000])
+
+
+def test_any_bytes_for_a_command(talk: Talk) -> None:
+    """Empty and binary words are refused like any other unknown command."""
+    assert talk.refusal([b""]).startswith("ERR unknown command ''")
+    assert talk.refusal([b"\xff\0"]).startswith(r"ERR unknown command '\xff '")
+
+
+# FIB.* and its limits.
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_first_in_every_format(talk: Talk, name: str) -> None:
+    """In every format the first n are what FIB.SIZE says they take."""
+    answer = talk(f"FIB.FIRST 300 FORMAT {name}")
+    size = int(talk(f"FIB.SIZE 0 300 FORMAT {name}")[1:-2])
+    header = b"*300\r\n" if name == "array" else b"$%d\r\n" % size
+    assert answer.startswith(header)
+    assert len(answer) == len(header) + size + (0 if name == "array" else 2)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_largest_answer(name: str) -> None:
+    """An answer of exactly max_answer_bytes is given; one byte more is too large."""
+    size = FORMATS[name].slice_size(10, 40)
+    request = f"FIB.RANGE 10 40 FORMAT {name}"
+    assert Talk(max_answer_bytes=size)(request)
+    assert Talk(max_answer_bytes=size - 1).refusal(request) == (
+        f"LIMIT the answer would be {size} bytes, max_answer_bytes is {size - 1}"
+    )
+
+
+def test_too_large_is_refused_before_any_work() -> None:
+    """A huge answer is refused with its size and the limit."""
+    talk = Talk(max_answer_bytes=2**31)
+    size = FORMATS["array"].slice_size(0, 10_000_000)
+    assert talk.refusal("FIB.FIRST 10000000") == (
+        f"LIMIT the answer would be {size} bytes, max_answer_bytes is {2**31}"
+    )
+
+
+def test_size_of_too_large_an_answer(talk: Talk) -> None:
+    """FIB.SIZE tells the size even of what would be refused."""
+    assert talk("FIB.SIZE 0 10000000 FORMAT text") == b":%d\r\n" % FORMATS["text"].offset(10**7)
+
+
+def test_largest_index() -> None:
+    """F(max_index) can be had in every way; nothing beyond it can."""
+    talk = Talk(max_index=100)
+    for line in ("FIB.FIRST 101", "FIB.RANGE 99 101", "FIB.NUMBER 100", "FIB.SIZE 0 101"):
+        assert talk(line)
+    talk.server.sized.clear()
+    for line in ("FIB.FIRST 102", "FIB.RANGE 99 102", "FIB.NUMBER 101", "FIB.SIZE 0 102"):
+        assert talk.refusal(line) == "LIMIT the answer would reach F(101), max_index is 100"
+    assert talk.server.sized == []
+
+
+@pytest.mark.parametrize("command", ["FIB.FIRST", "FIB.NUMBER", "FIB.RANGE 0", "FIB.SIZE 0"])
+def test_number_of_many_digits(talk: Talk, command: str) -> None:
+    """An index as long as a request allows is refused without being repeated whole."""
+    refusal = talk.refusal(f"{command} {'9' * 4000}")
+    assert refusal.startswith("LIMIT the answer would reach F(99999999999999999999... of 4000")
+    assert len(refusal) < 200
+    assert len(talk.refusal(f"FIB.RANGE {'9' * 2000} {'8' * 2000}")) < 200
+
+
+def test_only_answers_that_never_change_are_marked_so() -> None:
+    """The FIB.* commands, and no others, may be answered again without being run."""
+    assert {name for name, entry in COMMANDS.items() if entry.is_immutable} == {
+        name for name in COMMANDS if name.startswith(b"FIB.")
+    }
+
+
+# The connection.
+
+
+def test_hello_switches_the_protocol(talk: Talk) -> None:
+    """HELLO 3 and HELLO 2 change how maps and nulls travel; HELLO alone changes nothing."""
+    assert talk("HELLO 3") == talk("HELLO") == HELLO_3
+    assert talk("CLIENT GETNAME") == b"_\r\n"
+    assert talk("CONFIG GET save") == b"%1\r\n" + bulk("save") + bulk("")
+    assert talk("HELLO 2") == HELLO_2
+    assert talk("CLIENT GETNAME") == b"$-1\r\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["HELLO 4", "HELLO 3 AUTH someone x", "HELLO 3 SETNAME me AUTH x", "HELLO 3 SETNAME me X"],
+)
+def test_refused_hello_changes_nothing(talk: Talk, line: str) -> None:
+    """After a HELLO that was refused protocol and name are as before."""
+    talk.refusal(line)
+    assert talk("HELLO") == HELLO_2
+    assert talk("CLIENT GETNAME") == b"$-1\r\n"
+
+
+def test_client_name(talk: Talk) -> None:
+    """A name is kept, however it was given, until it is changed or taken back."""
+    talk("CLIENT SETNAME me")
+    assert talk("CLIENT GETNAME") == bulk("me")
+    talk("HELLO 2 SETNAME myself")
+    assert talk("CLIENT GETNAME") == bulk("myself")
+    talk([b"CLIENT", b"SETNAME", b""])
+    assert talk("CLIENT GETNAME") == b"$-1\r\n"
+
+
+@pytest.mark.parametrize("word", [b"two words", b"line\nbreak", b"\xff", b"\x7f", b"\0"])
+def test_names_are_single_words(talk: Talk, word: bytes) -> None:
+    """Names that would break the lines of CLIENT INFO are refused."""
+    for words in ([b"SETNAME"], [b"SETINFO", b"LIB-NAME"], [b"SETINFO", b"LIB-VER"]):
+        assert "cannot contain spaces, newlines" in talk.refusal([b"CLIENT", *words, word])
+    assert "cannot contain spaces" in talk.refusal([b"HELLO", b"2", b"SETNAME", word])
+
+
+@pytest.mark.parametrize("size", [128, 129])
+def test_names_are_short(talk: Talk, size: int) -> None:
+    """A name has at most 128 bytes: it stands in everybody's CLIENT LIST."""
+    name = b"x" * size
+    for words in ([b"SETNAME"], [b"SETINFO", b"LIB-NAME"], [b"SETINFO", b"LIB-VER"]):
+        if size <= 128:
+            assert talk([b"CLIENT", *words, name]) == OK
+        else:
+            refusal = talk.refusal([b"CLIENT", *words, name])
+            assert refusal.endswith(" cannot be longer than 128 bytes.")
+    if size > 128:
+        assert "longer than 128" in talk.refusal([b"HELLO", b"2", b"SETNAME", name])
+        assert talk("CLIENT GETNAME") == b"$-1\r\n"
+
+
+def test_client_info(talk: Talk) -> None:
+    """CLIENT INFO is one line that tells what the client has said about itself."""
+    for line in ("SETNAME me", "SETINFO LIB-NAME lib", "SETINFO LIB-VER 1.2"):
+        talk(f"CLIENT {line}")
+    answer = talk("CLIENT INFO").decode()
+    assert re.fullmatch(r"\$\d+\r\n[^\n]+\n\r\n", answer)
+    fields = set(answer.split())
+    assert fields >= {"id=7", "addr=127.0.0.1:50000", "name=me", "resp=2"}
+    assert fields >= {"lib-name=lib", "lib-ver=1.2"}
+
+
+# Client-side caches.
+
+
+@pytest.mark.parametrize(
+    ("options", "flags", "prefixes"),
+    [
+        ("", ["on"], []),
+        ("NOLOOP", ["on", "noloop"], []),
+        ("optin", ["on", "optin"], []),
+        ("OPTOUT NOLOOP", ["on", "optout", "noloop"], []),
+        ("BCAST PREFIX a prefix b", ["on", "bcast"], ["a", "b"]),
+    ],
+)
+def test_tracking(talk: Talk, options: str, flags: list[str], prefixes: list[str]) -> None:
+    """CLIENT TRACKING is accepted, reported, and ended by OFF or RESET."""
+    off = talk("CLIENT TRACKINGINFO")
+    assert off == (
+        b"*6\r\n" + bulk("flags") + bulks("off") + bulk("redirect") + b":-1\r\n"
+        + bulk("prefixes") + b"*0\r\n"
+    )  # fmt: skip
+    for end in ("CLIENT TRACKING off", "RESET"):
+        assert talk(f"CLIENT TRACKING on {options}") == OK
+        assert talk("CLIENT TRACKINGINFO") == (
+            b"*6\r\n" + bulk("flags") + bulks(*flags) + bulk("redirect") + b":0\r\n"
+            + bulk("prefixes") + bulks(*prefixes)
+        )  # fmt: skip
+        assert b" flags=tB " in talk("CLIENT INFO") or "bcast" not in flags
+        assert b" redir=0 " in talk("CLIENT INFO")
+        assert talk(end) in (OK, b"+RESET\r\n")
+        assert talk("CLIENT TRACKINGINFO") == off
+        assert b" flags=N " in talk("CLIENT INFO")
+
+
+def test_tracking_redirected(party: list[Talk]) -> None:
+    """Notifications may be redirected to one client that exists."""
+    asking = party[0]
+    assert asking("CLIENT GETREDIR") == b":-1\r\n"
+    assert asking("CLIENT TRACKING ON REDIRECT 9") == OK
+    assert asking("CLIENT GETREDIR") == b":9\r\n"
+    assert b" redir=9 " in asking("CLIENT INFO")
+
+
+def test_caching_of_the_next_request(talk: Talk) -> None:
+    """CLIENT CACHING is accepted in the mode that it belongs to."""
+    for mode, right, wrong in (("OPTIN", "yes", "no"), ("OPTOUT", "no", "yes")):
+        talk(f"CLIENT TRACKING on {mode}")
+        assert talk(f"CLIENT CACHING {right}") == OK
+        assert "is only valid when tracking" in talk.refusal(f"CLIENT CACHING {wrong}")
+        assert talk.refusal("CLIENT CACHING maybe") == "ERR syntax error"
+        talk("CLIENT TRACKING off")
+    assert talk.refusal("CLIENT CACHING yes").startswith("ERR CLIENT CACHING can be called only")
+
+
+@pytest.mark.parametrize(
+    ("current", "line", "message"),
+    [
+        ("OFF", "", "ERR wrong number of arguments for 'client|tracking' command"),
+        ("OFF", "maybe", "ERR syntax error"),
+        ("OFF", "ON NONSENSE", "ERR syntax error"),
+        ("OFF", "ON REDIRECT", "ERR syntax error"),
+        ("OFF", "ON REDIRECT x", "ERR value is not an integer or out of range"),
+        ("OFF", "ON REDIRECT 4711", "ERR The client ID you want redirect to does not exist"),
+        (
+            "OFF",
+            "ON REDIRECT 7 REDIRECT 7",
+            "ERR A client can only redirect to a single other client",
+        ),
+        ("OFF", "ON PREFIX a", "ERR PREFIX option requires BCAST mode to be enabled"),
+        ("OFF", "ON BCAST OPTIN", "ERR OPTIN and OPTOUT are not compatible with BCAST"),
+        ("OFF", "ON OPTIN OPTOUT", "ERR You can't specify both OPTIN mode and OPTOUT mode"),
+        ("ON BCAST", "ON", "ERR You can't switch BCAST mode on/off before disabling"),
+        ("ON OPTIN", "ON OPTOUT", "ERR You can't switch OPTIN/OPTOUT mode before disabling"),
+    ],
+)
+def test_refused_tracking(talk: Talk, current: str, line: str, message: str) -> None:
+    """Options that Redis refuses are refused in its words, and change nothing."""
+    talk(f"CLIENT TRACKING {current}")
+    before = talk("CLIENT TRACKINGINFO")
+    assert talk.refusal(f"CLIENT TRACKING {line}").startswith(message)
+    assert talk("CLIENT TRACKINGINFO") == before
+
+
+def test_quit(talk: Talk) -> None:
+    """Only QUIT ends the conversation."""
+    talk("PING")
+    assert not talk.session.is_quitting
+    talk("QUIT")
+    assert talk.session.is_quitting
+
+
+def test_reset(talk: Talk) -> None:
+    """RESET forgets protocol, name and transaction."""
+    for line in ("HELLO 3 SETNAME me", "MULTI", "PING"):
+        talk(line)
+    assert talk("RESET") == b"+RESET\r\n"
+    assert talk("HELLO") == HELLO_2
+    assert talk("CLIENT GETNAME") == b"$-1\r\n"
+    assert talk.refusal("EXEC") == "ERR EXEC without MULTI"
+
+
+# The password.
+
+PASSWORD = b"s3cret \xff"
+WITHOUT_PASSWORD = {b"AUTH", b"HELLO", b"QUIT", b"RESET"}
+HEALTH_CHECK = {b"PING"}  # it refuses by itself, having said how the server is
+
+
+@pytest.fixture
+def stranger() -> Talk:
+    """A conversation with a server that wants a password, which has not been said."""
+    return Talk(FakeServer(Settings(), PASSWORD))
+
+
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - WITHOUT_PASSWORD))
+def test_nothing_without_the_password(stranger: Talk, name: bytes) -> None:
+    """Before the password is said no command does anything, however many words it has."""
+    for count in range(5):
+        assert stranger.refusal([name, *[b"0"] * count]) == "NOAUTH Authentication required."
+    assert stranger.server.sized == []
+    assert not stranger.session.is_in_transaction
+
+
+def test_what_may_be_said_without_the_password(stranger: Talk) -> None:
+    """A stranger may authenticate, reset and leave; unknown commands are unknown."""
+    assert {
+        name for name, entry in COMMANDS.items() if not entry.needs_authentication
+    } == WITHOUT_PASSWORD | HEALTH_CHECK
+    assert stranger.refusal("NOSUCH").startswith("ERR unknown command 'NOSUCH'")
+    assert stranger("RESET") == b"+RESET\r\n"
+    assert stranger("QUIT") == OK
+
+
+@pytest.mark.parametrize("user", [[], [b"default"]])
+def test_auth(stranger: Talk, user: list[bytes]) -> None:
+    """With the right password, for no user or the only one, everything can be had."""
+    assert not stranger.session.is_authenticated
+    assert stranger([b"AUTH", *user, PASSWORD]) == OK
+    assert stranger("PING") == PONG
+    assert stranger.session.is_authenticated
+
+
+WRONG_CREDENTIALS = [
+    [b"wrong"],
+    [b""],
+    [PASSWORD + b"x"],
+    [PASSWORD[:-1]],
+    [b"default", b"wrong"],
+    [b"default", b""],
+    [b"someone", PASSWORD],
+    [b"DEFAULT", PASSWORD],
+    [PASSWORD, b"default"],
+]
+WRONG = "WRONGPASS invalid username-password pair or user is disabled."
+
+
+@pytest.mark.parametrize("credentials", WRONG_CREDENTIALS)
+def test_wrong_password(stranger: Talk, credentials: list[bytes]) -> None:
+    """A wrong password, or another user, changes nothing, neither before nor after a right one."""
+    assert stranger.refusal([b"AUTH", *credentials]) == WRONG
+    assert stranger.refusal("PING").startswith("NOAUTH")
+    stranger([b"AUTH", PASSWORD])
+    assert stranger.refusal([b"AUTH", *credentials]) == WRONG
+    assert stranger("PING") == PONG
+
+
+AILMENTS = [("BUSY", "no worker has come back lately"), ("SHUTDOWN", "the server is stopping")]
+
+
+@pytest.mark.parametrize("ailment", AILMENTS)
+@pytest.mark.parametrize("password", [None, PASSWORD])
+def test_ping_of_a_server_that_is_not_well(
+    ailment: tuple[str, str], password: bytes | None
+) -> None:
+    """PING says what is wrong and ends the connection, whoever asks; all else is answered."""
+    talk = Talk(FakeServer(Settings(), password))
+    talk.server.ailment = ailment
+    for line in ("PING", "PING hello"):
+        talk.session.is_quitting = False
+        assert talk.refusal(line) == " ".join(ailment)
+        assert talk.session.is_quitting
+    talk.session.is_quitting = False
+    if password:
+        talk([b"AUTH", password])
+    assert talk("ECHO x") == bulk("x")
+    talk.server.ailment = None
+    assert talk("PING") == PONG
+    assert not talk.session.is_quitting
+
+
+def test_hello_without_the_password(stranger: Talk) -> None:
+    """HELLO says nothing about the server, and changes nothing, until the password is said."""
+    for line in ("HELLO", "HELLO 3", "HELLO 3 SETNAME me"):
+        assert stranger.refusal(line).startswith("NOAUTH HELLO must be called with the client")
+    assert (stranger.session.protocol, stranger.session.name) == (2, "")
+
+
+def test_hello_with_the_password(stranger: Talk) -> None:
+    """HELLO can say the password, wherever among its options."""
+    assert stranger([b"HELLO", b"3", b"AUTH", b"default", PASSWORD]) == HELLO_3
+    assert stranger("PING") == PONG
+    other = Talk(stranger.server, 8)
+    other([b"HELLO", b"2", b"SETNAME", b"me", b"AUTH", b"default", PASSWORD])
+    assert other("CLIENT GETNAME") == bulk("me")
+
+
+def test_hello_with_a_wrong_password(stranger: Talk) -> None:
+    """HELLO with a wrong password changes nothing."""
+    for credentials in (each for each in WRONG_CREDENTIALS if len(each) == 2):
+        assert stranger.refusal([b"HELLO", b"3", b"AUTH", *credentials]) == WRONG
+    assert stranger.session.protocol == 2
+    assert stranger.refusal("PING").startswith("NOAUTH")
+
+
+def test_reset_forgets_the_password(stranger: Talk) -> None:
+    """After RESET the password has to be said again; without one nothing has."""
+    stranger([b"AUTH", PASSWORD])
+    stranger("RESET")
+    assert stranger.refusal("PING").startswith("NOAUTH")
+    talk = Talk()
+    talk("RESET")
+    assert talk("PING") == PONG
+
+
+def test_a_password_that_comes_later(talk: Talk) -> None:
+    """A client that was let in stays in when the server comes to want a password."""
+    talk.server.password = PASSWORD
+    assert talk("PING") == PONG
+    assert Talk(talk.server, 8).refusal("PING").startswith("NOAUTH")
+
+
+# The clients.
+
+
+@pytest.fixture
+def party() -> list[Talk]:
+    """Three clients of one server, with numbers 7, 8 and 9."""
+    server = FakeServer(Settings())
+    return [
+        Talk(server, 7 + number, address)
+        for number, address in enumerate(["127.0.0.1:50000", "127.0.0.1:50001", "unix:0"])
+    ]
+
+
+def listed(talk: Talk, options: str = "") -> list[int]:
+    """The numbers of the clients that CLIENT LIST tells of."""
+    return [int(number) for number in re.findall(rb"id=(\d+) ", talk(f"CLIENT LIST {options}"))]
+
+
+def test_client_line(talk: Talk) -> None:
+    """A client's line tells in Redis's words where it comes from, what it has said and does."""
+    line = (
+        "id=7 addr=127.0.0.1:50000 laddr=127.0.0.1:7 fd=17 name= age=100 idle=20 flags=N db=0 "
+        "sub=0 psub=0 ssub=0 multi=-1 watch=0 qbuf=3 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 "
+        "rbp=0 obl=0 oll=4 omem=500 tot-mem=4599 events=rw cmd=client|{} user=default "
+        "redir=-1 resp=2 lib-name= lib-ver=\n"
+    )
+    assert talk("CLIENT INFO") == bulk(line.format("info"))
+    assert talk("CLIENT LIST") == bulk(line.format("list"))
+
+
+REDIS_7_FIELDS = (
+    "id addr laddr fd name age idle flags db sub psub ssub multi qbuf qbuf-free argv-mem "
+    "multi-mem rbs rbp obl oll omem tot-mem events cmd user redir resp"
+)
+
+
+def test_client_line_has_the_fields_of_redis_7(talk: Talk) -> None:
+    """The fields of Redis 7.0 are all there, in its order: some clients require each."""
+    fields = re.findall(r"([a-z-]+)=\S*", talk("CLIENT INFO").decode())
+    expected = REDIS_7_FIELDS.split()
+    assert [field for field in fields if field in expected] == expected
+
+
+def test_client_flags(party: list[Talk]) -> None:
+    """Redis's letters tell of a transaction, of waiting, of the end, and of a Unix socket."""
+    asking, waiting, local = party
+    assert b" flags=N " in asking("CLIENT INFO")
+    waiting.server.waiting.add(8)
+    assert b" flags=b " in asking("CLIENT LIST ID 8")
+    local("MULTI")
+    local.session.is_quitting = True
+    assert b" flags=xcU " in asking("CLIENT LIST ID 9")
+
+
+def test_client_memory(talk: Talk) -> None:
+    """A client's memory contains what it has sent, what it is owed, and its transaction."""
+    empty = int(re.findall(rb"tot-mem=(\d+)", talk("CLIENT INFO"))[0])
+    talk.session.transaction_bytes = 1000
+    line = talk("CLIENT INFO")
+    assert b" multi-mem=1000 " in line
+    assert b" tot-mem=%d " % (empty + 1000) in line
+
+
+def test_client_line_within_a_transaction(party: list[Talk]) -> None:
+    """A client's transaction shows, with the number of requests that wait in it."""
+    asking, busy, _ = party
+    for words in ("MULTI", "PING", "ECHO x"):
+        busy(words)
+    assert b" db=0 sub=0 psub=0 ssub=0 multi=2 " in asking("CLIENT LIST ID 8")
+    assert b"cmd=echo " in asking("CLIENT LIST ID 8")
+
+
+def test_client_list(party: list[Talk]) -> None:
+    """CLIENT LIST is a line for each client, in the order they came; CLIENT INFO is one's own."""
+    asking = party[1]
+    assert listed(asking) == [7, 8, 9]
+    assert asking("CLIENT LIST").count(b"\n") == 3 + 2
+    assert b"id=8 " in asking("CLIENT INFO")
+
+
+@pytest.mark.parametrize(
+    ("options", "numbers"),
+    [
+        ("ID 9", [9]),
+        ("id 9", [9]),
+        ("ID 9 4711 7 9", [9, 7]),
+        ("ID 9 7 ID 8", [9, 7, 8]),
+        ("ID 9 7 ADDR unix:0", [9]),
+        ("ID 4711", []),
+        ("ADDR 127.0.0.1:50001", [8]),
+        ("ADDR unix:0", [9]),
+        ("ADDR 127.0.0.1", []),
+        ("LADDR 127.0.0.1:9", [9]),
+        ("USER default", [7, 8, 9]),
+        ("USER someone", []),
+        ("TYPE normal", [7, 8, 9]),
+        ("TYPE NORMAL", [7, 8, 9]),
+        ("TYPE pubsub", []),
+        ("TYPE master", []),
+        ("SKIPME yes", [8, 9]),
+        ("SKIPME NO", [7, 8, 9]),
+        ("ID 9 ADDR unix:0", [9]),
+        ("ID 9 ADDR 127.0.0.1:50000", []),
+        ("SKIPME yes ID 7", []),
+    ],
+)
+def test_client_list_options(party: list[Talk], options: str, numbers: list[int]) -> None:
+    """CLIENT LIST tells of the clients for which all of its options hold."""
+    assert listed(party[0], options) == numbers
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("ID", "ERR syntax error"),
+        ("NONSENSE 1", "ERR syntax error"),
+        ("ID 1 x", "ERR syntax error"),
+        ("ID x", "ERR client-id should be greater than 0"),
+        ("ID -1", "ERR client-id should be greater than 0"),
+        ("TYPE nonsense", "ERR Unknown client type 'nonsense'"),
+        ("SKIPME maybe", "ERR syntax error"),
+    ],
+)
+def test_wrong_client_options(party: list[Talk], options: str, message: str) -> None:
+    """CLIENT LIST and CLIENT KILL refuse the same options in the same words."""
+    assert party[0].refusal(f"CLIENT LIST {options}") == message
+    if len(options.split()) > 1:  # one word is the old form of CLIENT KILL
+        assert party[0].refusal(f"CLIENT KILL {options}") == message
+    assert party[0].server.closed == []
+
+
+@pytest.mark.parametrize("subcommand", ["LIST", "KILL"])
+def test_ids_are_looked_up(party: list[Talk], subcommand: str) -> None:
+    """Clients that are asked for by their numbers are found without a look at all."""
+    party[0](f"CLIENT {subcommand} ID 8 9")
+    assert party[0].server.scans == 0
+    assert isinstance(execute(party[0].session, [b"CLIENT", b"LIST", b"ID", b"7"])[2], list)
+    party[0](f"CLIENT {subcommand} TYPE normal")
+    assert party[0].server.scans == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "closed"),
+    [
+        ("ID 8", [8]),
+        ("ID 9 8", [9, 8]),
+        ("ID 4711", []),
+        ("ID 7", []),
+        ("ADDR unix:0", [9]),
+        ("LADDR 127.0.0.1:8", [8]),
+        ("TYPE normal", [8, 9]),
+        ("USER default", [8, 9]),
+        ("ID 8 ADDR unix:0", []),
+        ("SKIPME yes", [8, 9]),
+    ],
+)
+def test_client_kill(party: list[Talk], options: str, closed: list[int]) -> None:
+    """CLIENT KILL closes those for which all options hold, but for the one who asks; it counts."""
+    asking = party[0]
+    assert asking(f"CLIENT KILL {options}") == b":%d\r\n" % len(closed)
+    assert asking.server.closed == closed
+    assert not asking.session.is_quitting
+
+
+@pytest.mark.parametrize(
+    ("options", "closed"), [("ID 7 SKIPME no", []), ("SKIPME NO", [8, 9]), ("skipme no", [8, 9])]
+)
+def test_client_kill_includes_oneself(party: list[Talk], options: str, closed: list[int]) -> None:
+    """With SKIPME no the one who asks is among the victims, and ends after the reply."""
+    asking = party[0]
+    assert asking(f"CLIENT KILL {options}") == b":%d\r\n" % (len(closed) + 1)
+    assert asking.session.is_quitting
+    assert asking.server.closed == closed
+
+
+def test_old_client_kill(party: list[Talk]) -> None:
+    """With an address alone CLIENT KILL closes that client, oneself too, or says there is none."""
+    asking = party[0]
+    assert asking("CLIENT KILL 127.0.0.1:50001") == OK
+    assert asking.server.closed == [8]
+    assert asking.refusal("CLIENT KILL 127.0.0.1:50001") == "ERR No such client"
+    assert not asking.session.is_quitting
+    assert asking("CLIENT KILL 127.0.0.1:50000") == OK
+    assert asking.session.is_quitting
+    assert asking.server.closed == [8]
+
+
+def test_client_kill_nobody(talk: Talk) -> None:
+    """CLIENT KILL alone is refused: it would be everybody."""
+    assert talk.refusal("CLIENT KILL") == (
+        "ERR wrong number of arguments for 'client|kill' command"
+    )
+
+
+# Transactions.
+
+
+def test_exec(talk: Talk) -> None:
+    """Requests after MULTI are queued and answered together, in their order."""
+    for line, reply in (("MULTI", OK), ("PING", QUEUED), ("FIB.FIRST 2", QUEUED)):
+        assert talk(line) == reply
+    assert talk.server.sized == [], "nothing is done before EXEC"
+    assert talk("EXEC") == b"*2\r\n" + PONG + bulks("0", "1")
+    assert talk("PING") == PONG
+
+
+def test_empty_transaction(talk: Talk) -> None:
+    """A transaction may hold nothing."""
+    talk("MULTI")
+    assert talk("EXEC") == b"*0\r\n"
+
+
+def test_discard(talk: Talk) -> None:
+    """DISCARD forgets the queue, and what was wrong with it."""
+    talk("MULTI")
+    talk("PING")
+    talk.refusal("NOSUCH")
+    assert talk("DISCARD") == OK
+    assert talk("MULTI") == OK
+    assert talk("EXEC") == b"*0\r\n"
+
+
+def test_multi_does_not_nest(talk: Talk) -> None:
+    """MULTI within a transaction is refused."""
+    talk("MULTI")
+    assert talk.refusal("MULTI") == "ERR MULTI calls can not be nested"
+
+
+@pytest.mark.parametrize("line", ["NOSUCH", "ECHO", "FIB.FIRST"])
+def test_refused_request_aborts_its_transaction(talk: Talk, line: str) -> None:
+    """After a request that could not be queued EXEC is refused, once."""
+    talk("MULTI")
+    talk("PING")
+    talk.refusal(line)
+    assert talk("PING") == QUEUED
+    assert talk.refusal("EXEC") == ("EXECABORT Transaction discarded because of previous errors.")
+    assert talk("PING") == PONG
+    talk("MULTI")
+    assert talk("EXEC") == b"*0\r\n"
+
+
+def test_error_within_exec(talk: Talk) -> None:
+    """A queued request that fails has an error for its reply; the others are answered."""
+    for line in ("MULTI", "PING", "SELECT 1", "FIB.FIRST 10000000", "PING"):
+        talk(line)
+    first, second, third, fourth, fifth, end = talk("EXEC").split(b"\r\n")
+    assert [first, second, fifth, end] == [b"*4", b"+PONG", b"+PONG", b""]
+    assert third == b"-ERR DB index is out of range"
+    assert fourth.startswith(b"-LIMIT the answer would be ")
+
+
+def test_transaction_is_bounded(talk: Talk) -> None:
+    """A transaction takes so many requests; one more is refused and aborts it."""
+    talk("MULTI")
+    assert {talk("PING") for _ in range(MAX_QUEUED)} == {QUEUED}
+    assert talk.refusal("PING") == (
+        f"ERR a transaction may hold {MAX_QUEUED} requests of 256 KiB in all"
+    )
+    assert talk.session.transaction is not None
+    assert len(talk.session.transaction) == MAX_QUEUED
+    assert talk.refusal("EXEC").startswith("EXECABORT")
+    assert talk("PING") == PONG
+
+
+def test_large_requests_fill_a_transaction_sooner(talk: Talk) -> None:
+    """What the requests of a transaction take is bounded as well, and EXEC is refused then."""
+    talk("MULTI")
+    request = [b"ECHO", bytes(4000)]
+    fitting = 256 * 1024 // 4100
+    for _ in range(fitting):
+        assert talk(request) == QUEUED
+    assert "256 KiB in all" in talk.refusal(request)
+    assert talk.refusal("EXEC").startswith("EXECABORT ")
+
+
+def test_replies_of_a_transaction_are_made_one_by_one(talk: Talk) -> None:
+    """EXEC runs each request when its reply is wanted, and an error is the reply to one only."""
+    talk("MULTI")
+    for line in ("FIB.FIRST 2", "FIB.FIRST 3", "SELECT 1", "FIB.FIRST 4"):
+        talk(line)
+    _, _, replies = execute(talk.session, [b"EXEC"])
+    assert talk.server.sized == []
+    replies = iter(replies)
+    assert next(replies) == b"*4\r\n"
+    for stop in (2, 3):
+        assert sent(next(replies)) == bulks(*"011"[:stop])
+        assert talk.server.sized[-1] == ("array", stop)
+    assert next(replies) == b"-ERR DB index is out of range\r\n"
+    assert len(talk.server.sized) == 2
+    assert sent(next(replies)) == bulks("0", "1", "1", "2")
+    assert list(replies) == []
+
+
+def test_full_transaction(talk: Talk) -> None:
+    """The largest transaction is answered whole."""
+    talk("MULTI")
+    for _ in range(MAX_QUEUED):
+        talk("PING")
+    assert talk("EXEC") == b"*%d\r\n" % MAX_QUEUED + PONG * MAX_QUEUED
+
+
+# What is counted.
+
+
+def counts(talk: Talk, name: str) -> tuple[int, int]:
+    """How often a command was rejected, and how often it failed."""
+    statistics = talk.server.statistics.command(name.lower())
+    return statistics.rejected_calls, statistics.failed_calls
+
+
+def test_nothing_is_counted_of_what_is_well(talk: Talk) -> None:
+    """A command that is answered is neither rejected nor failed."""
+    talk("PING")
+    talk("FIB.FIRST 5")
+    assert counts(talk, "PING") == counts(talk, "FIB.FIRST") == (0, 0)
+
+
+def test_rejected_calls(talk: Talk, stranger: Talk) -> None:
+    """What is refused before it is run counts as rejected: for its words, or for its asker."""
+    talk.refusal("ECHO")
+    talk.refusal("ECHO a b")
+    assert counts(talk, "ECHO") == (2, 0)
+    stranger.refusal("ECHO a")
+    assert counts(stranger, "ECHO") == (1, 0)
+
+
+def test_unknown_commands_are_not_counted(talk: Talk) -> None:
+    """Words that are no command leave no trace: there would be no end of them."""
+    talk.refusal("NOSUCH")
+    assert talk.server.statistics.commands == {}
+
+
+def test_failed_calls(talk: Talk) -> None:
+    """What is answered with an error counts as failed, whatever its case."""
+    talk.refusal("SELECT 1")
+    talk.refusal("select x")
+    assert counts(talk, "SELECT") == (0, 2)
+
+
+def test_rejected_within_a_transaction(talk: Talk) -> None:
+    """What cannot be queued counts as rejected, what can is counted when it is run."""
+    talk("MULTI")
+    talk.refusal("ECHO")
+    talk("SELECT 1")
+    assert counts(talk, "ECHO") == (1, 0)
+    assert counts(talk, "SELECT") == (0, 0)
+    talk.refusal("EXEC")
+    assert counts(talk, "EXEC") == (0, 1)
+
+
+def test_too_many_queued_requests_are_rejected(talk: Talk) -> None:
+    """A request for which a transaction has no room counts as rejected."""
+    talk("MULTI")
+    for _ in range(MAX_QUEUED):
+        talk("PING")
+    talk.refusal("PING")
+    assert counts(talk, "PING") == (1, 0)
+
+
+def test_errors_within_exec_are_counted(talk: Talk) -> None:
+    """An error among the replies of EXEC counts by its code and by its command."""
+    for line in ("MULTI", "SELECT 1", "FIB.FIRST 10000000", "SELECT x", "PING"):
+        talk(line)
+    talk("EXEC")
+    assert talk.server.statistics.errors == {"ERR": 2, "LIMIT": 1}
+    assert counts(talk, "SELECT") == (0, 2)
+    assert counts(talk, "FIB.FIRST") == (0, 1)
+    assert counts(talk, "EXEC") == counts(talk, "PING") == (0, 0)
+    calls = {name: each.calls for name, each in talk.server.statistics.commands.items()}
+    assert (calls["select"], calls["fib.first"], calls["ping"]) == (2, 1, 1)
+
+
+def test_last_command(talk: Talk) -> None:
+    """The last command is remembered, refused or not; an unknown one is not."""
+    assert talk.session.last_command == "NULL"
+    for line in ("PING", "fib.first 5"):
+        talk(line)
+        assert talk.session.last_command == line.split()[0].lower()
+    talk.refusal("SELECT 1")
+    assert talk.session.last_command == "select"
+    talk.refusal("NOSUCH")
+    assert talk.session.last_command == "select"
+    talk("config get x")
+    assert talk.session.last_command == "config|get"
+
+
+@pytest.mark.parametrize(("seconds", "timeout"), [(0, "0"), (300, "300"), (0.5, "1"), (1.5, "2")])
+def test_config_timeout_is_whole(seconds: float, timeout: str) -> None:
+    """CONFIG GET timeout is whole seconds, rounded up, as clients parse it."""
+    assert Talk(idle_timeout=seconds)("CONFIG GET timeout") == bulks("timeout", timeout)
+
+
+# What is slow.
+
+
+def slow_entry(number: int) -> bytes:
+    """An entry of the slow log, as SLOWLOG GET answers it."""
+    words = bulks("FIB.FIRST", str(number))
+    client = bulk("127.0.0.1:50000") + bulk("me")
+    return b"*6\r\n:%d\r\n:1700000000\r\n:250000\r\n%b%b" % (number, words, client)
+
+
+def make_slow(talk: Talk, count: int) -> None:
+    """Have so many requests in the slow log."""
+    for number in range(count):
+        words = [b"FIB.FIRST", b"%d" % number]
+        talk.server.slow_log.add(1_700_000_000.5, 0.25, words, "127.0.0.1:50000", "me")
+
+
+@pytest.mark.parametrize(
+    ("line", "count"),
+    [
+        ("SLOWLOG GET", 10),
+        ("slowlog get", 10),
+        ("SLOWLOG GET 3", 3),
+        ("SLOWLOG GET 0", 0),
+        ("SLOWLOG GET 12", 12),
+        ("SLOWLOG GET 1000", 12),
+        ("SLOWLOG GET -1", 12),
+    ],
+)
+def test_slowlog_get(talk: Talk, line: str, count: int) -> None:
+    """SLOWLOG GET answers the newest entries first, ten or as many as asked for."""
+    make_slow(talk, 12)
+    entries = [slow_entry(number) for number in range(11, 11 - count, -1)]
+    assert talk(line) == b"*%d\r\n%b" % (count, b"".join(entries))
+
+
+def test_slowlog_len_and_reset(talk: Talk) -> None:
+    """SLOWLOG LEN counts the entries there are, SLOWLOG RESET forgets them."""
+    assert talk("SLOWLOG LEN") == b":0\r\n"
+    make_slow(talk, MAX_ENTRIES + 1)
+    assert talk("SLOWLOG LEN") == b":%d\r\n" % MAX_ENTRIES
+    assert talk("SLOWLOG RESET") == OK
+    assert talk("SLOWLOG LEN") == b":0\r\n"
+    assert talk("SLOWLOG GET") == b"*0\r\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("SLOWLOG GET -2", "ERR count should be greater than or equal to -1"),
+        ("SLOWLOG GET x", "ERR count should be greater than or equal to -1"),
+        ("SLOWLOG NONSENSE", "ERR unknown subcommand 'NONSENSE'. Try SLOWLOG HELP."),
+        ("SLOWLOG LEN 1", "ERR wrong number of arguments for 'slowlog|len' command"),
+        ("LATENCY NONSENSE", "ERR unknown subcommand 'NONSENSE'. Try LATENCY HELP."),
+        ("LATENCY HISTORY", "ERR wrong number of arguments for 'latency|history' command"),
+        ("SLOWLOG GET 1 2", "ERR wrong number of arguments for 'slowlog|get' command"),
+    ],
+)
+def test_refused_monitoring(talk: Talk, line: str, message: str) -> None:
+    """SLOWLOG and LATENCY refuse what they do not know."""
+    make_slow(talk, 1)
+    assert talk.refusal(line) == message
+    assert talk("SLOWLOG LEN") == b":1\r\n"
+
+
+def test_latency_histogram(talk: Talk) -> None:
+    """LATENCY HISTOGRAM tells, for each command, how many calls took no longer than each bound."""
+    for seconds, calls in ((0.000003, 2), (0.0000005, 1), (0.001, 5), (1000.0, 1)):
+        talk.server.statistics.command("ping").record(seconds, calls=calls)
+    talk.server.statistics.command("echo").record(0.0000015)
+    talk.server.statistics.command("select").errors["ERR"] += 1  # and never called
+    ping = [(1, 1), (4, 3), (1024, 8), (2**27, 9)]
+    ping_bounds = b"".join(b":%d\r\n:%d\r\n" % pair for pair in ping)
+    ping_2 = (
+        bulk("ping") + b"*4\r\n" + bulk("calls") + b":9\r\n"
+        + bulk("histogram_usec") + b"*8\r\n" + ping_bounds
+    )  # fmt: skip
+    echo_2 = (
+        bulk("echo") + b"*4\r\n" + bulk("calls") + b":1\r\n"
+        + bulk("histogram_usec") + b"*2\r\n:2\r\n:1\r\n"
+    )  # fmt: skip
+    assert talk("LATENCY HISTOGRAM") == b"*4\r\n" + ping_2 + echo_2
+    assert talk("latency histogram Echo") == b"*2\r\n" + echo_2
+    assert talk("LATENCY HISTOGRAM echo nosuch ping") == b"*4\r\n" + ping_2 + echo_2
+    assert talk("LATENCY HISTOGRAM select") == b"*0\r\n"
+    talk("HELLO 3")
+    answer = talk("LATENCY HISTOGRAM echo")
+    assert answer.startswith(b"%1\r\n" + bulk("echo") + b"%2\r\n" + bulk("calls"))
+    assert answer.endswith(bulk("histogram_usec") + b"%1\r\n:2\r\n:1\r\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [
+        ("LATENCY HISTOGRAM", b"*0\r\n"),
+        ("LATENCY LATEST", b"*0\r\n"),
+        ("LATENCY HISTORY command", b"*0\r\n"),
+        ("LATENCY RESET", b":0\r\n"),
+        ("LATENCY RESET command fork", b":0\r\n"),
+    ],
+)
+def test_latency_has_no_events(talk: Talk, line: str, answer: bytes) -> None:
+    """What Redis tells of its events is empty here."""
+    assert talk(line) == answer
+
+
+def test_latency_doctor(talk: Talk) -> None:
+    """LATENCY DOCTOR says where to look instead."""
+    assert b"LATENCY HISTOGRAM and SLOWLOG GET" in talk("LATENCY DOCTOR")
+
+
+# The server.
+
+PING_ENTRY = (
+    b"*10\r\n" + bulk("ping") + b":-1\r\n*2\r\n+readonly\r\n+fast\r\n"
+    b":0\r\n:0\r\n:0\r\n*3\r\n+@read\r\n+@fast\r\n+@connection\r\n" + b"*0\r\n" * 3
+)
+
+
+def test_command_info(talk: Talk) -> None:
+    """COMMAND INFO describes the commands asked for, with null for unknown ones."""
+    assert talk("COMMAND INFO ping") == b"*1\r\n" + PING_ENTRY
+    assert talk("COMMAND INFO nosuch PING") == b"*2\r\n$-1\r\n" + PING_ENTRY
+    talk("HELLO 3")
+    assert talk("COMMAND INFO nosuch") == b"*1\r\n_\r\n"
+
+
+def test_command(talk: Talk) -> None:
+    """COMMAND alone describes all commands."""
+    answer = talk("COMMAND")
+    assert answer == talk("COMMAND INFO")
+    assert answer.startswith(b"*%d\r\n*10\r\n" % len(COMMANDS))
+    assert PING_ENTRY in answer
+    assert all(bulk(name.decode().lower()) in answer for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ("MODULE fib", []),
+        ("ACLCAT nonsense", []),
+        ("aclcat Transaction", ["multi", "discard", "exec"]),
+        ("PATTERN fib.[fr]*", ["fib.first", "fib.range"]),
+        ("PATTERN PING", ["ping"]),
+        ("ACLCAT fast", [entry.lower_name for entry in COMMANDS.values()]),
+    ],
+)
+def test_command_list_filters(talk: Talk, options: str, names: list[str]) -> None:
+    """COMMAND LIST FILTERBY selects by module, category or pattern, in any case."""
+    answer = talk(f"COMMAND LIST FILTERBY {options}")
+    assert sorted(re.findall(rb"\n([a-z._]+)\r", answer)) == sorted(map(str.encode, names))
+    assert answer.startswith(b"*%d\r\n" % len(names))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_errors_recommend_what_exists(talk: Talk, name: bytes) -> None:
+    """HELP exists wherever an error recommends it, and lists subcommands that exist."""
+    try:
+        talk([name, b"NO-SUCH"])
+        return
+    except CommandError as error:
+        if f"Try {name.decode()} HELP" not in str(error):
+            return
+    lines = talk([name.lower(), b"help"]).split(b"\r\n")
+    assert lines[0] == b"*%d" % (len(lines) - 2)
+    assert lines[1].startswith(b"+%b <subcommand> " % name)
+    subcommands = [line[1:].split()[0] for line in lines[2:-1] if line[1:2] != b" "]
+    assert b"HELP" in subcommands
+    assert all(line[:1] == b"+" for line in lines[1:-1])
+    for subcommand in subcommands:
+        with contextlib.suppress(CommandError):
+            talk.session.last_command = ""
+            talk([name, subcommand])
+        assert talk.session.last_command == b"|".join([name, subcommand]).decode().lower()
+
+
+def test_command_docs(talk: Talk) -> None:
+    """COMMAND DOCS tells what redis-cli shows; its flags are simple strings."""
+    fields = [
+        (bulk("summary"), bulk(COMMANDS[b"PING"].summary)),
+        (bulk("since"), bulk("1.0.0")),
+        (bulk("group"), bulk("connection")),
+    ]
+    body = b"".join(name + value for name, value in fields) + bulk("arguments") + b"*1\r\n"
+    argument = bulk("name") + bulk("message") + bulk("type") + bulk("string") + bulk("flags")
+    flags = b"*1\r\n+optional\r\n"
+    assert talk("COMMAND DOCS ping") == (
+        b"*2\r\n" + bulk("ping") + b"*8\r\n" + body + b"*6\r\n" + argument + flags
+    )
+    talk("HELLO 3")
+    assert talk("COMMAND DOCS ping") == (
+        b"%1\r\n" + bulk("ping") + b"%4\r\n" + body + b"%3\r\n" + argument + flags
+    )
+
+
+@pytest.mark.parametrize("line", ["COMMAND", "COMMAND INFO", "COMMAND LIST", "COMMAND DOCS"])
+def test_what_is_the_same_for_all_is_one_object(party: list[Talk], line: str) -> None:
+    """However many clients ask what commands there are, the reply takes memory once."""
+    words = line.encode().split()
+    (one,), (other,) = (list(execute(each.session, words)[2]) for each in party[:2])
+    assert one is other
+    party[2]("HELLO 3")
+    (third,) = list(execute(party[2].session, words)[2])
+    assert (third == one) == (line != "COMMAND DOCS")
+
+
+@pytest.mark.parametrize(
+    "line", ["CONFIG GET *a*b*c*d ?*?", "SLOWLOG GET -1", "LATENCY HISTOGRAM"]
+)
+def test_long_replies_are_made_in_steps(talk: Talk, line: str) -> None:
+    """What would take long is an iterator of many parts."""
+    make_slow(talk, 50)
+    for name in COMMANDS:
+        talk.server.statistics.command(name.decode().lower()).record(0.1)
+    _, _, replies = execute(talk.session, line.encode().split())
+    assert not isinstance(replies, list)
+    assert len(list(replies)) > 10
+
+
+def test_command_docs_of_all(talk: Talk) -> None:
+    """COMMAND DOCS alone documents every command; unknown names are left out."""
+    answer = talk("COMMAND DOCS")
+    assert answer.startswith(b"*%d\r\n" % (2 * len(COMMANDS)))
+    assert all(bulk(entry.summary) in answer for entry in COMMANDS.values())
+    assert bulk("token") + bulk("FORMAT") in answer
+    assert bulk("optional") not in answer
+    assert talk("COMMAND DOCS nosuch") == b"*0\r\n"
+
+
+@pytest.mark.parametrize(
+    ("patterns", "names"),
+    [
+        ("maxclients", {"maxclients"}),
+        ("MaxClients", {"maxclients"}),
+        ("save appendonly", {"save", "appendonly"}),
+        ("save sav? s[a-b]ve", {"save"}),
+        ("max_*", {"max_answer_bytes", "max_index", "max_clients", "max_output_bytes"}),
+        ("max", set()),
+    ],
+)
+def test_config_get_patterns(talk: Talk, patterns: str, names: set[str]) -> None:
+    """CONFIG GET answers the settings that match any of its patterns."""
+    shown = talk(f"CONFIG GET {patterns}").decode().split("\r\n")[2::4]
+    assert len(shown) == len(set(shown))
+    assert set(shown) == names
+
+
+def test_config_get_values() -> None:
+    """CONFIG GET tells the values in force, by our names and by Redis's."""
+    talk = Talk(max_clients=123, memory_limit="64MiB", max_index=5000)
+    for line, value in (
+        ("maxclients", "123"),
+        ("max_clients", "123"),
+        ("maxmemory", str(64 * 2**20)),
+        ("memory_limit", str(64 * 2**20)),
+        ("max_index", "5000"),
+    ):
+        assert talk(f"CONFIG GET {line}") == bulks(line, value)
+
+
+def test_time(talk: Talk) -> None:
+    """TIME is seconds and microseconds as two strings."""
+    match = re.fullmatch(rb"\*2\r\n\$\d+\r\n(\d+)\r\n\$\d+\r\n(\d+)\r\n", talk("TIME"))
+    assert match is not None
+    assert int(match[2]) < 1_000_000

@@ -1,0 +1,113 @@
+"""Both doublings, against additions, against each other and against published numbers."""
+
+import random
+from collections.abc import Callable
+from decimal import Decimal, Inexact, InvalidOperation, localcontext
+from typing import Any
+
+import pytest
+
+from fibserver.compute.arithmetic import (
+    EXACT,
+    fibonacci_pair,
+    fibonacci_pair_by_squares,
+    pairs_apart,
+)
+
+Doubling = Callable[[int, Any], tuple[Any, Any]]
+
+F_1000 = (
+    "43466557686937456435688527675040625802564660517371780402481729089536555417949051890403879"
+    "84007925516929592259308032263477520968962323987332247116164299644090653318793829896964992"
+    "8516003704476137795166849228875"
+)
+
+every_doubling = pytest.mark.parametrize("doubling", [fibonacci_pair, fibonacci_pair_by_squares])
+every_number = pytest.mark.parametrize("number", [int, Decimal])
+
+
+def fibonacci_modulo(n: int, modulus: int) -> int:
+    """Return F(n) modulo `modulus`: an entry of [[1, 1], [1, 0]]^n, by squaring."""
+
+    def product(x: tuple[int, ...], y: tuple[int, ...]) -> tuple[int, ...]:
+        (a, b, c, d), (e, f, g, h) = x, y
+        entries = a * e + b * g, a * f + b * h, c * e + d * g, c * f + d * h
+        return tuple(entry % modulus for entry in entries)
+
+    result: tuple[int, ...] = (1, 0, 0, 1)
+    base: tuple[int, ...] = (1, 1, 1, 0)
+    while n:
+        if n % 2:
+            result = product(result, base)
+        base, n = product(base, base), n // 2
+    return result[1]
+
+
+@every_doubling
+@every_number
+def test_doubling_equals_adding(doubling: Doubling, number: type) -> None:
+    """Doubling leads to the same pairs as adding from F(0) on."""
+    with localcontext(EXACT):
+        current, following = number(0), number(1)
+        for n in range(2001):
+            assert doubling(n, number) == (current, following), n
+            current, following = following, current + following
+
+
+@every_number
+@pytest.mark.parametrize("n", random.Random(1202).sample(range(300_000), 20))
+def test_doublings_agree(n: int, number: type[Any]) -> None:
+    """The two doublings agree far out, and end in the digits that modular arithmetic gives."""
+    with localcontext(EXACT):
+        pair = fibonacci_pair(n, number)
+        assert fibonacci_pair_by_squares(n, number) == pair
+        modulus = 10**18
+        ends = [int(value % modulus) for value in pair]
+    assert ends == [fibonacci_modulo(n, modulus), fibonacci_modulo(n + 1, modulus)]
+
+
+@every_doubling
+@every_number
+@pytest.mark.parametrize(
+    ("n", "digits"), [(10, "55"), (100, "354224848179261915075"), (1000, F_1000)]
+)
+def test_published_numbers(doubling: Doubling, number: type, n: int, digits: str) -> None:
+    """The numbers are the published ones, digit for digit."""
+    with localcontext(EXACT):
+        assert str(doubling(n, number)[0]) == digits
+
+
+@every_doubling
+def test_the_millionth(doubling: Doubling) -> None:
+    """F(1,000,000) has its published length, beginning and end."""
+    with localcontext(EXACT):
+        digits = str(doubling(10**6, Decimal)[0])
+    assert len(digits) == 208_988
+    assert digits.startswith("1953282128")
+    assert digits.endswith("8242546875")
+    assert int(digits[-10:]) == fibonacci_modulo(10**6, 10**10)
+
+
+@pytest.mark.parametrize("start", [0, 1, 2, 3, 1000])
+@pytest.mark.parametrize("distance", [1, 2, 3, 40])
+def test_pairs_apart(start: int, distance: int) -> None:
+    """Pairs at a distance are those that doubling gives."""
+    with localcontext(EXACT):
+        pairs = list(pairs_apart(fibonacci_pair(start, Decimal), distance, 5))
+        firsts = range(start, start + 5 * distance, distance)
+        assert pairs == [fibonacci_pair(n, Decimal) for n in firsts]
+
+
+@every_doubling
+def test_rounding_is_an_error(doubling: Doubling) -> None:
+    """A result that does not fit its precision raises; it is never rounded."""
+    narrow = EXACT.copy()
+    narrow.prec = 20
+    with localcontext(narrow), pytest.raises(Inexact):
+        doubling(100, Decimal)  # F(100) has 21 digits
+
+
+def test_nonsense_is_an_error() -> None:
+    """An operation without a result raises rather than giving NaN."""
+    with pytest.raises(InvalidOperation):
+        EXACT.subtract(Decimal("Infinity"), Decimal("Infinity"))

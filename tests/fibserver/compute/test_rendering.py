@@ -1,0 +1,305 @@
+"""Rendered runs of elements, against naive encoding, and what happens to wrong ones."""
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fibcommon.formats import FORMATS, Format
+from fibserver.compute import rendering
+from fibserver.compute.arithmetic import fibonacci_pair
+from fibserver.compute.rendering import CHUNK_BYTES, LANES_BYTES, RenderingError, render
+from fibserver.compute.simd_lanes import Lanes, Pair
+from tests.numbers import encoded
+
+every_format = pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
+every_text_format = pytest.mark.parametrize(
+    "format", [format for format in FORMATS.values() if format.name != "binary"], ids=str
+)
+
+SEVERAL_CHUNKS = (2000, 3400)
+"""A run of more than three chunks in every format, added one after another."""
+
+IN_LANES = (3000, 4100)
+"""A run of several chunks in each of several lanes, in every format but `binary`."""
+
+both_ways = pytest.mark.parametrize("run", [SEVERAL_CHUNKS, IN_LANES], ids=["turn", "lanes"])
+
+KNOWN = 6000
+"""The elements that random runs are taken from."""
+
+
+@cache
+def known(format: str) -> list[bytes]:
+    """Return the first elements of a format."""
+    return encoded(format, 0, KNOWN)
+
+
+def rendered(format: Format, start: int, stop: int) -> tuple[bytes, "array[int]"]:
+    """Return the bytes and the ends of a run; chunks must fill its place exactly."""
+    place: dict[int, bytes] = {}
+    ends = render(format, start, stop, lambda chunk, offset: place.update({offset: chunk}))
+    data = b""
+    for offset, chunk in sorted(place.items()):
+        assert offset == len(data)
+        data += chunk
+    return data, ends
+
+
+class Recorder:
+    """Takes chunks, and knows how far they reach."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.end = 0
+
+    def __call__(self, chunk: bytes, offset: int) -> None:
+        """Take a chunk."""
+        assert offset >= 0
+        self.sizes.append(len(chunk))
+        self.end = max(self.end, offset + len(chunk))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LyingFormat(Format):
+    """A format that predicts other offsets than its elements have, from some element on."""
+
+    error_bytes: int = 0
+    from_element: int = 0
+
+    def offset(self, n: int) -> int:
+        """Return a wrong offset for later elements."""
+        return Format.offset(self, n) + (self.error_bytes if n >= self.from_element else 0)
+
+
+def lying(format: Format, error_bytes: int, from_element: int) -> LyingFormat:
+    """Return a format whose predicted offsets are off by `error_bytes` from an element on."""
+    return LyingFormat(
+        format.name,
+        format.media_type,
+        format.element,
+        format.separator_size,
+        error_bytes=error_bytes,
+        from_element=from_element,
+    )
+
+
+@every_format
+@pytest.mark.parametrize(
+    ("start", "stop"),
+    [
+        (0, 1),
+        (1, 2),
+        (2, 3),
+        (0, 50),
+        (90, 110),
+        (470, 480),
+        SEVERAL_CHUNKS,
+        IN_LANES,
+        (50_000, 50_010),
+        (50_000, 50_037),
+    ],
+)
+def test_bytes_and_ends(format: Format, start: int, stop: int) -> None:
+    """A run is its elements, end to end, and every end is where the format says."""
+    data, ends = rendered(format, start, stop)
+    assert data == b"".join(encoded(format.name, start, stop))
+    assert list(ends) == [format.offset(n) for n in range(start + 1, stop + 1)]
+    assert ends.itemsize == 8
+
+
+@every_format
+@both_ways
+def test_chunks(format: Format, run: tuple[int, int]) -> None:
+    """A long run is written in several chunks, none of them empty or far above the chunk size."""
+    recorder = Recorder()
+    render(format, *run, recorder)
+    assert len(recorder.sizes) > 3
+    assert min(recorder.sizes) > 0
+    assert max(recorder.sizes) <= 2 * CHUNK_BYTES
+
+
+def test_chunks_of_all_lanes() -> None:
+    """However large the numbers, what is written at one time is small."""
+    recorder = Recorder()
+    render(FORMATS["json"], 50_000, 50_400, recorder)
+    assert len(recorder.sizes) > 3
+    assert max(recorder.sizes) <= LANES_BYTES
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(list(FORMATS.values())),
+    st.integers(0, KNOWN - 1),
+    st.integers(1, KNOWN),
+)
+def test_any_run(format: Format, start: int, count: int) -> None:
+    """Runs of any start and length are right."""
+    stop = min(start + count, KNOWN)
+    data, ends = rendered(format, start, stop)
+    assert data == b"".join(known(format.name)[start:stop])
+    assert (ends[0], ends[-1]) == (format.offset(start + 1), format.offset(stop))
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from([format for format in FORMATS.values() if format.name != "binary"]),
+    st.integers(0, 3000),
+    st.integers(1, 300),
+    st.integers(1, 40),
+    st.sampled_from([1, 10_000, LANES_BYTES]),
+)
+def test_any_lanes(format: Format, start: int, count: int, lanes: int, lanes_bytes: int) -> None:
+    """Any run is the same in any number of lanes, even more than it has elements."""
+    stop = start + count
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rendering, "_lanes_for", lambda start, stop: lanes)
+        patch.setattr(rendering, "LANES_BYTES", lanes_bytes)
+        data, ends = rendered(format, start, stop)
+    assert data == b"".join(known(format.name)[start:stop])
+    assert list(ends) == [format.offset(n) for n in range(start + 1, stop + 1)]
+
+
+def test_when_lanes_are_used() -> None:
+    """Lanes are for numbers large enough, and many enough to be worth their beginnings."""
+    count = rendering._lanes_for
+    first = bisect_left(range(10_000), 1, key=lambda n: count(n, n + 1000))
+    assert (count(first - 1, first + 1000), count(first, first + 1000)) == (0, 24)
+    assert [count(30_000, 30_000 + n) for n in (1, 31, 32, 64, 1000)] == [0, 0, 2, 4, 8]
+    assert [count(300_000, 300_000 + n) for n in (1, 15, 16, 64)] == [0, 0, 1, 1]
+    for n in (first - 2, first - 1, first, first + 1):
+        data, _ = rendered(FORMATS["json"], n, n + 500)
+        assert data == b"".join(known("json")[n : n + 500])
+
+
+@every_format
+@both_ways
+@pytest.mark.parametrize("doubling", ["fibonacci_pair", "fibonacci_pair_by_squares"])
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_wrong_number_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+    format: Format,
+    run: tuple[int, int],
+    doubling: str,
+    wrong: int,
+) -> None:
+    """If either doubling gives a wrong number, even of the right length, the run fails."""
+    right = getattr(rendering, doubling)
+
+    def faulty(n: int, number: type[Any]) -> tuple[Any, ...]:
+        pair = list(right(n, number))
+        pair[wrong] += 1
+        return tuple(pair)
+
+    monkeypatch.setattr(rendering, doubling, faulty)
+    recorder = Recorder()
+    start, stop = run
+    with pytest.raises(RenderingError):
+        render(format, start, stop, recorder)
+    assert recorder.end <= format.offset(stop) - format.offset(start)
+
+
+@pytest.mark.parametrize("lane", [0, 1, -2, -1])
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_a_wrong_start_of_a_lane_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, lane: int, wrong: int
+) -> None:
+    """If any lane begins with a wrong number, the run fails."""
+
+    def faulty(pairs: Sequence[Pair], *rest: Any) -> Lanes:
+        pairs = [*pairs]
+        pair = [*pairs[lane]]
+        pair[wrong] += 1
+        pairs[lane] = pair[0], pair[1]
+        return Lanes(pairs, *rest)
+
+    monkeypatch.setattr(rendering, "Lanes", faulty)
+    with pytest.raises(RenderingError):
+        render(FORMATS["json"], *IN_LANES, Recorder())
+
+
+@pytest.mark.parametrize("lane", [0, 1, -2, -1])
+@pytest.mark.parametrize("word", [1, 5, -1])
+@pytest.mark.parametrize("number", ["_current", "_following"])
+@pytest.mark.parametrize("call", [1, 2, 3])
+@pytest.mark.parametrize("bit", [0, 13, 15])
+def test_a_flipped_bit_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, lane: int, word: int, number: str, call: int, bit: int
+) -> None:
+    """If a bit flips in any word of any lane, at any step, the run fails."""
+
+    class Faulty(Lanes):
+        calls = 0
+
+        def advance(self, steps: int) -> list[list[memoryview]]:
+            numbers = super().advance(steps)
+            self.calls += 1
+            if self.calls == call:
+                getattr(self, number)[lane, word] ^= 1 << bit
+            return numbers
+
+    monkeypatch.setattr(rendering, "Lanes", Faulty)
+    monkeypatch.setattr(rendering, "LANES_BYTES", 300_000)  # three calls
+    recorder = Recorder()
+    start, stop = IN_LANES
+    with pytest.raises(RenderingError):
+        render(FORMATS["json"], start, stop, recorder)
+    assert recorder.end <= FORMATS["json"].offset(stop) - FORMATS["json"].offset(start)
+
+
+@every_format
+@both_ways
+@pytest.mark.parametrize("length", [2, 10])
+def test_wrong_length_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, format: Format, run: tuple[int, int], length: int
+) -> None:
+    """Numbers far too long fail the run, and not a byte goes past its predicted end."""
+
+    def faulty(n: int, number: type[Any]) -> tuple[Any, ...]:
+        power = number(10) ** (length * n)
+        return power, power + 1
+
+    monkeypatch.setattr(rendering, "fibonacci_pair_by_squares", faulty)
+    recorder = Recorder()
+    start, stop = run
+    with pytest.raises(RenderingError):
+        render(format, start, stop, recorder)
+    assert recorder.end <= format.offset(stop) - format.offset(start)
+
+
+@every_text_format
+def test_one_digit_too_many_is_noticed(monkeypatch: pytest.MonkeyPatch, format: Format) -> None:
+    """Numbers longer by a digit fail the run, and not a byte goes past its predicted end."""
+
+    def faulty(n: int, number: type[Any]) -> tuple[Any, Any]:
+        return fibonacci_pair(n + 5, number)
+
+    monkeypatch.setattr(rendering, "fibonacci_pair_by_squares", faulty)
+    recorder = Recorder()
+    start, stop = IN_LANES
+    with pytest.raises(RenderingError):
+        render(format, start, stop, recorder)
+    assert recorder.end <= format.offset(stop) - format.offset(start)
+
+
+@every_format
+@pytest.mark.parametrize("error_bytes", [-100_000, -1, 1, 100_000])
+@pytest.mark.parametrize(
+    ("start", "stop", "from_element"),
+    [(0, SEVERAL_CHUNKS[1], 1), (*IN_LANES, IN_LANES[0] + 1), (*IN_LANES, IN_LANES[1])],
+)
+def test_wrong_prediction_is_noticed(
+    format: Format, error_bytes: int, start: int, stop: int, from_element: int
+) -> None:
+    """A run of another size than predicted fails, and writes nothing past the prediction."""
+    wrong = lying(format, error_bytes, from_element)
+    recorder = Recorder()
+    with pytest.raises(RenderingError):
+        render(wrong, start, stop, recorder)
+    assert recorder.end <= max(0, wrong.offset(stop) - wrong.offset(start))

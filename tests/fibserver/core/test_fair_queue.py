@@ -1,0 +1,374 @@
+"""The fair queue: whose task is next."""
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from fibcommon.costs import DEAR_SECONDS, first_element_seconds
+from fibcommon.formats import FORMATS
+from fibserver.core.fair_queue import AGEING, FairQueue
+from fibserver.memory.blocks import Action, Block, Task
+from tests.fibserver.small_machine import FakeClock
+
+TEXT = FORMATS["text"]
+DEAR_INDEX = 1_000_000
+"""The first element of dear blocks: those from here on take 42 ms and more."""
+
+
+def task(number: int) -> Task:
+    """A task that is told from others by its number; negative ones are dear."""
+    start = DEAR_INDEX - number if number < 0 else number
+    return Task(Action.FILL, Block(TEXT, start, start + 1, 0, 2))
+
+
+def number_of(taken: Task | None) -> int | None:
+    """The number of a task."""
+    if taken is None:
+        return None
+    start = taken.block.start
+    return DEAR_INDEX - start if taken.block.is_dear else start
+
+
+def cost(number: int) -> float:
+    """The predicted cost of the task of a number, in seconds."""
+    return task(number).block.cost_seconds
+
+
+class FakeSource:
+    """A source of tasks.
+
+    Attributes:
+        numbers: of the tasks it still has.
+        times_asked: how often it was asked for one.
+        waiting_since: as the test sets it.
+    """
+
+    def __init__(self, *numbers: int, waiting_since: float | None = None) -> None:
+        self.numbers = list(numbers)
+        self.times_asked = 0
+        self.waiting_since = waiting_since
+
+    @property
+    def cost_seconds(self) -> float:
+        """What its next task costs."""
+        return cost(self.numbers[0]) if self.numbers else 0.0
+
+    def next_task(self) -> Task | None:
+        """Return the next task."""
+        self.times_asked += 1
+        return task(self.numbers.pop(0)) if self.numbers else None
+
+
+def queue_of(*sources: FakeSource, clock: FakeClock | None = None) -> FairQueue:
+    """A queue in which these sources wait, in this order."""
+    queue = FairQueue(clock or FakeClock())
+    for source in sources:
+        queue.add(source)
+    return queue
+
+
+def numbers(queue: FairQueue, accepts_dear: bool = True) -> list[int]:
+    """Take all tasks, those of the background aside; return their numbers."""
+    taken = []
+    while (number := number_of(queue.take(accepts_dear))) is not None:
+        taken.append(number)
+    return taken
+
+
+def test_empty() -> None:
+    """Nothing is to be had from an empty queue."""
+    queue = queue_of()
+    assert queue.take() is None
+    assert queue.take(accepts_dear=False) is None
+    assert queue.take_background() is None
+    assert not queue.is_dear_due
+    assert queue.dear_seconds_before(1.0) == 0
+
+
+# Cheap sources.
+
+
+def test_cheap_sources_take_turns() -> None:
+    """Each source gets a block a turn, so a small one is done long before a huge one."""
+    queue = queue_of(FakeSource(10, 11, 12, 13), FakeSource(20), FakeSource(30, 31))
+    assert numbers(queue) == [10, 20, 30, 11, 31, 12, 13]
+
+
+def test_new_source_waits_for_one_round() -> None:
+    """A source that comes later is served after one block of each that waits."""
+    queue = queue_of(FakeSource(10, 11, 12), FakeSource(20, 21))
+    assert number_of(queue.take()) == 10
+    queue.add(FakeSource(30))
+    assert numbers(queue) == [20, 11, 30, 21, 12]
+
+
+def test_adding_twice_gives_no_second_turn() -> None:
+    """A source that is added again keeps its one place, cheap or dear."""
+    source, dear = FakeSource(10, 11), FakeSource(-10, -10)
+    queue = queue_of(source, dear, FakeSource(20), source, dear)
+    assert (queue.cheap_sources, queue.dear_sources) == (2, 1)
+    assert numbers(queue) == [10, 20, 11, -10, -10]
+
+
+def test_adding_again_does_not_make_it_wait_twice() -> None:
+    """A source whose next block becomes dear while it waits has one place, as a dear one."""
+    source = FakeSource(10)
+    queue = queue_of(source)
+    source.numbers[:] = [-11]
+    queue.add(source)
+    assert queue.take(accepts_dear=False) is None, "found out before a worker got it"
+    assert source.times_asked == 0
+    assert numbers(queue) == [-11]
+    assert source.times_asked == 2
+
+
+# Tasks that were put back.
+
+
+def test_task_put_back_goes_first() -> None:
+    """Tasks whose workers died go ahead of all turns, the one that waits longest first."""
+    queue = queue_of(FakeSource(10, 11))
+    assert number_of(queue.take()) == 10
+    queue.put_back(task(98))
+    queue.put_back(task(99))
+    assert numbers(queue) == [98, 99, 11]
+
+
+def test_dear_task_put_back_waits_for_a_worker_that_takes_it() -> None:
+    """A dear task that was put back lets cheap ones pass where no dear one is accepted."""
+    queue = queue_of(FakeSource(10, 11))
+    queue.put_back(task(-98))
+    queue.put_back(task(99))
+    assert number_of(queue.take(accepts_dear=False)) == 99
+    assert number_of(queue.take(accepts_dear=False)) == 10
+    assert number_of(queue.take()) == -98
+    assert numbers(queue) == [11]
+
+
+# Dear sources.
+
+
+def test_cheap_before_dear() -> None:
+    """A dear source gets a worker when no cheap one waits, if its deadline has not passed."""
+    queue = queue_of(FakeSource(-30, -31), FakeSource(10, 11, 12), FakeSource(20))
+    assert numbers(queue) == [10, 20, 11, 12, -30, -31]
+
+
+def test_the_shortest_dear_one_first() -> None:
+    """Of dear sources that came together the cheapest is first, equal ones in their order."""
+    queue = queue_of(*(FakeSource(-number) for number in (5000, 3000, 9000, 3000, 4000)))
+    assert numbers(queue) == [-3000, -3000, -4000, -5000, -9000]
+
+
+def test_ageing() -> None:
+    """A cheaper source overtakes one that has not waited AGEING times the difference in cost."""
+    clock = FakeClock()
+    dear, cheaper = -9_000_000, -1_000_000
+    head_start = AGEING * (cost(dear) - cost(cheaper))
+    for waited, order in ((0.99, [cheaper, dear]), (1.01, [dear, cheaper])):
+        queue = queue_of(FakeSource(dear), clock=clock)
+        clock.now += waited * head_start
+        queue.add(FakeSource(cheaper))
+        assert numbers(queue) == order
+
+
+def test_ageing_counts_from_when_the_client_began_to_wait() -> None:
+    """Who comes back to the queue, from waiting for a slot, keeps the age of its request."""
+    clock = FakeClock()
+    queue = queue_of(FakeSource(-1), clock=clock)
+    queue.add(FakeSource(-2, waiting_since=clock.now - 1))
+    assert numbers(queue) == [-2, -1]
+
+
+def test_a_dear_stream_waits_anew_for_each_block() -> None:
+    """Each block of a dear source has a deadline of its own, so streams take turns as well."""
+    clock = FakeClock()
+    queue = queue_of(FakeSource(-10, -10, -10), FakeSource(-10, -10), clock=clock)
+    taken = []
+    while (number := number_of(queue.take())) is not None:
+        clock.now += cost(number)
+        taken.append(number)
+        if len(taken) == 2:
+            queue.add(FakeSource(-9))
+    assert taken == [-10, -10, -10, -10, -9, -10]
+
+
+def test_overdue_dear_tasks_take_turns_with_cheap_ones() -> None:
+    """Every second task is a dear one when its deadline has passed, however many are cheap."""
+    clock = FakeClock()
+    queue = queue_of(
+        FakeSource(10, 11, 12), FakeSource(-30), FakeSource(-31), FakeSource(20, 21), clock=clock
+    )
+    assert not queue.is_dear_due
+    assert number_of(queue.take()) == 10
+    clock.now += AGEING * cost(-31)
+    assert queue.is_dear_due
+    assert numbers(queue) == [-30, 20, -31, 11, 21, 12]
+
+
+def test_a_dear_turn_is_spent_without_cheap_ones_too() -> None:
+    """A cheap source that comes after a dear task waits for no second one, overdue or not."""
+    clock = FakeClock()
+    queue = queue_of(FakeSource(10), FakeSource(-30), FakeSource(-31), clock=clock)
+    clock.now += AGEING * cost(-31)
+    assert [number_of(queue.take()) for _ in range(2)] == [10, -30]
+    queue.add(FakeSource(11))
+    assert numbers(queue) == [11, -31]
+
+
+def test_dear_tasks_are_kept_where_none_is_accepted() -> None:
+    """A worker that must take no dear task gets cheap ones, and then none; none is lost."""
+    clock = FakeClock()
+    queue = queue_of(FakeSource(-10, -11), FakeSource(20, 21), clock=clock)
+    clock.now += 1000
+    assert numbers(queue, accepts_dear=False) == [20, 21]
+    assert numbers(queue) == [-10, -11]
+
+
+def test_source_changes_its_kind() -> None:
+    """A source that goes from cheap to dear blocks, or back, waits accordingly."""
+    queue = queue_of(FakeSource(10, -11, 12), FakeSource(20, 21))
+    assert numbers(queue, accepts_dear=False) == [10, 20, 21]
+    assert numbers(queue) == [-11, 12]
+
+
+def test_seconds_that_wait() -> None:
+    """The predicted cost of what waits, and of what would be served before a newcomer."""
+    clock = FakeClock()
+    sources = [FakeSource(-number * 1_000_000) for number in (1, 2, 3)]
+    queue = queue_of(FakeSource(10), *sources, clock=clock)
+    costs = [cost(source.numbers[0]) for source in sources]
+    assert queue.dear_seconds == pytest.approx(sum(costs))
+    assert queue.dear_seconds_before(costs[0] / 2) == 0
+    assert queue.dear_seconds_before(costs[1]) == sum(costs[:2]), "equal ones are served in order"
+    clock.now += AGEING * costs[-1]
+    assert queue.dear_seconds_before(DEAR_SECONDS) == sum(costs)
+    queue.discard(sources[1])
+    assert queue.dear_seconds == pytest.approx(costs[0] + costs[2])
+    assert (queue.cheap_sources, queue.dear_sources) == (1, 2)
+    assert numbers(queue) == [10, -1_000_000, -3_000_000]
+    assert queue.dear_seconds == 0
+
+
+# The background, and leaving.
+
+
+def test_background_is_apart() -> None:
+    """What stands in the background is taken only from there, in turn, a dear block too."""
+    queue = queue_of(FakeSource(10))
+    queue.add_background(FakeSource(20, -21))
+    queue.add_background(FakeSource(30))
+    assert numbers(queue) == [10]
+    taken = [number_of(queue.take_background()) for _ in range(4)]
+    assert taken == [20, 30, -21, None]
+    assert queue.take() is None
+
+
+def test_background_once() -> None:
+    """A source that is added to the background again keeps its one place there."""
+    queue = queue_of()
+    source, other = FakeSource(10, 11), FakeSource(20)
+    for each in (source, other, source):
+        queue.add_background(each)
+    assert [number_of(queue.take_background()) for _ in range(4)] == [10, 20, 11, None]
+
+
+def test_discard() -> None:
+    """A source that is discarded is asked no more; one that does not wait may be discarded."""
+    cheap, dear, background = FakeSource(10, 11), FakeSource(-12), FakeSource(13)
+    kept = [FakeSource(20, 21), FakeSource(-12), FakeSource(-13)]
+    queue = queue_of(cheap, kept[0], kept[1], dear, kept[2])
+    queue.add_background(background)
+    assert number_of(queue.take()) == 10
+    for gone in (cheap, dear, background, FakeSource()):
+        queue.discard(gone)
+    assert numbers(queue) == [20, 21, -12, -13]
+    assert queue.take_background() is None
+    assert (cheap.times_asked, dear.times_asked, background.times_asked) == (1, 0, 0)
+    queue.add(dear)
+    assert numbers(queue) == [-12]
+
+
+def test_exhausted_source_vanishes() -> None:
+    """A source with nothing left is not asked again until it is added again."""
+    empty = FakeSource()
+    queue = queue_of(empty, FakeSource(20, 21))
+    assert numbers(queue) == [20, 21]
+    assert queue.take() is None
+    assert empty.times_asked == 1
+    queue.add(empty)
+    assert queue.take() is None
+    assert empty.times_asked == 2
+
+
+# Promises, whatever comes.
+
+steps = st.lists(
+    st.one_of(
+        st.lists(st.integers(1, 400_000), min_size=1, max_size=9),  # a cheap source
+        st.lists(st.integers(-9_000_000, -1), min_size=1, max_size=3),  # a dear one
+        st.floats(0.01, 5),  # time passes
+        st.booleans(),  # a worker takes a task, that accepts dear ones or not
+    ),
+    max_size=60,
+)
+
+
+@given(steps)
+@example([[-1], True, [-1], [1, 1], 1.0, False])
+def test_cheap_never_waits_for_dear_and_no_dear_one_starves(
+    plan: list[list[int] | float | bool],
+) -> None:
+    """A worker without dear tasks always gets a cheap one; the others alternate if one is due."""
+    clock = FakeClock()
+    queue = FairQueue(clock)
+    sources: list[FakeSource] = []
+    was_dear = was_cheap_though_due = False
+    for step in [*plan, *[True] * 200]:
+        if isinstance(step, list):
+            sources.append(FakeSource(*step))
+            queue.add(sources[-1])
+        elif not isinstance(step, bool):
+            clock.now += step
+        else:
+            cheap_waits = any(each.numbers and each.numbers[0] > 0 for each in sources)
+            dear_waits = any(each.numbers and each.numbers[0] < 0 for each in sources)
+            is_due = queue.is_dear_due
+            number = number_of(queue.take(accepts_dear=step))
+            if not step:
+                assert (number is not None) == cheap_waits
+                assert number is None or number > 0
+                was_dear = was_dear and number is None
+                continue
+            assert (number is not None) == (cheap_waits or dear_waits)
+            is_dear = number is not None and number < 0
+            if is_dear and cheap_waits:
+                assert is_due
+                assert not was_dear, "two dear ones while a cheap one waits"
+            assert not (was_cheap_though_due and is_due and not is_dear), "a dear one starves"
+            was_dear, was_cheap_though_due = is_dear, is_due and not is_dear
+    assert not any(each.numbers for each in sources)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 10_000), st.integers(-9_000_000, -1)), max_size=40),
+    st.data(),
+)
+def test_dear_sources_in_the_order_of_their_deadlines(
+    waiting: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    """Dear tasks come by the time since when their clients wait plus AGEING times their cost."""
+    sources = [FakeSource(number, waiting_since=float(since)) for since, number in waiting]
+    queue = queue_of(*sources)
+    gone = data.draw(st.sets(st.sampled_from(range(len(sources))))) if sources else set()
+    for index in gone:
+        queue.discard(sources[index])
+    kept = [each for index, each in enumerate(waiting) if index not in gone]
+    kept.sort(key=lambda each: each[0] + AGEING * cost(each[1]))
+    assert numbers(queue) == [number for _, number in kept]
+
+
+def test_the_index_of_dear_blocks() -> None:
+    """The tests' dear numbers are dear, and the others cheap."""
+    assert first_element_seconds(TEXT, DEAR_INDEX) > DEAR_SECONDS
+    assert first_element_seconds(TEXT, 400_000) < DEAR_SECONDS

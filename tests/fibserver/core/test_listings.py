@@ -1,0 +1,133 @@
+"""Listings: built in steps, one at a time, and shared."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from fibserver.core.listings import LINES_PER_STEP, Listings
+from fibserver.protocol.reply_encoding import encode
+
+
+class Lines:
+    """Numbered lines that can be begun several times.
+
+    Attributes:
+        begun: how often.
+        made: how many lines were made.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self.begun = 0
+        self.made = 0
+
+    def __call__(self) -> Iterator[str]:
+        self.begun += 1
+        for number in range(self._count):
+            self.made += 1
+            yield f"{self.begun}:{number}\n"
+
+    def text(self, time: int) -> bytes:
+        """Return the reply that a listing leads to, by when it was begun."""
+        return encode("".join(f"{time}:{number}\n" for number in range(self._count)))
+
+
+def finish(reader: Iterator[bytes]) -> bytes:
+    """Read to the end."""
+    return b"".join(reader)
+
+
+def test_a_step_makes_few_lines() -> None:
+    """The work is spread over steps that yield nothing; the last yields the whole reply."""
+    for count in (0, 1, LINES_PER_STEP - 1, LINES_PER_STEP, 10 * LINES_PER_STEP):
+        lines, listings = Lines(count), Listings()
+        made, parts = 0, []
+        for part in listings.read("all", lines):
+            parts.append(part)
+            assert lines.made - made <= LINES_PER_STEP
+            made = lines.made
+        assert parts == [b""] * (count // LINES_PER_STEP + 1) + [lines.text(1)]
+        assert len(listings) == 0
+
+
+def test_requests_share_what_has_not_begun() -> None:
+    """Those who ask while one listing is built get the next, together and as one object."""
+    lines, listings = Lines(100), Listings()
+    first, second, third = (listings.read("all", lines) for _ in range(3))
+    assert next(first) == next(second) == next(third) == b""
+    assert len(listings) == 2
+    assert finish(first) == lines.text(1)
+    texts = finish(second), next(part for part in third if part)
+    assert texts == (lines.text(2), lines.text(2))
+    assert lines.begun == 2
+
+
+def test_who_waits_works_on_the_first() -> None:
+    """A listing that waits for another makes that one go on: no step is lost."""
+    one, other, listings = Lines(64), Lines(64), Listings()
+    first, second = listings.read("one", one), listings.read("other", other)
+    next(first)
+    for _ in range(4):
+        next(second)
+    assert (one.made, other.made) == (64, 0)
+    assert finish(second) == other.text(1)
+    assert finish(first) == one.text(1)
+
+
+def test_nobody_waits_for_it() -> None:
+    """A listing is given up when the last who waited for it has gone."""
+    lines, listings = Lines(1000), Listings()
+    first, second = listings.read("all", lines), listings.read("all", lines)
+    next(first)
+    next(second)
+    first.close()
+    second.close()
+    assert len(listings) == 0
+    assert finish(listings.read("all", Lines(3))) == Lines(3).text(0).replace(b"0:", b"1:")
+
+
+def test_a_second_reader_keeps_it() -> None:
+    """A shared listing goes on when one of those who wait for it goes."""
+    lines, listings = Lines(20), Listings()
+    held = listings.read("other", Lines(50))
+    next(held)  # so that the next is shared
+    first, second = listings.read("all", lines), listings.read("all", lines)
+    next(first)
+    next(second)
+    first.close()
+    assert finish(second) == lines.text(1)
+
+
+@pytest.mark.parametrize("good", [0, 1, LINES_PER_STEP, 3 * LINES_PER_STEP])
+def test_lines_that_fail(good: int) -> None:
+    """Only those who wait for them fail, not who makes a step of them, and the next go on."""
+
+    def lines() -> Iterator[str]:
+        yield from ["x\n"] * good
+        raise ZeroDivisionError
+
+    first, last, listings = Lines(100), Lines(3), Listings()
+    held = listings.read("first", first)
+    failing = [listings.read("bad", lines) for _ in range(2)]
+    waiting = listings.read("last", last)
+    for each in (held, *failing, waiting):
+        next(each)
+    assert len(listings) == 3
+    assert finish(waiting) == last.text(1)
+    assert finish(held) == first.text(1)
+    for each in failing:
+        with pytest.raises(ZeroDivisionError):
+            finish(each)
+    assert len(listings) == 0
+
+
+def test_lines_that_cannot_be_begun() -> None:
+    """A listing that fails before its first line leaves nothing behind."""
+
+    def begin() -> Iterator[str]:
+        raise ZeroDivisionError
+
+    listings = Listings()
+    with pytest.raises(ZeroDivisionError):
+        finish(listings.read("bad", begin))
+    assert len(listings) == 0

@@ -1,0 +1,134 @@
+"""The overload policy: loop time, who is served next, and whose output gives way."""
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fibserver.core.overload import (
+    EVENTS_SECONDS,
+    SLICE_SECONDS,
+    TURN_SECONDS,
+    LoopBudget,
+    ServiceQueue,
+    output_victims,
+)
+from tests.fibserver.small_machine import FakeClock
+
+INFINITY = float("inf")
+
+
+def test_a_slice() -> None:
+    """A client may go on until its slice is over, and the next has one of its own."""
+    clock = FakeClock()
+    budget = LoopBudget(clock)
+    budget.start_slice()
+    clock.now += SLICE_SECONDS * 0.9
+    assert not budget.is_slice_over
+    clock.now += SLICE_SECONDS * 0.2
+    assert budget.is_slice_over
+    budget.start_slice()
+    assert not budget.is_slice_over
+
+
+def test_events_have_a_part_of_the_turn() -> None:
+    """Once a turn has handled events for so long, the rest has to queue, until the next turn."""
+    clock = FakeClock()
+    budget = LoopBudget(clock)
+    budget.start_turn(clock.now)
+    budget.start_slice()
+    assert not budget.is_spent
+    clock.now += EVENTS_SECONDS
+    budget.start_slice()
+    assert budget.is_spent
+    budget.start_turn(clock.now)
+    assert not budget.is_spent
+
+
+@pytest.mark.parametrize("late", [0.0, EVENTS_SECONDS, TURN_SECONDS, 100 * TURN_SECONDS])
+def test_the_queue_has_the_rest_of_the_turn(late: float) -> None:
+    """However late it is, the queue is served for one slice, and not beyond the turn else."""
+    clock = FakeClock()
+    budget = LoopBudget(clock)
+    start = clock.now
+    budget.start_turn(start)
+    clock.now += late
+    budget.start_queue()
+    assert not budget.check()
+    clock.now = max(start + TURN_SECONDS, clock.now + SLICE_SECONDS) - 1e-5
+    assert not budget.check()
+    clock.now += 2e-5
+    assert budget.check()
+    assert budget.is_spent
+
+
+def test_new_clients_come_before_busy_ones() -> None:
+    """Each list keeps its order, and newcomers do not wait for those that had a slice."""
+    queue: ServiceQueue[str] = ServiceQueue()
+    queue.add_busy("a")
+    queue.add_busy("b")
+    queue.add_new("c")
+    queue.add_new("d")
+    assert [queue.pop() for _ in range(5)] == ["c", "d", "a", "b", None]
+
+
+def test_busy_clients_are_not_starved() -> None:
+    """One that had a slice can be taken whatever newcomers there are."""
+    queue: ServiceQueue[str] = ServiceQueue()
+    assert queue.pop_busy() is None
+    queue.add_new("a")
+    assert queue.pop_busy() is None
+    queue.add_busy("b")
+    assert queue.pop_busy() == "b"
+
+
+def test_a_busy_client_is_no_newcomer() -> None:
+    """A client that waits does so once, and an event does not bring it forward."""
+    queue: ServiceQueue[str] = ServiceQueue()
+    queue.add_busy("a")
+    queue.add_busy("b")
+    queue.add_new("b")
+    queue.add_new("c")
+    queue.add_new("c")
+    queue.discard("d")
+    queue.discard("a")
+    assert [queue.pop() for _ in range(3)] == ["c", "b", None]
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A connection with output."""
+
+    held_bytes: int
+    bytes_per_second: float = INFINITY
+    blocked_since: float = INFINITY
+
+
+def test_nobody_is_a_victim_within_the_bound() -> None:
+    """Output that just fits harms nobody."""
+    assert output_victims([Holder(80), Holder(20, 0.0, 0.0)], 100, 100) == []
+
+
+def test_the_slowest_comes_first() -> None:
+    """Measured readers by their pace, then full sockets by their age, then the rest by size."""
+    slow, slower = Holder(10, 50.0, 7.0), Holder(10, 5.0, 9.0)
+    new, old = Holder(10, blocked_since=9.0), Holder(10, blocked_since=8.0)
+    small, large = Holder(1), Holder(10)
+    empty = Holder(0, 1.0, 1.0)
+    holders = [small, new, slow, large, old, slower, empty]
+    total = sum(each.held_bytes for each in holders)
+    assert output_victims(holders, total, 0) == [slower, slow, old, new, large, small]
+
+
+@given(st.lists(st.integers(0, 100)), st.integers(0, 1000))
+def test_no_more_victims_than_it_takes(sizes: list[int], limit: int) -> None:
+    """What remains fits with an eighth to spare; without the last victim it would not."""
+    holders = [Holder(size, float(size)) for size in sizes]
+    held = sum(sizes)
+    victims = output_victims(holders, held, limit)
+    left = held - sum(each.held_bytes for each in victims)
+    if held <= limit:
+        assert victims == []
+    else:
+        assert left <= limit - limit // 8 < left + victims[-1].held_bytes

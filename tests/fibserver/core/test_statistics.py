@@ -1,0 +1,163 @@
+"""What the server counts about itself."""
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fibserver.core.statistics import BUCKETS, CommandStatistics, Rates, Statistics, quantile
+
+
+def recorded(*seconds: float) -> CommandStatistics:
+    """The figures of a command that took so long, call by call."""
+    statistics = CommandStatistics("ping")
+    for each in seconds:
+        statistics.record(each)
+    return statistics
+
+
+def test_nothing_at_first() -> None:
+    """A command that was never called has figures, all zero."""
+    statistics = CommandStatistics("ping")
+    assert (statistics.calls, statistics.rejected_calls, statistics.failed_calls) == (0, 0, 0)
+    assert statistics.seconds == 0
+    assert statistics.latencies == [0] * BUCKETS
+
+
+@pytest.mark.parametrize(
+    ("microseconds", "bucket"),
+    [
+        (0, 0),
+        (0.9, 0),
+        (1, 1),
+        (1.9, 1),
+        (2, 2),
+        (3, 2),
+        (4, 3),
+        (1023, 10),
+        (1024, 11),
+        (2**26 - 1, 26),
+        (2**26, 27),
+        (2**27, 27),
+        (3.6e9, 27),
+    ],
+)
+def test_buckets(microseconds: float, bucket: int) -> None:
+    """Bucket k holds what took less than 2^k microseconds, the last one all that took longer."""
+    latencies = recorded((microseconds + 0.01) / 1e6).latencies
+    assert [number for number, count in enumerate(latencies) if count] == [bucket]
+
+
+def test_calls_answered_together() -> None:
+    """Calls that were answered together count as so many of the same latency."""
+    statistics = CommandStatistics("fib.first")
+    statistics.record(0.5, calls=3)
+    statistics.record(0.25)
+    assert statistics.calls == sum(statistics.latencies) == sum(statistics.waits) == 4
+    assert statistics.seconds == statistics.waiting_seconds == 1.75
+
+
+def test_waiting_times() -> None:
+    """A waiting time contains the execution time and what was before it."""
+    statistics = CommandStatistics("ping")
+    statistics.record(0.0007, 0.003, 2)
+    statistics.record(0.0007, 3600.0)
+    assert {number: count for number, count in enumerate(statistics.latencies) if count} == {10: 3}
+    assert {number: count for number, count in enumerate(statistics.waits) if count} == {
+        12: 2,
+        27: 1,
+    }
+    assert statistics.seconds == pytest.approx(0.0021)
+    assert statistics.waiting_seconds == pytest.approx(3600.0081)
+
+
+def test_one_entry_for_each_command() -> None:
+    """The figures of a command are made once, under its name in lower case."""
+    statistics = Statistics()
+    ping = statistics.command("ping")
+    assert statistics.command("ping") is ping
+    assert ping.name == "ping"
+    assert statistics.commands == {"ping": ping}
+    assert statistics.command("echo") is not ping
+
+
+def test_rates() -> None:
+    """Rates are those between the last two samples, which are not too close to each other."""
+    statistics = Statistics()
+    statistics.command("ping").record(0.1, calls=100)
+    assert statistics.rates == Rates()
+    statistics.sample(10.0)
+    assert statistics.rates == Rates(), "how long the first calls took is not known"
+    statistics.command("ping").record(0.1, calls=10)
+    statistics.command("echo").record(0.1, calls=10)
+    statistics.bytes_received, statistics.bytes_sent = 1000, 3000
+    statistics.sample(12.0)
+    assert statistics.rates == Rates(calls=10.0, bytes_received=500.0, bytes_sent=1500.0)
+    statistics.command("ping").record(0.1, calls=5)
+    statistics.sample(12.1)
+    assert statistics.rates.calls == 10.0
+    statistics.sample(13.0)
+    assert statistics.rates == Rates(calls=5.0)
+    statistics.sample(14.0)
+    assert statistics.rates == Rates()
+
+
+def test_no_latencies() -> None:
+    """Without calls every quantile is 0."""
+    assert quantile([0] * BUCKETS, 0.99) == 0
+
+
+@pytest.mark.parametrize(
+    ("share", "microseconds"), [(0, 512), (0.25, 640), (0.5, 768), (0.75, 896), (1, 1024)]
+)
+def test_calls_are_spread_evenly_within_a_bucket(share: float, microseconds: float) -> None:
+    """Calls that took 512 to 1023 microseconds are taken to be spread over that range."""
+    latencies = recorded(*[0.0007] * 100).latencies
+    assert quantile(latencies, share) == microseconds
+
+
+def test_calls_below_a_microsecond() -> None:
+    """The first bucket is a microsecond wide, as any other is as wide as its lower bound."""
+    latencies = recorded(*[0.0] * 4).latencies
+    assert [quantile(latencies, share) for share in (0.25, 0.5, 1)] == [0.25, 0.5, 1]
+
+
+def test_quantile_passes_over_empty_buckets() -> None:
+    """Most calls fast and few slow: the median is among the fast, the 99th among the slow."""
+    latencies = recorded(*[0.0000101] * 98, *[1.0] * 2).latencies
+    assert 8 <= quantile(latencies, 0.5) <= 16
+    assert quantile(latencies, 0.98) == 16
+    assert 2**19 <= quantile(latencies, 0.99) <= 2**20
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(0, 2**26 - 1), min_size=1, max_size=50),
+    st.fractions(0, 1).filter(lambda share: share > 0),
+)
+def test_quantile_is_in_the_bucket_of_the_true_one(
+    microseconds: list[int], share: Fraction
+) -> None:
+    """The estimate lies within the bucket that holds the true quantile."""
+    latencies = [0] * BUCKETS
+    for each in microseconds:
+        latencies[each.bit_length()] += 1
+    rank = -(-share.numerator * len(microseconds) // share.denominator)
+    bucket = sorted(microseconds)[rank - 1].bit_length()
+    estimate = quantile(latencies, float(share))
+    if float(share) * len(microseconds) <= rank:  # else the float has gone over to the next call
+        assert (1 << bucket) >> 1 <= estimate <= max(1, 1 << bucket)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(0, 2**30), max_size=50),
+    st.floats(0, 1),
+    st.floats(0, 1),
+)
+def test_quantiles_do_not_cross(microseconds: list[int], share: float, other: float) -> None:
+    """A larger share never has a smaller quantile, and both are within the buckets' bounds."""
+    latencies = recorded(*(each / 1e6 for each in microseconds)).latencies
+    low, high = sorted([share, other])
+    assert 0 <= quantile(latencies, low) <= quantile(latencies, high) <= 2**27

@@ -1,0 +1,220 @@
+"""The engine with real worker processes: what it makes of what they report."""
+
+import errno
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from fibcommon.costs import first_element_seconds
+from fibcommon.formats import FORMATS, Format
+from fibserver.core.event_loop import EventLoop
+from fibserver.core.process_memory import MemoryMeasurement
+from fibserver.core.statistics import Statistics
+from fibserver.engine import engine as engine_module
+from fibserver.engine.engine import Engine, Work
+from fibserver.engine.slice_stream import Answer
+from fibserver.memory.arena import Arena
+from fibserver.protocol.reply_encoding import Slice
+from fibserver.settings import Settings
+from fibserver.storage.snapshot import Snapshot
+from fibserver.workers.pool import TASKS_IN_HAND
+from fibserver.workers.worker import Outcome, encode_outcome, work
+from tests.numbers import expected
+
+JSON, TEXT = FORMATS["json"], FORMATS["text"]
+
+MOST_TURNS = 1000
+"""Far above what anything here takes: reaching it means that it would never end."""
+
+
+class Client:
+    """A client that wants the first numbers, or some.
+
+    Attributes:
+        answer: under way.
+        received: what was sent of it.
+    """
+
+    def __init__(self, engine: Engine, format: Format, stop: int, *, start: int = 0) -> None:
+        slice = Slice(b"", format, start, stop, format.slice_size(start, stop), b"")
+        self.answer = engine.answer(slice, self)
+        self.received = b""
+
+    def on_answer_ready(self) -> None:
+        """Nothing: it looks every turn."""
+
+    def on_answer_begun(self, answer: Answer) -> None:
+        """Nothing."""
+
+    def on_answer_failed(self, answer: Answer, code: str) -> None:
+        """Nothing: the error is sent."""
+
+    def send(self) -> bool:
+        """Send what there is; return whether all has been sent."""
+        self.answer.start(1.0)
+        data = b"".join(self.answer.buffers(10**9))
+        if data:
+            self.received += data
+            self.answer.drop(len(data))
+        return self.answer.is_done
+
+
+class Running:
+    """An engine with one worker, in its loop.
+
+    Attributes:
+        engine: it.
+        statistics: its.
+    """
+
+    def __init__(self, directory: Path, work: Work) -> None:
+        settings = Settings(workers=1, state_dir=directory)
+        self.statistics = Statistics()
+        self._loop = EventLoop()
+        self.engine = Engine(settings, self._loop, self.statistics, work)
+        self.engine.pool.top_up()
+
+    def turn_until(self, is_done: Callable[[], bool]) -> None:
+        """Take turns until something holds and the worker has nothing to do."""
+        for _ in range(MOST_TURNS):
+            has_come = is_done()
+            self.engine.pool.hand_out()
+            if has_come and not self.engine.pool.tasks_in_hand:
+                return
+            self._loop.turn(0.1)
+        raise AssertionError("the engine does not come to rest")
+
+    def ask(self, format: Format, stop: int) -> bytes:
+        """Return the bytes of an answer."""
+        client = Client(self.engine, format, stop)
+        self.turn_until(client.send)
+        client.answer.stop()
+        return client.received
+
+    def close(self) -> None:
+        """End it."""
+        self.engine.close()
+        self._loop.close()
+
+
+Run = Callable[[Work], Running]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    """Run engines that share a folder and end with the test."""
+    with ExitStack() as stack:
+
+        def run(work: Work) -> Running:
+            running = Running(tmp_path, work)
+            stack.callback(running.close)
+            return running
+
+        yield run
+
+
+class IdleEngine:
+    """An engine without workers, and clients that wait.
+
+    Attributes:
+        engine: it.
+    """
+
+    def __init__(self, directory: Path, workers: int, request_timeout: float) -> None:
+        settings = Settings(workers=workers, state_dir=directory, request_timeout=request_timeout)
+        self._loop = EventLoop()
+        self.engine = Engine(settings, self._loop, Statistics(), work)
+
+    def ask(self, n: int) -> bytes:
+        """Ask for F(n); return the error it gets at once, if there is one."""
+        client = Client(self.engine, TEXT, n + 1, start=n)
+        client.answer.start(self._loop.now)
+        client.send()
+        return client.received
+
+    def close(self) -> None:
+        """End it."""
+        self.engine.close()
+        self._loop.close()
+
+
+def test_dear_work_waits_no_longer_than_a_client_does(tmp_path: Path) -> None:
+    """Answers queue up to `request_timeout` of predicted work for each worker, no further."""
+    giant = 9_000_000
+    cost = first_element_seconds(TEXT, giant)
+    for pace, workers, share in ((1.0, 2, 1), (4.0, 2, 1), (4.0, 4, 3)):
+        idle = IdleEngine(tmp_path, workers, request_timeout=8 * cost)
+        engine = idle.engine
+        engine.pool.pace = pace
+        fits = int(8 * share / pace) + 1  # the last of them waits for the others
+        assert [idle.ask(giant) for _ in range(fits)] == [b""] * fits
+        assert engine.queued_seconds == pytest.approx(fits * cost * pace / share)
+        seconds = f"{engine.queued_seconds:.0f}"
+        for count in (1, 2):
+            error = f"-BUSY overloaded: {seconds} s of work are waiting; try again later\r\n"
+            assert idle.ask(giant) == error.encode()
+            assert engine.answers_rejected == count
+        assert idle.ask(giant // 2) == b"", "it is cheaper than what waits"
+        assert idle.ask(100_000) == b"", "it does not wait for them"
+        engine.tick(100 * cost)
+        assert idle.ask(giant) == b"", "clients are more patient now"
+        idle.close()
+
+
+def test_so_many_dear_answers_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However fast they would be computed, no more than so many dear answers wait."""
+    monkeypatch.setattr(engine_module, "MAX_WAITING_ANSWERS", 3)
+    idle = IdleEngine(tmp_path, 2, request_timeout=60)
+    assert [idle.ask(1_000_000)[:6] for _ in range(4)] == [b"", b"", b"", b"-BUSY "]
+    assert idle.ask(100_000) == b""
+    assert idle.engine.answers_rejected == 1
+    idle.close()
+
+
+def work_without_memory(channel: socket.socket, arena: Arena, snapshot: Snapshot | None) -> None:
+    """Say of every task that there is no memory for it."""
+    failed = encode_outcome(Outcome.FAILED, errno.ENOSPC, MemoryMeasurement())
+    while channel.recv(1024):
+        channel.send(failed)
+
+
+def test_what_one_saves_another_loads(run: Run) -> None:
+    """Blocks are saved when there is nothing else to do, and need not be computed again."""
+    first = run(work)
+    for format in (JSON, TEXT):
+        assert first.ask(format, 2000) == expected(format.name, 0, 2000)
+    first.turn_until(lambda: not first.engine.has_to_save)
+    second = run(work)
+    persistence = second.engine.persistence
+    assert persistence is not None
+    second.turn_until(lambda: not persistence.is_loading)
+    assert persistence.unsaved_blocks == 0, "all were taken from the snapshot"
+    for format in (JSON, TEXT):
+        assert second.engine.arrays[format].growth.published >= 2000
+        assert second.ask(format, 2000) == expected(format.name, 0, 2000)
+
+
+def test_no_memory(run: Run) -> None:
+    """An answer whose block cannot be had for want of memory says so, and so does the next."""
+    running = run(work_without_memory)
+    for count in (1, 2):
+        assert running.ask(JSON, 10) == b"-NOSPACE no room left in /dev/shm\r\n"
+        assert running.statistics.blocks_failed == count
+    assert running.statistics.blocks_filled == 0
+
+
+def test_loading_without_memory_comes_to_an_end(run: Run) -> None:
+    """When /dev/shm is full at the start, loading is given up, not tried over and over."""
+    first = run(work)
+    for format in (JSON, TEXT):
+        first.ask(format, 2000)
+    first.turn_until(lambda: not first.engine.has_to_save)
+    second = run(work_without_memory)
+    persistence = second.engine.persistence
+    assert persistence is not None
+    second.turn_until(lambda: not persistence.is_loading)
+    assert 2 <= second.statistics.blocks_failed <= 2 * TASKS_IN_HAND
+    assert persistence.saved_blocks > 4, "they are of use when there is memory again"

@@ -1,0 +1,811 @@
+"""Answers under way: what they ask for, what they send, and what becomes of them."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from fibcommon.costs import first_element_seconds
+from fibcommon.formats import Format
+from fibserver.memory.blocks import Task
+from fibserver.memory.transient_blocks import (
+    MOST_CLAIMS,
+    STALLED_SECONDS,
+    Claimant,
+    Scratch,
+    ScratchBlock,
+)
+from tests.fibserver.small_machine import (
+    ARRAY,
+    BLOCK_BYTES,
+    DEAR_INDEX,
+    ELEMENTS,
+    FIRST_BLOCK_BYTES,
+    JSON,
+    MAX_INDEX,
+    REACH_BYTES,
+    TEXT,
+    Client,
+    Machine,
+)
+
+pytestmark = pytest.mark.usefixtures("small")
+
+ALL = MAX_INDEX + 1
+MEMORY_LIMIT = 6 * BLOCK_BYTES
+"""Room for some hundreds of elements."""
+
+
+@pytest.fixture
+def make_machine() -> Iterator[Callable[..., Machine]]:
+    """Make machines that end with the test; by default not all elements fit their memory."""
+    with ExitStack() as stack:
+
+        def make(memory_limit: int = MEMORY_LIMIT, slots: int = 8) -> Machine:
+            machine = Machine(memory_limit, slots)
+            stack.callback(machine.close)
+            return machine
+
+        yield make
+
+
+@pytest.fixture
+def machine(make_machine: Callable[..., Machine]) -> Machine:
+    """A machine whose arrays have no room for all elements."""
+    return make_machine()
+
+
+def take(machine: Machine) -> Task:
+    """Take the next task, which must be there."""
+    task = machine.queue.take()
+    assert task is not None
+    return task
+
+
+def turn(machine: Machine, *clients: Client) -> bool:
+    """One turn of the loop: send what there is, do all tasks; return whether anything moved."""
+    machine.scratch.offer_slot()
+    sent = 0
+    for client in clients:
+        if (client.is_woken or client.is_blocked) and not client.is_done:
+            sent += client.send()
+    tasks = machine.take_all()
+    for task in tasks:
+        machine.complete(task)
+    return bool(sent or tasks) or any(client.is_woken for client in clients)
+
+
+def run(machine: Machine, *clients: Client) -> None:
+    """Take turns until nothing moves."""
+    while turn(machine, *clients):
+        pass
+
+
+def assert_answered(*clients: Client) -> None:
+    """Each client has got what it asked for, and nothing else."""
+    for client in clients:
+        assert client.received == client.expected
+        assert client.is_done
+        assert client.times_begun == 1
+        assert client.failures == []
+
+
+def assert_at_rest(machine: Machine) -> None:
+    """Nothing is claimed, waited for or protected any more."""
+    assert machine.scratch.used_slots == 0
+    assert not machine.scratch.is_wanted
+    assert machine.queue.take() is None
+    for array in machine.arrays:
+        assert array.growth.is_settled
+        assert array.can_shrink == (array.growth.frontier > 0)
+
+
+# From the array, and beyond it.
+
+
+@pytest.mark.parametrize("format", ELEMENTS, ids=lambda format: format.name)
+@pytest.mark.parametrize("memory_limit", [0, FIRST_BLOCK_BYTES, MEMORY_LIMIT, 100 * BLOCK_BYTES])
+@pytest.mark.parametrize(
+    ("start", "stop"), [(0, 1), (0, ALL), (1, 2), (700, 900), (DEAR_INDEX, ALL), (MAX_INDEX, ALL)]
+)
+def test_every_byte(
+    make_machine: Callable[..., Machine], format: Format, memory_limit: int, start: int, stop: int
+) -> None:
+    """However much memory there is, what is sent is the header, the elements, the trailer."""
+    machine = make_machine(memory_limit)
+    for trailer in (b">", b""):
+        client = Client(machine, format, start, stop, trailer=trailer)
+        run(machine, client)
+        assert_answered(client)
+        assert machine.arrays.claimed_bytes <= memory_limit
+    assert_at_rest(machine)
+
+
+def test_an_answer_waits_for_its_turn(machine: Machine) -> None:
+    """An answer asks for nothing before it is started, and keeps the time when it was."""
+    client = Client(machine, JSON, 0, 500)
+    assert machine.queue.take() is None
+    assert client.answer.started_at == 0
+    machine.clock.now = 5.0
+    client.start()
+    machine.clock.now = 6.0
+    client.start()
+    assert client.answer.started_at == 5.0
+    assert take(machine).block.start == 0
+
+
+def test_published_elements_need_no_worker(machine: Machine) -> None:
+    """What is in the array is sent at once, and asks for nothing."""
+    run(machine, Client(machine, JSON, 0, 300))
+    client = Client(machine, JSON, 100, 200)
+    assert client.answer.is_ready
+    client.send()
+    assert_answered(client)
+    assert machine.queue.take() is None
+
+
+def test_an_answer_is_sent_as_it_grows(machine: Machine) -> None:
+    """Each block is sent as soon as it is there; the header not before the first byte."""
+    client = Client(machine, JSON, 0, 250)
+    assert client.send() == 0
+    first = take(machine)
+    client.is_woken = False
+    machine.complete(first)
+    assert client.is_woken
+    assert client.send() == 1 + first.block.size
+    assert client.received == client.expected[: len(client.received)]
+    assert not client.is_blocked
+    run(machine, client)
+    assert_answered(client)
+
+
+def test_blocks_out_of_order_are_sent_in_order(machine: Machine) -> None:
+    """A block that is done before the one ahead of it waits, and wakes nobody."""
+    client = Client(machine, JSON, 0, 600)
+    client.send()
+    first, second = take(machine), take(machine)
+    machine.complete(second)
+    assert not client.is_woken
+    assert not client.answer.is_ready
+    machine.complete(first)
+    assert client.is_woken
+    assert client.send() == 1 + first.block.size + second.block.size
+
+
+@pytest.mark.parametrize("start", [0, 3, 600, 1000])
+def test_a_byte_at_a_time(make_machine: Callable[..., Machine], start: int) -> None:
+    """A socket that takes one byte at a time gets the same bytes, wherever they come from."""
+    machine = make_machine(BLOCK_BYTES // 2)
+    client = Client(machine, JSON, start, start + 90)
+    while not client.is_done:
+        client.send(room=1)
+        for task in machine.take_all():
+            machine.complete(task)
+    assert_answered(client)
+    assert_at_rest(machine)
+
+
+@pytest.mark.parametrize("start", [0, 1000])
+def test_limit_of_one_send(machine: Machine, start: int) -> None:
+    """No more than about the limit is offered at a time, header and trailer aside."""
+    run(machine, Client(machine, JSON, 0, 300))
+    client = Client(machine, JSON, start, start + 100)
+    while not client.is_done:
+        turn(machine)
+        assert client.send(limit=1000) <= 1000 + 2
+    assert_answered(client)
+
+
+def test_streamed_bytes_are_counted(machine: Machine) -> None:
+    """What was sent from short-lived blocks counts as streamed, the array's part does not."""
+    client = Client(machine, TEXT, 0, ALL)
+    run(machine, client)
+    array = machine.arrays[TEXT]
+    assert 0 < array.growth.published < ALL
+    assert array.streamed_bytes == TEXT.offset(ALL) - array.growth.published_bytes
+    assert machine.arrays[JSON].streamed_bytes == 0
+
+
+def test_a_far_answer_leaves_the_array_alone(machine: Machine) -> None:
+    """An answer far behind the end of the array takes short-lived blocks only."""
+    start = JSON.stop_within(0, REACH_BYTES) + 1
+    client = Client(machine, JSON, start, start + 50)
+    assert client.answer.array_stop == 0
+    run(machine, client)
+    assert_answered(client)
+    assert machine.arrays[JSON].growth.frontier == 0
+
+
+def test_a_near_answer_makes_the_array_grow(machine: Machine) -> None:
+    """An answer that begins not too far behind the end of the array has the gap filled."""
+    start = JSON.stop_within(0, REACH_BYTES)
+    client = Client(machine, JSON, start, start + 10)
+    assert client.answer.array_stop == start + 10
+    run(machine, client)
+    assert_answered(client)
+    assert machine.arrays[JSON].growth.published >= start + 10
+    assert machine.scratch.used_slots == 0
+
+
+def test_a_small_gap_where_there_is_no_memory(make_machine: Callable[..., Machine]) -> None:
+    """If memory ends before a near answer begins, it takes short-lived blocks only."""
+    machine = make_machine(FIRST_BLOCK_BYTES)
+    client = Client(machine, JSON, 300, 400)
+    assert client.answer.array_stop == 400
+    run(machine, client)
+    assert_answered(client)
+    assert client.answer.array_stop == 0
+
+
+def test_adoption_of_what_others_published(machine: Machine) -> None:
+    """When the array has grown meanwhile for another, a streamed answer goes on from it."""
+    start = JSON.stop_within(0, REACH_BYTES) + 1
+    client = Client(machine, JSON, start, ALL)
+    other = Client(machine, JSON, 0, start + 30)
+    run(machine, other)
+    run(machine, client)
+    assert_answered(client, other)
+    array = machine.arrays[JSON]
+    assert start < array.growth.published < ALL
+    assert array.streamed_bytes == (
+        JSON.offset(ALL) - array.growth.published_bytes - JSON.separator_size
+    )
+
+
+def test_adoption_of_all(machine: Machine) -> None:
+    """An answer that was to be streamed needs no worker if all is in the array by then."""
+    start = JSON.stop_within(0, REACH_BYTES) + 1
+    client = Client(machine, JSON, start, start + 20)
+    run(machine, Client(machine, JSON, 0, start + 20))
+    run(machine, client)
+    assert_answered(client)
+    assert machine.arrays[JSON].streamed_bytes == 0
+
+
+def test_adoption_half_way(make_machine: Callable[..., Machine]) -> None:
+    """An answer that has streamed a part takes the rest from the array that has grown to it."""
+    machine = make_machine(100 * BLOCK_BYTES)
+    start = JSON.stop_within(0, REACH_BYTES) + 1
+    client = Client(machine, JSON, start, ALL)
+    client.send()
+    machine.complete(take(machine))
+    client.send(room=1000)
+    run(machine, Client(machine, JSON, 0, ALL))
+    streamed = machine.arrays[JSON].streamed_bytes
+    client.send()
+    assert machine.scratch.used_slots == MOST_CLAIMS - 1
+    assert machine.take_all() == []
+    assert machine.scratch.used_slots == 0, "its claims are of no more use"
+    run(machine, client)
+    assert_answered(client)
+    assert machine.arrays[JSON].streamed_bytes - streamed <= MOST_CLAIMS * BLOCK_BYTES
+    assert_at_rest(machine)
+
+
+def test_the_array_may_go_when_its_part_has_been_sent(machine: Machine) -> None:
+    """What has been sent from the array is no more protected, nor asked for again."""
+    client = Client(machine, JSON, 0, ALL)
+    array = machine.arrays[JSON]
+    while array.streamed_bytes == 0:
+        turn(machine)
+        client.send(room=2000)
+    assert array.can_shrink
+    other = Client(machine, TEXT, 0, 700)
+    run(machine, other)
+    assert machine.dropped
+    frontier = array.growth.frontier
+    run(machine, client)
+    assert_answered(client, other)
+    assert array.growth.frontier == frontier
+
+
+def test_an_answer_warms_what_it_ends_in(machine: Machine) -> None:
+    """The array of which an answer has come last is the last to give way."""
+    for first, last in ((JSON, TEXT), (TEXT, JSON)):
+        for format in (first, last):
+            machine.clock.now += 1
+            run(machine, Client(machine, format, 0, 400))
+        machine.clock.now += 1
+        run(machine, Client(machine, first, 0, 400))
+        tail = machine.arrays[last].growth.tail
+        dropped = len(machine.dropped)
+        while len(machine.dropped) == dropped:
+            run(machine, Client(machine, ARRAY, 0, machine.arrays[ARRAY].growth.frontier + 1))
+        assert machine.dropped[dropped] == tail
+
+
+def test_what_is_still_to_be_sent_stays(machine: Machine) -> None:
+    """Nothing that an answer has yet to send gives way to another answer."""
+    client = Client(machine, JSON, 0, 300)
+    for _ in range(20):
+        turn(machine)
+        client.start()
+    assert machine.arrays[JSON].growth.published >= 300
+    run(machine, Client(machine, TEXT, 0, ALL))
+    assert machine.arrays[JSON].growth.published >= 300
+    run(machine, client)
+    assert_answered(client)
+
+
+def test_cost(make_machine: Callable[..., Machine]) -> None:
+    """An answer costs what its next block costs: in the array, after it, or far from it."""
+    machine = make_machine(100 * BLOCK_BYTES)
+    near, far = Client(machine, JSON, 0, ALL), Client(machine, JSON, DEAR_INDEX, ALL)
+    assert near.answer.cost_seconds == first_element_seconds(JSON, 0)
+    assert far.answer.cost_seconds == first_element_seconds(JSON, DEAR_INDEX)
+    near.start()
+    while not machine.queue.dear_sources:
+        machine.complete(take(machine))
+    frontier = machine.arrays[JSON].growth.frontier
+    assert frontier >= DEAR_INDEX
+    assert near.answer.cost_seconds == first_element_seconds(JSON, frontier)
+
+
+def test_an_answer_that_would_wait_too_long(machine: Machine) -> None:
+    """It fails at once with BUSY, asks for nothing, and is asked about once, with its cost."""
+    machine.refused = "overloaded"
+    client = Client(machine, JSON, DEAR_INDEX, ALL)
+    assert machine.asked_costs == [], "not before its turn"
+    client.send(room=10)
+    client.send()
+    assert client.received == b"-BUSY overloaded\r\n"
+    assert client.failures == ["BUSY"]
+    assert machine.asked_costs == [first_element_seconds(JSON, DEAR_INDEX)]
+    assert_at_rest(machine)
+
+
+def test_what_is_resident_is_never_refused(machine: Machine) -> None:
+    """An answer that needs no worker does not ask whether it may wait for one."""
+    run(machine, Client(machine, JSON, 0, 300))
+    machine.refused = "overloaded"
+    machine.asked_costs.clear()
+    client = Client(machine, JSON, 100, 200)
+    client.send()
+    assert_answered(client)
+    assert machine.asked_costs == []
+
+
+def test_an_answer_that_has_begun_to_wait_is_not_refused(machine: Machine) -> None:
+    """Only its first block decides: what is under way is not broken off by an overload."""
+    client = Client(machine, JSON, DEAR_INDEX, ALL)
+    client.start()
+    machine.refused = "overloaded"
+    run(machine, client)
+    assert_answered(client)
+
+
+def test_waiting_since(machine: Machine) -> None:
+    """Ageing counts from the start of an answer to its first byte, and no longer."""
+    client = Client(machine, JSON, 1000, ALL)
+    client.start()
+    assert client.answer.waiting_since == machine.clock.now
+    machine.complete(take(machine))
+    assert client.send(room=1) == 1
+    assert client.answer.waiting_since is None
+    client.answer.stop()
+
+
+# Claims.
+
+
+class CountingScratch(Scratch):
+    """Slots that know how many blocks each claimant has, and the most that one ever had."""
+
+    most = 0
+
+    def claim(
+        self, claimant: Claimant, format: Format, start: int, stop: int
+    ) -> tuple[ScratchBlock, bool] | None:
+        """Count what is claimed."""
+        claimed = super().claim(claimant, format, start, stop)
+        held = sum(claimant in entry.claimants for entry in self._blocks.values())
+        self.most = max(self.most, held)
+        return claimed
+
+
+def test_claims_are_few(machine: Machine) -> None:
+    """An answer has no more than three blocks claimed, and all three when its client is slow."""
+    machine.scratch = scratch = CountingScratch(machine.arena, machine.clock)
+    start = JSON.stop_within(0, REACH_BYTES) + 1
+    client = Client(machine, JSON, start, ALL)
+    while not client.is_done:
+        turn(machine)
+        client.send(room=1000)
+        assert scratch.used_slots <= MOST_CLAIMS
+    assert scratch.most == MOST_CLAIMS == 3
+
+
+def test_no_claim_before_it_is_time(machine: Machine) -> None:
+    """Short-lived blocks are claimed only when no more than a block's bytes come before them."""
+    client = Client(machine, JSON, 0, ALL)
+    sent = 0
+    while not machine.scratch.used_slots:
+        turn(machine)
+        sent += client.send(room=1000)
+    array = machine.arrays[JSON].growth
+    assert (
+        array.published_bytes - BLOCK_BYTES <= sent <= array.published_bytes - BLOCK_BYTES + 2000
+    )
+
+
+def test_a_client_that_does_not_read_claims_nothing(machine: Machine) -> None:
+    """While the array's part is unsent, workers have nothing to do for the rest."""
+    client = Client(machine, JSON, 0, ALL)
+    client.start()
+    for _ in range(20):
+        turn(machine)
+        client.start()
+    assert machine.queue.take() is None
+    assert machine.scratch.used_slots == 0
+
+
+def test_answers_share_blocks(machine: Machine) -> None:
+    """Two answers that stream the same elements at the same time have them computed once."""
+    machine.grow(ARRAY, MEMORY_LIMIT - BLOCK_BYTES)
+    machine.arrays[ARRAY].pinned.add(0)
+    one, other = Client(machine, JSON, 1000, 1300), Client(machine, JSON, 1000, 1300)
+    tasks: Counter[int] = Counter()
+    while not (one.is_done and other.is_done):
+        for client in (one, other):
+            client.send()
+        for task in machine.take_all():
+            tasks[task.block.start] += 1
+            machine.complete(task)
+    assert_answered(one, other)
+    assert set(tasks.values()) == {1}
+
+
+def test_joining_a_block_that_is_there(machine: Machine) -> None:
+    """An answer that claims a block which is filled already has it sent at once."""
+    first = Client(machine, JSON, 1000, 1300)
+    first.send()
+    machine.complete(take(machine))
+    late = Client(machine, JSON, 1000, 1300)
+    late.send()
+    late.is_woken = False
+    machine.take_all()
+    assert late.is_woken
+    assert late.send() > 1
+    late.answer.stop()
+    first.answer.stop()
+
+
+@pytest.mark.parametrize("start", [0, 1000])
+def test_stop_lets_go_of_everything(machine: Machine, start: int) -> None:
+    """An answer that is stopped asks for nothing, and holds neither slots nor the array."""
+    client = Client(machine, JSON, start, ALL)
+    tasks: list[Task] = []
+    while machine.scratch.used_slots < MOST_CLAIMS:
+        client.send(room=3000)
+        for task in machine.take_all():
+            if task.block.is_resident:
+                machine.complete(task)
+            else:
+                tasks.append(task)
+    client.answer.stop()
+    client.answer.stop()
+    assert machine.queue.take() is None
+    for task in tasks:
+        machine.complete(task)
+    assert_at_rest(machine)
+
+
+def test_stop_while_waiting_for_a_slot(make_machine: Callable[..., Machine]) -> None:
+    """An answer that is stopped while it waits for a slot leaves the next one to others."""
+    machine = make_machine(0, slots=1)
+    owner, gone, late = (Client(machine, JSON, start, start + 5) for start in (900, 1000, 1100))
+    owner.send()
+    machine.complete(take(machine))
+    for client in (gone, late):
+        client.send()
+        assert machine.queue.take() is None
+    gone.answer.stop()
+    run(machine, owner, late)
+    assert_answered(owner, late)
+    assert not machine.scratch.is_wanted
+
+
+# Losses.
+
+
+@pytest.mark.parametrize("sent", [0, 1, 2, 113, 114, 1000, 6999])
+def test_resuming_after_a_loss(make_machine: Callable[..., Machine], sent: int) -> None:
+    """An answer whose block is taken away, in whatever place, goes on from that very byte."""
+    machine = make_machine(0, slots=1)
+    stalled = Client(machine, JSON, 512, 800)
+    stalled.send()
+    machine.complete(take(machine))
+    if sent:
+        stalled.send(room=sent)
+    machine.clock.now += STALLED_SECONDS + 0.01
+    other = Client(machine, TEXT, 500, 501)
+    other.send()
+    machine.complete(take(machine))
+    assert not stalled.answer.is_ready
+    other.send()
+    stalled.send()
+    task = take(machine)
+    assert task.block.start == JSON.stop_within(512, max(0, sent - 1)), "no more than is needed"
+    machine.complete(task)
+    run(machine, stalled)
+    assert_answered(stalled, other)
+
+
+def test_a_loss_of_a_later_block(machine: Machine) -> None:
+    """When a block behind the one being sent is taken away, that one stays."""
+    client = Client(machine, JSON, 1000, ALL)
+    client.send()
+    for task in machine.take_all():
+        machine.complete(task)
+    machine.clock.now += STALLED_SECONDS + 0.01
+    assert client.send(room=100) == 100
+    others = [Client(machine, TEXT, 900 + 10 * n, 901 + 10 * n) for n in range(6)]
+    for other in others:
+        other.send()
+        machine.complete(take(machine))
+    assert machine.scratch.used_slots == len(others) + 1
+    assert client.answer.is_ready
+    run(machine, client, *others)
+    assert_answered(client, *others)
+
+
+def test_a_loss_of_the_first_takes_the_rest_along(machine: Machine) -> None:
+    """When the block being sent is taken away, those behind it are let go of, or not needed."""
+    stalled = Client(machine, JSON, 1000, ALL)
+    for _ in range(MOST_CLAIMS):
+        stalled.send(room=10)
+        for task in machine.take_all():
+            machine.complete(task)
+    assert machine.scratch.used_slots == MOST_CLAIMS
+    machine.clock.now += STALLED_SECONDS + 0.01
+    clients = [Client(machine, TEXT, 900 + 10 * n, 901 + 10 * n) for n in range(6)]
+    for client in clients:
+        client.send()
+        machine.complete(take(machine))
+    assert machine.scratch.used_slots == len(clients)
+    run(machine, stalled, *clients)
+    assert_answered(stalled, *clients)
+
+
+# Failures.
+
+
+@pytest.mark.parametrize("start", [0, 1000])
+def test_failure_before_the_first_byte(machine: Machine, start: int) -> None:
+    """An answer of which nothing was sent becomes an error reply, and asks for no more."""
+    client = Client(machine, JSON, start, ALL)
+    client.send()
+    tasks = machine.take_all()
+    machine.fail(tasks.pop(0), "no\r\nroom", "NOSPACE")
+    assert client.failures == ["NOSPACE"]
+    assert client.is_woken
+    assert not client.answer.is_broken
+    assert client.answer.is_ready
+    assert client.send(room=10) == 10
+    assert not client.is_done
+    client.send()
+    assert client.received == b"-NOSPACE no  room\r\n"
+    assert client.is_done
+    assert client.times_begun == 0, "no byte of the answer was sent"
+    for task in tasks:
+        machine.complete(task)
+    assert_at_rest(machine)
+
+
+@pytest.mark.parametrize("start", [0, 1000])
+def test_failure_after_the_first_byte(machine: Machine, start: int) -> None:
+    """An answer of which a byte was sent cannot become an error: it is broken."""
+    client = Client(machine, JSON, start, ALL)
+    client.send()
+    machine.complete(take(machine))
+    assert client.send(room=1) == 1
+    tasks = machine.take_all()
+    machine.fail(tasks.pop(0))
+    assert client.answer.is_broken
+    assert client.failures == ["NOSPACE"]
+    client.start()
+    assert machine.queue.take() is None
+    for task in tasks:
+        machine.complete(task)
+    assert_at_rest(machine)
+
+
+def test_all_who_need_a_block_fail_with_it(machine: Machine) -> None:
+    """A block that fails fails those who need it or any behind it, and nobody else."""
+    short, long, other = (
+        Client(machine, JSON, 0, 10),
+        Client(machine, JSON, 0, 200),
+        Client(machine, TEXT, 0, 10),
+    )
+    waiting = Client(machine, JSON, 0, 200)  # not yet its turn
+    for client in (long, short, other):
+        client.send()
+    first = take(machine)
+    tasks = machine.take_all()
+    machine.complete(first)
+    second = next(task for task in tasks if task.block.start == first.block.stop)
+    tasks.remove(second)
+    machine.fail(second)
+    for task in tasks:
+        machine.complete(task)
+    assert (short.failures, long.failures) == ([], ["NOSPACE"])
+    assert (other.failures, waiting.failures) == ([], [])
+    run(machine, short, other, waiting)
+    assert_answered(short, other, waiting)
+
+
+def test_an_answer_fails_once(machine: Machine) -> None:
+    """The first reason is the one that is told."""
+    client = Client(machine, JSON, 0, 200)
+    client.send()
+    client.answer.fail("too slow", "BUSY")
+    client.answer.fail("no room", "NOSPACE")
+    assert client.failures == ["BUSY"]
+    client.send()
+    assert client.received == b"-BUSY too slow\r\n"
+
+
+def test_a_failed_block_can_be_had_later(machine: Machine) -> None:
+    """What failed is tried again for the next who asks."""
+    for start in (0, 1000):
+        failed = Client(machine, JSON, start, start + 200)
+        failed.send()
+        for task in machine.take_all():
+            machine.fail(task)
+        assert failed.failures == ["NOSPACE"]
+        later = Client(machine, JSON, start, start + 200)
+        run(machine, later)
+        assert_answered(later)
+    assert_at_rest(machine)
+
+
+# All of it together.
+
+
+class ManyAnswers(RuleBasedStateMachine):
+    """Answers of several formats with slow clients, workers in any order, little memory."""
+
+    @initialize(
+        memory_blocks=st.integers(0, 30), slots=st.integers(1, 6), seed=st.integers(0, 2**16)
+    )
+    def set_up(self, memory_blocks: int, slots: int, seed: int) -> None:
+        """Make a machine with little memory and few slots."""
+        self.machine = Machine(memory_blocks * BLOCK_BYTES // 2, slots)
+        self.machine.scratch = CountingScratch(self.machine.arena, self.machine.clock)
+        self.clients: list[Client] = []
+        self.in_hand: list[Task] = []
+
+    @rule(
+        format=st.sampled_from([JSON, TEXT, ARRAY]),
+        start=st.one_of(st.just(0), st.integers(0, MAX_INDEX)),
+        count=st.one_of(st.integers(1, 100), st.integers(1, ALL)),
+    )
+    def ask(self, format: Format, start: int, count: int) -> None:
+        """A client asks for something; it need not be its turn yet."""
+        self.clients.append(Client(self.machine, format, start, min(start + count, ALL)))
+
+    @precondition(lambda self: self.clients)
+    @rule(data=st.data(), room=st.one_of(st.integers(1, 2000), st.just(10**6)))
+    def send(self, data: st.DataObject, room: int) -> None:
+        """A client's socket has some room."""
+        client = data.draw(st.sampled_from(self.clients))
+        if client.is_woken or client.is_blocked:
+            self._send(client, room)
+
+    def _send(self, client: Client, room: int) -> None:
+        is_error = client.failures and not client.answer.is_broken
+        if not client.answer.is_broken:
+            client.send(room)
+        if not is_error:
+            assert client.expected.startswith(client.received)
+        if client.is_done or client.answer.is_broken:
+            if client.failures:
+                assert client.failures == ["NOSPACE"]
+            else:
+                assert_answered(client)
+            self.clients.remove(client)
+
+    @precondition(lambda self: self.clients)
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        """A client goes away."""
+        client = data.draw(st.sampled_from(self.clients))
+        client.answer.stop()
+        self.clients.remove(client)
+
+    @rule(count=st.integers(1, 6), accepts_dear=st.booleans())
+    def hand_out(self, count: int, accepts_dear: bool) -> None:
+        """Workers are given tasks."""
+        for _ in range(count):
+            task = self.machine.queue.take(accepts_dear)
+            if task is not None:
+                self.in_hand.append(task)
+
+    @precondition(lambda self: self.in_hand)
+    @rule(data=st.data())
+    def complete(self, data: st.DataObject) -> None:
+        """A worker is done with one of them."""
+        task = data.draw(st.sampled_from(self.in_hand))
+        self.in_hand.remove(task)
+        self.machine.complete(task)
+
+    @precondition(lambda self: self.in_hand)
+    @rule(data=st.data())
+    def die(self, data: st.DataObject) -> None:
+        """A worker dies over one of them."""
+        task = data.draw(st.sampled_from(self.in_hand))
+        self.in_hand.remove(task)
+        self.machine.queue.put_back(task)
+
+    @precondition(lambda self: self.in_hand)
+    @rule(data=st.data(), is_so=st.sampled_from([True, False, False, False]))
+    def fail(self, data: st.DataObject, is_so: bool) -> None:
+        """Now and then, one of them cannot be done."""
+        if is_so:
+            task = data.draw(st.sampled_from(self.in_hand))
+            self.in_hand.remove(task)
+            self.machine.fail(task)
+
+    @rule(seconds=st.sampled_from([0.01, 0.2, 10.0]))
+    def wait(self, seconds: float) -> None:
+        """Time passes."""
+        self.machine.clock.now += seconds
+        self.machine.scratch.give_back_idle_memory()
+        self.machine.scratch.offer_slot()
+
+    @rule()
+    def work(self) -> None:
+        """Everything that is waited for is done."""
+        self._work()
+
+    def _work(self) -> None:
+        self.in_hand += self.machine.take_all()
+        while self.in_hand:
+            self.machine.complete(self.in_hand.pop())
+
+    @invariant()
+    def memory_is_kept_to(self) -> None:
+        """Arrays and claims keep to what they may take."""
+        if hasattr(self, "machine"):
+            machine = self.machine
+            claimed = sum(array.growth.frontier_bytes for array in machine.arrays)
+            assert claimed <= machine.arrays._memory_limit
+            assert isinstance(machine.scratch, CountingScratch)
+            assert machine.scratch.most <= MOST_CLAIMS
+
+    def teardown(self) -> None:
+        """When all clients read and all workers work, everybody gets all of it."""
+        if hasattr(self, "machine"):
+            try:
+                self.finish()
+            finally:
+                self.machine.close()
+
+    def finish(self) -> None:
+        """Let everything that is under way come to its end."""
+        machine = self.machine
+        for _ in range(2000):
+            if not self.clients:
+                break
+            machine.clock.now += 0.05
+            machine.scratch.offer_slot()
+            for client in list(self.clients):
+                if client.is_woken or client.is_blocked:
+                    self._send(client, 10**6)
+            self._work()
+        assert not self.clients, "somebody waits for ever"
+        self._work()
+        assert_at_rest(machine)
+
+
+TestManyAnswers = ManyAnswers.TestCase
+TestManyAnswers.settings = settings(
+    max_examples=60,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)

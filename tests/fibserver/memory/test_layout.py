@@ -1,0 +1,105 @@
+"""The layout of the arena."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fibcommon.formats import FORMATS, Format
+from fibserver.memory.blocks import BLOCK_BYTES, stop_of_block
+from fibserver.memory.layout import HEADER, INDEX_ENTRY_BYTES, PAGE_BYTES, ArenaLayout, ArrayLayout
+
+MIB = 1024 * 1024
+MAX_INDEX = 10_000_000
+SLOTS = 8
+
+FULL_INDEX_PAGES = FORMATS["json"].offset(4 * PAGE_BYTES // INDEX_ENTRY_BYTES)
+"""A limit at which the entries of all elements but one fill whole pages."""
+
+every_limit = pytest.mark.parametrize(
+    "memory_limit",
+    [MIB, MIB + 1, FULL_INDEX_PAGES, 10_000_019, 512 * MIB, 64 * 1024 * MIB],
+)
+every_max_index = pytest.mark.parametrize("max_index", [0, MAX_INDEX, 60_000_000])
+
+
+def regions(array: ArrayLayout) -> list[tuple[int, int]]:
+    """Where the parts of an array begin, and how many bytes they need."""
+    return [
+        (array.header_position, HEADER.size),
+        (array.index_position, (array.capacity_elements + 1) * INDEX_ENTRY_BYTES),
+        (array.data_position, array.capacity_bytes),
+    ]
+
+
+@every_limit
+@every_max_index
+def test_parts_are_disjoint(memory_limit: int, max_index: int) -> None:
+    """No two parts of the arena overlap, slots included, and all lie within it."""
+    layout = ArenaLayout(memory_limit, max_index, SLOTS)
+    parts = [region for array in layout.arrays.values() for region in regions(array)]
+    parts += [(position, layout.slot_bytes) for position in layout.slot_positions]
+    parts.sort()
+    assert len(parts) == 3 * len(FORMATS) + SLOTS
+    assert all(start + size <= after for (start, size), (after, _) in pairwise(parts))
+    assert parts[0][0] >= 0
+    assert sum(parts[-1]) <= layout.size_bytes
+
+
+@every_limit
+@every_max_index
+def test_parts_are_page_aligned(memory_limit: int, max_index: int) -> None:
+    """Every part starts on a page of its own, so giving one back touches no other."""
+    layout = ArenaLayout(memory_limit, max_index, SLOTS)
+    starts = [start for array in layout.arrays.values() for start, _ in regions(array)]
+    starts += layout.slot_positions
+    assert all(start % PAGE_BYTES == 0 for start in starts)
+    assert layout.size_bytes % PAGE_BYTES == layout.slot_bytes % PAGE_BYTES == 0
+
+
+@every_limit
+def test_capacity(memory_limit: int) -> None:
+    """An array has room for as many elements as fit the memory limit, and an entry for each."""
+    layout = ArenaLayout(memory_limit, MAX_INDEX, SLOTS)
+    assert [format.name for format in layout.arrays] == list(FORMATS)
+    for format, array in layout.arrays.items():
+        assert array.format is format
+        assert array.capacity_bytes == memory_limit
+        capacity = array.capacity_elements
+        assert format.offset(capacity) <= memory_limit < format.offset(capacity + 1)
+
+
+@pytest.mark.parametrize("slots", [0, 1, 50])
+def test_slots(slots: int) -> None:
+    """There are as many slots as asked for."""
+    assert len(ArenaLayout(MIB, MAX_INDEX, slots).slot_positions) == slots
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(list(FORMATS.values())),
+    st.integers(0, 60_000_000),
+    st.floats(0, 1),
+)
+def test_a_slot_holds_every_block(format: Format, max_index: int, where: float) -> None:
+    """Any short-lived block that the settings allow fits a slot, the last element included."""
+    slot_bytes = ArenaLayout(MIB, max_index, 1).slot_bytes
+    for start in (int(max_index * where), max_index):
+        stop = stop_of_block(format, start, max_index + 1)
+        assert format.offset(stop) - format.offset(start) <= slot_bytes
+
+
+def test_slots_are_no_larger_than_needed() -> None:
+    """A slot is a block in size, or the largest element if that is larger."""
+    assert ArenaLayout(MIB, 1000, 1).slot_bytes == BLOCK_BYTES
+    largest = max(format.size(60_000_000) for format in FORMATS.values())
+    slot_bytes = ArenaLayout(MIB, 60_000_000, 1).slot_bytes
+    assert BLOCK_BYTES < largest <= slot_bytes < largest + PAGE_BYTES
+
+
+def test_header_holds_every_name() -> None:
+    """The header has room for every format's name and any count."""
+    for name in FORMATS:
+        stored, count = HEADER.unpack(HEADER.pack(name.encode(), 2**64 - 1))
+        assert (stored.rstrip(b"\0"), count) == (name.encode(), 2**64 - 1)

@@ -1,0 +1,432 @@
+"""The arrays of all formats: what is published, who gives way to whom, and what memory they take.
+
+A real arena, with small blocks; the test fills them.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fibcommon.formats import FORMATS, Format
+from fibserver.memory.blocks import Action, Block, Task
+from fibserver.memory.layout import HEADER
+from fibserver.memory.shared_arrays import SharedArray
+from tests.fibserver.small_machine import (
+    ARRAY,
+    BLOCK_BYTES,
+    ELEMENTS,
+    FIRST_BLOCK_BYTES,
+    JSON,
+    MAX_INDEX,
+    PAGE_BYTES,
+    TEXT,
+    Machine,
+)
+
+pytestmark = pytest.mark.usefixtures("small")
+
+MEMORY_LIMIT = 6 * BLOCK_BYTES
+
+
+class FakeReader:
+    """Something that reads an array up to an element, and remembers what it is told.
+
+    Attributes:
+        array_stop: it reads no elements from here on.
+        progress: how often more elements were published.
+        failures: blocks, messages and codes.
+    """
+
+    def __init__(self, array_stop: int) -> None:
+        self.array_stop = array_stop
+        self.progress = 0
+        self.failures: list[tuple[Block, str, str]] = []
+
+    def on_progress(self) -> None:
+        """Count it."""
+        self.progress += 1
+
+    def on_failure(self, block: Block, message: str, code: str) -> None:
+        """Remember it."""
+        self.failures.append((block, message, code))
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    """A machine with memory for a few blocks."""
+    machine = Machine(MEMORY_LIMIT)
+    yield machine
+    machine.close()
+
+
+def next_task(machine: Machine, format: Format, stop: int = MAX_INDEX) -> Task:
+    """Hand out the next block, which must be had."""
+    task = machine.arrays.next_task(machine.arrays[format], stop)
+    assert task is not None
+    return task
+
+
+def grow_by_force(machine: Machine, format: Format) -> None:
+    """Fill the next block of an array, whoever has to give way."""
+    machine.complete(next_task(machine, format))
+
+
+def assert_right(machine: Machine, format: Format) -> None:
+    """What is published of an array is right: its bytes, its index and its header."""
+    array, elements = machine.arrays[format], ELEMENTS[format]
+    content = b"".join(elements[: array.growth.published])
+    assert machine.content(format) == content
+    ends = [format.offset(n) for n in range(1, array.growth.published + 1)]
+    assert machine.index(format) == ends
+    position = machine.arena.layout.arrays[format].header_position
+    name, published = HEADER.unpack(machine.arena.bytes_between(position, position + HEADER.size))
+    assert (name.rstrip(b"\0").decode(), published) == (format.name, array.growth.published)
+
+
+# One array.
+
+
+def test_an_empty_array_takes_no_memory_to_read(machine: Machine) -> None:
+    """Asking where element 0 is touches no page: where memory is short that would kill."""
+    before = machine.resident_bytes
+    for array in machine.arrays:
+        assert array.offset(0) == 0
+        assert array.slice_size(0, 10) == array.format.slice_size(0, 10)
+    assert machine.resident_bytes == before
+
+
+@pytest.mark.parametrize("format", ELEMENTS, ids=lambda format: format.name)
+def test_published_elements(machine: Machine, format: Format) -> None:
+    """What is published can be read; sizes and offsets are the same as before it was."""
+    machine.grow(format, 40_000)
+    assert_right(machine, format)
+    array = machine.arrays[format]
+    published = array.growth.published
+    for n in (0, 1, published - 1, published, published + 1, 10**6):
+        assert array.offset(n) == format.offset(n)
+    for start, stop in ((0, 1), (5, 5), (3, published), (3, published + 1), (published, 10**6)):
+        assert array.slice_size(start, stop) == format.slice_size(start, stop)
+
+
+def test_readers_are_told_of_progress(machine: Machine) -> None:
+    """Whoever reads the array is told when more is published, until it is discarded."""
+    array = machine.arrays[JSON]
+    reader, gone = FakeReader(500), FakeReader(500)
+    for each in (reader, gone):
+        array.add_reader(each)
+        array.add_reader(each)
+    array.discard_reader(gone)
+    array.discard_reader(gone)
+    first, second, third = (next_task(machine, JSON) for _ in range(3))
+    machine.complete(second)
+    assert reader.progress == 0, "nothing is published before the first block"
+    machine.complete(first)
+    machine.complete(third)
+    assert reader.progress == 2
+    assert gone.progress == 0
+
+
+def test_readers_are_told_of_failure(machine: Machine) -> None:
+    """Those who need an element of a block that fails are told, and no others."""
+    array = machine.arrays[JSON]
+    first, second = next_task(machine, JSON).block, next_task(machine, JSON).block
+    satisfied, needy, far = FakeReader(first.stop), FakeReader(first.stop + 1), FakeReader(900)
+    for each in (satisfied, needy, far):
+        array.add_reader(each)
+    machine.arrays.block_failed(second, "no room", "NOSPACE")
+    assert satisfied.failures == []
+    assert needy.failures == far.failures == [(second, "no room", "NOSPACE")]
+
+
+def test_a_failed_block_is_handed_out_again(machine: Machine) -> None:
+    """The next who needs a block that failed gets it before any new one."""
+    first, second = next_task(machine, JSON), next_task(machine, JSON)
+    machine.fail(second)
+    array = machine.arrays[JSON]
+    assert machine.arrays.next_task(array, first.block.stop) is None, "it needs no more"
+    assert next_task(machine, JSON) == second
+    assert next_task(machine, JSON).block.start == second.block.stop
+
+
+def test_nothing_is_handed_out_twice(machine: Machine) -> None:
+    """Who needs what is on its way to workers has only to wait."""
+    task = next_task(machine, JSON, 10)
+    assert machine.arrays.next_task(machine.arrays[JSON], task.block.stop) is None
+    assert machine.arrays.next_task(machine.arrays[JSON], 0) is None
+
+
+def test_saved_blocks_are_loaded(machine: Machine) -> None:
+    """A block that the snapshot has is to be loaded, the same one of another format computed."""
+    machine.arrays.saved.add((JSON, 0))
+    first = next_task(machine, JSON)
+    assert first.action is Action.LOAD
+    assert next_task(machine, TEXT).action is Action.FILL
+    machine.fail(first)
+    assert next_task(machine, JSON) == first, "it may be tried again"
+    assert next_task(machine, JSON).action is Action.FILL
+
+
+# Memory.
+
+
+def test_memory_limit_is_exact() -> None:
+    """A block that fills the memory to the last byte is handed out; one byte less, and not."""
+    size = JSON.offset(JSON.stop_within(0, FIRST_BLOCK_BYTES))
+    for limit, is_given in ((size, True), (size - 1, False)):
+        machine = Machine(limit)
+        array = machine.arrays[JSON]
+        assert (machine.arrays.next_task(array, 1) is not None) == is_given
+        assert machine.arrays.claimed_bytes == (size if is_given else 0)
+        machine.close()
+
+
+def test_an_array_does_not_give_way_to_itself(machine: Machine) -> None:
+    """An array that fills the memory alone stays as it is."""
+    array = machine.arrays[JSON]
+    while (task := machine.arrays.next_task(array, MAX_INDEX)) is not None:
+        machine.complete(task)
+    assert MEMORY_LIMIT - BLOCK_BYTES < machine.arrays.claimed_bytes <= MEMORY_LIMIT
+    assert machine.dropped == []
+    assert_right(machine, JSON)
+
+
+def fill_memory(machine: Machine, *formats: Format) -> None:
+    """Have these arrays share the memory, a block each in turn, until the next finds no room."""
+    while True:
+        for format in formats:
+            array = machine.arrays[format]
+            task = machine.arrays.next_task(array, MAX_INDEX, may_displace=False)
+            if task is None:
+                return
+            machine.complete(task)
+            machine.clock.now += 1
+
+
+def test_who_may_displace_nobody_gets_nothing(machine: Machine) -> None:
+    """Without leave to displace others an array stays as it is, and so do they."""
+    fill_memory(machine, JSON, TEXT)
+    array = machine.arrays[ARRAY]
+    while machine.arrays.next_task(array, MAX_INDEX, may_displace=False):
+        pass
+    assert machine.dropped == []
+    assert machine.arrays.claimed_bytes <= MEMORY_LIMIT
+
+
+def tail_of(machine: Machine, format: Format) -> Block:
+    """The last block of an array."""
+    tail = machine.arrays[format].growth.tail
+    assert tail is not None
+    return tail
+
+
+@pytest.mark.parametrize(("used_last", "coldest"), [(JSON, TEXT), (TEXT, JSON)])
+def test_the_coldest_tail_gives_way(machine: Machine, used_last: Format, coldest: Format) -> None:
+    """The array whose tail was used longest ago gives it back first."""
+    fill_memory(machine, JSON, TEXT)
+    machine.clock.now += 1
+    machine.arrays[used_last].use(MAX_INDEX)
+    tail = tail_of(machine, coldest)
+    while not machine.dropped:
+        grow_by_force(machine, ARRAY)
+    assert machine.dropped == [tail]
+    for format in (JSON, TEXT, ARRAY):
+        assert_right(machine, format)
+
+
+def test_tails_give_way_in_the_order_of_their_last_use(machine: Machine) -> None:
+    """Block by block, always the tail that nobody has wanted for the longest time."""
+    fill_memory(machine, JSON, TEXT)
+    for format, share in ((JSON, 1.0), (TEXT, 1.0), (TEXT, 0.3), (JSON, 0.3), (TEXT, 0.1)):
+        machine.clock.now += 1
+        machine.arrays[format].use(int(machine.arrays[format].growth.frontier * share))
+    displaced: set[Format] = set()
+    while len(machine.dropped) < 5:
+        times = {
+            format: machine.arrays[format].last_use_of_tail
+            for format in (JSON, TEXT)
+            if machine.arrays[format].growth.tail
+        }
+        count = len(machine.dropped)
+        grow_by_force(machine, ARRAY)
+        if len(machine.dropped) > count:
+            first = machine.dropped[count].format
+            assert times[first] == min(times.values())
+            displaced.add(first)
+    assert displaced == {JSON, TEXT}
+
+
+def test_a_new_tail_is_warm(machine: Machine) -> None:
+    """A block counts as used when it is handed out: it is not the first to go again."""
+    fill_memory(machine, JSON, TEXT)
+    latest = max((JSON, TEXT), key=lambda format: machine.arrays[format].last_use_of_tail)
+    assert machine.arrays[latest].last_use_of_tail > 0
+    while not machine.dropped:
+        grow_by_force(machine, ARRAY)
+    assert machine.dropped[0].format is not latest
+    assert machine.arrays[ARRAY].last_use_of_tail == machine.clock.now
+
+
+def test_use(machine: Machine) -> None:
+    """An answer uses the block in which it ends, the tail if it goes beyond; an empty one none."""
+    array = machine.arrays[JSON]
+    array.use(5)
+    machine.grow(JSON, 3 * FIRST_BLOCK_BYTES)
+    first_use = array.last_use_of_tail
+    machine.clock.now += 1
+    tail = tail_of(machine, JSON)
+    array.use(tail.start)
+    assert array.last_use_of_tail == first_use
+    array.use(tail.start + 1)
+    assert array.last_use_of_tail == machine.clock.now
+    machine.clock.now += 1
+    array.use(tail.stop)
+    assert array.last_use_of_tail == machine.clock.now
+    machine.clock.now += 1
+    array.use(10**9)
+    assert array.last_use_of_tail == machine.clock.now
+
+
+def protected(machine: Machine) -> SharedArray:
+    """Fill the memory with one array, which another wants to have."""
+    fill_memory(machine, JSON)
+    return machine.arrays[JSON]
+
+
+def assert_wanted_in_vain(machine: Machine) -> None:
+    """Another array finds no room for as much as one block."""
+    array = machine.arrays[TEXT]
+    while (task := machine.arrays.next_task(array, MAX_INDEX, may_displace=False)) is not None:
+        machine.complete(task)
+    assert machine.arrays.next_task(array, MAX_INDEX) is None
+    assert machine.dropped == []
+
+
+def test_a_reader_protects_what_it_reads(machine: Machine) -> None:
+    """Nothing below a reader's stop gives way; when it is gone, all may."""
+    array = protected(machine)
+    reader = FakeReader(tail_of(machine, JSON).start + 1)
+    array.add_reader(FakeReader(0))
+    array.add_reader(reader)
+    assert not array.can_shrink
+    assert_wanted_in_vain(machine)
+    array.discard_reader(reader)
+    assert array.can_shrink
+    grow_by_force(machine, TEXT)
+    assert machine.dropped
+
+
+def test_a_reader_protects_no_more_than_it_reads(machine: Machine) -> None:
+    """Blocks behind a reader's stop give way, up to the block that holds its last element."""
+    array = protected(machine)
+    stop = tail_of(machine, JSON).start
+    array.add_reader(FakeReader(stop))
+    while machine.arrays.next_task(machine.arrays[TEXT], MAX_INDEX) is not None:
+        for number in range(len(machine.dropped)):
+            assert machine.dropped[number].start >= stop
+    assert [block.start for block in machine.dropped] == [stop]
+    assert array.growth.published == stop
+
+
+def test_a_pinned_block_stays(machine: Machine) -> None:
+    """A tail that is being saved does not give way; one below it protects nothing above."""
+    array = protected(machine)
+    tail = tail_of(machine, JSON)
+    array.pinned.add(tail.start)
+    assert not array.can_shrink
+    assert_wanted_in_vain(machine)
+    array.pinned.remove(tail.start)
+    array.pinned.add(0)
+    assert array.can_shrink
+
+
+def test_a_block_in_a_workers_hand_stays(machine: Machine) -> None:
+    """An array of which a worker has a block does not shrink at all; a failed block may go."""
+    array = machine.arrays[JSON]
+    machine.grow(JSON, MEMORY_LIMIT // 2)
+    task = next_task(machine, JSON)
+    assert not array.can_shrink
+    assert_wanted_in_vain(machine)
+    machine.fail(task)
+    assert array.can_shrink
+    grow_by_force(machine, TEXT)
+    assert machine.dropped == [task.block]
+
+
+def test_an_empty_array_cannot_shrink(machine: Machine) -> None:
+    """Where there is nothing, nothing can be given back."""
+    assert not machine.arrays[JSON].can_shrink
+
+
+# Pages.
+
+
+def test_pages_are_given_back(machine: Machine) -> None:
+    """An array that has shrunk to nothing takes no more than one page of its index."""
+    before = machine.resident_bytes
+    machine.grow(JSON, 40_000)
+    assert machine.resident_bytes >= before + 40_000
+    array = machine.arrays[JSON]
+    while array.can_shrink:
+        tail = array.shrink()
+        taken = machine.resident_bytes - before
+        assert taken <= JSON.offset(tail.start) + 8 * tail.start + 3 * PAGE_BYTES
+        assert_right(machine, JSON)
+    assert taken <= PAGE_BYTES
+
+
+def test_an_array_grows_again(machine: Machine) -> None:
+    """What was given back can be computed again, and is right."""
+    machine.grow(JSON, 40_000)
+    content = machine.content(JSON)
+    array = machine.arrays[JSON]
+    for _ in range(3):
+        array.shrink()
+    assert len(machine.content(JSON)) < len(content)
+    machine.grow(JSON, 40_000)
+    assert machine.content(JSON) == content
+    assert_right(machine, JSON)
+
+
+def test_what_was_given_back_is_zero(machine: Machine) -> None:
+    """The pages are really gone: what is read there is not the old bytes."""
+    machine.grow(JSON, 40_000)
+    array = machine.arrays[JSON]
+    tail = array.shrink()
+    start = -(-tail.position // PAGE_BYTES) * PAGE_BYTES
+    view = machine.arena.bytes_between(start, tail.position + tail.size)
+    assert bytes(view) == bytes(len(view))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 12),
+    st.lists(
+        st.tuples(st.sampled_from(list(ELEMENTS)), st.integers(1, MAX_INDEX), st.integers(0, 9)),
+        max_size=30,
+    ),
+)
+def test_whatever_gives_way_the_rest_is_right(
+    blocks: int, wishes: list[tuple[Format, int, int]]
+) -> None:
+    """Arrays that grow at the cost of each other keep to the limit, and every byte is right."""
+    machine = Machine(blocks * BLOCK_BYTES // 2)
+    empty = machine.resident_bytes
+    try:
+        for format, stop, seconds in wishes:
+            machine.clock.now += seconds
+            array = machine.arrays[format]
+            task = machine.arrays.next_task(array, stop)
+            if task is not None:
+                machine.complete(task)
+            array.use(stop)
+            assert machine.arrays.claimed_bytes <= blocks * BLOCK_BYTES // 2
+        for format in ELEMENTS:
+            assert_right(machine, format)
+        # Three pages each for data and index that are begun, and the indexes.
+        index_bytes = sum(8 * array.growth.frontier for array in machine.arrays)
+        most = machine.arrays.claimed_bytes + index_bytes + 6 * PAGE_BYTES * len(FORMATS)
+        assert machine.resident_bytes - empty <= most
+    finally:
+        machine.close()

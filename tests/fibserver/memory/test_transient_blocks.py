@@ -1,0 +1,456 @@
+"""Short-lived blocks: who claims them, who waits, and what is given back."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from fibserver.memory.blocks import Block
+from fibserver.memory.transient_blocks import (
+    HELD_SECONDS,
+    IDLE_SECONDS,
+    MOST_CLAIMS,
+    STALLED_SECONDS,
+    Scratch,
+    ScratchBlock,
+    slots_for,
+)
+from tests.fibserver.small_machine import ELEMENTS, JSON, SMALL_BYTES, TEXT, Machine
+
+pytestmark = pytest.mark.usefixtures("small")
+
+SLOTS = 4
+
+
+class FakeClaimant:
+    """Somebody who claims blocks and remembers what it is told.
+
+    Attributes:
+        progress: how often a block was filled.
+        failures: blocks, messages and codes.
+        losses: what was taken away.
+        offers: how often there was a free slot.
+    """
+
+    def __init__(self) -> None:
+        self.progress = 0
+        self.failures: list[tuple[Block, str, str]] = []
+        self.losses: list[ScratchBlock] = []
+        self.offers = 0
+
+    def on_progress(self) -> None:
+        """Count it."""
+        self.progress += 1
+
+    def on_failure(self, block: Block, message: str, code: str) -> None:
+        """Remember it."""
+        self.failures.append((block, message, code))
+
+    def on_loss(self, block: ScratchBlock) -> None:
+        """Remember it."""
+        self.losses.append(block)
+
+    def on_free_slot(self) -> None:
+        """Count it."""
+        self.offers += 1
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    """A machine with few slots."""
+    machine = Machine(64 * 1024, SLOTS)
+    yield machine
+    machine.close()
+
+
+@pytest.fixture
+def scratch(machine: Machine) -> Scratch:
+    """Its slots."""
+    return machine.scratch
+
+
+def claim(scratch: Scratch, claimant: FakeClaimant, start: int = 0) -> ScratchBlock:
+    """Claim a new block of 16 elements."""
+    claimed = scratch.claim(claimant, TEXT, start, start + 16)
+    assert claimed is not None
+    entry, is_new = claimed
+    assert is_new
+    return entry
+
+
+def claim_large(scratch: Scratch, claimant: FakeClaimant, number: int) -> ScratchBlock | None:
+    """Claim a new block that is not small; return it, or None if there is no slot."""
+    start = 1000 + 64 * number
+    assert TEXT.offset(start + 64) - TEXT.offset(start) > SMALL_BYTES
+    claimed = scratch.claim(claimant, TEXT, start, start + 64)
+    return claimed[0] if claimed else None
+
+
+def fill(machine: Machine, entry: ScratchBlock) -> None:
+    """Fill a block."""
+    machine.arena.fill(entry.block)
+    machine.scratch.block_finished(entry.block)
+
+
+def use_up(machine: Machine, claimant: FakeClaimant) -> list[ScratchBlock]:
+    """Claim and fill a block in every slot."""
+    entries = [claim(machine.scratch, claimant, 16 * number) for number in range(SLOTS)]
+    for entry in entries:
+        fill(machine, entry)
+    return entries
+
+
+def test_slots_for_workers() -> None:
+    """Every worker can have two blocks in hand while as many are sent, and few still share."""
+    assert [slots_for(workers) for workers in (1, 2, 3, 16)] == [8, 8, 12, 64]
+
+
+def test_a_claimed_block_has_a_slot_of_its_own(machine: Machine, scratch: Scratch) -> None:
+    """Each block lies in its slot, and knows its offsets; it has no index."""
+    owner = FakeClaimant()
+    entries = [claim(scratch, owner, 16 * number) for number in range(SLOTS)]
+    assert sorted(entry.slot for entry in entries) == list(range(SLOTS))
+    for number, entry in enumerate(entries):
+        block = entry.block
+        assert (block.start, block.stop) == (16 * number, 16 * number + 16)
+        assert block.position == machine.arena.layout.slot_positions[entry.slot]
+        assert (entry.offset, entry.end) == (TEXT.offset(block.start), TEXT.offset(block.stop))
+        assert block.size == entry.end - entry.offset
+        assert not block.is_resident
+        assert not entry.is_filled
+    assert scratch.used_slots == SLOTS
+
+
+def test_bytes_of_a_filled_block(machine: Machine, scratch: Scratch) -> None:
+    """The bytes are addressed by their offsets among all elements."""
+    owner = FakeClaimant()
+    claim(scratch, owner, 500)
+    entry = claim(scratch, owner, 1000)
+    fill(machine, entry)
+    assert entry.is_filled
+    expected = b"".join(ELEMENTS[TEXT][1000:1016])
+    assert bytes(scratch.bytes_between(entry, entry.offset, entry.end)) == expected
+    part = scratch.bytes_between(entry, entry.offset + 10, entry.offset + 30)
+    assert bytes(part) == expected[10:30]
+
+
+def test_claims_are_shared(machine: Machine, scratch: Scratch) -> None:
+    """Who claims the same elements of the same format gets the same block, filled once."""
+    one, other = FakeClaimant(), FakeClaimant()
+    entry = claim(scratch, one)
+    assert scratch.claim(other, TEXT, 0, 16) == (entry, False)
+    assert scratch.claim(other, TEXT, 0, 17) != (entry, False)
+    assert scratch.claim(other, JSON, 0, 16) != (entry, False)
+    fill(machine, entry)
+    assert one.progress == other.progress == 1
+    late = FakeClaimant()
+    assert scratch.claim(late, TEXT, 0, 16) == (entry, False)
+    assert late.progress == 0, "it sees by itself that the block is filled"
+
+
+def test_a_slot_is_free_when_all_have_let_go(machine: Machine, scratch: Scratch) -> None:
+    """The last to release a block frees its slot; releasing twice does no harm."""
+    one, other = FakeClaimant(), FakeClaimant()
+    entry = claim(scratch, one)
+    scratch.claim(other, TEXT, 0, 16)
+    fill(machine, entry)
+    scratch.release(one, entry)
+    scratch.release(one, entry)
+    assert scratch.used_slots == 1
+    assert entry.is_filled
+    scratch.release(other, entry)
+    assert scratch.used_slots == 0
+    scratch.release(other, entry)
+    assert scratch.used_slots == 0
+    assert claim(scratch, one) is not entry, "its bytes are gone"
+
+
+def test_released_while_it_is_filled(machine: Machine, scratch: Scratch) -> None:
+    """A slot that a worker writes to is not given to another; it is free once it is filled."""
+    owner = FakeClaimant()
+    entry = claim(scratch, owner)
+    scratch.release(owner, entry)
+    assert scratch.used_slots == 1
+    others = [claim(scratch, owner, 16 * number) for number in range(1, SLOTS)]
+    assert entry.slot not in {other.slot for other in others}
+    fill(machine, entry)
+    assert scratch.used_slots == SLOTS - 1
+    assert owner.progress == 0, "it has let go"
+
+
+def test_claimed_again_while_it_is_filled(machine: Machine, scratch: Scratch) -> None:
+    """A block whose claimants have gone can still be joined until it is filled."""
+    owner, late = FakeClaimant(), FakeClaimant()
+    entry = claim(scratch, owner)
+    scratch.release(owner, entry)
+    assert scratch.claim(late, TEXT, 0, 16) == (entry, False)
+    fill(machine, entry)
+    assert (owner.progress, late.progress) == (0, 1)
+    assert scratch.used_slots == 1
+
+
+def test_failure(scratch: Scratch) -> None:
+    """All who claimed a block that fails are told; the slot is free, and it can be tried again."""
+    one, other, stranger = FakeClaimant(), FakeClaimant(), FakeClaimant()
+    entry = claim(scratch, one)
+    scratch.claim(other, TEXT, 0, 16)
+    claim(scratch, stranger, 500)
+    scratch.block_failed(entry.block, "no room", "NOSPACE")
+    assert one.failures == other.failures == [(entry.block, "no room", "NOSPACE")]
+    assert stranger.failures == []
+    assert scratch.used_slots == 1
+    claim(scratch, one)
+
+
+def test_failure_of_what_nobody_wants(scratch: Scratch) -> None:
+    """A block whose claimants have gone may fail: its slot is free."""
+    owner = FakeClaimant()
+    entry = claim(scratch, owner)
+    scratch.release(owner, entry)
+    scratch.block_failed(entry.block, "no room", "NOSPACE")
+    assert scratch.used_slots == 0
+    assert owner.failures == []
+
+
+def test_no_slot(scratch: Scratch) -> None:
+    """When all slots are being filled a claim gets nothing, and waits."""
+    owner, late = FakeClaimant(), FakeClaimant()
+    for number in range(SLOTS):
+        claim(scratch, owner, 16 * number)
+    assert not scratch.is_wanted
+    assert scratch.claim(late, TEXT, 500, 516) is None
+    assert scratch.is_wanted
+    assert scratch.used_slots == SLOTS
+    assert scratch.claim(late, TEXT, 0, 16) is not None, "a block that is there needs no slot"
+    assert not scratch.is_wanted
+
+
+def test_free_slots_are_offered_in_the_order_of_waiting(
+    machine: Machine, scratch: Scratch
+) -> None:
+    """A free slot is offered to the one who has waited longest; asking again is no new turn."""
+    owner, first, second = FakeClaimant(), FakeClaimant(), FakeClaimant()
+    entries = use_up(machine, owner)
+    for waiting in (first, second, first):
+        assert scratch.claim(waiting, TEXT, 500, 516) is None
+    scratch.release(owner, entries[0])
+    assert (first.offers, second.offers) == (1, 0)
+    scratch.release(owner, entries[1])
+    assert (first.offers, second.offers) == (1, 1)
+    assert not scratch.is_wanted
+    scratch.release(owner, entries[2])
+    assert (first.offers, second.offers) == (1, 1)
+
+
+def test_an_offer_that_was_of_no_use_is_repeated(machine: Machine, scratch: Scratch) -> None:
+    """Who finds the slot gone waits again; a slot can be offered at any time."""
+    owner, waiting = FakeClaimant(), FakeClaimant()
+    use_up(machine, owner)
+    scratch.claim(waiting, TEXT, 500, 516)
+    scratch.offer_slot()
+    assert waiting.offers == 1
+    scratch.offer_slot()
+    assert waiting.offers == 1, "it has not asked again"
+    scratch.claim(waiting, TEXT, 500, 516)
+    scratch.offer_slot()
+    assert waiting.offers == 2
+
+
+def test_forget(machine: Machine, scratch: Scratch) -> None:
+    """Who is forgotten is offered nothing; the next one is."""
+    owner, gone, waiting = FakeClaimant(), FakeClaimant(), FakeClaimant()
+    entries = use_up(machine, owner)
+    for each in (gone, waiting):
+        scratch.claim(each, TEXT, 500, 516)
+    scratch.forget(gone)
+    scratch.forget(FakeClaimant())
+    scratch.release(owner, entries[0])
+    assert (gone.offers, waiting.offers) == (0, 1)
+
+
+def test_fewer_claims_when_slots_run_short(machine: Machine, scratch: Scratch) -> None:
+    """An answer may claim some blocks ahead, but one only while others lack slots."""
+    owner = FakeClaimant()
+    assert scratch.most_claims == MOST_CLAIMS
+    claim(scratch, owner)
+    assert scratch.most_claims == 1, "as many as that are to be left for others"
+
+
+def test_one_claim_while_somebody_waits(machine: Machine, scratch: Scratch) -> None:
+    """Nobody claims ahead while another waits, even when slots have just become free."""
+    owner = FakeClaimant()
+    entries = use_up(machine, owner)
+    for waiting in range(SLOTS + 1):
+        scratch.claim(FakeClaimant(), TEXT, 500 + waiting, 600)
+    for entry in entries:
+        scratch.release(owner, entry)
+    assert scratch.used_slots == 0
+    assert scratch.is_wanted
+    assert scratch.most_claims == 1
+    scratch.offer_slot()
+    assert scratch.most_claims == MOST_CLAIMS
+
+
+def test_taken_from_the_stalled(machine: Machine, scratch: Scratch) -> None:
+    """Who waits gets the slot from which nothing was sent for the longest, if that is a while."""
+    owner, late = FakeClaimant(), FakeClaimant()
+    entries = use_up(machine, owner)
+    machine.clock.now += STALLED_SECONDS
+    assert scratch.claim(late, TEXT, 500, 516) is None, "not yet"
+    for entry in (entries[0], entries[3], entries[2]):
+        machine.clock.now += 0.01
+        scratch.bytes_between(entry, entry.offset, entry.offset + 1)
+    claimed = scratch.claim(late, TEXT, 500, 516)
+    assert claimed is not None
+    assert claimed[0].slot == entries[1].slot
+    assert owner.losses == [entries[1]]
+    assert not entries[1].is_filled
+    machine.clock.now += STALLED_SECONDS + 0.001
+    scratch.claim(late, TEXT, 600, 616)
+    assert owner.losses == [entries[1], entries[0]]
+
+
+def test_taken_from_the_slow(machine: Machine, scratch: Scratch) -> None:
+    """A block that is sent little by little is taken away too, after a longer while."""
+    owner, late = FakeClaimant(), FakeClaimant()
+    entries = use_up(machine, owner)
+    end = machine.clock.now + HELD_SECONDS
+    while machine.clock.now < end:
+        for entry in entries:
+            scratch.bytes_between(entry, entry.offset, entry.offset + 1)
+        assert scratch.claim(late, TEXT, 500, 516) is None
+        machine.clock.now += STALLED_SECONDS / 2
+    assert scratch.claim(late, TEXT, 500, 516)
+    assert owner.losses == [entries[0]]
+
+
+def test_some_slots_are_for_small_blocks(machine: Machine, scratch: Scratch) -> None:
+    """Large blocks leave a quarter of the slots free, for small ones that never wait for them."""
+    owner, large, small = FakeClaimant(), FakeClaimant(), FakeClaimant()
+    entries = [claim_large(scratch, owner, number) for number in range(SLOTS * 3 // 4)]
+    assert all(entries)
+    assert claim_large(scratch, large, 9) is None
+    assert scratch.claim(small, TEXT, 0, 16) is not None
+    assert entries[0] is not None
+    fill(machine, entries[0])
+    scratch.release(owner, entries[0])
+    assert large.offers == 1
+    assert claim_large(scratch, large, 9) is None, "the one free slot is for small blocks again"
+    assert scratch.used_slots == SLOTS - 1
+
+
+def test_a_large_block_takes_as_many_slots_from_the_stalled_as_needed(
+    machine: Machine, scratch: Scratch
+) -> None:
+    """Small blocks that nobody reads do not keep large ones out."""
+    owner, large = FakeClaimant(), FakeClaimant()
+    use_up(machine, owner)
+    machine.clock.now += STALLED_SECONDS + 0.01
+    assert claim_large(scratch, large, 9)
+    assert len(owner.losses) == 2
+
+
+def test_small_blocks_are_offered_a_slot_first(machine: Machine, scratch: Scratch) -> None:
+    """However many wait for a slot for a large block, who waits with a small one is next."""
+    owner, large, small = FakeClaimant(), FakeClaimant(), FakeClaimant()
+    entries = use_up(machine, owner)
+    assert claim_large(scratch, large, 9) is None
+    assert scratch.claim(small, TEXT, 500, 516) is None
+    scratch.release(owner, entries[0])
+    assert (large.offers, small.offers) == (0, 1)
+    scratch.release(owner, entries[1])
+    assert (large.offers, small.offers) == (1, 1)
+    for each in (large, small):
+        claim_large(scratch, each, 9)
+        scratch.forget(each)
+    assert not scratch.is_wanted
+
+
+def test_all_who_shared_it_lose_it(machine: Machine, scratch: Scratch) -> None:
+    """Everybody who claimed a block is told that it was taken away, and may let go of it."""
+    owner, other, late = FakeClaimant(), FakeClaimant(), FakeClaimant()
+    first, *_ = use_up(machine, owner)
+    scratch.claim(other, TEXT, 0, 16)
+    machine.clock.now += 1
+    assert scratch.claim(late, TEXT, 500, 516)
+    assert owner.losses == other.losses == [first]
+    for each in (owner, other):
+        scratch.release(each, first)
+    assert scratch.used_slots == SLOTS, "the slot is the late one's now"
+
+
+def test_nothing_is_taken_from_workers(machine: Machine, scratch: Scratch) -> None:
+    """A slot that is being filled is never taken away, however long it takes."""
+    owner, late = FakeClaimant(), FakeClaimant()
+    for number in range(SLOTS):
+        claim(scratch, owner, 16 * number)
+    machine.clock.now += 1000
+    assert scratch.claim(late, TEXT, 500, 516) is None
+    assert owner.losses == []
+
+
+def test_taken_away_only_when_slots_are_short(machine: Machine, scratch: Scratch) -> None:
+    """A stalled block stays while there is another slot."""
+    owner, late = FakeClaimant(), FakeClaimant()
+    entry = claim(scratch, owner)
+    fill(machine, entry)
+    machine.clock.now += 1000
+    claim(scratch, late, 500)
+    assert owner.losses == []
+    assert entry.is_filled
+
+
+def test_idle_memory_is_given_back(machine: Machine, scratch: Scratch) -> None:
+    """When no block was claimed for a while the slots take no memory; before, they keep it."""
+    empty = machine.resident_bytes
+    owner = FakeClaimant()
+    for _ in range(2):
+        entries = use_up(machine, owner)
+        used = machine.resident_bytes
+        assert used > empty
+        machine.clock.now += IDLE_SECONDS + 1
+        scratch.give_back_idle_memory()
+        assert machine.resident_bytes == used, "a slot in use keeps its memory"
+        for entry in entries:
+            scratch.release(owner, entry)
+        claim_and_release(machine, owner)
+        machine.clock.now += IDLE_SECONDS
+        scratch.give_back_idle_memory()
+        assert machine.resident_bytes == used, "not yet"
+        machine.clock.now += 0.001
+        scratch.give_back_idle_memory()
+        assert machine.resident_bytes == empty
+
+
+def claim_and_release(machine: Machine, owner: FakeClaimant) -> None:
+    """Use a slot once more."""
+    entry = claim(machine.scratch, owner)
+    fill(machine, entry)
+    machine.scratch.release(owner, entry)
+
+
+def test_idle_memory_of_arrays_stays(machine: Machine, scratch: Scratch) -> None:
+    """Giving back the slots' memory leaves the arrays' bytes as they are."""
+    machine.grow(TEXT, 30_000)
+    content = machine.content(TEXT)
+    claim_and_release(machine, FakeClaimant())
+    machine.clock.now += IDLE_SECONDS + 1
+    scratch.give_back_idle_memory()
+    assert machine.content(TEXT) == content == b"".join(ELEMENTS[TEXT])[: len(content)]
+
+
+def test_a_slot_is_used_again(machine: Machine, scratch: Scratch) -> None:
+    """A slot that was given back is filled again as a new one."""
+    owner = FakeClaimant()
+    use_up_and_release(machine, owner)
+    machine.clock.now += IDLE_SECONDS + 1
+    scratch.give_back_idle_memory()
+    entry = claim(scratch, owner, 700)
+    fill(machine, entry)
+    content = bytes(scratch.bytes_between(entry, entry.offset, entry.end))
+    assert content == b"".join(ELEMENTS[TEXT][700:716])
+
+
+def use_up_and_release(machine: Machine, owner: FakeClaimant) -> None:
+    """Use every slot once."""
+    for entry in use_up(machine, owner):
+        machine.scratch.release(owner, entry)

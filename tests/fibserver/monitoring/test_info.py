@@ -1,0 +1,20 @@
+"""What INFO tells of processes, and how often it is read."""
+
+import os
+
+import pytest
+
+from fibserver.monitoring.info import REMEMBERED_SECONDS, process_facts
+from tests.fibserver.small_machine import FakeClock
+
+
+def test_process_facts_are_remembered_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often INFO is asked for, the kernel is asked for a process only now and then."""
+    clock = FakeClock()
+    monkeypatch.setattr("fibserver.monitoring.info.time.monotonic", clock)
+    clock.now += REMEMBERED_SECONDS / 2 - clock.now % REMEMBERED_SECONDS
+    first = process_facts(os.getpid())
+    assert first.memory_bytes > 0
+    assert process_facts(os.getpid()) is first
+    clock.now += REMEMBERED_SECONDS
+    assert process_facts(os.getpid()) is not first

@@ -1,0 +1,695 @@
+"""The clients and the loop: who is served when, who gives way, and what goes wrong for one only.
+
+Real sockets and a real epoll set, but a clock of the test: it advances by a step whenever it is
+read, so how much fits into a turn does not depend on the machine.
+"""
+
+import errno
+import gc
+import logging
+import socket
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from fibcommon.service.admission import ReadingPace
+from fibserver.commands.session import ClientFacts
+from fibserver.core.event_loop import EventLoop
+from fibserver.core.overload import AUTH_DELAY_SECONDS, REQUEST_SECONDS, SLICE_SECONDS, Eviction
+from fibserver.engine.engine import Engine
+from fibserver.network.connection import Connection
+from fibserver.network.connections import SWEEP_CONNECTIONS, Clients
+from fibserver.network.output import MAX_PENDING_BYTES
+from fibserver.settings import Settings
+from tests.fibserver.commands.test_commands import FakeServer
+
+STEP_SECONDS = 1e-5
+PONG = b"+PONG\r\n"
+
+
+class TickingClock:
+    """A clock that advances whenever it is read.
+
+    Attributes:
+        now: what it shows next.
+        step: by how much it advances.
+    """
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.step = STEP_SECONDS
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
+
+
+class House(FakeServer):
+    """A server with clients, without an engine.
+
+    Attributes:
+        clock: the loop's.
+        loop: the loop.
+        served: the real clients.
+    """
+
+    def __init__(self, path: Path, password: bytes | None = None, **settings: Any) -> None:
+        super().__init__(Settings(**settings), password)
+        self.clock = TickingClock()
+        self.loop = EventLoop(self.clock)
+        self._path = str(path)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(self._path)
+        listener.listen(1024)
+        listener.setblocking(False)
+        self.served = Clients(self, self.loop, cast(Engine, None), [listener])
+        self._sockets: list[socket.socket] = []
+
+    def clients(self) -> Iterator[ClientFacts]:
+        """Return the facts of all clients."""
+        return self.served.facts()
+
+    def client(self, client_id: int) -> ClientFacts | None:
+        """Return the facts of one client."""
+        return self.served.facts_of(client_id)
+
+    def close_client(self, client_id: int) -> None:
+        """Close a connection."""
+        self.served.close_client(client_id)
+
+    def turn(self, count: int = 1) -> None:
+        """Let the loop turn, without waiting."""
+        for _ in range(count):
+            self.loop.turn(0)
+            self.served.accept()
+            self.served.serve()
+
+    def tick(self) -> None:
+        """Let the regular maintenance begin, and turn until it is through."""
+        self.served.tick()
+        self.turn()
+        while self.served._sweep is not None:
+            self.turn()
+
+    def connect(self, buffer_bytes: int = 0) -> socket.socket:
+        """Return a client that has been accepted, or refused."""
+        sock = socket.socket(socket.AF_UNIX)
+        if buffer_bytes:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_bytes)
+        sock.connect(self._path)
+        sock.setblocking(False)
+        self._sockets.append(sock)
+        self.turn()
+        return sock
+
+    def connection(self, number: int) -> Connection:
+        """Return the connection of the client that came so many after the first."""
+        return self.served._connections[number + 1]
+
+    def close(self) -> None:
+        """Close everything."""
+        self.served.close()
+        self.loop.close()
+        for sock in self._sockets:
+            sock.close()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[Callable[..., House]]:
+    """Make servers that end with the test."""
+    made: list[House] = []
+
+    def make(**settings: Any) -> House:
+        made.append(House(tmp_path / f"s{len(made)}", **settings))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def received(sock: socket.socket) -> bytes:
+    """Return what has come; b"" for nothing, or at the end."""
+    try:
+        return sock.recv(1 << 20)
+    except (BlockingIOError, ConnectionResetError):
+        return b""
+
+
+def is_closed(sock: socket.socket) -> bool:
+    """Return whether the server has closed a connection that was owed nothing."""
+    try:
+        return sock.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
+# Loop time.
+
+
+def test_a_pipeline_is_answered_slice_by_slice(house: Callable[..., House]) -> None:
+    """A turn answers no more of a client's pipeline than fits into its slices, then others."""
+    server = house()
+    greedy, modest = server.connect(), server.connect()
+    greedy.sendall(b"ECHO x\r\n" * 1000)
+    server.clock.step = SLICE_SECONDS / 10
+    server.turn()
+    first = received(greedy).count(b"x")
+    assert 0 < first <= 100
+    modest.sendall(b"PING\r\n")
+    server.turn()
+    assert received(modest) == PONG
+    turns, replies = 2, first + received(greedy).count(b"x")
+    while replies < 1000:
+        server.turn()
+        turns += 1
+        assert turns < 1000
+        replies += received(greedy).count(b"x")
+    assert turns > 10
+    assert received(greedy) == b""
+    assert server.served.next_due == float("inf")
+
+
+def test_busy_clients_take_turns(house: Callable[..., House]) -> None:
+    """Pipelines that came together end together: each has a slice in its turn."""
+    server = house()
+    clients = [server.connect() for _ in range(5)]
+    for sock in clients:
+        sock.sendall(b"ECHO x\r\n" * 500)
+    server.clock.step = SLICE_SECONDS / 10
+    replies = [0] * 5
+    while max(replies) < 500:
+        server.turn()
+        replies = [
+            n + received(sock).count(b"x") for n, sock in zip(replies, clients, strict=True)
+        ]
+        assert max(replies) - min(replies) <= 30
+
+
+def test_a_crowd_is_served_over_several_turns(house: Callable[..., House]) -> None:
+    """Clients that ask at once do not add up to a long turn: those who are late queue."""
+    server = house()
+    crowd = [server.connect() for _ in range(200)]
+    for sock in crowd:
+        sock.sendall(b"PING\r\n")
+    server.clock.step = SLICE_SECONDS / 10
+    answered: list[int] = []
+    while sum(answered) < len(crowd):
+        server.turn()
+        answered.append(sum(received(sock) == PONG for sock in crowd))
+        assert len(answered) < 200
+    assert max(answered) < 50
+    assert len(answered) > 4
+
+
+def test_replayed_requests_count_as_well(house: Callable[..., House]) -> None:
+    """What is answered from the table takes time too, and makes others queue then."""
+    server = house()
+    server.served.replay.learn(b"READY\r\n", [b"+1\r\n"], server.statistics.command("ready"))
+    crowd = [server.connect() for _ in range(100)]
+    for sock in crowd:
+        sock.sendall(b"READY\r\n")
+    server.clock.step = SLICE_SECONDS
+    server.turn()
+    assert sum(received(sock) == b"+1\r\n" for sock in crowd) < 50
+    assert server.served.next_due <= server.loop.now
+    server.turn(100)
+    assert server.statistics.command("ready").calls == 100
+
+
+def test_waiting_in_the_queue_is_no_execution(house: Callable[..., House]) -> None:
+    """The time that a request had to queue is in its waiting time, not in its execution time."""
+    server = house()
+    sock = server.connect()
+    sock.sendall(b"PING\r\n")
+    server.loop.budget.is_spent = True
+    server.connection(0).on_event(1)
+    server.loop.budget.is_spent = False
+    server.clock.now += 5.0
+    server.turn()
+    assert received(sock) == PONG
+    ping = server.statistics.command("ping")
+    assert ping.waiting_seconds > 4.9
+    assert ping.seconds < 1.0
+    assert sum(ping.waits) == sum(ping.latencies) == ping.calls == 1
+
+
+def test_a_request_is_not_charged_with_those_before_it(house: Callable[..., House]) -> None:
+    """Only the slow one of pipelined requests is slow; those after it have waited for it."""
+    server = house()
+    server.served.replay.learn(b"READY\r\n", [b"+1\r\n"], server.statistics.command("ready"))
+    table = server.served.replay.learn
+    table(b"LATER\r\n", [b"+1\r\n"], server.statistics.command("later"))
+    sock = server.connect()
+
+    def slow_information(sections: list[str]) -> str:
+        server.clock.now += 1.0
+        return "slow"
+
+    server.information = slow_information  # type: ignore[method-assign]
+    sock.sendall(b"PING\r\nREADY\r\nINFO\r\nLATER\r\nECHO x\r\n")
+    server.turn(10)
+    assert received(sock).endswith(b"+1\r\n$1\r\nx\r\n")
+    commands = {name: server.statistics.command(name) for name in ("ping", "ready", "info")}
+    commands |= {name: server.statistics.command(name) for name in ("later", "echo")}
+    assert [name for name, each in commands.items() if each.seconds > 0.5] == ["info"]
+    waited = [name for name, each in commands.items() if each.waiting_seconds > 0.5]
+    assert waited == ["info", "later", "echo"]
+    assert [entry.words for entry in server.slow_log.entries] == [[b"INFO"]]
+
+
+def test_calls_that_fail_are_in_the_histograms(house: Callable[..., House]) -> None:
+    """However calls end, there are as many as times of them; what is refused before is no call."""
+    server = house()
+    sock = server.connect()
+    sock.sendall(b"SELECT 0\r\nSELECT 1\r\nSELECT x\r\nSELECT\r\nCLIENT KILL no\r\nEXEC\r\n")
+    server.turn(10)
+    assert received(sock).count(b"-ERR") == 5
+    calls = {name: each.calls for name, each in server.statistics.commands.items()}
+    assert calls == {"select": 3, "client": 1, "exec": 1}
+    for each in server.statistics.commands.values():
+        assert each.calls == sum(each.latencies) == sum(each.waits)
+    select = server.statistics.command("select")
+    assert (select.failed_calls, select.rejected_calls) == (2, 1)
+
+
+def test_a_client_is_not_charged_with_those_before_it(house: Callable[..., House]) -> None:
+    """What is answered from the table is not charged with the requests of others in its turn."""
+    server = house()
+    ready = server.statistics.command("ready")
+    server.served.replay.learn(b"READY\r\n", [b"+1\r\n"], ready)
+    crowd = [server.connect() for _ in range(10)]
+    for sock in crowd:
+        sock.sendall(b"READY\r\n")
+    server.clock.step = 1e-4
+    server.turn()
+    assert ready.calls == 10
+    assert ready.seconds == pytest.approx(10e-4)
+    assert ready.waiting_seconds == pytest.approx(55e-4)
+    assert server.connection(0).session.last_command == "ready"
+
+
+# Long replies.
+
+
+def test_exec_is_made_as_it_is_sent(house: Callable[..., House]) -> None:
+    """A client that reads nothing has no more of an EXEC made for it than its output holds."""
+    server = house()
+    sock = server.connect()
+    count = 200
+    sock.sendall(b"MULTI\r\n" + b"COMMAND DOCS\r\n" * count + b"EXEC\r\nPING\r\n")
+    server.turn(500)
+    sock_output = server.connection(0).conversation.output
+    assert 0 < sock_output.held_bytes < 2 * MAX_PENDING_BYTES
+    assert server.served.output_total.held_bytes == sock_output.held_bytes
+    answer = b""
+    while not answer.endswith(PONG):
+        server.turn()
+        answer += received(sock)
+    docs = server.connect()
+    docs.sendall(b"COMMAND DOCS\r\n")
+    server.turn()
+    head = b"+OK\r\n" + b"+QUEUED\r\n" * count + b"*%d\r\n" % count
+    assert answer == head + received(docs) * count + PONG
+    assert server.served.output_total.held_bytes == 0
+
+
+def test_a_list_of_many_takes_many_steps(house: Callable[..., House]) -> None:
+    """CLIENT LIST of many clients is made over several turns, and tells of each."""
+    server = house()
+    asking = server.connect()
+    for _ in range(300):
+        server.connect()
+    asking.sendall(b"CLIENT LIST\r\n")
+    server.clock.step = SLICE_SECONDS
+    server.turn()
+    assert received(asking) == b""
+    server.turn(30)
+    assert received(asking).count(b"\n") == 301 + 2
+    assert len(server.listings) == 0
+
+
+def test_who_leaves_frees_the_list(house: Callable[..., House]) -> None:
+    """A client that goes while its list is made leaves nothing behind."""
+    server = house()
+    asking = server.connect()
+    for _ in range(100):
+        server.connect()
+    asking.sendall(b"CLIENT LIST\r\n")
+    server.clock.step = SLICE_SECONDS
+    server.turn()
+    assert len(server.listings) == 1
+    server.close_client(1)
+    assert len(server.listings) == 0
+    assert not server.served._queue.new
+    assert not server.served._queue.busy
+
+
+# Memory.
+
+
+def unread(server: House, count: int) -> list[socket.socket]:
+    """Return clients whose sockets are full and whose output holds 50 KB, read by nobody."""
+    clients = []
+    for _ in range(count):
+        sock = server.connect()
+        sock.sendall(b"COMMAND DOCS\r\n" * 200)
+        server.clock.now += 1.0
+        server.turn(20)
+        connection = list(server.served._connections.values())[-1]
+        assert connection.held_bytes
+        connection.conversation.output.push(bytes(50_000))
+        connection.on_event(0)
+        server.turn()
+        clients.append(sock)
+    return clients
+
+
+def test_output_is_bounded(house: Callable[..., House], caplog: pytest.LogCaptureFixture) -> None:
+    """Beyond max_output_bytes those are disconnected that have read nothing for longest."""
+    server = house(max_output_bytes=2**20)
+    unread(server, 30)
+    assert 0 < server.served.output_total.held_bytes <= 2**20
+    evicted = server.statistics.evictions[Eviction.OUTPUT_MEMORY]
+    assert 0 < evicted < 30
+    kept = [number for number in range(30) if number + 1 in server.served._connections]
+    assert kept == list(range(evicted, 30)), "those whose sockets were full last"
+    assert "disconnected for the sake of others: output_memory" in caplog.text
+
+
+def test_a_reader_is_kept(house: Callable[..., House]) -> None:
+    """One that reads is not disconnected for those who do not."""
+    server = house(max_output_bytes=2**20)
+    reading = server.connect()
+    reading.sendall(b"COMMAND DOCS\r\n" * 1000)
+    server.turn(20)
+    server.tick()
+    for _ in range(20):
+        unread(server, 1)
+        assert reading.recv(50_000)
+        server.tick()
+    assert 1 in server.served._connections
+    assert server.connection(0).held_bytes > 0
+    assert server.statistics.evictions[Eviction.OUTPUT_MEMORY] > 0
+
+
+def test_a_slow_reader_is_seen_to_read(house: Callable[..., House]) -> None:
+    """What a peer has taken counts before its socket has room again."""
+    server = house(max_output_bytes="1GiB")
+    (sock,) = unread(server, 1)
+    connection = server.connection(0)
+    blocked_since = connection.blocked_since
+    server.clock.now += 1.0
+    server.tick()
+    server.tick()
+    assert connection.blocked_since == blocked_since, "it has taken nothing"
+    assert sock.recv(50_000)
+    server.tick()
+    assert connection.blocked_since > blocked_since + 0.9
+
+
+def test_ones_own_pace_is_no_latency(house: Callable[..., House]) -> None:
+    """How long a client takes to read the replies before counts for no request of it."""
+    server = house()
+    sock = server.connect()
+    sock.sendall(b"COMMAND DOCS\r\n" * 500 + b"PING\r\n")
+    server.clock.step = 0.0
+    server.turn(20)
+    server.clock.now += 100.0
+    while not received(sock).endswith(PONG):
+        server.turn()
+    assert server.statistics.command("ping").waiting_seconds < 1.0
+
+
+# Admission.
+
+
+def ping(server: House, sock: socket.socket) -> bytes:
+    """Return what is answered to PING."""
+    sock.sendall(b"PING\r\n")
+    server.turn(2)
+    return received(sock)
+
+
+def test_the_longest_idle_gives_way(house: Callable[..., House]) -> None:
+    """When all connections are taken, a newcomer is served and the longest idle one closed; one
+    that has sent a part of a request is as idle as any."""
+    server = house(max_clients=3)
+    first, second, third = (server.connect() for _ in range(3))
+    server.clock.now += 1.0
+    second.sendall(b"*1\r\n$4\r\nPI")
+    server.turn()
+    server.clock.now += 1.0
+    assert ping(server, first) == PONG
+    for _ in range(2):
+        assert ping(server, server.connect()) == PONG
+    assert is_closed(third)
+    assert is_closed(second)
+    assert not is_closed(first)
+    assert server.statistics.evictions == {Eviction.IDLE: 2}
+    assert server.statistics.connections_rejected == 0
+
+
+def test_a_held_client_gives_way(house: Callable[..., House]) -> None:
+    """Whoever guesses passwords keeps nobody out."""
+    server = house(password=b"secret", max_clients=2)
+    guessing = [server.connect() for _ in range(2)]
+    for sock in guessing:
+        sock.sendall(b"AUTH 1\r\n")
+    server.turn()
+    newcomer = server.connect()
+    newcomer.sendall(b"AUTH secret\r\nPING\r\n")
+    server.turn()
+    assert received(newcomer) == b"+OK\r\n" + PONG
+    assert server.statistics.evictions == {Eviction.IDLE: 1}
+
+
+def test_one_that_has_just_asked_does_not_give_way(house: Callable[..., House]) -> None:
+    """A request that has come with the newcomer saves its connection."""
+    server = house(max_clients=2)
+    first, second = server.connect(), server.connect()
+    server.clock.now += 1.0
+    server.loop.now = server.clock.now  # as at the start of a turn
+    first.sendall(b"PING\r\n")
+    server.loop.budget.end = 0.0
+    newcomer = socket.socket(socket.AF_UNIX)
+    newcomer.connect(server._path)
+    server._sockets.append(newcomer)
+    listener = server.served._listeners[0]
+    server.served._has_clients(listener, 1)
+    server.served.accept()
+    assert received(first) == PONG
+    assert is_closed(second)
+
+
+def test_slow_readers_give_way_next(house: Callable[..., House]) -> None:
+    """If none is idle, the slowest of the slow readers is closed; one that is not slow is not."""
+    server = house(max_clients=3, max_output_bytes="1GiB")
+    unread(server, 3)
+    for number, pace in enumerate((100.0, 50.0)):
+        connection = server.connection(number)
+        connection.pace = ReadingPace(0.0, 0)
+        connection.pace.bytes_per_second = pace
+    newcomer = server.connect()
+    assert ping(server, newcomer) == PONG
+    assert sorted(server.served._connections) == [1, 3, 4]
+    assert server.statistics.evictions == {Eviction.SLOW_READER: 1}
+
+
+def test_refused_if_none_gives_way(house: Callable[..., House]) -> None:
+    """Who is being served is never closed for a newcomer, which is refused then."""
+    server = house(max_clients=2, max_output_bytes="1GiB")
+    unread(server, 2)
+    newcomer = server.connect()
+    assert received(newcomer) == b"-ERR max number of clients reached\r\n"
+    assert sorted(server.served._connections)[:2] == [1, 2]
+    assert server.statistics.connections_rejected == 1
+    assert server.statistics.evictions.total() == 0
+
+
+def test_pace_is_measured_while_the_socket_is_full(house: Callable[..., House]) -> None:
+    """Half a minute after its socket was full a reader's pace is known, by acknowledged bytes."""
+    server = house(max_output_bytes="1GiB")
+    (sock,) = unread(server, 1)
+    connection = server.connection(0)
+    server.tick()
+    for _ in range(4):
+        server.clock.now += 10.0
+        sock.recv(100)
+        server.tick()
+    assert connection.pace is not None
+    assert connection.pace.is_slow
+    while connection.conversation.output:
+        received(sock)
+        server.turn()
+    assert connection.pace is None
+
+
+def test_idle_clients_are_kept(house: Callable[..., House]) -> None:
+    """By default idle clients stay; one gives way to a newcomer when all places are taken."""
+    server = house(max_clients=2)
+    first, second = server.connect(), server.connect()
+    for sock in (second, first):
+        server.clock.now += 1e6
+        server.tick()
+        sock.sendall(b"PING\r\n")
+        server.turn()
+        assert received(sock) == PONG
+    third = server.connect()
+    assert (is_closed(first), is_closed(second), is_closed(third)) == (False, True, False)
+    assert server.statistics.evictions == {Eviction.IDLE: 1}
+
+
+def test_maintenance_is_spread_over_turns(house: Callable[..., House]) -> None:
+    """A tick looks after a few connections in each turn, and after all in the end."""
+    server = house(idle_timeout=1)
+    for _ in range(2 * SWEEP_CONNECTIONS + 10):
+        server.connect()
+    server.clock.now += 2.0
+    server.loop.turn(0)
+    server.served.tick()
+    left = [len(server.served)]
+    while left[-1]:
+        assert server.served.next_due <= server.loop.now
+        server.turn()
+        left.append(len(server.served))
+    assert left == [410, 210, 10, 0]
+
+
+def test_a_request_must_be_complete_in_time(house: Callable[..., House]) -> None:
+    """One that is trickled is not waited for, however long request_timeout is."""
+    server = house(request_timeout=600)
+    sock = server.connect()
+    for byte in b"*1\r\n$4\r\nPI":
+        sock.sendall(bytes([byte]))
+        server.turn()
+        server.tick()
+        assert not is_closed(sock)
+        server.clock.now += REQUEST_SECONDS / 10.5
+    server.clock.now += REQUEST_SECONDS / 5
+    server.turn()
+    server.tick()
+    assert is_closed(sock)
+
+
+# Failed authentication.
+
+
+def test_a_failed_authentication_is_slow(
+    house: Callable[..., House], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The error comes a second later, nothing behind it is answered before, nobody else waits."""
+    server = house(password=b"secret")
+    guessing, other = server.connect(), server.connect()
+    guessing.sendall(b"PING\r\nAUTH 1\r\nHELLO 3 AUTH default 2\r\nAUTH secret\r\nPING\r\n")
+    start = server.loop.now
+    server.turn(10)
+    assert received(guessing) == b"-NOAUTH Authentication required.\r\n"
+    assert start + AUTH_DELAY_SECONDS - 0.1 < server.served.next_due <= server.clock.now + 1.0
+    other.sendall(b"AUTH secret\r\nPING\r\n")
+    server.turn()
+    assert received(other) == b"+OK\r\n" + PONG
+    for _ in range(2):
+        server.clock.now = server.served.next_due - 0.1
+        server.turn()
+        assert received(guessing) == b""
+        server.clock.now += 0.2
+        server.turn()
+        assert received(guessing).startswith(b"-WRONGPASS ")
+    server.turn()
+    assert server.served.next_due == float("inf")
+    guessing.sendall(b"")
+    assert server.statistics.errors["WRONGPASS"] == 2
+    assert caplog.text.count("failed authentication") == 2
+
+
+def test_one_who_leaves_meanwhile(house: Callable[..., House]) -> None:
+    """A client that is closed while its error is held back is forgotten."""
+    server = house(password=b"secret")
+    guessing = server.connect()
+    guessing.sendall(b"AUTH 1\r\n")
+    server.turn()
+    server.close_client(1)
+    assert server.served.next_due == float("inf")
+
+
+# The loop.
+
+
+def test_a_closed_connection_is_freed_at_once(house: Callable[..., House]) -> None:
+    """It takes no garbage collection, which would stop the loop: there is no cycle."""
+    server = house()
+    gc.disable()
+    try:
+        for data in (b"", b"PING\r\n", b"CLIENT LIST\r\n" * 100, b"AUTH a b\r\n", b"HELLO 3"):
+            sock = server.connect()
+            sock.sendall(data)
+            server.turn(3)
+            (connection,) = server.served._connections.values()
+            session = weakref.ref(connection.session)
+            server.close_client(connection.session.client_id)
+            del connection
+            assert session() is None
+    finally:
+        gc.enable()
+
+
+# What goes wrong for one only.
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.ENOMEM])
+def test_a_connection_that_cannot_be_watched(
+    house: Callable[..., House],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    number: int,
+) -> None:
+    """If epoll has no room for one client, that one is closed, and the others are served."""
+    server = house()
+    unlucky, lucky = server.connect(), server.connect()
+    modify = server.loop.watch_for
+
+    def fail_for_the_first(fd: int, events: int) -> None:
+        if fd == server.connection(0).socket.fileno():
+            raise OSError(number, "no room")
+        modify(fd, events)
+
+    monkeypatch.setattr(server.loop, "watch_for", fail_for_the_first)
+    unlucky.sendall(b"COMMAND DOCS\r\n" * 1000)
+    server.turn(10)
+    assert sorted(server.served._connections) == [2]
+    assert "cannot be watched" in caplog.text
+    assert ping(server, lucky) == PONG
+
+    def fail(*_: object) -> None:
+        raise OSError(number, "no room")
+
+    monkeypatch.setattr(server.loop, "watch", fail)
+    assert is_closed(server.connect())
+    monkeypatch.undo()
+    assert ping(server, server.connect()) == PONG
+
+
+def test_memory_runs_out_for_one_client(
+    house: Callable[..., House], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A client that there is no memory for is closed, with a line in the log, and others live."""
+    server = house()
+    unlucky, lucky = server.connect(), server.connect()
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("fibserver.network.request_handler.parse_request", fail)
+    unlucky.sendall(b"PING\r\n")
+    server.turn()
+    assert is_closed(unlucky)
+    monkeypatch.undo()
+    assert ping(server, lucky) == PONG
+    (record,) = [each for each in caplog.records if each.levelno == logging.WARNING]
+    assert "want of memory" in record.getMessage()

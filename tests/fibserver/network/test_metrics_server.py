@@ -1,0 +1,180 @@
+"""The metrics listener: bounded in connections and in time, and never blind."""
+
+import errno
+import json
+import socket
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+
+from fibserver.core.event_loop import EventLoop
+from fibserver.network.metrics_server import MAX_EXCHANGES, PATIENCE_SECONDS, MetricsServer
+from tests.fibserver.small_machine import FakeClock
+
+REQUEST = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+class Scraped:
+    """A metrics listener in a loop that a test turns, and its clients."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.loop = EventLoop(self.clock)
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.setblocking(False)
+        self._address = listener.getsockname()
+        registry = CollectorRegistry()
+        Gauge("answer", "What there is.", registry=registry).set(42)
+        self.server = MetricsServer(self.loop, listener, registry)
+        self._sockets: list[socket.socket] = []
+
+    def connect(self, sent: bytes = b"") -> socket.socket:
+        """Return a client that has sent something, and been served as far as that goes."""
+        sock = socket.create_connection(self._address)
+        self._sockets.append(sock)
+        sock.sendall(sent)
+        sock.setblocking(False)
+        for _ in range(3):
+            self.loop.turn(0)
+        return sock
+
+    def close(self) -> None:
+        """Close everything."""
+        for sock in self._sockets:
+            sock.close()
+        self.server.close()
+        self.loop.close()
+
+
+@pytest.fixture
+def scraped() -> Iterator[Scraped]:
+    """A metrics listener."""
+    scraped = Scraped()
+    yield scraped
+    scraped.close()
+
+
+def is_open(sock: socket.socket) -> bool:
+    """Return whether nothing has come, not even the end."""
+    try:
+        sock.recv(1)
+    except BlockingIOError:
+        return True
+    except ConnectionResetError:
+        return False
+    return False
+
+
+def test_silent_connections_do_not_blind_it(scraped: Scraped) -> None:
+    """However many connections send nothing, a scrape is answered: the oldest gives way."""
+    silent = [scraped.connect(b"GET") for _ in range(MAX_EXCHANGES)]
+    for _ in range(3):
+        assert b"answer 42.0" in scraped.connect(REQUEST).recv(10_000)
+    assert [is_open(each) for each in silent] == [False] + [True] * (MAX_EXCHANGES - 1)
+    scraped.connect(b"GET")
+    assert [is_open(each) for each in silent[:2]] == [False, True], "there was room for this one"
+
+
+def test_a_request_has_seconds(scraped: Scraped) -> None:
+    """A connection whose request has not come in time is closed."""
+    sock = scraped.connect(b"GET /metrics")
+    scraped.clock.now += PATIENCE_SECONDS - 0.1
+    scraped.loop.turn(0)
+    scraped.server.tick()
+    assert is_open(sock)
+    scraped.clock.now += 0.2
+    scraped.loop.turn(0)
+    scraped.server.tick()
+    assert not is_open(sock)
+
+
+def test_no_room_to_watch(scraped: Scraped, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If epoll has no room, one connection is closed, and the next is served."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    for name in ("watch", "watch_for"):
+        monkeypatch.setattr(scraped.loop, name, fail)
+        assert not is_open(scraped.connect(b"GET"))
+        monkeypatch.undo()
+    scraped.server._is_paused = True
+    scraped.loop.unwatch(scraped.server._listener.fileno())
+    monkeypatch.setattr(scraped.loop, "watch", fail)
+    scraped.server.tick()
+    monkeypatch.undo()
+    scraped.server.tick()
+    assert b"answer 42.0" in scraped.connect(REQUEST).recv(10_000)
+
+
+def test_head(scraped: Scraped) -> None:
+    """HEAD is answered as GET, without the body."""
+    asked, headed = (
+        scraped.connect(method + b" /metrics HTTP/1.1\r\nHost: x\r\n\r\n").recv(10_000)
+        for method in (b"GET", b"HEAD")
+    )
+    lengths = [each.partition(b"\r\n\r\n")[2] for each in (asked, headed)]
+    assert b"answer 42.0" in lengths[0]
+    assert lengths[1] == b""
+    assert headed.startswith(b"HTTP/1.0 200 OK\r\n")
+
+
+def test_bare_line_feeds(scraped: Scraped) -> None:
+    """A request typed by hand may end its lines with line feeds alone."""
+    assert b"answer 42.0" in scraped.connect(b"GET /metrics HTTP/1.0\n\n").recv(10_000)
+
+
+def test_a_head_that_is_too_long(scraped: Scraped) -> None:
+    """Its client can read the refusal, though it has sent more than was read."""
+    sock = scraped.connect(b"GET /metrics HTTP/1.1\r\nX: " + b"a" * 20_000)
+    assert sock.recv(10_000).startswith(b"HTTP/1.0 431 ")
+    sock.sendall(b"a" * 20_000)
+    for _ in range(10):
+        scraped.loop.turn(0)
+    assert sock.recv(10_000) == b""
+    sock.close()
+    for _ in range(10):
+        scraped.loop.turn(0)
+    assert not scraped.server._exchanges
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"nonsense\r\n", 400),
+        (b"*1\r\n$4\r\nPING\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01", 400),
+        (b"GET /metrics HTTP/1.1\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+        (b"GET /other HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+        (b"POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n", 405),
+        (b"FOO /metrics HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+        (b"GET /metrics HTTP/1.1\r\nX: " + b"a" * 20_000, 431),
+    ],
+)
+def test_errors(scraped: Scraped, data: bytes, status: int) -> None:
+    """They are problem details, are sent at once, and reach a client that sends on."""
+    sock = scraped.connect(data)
+    sock.sendall(b"a" * 100_000)
+    for _ in range(20):
+        scraped.loop.turn(0)
+    head, _, body = sock.recv(10_000).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.0 %d " % status)
+    assert b"\r\nContent-Type: application/problem+json\r\n" in head
+    assert json.loads(body)["status"] == status
+    assert (b"\r\nAllow: GET, HEAD" in head) is (status == 405)
+    assert sock.recv(1) == b""
+
+
+def test_a_request_that_does_not_end(scraped: Scraped) -> None:
+    """Its client is told so when its time is over."""
+    sock = scraped.connect(b"HEAD /met")
+    scraped.clock.now += PATIENCE_SECONDS + 0.1
+    scraped.loop.turn(0)
+    scraped.server.tick()
+    head, _, body = sock.recv(10_000).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.0 408 Request Timeout\r\n")
+    assert body == b""
+    assert sock.recv(1) == b""

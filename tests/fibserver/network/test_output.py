@@ -1,0 +1,222 @@
+"""The output of a connection: replies in order, sent in pieces of any size."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fibserver.network.output import (
+    MAX_BUFFERS,
+    MAX_PENDING_BYTES,
+    MAX_PENDING_PIECES,
+    MAX_SEND_BYTES,
+    Output,
+)
+from tests.fibserver.small_machine import BLOCK_BYTES, JSON, Client, Machine
+
+pytestmark = pytest.mark.usefixtures("small")
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    """A machine with memory for some elements."""
+    machine = Machine(4 * BLOCK_BYTES)
+    yield machine
+    machine.close()
+
+
+def send(output: Output, room: int = 10**9) -> bytes:
+    """Send what is next to a socket with so much room."""
+    data = b"".join(output.next_buffers())[:room]
+    output.drop(len(data))
+    return data
+
+
+def send_all(output: Output, room: int = 10**9) -> bytes:
+    """Send until nothing is left."""
+    sent = b""
+    while output:
+        data = send(output, room)
+        assert data, "the output has nothing to send"
+        sent += data
+    return sent
+
+
+def test_empty() -> None:
+    """At first nothing is owed."""
+    output = Output()
+    assert not output
+    assert len(output) == output.pending_bytes == 0
+    assert output.next_buffers() == []
+    assert output.answer_at_head is None
+    assert not output.is_full
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.binary(min_size=1, max_size=50), max_size=150),
+    st.lists(st.integers(1, 400), min_size=1),
+)
+def test_bytes_keep_their_order(pieces: list[bytes], rooms: list[int]) -> None:
+    """However little the socket takes at a time, it gets the pieces in order, and once."""
+    output = Output()
+    for piece in pieces:
+        output.push(piece)
+    whole, sent = b"".join(pieces), b""
+    for number in range(len(whole)):
+        if not output:
+            break
+        assert output.pending_bytes == len(whole) - len(sent)
+        sent += send(output, rooms[number % len(rooms)])
+    assert sent == whole
+    assert output.pending_bytes == len(output) == 0
+
+
+def test_few_buffers_at_a_time() -> None:
+    """The kernel takes so many buffers in one call, and no more are offered."""
+    output = Output()
+    for _ in range(MAX_BUFFERS + 1):
+        output.push(b"+OK\r\n")
+    assert len(output.next_buffers()) == MAX_BUFFERS
+    assert len(output) == MAX_BUFFERS + 1, "what is offered stays until it is dropped"
+    assert send_all(output) == b"+OK\r\n" * (MAX_BUFFERS + 1)
+
+
+def test_nothing_dropped() -> None:
+    """A socket without room changes nothing."""
+    output = Output()
+    output.push(b"+OK\r\n")
+    output.drop(0)
+    assert output.next_buffers() == [b"+OK\r\n"]
+
+
+def test_full_by_number() -> None:
+    """An output is full with so many pieces, until one is gone."""
+    output = Output()
+    for _ in range(MAX_PENDING_PIECES - 1):
+        output.push(b"1")
+    assert not output.is_full
+    output.push(b"1")
+    assert output.is_full
+    output.drop(1)
+    assert not output.is_full
+
+
+def test_full_by_size() -> None:
+    """An output is full with so many bytes, until some are gone."""
+    output = Output()
+    output.push(bytes(MAX_PENDING_BYTES - 1))
+    assert not output.is_full
+    output.push(b"1")
+    assert output.is_full
+    output.drop(1)
+    assert not output.is_full
+
+
+def test_answers_count_as_pieces_only(machine: Machine) -> None:
+    """An answer's bytes are in shared memory: it takes a place, and no room."""
+    output = Output()
+    for _ in range(MAX_PENDING_PIECES - 1):
+        output.push_answer(Client(machine, JSON, 0, 1000).answer)
+    assert output.pending_bytes == 0
+    assert not output.is_full
+    output.push_answer(Client(machine, JSON, 0, 1000).answer)
+    assert output.is_full
+    output.clear()
+
+
+def test_an_answer_holds_back_what_is_behind(machine: Machine) -> None:
+    """What is pushed after an answer is sent after it, and what is before it first."""
+    output, client = Output(), Client(machine, JSON, 0, 200)
+    output.push(b"before")
+    output.push_answer(client.answer)
+    output.push(b"after")
+    assert output.answer_at_head is None
+    assert send(output) == b"before"
+    assert output.answer_at_head is client.answer
+    assert output.next_buffers() == []
+    client.start()
+    for task in machine.take_all():
+        machine.complete(task)
+    assert send_all(output, room=1000) == client.expected + b"after"
+    assert output.answer_at_head is None
+
+
+def test_answers_in_a_row(machine: Machine) -> None:
+    """One answer is sent after the other; each lets go of the array when it is done."""
+    machine.grow(JSON, BLOCK_BYTES)
+    output = Output()
+    clients = [Client(machine, JSON, start, start + 20) for start in (0, 5, 50)]
+    for client in clients:
+        output.push_answer(client.answer)
+    array = machine.arrays[JSON]
+    while array.can_shrink:
+        array.shrink()
+    assert array.growth.frontier >= 70
+    assert send_all(output) == b"".join(client.expected for client in clients)
+    while array.can_shrink:
+        array.shrink()
+    assert array.growth.frontier == 0
+
+
+def test_an_error_in_place_of_an_answer(machine: Machine) -> None:
+    """An answer that failed leaves its error at its place in the order."""
+    output, client = Output(), Client(machine, JSON, 0, 200)
+    output.push_answer(client.answer)
+    output.push(b"+PONG\r\n")
+    client.start()
+    client.answer.fail("no room", "NOSPACE")
+    assert send_all(output, room=5) == b"-NOSPACE no room\r\n+PONG\r\n"
+
+
+def test_a_part_of_an_answer_at_a_time(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an answer no more is offered than one turn of the loop may send, its header aside."""
+    monkeypatch.setattr("fibserver.network.output.MAX_SEND_BYTES", 100)
+    machine.grow(JSON, BLOCK_BYTES)
+    output, client = Output(), Client(machine, JSON, 0, 200)
+    output.push_answer(client.answer)
+    assert len(b"".join(output.next_buffers())) == len(b"<") + 100
+    assert send_all(output) == client.expected
+
+
+def test_clear_stops_answers(machine: Machine) -> None:
+    """A cleared output owes nothing; its answers let go of all that they held."""
+    output = Output()
+    output.push(b"before")
+    clients = [Client(machine, JSON, start, start + 200) for start in (0, 1000)]
+    for client in clients:
+        output.push_answer(client.answer)
+        client.start()
+    tasks = machine.take_all()
+    output.clear()
+    assert not output
+    assert output.pending_bytes == 0
+    assert machine.queue.take() is None
+    for task in tasks:
+        machine.complete(task)
+    assert machine.scratch.used_slots == 0
+    assert machine.arrays[JSON].can_shrink
+
+
+def test_a_large_piece_is_offered_in_parts() -> None:
+    """One call to the kernel is never given more than so much."""
+    output = Output()
+    output.push(b"a" * 10)
+    output.push(b"b" * (2 * MAX_SEND_BYTES))
+    assert sum(map(len, output.next_buffers())) == MAX_SEND_BYTES
+    assert send_all(output) == b"a" * 10 + b"b" * (2 * MAX_SEND_BYTES)
+
+
+def test_a_piece_is_held_until_all_of_it_is_sent() -> None:
+    """What is sent of a piece still takes memory; what is sent of answers never did."""
+    output = Output()
+    output.push(b"a" * 10)
+    output.push(b"b" * 20)
+    for room, held in ((4, 30), (5, 30), (1, 20), (15, 20), (5, 0)):
+        send(output, room)
+        assert output.held_bytes == held
+    output.push(b"a" * 10)
+    send(output, 4)
+    output.clear()
+    assert output.held_bytes == 0

@@ -1,0 +1,297 @@
+"""The worker pool: which worker gets what, at which priority, and what if none can be started."""
+
+import errno
+import logging
+import multiprocessing
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from fibcommon.formats import FORMATS
+from fibserver.core.event_loop import EventLoop
+from fibserver.core.fair_queue import FairQueue
+from fibserver.core.process_memory import MemoryMeasurement
+from fibserver.memory.blocks import Action, Block, Task
+from fibserver.workers.pool import NICENESS, WorkerPool
+from fibserver.workers.worker import Outcome, encode_outcome
+from tests.fibserver.small_machine import FakeClock
+
+TEXT = FORMATS["text"]
+CHEAP, DEAR = (Task(Action.FILL, Block(TEXT, n, n + 1, 0, 2)) for n in (1, 9_000_000))
+
+MOST_TURNS = 100
+"""Of the loop, a second each: far above what anything here takes."""
+
+
+class FakeSource:
+    """A source of the same task again and again."""
+
+    waiting_since = None
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self.cost_seconds = task.block.cost_seconds
+
+    def next_task(self) -> Task:
+        """Return the task."""
+        return self._task
+
+
+class Pool:
+    """A pool whose workers finish a task when the test lets one.
+
+    Attributes:
+        clock: the queue's.
+        queue: where tasks come from.
+        pool: it.
+        done: the tasks that are done.
+        memory: what workers report of theirs, as of their start.
+        loop: the loop that it is in.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._gate, self._key = os.pipe()
+        self.clock = FakeClock()
+        self.queue = FairQueue(self.clock)
+        self.loop = EventLoop()
+        self.done: list[Task] = []
+        self.memory = MemoryMeasurement()
+        self.pool = WorkerPool(
+            size, self.queue, self, self.loop.watch, self.loop.unwatch, self._work
+        )
+
+    def _work(self, channel: socket.socket) -> None:
+        os.close(self._key)
+        while channel.recv(1024) and os.read(self._gate, 1):
+            channel.send(encode_outcome(Outcome.DONE, 0, self.memory))
+
+    def task_done(self, task: Task, outcome: Outcome, error_number: int) -> None:
+        """Count it."""
+        self.done.append(task)
+
+    def task_given_up(self, task: Task, reason: str) -> None:
+        """No worker dies here."""
+        raise AssertionError(reason)
+
+    def finish_tasks(self, count: int) -> None:
+        """Let workers finish so many tasks."""
+        os.write(self._key, bytes(count))
+        wanted = len(self.done) + count
+        for _ in range(MOST_TURNS):
+            if len(self.done) >= wanted:
+                return
+            self.loop.turn(1.0)
+        raise AssertionError("no worker finishes its task")
+
+    def finish_probe(self) -> None:
+        """Let the only worker give its sign of life."""
+        os.write(self._key, bytes(1))
+        for _ in range(MOST_TURNS):
+            if not self.pool.tasks_in_hand:
+                return
+            self.loop.turn(1.0)
+        raise AssertionError("no worker gives a sign of life")
+
+    def close(self) -> None:
+        """End the workers."""
+        self.pool.close()
+        self.loop.close()
+        os.close(self._gate)
+        os.close(self._key)
+
+
+@pytest.fixture
+def make_pool() -> Iterator[Callable[[int], Pool]]:
+    """Make pools that end with the test."""
+    with ExitStack() as stack:
+
+        def make(size: int) -> Pool:
+            pool = Pool(size)
+            stack.callback(pool.close)
+            return pool
+
+        yield make
+
+
+def test_a_sign_of_life_brings_what_memory_is_counted_twice(
+    make_pool: Callable[[int], Pool],
+) -> None:
+    """Other outcomes do not: they may come before it was measured."""
+    pool = make_pool(1)
+    pool.memory.own_bytes, pool.memory.parent_bytes = 5_000_000, -3
+    pool.pool.top_up()
+    pool.queue.add(FakeSource(CHEAP))
+    pool.pool.hand_out()
+    pool.finish_tasks(2)
+    assert pool.pool.workers[0].overcounted_bytes == pool.pool.acceptor_overcounted_bytes == 0
+    assert pool.pool.tasks_in_hand == 0
+    pool.pool.check(1000.0, CHEAP.block)
+    assert pool.pool.tasks_in_hand == 1
+    pool.finish_probe()
+    assert pool.pool.workers[0].overcounted_bytes == 5_000_000
+    assert pool.pool.acceptor_overcounted_bytes == -3
+
+
+# What a worker is given.
+
+
+@pytest.mark.parametrize(("workers", "dear"), [(1, 1), (2, 1), (4, 3)])
+def test_a_worker_is_kept_free_of_dear_tasks(
+    make_pool: Callable[[int], Pool], workers: int, dear: int
+) -> None:
+    """However many dear tasks wait, one worker of several gets none, and does cheap ones."""
+    pool = make_pool(workers)
+    pool.pool.top_up()
+    for _ in range(workers):
+        pool.queue.add(FakeSource(DEAR))
+    pool.pool.hand_out()
+    assert pool.pool.tasks_in_hand == pool.pool.dear_workers == dear
+    assert pool.pool.dear_seconds_in_hand == dear * DEAR.block.cost_seconds
+    pool.queue.add(FakeSource(CHEAP))
+    pool.pool.hand_out()
+    assert pool.pool.tasks_in_hand == (1 if workers == 1 else dear + 2)
+
+
+def test_an_overdue_dear_task_gets_a_worker(make_pool: Callable[[int], Pool]) -> None:
+    """Cheap tasks without end do not keep all workers from ever being free for a dear one."""
+    pool = make_pool(2)
+    pool.pool.top_up()
+    pool.queue.add(FakeSource(CHEAP))
+    pool.queue.add(FakeSource(DEAR))
+    pool.pool.hand_out()
+    assert pool.pool.tasks_in_hand == 4, "each has one in advance"
+    pool.clock.now += 1000
+    tasks_until_one_has_none = 3
+    while not pool.pool.dear_seconds_in_hand and tasks_until_one_has_none:
+        pool.finish_tasks(1)
+        pool.pool.hand_out()
+        tasks_until_one_has_none -= 1
+    assert pool.pool.dear_seconds_in_hand == DEAR.block.cost_seconds
+    assert pool.pool.tasks_in_hand == 3, "the other has one in advance again"
+
+
+def test_pace(make_pool: Callable[[int], Pool]) -> None:
+    """The pace follows what dear blocks took, and nothing else."""
+    pool = make_pool(1)
+    pool.pool.top_up()
+    for task, is_measured in ((CHEAP, False), (DEAR, True)):
+        source = FakeSource(task)
+        pool.queue.add(source)
+        pool.pool.hand_out()
+        pool.queue.discard(source)
+        pace = pool.pool.pace
+        pool.finish_tasks(pool.pool.tasks_in_hand)
+        assert (pool.pool.pace != pace) == is_measured
+    assert pool.pool.pace < pace, "these workers compute nothing"
+
+
+# Priority.
+
+
+def test_workers_are_nice(make_pool: Callable[[int], Pool]) -> None:
+    """Workers run at a lower priority than this process."""
+    pool = make_pool(2)
+    pool.pool.top_up()
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    for worker in pool.pool.workers:
+        assert os.getpriority(os.PRIO_PROCESS, worker.pid) == min(19, ours + NICENESS)
+
+
+def test_a_priority_that_may_not_be_lowered(
+    make_pool: Callable[[int], Pool],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Where a filter of system calls forbids it, workers start all the same; it is logged once."""
+
+    def refuse(which: int, who: int, priority: int) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "setpriority", refuse)
+    pool = make_pool(3)
+    pool.pool.top_up()
+    assert len(pool.pool.workers) == 3
+    assert len(caplog.records) == 1
+    assert "priority" in caplog.text
+
+
+# Shortages that pass.
+
+
+def descriptors() -> set[str]:
+    """What this process has open."""
+    return {os.readlink(each) for each in Path("/proc/self/fd").iterdir() if each.exists()}
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM])
+def test_no_process_can_be_started(
+    make_pool: Callable[[int], Pool],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    number: int,
+) -> None:
+    """It is tried again, costs no descriptors, and comes right when the shortage is over."""
+    pool = make_pool(2)
+
+    def refuse() -> int:
+        raise OSError(number, os.strerror(number))
+
+    before = descriptors()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fork", refuse)
+        for _ in range(3):
+            pool.pool.top_up()
+        assert pool.pool.workers == []
+        pool.queue.add(FakeSource(CHEAP))
+        pool.pool.hand_out()
+    assert descriptors() == before
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 3
+    pool.pool.top_up()
+    pool.pool.hand_out()
+    assert len(pool.pool.workers) == 2
+    pool.finish_tasks(1)
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), MemoryError()], ids=repr
+)
+def test_a_worker_that_cannot_be_watched(
+    make_pool: Callable[[int], Pool], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """If there is no room to watch a new worker, it is ended again, and nothing is left."""
+    pool = make_pool(1)
+
+    def refuse(fd: int, handler: object) -> None:
+        raise error
+
+    before = descriptors()
+    with monkeypatch.context() as patch:
+        patch.setattr(pool.pool, "_watch", refuse)
+        pool.pool.top_up()
+    assert descriptors() == before
+    assert pool.pool.workers == []
+    pool.pool.top_up()
+    assert len(pool.pool.workers) == 1
+
+
+def test_a_fault_while_a_worker_is_started(
+    make_pool: Callable[[int], Pool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any other fault is raised, but leaves no worker that nobody watches."""
+    pool = make_pool(1)
+
+    def fail(fd: int, handler: object) -> None:
+        raise ZeroDivisionError
+
+    before = descriptors()
+    with monkeypatch.context() as patch:
+        patch.setattr(pool.pool, "_watch", fail)
+        with pytest.raises(ZeroDivisionError):
+            pool.pool.top_up()
+    assert descriptors() == before
+    assert multiprocessing.active_children() == []
+    assert pool.pool.workers == []

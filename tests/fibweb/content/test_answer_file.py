@@ -1,0 +1,159 @@
+"""Documents as files: what is in memory, what has to be fetched, and the bytes in any case."""
+
+import io
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fibclient import FibClient, RequestRefused
+from fibclient.connections.encoded_slice import Answer
+from fibclient.document import Document
+from fibweb.content.answer_file import PIECE_BYTES, AnswerFile
+from tests.numbers import expected
+from tests.servers import RunningServer
+
+N = 5000
+WHOLE = b"[" + expected("json", 0, N) + b"]"
+
+
+@pytest.fixture(params=[64 * 1024 * 1024, 0], ids=["cached", "not cached"])
+def client(server: RunningServer, request: pytest.FixtureRequest) -> Iterator[FibClient]:
+    """A client with a cache for all, and one with none."""
+    with FibClient(server.address, cache_bytes=request.param) as client:
+        yield client
+
+
+def file_of(client: FibClient, begin: int = 0, end: int = len(WHOLE)) -> AnswerFile:
+    """Return a part of the first numbers in brackets."""
+    return AnswerFile(client, Document(b"[", Answer.of(0, N, "json"), b"]"), begin, end)
+
+
+@pytest.mark.parametrize(
+    ("begin", "end"),
+    [
+        (0, len(WHOLE)),
+        (0, 0),
+        (0, 1),
+        (1, 2),
+        (len(WHOLE) - 1, len(WHOLE)),
+        (17, PIECE_BYTES + 17),
+        (5, 2 * PIECE_BYTES + 6),
+    ],
+)
+@pytest.mark.parametrize("step", [10**9, 100_001])
+def test_sent_as_the_event_loop_does(client: FibClient, begin: int, end: int, step: int) -> None:
+    """What is in memory is sent, what is not is fetched, and in the end all of it was there."""
+    file = file_of(client, begin, end)
+    sent = b""
+    while not file.is_at_end:
+        if not file.views():
+            file.give(file.missing().run(None))
+        data = b"".join(file.views())[:step]
+        assert data
+        sent += data
+        file.advance(len(data))
+    assert not file.views()
+    assert not file.held_bytes
+    assert sent == WHOLE[begin:end]
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(1, 60))
+def test_pieces_of_any_size(offset: int, size: int, piece_bytes: int) -> None:
+    """Wherever a piece begins and ends, it fits what comes before and after it."""
+    whole = b"[" + expected("json", 3, 12) + b"]"
+    document = Document(b"[", Answer.of(3, 12, "json"), b"]")
+    begin = min(offset, len(whole))
+    end = min(begin + size, len(whole))
+    with FibClient("127.0.0.1:1", cache_bytes=0) as client:
+        file = AnswerFile(client, document, begin, end)
+        sent = b""
+        while not file.is_at_end:
+            if not file.views():
+                _, start, stop = cast(tuple[str, int, int], file.missing(piece_bytes).key)
+                assert stop - start == 1 or len(expected("json", start, stop)) <= piece_bytes
+                file.give(expected("json", start, stop))
+                assert file.held_bytes
+            data = b"".join(file.views())
+            sent += data
+            file.advance(len(data))
+    assert sent == whole[begin:end]
+
+
+def test_each_element_is_asked_for_once(server: RunningServer) -> None:
+    """Elements that are larger than a piece are pieces by themselves."""
+    document = Document(b"", Answer.of(5_100_000, 5_100_003, "text"), b"")
+    with FibClient(server.address, cache_bytes=0) as client:
+        file = AnswerFile(client, document, 0, document.size)
+        starts = []
+        while not file.is_at_end:
+            fetch = file.missing()
+            starts.append(cast(tuple[str, int, int], fetch.key)[1])
+            assert fetch.size_bytes > PIECE_BYTES
+            file.give(bytes(fetch.size_bytes))
+            file.advance(sum(map(len, file.views())))
+    assert starts == [5_100_000, 5_100_001, 5_100_002]
+
+
+def test_what_was_taken_away_is_fetched_again(client: FibClient) -> None:
+    """A piece that was dropped while it was sent goes on from the very next byte."""
+    file = file_of(client)
+    file.give(file.missing().run(None))
+    file.advance(1000)
+    file.drop_held()
+    if not file.views():
+        file.give(file.missing().run(None))
+    assert b"".join(file.views()).startswith(WHOLE[1000:2000])
+
+
+def test_what_the_cache_has_is_not_held(server: RunningServer) -> None:
+    """A reader of cached bytes keeps none of them in memory, and so do those that reopen."""
+    with FibClient(server.address) as client:
+        file = file_of(client)
+        assert not file.is_cached
+        while not file.is_at_end:
+            if not file.views():
+                file.give(file.missing().run(None))
+            assert not file.held_bytes
+            file.advance(sum(map(len, file.views())))
+        assert file.is_cached
+        again = file.reopened()
+        assert again.is_cached
+        assert b"".join(again.views()) == WHOLE[: 4 * PIECE_BYTES]
+
+
+def test_read_as_by_anybody(client: FibClient) -> None:
+    """It is a file: reading fetches what is missing, and seeking works from anywhere."""
+    file = file_of(client, 3)
+    whole = WHOLE[3:]
+    assert file.seekable()
+    data = b""
+    while piece := file.read(100_000):
+        assert type(piece) is bytes
+        assert len(piece) <= 100_000
+        data += piece
+    assert data == whole
+    assert file.seek(-5, io.SEEK_END) == len(whole) - 5
+    assert b"".join(iter(file.read, b"")) == whole[-5:]
+    file.seek(10)
+    assert file.seek(5, io.SEEK_CUR) == 15
+    assert file.read(4) == whole[15:19]
+    assert file.tell() == 19
+
+
+def test_closed(client: FibClient) -> None:
+    """It lets go of the bytes, and can be asked for them again."""
+    file = file_of(client)
+    file.give(file.missing().run(None))
+    file.close()
+    assert not file.held_bytes
+    assert WHOLE.startswith(file.read(3) + file.read(3))
+
+
+def test_refused(client: FibClient) -> None:
+    """A refusal comes with the fetch, before anything was promised to anybody."""
+    document = Document(b"[", Answer.of(20_000_000, 20_000_001, "json"), b"]")
+    with pytest.raises(RequestRefused, match="max_index"):
+        AnswerFile(client, document, 0, 10).missing().run(None)

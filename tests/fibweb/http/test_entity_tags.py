@@ -1,0 +1,60 @@
+"""If-None-Match, If-Match and If-Range, as RFC 9110 has them."""
+
+import pytest
+
+from fibweb.http.entity_tags import is_any, lists, may_be_part
+
+TAG = '"first-10-json-1"'
+
+
+@pytest.mark.parametrize(
+    ("header", "weakly", "strongly"),
+    [
+        (TAG, True, True),
+        (f"W/{TAG}", True, False),
+        (f'"x", {TAG}', True, True),
+        (f'"x",{TAG},"y"', True, True),
+        (f'W/"x", W/{TAG}', True, False),
+        (f"W/{TAG}, {TAG}", True, True),
+        (f' \t{TAG} , "y"', True, True),
+        ("", False, False),
+        ("*", False, False),
+        ('"x"', False, False),
+        ('"first-10-text-1"', False, False),
+        (TAG.strip('"'), False, False),
+        (TAG.upper(), False, False),
+        ('"first-10', False, False),
+        ('"' * 1000, False, False),
+    ],
+)
+def test_lists(header: str, weakly: bool, strongly: bool) -> None:
+    """A list has a tag if it is there by itself; as a weak one, only weakly."""
+    assert lists(header, TAG, weakly=True) is weakly
+    assert lists(header, TAG, weakly=False) is strongly
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [("*", True), (" * ", True), ("", False), ('"*"', False), ("**", False)],
+)
+def test_is_any(header: str, expected: bool) -> None:
+    """Only a star by itself stands for anything."""
+    assert is_any(header) is expected
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (None, True),
+        (TAG, True),
+        (f" {TAG} ", True),
+        (f"W/{TAG}", False),
+        ('"x"', False),
+        ("", False),
+        (f'{TAG}, "x"', False),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", False),
+    ],
+)
+def test_may_be_part(header: str | None, expected: bool) -> None:
+    """A part is answered to whoever has the rest of the very same bytes, or does not ask."""
+    assert may_be_part(header, TAG) is expected

@@ -1,0 +1,44 @@
+"""Path prefixes: how they are written in URLs, and what is left without them."""
+
+import pytest
+
+from fibweb.http.mounting import mount_path, path_below
+
+
+@pytest.mark.parametrize(
+    ("script_name", "path"),
+    [
+        ("", ""),
+        ("/", ""),
+        ("/f", "/f"),
+        ("/a/b/", "/a/b"),
+        ("//example.org", "/example.org"),
+        ("/a b\xc3\xa9?#", "/a%20b%C3%A9%3F%23"),
+    ],
+)
+def test_mount_path(script_name: str, path: str) -> None:
+    """A prefix is encoded, begins with one slash, and ends with none."""
+    assert mount_path({"SCRIPT_NAME": script_name}) == path
+
+
+def test_no_mount() -> None:
+    """A server may leave out SCRIPT_NAME where it is empty."""
+    assert mount_path({}) == ""
+
+
+@pytest.mark.parametrize(
+    ("root_path", "path", "below"),
+    [
+        ("", "/fib/1", "/fib/1"),
+        ("/f", "/f/fib/1", "/fib/1"),
+        ("/f", "/f", ""),
+        ("/f", "/f/", "/"),
+        ("/f", "/fib/1", "/fib/1"),
+        ("/f", "/other", "/other"),
+        ("/f", "/f/f/x", "/f/x"),
+        ("/f", "*", "*"),
+    ],
+)
+def test_path_below(root_path: str, path: str, below: str) -> None:
+    """Whole segments are taken off, once."""
+    assert path_below(root_path, path) == below

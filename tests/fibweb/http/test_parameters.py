@@ -1,0 +1,71 @@
+"""Numbers and parameters in a URL, read strictly."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fibweb.http.parameters import parse_index, parse_query
+
+
+@given(st.integers(0, 10**19 - 1))
+def test_every_number_has_one_spelling(n: int) -> None:
+    """A number is read as it is written, and no other spelling is."""
+    assert parse_index("n", str(n)) == n
+    for spelling in (f"0{n}", f"+{n}", f"-{n}", f" {n}", f"{n} ", f"{n}\n", f"{n}.0", f"{n}_0"):
+        with pytest.raises(ValueError, match="n must be a non-negative decimal integer"):
+            parse_index("n", spelling)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ten", "1e3", "0x10", "1,000", "٣", "３", "²", "½", "%31", "NaN", "--1"]
+)
+def test_no_number(text: str) -> None:
+    """What is no number is told back."""
+    with pytest.raises(
+        ValueError, match=re.escape(f"count must be a non-negative decimal integer, not {text!r}")
+    ):
+        parse_index("count", text)
+
+
+@pytest.mark.parametrize("digits", [20, 1000, 1_000_000])
+def test_too_long(digits: int) -> None:
+    """A number beyond all limits is refused by its length, and not repeated."""
+    with pytest.raises(ValueError, match=f"^n has {digits} digits, beyond any limit$"):
+        parse_index("n", "9" * digits)
+
+
+def test_long_nonsense_is_cut() -> None:
+    """An error does not repeat more than a little of what was wrong."""
+    with pytest.raises(ValueError, match="not") as caught:
+        parse_index("n", "x" * 100_000)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", {}),
+        ("&&", {}),
+        ("start=5&count=3", {"start": "5", "count": "3"}),
+        ("count=3&start=5", {"start": "5", "count": "3"}),
+        ("count", {"count": ""}),
+        ("count=", {"count": ""}),
+        ("count=a=b", {"count": "a=b"}),
+        ("count=%33", {"count": "%33"}),
+        ("count=3&x=1&x=2&COUNT=4", {"count": "3"}),
+    ],
+)
+def test_query(text: str, expected: dict[str, str]) -> None:
+    """Known parameters are returned as they came; others are ignored, repeated ones too."""
+    assert parse_query(text, {"start", "count"}) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["count=3&count=3", "count&x=1&count=", "start=1&count=2&start=1"]
+)
+def test_repeated(text: str) -> None:
+    """A known parameter that is there twice is an error, even if both say the same."""
+    with pytest.raises(ValueError, match="is given more than once"):
+        parse_query(text, {"start", "count"})

@@ -1,0 +1,96 @@
+"""Which connections there may be, and which is closed for another."""
+
+from fibcommon.service.admission import WINDOW_SECONDS, ReadingPace
+from fibweb.overload.admission import SURPLUS_CONNECTIONS, Admission, Verdict
+
+NOW = 10.0
+
+
+class Client:
+    """A connection, as far as admission goes."""
+
+    def __init__(
+        self,
+        crowd: list["Client"],
+        *,
+        idle_since: float | None = None,
+        was_served: bool = True,
+        pace: int | None = None,
+    ) -> None:
+        self.idle_since = idle_since
+        self.was_served = was_served
+        self.pace: ReadingPace | None = None
+        if pace is not None:
+            self.pace = ReadingPace(0.0, 0)
+            self.pace.sample(WINDOW_SECONDS, pace * int(WINDOW_SECONDS))
+        self._crowd = crowd
+        crowd.append(self)
+
+    def handle_close(self) -> None:
+        """Leave."""
+        self.idle_since = None
+        self._crowd.remove(self)
+
+
+def admission_of(crowd: list[Client], max_clients: int) -> Admission[Client]:
+    """Return what decides on newcomers to a crowd."""
+    return Admission(max_clients, lambda: len(crowd), lambda: crowd, lambda: NOW)
+
+
+def test_room_for_all() -> None:
+    """Below the bound nobody gives way, however idle or slow."""
+    crowd: list[Client] = []
+    Client(crowd, idle_since=0.0)
+    Client(crowd, pace=0)
+    assert admission_of(crowd, 3).admit() is Verdict.SERVE
+    assert len(crowd) == 2
+
+
+def test_the_order_of_giving_way() -> None:
+    """First the idle, the longest idle first; then slow readers, the slowest first."""
+    crowd: list[Client] = []
+    busy = Client(crowd)
+    slow, slower = Client(crowd, pace=4000), Client(crowd, pace=10)
+    fast = Client(crowd, pace=5000)
+    idle, long_idle = Client(crowd, idle_since=5.0), Client(crowd, idle_since=1.0)
+    admission = admission_of(crowd, 6)
+    for victim in (long_idle, idle, slower, slow):
+        assert admission.admit() is Verdict.SERVE
+        assert victim not in crowd
+        Client(crowd)
+    assert admission.admit() is Verdict.SERVE_ONCE
+    assert {busy, fast} < set(crowd)
+    assert admission.cut_off == {"idle": 2, "slow": 2, "memory": 0}
+
+
+def test_the_silent_give_way_before_those_that_pause() -> None:
+    """Who has never sent a request goes first, once it had the time to send one."""
+    crowd: list[Client] = []
+    paused, silent = Client(crowd, idle_since=NOW - 6), Client(crowd, idle_since=NOW - 1)
+    silent.was_served = False
+    new = Client(crowd, idle_since=NOW, was_served=False)
+    admission = admission_of(crowd, 3)
+    for victim in (silent, paused):
+        assert admission.admit() is Verdict.SERVE
+        assert victim not in crowd
+        Client(crowd)
+    assert admission.admit() is Verdict.WAIT
+    assert admission.admit() is Verdict.SERVE  # it has waited, and the new one is still silent
+    assert new not in crowd
+    Client(crowd)
+    assert admission.admit() is Verdict.SERVE_ONCE
+
+
+def test_surplus_connections_are_few() -> None:
+    """Beyond the bound a few are served once, and the rest is refused."""
+    crowd: list[Client] = []
+    admission = admission_of(crowd, 2)
+    verdicts = []
+    for _ in range(SURPLUS_CONNECTIONS + 4):
+        verdicts.append(admission.admit())
+        if verdicts[-1] is not Verdict.REFUSE:
+            Client(crowd)
+    assert verdicts[:2] == [Verdict.SERVE] * 2
+    assert verdicts[2:-2] == [Verdict.SERVE_ONCE] * SURPLUS_CONNECTIONS
+    assert verdicts[-2:] == [Verdict.REFUSE] * 2
+    assert admission.rejected == 2

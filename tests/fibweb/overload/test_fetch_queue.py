@@ -1,0 +1,254 @@
+"""Which fetch waits, which runs next, and which is refused."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fibcommon.costs import DEAR_SECONDS
+from fibweb.content.fetch import Fetch
+from fibweb.overload.fetch_queue import MAX_WAIT_SECONDS, MAX_WAITERS, FetchQueue, Job, Refused
+
+CHEAP, DEAR = DEAR_SECONDS / 10, DEAR_SECONDS * 5
+
+_numbers = itertools.count()
+
+
+def fetch(cost_seconds: float, key: object = None) -> Fetch:
+    """Return a fetch, by default of something that no other fetch is of."""
+    key = next(_numbers) if key is None else key
+    return Fetch(key, cost_seconds, 1, lambda _: b"")
+
+
+def taken(queue: FetchQueue[str], now: float = 0.0) -> list[Job[str]]:
+    """Return all jobs that may run now."""
+    return list(iter(lambda: queue.take(now), None))
+
+
+def waiters(jobs: list[Job[str]]) -> list[str]:
+    """Return who waits for some jobs."""
+    return [waiter for job in jobs for waiter in job.waiters]
+
+
+def admitted(queue: FetchQueue[str], cost_seconds: float) -> int:
+    """Add fetches of some cost until one is refused; return how many were not."""
+    for count in range(MAX_WAITERS):
+        try:
+            queue.add(fetch(cost_seconds), f"{count}", 0.0)
+        except Refused:
+            return count
+    return MAX_WAITERS
+
+
+@pytest.mark.parametrize("threads", [2, 3, 4, 8])
+def test_dear_fetches_leave_threads_to_cheap_ones(threads: int) -> None:
+    """However many dear ones wait, half of the threads are for the others."""
+    queue: FetchQueue[str] = FetchQueue(threads)
+    for number in range(20):
+        queue.add(fetch(DEAR), f"dear {number}", 0.0)
+    assert len(taken(queue)) == threads // 2
+    queue.add(fetch(CHEAP), "cheap", 1.0)
+    assert waiters(taken(queue)) == ["cheap"]
+
+
+def test_cheap_fetches_leave_a_thread_to_dear_ones() -> None:
+    """A stream of cheap ones does not starve the dear."""
+    queue: FetchQueue[str] = FetchQueue(4)
+    for number in range(10):
+        queue.add(fetch(CHEAP), f"cheap {number}", 0.0)
+    running = taken(queue)
+    assert len(running) == 4
+    queue.add(fetch(DEAR), "dear", 1.0)
+    queue.finish(running[0], 1.0, is_success=True)
+    assert waiters(taken(queue)) == ["dear"]
+
+
+def test_one_thread_serves_both() -> None:
+    """With a single thread nobody has one to spare, and the order is that of both together."""
+    queue: FetchQueue[str] = FetchQueue(1)
+    queue.add(fetch(DEAR), "dear", 0.0)
+    queue.add(fetch(CHEAP), "cheap", 0.0)
+    queue.add(fetch(CHEAP), "late", 1e3)
+    order = []
+    while jobs := taken(queue):
+        order += waiters(jobs)
+        queue.finish(jobs[0], 0.0, is_success=False)
+    assert order == ["cheap", "dear", "late"]
+
+
+def test_the_shortest_comes_first_but_nobody_starves() -> None:
+    """Of those that came together the cheapest runs first; who has waited is not overtaken."""
+    queue: FetchQueue[str] = FetchQueue(2)
+    queue.add(fetch(0.1), "runs", 0.0)
+    assert waiters(taken(queue)) == ["runs"]
+    for cost in (0.4, 0.1, 0.2):
+        queue.add(fetch(cost), f"{cost}", 0.0)
+    queue.add(fetch(0.1), "0.1 after 4 s", 4.0)
+    order, jobs = [], [next(iter(queue._jobs.values()))]
+    while jobs:
+        queue.finish(jobs[0], 0.0, is_success=False)
+        jobs = taken(queue)
+        order += waiters(jobs)
+    assert order == ["0.1", "0.2", "0.4", "0.1 after 4 s"]
+
+
+def test_who_wants_the_same_shares_a_fetch() -> None:
+    """Many who ask for the same at once cost one fetch, also when it runs already."""
+    queue: FetchQueue[str] = FetchQueue(2)
+    queue.add(fetch(CHEAP, "same"), "a", 0.0)
+    queue.add(fetch(CHEAP, "same"), "b", 0.0)
+    assert queue.waiting == 2
+    (job,) = taken(queue)
+    assert queue.waiting == 0
+    queue.add(fetch(CHEAP, "same"), "c", 0.0)
+    assert not taken(queue)
+    assert queue.finish(job, 1.0, is_success=True) == ["a", "b", "c"]
+    assert len(queue) == queue.running == 0
+
+
+def test_whoever_leaves_is_not_worked_for() -> None:
+    """The last waiter takes its fetch along: from the queue, or to be cancelled."""
+    queue: FetchQueue[str] = FetchQueue(1)
+    queue.add(fetch(CHEAP), "runs", 0.0)
+    (job,) = taken(queue)
+    queue.add(fetch(CHEAP, "same"), "a", 0.0)
+    queue.add(fetch(CHEAP, "same"), "b", 0.0)
+    assert queue.remove("a") is None
+    assert queue.remove("b") is None
+    assert queue.remove("nobody") is None
+    assert (queue.waiting, len(queue)) == (0, 1)
+    assert queue.remove("runs") is job
+    queue.add(fetch(CHEAP, job.fetch.key), "begins anew", 0.0)
+    assert queue.finish(job, 1.0, is_success=False) == []
+    assert waiters(taken(queue)) == ["begins anew"]
+
+
+def test_a_long_wait_is_refused_at_once() -> None:
+    """When what is ahead would take too long, a newcomer is told so; a cheaper one is not."""
+    queue: FetchQueue[str] = FetchQueue(2)
+    count = admitted(queue, 0.4)
+    assert count == pytest.approx(MAX_WAIT_SECONDS / 0.4, abs=2)
+    with pytest.raises(Refused) as refused:
+        queue.add(fetch(0.4), "one more", 0.0)
+    assert refused.value.reason == "late"
+    assert refused.value.wait_seconds > MAX_WAIT_SECONDS
+    queue.add(fetch(0.1), "shorter", 0.0)
+    queue.add(fetch(CHEAP), "cheap", 0.0)
+
+
+def test_the_prediction_follows_what_fetches_take() -> None:
+    """Where all takes ten times as long as predicted, a tenth may wait."""
+    queue: FetchQueue[str] = FetchQueue(2)
+    for number in range(50):
+        queue.add(fetch(0.1), "measures", 0.0)
+        (job,) = taken(queue, float(number))
+        queue.finish(job, number + 1.0, is_success=True)
+    assert admitted(queue, 0.1) == pytest.approx(MAX_WAIT_SECONDS, abs=2)
+
+
+def test_the_queue_has_a_length() -> None:
+    """Beyond a number of waiters everybody is refused, but those who join what runs."""
+    queue: FetchQueue[str] = FetchQueue(1)
+    queue.add(fetch(1e-6, "runs"), "runs", 0.0)
+    taken(queue)
+    for number in range(MAX_WAITERS):
+        queue.add(fetch(1e-6), f"{number}", 0.0)
+    with pytest.raises(Refused) as refused:
+        queue.add(fetch(1e-6), "one more", 0.0)
+    assert refused.value.reason == "full"
+    queue.add(fetch(1e-6, "runs"), "joins", 0.0)
+    queue.remove("0")
+    queue.add(fetch(1e-6), "another", 0.0)
+
+
+def test_waiters_for_dear_fetches_leave_room_for_cheap_ones() -> None:
+    """However many wait for what takes long, others are not refused for that."""
+    queue: FetchQueue[str] = FetchQueue(4)
+    for number in range(3):
+        queue.add(fetch(DEAR, f"dear {number}"), f"runs {number}", 0.0)
+    taken(queue)
+    for number in range(MAX_WAITERS - 1):
+        queue.add(fetch(DEAR, "dear 2"), f"{number}", 0.0)
+    with pytest.raises(Refused):
+        queue.add(fetch(DEAR, "dear 2"), "one more", 0.0)
+    queue.add(fetch(CHEAP), "cheap", 0.0)
+    assert waiters(taken(queue)) == ["cheap"]
+
+
+def test_a_response_in_progress_is_never_refused() -> None:
+    """Its next piece is queued however many wait, and waits for as long as it takes."""
+    queue: FetchQueue[str] = FetchQueue(2)
+    queue.add(fetch(DEAR), "runs", 0.0)
+    (job,) = taken(queue)
+    admitted(queue, 0.4)
+    piece = fetch(0.4)
+    with pytest.raises(Refused):
+        queue.add(piece, "new", 0.0)
+    queue.add(piece, "started", 0.0, is_started=True)
+    expired = queue.expired(MAX_WAIT_SECONDS + 1)
+    assert expired
+    assert "started" not in [waiter for _, waiter in expired]
+    queue.finish(job, 10.0, is_success=True)
+    assert waiters(taken(queue)) == ["started"]
+
+
+def test_the_queue_forgets_what_was_removed() -> None:
+    """Requests that come and go leave nothing behind, wherever they stood."""
+    queue: FetchQueue[str] = FetchQueue(2)
+    queue.add(fetch(DEAR), "runs", 0.0)
+    taken(queue)
+    queue.add(fetch(DEAR), "waits", 0.0)
+    for number in range(10_000):
+        queue.add(fetch(1e6 if number % 2 else DEAR * 2), "comes and goes", 0.0, is_started=True)
+        queue.remove("comes and goes")
+    assert len(queue._dear._heap) < 200
+
+
+def test_a_wait_that_was_too_long_ends() -> None:
+    """Who has waited for too long is refused then, and costs nothing more."""
+    queue: FetchQueue[str] = FetchQueue(1)
+    queue.add(fetch(CHEAP), "runs", 0.0)
+    taken(queue)
+    late, young = fetch(CHEAP), fetch(CHEAP)
+    queue.add(late, "late", 0.0)
+    queue.add(young, "young", 4.0)
+    assert queue.expired(MAX_WAIT_SECONDS) == []
+    assert queue.expired(MAX_WAIT_SECONDS + 1) == [(late, "late")]
+    assert (queue.waiting, len(queue)) == (1, 2)
+    assert queue.remove("late") is None
+
+
+@given(
+    st.integers(1, 6),
+    st.lists(
+        st.tuples(st.sampled_from(["add", "leave", "finish"]), st.integers(0, 9), st.floats(0, 1)),
+        max_size=60,
+    ),
+)
+def test_nobody_is_forgotten(threads: int, steps: list[tuple[str, int, float]]) -> None:
+    """Whatever happens, everybody who waits and does not leave is answered in the end."""
+    queue: FetchQueue[int] = FetchQueue(threads)
+    running: list[Job[int]] = []
+    waiting: set[int] = set()
+    for now, (step, number, cost) in enumerate(steps):
+        if step == "add" and number not in waiting:
+            try:
+                queue.add(fetch(cost + 1e-6, number // 2), number, float(now))
+            except Refused:
+                continue
+            waiting.add(number)
+        elif step == "leave":
+            queue.remove(number)
+            waiting.discard(number)
+        elif step == "finish" and running:
+            waiting -= set(queue.finish(running.pop(0), float(now), is_success=True))
+        running += iter(lambda now=now: queue.take(float(now)), None)  # type: ignore[misc]
+        assert len(running) <= threads
+    for _ in range(200):
+        if not running:
+            break
+        waiting -= set(queue.finish(running.pop(0), 1e3, is_success=True))
+        running += iter(lambda: queue.take(1e3), None)
+    assert not waiting
+    assert len(queue) == queue.running == queue.waiting == 0

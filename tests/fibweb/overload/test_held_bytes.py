@@ -1,0 +1,66 @@
+"""How much answers under way hold, and who gives way."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fibweb.overload.held_bytes import HeldBytes
+
+
+class Reader:
+    """A connection that holds bytes."""
+
+    def __init__(self) -> None:
+        self.times_given_up = 0
+
+    def give_up_held(self) -> None:
+        """Count."""
+        self.times_given_up += 1
+
+
+def test_the_slowest_gives_way() -> None:
+    """Who has held for longest gives up, and as many as it takes."""
+    held: HeldBytes[Reader] = HeldBytes(100)
+    first, second, third = Reader(), Reader(), Reader()
+    held.set(first, 40)
+    held.set(second, 40)
+    held.set(first, 30)  # it went on with what it holds, and keeps its place in the line
+    held.set(third, 60)
+    assert [each.times_given_up for each in (first, second, third)] == [1, 0, 0]
+    assert (held.size, held.given_up) == (100, 1)
+    held.set(first, 100)
+    assert [each.times_given_up for each in (first, second, third)] == [1, 1, 1]
+    assert held.size == 100
+
+
+def test_the_next_piece_is_a_new_turn() -> None:
+    """A fast reader, which has let go in between, is behind a slow one in the line."""
+    held: HeldBytes[Reader] = HeldBytes(100)
+    fast, slow = Reader(), Reader()
+    held.set(fast, 50)
+    held.set(slow, 50)
+    held.set(fast, 0)
+    held.set(fast, 60)
+    assert (fast.times_given_up, slow.times_given_up) == (0, 1)
+
+
+def test_tight() -> None:
+    """From a half on it is time to hold less."""
+    held: HeldBytes[Reader] = HeldBytes(100)
+    reader = Reader()
+    held.set(reader, 50)
+    assert not held.is_tight
+    held.set(reader, 51)
+    assert held.is_tight
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 120))))
+def test_the_limit_holds(steps: list[tuple[int, int]]) -> None:
+    """Whatever is held, it is never more than the limit, and nothing is counted twice."""
+    held: HeldBytes[Reader] = HeldBytes(100)
+    readers = [Reader() for _ in range(6)]
+    for number, size in steps:
+        held.set(readers[number], size)
+        assert 0 <= held.size <= 100
+    for reader in readers:
+        held.set(reader, 0)
+    assert held.size == 0

@@ -1,0 +1,184 @@
+"""The service under any WSGI server: the protocol, settings, processes, and what is counted."""
+
+import io
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+from wsgiref.validate import validator
+
+import pytest
+from falcon import testing
+
+from fibcommon.service.errors import SettingsError
+from fibweb.processes.wsgi_application import WsgiApplication
+from fibweb.settings import Settings
+from tests.numbers import expected
+from tests.servers import DEADLINE_SECONDS, RunningServer
+
+FORKED = """
+import os, sys
+from falcon import testing
+from fibweb.wsgi import application
+
+def ask():
+    web = testing.TestClient(application)
+    said = web.simulate_get("/fib/3?format=text").text, web.simulate_get("/readyz").status_code
+    assert said == ("0\\n1\\n1\\n", 200), said
+    text = web.simulate_get("/metrics").text
+    return text.partition("\\nfibweb_processes ")[2].partition("\\n")[0]
+
+assert ask() == "1.0"
+pid = os.fork()
+if not pid:
+    assert ask() == "2.0"
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+assert ask() == "1.0"
+"""
+
+
+@pytest.fixture(scope="module")
+def application(server: RunningServer) -> Iterator[WsgiApplication]:
+    """The application, in front of a fibserver."""
+    settings = Settings(servers=(server.address,), timeout=DEADLINE_SECONDS)
+    with closing(WsgiApplication(settings)) as application:
+        yield application
+
+
+@pytest.fixture
+def ask(application: WsgiApplication) -> Callable[..., testing.Result]:
+    """Ask it as a strict server does, which checks all that PEP 3333 demands."""
+    strict: Any = validator(application)
+
+    def respond(method: str, target: str, **headers: str) -> testing.Result:
+        path, _, query = target.partition("?")
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        environ = testing.create_environ(path, query, method=method, headers=fields)
+        # What Falcon's own is lacks some methods.
+        environ |= {"wsgi.input": io.BytesIO(), "wsgi.errors": sys.stderr}
+        started = testing.StartResponseMock()
+
+        def start(status: str, headers: list[tuple[str, str]]) -> Any:
+            return started(status, headers)
+
+        blocks = strict(environ, start)
+        body = b"".join(blocks)
+        blocks.close()
+        return testing.Result([body], str(started.status), started.headers or [])
+
+    return respond
+
+
+@pytest.mark.parametrize("n", [0, 1, 100, 600, 1000, 3000, 6000])
+@pytest.mark.parametrize("format", ["text", "binary"])
+def test_all_sizes(ask: Callable[..., testing.Result], n: int, format: str) -> None:
+    """Answers of all sizes are bytes, and exactly as long as they say; HEAD says the same."""
+    target = f"/fib/{n}?format={format}"
+    got, head = ask("GET", target), ask("HEAD", target)
+    assert (got.status_code, got.content) == (200, expected(format, 0, n))
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers == got.headers
+    assert int(got.headers["content-length"]) == len(got.content)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Range": "bytes=100-299999"}, 206),
+        ({"Range": "bytes=9999999-"}, 416),
+        ({"If_None_Match": '"first-3000-text-1"'}, 304),
+        ({"If_Match": '"other"'}, 412),
+        ({"Accept": "image/png"}, 406),
+    ],
+)
+def test_conditions(
+    ask: Callable[..., testing.Result], headers: dict[str, str], status: int
+) -> None:
+    """Parts, conditions and errors are as with fibweb's own server."""
+    target = "/fib/3000" if "Accept" in headers else "/fib/3000?format=text"
+    got = ask("GET", target, **headers)
+    assert got.status_code == status
+    if status == 206:
+        assert got.content == expected("text", 0, 3000)[100:300_000]
+
+
+@pytest.mark.parametrize(
+    "target", ["/", "/page/main.js", "/healthz", "/readyz", "/status", "/metrics", "/openapi.json"]
+)
+def test_operations(ask: Callable[..., testing.Result], target: str) -> None:
+    """Page, probes and metrics are there."""
+    assert ask("GET", target).status_code == 200
+    assert ask("OPTIONS", target).status_code == 204
+
+
+def test_the_id_of_a_request(ask: Callable[..., testing.Result]) -> None:
+    """A client may choose what its request is called."""
+    got = ask("GET", "/fib/x", X_Request_ID="my-7")
+    assert got.json["request_id"] == got.headers["x-request-id"] == "my-7"
+
+
+def test_what_is_counted(server: RunningServer) -> None:
+    """Requests count by route, code, format, and whether a fibserver was asked; so do bytes."""
+    with closing(WsgiApplication(Settings(servers=(server.address,)))) as application:
+        web = testing.TestClient(application)
+        large = len(web.simulate_get("/fib/2000?format=text", root_path="/f").content)
+        for _ in range(2):
+            web.simulate_get("/fib/5?format=csv")
+        lines = web.simulate_get("/metrics").text.splitlines()
+    for labels, count, size in (
+        ('code="200",format="text",lane="ask",route="/fib/{n}"', 1, large),
+        ('code="200",format="csv",lane="ask",route="/fib/{n}"', 1, 20),
+        ('code="200",format="csv",lane="ready",route="/fib/{n}"', 1, 20),
+    ):
+        assert f"fibweb_requests_total{{{labels}}} {count:.1f}" in lines
+        assert f"fibweb_body_bytes_total{{{labels}}} {size:.1f}" in lines
+    assert "fibweb_requests_in_flight 1.0" in lines
+
+
+def test_a_fork(server: RunningServer) -> None:
+    """A process that was forked after the first request answers too, and its end is noticed."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED],
+        env={"FIBWEB_SERVERS": server.address, "PATH": ""},
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        (Settings(embedded=True), "embedded: 'true': only fibweb's own server"),
+        (Settings(metrics_listen="127.0.0.1:1"), "metrics_listen: '127.0.0.1:1': only fibweb's"),
+    ],
+)
+def test_settings_that_cannot_work(settings: Settings, line: str) -> None:
+    """What would be ignored at somebody's cost is refused at the import."""
+    with pytest.raises(SettingsError, match=line):
+        WsgiApplication(settings)
+
+
+def test_settings_without_effect(caplog: pytest.LogCaptureFixture) -> None:
+    """Settings for which the server has its own are named in the log."""
+    WsgiApplication(Settings(threads=4, listen=("127.0.0.1:1",), timeout=3))
+    assert [record.getMessage() for record in caplog.records] == [
+        "settings that only fibweb's own server uses: listen, threads"
+    ]
+
+
+def test_uwsgi_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """uWSGI that lets no thread of ours run is refused: servers would never be probed again."""
+
+    class Module:
+        opt: dict[str, object] = {"module": b"fibweb.wsgi"}  # noqa: RUF012
+
+    monkeypatch.setitem(sys.modules, "uwsgi", Module)
+    with pytest.raises(SettingsError, match="enable-threads"):
+        WsgiApplication(Settings())
+    Module.opt["threads"] = b"2"
+    WsgiApplication(Settings())

@@ -1,0 +1,84 @@
+"""`/healthz` and `/readyz`."""
+
+import json
+import threading
+
+import pytest
+from falcon import testing
+
+from fibclient import FibClient
+from fibclient.transport.resolver import resolve
+from fibcommon.addresses import Address, Target
+from fibweb import create_app
+from fibweb.content.fetch import WouldBlock
+from fibweb.resources.health import Alive, Ready
+from tests.servers import RunningServer
+
+
+def would_block(_: object) -> None:
+    """Fetch nothing, as on an event loop."""
+    raise WouldBlock
+
+
+MAY_NOT_BLOCK = {"fibweb.fetch": would_block}
+
+
+def web(client: FibClient) -> testing.TestClient:
+    """Return the application with both resources."""
+    resources = {"/healthz": Alive(), "/readyz": Ready(client)}
+    return testing.TestClient(create_app(client, resources=resources))
+
+
+def test_alive() -> None:
+    """A process is alive whatever its servers are, and says so without waiting."""
+    with FibClient("127.0.0.1:1") as client:
+        result = web(client).simulate_get("/healthz", extras=MAY_NOT_BLOCK)
+    assert (result.status_code, result.text) == (200, "alive\n")
+    assert result.headers["cache-control"] == "no-store"
+
+
+def test_ready(server: RunningServer) -> None:
+    """A process is ready when a fibserver answers; HEAD tells it as well."""
+    with FibClient(server.address) as client:
+        app = web(client)
+        result = app.simulate_get("/readyz")
+        head = app.simulate_head("/readyz")
+    assert (result.status_code, result.text) == (200, "ready\n")
+    assert result.headers["cache-control"] == "no-store"
+    assert (head.status_code, head.text) == (200, "")
+
+
+def test_ready_in_spite_of_a_silent_name(server: RunningServer) -> None:
+    """A name that the resolver is silent about is no reason to be taken for useless."""
+    stuck = threading.Event()
+
+    def resolver(address: Address) -> list[Target]:
+        if address.host == "slow.example":
+            stuck.wait()
+            return []
+        return resolve(address)
+
+    with FibClient(f"slow.example:1,{server.address}", resolve=resolver) as client:
+        assert web(client).simulate_get("/readyz").status_code == 200
+    stuck.set()
+
+
+def test_not_ready() -> None:
+    """Without a fibserver it is 503, with the reason."""
+    with FibClient("127.0.0.1:1", timeout_seconds=0.3) as client:
+        result = web(client).simulate_get("/readyz")
+    assert result.status_code == 503
+    assert result.headers["retry-after"] == "1"
+    problem = json.loads(result.content)
+    assert problem["detail"].startswith("no fibserver answers: ")
+
+
+def test_readiness_is_not_found_out_on_the_event_loop() -> None:
+    """Where nothing may block, no server is asked; what was found out is answered."""
+    with FibClient("127.0.0.1:1", timeout_seconds=0.3) as client:
+        ready = Ready(client)
+        app = testing.TestClient(create_app(client, resources={"/readyz": ready}))
+        with pytest.raises(WouldBlock):
+            app.simulate_get("/readyz", extras=MAY_NOT_BLOCK)
+        ready.refresh()
+        assert app.simulate_get("/readyz", extras=MAY_NOT_BLOCK).status_code == 503

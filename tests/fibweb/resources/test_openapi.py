@@ -1,0 +1,140 @@
+"""The description of the API, and the application held to it."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import pytest
+from falcon import testing
+
+from fibclient import FibClient
+from fibweb import create_app
+from fibweb.resources.openapi import describe
+from tests.fibweb.serving import SERVERS
+from tests.servers import RunningServer
+
+CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
+CASES = 60
+"""For each operation, in each way of generating cases: hundreds in all."""
+
+TIME_LIMIT_SECONDS = 300
+
+ROUTES = ("/fib/{n:path}", "/fib", "/number/{n:path}", "/openapi.json")
+DOCUMENT = describe(ROUTES)
+METHODS = [
+    (path, method, operation)
+    for path, methods in DOCUMENT["paths"].items()
+    for method, operation in methods.items()
+]
+
+
+@pytest.fixture(scope="module")
+def web(server: RunningServer) -> Iterator[testing.TestClient]:
+    """The application, in front of a fibserver."""
+    with FibClient(server.address) as client:
+        yield testing.TestClient(create_app(client))
+
+
+def examples() -> Iterator[Any]:
+    """Yield status, media type, request and answer of each example in the document."""
+    for _, _, operation in METHODS:
+        for status, response in operation["responses"].items():
+            for media_type, content in response.get("content", {}).items():
+                for example in content.get("examples", {}).values():
+                    request = example["summary"]
+                    yield pytest.param(status, media_type, request, example["value"], id=request)
+
+
+@pytest.mark.parametrize(("status", "media_type", "request_", "answer"), list(examples()))
+def test_examples_of_answers(
+    web: testing.TestClient, status: str, media_type: str, request_: str, answer: object
+) -> None:
+    """Every example of an answer is what its request is answered."""
+    line, *fields = request_.split(", ")
+    headers = dict(field.split(": ") for field in fields)
+    result = web.simulate_request(*line.split(" "), headers=headers)
+    assert result.status_code == int(status)
+    assert result.headers["content-type"].partition(";")[0] == media_type
+    if isinstance(answer, str):
+        assert result.text == answer
+    else:
+        assert _without_id(result.json) == _without_id(answer)
+
+
+def _without_id(value: Any) -> dict[str, object]:
+    return {key: each for key, each in value.items() if key != "request_id"}
+
+
+@pytest.mark.parametrize(("path", "method", "operation"), METHODS)
+def test_examples_of_requests(
+    web: testing.TestClient, path: str, method: str, operation: dict[str, Any]
+) -> None:
+    """Every operation works with the examples of its parameters."""
+    given = [each for each in operation.get("parameters", []) if "example" in each]
+    for each in given:
+        path = path.replace(f"{{{each['name']}}}", each["example"])
+    query = {each["name"]: each["example"] for each in given if each["in"] == "query"}
+    result = web.simulate_request(method.upper(), path, params=query)
+    assert result.status_code == 200
+
+
+def test_all_formats_have_examples() -> None:
+    """There is an example for each format that is text, for each route with numbers."""
+    requests = " ".join(parameter.values[2] for parameter in examples())
+    for format in ("json", "text", "csv", "ndjson", "bfile"):
+        assert len(re.findall(rf"format={format}\b", requests)) == 3
+
+
+def test_only_routes_that_there_are() -> None:
+    """A route that is not served is not described."""
+    assert list(describe(["/fib"])["paths"]) == ["/fib"]
+
+
+def test_the_resource(web: testing.TestClient) -> None:
+    """`/openapi.json` is the document; caches ask whether it is still the same."""
+    result = web.simulate_get("/openapi.json")
+    assert result.headers["content-type"] == "application/json"
+    assert result.json == DOCUMENT
+    assert result.headers["cache-control"] == "no-cache"
+    tag = result.headers["etag"]
+    again = web.simulate_get("/openapi.json", headers={"If-None-Match": tag})
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+
+
+def test_below_a_prefix(web: testing.TestClient) -> None:
+    """The server's URL is right wherever the document is; errors name the path as it was asked."""
+    (server,) = DOCUMENT["servers"]
+    assert urljoin("https://example.org/f/openapi.json", server["url"]) == "https://example.org/f/"
+    result = web.simulate_get("/fib/-1", root_path="/f")
+    assert (result.status_code, result.json["instance"]) == (400, "/f/fib/-1")
+
+
+def test_the_application_is_as_described(server: RunningServer, tmp_path: Path) -> None:
+    """Whatever is asked, the answer is one of those described, in all that is described.
+
+    How large n may be depends on the servers, which the document cannot know: here it is told.
+    """
+    text = json.dumps(DOCUMENT)
+    assert "{0,18})$" in text
+    document = tmp_path / "openapi.json"
+    document.write_text(text.replace("{0,18})$", "{0,3})$"))
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIGURATION)]
+    command += ["run", str(document), "--checks", "all", "--max-examples", str(CASES)]
+    with FibClient(server.address) as client, SERVERS["fibweb"](create_app(client)) as port:
+        done = subprocess.run(
+            [*command, "--url", f"http://127.0.0.1:{port}"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=TIME_LIMIT_SECONDS,
+            check=False,
+        )
+    said = re.search(r"(\d+) generated, (\d+) passed", done.stdout)
+    assert said, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout
+    assert int(said[1]) == int(said[2]) > 500

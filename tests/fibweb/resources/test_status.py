@@ -1,0 +1,177 @@
+"""`/status`: how the service is doing, for the page."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from falcon import testing
+
+from fibclient import FibClient
+from fibclient.transport.resolver import resolve
+from fibcommon.addresses import Address, Target, parse_addresses
+from fibweb import create_app
+from fibweb.content.fetch import WouldBlock
+from fibweb.resources.status import ServerProbes, StatusResource
+from fibweb.stats.metric_values import Figures, Values
+from tests.fibweb.running import get, status
+from tests.servers import RunningServer
+from tests.waiting import wait_until
+
+Serve = Callable[..., RunningServer]
+
+GAUGES: Values = {
+    (name,): 0.0
+    for name in ("in_flight", "connections", "processes", "memory_bytes", "cache_bytes")
+}
+COUNTERS: Values = {(f"cache_{name}",): 0.0 for name in ("hits", "extensions", "misses")}
+
+
+def test_status(server: RunningServer, serve_web: Serve) -> None:
+    """All that the page shows is there, and is what it is called."""
+    web = serve_web("--servers", server.address)
+    for _ in range(10):
+        get(web, "/fib/10")
+    found = status(web)
+    (only,) = found["servers"]
+    assert only["address"] == server.address
+    assert only["state"] == "up"
+    assert only["workers"] == len(server.workers())
+    assert only["succeeded"] >= 1
+    assert only["failed"] == only["in_flight"] == 0
+    assert only["last_error"] == ""
+    assert 0 < only["resident_bytes"] <= only["memory_limit_bytes"] == 512 * 2**20
+    assert only["clients"] >= 1
+    assert only["requests_total"] >= 1
+    assert only["workers_busy"] >= 0
+    assert found["requests_total"] >= 10
+    assert found["in_flight"] >= 1
+    assert 0 < found["latency_seconds"]["p50"] <= found["latency_seconds"]["p99"]
+    assert found["memory_bytes"] > 1e6
+    assert found["cache"]["extensions"] == 1
+    assert found["cache"]["size_bytes"] > 0
+
+
+def test_a_server_goes_and_comes_back(serve: Serve, serve_web: Serve, tmp_path: Path) -> None:
+    """A server that is away is told, with the reason, and so is its return."""
+    address = f"unix:{tmp_path / 'socket'}"
+    fibserver = serve("--listen", address)
+    web = serve_web("--servers", address)
+    get(web, "/fib/10")
+    assert status(web)["servers"][0]["state"] == "up"
+    fibserver.stop()
+
+    def state() -> str:
+        return str(status(web)["servers"][0]["state"])
+
+    wait_until(lambda: state() == "set aside", "set aside")
+    assert "No such file" in status(web)["servers"][0]["last_error"]
+    serve("--listen", address)
+    wait_until(lambda: state() == "up", "up")
+    assert get(web, "/fib/3") == b'{"N": 3, "result": ["0","1","1"]}'
+
+
+def test_a_silent_name(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is known of the other servers is told, and which name is not resolved."""
+    stuck = threading.Event()
+
+    def resolver(address: Address) -> list[Target]:
+        if address.host == "slow.example":
+            stuck.wait()
+            return []
+        return resolve(address)
+
+    monkeypatch.setattr("fibweb.resources.status.resolve", resolver)
+    probes = ServerProbes(parse_addresses(f"slow.example:1,{server.address}"), None)
+    answers = probes.ask()
+    probes.close()
+    stuck.set()
+    assert answers["slow.example:1"] == "cannot resolve slow.example:1: no answer in time"
+    assert isinstance(answers[server.address], dict)
+
+
+class Asked(ServerProbes):
+    """Probes that are answered when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__(parse_addresses("127.0.0.1:1"), None)
+        self.times = 0
+        self.is_asking = threading.Event()
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+
+    def ask(self) -> dict[str, dict[str, str] | str]:
+        """Count, and wait for the test."""
+        self.times += 1
+        self.is_asking.set()
+        assert self.may_answer.wait(30)
+        return {"127.0.0.1:1": {"workers": str(self.times)}}
+
+
+@pytest.fixture
+def asked() -> Asked:
+    """Probes."""
+    return Asked()
+
+
+@pytest.fixture
+def client() -> Iterator[FibClient]:
+    """A client of nobody."""
+    with FibClient("127.0.0.1:1") as client:
+        yield client
+
+
+@pytest.fixture
+def resource(client: FibClient, asked: Asked) -> StatusResource:
+    """The status of some figures."""
+    return StatusResource(lambda: Figures(COUNTERS, GAUGES), client, asked)
+
+
+@pytest.fixture
+def app(client: FibClient, resource: StatusResource) -> testing.TestClient:
+    """An application with a status."""
+    return testing.TestClient(create_app(client, resources={"/status": resource}))
+
+
+def would_block(_: object) -> None:
+    """Fetch nothing, as on an event loop."""
+    raise WouldBlock
+
+
+def workers(result: testing.Result) -> int:
+    """Return what the first answer of the probes says."""
+    return int(json.loads(result.content)["servers"][0]["workers"])
+
+
+def test_many_pages_cost_little(app: testing.TestClient, asked: Asked) -> None:
+    """The servers are asked once, and what was found needs no waiting."""
+    with pytest.raises(WouldBlock):
+        app.simulate_get("/status", extras={"fibweb.fetch": would_block})
+    assert asked.times == 0
+    assert [workers(app.simulate_get("/status")) for _ in range(5)] == [1] * 5
+    assert workers(app.simulate_get("/status", extras={"fibweb.fetch": would_block})) == 1
+
+
+def test_others_do_not_wait(
+    app: testing.TestClient, asked: Asked, resource: StatusResource
+) -> None:
+    """While a slow server is asked, who wants the status gets the one before."""
+    assert workers(app.simulate_get("/status")) == 1
+    asked.is_asking.clear()
+    asked.may_answer.clear()
+    refresher = threading.Thread(target=resource.refresh)
+    refresher.start()
+    try:
+        assert asked.is_asking.wait(30)
+        assert workers(app.simulate_get("/status")) == 1
+    finally:
+        asked.may_answer.set()
+        refresher.join()
+    assert workers(app.simulate_get("/status")) == 2
+
+
+def test_nobody_is_asked_for_nobody(resource: StatusResource, asked: Asked) -> None:
+    """Where no page is open the servers are left alone."""
+    resource.refresh()
+    assert asked.times == 0

@@ -1,0 +1,196 @@
+"""HTTP servers in threads of the test, and the bytes that go to and fro."""
+
+import array
+import fcntl
+import re
+import socket
+import termios
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import waitress.server
+from waitress import wasyncore
+
+from fibweb.http.cors import CrossOriginReading
+from fibweb.server.request import MAX_BODY_BYTES, MAX_HEADER_BYTES
+from fibweb.server.server import (
+    IDENT,
+    HttpServer,
+    Limits,
+    Site,
+    create_server,
+)
+from fibweb.stats.access_record import Exchange
+from tests.waiting import DEADLINE_SECONDS, wait_until
+
+__all__ = ["Lanes", "Stock", "connect", "converse", "read_all", "send_read", "without_date"]
+
+_running: dict[Path, HttpServer] = {}
+
+_CHANGING = re.compile(rb"(?m)^(Date|X-Request-Id): [^\r]*\r\n", re.IGNORECASE)
+
+
+class Lanes:
+    """The server under test.
+
+    Attributes:
+        path: of its Unix socket.
+        exchanges: what it has told of.
+        server: itself.
+    """
+
+    def __init__(
+        self,
+        app: Callable[..., Any],
+        path: Path,
+        limits: Limits | None = None,
+        root_path: str = "",
+        cross_origin: CrossOriginReading | None = None,
+    ) -> None:
+        self.path = path
+        self.exchanges: list[Exchange] = []
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(path))
+        listener.listen()
+        self.server: HttpServer = create_server(
+            [Site(app, listener, cross_origin)],
+            on_response=self.exchanges.append,
+            limits=limits or Limits(threads=2),
+            root_path=root_path,
+        )
+        _running[path] = self.server
+        self._thread = threading.Thread(target=self.server.run)
+        self._thread.start()
+
+    def lanes(self, count: int) -> list[str]:
+        """Return the lanes of the first `count` answers, once there are so many."""
+        wait_until(lambda: len(self.exchanges) >= count, f"{count} answers")
+        return [exchange.lane for exchange in self.exchanges]
+
+    def join(self) -> None:
+        """Wait until it has ended."""
+        self._thread.join(DEADLINE_SECONDS)
+        assert not self._thread.is_alive()
+
+    def stop(self) -> None:
+        """End it."""
+        self.server.stop(0)
+        self.join()
+        _running.pop(self.path, None)
+
+
+class Stock:
+    """Waitress as it comes, with the same limits; `path` is its Unix socket."""
+
+    def __init__(self, app: Callable[..., Any], path: Path, root_path: str = "") -> None:
+        self.path = path
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(path))
+        listener.listen()
+        self._server: Any = waitress.server.create_server(
+            app,
+            sockets=[listener],
+            ident=IDENT,
+            max_request_header_size=MAX_HEADER_BYTES,
+            max_request_body_size=MAX_BODY_BYTES,
+            asyncore_use_poll=True,
+            url_prefix=root_path,
+        )
+        self._thread = threading.Thread(target=self._server.run)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it; its loop runs while there is anything to wait for."""
+        self._server.trigger.pull_trigger(lambda: wasyncore.close_all(self._server._map))
+        self._thread.join(DEADLINE_SECONDS)
+        assert not self._thread.is_alive()
+        self._server.task_dispatcher.shutdown()
+
+
+def connect(path: Path) -> socket.socket:
+    """Return a connection."""
+    client = socket.socket(socket.AF_UNIX)
+    client.settimeout(DEADLINE_SECONDS)
+    try:
+        client.connect(str(path))
+    except OSError:
+        client.close()
+        raise
+    return client
+
+
+def send_read(client: socket.socket, data: bytes) -> None:
+    """Send bytes, and wait until the server has read them."""
+    client.sendall(data)
+    wait_until(lambda: _is_read(client), "the server reads")
+
+
+def read_all(client: socket.socket) -> bytes:
+    """Return what comes until the server closes the connection."""
+    received = bytearray()
+    try:
+        while piece := client.recv(1 << 20):
+            received += piece
+    except ConnectionResetError:
+        pass  # closed while there was something that it had not read
+    return bytes(received)
+
+
+def converse(path: Path, pieces: Iterable[bytes]) -> bytes:
+    """Send pieces one after another, and return all that comes back, without what changes.
+
+    The client ends its side when nothing waits for a fibserver any more: that would be leaving.
+    """
+    server = _running.get(path)
+    with connect(path) as client:
+        *first, last = pieces
+        received = bytearray()
+        try:
+            for piece in first:
+                send_read(client, piece)
+            client.sendall(last)
+            if server is not None:
+                _receive_until_settled(client, server, received)
+            client.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # it has heard enough
+        return without_date(bytes(received) + read_all(client))
+
+
+def _receive_until_settled(client: socket.socket, server: HttpServer, received: bytearray) -> None:
+    """Receive what comes until the server waits for the client alone."""
+    quiet_turns: list[int] = []  # of the event loop, in which it had nothing to do
+
+    def is_settled() -> bool:
+        with suppress(BlockingIOError):
+            while piece := client.recv(1 << 20):
+                received.extend(piece)
+                quiet_turns.clear()
+        channels = server._channels()
+        is_quiet = not any(each.is_answering or each.requests for each in channels)
+        if not (is_quiet and _is_read(client)):
+            quiet_turns.clear()
+        elif server.turns not in quiet_turns:
+            quiet_turns.append(server.turns)
+        server._loop.wake()
+        return len(quiet_turns) > 2
+
+    client.setblocking(False)
+    try:
+        wait_until(is_settled, "the server has nothing to do")
+    finally:
+        client.settimeout(DEADLINE_SECONDS)
+
+
+def _is_read(client: socket.socket) -> bool:
+    unread = array.array("i", [0])
+    fcntl.ioctl(client, termios.TIOCOUTQ, unread)
+    return unread[0] == 0
+
+
+def without_date(data: bytes) -> bytes:
+    """Return answers without what differs from one time to the next."""
+    return _CHANGING.sub(b"", data)

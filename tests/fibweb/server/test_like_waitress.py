@@ -1,0 +1,294 @@
+"""Every shape of request is answered with the bytes that waitress itself would answer with.
+
+Errors are an exception: they are problem details here, and only their status is compared. `OURS`
+lists the requests that are answered otherwise, since waitress is less strict than RFC 9112.
+"""
+
+import importlib.metadata
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fibclient import FibClient
+from fibweb import create_app
+from fibweb.server.request import MAX_BODY_BYTES, MAX_HEADER_BYTES
+from tests.fibweb.server.applications import strange
+from tests.fibweb.server.running import Lanes, Stock, converse
+from tests.servers import RunningServer
+
+HOST = b"Host: example.org\r\n"
+
+PATHS = [
+    b"/",
+    b"//plain",
+    b"/?a=b&c=d",
+    b"/?a=%41+x#f",
+    b"/pl%61in",
+    b"/partial",
+    b"/changing",
+    b"/waits",
+    b"/waits-late",
+    b"/unchanged",
+    b"/chunks",
+    b"/file",
+    b"/repeated",
+    b"/behind-another",
+    b"/too-few",
+    b"/raises",
+    b"http://example.org/plain",
+]
+
+GET = b"GET / HTTP/1.1\r\n" + HOST + b"\r\n"
+HEAD = b"HEAD / HTTP/1.1\r\n" + HOST + b"\r\n"
+OLD = b"GET / HTTP/1.0\r\n\r\n"
+OLD_ALIVE = b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+CLOSE = b"GET / HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n"
+WAITS = GET.replace(b"/ ", b"/waits ")
+CHANGING = GET.replace(b"/ ", b"/changing ")
+LENGTH = b"POST /echo HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\n\r\nhello"
+CHUNKED = (
+    b"POST /echo HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
+    b"5\r\nhello\r\n3\r\nyou\r\n0\r\n\r\n"
+)
+EXPECT = b"POST /echo HTTP/1.1\r\n" + HOST + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+
+SHAPES = {
+    "get": GET,
+    "head": HEAD,
+    "1.0": OLD,
+    "1.0 head": OLD.replace(b"GET", b"HEAD"),
+    "1.0 keep-alive": OLD_ALIVE * 2,
+    "1.0 keep-alive, no length": OLD_ALIVE.replace(b"/ ", b"/chunks "),
+    "0.9": b"GET /\r\n\r\n",
+    "2.0": GET.replace(b"1.1", b"2.0"),
+    "close": CLOSE + GET,
+    "Close": CLOSE.replace(b"close", b"Close"),
+    "keep-alive": CLOSE.replace(b"close", b"keep-alive"),
+    "a thousand at once": GET * 1000,
+    "mixed": GET + WAITS + CHANGING + LENGTH + HEAD + WAITS + CHUNKED + GET + CLOSE + GET,
+    "an error between": GET + b"bad\r\n\r\n" + GET,
+    "blank lines before": b"\r\n\r\n" + GET,
+    "a blank line behind": GET + b"\r\n",
+    "length": LENGTH,
+    "get with a body": LENGTH.replace(b"POST", b"GET"),
+    "length 0": GET[:-2] + b"Content-Length: 0\r\n\r\n",
+    "bad length": LENGTH.replace(b": 5", b": five"),
+    "negative length": LENGTH.replace(b": 5", b": -5"),
+    "length and chunked": CHUNKED.replace(b"Host", b"Content-Length: 3\r\nHost"),
+    "chunked": CHUNKED,
+    "chunked, 1.0": CHUNKED.replace(b"1.1", b"1.0"),
+    "chunked, bad": CHUNKED.replace(b"\r\n3\r\n", b"\r\nx\r\n"),
+    "another coding": CHUNKED.replace(b"chunked", b"gzip"),
+    "expect": EXPECT + b"hello" + GET,
+    "expect, behind another": WAITS + EXPECT + b"hello",
+    "expect, no body": GET[:-2] + b"Expect: 100-continue\r\n\r\n",
+    "too much body": LENGTH.replace(b": 5", b": %d" % MAX_BODY_BYTES),
+    "options": GET.replace(b"GET", b"OPTIONS"),
+    "lower-case method": GET.replace(b"GET", b"get"),
+    "post without a version": b"POST /echo\r\n\r\n",
+    "no header at all": b"GET / HTTP/1.1\r\n\r\n",
+    "1.0, a bad host": OLD[:-2] + b"Host: a b\r\n\r\n",
+    "two hosts": GET[:-2] + HOST + b"\r\n",
+    "two empty hosts": b"GET / HTTP/1.1\r\nHost:\r\nHost:\r\n\r\n",
+    "an empty host": b"GET / HTTP/1.1\r\nHost:\r\n\r\n",
+    "a port": GET.replace(b"example.org", b"[2001:db8::1]:8080"),
+    "a host with a path": GET.replace(b"example.org", b"a/b"),
+    "a host with a name and a password": GET.replace(b"example.org", b"a:b@c"),
+    "a header twice": GET[:-2] + b"Accept: a\r\nAccept: b\r\n\r\n",
+    "a folded header": GET[:-2] + b"X: a\r\n b\r\n\r\n",
+    "a bad header": GET[:-2] + b"no colon\r\n\r\n",
+    "a bare line feed": GET[:-2] + b"X: a\nY: b\r\n\r\n",
+    "underscores": GET[:-2] + b"X_y: 1\r\n\r\n",
+    "not ASCII": GET[:-2] + b"X: \xff\xfe\r\n\r\n",
+    "no line at all": b"\x00\x01\x02\r\n\r\n",
+    "tls": b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+    "two spaces": GET.replace(b"GET ", b"GET  "),
+    "no target": b"GET HTTP/1.1\r\n\r\n",
+    "a space behind": GET.replace(b"1.1", b"1.1 "),
+    "large headers": GET[:-2] + b"X: %b\r\n\r\n" % (b"x" * 8000),
+    "nothing": b"",
+    "half": GET[:20],
+    "half a body": LENGTH[:-2],
+} | {path.decode(): GET.replace(b"/ ", path + b" ") for path in PATHS}
+
+OURS = {
+    "no target": [400],  # GET of HTTP/1.1 without a version
+    "post without a version": [400],
+    "no header at all": [400],
+    "1.0, a bad host": [400],
+    "two hosts": [400],
+    "two empty hosts": [400],
+    "a host with a path": [400],
+    "a host with a name and a password": [400],
+    "expect, no body": [200],  # waitress sends 100 and waits for a body
+}
+
+REAL_TARGETS = [
+    b"/fib/0",
+    b"/fib/10",
+    b"/fib/10?format=csv",
+    b"/fib/600",
+    b"/fib/2000",
+    b"/fib?start=5&count=3",
+    b"/number/100",
+    b"/fib/-1",
+    b"/nothing",
+]
+REAL_HEADERS = [
+    b"",
+    b"Accept: text/csv\r\n",
+    b"Range: bytes=3-20\r\n",
+    b"Range: bytes=100-99999\r\n",
+    b"If-None-Match: *\r\n",
+    b"Connection: close\r\n",
+    b"X-Request-ID: mine\r\n",
+]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lanes, Stock]]:
+    """The server under test and waitress, with the same application."""
+    folder = tmp_path_factory.mktemp("http")
+    lanes, stock = Lanes(strange, folder / "lanes"), Stock(strange, folder / "stock")
+    yield lanes, stock
+    lanes.stop()
+    stock.stop()
+
+
+@pytest.fixture(scope="module")
+def real_pair(
+    server: RunningServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Lanes, Stock]]:
+    """The same with the real application."""
+    folder: Path = tmp_path_factory.mktemp("http")
+    with FibClient(server.address) as client:
+        app = create_app(client)
+        lanes, stock = Lanes(app, folder / "lanes"), Stock(app, folder / "stock")
+        yield lanes, stock
+        lanes.stop()
+        stock.stop()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_same_bytes(pair: tuple[Lanes, Stock], shape: str) -> None:
+    """What it was and what it is replayed as are what waitress answers, Date and id aside."""
+    lanes, stock = pair
+    answers = [converse(lanes.path, [SHAPES[shape]]) for _ in range(2)]
+    if shape in OURS:
+        for answer in answers:
+            assert [int(each) for each in re.findall(rb"HTTP/1.1 ([0-9]+)", answer)] == OURS[shape]
+    else:
+        expected = without_errors(converse(stock.path, [SHAPES[shape]]))
+        assert list(map(without_errors, answers)) == [expected, expected]
+
+
+_FIELDS = rb"(?:[^\r]+\r\n)*"
+_ERROR = re.compile(
+    rb"HTTP/1\.[01] ([45][0-9]{2}) [^\r]*\r\n"
+    + _FIELDS
+    + rb"Connection: close\r\n"
+    + _FIELDS
+    + rb"\r\n(?:[A-Z](?s:.*)\(generated by fibweb\)|(\{.*\})|)"
+)
+
+
+def without_errors(answers: bytes) -> bytes:
+    """Return answers with the status alone of an error that ends the connection."""
+
+    def status(match: re.Match[bytes]) -> bytes:
+        if match[2]:
+            assert json.loads(match[2])["status"] == int(match[1])
+        return match[1]
+
+    return _ERROR.sub(status, answers)
+
+
+@pytest.mark.parametrize("target", REAL_TARGETS)
+@pytest.mark.parametrize("headers", REAL_HEADERS)
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+def test_the_real_application(
+    real_pair: tuple[Lanes, Stock], method: bytes, target: bytes, headers: bytes
+) -> None:
+    """Likewise for all that the application has; the answers to errors name their request."""
+    lanes, stock = real_pair
+    lines = b"X-Request-ID: same\r\n" if b"X-Request" not in headers else b""
+    request = b"%b %b HTTP/1.1\r\n%b%b%b\r\n" % (method, target, HOST, lines, headers)
+    asked, replayed, expected = (
+        converse(path, [request]) for path in (lanes.path, lanes.path, stock.path)
+    )
+    assert asked == replayed
+    if asked.startswith(b"HTTP/1.1 4"):
+        assert asked[:13] == expected[:13]  # behind waitress the request has another id
+    else:
+        assert asked == expected
+
+
+def test_below_a_prefix(tmp_path: Path) -> None:
+    """A prefix is taken off as waitress does it, also where only the line of a request is new."""
+
+    def mounted(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        said = f"{environ['SCRIPT_NAME']} {environ['PATH_INFO']}".encode()
+        start_response("200 OK", [("Content-Length", str(len(said)))])
+        return [said]
+
+    lanes = Lanes(mounted, tmp_path / "lanes", root_path="/f")
+    stock = Stock(mounted, tmp_path / "stock", root_path="/f")
+    for path in (
+        b"/f/plain",
+        b"/f/a/b",
+        b"/f",
+        b"/f/",
+        b"/fx",
+        b"/",
+        b"/plain",
+        b"/f/f",
+        b"//f/a",
+    ):
+        request = GET.replace(b"/ ", path + b" ")
+        expected = converse(stock.path, [request])
+        assert converse(lanes.path, [request]) == expected
+        assert converse(lanes.path, [request]) == expected
+    lanes.stop()
+    stock.stop()
+
+
+@pytest.mark.parametrize("request_bytes", [GET, WAITS, LENGTH, CHUNKED, EXPECT + b"hello" + GET])
+def test_split_at_every_byte(pair: tuple[Lanes, Stock], request_bytes: bytes) -> None:
+    """It does not matter in what pieces a request arrives."""
+    lanes, stock = pair
+    expected = converse(stock.path, [request_bytes])
+    for place in range(1, len(request_bytes)):
+        pieces = [request_bytes[:place], request_bytes[place:]]
+        assert converse(lanes.path, pieces) == expected
+    single = [bytes([byte]) for byte in request_bytes]
+    assert converse(lanes.path, single) == expected
+
+
+def test_a_client_that_waits_to_continue(pair: tuple[Lanes, Stock]) -> None:
+    """It is told to go on when the answer before it has been given."""
+    lanes, stock = pair
+    pieces = [WAITS + EXPECT, b"hello"]
+    told = converse(lanes.path, pieces)
+    assert told == converse(stock.path, pieces)
+    assert told.count(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n") == 1
+    assert told.endswith(b"hello")
+
+
+def test_headers_beyond_the_limit(pair: tuple[Lanes, Stock]) -> None:
+    """Headers that do not end are refused as soon as they are too many."""
+    lanes, _ = pair
+    endless = b"GET / HTTP/1.1\r\nX: " + b"x" * MAX_HEADER_BYTES
+    answer = converse(lanes.path, [endless[:8000], endless[8000:16000], endless[16000:]])
+    assert answer.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+
+
+def test_the_version_of_waitress() -> None:
+    """The lanes lean on waitress's insides: this is the version that they were tested with.
+
+    With another one, read what changed in its channel.py, task.py and server.py.
+    """
+    assert importlib.metadata.version("waitress") == "3.0.2"

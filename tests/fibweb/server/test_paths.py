@@ -1,0 +1,291 @@
+"""Which lane a request takes, what is told of it, and that nobody holds up the others."""
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from fibclient import FibClient
+from fibweb import create_app
+from fibweb.content.fetch import Fetch
+from fibweb.server import channel as http_channel
+from fibweb.server import server as http_server
+from fibweb.server.server import Limits
+from fibweb.stats.access_record import Exchange
+from tests.fibweb.server.applications import strange
+from tests.fibweb.server.running import Lanes, connect, converse, read_all, send_read
+from tests.numbers import expected
+from tests.servers import RunningServer
+from tests.waiting import wait_until
+
+Start = Callable[..., Lanes]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start servers that end with the test."""
+    started: list[Lanes] = []
+
+    def one(app: Callable[..., Any], **limits: Any) -> Lanes:
+        limits.setdefault("threads", 2)
+        lanes = Lanes(app, tmp_path / f"http-{len(started)}", Limits(**limits))
+        started.append(lanes)
+        return lanes
+
+    yield one
+    for lanes in started:
+        lanes.stop()
+
+
+def get(target: str, *headers: str) -> bytes:
+    """Return a request after which the connection closes."""
+    lines = [f"GET {target} HTTP/1.1", "Host: example.org", "Connection: close", *headers]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def ask(path: Path, request: bytes) -> bytes:
+    """Return the answer to a request after which the connection closes."""
+    with connect(path) as client:
+        client.sendall(request)
+        return read_all(client)
+
+
+def body_of(answer: bytes) -> bytes:
+    """Return the body of an answer."""
+    return answer.partition(b"\r\n\r\n")[2]
+
+
+def document(n: int) -> bytes:
+    """Return the body of /fib/{n}."""
+    return b'{"N": %d, "result": [%b]}' % (n, expected("json", 0, n))
+
+
+@pytest.mark.parametrize(
+    ("target", "lanes"),
+    [
+        ("/plain", ["ready", "replay", "replay"]),
+        ("/waits", ["ask", "replay", "replay"]),
+        ("/partial", ["ready", "replay", "replay"]),
+        ("/unchanged", ["ready", "replay", "replay"]),
+        ("/changing", ["ready", "ready", "ready"]),
+        ("/waits-late", ["ask", "ask", "ask"]),
+        ("/file", ["ready", "ready", "ready"]),
+        ("/raises", ["ready", "ready", "ready"]),
+    ],
+)
+def test_lanes(start: Start, target: str, lanes: list[str]) -> None:
+    """What never changes is replayed; what must wait is asked for by a thread."""
+    running = start(strange)
+    for _ in range(3):
+        converse(running.path, [get(target)])
+    assert running.lanes(3) == lanes
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [get("/")[:30], get("/")[30:]],
+        [get("/").replace(b"close", b"keep-alive") * 2],
+        [get("/", "Content-Length: 1") + b"x"],
+        [get("/").replace(b"GET", b"POST")],
+    ],
+)
+def test_what_is_not_replayed(start: Start, pieces: list[bytes]) -> None:
+    """A request in pieces, or with others, or with a body, or of another method is not learnt."""
+    running = start(strange)
+    for _ in range(2):
+        converse(running.path, pieces)
+    assert set(running.lanes(2)) == {"ready"}
+
+
+def test_the_rest_of_a_request_is_no_request(start: Start) -> None:
+    """What came last of a request that was answered means nothing by itself."""
+    running = start(strange)
+    whole = get("/")
+    assert converse(running.path, [whole[:30], whole[30:]]).startswith(b"HTTP/1.1 200 ")
+    assert converse(running.path, [whole[30:]]).startswith(b"HTTP/1.1 400 ")
+
+
+def test_an_exchange(start: Start) -> None:
+    """What is told of a request; a request's own id is its name, or it is given one."""
+    running = start(strange)
+    named = get("/plain?a=b", "User-Agent: me", "X-Request-ID: A.b_c-1")
+    for request in (named, named, get("/raises", "X-Request-ID: not fit"), b"bad\r\n\r\n"):
+        converse(running.path, [request])
+    running.lanes(4)
+    first, again, failed, bad = running.exchanges
+    seconds = (first.seconds, again.seconds)
+    assert all(0 < each < 30 for each in seconds)
+    known = Exchange("GET", "/plain?a=b", 200, 9, 0, "localhost", "me", "A.b_c-1", "ready")
+    assert first._replace(seconds=0) == known
+    assert again._replace(seconds=0) == known._replace(lane="replay")
+    assert (failed.method, failed.target, failed.status) == ("GET", "/raises", 500)
+    assert (bad.method, bad.target, bad.status) == ("-", "-", 400)
+    assert len({each.request_id for each in running.exchanges}) == 3
+    assert " " not in failed.request_id
+
+
+def test_an_error_names_its_request(start: Start) -> None:
+    """A failure's header has the id that the log has."""
+    running = start(strange)
+    with connect(running.path) as client:
+        client.sendall(get("/raises"))
+        answer = read_all(client)
+    running.lanes(1)
+    assert f"X-Request-Id: {running.exchanges[0].request_id}\r\n".encode() in answer
+
+
+@pytest.mark.parametrize("cache_bytes", [64 * 1024 * 1024, 1024 * 1024, 0])
+def test_large_answers(server: RunningServer, start: Start, cache_bytes: int) -> None:
+    """An answer larger than the cache is right, to its last byte, and so is a part of it."""
+    with FibClient(server.address, cache_bytes=cache_bytes) as client:
+        running = start(create_app(client))
+        whole = document(5000)
+        for _ in range(3):
+            assert body_of(converse(running.path, [get("/fib/5000")])) == whole
+            part = converse(running.path, [get("/fib/5000", "Range: bytes=100-2000000")])
+            assert body_of(part) == whole[100:2000001]
+        is_cached = cache_bytes > len(whole)
+        assert running.lanes(6)[-1] == ("replay" if is_cached else "ask")
+        assert [each.body_bytes for each in running.exchanges[:2]] == [len(whole), 1999901]
+
+
+def test_slow_readers(server: RunningServer, start: Start) -> None:
+    """Sixteen clients that do not read 10 MB take no memory to speak of, and hold up nobody."""
+    with FibClient(server.address) as client:
+        running = start(create_app(client), threads=1)
+        digest = hashlib.sha256(body_of(ask(running.path, get("/fib/10000")))).digest()
+        assert digest == hashlib.sha256(document(10000)).digest()
+        process = psutil.Process()
+        before = process.memory_info().rss
+        slow = [connect(running.path) for _ in range(16)]
+        for each in slow:
+            send_read(each, get("/fib/10000"))
+        wait_until(lambda: running.server.in_flight == 16, "all are being answered")
+        assert body_of(ask(running.path, get("/fib/7"))) == document(7)
+        assert body_of(ask(running.path, get("/fib/3000?format=text")))
+        assert process.memory_info().rss - before < 8 * 1024 * 1024
+        for each in slow:
+            assert hashlib.sha256(body_of(read_all(each))).digest() == digest
+            each.close()
+        wait_until(lambda: running.server.in_flight == 0, "all are answered")
+
+
+def test_slow_readers_of_what_is_not_cached(server: RunningServer, start: Start) -> None:
+    """They hold a segment each, and neither the only thread nor the only connection."""
+    with FibClient(server.address, max_connections=1, cache_bytes=0) as client:
+        running = start(create_app(client), threads=1)
+        slow = [connect(running.path) for _ in range(4)]
+        for each in slow:
+            send_read(each, get("/fib/5000"))
+        wait_until(lambda: running.server.in_flight == 4, "all are being answered")
+        assert body_of(ask(running.path, get("/fib/7"))) == document(7)
+        for each in slow:
+            assert body_of(read_all(each)) == document(5000)
+            each.close()
+
+
+def test_a_pipeline_that_nobody_reads(server: RunningServer, start: Start) -> None:
+    """Many large answers asked for at once are made one at a time."""
+    with FibClient(server.address) as client:
+        running = start(create_app(client))
+        whole = body_of(ask(running.path, get("/fib/5000")))
+        request = b"GET /fib/5000 HTTP/1.1\r\nHost: a\r\n\r\n"
+        with connect(running.path) as greedy:
+            send_read(greedy, request * 19 + get("/fib/5000"))
+            wait_until(lambda: running.server.in_flight == 1, "it is being answered")
+            assert body_of(ask(running.path, get("/fib/7"))) == document(7)
+            answers = read_all(greedy)
+        assert answers.count(whole) == 20
+
+
+@pytest.mark.parametrize("cache_bytes", [64 * 1024 * 1024, 0])
+def test_a_client_that_goes_away(server: RunningServer, start: Start, cache_bytes: int) -> None:
+    """What was sent of an answer is told, and the connection is over."""
+    with FibClient(server.address, cache_bytes=cache_bytes) as client:
+        running = start(create_app(client))
+        whole = len(document(5000))
+        for _ in range(2):
+            with connect(running.path) as gone:
+                gone.sendall(get("/fib/5000"))
+                gone.recv(1000)
+        running.lanes(2)
+        assert all(each.body_bytes < whole for each in running.exchanges)
+        wait_until(lambda: running.server.connections == 0, "the connections are closed")
+
+
+def test_an_answer_that_cannot_go_on(serve: Callable[..., RunningServer], start: Start) -> None:
+    """The connection is broken off, before the length that was announced."""
+    server = serve()
+    with FibClient(server.address, cache_bytes=0, max_retries=0, timeout_seconds=5) as client:
+        running = start(create_app(client))
+        with connect(running.path) as reader:
+            reader.sendall(get("/fib/10000"))
+            received = len(reader.recv(1000))
+            server.stop()
+            received += len(read_all(reader))
+        assert 1000 <= received < len(document(10000))
+        running.lanes(1)
+        assert running.exchanges[0].body_bytes < received
+
+
+def test_a_crowd(start: Start) -> None:
+    """More requests that wait than there are threads: the rest is counted, all are answered."""
+    gate = threading.Event()
+
+    def wait(_: object) -> bytes:
+        gate.wait(30)
+        return b"waited"
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        body = environ["fibweb.fetch"](Fetch(environ["QUERY_STRING"], 0.001, 6, wait))
+        start_response("200 OK", [("Content-Length", "6")])
+        return [body]
+
+    running = start(app, threads=2)
+    crowd = [connect(running.path) for _ in range(10)]
+    for number, each in enumerate(crowd):
+        send_read(each, get(f"/?{number}"))
+    wait_until(lambda: running.server.queue_depth == 8, "eight wait for a thread")
+    assert (running.server.connections, running.server.in_flight) == (10, 10)
+    gate.set()
+    for each in crowd:
+        assert body_of(read_all(each)) == b"waited"
+        each.close()
+
+
+def test_silent_clients(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection without a request, with half of one, or with an unread answer is closed.
+
+    Whoever has sent half of one is told so.
+    That is so whatever happens to the clock meanwhile.
+    """
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    monkeypatch.setattr(http_server, "CHANNEL_TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr(http_channel, "REQUEST_SECONDS", 1)
+    monkeypatch.setattr(http_server, "CLEANUP_SECONDS", 0)
+    monkeypatch.setattr(http_server, "LOOP_SECONDS", 0.1)
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Length", "10000000")])
+        return [b"x" * 10_000_000]
+
+    running = start(app)
+    silent = [connect(running.path) for _ in range(3)]
+    for client, data in zip(silent, (b"", b"GET / HT", get("/")), strict=True):
+        client.sendall(data)
+    wait_until(lambda: running.server.in_flight == 1, "one is being answered")
+    wait_until(lambda: running.server.connections == 0, "all are closed")
+    received = [read_all(client) for client in silent]
+    assert received[0] == b""
+    assert received[1].startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+    assert json.loads(body_of(received[1]))["status"] == 408
+    assert 0 < len(received[2]) < 10_000_000
+    for client in silent:
+        client.close()

@@ -1,0 +1,191 @@
+"""How a server ends: it accepts nothing, finishes what is under way, and closes the rest."""
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from fibweb.content.fetch import Fetch
+from fibweb.server import channel
+from fibweb.server.server import Site, create_server
+from fibweb.stats.access_record import Exchange
+from tests.fibweb.server.applications import strange
+from tests.fibweb.server.running import Lanes, connect, read_all, send_read
+from tests.waiting import wait_until
+
+ASK = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+class Gate:
+    """An application whose answer waits until it is let through."""
+
+    def __init__(self) -> None:
+        self.is_open = threading.Event()
+        self.entered = threading.Semaphore(0)
+
+    def _wait(self, _: object) -> bytes:
+        self.entered.release()
+        self.is_open.wait(30)
+        return b"waited"
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        body: bytes = environ["fibweb.fetch"](Fetch("gate", 0.001, 6, self._wait))
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+
+
+def test_an_answer_under_way(tmp_path: Path) -> None:
+    """It is finished, and says that the connection ends; idle connections are closed."""
+    gate = Gate()
+    running = Lanes(gate, tmp_path / "http")
+    with connect(running.path) as idle, connect(running.path) as busy:
+        send_read(busy, ASK)
+        assert gate.entered.acquire(timeout=30)
+        running.server.stop(30)
+        assert read_all(idle) == b""
+        with pytest.raises(ConnectionRefusedError):
+            connect(running.path)
+        gate.is_open.set()
+        answer = read_all(busy)
+    running.join()
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.endswith(b"waited")
+    assert running.server.connections == 0
+
+
+def test_a_request_that_has_just_arrived(tmp_path: Path) -> None:
+    """It is answered, though its connection was idle, and told that the connection ends."""
+    blocks, is_blocked = threading.Event(), threading.Event()
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if environ["QUERY_STRING"] == "block":  # the event loop itself
+            is_blocked.set()
+            blocks.wait(30)
+        return strange(environ, start_response)
+
+    running = Lanes(app, tmp_path / "http")
+    with connect(running.path) as client, connect(running.path) as other:
+        for _ in range(2):
+            client.sendall(ASK)
+            assert client.recv(1000).endswith(b"plain ")
+        other.sendall(ASK.replace(b"/", b"/?block", 1))
+        assert is_blocked.wait(30)
+        client.sendall(ASK)
+        running.server.stop(30)
+        blocks.set()
+        answer = read_all(client)
+    running.join()
+    assert b"Connection: close\r\n" in answer
+    assert answer.endswith(b"plain ")
+
+
+def test_a_request_on_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that was answered just now may not know yet: its next request is not lost."""
+    monkeypatch.setattr(channel, "QUIET_SECONDS", 30.0)
+    running = Lanes(strange, tmp_path / "http")
+    with connect(running.path) as client:
+        client.sendall(ASK)
+        assert client.recv(1000).endswith(b"plain ")
+        running.server.stop(30)
+        wait_until(lambda: is_refused(running.path), "the listener is closed")
+        client.sendall(ASK)
+        answer = read_all(client)
+    running.join()
+    assert b"Connection: close\r\n" in answer
+    assert answer.endswith(b"plain ")
+
+
+def is_refused(path: Path) -> bool:
+    """Tell whether nobody accepts connections."""
+    try:
+        connect(path).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_a_large_answer_under_way(tmp_path: Path) -> None:
+    """A slow reader gets the rest of it."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Length", "5000000")])
+        return [b"x" * 5_000_000]
+
+    running = Lanes(app, tmp_path / "http")
+    with connect(running.path) as client:
+        client.sendall(ASK)
+        received = client.recv(1)
+        running.server.stop(30)
+        received += read_all(client)
+    running.join()
+    assert received.endswith(b"x" * 5_000_000)
+
+
+def test_when_the_time_is_over(tmp_path: Path) -> None:
+    """What is still under way is closed; stop() may be called again, to have it sooner."""
+    gate = Gate()
+    running = Lanes(gate, tmp_path / "http")
+    with connect(running.path) as busy, connect(running.path) as half:
+        send_read(busy, ASK)
+        send_read(half, ASK[:10])
+        assert gate.entered.acquire(timeout=30)
+        running.server.stop(3600)
+        running.server.stop(0)
+        running.join()
+        assert read_all(busy) == read_all(half) == b""
+    gate.is_open.set()
+
+
+def test_stop_before_run_and_after(tmp_path: Path) -> None:
+    """It runs no further than it must."""
+    running = Lanes(strange, tmp_path / "http")
+    running.stop()
+    running.stop()
+
+
+def test_stop_from_a_signal_handler() -> None:
+    """The handler runs on the very thread that serves."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    address = listener.getsockname()
+    told: list[Exchange] = []
+    server = create_server([Site(strange, listener)], on_response=told.append)
+    answers = []
+
+    def ask() -> None:
+        with socket.create_connection(address, timeout=30) as client:
+            client.sendall(ASK)
+            answers.append(client.recv(1000))
+            os.kill(os.getpid(), signal.SIGUSR1)
+            answers.append(read_all(client))
+
+    previous = signal.signal(signal.SIGUSR1, lambda *_: server.stop(30))
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        server.run()
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+    thread.join(30)
+    assert answers[0].endswith(b"plain ")
+    assert answers[1:] == [b""]
+    assert told[0].client == "127.0.0.1"
+
+
+def test_nothing_is_left(tmp_path: Path) -> None:
+    """A server that has ended holds no descriptor and no thread."""
+    process = psutil.Process()
+    threads, descriptors = threading.active_count(), process.num_fds()
+    for number in range(3):
+        running = Lanes(strange, tmp_path / f"http-{number}")
+        with connect(running.path) as client:
+            send_read(client, b"GET /waits HTTP/1.1\r\nHost: x\r\n\r\n")
+            running.lanes(1)
+            running.stop()
+    wait_until(lambda: threading.active_count() == threads, "the threads end")
+    assert process.num_fds() == descriptors

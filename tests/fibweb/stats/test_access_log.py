@@ -1,0 +1,145 @@
+"""The access log: one line for each exchange, whatever clients send."""
+
+import http.client
+import json
+import logging
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from fibcommon.service.logs import configure_logging
+from fibweb.stats.access_log import AccessLog
+from fibweb.stats.access_record import Exchange
+from tests.fibweb.running import COMMAND
+from tests.servers import DEADLINE_SECONDS
+
+EXCHANGE = Exchange(
+    "GET", "/fib/10", 200, 65, 0.0000412, "127.0.0.1", "curl/8", "abc-1", "ready", "text/csv"
+)
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Leave the log as it was."""
+    root, access = logging.getLogger(), logging.getLogger("fibweb.access")
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers, access.handlers, access.propagate = handlers, [], True
+    root.setLevel(level)
+
+
+def configured(format: str, *, is_on: bool = True, is_journal: bool = False) -> AccessLog:
+    """Return an access log."""
+    configure_logging("info", format, is_journal)
+    log = AccessLog()
+    log.configure(is_on=is_on, format=format)
+    return log
+
+
+def test_plain(capfd: pytest.CaptureFixture[str]) -> None:
+    """A plain line has all that is known, the time first."""
+    configured("plain").write(EXCHANGE)
+    time, _, line = capfd.readouterr().err.partition(" INFO fibweb.access: ")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", time)
+    assert line == '127.0.0.1 "GET /fib/10" 200 65 0.000041 ready abc-1 "curl/8"\n'
+
+
+def test_json(capfd: pytest.CaptureFixture[str]) -> None:
+    """A JSON line has the same as fields."""
+    configured("json").write(EXCHANGE)
+    fields = json.loads(capfd.readouterr().err)
+    assert fields["logger"] == "fibweb.access"
+    assert "message" not in fields
+    assert fields.items() >= (EXCHANGE._asdict() | {"seconds": 0.000041}).items()
+
+
+@pytest.mark.parametrize("format", ["plain", "json"])
+def test_for_the_journal(capfd: pytest.CaptureFixture[str], format: str) -> None:
+    """The journal gets a priority, as with any other line."""
+    configured(format, is_journal=True).write(EXCHANGE)
+    assert capfd.readouterr().err.startswith("<6>")
+
+
+def test_it_is_not_limited(capfd: pytest.CaptureFixture[str]) -> None:
+    """Each request has its line, a thousand in a moment too."""
+    log = configured("plain")
+    for _ in range(1000):
+        log.write(EXCHANGE)
+    assert capfd.readouterr().err.count("/fib/10") == 1000
+
+
+NASTY = [
+    '/" 200 1 0.1 ready x "\n2026 INFO forged',
+    "/\r\nforged",
+    "/\x1b[31mred\x00",
+    "/\x85\u2028line",
+    "/\\",
+    "/é\udc80",
+]
+
+
+@pytest.mark.parametrize("format", ["plain", "json"])
+@pytest.mark.parametrize("text", NASTY)
+def test_no_line_can_be_forged(capfd: pytest.CaptureFixture[str], format: str, text: str) -> None:
+    """Whatever a client sends, it is one line of printable ASCII, and tells what it was."""
+    configured(format).write(EXCHANGE._replace(target=text, user_agent=text))
+    written = capfd.readouterr().err
+    assert re.fullmatch(r"[ -~]+\n", written)
+    if format == "json":
+        assert json.loads(written)["target"] == text
+    else:
+        quoted = re.findall(r'"(?:[^"\\]|\\.)*"', written)
+        assert [json.loads(each) for each in quoted] == [f"GET {text}", text]
+
+
+@pytest.mark.parametrize("format", ["plain", "json"])
+def test_what_clients_choose_is_cut(capfd: pytest.CaptureFixture[str], format: str) -> None:
+    """A long target or name makes no long line, and hides nothing else."""
+    long = EXCHANGE._replace(target="/" + "x" * 9000, user_agent="y" * 9000)
+    configured(format).write(long)
+    line = capfd.readouterr().err
+    assert len(line) < 5000
+    assert line.count("characters cut") == 2
+    assert "abc-1" in line
+
+
+def test_off(capfd: pytest.CaptureFixture[str]) -> None:
+    """Turned off it tells of failures only."""
+    log = configured("plain", is_on=False)
+    log.write(EXCHANGE)
+    log.write(EXCHANGE._replace(status=404))
+    assert capfd.readouterr().err == ""
+    log.write(EXCHANGE._replace(status=503))
+    line = capfd.readouterr().err
+    assert "WARNING" in line
+    assert "503" in line
+    assert "abc-1" in line
+
+
+def test_nobody_reads_it() -> None:
+    """A pipe that is full holds up neither answers nor the end."""
+    reader, writer = os.pipe()
+    with subprocess.Popen(
+        [*COMMAND, "--listen", "127.0.0.1:0"],
+        stdout=subprocess.PIPE,
+        stderr=writer,
+        text=True,
+        env={**os.environ, "FIBWEB_ACCESS_LOG": "true"},
+    ) as web:
+        try:
+            assert web.stdout is not None
+            address = web.stdout.readline().split("http://")[1].strip()
+            connection = http.client.HTTPConnection(address, timeout=DEADLINE_SECONDS)
+            for _ in range(2000):
+                connection.request("GET", "/healthz", headers={"User-Agent": "x" * 100})
+                assert connection.getresponse().read() == b"alive\n"
+            connection.close()
+            web.terminate()
+            assert web.wait(DEADLINE_SECONDS) == 0
+        finally:
+            web.kill()
+            os.close(reader)
+            os.close(writer)

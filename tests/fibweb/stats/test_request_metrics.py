@@ -1,0 +1,143 @@
+"""Counting: by route, code, format and lane, bounded whatever clients send."""
+
+import pytest
+
+from fibweb.stats.access_record import Exchange
+from fibweb.stats.request_metrics import (
+    BUCKET_SECONDS,
+    MAX_SEEN,
+    Counts,
+    format_of,
+    quantile,
+    route_of,
+)
+
+PATHS = {"/", "/fib", "/healthz"}
+
+
+def exchange(
+    target: str = "/fib/10",
+    status: int = 200,
+    media_type: str = "application/json",
+    seconds: float = 0.0015,
+    lane: str = "ready",
+) -> Exchange:
+    """Return an answered request."""
+    return Exchange("GET", target, status, 100, seconds, "::1", "", "id", lane, media_type)
+
+
+@pytest.mark.parametrize(
+    ("target", "route"),
+    [
+        ("/fib/10", "/fib/{n}"),
+        ("/fib/10?format=csv", "/fib/{n}"),
+        ("/fib/", "/fib/{n}"),
+        ("/fib/a/b", "/fib/{n}"),
+        ("/fib", "/fib"),
+        ("/fib?count=3", "/fib"),
+        ("/number/7", "/number/{n}"),
+        ("/", "/"),
+        ("/?x=/fib/1", "/"),
+        ("/healthz", "/healthz"),
+        ("/healthz/", "other"),
+        ("/number", "other"),
+        ("*", "other"),
+        ("-", "other"),
+        ("", "other"),
+        ("http://x/fib/10", "other"),
+    ],
+)
+def test_routes(target: str, route: str) -> None:
+    """A request belongs to a route by its path alone."""
+    assert route_of(target, PATHS) == route
+
+
+@pytest.mark.parametrize(
+    ("media_type", "format"),
+    [
+        ("application/json", "json"),
+        ("text/plain; charset=utf-8", "text"),
+        ("text/csv; charset=utf-8; header=absent", "csv"),
+        ("application/x-ndjson", "ndjson"),
+        ("application/octet-stream", "binary"),
+        ("application/problem+json", "problem"),
+        ("text/html; charset=utf-8", "other"),
+        ("", "none"),
+    ],
+)
+def test_formats(media_type: str, format: str) -> None:
+    """The media type of an answer tells its format."""
+    assert format_of(media_type) == format
+
+
+def test_below_a_prefix() -> None:
+    """Targets count by what comes after the prefix, those without it as they are."""
+    counts = Counts(PATHS, "/f")
+    for target in ("/f/fib/1", "/fib/1", "/f/healthz", "/fx/healthz", "/f/f/fib/1"):
+        counts.record(exchange(target))
+    found = {key[1]: value for key, value in counts.counters().items() if key[0] == "requests"}
+    assert found == {"/fib/{n}": 2, "/healthz": 1, "other": 2}
+
+
+def test_counters() -> None:
+    """Requests and bytes are counted by their labels, latencies by lane and bucket."""
+    counts = Counts(PATHS)
+    for target in ("/fib/1", "/fib/2", "/fib/1"):
+        counts.record(exchange(target))
+    counts.record(exchange("/nowhere", 404, "application/problem+json", 3.0, "ask"))
+    counters = counts.counters()
+    assert counters["requests", "/fib/{n}", "200", "json", "ready"] == 3
+    assert counters["bytes", "/fib/{n}", "200", "json", "ready"] == 300
+    assert counters["requests", "other", "404", "problem", "ask"] == 1
+    assert counters["seconds", "ready"] == pytest.approx(0.0045)
+    assert counters["latency", "ready", str(BUCKET_SECONDS.index(0.002))] == 3
+    assert counters["latency", "ask", str(BUCKET_SECONDS.index(5))] == 1
+    assert sum(value for key, value in counters.items() if key[0] == "latency") == 4
+
+
+def test_hits_and_misses() -> None:
+    """An answer with numbers is a hit, or a miss if a fibserver was asked; others are neither."""
+    counts = Counts(PATHS)
+    for lane in ("replay", "ready", "ask"):
+        counts.record(exchange(lane=lane))
+        counts.record(exchange("/fib?count=1", 206, lane=lane))
+        counts.record(exchange(status=304, lane=lane))
+        counts.record(exchange(status=400, lane=lane))
+        counts.record(exchange("/healthz", lane=lane))
+    counters = counts.counters()
+    assert counters["cache_hits",] == 4
+    assert counters["cache_misses",] == 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "bucket"), [(0.0, 0), (1e-6, 0), (1.1e-6, 1), (50.0, 23), (1e9, 24)]
+)
+def test_buckets(seconds: float, bucket: int) -> None:
+    """A bucket has what is no longer than its bound; the last has the rest."""
+    counts = Counts(PATHS)
+    counts.record(exchange(seconds=seconds))
+    assert counts.counters()["latency", "ready", str(bucket)] == 1
+
+
+def test_memory_is_bounded() -> None:
+    """However many targets there are, there are as many figures as kinds, and none is lost."""
+    counts = Counts(PATHS)
+    for number in range(3 * MAX_SEEN):
+        counts.record(exchange(f"/fib/{number}"))
+        counts.record(exchange(f"/{number}", 404, "application/problem+json"))
+        assert len(counts._seen) <= MAX_SEEN
+    counters = counts.counters()
+    assert counters["requests", "/fib/{n}", "200", "json", "ready"] == 3 * MAX_SEEN
+    assert counters["requests", "other", "404", "problem", "ready"] == 3 * MAX_SEEN
+    assert len([key for key in counters if key[0] == "requests"]) == 2
+
+
+def test_quantiles() -> None:
+    """A quantile is the bound of the bucket that it lies in."""
+    buckets = [0.0] * (len(BUCKET_SECONDS) + 1)
+    assert quantile(buckets, 0.5) is None
+    buckets[3], buckets[6] = 98, 2
+    assert quantile(buckets, 0.5) == BUCKET_SECONDS[3]
+    assert quantile(buckets, 0.98) == BUCKET_SECONDS[3]
+    assert quantile(buckets, 0.99) == BUCKET_SECONDS[6]
+    assert quantile([0.0] * len(BUCKET_SECONDS) + [1], 0.5) == BUCKET_SECONDS[-1]

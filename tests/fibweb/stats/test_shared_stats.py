@@ -1,0 +1,72 @@
+"""The notice board: what one process writes, all read, whatever becomes of it."""
+
+import os
+import signal
+
+import pytest
+
+from fibweb.stats.shared_stats import PLACE_BYTES, NoticeBoard
+from tests.waiting import wait_until
+
+
+def test_rows() -> None:
+    """Each row shows what was last written there, and nothing at first."""
+    board = NoticeBoard(3)
+    assert board.read_all() == [b"", b"", b""]
+    for data in (b"one", b"a longer one", b"", b"x" * 1000):
+        board.write(1, data)
+        assert board.read_all() == [b"", data, b""]
+
+
+def test_too_much() -> None:
+    """What has no room is refused, and what was there remains."""
+    board = NoticeBoard(2)
+    board.write(0, b"before")
+    board.write(1, b"neighbour")
+    board.write(0, b"x" * (PLACE_BYTES - 8))
+    with pytest.raises(ValueError, match="too many"):
+        board.write(0, b"y" * (PLACE_BYTES - 7))
+    assert board.read_all() == [b"x" * (PLACE_BYTES - 8), b"neighbour"]
+
+
+def test_another_process() -> None:
+    """A process that was forked is read while it writes, and never half of what it wrote."""
+    board = NoticeBoard(1)
+    pid = os.fork()
+    if not pid:
+        try:
+            for number in range(10**9):
+                board.write(0, b"%d" % (number % 10) * (1 + number % 5000))
+        finally:
+            os._exit(1)
+    seen: set[bytes] = set()
+
+    def have_many_been_seen() -> bool:
+        seen.update(board.read(0) for _ in range(1000))
+        return len(seen) > 100
+
+    try:
+        wait_until(have_many_been_seen, "many different rows")
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    seen.add(board.read(0))
+    assert all(len(set(data)) <= 1 for data in seen), "half of one and half of another"
+
+
+def test_an_overtaken_reader() -> None:
+    """Who reads while something new is written gets the new."""
+
+    class Overtaken(NoticeBoard):
+        is_overtaking = False
+
+        def _place(self, row: int, version: int) -> memoryview:
+            if self.is_overtaking:
+                self.is_overtaking = False
+                self.write(row, b"new")
+            return super()._place(row, version)
+
+    board = Overtaken(1)
+    board.write(0, b"old")
+    board.is_overtaking = True
+    assert board.read(0) == b"new"
