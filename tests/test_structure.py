@@ -1,143 +1,169 @@
-"""The structure of the code: arrows between packages, and pure parts that stay pure."""
+"""Structure of the code: imports point one way, without circles, and pure parts stay pure.
+
+Imports count wherever they stand, those for typing included.
+"""
 
 import ast
+import sys
+from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("fibclient", "fibserver", "fibweb")
 
-ALLOWED = {
-    "fibclient": {"fibclient"},
-    "fibserver": {"fibserver", "fibclient"},
-    "fibweb": {"fibweb", "fibclient"},
+PACKAGES = {
+    "fibcommon": set(),
+    "fibclient": {"fibcommon"},
+    "fibserver": {"fibcommon"},
+    "fibweb": {"fibclient", "fibcommon"},
 }
+"""Packages, and those that they may import."""
 
-PURE = [
-    "fibcommon/addresses.py",
-    "fibclient/connections/encoded_slice.py",
-    "fibcommon/costs.py",
-    "fibclient/connections/endpoints.py",
-    "fibclient/errors.py",
-    "fibcommon/formats.py",
-    "fibclient/transport/hedging.py",
-    "fibcommon/info.py",
-    "fibclient/connections/other_services.py",
-    "fibclient/connections/resp.py",
-    "fibclient/transport/retry.py",
-    "fibcommon/sizes.py",
-    "fibcommon/http/host_header.py",
-    "fibcommon/http/problem_details.py",
-    "fibclient/cli/checks/digits.py",
-    "fibclient/cli/checks/findings.py",
-    "fibclient/cli/checks/health.py",
-    "fibclient/cli/measuring/latency.py",
-    "fibclient/cli/measuring/server_sample.py",
-    "fibcommon/modular.py",
-    "fibclient/cli/render/truncation.py",
-    "fibclient/cli/render/units.py",
-    "fibweb/http/byte_ranges.py",
-    "fibweb/http/entity_tags.py",
-    "fibweb/http/cors.py",
-    "fibweb/stats/request_metrics.py",
-    "fibweb/content/fetch.py",
-    "fibweb/stats/metric_values.py",
-    "fibweb/overload/admission.py",
-    "fibweb/overload/fetch_queue.py",
-    "fibweb/overload/held_bytes.py",
-    "fibweb/http/mounting.py",
-    "fibweb/http/negotiation.py",
-    "fibweb/resources/openapi_parts.py",
-    "fibweb/http/parameters.py",
-    "fibweb/http/representations.py",
-    "fibweb/processes/restarts.py",
-    "fibserver/compute/arithmetic.py",
-    "fibserver/memory/blocks.py",
-    "fibserver/core/fair_queue.py",
-    "fibserver/memory/growth.py",
-    "fibserver/compute/simd_lanes.py",
-    "fibserver/memory/layout.py",
-    "fibserver/core/listings.py",
-    "fibserver/core/overload.py",
-    "fibserver/compute/rendering.py",
-    "fibserver/network/reply_cache.py",
-    "fibserver/protocol/reply_encoding.py",
-    "fibserver/protocol/request_parser.py",
-    "fibserver/commands/session.py",
-    "fibserver/monitoring/slow_log.py",
-    "fibserver/core/statistics.py",
-    "fibserver/commands/client.py",
-    "fibserver/commands/connection.py",
-    "fibserver/commands/monitoring.py",
-    "fibserver/commands/patterns.py",
-    "fibserver/commands/sequence.py",
-    "fibserver/commands/subcommands.py",
-    "fibserver/commands/table.py",
-    "fibserver/commands/tracking.py",
-    "fibserver/commands/transaction.py",
-]
-
-MECHANISM = {
-    "mmap",
-    "multiprocessing",
-    "os",
-    "resource",
-    "select",
-    "signal",
-    "socket",
-    "subprocess",
-    "threading",
-    "time",
+ROOMS = {
+    "fibcommon": (
+        *("configuration", "service", "http"),
+        *("modular", "info", "costs", "formats", "sizes", "addresses", "__init__"),
+    ),
+    "fibclient": (
+        *("__main__", "cli/commands", "cli/checks", "cli/render", "cli/measuring", "cli"),
+        *("__init__", "document", "client", "statistics", "prefix_cache"),
+        *("transport", "connections", "cancellation", "errors"),
+    ),
+    "fibserver": (
+        *("__main__", "cli", "acceptor", "network", "commands", "monitoring", "engine", "workers"),
+        *("storage", "core", "memory", "protocol", "compute", "settings", "__init__"),
+    ),
+    "fibweb": (
+        *("__main__", "wsgi", "cli", "processes", "__init__", "app", "resources", "server"),
+        *("overload", "content", "stats", "http", "settings"),
+    ),
 }
+"""Folders and files at the root of each package, from the top (may import) to the bottom."""
 
-VALUES = {"fibserver.settings"}
-"""What pure parts may know beside each other: it reads files, but they only hold its values."""
+PURE = {
+    "fibcommon/*.py": set(),
+    "fibcommon/http/*.py": set(),
+    "fibclient/errors.py": set(),
+    "fibclient/connections/*.py": {"connection", "connecting"},
+    "fibclient/transport/hedging.py": set(),
+    "fibclient/transport/retry.py": set(),
+    "fibclient/transport/transfer.py": set(),
+    "fibclient/cli/checks/*.py": {"examination"},
+    "fibclient/cli/render/*.py": {"number_lines", "progress", "tables"},
+    "fibserver/commands/*.py": {"server"},
+    "fibserver/compute/*.py": set(),
+    "fibserver/core/*.py": {"event_loop", "process_memory"},
+    "fibserver/memory/*.py": {"arena"},
+    "fibserver/monitoring/slow_log.py": set(),
+    "fibserver/network/output.py": set(),
+    "fibserver/network/reply_cache.py": set(),
+    "fibserver/protocol/*.py": set(),
+    "fibweb/content/*.py": set(),
+    "fibweb/http/*.py": set(),
+    "fibweb/overload/*.py": set(),
+    "fibweb/processes/restarts.py": set(),
+    "fibweb/stats/metric_values.py": set(),
+    "fibweb/stats/request_metrics.py": set(),
+}
+"""Files without sockets, processes and clocks, and those of a folder that have some."""
+
+SYSTEM = {"mmap", "multiprocessing", "os", "resource", "select", "signal", "socket"}
+SYSTEM |= {"subprocess", "threading", "time"}
+
+KNOWN = {*PACKAGES, *sys.stdlib_module_names, "dns"}
+"""What the client library may import; `dns` only for those who want names of services."""
 
 WALL_CLOCK = {
-    "fibserver/monitoring/info.py": "INFO tells when it is, and when was last saved",
+    "fibserver/monitoring/info.py": "INFO has the time, and when blocks were last saved",
     "fibserver/monitoring/metrics.py": "Prometheus wants to know when the server was started",
-    "fibserver/network/request_handler.py": "an entry of the slow log says when",
+    "fibserver/network/request_handler.py": "an entry of the slow log has its time",
     "fibserver/commands/server.py": "TIME",
 }
-"""The modules that may ask what time it is in the world, and what for."""
+"""Modules that may ask for the time of day, and what for."""
 
-ASKS_THE_TIME = {"time.time", "time.time_ns", "time.localtime", "time.gmtime", "time.ctime"}
-ASKS_THE_TIME |= {"datetime.now", "datetime.utcnow", "datetime.today", "date.today"}
+TIME_OF_DAY = {"time.time", "time.time_ns", "time.localtime", "time.gmtime", "time.ctime"}
+TIME_OF_DAY |= {"datetime.now", "datetime.utcnow", "datetime.today", "date.today"}
 
 
-def imports(path: Path) -> set[str]:
-    """Return the modules that a file imports."""
-    modules = set()
+@cache
+def modules(package: str) -> dict[str, Path]:
+    """Return the files of a package by the dotted names of their modules."""
+    paths = (ROOT / package).rglob("*.py")
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in paths}
+
+
+MODULES = {name: path for package in PACKAGES for name, path in modules(package).items()}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Yield the dotted name of each module that a file imports; ours end in a file's name."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            modules |= {alias.name for alias in node.names}
+            yield from (_file(alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            modules.add(node.module or "")
-    return modules
+            assert node.module is not None, f"{path}: a relative import"
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                yield name if name in MODULES else _file(node.module)
+
+
+def _file(module: str) -> str:
+    return f"{module}.__init__" if f"{module}.__init__" in MODULES else module
+
+
+def room(module: str) -> str:
+    """Return the folder, or the file at the root of its package, that a module belongs to."""
+    _, *folders, name = module.split(".")
+    return "/".join(folders) or name
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_arrows_point_at_the_client(package: str) -> None:
-    """fibweb and fibserver import fibclient, and nothing imports either of them."""
-    for path in (ROOT / package).rglob("*.py"):
-        ours = {name.split(".")[0] for name in imports(path)} & set(PACKAGES)
-        assert ours <= ALLOWED[package], path
+def test_packages_import_one_way(package: str) -> None:
+    """Web, server and client import what they share; only the web service imports the client."""
+    for path in modules(package).values():
+        roots = {name.split(".")[0] for name in imported(path)} & set(PACKAGES)
+        assert roots <= PACKAGES[package] | {package}, path
 
 
-@pytest.mark.parametrize("path", PURE)
-def test_pure_parts_know_no_system(path: str) -> None:
-    """Arithmetic, sizes, formats, parsing and planning import no sockets, processes or clocks."""
-    names = {name.split(".")[0] for name in imports(ROOT / path)}
-    assert not names & MECHANISM
+@pytest.mark.parametrize("package", PACKAGES)
+def test_rooms_import_one_way(package: str) -> None:
+    """A folder imports only what stands below it, and each has its place in the order."""
+    order = ROOMS[package]
+    for module, path in modules(package).items():
+        here = order.index(room(module))
+        for name in imported(path):
+            if name in modules(package):
+                assert order.index(room(name)) >= here, f"{module} imports {name}"
 
 
-@pytest.mark.parametrize("path", [path for path in PURE if path.startswith("fibserver/")])
-def test_pure_parts_know_pure_parts_only(path: str) -> None:
-    """What a pure part imports of fibserver is pure itself."""
-    pure = {name.removesuffix(".py").replace("/", ".") for name in PURE}
-    ours = {name for name in imports(ROOT / path) if name.startswith("fibserver.")}
-    assert ours <= pure | VALUES
+@pytest.mark.parametrize("package", PACKAGES)
+def test_files_import_without_circles(package: str) -> None:
+    """No file is imported, by way of others, by what it imports."""
+    graph = {module: set(imported(path)) - {module} for module, path in modules(package).items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_folders_say_what_they_are(package: str) -> None:
+    """Each folder of code has a paragraph about itself."""
+    for folder in {path.parent for path in modules(package).values()}:
+        text = (folder / "__init__.py").read_text()
+        assert ast.get_docstring(ast.parse(text)), folder
+
+
+@pytest.mark.parametrize("pattern", PURE)
+def test_pure_parts_import_no_system(pattern: str) -> None:
+    """Arithmetic, formats, parsing and decisions need no sockets, processes or clocks."""
+    pure = [path for path in ROOT.glob(pattern) if path.stem not in PURE[pattern]]
+    assert pure
+    for path in pure:
+        assert not {name.split(".")[0] for name in imported(path)} & SYSTEM, path
 
 
 def names_used(path: Path) -> set[str]:
@@ -152,21 +178,25 @@ def names_used(path: Path) -> set[str]:
 
 
 def test_few_ask_for_the_time_of_day() -> None:
-    """Whatever is timed is timed by the monotonic clock, so that clocks may be set."""
+    """Durations are measured by the monotonic clock, so that clocks may be set."""
     asking = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "fibserver").rglob("*.py")
-        if names_used(path) & ASKS_THE_TIME
+        if names_used(path) & TIME_OF_DAY
     }
     assert asking <= set(WALL_CLOCK)
 
 
 def test_the_library_needs_only_the_standard_library() -> None:
-    """fibclient, its command line aside, has no dependency, and does not know that one."""
-    third_party = {"click", "falcon", "numpy", "psutil", "pydantic", "rich"}
-    third_party |= {"prometheus_client", "pydantic_settings", "waitress"}
-    for path in (ROOT / "fibclient").glob("*.py"):
-        if path.name != "__main__.py":
-            names = imports(path)
-            assert not {name.split(".")[0] for name in names} & third_party, path
-            assert not [name for name in names if f"{name}.".startswith("fibclient.cli.")], path
+    """fibclient has no dependency, its command line aside, and does not import that."""
+    ours = [path for name, path in modules("fibclient").items() if not _is_command_line(name)]
+    ours += (ROOT / "fibcommon").glob("*.py")
+    for path in ours:
+        for name in imported(path):
+            root = name.split(".")[0]
+            assert root in KNOWN, f"{path}: {name}"
+            assert not name.startswith("fibclient.cli."), f"{path}: {name}"
+
+
+def _is_command_line(module: str) -> bool:
+    return module == "fibclient.__main__" or module.startswith("fibclient.cli.")

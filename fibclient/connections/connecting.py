@@ -12,9 +12,11 @@ from collections.abc import Callable
 
 from fibclient.connections.connection import Connection
 from fibclient.errors import DeadlineExceeded, ServerUnreachable
-from fibclient.transport.hedging import CONNECT_PATIENCE_SECONDS
 
 __all__ = ["first_connected"]
+
+CONNECT_PATIENCE_SECONDS = 0.1
+"""Connecting takes one round trip, whatever the load; only a distant host needs this long."""
 
 
 def first_connected(

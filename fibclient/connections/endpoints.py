@@ -12,10 +12,12 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from enum import Enum
 
-from fibclient.transport.hedging import smoothed
 from fibcommon.addresses import Address, Target
 
 __all__ = ["Endpoint", "EndpointState", "Endpoints"]
+
+LATENCY_WEIGHT = 0.1
+"""Weight of the latest request in the moving average, which some ten requests decide."""
 
 
 class EndpointState(Enum):
@@ -74,7 +76,8 @@ class Endpoint:
 
     def note_latency(self, seconds: float) -> None:
         """Count how long a cheap request took until its first byte came, or was given up."""
-        self.latency_seconds = smoothed(self.latency_seconds, seconds)
+        average = self.latency_seconds or seconds  # 0: this is the first
+        self.latency_seconds = average + LATENCY_WEIGHT * (seconds - average)
 
     def recover(self) -> None:
         """Note that a probe was answered."""

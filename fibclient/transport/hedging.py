@@ -8,10 +8,7 @@ them, and what is dear to compute is asked for only once.
 This module decides; it waits for nobody.
 """
 
-__all__ = ["CONNECT_PATIENCE_SECONDS", "patience_seconds", "smoothed"]
-
-CONNECT_PATIENCE_SECONDS = 0.1
-"""Connecting takes a round trip, whatever the load: only a distant host needs so long."""
+__all__ = ["patience_seconds"]
 
 LEAST_SECONDS = 0.1
 MOST_SECONDS = 0.5
@@ -19,9 +16,6 @@ MOST_SECONDS = 0.5
 
 FACTOR = 3
 """How many times its usual latency a server may take: among servers that are well, few do."""
-
-WEIGHT = 0.1
-"""Of the latest request in the average: some ten requests decide."""
 
 
 def patience_seconds(usual_seconds: float, cost_seconds: float) -> float:
@@ -32,8 +26,3 @@ def patience_seconds(usual_seconds: float, cost_seconds: float) -> float:
         cost_seconds: what a worker needs for the request.
     """
     return min(MOST_SECONDS, max(LEAST_SECONDS, FACTOR * (usual_seconds + cost_seconds)))
-
-
-def smoothed(average: float, sample: float) -> float:
-    """Return an exponentially weighted average with one more sample; 0 is none yet."""
-    return average + WEIGHT * (sample - average) if average else sample

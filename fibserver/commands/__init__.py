@@ -26,8 +26,8 @@ def execute(session: Session, words: list[bytes]) -> tuple[Command, CommandStati
         The command, its figures, and its replies, to be sent one after another.
 
     Raises:
-        CommandError: the request is refused, or fails: then `failed` is set, and the call is still
-            to be recorded.
+        CommandError: The request is refused, or fails: then `was_run` is true, and the call
+            is still to be recorded for the session's last command.
     """
     try:
         entry = find(words)
@@ -53,7 +53,7 @@ def execute(session: Session, words: list[bytes]) -> tuple[Command, CommandStati
         return entry, statistics, entry.handler(session, words[1:])
     except CommandError as error:
         statistics.errors[error.code] += 1
-        error.failed = statistics
+        error.was_run = True
         raise
 
 

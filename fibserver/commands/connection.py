@@ -8,6 +8,7 @@ from hmac import compare_digest
 from fibserver.commands.client import client_word
 from fibserver.commands.session import Session
 from fibserver.commands.table import Argument, command
+from fibserver.protocol.redis_version import REDIS_NAME, REDIS_VERSION
 from fibserver.protocol.reply_encoding import (
     RESP2,
     RESP3,
@@ -18,13 +19,6 @@ from fibserver.protocol.reply_encoding import (
     encode,
 )
 from fibserver.protocol.request_parser import printable
-
-REDIS_VERSION = "7.4.0"
-"""The version of Redis whose protocol this server speaks; clients choose features by it."""
-
-REDIS_NAME = "redis"
-"""The server's name in HELLO. redis-py refuses client-side caching with any other, and below 7.4;
-INFO has `fibserver_version`."""
 
 OK = Simple("OK")
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import psutil
 
 from fibserver import __version__
-from fibserver.commands.connection import REDIS_VERSION
 from fibserver.core.overload import Eviction
 from fibserver.core.statistics import Statistics, quantile
 from fibserver.engine.engine import Engine
+from fibserver.protocol.redis_version import REDIS_VERSION
 from fibserver.workers.pool import WorkerFacts
 
 __all__ = [

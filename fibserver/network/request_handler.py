@@ -289,8 +289,9 @@ class Conversation:
         try:
             command, statistics, replies = execute(session, words)
         except CommandError as error:
-            if error.failed is not None:
-                self._record(error.failed, words)
+            if error.was_run:
+                statistics = session.server.statistics.command(session.last_command)
+                self._record(statistics, words)
             if error.code == AUTHENTICATION_FAILED:
                 log.warning("%s: failed authentication", session.address)
                 self.held_error = error.with_traceback(None)  # whose frames refer back

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from fibcommon.formats import Format
-from fibserver.core.statistics import CommandStatistics
 
 __all__ = [
     "CommandError",
@@ -66,7 +65,7 @@ class CommandError(Exception):
 
     Attributes:
         code: the first word of the error reply.
-        failed: the figures of the command if it was run, None if it was refused before.
+        was_run: Whether the command was started, and counts as a call that failed.
     """
 
     def __init__(self, message: str, code: str = "ERR") -> None:
@@ -78,7 +77,7 @@ class CommandError(Exception):
         """
         super().__init__(message)
         self.code = code
-        self.failed: CommandStatistics | None = None
+        self.was_run = False
 
 
 def encode(value: Value, protocol: int = RESP2) -> bytes:

@@ -47,6 +47,7 @@ from fibweb.server.fetcher import Fetcher
 from fibweb.server.inline_path import respond
 from fibweb.server.parsed_headers import PlainRequest
 from fibweb.server.request import Request
+from fibweb.server.request_context import RequestContext
 from fibweb.server.response import MAX_VIEWS, Outgoing, Response
 from fibweb.server.response_cache import Replay
 from fibweb.stats.access_record import Exchange, RequestIds
@@ -141,7 +142,6 @@ class Channel(HTTPChannel):
         """Take over a connection that was just accepted, as waitress hands it over."""
         super().__init__(server, sock, addr, adj, map)
         self.lanes: Lanes = server.lanes
-        self.written: list[Any] = []
         self.is_surplus = False
         self.pace: ReadingPace | None = None
         self._state = State.IDLE
@@ -308,11 +308,6 @@ class Channel(HTTPChannel):
         log.exception("a connection is closed for an internal error")
         self.handle_close()
 
-    def write_soon(self, data: Any) -> int:
-        """Take a piece of an answer that waitress makes; it is sent when all are there."""
-        self.written.append(data)
-        return len(data)
-
     def leave(self) -> None:
         """Close the connection if nothing is under way; what has just arrived is answered.
 
@@ -473,9 +468,19 @@ class Channel(HTTPChannel):
         if isinstance(request, Request) and request.is_tls:
             log.warning("%s sends TLS, but here is plain HTTP: see the URL it uses", self.addr[0])
         if self._bytes and request.is_usual and isinstance(request, Request):
-            self.server.plain_requests.learn(self._bytes, request.template(self))
+            self.server.plain_requests.learn(self._bytes, request.template(self._context()))
         self._lane = "ready"
         self.server.loop.put_off(self._serve)
+
+    def _context(self) -> RequestContext:
+        """Return a new context for the request; one kept here would refer back to this."""
+        return RequestContext(
+            self.server,
+            self.addr,
+            self.fetch,
+            self.check_client_disconnected,
+            closes_next=self.closes_next,
+        )
 
     def _guarded(self, call: Callable[[], None]) -> None:
         """Call something; if it fails that ends this connection and nothing else."""
@@ -492,7 +497,7 @@ class Channel(HTTPChannel):
     def _run_application(self) -> None:
         request: Request | PlainRequest = self.requests[0]
         try:
-            response = respond(self, request)
+            response = respond(self._context(), request)
         except WouldBlock:
             self._state = State.WAITING
             self._lane = "ask"

@@ -5,23 +5,20 @@ fetch queue. The last are cheap to make, since clients that ignore Retry-After a
 """
 
 import time
-from typing import TYPE_CHECKING
 
 from fibcommon.http.problem_details import PROBLEM_MEDIA_TYPE, problem_body, reason_phrase
 from fibweb.server.parsed_headers import PlainRequest
 from fibweb.server.request import Request
+from fibweb.server.request_context import RequestContext
 from fibweb.server.response import Response
 from fibweb.server.response_cache import http_date
 from fibweb.stats.access_record import Exchange
-
-if TYPE_CHECKING:
-    from fibweb.server.channel import Channel
 
 __all__ = ["error_response"]
 
 
 def error_response(
-    channel: "Channel",
+    context: RequestContext,
     request: Request | PlainRequest,
     status: int,
     detail: str,
@@ -32,7 +29,7 @@ def error_response(
     """Return an error as a problem detail, with the headers that the application would send.
 
     Args:
-        channel: the connection that the request came on.
+        context: of the request.
         request: as far as it was parsed.
         status: of HTTP, 400 to 599.
         detail: what is wrong, with the value, and what would be right.
@@ -45,20 +42,20 @@ def error_response(
         "Content-Length": str(len(body)),
         "Content-Type": PROBLEM_MEDIA_TYPE,
         "Date": http_date(int(time.time())).decode(),
-        "Server": channel.server.adj.ident,
+        "Server": context.server.adj.ident,
         "X-Request-Id": request.id,
     }
     if closes:
         fields["Connection"] = "close"
     if retry_after_seconds:
         fields["Retry-After"] = str(retry_after_seconds)
-    if channel.server.cross_origin is not None:
-        fields |= channel.server.cross_origin.headers(request.origin)
+    if context.cross_origin is not None:
+        fields |= context.cross_origin.headers(request.origin)
     lines = [f"{name}: {fields[name]}\r\n" for name in sorted(fields)]
     header = f"HTTP/1.1 {status} {reason_phrase(status)}\r\n{''.join(lines)}\r\n"
     own_id = request.id if request.proposed_id == request.id else ""
     exchange = Exchange(
-        *(request.method, request.target, status, 0, 0.0, channel.addr[0]),
+        *(request.method, request.target, status, 0, 0.0, context.addr[0]),
         *(request.user_agent, own_id, "", PROBLEM_MEDIA_TYPE),
     )
     if request.is_head:

@@ -14,7 +14,7 @@ import time
 from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from waitress.buffers import ReadOnlyFileBasedBuffer
 from waitress.task import Task, WSGITask, hop_by_hop
@@ -24,12 +24,10 @@ from fibweb.content.fetch import Overloaded, WouldBlock
 from fibweb.server.error_response import error_response
 from fibweb.server.parsed_headers import PlainRequest
 from fibweb.server.request import MAX_BODY_BYTES, MAX_HEADER_BYTES, Request
+from fibweb.server.request_context import RequestContext
 from fibweb.server.response import Response
 from fibweb.server.response_cache import http_date, is_replayable
 from fibweb.stats.access_record import Exchange
-
-if TYPE_CHECKING:
-    from fibweb.server.channel import Channel
 
 __all__ = ["respond"]
 
@@ -49,11 +47,11 @@ Fields = tuple[tuple[str, str], ...]
 _FOR_WAITRESS = frozenset({"Date", "Server"})
 
 
-def respond(channel: "Channel", request: Request | PlainRequest) -> Response:
+def respond(context: RequestContext, request: Request | PlainRequest) -> Response:
     """Return the answer to a request.
 
     Args:
-        channel: the connection that it came on.
+        context: of the request.
         request: the request, whole.
 
     Raises:
@@ -61,24 +59,24 @@ def respond(channel: "Channel", request: Request | PlainRequest) -> Response:
     """
     if request.error:
         status: int = request.error.code
-        return error_response(channel, request, status, _DETAILS.get(status, request.error.body))
+        return error_response(context, request, status, _DETAILS.get(status, request.error.body))
     try:
-        return _ask_application(channel, request)
+        return _ask_application(context, request)
     except WouldBlock:
         raise
     except Overloaded as refusal:
         return error_response(
-            channel,
+            context,
             request,
             503,
             str(refusal),
             retry_after_seconds=refusal.retry_after_seconds,
-            closes=channel.closes_next or not request.is_usual,
+            closes=context.closes_next or not request.is_usual,
         )
     except Exception:
         method, target = request.method, request.target
         log.exception("request %s, %s %.1000r, failed", request.id, method, target)
-        return error_response(channel, request, 500, FAILURE)
+        return error_response(context, request, 500, FAILURE)
 
 
 class _Header(NamedTuple):
@@ -101,19 +99,19 @@ class _Header(NamedTuple):
     media_type: str
 
 
-def _ask_application(channel: "Channel", request: Request | PlainRequest) -> Response:
-    environ = request.environ(channel)
-    if request.is_usual and not channel.closes_next:
-        response = _usual(channel, request, environ)
+def _ask_application(context: RequestContext, request: Request | PlainRequest) -> Response:
+    environ = request.environ(context)
+    if request.is_usual and not context.closes_next:
+        response = _usual(context, request, environ)
         if response is not None:
             return response
-    task = WSGITask(channel, request.parsed(channel.adj))  # type: ignore[arg-type]
+    task = WSGITask(context, request.parsed(context.adj))  # type: ignore[arg-type]
     task.environ = environ
-    return _run(task, request)
+    return _run(task, context, request)
 
 
 def _usual(
-    channel: "Channel", request: Request | PlainRequest, environ: dict[str, Any]
+    context: RequestContext, request: Request | PlainRequest, environ: dict[str, Any]
 ) -> Response | None:
     """Return the answer of the application, None if it is an unusual one."""
     started: list[tuple[Any, ...]] = []
@@ -121,17 +119,17 @@ def _usual(
     def start_response(*start: Any) -> None:
         started.append(start)
 
-    answer = channel.server.application(environ, start_response)
+    answer = context.server.application(environ, start_response)
     if len(started) == 1 and len(started[0]) == 2:
         status, fields = started[0]
-        header = _header(channel.server.adj.ident, status, tuple(fields))
+        header = _header(context.server.adj.ident, status, tuple(fields))
         body, file = _body(answer)
         size = len(body or b"") if file is None else file.size
         is_whole = header is not None and header.length == size
         is_head = header is not None and size == 0 and request.method == "HEAD"
         if header is not None and body is not None and (is_whole or is_head):
             data = b"".join((header.before, http_date(int(time.time())), header.behind))
-            exchange = _exchange(channel, request, header.status, header.media_type)
+            exchange = _exchange(context, request, header.status, header.media_type)
             is_constant = is_replayable(exchange.method, header.status, header.cache_control)
             return Response(exchange, data, body, file, closes=False, is_replayable=is_constant)
     if hasattr(answer, "close"):
@@ -184,14 +182,12 @@ def _header(ident: str, status: str, fields: Fields) -> _Header | None:
     )
 
 
-def _run(task: Task, request: Request | PlainRequest) -> Response:
+def _run(task: Task, context: RequestContext, request: Request | PlainRequest) -> Response:
     """Have waitress make the answer to a request, and return it instead of sending it."""
-    channel: Channel = task.channel  # type: ignore[assignment]
-    if channel.closes_next:
+    if context.closes_next:
         task.set_close_on_finish()
-    written = channel.written = []
     task.service()
-    header, *pieces = written
+    header, *pieces = context.written
     file = None
     if pieces and isinstance(pieces[-1], ReadOnlyFileBasedBuffer):
         file = pieces.pop().file
@@ -201,7 +197,7 @@ def _run(task: Task, request: Request | PlainRequest) -> Response:
         file = None
     headers = dict(task.response_headers)
     status = int(task.status[:3])
-    exchange = _exchange(channel, request, status, headers.get("Content-Type", ""))
+    exchange = _exchange(context, request, status, headers.get("Content-Type", ""))
     is_constant = not request.has_body and is_replayable(
         exchange.method, status, headers.get("Cache-Control", "")
     )
@@ -209,11 +205,11 @@ def _run(task: Task, request: Request | PlainRequest) -> Response:
 
 
 def _exchange(
-    channel: "Channel", request: Request | PlainRequest, status: int, media_type: str
+    context: RequestContext, request: Request | PlainRequest, status: int, media_type: str
 ) -> Exchange:
     """Return what is known of an exchange before anything is sent."""
     own_id = request.id if request.proposed_id == request.id else ""
-    client, user_agent = channel.addr[0], request.user_agent
+    client, user_agent = context.addr[0], request.user_agent
     return Exchange(
         request.method, request.target, status, 0, 0.0, client, user_agent, own_id, "", media_type
     )

@@ -8,15 +8,13 @@ and a connection that goes on; all else is parsed by waitress each time.
 
 import re
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from waitress.adjustments import Adjustments
 
 from fibweb.http.mounting import path_below
 from fibweb.server.request import Request
-
-if TYPE_CHECKING:
-    from fibweb.server.channel import Channel
+from fibweb.server.request_context import RequestContext
 
 __all__ = ["PlainRequest", "PlainRequests"]
 
@@ -110,11 +108,11 @@ class PlainRequest:
         request.id = self.id
         return request
 
-    def environ(self, channel: "Channel") -> dict[str, Any]:
+    def environ(self, context: RequestContext) -> dict[str, Any]:
         """Return a fresh environment for the application.
 
         Args:
-            channel: the connection that the request came on.
+            context: of the request.
         """
         environ = self._known.template.copy()
         environ["REQUEST_METHOD"] = self.method
@@ -122,11 +120,11 @@ class PlainRequest:
         root_path = environ["SCRIPT_NAME"]
         environ["PATH_INFO"] = path_below(root_path, self._path) if root_path else self._path
         environ["QUERY_STRING"] = self._query
-        environ["REMOTE_ADDR"] = environ["REMOTE_HOST"] = channel.addr[0]
-        environ["REMOTE_PORT"] = str(channel.addr[1])
+        environ["REMOTE_ADDR"] = environ["REMOTE_HOST"] = context.addr[0]
+        environ["REMOTE_PORT"] = str(context.addr[1])
         environ["wsgi.input"] = BytesIO()
-        environ["waitress.client_disconnected"] = channel.check_client_disconnected
-        environ["fibweb.fetch"] = channel.fetch
+        environ["waitress.client_disconnected"] = context.check_client_disconnected
+        environ["fibweb.fetch"] = context.fetch
         environ["fibweb.request_id"] = self.id
         return environ
 

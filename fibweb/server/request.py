@@ -2,7 +2,7 @@
 
 import logging
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from waitress.adjustments import Adjustments
 from waitress.parser import HTTPRequestParser
@@ -10,9 +10,7 @@ from waitress.task import WSGITask
 from waitress.utilities import BadRequest
 
 from fibcommon.http.host_header import is_valid_host
-
-if TYPE_CHECKING:
-    from fibweb.server.channel import Channel
+from fibweb.server.request_context import RequestContext
 
 __all__ = ["MAX_BODY_BYTES", "MAX_HEADER_BYTES", "Request"]
 
@@ -132,14 +130,14 @@ class Request(HTTPRequestParser):
         """Return the request as waitress has it: this one."""
         return self
 
-    def environ(self, channel: "Channel") -> dict[str, Any]:
+    def environ(self, context: RequestContext) -> dict[str, Any]:
         """Return a fresh environment for the application.
 
         Args:
-            channel: the connection that the request came on.
+            context: of the request.
         """
-        own = {"fibweb.fetch": channel.fetch, "fibweb.request_id": self.id}
-        return self.template(channel) | own
+        own = {"fibweb.fetch": context.fetch, "fibweb.request_id": self.id}
+        return self.template(context) | own
 
     def received(self, data: bytes) -> int:
         """Parse some bytes; whatever the parser cannot make sense of is a bad request.
@@ -207,13 +205,13 @@ class Request(HTTPRequestParser):
         self.completed = True
         self.connection_close = True
 
-    def template(self, channel: "Channel") -> dict[str, Any]:
+    def template(self, context: RequestContext) -> dict[str, Any]:
         """Return what waitress makes of the request, which is not to be changed.
 
         Args:
-            channel: the connection that the request came on.
+            context: of the request.
         """
         if self._template is None:
-            request: Any = self
-            self._template = WSGITask(channel, request).get_environment()
+            task = WSGITask(context, self)  # type: ignore[arg-type]
+            self._template = task.get_environment()
         return self._template

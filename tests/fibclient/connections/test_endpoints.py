@@ -2,6 +2,7 @@
 
 import socket
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,3 +88,13 @@ def test_a_name_that_leads_elsewhere() -> None:
     assert len(list(endpoints)) == 3
     first.recover()
     assert first.state is EndpointState.GONE, "a late probe changes nothing"
+
+
+def test_latency_is_a_moving_average() -> None:
+    """The first request sets the latency; some dozens of others change it for theirs."""
+    endpoint = Endpoint(target(ONE, "10.0.0.1"))
+    endpoint.note_latency(0.05)
+    assert endpoint.latency_seconds == 0.05
+    for _ in range(50):
+        endpoint.note_latency(0.1)
+    assert endpoint.latency_seconds == pytest.approx(0.1, rel=0.01)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from fibclient import CallCancelled, Cancellation, DeadlineExceeded, FibClient, ServerUnreachable
 from fibclient.connections.endpoints import Endpoint
-from fibclient.transport.hedging import LEAST_SECONDS, MOST_SECONDS, patience_seconds, smoothed
+from fibclient.transport.hedging import LEAST_SECONDS, MOST_SECONDS, patience_seconds
 from fibclient.transport.retry import RetryBudget
 from tests.fibclient.fakes import (
     FakeServer,
@@ -240,11 +240,6 @@ def test_patience_follows_the_latency() -> None:
     """A few times what is usual, and what the request costs."""
     assert patience_seconds(0.0, 0.0001) == pytest.approx(0.1)
     assert patience_seconds(0.05, 0.02) == pytest.approx(0.21)
-    average = smoothed(0.0, 0.05)
-    assert average == 0.05
-    for _ in range(50):
-        average = smoothed(average, 0.1)
-    assert average == pytest.approx(0.1, rel=0.01)
 
 
 def test_a_slow_server_is_known_as_one() -> None:
