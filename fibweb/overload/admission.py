@@ -116,6 +116,8 @@ class Admission(Generic[Connection]):
         if self.make_room():
             return Verdict.SERVE
         idle = [each for each in self._connections() if each.idle_since is not None]
+        if any(not each.was_served for each in idle):
+            return Verdict.WAIT  # in a moment those that are still silent may be closed
         if idle and self._clock() - self._waited_at > 2 * NEWCOMER_SECONDS:
             self._waited_at = self._clock()
             return Verdict.WAIT

@@ -199,10 +199,13 @@ class HttpServer:
         """Serve until `stop` was called and all is answered, or its time is over."""
         try:
             while self._deadline is None:
+                wait_seconds = LOOP_SECONDS
                 for listener in self._listeners:
                     with suppress(OSError):  # no memory to watch it: the next turn tries again
                         self._loop.watch(listener.socket.fileno())  # it may have been paused
-                self._loop.turn(LOOP_SECONDS)
+                    if (pause_seconds := listener.paused_until - time.monotonic()) > 0:
+                        wait_seconds = min(wait_seconds, pause_seconds)
+                self._loop.turn(wait_seconds)
                 self._tick()
             self._drain()
         finally:

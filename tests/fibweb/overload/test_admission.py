@@ -1,6 +1,8 @@
 """Which connections there may be, and which is closed for another."""
 
-from fibcommon.service.admission import WINDOW_SECONDS, ReadingPace
+from collections.abc import Callable
+
+from fibcommon.service.admission import NEWCOMER_SECONDS, WINDOW_SECONDS, ReadingPace
 from fibweb.overload.admission import SURPLUS_CONNECTIONS, Admission, Verdict
 
 NOW = 10.0
@@ -32,9 +34,11 @@ class Client:
         self._crowd.remove(self)
 
 
-def admission_of(crowd: list[Client], max_clients: int) -> Admission[Client]:
+def admission_of(
+    crowd: list[Client], max_clients: int, clock: Callable[[], float] = lambda: NOW
+) -> Admission[Client]:
     """Return what decides on newcomers to a crowd."""
-    return Admission(max_clients, lambda: len(crowd), lambda: crowd, lambda: NOW)
+    return Admission(max_clients, lambda: len(crowd), lambda: crowd, clock)
 
 
 def test_room_for_all() -> None:
@@ -69,16 +73,38 @@ def test_the_silent_give_way_before_those_that_pause() -> None:
     paused, silent = Client(crowd, idle_since=NOW - 6), Client(crowd, idle_since=NOW - 1)
     silent.was_served = False
     new = Client(crowd, idle_since=NOW, was_served=False)
-    admission = admission_of(crowd, 3)
+    now = [NOW]
+    admission = admission_of(crowd, 3, lambda: now[0])
     for victim in (silent, paused):
         assert admission.admit() is Verdict.SERVE
         assert victim not in crowd
         Client(crowd)
     assert admission.admit() is Verdict.WAIT
-    assert admission.admit() is Verdict.SERVE  # it has waited, and the new one is still silent
+    now[0] += 1.5 * NEWCOMER_SECONDS
+    assert admission.admit() is Verdict.SERVE  # the new one is still silent
     assert new not in crowd
     Client(crowd)
     assert admission.admit() is Verdict.SERVE_ONCE
+
+
+def test_clients_that_pause_give_way_last() -> None:
+    """One that was served just now is closed only once no silent one is left, after a wait."""
+    crowd: list[Client] = []
+    now = [NOW]
+    served = Client(crowd, idle_since=NOW - 1)
+    silent = Client(crowd, idle_since=NOW, was_served=False)
+    admission = admission_of(crowd, 2, lambda: now[0])
+    for _ in range(3):
+        assert admission.admit() is Verdict.WAIT
+    now[0] += 1.5 * NEWCOMER_SECONDS
+    assert admission.admit() is Verdict.SERVE
+    assert crowd == [served]
+    assert silent.idle_since is None
+    Client(crowd)
+    assert admission.admit() is Verdict.WAIT
+    now[0] += 1.5 * NEWCOMER_SECONDS
+    assert admission.admit() is Verdict.SERVE
+    assert served not in crowd
 
 
 def test_surplus_connections_are_few() -> None:

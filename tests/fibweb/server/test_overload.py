@@ -348,6 +348,7 @@ def test_a_connection_that_cannot_be_watched(
 def test_requests_must_come_in_time(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that drips a request is closed some seconds after its first byte."""
     monkeypatch.setattr("fibweb.server.channel.REQUEST_SECONDS", 0.1)
+    monkeypatch.setattr("fibweb.server.channel.LINGER_SECONDS", 0.1)
     monkeypatch.setattr(http_server, "CLEANUP_SECONDS", 0.05)
     running = start(strange)
     with connect(running.path) as client:
