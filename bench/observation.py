@@ -15,7 +15,7 @@ from typing import NamedTuple
 import click
 from wellbehaved import Sample, samples_of
 
-__all__ = ["OVERLOADED", "Figures", "Memory", "MemoryWatch", "WellBehaved", "figures_of"]
+__all__ = ["OVERLOADED", "Memory", "MemoryWatch", "MetricValues", "WellBehaved", "figures_of"]
 
 WELL_BEHAVED = Path(__file__).with_name("wellbehaved.py")
 
@@ -32,7 +32,7 @@ START_SECONDS = 60
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
-class Figures(NamedTuple):
+class MetricValues(NamedTuple):
     """What the clients of one kind saw; times in seconds, infinite where no reply came.
 
     Attributes:
@@ -50,7 +50,7 @@ class Figures(NamedTuple):
         return 1 - self.outcomes["ok"] / self.outcomes.total()
 
 
-def figures_of(samples: Iterable[Sample]) -> Figures:
+def figures_of(samples: Iterable[Sample]) -> MetricValues:
     """Return the figures of samples of one kind, of which there is at least one."""
     samples = list(samples)
     times = sorted(
@@ -62,7 +62,7 @@ def figures_of(samples: Iterable[Sample]) -> Figures:
         return times[math.ceil(share * len(times)) - 1]
 
     outcomes = Counter(each.outcome for each in samples)
-    return Figures(percentile(0.5), percentile(0.99), percentile(0.999), times[-1], outcomes)
+    return MetricValues(percentile(0.5), percentile(0.99), percentile(0.999), times[-1], outcomes)
 
 
 class WellBehaved:
@@ -137,7 +137,7 @@ class WellBehaved:
         self._child.wait(2 * self._timeout_seconds + START_SECONDS)
         self._thread.join()
 
-    def figures(self, began: float, ended: float) -> dict[str, Figures]:
+    def figures(self, began: float, ended: float) -> dict[str, MetricValues]:
         """Return the figures of each kind, of the requests that were due within a time."""
         within = [each for each in self.samples if began <= each.began <= ended]
         return {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import click
-from observation import Figures
+from observation import MetricValues
 
 __all__ = ["Observation", "Row", "as_json", "print_details", "print_table", "print_targets"]
 
@@ -37,7 +37,7 @@ class Observation:
         ends: how many requests or connections of each abusing process came to which end.
     """
 
-    figures: dict[str, Figures]
+    figures: dict[str, MetricValues]
     growth_bytes: dict[str, int]
     recovery_seconds: float
     log_bytes_per_second: float
@@ -70,7 +70,7 @@ def _percent(share: float) -> str:
     return f"{share * 100:.1f} %"
 
 
-def _failures(figures: Figures) -> str:
+def _failures(figures: MetricValues) -> str:
     """Return the shares of what failed, by kind; empty if nothing did."""
     total = figures.outcomes.total()
     failed = ((name, count) for name, count in figures.outcomes.items() if name != "ok")
@@ -156,7 +156,7 @@ def _print_line(cells: Sequence[str]) -> None:
     click.echo(f"| {' | '.join(cells)} |")
 
 
-class Target(NamedTuple):
+class ResolvedAddress(NamedTuple):
     """A bound that every row has to keep.
 
     Attributes:
@@ -176,31 +176,31 @@ FIBWEB_MIB = CACHE_MIB + PENDING_MIB + FIBWEB_SLACK_MIB
 ACCEPTOR_MIB = OUTPUT_MIB + ACCEPTOR_SLACK_MIB
 
 TARGETS = (
-    Target("cached answers, p99 ≤ 20 ms", lambda o: o.figures["cached"].p99, 0.020),
-    Target("new small numbers, p99 ≤ 250 ms", lambda o: o.figures["new"].p99, 0.250),
-    Target(
+    ResolvedAddress("cached answers, p99 ≤ 20 ms", lambda o: o.figures["cached"].p99, 0.020),
+    ResolvedAddress("new small numbers, p99 ≤ 250 ms", lambda o: o.figures["new"].p99, 0.250),
+    ResolvedAddress(
         "new small numbers, 503 or failed < 1 %",
         lambda o: o.figures["new"].failed_share(),
         0.00999,
         _percent,
     ),
-    Target("FIB.RANGE, p99 ≤ 250 ms", lambda o: o.figures["range"].p99, 0.250),
-    Target(
+    ResolvedAddress("FIB.RANGE, p99 ≤ 250 ms", lambda o: o.figures["range"].p99, 0.250),
+    ResolvedAddress(
         "FIB.RANGE, BUSY or failed < 1 %",
         lambda o: o.figures["range"].failed_share(),
         0.00999,
         _percent,
     ),
-    Target("/readyz, p99.9 ≤ 250 ms", lambda o: o.figures["readyz"].p999, 0.250),
-    Target("PING, p99.9 ≤ 250 ms", lambda o: o.figures["ping"].p999, 0.250),
-    Target("recovery ≤ 1 s", lambda o: o.recovery_seconds, 1.0),
-    Target(
+    ResolvedAddress("/readyz, p99.9 ≤ 250 ms", lambda o: o.figures["readyz"].p999, 0.250),
+    ResolvedAddress("PING, p99.9 ≤ 250 ms", lambda o: o.figures["ping"].p999, 0.250),
+    ResolvedAddress("recovery ≤ 1 s", lambda o: o.recovery_seconds, 1.0),
+    ResolvedAddress(
         f"growth of fibweb ≤ {FIBWEB_MIB} MiB",
         lambda o: o.growth_bytes["fibweb"],
         FIBWEB_MIB * MIB,
         _mib,
     ),
-    Target(
+    ResolvedAddress(
         f"growth of the acceptor ≤ {ACCEPTOR_MIB} MiB",
         lambda o: o.growth_bytes["acceptor"],
         ACCEPTOR_MIB * MIB,

@@ -129,8 +129,8 @@ def _print_ab(rows: list[dict[str, Any]], requests: int) -> None:
     for row in rows:
         rate, failed, p99, worst = (row[name] for name in ("rate", "failed", "p99_ms", "worst_ms"))
         figures = (f"{rate:,.0f}", f"{failed:.0f}", f"{p99:.0f}", f"{worst:.0f}")
-        kept = "-k" if row["keeps_alive"] else ""
-        click.echo(layout.format(row["server"], row["n"], kept, *figures))
+        not_modified_headers = "-k" if row["keeps_alive"] else ""
+        click.echo(layout.format(row["server"], row["n"], not_modified_headers, *figures))
 
 
 def _start(stack: ExitStack) -> dict[str, Served]:

@@ -18,7 +18,7 @@ from io import BytesIO
 from typing import Any, NamedTuple, Self
 
 from fibclient.cancellation import Cancellation
-from fibclient.connections.encoded_slice import Answer
+from fibclient.connections.encoded_slice import EncodedSlice
 from fibclient.errors import ClientClosed, ServerMisbehaved
 from fibclient.prefix_cache import PrefixCache
 from fibclient.statistics import ClientStatistics, EndpointStatistics
@@ -27,7 +27,7 @@ from fibclient.transport.pool import ConnectionPool, PoolOptions
 from fibclient.transport.requester import STREAM_BUFFER_BYTES, Requester
 from fibclient.transport.resolver import resolve as system_resolve
 from fibclient.transport.retry import Backoff, RetryBudget
-from fibcommon.addresses import DEFAULT_ADDRESS, Address, Target, parse_addresses
+from fibcommon.addresses import DEFAULT_ADDRESS, Address, ResolvedAddress, parse_addresses
 from fibcommon.formats import decode_binary
 from fibcommon.info import parse_information
 
@@ -84,7 +84,7 @@ class FibClient:
         max_connection_age_seconds: float = 600.0,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         password: str | None = None,
-        resolve: Callable[[Address], list[Target]] = system_resolve,
+        resolve: Callable[[Address], list[ResolvedAddress]] = system_resolve,
     ) -> None:
         """Describe a client; it connects when it is first used.
 
@@ -187,7 +187,7 @@ class FibClient:
         """
         if parts < 1:
             raise ValueError(f"parts is {parts}, it must be at least 1")
-        answer = Answer.of(start, stop, format)
+        answer = EncodedSlice.of(start, stop, format)
         if parts == 1 or not answer.size:
             return self._read(self._deadline(), start, stop, format, cancellation)
         return self._gather(answer, parts, cancellation)
@@ -215,7 +215,7 @@ class FibClient:
             end: the byte to end before; by default that behind the last.
             cancellation: as in `read`; a stream that nobody reads on is still to be closed.
         """
-        answer = Answer.of(start, stop, format)
+        answer = EncodedSlice.of(start, stop, format)
         end = answer.size if end is None else end
         if not 0 <= begin <= end <= answer.size:
             raise ValueError(
@@ -223,11 +223,11 @@ class FibClient:
             )
         return self._stream(answer, begin, end, cancellation)
 
-    def cached(self, answer: Answer, begin: int, end: int) -> list[memoryview] | None:
+    def cached(self, answer: EncodedSlice, begin: int, end: int) -> list[memoryview] | None:
         """Return some bytes of an answer from the cache alone; None if it lacks any of them.
 
         Args:
-            answer: as `Answer.of` has it.
+            answer: as `EncodedSlice.of` has it.
             begin: 0 <= begin <= end.
             end: <= the answer's size.
         """
@@ -236,7 +236,7 @@ class FibClient:
 
     def size(self, start: int, stop: int, format: str) -> int:
         """Return how many bytes `read` would; computed here, without a server."""
-        return Answer.of(start, stop, format).size
+        return EncodedSlice.of(start, stop, format).size
 
     def ping(self) -> None:
         """Make a round trip to a server; return if it answers."""
@@ -350,14 +350,16 @@ class FibClient:
         format: str,
         cancellation: Cancellation | None = None,
     ) -> bytes:
-        answer = Answer.of(start, stop, format)
+        answer = EncodedSlice.of(start, stop, format)
         if not answer.size:
             return b""
         fetch = partial(self._requester.fetch, deadline, cancellation)
         cached = self._cache.read(answer, deadline, fetch, cancellation)
         return fetch(answer) if cached is None else cached
 
-    def _gather(self, answer: Answer, parts: int, cancellation: Cancellation | None) -> bytes:
+    def _gather(
+        self, answer: EncodedSlice, parts: int, cancellation: Cancellation | None
+    ) -> bytes:
         """Return an answer whose parts come side by side."""
         deadline = self._deadline()
         # A refusal is to be heard before room is made.
@@ -396,7 +398,7 @@ class FibClient:
                 call.cancel()
 
     def _stream(
-        self, answer: Answer, begin: int, end: int, cancellation: Cancellation | None
+        self, answer: EncodedSlice, begin: int, end: int, cancellation: Cancellation | None
     ) -> Generator[memoryview, None, None]:
         for view in self._cache.peek(answer, begin, end):
             for position in builtins.range(0, len(view), STREAM_BUFFER_BYTES):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from fibclient.client import FibClient
-from fibclient.connections.encoded_slice import Answer
+from fibclient.connections.encoded_slice import EncodedSlice
 
 __all__ = ["Document"]
 
@@ -22,7 +22,7 @@ class Document(NamedTuple):
     """
 
     opening: bytes
-    answer: Answer
+    answer: EncodedSlice
     closing: bytes
 
     @property

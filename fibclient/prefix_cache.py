@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fibclient.cancellation import Cancellation, notified, raise_if_cancelled
-from fibclient.connections.encoded_slice import Answer, offset
+from fibclient.connections.encoded_slice import EncodedSlice, offset
 from fibclient.errors import ClientClosed, DeadlineExceeded, RequestRefused
 from fibcommon.formats import Format
 
@@ -99,13 +99,13 @@ class PrefixCache:
     def reset(self) -> None:
         """Start empty again; in a forked child."""
         self._lock = threading.RLock()  # `fibclient.transport.pool` says why
-        self._news = threading.Condition(self._lock)  # a prefix has grown, or will not
+        self._state_changed = threading.Condition(self._lock)  # a prefix has grown, or will not
         self._prefixes: OrderedDict[Format, _Prefix] = OrderedDict()
         self._size = 0
         self._hits = self._extensions = self._misses = 0
         self._is_closed = False
 
-    def peek(self, answer: Answer, begin: int, end: int) -> list[memoryview]:
+    def peek(self, answer: EncodedSlice, begin: int, end: int) -> list[memoryview]:
         """Return what is kept of bytes begin to end-1 of an answer, from `begin` on."""
         if begin == end:
             return []
@@ -121,9 +121,9 @@ class PrefixCache:
 
     def read(
         self,
-        answer: Answer,
+        answer: EncodedSlice,
         deadline: float,
-        fetch: Callable[[Answer], bytes],
+        fetch: Callable[[EncodedSlice], bytes],
         cancellation: Cancellation | None = None,
     ) -> bytes | None:
         """Return an answer from its prefix, which grows if it must.
@@ -174,12 +174,12 @@ class PrefixCache:
                     if data is not None:
                         self._extensions += 1
                         self._keep(growing, segments, missing)
-                    self._news.notify_all()
+                    self._state_changed.notify_all()
         # Copying takes long for large answers: others may use the cache meanwhile.
         return _joined(known)
 
     def _fetched(
-        self, missing: Answer, answer: Answer, fetch: Callable[[Answer], bytes]
+        self, missing: EncodedSlice, answer: EncodedSlice, fetch: Callable[[EncodedSlice], bytes]
     ) -> bytes | None:
         """Return what is missing; None if only that, and maybe not the answer, is refused."""
         try:
@@ -193,7 +193,7 @@ class PrefixCache:
             return None
 
     def _settled(
-        self, answer: Answer, deadline: float, cancellation: Cancellation | None
+        self, answer: EncodedSlice, deadline: float, cancellation: Cancellation | None
     ) -> _Prefix | None:
         """Return the prefix once it has what is asked for or nobody else makes it grow.
 
@@ -210,18 +210,18 @@ class PrefixCache:
             if not prefix.is_growing:
                 return prefix
             raise_if_cancelled(cancellation)
-            if not self._news.wait(deadline - time.monotonic()):
+            if not self._state_changed.wait(deadline - time.monotonic()):
                 raise DeadlineExceeded("another thread's request for the same took too long")
             if self._is_closed:
                 raise ClientClosed("the client is closed")
 
-    def _is_worth_keeping(self, prefix: _Prefix, answer: Answer) -> bool:
+    def _is_worth_keeping(self, prefix: _Prefix, answer: EncodedSlice) -> bool:
         if offset(answer.format, answer.stop) > self._max_bytes:
             return False
         gap = offset(answer.format, answer.start) - prefix.size
         return gap <= max(GAP_BYTES, answer.size)
 
-    def _keep(self, prefix: _Prefix, segments: list[bytes], missing: Answer) -> None:
+    def _keep(self, prefix: _Prefix, segments: list[bytes], missing: EncodedSlice) -> None:
         """Put an answer at the end of a prefix, if there is room to be made for it."""
         separator = missing.format.separator
         size = missing.size + len(separator)
@@ -250,7 +250,7 @@ class PrefixCache:
 
     def _notify(self) -> None:
         with self._lock:
-            self._news.notify_all()
+            self._state_changed.notify_all()
 
     def close(self) -> None:
         """Let go of everything, and wake whoever waits."""
@@ -258,7 +258,7 @@ class PrefixCache:
             self._is_closed = True
             self._prefixes.clear()
             self._size = 0
-            self._news.notify_all()
+            self._state_changed.notify_all()
 
 
 def _split(data: bytes) -> list[bytes]:

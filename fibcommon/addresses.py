@@ -5,7 +5,7 @@ from typing import NamedTuple
 __all__ = [
     "DEFAULT_ADDRESS",
     "Address",
-    "Target",
+    "ResolvedAddress",
     "parse_address",
     "parse_addresses",
     "parse_server",
@@ -41,7 +41,7 @@ class Address(NamedTuple):
         return f"{host}:{self.port}"
 
 
-class Target(NamedTuple):
+class ResolvedAddress(NamedTuple):
     """One place to connect to; the name of a host may lead to several.
 
     Attributes:

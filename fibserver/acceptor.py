@@ -34,12 +34,12 @@ from fibcommon.service.logs import configure_logging
 from fibcommon.service.orphans import reap_orphans
 from fibcommon.service.signals import SignalPipe, drain_notice, has_terminal
 from fibcommon.service.systemd import ActivatedSocket, Notifier
-from fibserver.commands.session import ClientFacts
+from fibserver.commands.session import ClientInfo
 from fibserver.core.event_loop import EventLoop
 from fibserver.core.listings import Listings
 from fibserver.core.statistics import Statistics
 from fibserver.engine.engine import Engine, Work
-from fibserver.monitoring.info import Facts, render_information
+from fibserver.monitoring.info import ServerInfo, format_info
 from fibserver.monitoring.metrics import metrics_registry
 from fibserver.monitoring.slow_log import SlowLog
 from fibserver.network.connections import Clients
@@ -154,8 +154,8 @@ class Acceptor:
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then answer what was asked, and return."""
         with SignalPipe(SIGNALS, ends_with_terminal=has_terminal()) as signals:
-            self._loop.watch(signals.fileno(), lambda _: self._on_signals(signals.take()))
-            self._engine.pool.top_up()
+            self._loop.register(signals.fileno(), lambda _: self._on_signals(signals.take()))
+            self._engine.pool.ensure_workers()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
             where = ", ".join(map(str, self.addresses))
@@ -166,9 +166,9 @@ class Acceptor:
                 self._clients.accept()
                 if self._loop.now >= self._next_tick:
                     self._tick()
-                self._engine.scratch.offer_slot()
+                self._engine.scratch.wake_next_waiter()
                 self._clients.serve()
-                self._engine.pool.hand_out()
+                self._engine.pool.dispatch()
                 if self._phase is not Phase.SERVING:
                     self._go_on_to_end()
 
@@ -195,11 +195,11 @@ class Acceptor:
     # What commands ask.
 
     @property
-    def ailment(self) -> tuple[str, str] | None:
+    def unavailable_reason(self) -> tuple[str, str] | None:
         """Why clients had better ask another server, as code and message of an error; or None."""
         if self._phase is not Phase.SERVING:
             return "SHUTDOWN", "the server is stopping: ask another, or again later"
-        if not self._engine.is_well(self.settings.request_timeout):
+        if not self._engine.is_healthy(self.settings.request_timeout):
             return "BUSY", "no worker has come back lately: ask another, or again later"
         return None
 
@@ -213,10 +213,10 @@ class Acceptor:
 
     def information(self, sections: list[str]) -> str:
         """Return the text of INFO for these sections, or for the usual ones."""
-        return render_information(self._facts(), sections)
+        return format_info(self._facts(), sections)
 
-    def _facts(self) -> Facts:
-        return Facts(
+    def _facts(self) -> ServerInfo:
+        return ServerInfo(
             uptime_seconds=int(self._loop.now - self._started),
             now=self._loop.now,
             run_id=self._run_id,
@@ -231,11 +231,11 @@ class Acceptor:
             engine=self._engine,
         )
 
-    def clients(self) -> Iterable[ClientFacts]:
+    def clients(self) -> Iterable[ClientInfo]:
         """Return the facts of all clients, in the order they came, as they are asked for."""
         return self._clients.facts()
 
-    def client(self, client_id: int) -> ClientFacts | None:
+    def client(self, client_id: int) -> ClientInfo | None:
         """Return the facts of one client, None if it is not connected."""
         return self._clients.facts_of(client_id)
 
@@ -258,7 +258,7 @@ class Acceptor:
         watchdog_seconds = self._notifier.watchdog_seconds
         if watchdog_seconds:
             self._next_tick = min(self._next_tick, now + watchdog_seconds / 2)
-            if self._engine.is_well(self.settings.request_timeout) or self._engine.is_short:
+            if self._engine.is_healthy(self.settings.request_timeout) or self._engine.is_short:
                 self._notifier.watchdog()
         self._notifier.status(self._status())
 

@@ -8,8 +8,8 @@ from falcon.routing import CompiledRouter
 
 from fibclient import FibClient
 from fibweb.http.cors import CrossOriginReading
-from fibweb.resources.numbers import First, Number, Part
-from fibweb.resources.openapi import Description
+from fibweb.resources.numbers import FirstNumbersResource, NumberResource, RangeResource
+from fibweb.resources.openapi import OpenApiResource
 from fibweb.resources.problems import add_problems
 from fibweb.resources.server_limits import ServerLimits
 
@@ -40,12 +40,12 @@ def create_app(
     add_problems(app)
     # A "path" takes the rest of the URL, so whatever is wrong with n meets one check.
     routes = {
-        "/fib/{n:path}": First(client, limits),
-        "/fib": Part(client, limits),
-        "/number/{n:path}": Number(client, limits),
+        "/fib/{n:path}": FirstNumbersResource(client, limits),
+        "/fib": RangeResource(client, limits),
+        "/number/{n:path}": NumberResource(client, limits),
         **(resources or {}),
     }
-    routes["/openapi.json"] = Description({*routes, "/openapi.json"})
+    routes["/openapi.json"] = OpenApiResource({*routes, "/openapi.json"})
     for path, resource in routes.items():
         app.add_route(path, resource)
     return app

@@ -21,9 +21,9 @@ from fibcommon.service.logs import configure_logging
 from fibcommon.service.systemd import Notifier, activated_sockets
 from fibweb.processes.embedded import EmbeddedServer, EmbeddedServerError
 from fibweb.processes.supervisor import Supervisor
-from fibweb.processes.web_worker import Service, ServingProcess
+from fibweb.processes.web_worker import ServiceContext, WebWorker
 from fibweb.settings import Settings, load_settings, servers_password
-from fibweb.stats.shared_stats import NoticeBoard
+from fibweb.stats.shared_stats import SharedStats
 
 __all__ = ["main"]
 
@@ -120,7 +120,7 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
 
 def _prepare(
     settings: Settings, reload: Callable[[], Settings], password: str | None, stack: ExitStack
-) -> ServingProcess | Supervisor:
+) -> WebWorker | Supervisor:
     """Open and start what serving needs.
 
     Raises:
@@ -142,9 +142,9 @@ def _prepare(
     if settings.embedded:
         embedded = stack.enter_context(EmbeddedServer(os.environ))
         servers = embedded.address
-    board = NoticeBoard(settings.processes)
+    board = SharedStats(settings.processes)
     urls = [_url(listener) for listener in listeners]
-    service = Service(
+    service = ServiceContext(
         settings,
         reload,
         listeners,
@@ -156,7 +156,7 @@ def _prepare(
     )
     if settings.processes > 1:
         return Supervisor(service, notifier, embedded)
-    return ServingProcess(service, notifier=notifier, embedded=embedded)
+    return WebWorker(service, notifier=notifier, embedded=embedded)
 
 
 def _open(texts: Sequence[str], option: str, stack: ExitStack) -> list[socket.socket]:

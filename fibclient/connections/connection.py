@@ -54,7 +54,7 @@ FRESH_SECONDS = 0.1
 """A connection that was idle for less is used without a look at it: one that has ended meanwhile
 is found out by the request, which is then said again on a new one."""
 
-LOOKS = 100
+SPIN_POLLS = 100
 """About 40 µs: a ready answer is back in less, and going to sleep and waking up takes longer."""
 
 UNLOOKED_CALLS = 15
@@ -80,7 +80,7 @@ class Connection:
         deadline: of the call that uses it, monotonic, in seconds.
         idle_since: when its last reply was read to its end; for the pool to set.
         owes_reply: whether a request was sent whose reply was not read to its end.
-        is_alone: whether no other request of the client is under way; for the pool to set.
+        may_spin: whether no other request of the client is under way; for the pool to set.
         was_idle: whether it was idle before this call, and nothing has come since: if it ends,
             that says nothing of the server.
         expires_at: when it is too old to be used again; for the pool to set.
@@ -109,7 +109,7 @@ class Connection:
         self.deadline = 0.0
         self.idle_since = 0.0
         self.was_idle = False
-        self.is_alone = False
+        self.may_spin = False
         self.owes_reply = False
         self.expires_at = 0.0
         self.cancellation: Cancellation | None = None
@@ -246,8 +246,8 @@ class Connection:
             RequestRefused: the password is wrong.
             ServerUnreachable: nothing came for the idle timeout, or the connection broke.
         """
-        if self.is_alone:
-            self._look_for_reply()
+        if self.may_spin:
+            self._spin_for_reply()
         try:
             self._receive_more(limit, patience_seconds)
         except _NothingYet:
@@ -303,7 +303,7 @@ class Connection:
             read_bulk_trailer(self)
         self._end_reply()
 
-    def _look_for_reply(self) -> None:
+    def _spin_for_reply(self) -> None:
         """Look for a reply some times before waiting for it puts the thread to sleep.
 
         A processor that falls idle takes its time to wake up: measured on a virtual machine, round
@@ -313,7 +313,7 @@ class Connection:
         if self._unlooked:
             self._unlooked -= 1
             return
-        for _ in range(LOOKS):
+        for _ in range(SPIN_POLLS):
             if self._poll.poll(0):
                 return
         self._unlooked = UNLOOKED_CALLS
@@ -381,7 +381,7 @@ class Connection:
             missing -= len(pieces[-1])
         return b"".join(pieces)
 
-    def pass_over(self, size: int) -> None:
+    def skip(self, size: int) -> None:
         """Receive bytes that nobody wants."""
         while size > 0:
             size -= len(self.receive(min(size, READ_AHEAD_BYTES)))

@@ -14,7 +14,7 @@ from fibclient.connections.resp import encode_request
 from fibcommon.costs import SECONDS_PER_BYTE, first_element_seconds
 from fibcommon.formats import FORMATS, Format
 
-__all__ = ["Answer", "Request", "offset"]
+__all__ = ["EncodedSlice", "Request", "offset"]
 
 MAX_INDEX = 2**128 - 1
 """Far beyond any limit that a server can be given: it is the server that tells its limit."""
@@ -66,7 +66,7 @@ class Request(NamedTuple):
         return cls(start, stop, size, skip, encoded, b"$%d\r\n" % size, cost)
 
 
-class Answer(NamedTuple):
+class EncodedSlice(NamedTuple):
     """Elements start to stop-1 of a format, in one piece.
 
     Attributes:
@@ -84,7 +84,7 @@ class Answer(NamedTuple):
     whole: Request
 
     @classmethod
-    def of(cls, start: int, stop: int, format_name: str) -> "Answer":
+    def of(cls, start: int, stop: int, format_name: str) -> "EncodedSlice":
         """Return what a caller asks for.
 
         Raises:
@@ -93,7 +93,7 @@ class Answer(NamedTuple):
         """
         return _remembered(start, stop, format_name)
 
-    def between(self, start: int, stop: int) -> "Answer":
+    def between(self, start: int, stop: int) -> "EncodedSlice":
         """Return the answer for other bounds in the same format."""
         return _answer(self.format, start, stop)
 
@@ -119,7 +119,7 @@ class Answer(NamedTuple):
         """Return the number of bytes of this answer before element n."""
         return offset(self.format, n) - offset(self.format, self.start)
 
-    def parts(self, count: int) -> "list[Answer]":
+    def parts(self, count: int) -> "list[EncodedSlice]":
         """Split into answers of about the same size, in order; separators are between them.
 
         Args:
@@ -132,14 +132,14 @@ class Answer(NamedTuple):
         return [self.between(start, stop) for start, stop in pairwise(bounds) if start < stop]
 
 
-def _answer(format: Format, start: int, stop: int) -> Answer:
+def _answer(format: Format, start: int, stop: int) -> EncodedSlice:
     whole = Request.of(format, start, stop)
-    return Answer(format, start, stop, whole.size, whole)
+    return EncodedSlice(format, start, stop, whole.size, whole)
 
 
 # Typed, since 1.0 equals 1 and is no integer all the same.
 @lru_cache(maxsize=4096, typed=True)
-def _remembered(start: int, stop: int, format_name: str) -> Answer:
+def _remembered(start: int, stop: int, format_name: str) -> EncodedSlice:
     """Return what a caller asks for; many ask for the same again and again."""
     start, stop = index(start), index(stop)
     if not 0 <= start <= stop <= MAX_INDEX:

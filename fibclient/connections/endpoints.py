@@ -12,7 +12,7 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from enum import Enum
 
-from fibcommon.addresses import Address, Target
+from fibcommon.addresses import Address, ResolvedAddress
 
 __all__ = ["Endpoint", "EndpointState", "Endpoints"]
 
@@ -46,7 +46,7 @@ class Endpoint:
         latency_seconds: of cheap requests, a moving average; 0 while it is not known.
     """
 
-    target: Target
+    target: ResolvedAddress
     state: EndpointState = EndpointState.UP
     in_flight: int = 0
     turn: int = 0
@@ -90,13 +90,13 @@ class Endpoints:
     """All endpoints, as the addresses lead to them."""
 
     def __init__(self) -> None:
-        self._by_target: dict[Target, Endpoint] = {}
+        self._by_target: dict[ResolvedAddress, Endpoint] = {}
         self._turn = 0
 
     def __iter__(self) -> Iterator[Endpoint]:
         return iter(self._by_target.values())
 
-    def update(self, address: Address, targets: list[Target]) -> list[Endpoint]:
+    def update(self, address: Address, targets: list[ResolvedAddress]) -> list[Endpoint]:
         """Take over where an address leads to now.
 
         Returns:

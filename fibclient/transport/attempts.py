@@ -111,7 +111,7 @@ class Attempts:
         """
         while True:
             try:
-                self._connection = self._pool.borrow(self._deadline, self._cancellation)
+                self._connection = self._pool.acquire(self._deadline, self._cancellation)
             except FibError as error:
                 self._prepare_next(error)
             else:
@@ -226,7 +226,7 @@ class Attempts:
 
     def succeeded(self) -> None:
         """Take the connection back: it gave what was wanted."""
-        self._pool.give_back(self._connection)
+        self._pool.release(self._connection)
         self._policy.budget.earn()
 
     def failed(self, error: BaseException) -> None:
@@ -241,7 +241,7 @@ class Attempts:
         is_stale = connection.was_idle and isinstance(error, ConnectionLost)
         is_refusal = isinstance(error, RequestRefused) and error.code != "SHUTDOWN"
         if is_refusal and not connection.owes_reply:
-            self._pool.give_back(connection)
+            self._pool.release(connection)
         else:
             self._pool.discard(connection, error)
         if not isinstance(error, FibError):

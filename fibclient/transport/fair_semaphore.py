@@ -13,7 +13,7 @@ from functools import partial
 from fibclient.cancellation import Cancellation, notified, raise_if_cancelled
 from fibclient.errors import ClientClosed, DeadlineExceeded
 
-__all__ = ["Places"]
+__all__ = ["FairSemaphore"]
 
 
 class _Waiter:
@@ -32,7 +32,7 @@ class _Waiter:
         self.has_place = False
 
 
-class Places:
+class FairSemaphore:
     """So many places; for any thread.
 
     Attributes:

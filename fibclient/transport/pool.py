@@ -33,10 +33,10 @@ from fibclient.errors import (
     ServerUnreachable,
     SocketShortage,
 )
-from fibclient.transport.fair_semaphore import Places
+from fibclient.transport.fair_semaphore import FairSemaphore
 from fibclient.transport.probing import Prober
 from fibclient.transport.resolver import ResolverCache
-from fibcommon.addresses import Address, Target
+from fibcommon.addresses import Address, ResolvedAddress
 
 __all__ = ["ConnectionPool", "PoolOptions"]
 
@@ -80,7 +80,7 @@ class ConnectionPool:
         self,
         addresses: list[Address],
         options: PoolOptions,
-        resolve: Callable[[Address], list[Target]],
+        resolve: Callable[[Address], list[ResolvedAddress]],
     ) -> None:
         """Describe a pool; it connects when it is first used.
 
@@ -97,8 +97,10 @@ class ConnectionPool:
     def reset(self) -> None:
         """Start anew, with nothing of what there was; in a forked child."""
         self._lock = threading.RLock()
-        self._places = Places(self._options.size)
-        self._news = threading.Condition(self._lock)  # an endpoint is up again, or all is over
+        self._places = FairSemaphore(self._options.size)
+        self._state_changed = threading.Condition(
+            self._lock
+        )  # an endpoint is up again, or all is over
         self._endpoints = Endpoints()
         self._idle: dict[Endpoint, list[Connection]] = {}
         self._open: set[Connection] = set()
@@ -113,7 +115,7 @@ class ConnectionPool:
         self.connections_opened = 0
         self.has_several = False
         self._resolver = ResolverCache(
-            self._news, self._addresses, self._resolve, self._on_resolved
+            self._state_changed, self._addresses, self._resolve, self._on_resolved
         )
 
     def after_fork(self) -> None:
@@ -131,7 +133,7 @@ class ConnectionPool:
             f"at most {self._options.size}>"
         )
 
-    def borrow(self, deadline: float, cancellation: Cancellation | None = None) -> Connection:
+    def acquire(self, deadline: float, cancellation: Cancellation | None = None) -> Connection:
         """Lend a connection; wait for one if too many are in use.
 
         Args:
@@ -153,7 +155,7 @@ class ConnectionPool:
             self._places.leave()
             raise
         connection.deadline = deadline
-        connection.is_alone = self._places.taken == 1
+        connection.may_spin = self._places.taken == 1
         return connection
 
     def borrow_second(
@@ -178,7 +180,7 @@ class ConnectionPool:
                 return None
         if second is not None:
             second.deadline = first.deadline
-            second.is_alone = False
+            second.may_spin = False
         return second
 
     def _usable_idle(
@@ -277,7 +279,11 @@ class ConnectionPool:
                     return None
                 if not self._resolver.is_pending:  # else a name may yet resolve to another server
                     short = [each for each in failures if isinstance(each, SocketShortage)]
-                    raise (short or failures)[0] if short or len(failures) == 1 else self._nobody()
+                    raise (
+                        (short or failures)[0]
+                        if short or len(failures) == 1
+                        else self._no_endpoint_error()
+                    )
         age = self._options.max_age_seconds * (1 - AGE_JITTER * random.random())
         connection.expires_at = time.monotonic() + age
         with self._lock:
@@ -316,7 +322,7 @@ class ConnectionPool:
             self._close(connection)
         return connection is not None
 
-    def _nobody(self) -> ServerUnreachable:
+    def _no_endpoint_error(self) -> ServerUnreachable:
         with self._lock:
             errors = list(dict.fromkeys(endpoint.last_error for endpoint in self._endpoints))
         more = [f"and {len(errors) - MOST_ERRORS} more"] if len(errors) > MOST_ERRORS else []
@@ -324,17 +330,17 @@ class ConnectionPool:
         told = told or "; ".join(self._resolver.errors.values())
         return ServerUnreachable(told or "the addresses of the servers resolve to nothing")
 
-    def _on_resolved(self, address: Address, targets: list[Target]) -> None:
+    def _on_resolved(self, address: Address, targets: list[ResolvedAddress]) -> None:
         """Take over where an address leads to now."""
         with self._lock:
             gone = self._endpoints.update(address, targets)
             self.has_several = len(self._endpoints) > 1
             stale = [idle for each in gone for idle in self._idle.pop(each, [])]
-            self._news.notify_all()
+            self._state_changed.notify_all()
         for connection in stale:
             self._close(connection)
 
-    def give_back(self, connection: Connection) -> None:
+    def release(self, connection: Connection) -> None:
         """Take back a connection; it is closed if its last reply was not read to its end."""
         endpoint = connection.endpoint
         connection.was_idle = True
@@ -458,7 +464,7 @@ class ConnectionPool:
         with self._lock:
             if is_alive:
                 connection.endpoint.recover()
-                self._news.notify_all()
+                self._state_changed.notify_all()
             else:
                 connection.endpoint.set_aside(str(error))
         self._drop(connection)
@@ -487,12 +493,12 @@ class ConnectionPool:
             return for_endpoint and self._endpoints.choose() is not None
 
         with notified(cancellation, self._notify), self._lock:
-            self._news.wait_for(is_over, seconds)
+            self._state_changed.wait_for(is_over, seconds)
         raise_if_cancelled(cancellation)
 
     def _notify(self) -> None:
         with self._lock:
-            self._news.notify_all()
+            self._state_changed.notify_all()
 
     def has_endpoint(self, besides: Set[Endpoint] = frozenset()) -> bool:
         """Return whether there is an endpoint that is not set aside, other than some."""
@@ -528,7 +534,7 @@ class ConnectionPool:
             prober = self._prober.thread
             self._prober.wake()
             self._places.close()
-            self._news.notify_all()
+            self._state_changed.notify_all()
         for connection in idle:
             self._close(connection)
         if prober is not None:

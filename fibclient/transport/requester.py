@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TypeVar
 
 from fibclient.cancellation import Cancellation, raise_if_cancelled
-from fibclient.connections.encoded_slice import Answer
+from fibclient.connections.encoded_slice import EncodedSlice
 from fibclient.connections.resp import Reply
 from fibclient.transport.attempts import Attempts, RetryPolicy
 from fibclient.transport.pool import ConnectionPool
@@ -67,7 +67,9 @@ class Requester:
         """
         return self._until_answered(deadline, cancellation, lambda attempts: attempts.call(*words))
 
-    def fetch(self, deadline: float, cancellation: Cancellation | None, answer: Answer) -> bytes:
+    def fetch(
+        self, deadline: float, cancellation: Cancellation | None, answer: EncodedSlice
+    ) -> bytes:
         """Return an answer that is not empty."""
         transfer = Transfer(answer)
 
@@ -80,7 +82,7 @@ class Requester:
         self,
         deadline: float,
         cancellation: Cancellation | None,
-        answer: Answer,
+        answer: EncodedSlice,
         view: memoryview,
     ) -> None:
         """Put an answer that is not empty into a buffer of its size."""
@@ -95,7 +97,7 @@ class Requester:
         self,
         timeout_seconds: float,
         cancellation: Cancellation | None,
-        answer: Answer,
+        answer: EncodedSlice,
         begin: int,
         end: int,
     ) -> Iterator[memoryview]:

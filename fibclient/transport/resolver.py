@@ -9,7 +9,7 @@ from typing import cast
 
 from fibclient.cancellation import Cancellation, notified, raise_if_cancelled
 from fibclient.errors import DeadlineExceeded, ServerUnreachable
-from fibcommon.addresses import Address, Target
+from fibcommon.addresses import Address, ResolvedAddress
 
 __all__ = ["ResolverCache", "resolve", "resolve_in_time"]
 
@@ -23,14 +23,14 @@ SERVICE_SECONDS = 2.0
 """How long the hosts of SRV records may take to be resolved; slower ones are left out."""
 
 
-def resolve(address: Address) -> list[Target]:
+def resolve(address: Address) -> list[ResolvedAddress]:
     """Return all the places that an address leads to, the preferred ones first.
 
     Raises:
         ServerUnreachable: the name is not known, or needs a library that is not there.
     """
     if address.path:
-        return [Target(socket.AF_UNIX, address.path, address)]
+        return [ResolvedAddress(socket.AF_UNIX, address.path, address)]
     if address.service:
         return _targets_of_service(address)
     try:
@@ -41,13 +41,15 @@ def resolve(address: Address) -> list[Target]:
         raise ServerUnreachable(f"cannot resolve {address}: not the name of a host") from error
     # A name may be listed twice in a hosts file.
     names = dict.fromkeys((entry[0], entry[4]) for entry in found)
-    return [Target(family, cast("tuple[str, int]", name), address) for family, name in names]
+    return [
+        ResolvedAddress(family, cast("tuple[str, int]", name), address) for family, name in names
+    ]
 
 
-def _targets_of_service(address: Address) -> list[Target]:
+def _targets_of_service(address: Address) -> list[ResolvedAddress]:
     """Return where the servers of a service are; one with an unknown name hides no others."""
     servers = _servers_of_service(address)
-    found: dict[Address, list[Target]] = {}
+    found: dict[Address, list[ResolvedAddress]] = {}
     cache = ResolverCache(threading.Condition(), servers, resolve, found.__setitem__)
     failure = ""
     try:
@@ -108,8 +110,8 @@ class ResolverCache:
         self,
         condition: threading.Condition,
         addresses: Sequence[Address],
-        resolve: Callable[[Address], list[Target]],
-        on_resolved: Callable[[Address, list[Target]], None],
+        resolve: Callable[[Address], list[ResolvedAddress]],
+        on_resolved: Callable[[Address, list[ResolvedAddress]], None],
     ) -> None:
         """Create a cache; nothing is resolved yet.
 
@@ -215,13 +217,13 @@ def _is_name(address: Address) -> bool:
     return False
 
 
-def resolve_in_time(address: Address, seconds: float) -> list[Target]:
+def resolve_in_time(address: Address, seconds: float) -> list[ResolvedAddress]:
     """Return what `resolve` returns, if it does so in time.
 
     Raises:
         ServerUnreachable: the address cannot be resolved, or not within `seconds`.
     """
-    found: dict[Address, list[Target]] = {}
+    found: dict[Address, list[ResolvedAddress]] = {}
     cache = ResolverCache(threading.Condition(), [address], resolve, found.__setitem__)
     cache.refresh(time.monotonic() + seconds, lambda: False)
     if address in cache.errors:

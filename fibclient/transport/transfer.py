@@ -6,7 +6,7 @@ A transfer that breaks goes on from its very next byte, over any connection.
 from collections.abc import Callable, Iterator
 
 from fibclient.connections.connection import Connection
-from fibclient.connections.encoded_slice import Answer, Request
+from fibclient.connections.encoded_slice import EncodedSlice, Request
 
 __all__ = ["Transfer"]
 
@@ -21,7 +21,7 @@ class Transfer:
 
     __slots__ = ("_answer", "_begin", "_excess", "_pieces", "end", "position")
 
-    def __init__(self, answer: Answer, begin: int = 0, end: int | None = None) -> None:
+    def __init__(self, answer: EncodedSlice, begin: int = 0, end: int | None = None) -> None:
         """Describe a transfer of bytes begin to end-1, by default all."""
         self._answer = answer
         self._begin = self.position = begin
@@ -37,7 +37,7 @@ class Transfer:
         request = self._answer.request(self.position, self.end)
         connection = ask(request)
         if request.skip:
-            connection.pass_over(request.skip)
+            connection.skip(request.skip)
         self._excess = request.size - request.skip - (self.end - self.position)
         return connection
 
@@ -84,6 +84,6 @@ class Transfer:
         """
         if self.position + size == self.end:
             if self._excess:
-                connection.pass_over(self._excess)
+                connection.skip(self._excess)
             connection.end_answer()
         self.position += size

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-from fibserver.commands.session import UNIX_ADDRESS, ClientFacts, Session
+from fibserver.commands.session import UNIX_ADDRESS, ClientInfo, Session
 from fibserver.commands.subcommands import Subcommand, Subcommands
 from fibserver.commands.table import Argument, Replies, command
 from fibserver.commands.tracking import report, set_caching, set_tracking
@@ -141,7 +141,7 @@ def _redirect(session: Session) -> int:
     return session.tracking.redirect if session.tracking else -1
 
 
-def _line(client: ClientFacts) -> str:
+def _line(client: ClientInfo) -> str:
     """Return a client's line: the fields of Redis 7.4, in its order.
 
     Replies are not kept in buffers of a fixed size here, and requests are parsed where they were
@@ -162,7 +162,7 @@ def _line(client: ClientFacts) -> str:
     )
 
 
-def _flags(client: ClientFacts) -> str:
+def _flags(client: ClientInfo) -> str:
     """Return what Redis's letters say of a client: `N` for nothing."""
     session = client.session
     modes = session.tracking.modes if session.tracking else frozenset()
@@ -216,7 +216,7 @@ def _killed(session: Session, selection: "_Selection", *, is_old_form: bool) -> 
         raise CommandError("No such client")
 
 
-_Test: TypeAlias = Callable[[ClientFacts], bool]
+_Test: TypeAlias = Callable[[ClientInfo], bool]
 
 
 class _Selection:
@@ -259,13 +259,13 @@ class _Selection:
         """Whether there are few candidates."""
         return self._ids is not None
 
-    def candidates(self) -> Iterator[ClientFacts]:
+    def candidates(self) -> Iterator[ClientInfo]:
         """Return the clients to look at: few if there are ids."""
         if self._ids is None:
             return iter(self._server.clients())
         return filter(None, map(self._server.client, self._ids))
 
-    def has(self, facts: ClientFacts) -> bool:
+    def has(self, facts: ClientInfo) -> bool:
         """Return whether all options hold for a client."""
         return facts.session is not self._skipped and all(test(facts) for test in self._tests)
 

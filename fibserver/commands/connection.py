@@ -41,9 +41,9 @@ def ping(session: Session, arguments: list[bytes]) -> list[Reply]:
     as HAProxy then know at once, where they would wait for more behind an error alone. It says so
     to strangers too, so that a check needs no password: NOAUTH means that all is well otherwise.
     """
-    if session.server.ailment is not None:
+    if session.server.unavailable_reason is not None:
         session.is_quitting = True
-        code, message = session.server.ailment
+        code, message = session.server.unavailable_reason
         raise CommandError(message, code)
     if not session.is_authenticated and session.server.password is not None:
         raise CommandError("Authentication required.", "NOAUTH")

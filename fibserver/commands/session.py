@@ -14,7 +14,7 @@ from fibserver.monitoring.slow_log import SlowLog
 from fibserver.protocol.reply_encoding import RESP2
 from fibserver.settings import Settings
 
-__all__ = ["UNIX_ADDRESS", "ClientFacts", "Server", "Session", "Tracking"]
+__all__ = ["UNIX_ADDRESS", "ClientInfo", "Server", "Session", "Tracking"]
 
 UNIX_ADDRESS = "unix:0"
 """The address of clients of a Unix socket, whatever its path."""
@@ -23,7 +23,7 @@ CONNECTION_BYTES = 4096
 """Memory of a connection without data, approximately."""
 
 
-class ClientFacts(NamedTuple):
+class ClientInfo(NamedTuple):
     """What there is to know about a client, for CLIENT LIST and CLIENT KILL.
 
     Attributes:
@@ -71,7 +71,7 @@ class Server(Protocol):
         """The settings in force."""
 
     @property
-    def ailment(self) -> tuple[str, str] | None:
+    def unavailable_reason(self) -> tuple[str, str] | None:
         """Why clients had better ask another server, as code and message of an error; or None."""
 
     def monotonic(self) -> float:
@@ -83,10 +83,10 @@ class Server(Protocol):
     def information(self, sections: list[str]) -> str:
         """Return the text of `INFO` for these sections, lower-case."""
 
-    def clients(self) -> Iterable[ClientFacts]:
+    def clients(self) -> Iterable[ClientInfo]:
         """Return the facts of all clients, in the order they came, as they are asked for."""
 
-    def client(self, client_id: int) -> ClientFacts | None:
+    def client(self, client_id: int) -> ClientInfo | None:
         """Return the facts of one client, None if it is not connected."""
 
     def close_client(self, client_id: int) -> None:

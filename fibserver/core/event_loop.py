@@ -36,7 +36,7 @@ class EventLoop:
         self._epoll = epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
 
-    def watch(self, fd: int, handler: Callable[[int], None], events: int = EPOLLIN) -> None:
+    def register(self, fd: int, handler: Callable[[int], None], events: int = EPOLLIN) -> None:
         """Have a handler called with what epoll reports of a descriptor.
 
         Raises:
@@ -49,11 +49,11 @@ class EventLoop:
             del self._handlers[fd]
             raise
 
-    def watch_for(self, fd: int, events: int) -> None:
+    def modify(self, fd: int, events: int) -> None:
         """Watch a descriptor for other events than so far."""
         self._epoll.modify(fd, events)
 
-    def unwatch(self, fd: int) -> None:
+    def unregister(self, fd: int) -> None:
         """Forget a descriptor that is about to be closed."""
         del self._handlers[fd]
         self._epoll.unregister(fd)

@@ -23,12 +23,12 @@ from fibcommon.service.machine import memory_limit_bytes
 from fibserver.core.event_loop import EventLoop
 from fibserver.core.fair_queue import FairQueue
 from fibserver.core.statistics import Statistics
-from fibserver.engine.slice_stream import Answer, AnswerOwner
+from fibserver.engine.slice_stream import SliceStream, SliceStreamOwner
 from fibserver.memory.arena import Arena
 from fibserver.memory.blocks import BLOCK_BYTES, Action, Block, Task
 from fibserver.memory.layout import ArenaLayout
 from fibserver.memory.shared_arrays import SharedArrays
-from fibserver.memory.transient_blocks import Scratch, slots_for
+from fibserver.memory.transient_blocks import TransientBlocks, slots_for
 from fibserver.protocol.reply_encoding import Slice
 from fibserver.settings import Settings
 from fibserver.storage.persistence import Persistence
@@ -119,7 +119,7 @@ class Engine:
 
         self.queue = FairQueue(clock)
         self.arrays = SharedArrays(self._arena, self.memory_limit, clock, self._on_dropped)
-        self.scratch = Scratch(self._arena, clock)
+        self.scratch = TransientBlocks(self._arena, clock)
         snapshot = Snapshot(settings.state_dir) if settings.state_dir else None
         self.persistence = (
             Persistence(snapshot, self.arrays, self.queue, clock) if snapshot else None
@@ -128,8 +128,8 @@ class Engine:
             settings.workers,
             self.queue,
             self,
-            loop.watch,
-            loop.unwatch,
+            loop.register,
+            loop.unregister,
             lambda channel: work(channel, self._arena, snapshot),
         )
 
@@ -138,7 +138,7 @@ class Engine:
         """How much memory the arena takes, slots and indexes included."""
         return self._arena.resident_bytes
 
-    def is_well(self, request_timeout: float) -> bool:
+    def is_healthy(self, request_timeout: float) -> bool:
         """Return whether a worker has come back lately: with a block, or with a sign of life.
 
         Args:
@@ -157,9 +157,9 @@ class Engine:
         persistence = self.persistence
         return bool(persistence and persistence.unsaved_blocks and not persistence.is_failing)
 
-    def answer(self, slice: Slice, owner: AnswerOwner) -> Answer:
+    def answer(self, slice: Slice, owner: SliceStreamOwner) -> SliceStream:
         """Return the answer that a slice asks for; it waits to be started."""
-        return Answer(slice, self.arrays, self.scratch, self.queue, self._refusal, owner)
+        return SliceStream(slice, self.arrays, self.scratch, self.queue, self._refusal, owner)
 
     @property
     def queued_seconds(self) -> float:
@@ -201,7 +201,7 @@ class Engine:
                 one block, so that another can still do it in time.
         """
         self._max_wait_seconds = request_timeout
-        self.pool.top_up()
+        self.pool.ensure_workers()
         self.pool.check(request_timeout / 2, _PROBE)
         self.scratch.give_back_idle_memory()
         if self.persistence:

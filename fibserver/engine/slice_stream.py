@@ -23,32 +23,32 @@ from fibcommon.sizes import value_digits
 from fibserver.core.fair_queue import FairQueue
 from fibserver.memory.blocks import BLOCK_BYTES, Action, Block, Task, stop_of_block
 from fibserver.memory.shared_arrays import SharedArrays
-from fibserver.memory.transient_blocks import Scratch, ScratchBlock
+from fibserver.memory.transient_blocks import TransientBlock, TransientBlocks
 from fibserver.protocol.reply_encoding import Slice, encode_error
 
-__all__ = ["Answer", "AnswerOwner", "Buffer"]
+__all__ = ["Buffer", "SliceStream", "SliceStreamOwner"]
 
 Buffer: TypeAlias = bytes | memoryview
 
-REACH_BYTES = 16 * 1024 * 1024
+MAX_GAP_BYTES = 16 * 1024 * 1024
 """An answer that starts no farther behind the end of the array makes the array grow to it: the
 array is then there for all that follow, and filling the gap takes some 50 ms at most."""
 
 
-class AnswerOwner(Protocol):
+class SliceStreamOwner(Protocol):
     """Whoever sends the answer."""
 
     def on_answer_ready(self) -> None:
         """Take note that there is something to send where there was nothing."""
 
-    def on_answer_begun(self, answer: "Answer") -> None:
+    def on_answer_begun(self, answer: "SliceStream") -> None:
         """Take note that the first byte of it has been sent."""
 
-    def on_answer_failed(self, answer: "Answer", code: str) -> None:
+    def on_answer_failed(self, answer: "SliceStream", code: str) -> None:
         """Take note that it has become an error reply, or is broken."""
 
 
-class Answer:
+class SliceStream:
     """The bytes of one slice, with header and trailer.
 
     Attributes:
@@ -56,7 +56,7 @@ class Answer:
         array_stop: where the part ends that is read from the array; 0 if there is none.
         is_broken: whether it failed after its first byte was sent.
         has_begun: whether a byte of it has been sent.
-        is_sent_ahead: whether what is known of it may be sent before the first element.
+        sends_header_early: whether what is known of it may be sent before the first element.
         started_at: when it first asked for blocks, 0 if it has not yet.
     """
 
@@ -78,7 +78,7 @@ class Answer:
         "array_stop",
         "has_begun",
         "is_broken",
-        "is_sent_ahead",
+        "sends_header_early",
         "slice",
         "started_at",
     )
@@ -87,10 +87,10 @@ class Answer:
         self,
         slice: Slice,
         arrays: SharedArrays,
-        scratch: Scratch,
+        scratch: TransientBlocks,
         queue: FairQueue,
         refusal: Callable[[float], str | None],
-        owner: AnswerOwner,
+        owner: SliceStreamOwner,
     ) -> None:
         """Prepare an answer; it asks for no block until it is started.
 
@@ -106,7 +106,7 @@ class Answer:
         self.slice = slice
         self.is_broken = False
         self.has_begun = False
-        self.is_sent_ahead = False
+        self.sends_header_early = False
         self._arrays = arrays
         self._array = array = arrays[slice.format]
         self._scratch = scratch
@@ -119,8 +119,8 @@ class Answer:
         self._end = self._offset + slice.size
         self._error = b""
         self.started_at = 0.0
-        self._claims: deque[ScratchBlock] = deque()  # in order, without gaps
-        if self._offset <= array.growth.frontier_bytes + REACH_BYTES:
+        self._claims: deque[TransientBlock] = deque()  # in order, without gaps
+        if self._offset <= array.growth.frontier_bytes + MAX_GAP_BYTES:
             self._read_array_up_to(slice.stop, self._end)
             array.use(slice.stop)
         else:
@@ -256,7 +256,7 @@ class Answer:
             self._error = encode_error(message, code)
         self._owner.on_answer_failed(self, code)
 
-    def on_loss(self, entry: ScratchBlock) -> None:
+    def on_evicted(self, entry: TransientBlock) -> None:
         """Be ready to ask again for what was taken away, and for what comes behind it."""
         self._give_up_claims(self._claims.index(entry))
         start = entry.block.start
@@ -285,7 +285,7 @@ class Answer:
 
     @property
     def _may_be_sent_ahead(self) -> bool:
-        return self.is_sent_ahead and not self.has_begun
+        return self.sends_header_early and not self.has_begun
 
     @property
     def bytes_left(self) -> int:

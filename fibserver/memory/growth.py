@@ -54,7 +54,7 @@ class Growth:
         return self._offsets[self._frontier]
 
     @property
-    def is_settled(self) -> bool:
+    def has_none_in_flight(self) -> bool:
         """Whether no worker has a block of it."""
         done = self._published_blocks + len(self._finished) + len(self._given_back)
         return done == self._frontier
@@ -130,7 +130,7 @@ class Growth:
 
     def shrink(self) -> None:
         """Forget the tail; the array must be settled and not empty."""
-        assert self.is_settled, "a worker may yet write to the tail"
+        assert self.has_none_in_flight, "a worker may yet write to the tail"
         self._frontier -= 1
         self._finished.discard(self._frontier)
         if self._given_back and self._given_back[-1] == self._frontier:

@@ -98,7 +98,7 @@ class SharedArray:
         tail = self.growth.tail
         return (
             tail is not None
-            and self.growth.is_settled
+            and self.growth.has_none_in_flight
             and tail.start not in self.pinned
             and all(reader.array_stop <= tail.start for reader in self._readers)
         )

@@ -22,7 +22,7 @@ from fibcommon.formats import Format
 from fibserver.memory.arena import Arena
 from fibserver.memory.blocks import Block
 
-__all__ = ["STALLED_SECONDS", "Claimant", "Scratch", "ScratchBlock", "slots_for"]
+__all__ = ["STALLED_SECONDS", "Claimant", "TransientBlock", "TransientBlocks", "slots_for"]
 
 MOST_CLAIMS = 3
 """How many blocks an answer may claim at a time: one being sent, one ready, one being filled."""
@@ -59,14 +59,14 @@ class Claimant(Protocol):
     def on_failure(self, block: Block, message: str, code: str) -> None:
         """Take note that a claimed block cannot be had, and why, as for an error reply."""
 
-    def on_loss(self, block: "ScratchBlock") -> None:
+    def on_evicted(self, block: "TransientBlock") -> None:
         """Take note that a claimed block was taken away."""
 
     def on_free_slot(self) -> None:
         """Take note that there may be a slot now."""
 
 
-class ScratchBlock:
+class TransientBlock:
     """A block in a slot.
 
     Attributes:
@@ -102,7 +102,7 @@ class ScratchBlock:
         self.last_use = 0.0
 
 
-class Scratch:
+class TransientBlocks:
     """The slots and the blocks in them."""
 
     def __init__(self, arena: Arena, clock: Callable[[], float]) -> None:
@@ -117,7 +117,7 @@ class Scratch:
         # The slot freed last is taken first: its memory is there already.
         self._free = list(reversed(range(len(arena.layout.slot_positions))))
         self._dirty: set[int] = set()  # slots that may have memory
-        self._blocks: dict[tuple[Format, int, int], ScratchBlock] = {}
+        self._blocks: dict[tuple[Format, int, int], TransientBlock] = {}
         self._reserved = len(self._free) // 4  # for small blocks
         # In the order of their turns.
         self._waiting_small: dict[Claimant, None] = {}
@@ -141,7 +141,7 @@ class Scratch:
 
     def claim(
         self, claimant: Claimant, format: Format, start: int, stop: int
-    ) -> tuple[ScratchBlock, bool] | None:
+    ) -> tuple[TransientBlock, bool] | None:
         """Claim the block of elements start to stop-1, which must fit a slot.
 
         Returns:
@@ -160,7 +160,7 @@ class Scratch:
             self._dirty.add(slot)
             position = self._arena.layout.slot_positions[slot]
             block = Block(format, start, stop, position, size)
-            entry = self._blocks[key] = ScratchBlock(block, offset, slot)
+            entry = self._blocks[key] = TransientBlock(block, offset, slot)
         self._last_claim = self._clock()
         entry.claimants[claimant] = None
         self.forget(claimant)
@@ -170,25 +170,25 @@ class Scratch:
         """Have a free slot for a block of this size, or let the claimant wait for one."""
         is_small = size <= SMALL_BYTES
         while len(self._free) <= (0 if is_small else self._reserved):
-            if not self._take_away(claimant):
+            if not self._evict_stalled(claimant):
                 waiting = self._waiting_small if is_small else self._waiting_large
                 waiting[claimant] = None
                 return False
         return True
 
-    def release(self, claimant: Claimant, entry: ScratchBlock) -> None:
+    def release(self, claimant: Claimant, entry: TransientBlock) -> None:
         """Give up a claim."""
         entry.claimants.pop(claimant, None)
         if not entry.claimants and entry.is_filled:
             self._free_slot(entry)
-            self.offer_slot()
+            self.wake_next_waiter()
 
     def forget(self, claimant: Claimant) -> None:
         """No longer tell somebody of free slots."""
         self._waiting_small.pop(claimant, None)
         self._waiting_large.pop(claimant, None)
 
-    def bytes_between(self, entry: ScratchBlock, offset: int, end: int) -> memoryview:
+    def bytes_between(self, entry: TransientBlock, offset: int, end: int) -> memoryview:
         """Return bytes of a filled block, by their offsets among all elements."""
         entry.last_use = self._clock()
         shift = entry.block.position - entry.offset
@@ -201,7 +201,7 @@ class Scratch:
         entry.filled_at = entry.last_use = self._clock()
         if not entry.claimants:  # they have all gone meanwhile
             self._free_slot(entry)
-            self.offer_slot()
+            self.wake_next_waiter()
         for claimant in list(entry.claimants):
             claimant.on_progress()
 
@@ -210,16 +210,16 @@ class Scratch:
         entry = self._blocks[_key(block)]
         claimants = list(entry.claimants)
         self._free_slot(entry)
-        self.offer_slot()
+        self.wake_next_waiter()
         for claimant in claimants:
             claimant.on_failure(block, message, code)
 
-    def _free_slot(self, entry: ScratchBlock) -> None:
+    def _free_slot(self, entry: TransientBlock) -> None:
         entry.is_filled = False
         del self._blocks[_key(entry.block)]
         self._free.append(entry.slot)
 
-    def offer_slot(self) -> None:
+    def wake_next_waiter(self) -> None:
         """Let the one who has waited longest try again, first of those who need little."""
         waiting = self._waiting_small or self._waiting_large
         if waiting:
@@ -227,7 +227,7 @@ class Scratch:
             del waiting[claimant]
             claimant.on_free_slot()
 
-    def _take_away(self, claimant: Claimant) -> bool:
+    def _evict_stalled(self, claimant: Claimant) -> bool:
         """Free the slot that others used longest ago, if they had their time; return whether."""
         now = self._clock()
         stalled = [
@@ -242,7 +242,7 @@ class Scratch:
         entry = min(stalled, key=lambda each: each.last_use)
         self._free_slot(entry)
         for loser in list(entry.claimants):
-            loser.on_loss(entry)
+            loser.on_evicted(entry)
         return True
 
     def give_back_idle_memory(self) -> None:

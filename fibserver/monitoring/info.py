@@ -14,13 +14,13 @@ from fibserver.core.overload import Eviction
 from fibserver.core.statistics import Statistics, quantile
 from fibserver.engine.engine import Engine
 from fibserver.protocol.redis_version import REDIS_VERSION
-from fibserver.workers.pool import WorkerFacts
+from fibserver.workers.pool import WorkerInfo
 
 __all__ = [
-    "Facts",
+    "ServerInfo",
     "acceptor_memory_bytes",
+    "format_info",
     "process_facts",
-    "render_information",
     "shared_memory_available_bytes",
     "worker_memory_bytes",
 ]
@@ -30,7 +30,7 @@ REMEMBERED_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ServerInfo:
     """What INFO and the metrics tell.
 
     Attributes:
@@ -114,7 +114,7 @@ def acceptor_memory_bytes(engine: Engine) -> int:
     return max(0, counted - engine.pool.acceptor_overcounted_bytes)
 
 
-def worker_memory_bytes(worker: WorkerFacts) -> int:
+def worker_memory_bytes(worker: WorkerInfo) -> int:
     """Return the proportional memory of a worker, shared memory aside."""
     return max(0, process_facts(worker.pid).memory_bytes - worker.overcounted_bytes)
 
@@ -125,7 +125,7 @@ def shared_memory_available_bytes() -> int:
     return room.f_bavail * room.f_frsize
 
 
-def render_information(facts: Facts, sections: list[str]) -> str:
+def format_info(facts: ServerInfo, sections: list[str]) -> str:
     """Return some sections.
 
     Args:
@@ -151,7 +151,7 @@ def _human(size_bytes: int) -> str:
     return f"{size_bytes / 2**20:.2f}M"
 
 
-def _server(facts: Facts) -> Mapping[str, object]:
+def _server(facts: ServerInfo) -> Mapping[str, object]:
     return {
         "redis_version": REDIS_VERSION,
         "redis_mode": "standalone",
@@ -165,7 +165,7 @@ def _server(facts: Facts) -> Mapping[str, object]:
     }
 
 
-def _clients(facts: Facts) -> Mapping[str, object]:
+def _clients(facts: ServerInfo) -> Mapping[str, object]:
     return {
         "connected_clients": facts.connected_clients,
         "maxclients": facts.max_clients,
@@ -175,7 +175,7 @@ def _clients(facts: Facts) -> Mapping[str, object]:
     }
 
 
-def _memory(facts: Facts) -> Mapping[str, object]:
+def _memory(facts: ServerInfo) -> Mapping[str, object]:
     engine = facts.engine
     own = acceptor_memory_bytes(engine)
     workers = sum(map(worker_memory_bytes, engine.pool.workers))
@@ -200,7 +200,7 @@ def _memory(facts: Facts) -> Mapping[str, object]:
     }
 
 
-def _persistence(facts: Facts) -> Mapping[str, object]:
+def _persistence(facts: ServerInfo) -> Mapping[str, object]:
     persistence = facts.engine.persistence
     if persistence is None:
         return {"loading": 0, "async_loading": 0, "snapshot_enabled": 0}
@@ -218,7 +218,7 @@ def _persistence(facts: Facts) -> Mapping[str, object]:
     }
 
 
-def _stats(facts: Facts) -> Mapping[str, object]:
+def _stats(facts: ServerInfo) -> Mapping[str, object]:
     statistics, arrays = facts.statistics, facts.engine.arrays
     return {
         "total_connections_received": statistics.connections_received,
@@ -245,12 +245,12 @@ def _stats(facts: Facts) -> Mapping[str, object]:
     }
 
 
-def _replication(facts: Facts) -> Mapping[str, object]:
+def _replication(facts: ServerInfo) -> Mapping[str, object]:
     # Some clients look for a primary here before they send anything.
     return {"role": "master", "connected_slaves": 0}
 
 
-def _cpu(facts: Facts) -> Mapping[str, object]:
+def _cpu(facts: ServerInfo) -> Mapping[str, object]:
     own = process_facts(os.getpid())
     workers = [process_facts(worker.pid) for worker in facts.engine.pool.workers]
     return {
@@ -261,7 +261,7 @@ def _cpu(facts: Facts) -> Mapping[str, object]:
     }
 
 
-def _commandstats(facts: Facts) -> Mapping[str, object]:
+def _commandstats(facts: ServerInfo) -> Mapping[str, object]:
     return {
         f"cmdstat_{each.name}": (
             f"calls={each.calls},usec={int(each.seconds * 1e6)},"
@@ -272,12 +272,12 @@ def _commandstats(facts: Facts) -> Mapping[str, object]:
     }
 
 
-def _errorstats(facts: Facts) -> Mapping[str, object]:
+def _errorstats(facts: ServerInfo) -> Mapping[str, object]:
     errors = facts.statistics.errors
     return {f"errorstat_{code}": f"count={count}" for code, count in sorted(errors.items())}
 
 
-def _latencystats(facts: Facts) -> Mapping[str, object]:
+def _latencystats(facts: ServerInfo) -> Mapping[str, object]:
     return {
         f"latency_percentiles_usec_{each.name}": _percentiles(each.latencies)
         for each in facts.statistics.commands.values()
@@ -285,7 +285,7 @@ def _latencystats(facts: Facts) -> Mapping[str, object]:
     }
 
 
-def _waitingstats(facts: Facts) -> Mapping[str, object]:
+def _waitingstats(facts: ServerInfo) -> Mapping[str, object]:
     # A section of our own: tools for Redis find only execution times in `latencystats`.
     return {
         f"waiting_percentiles_usec_{each.name}": _percentiles(each.waits)
@@ -299,7 +299,7 @@ def _percentiles(buckets: list[int]) -> str:
     return ",".join(f"p{share * 100:g}={quantile(buckets, share):.3f}" for share in shares)
 
 
-def _workers(facts: Facts) -> Mapping[str, object]:
+def _workers(facts: ServerInfo) -> Mapping[str, object]:
     workers = facts.engine.pool.workers
     fields: dict[str, object] = {
         "workers": len(workers),
@@ -317,7 +317,7 @@ def _workers(facts: Facts) -> Mapping[str, object]:
     return fields
 
 
-def _sequence(facts: Facts) -> Mapping[str, object]:
+def _sequence(facts: ServerInfo) -> Mapping[str, object]:
     return {
         f"{array.format.name}": (
             f"elements={array.growth.published},bytes={array.growth.published_bytes},"
@@ -327,7 +327,7 @@ def _sequence(facts: Facts) -> Mapping[str, object]:
     }
 
 
-_SECTIONS: dict[str, Callable[[Facts], Mapping[str, object]]] = {
+_SECTIONS: dict[str, Callable[[ServerInfo], Mapping[str, object]]] = {
     "server": _server,
     "clients": _clients,
     "memory": _memory,

@@ -24,7 +24,7 @@ from fibserver import __version__
 from fibserver.core.overload import Eviction
 from fibserver.core.statistics import BUCKETS
 from fibserver.monitoring.info import (
-    Facts,
+    ServerInfo,
     acceptor_memory_bytes,
     process_facts,
     shared_memory_available_bytes,
@@ -37,7 +37,7 @@ _BOUNDS = [f"{(1 << number) / 1e6:g}" for number in range(BUCKETS - 1)] + ["+Inf
 """The upper bounds of the latency buckets, in seconds."""
 
 
-def metrics_registry(facts: Callable[[], Facts]) -> CollectorRegistry:
+def metrics_registry(facts: Callable[[], ServerInfo]) -> CollectorRegistry:
     """Return a registry whose metrics come from the facts of the moment."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_ServerCollector(facts))
@@ -47,7 +47,7 @@ def metrics_registry(facts: Callable[[], Facts]) -> CollectorRegistry:
 class _ServerCollector(Collector):
     """All metrics of one server."""
 
-    def __init__(self, facts: Callable[[], Facts]) -> None:
+    def __init__(self, facts: Callable[[], ServerInfo]) -> None:
         self._facts = facts
         # Taken once: whoever counts its changes counts restarts, not steps of the clock.
         self._started = time.time()
@@ -75,7 +75,7 @@ def _gauge(name: str, help: str, value: float) -> Metric:
     return GaugeMetricFamily(f"fibserver_{name}", help, value=value)
 
 
-def _requests(facts: Facts) -> Iterator[Metric]:
+def _requests(facts: ServerInfo) -> Iterator[Metric]:
     statistics = facts.statistics
     commands = list(statistics.commands.values())
     requests = CounterMetricFamily(
@@ -121,7 +121,7 @@ def _buckets(counts: list[int]) -> list[tuple[str, float]]:
     return list(zip(_BOUNDS, map(float, accumulate(counts)), strict=True))
 
 
-def _clients(facts: Facts) -> Iterator[Metric]:
+def _clients(facts: ServerInfo) -> Iterator[Metric]:
     statistics = facts.statistics
     yield _gauge("connections", "Clients connected.", facts.connected_clients)
     yield _gauge("connections_max", "Clients that may be connected.", facts.max_clients)
@@ -148,7 +148,7 @@ def _clients(facts: Facts) -> Iterator[Metric]:
     yield _gauge("output_limit_bytes", "What they may take.", facts.max_output_bytes)
 
 
-def _memory(facts: Facts) -> Iterator[Metric]:
+def _memory(facts: ServerInfo) -> Iterator[Metric]:
     arrays = list(facts.engine.arrays)
     resident = GaugeMetricFamily(
         "fibserver_resident_bytes", "Bytes of numbers kept in memory.", labels=["format"]
@@ -181,7 +181,7 @@ def _memory(facts: Facts) -> Iterator[Metric]:
     )
 
 
-def _work(facts: Facts) -> Iterator[Metric]:
+def _work(facts: ServerInfo) -> Iterator[Metric]:
     statistics, pool = facts.statistics, facts.engine.pool
     queued = GaugeMetricFamily(
         "fibserver_queued_answers",
@@ -216,7 +216,7 @@ def _work(facts: Facts) -> Iterator[Metric]:
     yield _counter("worker_restarts", "Workers that died and were replaced.", pool.deaths)
 
 
-def _snapshot(facts: Facts) -> Iterator[Metric]:
+def _snapshot(facts: ServerInfo) -> Iterator[Metric]:
     persistence = facts.engine.persistence
     if persistence is None:
         return
@@ -233,7 +233,7 @@ def _snapshot(facts: Facts) -> Iterator[Metric]:
     yield _gauge("snapshot_failing", "1 if the last try to save failed.", persistence.is_failing)
 
 
-def _processes(facts: Facts) -> Iterator[Metric]:
+def _processes(facts: ServerInfo) -> Iterator[Metric]:
     memory = GaugeMetricFamily(
         "fibserver_process_memory_bytes",
         "Memory of the processes by proportional set size, shared memory aside.",

@@ -33,8 +33,8 @@ from fibserver.commands.session import Session
 from fibserver.core.overload import OutputTotal
 from fibserver.engine.slice_stream import Buffer
 from fibserver.network.output import MAX_SEND_BYTES
-from fibserver.network.reply_cache import Replay
-from fibserver.network.request_handler import Conversation, ConversationOwner
+from fibserver.network.reply_cache import CachedReply
+from fibserver.network.request_handler import ConversationOwner, RequestHandler
 from fibserver.protocol.reply_encoding import Slice
 
 __all__ = ["Connection", "ConnectionOwner", "State"]
@@ -65,7 +65,7 @@ class ConnectionOwner(ConversationOwner, Protocol):
 
     output_total: OutputTotal
 
-    def watch_for(self, connection: "Connection", events: int) -> None:
+    def want_events(self, connection: "Connection", events: int) -> None:
         """Watch a connection for other events than so far."""
 
     def serve_later(self, connection: "Connection", *, is_busy: bool = False) -> None:
@@ -129,7 +129,7 @@ class Connection:
     def __init__(self, sock: socket.socket, session: Session, owner: ConnectionOwner) -> None:
         self.socket = sock
         self.session = session
-        self.conversation = Conversation(session, owner, self)
+        self.conversation = RequestHandler(session, owner, self)
         self.connected_at = self.last_progress = owner.loop.now
         self.events: int = EPOLLIN
         self.state = State.OPEN
@@ -240,7 +240,7 @@ class Connection:
 
     def abandon(self, message: str, code: str) -> None:
         """Close, but first turn an answer that has not begun into an error."""
-        answer = self._output.answer_at_head
+        answer = self._output.stream_at_head
         if answer is not None and not answer.has_begun:
             answer.fail(message, code)
             self.on_event(0, may_queue=False)
@@ -248,7 +248,7 @@ class Connection:
 
     def give_up(self, timeout_seconds: float) -> None:
         """End what has made no progress for too long: the answer if it is ours, or all."""
-        answer = self._output.answer_at_head
+        answer = self._output.stream_at_head
         if answer is None or answer.has_begun or answer.is_ready:
             self.close()
             return
@@ -357,14 +357,14 @@ class Connection:
             return
         self.events = events
         try:
-            self._owner.watch_for(self, events)
+            self._owner.want_events(self, events)
         except OSError as error:  # the kernel has no memory for it
             log.warning("%s: closed, cannot be watched: %s", self.session.address, error)
             self.close()
 
     # What goes.
 
-    def _send_replay(self, replay: Replay) -> None:
+    def _send_replay(self, replay: CachedReply) -> None:
         """Send the replies to requests that were answered before; the output is empty."""
         ready = replay.ready
         if ready:
@@ -393,25 +393,25 @@ class Connection:
             self._owner.statistics.bytes_sent += sent
             if sent == len(slice.header) + slice.size + len(slice.trailer):
                 return
-        answer = self.conversation.push_answer(slice)
+        answer = self.conversation.push_stream(slice)
         if sent:
             answer.drop(sent)
         self._advance()
 
     def _flush(self) -> None:
         """Send what the output begins with, up to what one turn allows."""
-        answer = self._output.answer_at_head
+        answer = self._output.stream_at_head
         if answer is not None:
             if answer.is_broken:
                 log.warning("%s: an answer broke off", self.session.address)
                 self.close()
                 return
-            answer.is_sent_ahead = self.state is State.ENDED
+            answer.sends_header_early = self.state is State.ENDED
             answer.start(self._owner.loop.now)
         buffers = self._output.next_buffers()
         if buffers:
             self._send(buffers)
-        answer = self._output.answer_at_head
+        answer = self._output.stream_at_head
         if answer is None:
             is_blocked = bool(self._output.pieces)
         else:

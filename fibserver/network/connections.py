@@ -16,7 +16,7 @@ from select import EPOLLIN, EPOLLOUT
 from fibcommon.addresses import Address, plain_host
 from fibcommon.service.admission import IdleVictims, affordable_connections
 from fibcommon.service.listeners import close_listener
-from fibserver.commands.session import UNIX_ADDRESS, ClientFacts, Server, Session
+from fibserver.commands.session import UNIX_ADDRESS, ClientInfo, Server, Session
 from fibserver.core.event_loop import EventLoop
 from fibserver.core.overload import (
     AUTH_DELAY_SECONDS,
@@ -28,7 +28,7 @@ from fibserver.core.overload import (
 )
 from fibserver.engine.engine import Engine
 from fibserver.network.connection import INFINITY, Connection, State
-from fibserver.network.reply_cache import ReplayTable
+from fibserver.network.reply_cache import ReplyCache
 
 __all__ = ["Clients"]
 
@@ -83,7 +83,7 @@ class Clients:
         """
         self.loop = loop
         self.engine = engine
-        self.replay = ReplayTable()
+        self.replay = ReplyCache()
         self.statistics = server.statistics
         self.slow_log = server.slow_log
         self.max_clients = 0
@@ -144,14 +144,14 @@ class Clients:
     def _pause(self, listener: socket.socket, error: OSError) -> None:
         """Leave clients in the backlog until the next tick: descriptors or memory ran out."""
         log.warning("cannot accept connections, trying again in a second: %s", error)
-        self.loop.unwatch(listener.fileno())
+        self.loop.unregister(listener.fileno())
         self._paused_listeners.append(listener)
 
     def _resume_listeners(self) -> None:
         paused, self._paused_listeners = self._paused_listeners, []
         for listener in paused:
             try:
-                self.loop.watch(listener.fileno(), partial(self._has_clients, listener))
+                self.loop.register(listener.fileno(), partial(self._has_clients, listener))
             except OSError as error:
                 log.warning("cannot watch for connections, trying again in a second: %s", error)
                 self._paused_listeners.append(listener)
@@ -171,7 +171,7 @@ class Clients:
         connection = Connection(sock, session, self)
         self._connections[session.client_id] = connection
         try:
-            self.loop.watch(sock.fileno(), connection.on_event)
+            self.loop.register(sock.fileno(), connection.on_event)
         except (OSError, MemoryError):
             del self._connections[session.client_id]
             raise
@@ -203,9 +203,9 @@ class Clients:
 
     # What connections ask.
 
-    def watch_for(self, connection: Connection, events: int) -> None:
+    def want_events(self, connection: Connection, events: int) -> None:
         """Watch a connection for other events than so far."""
-        self.loop.watch_for(connection.socket.fileno(), events)
+        self.loop.modify(connection.socket.fileno(), events)
 
     def serve_later(self, connection: Connection, *, is_busy: bool = False) -> None:
         """Queue a connection; `on_event` is called with its `queued_events` in its turn."""
@@ -226,7 +226,7 @@ class Clients:
 
     def forget(self, connection: Connection) -> None:
         """Unwatch a connection that is about to close its socket."""
-        self.loop.unwatch(connection.socket.fileno())
+        self.loop.unregister(connection.socket.fileno())
         del self._connections[connection.session.client_id]
         self._queue.discard(connection)
         self._held.pop(connection, None)
@@ -278,20 +278,20 @@ class Clients:
 
     # What operators ask.
 
-    def facts(self) -> Iterator[ClientFacts]:
+    def facts(self) -> Iterator[ClientInfo]:
         """Return the facts of all clients, in the order they came, as they are asked for."""
         for connection in list(self._connections.values()):
             if connection.state is not State.CLOSED:
                 yield self._facts(connection)
 
-    def facts_of(self, client_id: int) -> ClientFacts | None:
+    def facts_of(self, client_id: int) -> ClientInfo | None:
         """Return the facts of one client, None if it is not connected."""
         connection = self._connections.get(client_id)
         return None if connection is None else self._facts(connection)
 
-    def _facts(self, connection: Connection) -> ClientFacts:
+    def _facts(self, connection: Connection) -> ClientInfo:
         events, conversation = connection.events, connection.conversation
-        return ClientFacts(
+        return ClientInfo(
             connection.session,
             _name(connection.socket.getsockname()),
             connection.socket.fileno(),
@@ -347,7 +347,7 @@ class Clients:
         """Accept no more clients, and answer what those have asked that there are."""
         for listener in self._listeners:
             if listener not in self._paused_listeners:
-                self.loop.unwatch(listener.fileno())
+                self.loop.unregister(listener.fileno())
         self.close_listeners()
         for connection in list(self._connections.values()):
             connection.finish()

@@ -69,7 +69,7 @@ class MetricsServer:
         self._registry = registry
         self._exchanges: dict[_Exchange, None] = {}  # in the order they came
         self._is_paused = False
-        loop.watch(listener.fileno(), self._accept)
+        loop.register(listener.fileno(), self._accept)
 
     def _accept(self, _events: int) -> None:
         try:
@@ -78,7 +78,7 @@ class MetricsServer:
             return
         except OSError as error:
             log.warning("metrics: cannot accept connections, trying again soon: %s", error)
-            self._loop.unwatch(self._listener.fileno())
+            self._loop.unregister(self._listener.fileno())
             self._is_paused = True
             return
         sock.setblocking(False)
@@ -87,7 +87,7 @@ class MetricsServer:
             silent = (each for each in self._exchanges if not each.is_answered)
             self._end(next(silent, next(iter(self._exchanges))))
         try:
-            self._loop.watch(sock.fileno(), partial(self._on_event, exchange))
+            self._loop.register(sock.fileno(), partial(self._on_event, exchange))
         except OSError as error:
             log.warning("metrics: cannot take a connection: %s", error)
             sock.close()
@@ -98,7 +98,7 @@ class MetricsServer:
         try:
             events = exchange.go_on()
             if events:
-                self._loop.watch_for(exchange.socket.fileno(), events)
+                self._loop.modify(exchange.socket.fileno(), events)
         except BlockingIOError:
             return  # a stale event of a descriptor that was another's
         except OSError as error:
@@ -112,14 +112,14 @@ class MetricsServer:
 
     def _end(self, exchange: "_Exchange") -> None:
         del self._exchanges[exchange]
-        self._loop.unwatch(exchange.socket.fileno())
+        self._loop.unregister(exchange.socket.fileno())
         exchange.socket.close()
 
     def tick(self) -> None:
         """From time to time: accept again, and end exchanges that take too long."""
         if self._is_paused:
             try:
-                self._loop.watch(self._listener.fileno(), self._accept)
+                self._loop.register(self._listener.fileno(), self._accept)
                 self._is_paused = False
             except OSError as error:
                 log.warning("metrics: cannot watch for connections: %s", error)
@@ -133,7 +133,7 @@ class MetricsServer:
         for exchange in list(self._exchanges):
             self._end(exchange)
         if not self._is_paused:
-            self._loop.unwatch(self._listener.fileno())
+            self._loop.unregister(self._listener.fileno())
         close_listener(self._listener)
 
 

@@ -6,7 +6,7 @@ connection asks what to send next, and says how much of it the socket took.
 
 from collections import deque
 
-from fibserver.engine.slice_stream import Answer, Buffer
+from fibserver.engine.slice_stream import Buffer, SliceStream
 
 __all__ = ["MAX_SEND_BYTES", "Output"]
 
@@ -31,7 +31,7 @@ class Output:
     __slots__ = ("_offered", "_sent_of_head", "pending_bytes", "pieces")
 
     def __init__(self) -> None:
-        self.pieces: deque[Buffer | Answer] = deque()
+        self.pieces: deque[Buffer | SliceStream] = deque()
         self._offered: deque[int] = deque()  # by the answers among what is to be sent next
         self.pending_bytes = 0
         self._sent_of_head = 0  # a piece that is sent in part is still held whole
@@ -53,24 +53,24 @@ class Output:
         return len(self.pieces) >= MAX_PENDING_PIECES or self.pending_bytes >= MAX_PENDING_BYTES
 
     @property
-    def answer_at_head(self) -> Answer | None:
+    def stream_at_head(self) -> SliceStream | None:
         """The answer whose bytes are the next to send, if it is an answer's turn."""
         head = self.pieces[0] if self.pieces else None
-        return head if isinstance(head, Answer) else None
+        return head if isinstance(head, SliceStream) else None
 
     def push(self, buffer: Buffer) -> None:
         """Add ready bytes, at least one."""
         self.pieces.append(buffer)
         self.pending_bytes += len(buffer)
 
-    def push_answer(self, answer: Answer) -> None:
+    def push_stream(self, answer: SliceStream) -> None:
         """Add an answer; what is pushed after it waits for it."""
         self.pieces.append(answer)
 
     def clear(self) -> None:
         """Forget everything; answers ask for no more blocks."""
         for piece in self.pieces:
-            if isinstance(piece, Answer):
+            if isinstance(piece, SliceStream):
                 piece.stop()
         self.pieces.clear()
         self.pending_bytes = 0
@@ -84,7 +84,7 @@ class Output:
         for piece in self.pieces:
             if size >= MAX_SEND_BYTES or len(buffers) >= MAX_BUFFERS:
                 break
-            if not isinstance(piece, Answer):
+            if not isinstance(piece, SliceStream):
                 if len(piece) > MAX_SEND_BYTES - size:
                     buffers.append(memoryview(piece)[: MAX_SEND_BYTES - size])
                     break
@@ -104,7 +104,7 @@ class Output:
         """Remove the first `sent` bytes of what `next_buffers` returned."""
         while sent:
             piece = self.pieces[0]
-            if isinstance(piece, Answer):
+            if isinstance(piece, SliceStream):
                 size = min(sent, self._offered.popleft())
                 piece.drop(size)
                 if not piece.is_done:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fibserver.core.statistics import CommandStatistics
 from fibserver.protocol.reply_encoding import Reply, Slice
 
-__all__ = ["Replay", "ReplayTable"]
+__all__ = ["CachedReply", "ReplyCache"]
 
 MAX_ENTRIES = 4096
 MAX_BYTES = 32 * 1024 * 1024
@@ -26,7 +26,7 @@ POINTER_BYTES = 8
 
 
 @dataclass(slots=True, frozen=True)
-class Replay:
+class CachedReply:
     """The replies to some requests of one command.
 
     Attributes:
@@ -42,11 +42,11 @@ class Replay:
     calls: int
 
 
-class ReplayTable:
+class ReplyCache:
     """A bounded table from received bytes to replies."""
 
     def __init__(self) -> None:
-        self._entries: dict[bytes, Replay] = {}
+        self._entries: dict[bytes, CachedReply] = {}
         self._held_bytes = 0
         self.get = self._entries.get
 
@@ -72,7 +72,7 @@ class ReplayTable:
         held += SLICE_BYTES * (slices + 1)  # the entry itself takes about as much
         if len(self._entries) >= MAX_ENTRIES or self._held_bytes + held > MAX_BYTES:
             self.clear()
-        self._entries[received] = Replay(ready, list(replies), command, calls)
+        self._entries[received] = CachedReply(ready, list(replies), command, calls)
         self._held_bytes += held
 
     def clear(self) -> None:

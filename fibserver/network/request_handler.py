@@ -22,10 +22,10 @@ from fibserver.commands.session import Session
 from fibserver.core.overload import LoopBudget
 from fibserver.core.statistics import CommandStatistics, Statistics
 from fibserver.engine.engine import Engine
-from fibserver.engine.slice_stream import Answer
+from fibserver.engine.slice_stream import SliceStream
 from fibserver.monitoring.slow_log import SLOW_SECONDS, SlowLog
 from fibserver.network.output import Output
-from fibserver.network.reply_cache import Replay, ReplayTable
+from fibserver.network.reply_cache import CachedReply, ReplyCache
 from fibserver.protocol.reply_encoding import CommandError, Reply, Slice, encode_error
 from fibserver.protocol.request_parser import (
     OtherProtocolError,
@@ -34,7 +34,7 @@ from fibserver.protocol.request_parser import (
     parse_request,
 )
 
-__all__ = ["Clock", "Conversation", "ConversationListener", "ConversationOwner"]
+__all__ = ["Clock", "ConversationListener", "ConversationOwner", "RequestHandler"]
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class ConversationOwner(Protocol):
     """What all conversations share."""
 
     engine: Engine
-    replay: ReplayTable
+    replay: ReplyCache
     statistics: Statistics
     slow_log: SlowLog
 
@@ -89,7 +89,7 @@ class _Nobody:
 _NOBODY = _Nobody()
 
 
-class _Asked(NamedTuple):
+class _PendingRequest(NamedTuple):
     """The request of an answer under way.
 
     Attributes:
@@ -115,12 +115,12 @@ class _LongReply:
 
     __slots__ = ("asked", "replies")
 
-    def __init__(self, replies: Iterator[Reply], asked: _Asked) -> None:
+    def __init__(self, replies: Iterator[Reply], asked: _PendingRequest) -> None:
         self.replies = replies
-        self.asked: _Asked | None = asked
+        self.asked: _PendingRequest | None = asked
 
 
-class Conversation:
+class RequestHandler:
     """What one client says, and what it is answered.
 
     Attributes:
@@ -164,7 +164,7 @@ class Conversation:
         self._partial_since = 0.0  # when what is received came to hold a part of a request
         self._since = 0.0  # when the loop learnt of what is to be answered next
         self._started = 0.0  # when the execution of the present request started
-        self._asked: dict[Answer, _Asked] = {}  # answers that have not begun
+        self._asked: dict[SliceStream, _PendingRequest] = {}  # answers that have not begun
         self._long_reply: _LongReply | None = None
 
     @property
@@ -198,7 +198,7 @@ class Conversation:
         """Whether requests are answered by what they say alone."""
         return self.session.transaction is None and self.session.is_authenticated
 
-    def replay_of(self, data: bytes) -> Replay | None:
+    def replay_of(self, data: bytes) -> CachedReply | None:
         """Return the replies to bytes that have just come, if they may be sent at once.
 
         They may if they were answered before, and nothing is owed from before.
@@ -308,7 +308,7 @@ class Conversation:
                 replies[number] = reply = self._joined(reply) or reply
             if isinstance(reply, Slice):
                 # It is recorded when the first answer begins.
-                self.push_answer(reply, None if is_recorded else self._ask(statistics, words))
+                self.push_stream(reply, None if is_recorded else self._ask(statistics, words))
                 is_recorded = True
             else:
                 self.output.push(reply)
@@ -318,8 +318,8 @@ class Conversation:
         if command.is_immutable and session.transaction is None and _are_lasting(replies):
             self._owner.replay.learn(received, replies, statistics)
 
-    def _ask(self, command: CommandStatistics, words: list[bytes]) -> _Asked:
-        return _Asked(command, words, self._started, self._started - self._since)
+    def _ask(self, command: CommandStatistics, words: list[bytes]) -> _PendingRequest:
+        return _PendingRequest(command, words, self._started, self._started - self._since)
 
     def _continue_reply(self, long: _LongReply) -> None:
         """Make one more part of a long reply."""
@@ -342,7 +342,7 @@ class Conversation:
             self._record_asked(long.asked, long.asked.started)
         self.is_over = self.session.is_quitting
 
-    def push_replay(self, replay: Replay) -> None:
+    def push_replay(self, replay: CachedReply) -> None:
         """Owe the client the replies to requests that were answered before."""
         if replay.ready:
             self.output.push(replay.ready)
@@ -350,10 +350,10 @@ class Conversation:
         for reply in replay.replies:
             self._push(reply, None)
 
-    def _push(self, reply: Reply, asked: _Asked | None) -> bool:
+    def _push(self, reply: Reply, asked: _PendingRequest | None) -> bool:
         """Owe the client a reply; return whether it is an answer, to be counted later."""
         if isinstance(reply, Slice):
-            self.push_answer(reply, asked)
+            self.push_stream(reply, asked)
             return True
         self.output.push(reply)
         return False
@@ -374,7 +374,7 @@ class Conversation:
         offset = array.offset(slice.start)
         return array.bytes_between(offset, offset + slice.size)
 
-    def push_answer(self, slice: Slice, asked: _Asked | None = None) -> Answer:
+    def push_stream(self, slice: Slice, asked: _PendingRequest | None = None) -> SliceStream:
         """Owe the client a slice, by way of an answer.
 
         Args:
@@ -384,7 +384,7 @@ class Conversation:
         answer = self._owner.engine.answer(slice, self)
         if asked is not None:
             self._asked[answer] = asked
-        self.output.push_answer(answer)
+        self.output.push_stream(answer)
         return answer
 
     def push_error(self, message: str, code: str) -> None:
@@ -398,13 +398,13 @@ class Conversation:
         """Have what has come sent, in this turn of the loop."""
         self._listener.on_answer_ready()
 
-    def on_answer_begun(self, answer: Answer) -> None:
+    def on_answer_begun(self, answer: SliceStream) -> None:
         """Count the request of an answer."""
         asked = self._asked.pop(answer, None)
         if asked is not None:
             self._record_asked(asked, answer.started_at)
 
-    def on_answer_failed(self, answer: Answer, code: str) -> None:
+    def on_answer_failed(self, answer: SliceStream, code: str) -> None:
         """Count the failure, and have the error sent or the connection broken off."""
         self._owner.statistics.errors[code] += 1
         asked = self._asked.pop(answer, None)
@@ -413,7 +413,7 @@ class Conversation:
             self._record_asked(asked, answer.started_at)
         self._listener.on_answer_ready()
 
-    def record_replay(self, data: bytes, replay: Replay) -> None:
+    def record_replay(self, data: bytes, replay: CachedReply) -> None:
         """Record requests that were answered by replay just now.
 
         Args:
@@ -441,7 +441,7 @@ class Conversation:
         if seconds > SLOW_SECONDS:
             self._record_slow(seconds, words)
 
-    def _record_asked(self, asked: _Asked, started: float) -> None:
+    def _record_asked(self, asked: _PendingRequest, started: float) -> None:
         """Record an earlier request, whose reply begins to be sent now.
 
         Args:

@@ -4,7 +4,7 @@
     acceptor ───────┼── socketpair ── worker      no lock, queue or semaphore is shared:
                     └── socketpair ── worker      one would die with its holder
 
-What is moves toward what should be: `top_up` starts missing workers, `hand_out` gives each
+What is moves toward what should be: `ensure_workers` starts missing workers, `dispatch` gives each
 a task and one to go on with, so that none waits for the acceptor to wake up; and a
 readable socketpair brings an outcome or, at its end, the news of a death. A dead worker is
 reaped and its tasks handed to others; a task over which three workers have died is given
@@ -52,7 +52,7 @@ from fibserver.workers.worker import (
     encode_task,
 )
 
-__all__ = ["MAX_DEATHS", "TaskOwner", "WorkerFacts", "WorkerPool"]
+__all__ = ["MAX_DEATHS", "TaskOwner", "WorkerInfo", "WorkerPool"]
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class TaskOwner(Protocol):
         """Take note that a task cannot be done."""
 
 
-class WorkerFacts(NamedTuple):
+class WorkerInfo(NamedTuple):
     """What there is to know about a worker.
 
     Attributes:
@@ -144,18 +144,18 @@ class WorkerPool:
         size: int,
         queue: FairQueue,
         owner: TaskOwner,
-        watch: Callable[[int, Callable[[int], None]], None],
-        unwatch: Callable[[int], None],
+        register: Callable[[int, Callable[[int], None]], None],
+        unregister: Callable[[int], None],
         work: Callable[[socket.socket], None],
     ) -> None:
-        """Prepare a pool without workers; `top_up` starts them.
+        """Prepare a pool without workers; `ensure_workers` starts them.
 
         Args:
             size: how many workers there should be.
             queue: where their tasks come from.
             owner: is told what became of each task.
-            watch: has a function called when a descriptor becomes readable.
-            unwatch: ends that.
+            register: has a function called when a descriptor becomes readable.
+            unregister: ends that.
             work: the main function of a worker, which gets its channel.
         """
         self.deaths = 0
@@ -166,18 +166,18 @@ class WorkerPool:
         self._size = size
         self._queue = queue
         self._owner = owner
-        self._watch = watch
-        self._unwatch = unwatch
+        self._register = register
+        self._unregister = unregister
         self._work = work
         self._workers: list[_Worker] = []
         self._deaths_by_task: Counter[Task] = Counter()
         self._may_set_priority = True
 
     @property
-    def workers(self) -> list[WorkerFacts]:
+    def workers(self) -> list[WorkerInfo]:
         """The live workers."""
         return [
-            WorkerFacts(
+            WorkerInfo(
                 worker.process.pid or 0,
                 any(task.action is not Action.PROBE for task in worker.tasks),
                 worker.tasks_done,
@@ -201,7 +201,7 @@ class WorkerPool:
         """How many workers may have a dear block at a time."""
         return max(1, self._size - 1)
 
-    def top_up(self) -> None:
+    def ensure_workers(self) -> None:
         """Start workers until there are as many as there should be, or none can be started.
 
         A shortage of processes, memory or descriptors passes: the next call tries again.
@@ -229,8 +229,8 @@ class WorkerPool:
                 undo.callback(worker.end)
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
-            self._watch(ours.fileno(), lambda _events: self._on_readable(worker))
-            undo.callback(self._unwatch, ours.fileno())
+            self._register(ours.fileno(), lambda _events: self._on_readable(worker))
+            undo.callback(self._unregister, ours.fileno())
             self._workers.append(worker)
             undo.pop_all()
         self._lower_priority(process.pid or 0)
@@ -244,7 +244,7 @@ class WorkerPool:
                 self._may_set_priority = False
                 log.warning("workers run at the priority of the acceptor: %s", error)
 
-    def hand_out(self) -> None:
+    def dispatch(self) -> None:
         """Give out the tasks that wait, first to workers that have none."""
         while worker := self._readiest_worker():
             accepts_dear = self._accepts_dear()
@@ -275,7 +275,7 @@ class WorkerPool:
         try:
             worker.channel.send(encode_task(task))
         except (BrokenPipeError, ConnectionResetError):
-            self._bury(worker)
+            self._reap(worker)
             if task.action is not Action.PROBE:
                 self._queue.put_back(task)  # after those that the worker had before
         else:
@@ -309,7 +309,7 @@ class WorkerPool:
         except ConnectionResetError:
             message = b""
         if not message:
-            self._bury(worker)
+            self._reap(worker)
             return
         task = worker.tasks.popleft()  # outcomes come in the order of the tasks
         worker.tasks_done += 1
@@ -326,22 +326,22 @@ class WorkerPool:
         if task.action is not Action.PROBE:
             self._owner.task_done(task, outcome, error_number)
 
-    def _bury(self, worker: _Worker) -> None:
+    def _reap(self, worker: _Worker) -> None:
         """Reap a dead worker, see to its tasks, and replace it."""
-        self._unwatch(worker.channel.fileno())
+        self._unregister(worker.channel.fileno())
         self._workers.remove(worker)
         pid = worker.process.pid
         log.warning("worker %s ended with exit code %s", pid, worker.end())
         self.deaths += 1
         tasks = [task for task in worker.tasks if task.action is not Action.PROBE]
         if tasks and tasks[0] is worker.tasks[0]:
-            self._after_death_over(tasks.pop(0))
+            self._retry_or_give_up(tasks.pop(0))
         for task in tasks:
             self._queue.put_back(task)
         if worker.tasks_done or self._deaths_by_task:
-            self.top_up()  # else workers may be unable to start: the next tick tries again
+            self.ensure_workers()  # else workers may be unable to start: the next tick tries again
 
-    def _after_death_over(self, task: Task) -> None:
+    def _retry_or_give_up(self, task: Task) -> None:
         self._deaths_by_task[task] += 1
         if self._deaths_by_task[task] < MAX_DEATHS:
             self.retried += 1

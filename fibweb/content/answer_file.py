@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fibclient import Cancellation, FibClient
-from fibclient.connections.encoded_slice import Answer
+from fibclient.connections.encoded_slice import EncodedSlice
 from fibclient.document import Document
 from fibcommon.costs import slice_seconds
 from fibweb.content.fetch import Fetch
@@ -38,7 +38,7 @@ class _Piece(NamedTuple):
         end: the byte after its last.
     """
 
-    answer: Answer
+    answer: EncodedSlice
     begin: int
     end: int
 
@@ -206,7 +206,7 @@ class AnswerFile:
         return True
 
 
-def has_many_pieces(answer: Answer) -> bool:
+def has_many_pieces(answer: EncodedSlice) -> bool:
     """Whether an answer is fetched in several requests, so that no server sees all of it."""
     return answer.size > PIECE_BYTES and answer.stop - answer.start > 1
 

@@ -5,12 +5,12 @@ All tags here are strong ones: a tag stands for the very bytes, for ever.
 
 import re
 
-__all__ = ["is_any", "is_known", "lists", "may_be_part"]
+__all__ = ["contains_tag", "if_range_matches", "is_any", "is_known"]
 
 _TAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
 
-def lists(header: str, tag: str, *, weakly: bool) -> bool:
+def contains_tag(header: str, tag: str, *, weakly: bool) -> bool:
     """Tell whether a list of entity tags has a certain one.
 
     Args:
@@ -31,10 +31,10 @@ def is_any(header: str) -> bool:
 
 def is_known(if_none_match: str, tag: str) -> bool:
     """Tell whether a client has the bytes of a tag already, or says that any will do."""
-    return is_any(if_none_match) or lists(if_none_match, tag, weakly=True)
+    return is_any(if_none_match) or contains_tag(if_none_match, tag, weakly=True)
 
 
-def may_be_part(if_range: str | None, tag: str) -> bool:
+def if_range_matches(if_range: str | None, tag: str) -> bool:
     """Tell whether a part may be answered: the client has the rest of the same bytes.
 
     Args:

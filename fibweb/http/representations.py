@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import NamedTuple
 
-from fibclient.connections.encoded_slice import Answer
+from fibclient.connections.encoded_slice import EncodedSlice
 from fibclient.document import Document
 from fibcommon.formats import FORMATS
 
@@ -54,14 +54,14 @@ class Representation(NamedTuple):
     Attributes:
         document: its bytes.
         tag: its entity tag, quotes included.
-        kept: the headers of an answer to a client that has the bytes already.
+        not_modified_headers: the headers of an answer to a client that has the bytes already.
         headers: those of one with bytes, for looking at.
         download_headers: likewise, for saving to a file.
     """
 
     document: Document
     tag: str
-    kept: list[tuple[str, str]]
+    not_modified_headers: list[tuple[str, str]]
     headers: list[tuple[str, str]]
     download_headers: list[tuple[str, str]]
 
@@ -69,7 +69,7 @@ class Representation(NamedTuple):
 @lru_cache(maxsize=1024)
 def first(n: int, format: str) -> Representation:
     """Return the answer with the first n numbers."""
-    answer = Answer.of(0, n, format)
+    answer = EncodedSlice.of(0, n, format)
     document = Document(b"", answer, b"")
     if format == "json":
         document = Document(b'{"N": %d, "result": [' % n, answer, b"]}")
@@ -79,7 +79,7 @@ def first(n: int, format: str) -> Representation:
 @lru_cache(maxsize=1024)
 def part(start: int, count: int, format: str) -> Representation:
     """Return the answer with `count` numbers from F(start) on."""
-    answer = Answer.of(start, start + count, format)
+    answer = EncodedSlice.of(start, start + count, format)
     document = Document(b"", answer, b"")
     if format == "json":
         opening = b'{"start": %d, "N": %d, "result": [' % (start, count)
@@ -90,7 +90,7 @@ def part(start: int, count: int, format: str) -> Representation:
 @lru_cache(maxsize=1024)
 def number(n: int, format: str) -> Representation:
     """Return the answer with F(n) alone."""
-    answer = Answer.of(n, n + 1, format)
+    answer = EncodedSlice.of(n, n + 1, format)
     document = Document(b"", answer, b"")
     if format == "json":
         document = Document(b'{"n": %d, "value": ' % n, answer, b"}")
@@ -100,9 +100,15 @@ def number(n: int, format: str) -> Representation:
 def _representation(document: Document, what: str, file_name: str) -> Representation:
     format = document.answer.format.name
     tag = f'"{what}-{format}-{ENCODING_VERSION}"'
-    kept = [("etag", tag), ("cache-control", CACHE_CONTROL), ("vary", "Accept")]
-    headers = [*kept, ("accept-ranges", "bytes"), ("content-type", MEDIA_TYPES[format])]
+    not_modified_headers = [("etag", tag), ("cache-control", CACHE_CONTROL), ("vary", "Accept")]
+    headers = [
+        *not_modified_headers,
+        ("accept-ranges", "bytes"),
+        ("content-type", MEDIA_TYPES[format]),
+    ]
     saved_as = f'filename="{file_name}.{_SUFFIXES[format]}"'
     inline = ("content-disposition", f"inline; {saved_as}")
     attachment = ("content-disposition", f"attachment; {saved_as}")
-    return Representation(document, tag, kept, [*headers, inline], [*headers, attachment])
+    return Representation(
+        document, tag, not_modified_headers, [*headers, inline], [*headers, attachment]
+    )

@@ -19,15 +19,15 @@ from fibclient import FibClient
 from fibcommon.addresses import parse_addresses
 from fibcommon.service.machine import affordable_bytes
 from fibweb.app import create_app, create_metrics_app
-from fibweb.resources.health import Alive, Ready
+from fibweb.resources.health import LivenessResource, ReadinessResource
 from fibweb.resources.metrics import MetricsResource
 from fibweb.resources.page import page_resources
 from fibweb.resources.remembered import Refresher
 from fibweb.resources.server_limits import ServerLimits
 from fibweb.resources.status import ServerProbes, StatusResource
 from fibweb.settings import Settings
-from fibweb.stats.metric_values import Figures
-from fibweb.stats.request_metrics import Counts
+from fibweb.stats.metric_values import MetricValues
+from fibweb.stats.request_metrics import RequestMetrics
 
 __all__ = ["Composition", "compose", "memory_parts"]
 
@@ -50,7 +50,7 @@ class Composition:
     """
 
     client: FibClient
-    counts: Counts
+    counts: RequestMetrics
     app: falcon.App[falcon.Request, falcon.Response]
     metrics_app: falcon.App[falcon.Request, falcon.Response]
 
@@ -59,7 +59,7 @@ def compose(
     settings: Settings,
     servers: str,
     password: str | None,
-    gather: Callable[[], Figures],
+    gather: Callable[[], MetricValues],
     stack: ExitStack,
     *,
     max_connections: int,
@@ -94,11 +94,11 @@ def compose(
     stack.enter_context(ping)
     probes = ServerProbes(parse_addresses(servers), password)
     stack.callback(probes.close)
-    limits, ready = ServerLimits(ping), Ready(ping)
+    limits, ready = ServerLimits(ping), ReadinessResource(ping)
     status = StatusResource(gather, client, probes)
     metrics = {"/metrics": MetricsResource(gather)}
     resources: dict[str, Any] = {
-        "/healthz": Alive(),
+        "/healthz": LivenessResource(),
         "/readyz": ready,
         "/status": status,
         **(metrics if has_metrics else {}),
@@ -114,7 +114,7 @@ def compose(
         refresher = Refresher(name, refreshes)
         refresher.start()
         stack.callback(refresher.stop)
-    counts = Counts({*resources, *metrics, *ROUTES}, settings.root_path)
+    counts = RequestMetrics({*resources, *metrics, *ROUTES}, settings.root_path)
     return Composition(client, counts, app, create_metrics_app(metrics))
 
 

@@ -127,7 +127,7 @@ class EmbeddedServer:
         """Its process; None while there is none."""
         return self._process.pid if self._process is not None else None
 
-    def tend(self) -> float:
+    def restart_if_dead(self) -> float:
         """Start it again if it has ended or is out of reach, and it is time; nothing here waits.
 
         Returns:

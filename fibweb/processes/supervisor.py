@@ -36,12 +36,12 @@ from fibweb.processes.web_worker import (
     SIGNALS,
     STOP_SIGNALS,
     TICK_SECONDS,
-    Service,
-    ServingProcess,
+    ServiceContext,
+    WebWorker,
     reload_settings,
     status_line,
 )
-from fibweb.stats.metric_values import Figures
+from fibweb.stats.metric_values import MetricValues
 from fibweb.stats.process_metrics import gather
 
 __all__ = ["Supervisor"]
@@ -99,7 +99,7 @@ class Supervisor:
     """The parent of the serving processes."""
 
     def __init__(
-        self, service: Service, notifier: Notifier, embedded: EmbeddedServer | None
+        self, service: ServiceContext, notifier: Notifier, embedded: EmbeddedServer | None
     ) -> None:
         """Describe the supervisor; nothing is started yet.
 
@@ -144,8 +144,8 @@ class Supervisor:
             child.channel.close()
             row.child = None
             # What it counted remains; what it had is gone.
-            counters = Figures.decode(self._service.board.read(row.number)).counters
-            self._service.board.write(row.number, Figures(counters, {}).encode())
+            counters = MetricValues.decode(self._service.board.read(row.number)).counters
+            self._service.board.write(row.number, MetricValues(counters, {}).encode())
             if self._phase is not _Phase.DRAINING:
                 now = time.monotonic()
                 row.plan.ended(now)
@@ -194,15 +194,15 @@ class Supervisor:
         if self._phase is not _Phase.DRAINING:
             due += [row.plan.due_at - now for row in self._rows if row.child is None]
         if self._embedded is not None:
-            due.append(self._embedded.tend())
+            due.append(self._embedded.restart_if_dead())
         for fd, _ in poller.poll(max(0.0, min(due)) * 1000):
             if fd == signals.fileno():
                 for number in signals.take():
                     self._on_signal(number)
             else:
-                self._hear(children[fd])
+                self._read_heartbeat(children[fd])
 
-    def _hear(self, child: _Child) -> None:
+    def _read_heartbeat(self, child: _Child) -> None:
         if not child.channel.recv(4096):
             return  # it is about to end, as the next turn will find
         child.heard_at = time.monotonic()
@@ -306,7 +306,7 @@ class Supervisor:
             self._notifier.close()
             # Not those of the start: one that replaces another must serve as the others do.
             service = replace(self._service, settings=self._settings)
-            ServingProcess(service, row, supervisor=theirs).run()
+            WebWorker(service, row, supervisor=theirs).run()
             code = 0
         except BaseException as error:
             is_bug = not is_shortage(error)

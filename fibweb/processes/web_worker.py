@@ -41,17 +41,17 @@ from fibweb.processes.embedded import STOP_SECONDS, EmbeddedServer
 from fibweb.server.server import HttpServer, Limits, Site, create_server
 from fibweb.settings import Settings, reloaded
 from fibweb.stats.access_log import AccessLog
-from fibweb.stats.access_record import Exchange
-from fibweb.stats.metric_values import Figures, Values
+from fibweb.stats.access_record import AccessRecord
+from fibweb.stats.metric_values import MetricValues, Samples
 from fibweb.stats.process_metrics import gather, process_figures
-from fibweb.stats.shared_stats import NoticeBoard
+from fibweb.stats.shared_stats import SharedStats
 
 __all__ = [
     "SIGNALS",
     "STOP_SIGNALS",
     "TICK_SECONDS",
-    "Service",
-    "ServingProcess",
+    "ServiceContext",
+    "WebWorker",
     "reload_settings",
 ]
 
@@ -68,7 +68,7 @@ SPARE_DESCRIPTORS = 48
 
 
 @dataclass(frozen=True)
-class Service:
+class ServiceContext:
     """What all serving processes have in common.
 
     Attributes:
@@ -88,16 +88,16 @@ class Service:
     metrics_listeners: Sequence[socket.socket]
     servers: str
     password: str | None
-    board: NoticeBoard
+    board: SharedStats
     started: Callable[[], None]
 
 
-class ServingProcess:
+class WebWorker:
     """The process, from its start to its end."""
 
     def __init__(
         self,
-        service: Service,
+        service: ServiceContext,
         row: int = 0,
         *,
         supervisor: socket.socket | None = None,
@@ -120,7 +120,7 @@ class ServingProcess:
         self._supervisor = supervisor
         self._notifier = notifier or Notifier({})
         self._embedded = embedded
-        self._inherited = Figures.decode(service.board.read(row)).counters
+        self._inherited = MetricValues.decode(service.board.read(row)).counters
         self._board_lock = threading.Lock()
         self._access_log = AccessLog()
         self._is_stopping = False
@@ -133,8 +133,8 @@ class ServingProcess:
         """Serve until SIGTERM or SIGINT, or the supervisor's end, then answer what was asked."""
         with ExitStack() as stack:
             stack.callback(os.close, self._ended)
-            is_alone = self._supervisor is None  # or the supervisor ends this process
-            pipe = SignalPipe(SIGNALS, ends_with_terminal=is_alone and has_terminal())
+            may_spin = self._supervisor is None  # or the supervisor ends this process
+            pipe = SignalPipe(SIGNALS, ends_with_terminal=may_spin and has_terminal())
             signals = stack.enter_context(pipe)
             if self._supervisor is not None:
                 signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the supervisor will tell
@@ -199,7 +199,7 @@ class ServingProcess:
             settings.timeout,
         )
 
-    def _on_response(self, exchange: Exchange) -> None:
+    def _on_response(self, exchange: AccessRecord) -> None:
         self._counts.record(exchange)
         self._access_log.write(exchange)
 
@@ -230,7 +230,7 @@ class ServingProcess:
                 next_tick = now + self._tick_seconds()
             wait_seconds = next_tick - now
             if self._embedded is not None:
-                wait_seconds = min(wait_seconds, self._embedded.tend())
+                wait_seconds = min(wait_seconds, self._embedded.restart_if_dead())
             for fd, _ in poller.poll(max(0, wait_seconds) * 1000):
                 if fd == self._ended:
                     return
@@ -291,19 +291,19 @@ class ServingProcess:
 
     # Figures.
 
-    def _gather(self) -> Figures:
+    def _gather(self) -> MetricValues:
         """Show the figures of this process, and return those of all."""
         with self._board_lock:
             self._service.board.write(self._row, self._figures().encode())
         return gather(self._service.board)
 
-    def _figures(self) -> Figures:
+    def _figures(self) -> MetricValues:
         overload = self._http.overload
-        counters: Values = {
+        counters: Samples = {
             ("fetches_cancelled",): overload.cancelled,
             ("pieces_dropped",): overload.pieces_dropped,
         }
-        gauges: Values = {
+        gauges: Samples = {
             ("connections",): self._http.connections,
             ("in_flight",): self._http.in_flight,
             ("queue_depth",): overload.waiting,
@@ -315,10 +315,10 @@ class ServingProcess:
         for reason, count in overload.cut_off.items():
             counters["connections_cut_off", reason] = count
         figures = process_figures(self._counts, self._client, self._process)
-        return figures.plus(Figures(counters, gauges)).plus(Figures(self._inherited, {}))
+        return figures.plus(MetricValues(counters, gauges)).plus(MetricValues(self._inherited, {}))
 
 
-def status_line(figures: Figures) -> str:
+def status_line(figures: MetricValues) -> str:
     """Return how the service is doing, in a line for `systemctl status`."""
     answered = sum(value for key, value in figures.counters.items() if key[0] == "requests")
     clients = figures.gauges.get(("connections",), 0)

@@ -33,11 +33,11 @@ from fibweb.processes.composition import compose
 from fibweb.resources.remembered import FETCH, Refresher
 from fibweb.settings import Settings, servers_password
 from fibweb.stats.access_log import AccessLog
-from fibweb.stats.access_record import Exchange, RequestIds
-from fibweb.stats.metric_values import Figures
+from fibweb.stats.access_record import AccessRecord, RequestIds
+from fibweb.stats.metric_values import MetricValues
 from fibweb.stats.process_metrics import gather, process_figures
 from fibweb.stats.row_claims import RowClaims
-from fibweb.stats.shared_stats import NoticeBoard
+from fibweb.stats.shared_stats import SharedStats
 
 __all__ = ["WsgiApplication"]
 
@@ -82,7 +82,7 @@ class WsgiApplication:
         ignored = [name for name in OF_THE_SERVER if name in settings.model_fields_set]
         if ignored:
             log.warning("settings that only fibweb's own server uses: %s", ", ".join(ignored))
-        self._board = NoticeBoard(MAX_PROCESSES)
+        self._board = SharedStats(MAX_PROCESSES)
         self._claims = RowClaims(MAX_PROCESSES)
         self._lock = threading.Lock()
         self._lock_pid = os.getpid()
@@ -137,7 +137,7 @@ class WsgiProcess:
     """
 
     def __init__(
-        self, settings: Settings, password: str | None, board: NoticeBoard, claims: RowClaims
+        self, settings: Settings, password: str | None, board: SharedStats, claims: RowClaims
     ) -> None:
         """Create clients and threads, in the process that answers.
 
@@ -154,9 +154,9 @@ class WsgiProcess:
                 "more than %s processes: /metrics of this one has its own figures alone",
                 MAX_PROCESSES,
             )
-            board, claims, row = NoticeBoard(1), RowClaims(1), 0
+            board, claims, row = SharedStats(1), RowClaims(1), 0
         self._board, self._claims, self._row = board, claims, row
-        self._inherited = Figures.decode(self._board.read(self._row)).counters
+        self._inherited = MetricValues.decode(self._board.read(self._row)).counters
         self._process = psutil.Process()
         self._lock = threading.Lock()  # for the counts and the board
         self._in_flight = 0
@@ -213,7 +213,7 @@ class WsgiProcess:
             self._in_flight -= 1
             self._counts.record(exchange._replace(target=request.path))
 
-    def _gather(self) -> Figures:
+    def _gather(self) -> MetricValues:
         """Publish the figures of this process, and return those of all."""
         self._publish()
         return gather(self._board)
@@ -221,7 +221,9 @@ class WsgiProcess:
     def _publish(self) -> None:
         with self._lock:
             figures = process_figures(self._counts, self._client, self._process)
-            figures = figures.plus(Figures(self._inherited, {("in_flight",): self._in_flight}))
+            figures = figures.plus(
+                MetricValues(self._inherited, {("in_flight",): self._in_flight})
+            )
             self._board.write(self._row, figures.encode())
             self._retire_dead()
 
@@ -231,9 +233,9 @@ class WsgiProcess:
             if row == self._row or not self._board.read(row):
                 continue
             with self._claims.held(row) as is_held:
-                dead = Figures.decode(self._board.read(row))
+                dead = MetricValues.decode(self._board.read(row))
                 if is_held and dead.gauges:
-                    self._board.write(row, Figures(dead.counters, {}).encode())
+                    self._board.write(row, MetricValues(dead.counters, {}).encode())
 
 
 class _Request:
@@ -249,13 +251,13 @@ class _Request:
         self.path = quote(environ.get("PATH_INFO", "").encode("latin-1", "replace"))
         self._environ = environ
         self._began = time.monotonic()
-        self._lane = "ready"
+        self._handling = "inline"
         self._status = 500
         self._media_type = ""
 
     def fetch(self, fetch: Fetch) -> Any:
         """Run a fetch; under other servers applications may block."""
-        self._lane = "ask"
+        self._handling = "threaded"
         return run_now(fetch)
 
     def start(self, status: str, headers: list[tuple[str, str]]) -> None:
@@ -264,11 +266,11 @@ class _Request:
         types = [value for name, value in headers if name.lower() == "content-type"]
         self._media_type = types[0] if types else ""
 
-    def exchange(self, body_bytes: int) -> Exchange:
+    def exchange(self, body_bytes: int) -> AccessRecord:
         """Return the record of the request, whose response is over."""
         environ = self._environ
         query = environ.get("QUERY_STRING", "")
-        return Exchange(
+        return AccessRecord(
             environ["REQUEST_METHOD"],
             mount_path(environ) + self.path + (f"?{query}" if query else ""),
             self._status,
@@ -277,7 +279,7 @@ class _Request:
             environ.get("REMOTE_ADDR", ""),
             environ.get("HTTP_USER_AGENT", ""),
             self.id,
-            self._lane,
+            self._handling,
             self._media_type,
         )
 

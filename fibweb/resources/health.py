@@ -7,12 +7,12 @@ from fibweb.content.fetch import run_now
 from fibweb.resources.problems import Problem
 from fibweb.resources.remembered import FETCH, Remembered
 
-__all__ = ["Alive", "Ready"]
+__all__ = ["LivenessResource", "ReadinessResource"]
 
 RETRY_AFTER_SECONDS = 1
 
 
-class Alive:
+class LivenessResource:
     """`/healthz`: the answer itself is what it tells; it waits for nothing."""
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
@@ -20,7 +20,7 @@ class Alive:
         _answer(response, "alive")
 
 
-class Ready:
+class ReadinessResource:
     """`/readyz`: whether a fibserver answers in time, as of the last second or so."""
 
     def __init__(self, client: FibClient) -> None:

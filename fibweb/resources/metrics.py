@@ -20,7 +20,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
-from fibweb.stats.metric_values import Figures, Values
+from fibweb.stats.metric_values import MetricValues, Samples
 from fibweb.stats.request_metrics import BUCKET_SECONDS
 
 __all__ = ["MetricsResource", "buckets_of"]
@@ -34,7 +34,7 @@ class _Description(NamedTuple):
     labels: tuple[str, ...] = ()
 
 
-_REQUEST_LABELS = ("route", "code", "format", "lane")
+_REQUEST_LABELS = ("route", "code", "format", "handling")
 
 _COUNTERS = {
     "requests": _Description("requests", "Requests answered.", _REQUEST_LABELS),
@@ -101,7 +101,7 @@ _GAUGES = {
 class MetricsResource:
     """`/metrics`."""
 
-    def __init__(self, gather: Callable[[], Figures]) -> None:
+    def __init__(self, gather: Callable[[], MetricValues]) -> None:
         """Describe the resource.
 
         Args:
@@ -120,7 +120,7 @@ class MetricsResource:
 class _FiguresCollector(Collector):
     """All metrics of one fibweb."""
 
-    def __init__(self, gather: Callable[[], Figures]) -> None:
+    def __init__(self, gather: Callable[[], MetricValues]) -> None:
         self._gather = gather
 
     def collect(self) -> Iterator[Metric]:
@@ -135,7 +135,7 @@ class _FiguresCollector(Collector):
 def _families(
     kind: type[CounterMetricFamily] | type[GaugeMetricFamily],
     descriptions: Mapping[str, _Description],
-    values: Values,
+    values: Samples,
 ) -> Iterator[Metric]:
     for figure, (name, help, labels) in descriptions.items():
         family = kind(f"fibweb_{name}", help, labels=labels)
@@ -145,11 +145,11 @@ def _families(
         yield family
 
 
-def _durations(counters: Values) -> Metric:
+def _durations(counters: Samples) -> Metric:
     family = HistogramMetricFamily(
         "fibweb_request_duration_seconds",
         "From the arrival of a request to the last byte of its answer.",
-        labels=["lane"],
+        labels=["handling"],
     )
     bounds = [f"{seconds:g}" for seconds in BUCKET_SECONDS] + ["+Inf"]
     for (name, *labels), seconds in counters.items():
@@ -159,6 +159,8 @@ def _durations(counters: Values) -> Metric:
     return family
 
 
-def buckets_of(counters: Values, lane: str) -> list[float]:
-    """Return how many requests of a lane each latency bucket has."""
-    return [counters["latency", lane, str(number)] for number in range(len(BUCKET_SECONDS) + 1)]
+def buckets_of(counters: Samples, handling: str) -> list[float]:
+    """Return how many requests of a handling each latency bucket has."""
+    return [
+        counters["latency", handling, str(number)] for number in range(len(BUCKET_SECONDS) + 1)
+    ]

@@ -24,7 +24,7 @@ from fibweb.resources.problems import Problem
 from fibweb.resources.remembered import FETCH
 from fibweb.resources.server_limits import ServerLimits
 
-__all__ = ["First", "Number", "Part"]
+__all__ = ["FirstNumbersResource", "NumberResource", "RangeResource"]
 
 SMALL_BYTES = 64 * 1024
 """Up to this, copying an answer costs less than handing it on as a file."""
@@ -79,18 +79,18 @@ class _Numbers(ABC):
         none_match = environ.get("HTTP_IF_NONE_MATCH", "")
         matches = "HTTP_IF_MATCH" not in environ or _matches(environ["HTTP_IF_MATCH"], chosen.tag)
         # Whoever has the tag has the bytes, for ever: then nobody need be asked.
-        is_kept = matches and conditions.lists(none_match, chosen.tag, weakly=True)
+        is_not_modified = matches and conditions.contains_tag(none_match, chosen.tag, weakly=True)
         data, file = None, None
-        if part is None and document.size <= SMALL_BYTES and not is_kept:
+        if part is None and document.size <= SMALL_BYTES and not is_not_modified:
             data = document.cached_whole(self._client)
-        if data is None and not is_kept:
+        if data is None and not is_not_modified:
             file = self._open(document, part, environ.get(FETCH, run_now))
         if not matches:
             tag = chosen.tag
             raise Problem(412, f"If-Match does not list {tag}, the entity tag of this answer")
-        if is_kept or conditions.is_any(none_match):
+        if is_not_modified or conditions.is_any(none_match):
             response.status = falcon.HTTP_304
-            response.set_headers(chosen.kept)
+            response.set_headers(chosen.not_modified_headers)
             return
         if part:
             _describe_part(response, part, document.size)
@@ -122,7 +122,7 @@ class _Numbers(ABC):
         return file
 
 
-class First(_Numbers):
+class FirstNumbersResource(_Numbers):
     """`/fib/{n}`: the first n numbers."""
 
     def representation(self, n: str, query: Mapping[str, str], format: str) -> Representation:
@@ -130,7 +130,7 @@ class First(_Numbers):
         return representations.first(parse_index("n", n), format)
 
 
-class Part(_Numbers):
+class RangeResource(_Numbers):
     """`/fib?start=s&count=c`: c numbers from F(s) on."""
 
     parameters = _Numbers.parameters | {"start", "count"}
@@ -143,7 +143,7 @@ class Part(_Numbers):
         return representations.part(start, parse_index("count", query["count"]), format)
 
 
-class Number(_Numbers):
+class NumberResource(_Numbers):
     """`/number/{n}`: F(n)."""
 
     def representation(self, n: str, query: Mapping[str, str], format: str) -> Representation:
@@ -186,14 +186,14 @@ def _part(environ: dict[str, Any], chosen: Representation) -> byte_ranges.ByteRa
     text = environ.get("HTTP_RANGE")
     if not text or environ["REQUEST_METHOD"] != "GET":
         return None
-    if not conditions.may_be_part(environ.get("HTTP_IF_RANGE"), chosen.tag):
+    if not conditions.if_range_matches(environ.get("HTTP_IF_RANGE"), chosen.tag):
         return None
     return byte_ranges.parse(text, chosen.document.size)
 
 
 def _matches(if_match: str, tag: str) -> bool:
     """Tell whether If-Match is for what has a certain tag."""
-    return conditions.is_any(if_match) or conditions.lists(if_match, tag, weakly=False)
+    return conditions.is_any(if_match) or conditions.contains_tag(if_match, tag, weakly=False)
 
 
 def _describe_part(response: falcon.Response, part: byte_ranges.ByteRange, size: int) -> None:

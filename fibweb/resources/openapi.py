@@ -10,10 +10,10 @@ import falcon
 from fibweb.http import entity_tags as conditions
 from fibweb.resources.openapi_parts import COMPONENTS, INTRODUCTION, OPERATIONS, Json
 
-__all__ = ["Description", "describe"]
+__all__ = ["OpenApiResource", "describe"]
 
 
-class Description:
+class OpenApiResource:
     """`/openapi.json`: the description of the routes that there are."""
 
     def __init__(self, routes: Container[str]) -> None:

@@ -249,7 +249,7 @@ OPERATIONS: dict[str, Json] = {
     "/fib/{n:path}": _numbers(
         "first",
         "The first n numbers: F(0) to F(n-1)",
-        "First",
+        "FirstNumbersResource",
         [{**_PATH_INDEX, "description": "How many."}],
         ("/fib/-1", "n must be a non-negative decimal integer, not '-1'"),
         (
@@ -268,7 +268,7 @@ OPERATIONS: dict[str, Json] = {
     "/fib": _numbers(
         "part",
         "`count` numbers from F(start) on",
-        "Part",
+        "RangeResource",
         [
             _query("start", _INDEX, "The index of the first; 0 by default.", "5"),
             {**_query("count", _INDEX, "How many.", "3"), "required": True},
@@ -290,7 +290,7 @@ OPERATIONS: dict[str, Json] = {
     "/number/{n:path}": _numbers(
         "number",
         "F(n) alone",
-        "Number",
+        "NumberResource",
         [{**_PATH_INDEX, "description": "Its index."}],
         ("/number/1e3", "n must be a non-negative decimal integer, not '1e3'"),
         (
@@ -309,7 +309,7 @@ OPERATIONS: dict[str, Json] = {
     "/readyz": _operation(
         "readyz", "Whether a fibserver answers in time", "text/plain", _TEXT, when_503=_RETRY
     ),
-    "/metrics": _operation("metrics", "Figures for Prometheus", "text/plain", _TEXT),
+    "/metrics": _operation("metrics", "MetricValues for Prometheus", "text/plain", _TEXT),
     "/status": _operation(
         "status",
         "How fibweb and its servers are",
@@ -333,9 +333,9 @@ OPERATIONS: dict[str, Json] = {
 COMPONENTS: Json = {
     "parameters": _PARAMETERS,
     "schemas": {
-        "First": _list_of(),
-        "Part": _list_of(start=_COUNT),
-        "Number": _object(n=_COUNT, value=_DIGITS),
+        "FirstNumbersResource": _list_of(),
+        "RangeResource": _list_of(start=_COUNT),
+        "NumberResource": _object(n=_COUNT, value=_DIGITS),
         "Problem": {
             "description": "What went wrong (RFC 9457).",
             "type": "object",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fibclient import FibClient, Limits, RequestRefused
-from fibclient.connections.encoded_slice import Answer
+from fibclient.connections.encoded_slice import EncodedSlice
 from fibweb.content.fetch import Fetch
 from fibweb.resources.remembered import Remembered
 
@@ -39,7 +39,7 @@ class ServerLimits:
         """
         self._remembered.refresh()
 
-    def check(self, answer: Answer, fetch: Callable[[Fetch], Any]) -> None:
+    def check(self, answer: EncodedSlice, fetch: Callable[[Fetch], Any]) -> None:
         """Raise `RequestRefused` if an answer exceeds the limits.
 
         Args:

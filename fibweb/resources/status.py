@@ -15,11 +15,11 @@ import falcon
 
 from fibclient import DeadlineExceeded, FibClient, FibError
 from fibclient.transport.resolver import ResolverCache, resolve
-from fibcommon.addresses import Address, Target
+from fibcommon.addresses import Address, ResolvedAddress
 from fibweb.content.fetch import run_now
 from fibweb.resources.metrics import buckets_of
 from fibweb.resources.remembered import FETCH, Remembered
-from fibweb.stats.metric_values import Figures, Values
+from fibweb.stats.metric_values import MetricValues, Samples
 from fibweb.stats.request_metrics import quantile
 
 __all__ = ["ServerProbes", "StatusResource"]
@@ -56,16 +56,16 @@ class ServerProbes:
         """
         self._addresses = addresses
         self._password = password
-        self._targets: dict[Address, list[Target]] = {}
+        self._targets: dict[Address, list[ResolvedAddress]] = {}
         self._resolver = ResolverCache(
             threading.Condition(), addresses, resolve, self._targets.__setitem__
         )
-        self._clients: dict[Target, FibClient] = {}
+        self._clients: dict[ResolvedAddress, FibClient] = {}
 
     def ask(self) -> dict[str, dict[str, str] | str]:
         """Return what each server tells of itself, or why it does not, by its address."""
         answers: dict[str, dict[str, str] | str] = {}
-        targets: set[Target] = set()
+        targets: set[ResolvedAddress] = set()
         late = ""
         try:
             self._resolver.refresh(time.monotonic() + ASK_SECONDS, lambda: False)
@@ -82,7 +82,7 @@ class ServerProbes:
             self._clients.pop(target).close()
         return answers
 
-    def _ask_one(self, target: Target) -> dict[str, str] | str:
+    def _ask_one(self, target: ResolvedAddress) -> dict[str, str] | str:
         client = self._clients.get(target)
         if client is None:
             client = self._clients[target] = FibClient(
@@ -109,7 +109,7 @@ class StatusResource:
     """`/status`."""
 
     def __init__(
-        self, gather: Callable[[], Figures], client: FibClient, probes: ServerProbes
+        self, gather: Callable[[], MetricValues], client: FibClient, probes: ServerProbes
     ) -> None:
         """Describe the resource.
 
@@ -146,7 +146,7 @@ class StatusResource:
             self._data = json.dumps(self._status(self._gather(), answers)).encode()
 
     def _status(
-        self, figures: Figures, answers: dict[str, dict[str, str] | str]
+        self, figures: MetricValues, answers: dict[str, dict[str, str] | str]
     ) -> dict[str, Any]:
         counters, gauges = figures
         buckets = self._recent(counters)
@@ -169,12 +169,12 @@ class StatusResource:
             },
         }
 
-    def _recent(self, counters: Values) -> list[float]:
+    def _recent(self, counters: Samples) -> list[float]:
         """Return the latency buckets of what was answered lately, of all lanes together."""
         now = time.monotonic()
         lanes = [labels[0] for name, *labels in counters if name == "seconds"]
-        by_lane = [buckets_of(counters, lane) for lane in lanes]
-        totals = [sum(each) for each in zip(*by_lane, strict=True)]
+        by_handling = [buckets_of(counters, handling) for handling in lanes]
+        totals = [sum(each) for each in zip(*by_handling, strict=True)]
         while len(self._window) > 1 and now - self._window[1][0] >= WINDOW_SECONDS:
             self._window.popleft()
         before = self._window[0][1] if self._window else []
@@ -183,7 +183,7 @@ class StatusResource:
         return [after - earlier for after, earlier in zip(totals, before, strict=True)]
 
     def _servers(
-        self, figures: Figures, answers: dict[str, dict[str, str] | str]
+        self, figures: MetricValues, answers: dict[str, dict[str, str] | str]
     ) -> list[dict[str, Any]]:
         known = {each.address: each for each in self._client.stats().endpoints}
         servers = []

@@ -1,4 +1,4 @@
-"""A connection: what arrives, which lane it takes, and how the answer goes out.
+"""A connection: what arrives, which handling it takes, and how the answer goes out.
 
 Waitress parses, and its tasks talk to the application; here is decided who runs them and when,
 and here is all sending. That is sound because it uses only what waitress lets a channel override,
@@ -45,14 +45,14 @@ from fibweb.overload.admission import Admission
 from fibweb.overload.held_bytes import HeldBytes
 from fibweb.server.fetcher import Fetcher
 from fibweb.server.inline_path import respond
-from fibweb.server.parsed_headers import PlainRequest
+from fibweb.server.parsed_headers import CachedHeaderRequest
 from fibweb.server.request import Request
 from fibweb.server.request_context import RequestContext
 from fibweb.server.response import MAX_VIEWS, Outgoing, Response
-from fibweb.server.response_cache import Replay
-from fibweb.stats.access_record import Exchange, RequestIds
+from fibweb.server.response_cache import CachedResponse
+from fibweb.stats.access_record import AccessRecord, RequestIds
 
-__all__ = ["Channel", "Lanes"]
+__all__ = ["Channel", "ServerContext"]
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class State(Enum):
 
 
 @dataclass(slots=True)
-class Lanes:
+class ServerContext:
     """What the connections of a server have in common.
 
     Attributes:
@@ -112,7 +112,7 @@ class Lanes:
         is_draining: whether the server is about to end, so that no request comes after this one.
     """
 
-    on_response: Callable[[Exchange], None]
+    on_response: Callable[[AccessRecord], None]
     request_ids: RequestIds
     fetcher: Fetcher
     held: HeldBytes["Channel"]
@@ -132,7 +132,7 @@ class Channel(HTTPChannel):
 
     parser_class = Request
     server: Any
-    requests: Any  # of Request and PlainRequest, in the order of their arrival
+    requests: Any  # of Request and CachedHeaderRequest, in the order of their arrival
     request: Request | None
     addr: Any
     socket: Any
@@ -141,14 +141,14 @@ class Channel(HTTPChannel):
     def __init__(self, server: Any, sock: Any, addr: Any, adj: Any, map: Any = None) -> None:
         """Take over a connection that was just accepted, as waitress hands it over."""
         super().__init__(server, sock, addr, adj, map)
-        self.lanes: Lanes = server.lanes
+        self.server_context: ServerContext = server.server_context
         self.is_surplus = False
         self.pace: ReadingPace | None = None
         self._state = State.IDLE
         self._progress = self._began = time.monotonic()
         self._bytes = b""  # of the request under way, if it came whole and alone
         self._unparsed = b""
-        self._lane = ""
+        self._handling = ""
         self._request_id = ""
         self._fetched: dict[Fetch, bytes | Exception] = {}  # for the request under way
         self._response: Response | None = None
@@ -168,7 +168,7 @@ class Channel(HTTPChannel):
     @property
     def closes_next(self) -> bool:
         """Whether the connection ends with the next answer."""
-        return self.is_surplus or self.lanes.is_draining
+        return self.is_surplus or self.server_context.is_draining
 
     @property
     def idle_since(self) -> float | None:
@@ -258,10 +258,10 @@ class Channel(HTTPChannel):
         if self.request is None:
             self._progress = self._began = time.monotonic()
             self._bytes = data
-            replay = self.server.replays.find(data)
+            replay = self.server.responses.find(data)
             if replay is not None and self._replay(replay):
                 return
-            plain = self.server.plain_requests.find(data)
+            plain = self.server.parsed_headers.find(data)
             if plain is not None:
                 self.requests.append(plain)
                 self._begin_request()
@@ -324,7 +324,7 @@ class Channel(HTTPChannel):
         """Close the connection, whatever is under way."""
         if self._state is not State.CLOSED:
             if self._state in (State.WAITING, State.LOADING):
-                self.lanes.fetcher.remove(self)
+                self.server_context.fetcher.remove(self)
             self._state = State.CLOSED
             super().handle_close()
             self._fetched.clear()
@@ -349,10 +349,10 @@ class Channel(HTTPChannel):
         if result is not None:
             raise result
         if self.is_surplus:
-            raise self.lanes.fetcher.refusal("surplus")
+            raise self.server_context.fetcher.refusal("surplus")
         if len(self._fetched) >= MAX_FETCHES:
-            raise self.lanes.fetcher.refusal("full")
-        self.lanes.fetcher.add(fetch, self)
+            raise self.server_context.fetcher.refusal("full")
+        self.server_context.fetcher.add(fetch, self)
         raise WouldBlock
 
     def on_fetched(self, fetch: Fetch, result: bytes | Exception) -> None:
@@ -365,7 +365,7 @@ class Channel(HTTPChannel):
         if self._state is State.WAITING:
             self._fetched[fetch] = result
             self._state = State.READY
-            self.server.loop.put_off(self._serve)
+            self.server.loop.defer(self._serve)
         elif self._state is State.LOADING:
             if isinstance(result, Exception):
                 log.warning("an answer is broken off: %s", result)
@@ -394,7 +394,7 @@ class Channel(HTTPChannel):
             outgoing.file.drop_held()
         if outgoing.held_bytes or is_cut_off:
             log.info("%s is cut off: memory is short, and it reads slowest", self.addr[0])
-            self.lanes.admission.cut_off["memory"] += 1
+            self.server_context.admission.cut_off["memory"] += 1
             self.handle_close()
 
     def _hold(self) -> None:
@@ -403,21 +403,21 @@ class Channel(HTTPChannel):
         size = outgoing.held_bytes if outgoing is not None else 0
         if size or self._is_holding:
             self._is_holding = size > 0
-            self.lanes.held.set(self, size)
+            self.server_context.held.set(self, size)
 
     # From a request to its answer.
 
-    def _replay(self, replay: Replay) -> bool:
+    def _replay(self, replay: CachedResponse) -> bool:
         """Give an answer again, unless something it takes is no longer in memory."""
-        lanes, response = self.lanes, replay.response
-        if self.is_surplus or lanes.is_draining:
+        context, response = self.server_context, replay.response
+        if self.is_surplus or context.is_draining:
             return False  # its header does not say that the connection ends
         file = response.file
         views = () if file is None else file.cached_whole()
         if file is not None and not views and not file.is_cached:
             return False
-        self._lane = "replay"
-        self._request_id = response.exchange.request_id or lanes.request_ids.fresh()
+        self._handling = "cached"
+        self._request_id = response.exchange.request_id or context.request_ids.fresh()
         self._response = response
         data = replay.data(int(time.time()))
         if file is None:
@@ -463,14 +463,14 @@ class Channel(HTTPChannel):
     def _begin_request(self) -> None:
         """Let the application run on the next request, after the events of this turn."""
         self._state = State.READY
-        request: Request | PlainRequest = self.requests[0]
-        request.id = self.lanes.request_ids.choose(request.proposed_id)
+        request: Request | CachedHeaderRequest = self.requests[0]
+        request.id = self.server_context.request_ids.choose(request.proposed_id)
         if isinstance(request, Request) and request.is_tls:
             log.warning("%s sends TLS, but here is plain HTTP: see the URL it uses", self.addr[0])
         if self._bytes and request.is_usual and isinstance(request, Request):
-            self.server.plain_requests.learn(self._bytes, request.template(self._context()))
-        self._lane = "ready"
-        self.server.loop.put_off(self._serve)
+            self.server.parsed_headers.learn(self._bytes, request.template(self._context()))
+        self._handling = "inline"
+        self.server.loop.defer(self._serve)
 
     def _context(self) -> RequestContext:
         """Return a new context for the request; one kept here would refer back to this."""
@@ -495,24 +495,24 @@ class Channel(HTTPChannel):
             self._guarded(self._run_application)
 
     def _run_application(self) -> None:
-        request: Request | PlainRequest = self.requests[0]
+        request: Request | CachedHeaderRequest = self.requests[0]
         try:
             response = respond(self._context(), request)
         except WouldBlock:
             self._state = State.WAITING
-            self._lane = "ask"
+            self._handling = "threaded"
             self._watch()
             return
         self._fetched.clear()
         self._may_send_more = bool(request.error)
         self.requests.pop(0)
         request.close()
-        if self._bytes and response.is_replayable:
-            self.server.replays.learn(self._bytes, response)
+        if self._bytes and response.is_cacheable:
+            self.server.responses.learn(self._bytes, response)
         self._request_id = request.id
         self._response = response
         self._state = State.SENDING
-        self.server.loop.at_end_of_turn(self._send_response)
+        self.server.loop.call_soon(self._send_response)
 
     def _send_response(self) -> None:
         """Begin to send what was answered in this turn."""
@@ -588,11 +588,11 @@ class Channel(HTTPChannel):
         if self.is_surplus:
             self.handle_close()  # it gets what is in memory
             return
-        is_tight = self.lanes.held.is_tight
+        is_tight = self.server_context.held.is_tight
         fetch = self._outgoing.file.missing(SMALL_PIECE_BYTES if is_tight else PIECE_BYTES)
-        self.lanes.fetcher.add_next(fetch, self)
+        self.server_context.fetcher.add_next(fetch, self)
         self._state = State.LOADING
-        self._lane = "ask"
+        self._handling = "threaded"
 
     def _finish(self, sent: int) -> None:
         """See to the end of an answer.
@@ -660,6 +660,6 @@ class Channel(HTTPChannel):
                 self._progress - self._began,
                 self.addr[0],
                 self._request_id,
-                self._lane,
+                self._handling,
             )
-            self.lanes.on_response(exchange)
+            self.server_context.on_response(exchange)

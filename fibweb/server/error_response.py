@@ -7,19 +7,19 @@ fetch queue. The last are cheap to make, since clients that ignore Retry-After a
 import time
 
 from fibcommon.http.problem_details import PROBLEM_MEDIA_TYPE, problem_body, reason_phrase
-from fibweb.server.parsed_headers import PlainRequest
+from fibweb.server.parsed_headers import CachedHeaderRequest
 from fibweb.server.request import Request
 from fibweb.server.request_context import RequestContext
 from fibweb.server.response import Response
 from fibweb.server.response_cache import http_date
-from fibweb.stats.access_record import Exchange
+from fibweb.stats.access_record import AccessRecord
 
 __all__ = ["error_response"]
 
 
 def error_response(
     context: RequestContext,
-    request: Request | PlainRequest,
+    request: Request | CachedHeaderRequest,
     status: int,
     detail: str,
     *,
@@ -54,10 +54,10 @@ def error_response(
     lines = [f"{name}: {fields[name]}\r\n" for name in sorted(fields)]
     header = f"HTTP/1.1 {status} {reason_phrase(status)}\r\n{''.join(lines)}\r\n"
     own_id = request.id if request.proposed_id == request.id else ""
-    exchange = Exchange(
+    exchange = AccessRecord(
         *(request.method, request.target, status, 0, 0.0, context.addr[0]),
         *(request.user_agent, own_id, "", PROBLEM_MEDIA_TYPE),
     )
     if request.is_head:
         body = b""
-    return Response(exchange, header.encode("latin-1"), body, None, closes, is_replayable=False)
+    return Response(exchange, header.encode("latin-1"), body, None, closes, is_cacheable=False)

@@ -119,7 +119,7 @@ class Loop(dict[int, Any]):
             if time.monotonic() > end:
                 return
 
-    def put_off(self, call: Callable[[], None]) -> None:
+    def defer(self, call: Callable[[], None]) -> None:
         """Call something after the events of this turn, or of a later one if there is too much.
 
         Args:
@@ -127,7 +127,7 @@ class Loop(dict[int, Any]):
         """
         self._work.append(call)
 
-    def at_end_of_turn(self, call: Callable[[], None]) -> None:
+    def call_soon(self, call: Callable[[], None]) -> None:
         """Have something done before the next wait; for what the loop calls.
 
         Args:
@@ -135,7 +135,7 @@ class Loop(dict[int, Any]):
         """
         self._rest.append(call)
 
-    def hand_over(self, call: Callable[[], None]) -> None:
+    def call_soon_threadsafe(self, call: Callable[[], None]) -> None:
         """Have something done by the event loop; for any thread.
 
         Args:

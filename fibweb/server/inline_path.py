@@ -1,4 +1,4 @@
-"""The ready lane: a request goes through the application, here and now.
+"""The ready handling: a request goes through the application, here and now.
 
 The application runs to its end before the first byte is sent. So whatever goes wrong is answered
 with a whole error, and a request that needs something from a fibserver is run again when a thread
@@ -22,12 +22,12 @@ from waitress.task import Task, WSGITask, hop_by_hop
 from fibweb.content.answer_file import AnswerFile
 from fibweb.content.fetch import Overloaded, WouldBlock
 from fibweb.server.error_response import error_response
-from fibweb.server.parsed_headers import PlainRequest
+from fibweb.server.parsed_headers import CachedHeaderRequest
 from fibweb.server.request import MAX_BODY_BYTES, MAX_HEADER_BYTES, Request
 from fibweb.server.request_context import RequestContext
 from fibweb.server.response import Response
-from fibweb.server.response_cache import http_date, is_replayable
-from fibweb.stats.access_record import Exchange
+from fibweb.server.response_cache import http_date, is_cacheable
+from fibweb.stats.access_record import AccessRecord
 
 __all__ = ["respond"]
 
@@ -47,7 +47,7 @@ Fields = tuple[tuple[str, str], ...]
 _FOR_WAITRESS = frozenset({"Date", "Server"})
 
 
-def respond(context: RequestContext, request: Request | PlainRequest) -> Response:
+def respond(context: RequestContext, request: Request | CachedHeaderRequest) -> Response:
     """Return the answer to a request.
 
     Args:
@@ -99,7 +99,7 @@ class _Header(NamedTuple):
     media_type: str
 
 
-def _ask_application(context: RequestContext, request: Request | PlainRequest) -> Response:
+def _ask_application(context: RequestContext, request: Request | CachedHeaderRequest) -> Response:
     environ = request.environ(context)
     if request.is_usual and not context.closes_next:
         response = _usual(context, request, environ)
@@ -111,7 +111,7 @@ def _ask_application(context: RequestContext, request: Request | PlainRequest) -
 
 
 def _usual(
-    context: RequestContext, request: Request | PlainRequest, environ: dict[str, Any]
+    context: RequestContext, request: Request | CachedHeaderRequest, environ: dict[str, Any]
 ) -> Response | None:
     """Return the answer of the application, None if it is an unusual one."""
     started: list[tuple[Any, ...]] = []
@@ -130,8 +130,8 @@ def _usual(
         if header is not None and body is not None and (is_whole or is_head):
             data = b"".join((header.before, http_date(int(time.time())), header.behind))
             exchange = _exchange(context, request, header.status, header.media_type)
-            is_constant = is_replayable(exchange.method, header.status, header.cache_control)
-            return Response(exchange, data, body, file, closes=False, is_replayable=is_constant)
+            is_constant = is_cacheable(exchange.method, header.status, header.cache_control)
+            return Response(exchange, data, body, file, closes=False, is_cacheable=is_constant)
     if hasattr(answer, "close"):
         answer.close()
     return None
@@ -182,7 +182,7 @@ def _header(ident: str, status: str, fields: Fields) -> _Header | None:
     )
 
 
-def _run(task: Task, context: RequestContext, request: Request | PlainRequest) -> Response:
+def _run(task: Task, context: RequestContext, request: Request | CachedHeaderRequest) -> Response:
     """Have waitress make the answer to a request, and return it instead of sending it."""
     if context.closes_next:
         task.set_close_on_finish()
@@ -198,18 +198,18 @@ def _run(task: Task, context: RequestContext, request: Request | PlainRequest) -
     headers = dict(task.response_headers)
     status = int(task.status[:3])
     exchange = _exchange(context, request, status, headers.get("Content-Type", ""))
-    is_constant = not request.has_body and is_replayable(
+    is_constant = not request.has_body and is_cacheable(
         exchange.method, status, headers.get("Cache-Control", "")
     )
     return Response(exchange, header, b"".join(pieces), file, task.close_on_finish, is_constant)
 
 
 def _exchange(
-    context: RequestContext, request: Request | PlainRequest, status: int, media_type: str
-) -> Exchange:
+    context: RequestContext, request: Request | CachedHeaderRequest, status: int, media_type: str
+) -> AccessRecord:
     """Return what is known of an exchange before anything is sent."""
     own_id = request.id if request.proposed_id == request.id else ""
     client, user_agent = context.addr[0], request.user_agent
-    return Exchange(
+    return AccessRecord(
         request.method, request.target, status, 0, 0.0, client, user_agent, own_id, "", media_type
     )

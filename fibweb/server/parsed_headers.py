@@ -16,7 +16,7 @@ from fibweb.http.mounting import path_below
 from fibweb.server.request import Request
 from fibweb.server.request_context import RequestContext
 
-__all__ = ["PlainRequest", "PlainRequests"]
+__all__ = ["CachedHeaderRequest", "ParsedHeaderCache"]
 
 MAX_KNOWN_HEADERS = 512
 MAX_KNOWN_BYTES = 2048
@@ -43,7 +43,7 @@ class _Known(NamedTuple):
     proposed_id: str
 
 
-class PlainRequest:
+class CachedHeaderRequest:
     """A plain request; it has what `Request` has.
 
     Attributes:
@@ -132,7 +132,7 @@ class PlainRequest:
         """Do nothing: there is no body."""
 
 
-class PlainRequests:
+class ParsedHeaderCache:
     """The headers seen at one listening socket, and what waitress makes of them."""
 
     def __init__(self) -> None:
@@ -143,7 +143,7 @@ class PlainRequests:
         """Return how many are remembered."""
         return len(self._known)
 
-    def find(self, data: bytes) -> PlainRequest | None:
+    def find(self, data: bytes) -> CachedHeaderRequest | None:
         """Return the request that some bytes are, if that is a plain one.
 
         Args:
@@ -154,7 +154,7 @@ class PlainRequests:
         if line is None:
             return None
         known = self._known.get(text[line.end() :])
-        return None if known is None else PlainRequest(data, line, known)
+        return None if known is None else CachedHeaderRequest(data, line, known)
 
     def learn(self, data: bytes, template: dict[str, Any]) -> None:
         """Remember the headers of a request, if it is plain.

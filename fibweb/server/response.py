@@ -4,7 +4,7 @@ import socket
 from typing import NamedTuple
 
 from fibweb.content.answer_file import AnswerFile
-from fibweb.stats.access_record import Exchange
+from fibweb.stats.access_record import AccessRecord
 
 __all__ = ["MAX_VIEWS", "Outgoing", "Response"]
 
@@ -21,15 +21,15 @@ class Response(NamedTuple):
         body: empty if there is a file.
         file: the body, if it is large.
         closes: whether the connection ends with it.
-        is_replayable: whether the same request will be answered the same.
+        is_cacheable: whether the same request will be answered the same.
     """
 
-    exchange: Exchange
+    exchange: AccessRecord
     header: bytes
     body: bytes
     file: AnswerFile | None
     closes: bool
-    is_replayable: bool
+    is_cacheable: bool
 
 
 class Outgoing:

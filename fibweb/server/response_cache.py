@@ -1,4 +1,4 @@
-"""The replay lane: the very bytes of a request seen before lead to its ready answer.
+"""The replay handling: the very bytes of a request seen before lead to its ready answer.
 
 It is sound because such an answer never changes and depends on nothing but the request's bytes: it
 was given, as 200, 206 or 304, to one whole GET or HEAD without a body, and the application marked
@@ -15,7 +15,7 @@ from waitress.utilities import build_http_date
 
 from fibweb.server.response import Response
 
-__all__ = ["Replay", "Replays", "http_date", "is_replayable"]
+__all__ = ["CachedResponse", "ResponseCache", "http_date", "is_cacheable"]
 
 MAX_REPLAYS = 4096
 MAX_BYTES = 32 * 1024 * 1024
@@ -32,7 +32,7 @@ STATUSES = (200, 206, 304)
 _DATE = b"\r\nDate: "
 
 
-class Replay:
+class CachedResponse:
     """An answer to be given again.
 
     Attributes:
@@ -60,16 +60,16 @@ class Replay:
         return self._data
 
 
-class Replays:
+class ResponseCache:
     """The answers given, by the bytes of the requests."""
 
     def __init__(self) -> None:
         """Start with nothing."""
         # What was given once only is an answer still: most are never asked for again.
-        self._replays: dict[bytes, Response | Replay] = {}
+        self._replays: dict[bytes, Response | CachedResponse] = {}
         self._size = 0
 
-    def find(self, request: bytes) -> Replay | None:
+    def find(self, request: bytes) -> CachedResponse | None:
         """Return the answer to a request, if it is known.
 
         Args:
@@ -77,7 +77,7 @@ class Replays:
         """
         found = self._replays.get(request)
         if isinstance(found, Response):
-            found = self._replays[request] = Replay(found)
+            found = self._replays[request] = CachedResponse(found)
         return found
 
     def learn(self, request: bytes, response: Response) -> None:
@@ -97,7 +97,7 @@ class Replays:
         self._size += size
 
 
-def is_replayable(method: str, status: int, cache_control: str) -> bool:
+def is_cacheable(method: str, status: int, cache_control: str) -> bool:
     """Tell whether a request without a body will be answered the same the next time.
 
     Args:

@@ -18,13 +18,13 @@ from fibcommon.service.admission import NEWCOMER_SECONDS
 from fibweb.http.cors import CrossOriginReading
 from fibweb.overload.admission import Admission, Verdict
 from fibweb.overload.held_bytes import HeldBytes
-from fibweb.server.channel import Channel, Lanes
+from fibweb.server.channel import Channel, ServerContext
 from fibweb.server.event_loop import Loop
 from fibweb.server.fetcher import Fetcher
-from fibweb.server.parsed_headers import PlainRequests
+from fibweb.server.parsed_headers import ParsedHeaderCache
 from fibweb.server.request import MAX_BODY_BYTES, MAX_HEADER_BYTES
-from fibweb.server.response_cache import Replays
-from fibweb.stats.access_record import Exchange, RequestIds
+from fibweb.server.response_cache import ResponseCache
+from fibweb.stats.access_record import AccessRecord, RequestIds
 
 __all__ = ["HttpServer", "Limits", "Overload", "Site", "create_server"]
 
@@ -106,7 +106,7 @@ class Overload:
 def create_server(
     sites: Sequence[Site],
     *,
-    on_response: Callable[[Exchange], None],
+    on_response: Callable[[AccessRecord], None],
     limits: Limits | None = None,
     root_path: str = "",
 ) -> "HttpServer":
@@ -129,18 +129,22 @@ class HttpServer:
     def __init__(
         self,
         sites: Sequence[Site],
-        on_response: Callable[[Exchange], None],
+        on_response: Callable[[AccessRecord], None],
         limits: Limits,
         root_path: str,
     ) -> None:
         """Prepare to serve; nothing is accepted before `run`."""
         self._loop = Loop()
-        self._fetcher = Fetcher(limits.threads, limits.fetch_seconds, self._loop.hand_over)
+        self._fetcher = Fetcher(
+            limits.threads, limits.fetch_seconds, self._loop.call_soon_threadsafe
+        )
         self._held: HeldBytes[Channel] = HeldBytes(limits.pending_bytes)
         self._admission: Admission[Channel] = Admission(
             limits.max_clients, lambda: self.connections, self._channels, time.monotonic
         )
-        self._lanes = Lanes(on_response, RequestIds(), self._fetcher, self._held, self._admission)
+        self._server_context = ServerContext(
+            on_response, RequestIds(), self._fetcher, self._held, self._admission
+        )
         self._deadline: float | None = None  # of draining, once stop() was called
         self._next_cleanup = time.monotonic() + CLEANUP_SECONDS
         self._next_fetch_tick = 0.0
@@ -154,11 +158,13 @@ class HttpServer:
             clear_untrusted_proxy_headers=False,
             url_prefix=root_path,
         )
-        self._listeners = [_listen(site, settings, self._loop, self._lanes) for site in sites]
-        replays: dict[int, Replays] = {}  # by application
+        self._listeners = [
+            _listen(site, settings, self._loop, self._server_context) for site in sites
+        ]
+        responses: dict[int, ResponseCache] = {}  # by application
         for listener in self._listeners:
             key = id(listener.application)
-            listener.replays = replays.setdefault(key, Replays())
+            listener.responses = responses.setdefault(key, ResponseCache())
 
     @property
     def connections(self) -> int:
@@ -238,7 +244,7 @@ class HttpServer:
                 channel.measure_pace(now)
 
     def _drain(self) -> None:
-        self._lanes.is_draining = True
+        self._server_context.is_draining = True
         for listener in self._listeners:
             listener.close()
         while True:
@@ -274,10 +280,10 @@ class _Listener:
     socket: Any
     fix_addr: Any
     set_socket_options: Any
-    lanes: Lanes
+    server_context: ServerContext
     cross_origin: CrossOriginReading | None
-    plain_requests: PlainRequests
-    replays: Replays
+    parsed_headers: ParsedHeaderCache
+    responses: ResponseCache
     active_channels: Any
     loop: Loop
     paused_until = 0.0
@@ -288,7 +294,7 @@ class _Listener:
 
     def handle_accept(self) -> None:
         """Accept the clients that wait, up to a number."""
-        admission = self.lanes.admission
+        admission = self.server_context.admission
         for _ in range(ACCEPTS_PER_TURN):
             verdict = Verdict.SERVE
             if admission.is_full:
@@ -354,7 +360,7 @@ class _UnixListener(_Listener, UnixWSGIServer):
     """A Unix socket that is listened on."""
 
 
-def _listen(site: Site, settings: Adjustments, loop: Loop, lanes: Lanes) -> Any:
+def _listen(site: Site, settings: Adjustments, loop: Loop, context: ServerContext) -> Any:
     listener = site.listener
     kind: Any = _UnixListener if listener.family == socket.AF_UNIX else _TcpListener
     sockinfo = (listener.family, listener.type, listener.proto, listener.getsockname())
@@ -362,13 +368,13 @@ def _listen(site: Site, settings: Adjustments, loop: Loop, lanes: Lanes) -> Any:
         site.application,
         map=loop,
         _sock=listener,
-        dispatcher=lanes.fetcher,  # waitress makes threads of its own otherwise
+        dispatcher=context.fetcher,  # waitress makes threads of its own otherwise
         adj=settings,
         sockinfo=sockinfo,
         bind_socket=False,
     )
-    made.lanes = lanes
+    made.server_context = context
     made.cross_origin = site.cross_origin
-    made.plain_requests = PlainRequests()
+    made.parsed_headers = ParsedHeaderCache()
     made.loop = loop
     return made

@@ -6,7 +6,7 @@ made by a client: what clients say is quoted, cut, and everything but printable 
 
     127.0.0.1 "GET /fib/10" 200 68 0.000041 replay 3f2a-1c "curl/8.5.0"
 
-These are the client, the request, the code, the bytes of the body, the seconds, the lane, the
+These are the client, the request, the code, the bytes of the body, the seconds, the handling, the
 request's id and the client's name.
 """
 
@@ -19,7 +19,7 @@ from fibcommon.service.logs import (
     StandardErrorHandler,
     shortened,
 )
-from fibweb.stats.access_record import Exchange
+from fibweb.stats.access_record import AccessRecord
 
 __all__ = ["AccessLog"]
 
@@ -49,7 +49,7 @@ class AccessLog:
         access.propagate = False
         self._is_on = is_on
 
-    def write(self, exchange: Exchange) -> None:
+    def write(self, exchange: AccessRecord) -> None:
         """Write an exchange."""
         if self._is_on:
             access.info("%s", _plain(exchange), extra={"exchange": exchange})
@@ -64,7 +64,7 @@ class _JsonAccessFormatter(JsonFormatter):
         """Return a record as one line."""
         fields = json.loads(super().format(record))
         del fields["message"]
-        exchange: Exchange = record.__dict__["exchange"]
+        exchange: AccessRecord = record.__dict__["exchange"]
         own = {
             "target": shortened(exchange.target, MAX_TEXT_CHARACTERS),
             "user_agent": shortened(exchange.user_agent, MAX_TEXT_CHARACTERS),
@@ -85,11 +85,11 @@ def _handler(format: str) -> logging.Handler:
     return handler
 
 
-def _plain(exchange: Exchange) -> str:
+def _plain(exchange: AccessRecord) -> str:
     request = _quoted(f"{exchange.method} {shortened(exchange.target, MAX_TEXT_CHARACTERS)}")
     return (
         f"{exchange.client} {request} {exchange.status} {exchange.body_bytes} "
-        f"{exchange.seconds:.6f} {exchange.lane} {exchange.request_id} "
+        f"{exchange.seconds:.6f} {exchange.handling} {exchange.request_id} "
         f"{_quoted(shortened(exchange.user_agent, MAX_TEXT_CHARACTERS))}"
     )
 

@@ -5,12 +5,12 @@ import os
 import re
 from typing import NamedTuple
 
-__all__ = ["Exchange", "RequestIds"]
+__all__ = ["AccessRecord", "RequestIds"]
 
 _FIT_FOR_A_LOG = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-class Exchange(NamedTuple):
+class AccessRecord(NamedTuple):
     """One request, and how it was answered.
 
     Attributes:
@@ -22,7 +22,7 @@ class Exchange(NamedTuple):
         client: the peer's address, without the port; "localhost" on a Unix socket.
         user_agent: as the client names itself, or empty.
         request_id: the client's own or a fresh one.
-        lane: "replay", "ready" or "ask".
+        handling: "cached", "inline" or "threaded".
         media_type: the Content-Type of the answer, or empty.
     """
 
@@ -34,14 +34,14 @@ class Exchange(NamedTuple):
     client: str
     user_agent: str
     request_id: str
-    lane: str
+    handling: str
     media_type: str = ""
 
     def finished(
-        self, body_bytes: int, seconds: float, client: str, request_id: str, lane: str
-    ) -> "Exchange":
+        self, body_bytes: int, seconds: float, client: str, request_id: str, handling: str
+    ) -> "AccessRecord":
         """Return all that is known when the answer is over; the rest was known before."""
-        return Exchange(
+        return AccessRecord(
             self.method,
             self.target,
             self.status,
@@ -50,7 +50,7 @@ class Exchange(NamedTuple):
             client,
             self.user_agent,
             request_id,
-            lane,
+            handling,
             self.media_type,
         )
 

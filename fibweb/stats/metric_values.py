@@ -7,15 +7,15 @@ each is called and explained to others is `fibweb.resources.metrics`.
 import json
 from typing import NamedTuple
 
-__all__ = ["Figures", "Key", "Values"]
+__all__ = ["Key", "MetricValues", "Samples"]
 
 Key = tuple[str, ...]
 """A figure's name, then the values of its labels."""
 
-Values = dict[Key, float]
+Samples = dict[Key, float]
 
 
-class Figures(NamedTuple):
+class MetricValues(NamedTuple):
     """Numbers by name and labels.
 
     Attributes:
@@ -23,12 +23,12 @@ class Figures(NamedTuple):
         gauges: what there is now.
     """
 
-    counters: Values
-    gauges: Values
+    counters: Samples
+    gauges: Samples
 
-    def plus(self, other: "Figures") -> "Figures":
+    def plus(self, other: "MetricValues") -> "MetricValues":
         """Return the figures of both together."""
-        return Figures(*(_sum(*parts) for parts in zip(self, other, strict=True)))
+        return MetricValues(*(_sum(*parts) for parts in zip(self, other, strict=True)))
 
     def encode(self) -> bytes:
         """Return them as bytes for `decode`."""
@@ -37,12 +37,12 @@ class Figures(NamedTuple):
         ).encode()
 
     @classmethod
-    def decode(cls, data: bytes) -> "Figures":
+    def decode(cls, data: bytes) -> "MetricValues":
         """Return what was encoded; nothing is no figures."""
         if not data:
             return cls({}, {})
         return cls(*({tuple(key): value for *key, value in part} for part in json.loads(data)))
 
 
-def _sum(some: Values, others: Values) -> Values:
+def _sum(some: Samples, others: Samples) -> Samples:
     return some | {key: some.get(key, 0) + value for key, value in others.items()}

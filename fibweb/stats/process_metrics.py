@@ -9,14 +9,16 @@ from functools import reduce
 import psutil
 
 from fibclient import FibClient
-from fibweb.stats.metric_values import Figures, Values
-from fibweb.stats.request_metrics import Counts
-from fibweb.stats.shared_stats import NoticeBoard
+from fibweb.stats.metric_values import MetricValues, Samples
+from fibweb.stats.request_metrics import RequestMetrics
+from fibweb.stats.shared_stats import SharedStats
 
 __all__ = ["gather", "process_figures"]
 
 
-def process_figures(counts: Counts, client: FibClient, process: psutil.Process) -> Figures:
+def process_figures(
+    counts: RequestMetrics, client: FibClient, process: psutil.Process
+) -> MetricValues:
     """Return the figures of this process.
 
     Args:
@@ -27,14 +29,14 @@ def process_figures(counts: Counts, client: FibClient, process: psutil.Process) 
     statistics = client.stats()
     usage = resource.getrusage(resource.RUSAGE_SELF)
     memory = process.memory_info()
-    counters: Values = counts.counters() | {
+    counters: Samples = counts.counters() | {
         ("cache_extensions",): statistics.cache.extensions,
         ("retries",): statistics.retries,
         ("hedges",): statistics.hedges,
         ("server_connections_opened",): statistics.connections_opened,
         ("cpu_seconds",): usage.ru_utime + usage.ru_stime,
     }
-    gauges: Values = {
+    gauges: Samples = {
         ("processes",): 1,
         ("cache_bytes",): statistics.cache.size_bytes,
         ("server_connections_in_use",): statistics.in_use,
@@ -47,9 +49,9 @@ def process_figures(counts: Counts, client: FibClient, process: psutil.Process) 
         counters["server_set_asides", each.address] = each.set_asides
         gauges["server_up", each.address] = int(each.state == "up")
         gauges["server_in_flight", each.address] = each.in_flight
-    return Figures(counters, gauges)
+    return MetricValues(counters, gauges)
 
 
-def gather(board: NoticeBoard) -> Figures:
+def gather(board: SharedStats) -> MetricValues:
     """Return the figures of all processes."""
-    return reduce(Figures.plus, map(Figures.decode, board.read_all()))
+    return reduce(MetricValues.plus, map(MetricValues.decode, board.read_all()))

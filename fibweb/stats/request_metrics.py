@@ -1,4 +1,4 @@
-"""Counts of answered requests: by route, code, format and lane, and how long they took.
+"""Counts of answered requests: by route, code, format and handling, and how long they took.
 
 Counting is on the way of every request, a replayed one of which takes some microseconds, so it
 is two additions and two look-ups. Whatever clients send, there are only so many routes, codes and
@@ -10,10 +10,10 @@ from collections.abc import Collection, Sequence
 
 from fibcommon.formats import FORMATS
 from fibweb.http.mounting import path_below
-from fibweb.stats.access_record import Exchange
-from fibweb.stats.metric_values import Values
+from fibweb.stats.access_record import AccessRecord
+from fibweb.stats.metric_values import Samples
 
-__all__ = ["BUCKET_SECONDS", "Counts", "format_of", "quantile", "route_of"]
+__all__ = ["BUCKET_SECONDS", "RequestMetrics", "format_of", "quantile", "route_of"]
 
 BUCKET_SECONDS = tuple(
     float(f"{step}e{exponent}") for exponent in range(-6, 2) for step in (1, 2, 5)
@@ -34,7 +34,7 @@ _FORMATS = {
 }
 
 
-class Counts:
+class RequestMetrics:
     """What has been answered; all but `counters` is for the thread of the event loop."""
 
     def __init__(self, paths: Collection[str], root_path: str = "") -> None:
@@ -48,47 +48,47 @@ class Counts:
         self._paths = frozenset(paths)
         self._seen: dict[tuple[str, int, str, str], list[int]] = {}
         self._requests: dict[tuple[str, ...], list[int]] = {}
-        self._lanes: dict[str, list[int]] = {}
+        self._handlings: dict[str, list[int]] = {}
         self._seconds: dict[str, float] = {}
 
-    def record(self, exchange: Exchange) -> None:
+    def record(self, exchange: AccessRecord) -> None:
         """Count one request."""
-        lane = exchange.lane
+        handling = exchange.handling
         path = exchange.target.partition("?")[0]
-        kind = (path, exchange.status, exchange.media_type, lane)
+        kind = (path, exchange.status, exchange.media_type, handling)
         cell = self._seen.get(kind) or self._cell(kind)
         cell[0] += 1
         cell[1] += exchange.body_bytes
-        if lane not in self._lanes:
-            self._lanes[lane] = [0] * (len(BUCKET_SECONDS) + 1)
-            self._seconds[lane] = 0.0
-        self._lanes[lane][bisect_left(BUCKET_SECONDS, exchange.seconds)] += 1
-        self._seconds[lane] += exchange.seconds
+        if handling not in self._handlings:
+            self._handlings[handling] = [0] * (len(BUCKET_SECONDS) + 1)
+            self._seconds[handling] = 0.0
+        self._handlings[handling][bisect_left(BUCKET_SECONDS, exchange.seconds)] += 1
+        self._seconds[handling] += exchange.seconds
 
-    def counters(self) -> Values:
+    def counters(self) -> Samples:
         """Return the figures.
 
         They are `requests` and `bytes`, `cache_hits` and `cache_misses` (answers with numbers,
         without and with asking a fibserver), `latency` (by bucket) and `seconds`.
         """
-        counters: Values = {("cache_hits",): 0, ("cache_misses",): 0}
+        counters: Samples = {("cache_hits",): 0, ("cache_misses",): 0}
         for labels, (count, size_bytes) in list(self._requests.items()):
             counters["requests", *labels] = count
             counters["bytes", *labels] = size_bytes
-            route, code, _, lane = labels
+            route, code, _, handling = labels
             if route in NUMBERS and code in ("200", "206"):
-                counters["cache_misses" if lane == "ask" else "cache_hits",] += count
-        for lane, buckets in list(self._lanes.items()):
+                counters["cache_misses" if handling == "threaded" else "cache_hits",] += count
+        for handling, buckets in list(self._handlings.items()):
             for number, count in enumerate(buckets):
-                counters["latency", lane, str(number)] = count
-        for lane, seconds in list(self._seconds.items()):
-            counters["seconds", lane] = seconds
+                counters["latency", handling, str(number)] = count
+        for handling, seconds in list(self._seconds.items()):
+            counters["seconds", handling] = seconds
         return counters
 
     def _cell(self, kind: tuple[str, int, str, str]) -> list[int]:
-        path, status, media_type, lane = kind
+        path, status, media_type, handling = kind
         route = route_of(path_below(self._root_path, path), self._paths)
-        labels = (route, str(status), format_of(media_type), lane)
+        labels = (route, str(status), format_of(media_type), handling)
         cell = self._requests.setdefault(labels, [0, 0])
         if len(self._seen) >= MAX_SEEN:
             self._seen.clear()

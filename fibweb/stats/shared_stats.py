@@ -15,7 +15,7 @@ overtaken. The version is one aligned word, which is written at once.
 import mmap
 import struct
 
-__all__ = ["NoticeBoard"]
+__all__ = ["SharedStats"]
 
 PLACE_BYTES = 256 * 1024
 """Some thousand figures; pages that nobody writes take no memory."""
@@ -24,7 +24,7 @@ _LENGTH = struct.Struct("=Q")
 _HEADER_BYTES = 8
 
 
-class NoticeBoard:
+class SharedStats:
     """One row for each process, in memory that they share."""
 
     def __init__(self, rows: int) -> None:

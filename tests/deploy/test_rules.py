@@ -56,7 +56,7 @@ HEALTHY = {
     f'fibweb_requests_total{{{WEB},route="/fib/{{n}}",code="200"}}': counter(600),
     f'fibweb_requests_total{{{WEB},route="/fib/{{n}}",code="400"}}': counter(300),
     **seconds("fibserver", f'{SERVER},command="fib.first"', QUICK),
-    **seconds("fibweb", f'{WEB},lane="ready"', QUICK),
+    **seconds("fibweb", f'{WEB},handling="inline"', QUICK),
     f"fibserver_start_time_seconds{{{SERVER}}}": steady(1000),
     f"fibserver_worker_restarts_total{{{SERVER}}}": f"0x40 1x{MINUTES - 40}",
     f"fibserver_workers{{{SERVER}}}": steady(2),
@@ -215,7 +215,7 @@ CASES: list[Case] = [
         {"FibserverBlocksFailing"},
     ),
     ("slow", seconds("fibserver", f'{SERVER},command="fib.first"', SLOW), 100, {"FibserverSlow"}),
-    ("slow over HTTP", seconds("fibweb", f'{WEB},lane="ready"', SLOW), 100, {"FibwebSlow"}),
+    ("slow over HTTP", seconds("fibweb", f'{WEB},handling="inline"', SLOW), 100, {"FibwebSlow"}),
     (
         "one fibserver is not used",
         {f'fibweb_server_up{{{WEB},server="b"}}': "2x95 0x20"},

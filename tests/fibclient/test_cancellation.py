@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from fibclient import CallCancelled, Cancellation, DeadlineExceeded, FibClient
-from fibclient.connections.encoded_slice import Answer
+from fibclient.connections.encoded_slice import EncodedSlice
 from fibclient.prefix_cache import PrefixCache
-from fibclient.transport.fair_semaphore import Places
+from fibclient.transport.fair_semaphore import FairSemaphore
 from tests.fibclient.fakes import fake_server, full_backlog, in_turn, is_reset
 from tests.numbers import expected
 from tests.servers import RunningServer
@@ -100,7 +100,7 @@ def test_one_token_for_several_calls() -> None:
 def test_a_call_that_waits_for_a_permit() -> None:
     """A call in line leaves it; the line goes on."""
     token = Cancellation()
-    places = Places(1)
+    places = FairSemaphore(1)
     places.take(later())
     with (
         calling(lambda: places.take(later(), token)) as call,
@@ -118,7 +118,7 @@ def test_a_call_that_waits_for_a_permit() -> None:
 def test_a_permit_at_the_last_moment() -> None:
     """A permit that comes with the cancellation is handed on."""
     for _ in range(200):
-        token, places = Cancellation(), Places(1)
+        token, places = Cancellation(), FairSemaphore(1)
         places.take(later())
         with ThreadPoolExecutor(3) as threads:
             call = threads.submit(places.take, later(), token)
@@ -181,9 +181,9 @@ def test_who_waits_for_anothers_fetch() -> None:
     """A call that waits for another's fetch ends alone: the fetch goes on."""
     token, cache = Cancellation(), PrefixCache(10**6)
     fetching, may_go_on = threading.Event(), threading.Event()
-    answer = Answer.of(0, 9, "json")
+    answer = EncodedSlice.of(0, 9, "json")
 
-    def fetch(answer: Answer) -> bytes:
+    def fetch(answer: EncodedSlice) -> bytes:
         fetching.set()
         assert may_go_on.wait(DEADLINE_SECONDS)
         return expected("json", answer.start, answer.stop)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fibclient import FibClient, RequestRefused
-from fibclient.connections.encoded_slice import Answer
+from fibclient.connections.encoded_slice import EncodedSlice
 from fibclient.document import Document
 from tests.numbers import expected
 from tests.servers import RunningServer
@@ -19,7 +19,7 @@ def test_any_part(server: RunningServer, data: st.DataObject) -> None:
     opening, closing = data.draw(st.sampled_from(FRAMES))
     start = data.draw(st.integers(0, 30))
     stop = data.draw(st.integers(start, 60))
-    document = Document(opening, Answer.of(start, stop, "json"), closing)
+    document = Document(opening, EncodedSlice.of(start, stop, "json"), closing)
     whole = opening + expected("json", start, stop) + closing
     assert document.size == len(whole)
     begin = data.draw(st.integers(0, document.size))
@@ -38,6 +38,6 @@ def test_any_part(server: RunningServer, data: st.DataObject) -> None:
 
 def test_nothing_before_the_server_agrees(server: RunningServer) -> None:
     """A refusal is raised before the opening is yielded."""
-    document = Document(b"[", Answer.of(0, 10**9, "json"), b"]\n")
+    document = Document(b"[", EncodedSlice.of(0, 10**9, "json"), b"]\n")
     with FibClient(server.address) as client, pytest.raises(RequestRefused):
         next(document.stream(client))

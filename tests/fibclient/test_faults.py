@@ -31,7 +31,7 @@ from fibclient import (
 from fibclient.connections.endpoints import Endpoint, Endpoints
 from fibclient.transport.pool import ConnectionPool
 from fibclient.transport.probing import Prober
-from fibcommon.addresses import Address, Target
+from fibcommon.addresses import Address, ResolvedAddress
 from tests.fibclient.fakes import FakeServer, HangUp, fake_server, full_backlog, in_turn
 from tests.numbers import expected, fibonacci
 from tests.servers import RunningServer
@@ -145,7 +145,7 @@ def test_an_interrupted_growth_of_the_cache(server: RunningServer) -> None:
     """A prefix whose fetch was interrupted grows for the next who asks."""
     with FibClient(server.address, timeout_seconds=DEADLINE_SECONDS) as client:
 
-        def interrupt(address: Address) -> list[Target]:
+        def interrupt(address: Address) -> list[ResolvedAddress]:
             raise KeyboardInterrupt
 
         with FibClient(server.address, resolve=interrupt) as interrupted:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fibclient.connections.encoded_slice import Answer
+from fibclient.connections.encoded_slice import EncodedSlice
 from fibclient.errors import ClientClosed, DeadlineExceeded, ServerUnreachable
 from fibclient.prefix_cache import GAP_BYTES, MAX_SEGMENT_BYTES, SEGMENT_BYTES, PrefixCache
 from tests.numbers import encoded, expected
@@ -21,7 +21,7 @@ class Source:
     def __init__(self) -> None:
         self.fetched: list[tuple[int, int]] = []
 
-    def __call__(self, answer: Answer) -> bytes:
+    def __call__(self, answer: EncodedSlice) -> bytes:
         self.fetched.append((answer.start, answer.stop))
         return expected(answer.format.name, answer.start, answer.stop)
 
@@ -33,7 +33,7 @@ def later() -> float:
 
 def read(cache: PrefixCache, source: Source, start: int, stop: int, format: str) -> bytes | None:
     """Read through a cache."""
-    return cache.read(Answer.of(start, stop, format), later(), source)
+    return cache.read(EncodedSlice.of(start, stop, format), later(), source)
 
 
 bounds = st.tuples(st.integers(0, 200), st.integers(1, 200)).map(lambda p: (p[0], p[0] + p[1]))
@@ -47,7 +47,7 @@ def test_what_is_read_is_right(
     cache, source = PrefixCache(10**6), Source()
     for (start, stop), format in reads:
         assert read(cache, source, start, stop, format) == expected(format, start, stop)
-        answer = Answer.of(start, stop, format)
+        answer = EncodedSlice.of(start, stop, format)
         peeked = b"".join(cache.peek(answer, 0, answer.size))
         assert peeked == expected(format, start, stop)
     assert len(set(source.fetched)) <= len(reads)
@@ -72,7 +72,7 @@ def test_far_ranges_are_not_kept() -> None:
     """What begins far behind the prefix is none of the cache's business."""
     cache, source = PrefixCache(10**9), Source()
     assert read(cache, source, 5000, 5001, "text") is None
-    assert Answer.of(0, 5000, "text").size > GAP_BYTES
+    assert EncodedSlice.of(0, 5000, "text").size > GAP_BYTES
     assert cache.statistics().misses == 1
     assert source.fetched == []
 
@@ -108,7 +108,7 @@ def test_a_whole_answer_is_not_copied() -> None:
 def test_a_view_keeps_little_in_memory() -> None:
     """A large answer is kept in pieces, so that a view of a byte does not keep all of it."""
     cache, source = PrefixCache(10**8), Source()
-    answer = Answer.of(0, 6000, "json")
+    answer = EncodedSlice.of(0, 6000, "json")
     assert answer.size > 3 * MAX_SEGMENT_BYTES
     assert read(cache, source, 0, 6000, "json") == expected("json", 0, 6000)
     views = cache.peek(answer, 0, answer.size)
@@ -124,7 +124,7 @@ def test_small_steps_leave_few_segments() -> None:
     cache, source = PrefixCache(10**7), Source()
     for stop in range(1, 400):
         read(cache, source, 0, stop, "text")
-    answer = Answer.of(0, 399, "text")
+    answer = EncodedSlice.of(0, 399, "text")
     assert answer.size < SEGMENT_BYTES
     assert len(cache.peek(answer, 0, answer.size)) == 1
     assert read(cache, source, 0, 399, "text") == expected("text", 0, 399)
@@ -134,7 +134,7 @@ def test_a_view_outlives_what_happens_to_the_cache() -> None:
     """Bytes that were read stay right when the prefix grows or is dropped."""
     cache, source = PrefixCache(10**6), Source()
     read(cache, source, 0, 50, "text")
-    views = cache.peek(Answer.of(0, 50, "text"), 0, 100)
+    views = cache.peek(EncodedSlice.of(0, 50, "text"), 0, 100)
     read(cache, source, 0, 80, "text")
     cache.close()
     assert b"".join(views) == expected("text", 0, 50)[:100]
@@ -146,13 +146,13 @@ def test_a_crowd_fetches_once() -> None:
     fetching, may_go_on = threading.Event(), threading.Event()
     source = Source()
 
-    def fetch(answer: Answer) -> bytes:
+    def fetch(answer: EncodedSlice) -> bytes:
         fetching.set()
         assert may_go_on.wait(30)
         return source(answer)
 
     def ask(stop: int) -> bytes | None:
-        return cache.read(Answer.of(0, stop, "json"), later(), fetch)
+        return cache.read(EncodedSlice.of(0, stop, "json"), later(), fetch)
 
     with ThreadPoolExecutor(20) as threads:
         first = threads.submit(ask, 300)
@@ -171,15 +171,15 @@ def test_the_next_in_the_crowd_tries_when_the_first_fails() -> None:
     fetching, may_fail = threading.Event(), threading.Event()
     source = Source()
 
-    def fail(answer: Answer) -> bytes:
+    def fail(answer: EncodedSlice) -> bytes:
         fetching.set()
         assert may_fail.wait(30)
         raise ServerUnreachable("gone")
 
     with ThreadPoolExecutor(2) as threads:
-        first = threads.submit(cache.read, Answer.of(0, 9, "json"), later(), fail)
+        first = threads.submit(cache.read, EncodedSlice.of(0, 9, "json"), later(), fail)
         assert fetching.wait(30)
-        second = threads.submit(cache.read, Answer.of(0, 9, "json"), later(), source)
+        second = threads.submit(cache.read, EncodedSlice.of(0, 9, "json"), later(), source)
         may_fail.set()
         with pytest.raises(ServerUnreachable):
             first.result()
@@ -191,17 +191,17 @@ def test_waiting_has_an_end() -> None:
     cache = PrefixCache(10**6)
     fetching, may_go_on = threading.Event(), threading.Event()
 
-    def fetch(answer: Answer) -> bytes:
+    def fetch(answer: EncodedSlice) -> bytes:
         fetching.set()
         assert may_go_on.wait(30)
         return Source()(answer)
 
     with ThreadPoolExecutor(2) as threads:
-        first = threads.submit(cache.read, Answer.of(0, 9, "json"), later(), fetch)
+        first = threads.submit(cache.read, EncodedSlice.of(0, 9, "json"), later(), fetch)
         assert fetching.wait(30)
         with pytest.raises(DeadlineExceeded):
-            cache.read(Answer.of(0, 9, "json"), time.monotonic(), fetch)
-        waiting = threads.submit(cache.read, Answer.of(0, 9, "json"), later(), fetch)
+            cache.read(EncodedSlice.of(0, 9, "json"), time.monotonic(), fetch)
+        waiting = threads.submit(cache.read, EncodedSlice.of(0, 9, "json"), later(), fetch)
         wait_until(waiting.running, "another waits")
         cache.close()
         with pytest.raises(ClientClosed):

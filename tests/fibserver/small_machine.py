@@ -15,20 +15,20 @@ from fibcommon.formats import FORMATS, Format
 from fibserver.core import fair_queue
 from fibserver.core.fair_queue import FairQueue
 from fibserver.engine import slice_stream as answer
-from fibserver.engine.slice_stream import Answer
+from fibserver.engine.slice_stream import SliceStream
 from fibserver.memory import blocks, growth, layout
 from fibserver.memory import transient_blocks as scratch
 from fibserver.memory.arena import Arena
 from fibserver.memory.blocks import Action, Block, Task
 from fibserver.memory.layout import ArenaLayout
 from fibserver.memory.shared_arrays import SharedArrays
-from fibserver.memory.transient_blocks import Scratch
+from fibserver.memory.transient_blocks import TransientBlocks
 from fibserver.protocol.reply_encoding import Slice
 from tests.numbers import encoded
 
 BLOCK_BYTES = 16 * 1024
 FIRST_BLOCK_BYTES = 4 * 1024
-REACH_BYTES = 2 * BLOCK_BYTES
+MAX_GAP_BYTES = 2 * BLOCK_BYTES
 SMALL_BYTES = 4 * 1024
 DEAR_INDEX = 1_500
 MAX_INDEX = 2_000
@@ -51,7 +51,7 @@ def small_blocks() -> Iterator[None]:
         for module in (blocks, fair_queue):
             patch.setattr(module, "DEAR_SECONDS", first_element_seconds(JSON, DEAR_INDEX - 1))
         patch.setattr(growth, "FIRST_BLOCK_BYTES", FIRST_BLOCK_BYTES)
-        patch.setattr(answer, "REACH_BYTES", REACH_BYTES)
+        patch.setattr(answer, "MAX_GAP_BYTES", MAX_GAP_BYTES)
         patch.setattr(scratch, "SMALL_BYTES", SMALL_BYTES)
         yield
 
@@ -85,7 +85,7 @@ class Machine:
         self.dropped: list[Block] = []
         self.queue = FairQueue(self.clock)
         self.arrays = SharedArrays(self.arena, memory_limit, self.clock, self.dropped.append)
-        self.scratch = Scratch(self.arena, self.clock)
+        self.scratch = TransientBlocks(self.arena, self.clock)
         self.refused: str | None = None
         self.asked_costs: list[float] = []
 
@@ -171,7 +171,7 @@ class Client:
         self.times_begun = 0
         self.failures: list[str] = []
         slice = Slice(b"<", format, start, stop, size, trailer)
-        self.answer = Answer(
+        self.answer = SliceStream(
             slice, machine.arrays, machine.scratch, machine.queue, machine.refusal, self
         )
 
@@ -179,12 +179,12 @@ class Client:
         """Be woken."""
         self.is_woken = True
 
-    def on_answer_begun(self, answer: Answer) -> None:
+    def on_answer_begun(self, answer: SliceStream) -> None:
         """Count it."""
         assert answer is self.answer
         self.times_begun += 1
 
-    def on_answer_failed(self, answer: Answer, code: str) -> None:
+    def on_answer_failed(self, answer: SliceStream, code: str) -> None:
         """Remember why."""
         assert answer is self.answer
         self.failures.append(code)

@@ -8,14 +8,14 @@ from fibserver.network.connection import State
 from fibserver.protocol.request_parser import MAX_REQUEST_BYTES
 from tests.fuzz.fakes import FakeServer, FakeSocket
 
-__all__ = ["Conversation", "FuzzFailure"]
+__all__ = ["FuzzFailure", "FuzzedConversation"]
 
 
 class FuzzFailure(AssertionError):
     """Something that must hold does not."""
 
 
-class Conversation:
+class FuzzedConversation:
     """One client with its connection.
 
     Attributes:

@@ -20,7 +20,7 @@ from pydantic import ByteSize
 from fibcommon.costs import first_element_seconds
 from fibcommon.formats import FORMATS, Format
 from fibserver.commands import server as server_commands
-from fibserver.commands.session import ClientFacts, Session
+from fibserver.commands.session import ClientInfo, Session
 from fibserver.core import fair_queue
 from fibserver.core.event_loop import EventLoop
 from fibserver.core.listings import Listings
@@ -28,14 +28,14 @@ from fibserver.core.overload import SLICE_SECONDS, OutputTotal
 from fibserver.core.statistics import Statistics
 from fibserver.engine import slice_stream as answer
 from fibserver.engine.engine import Engine
-from fibserver.engine.slice_stream import Answer, AnswerOwner, Buffer
+from fibserver.engine.slice_stream import Buffer, SliceStream, SliceStreamOwner
 from fibserver.memory import blocks, growth, layout
 from fibserver.memory.blocks import Block, Task
 from fibserver.monitoring.slow_log import SlowLog
 from fibserver.network import connection, output
 from fibserver.network import request_handler as conversation
 from fibserver.network.connection import Connection
-from fibserver.network.reply_cache import ReplayTable
+from fibserver.network.reply_cache import ReplyCache
 from fibserver.protocol.reply_encoding import Slice
 from fibserver.protocol.request_parser import OtherProtocolError
 from fibserver.settings import Settings
@@ -57,7 +57,7 @@ TIME_NS = 1_700_000_000_123_456_789
 
 _SCALED: tuple[tuple[Any, str, float], ...] = (
     (answer, "BLOCK_BYTES", 16 * 1024),
-    (answer, "REACH_BYTES", 48 * 1024),
+    (answer, "MAX_GAP_BYTES", 48 * 1024),
     (blocks, "BLOCK_BYTES", 16 * 1024),
     (blocks, "DEAR_SECONDS", DEAR_SECONDS),
     (connection, "READ_BYTES", 1024),
@@ -164,7 +164,7 @@ class HandWorkedEngine(Engine):
         self.has_answered = False
         self._rendered: dict[tuple[Format, int, int], tuple[bytes, bytes]] = {}
 
-    def answer(self, slice: Slice, owner: AnswerOwner) -> Answer:
+    def answer(self, slice: Slice, owner: SliceStreamOwner) -> SliceStream:
         """Return the answer that a slice asks for."""
         self.has_answered = True
         return super().answer(slice, owner)
@@ -252,7 +252,7 @@ class FakeServer:
         has_broken_off: whether an answer has, since this was last set to False.
     """
 
-    ailment: tuple[str, str] | None = None
+    unavailable_reason: tuple[str, str] | None = None
 
     def __init__(self) -> None:
         self._settings = Settings(max_index=MAX_INDEX, workers=2).model_copy(
@@ -268,7 +268,7 @@ class FakeServer:
         self._loop.budget.clock = lambda: self._loop.now + next(ticks) * SLICE_SECONDS / 10
         self.statistics = Statistics()
         self.slow_log = SlowLog()
-        self.replay = ReplayTable()
+        self.replay = ReplyCache()
         self.password: bytes | None = None
         self.engine: Engine = HandWorkedEngine(self._settings, self._loop, self.statistics)
         self.output_total = OutputTotal()
@@ -304,7 +304,7 @@ class FakeServer:
         """Tells the time."""
         return self._loop
 
-    def watch_for(self, connection: Connection, events: int) -> None:
+    def want_events(self, connection: Connection, events: int) -> None:
         """Watch a connection for other events than so far."""
         assert not cast(FakeSocket, connection.socket).is_closed, "closed and watched"
 
@@ -346,11 +346,11 @@ class FakeServer:
         """Return the names of the sections asked for."""
         return ",".join(sections)
 
-    def clients(self) -> Iterable[ClientFacts]:
+    def clients(self) -> Iterable[ClientInfo]:
         """Return the facts of all clients."""
         return map(_facts, list(self._sessions))
 
-    def client(self, client_id: int) -> ClientFacts | None:
+    def client(self, client_id: int) -> ClientInfo | None:
         """Return the facts of one client."""
         return next((each for each in self.clients() if each.session.client_id == client_id), None)
 
@@ -365,8 +365,8 @@ class FakeServer:
         self._loop.close()
 
 
-def _facts(session: Session) -> ClientFacts:
-    return ClientFacts(session, "127.0.0.1:11235", 5, 10, 0, 0, 0, 0, "r")
+def _facts(session: Session) -> ClientInfo:
+    return ClientInfo(session, "127.0.0.1:11235", 5, 10, 0, 0, 0, 0, "r")
 
 
 class _LogReader(logging.Handler):

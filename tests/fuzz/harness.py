@@ -23,7 +23,7 @@ from typing import NamedTuple
 from fibserver.network import output as output_module
 from fibserver.network import request_handler as conversation_module
 from fibserver.network.connection import State
-from tests.fuzz.conversation import Conversation, FuzzFailure
+from tests.fuzz.conversation import FuzzedConversation, FuzzFailure
 from tests.fuzz.fakes import MAX_INDEX, PASSWORD, FakeServer, FakeSocket
 from tests.fuzz.reference import Reference
 from tests.fuzz.reply_parser import MalformedReplyError, parse_replies
@@ -207,7 +207,7 @@ class Harness:
         """
         sock = FakeSocket(chunks, rng)
         sock.has_ended = ends_early
-        talk = Conversation(self._server, sock)
+        talk = FuzzedConversation(self._server, sock)
         if rng is None and not ends_early:
             talk.go_straight()
         for _ in range(MAX_TURNS):
@@ -223,7 +223,7 @@ class Harness:
         """Have the workers do something; return whether there was anything to do."""
         hands = self._server.hands
         in_hand = hands.in_hand
-        hands.scratch.offer_slot()
+        hands.scratch.wake_next_waiter()
         while len(in_hand) < 3 and hands.take_task():
             pass
         if not in_hand:
@@ -241,7 +241,7 @@ class Harness:
             hands.scratch.give_back_idle_memory()
         return True
 
-    def _judge(self, talk: Conversation, may_be_cut: bool = False) -> bytes:
+    def _judge(self, talk: FuzzedConversation, may_be_cut: bool = False) -> bytes:
         """Check what must hold at the end; return what the client got."""
         server = self._server
         if not talk.is_over:
@@ -270,7 +270,7 @@ class Harness:
         self.figures.protocol_errors += replies.protocol_errors
         return output
 
-    def _check_leaks(self, talk: Conversation) -> None:
+    def _check_leaks(self, talk: FuzzedConversation) -> None:
         server = self._server
         if server.faults:
             faults = "\n".join(server.faults)
@@ -297,7 +297,7 @@ class Harness:
         fault = _FAULTS[int(rng.random() * len(_FAULTS))]
         sock = FakeSocket(list(self._cuts(data)), rng if rng.random() < 0.7 else None)
         sock.has_ended = rng.random() < 0.5
-        talk = Conversation(self._server, sock)
+        talk = FuzzedConversation(self._server, sock)
         failing = 0.5 if fault == "workers" else 0.0
         when = int(rng.random() ** 2 * (len(sock.chunks) + 6))
         for turn in range(MAX_TURNS):
@@ -307,7 +307,7 @@ class Harness:
                 break
         self._judge(talk, may_be_cut=fault not in ("finish", "refuse"))
 
-    def _harm(self, talk: Conversation, fault: str) -> None:
+    def _harm(self, talk: FuzzedConversation, fault: str) -> None:
         connection = talk.connection
         match fault:
             case "reset":
@@ -330,7 +330,9 @@ class Harness:
         wanted = []
         for data in inputs:
             wanted.append(self._reference.answer(server.new_session(), data))
-        talks = [Conversation(server, FakeSocket(list(self._cuts(data)), rng)) for data in inputs]
+        talks = [
+            FuzzedConversation(server, FakeSocket(list(self._cuts(data)), rng)) for data in inputs
+        ]
         idle_rounds = rounds = 0
         while idle_rounds < 10:
             idle_rounds += 1

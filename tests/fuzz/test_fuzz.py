@@ -11,7 +11,7 @@ import pytest
 
 from fibcommon.addresses import parse_address
 from fibserver.core.fair_queue import FairQueue
-from fibserver.engine.slice_stream import Answer
+from fibserver.engine.slice_stream import SliceStream
 from fibserver.memory.shared_arrays import SharedArray
 from fibserver.network import request_handler as conversation
 from fibserver.network.output import Output
@@ -100,14 +100,14 @@ def _encode_twice(message: str, code: str = "ERR") -> bytes:
     return f"-{code} {message}\r\n+OK\r\n".encode()
 
 
-def _keep(self: Answer) -> None:
+def _keep(self: SliceStream) -> None:
     self._queue.discard(self)
 
 
-_drop = Answer.drop
+_drop = SliceStream.drop
 
 
-def _drop_more(self: Answer, sent: int) -> None:
+def _drop_more(self: SliceStream, sent: int) -> None:
     _drop(self, sent + (1 if sent > 100 else 0))
 
 
@@ -122,7 +122,7 @@ SABOTAGES: dict[str, tuple[Any, str, Any, str, bytes]] = {
     "exception": (conversation, "execute", _raise, "RuntimeError", b"PING\r\n"),
     "malformed reply": (conversation, "encode_error", _encode_badly, "bad line", b"NOSUCH\r\n"),
     "reply behind the last": (conversation, "encode_error", _encode_twice, "behind", b"*x\r\n"),
-    "reader left": (Answer, "stop", _keep, "reading text", b"FIB.FIRST 300 FORMAT text\r\n"),
+    "reader left": (SliceStream, "stop", _keep, "reading text", b"FIB.FIRST 300 FORMAT text\r\n"),
     "no turn": (FairQueue, "add", lambda *_: None, "stuck", b"FIB.FIRST 1900 FORMAT csv\r\n"),
     "never full": (Output, "is_full", False, "pending", b"FIB.FIRST 99\r\n" * 500),
     "wrong byte": (
@@ -133,7 +133,7 @@ SABOTAGES: dict[str, tuple[Any, str, Any, str, bytes]] = {
         b"FIB.FIRST 9 FORMAT csv\r\n",
     ),
     "byte lost": (
-        Answer,
+        SliceStream,
         "drop",
         _drop_more,
         "is not",

@@ -34,7 +34,7 @@ from fibclient.cli.session import Session
 from fibclient.connections.resp import encode_request
 from fibclient.errors import FibError, RequestRefused, ServerMisbehaved, ServerUnreachable
 from fibclient.transport.resolver import resolve_in_time
-from fibcommon.addresses import Address, Target
+from fibcommon.addresses import Address, ResolvedAddress
 from fibcommon.formats import FORMATS
 
 __all__ = ["Report", "examine"]
@@ -72,7 +72,7 @@ class _Contact:
         reply: the first bytes of the reply to PING; None if there were none in time.
     """
 
-    target: Target
+    target: ResolvedAddress
     connect: float | OSError
     reply: bytes | None
 
@@ -105,7 +105,7 @@ def examine(session: Session, server: Address) -> list[Report]:
         )
 
 
-def _contact(target: Target, patience_seconds: float) -> _Contact:
+def _contact(target: ResolvedAddress, patience_seconds: float) -> _Contact:
     """Connect, say PING, and return what comes, whoever answers."""
     with socket.socket(target.family, socket.SOCK_STREAM) as sock:
         sock.settimeout(patience_seconds)
@@ -210,7 +210,9 @@ def _round_trips_seconds(connection: DirectConnection) -> list[float]:
     return times
 
 
-def _samples(session: Session, target: Target, patience_seconds: float) -> Iterator[Sample]:
+def _samples(
+    session: Session, target: ResolvedAddress, patience_seconds: float
+) -> Iterator[Sample]:
     """Ask for some numbers in each format and check them, up to the first that never came."""
     formats = [name for name in FORMATS if name != "array"]
     wanted = [(name, *bounds) for name in formats for bounds in SAMPLE_RANGES]

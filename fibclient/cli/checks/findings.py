@@ -13,7 +13,7 @@ from enum import Enum
 
 from fibclient.cli.render.units import milliseconds_text
 from fibclient.connections.other_services import DEFAULT_PORT_HINT, service_of
-from fibcommon.addresses import Target
+from fibcommon.addresses import ResolvedAddress
 
 __all__ = [
     "Finding",
@@ -73,7 +73,7 @@ _USUAL_LOCAL_SECONDS = 0.001
 _USUAL_NETWORK_SECONDS = 0.005
 
 
-def judge_name(targets: Sequence[Target], error: str) -> Finding:
+def judge_name(targets: Sequence[ResolvedAddress], error: str) -> Finding:
     """Judge where an address leads.
 
     Args:
@@ -91,13 +91,15 @@ def judge_name(targets: Sequence[Target], error: str) -> Finding:
     return Finding("name", Level.OK, ", ".join(map(_place, targets)))
 
 
-def _place(target: Target) -> str:
+def _place(target: ResolvedAddress) -> str:
     if isinstance(target.name, str):
         return f"{target.name} (Unix socket)"
     return f"{target.name[0]} ({'IPv4' if len(target.name) == 2 else 'IPv6'})"
 
 
-def judge_connect(target: Target, outcome: float | OSError, *, is_other_reached: bool) -> Finding:
+def judge_connect(
+    target: ResolvedAddress, outcome: float | OSError, *, is_other_reached: bool
+) -> Finding:
     """Judge a connection.
 
     Args:
@@ -231,7 +233,7 @@ def judge_version(server: str, client: str, redis: str) -> Finding:
 
 
 def judge_latency(
-    target: Target, connect_seconds: float, round_trips_seconds: Sequence[float]
+    target: ResolvedAddress, connect_seconds: float, round_trips_seconds: Sequence[float]
 ) -> Finding:
     """Judge how long a round trip takes.
 
@@ -267,7 +269,7 @@ def judge_latency(
     )
 
 
-def _is_local(target: Target) -> bool:
+def _is_local(target: ResolvedAddress) -> bool:
     if isinstance(target.name, str):
         return True
     return ipaddress.ip_address(target.name[0]).is_loopback

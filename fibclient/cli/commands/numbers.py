@@ -14,7 +14,7 @@ from fibclient.cli.options import FORMAT, MOST, CommandOfNumbers, OutputFile, Wh
 from fibclient.cli.render.document_output import write_to_file, write_to_stdout
 from fibclient.cli.render.number_lines import show
 from fibclient.cli.session import Session, pass_session
-from fibclient.connections.encoded_slice import Answer
+from fibclient.connections.encoded_slice import EncodedSlice
 from fibclient.document import Document
 
 __all__ = ["first", "number", "range"]
@@ -154,7 +154,7 @@ def _put_out(
             show(client, start, stop)
             return
         opening, closing = json_frame if name == "json" else (b"", b"")
-        document = Document(opening, Answer.of(start, stop, name), closing)
+        document = Document(opening, EncodedSlice.of(start, stop, name), closing)
         if path is None:
             write_to_stdout(document, client)
         else:

@@ -7,7 +7,7 @@ from fibclient.connections.endpoints import Endpoint
 from fibclient.connections.resp import Reply
 from fibclient.errors import FibError, ServerMisbehaved, ServerUnreachable
 from fibclient.transport.resolver import resolve_in_time
-from fibcommon.addresses import Address, Target
+from fibcommon.addresses import Address, ResolvedAddress
 
 __all__ = ["DirectConnection", "connect"]
 
@@ -15,7 +15,7 @@ __all__ = ["DirectConnection", "connect"]
 class DirectConnection:
     """One connection to one place, every step bounded by the same patience."""
 
-    def __init__(self, target: Target, patience_seconds: float) -> None:
+    def __init__(self, target: ResolvedAddress, patience_seconds: float) -> None:
         """Connect; the password is to be said by `call`.
 
         Args:

@@ -6,24 +6,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fibclient.connections.encoded_slice import MAX_INDEX, Answer
+from fibclient.connections.encoded_slice import MAX_INDEX, EncodedSlice
 from tests.numbers import expected
 
 FORMATS = ["json", "text", "csv", "ndjson", "bfile", "binary"]
 
 
 @st.composite
-def some_bytes(draw: st.DrawFn) -> tuple[Answer, int, int]:
+def some_bytes(draw: st.DrawFn) -> tuple[EncodedSlice, int, int]:
     """An answer that is not empty, and a run of its bytes that is not empty either."""
     format = draw(st.sampled_from(FORMATS))
     start = draw(st.integers(0, 120))
-    answer = Answer.of(start, start + draw(st.integers(1, 60)), format)
+    answer = EncodedSlice.of(start, start + draw(st.integers(1, 60)), format)
     begin = draw(st.integers(0, answer.size - 1))
     return answer, begin, draw(st.integers(begin + 1, answer.size))
 
 
 @given(some_bytes())
-def test_a_request_brings_the_wanted_bytes(case: tuple[Answer, int, int]) -> None:
+def test_a_request_brings_the_wanted_bytes(case: tuple[EncodedSlice, int, int]) -> None:
     """What a server answers to the request has the wanted bytes behind those to be skipped."""
     answer, begin, end = case
     name = answer.format.name
@@ -35,7 +35,7 @@ def test_a_request_brings_the_wanted_bytes(case: tuple[Answer, int, int]) -> Non
 
 
 @given(some_bytes())
-def test_a_request_is_the_smallest(case: tuple[Answer, int, int]) -> None:
+def test_a_request_is_the_smallest(case: tuple[EncodedSlice, int, int]) -> None:
     """Its first element has wanted bytes (or the separator before them), and its last as well."""
     answer, begin, end = case
     request = answer.request(begin, end)
@@ -45,7 +45,7 @@ def test_a_request_is_the_smallest(case: tuple[Answer, int, int]) -> None:
 
 
 @given(some_bytes(), st.integers(1, 9))
-def test_parts_make_up_the_answer(case: tuple[Answer, int, int], count: int) -> None:
+def test_parts_make_up_the_answer(case: tuple[EncodedSlice, int, int], count: int) -> None:
     """Parts follow each other without a gap, and are no more than asked for."""
     answer, _, _ = case
     parts = answer.parts(count)
@@ -58,18 +58,18 @@ def test_parts_make_up_the_answer(case: tuple[Answer, int, int], count: int) -> 
 
 def test_parts_are_of_about_the_same_size() -> None:
     """A large answer is split into equal shares of bytes, not of elements."""
-    sizes = [part.size for part in Answer.of(0, 10_000, "text").parts(4)]
+    sizes = [part.size for part in EncodedSlice.of(0, 10_000, "text").parts(4)]
     assert max(sizes) - min(sizes) < 2 * 2091
 
 
 def test_more_parts_than_elements() -> None:
     """However many parts are asked for, there is one for each element at most."""
-    assert [part.stop for part in Answer.of(3, 6, "text").parts(10**12)] == [4, 5, 6]
+    assert [part.stop for part in EncodedSlice.of(3, 6, "text").parts(10**12)] == [4, 5, 6]
 
 
 def test_far_out() -> None:
     """Bytes of answers that no machine can hold are found as well."""
-    answer = Answer.of(0, 2**100, "json")
+    answer = EncodedSlice.of(0, 2**100, "json")
     request = answer.request(10**50, 10**50 + 100)
     assert request.stop - request.start <= 2
     assert 0 <= request.skip < answer.format.size(request.start)
@@ -77,7 +77,7 @@ def test_far_out() -> None:
 
 def test_empty() -> None:
     """An empty answer has no bytes."""
-    assert Answer.of(5, 5, "json").size == 0
+    assert EncodedSlice.of(5, 5, "json").size == 0
 
 
 @pytest.mark.parametrize(
@@ -87,24 +87,24 @@ def test_empty() -> None:
 def test_impossible_ranges(start: int, stop: int) -> None:
     """A range that no server could answer is refused."""
     with pytest.raises(ValueError, match="must hold"):
-        Answer.of(start, stop, "json")
+        EncodedSlice.of(start, stop, "json")
 
 
 def test_bounds_too_long_to_be_printed() -> None:
     """Python refuses to turn such numbers into text; the message does without."""
     with pytest.raises(ValueError, match="a number of 16610 bits"):
-        Answer.of(-(10**5000), 10**5000, "json")
+        EncodedSlice.of(-(10**5000), 10**5000, "json")
 
 
 @pytest.mark.parametrize("bound", [1.0, "1", None])
 def test_bounds_are_integers(bound: Any) -> None:
     """What is no integer is a TypeError."""
     with pytest.raises(TypeError):
-        Answer.of(0, bound, "json")
+        EncodedSlice.of(0, bound, "json")
 
 
 @pytest.mark.parametrize("format", ["xml", "", "JSON", "array"])
 def test_unknown_formats(format: str) -> None:
     """An unknown format is refused with the known ones; `array` is for Redis clients."""
     with pytest.raises(ValueError, match="must be one of json, text"):
-        Answer.of(0, 1, format)
+        EncodedSlice.of(0, 1, format)

@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fibclient.connections.endpoints import Endpoint, Endpoints, EndpointState
-from fibcommon.addresses import Address, Target
+from fibcommon.addresses import Address, ResolvedAddress
 
 ONE, OTHER = Address("one", 1), Address("other", 2)
 
 
-def target(address: Address, host: str) -> Target:
+def target(address: Address, host: str) -> ResolvedAddress:
     """Return a place that an address leads to."""
-    return Target(socket.AF_INET, (host, address.port), address)
+    return ResolvedAddress(socket.AF_INET, (host, address.port), address)
 
 
 def three() -> tuple[Endpoints, list[Endpoint]]:

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from fibclient.errors import ClientClosed, DeadlineExceeded
-from fibclient.transport.fair_semaphore import Places
+from fibclient.transport.fair_semaphore import FairSemaphore
 from tests.waiting import wait_until
 
 SOON = 30.0
@@ -18,14 +18,14 @@ def later() -> float:
     return time.monotonic() + SOON
 
 
-def is_waiting(places: Places, count: int) -> bool:
+def is_waiting(places: FairSemaphore, count: int) -> bool:
     """Tell whether so many wait."""
     return places.load()[1] == count
 
 
 def test_as_many_as_there_are() -> None:
     """Places are taken and left; beyond them a taker waits in vain until its deadline."""
-    places = Places(2)
+    places = FairSemaphore(2)
     places.take(later())
     places.take(later())
     with pytest.raises(DeadlineExceeded, match="all 2 connections"):
@@ -40,7 +40,7 @@ def test_as_many_as_there_are() -> None:
 
 def test_in_the_order_of_arrival() -> None:
     """A place goes to who has waited longest, and not to who takes again right after leaving."""
-    places = Places(1)
+    places = FairSemaphore(1)
     places.take(later())
     served: list[int] = []
 
@@ -66,7 +66,7 @@ def test_in_the_order_of_arrival() -> None:
 
 def test_closing_wakes_all() -> None:
     """Who waits when it is closed raises ClientClosed, and so does who comes later."""
-    places = Places(1)
+    places = FairSemaphore(1)
     places.take(later())
     errors: list[ClientClosed] = []
 
@@ -92,7 +92,7 @@ def test_closing_wakes_all() -> None:
 
 def test_many_threads() -> None:
     """Never more at a time than there are places, also when some give up waiting."""
-    places = Places(3)
+    places = FairSemaphore(3)
     lock = threading.Lock()
     inside = most = late = 0
 

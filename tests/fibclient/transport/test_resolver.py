@@ -17,25 +17,25 @@ from fibclient import (
     ServerUnreachable,
 )
 from fibclient.transport.resolver import resolve, resolve_in_time
-from fibcommon.addresses import Address, Target, parse_address
+from fibcommon.addresses import Address, ResolvedAddress, parse_address
 from tests.fibclient.fakes import FakeServer, fake_server, in_turn
 from tests.waiting import wait_until
 
 ZERO = b"$4\r\n\x00\x00\x00\x00\r\n"
 
 
-def target_of(server: FakeServer, name: Address) -> Target:
+def target_of(server: FakeServer, name: Address) -> ResolvedAddress:
     """Return where a name leads to if it is that server's."""
     address = parse_address(server.address)
-    return Target(socket.AF_INET, (address.host, address.port), name)
+    return ResolvedAddress(socket.AF_INET, (address.host, address.port), name)
 
 
 def test_an_ip_address() -> None:
     """An IP address leads to itself, and a path too."""
     address = Address("127.0.0.1", 80)
-    assert resolve(address) == [Target(socket.AF_INET, ("127.0.0.1", 80), address)]
+    assert resolve(address) == [ResolvedAddress(socket.AF_INET, ("127.0.0.1", 80), address)]
     address = Address(path="/run/x")
-    assert resolve(address) == [Target(socket.AF_UNIX, "/run/x", address)]
+    assert resolve(address) == [ResolvedAddress(socket.AF_UNIX, "/run/x", address)]
 
 
 def test_an_unknown_name() -> None:
@@ -54,7 +54,7 @@ def test_all_addresses_of_a_name_are_used() -> None:
     """A name with two addresses is two servers."""
     with fake_server(in_turn(ZERO)) as one, fake_server(in_turn(ZERO)) as two:
 
-        def both(address: Address) -> list[Target]:
+        def both(address: Address) -> list[ResolvedAddress]:
             return [target_of(one, address), target_of(two, address)]
 
         with FibClient("fib.example:1", resolve=both, cache_bytes=0) as client:
@@ -67,8 +67,8 @@ def test_one_of_its_addresses_is_dead(unused_port: int) -> None:
     """A name one of whose addresses refuses costs neither an error nor a retry."""
     with fake_server(in_turn(ZERO)) as alive:
 
-        def both(address: Address) -> list[Target]:
-            dead = Target(socket.AF_INET, ("127.0.0.1", unused_port), address)
+        def both(address: Address) -> list[ResolvedAddress]:
+            dead = ResolvedAddress(socket.AF_INET, ("127.0.0.1", unused_port), address)
             return [dead, target_of(alive, address)]
 
         with FibClient("fib.example:1", resolve=both, cache_bytes=0) as client:
@@ -83,7 +83,7 @@ def test_a_name_that_moves() -> None:
     with fake_server(in_turn(ZERO)) as old, fake_server(in_turn(ZERO)) as new:
         leads_to = [old]
 
-        def current(address: Address) -> list[Target]:
+        def current(address: Address) -> list[ResolvedAddress]:
             return [target_of(server, address) for server in leads_to]
 
         with FibClient(
@@ -107,7 +107,7 @@ def test_a_broken_connection_has_its_name_resolved_again() -> None:
         with fake_server(in_turn(ZERO)) as old:
             leads_to = [old]
 
-            def current(address: Address) -> list[Target]:
+            def current(address: Address) -> list[ResolvedAddress]:
                 return [target_of(server, address) for server in leads_to]
 
             client = FibClient("fib.example:1", resolve=current, cache_bytes=0)
@@ -123,7 +123,7 @@ def test_a_name_that_is_forgotten_for_a_while() -> None:
     with fake_server(in_turn(ZERO)) as server:
         is_broken = threading.Event()
 
-        def flaky(address: Address) -> list[Target]:
+        def flaky(address: Address) -> list[ResolvedAddress]:
             if is_broken.is_set():
                 raise ServerUnreachable(f"cannot resolve {address}: try again")
             return [target_of(server, address)]
@@ -154,10 +154,12 @@ def stuck() -> Iterator[threading.Event]:
     event.set()
 
 
-def slow_resolver(stuck: threading.Event, server: FakeServer) -> Callable[[Address], list[Target]]:
+def slow_resolver(
+    stuck: threading.Event, server: FakeServer
+) -> Callable[[Address], list[ResolvedAddress]]:
     """Return a resolver for which every name is that of a server; slow.example takes long."""
 
-    def resolve(address: Address) -> list[Target]:
+    def resolve(address: Address) -> list[ResolvedAddress]:
         if address.host == "slow.example":
             stuck.wait()
         return [target_of(server, address)]
@@ -209,9 +211,9 @@ def test_a_slow_name_after_a_dead_server(unused_port: int) -> None:
     """When all known servers have failed, the names that are being resolved are waited for."""
     with fake_server(in_turn(ZERO)) as alive:
 
-        def resolver(address: Address) -> list[Target]:
+        def resolver(address: Address) -> list[ResolvedAddress]:
             if address.host != "slow.example":
-                return [Target(socket.AF_INET, ("127.0.0.1", unused_port), address)]
+                return [ResolvedAddress(socket.AF_INET, ("127.0.0.1", unused_port), address)]
             wait_until(lambda: client.stats().endpoints[0].state != "up", "the other has failed")
             return [target_of(alive, address)]
 
@@ -225,7 +227,7 @@ def test_a_look_up_is_cancelled(stuck: threading.Event) -> None:
     """A call that waits for the resolver ends when it is cancelled."""
     is_asked = threading.Event()
 
-    def resolver(address: Address) -> list[Target]:
+    def resolver(address: Address) -> list[ResolvedAddress]:
         is_asked.set()
         stuck.wait()
         return []
@@ -246,7 +248,7 @@ def test_a_name_is_resolved_once_at_a_time(stuck: threading.Event) -> None:
     """A name that is being resolved costs one thread, however many calls need it."""
     asked = []
 
-    def resolver(address: Address) -> list[Target]:
+    def resolver(address: Address) -> list[ResolvedAddress]:
         asked.append(address)
         stuck.wait()
         return []

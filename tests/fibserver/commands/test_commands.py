@@ -9,7 +9,7 @@ import pytest
 
 from fibcommon.formats import FORMATS, Format
 from fibserver.commands import COMMANDS, execute
-from fibserver.commands.session import ClientFacts, Session
+from fibserver.commands.session import ClientInfo, Session
 from fibserver.commands.transaction import MAX_QUEUED
 from fibserver.core.listings import Listings
 from fibserver.core.statistics import Statistics
@@ -32,10 +32,10 @@ class FakeServer:
         closed: the numbers of clients that were closed.
         scans: how often all clients were looked at.
         waiting: the numbers of the clients that wait for workers.
-        ailment: why clients had better ask another.
+        unavailable_reason: why clients had better ask another.
     """
 
-    ailment: tuple[str, str] | None = None
+    unavailable_reason: tuple[str, str] | None = None
 
     def __init__(self, settings: Settings, password: bytes | None = None) -> None:
         self.statistics = Statistics()
@@ -67,16 +67,16 @@ class FakeServer:
         """Return the names of the sections asked for."""
         return ",".join(sections)
 
-    def clients(self) -> Iterator[ClientFacts]:
+    def clients(self) -> Iterator[ClientInfo]:
         """Return the facts of all clients."""
         self.scans += 1
         return filter(None, map(self.client, list(self.sessions)))
 
-    def client(self, client_id: int) -> ClientFacts | None:
+    def client(self, client_id: int) -> ClientInfo | None:
         """Return the facts of one client, which follow from its number."""
         if client_id not in self.sessions:
             return None
-        return ClientFacts(
+        return ClientInfo(
             session=self.sessions[client_id],
             local_address=f"127.0.0.1:{client_id}",
             fd=client_id + 10,
@@ -627,23 +627,23 @@ def test_wrong_password(stranger: Talk, credentials: list[bytes]) -> None:
 AILMENTS = [("BUSY", "no worker has come back lately"), ("SHUTDOWN", "the server is stopping")]
 
 
-@pytest.mark.parametrize("ailment", AILMENTS)
+@pytest.mark.parametrize("unavailable_reason", AILMENTS)
 @pytest.mark.parametrize("password", [None, PASSWORD])
 def test_ping_of_a_server_that_is_not_well(
-    ailment: tuple[str, str], password: bytes | None
+    unavailable_reason: tuple[str, str], password: bytes | None
 ) -> None:
     """PING says what is wrong and ends the connection, whoever asks; all else is answered."""
     talk = Talk(FakeServer(Settings(), password))
-    talk.server.ailment = ailment
+    talk.server.unavailable_reason = unavailable_reason
     for line in ("PING", "PING hello"):
         talk.session.is_quitting = False
-        assert talk.refusal(line) == " ".join(ailment)
+        assert talk.refusal(line) == " ".join(unavailable_reason)
         assert talk.session.is_quitting
     talk.session.is_quitting = False
     if password:
         talk([b"AUTH", password])
     assert talk("ECHO x") == bulk("x")
-    talk.server.ailment = None
+    talk.server.unavailable_reason = None
     assert talk("PING") == PONG
     assert not talk.session.is_quitting
 

@@ -15,7 +15,7 @@ from fibserver.core.process_memory import MemoryMeasurement
 from fibserver.core.statistics import Statistics
 from fibserver.engine import engine as engine_module
 from fibserver.engine.engine import Engine, Work
-from fibserver.engine.slice_stream import Answer
+from fibserver.engine.slice_stream import SliceStream
 from fibserver.memory.arena import Arena
 from fibserver.protocol.reply_encoding import Slice
 from fibserver.settings import Settings
@@ -46,10 +46,10 @@ class Client:
     def on_answer_ready(self) -> None:
         """Nothing: it looks every turn."""
 
-    def on_answer_begun(self, answer: Answer) -> None:
+    def on_answer_begun(self, answer: SliceStream) -> None:
         """Nothing."""
 
-    def on_answer_failed(self, answer: Answer, code: str) -> None:
+    def on_answer_failed(self, answer: SliceStream, code: str) -> None:
         """Nothing: the error is sent."""
 
     def send(self) -> bool:
@@ -75,13 +75,13 @@ class Running:
         self.statistics = Statistics()
         self._loop = EventLoop()
         self.engine = Engine(settings, self._loop, self.statistics, work)
-        self.engine.pool.top_up()
+        self.engine.pool.ensure_workers()
 
     def turn_until(self, is_done: Callable[[], bool]) -> None:
         """Take turns until something holds and the worker has nothing to do."""
         for _ in range(MOST_TURNS):
             has_come = is_done()
-            self.engine.pool.hand_out()
+            self.engine.pool.dispatch()
             if has_come and not self.engine.pool.tasks_in_hand:
                 return
             self._loop.turn(0.1)

@@ -16,8 +16,8 @@ from fibserver.memory.transient_blocks import (
     MOST_CLAIMS,
     STALLED_SECONDS,
     Claimant,
-    Scratch,
-    ScratchBlock,
+    TransientBlock,
+    TransientBlocks,
 )
 from tests.fibserver.small_machine import (
     ARRAY,
@@ -26,8 +26,8 @@ from tests.fibserver.small_machine import (
     ELEMENTS,
     FIRST_BLOCK_BYTES,
     JSON,
+    MAX_GAP_BYTES,
     MAX_INDEX,
-    REACH_BYTES,
     TEXT,
     Client,
     Machine,
@@ -68,7 +68,7 @@ def take(machine: Machine) -> Task:
 
 def turn(machine: Machine, *clients: Client) -> bool:
     """One turn of the loop: send what there is, do all tasks; return whether anything moved."""
-    machine.scratch.offer_slot()
+    machine.scratch.wake_next_waiter()
     sent = 0
     for client in clients:
         if (client.is_woken or client.is_blocked) and not client.is_done:
@@ -100,7 +100,7 @@ def assert_at_rest(machine: Machine) -> None:
     assert not machine.scratch.is_wanted
     assert machine.queue.take() is None
     for array in machine.arrays:
-        assert array.growth.is_settled
+        assert array.growth.has_none_in_flight
         assert array.can_shrink == (array.growth.frontier > 0)
 
 
@@ -212,7 +212,7 @@ def test_streamed_bytes_are_counted(machine: Machine) -> None:
 
 def test_a_far_answer_leaves_the_array_alone(machine: Machine) -> None:
     """An answer far behind the end of the array takes short-lived blocks only."""
-    start = JSON.stop_within(0, REACH_BYTES) + 1
+    start = JSON.stop_within(0, MAX_GAP_BYTES) + 1
     client = Client(machine, JSON, start, start + 50)
     assert client.answer.array_stop == 0
     run(machine, client)
@@ -222,7 +222,7 @@ def test_a_far_answer_leaves_the_array_alone(machine: Machine) -> None:
 
 def test_a_near_answer_makes_the_array_grow(machine: Machine) -> None:
     """An answer that begins not too far behind the end of the array has the gap filled."""
-    start = JSON.stop_within(0, REACH_BYTES)
+    start = JSON.stop_within(0, MAX_GAP_BYTES)
     client = Client(machine, JSON, start, start + 10)
     assert client.answer.array_stop == start + 10
     run(machine, client)
@@ -243,7 +243,7 @@ def test_a_small_gap_where_there_is_no_memory(make_machine: Callable[..., Machin
 
 def test_adoption_of_what_others_published(machine: Machine) -> None:
     """When the array has grown meanwhile for another, a streamed answer goes on from it."""
-    start = JSON.stop_within(0, REACH_BYTES) + 1
+    start = JSON.stop_within(0, MAX_GAP_BYTES) + 1
     client = Client(machine, JSON, start, ALL)
     other = Client(machine, JSON, 0, start + 30)
     run(machine, other)
@@ -258,7 +258,7 @@ def test_adoption_of_what_others_published(machine: Machine) -> None:
 
 def test_adoption_of_all(machine: Machine) -> None:
     """An answer that was to be streamed needs no worker if all is in the array by then."""
-    start = JSON.stop_within(0, REACH_BYTES) + 1
+    start = JSON.stop_within(0, MAX_GAP_BYTES) + 1
     client = Client(machine, JSON, start, start + 20)
     run(machine, Client(machine, JSON, 0, start + 20))
     run(machine, client)
@@ -269,7 +269,7 @@ def test_adoption_of_all(machine: Machine) -> None:
 def test_adoption_half_way(make_machine: Callable[..., Machine]) -> None:
     """An answer that has streamed a part takes the rest from the array that has grown to it."""
     machine = make_machine(100 * BLOCK_BYTES)
-    start = JSON.stop_within(0, REACH_BYTES) + 1
+    start = JSON.stop_within(0, MAX_GAP_BYTES) + 1
     client = Client(machine, JSON, start, ALL)
     client.send()
     machine.complete(take(machine))
@@ -392,14 +392,14 @@ def test_waiting_since(machine: Machine) -> None:
 # Claims.
 
 
-class CountingScratch(Scratch):
+class CountingScratch(TransientBlocks):
     """Slots that know how many blocks each claimant has, and the most that one ever had."""
 
     most = 0
 
     def claim(
         self, claimant: Claimant, format: Format, start: int, stop: int
-    ) -> tuple[ScratchBlock, bool] | None:
+    ) -> tuple[TransientBlock, bool] | None:
         """Count what is claimed."""
         claimed = super().claim(claimant, format, start, stop)
         held = sum(claimant in entry.claimants for entry in self._blocks.values())
@@ -410,7 +410,7 @@ class CountingScratch(Scratch):
 def test_claims_are_few(machine: Machine) -> None:
     """An answer has no more than three blocks claimed, and all three when its client is slow."""
     machine.scratch = scratch = CountingScratch(machine.arena, machine.clock)
-    start = JSON.stop_within(0, REACH_BYTES) + 1
+    start = JSON.stop_within(0, MAX_GAP_BYTES) + 1
     client = Client(machine, JSON, start, ALL)
     while not client.is_done:
         turn(machine)
@@ -718,7 +718,7 @@ class ManyAnswers(RuleBasedStateMachine):
         self.clients.remove(client)
 
     @rule(count=st.integers(1, 6), accepts_dear=st.booleans())
-    def hand_out(self, count: int, accepts_dear: bool) -> None:
+    def dispatch(self, count: int, accepts_dear: bool) -> None:
         """Workers are given tasks."""
         for _ in range(count):
             task = self.machine.queue.take(accepts_dear)
@@ -755,7 +755,7 @@ class ManyAnswers(RuleBasedStateMachine):
         """Time passes."""
         self.machine.clock.now += seconds
         self.machine.scratch.give_back_idle_memory()
-        self.machine.scratch.offer_slot()
+        self.machine.scratch.wake_next_waiter()
 
     @rule()
     def work(self) -> None:
@@ -792,7 +792,7 @@ class ManyAnswers(RuleBasedStateMachine):
             if not self.clients:
                 break
             machine.clock.now += 0.05
-            machine.scratch.offer_slot()
+            machine.scratch.wake_next_waiter()
             for client in list(self.clients):
                 if client.is_woken or client.is_blocked:
                     self._send(client, 10**6)

@@ -130,7 +130,7 @@ def test_an_empty_array() -> None:
     growth = Growth(JSON)
     assert (growth.published, growth.published_bytes) == (0, 0)
     assert (growth.frontier, growth.frontier_bytes) == (0, 0)
-    assert growth.is_settled
+    assert growth.has_none_in_flight
     assert growth.tail is None
     assert growth.reclaim_block(10**9) is None
 
@@ -194,11 +194,11 @@ def test_the_tail_stays_while_a_worker_has_a_block() -> None:
     growth = Growth(JSON)
     assert growth.next_size()
     block = growth.extend()
-    assert not growth.is_settled
+    assert not growth.has_none_in_flight
     with pytest.raises(AssertionError, match="a worker may yet write"):
         growth.shrink()
     growth.finish(block)
-    assert growth.is_settled
+    assert growth.has_none_in_flight
     growth.shrink()
     assert growth.tail is None
 
@@ -281,7 +281,7 @@ class GrowingArray(RuleBasedStateMachine):
     @invariant()
     def settled_means_that_no_worker_has_a_block(self) -> None:
         """Blocks finished and blocks given back are in nobody's hand."""
-        assert self.growth.is_settled == (not self.in_hand)
+        assert self.growth.has_none_in_flight == (not self.in_hand)
 
 
 TestGrowingArray = GrowingArray.TestCase

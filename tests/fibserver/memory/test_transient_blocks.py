@@ -10,8 +10,8 @@ from fibserver.memory.transient_blocks import (
     IDLE_SECONDS,
     MOST_CLAIMS,
     STALLED_SECONDS,
-    Scratch,
-    ScratchBlock,
+    TransientBlock,
+    TransientBlocks,
     slots_for,
 )
 from tests.fibserver.small_machine import ELEMENTS, JSON, SMALL_BYTES, TEXT, Machine
@@ -34,7 +34,7 @@ class FakeClaimant:
     def __init__(self) -> None:
         self.progress = 0
         self.failures: list[tuple[Block, str, str]] = []
-        self.losses: list[ScratchBlock] = []
+        self.losses: list[TransientBlock] = []
         self.offers = 0
 
     def on_progress(self) -> None:
@@ -45,7 +45,7 @@ class FakeClaimant:
         """Remember it."""
         self.failures.append((block, message, code))
 
-    def on_loss(self, block: ScratchBlock) -> None:
+    def on_evicted(self, block: TransientBlock) -> None:
         """Remember it."""
         self.losses.append(block)
 
@@ -63,12 +63,12 @@ def machine() -> Iterator[Machine]:
 
 
 @pytest.fixture
-def scratch(machine: Machine) -> Scratch:
+def scratch(machine: Machine) -> TransientBlocks:
     """Its slots."""
     return machine.scratch
 
 
-def claim(scratch: Scratch, claimant: FakeClaimant, start: int = 0) -> ScratchBlock:
+def claim(scratch: TransientBlocks, claimant: FakeClaimant, start: int = 0) -> TransientBlock:
     """Claim a new block of 16 elements."""
     claimed = scratch.claim(claimant, TEXT, start, start + 16)
     assert claimed is not None
@@ -77,7 +77,9 @@ def claim(scratch: Scratch, claimant: FakeClaimant, start: int = 0) -> ScratchBl
     return entry
 
 
-def claim_large(scratch: Scratch, claimant: FakeClaimant, number: int) -> ScratchBlock | None:
+def claim_large(
+    scratch: TransientBlocks, claimant: FakeClaimant, number: int
+) -> TransientBlock | None:
     """Claim a new block that is not small; return it, or None if there is no slot."""
     start = 1000 + 64 * number
     assert TEXT.offset(start + 64) - TEXT.offset(start) > SMALL_BYTES
@@ -85,13 +87,13 @@ def claim_large(scratch: Scratch, claimant: FakeClaimant, number: int) -> Scratc
     return claimed[0] if claimed else None
 
 
-def fill(machine: Machine, entry: ScratchBlock) -> None:
+def fill(machine: Machine, entry: TransientBlock) -> None:
     """Fill a block."""
     machine.arena.fill(entry.block)
     machine.scratch.block_finished(entry.block)
 
 
-def use_up(machine: Machine, claimant: FakeClaimant) -> list[ScratchBlock]:
+def use_up(machine: Machine, claimant: FakeClaimant) -> list[TransientBlock]:
     """Claim and fill a block in every slot."""
     entries = [claim(machine.scratch, claimant, 16 * number) for number in range(SLOTS)]
     for entry in entries:
@@ -104,7 +106,7 @@ def test_slots_for_workers() -> None:
     assert [slots_for(workers) for workers in (1, 2, 3, 16)] == [8, 8, 12, 64]
 
 
-def test_a_claimed_block_has_a_slot_of_its_own(machine: Machine, scratch: Scratch) -> None:
+def test_a_claimed_block_has_a_slot_of_its_own(machine: Machine, scratch: TransientBlocks) -> None:
     """Each block lies in its slot, and knows its offsets; it has no index."""
     owner = FakeClaimant()
     entries = [claim(scratch, owner, 16 * number) for number in range(SLOTS)]
@@ -120,7 +122,7 @@ def test_a_claimed_block_has_a_slot_of_its_own(machine: Machine, scratch: Scratc
     assert scratch.used_slots == SLOTS
 
 
-def test_bytes_of_a_filled_block(machine: Machine, scratch: Scratch) -> None:
+def test_bytes_of_a_filled_block(machine: Machine, scratch: TransientBlocks) -> None:
     """The bytes are addressed by their offsets among all elements."""
     owner = FakeClaimant()
     claim(scratch, owner, 500)
@@ -133,7 +135,7 @@ def test_bytes_of_a_filled_block(machine: Machine, scratch: Scratch) -> None:
     assert bytes(part) == expected[10:30]
 
 
-def test_claims_are_shared(machine: Machine, scratch: Scratch) -> None:
+def test_claims_are_shared(machine: Machine, scratch: TransientBlocks) -> None:
     """Who claims the same elements of the same format gets the same block, filled once."""
     one, other = FakeClaimant(), FakeClaimant()
     entry = claim(scratch, one)
@@ -147,7 +149,7 @@ def test_claims_are_shared(machine: Machine, scratch: Scratch) -> None:
     assert late.progress == 0, "it sees by itself that the block is filled"
 
 
-def test_a_slot_is_free_when_all_have_let_go(machine: Machine, scratch: Scratch) -> None:
+def test_a_slot_is_free_when_all_have_let_go(machine: Machine, scratch: TransientBlocks) -> None:
     """The last to release a block frees its slot; releasing twice does no harm."""
     one, other = FakeClaimant(), FakeClaimant()
     entry = claim(scratch, one)
@@ -164,7 +166,7 @@ def test_a_slot_is_free_when_all_have_let_go(machine: Machine, scratch: Scratch)
     assert claim(scratch, one) is not entry, "its bytes are gone"
 
 
-def test_released_while_it_is_filled(machine: Machine, scratch: Scratch) -> None:
+def test_released_while_it_is_filled(machine: Machine, scratch: TransientBlocks) -> None:
     """A slot that a worker writes to is not given to another; it is free once it is filled."""
     owner = FakeClaimant()
     entry = claim(scratch, owner)
@@ -177,7 +179,7 @@ def test_released_while_it_is_filled(machine: Machine, scratch: Scratch) -> None
     assert owner.progress == 0, "it has let go"
 
 
-def test_claimed_again_while_it_is_filled(machine: Machine, scratch: Scratch) -> None:
+def test_claimed_again_while_it_is_filled(machine: Machine, scratch: TransientBlocks) -> None:
     """A block whose claimants have gone can still be joined until it is filled."""
     owner, late = FakeClaimant(), FakeClaimant()
     entry = claim(scratch, owner)
@@ -188,7 +190,7 @@ def test_claimed_again_while_it_is_filled(machine: Machine, scratch: Scratch) ->
     assert scratch.used_slots == 1
 
 
-def test_failure(scratch: Scratch) -> None:
+def test_failure(scratch: TransientBlocks) -> None:
     """All who claimed a block that fails are told; the slot is free, and it can be tried again."""
     one, other, stranger = FakeClaimant(), FakeClaimant(), FakeClaimant()
     entry = claim(scratch, one)
@@ -201,7 +203,7 @@ def test_failure(scratch: Scratch) -> None:
     claim(scratch, one)
 
 
-def test_failure_of_what_nobody_wants(scratch: Scratch) -> None:
+def test_failure_of_what_nobody_wants(scratch: TransientBlocks) -> None:
     """A block whose claimants have gone may fail: its slot is free."""
     owner = FakeClaimant()
     entry = claim(scratch, owner)
@@ -211,7 +213,7 @@ def test_failure_of_what_nobody_wants(scratch: Scratch) -> None:
     assert owner.failures == []
 
 
-def test_no_slot(scratch: Scratch) -> None:
+def test_no_slot(scratch: TransientBlocks) -> None:
     """When all slots are being filled a claim gets nothing, and waits."""
     owner, late = FakeClaimant(), FakeClaimant()
     for number in range(SLOTS):
@@ -225,7 +227,7 @@ def test_no_slot(scratch: Scratch) -> None:
 
 
 def test_free_slots_are_offered_in_the_order_of_waiting(
-    machine: Machine, scratch: Scratch
+    machine: Machine, scratch: TransientBlocks
 ) -> None:
     """A free slot is offered to the one who has waited longest; asking again is no new turn."""
     owner, first, second = FakeClaimant(), FakeClaimant(), FakeClaimant()
@@ -241,21 +243,23 @@ def test_free_slots_are_offered_in_the_order_of_waiting(
     assert (first.offers, second.offers) == (1, 1)
 
 
-def test_an_offer_that_was_of_no_use_is_repeated(machine: Machine, scratch: Scratch) -> None:
+def test_an_offer_that_was_of_no_use_is_repeated(
+    machine: Machine, scratch: TransientBlocks
+) -> None:
     """Who finds the slot gone waits again; a slot can be offered at any time."""
     owner, waiting = FakeClaimant(), FakeClaimant()
     use_up(machine, owner)
     scratch.claim(waiting, TEXT, 500, 516)
-    scratch.offer_slot()
+    scratch.wake_next_waiter()
     assert waiting.offers == 1
-    scratch.offer_slot()
+    scratch.wake_next_waiter()
     assert waiting.offers == 1, "it has not asked again"
     scratch.claim(waiting, TEXT, 500, 516)
-    scratch.offer_slot()
+    scratch.wake_next_waiter()
     assert waiting.offers == 2
 
 
-def test_forget(machine: Machine, scratch: Scratch) -> None:
+def test_forget(machine: Machine, scratch: TransientBlocks) -> None:
     """Who is forgotten is offered nothing; the next one is."""
     owner, gone, waiting = FakeClaimant(), FakeClaimant(), FakeClaimant()
     entries = use_up(machine, owner)
@@ -267,7 +271,7 @@ def test_forget(machine: Machine, scratch: Scratch) -> None:
     assert (gone.offers, waiting.offers) == (0, 1)
 
 
-def test_fewer_claims_when_slots_run_short(machine: Machine, scratch: Scratch) -> None:
+def test_fewer_claims_when_slots_run_short(machine: Machine, scratch: TransientBlocks) -> None:
     """An answer may claim some blocks ahead, but one only while others lack slots."""
     owner = FakeClaimant()
     assert scratch.most_claims == MOST_CLAIMS
@@ -275,7 +279,7 @@ def test_fewer_claims_when_slots_run_short(machine: Machine, scratch: Scratch) -
     assert scratch.most_claims == 1, "as many as that are to be left for others"
 
 
-def test_one_claim_while_somebody_waits(machine: Machine, scratch: Scratch) -> None:
+def test_one_claim_while_somebody_waits(machine: Machine, scratch: TransientBlocks) -> None:
     """Nobody claims ahead while another waits, even when slots have just become free."""
     owner = FakeClaimant()
     entries = use_up(machine, owner)
@@ -286,11 +290,11 @@ def test_one_claim_while_somebody_waits(machine: Machine, scratch: Scratch) -> N
     assert scratch.used_slots == 0
     assert scratch.is_wanted
     assert scratch.most_claims == 1
-    scratch.offer_slot()
+    scratch.wake_next_waiter()
     assert scratch.most_claims == MOST_CLAIMS
 
 
-def test_taken_from_the_stalled(machine: Machine, scratch: Scratch) -> None:
+def test_taken_from_the_stalled(machine: Machine, scratch: TransientBlocks) -> None:
     """Who waits gets the slot from which nothing was sent for the longest, if that is a while."""
     owner, late = FakeClaimant(), FakeClaimant()
     entries = use_up(machine, owner)
@@ -309,7 +313,7 @@ def test_taken_from_the_stalled(machine: Machine, scratch: Scratch) -> None:
     assert owner.losses == [entries[1], entries[0]]
 
 
-def test_taken_from_the_slow(machine: Machine, scratch: Scratch) -> None:
+def test_taken_from_the_slow(machine: Machine, scratch: TransientBlocks) -> None:
     """A block that is sent little by little is taken away too, after a longer while."""
     owner, late = FakeClaimant(), FakeClaimant()
     entries = use_up(machine, owner)
@@ -323,7 +327,7 @@ def test_taken_from_the_slow(machine: Machine, scratch: Scratch) -> None:
     assert owner.losses == [entries[0]]
 
 
-def test_some_slots_are_for_small_blocks(machine: Machine, scratch: Scratch) -> None:
+def test_some_slots_are_for_small_blocks(machine: Machine, scratch: TransientBlocks) -> None:
     """Large blocks leave a quarter of the slots free, for small ones that never wait for them."""
     owner, large, small = FakeClaimant(), FakeClaimant(), FakeClaimant()
     entries = [claim_large(scratch, owner, number) for number in range(SLOTS * 3 // 4)]
@@ -339,7 +343,7 @@ def test_some_slots_are_for_small_blocks(machine: Machine, scratch: Scratch) -> 
 
 
 def test_a_large_block_takes_as_many_slots_from_the_stalled_as_needed(
-    machine: Machine, scratch: Scratch
+    machine: Machine, scratch: TransientBlocks
 ) -> None:
     """Small blocks that nobody reads do not keep large ones out."""
     owner, large = FakeClaimant(), FakeClaimant()
@@ -349,7 +353,7 @@ def test_a_large_block_takes_as_many_slots_from_the_stalled_as_needed(
     assert len(owner.losses) == 2
 
 
-def test_small_blocks_are_offered_a_slot_first(machine: Machine, scratch: Scratch) -> None:
+def test_small_blocks_are_offered_a_slot_first(machine: Machine, scratch: TransientBlocks) -> None:
     """However many wait for a slot for a large block, who waits with a small one is next."""
     owner, large, small = FakeClaimant(), FakeClaimant(), FakeClaimant()
     entries = use_up(machine, owner)
@@ -365,7 +369,7 @@ def test_small_blocks_are_offered_a_slot_first(machine: Machine, scratch: Scratc
     assert not scratch.is_wanted
 
 
-def test_all_who_shared_it_lose_it(machine: Machine, scratch: Scratch) -> None:
+def test_all_who_shared_it_lose_it(machine: Machine, scratch: TransientBlocks) -> None:
     """Everybody who claimed a block is told that it was taken away, and may let go of it."""
     owner, other, late = FakeClaimant(), FakeClaimant(), FakeClaimant()
     first, *_ = use_up(machine, owner)
@@ -378,7 +382,7 @@ def test_all_who_shared_it_lose_it(machine: Machine, scratch: Scratch) -> None:
     assert scratch.used_slots == SLOTS, "the slot is the late one's now"
 
 
-def test_nothing_is_taken_from_workers(machine: Machine, scratch: Scratch) -> None:
+def test_nothing_is_taken_from_workers(machine: Machine, scratch: TransientBlocks) -> None:
     """A slot that is being filled is never taken away, however long it takes."""
     owner, late = FakeClaimant(), FakeClaimant()
     for number in range(SLOTS):
@@ -388,7 +392,7 @@ def test_nothing_is_taken_from_workers(machine: Machine, scratch: Scratch) -> No
     assert owner.losses == []
 
 
-def test_taken_away_only_when_slots_are_short(machine: Machine, scratch: Scratch) -> None:
+def test_taken_away_only_when_slots_are_short(machine: Machine, scratch: TransientBlocks) -> None:
     """A stalled block stays while there is another slot."""
     owner, late = FakeClaimant(), FakeClaimant()
     entry = claim(scratch, owner)
@@ -399,7 +403,7 @@ def test_taken_away_only_when_slots_are_short(machine: Machine, scratch: Scratch
     assert entry.is_filled
 
 
-def test_idle_memory_is_given_back(machine: Machine, scratch: Scratch) -> None:
+def test_idle_memory_is_given_back(machine: Machine, scratch: TransientBlocks) -> None:
     """When no block was claimed for a while the slots take no memory; before, they keep it."""
     empty = machine.resident_bytes
     owner = FakeClaimant()
@@ -428,7 +432,7 @@ def claim_and_release(machine: Machine, owner: FakeClaimant) -> None:
     machine.scratch.release(owner, entry)
 
 
-def test_idle_memory_of_arrays_stays(machine: Machine, scratch: Scratch) -> None:
+def test_idle_memory_of_arrays_stays(machine: Machine, scratch: TransientBlocks) -> None:
     """Giving back the slots' memory leaves the arrays' bytes as they are."""
     machine.grow(TEXT, 30_000)
     content = machine.content(TEXT)
@@ -438,7 +442,7 @@ def test_idle_memory_of_arrays_stays(machine: Machine, scratch: Scratch) -> None
     assert machine.content(TEXT) == content == b"".join(ELEMENTS[TEXT])[: len(content)]
 
 
-def test_a_slot_is_used_again(machine: Machine, scratch: Scratch) -> None:
+def test_a_slot_is_used_again(machine: Machine, scratch: TransientBlocks) -> None:
     """A slot that was given back is filled again as a new one."""
     owner = FakeClaimant()
     use_up_and_release(machine, owner)

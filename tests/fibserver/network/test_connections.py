@@ -16,7 +16,7 @@ from typing import Any, cast
 import pytest
 
 from fibcommon.service.admission import ReadingPace
-from fibserver.commands.session import ClientFacts
+from fibserver.commands.session import ClientInfo
 from fibserver.core.event_loop import EventLoop
 from fibserver.core.overload import AUTH_DELAY_SECONDS, REQUEST_SECONDS, SLICE_SECONDS, Eviction
 from fibserver.engine.engine import Engine
@@ -68,11 +68,11 @@ class House(FakeServer):
         self.served = Clients(self, self.loop, cast(Engine, None), [listener])
         self._sockets: list[socket.socket] = []
 
-    def clients(self) -> Iterator[ClientFacts]:
+    def clients(self) -> Iterator[ClientInfo]:
         """Return the facts of all clients."""
         return self.served.facts()
 
-    def client(self, client_id: int) -> ClientFacts | None:
+    def client(self, client_id: int) -> ClientInfo | None:
         """Return the facts of one client."""
         return self.served.facts_of(client_id)
 
@@ -652,14 +652,14 @@ def test_a_connection_that_cannot_be_watched(
     """If epoll has no room for one client, that one is closed, and the others are served."""
     server = house()
     unlucky, lucky = server.connect(), server.connect()
-    modify = server.loop.watch_for
+    modify = server.loop.modify
 
     def fail_for_the_first(fd: int, events: int) -> None:
         if fd == server.connection(0).socket.fileno():
             raise OSError(number, "no room")
         modify(fd, events)
 
-    monkeypatch.setattr(server.loop, "watch_for", fail_for_the_first)
+    monkeypatch.setattr(server.loop, "modify", fail_for_the_first)
     unlucky.sendall(b"COMMAND DOCS\r\n" * 1000)
     server.turn(10)
     assert sorted(server.served._connections) == [2]
@@ -669,7 +669,7 @@ def test_a_connection_that_cannot_be_watched(
     def fail(*_: object) -> None:
         raise OSError(number, "no room")
 
-    monkeypatch.setattr(server.loop, "watch", fail)
+    monkeypatch.setattr(server.loop, "register", fail)
     assert is_closed(server.connect())
     monkeypatch.undo()
     assert ping(server, server.connect()) == PONG

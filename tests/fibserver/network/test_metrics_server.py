@@ -95,13 +95,13 @@ def test_no_room_to_watch(scraped: Scraped, monkeypatch: pytest.MonkeyPatch) -> 
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, "no room")
 
-    for name in ("watch", "watch_for"):
+    for name in ("register", "modify"):
         monkeypatch.setattr(scraped.loop, name, fail)
         assert not is_open(scraped.connect(b"GET"))
         monkeypatch.undo()
     scraped.server._is_paused = True
-    scraped.loop.unwatch(scraped.server._listener.fileno())
-    monkeypatch.setattr(scraped.loop, "watch", fail)
+    scraped.loop.unregister(scraped.server._listener.fileno())
+    monkeypatch.setattr(scraped.loop, "register", fail)
     scraped.server.tick()
     monkeypatch.undo()
     scraped.server.tick()

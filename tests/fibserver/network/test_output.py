@@ -49,7 +49,7 @@ def test_empty() -> None:
     assert not output
     assert len(output) == output.pending_bytes == 0
     assert output.next_buffers() == []
-    assert output.answer_at_head is None
+    assert output.stream_at_head is None
     assert not output.is_full
 
 
@@ -118,10 +118,10 @@ def test_answers_count_as_pieces_only(machine: Machine) -> None:
     """An answer's bytes are in shared memory: it takes a place, and no room."""
     output = Output()
     for _ in range(MAX_PENDING_PIECES - 1):
-        output.push_answer(Client(machine, JSON, 0, 1000).answer)
+        output.push_stream(Client(machine, JSON, 0, 1000).answer)
     assert output.pending_bytes == 0
     assert not output.is_full
-    output.push_answer(Client(machine, JSON, 0, 1000).answer)
+    output.push_stream(Client(machine, JSON, 0, 1000).answer)
     assert output.is_full
     output.clear()
 
@@ -130,17 +130,17 @@ def test_an_answer_holds_back_what_is_behind(machine: Machine) -> None:
     """What is pushed after an answer is sent after it, and what is before it first."""
     output, client = Output(), Client(machine, JSON, 0, 200)
     output.push(b"before")
-    output.push_answer(client.answer)
+    output.push_stream(client.answer)
     output.push(b"after")
-    assert output.answer_at_head is None
+    assert output.stream_at_head is None
     assert send(output) == b"before"
-    assert output.answer_at_head is client.answer
+    assert output.stream_at_head is client.answer
     assert output.next_buffers() == []
     client.start()
     for task in machine.take_all():
         machine.complete(task)
     assert send_all(output, room=1000) == client.expected + b"after"
-    assert output.answer_at_head is None
+    assert output.stream_at_head is None
 
 
 def test_answers_in_a_row(machine: Machine) -> None:
@@ -149,7 +149,7 @@ def test_answers_in_a_row(machine: Machine) -> None:
     output = Output()
     clients = [Client(machine, JSON, start, start + 20) for start in (0, 5, 50)]
     for client in clients:
-        output.push_answer(client.answer)
+        output.push_stream(client.answer)
     array = machine.arrays[JSON]
     while array.can_shrink:
         array.shrink()
@@ -163,7 +163,7 @@ def test_answers_in_a_row(machine: Machine) -> None:
 def test_an_error_in_place_of_an_answer(machine: Machine) -> None:
     """An answer that failed leaves its error at its place in the order."""
     output, client = Output(), Client(machine, JSON, 0, 200)
-    output.push_answer(client.answer)
+    output.push_stream(client.answer)
     output.push(b"+PONG\r\n")
     client.start()
     client.answer.fail("no room", "NOSPACE")
@@ -175,7 +175,7 @@ def test_a_part_of_an_answer_at_a_time(machine: Machine, monkeypatch: pytest.Mon
     monkeypatch.setattr("fibserver.network.output.MAX_SEND_BYTES", 100)
     machine.grow(JSON, BLOCK_BYTES)
     output, client = Output(), Client(machine, JSON, 0, 200)
-    output.push_answer(client.answer)
+    output.push_stream(client.answer)
     assert len(b"".join(output.next_buffers())) == len(b"<") + 100
     assert send_all(output) == client.expected
 
@@ -186,7 +186,7 @@ def test_clear_stops_answers(machine: Machine) -> None:
     output.push(b"before")
     clients = [Client(machine, JSON, start, start + 200) for start in (0, 1000)]
     for client in clients:
-        output.push_answer(client.answer)
+        output.push_stream(client.answer)
         client.start()
     tasks = machine.take_all()
     output.clear()

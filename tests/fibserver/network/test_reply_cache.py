@@ -2,7 +2,7 @@
 
 from fibcommon.formats import FORMATS
 from fibserver.core.statistics import CommandStatistics
-from fibserver.network.reply_cache import MAX_BYTES, MAX_ENTRIES, ReplayTable
+from fibserver.network.reply_cache import MAX_BYTES, MAX_ENTRIES, ReplyCache
 from fibserver.protocol.reply_encoding import Reply, Slice
 
 FIRST = CommandStatistics("fib.first")
@@ -11,14 +11,14 @@ SLICE = Slice(b"$9\r\n", FORMATS["json"], 0, 1000, 106_000, b"\r\n")
 
 def test_unknown_request() -> None:
     """Bytes that were not seen before have no replay."""
-    table = ReplayTable()
+    table = ReplyCache()
     table.learn(b"FIB.FIRST 1\r\n", [b"0"], FIRST)
     assert table.get(b"FIB.FIRST 2\r\n") is None
 
 
 def test_small_replies_are_joined() -> None:
     """Replies that are all bytes become one piece, to be sent by one call."""
-    table = ReplayTable()
+    table = ReplyCache()
     table.learn(b"requests", [b"*1\r\n", b"$1\r\n0\r\n"], FIRST, 2)
     replay = table.get(b"requests")
     assert replay is not None
@@ -28,7 +28,7 @@ def test_small_replies_are_joined() -> None:
 
 def test_slices_stay_slices() -> None:
     """Of a large reply only the slice is kept, between the others in their order."""
-    table = ReplayTable()
+    table = ReplyCache()
     table.learn(b"requests", [b"1", b"2", SLICE, b"3", SLICE], FIRST)
     table.learn(b"alone", [SLICE], FIRST)
     replay, alone = table.get(b"requests"), table.get(b"alone")
@@ -41,7 +41,7 @@ def test_slices_stay_slices() -> None:
 
 def test_requests_are_counted() -> None:
     """An entry says what its requests count as, and how many they are."""
-    table = ReplayTable()
+    table = ReplyCache()
     table.learn(b"one", [b"1"], FIRST)
     table.learn(b"three", [b"1", b"1", b"1"], FIRST, 3)
     one, three = table.get(b"one"), table.get(b"three")
@@ -53,7 +53,7 @@ def test_requests_are_counted() -> None:
 
 def test_what_was_learnt_stays() -> None:
     """The list that was handed in may be used for other things afterwards."""
-    table = ReplayTable()
+    table = ReplyCache()
     replies: list[Reply] = [b"1", SLICE]
     table.learn(b"request", replies, FIRST)
     replies.clear()
@@ -64,7 +64,7 @@ def test_what_was_learnt_stays() -> None:
 
 def test_what_is_learnt_again_counts_once() -> None:
     """An entry that there is already takes no more room."""
-    table = ReplayTable()
+    table = ReplyCache()
     table.learn(b"first", [b"1"], FIRST)
     for _ in range(20):
         table.learn(b"large", [bytes(MAX_BYTES // 10)], FIRST)
@@ -74,7 +74,7 @@ def test_what_is_learnt_again_counts_once() -> None:
 
 def test_entries_are_bounded() -> None:
     """A full table is emptied for the next entry."""
-    table = ReplayTable()
+    table = ReplyCache()
     keys = [b"%d" % number for number in range(MAX_ENTRIES)]
     for key in keys:
         table.learn(key, [b"+OK\r\n"], FIRST)
@@ -84,7 +84,7 @@ def test_entries_are_bounded() -> None:
     assert table.get(b"one more")
 
 
-def kept_of(table: ReplayTable, count: int, received: int, *replies: bytes | Slice) -> int:
+def kept_of(table: ReplyCache, count: int, received: int, *replies: bytes | Slice) -> int:
     """Learn `count` entries of the same sizes; return how many are there in the end."""
     keys = [(b"%d" % number).ljust(received) for number in range(count)]
     for key in keys:
@@ -101,25 +101,25 @@ def test_bytes_are_bounded() -> None:
     """Requests and replies count, and together never exceed the limit."""
     received, reply = 1024, bytes(100_000)
     few, many = fitting(received + len(reply)), MAX_BYTES // (received + len(reply)) + 1
-    assert kept_of(ReplayTable(), few, received, reply) == few
-    assert kept_of(ReplayTable(), many, received, reply) < many
-    assert kept_of(ReplayTable(), few, len(reply), bytes(received)) == few
-    assert kept_of(ReplayTable(), many, len(reply), bytes(received)) < many
+    assert kept_of(ReplyCache(), few, received, reply) == few
+    assert kept_of(ReplyCache(), many, received, reply) < many
+    assert kept_of(ReplyCache(), few, len(reply), bytes(received)) == few
+    assert kept_of(ReplyCache(), many, len(reply), bytes(received)) < many
 
 
 def test_what_slices_point_to_is_not_counted() -> None:
     """Bytes that stay in shared memory take no room in the table; many slices do."""
     huge = SLICE._replace(stop=100_000, size=10**9)
-    assert kept_of(ReplayTable(), 100, 50, huge) == 100
+    assert kept_of(ReplyCache(), 100, 50, huge) == 100
     slices = [huge] * 1000
-    assert kept_of(ReplayTable(), MAX_BYTES // 1000 // 50, 50, *slices) < MAX_BYTES // 1000 // 50
+    assert kept_of(ReplyCache(), MAX_BYTES // 1000 // 50, 50, *slices) < MAX_BYTES // 1000 // 50
 
 
 def test_clear() -> None:
     """A cleared table holds nothing, and has all its room again."""
     received, reply = 1024, bytes(100_000)
     few = fitting(received + len(reply))
-    table = ReplayTable()
+    table = ReplyCache()
     assert kept_of(table, few, received, reply) == few
     table.clear()
     assert table.get(b"0".ljust(received)) is None
@@ -128,7 +128,7 @@ def test_clear() -> None:
 
 def test_get_survives_being_cleared() -> None:
     """The lookup, which is bound once for speed, sees what is learnt after a clearing."""
-    table = ReplayTable()
+    table = ReplyCache()
     get = table.get
     table.clear()
     table.learn(b"request", [b"+OK\r\n"], FIRST)

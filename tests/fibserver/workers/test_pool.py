@@ -61,7 +61,7 @@ class Pool:
         self.done: list[Task] = []
         self.memory = MemoryMeasurement()
         self.pool = WorkerPool(
-            size, self.queue, self, self.loop.watch, self.loop.unwatch, self._work
+            size, self.queue, self, self.loop.register, self.loop.unregister, self._work
         )
 
     def _work(self, channel: socket.socket) -> None:
@@ -123,9 +123,9 @@ def test_a_sign_of_life_brings_what_memory_is_counted_twice(
     """Other outcomes do not: they may come before it was measured."""
     pool = make_pool(1)
     pool.memory.own_bytes, pool.memory.parent_bytes = 5_000_000, -3
-    pool.pool.top_up()
+    pool.pool.ensure_workers()
     pool.queue.add(FakeSource(CHEAP))
-    pool.pool.hand_out()
+    pool.pool.dispatch()
     pool.finish_tasks(2)
     assert pool.pool.workers[0].overcounted_bytes == pool.pool.acceptor_overcounted_bytes == 0
     assert pool.pool.tasks_in_hand == 0
@@ -145,30 +145,30 @@ def test_a_worker_is_kept_free_of_dear_tasks(
 ) -> None:
     """However many dear tasks wait, one worker of several gets none, and does cheap ones."""
     pool = make_pool(workers)
-    pool.pool.top_up()
+    pool.pool.ensure_workers()
     for _ in range(workers):
         pool.queue.add(FakeSource(DEAR))
-    pool.pool.hand_out()
+    pool.pool.dispatch()
     assert pool.pool.tasks_in_hand == pool.pool.dear_workers == dear
     assert pool.pool.dear_seconds_in_hand == dear * DEAR.block.cost_seconds
     pool.queue.add(FakeSource(CHEAP))
-    pool.pool.hand_out()
+    pool.pool.dispatch()
     assert pool.pool.tasks_in_hand == (1 if workers == 1 else dear + 2)
 
 
 def test_an_overdue_dear_task_gets_a_worker(make_pool: Callable[[int], Pool]) -> None:
     """Cheap tasks without end do not keep all workers from ever being free for a dear one."""
     pool = make_pool(2)
-    pool.pool.top_up()
+    pool.pool.ensure_workers()
     pool.queue.add(FakeSource(CHEAP))
     pool.queue.add(FakeSource(DEAR))
-    pool.pool.hand_out()
+    pool.pool.dispatch()
     assert pool.pool.tasks_in_hand == 4, "each has one in advance"
     pool.clock.now += 1000
     tasks_until_one_has_none = 3
     while not pool.pool.dear_seconds_in_hand and tasks_until_one_has_none:
         pool.finish_tasks(1)
-        pool.pool.hand_out()
+        pool.pool.dispatch()
         tasks_until_one_has_none -= 1
     assert pool.pool.dear_seconds_in_hand == DEAR.block.cost_seconds
     assert pool.pool.tasks_in_hand == 3, "the other has one in advance again"
@@ -177,11 +177,11 @@ def test_an_overdue_dear_task_gets_a_worker(make_pool: Callable[[int], Pool]) ->
 def test_pace(make_pool: Callable[[int], Pool]) -> None:
     """The pace follows what dear blocks took, and nothing else."""
     pool = make_pool(1)
-    pool.pool.top_up()
+    pool.pool.ensure_workers()
     for task, is_measured in ((CHEAP, False), (DEAR, True)):
         source = FakeSource(task)
         pool.queue.add(source)
-        pool.pool.hand_out()
+        pool.pool.dispatch()
         pool.queue.discard(source)
         pace = pool.pool.pace
         pool.finish_tasks(pool.pool.tasks_in_hand)
@@ -195,7 +195,7 @@ def test_pace(make_pool: Callable[[int], Pool]) -> None:
 def test_workers_are_nice(make_pool: Callable[[int], Pool]) -> None:
     """Workers run at a lower priority than this process."""
     pool = make_pool(2)
-    pool.pool.top_up()
+    pool.pool.ensure_workers()
     ours = os.getpriority(os.PRIO_PROCESS, 0)
     for worker in pool.pool.workers:
         assert os.getpriority(os.PRIO_PROCESS, worker.pid) == min(19, ours + NICENESS)
@@ -213,7 +213,7 @@ def test_a_priority_that_may_not_be_lowered(
 
     monkeypatch.setattr(os, "setpriority", refuse)
     pool = make_pool(3)
-    pool.pool.top_up()
+    pool.pool.ensure_workers()
     assert len(pool.pool.workers) == 3
     assert len(caplog.records) == 1
     assert "priority" in caplog.text
@@ -244,14 +244,14 @@ def test_no_process_can_be_started(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fork", refuse)
         for _ in range(3):
-            pool.pool.top_up()
+            pool.pool.ensure_workers()
         assert pool.pool.workers == []
         pool.queue.add(FakeSource(CHEAP))
-        pool.pool.hand_out()
+        pool.pool.dispatch()
     assert descriptors() == before
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 3
-    pool.pool.top_up()
-    pool.pool.hand_out()
+    pool.pool.ensure_workers()
+    pool.pool.dispatch()
     assert len(pool.pool.workers) == 2
     pool.finish_tasks(1)
 
@@ -270,11 +270,11 @@ def test_a_worker_that_cannot_be_watched(
 
     before = descriptors()
     with monkeypatch.context() as patch:
-        patch.setattr(pool.pool, "_watch", refuse)
-        pool.pool.top_up()
+        patch.setattr(pool.pool, "_register", refuse)
+        pool.pool.ensure_workers()
     assert descriptors() == before
     assert pool.pool.workers == []
-    pool.pool.top_up()
+    pool.pool.ensure_workers()
     assert len(pool.pool.workers) == 1
 
 
@@ -289,9 +289,9 @@ def test_a_fault_while_a_worker_is_started(
 
     before = descriptors()
     with monkeypatch.context() as patch:
-        patch.setattr(pool.pool, "_watch", fail)
+        patch.setattr(pool.pool, "_register", fail)
         with pytest.raises(ZeroDivisionError):
-            pool.pool.top_up()
+            pool.pool.ensure_workers()
     assert descriptors() == before
     assert multiprocessing.active_children() == []
     assert pool.pool.workers == []

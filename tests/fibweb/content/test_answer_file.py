@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fibclient import FibClient, RequestRefused
-from fibclient.connections.encoded_slice import Answer
+from fibclient.connections.encoded_slice import EncodedSlice
 from fibclient.document import Document
 from fibweb.content.answer_file import PIECE_BYTES, AnswerFile
 from tests.numbers import expected
@@ -28,7 +28,7 @@ def client(server: RunningServer, request: pytest.FixtureRequest) -> Iterator[Fi
 
 def file_of(client: FibClient, begin: int = 0, end: int = len(WHOLE)) -> AnswerFile:
     """Return a part of the first numbers in brackets."""
-    return AnswerFile(client, Document(b"[", Answer.of(0, N, "json"), b"]"), begin, end)
+    return AnswerFile(client, Document(b"[", EncodedSlice.of(0, N, "json"), b"]"), begin, end)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_sent_as_the_event_loop_does(client: FibClient, begin: int, end: int, st
 def test_pieces_of_any_size(offset: int, size: int, piece_bytes: int) -> None:
     """Wherever a piece begins and ends, it fits what comes before and after it."""
     whole = b"[" + expected("json", 3, 12) + b"]"
-    document = Document(b"[", Answer.of(3, 12, "json"), b"]")
+    document = Document(b"[", EncodedSlice.of(3, 12, "json"), b"]")
     begin = min(offset, len(whole))
     end = min(begin + size, len(whole))
     with FibClient("127.0.0.1:1", cache_bytes=0) as client:
@@ -84,7 +84,7 @@ def test_pieces_of_any_size(offset: int, size: int, piece_bytes: int) -> None:
 
 def test_each_element_is_asked_for_once(server: RunningServer) -> None:
     """Elements that are larger than a piece are pieces by themselves."""
-    document = Document(b"", Answer.of(5_100_000, 5_100_003, "text"), b"")
+    document = Document(b"", EncodedSlice.of(5_100_000, 5_100_003, "text"), b"")
     with FibClient(server.address, cache_bytes=0) as client:
         file = AnswerFile(client, document, 0, document.size)
         starts = []
@@ -154,6 +154,6 @@ def test_closed(client: FibClient) -> None:
 
 def test_refused(client: FibClient) -> None:
     """A refusal comes with the fetch, before anything was promised to anybody."""
-    document = Document(b"[", Answer.of(20_000_000, 20_000_001, "json"), b"]")
+    document = Document(b"[", EncodedSlice.of(20_000_000, 20_000_001, "json"), b"]")
     with pytest.raises(RequestRefused, match="max_index"):
         AnswerFile(client, document, 0, 10).missing().run(None)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fibweb.http.entity_tags import is_any, lists, may_be_part
+from fibweb.http.entity_tags import contains_tag, if_range_matches, is_any
 
 TAG = '"first-10-json-1"'
 
@@ -29,8 +29,8 @@ TAG = '"first-10-json-1"'
 )
 def test_lists(header: str, weakly: bool, strongly: bool) -> None:
     """A list has a tag if it is there by itself; as a weak one, only weakly."""
-    assert lists(header, TAG, weakly=True) is weakly
-    assert lists(header, TAG, weakly=False) is strongly
+    assert contains_tag(header, TAG, weakly=True) is weakly
+    assert contains_tag(header, TAG, weakly=False) is strongly
 
 
 @pytest.mark.parametrize(
@@ -57,4 +57,4 @@ def test_is_any(header: str, expected: bool) -> None:
 )
 def test_may_be_part(header: str | None, expected: bool) -> None:
     """A part is answered to whoever has the rest of the very same bytes, or does not ask."""
-    assert may_be_part(header, TAG) is expected
+    assert if_range_matches(header, TAG) is expected

@@ -123,7 +123,7 @@ def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Embedd
 def is_killed(server: EmbeddedServer, checks: int = 4) -> bool:
     """Return whether some checks kill the server."""
     for _ in range(checks):
-        server.tend()
+        server.restart_if_dead()
     return bool(cast(Any, server._process).kills)
 
 

@@ -128,9 +128,9 @@ def test_what_is_counted(server: RunningServer) -> None:
             web.simulate_get("/fib/5?format=csv")
         lines = web.simulate_get("/metrics").text.splitlines()
     for labels, count, size in (
-        ('code="200",format="text",lane="ask",route="/fib/{n}"', 1, large),
-        ('code="200",format="csv",lane="ask",route="/fib/{n}"', 1, 20),
-        ('code="200",format="csv",lane="ready",route="/fib/{n}"', 1, 20),
+        ('code="200",format="text",handling="threaded",route="/fib/{n}"', 1, large),
+        ('code="200",format="csv",handling="threaded",route="/fib/{n}"', 1, 20),
+        ('code="200",format="csv",handling="inline",route="/fib/{n}"', 1, 20),
     ):
         assert f"fibweb_requests_total{{{labels}}} {count:.1f}" in lines
         assert f"fibweb_body_bytes_total{{{labels}}} {size:.1f}" in lines

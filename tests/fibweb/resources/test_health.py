@@ -8,10 +8,10 @@ from falcon import testing
 
 from fibclient import FibClient
 from fibclient.transport.resolver import resolve
-from fibcommon.addresses import Address, Target
+from fibcommon.addresses import Address, ResolvedAddress
 from fibweb import create_app
 from fibweb.content.fetch import WouldBlock
-from fibweb.resources.health import Alive, Ready
+from fibweb.resources.health import LivenessResource, ReadinessResource
 from tests.servers import RunningServer
 
 
@@ -25,7 +25,7 @@ MAY_NOT_BLOCK = {"fibweb.fetch": would_block}
 
 def web(client: FibClient) -> testing.TestClient:
     """Return the application with both resources."""
-    resources = {"/healthz": Alive(), "/readyz": Ready(client)}
+    resources = {"/healthz": LivenessResource(), "/readyz": ReadinessResource(client)}
     return testing.TestClient(create_app(client, resources=resources))
 
 
@@ -52,7 +52,7 @@ def test_ready_in_spite_of_a_silent_name(server: RunningServer) -> None:
     """A name that the resolver is silent about is no reason to be taken for useless."""
     stuck = threading.Event()
 
-    def resolver(address: Address) -> list[Target]:
+    def resolver(address: Address) -> list[ResolvedAddress]:
         if address.host == "slow.example":
             stuck.wait()
             return []
@@ -76,7 +76,7 @@ def test_not_ready() -> None:
 def test_readiness_is_not_found_out_on_the_event_loop() -> None:
     """Where nothing may block, no server is asked; what was found out is answered."""
     with FibClient("127.0.0.1:1", timeout_seconds=0.3) as client:
-        ready = Ready(client)
+        ready = ReadinessResource(client)
         app = testing.TestClient(create_app(client, resources={"/readyz": ready}))
         with pytest.raises(WouldBlock):
             app.simulate_get("/readyz", extras=MAY_NOT_BLOCK)

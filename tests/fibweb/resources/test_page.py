@@ -17,7 +17,7 @@ from fibweb.resources.page import page_resources
 
 FOLDER = Path(fibweb.__file__).parent / "page"
 PATHS = sorted(page_resources())
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

@@ -10,22 +10,22 @@ from falcon import testing
 
 from fibclient import FibClient
 from fibclient.transport.resolver import resolve
-from fibcommon.addresses import Address, Target, parse_addresses
+from fibcommon.addresses import Address, ResolvedAddress, parse_addresses
 from fibweb import create_app
 from fibweb.content.fetch import WouldBlock
 from fibweb.resources.status import ServerProbes, StatusResource
-from fibweb.stats.metric_values import Figures, Values
+from fibweb.stats.metric_values import MetricValues, Samples
 from tests.fibweb.running import get, status
 from tests.servers import RunningServer
 from tests.waiting import wait_until
 
 Serve = Callable[..., RunningServer]
 
-GAUGES: Values = {
+GAUGES: Samples = {
     (name,): 0.0
     for name in ("in_flight", "connections", "processes", "memory_bytes", "cache_bytes")
 }
-COUNTERS: Values = {(f"cache_{name}",): 0.0 for name in ("hits", "extensions", "misses")}
+COUNTERS: Samples = {(f"cache_{name}",): 0.0 for name in ("hits", "extensions", "misses")}
 
 
 def test_status(server: RunningServer, serve_web: Serve) -> None:
@@ -76,7 +76,7 @@ def test_a_silent_name(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -
     """What is known of the other servers is told, and which name is not resolved."""
     stuck = threading.Event()
 
-    def resolver(address: Address) -> list[Target]:
+    def resolver(address: Address) -> list[ResolvedAddress]:
         if address.host == "slow.example":
             stuck.wait()
             return []
@@ -125,7 +125,7 @@ def client() -> Iterator[FibClient]:
 @pytest.fixture
 def resource(client: FibClient, asked: Asked) -> StatusResource:
     """The status of some figures."""
-    return StatusResource(lambda: Figures(COUNTERS, GAUGES), client, asked)
+    return StatusResource(lambda: MetricValues(COUNTERS, GAUGES), client, asked)
 
 
 @pytest.fixture

@@ -23,17 +23,25 @@ from fibweb.server.server import (
     Site,
     create_server,
 )
-from fibweb.stats.access_record import Exchange
+from fibweb.stats.access_record import AccessRecord
 from tests.waiting import DEADLINE_SECONDS, wait_until
 
-__all__ = ["Lanes", "Stock", "connect", "converse", "read_all", "send_read", "without_date"]
+__all__ = [
+    "OwnServer",
+    "StockServer",
+    "connect",
+    "converse",
+    "read_all",
+    "send_read",
+    "without_date",
+]
 
 _running: dict[Path, HttpServer] = {}
 
 _CHANGING = re.compile(rb"(?m)^(Date|X-Request-Id): [^\r]*\r\n", re.IGNORECASE)
 
 
-class Lanes:
+class OwnServer:
     """The server under test.
 
     Attributes:
@@ -51,7 +59,7 @@ class Lanes:
         cross_origin: CrossOriginReading | None = None,
     ) -> None:
         self.path = path
-        self.exchanges: list[Exchange] = []
+        self.exchanges: list[AccessRecord] = []
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(path))
         listener.listen()
@@ -65,10 +73,10 @@ class Lanes:
         self._thread = threading.Thread(target=self.server.run)
         self._thread.start()
 
-    def lanes(self, count: int) -> list[str]:
-        """Return the lanes of the first `count` answers, once there are so many."""
+    def handlings(self, count: int) -> list[str]:
+        """Return the handlings of the first `count` answers, once there are so many."""
         wait_until(lambda: len(self.exchanges) >= count, f"{count} answers")
-        return [exchange.lane for exchange in self.exchanges]
+        return [exchange.handling for exchange in self.exchanges]
 
     def join(self) -> None:
         """Wait until it has ended."""
@@ -82,7 +90,7 @@ class Lanes:
         _running.pop(self.path, None)
 
 
-class Stock:
+class StockServer:
     """Waitress as it comes, with the same limits; `path` is its Unix socket."""
 
     def __init__(self, app: Callable[..., Any], path: Path, root_path: str = "") -> None:

@@ -20,11 +20,11 @@ from fibweb.server import channel as http_channel
 from fibweb.server import server as http_server
 from fibweb.server.request import MAX_BODY_BYTES, MAX_HEADER_BYTES, Request
 from tests.fibweb.server.applications import strange
-from tests.fibweb.server.running import Lanes, connect, read_all
+from tests.fibweb.server.running import OwnServer, connect, read_all
 from tests.fibweb.serving import SERVERS
 from tests.waiting import DEADLINE_SECONDS, wait_until
 
-Start = Callable[..., Lanes]
+Start = Callable[..., OwnServer]
 
 ORIGIN = "https://a.example"
 TLS_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
@@ -34,19 +34,19 @@ LARGE = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n"
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Start servers that end with the test."""
-    started: list[Lanes] = []
+    started: list[OwnServer] = []
 
-    def one(app: Callable[..., Any], **more: Any) -> Lanes:
-        lanes = Lanes(app, tmp_path / f"http-{len(started)}", **more)
-        started.append(lanes)
-        return lanes
+    def one(app: Callable[..., Any], **more: Any) -> OwnServer:
+        own = OwnServer(app, tmp_path / f"http-{len(started)}", **more)
+        started.append(own)
+        return own
 
     yield one
-    for lanes in started:
-        lanes.stop()
+    for own in started:
+        own.stop()
 
 
-class Answer:
+class EncodedSlice:
     """An answer.
 
     Attributes:
@@ -77,14 +77,14 @@ class Answer:
         return problem
 
 
-def ask(path: Path, data: bytes) -> Answer:
+def ask(path: Path, data: bytes) -> EncodedSlice:
     """Return the answer to bytes after which the server ends the connection.
 
     The client ends its side only then: it may wait for the answer before it sends more.
     """
     with connect(path) as client:
         client.sendall(data)
-        return Answer(read_all(client))
+        return EncodedSlice(read_all(client))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_what_is_no_http_is_refused_at_once(start: Start, data: bytes) -> None:
     with connect(running.path) as client:
         for byte in data:
             client.sendall(bytes([byte]))
-        assert Answer(read_all(client)).status == 400
+        assert EncodedSlice(read_all(client)).status == 400
 
 
 def test_tls(start: Start, caplog: pytest.LogCaptureFixture) -> None:
@@ -236,14 +236,14 @@ def test_an_answer_before_the_upload_ends(before: bytes) -> None:
         client.shutdown(socket.SHUT_WR)
         received = b"".join(iter(lambda: client.recv(1 << 16), b""))
         assert received.startswith(answered)
-        assert Answer(received).status == (200 if before else 413)
+        assert EncodedSlice(received).status == (200 if before else 413)
 
 
-def lingering(running: Lanes) -> socket.socket:
+def lingering(running: OwnServer) -> socket.socket:
     """Return a client that was refused, and whose connection lingers."""
     client = connect(running.path)
     client.sendall(LARGE + b"\r\n")
-    assert Answer(read_all(client)).status == 413
+    assert EncodedSlice(read_all(client)).status == 413
     assert running.server.connections == 1
     assert running.server.in_flight == 0
     return client
@@ -285,7 +285,7 @@ def test_lingering_clients_give_way(start: Start) -> None:
     running = start(strange, limits=http_server.Limits(threads=1, max_clients=1))
     with lingering(running), connect(running.path) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-        assert Answer(read_all(client)).status == 200
+        assert EncodedSlice(read_all(client)).status == 200
 
 
 def test_the_end_waits_for_no_lingering_client(start: Start) -> None:
@@ -311,7 +311,7 @@ def test_overload(start: Start) -> None:
         for number in range(3):
             request = f"GET /x?{number} HTTP/1.1\r\nHost: a\r\nX-Request-ID: id-{number}\r\n\r\n"
             client.sendall(request.encode())
-            answer = Answer(client.recv(65536))
+            answer = EncodedSlice(client.recv(65536))
             assert answer.status == 503
             assert answer.headers["retry-after"] == "7"
             assert "connection" not in answer.headers
@@ -324,10 +324,10 @@ def test_overload(start: Start) -> None:
         client.sendall(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.0\r\n\r\n")
         head, _, rest = read_all(client).partition(b"\r\n\r\n")
         assert b"\r\nContent-Length: " in head
-        assert Answer(rest).headers["connection"] == "close"
-        assert Answer(rest).problem["status"] == 503
+        assert EncodedSlice(rest).headers["connection"] == "close"
+        assert EncodedSlice(rest).problem["status"] == 503
     assert {each.status for each in running.exchanges} == {503}
-    assert running.lanes(5) == ["ready"] * 5
+    assert running.handlings(5) == ["inline"] * 5
 
 
 @pytest.mark.parametrize("origins", [(), ("*",), (ORIGIN,)])

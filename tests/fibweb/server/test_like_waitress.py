@@ -17,7 +17,7 @@ from fibclient import FibClient
 from fibweb import create_app
 from fibweb.server.request import MAX_BODY_BYTES, MAX_HEADER_BYTES
 from tests.fibweb.server.applications import strange
-from tests.fibweb.server.running import Lanes, Stock, converse
+from tests.fibweb.server.running import OwnServer, StockServer, converse
 from tests.servers import RunningServer
 
 HOST = b"Host: example.org\r\n"
@@ -150,34 +150,34 @@ REAL_HEADERS = [
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lanes, Stock]]:
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[OwnServer, StockServer]]:
     """The server under test and waitress, with the same application."""
     folder = tmp_path_factory.mktemp("http")
-    lanes, stock = Lanes(strange, folder / "lanes"), Stock(strange, folder / "stock")
-    yield lanes, stock
-    lanes.stop()
+    own, stock = OwnServer(strange, folder / "own"), StockServer(strange, folder / "stock")
+    yield own, stock
+    own.stop()
     stock.stop()
 
 
 @pytest.fixture(scope="module")
 def real_pair(
     server: RunningServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Lanes, Stock]]:
+) -> Iterator[tuple[OwnServer, StockServer]]:
     """The same with the real application."""
     folder: Path = tmp_path_factory.mktemp("http")
     with FibClient(server.address) as client:
         app = create_app(client)
-        lanes, stock = Lanes(app, folder / "lanes"), Stock(app, folder / "stock")
-        yield lanes, stock
-        lanes.stop()
+        own, stock = OwnServer(app, folder / "own"), StockServer(app, folder / "stock")
+        yield own, stock
+        own.stop()
         stock.stop()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_same_bytes(pair: tuple[Lanes, Stock], shape: str) -> None:
+def test_the_same_bytes(pair: tuple[OwnServer, StockServer], shape: str) -> None:
     """What it was and what it is replayed as are what waitress answers, Date and id aside."""
-    lanes, stock = pair
-    answers = [converse(lanes.path, [SHAPES[shape]]) for _ in range(2)]
+    own, stock = pair
+    answers = [converse(own.path, [SHAPES[shape]]) for _ in range(2)]
     if shape in OURS:
         for answer in answers:
             assert [int(each) for each in re.findall(rb"HTTP/1.1 ([0-9]+)", answer)] == OURS[shape]
@@ -211,14 +211,14 @@ def without_errors(answers: bytes) -> bytes:
 @pytest.mark.parametrize("headers", REAL_HEADERS)
 @pytest.mark.parametrize("method", [b"GET", b"HEAD"])
 def test_the_real_application(
-    real_pair: tuple[Lanes, Stock], method: bytes, target: bytes, headers: bytes
+    real_pair: tuple[OwnServer, StockServer], method: bytes, target: bytes, headers: bytes
 ) -> None:
     """Likewise for all that the application has; the answers to errors name their request."""
-    lanes, stock = real_pair
+    own, stock = real_pair
     lines = b"X-Request-ID: same\r\n" if b"X-Request" not in headers else b""
     request = b"%b %b HTTP/1.1\r\n%b%b%b\r\n" % (method, target, HOST, lines, headers)
     asked, replayed, expected = (
-        converse(path, [request]) for path in (lanes.path, lanes.path, stock.path)
+        converse(path, [request]) for path in (own.path, own.path, stock.path)
     )
     assert asked == replayed
     if asked.startswith(b"HTTP/1.1 4"):
@@ -235,8 +235,8 @@ def test_below_a_prefix(tmp_path: Path) -> None:
         start_response("200 OK", [("Content-Length", str(len(said)))])
         return [said]
 
-    lanes = Lanes(mounted, tmp_path / "lanes", root_path="/f")
-    stock = Stock(mounted, tmp_path / "stock", root_path="/f")
+    own = OwnServer(mounted, tmp_path / "lanes", root_path="/f")
+    stock = StockServer(mounted, tmp_path / "stock", root_path="/f")
     for path in (
         b"/f/plain",
         b"/f/a/b",
@@ -250,39 +250,39 @@ def test_below_a_prefix(tmp_path: Path) -> None:
     ):
         request = GET.replace(b"/ ", path + b" ")
         expected = converse(stock.path, [request])
-        assert converse(lanes.path, [request]) == expected
-        assert converse(lanes.path, [request]) == expected
-    lanes.stop()
+        assert converse(own.path, [request]) == expected
+        assert converse(own.path, [request]) == expected
+    own.stop()
     stock.stop()
 
 
 @pytest.mark.parametrize("request_bytes", [GET, WAITS, LENGTH, CHUNKED, EXPECT + b"hello" + GET])
-def test_split_at_every_byte(pair: tuple[Lanes, Stock], request_bytes: bytes) -> None:
+def test_split_at_every_byte(pair: tuple[OwnServer, StockServer], request_bytes: bytes) -> None:
     """It does not matter in what pieces a request arrives."""
-    lanes, stock = pair
+    own, stock = pair
     expected = converse(stock.path, [request_bytes])
     for place in range(1, len(request_bytes)):
         pieces = [request_bytes[:place], request_bytes[place:]]
-        assert converse(lanes.path, pieces) == expected
+        assert converse(own.path, pieces) == expected
     single = [bytes([byte]) for byte in request_bytes]
-    assert converse(lanes.path, single) == expected
+    assert converse(own.path, single) == expected
 
 
-def test_a_client_that_waits_to_continue(pair: tuple[Lanes, Stock]) -> None:
+def test_a_client_that_waits_to_continue(pair: tuple[OwnServer, StockServer]) -> None:
     """It is told to go on when the answer before it has been given."""
-    lanes, stock = pair
+    own, stock = pair
     pieces = [WAITS + EXPECT, b"hello"]
-    told = converse(lanes.path, pieces)
+    told = converse(own.path, pieces)
     assert told == converse(stock.path, pieces)
     assert told.count(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n") == 1
     assert told.endswith(b"hello")
 
 
-def test_headers_beyond_the_limit(pair: tuple[Lanes, Stock]) -> None:
+def test_headers_beyond_the_limit(pair: tuple[OwnServer, StockServer]) -> None:
     """Headers that do not end are refused as soon as they are too many."""
-    lanes, _ = pair
+    own, _ = pair
     endless = b"GET / HTTP/1.1\r\nX: " + b"x" * MAX_HEADER_BYTES
-    answer = converse(lanes.path, [endless[:8000], endless[8000:16000], endless[16000:]])
+    answer = converse(own.path, [endless[:8000], endless[8000:16000], endless[16000:]])
     assert answer.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
 
 

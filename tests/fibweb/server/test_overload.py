@@ -22,11 +22,11 @@ from fibweb.server.channel import Channel
 from fibweb.server.event_loop import WORK_SECONDS_PER_TURN, Loop
 from fibweb.server.server import Limits
 from tests.fibweb.server.applications import IMMUTABLE, strange
-from tests.fibweb.server.running import Lanes, connect, read_all, send_read
+from tests.fibweb.server.running import OwnServer, connect, read_all, send_read
 from tests.servers import RunningServer
 from tests.waiting import wait_until
 
-Start = Callable[..., Lanes]
+Start = Callable[..., OwnServer]
 
 MIB = 1024**2
 
@@ -34,16 +34,16 @@ MIB = 1024**2
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Start servers that end with the test."""
-    started: list[Lanes] = []
+    started: list[OwnServer] = []
 
-    def one(app: Callable[..., Any], **limits: Any) -> Lanes:
-        lanes = Lanes(app, tmp_path / f"http-{len(started)}", Limits(**limits))
-        started.append(lanes)
-        return lanes
+    def one(app: Callable[..., Any], **limits: Any) -> OwnServer:
+        own = OwnServer(app, tmp_path / f"http-{len(started)}", Limits(**limits))
+        started.append(own)
+        return own
 
     yield one
-    for lanes in started:
-        lanes.stop()
+    for own in started:
+        own.stop()
 
 
 @pytest.fixture
@@ -415,7 +415,7 @@ def test_much_work_does_not_hold_up_events(monkeypatch: pytest.MonkeyPatch) -> N
         done.append(number)
 
     for number in range(20):
-        loop.put_off(partial(work, number))
+        loop.defer(partial(work, number))
     counts = []
     while len(done) < 20:
         loop.turn(0)
@@ -440,7 +440,7 @@ def test_a_request_that_comes_while_another_waits_for_the_loop(
     running = start(named)
     status_of(running.path, "/known")
     held: list[Callable[[], None]] = []
-    monkeypatch.setattr(Loop, "put_off", lambda loop, call: held.append(call))
+    monkeypatch.setattr(Loop, "defer", lambda loop, call: held.append(call))
     with connect(running.path) as client:
         client.sendall(get("/one"))
         wait_until(lambda: bool(held), "the first waits for the loop")
@@ -453,7 +453,7 @@ def test_a_request_that_comes_while_another_waits_for_the_loop(
 
         wait_until(has_turned, "the loop has seen the second")
         monkeypatch.undo()
-        running.server._loop.hand_over(held.pop())
+        running.server._loop.call_soon_threadsafe(held.pop())
         received = b""
         while not received.endswith(b"/two"):
             received += client.recv(65536)

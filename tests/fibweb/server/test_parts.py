@@ -14,8 +14,8 @@ from fibweb.content.fetch import Fetch
 from fibweb.server.parsed_headers import (
     MAX_KNOWN_BYTES,
     MAX_KNOWN_HEADERS,
-    PlainRequest,
-    PlainRequests,
+    CachedHeaderRequest,
+    ParsedHeaderCache,
 )
 from fibweb.server.request import Request
 from fibweb.server.response import Outgoing, Response
@@ -24,14 +24,14 @@ from fibweb.server.response_cache import (
     MAX_BODY_BYTES,
     MAX_BYTES,
     MAX_REPLAYS,
-    Replays,
+    ResponseCache,
     http_date,
-    is_replayable,
+    is_cacheable,
 )
-from fibweb.stats.access_record import Exchange, RequestIds
+from fibweb.stats.access_record import AccessRecord, RequestIds
 
 LIMITS = Adjustments()
-EXCHANGE = Exchange("GET", "/", 200, 0, 0, "", "", "", "")
+EXCHANGE = AccessRecord("GET", "/", 200, 0, 0, "", "", "", "")
 
 LINES = st.builds(
     b"%b %b%b%b".__mod__,
@@ -90,7 +90,7 @@ def parsed(data: bytes) -> Request:
     return request
 
 
-def environ(request: Request | PlainRequest) -> dict[str, Any]:
+def environ(request: Request | CachedHeaderRequest) -> dict[str, Any]:
     """Return the environment that the application gets, with the bytes of its body."""
     made = request.environ(CONNECTION)
     return made | {"wsgi.input": made["wsgi.input"].read()}
@@ -109,11 +109,11 @@ def test_plain_requests_are_as_waitress_has_them(
     requests: list[tuple[bytes, list[bytes]]],
 ) -> None:
     """Whatever was seen before, the application is told the same of a request."""
-    plain_requests = PlainRequests()
+    parsed_headers = ParsedHeaderCache()
     for line, fields in requests:
         for each in (line, b"GET /other?q=1 HTTP/1.1"):  # which may find the headers known
             data = b"\r\n".join([each, *fields, b"", b""])
-            plain = plain_requests.find(data)
+            plain = parsed_headers.find(data)
             request = parsed(data)
             if plain is not None:
                 assert is_whole(data)
@@ -123,7 +123,7 @@ def test_plain_requests_are_as_waitress_has_them(
                 assert request.is_usual
                 assert environ(plain.parsed(LIMITS)) == environ(request)
             elif is_whole(data) and request.is_usual:
-                plain_requests.learn(data, request.template(CONNECTION))
+                parsed_headers.learn(data, request.template(CONNECTION))
 
 
 USUAL = b"Host: a\r\nUser-Agent: b\r\nX-Request-ID: c\r\n\r\n"
@@ -134,16 +134,16 @@ USUAL = b"Host: a\r\nUser-Agent: b\r\nX-Request-ID: c\r\n\r\n"
 )
 def test_plain_requests_are_found(headers: bytes) -> None:
     """The headers of one request are known of all others at the same socket."""
-    plain_requests = PlainRequests()
+    parsed_headers = ParsedHeaderCache()
     first = b"HEAD / HTTP/1.1\r\n" + headers
-    assert plain_requests.find(first) is None
-    plain_requests.learn(first, parsed(first).template(CONNECTION))
-    found = plain_requests.find(b"GET /fib/10?a=1 HTTP/1.1\r\n" + headers)
+    assert parsed_headers.find(first) is None
+    parsed_headers.learn(first, parsed(first).template(CONNECTION))
+    found = parsed_headers.find(b"GET /fib/10?a=1 HTTP/1.1\r\n" + headers)
     assert found is not None
     assert (found.method, found.target) == ("GET", "/fib/10?a=1")
     assert found.user_agent == ("b" if b"User" in headers else "")
     assert found.proposed_id == ("c" if b"X-Request" in headers else "")
-    assert PlainRequests().find(first) is None
+    assert ParsedHeaderCache().find(first) is None
 
 
 @pytest.mark.parametrize(
@@ -162,19 +162,19 @@ def test_plain_requests_are_found(headers: bytes) -> None:
 )
 def test_what_is_not_plain(data: bytes) -> None:
     """Whoever closes, sends a body or has something to decode is not remembered."""
-    plain_requests = PlainRequests()
-    plain_requests.learn(data, parsed(data).template(CONNECTION))
-    assert plain_requests.find(data) is None
+    parsed_headers = ParsedHeaderCache()
+    parsed_headers.learn(data, parsed(data).template(CONNECTION))
+    assert parsed_headers.find(data) is None
 
 
 def test_few_headers_are_remembered() -> None:
     """A client that varies them all the time costs no memory."""
-    plain_requests = PlainRequests()
+    parsed_headers = ParsedHeaderCache()
     for number in range(2 * MAX_KNOWN_HEADERS):
         data = b"GET / HTTP/1.1\r\nX: %d\r\n\r\n" % number
-        plain_requests.learn(data, parsed(data).template(CONNECTION))
-        assert plain_requests.find(data) is not None
-        assert len(plain_requests) <= MAX_KNOWN_HEADERS
+        parsed_headers.learn(data, parsed(data).template(CONNECTION))
+        assert parsed_headers.find(data) is not None
+        assert len(parsed_headers) <= MAX_KNOWN_HEADERS
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_request_ids(proposed: str, is_taken: bool) -> None:
 )
 def test_what_may_be_replayed(method: str, status: int, cache_control: str, verdict: bool) -> None:
     """Only what will be the same the next time."""
-    assert is_replayable(method, status, cache_control) is verdict
+    assert is_cacheable(method, status, cache_control) is verdict
 
 
 def response(body: bytes) -> Response:
@@ -219,9 +219,9 @@ def response(body: bytes) -> Response:
 
 def test_a_replay_has_the_current_date() -> None:
     """All else stays as it was."""
-    replays = Replays()
-    replays.learn(b"request", response(b"body"))
-    replay = replays.find(b"request")
+    responses = ResponseCache()
+    responses.learn(b"request", response(b"body"))
+    replay = responses.find(b"request")
     assert replay is not None
     for second in (0, 1, 1, 1_700_000_000):
         date = http_date(second)
@@ -233,14 +233,16 @@ def test_a_replay_has_the_current_date() -> None:
 def test_replays_are_bounded_and_learn_on() -> None:
     """When there are too many, or they are too large together, it begins anew with the next."""
     for body, most in ((b"", MAX_REPLAYS), (bytes(MAX_BODY_BYTES), MAX_BYTES // MAX_BODY_BYTES)):
-        replays = Replays()
+        responses = ResponseCache()
         for number in range(2 * MAX_REPLAYS):
-            replays.learn(b"%d" % number, response(body))
-            assert replays.find(b"%d" % number)
-        known = sum(replays.find(b"%d" % number) is not None for number in range(2 * MAX_REPLAYS))
+            responses.learn(b"%d" % number, response(body))
+            assert responses.find(b"%d" % number)
+        known = sum(
+            responses.find(b"%d" % number) is not None for number in range(2 * MAX_REPLAYS)
+        )
         assert known <= most
-    replays.learn(b"large", response(bytes(MAX_BODY_BYTES + 1)))
-    assert replays.find(b"large") is None
+    responses.learn(b"large", response(bytes(MAX_BODY_BYTES + 1)))
+    assert responses.find(b"large") is None
 
 
 @given(st.binary(min_size=6), st.integers(0, 5))

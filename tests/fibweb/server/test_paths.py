@@ -1,4 +1,4 @@
-"""Which lane a request takes, what is told of it, and that nobody holds up the others."""
+"""Which handling a request takes, what is told of it, and that nobody holds up the others."""
 
 import hashlib
 import json
@@ -17,30 +17,30 @@ from fibweb.content.fetch import Fetch
 from fibweb.server import channel as http_channel
 from fibweb.server import server as http_server
 from fibweb.server.server import Limits
-from fibweb.stats.access_record import Exchange
+from fibweb.stats.access_record import AccessRecord
 from tests.fibweb.server.applications import strange
-from tests.fibweb.server.running import Lanes, connect, converse, read_all, send_read
+from tests.fibweb.server.running import OwnServer, connect, converse, read_all, send_read
 from tests.numbers import expected
 from tests.servers import RunningServer
 from tests.waiting import wait_until
 
-Start = Callable[..., Lanes]
+Start = Callable[..., OwnServer]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Start servers that end with the test."""
-    started: list[Lanes] = []
+    started: list[OwnServer] = []
 
-    def one(app: Callable[..., Any], **limits: Any) -> Lanes:
+    def one(app: Callable[..., Any], **limits: Any) -> OwnServer:
         limits.setdefault("threads", 2)
-        lanes = Lanes(app, tmp_path / f"http-{len(started)}", Limits(**limits))
-        started.append(lanes)
-        return lanes
+        own = OwnServer(app, tmp_path / f"http-{len(started)}", Limits(**limits))
+        started.append(own)
+        return own
 
     yield one
-    for lanes in started:
-        lanes.stop()
+    for own in started:
+        own.stop()
 
 
 def get(target: str, *headers: str) -> bytes:
@@ -67,24 +67,24 @@ def document(n: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("target", "lanes"),
+    ("target", "handlings"),
     [
-        ("/plain", ["ready", "replay", "replay"]),
-        ("/waits", ["ask", "replay", "replay"]),
-        ("/partial", ["ready", "replay", "replay"]),
-        ("/unchanged", ["ready", "replay", "replay"]),
-        ("/changing", ["ready", "ready", "ready"]),
-        ("/waits-late", ["ask", "ask", "ask"]),
-        ("/file", ["ready", "ready", "ready"]),
-        ("/raises", ["ready", "ready", "ready"]),
+        ("/plain", ["inline", "cached", "cached"]),
+        ("/waits", ["threaded", "cached", "cached"]),
+        ("/partial", ["inline", "cached", "cached"]),
+        ("/unchanged", ["inline", "cached", "cached"]),
+        ("/changing", ["inline", "inline", "inline"]),
+        ("/waits-late", ["threaded", "threaded", "threaded"]),
+        ("/file", ["inline", "inline", "inline"]),
+        ("/raises", ["inline", "inline", "inline"]),
     ],
 )
-def test_lanes(start: Start, target: str, lanes: list[str]) -> None:
+def test_handlings(start: Start, target: str, handlings: list[str]) -> None:
     """What never changes is replayed; what must wait is asked for by a thread."""
     running = start(strange)
     for _ in range(3):
         converse(running.path, [get(target)])
-    assert running.lanes(3) == lanes
+    assert running.handlings(3) == handlings
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_what_is_not_replayed(start: Start, pieces: list[bytes]) -> None:
     running = start(strange)
     for _ in range(2):
         converse(running.path, pieces)
-    assert set(running.lanes(2)) == {"ready"}
+    assert set(running.handlings(2)) == {"inline"}
 
 
 def test_the_rest_of_a_request_is_no_request(start: Start) -> None:
@@ -118,13 +118,13 @@ def test_an_exchange(start: Start) -> None:
     named = get("/plain?a=b", "User-Agent: me", "X-Request-ID: A.b_c-1")
     for request in (named, named, get("/raises", "X-Request-ID: not fit"), b"bad\r\n\r\n"):
         converse(running.path, [request])
-    running.lanes(4)
+    running.handlings(4)
     first, again, failed, bad = running.exchanges
     seconds = (first.seconds, again.seconds)
     assert all(0 < each < 30 for each in seconds)
-    known = Exchange("GET", "/plain?a=b", 200, 9, 0, "localhost", "me", "A.b_c-1", "ready")
+    known = AccessRecord("GET", "/plain?a=b", 200, 9, 0, "localhost", "me", "A.b_c-1", "inline")
     assert first._replace(seconds=0) == known
-    assert again._replace(seconds=0) == known._replace(lane="replay")
+    assert again._replace(seconds=0) == known._replace(handling="cached")
     assert (failed.method, failed.target, failed.status) == ("GET", "/raises", 500)
     assert (bad.method, bad.target, bad.status) == ("-", "-", 400)
     assert len({each.request_id for each in running.exchanges}) == 3
@@ -137,7 +137,7 @@ def test_an_error_names_its_request(start: Start) -> None:
     with connect(running.path) as client:
         client.sendall(get("/raises"))
         answer = read_all(client)
-    running.lanes(1)
+    running.handlings(1)
     assert f"X-Request-Id: {running.exchanges[0].request_id}\r\n".encode() in answer
 
 
@@ -152,7 +152,7 @@ def test_large_answers(server: RunningServer, start: Start, cache_bytes: int) ->
             part = converse(running.path, [get("/fib/5000", "Range: bytes=100-2000000")])
             assert body_of(part) == whole[100:2000001]
         is_cached = cache_bytes > len(whole)
-        assert running.lanes(6)[-1] == ("replay" if is_cached else "ask")
+        assert running.handlings(6)[-1] == ("cached" if is_cached else "threaded")
         assert [each.body_bytes for each in running.exchanges[:2]] == [len(whole), 1999901]
 
 
@@ -215,7 +215,7 @@ def test_a_client_that_goes_away(server: RunningServer, start: Start, cache_byte
             with connect(running.path) as gone:
                 gone.sendall(get("/fib/5000"))
                 gone.recv(1000)
-        running.lanes(2)
+        running.handlings(2)
         assert all(each.body_bytes < whole for each in running.exchanges)
         wait_until(lambda: running.server.connections == 0, "the connections are closed")
 
@@ -231,7 +231,7 @@ def test_an_answer_that_cannot_go_on(serve: Callable[..., RunningServer], start:
             server.stop()
             received += len(read_all(reader))
         assert 1000 <= received < len(document(10000))
-        running.lanes(1)
+        running.handlings(1)
         assert running.exchanges[0].body_bytes < received
 
 

@@ -14,9 +14,9 @@ import pytest
 from fibweb.content.fetch import Fetch
 from fibweb.server import channel
 from fibweb.server.server import Site, create_server
-from fibweb.stats.access_record import Exchange
+from fibweb.stats.access_record import AccessRecord
 from tests.fibweb.server.applications import strange
-from tests.fibweb.server.running import Lanes, connect, read_all, send_read
+from tests.fibweb.server.running import OwnServer, connect, read_all, send_read
 from tests.waiting import wait_until
 
 ASK = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -43,7 +43,7 @@ class Gate:
 def test_an_answer_under_way(tmp_path: Path) -> None:
     """It is finished, and says that the connection ends; idle connections are closed."""
     gate = Gate()
-    running = Lanes(gate, tmp_path / "http")
+    running = OwnServer(gate, tmp_path / "http")
     with connect(running.path) as idle, connect(running.path) as busy:
         send_read(busy, ASK)
         assert gate.entered.acquire(timeout=30)
@@ -69,7 +69,7 @@ def test_a_request_that_has_just_arrived(tmp_path: Path) -> None:
             blocks.wait(30)
         return strange(environ, start_response)
 
-    running = Lanes(app, tmp_path / "http")
+    running = OwnServer(app, tmp_path / "http")
     with connect(running.path) as client, connect(running.path) as other:
         for _ in range(2):
             client.sendall(ASK)
@@ -88,7 +88,7 @@ def test_a_request_that_has_just_arrived(tmp_path: Path) -> None:
 def test_a_request_on_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that was answered just now may not know yet: its next request is not lost."""
     monkeypatch.setattr(channel, "QUIET_SECONDS", 30.0)
-    running = Lanes(strange, tmp_path / "http")
+    running = OwnServer(strange, tmp_path / "http")
     with connect(running.path) as client:
         client.sendall(ASK)
         assert client.recv(1000).endswith(b"plain ")
@@ -117,7 +117,7 @@ def test_a_large_answer_under_way(tmp_path: Path) -> None:
         start_response("200 OK", [("Content-Length", "5000000")])
         return [b"x" * 5_000_000]
 
-    running = Lanes(app, tmp_path / "http")
+    running = OwnServer(app, tmp_path / "http")
     with connect(running.path) as client:
         client.sendall(ASK)
         received = client.recv(1)
@@ -130,7 +130,7 @@ def test_a_large_answer_under_way(tmp_path: Path) -> None:
 def test_when_the_time_is_over(tmp_path: Path) -> None:
     """What is still under way is closed; stop() may be called again, to have it sooner."""
     gate = Gate()
-    running = Lanes(gate, tmp_path / "http")
+    running = OwnServer(gate, tmp_path / "http")
     with connect(running.path) as busy, connect(running.path) as half:
         send_read(busy, ASK)
         send_read(half, ASK[:10])
@@ -144,7 +144,7 @@ def test_when_the_time_is_over(tmp_path: Path) -> None:
 
 def test_stop_before_run_and_after(tmp_path: Path) -> None:
     """It runs no further than it must."""
-    running = Lanes(strange, tmp_path / "http")
+    running = OwnServer(strange, tmp_path / "http")
     running.stop()
     running.stop()
 
@@ -153,7 +153,7 @@ def test_stop_from_a_signal_handler() -> None:
     """The handler runs on the very thread that serves."""
     listener = socket.create_server(("127.0.0.1", 0))
     address = listener.getsockname()
-    told: list[Exchange] = []
+    told: list[AccessRecord] = []
     server = create_server([Site(strange, listener)], on_response=told.append)
     answers = []
 
@@ -182,10 +182,10 @@ def test_nothing_is_left(tmp_path: Path) -> None:
     process = psutil.Process()
     threads, descriptors = threading.active_count(), process.num_fds()
     for number in range(3):
-        running = Lanes(strange, tmp_path / f"http-{number}")
+        running = OwnServer(strange, tmp_path / f"http-{number}")
         with connect(running.path) as client:
             send_read(client, b"GET /waits HTTP/1.1\r\nHost: x\r\n\r\n")
-            running.lanes(1)
+            running.handlings(1)
             running.stop()
     wait_until(lambda: threading.active_count() == threads, "the threads end")
     assert process.num_fds() == descriptors

@@ -12,12 +12,12 @@ import pytest
 
 from fibcommon.service.logs import configure_logging
 from fibweb.stats.access_log import AccessLog
-from fibweb.stats.access_record import Exchange
+from fibweb.stats.access_record import AccessRecord
 from tests.fibweb.running import COMMAND
 from tests.servers import DEADLINE_SECONDS
 
-EXCHANGE = Exchange(
-    "GET", "/fib/10", 200, 65, 0.0000412, "127.0.0.1", "curl/8", "abc-1", "ready", "text/csv"
+EXCHANGE = AccessRecord(
+    "GET", "/fib/10", 200, 65, 0.0000412, "127.0.0.1", "curl/8", "abc-1", "inline", "text/csv"
 )
 
 
@@ -44,7 +44,7 @@ def test_plain(capfd: pytest.CaptureFixture[str]) -> None:
     configured("plain").write(EXCHANGE)
     time, _, line = capfd.readouterr().err.partition(" INFO fibweb.access: ")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", time)
-    assert line == '127.0.0.1 "GET /fib/10" 200 65 0.000041 ready abc-1 "curl/8"\n'
+    assert line == '127.0.0.1 "GET /fib/10" 200 65 0.000041 inline abc-1 "curl/8"\n'
 
 
 def test_json(capfd: pytest.CaptureFixture[str]) -> None:

@@ -3,21 +3,21 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fibweb.stats.metric_values import Figures
+from fibweb.stats.metric_values import MetricValues
 
 KEYS = st.lists(st.text(max_size=5), min_size=1, max_size=3).map(tuple)
 VALUES = st.dictionaries(KEYS, st.integers(0, 2**53), max_size=5)
-FIGURES = st.builds(Figures, VALUES, VALUES)
+FIGURES = st.builds(MetricValues, VALUES, VALUES)
 
 
 @given(FIGURES)
-def test_decode_of_encode(figures: Figures) -> None:
+def test_decode_of_encode(figures: MetricValues) -> None:
     """Figures arrive as they were sent, those that are zero too."""
-    assert Figures.decode(figures.encode()) == figures
+    assert MetricValues.decode(figures.encode()) == figures
 
 
 @given(FIGURES, FIGURES)
-def test_sums(some: Figures, others: Figures) -> None:
+def test_sums(some: MetricValues, others: MetricValues) -> None:
     """Each figure that one of them has is in the sum, and belongs to its own part."""
     for part, one, other in zip(some.plus(others), some, others, strict=True):
         assert part == {key: one.get(key, 0) + other.get(key, 0) for key in one | other}
@@ -25,4 +25,4 @@ def test_sums(some: Figures, others: Figures) -> None:
 
 def test_nothing() -> None:
     """A process that has shown nothing yet has no figures."""
-    assert Figures.decode(b"") == Figures({}, {})
+    assert MetricValues.decode(b"") == MetricValues({}, {})

@@ -1,12 +1,12 @@
-"""Counting: by route, code, format and lane, bounded whatever clients send."""
+"""Counting: by route, code, format and handling, bounded whatever clients send."""
 
 import pytest
 
-from fibweb.stats.access_record import Exchange
+from fibweb.stats.access_record import AccessRecord
 from fibweb.stats.request_metrics import (
     BUCKET_SECONDS,
     MAX_SEEN,
-    Counts,
+    RequestMetrics,
     format_of,
     quantile,
     route_of,
@@ -20,10 +20,10 @@ def exchange(
     status: int = 200,
     media_type: str = "application/json",
     seconds: float = 0.0015,
-    lane: str = "ready",
-) -> Exchange:
+    handling: str = "inline",
+) -> AccessRecord:
     """Return an answered request."""
-    return Exchange("GET", target, status, 100, seconds, "::1", "", "id", lane, media_type)
+    return AccessRecord("GET", target, status, 100, seconds, "::1", "", "id", handling, media_type)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_formats(media_type: str, format: str) -> None:
 
 def test_below_a_prefix() -> None:
     """Targets count by what comes after the prefix, those without it as they are."""
-    counts = Counts(PATHS, "/f")
+    counts = RequestMetrics(PATHS, "/f")
     for target in ("/f/fib/1", "/fib/1", "/f/healthz", "/fx/healthz", "/f/f/fib/1"):
         counts.record(exchange(target))
     found = {key[1]: value for key, value in counts.counters().items() if key[0] == "requests"}
@@ -80,30 +80,30 @@ def test_below_a_prefix() -> None:
 
 
 def test_counters() -> None:
-    """Requests and bytes are counted by their labels, latencies by lane and bucket."""
-    counts = Counts(PATHS)
+    """Requests and bytes are counted by their labels, latencies by handling and bucket."""
+    counts = RequestMetrics(PATHS)
     for target in ("/fib/1", "/fib/2", "/fib/1"):
         counts.record(exchange(target))
-    counts.record(exchange("/nowhere", 404, "application/problem+json", 3.0, "ask"))
+    counts.record(exchange("/nowhere", 404, "application/problem+json", 3.0, "threaded"))
     counters = counts.counters()
-    assert counters["requests", "/fib/{n}", "200", "json", "ready"] == 3
-    assert counters["bytes", "/fib/{n}", "200", "json", "ready"] == 300
-    assert counters["requests", "other", "404", "problem", "ask"] == 1
-    assert counters["seconds", "ready"] == pytest.approx(0.0045)
-    assert counters["latency", "ready", str(BUCKET_SECONDS.index(0.002))] == 3
-    assert counters["latency", "ask", str(BUCKET_SECONDS.index(5))] == 1
+    assert counters["requests", "/fib/{n}", "200", "json", "inline"] == 3
+    assert counters["bytes", "/fib/{n}", "200", "json", "inline"] == 300
+    assert counters["requests", "other", "404", "problem", "threaded"] == 1
+    assert counters["seconds", "inline"] == pytest.approx(0.0045)
+    assert counters["latency", "inline", str(BUCKET_SECONDS.index(0.002))] == 3
+    assert counters["latency", "threaded", str(BUCKET_SECONDS.index(5))] == 1
     assert sum(value for key, value in counters.items() if key[0] == "latency") == 4
 
 
 def test_hits_and_misses() -> None:
     """An answer with numbers is a hit, or a miss if a fibserver was asked; others are neither."""
-    counts = Counts(PATHS)
-    for lane in ("replay", "ready", "ask"):
-        counts.record(exchange(lane=lane))
-        counts.record(exchange("/fib?count=1", 206, lane=lane))
-        counts.record(exchange(status=304, lane=lane))
-        counts.record(exchange(status=400, lane=lane))
-        counts.record(exchange("/healthz", lane=lane))
+    counts = RequestMetrics(PATHS)
+    for handling in ("cached", "inline", "threaded"):
+        counts.record(exchange(handling=handling))
+        counts.record(exchange("/fib?count=1", 206, handling=handling))
+        counts.record(exchange(status=304, handling=handling))
+        counts.record(exchange(status=400, handling=handling))
+        counts.record(exchange("/healthz", handling=handling))
     counters = counts.counters()
     assert counters["cache_hits",] == 4
     assert counters["cache_misses",] == 2
@@ -114,21 +114,21 @@ def test_hits_and_misses() -> None:
 )
 def test_buckets(seconds: float, bucket: int) -> None:
     """A bucket has what is no longer than its bound; the last has the rest."""
-    counts = Counts(PATHS)
+    counts = RequestMetrics(PATHS)
     counts.record(exchange(seconds=seconds))
-    assert counts.counters()["latency", "ready", str(bucket)] == 1
+    assert counts.counters()["latency", "inline", str(bucket)] == 1
 
 
 def test_memory_is_bounded() -> None:
     """However many targets there are, there are as many figures as kinds, and none is lost."""
-    counts = Counts(PATHS)
+    counts = RequestMetrics(PATHS)
     for number in range(3 * MAX_SEEN):
         counts.record(exchange(f"/fib/{number}"))
         counts.record(exchange(f"/{number}", 404, "application/problem+json"))
         assert len(counts._seen) <= MAX_SEEN
     counters = counts.counters()
-    assert counters["requests", "/fib/{n}", "200", "json", "ready"] == 3 * MAX_SEEN
-    assert counters["requests", "other", "404", "problem", "ready"] == 3 * MAX_SEEN
+    assert counters["requests", "/fib/{n}", "200", "json", "inline"] == 3 * MAX_SEEN
+    assert counters["requests", "other", "404", "problem", "inline"] == 3 * MAX_SEEN
     assert len([key for key in counters if key[0] == "requests"]) == 2
 
 

@@ -5,13 +5,13 @@ import signal
 
 import pytest
 
-from fibweb.stats.shared_stats import PLACE_BYTES, NoticeBoard
+from fibweb.stats.shared_stats import PLACE_BYTES, SharedStats
 from tests.waiting import wait_until
 
 
 def test_rows() -> None:
     """Each row shows what was last written there, and nothing at first."""
-    board = NoticeBoard(3)
+    board = SharedStats(3)
     assert board.read_all() == [b"", b"", b""]
     for data in (b"one", b"a longer one", b"", b"x" * 1000):
         board.write(1, data)
@@ -20,7 +20,7 @@ def test_rows() -> None:
 
 def test_too_much() -> None:
     """What has no room is refused, and what was there remains."""
-    board = NoticeBoard(2)
+    board = SharedStats(2)
     board.write(0, b"before")
     board.write(1, b"neighbour")
     board.write(0, b"x" * (PLACE_BYTES - 8))
@@ -31,7 +31,7 @@ def test_too_much() -> None:
 
 def test_another_process() -> None:
     """A process that was forked is read while it writes, and never half of what it wrote."""
-    board = NoticeBoard(1)
+    board = SharedStats(1)
     pid = os.fork()
     if not pid:
         try:
@@ -57,7 +57,7 @@ def test_another_process() -> None:
 def test_an_overtaken_reader() -> None:
     """Who reads while something new is written gets the new."""
 
-    class Overtaken(NoticeBoard):
+    class Overtaken(SharedStats):
         is_overtaking = False
 
         def _place(self, row: int, version: int) -> memoryview:

@@ -15,13 +15,13 @@ from fibclient.cli.checks.findings import (
     judge_password,
     judge_version,
 )
-from fibcommon.addresses import Address, Target
+from fibcommon.addresses import Address, ResolvedAddress
 
-LOCAL = Target(2, ("127.0.0.1", 11235), Address("localhost", 11235))
-LOCAL_6 = Target(10, ("::1", 11235, 0, 0), Address("localhost", 11235))
-REMOTE = Target(2, ("192.0.2.7", 11235), Address("fib.example", 11235))
-SCOPED = Target(10, ("fe80::1%eth0", 11235, 0, 2), Address("fib.example", 11235))
-UNIX = Target(1, "/run/fib.sock", Address(path="/run/fib.sock"))
+LOCAL = ResolvedAddress(2, ("127.0.0.1", 11235), Address("localhost", 11235))
+LOCAL_6 = ResolvedAddress(10, ("::1", 11235, 0, 0), Address("localhost", 11235))
+REMOTE = ResolvedAddress(2, ("192.0.2.7", 11235), Address("fib.example", 11235))
+SCOPED = ResolvedAddress(10, ("fe80::1%eth0", 11235, 0, 2), Address("fib.example", 11235))
+UNIX = ResolvedAddress(1, "/run/fib.sock", Address(path="/run/fib.sock"))
 
 
 def assert_sound(finding: Finding) -> None:
@@ -39,7 +39,7 @@ def assert_sound(finding: Finding) -> None:
         ([UNIX], "/run/fib.sock (Unix socket)"),
     ],
 )
-def test_name(targets: list[Target], text: str) -> None:
+def test_name(targets: list[ResolvedAddress], text: str) -> None:
     """All the places that a name leads to are told, with their families."""
     assert judge_name(targets, "") == Finding("name", Level.OK, text)
 
@@ -177,7 +177,7 @@ def test_version(server: str, redis: str, level: Level, text: str) -> None:
     ],
 )
 def test_latency(
-    target: Target, connect: float, round_trip: float, level: Level, text: str
+    target: ResolvedAddress, connect: float, round_trip: float, level: Level, text: str
 ) -> None:
     """A slow round trip is the network's fault if to connect is slow as well, else the server's.
 

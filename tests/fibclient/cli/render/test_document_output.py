@@ -7,7 +7,7 @@ import pytest
 
 from fibclient import FibClient
 from fibclient.cli.render.document_output import write_to_file
-from fibclient.connections.encoded_slice import Answer
+from fibclient.connections.encoded_slice import EncodedSlice
 from fibclient.document import Document
 from tests.fibclient.cli.running import Terminal, fibclient, on_terminal
 from tests.fibclient.fakes import HangUp, fake_server, in_turn
@@ -196,7 +196,7 @@ def test_interrupted_behind_the_last_byte(
 ) -> None:
     """A file that has all by then is not to be gone on with."""
     path = tmp_path / "numbers"
-    document = _InterruptedAtTheEnd(b"", Answer.of(0, 10, "text"), b"")
+    document = _InterruptedAtTheEnd(b"", EncodedSlice.of(0, 10, "text"), b"")
     with direct_client(server.address) as client, pytest.raises(KeyboardInterrupt):
         write_to_file(document, client, path, False)
     assert path.read_bytes() == expected("text", 0, 10)
