@@ -91,7 +91,7 @@ def test_too_large_a_number() -> None:
         Lanes([(Decimal(1), Decimal(1))], 4, 1).meet((Decimal(1), Decimal(10**20)))
 
 
-@pytest.mark.parametrize("module", ["acceptor", "worker", "rendering", "lanes"])
+@pytest.mark.parametrize("module", ["acceptor", "workers.worker", "compute.simd_lanes"])
 def test_no_threads(module: str) -> None:
     """Importing any part of the server starts no thread: workers are forked."""
     code = f"import fibserver.{module}, sys; assert 'numpy' in sys.modules\n"
