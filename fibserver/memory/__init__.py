@@ -1,1 +1,1 @@
-"""The shared-memory arena, and what is kept in it."""
+"""The shared-memory arena: layout, growth and contents."""

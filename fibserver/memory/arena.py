@@ -1,17 +1,18 @@
-"""The arena: the one shared-memory segment, as the acceptor and the workers see it.
+"""The shared-memory segment (arena) that the acceptor and the workers map.
 
-Facts about /dev/shm, and what they mean here. A segment outlives its processes while it has
-a name, so the name is removed as soon as the segment exists: forked workers inherit the
-mapping, and nothing is ever left behind, whatever is killed. tmpfs takes a page when it is
-first written; writing through the mapping when no page is to be had is a SIGBUS, so pages are
-reserved with `posix_fallocate` first, where a full /dev/shm is an error like any other.
-Workers write with `pwrite`, which was measured faster than the mapping for pages new to the
-process; the acceptor reads through the mapping. Both are the same pages. Pages are given back
-by MADV_REMOVE, which makes a hole in the segment for all processes at once.
+A segment in /dev/shm outlives its processes while it has a name. So the name is removed as soon
+as the segment exists: forked workers inherit the mapping, and no crash leaves a segment in
+/dev/shm.
 
-Publication: bytes and index entries of a block are written before its worker says so over a
-socket, and the acceptor looks at them only after it has read that. It alone writes headers,
-and it alone gives pages back.
+tmpfs allocates a page when it is first written. A write through the mapping raises SIGBUS if no
+page is available, so pages are reserved with `posix_fallocate` first, which reports a full
+/dev/shm as an ordinary error. Workers write with `pwrite`, which was measured to be faster than
+the mapping for pages that are new to the process; the acceptor reads through the mapping. Pages
+are freed with MADV_REMOVE, which punches a hole in the segment for all processes.
+
+Publication: a worker writes the bytes and index entries of a block before it reports the block
+over its socket, and the acceptor reads them only after that report. Only the acceptor writes
+array headers and frees pages.
 """
 
 import logging
@@ -30,28 +31,28 @@ log = logging.getLogger(__name__)
 
 
 class Arena:
-    """A shared-memory segment without a name, laid out as arrays and slots.
+    """An unnamed shared-memory segment that contains arrays and slots.
 
     Attributes:
-        layout: where each array and slot lies.
-        fd: the segment's descriptor, which workers keep when they close all others.
+        layout: The position of each array and slot.
+        fd: The segment's descriptor, which a worker keeps open when it closes all others.
     """
 
     def __init__(self, layout: ArenaLayout) -> None:
-        """Create the segment.
+        """Create and map the segment.
 
         Raises:
-            OSError: there is no room in /dev/shm, not even for the headers.
+            OSError: /dev/shm has no room, not even for the array headers.
         """
         self.layout = layout
         self._memory = SharedMemory(create=True, size=layout.size_bytes)
         try:
-            # SharedMemory keeps its descriptor, and its mapping, to itself.
+            # SharedMemory does not expose its descriptor.
             self.fd = os.open(f"/dev/shm/{self._memory.name}", os.O_RDWR | os.O_CLOEXEC)
         finally:
             self._memory.unlink()
-        self._mapping = mmap.mmap(self.fd, layout.size_bytes)  # for MADV_REMOVE alone
-        assert self._memory.buf is not None, "it is None only after close()"
+        self._mapping = mmap.mmap(self.fd, layout.size_bytes)  # used only for MADV_REMOVE
+        assert self._memory.buf is not None, "buf is None only after close()"
         self._root = memoryview(self._memory.buf)
         for array_layout in layout.arrays.values():
             os.posix_fallocate(self.fd, array_layout.header_position, HEADER.size)
@@ -59,11 +60,11 @@ class Arena:
 
     @property
     def resident_bytes(self) -> int:
-        """How much memory the segment takes."""
+        """Size of the allocated pages of the segment, in bytes."""
         return os.fstat(self.fd).st_blocks * 512
 
     def bytes_between(self, start: int, end: int) -> memoryview:
-        """Return the bytes between two positions."""
+        """Return a view of the bytes from position `start` up to `end`."""
         return self._root[start:end]
 
     def index(self, format: Format) -> memoryview:
@@ -73,7 +74,7 @@ class Arena:
         return self._root[layout.index_position : layout.index_position + size].cast("Q")
 
     def publish(self, format: Format, count: int) -> None:
-        """Write the published count into the header of a format's array."""
+        """Write the number of published elements to the header of a format's array."""
         position = self.layout.arrays[format].header_position
         HEADER.pack_into(self._root, position, format.name.encode(), count)
 
@@ -81,8 +82,8 @@ class Arena:
         """Compute a block and write its bytes and index entries.
 
         Raises:
-            OSError: ENOSPC, if the machine has no memory for it.
-            RenderingError: the result contradicts its prediction.
+            OSError: ENOSPC, if no memory is left for the block.
+            RenderingError: The computed bytes differ from the predicted size or the check value.
         """
         self.reserve(block)
 
@@ -94,9 +95,9 @@ class Arena:
             self._write(ends.tobytes(), block.index_position)
 
     def block_views(self, block: Block) -> tuple[memoryview, memoryview]:
-        """Return the index entries and the bytes of a resident block.
+        """Return writable views of the index entries and the bytes of a resident block.
 
-        They may be read when the block is filled, and written when it is reserved.
+        The block must be reserved before the views are written, and filled before they are read.
         """
         index_end = block.index_position + _index_size(block)
         return (
@@ -105,10 +106,10 @@ class Arena:
         )
 
     def reserve(self, block: Block) -> None:
-        """Have the pages of a block, so that writing to it cannot fail.
+        """Allocate the pages of a block, so that writing to it cannot fail.
 
         Raises:
-            OSError: ENOSPC, if the machine has no memory for it.
+            OSError: ENOSPC, if no memory is left for the block.
         """
         os.posix_fallocate(self.fd, block.position, block.size)
         if block.is_resident:
@@ -120,26 +121,26 @@ class Arena:
             raise OSError(f"wrote {written} bytes of {len(data)} at {position}")
 
     def drop_block(self, block: Block) -> None:
-        """Give back the memory of the last block of an array."""
+        """Free the pages of the last block of an array."""
         self._drop(block.position, block.size)
         self._drop(block.index_position, _index_size(block))
 
     def drop_slot(self, number: int) -> None:
-        """Give back the memory of a slot."""
+        """Free the pages of a slot."""
         self._drop(self.layout.slot_positions[number], self.layout.slot_bytes)
 
     def _drop(self, position: int, size: int) -> None:
-        # The first page may hold the end of the block before; the last holds nothing else.
+        # The first page may hold the end of the previous block; nothing else uses the last page.
         first = -(-position // PAGE_BYTES) * PAGE_BYTES
         end = -(-(position + size) // PAGE_BYTES) * PAGE_BYTES
         if first < end:
             try:
                 self._mapping.madvise(mmap.MADV_REMOVE, first, end - first)
-            except OSError as error:  # pages locked in memory, or /dev/shm is no tmpfs
-                log.warning("cannot give memory back: %s", error)
+            except OSError as error:  # mlocked pages, or /dev/shm is not a tmpfs
+                log.warning("cannot free pages in /dev/shm: %s", error)
 
     def close(self) -> None:
-        """Give the memory back; every view taken from here must be released before."""
+        """Unmap and free the segment; all views of it must be released first."""
         self._root.release()
         self._mapping.close()
         self._memory.close()

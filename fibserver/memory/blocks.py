@@ -1,7 +1,7 @@
-"""Blocks and tasks: what is given to a worker, and how large it is.
+"""Blocks and tasks, the units of work of a worker.
 
-A block is a run of elements and a place in the arena. This module also cuts answers into
-short-lived blocks; the resident ones are cut by `fibserver.memory.growth`.
+A block is a run of elements with a position in the arena. This module also divides replies into
+short-lived blocks; `fibserver.memory.growth` divides arrays into resident ones.
 """
 
 from enum import IntEnum
@@ -13,20 +13,20 @@ from fibcommon.formats import Format
 __all__ = ["BLOCK_BYTES", "Action", "Block", "Task", "stop_of_block"]
 
 BLOCK_BYTES = 4 * 1024 * 1024
-"""The size of a block: long enough to make handing it out cheap, short enough to wait for."""
+"""Maximum size of a block of several elements: cheap to dispatch and quick to fill."""
 
 
 class Block(NamedTuple):
-    """A run of elements for one worker to fill: a pure task with a destination.
+    """A run of elements and the position in the arena where a worker writes them.
 
     Attributes:
-        format: how the elements are encoded.
-        start: the first element.
-        stop: the element after the last.
-        position: where in the arena its bytes go.
-        size: how many bytes they are.
-        index_position: where in the arena the index entries of elements start+1 to stop go; 0
-            for a short-lived block, which has none.
+        format: How the elements are encoded.
+        start: The first element.
+        stop: The element after the last.
+        position: Position of the elements' bytes in the arena.
+        size: Number of bytes.
+        index_position: Position of the index entries of elements start+1 to stop; 0 for a
+            short-lived block, which has no index.
     """
 
     format: Format
@@ -38,61 +38,62 @@ class Block(NamedTuple):
 
     @property
     def is_resident(self) -> bool:
-        """Whether it is part of an array, and stays."""
+        """Whether the block is part of an array."""
         return self.index_position > 0
 
     @property
     def cost_seconds(self) -> float:
-        """Predicted time of a worker for its first element.
+        """Predicted time in which a worker computes the first element.
 
-        The rest takes some 12 ms at most, since a block of several elements is not larger than
-        BLOCK_BYTES.
+        The other elements take some 12 ms at most, since a block of several elements is not larger
+        than `BLOCK_BYTES`.
         """
         return first_element_seconds(self.format, self.start)
 
     @property
     def is_dear(self) -> bool:
-        """Whether it takes far longer than its size suggests, up to seconds.
+        """Whether the block is expensive: its first element takes more than `DEAR_SECONDS`.
 
-        Such blocks must not hold all workers.
+        Expensive blocks must not occupy all workers.
         """
         return self.cost_seconds > DEAR_SECONDS
 
 
 class Action(IntEnum):
-    """What a worker is to do with a block."""
+    """What a worker does with a block."""
 
     FILL = 0
     """Compute it."""
     LOAD = 1
-    """Take it from the snapshot, or compute it if it is damaged there."""
+    """Load it from the snapshot; compute it if its file is damaged."""
     SAVE = 2
-    """Write it to the snapshot."""
+    """Save it to the snapshot."""
     DISCARD = 3
-    """Remove it from the snapshot."""
+    """Remove its file from the snapshot."""
     PROBE = 4
-    """Nothing: an answer shows that the worker is well."""
+    """Nothing: the outcome shows that the worker is responsive."""
 
 
 class Task(NamedTuple):
-    """One thing for a worker to do."""
+    """An action on a block, carried out by a worker."""
 
     action: Action
     block: Block
 
 
 def stop_of_block(format: Format, start: int, stop: int) -> int:
-    """Return where the short-lived block ends that starts an answer's elements start to stop-1.
+    """Return the end of the short-lived block that begins at `start`.
 
-    Blocks end at multiples of a power of two, the largest with which they fit BLOCK_BYTES. So
-    answers that overlap are cut at the same elements, and can share what lies between.
+    Blocks end at multiples of the largest power of two with which they fit `BLOCK_BYTES`. So
+    overlapping slices are divided at the same elements and share the blocks they have in common.
 
     Args:
-        start: >= 0.
-        stop: > start.
+        format: How the elements are encoded.
+        start: The first element of the block, >= 0.
+        stop: The element after the last of the slice, > `start`; the block never ends after it.
     """
-    # Sizes never shrink with n, but for the first few elements, so a run is no longer than
-    # its count times the size of its last element.
+    # Element sizes do not decrease with n, apart from the first few elements, so a run is at
+    # most its length times the size of its last element.
     step = 1 << max(0, (BLOCK_BYTES // format.size(start)).bit_length() - 1)
     while step > 1 and step * format.size((start // step + 1) * step) > BLOCK_BYTES:
         step >>= 1

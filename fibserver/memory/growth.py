@@ -1,13 +1,12 @@
-"""Growth of one array: which blocks it is made of, and how far it is published.
+"""Block boundaries and publication state of one array.
 
-An array grows as a prefix of the sequence, in blocks. Blocks are handed out in order but
-finished in any order; an element is *published* when every block up to its own is finished.
-When memory is short the array shrinks again, from its end. The boundaries of the blocks
-depend on the format alone, so two requests that miss the same elements miss the same block,
-and a block saved by another process is one of ours.
+An array holds a prefix of the sequence and grows in blocks. Blocks are handed out in order but
+finished in any order; an element is *published* when its block and all blocks before it are
+finished. When memory is short, the array shrinks from its end. Block boundaries depend on the
+format alone: two requests that miss the same elements need the same block, and blocks saved by
+another server process match.
 
-This is bookkeeping without memory, processes or clocks: the acceptor asks it what to hand out
-and tells it what came back.
+This module is pure bookkeeping, without memory, processes or clocks.
 """
 
 from bisect import bisect_left, insort
@@ -18,49 +17,49 @@ from fibserver.memory.layout import INDEX_ENTRY_BYTES, ArrayLayout
 __all__ = ["FIRST_BLOCK_BYTES", "Growth"]
 
 FIRST_BLOCK_BYTES = 64 * 1024
-"""The size of an array's first block; each further one doubles, up to BLOCK_BYTES, so that
-the first small requests to a cold server need not wait for 4 MiB."""
+"""Size of an array's first block. Each further block is twice as large, up to `BLOCK_BYTES`, so
+that the first small requests to a cold server do not wait for 4 MiB."""
 
 
 class Growth:
     """The blocks of one array and their state.
 
     Attributes:
-        layout: where the array lies, and how large it may become.
-        published: how many elements are published.
-        published_bytes: how many bytes they are.
+        layout: Position and capacity of the array.
+        published: Number of published elements.
+        published_bytes: Their size in bytes.
     """
 
     def __init__(self, layout: ArrayLayout) -> None:
         self.layout = layout
         self.published = 0
         self.published_bytes = 0
-        # Blocks are planned when they are first needed, one ahead of the frontier at most.
-        self._boundaries = [0]  # elements: block k is boundaries[k] to boundaries[k + 1]
-        self._offsets = [0]  # the same in bytes
-        self._frontier = 0  # blocks below were handed out, save those given back
+        # Boundaries are computed on demand, at most one block past the frontier.
+        self._boundaries = [0]  # block k holds elements boundaries[k] to boundaries[k + 1] - 1
+        self._offsets = [0]  # of the boundaries, in bytes
+        self._frontier = 0  # number of blocks handed out, `_given_back` included
         self._given_back: list[int] = []
-        self._finished: set[int] = set()  # and not yet published
+        self._finished: set[int] = set()  # but not yet published
         self._published_blocks = 0
 
     @property
     def frontier(self) -> int:
-        """How many elements the array has once all blocks handed out so far are filled."""
+        """Number of elements in all blocks handed out so far, filled or not."""
         return self._boundaries[self._frontier]
 
     @property
     def frontier_bytes(self) -> int:
-        """How many bytes they are: what the array takes of the memory."""
+        """Size of all blocks handed out so far: the memory that the array claims."""
         return self._offsets[self._frontier]
 
     @property
     def has_none_in_flight(self) -> bool:
-        """Whether no worker has a block of it."""
+        """Whether no worker holds a block of the array."""
         done = self._published_blocks + len(self._finished) + len(self._given_back)
         return done == self._frontier
 
     def next_size(self) -> int | None:
-        """Return the size of the block behind the frontier, None if there is no room for it."""
+        """Return the size of the block at the frontier, or None if the array is full."""
         if self._frontier == len(self._boundaries) - 1:
             self._plan_block()
         end = self._offsets[self._frontier + 1]
@@ -79,13 +78,17 @@ class Growth:
         self._offsets.append(offset + format.offset(stop) - format.offset(start))
 
     def reclaim_block(self, stop: int) -> Block | None:
-        """Hand out again the first block given back, if it holds an element below `stop`."""
+        """Hand out again the first block that was given back, if it holds an element below `stop`.
+
+        Returns:
+            The block, or None.
+        """
         if self._given_back and self._boundaries[self._given_back[0]] < stop:
             return self._block(self._given_back.pop(0))
         return None
 
     def extend(self) -> Block:
-        """Hand out the block behind the frontier; `next_size` must have said there is room."""
+        """Hand out the block at the frontier; `next_size` must have returned a size."""
         self._frontier += 1
         return self._block(self._frontier - 1)
 
@@ -103,11 +106,11 @@ class Growth:
         )
 
     def give_back(self, block: Block) -> None:
-        """Take back a block that could not be filled, for a later request to try again."""
+        """Take back a block that could not be filled; a later request retries it."""
         insort(self._given_back, self._number(block))
 
     def finish(self, block: Block) -> bool:
-        """Note that a block is filled; return whether that published any element."""
+        """Mark a block as filled; return whether that published any element."""
         self._finished.add(self._number(block))
         before = self._published_blocks
         while self._published_blocks in self._finished:
@@ -125,12 +128,12 @@ class Growth:
 
     @property
     def tail(self) -> Block | None:
-        """The last block handed out, if there is one."""
+        """The last block handed out, or None."""
         return self._block(self._frontier - 1) if self._frontier else None
 
     def shrink(self) -> None:
-        """Forget the tail; the array must be settled and not empty."""
-        assert self.has_none_in_flight, "a worker may yet write to the tail"
+        """Remove the tail; it must exist, and no block may be in flight."""
+        assert self.has_none_in_flight, "a worker may still write to the tail"
         self._frontier -= 1
         self._finished.discard(self._frontier)
         if self._given_back and self._given_back[-1] == self._frontier:

@@ -1,14 +1,14 @@
-"""Where everything lies in the arena: positions only, no memory.
+"""Layout of the arena: the position of every array and slot.
 
-The arena is one shared-memory segment. It holds, for each format, one *array*:
+The arena is one shared-memory segment. It contains one *array* per format:
 
     header   format name, published count             one page
-    index    u64 for each element: where it ends      index[n] is the offset of element n
+    index    u64 per element: where it ends           index[n] is the offset of element n
     bytes    the encoded elements, end to end
 
-and behind the arrays the *slots*, each with room for one short-lived block. Each part starts
-on a page of its own; an array has room for `memory_limit` bytes of elements. The segment is
-sparse: a page that was never written takes no memory.
+and after the arrays the *slots*, each with room for one short-lived block. Every part is
+page-aligned; an array has room for `memory_limit` bytes of elements. The segment is sparse: pages
+that were never written take no memory.
 """
 
 import struct
@@ -23,12 +23,12 @@ PAGE_BYTES = 4096
 INDEX_ENTRY_BYTES = 8
 
 HEADER = struct.Struct("<16sQ")
-"""The header of an array: the format's name, and the number of elements published."""
+"""Header of an array: the format's name and the number of published elements."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArrayLayout:
-    """The place of one array: positions in the arena and capacities, all in bytes but one."""
+    """Positions in the arena and capacities of one array."""
 
     format: Format
     header_position: int
@@ -39,29 +39,29 @@ class ArrayLayout:
 
 
 class ArenaLayout:
-    """The place of every array and slot in an arena.
+    """Positions of all arrays and slots in an arena.
 
     Attributes:
-        arrays: the layout of each format's array, in the order of the format table.
-        slot_positions: where each slot starts.
-        slot_bytes: the size of a slot.
-        size_bytes: the size of the whole arena.
+        arrays: Layout of each format's array, in the order of the format table.
+        slot_positions: Position of each slot.
+        slot_bytes: Size of a slot.
+        size_bytes: Size of the arena.
     """
 
     def __init__(self, memory_limit: int, max_index: int, slots: int) -> None:
-        """Lay out an arena.
+        """Compute the layout.
 
         Args:
-            memory_limit: how many bytes of elements each array has room for.
-            max_index: the largest element that a block may hold: a slot has room for it.
-            slots: how many there are.
+            memory_limit: Capacity of each array, in bytes of elements.
+            max_index: The largest element that a block may hold; it fits a slot in every format.
+            slots: Number of slots.
         """
         self.arrays: dict[Format, ArrayLayout] = {}
         end = 0
         for format in FORMATS.values():
             elements = format.stop_within(0, memory_limit)
             index_position = end + PAGE_BYTES
-            # One entry more than elements: the first says where element 0 starts.
+            # One entry more than there are elements: the first is the offset of element 0.
             data_position = index_position + _pages((elements + 1) * INDEX_ENTRY_BYTES)
             self.arrays[format] = ArrayLayout(
                 format, end, index_position, data_position, memory_limit, elements
@@ -74,5 +74,5 @@ class ArenaLayout:
 
 
 def _pages(size_bytes: int) -> int:
-    """Round up to whole pages."""
+    """Return the size rounded up to whole pages."""
     return -(-size_bytes // PAGE_BYTES) * PAGE_BYTES

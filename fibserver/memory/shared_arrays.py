@@ -1,9 +1,9 @@
-"""The arrays as the acceptor uses them: what is published, who reads it, who gives way.
+"""Arrays of published elements: readers, growth and eviction.
 
-All arrays together keep to `memory_limit`. When one wants to grow beyond it, the array whose
-tail was used longest ago gives that tail back, block by block; never what an answer under
-way still needs, nor what is being written or saved. If nobody can give way the array stays as it
-is, and the answer that wanted more goes on with short-lived blocks.
+The arrays share one memory limit. When an array has to grow beyond it, the array whose tail was
+used longest ago evicts that tail, block by block. Blocks that a reader still needs, or that a
+worker is filling or saving, are never evicted. If nothing can be evicted, the array does not
+grow, and the reply that needs more elements continues with short-lived blocks.
 """
 
 from bisect import bisect_left
@@ -19,26 +19,26 @@ __all__ = ["ArrayReader", "SharedArray", "SharedArrays"]
 
 
 class ArrayReader(Protocol):
-    """Something that reads an array, and may wait for more of it."""
+    """A reader of an array, which may wait for elements to be published."""
 
     array_stop: int
-    """It reads no elements from here on."""
+    """The element after the last that it reads from the array."""
 
     def on_progress(self) -> None:
-        """Take note that more elements are published."""
+        """Handle the publication of more elements."""
 
     def on_failure(self, block: Block, message: str, code: str) -> None:
-        """Take note that a block cannot be had, and why, as for an error reply."""
+        """Handle the failure of a block; `message` and `code` are for an error reply."""
 
 
 class SharedArray:
-    """The published elements of one format, and the growth of the array.
+    """The array of one format: its published elements, readers and growth.
 
     Attributes:
-        format: how the elements are encoded.
-        growth: which blocks there are, and their state.
-        streamed_bytes: how many bytes of short-lived blocks have been sent in this format.
-        pinned: the starts of blocks that must stay as they are for another reason than readers.
+        format: How the elements are encoded.
+        growth: The array's blocks and their state.
+        streamed_bytes: Number of bytes of this format sent from short-lived blocks.
+        pinned: Starts of blocks that must not be evicted although no reader needs them.
     """
 
     def __init__(self, arena: Arena, format: Format, clock: Callable[[], float]) -> None:
@@ -51,50 +51,50 @@ class SharedArray:
         self._position = arena.layout.arrays[format].data_position
         self._index = arena.index(format)
         self._readers: dict[ArrayReader, None] = {}
-        # For each block: where it ends, and when an answer last ended in it.
+        # For each block: its stop, and when it was last used.
         self._block_stops: list[int] = []
         self._last_uses: list[float] = []
 
     def slice_size(self, start: int, stop: int) -> int:
-        """Return `format.slice_size(start, stop)`, from the index if it is published."""
+        """Return `format.slice_size(start, stop)`, from the index if published."""
         if start < stop <= self.growth.published:
             return self.offset(stop) - self.offset(start) - self.format.separator_size
         return self.format.slice_size(start, stop)
 
     def offset(self, n: int) -> int:
-        """Return `format.offset(n)`, from the index if it is published."""
-        # The index has no page before its first block is filled, and reading one that is not
-        # there takes memory, or kills where there is none; so element 0 is not looked up.
+        """Return `format.offset(n)`, from the index if published."""
+        # Before the first block is filled the index has no page: reading it would allocate one,
+        # or raise SIGBUS if /dev/shm is full.
         if n == 0:
             return 0
         return int(self._index[n]) if n <= self.growth.published else self.format.offset(n)
 
     def bytes_between(self, offset: int, end: int) -> memoryview:
-        """Return the bytes of the array from `offset` up to `end`, all published."""
+        """Return the array's bytes from `offset` up to `end`; all must be published."""
         return self._arena.bytes_between(self._position + offset, self._position + end)
 
     def use(self, stop: int) -> None:
-        """Note that an answer wants elements below `stop`, at least one."""
+        """Record a use of the block that holds element `stop - 1`, or of the tail if none does."""
         if self._block_stops:
             number = min(bisect_left(self._block_stops, stop), len(self._block_stops) - 1)
             self._last_uses[number] = self._clock()
 
     @property
     def last_use_of_tail(self) -> float:
-        """When an answer last wanted the tail; the array must not be empty."""
+        """When the tail was last used; the array must not be empty."""
         return self._last_uses[-1]
 
     def add_reader(self, reader: ArrayReader) -> None:
-        """Keep for a reader what it reads, and tell it of progress and failure."""
+        """Add a reader: keep the elements it reads, and notify it of progress and failure."""
         self._readers[reader] = None
 
     def discard_reader(self, reader: ArrayReader) -> None:
-        """Forget a reader, if it is one."""
+        """Remove a reader, if present."""
         self._readers.pop(reader, None)
 
     @property
     def can_shrink(self) -> bool:
-        """Whether the tail can be given back now."""
+        """Whether the tail exists and can be evicted now."""
         tail = self.growth.tail
         return (
             tail is not None
@@ -104,12 +104,12 @@ class SharedArray:
         )
 
     def shrink(self) -> Block:
-        """Give the tail's memory back, and return what it was."""
+        """Evict the tail and return it."""
         tail = self.growth.tail
         assert tail is not None, "an empty array cannot shrink"
         self.growth.shrink()
         self._block_stops.pop()
-        # Whoever wanted the tail wanted what is before it as well.
+        # A use of the tail is also a use of the block before it.
         last_use = self._last_uses.pop()
         if self._last_uses:
             self._last_uses[-1] = max(self._last_uses[-1], last_use)
@@ -118,36 +118,36 @@ class SharedArray:
         return tail
 
     def extend(self) -> Block:
-        """Hand out the block behind the frontier."""
+        """Hand out the block at the frontier."""
         block = self.growth.extend()
         self._block_stops.append(block.stop)
         self._last_uses.append(self._clock())
         return block
 
     def block_finished(self, block: Block) -> None:
-        """Publish what a filled block allows to publish, and tell those who wait."""
+        """Mark a block as filled; notify the readers if that published elements."""
         if self.growth.finish(block):
             self._arena.publish(self.format, self.growth.published)
             for reader in list(self._readers):
                 reader.on_progress()
 
     def block_failed(self, block: Block, message: str, code: str) -> None:
-        """Tell those who need a block that it cannot be had; a later request tries again."""
+        """Notify the readers that need a failed block; a later request retries it."""
         self.growth.give_back(block)
         for reader in list(self._readers):
             if reader.array_stop > block.start:
                 reader.on_failure(block, message, code)
 
     def close(self) -> None:
-        """Release the views of shared memory."""
+        """Release the view of the index."""
         self._index.release()
 
 
 class SharedArrays:
-    """The arrays of all formats, which share one limit of memory.
+    """The arrays of all formats, which share one memory limit.
 
     Attributes:
-        saved: the blocks, as format and start, that can be loaded instead of computed.
+        saved: Format and start of each block that the snapshot holds.
     """
 
     def __init__(
@@ -157,13 +157,13 @@ class SharedArrays:
         clock: Callable[[], float],
         on_dropped: Callable[[Block], None],
     ) -> None:
-        """Make arrays without elements.
+        """Create empty arrays.
 
         Args:
-            arena: where they lie.
-            memory_limit: how many bytes of elements they may take together.
-            clock: returns the time.
-            on_dropped: is told of each block that an array gave back.
+            arena: Contains the arrays.
+            memory_limit: Maximum number of bytes of elements in all arrays together.
+            clock: Returns the current time in seconds.
+            on_dropped: Called with each evicted block.
         """
         self.saved: set[tuple[Format, int]] = set()
         self._on_dropped = on_dropped
@@ -180,21 +180,22 @@ class SharedArrays:
 
     @property
     def claimed_bytes(self) -> int:
-        """How many bytes of elements there are, or will be when all blocks are filled."""
+        """Size of all blocks of all arrays, filled or in flight."""
         return sum(array.growth.frontier_bytes for array in self)
 
     def next_task(
         self, array: SharedArray, stop: int, *, may_displace: bool = True
     ) -> Task | None:
-        """Hand out the next block of an array for elements below `stop`.
+        """Hand out the next block that an array needs for the elements below `stop`.
 
         Args:
-            array: one of these.
-            stop: the element after the last that is needed.
-            may_displace: whether other arrays have to give way.
+            array: One of these arrays.
+            stop: The element after the last that is needed.
+            may_displace: Whether blocks of other arrays may be evicted.
 
         Returns:
-            What to do to have the block, or None: all are handed out, or there is no memory.
+            A task that loads or fills the block, or None if all blocks are handed out already or
+            there is no memory for another.
         """
         block = array.growth.reclaim_block(stop)
         if block is None:
@@ -210,24 +211,24 @@ class SharedArrays:
     def _make_room(self, array: SharedArray, size: int, may_displace: bool) -> bool:
         excess = self.claimed_bytes + size - self._memory_limit
         while excess > 0:
-            others = [each for each in self if each is not array and each.can_shrink]
+            others = [other for other in self if other is not array and other.can_shrink]
             if not others or not may_displace:
                 return False
-            coldest = min(others, key=lambda each: each.last_use_of_tail)
+            coldest = min(others, key=lambda other: other.last_use_of_tail)
             dropped = coldest.shrink()
             excess -= dropped.size
             self._on_dropped(dropped)
         return True
 
     def block_finished(self, block: Block) -> None:
-        """Publish a filled block."""
+        """Mark a block as filled and publish it if possible."""
         self._arrays[block.format].block_finished(block)
 
     def block_failed(self, block: Block, message: str, code: str) -> None:
-        """Fail the answers that need a block."""
+        """Notify the readers that need a failed block."""
         self._arrays[block.format].block_failed(block, message, code)
 
     def close(self) -> None:
-        """Release the views of shared memory."""
+        """Release all views of shared memory."""
         for array in self:
             array.close()

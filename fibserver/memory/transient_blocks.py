@@ -1,18 +1,17 @@
-"""Short-lived blocks: what lies beyond the arrays, filled into slots and dropped once sent.
+"""Short-lived blocks for elements beyond the arrays, kept in slots until they are sent.
 
-There are few slots, so whatever is asked for takes bounded memory. An answer claims the blocks
-it is about to send; answers that want the same block at the same time share it. A slot is free
-again when all who claimed it have sent it.
+The number of slots is fixed, so memory is bounded whatever clients request. A reply claims the
+blocks it is about to send; concurrent replies that need the same block share it. A slot is free
+again when all claimants have sent its block.
 
-A client that stops reading would keep its slots for ever, and a few of them would keep all; one
-that reads little by little would keep them for minutes. So when an answer waits for a slot, the
-filled block from which nothing was sent for the longest time is taken away, if that is a while or
-if the block has been there for long; its claimants ask for it again when their clients go on
-reading. Computing it again costs some milliseconds, and nobody is held up.
+Clients that read slowly or not at all could occupy all slots. So when a reply waits for a slot,
+a filled block is evicted, the least recently sent first, if nothing was sent from it for
+`STALLED_SECONDS` or it was filled `HELD_SECONDS` ago. Its claimants claim it again when their
+clients resume reading, which costs some milliseconds of computation.
 
-A small block is sent as soon as it is filled, since the kernel takes all of it: it is a number of
-cheap requests, which must not wait for large ones. So some slots are for small blocks only, and
-a free slot is offered first to those who wait with a small one.
+The kernel accepts a small block at once, so small blocks leave their slots as soon as they are
+filled. They serve single numbers that are cheap to compute, which must not wait for large
+replies: some slots are reserved for them, and a free slot is offered to their claimants first.
 """
 
 from collections.abc import Callable
@@ -25,59 +24,60 @@ from fibserver.memory.blocks import Block
 __all__ = ["STALLED_SECONDS", "Claimant", "TransientBlock", "TransientBlocks", "slots_for"]
 
 MOST_CLAIMS = 3
-"""How many blocks an answer may claim at a time: one being sent, one ready, one being filled."""
+"""Maximum number of blocks that a reply claims: one being sent, one ready, one being filled."""
 
 STALLED_SECONDS = 0.1
-"""A block from which nothing was sent for so long may be taken away."""
+"""A block from which nothing was sent for this long may be evicted."""
 
 HELD_SECONDS = 1.0
-"""A block that has been filled for so long may be taken away although it is being sent: at less
-than 4 MB/s, which is 40 Mbit/s."""
+"""A block that was filled this long ago may be evicted even while it is being sent. The client of
+a full block then reads less than 4 MiB/s."""
 
 SMALL_BYTES = 128 * 1024
-"""Blocks up to this size are small: every single number that is cheap to compute is."""
+"""Maximum size of a small block; every number that is cheap to compute fits."""
 
 IDLE_SECONDS = 5.0
-"""When no block was claimed for so long, the slots' memory is given back."""
+"""The slots' memory is freed when no block was claimed for this long."""
 
 
 def slots_for(workers: int) -> int:
-    """Return how many slots there should be for so many workers.
+    """Return the number of slots for a number of workers.
 
-    Each worker can have a block in hand and one to go on with, while as many are being sent. A
-    quarter of them is for small blocks only.
+    Each worker can fill one block and have a second one queued, while as many are being sent. A
+    quarter of the slots is reserved for small blocks.
     """
     return max(8, 4 * workers)
 
 
 class Claimant(Protocol):
-    """Something that claims short-lived blocks."""
+    """A user of short-lived blocks."""
 
     def on_progress(self) -> None:
-        """Take note that a claimed block is filled."""
+        """Handle that a claimed block is filled."""
 
     def on_failure(self, block: Block, message: str, code: str) -> None:
-        """Take note that a claimed block cannot be had, and why, as for an error reply."""
+        """Handle the failure of a claimed block; `message` and `code` are for an error reply."""
 
     def on_evicted(self, block: "TransientBlock") -> None:
-        """Take note that a claimed block was taken away."""
+        """Handle the eviction of a claimed block."""
 
     def on_free_slot(self) -> None:
-        """Take note that there may be a slot now."""
+        """Handle that a slot may be free."""
 
 
 class TransientBlock:
     """A block in a slot.
 
     Attributes:
-        block: which elements, and where.
-        offset: the offset of its first byte among all elements of the format.
-        end: the offset of its end.
-        slot: the slot's number.
-        claimants: who wants to send it.
-        is_filled: whether its bytes are there; not so, or no more, otherwise.
-        filled_at: when it was filled.
-        last_use: when it was filled, or something of it was last sent.
+        block: The elements and their position.
+        offset: Offset of the block's first byte among all elements of the format.
+        end: Offset of its end.
+        slot: Number of the slot.
+        claimants: The replies that will send the block.
+        is_filled: Whether the slot holds the block's bytes: False before it is filled and after it
+            is evicted.
+        filled_at: When the block was filled.
+        last_use: When the block was filled or last sent from, whichever is later.
     """
 
     __slots__ = (
@@ -103,50 +103,50 @@ class TransientBlock:
 
 
 class TransientBlocks:
-    """The slots and the blocks in them."""
+    """The slots and the short-lived blocks in them."""
 
     def __init__(self, arena: Arena, clock: Callable[[], float]) -> None:
-        """Find all slots free.
+        """Start with all slots free.
 
         Args:
-            arena: where they lie.
-            clock: returns the time.
+            arena: Contains the slots.
+            clock: Returns the current time in seconds.
         """
         self._arena = arena
         self._clock = clock
-        # The slot freed last is taken first: its memory is there already.
+        # Last in, first out: the slot freed last has its pages allocated already.
         self._free = list(reversed(range(len(arena.layout.slot_positions))))
-        self._dirty: set[int] = set()  # slots that may have memory
+        self._dirty: set[int] = set()  # slots that may have pages allocated
         self._blocks: dict[tuple[Format, int, int], TransientBlock] = {}
         self._reserved = len(self._free) // 4  # for small blocks
-        # In the order of their turns.
+        # Claimants that wait for a slot, in order of arrival.
         self._waiting_small: dict[Claimant, None] = {}
         self._waiting_large: dict[Claimant, None] = {}
         self._last_claim = clock()
 
     @property
     def is_wanted(self) -> bool:
-        """Whether somebody waits for a slot."""
+        """Whether a claimant waits for a slot."""
         return bool(self._waiting_small or self._waiting_large)
 
     @property
     def used_slots(self) -> int:
-        """How many slots hold a block."""
+        """Number of slots that hold a block."""
         return len(self._arena.layout.slot_positions) - len(self._free)
 
     @property
     def most_claims(self) -> int:
-        """How many blocks an answer may claim at present: fewer when slots run short."""
+        """Maximum number of blocks that a reply may claim now: one if slots are scarce."""
         return MOST_CLAIMS if len(self._free) > MOST_CLAIMS and not self.is_wanted else 1
 
     def claim(
         self, claimant: Claimant, format: Format, start: int, stop: int
     ) -> tuple[TransientBlock, bool] | None:
-        """Claim the block of elements start to stop-1, which must fit a slot.
+        """Claim the block of elements `start` to `stop - 1`, which must fit a slot.
 
         Returns:
-            The block, and whether it is new and has to be filled; None if there is no slot. Then
-            the claimant is told when there may be one.
+            The block, and whether it is new and has to be filled; None if no slot is free. In that
+            case `claimant.on_free_slot` is called when one may be.
         """
         key = (format, start, stop)
         entry = self._blocks.get(key)
@@ -167,7 +167,7 @@ class TransientBlocks:
         return entry, is_new
 
     def _make_room(self, claimant: Claimant, size: int) -> bool:
-        """Have a free slot for a block of this size, or let the claimant wait for one."""
+        """Ensure that a slot is free for `size` bytes, or queue the claimant and return False."""
         is_small = size <= SMALL_BYTES
         while len(self._free) <= (0 if is_small else self._reserved):
             if not self._evict_stalled(claimant):
@@ -177,36 +177,36 @@ class TransientBlocks:
         return True
 
     def release(self, claimant: Claimant, entry: TransientBlock) -> None:
-        """Give up a claim."""
+        """Release a claim; free the slot if it was the last one of a filled block."""
         entry.claimants.pop(claimant, None)
         if not entry.claimants and entry.is_filled:
             self._free_slot(entry)
             self.wake_next_waiter()
 
     def forget(self, claimant: Claimant) -> None:
-        """No longer tell somebody of free slots."""
+        """Remove a claimant from the queue for free slots."""
         self._waiting_small.pop(claimant, None)
         self._waiting_large.pop(claimant, None)
 
     def bytes_between(self, entry: TransientBlock, offset: int, end: int) -> memoryview:
-        """Return bytes of a filled block, by their offsets among all elements."""
+        """Return bytes of a filled block, given by offsets among all elements of its format."""
         entry.last_use = self._clock()
         shift = entry.block.position - entry.offset
         return self._arena.bytes_between(offset + shift, end + shift)
 
     def block_finished(self, block: Block) -> None:
-        """Note that a block is filled, and tell those who claimed it."""
+        """Mark a block as filled and notify its claimants."""
         entry = self._blocks[_key(block)]
         entry.is_filled = True
         entry.filled_at = entry.last_use = self._clock()
-        if not entry.claimants:  # they have all gone meanwhile
+        if not entry.claimants:  # all claims were released meanwhile
             self._free_slot(entry)
             self.wake_next_waiter()
         for claimant in list(entry.claimants):
             claimant.on_progress()
 
     def block_failed(self, block: Block, message: str, code: str) -> None:
-        """Tell those who claimed a block that it cannot be had."""
+        """Free the slot of a failed block and notify its claimants."""
         entry = self._blocks[_key(block)]
         claimants = list(entry.claimants)
         self._free_slot(entry)
@@ -220,7 +220,7 @@ class TransientBlocks:
         self._free.append(entry.slot)
 
     def wake_next_waiter(self) -> None:
-        """Let the one who has waited longest try again, first of those who need little."""
+        """Notify the claimant that has waited longest, small blocks first."""
         waiting = self._waiting_small or self._waiting_large
         if waiting:
             claimant = next(iter(waiting))
@@ -228,7 +228,14 @@ class TransientBlocks:
             claimant.on_free_slot()
 
     def _evict_stalled(self, claimant: Claimant) -> bool:
-        """Free the slot that others used longest ago, if they had their time; return whether."""
+        """Evict the least recently used block that has stalled or was held too long.
+
+        Args:
+            claimant: Waits for the slot; its own blocks are not evicted.
+
+        Returns:
+            Whether a block was evicted.
+        """
         now = self._clock()
         stalled = [
             entry
@@ -239,14 +246,14 @@ class TransientBlocks:
         ]
         if not stalled:
             return False
-        entry = min(stalled, key=lambda each: each.last_use)
+        entry = min(stalled, key=lambda candidate: candidate.last_use)
         self._free_slot(entry)
-        for loser in list(entry.claimants):
-            loser.on_evicted(entry)
+        for owner in list(entry.claimants):
+            owner.on_evicted(entry)
         return True
 
     def give_back_idle_memory(self) -> None:
-        """From time to time: give the slots' memory back if nobody has used them for a while."""
+        """Free the slots' memory after an idle period; called periodically."""
         if not self._blocks and self._clock() - self._last_claim > IDLE_SECONDS:
             for slot in self._dirty:
                 self._arena.drop_slot(slot)

@@ -195,7 +195,7 @@ def test_the_tail_stays_while_a_worker_has_a_block() -> None:
     assert growth.next_size()
     block = growth.extend()
     assert not growth.has_none_in_flight
-    with pytest.raises(AssertionError, match="a worker may yet write"):
+    with pytest.raises(AssertionError, match="a worker may still write"):
         growth.shrink()
     growth.finish(block)
     assert growth.has_none_in_flight
