@@ -1,1 +1,1 @@
-"""What is kept on disk: blocks as files."""
+"""Snapshot of resident blocks on disk."""

@@ -1,9 +1,9 @@
-"""Persistence: which blocks the snapshot has, and which are still to be saved.
+"""Persistence of the arrays: schedules the loading, saving and removal of snapshot files.
 
-All work on files is done by workers: loading in turn with the requests of clients, saving
-and discarding when nobody waits for a worker. So the loop never waits for a disk, and a disk
-that is full, slow or read-only costs nothing but the snapshot. The snapshot follows the arrays:
-what they give back leaves it too.
+After the initial scan, workers do all file I/O: they load blocks like other tasks, and save and
+discard blocks when no other task waits. So the event loop never waits for a disk, and a full,
+slow or read-only disk affects only the snapshot. The snapshot follows the arrays: blocks that an
+array evicts are removed from it.
 """
 
 import errno
@@ -22,17 +22,17 @@ __all__ = ["Persistence"]
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 30.0
-"""So long nothing is tried after the disk has said no."""
+"""Delay before saving and discarding are retried after a disk error."""
 
 
 class Persistence:
-    """What is in the snapshot, and what is to be done about the rest.
+    """Tracks which blocks the snapshot holds, and schedules saving and removing the others.
 
-    As a source of tasks it stands in the background and saves.
+    It is a background source of save and discard tasks.
 
     Attributes:
-        last_save: when a block was last saved, on the clock; None if never.
-        is_failing: whether the last try to save failed.
+        last_save: When a block was last saved, by the clock; None if never.
+        is_failing: Whether the last attempt to save failed.
     """
 
     cost_seconds = 0.0
@@ -45,7 +45,14 @@ class Persistence:
         queue: FairQueue,
         clock: Callable[[], float],
     ) -> None:
-        """Look at what there is, and have it loaded."""
+        """Scan the snapshot and queue its blocks for loading.
+
+        Args:
+            snapshot: The files.
+            arrays: The arrays that the snapshot follows.
+            queue: Receives the sources of tasks.
+            clock: Returns the current time in seconds.
+        """
         self.last_save: float | None = None
         self.is_failing = False
         self._snapshot = snapshot
@@ -56,7 +63,7 @@ class Persistence:
         self._to_save: dict[Block, None] = {}
         self._to_discard: dict[Block, None] = {}
         self._saving: set[Block] = set()
-        self._discarding = 0  # how many workers have a file to remove
+        self._discarding = 0  # number of discard tasks in flight
         self._loader = _Loader(self, arrays, self._scan())
         queue.add(self._loader)
 
@@ -64,11 +71,13 @@ class Persistence:
         try:
             found, useless = self._snapshot.scan()
         except OSError as error:
-            log.warning("state_dir %s: %s; starting without", self._snapshot.directory, error)
+            log.warning(
+                "state_dir %s: %s; starting without a snapshot", self._snapshot.directory, error
+            )
             return {}
         for reason, count in useless.items():
             log.warning(
-                "state_dir %s: %s block files are %s; computed again when needed",
+                "state_dir %s: ignored %s block files: %s; recomputing them when needed",
                 self._snapshot.directory,
                 count,
                 reason,
@@ -82,12 +91,12 @@ class Persistence:
 
     @property
     def is_loading(self) -> bool:
-        """Whether blocks are still to be loaded."""
+        """Whether blocks of the snapshot remain to be loaded."""
         return self._loader.is_loading
 
     @property
     def unsaved_blocks(self) -> int:
-        """How many resident blocks are not in the snapshot."""
+        """Number of resident blocks that are not in the snapshot."""
         return len(self._to_save) + len(self._saving)
 
     @property
@@ -97,18 +106,18 @@ class Persistence:
 
     @property
     def saved_blocks(self) -> int:
-        """How many blocks are in the snapshot."""
+        """Number of blocks in the snapshot."""
         return len(self._arrays.saved)
 
     def next_task(self) -> Task | None:
-        """Return the next block to discard or to save."""
+        """Return the next discard or save task, or None if there is none at present."""
         if self._clock() < self._retry_at:
             return None
         if self._to_discard:
             self._discarding += 1
             return Task(Action.DISCARD, _pop(self._to_discard))
-        # A worker that removes a file could be overtaken by one that saves it again; and blocks
-        # are saved one at a time, since a disk that hangs must not take every worker.
+        # Do not save while a file is being removed: the removal could delete a newer save of the
+        # same block. Save one block at a time, lest a disk that hangs block all workers.
         if self._to_save and not self._discarding and not self._saving:
             block = _pop(self._to_save)
             self._saving.add(block)
@@ -117,11 +126,11 @@ class Persistence:
         return None
 
     def on_filled(self, block: Block, is_saved: bool) -> None:
-        """Take note that a resident block is filled.
+        """Schedule saving a resident block that was filled, unless it was loaded.
 
         Args:
-            block: which.
-            is_saved: whether it was loaded, so that the snapshot has it.
+            block: The block.
+            is_saved: Whether it was loaded, so that the snapshot holds it.
         """
         self._loader.pending.discard(block)
         if is_saved:
@@ -132,12 +141,12 @@ class Persistence:
         self._queue.add_background(self)
 
     def on_failed(self, block: Block) -> None:
-        """Take note that a resident block cannot be had: to load more would only fail again."""
+        """Stop loading a format after one of its resident blocks failed: others would fail too."""
         self._loader.pending.discard(block)
         self._loader.give_up(block.format)
 
     def on_saved(self, block: Block, error_number: int) -> None:
-        """Take note that a block was saved, or why not."""
+        """Record that a block was saved (`error_number` 0), or schedule a retry."""
         self._saving.discard(block)
         self._arrays[block.format].pinned.discard(block.start)
         if not error_number:
@@ -151,7 +160,7 @@ class Persistence:
         self._pause(error_number)
 
     def on_discarded(self, error_number: int) -> None:
-        """Take note that a file was removed, or why not."""
+        """Record that a worker tried to remove a file; pause if it failed."""
         self._discarding -= 1
         if error_number:
             self._pause(error_number)
@@ -169,12 +178,12 @@ class Persistence:
             self._retry_at = self._clock() + RETRY_SECONDS
 
     def tick(self) -> None:
-        """From time to time: go on after a pause."""
+        """Requeue pending saves and removals, as after a pause; called periodically."""
         if self._to_save or self._to_discard:
             self._queue.add_background(self)
 
     def discard(self, block: Block) -> None:
-        """Have a block removed from the snapshot, if it is there."""
+        """Schedule the removal of a block from the snapshot, if present."""
         key = (block.format, block.start)
         if key in self._arrays.saved:
             self._arrays.saved.remove(key)
@@ -182,16 +191,16 @@ class Persistence:
             self._queue.add_background(self)
 
     def on_dropped(self, block: Block) -> None:
-        """Take note that a block is no more resident."""
+        """Remove an evicted block from the snapshot, saved or yet to be saved."""
         self._to_save.pop(block, None)
         self.discard(block)
 
 
 class _Loader:
-    """A source that has the arrays grow as far as the snapshot goes, and memory allows.
+    """Source of tasks that load the snapshot into the arrays as far as memory allows.
 
     Attributes:
-        pending: the blocks that were handed out and are not there yet.
+        pending: The blocks that were handed out and are not filled yet.
     """
 
     cost_seconds = 0.0
@@ -224,7 +233,7 @@ class _Loader:
                 return task
             del self._found[format]
             for start, stop in blocks.items():
-                if start >= array.growth.frontier:  # there is no room for it
+                if start >= array.growth.frontier:  # memory has no room for it
                     self._persistence.discard(Block(format, start, stop, 0, 0))
         return None
 

@@ -1,15 +1,15 @@
-"""The snapshot: resident blocks as files in `state_dir`, one file a block.
+"""Snapshot of resident blocks as files in `state_dir`, one file per block.
 
-A block never changes and its boundaries depend on the format alone. So a file is right for
-ever or not at all: nothing has to be saved twice, no file depends on another, and a damaged
-one costs no more than its own block.
+A block never changes, and its boundaries depend on the format alone. So a file stays valid
+forever: no block is saved twice, no file depends on another, and a damaged file costs only its
+own block.
 
     json-000000004711.block      header, index entries, bytes
 
-A file is written under another name, flushed and renamed, so it is whole or not there. It says
-how it is to be read (version, byte order), what it holds, and a checksum; and whatever it says,
-its last element must be what arithmetic says. This module reads and writes files; which and
-when is for `fibserver.storage.persistence`.
+A file is written under a temporary name, flushed and renamed, so it is never incomplete. Its
+header contains the byte order, version, format, elements, size and a checksum. In addition, the
+last element of a loaded block is compared with a computed one. This module reads and writes
+files; `fibserver.storage.persistence` decides which and when.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ __all__ = ["Snapshot", "SnapshotError"]
 
 MAGIC = b"fibblock"
 VERSION = 1
-"""To be raised when the boundaries of blocks change, or the encoding of a format."""
+"""Version of the files. Increment it when block boundaries or the encoding of a format change."""
 
 # Magic, byte order, version, format, first element, element after the last, size, checksum.
 _HEADER = struct.Struct("=8sHH16sQQQI")
@@ -38,37 +38,39 @@ _BYTE_ORDER = 0x0102
 _SUFFIX = ".block"
 _TEMPORARY_SUFFIX = ".new"
 
-_NO_FOLDER_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)
-"""Errors of file systems and permissions that do not let a folder be flushed."""
+_NO_DIRECTORY_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)
+"""Errors that show that the file system or permissions do not allow flushing a directory."""
 
 
 class SnapshotError(Exception):
-    """A file that does not hold what it should; the message says why, without the name."""
+    """A block file that is damaged or unsuitable; the message omits the path."""
 
 
 class Snapshot:
-    """The files of one folder.
+    """The block files in a directory.
 
     Attributes:
-        directory: the folder.
+        directory: The directory, `state_dir`.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
     def path(self, format: Format, start: int) -> Path:
-        """Return the file of the block that begins with element `start`."""
+        """Return the path of the file of the block that begins at element `start`."""
         return self.directory / f"{format.name}-{start:012d}{_SUFFIX}"
 
     def scan(self) -> tuple[dict[Format, dict[int, int]], Counter[str]]:
-        """Look at all files, at their headers and sizes only, and remove unfinished ones.
+        """Check the headers and sizes of all files, and remove temporary files.
+
+        Creates the directory if it is missing.
 
         Returns:
-            For each format the blocks that there are, from their first elements to the elements
-            after their last; and why others are of no use, with how many there are.
+            For each format, the valid blocks as a mapping of start to stop; and the number of
+            unusable files by reason.
 
         Raises:
-            OSError: the folder can be neither made nor read.
+            OSError: The directory cannot be created or read.
         """
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         found: dict[Format, dict[int, int]] = {format: {} for format in FORMATS.values()}
@@ -79,56 +81,56 @@ class Snapshot:
                     path.unlink()
             elif path.name.endswith(_SUFFIX):
                 try:
-                    format, start, stop = self._look_at(path)
+                    format, start, stop = self._inspect(path)
                     found[format][start] = stop
                 except (SnapshotError, OSError) as error:
                     useless[_reason(error)] += 1
         return found, useless
 
-    def _look_at(self, path: Path) -> tuple[Format, int, int]:
+    def _inspect(self, path: Path) -> tuple[Format, int, int]:
         with path.open("rb") as file:
             format, start, stop, size, _ = _parse_header(file.read(_HEADER.size))
             expected = _HEADER.size + (stop - start) * INDEX_ENTRY_BYTES + size
             actual = os.fstat(file.fileno()).st_size
         if path != self.path(format, start):
-            raise SnapshotError("the name does not fit the content")
+            raise SnapshotError("file name does not match the header")
         if actual != expected:
-            raise SnapshotError("truncated or too long")
+            raise SnapshotError("wrong file size")
         return format, start, stop
 
     def load(self, block: Block, ends: memoryview, data: memoryview) -> None:
-        """Read a block, and check it.
+        """Read a block from its file and verify it.
 
         Args:
-            block: which.
-            ends: gets its index entries; after an error it may hold anything.
-            data: gets its bytes, likewise.
+            block: The block.
+            ends: Receives the index entries; its content is undefined after an error.
+            data: Receives the bytes; its content is undefined after an error.
 
         Raises:
-            SnapshotError: the file is damaged, or of another kind.
-            OSError: it cannot be read.
+            SnapshotError: The file is damaged or unsuitable.
+            OSError: The file cannot be read.
         """
         with self.path(block.format, block.start).open("rb", buffering=0) as file:
             format, start, stop, size, checksum = _parse_header(file.read(_HEADER.size))
             if (format, start, stop, size) != (block.format, block.start, block.stop, block.size):
-                raise SnapshotError(f"holds {format.name} elements {start} to {stop - 1}")
+                raise SnapshotError(f"contains {format.name} elements {start} to {stop - 1}")
             expected = len(ends) + size
             if os.readv(file.fileno(), [ends, data]) != expected or file.read(1):
-                raise SnapshotError("truncated or too long")
+                raise SnapshotError("wrong file size")
         if _checksum(ends, data) != checksum:
-            raise SnapshotError("the checksum is wrong")
+            raise SnapshotError("checksum mismatch")
         _check_last(block, ends, data)
 
     def save(self, block: Block, ends: memoryview, data: memoryview) -> None:
-        """Write the file of a block, so that it is whole or not there at all.
+        """Write the file of a block atomically.
 
         Args:
-            block: which.
-            ends: its index entries.
-            data: its bytes.
+            block: The block.
+            ends: Its index entries.
+            data: Its bytes.
 
         Raises:
-            OSError: it cannot be written; what there was is still there.
+            OSError: The file cannot be written or flushed; an existing file is never damaged.
         """
         path = self.path(block.format, block.start)
         header = _HEADER.pack(
@@ -155,20 +157,20 @@ class Snapshot:
         self._flush_directory()
 
     def discard(self, block: Block) -> None:
-        """Remove the file of a block, if there is one.
+        """Remove the file of a block, if it exists.
 
         Raises:
-            OSError: it cannot be removed.
+            OSError: The file cannot be removed.
         """
         self.path(block.format, block.start).unlink(missing_ok=True)
 
     def _flush_directory(self) -> None:
-        """Make renames last, where the file system can: folders are flushed on their own.
+        """Flush the directory, so that renames survive a crash, if the file system supports it.
 
-        The file is complete either way, and its checksum tells if it was lost.
+        Without this a rename may be lost, but no file is ever incomplete.
 
         Raises:
-            OSError: the disk failed.
+            OSError: The disk failed.
         """
         try:
             fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -177,33 +179,33 @@ class Snapshot:
             finally:
                 os.close(fd)
         except OSError as error:
-            if error.errno not in _NO_FOLDER_FLUSH:
+            if error.errno not in _NO_DIRECTORY_FLUSH:
                 raise
 
 
 def _parse_header(header: bytes) -> tuple[Format, int, int, int, int]:
     if len(header) < _HEADER.size:
-        raise SnapshotError("truncated or too long")
+        raise SnapshotError("wrong file size")
     magic, order, version, name, start, stop, size, checksum = _HEADER.unpack(header)
     if magic != MAGIC:
-        raise SnapshotError("no file of a fibserver")
+        raise SnapshotError("not a fibserver block file")
     if order != _BYTE_ORDER:
-        raise SnapshotError(f"of another byte order than this machine's, {sys.byteorder}-endian")
+        raise SnapshotError(f"byte order differs from this machine's ({sys.byteorder}-endian)")
     if version != VERSION:
-        raise SnapshotError(f"of version {version}, this server reads version {VERSION}")
+        raise SnapshotError(f"version {version}, expected {VERSION}")
     format = FORMATS.get(name.rstrip(b"\0").decode("ascii", "replace"))
     if format is None or not start < stop:
-        raise SnapshotError("the header is damaged")
+        raise SnapshotError("damaged header")
     return format, start, stop, size, checksum
 
 
 def _checksum(ends: memoryview, data: memoryview) -> int:
-    # Against damage, not against malice; four times as fast as any digest of hashlib.
+    # Detects damage, not tampering; four times as fast as any digest of hashlib.
     return crc32(data, crc32(ends))
 
 
 def _check_last(block: Block, ends: memoryview, data: memoryview) -> None:
-    """Raise unless a block ends as arithmetic says: no checksum can vouch for that."""
+    """Raise `SnapshotError` if the last element differs from a computed one."""
     last: list[bytes] = []
     end = render(block.format, block.stop - 1, block.stop, lambda chunk, _: last.append(chunk))[0]
     expected = b"".join(last)

@@ -142,11 +142,11 @@ def make_unreadable(path: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
-        (damage, "the checksum is wrong"),
-        (truncate, "truncated"),
-        (empty, "truncated"),
-        (swap_byte_order, "another byte order"),
-        (change_version, "of version"),
+        (damage, "checksum mismatch"),
+        (truncate, "wrong file size"),
+        (empty, "wrong file size"),
+        (swap_byte_order, "byte order differs"),
+        (change_version, "expected 1"),
         (make_unreadable, "unreadable"),
     ],
 )
@@ -178,7 +178,7 @@ def test_all_files_of_another_version(serve: Serve, state: Path) -> None:
     server = serve("--state-dir", str(state))
     ask(server)
     (warning,) = warnings(server)
-    assert "6 block files are of version" in warning
+    assert "ignored 6 block files: version" in warning
 
 
 def test_a_full_disk(serve: Serve, tmp_path: Path, mounting: Mounting) -> None:

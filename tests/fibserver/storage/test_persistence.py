@@ -231,7 +231,7 @@ def test_useless_files_are_told(start: Make, caplog: pytest.LogCaptureFixture) -
         before.snapshot.path(JSON, block).write_bytes(b"")
     machine = start()
     [warning] = [each for each in caplog.messages if "of no use" in each or "block files" in each]
-    assert "2 block files are truncated or too long; computed again when needed" in warning
+    assert "ignored 2 block files: wrong file size; recomputing them when needed" in warning
     tasks = kinds(machine.work())
     saves = [(Action.SAVE, "json", block) for block in starts(before, JSON)[1:3]]
     assert tasks[-2:] == saves

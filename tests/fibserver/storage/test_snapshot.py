@@ -227,27 +227,27 @@ def test_truncation_at_any_length(snapshot: Snapshot, saved: Path) -> None:
     content = saved.read_bytes()
     for length in range(len(content)):
         saved.write_bytes(content[:length])
-        assert_refused(snapshot, "truncated or too long")
-        assert snapshot.scan()[1] == {"truncated or too long": 1}
+        assert_refused(snapshot, "wrong file size")
+        assert snapshot.scan()[1] == {"wrong file size": 1}
 
 
 def test_trailing_bytes(snapshot: Snapshot, saved: Path) -> None:
     """A file that goes on is refused."""
     saved.write_bytes(saved.read_bytes() + b"\0")
-    assert_refused(snapshot, "truncated or too long")
-    assert snapshot.scan()[1] == {"truncated or too long": 1}
+    assert_refused(snapshot, "wrong file size")
+    assert snapshot.scan()[1] == {"wrong file size": 1}
 
 
 @pytest.mark.parametrize(
     ("position", "new", "reason"),
     [
-        (0, b"otherapp", "no file of a fibserver"),
-        (VERSION_AT, struct.pack("=H", VERSION + 1), f"of version {VERSION + 1}, this server"),
-        (VERSION_AT, struct.pack("=H", 0), f"of version 0, this server reads version {VERSION}"),
-        (ORDER, struct.pack("=H", 0x0201), "of another byte order than this machine's"),
-        (NAME, b"xml\0", "the header is damaged"),
-        (NAME, b"\xff\xff\xff\xff", "the header is damaged"),
-        (START, struct.pack("=Q", BLOCK.stop), "the header is damaged"),
+        (0, b"otherapp", "not a fibserver block file"),
+        (VERSION_AT, struct.pack("=H", VERSION + 1), f"version {VERSION + 1}, expected"),
+        (VERSION_AT, struct.pack("=H", 0), f"version 0, expected {VERSION}"),
+        (ORDER, struct.pack("=H", 0x0201), "byte order differs from this machine's"),
+        (NAME, b"xml\0", "damaged header"),
+        (NAME, b"\xff\xff\xff\xff", "damaged header"),
+        (START, struct.pack("=Q", BLOCK.stop), "damaged header"),
     ],
 )
 def test_headers_of_other_kinds(
@@ -264,10 +264,10 @@ def test_headers_of_other_kinds(
 @pytest.mark.parametrize(
     ("position", "new", "holds"),
     [
-        (NAME, b"text", "holds text elements 100 to 111"),
-        (START, struct.pack("=Q", 99), "holds json elements 99 to 111"),
-        (STOP, struct.pack("=Q", 2**64 - 1), "holds json elements 100 to"),
-        (SIZE, struct.pack("=Q", 2**64 - 1), "holds json elements 100 to 111"),
+        (NAME, b"text", "contains text elements 100 to 111"),
+        (START, struct.pack("=Q", 99), "contains json elements 99 to 111"),
+        (STOP, struct.pack("=Q", 2**64 - 1), "contains json elements 100 to"),
+        (SIZE, struct.pack("=Q", 2**64 - 1), "contains json elements 100 to 111"),
     ],
 )
 def test_headers_of_other_blocks(
@@ -283,22 +283,22 @@ def test_another_block_under_that_name(snapshot: Snapshot, saved: Path) -> None:
     """A whole file under the name of another is refused."""
     other = block_of(JSON, 112, 120)
     saved.rename(snapshot.path(JSON, other.start))
-    assert_refused(snapshot, "holds json elements 100 to 111", other)
+    assert_refused(snapshot, "contains json elements 100 to 111", other)
     found, useless = snapshot.scan()
     assert not any(found.values())
-    assert useless == {"the name does not fit the content": 1}
+    assert useless == {"file name does not match the header": 1}
 
 
 def test_other_boundaries(snapshot: Snapshot, saved: Path) -> None:
     """A file that begins with the right element and ends with another is refused."""
-    assert_refused(snapshot, "holds json elements 100 to 111", block_of(JSON, 100, 113))
-    assert_refused(snapshot, "holds json elements 100 to 111", block_of(JSON, 100, 111))
+    assert_refused(snapshot, "contains json elements 100 to 111", block_of(JSON, 100, 113))
+    assert_refused(snapshot, "contains json elements 100 to 111", block_of(JSON, 100, 111))
 
 
 def test_a_wrong_checksum(snapshot: Snapshot, saved: Path) -> None:
     """The checksum itself may be what is damaged."""
     saved.write_bytes(patched(saved.read_bytes(), CHECKSUM, bytes(4)))
-    assert_refused(snapshot, "the checksum is wrong")
+    assert_refused(snapshot, "checksum mismatch")
 
 
 def test_a_wrong_number_with_a_right_checksum(snapshot: Snapshot) -> None:
@@ -352,7 +352,7 @@ def test_scan_groups_what_is_wrong(snapshot: Snapshot) -> None:
     found, useless = snapshot.scan()
     assert found[TEXT] == {60: 70, 70: 80}
     assert not found[JSON]
-    assert useless == {"truncated or too long": 4, "no file of a fibserver": 2}
+    assert useless == {"wrong file size": 4, "not a fibserver block file": 2}
 
 
 def test_scan_removes_unfinished_files(snapshot: Snapshot, saved: Path) -> None:
