@@ -1,4 +1,4 @@
-"""fibserver: an RPC server for the first N Fibonacci numbers."""
+"""RPC server for Fibonacci numbers over the Redis protocol."""
 
 import os
 from importlib.metadata import version
@@ -7,7 +7,7 @@ __all__ = ["__version__"]
 
 __version__ = version("fibservice")
 
-# OpenBLAS starts a thread for each core when numpy is imported, though nothing here needs it,
-# and a process with threads must not fork: workers are forked. It reads this at that moment, and
-# whatever is first imported of this package, this file is imported before.
+# OpenBLAS starts a thread per core when numpy is imported. Nothing here needs those threads, and
+# a process with threads must not fork its workers. OpenBLAS reads the variable on import; this
+# file is imported before any other module of the package.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"

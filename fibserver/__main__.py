@@ -1,4 +1,4 @@
-"""`python -m fibserver` is the `fibserver` command."""
+"""Entry point of `python -m fibserver`."""
 
 from fibserver.cli import main
 

@@ -1,18 +1,18 @@
-"""The acceptor: one process, one epoll loop, every socket.
+"""Acceptor process: one epoll loop that serves every socket.
 
                          ┌────────── epoll ──────────┐
     clients ─ connect ──>│ listeners                 │
-    clients <─ replies ──│ connections ── answers    │──── task ───> worker × W
+    clients <─ replies ──│ connections ── streams    │──── task ───> worker × W
     signals ────────────>│ wake-up pipe   fair queue │<── outcome ──    │
                          └────────────────── ▲ ──────┘                  │
                                              └────── shared memory <────┘
 
-The loop never computes a big number and never blocks. One turn of it: wait for events and handle
-each; accept; once a second, look after what no event tells of; serve the clients that wait for
-loop time, and those whose blocks were finished in this turn; give workers tasks. No step takes
-longer than some milliseconds (`fibserver.core.overload`). The order matters twice. Connections are
-accepted last of all events (`fibserver.network.connections` says why). Tasks are handed out after
-everything that can ask for one.
+The loop never blocks and never computes large numbers. Each iteration handles events, accepts
+connections, runs maintenance once a second, serves the clients that are queued for loop time, and
+dispatches tasks to workers. No step takes longer than a few milliseconds
+(`fibserver.core.overload`). The order matters twice: connections are accepted after all other
+events (`fibserver.network.connections` explains why), and tasks are dispatched after every step
+that can create one.
 """
 
 import gc
@@ -52,37 +52,37 @@ __all__ = ["Acceptor"]
 log = logging.getLogger(__name__)
 
 GC_THRESHOLDS = (10_000, 50, 100)
-"""A full garbage collection stops the loop for 50 ms when there are 5,000 clients. What is made
-and closed here has no cycles, so it is hardly ever needed."""
+"""With 5,000 clients a full collection pauses the loop for 50 ms. Connections and requests form no
+reference cycles, so collections are rarely needed."""
 
 TICK_SECONDS = 1.0
 SLOT_SECONDS = 0.1
-"""How often a slot is looked for when answers wait for one."""
+"""How often to look for a free slot while slice streams wait for one."""
 
 METRICS_NAME = "metrics"
-"""What systemd calls the socket for metrics."""
+"""Name of the metrics socket in the systemd units."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Phase(Enum):
-    """What the acceptor is doing."""
+    """Lifecycle phase of the acceptor."""
 
-    SERVING = "accepting and answering"
-    DRAINING = "answering what was asked before the end was asked for"
-    SAVING = "saving what the snapshot lacks"
-    STOPPED = "done"
+    SERVING = "accepting connections and answering requests"
+    DRAINING = "answering the requests received before the stop signal"
+    SAVING = "saving the blocks missing from the snapshot"
+    STOPPED = "stopped"
 
 
 class Acceptor:
     """The server process.
 
     Attributes:
-        settings: in force.
-        statistics: what has happened so far.
-        slow_log: which requests were slow.
-        listings: lists of clients that are being made.
-        password: what clients have to say, None for nothing.
+        settings: Settings in force.
+        statistics: Counters since the start.
+        slow_log: Recent slow requests.
+        listings: Client listings under construction.
+        password: Password that clients must send, None if none is required.
     """
 
     def __init__(
@@ -95,16 +95,18 @@ class Acceptor:
         """Open the listeners and the arena.
 
         Args:
-            settings: how to serve.
-            reload: returns the settings as they are by now; raises SettingsError.
-            activated: listening sockets passed at start: those named `metrics` replace
+            settings: Settings to start with.
+            reload: Loads the settings again on SIGHUP, and raises SettingsError if they are
+                invalid. By default nothing changes.
+            activated: Listening sockets from systemd: those named `metrics` replace
                 `metrics_listen`, the others `listen`.
-            work: the main function of a worker.
+            work: Main function of a worker.
 
         Raises:
-            SettingsError: there is no password where one is wanted.
-            ListenError: an address cannot be listened on.
-            OSError: there is no room in /dev/shm.
+            SettingsError: A listener would be exposed without a password, the password file
+                cannot be read, or the arena cannot be created.
+            ListenError: The server cannot listen on an address.
+            OSError: The machine is short of something else, such as file descriptors.
         """
         self.settings = settings
         self.statistics = Statistics()
@@ -120,7 +122,7 @@ class Acceptor:
         self._next_tick = self._loop.now + TICK_SECONDS
         self._drain_deadline = float("inf")
         with ExitStack() as undo:
-            passed = [each.socket for each in activated if each.name != METRICS_NAME]
+            passed = [entry.socket for entry in activated if entry.name != METRICS_NAME]
             listeners = passed or _open_listeners(settings, undo)
             self._addresses = [address_of(listener) for listener in listeners]
             settings.check_exposure(self._addresses)
@@ -132,12 +134,12 @@ class Acceptor:
     def _open_metrics(
         self, activated: Sequence[ActivatedSocket], undo: ExitStack
     ) -> list[MetricsServer]:
-        passed = [each.socket for each in activated if each.name == METRICS_NAME]
+        passed = [entry.socket for entry in activated if entry.name == METRICS_NAME]
         listeners = list(passed)
         if self.settings.metrics_listen and not passed:
             address = parse_address(self.settings.metrics_listen)
             listeners += open_listeners([address], "--metrics-listen")
-        registry = metrics_registry(self._facts)
+        registry = metrics_registry(self._server_info)
         servers = []
         for listener in listeners:
             server = MetricsServer(self._loop, listener, registry)
@@ -148,19 +150,19 @@ class Acceptor:
 
     @property
     def addresses(self) -> list[Address]:
-        """Where clients can connect, with the ports that the kernel chose."""
+        """Addresses that clients can connect to, with the ports that the kernel assigned."""
         return self._addresses
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, then answer what was asked, and return."""
+        """Serve until SIGTERM or SIGINT, then answer the pending requests and return."""
         with SignalPipe(SIGNALS, ends_with_terminal=has_terminal()) as signals:
             self._loop.register(signals.fileno(), lambda _: self._on_signals(signals.take()))
             self._engine.pool.ensure_workers()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
-            where = ", ".join(map(str, self.addresses))
-            log.info("ready on %s with %s workers", where, self.settings.workers)
-            self._notifier.ready(f"serving on {where}")
+            addresses = ", ".join(map(str, self.addresses))
+            log.info("ready on %s with %s workers", addresses, self.settings.workers)
+            self._notifier.ready(f"serving on {addresses}")
             while self._phase is not Phase.STOPPED:
                 self._loop.turn(self._timeout())
                 self._clients.accept()
@@ -170,19 +172,19 @@ class Acceptor:
                 self._clients.serve()
                 self._engine.pool.dispatch()
                 if self._phase is not Phase.SERVING:
-                    self._go_on_to_end()
+                    self._advance_shutdown()
 
     def _timeout(self) -> float:
-        """Return how long the loop may wait for events."""
-        # Handing out can fail a block for good, which leaves an error to send: that is due now.
+        """Return how many seconds the loop may wait for events."""
+        # `dispatch` runs before this: it may fail a block, which makes an error reply due now.
         timeout = min(self._next_tick, self._clients.next_due) - self._loop.now
         return min(timeout, SLOT_SECONDS) if self._engine.scratch.is_wanted else timeout
 
     def close(self) -> None:
-        """End the workers, and close every socket and the arena.
+        """Stop the workers, and close every socket and the arena.
 
-        Each step is taken even if one before it fails for want of memory: a worker that is not
-        ended would keep this process from ending.
+        Every step runs even if an earlier one fails for lack of memory: a worker left alive would
+        keep this process from exiting.
         """
         with ExitStack() as steps:
             steps.callback(self._notifier.close)
@@ -192,19 +194,19 @@ class Acceptor:
             for server in self._metrics:
                 steps.callback(server.close)
 
-    # What commands ask.
+    # The interface for commands, `fibserver.commands.session.Server`.
 
     @property
     def unavailable_reason(self) -> tuple[str, str] | None:
-        """Why clients had better ask another server, as code and message of an error; or None."""
+        """Error code and message if clients should use another server, else None."""
         if self._phase is not Phase.SERVING:
-            return "SHUTDOWN", "the server is stopping: ask another, or again later"
+            return "SHUTDOWN", "the server is stopping: try another server or retry later"
         if not self._engine.is_healthy(self.settings.request_timeout):
-            return "BUSY", "no worker has come back lately: ask another, or again later"
+            return "BUSY", "no worker has responded lately: try another server or retry later"
         return None
 
     def monotonic(self) -> float:
-        """Return the time: monotonic, in seconds."""
+        """Return the monotonic time in seconds."""
         return self._loop.budget.clock()
 
     def slice_size(self, format: Format, start: int, stop: int) -> int:
@@ -212,15 +214,15 @@ class Acceptor:
         return self._engine.arrays[format].slice_size(start, stop)
 
     def information(self, sections: list[str]) -> str:
-        """Return the text of INFO for these sections, or for the usual ones."""
-        return format_info(self._facts(), sections)
+        """Return the text of INFO for these sections, or the default ones if there are none."""
+        return format_info(self._server_info(), sections)
 
-    def _facts(self) -> ServerInfo:
+    def _server_info(self) -> ServerInfo:
         return ServerInfo(
             uptime_seconds=int(self._loop.now - self._started),
             now=self._loop.now,
             run_id=self._run_id,
-            port=next((each.port for each in self.addresses if each.port), 0),
+            port=next((address.port for address in self.addresses if address.port), 0),
             connected_clients=len(self._clients),
             waiting_clients=self._clients.waiting,
             max_clients=self._clients.max_clients,
@@ -232,21 +234,21 @@ class Acceptor:
         )
 
     def clients(self) -> Iterable[ClientInfo]:
-        """Return the facts of all clients, in the order they came, as they are asked for."""
+        """Return a lazy iterator over the connected clients, in the order they connected."""
         return self._clients.facts()
 
     def client(self, client_id: int) -> ClientInfo | None:
-        """Return the facts of one client, None if it is not connected."""
+        """Return information about a client, or None if it is not connected."""
         return self._clients.facts_of(client_id)
 
     def close_client(self, client_id: int) -> None:
-        """Close the connection of a client."""
+        """Close a client's connection."""
         self._clients.close_client(client_id)
 
     # Time and signals.
 
     def _tick(self) -> None:
-        """Look after what no event tells of."""
+        """Run periodic maintenance."""
         now = self._loop.now
         self.statistics.sample(now)
         self._clients.tick()
@@ -270,23 +272,23 @@ class Acceptor:
         )
 
     def _on_signals(self, signals: list[signal.Signals]) -> None:
-        for number in signals:
-            log.info("received %s", number.name)
+        for received in signals:
+            log.info("received %s", received.name)
             if self._phase is not Phase.SERVING:
-                if number is not signal.SIGHUP:
+                if received is not signal.SIGHUP:
                     self._phase = Phase.STOPPED
-            elif number is signal.SIGHUP:
+            elif received is signal.SIGHUP:
                 self._reload()
             else:
                 self._start_drain()
                 if len(self._clients):
-                    log.info("%s", drain_notice(number, self.settings.drain_timeout))
+                    log.info("%s", drain_notice(received, self.settings.drain_timeout))
 
     def _reload(self) -> None:
-        """Apply the settings that can change while serving; keep all if any is bad."""
+        """Apply the settings that can change at run time, or none if any is invalid."""
         self._notifier.reloading()
         try:
-            settings, changed, left = reloaded(self.settings, self._reload_settings())
+            settings, changed, need_restart = reloaded(self.settings, self._reload_settings())
             settings.check_exposure(self.addresses)
             self.password = _password(settings, is_reload=True)
         except SettingsError as error:
@@ -297,22 +299,22 @@ class Acceptor:
             self._clients.apply_settings()
             configure_logging(settings.log_level, settings.log_format)
             log.info("reloaded; changed: %s", ", ".join(changed) or "nothing")
-            if left:
-                log.warning("a restart is needed for: %s", ", ".join(left))
+            if need_restart:
+                log.warning("a restart is needed for: %s", ", ".join(need_restart))
         self._notifier.ready(self._status())
 
     def _start_drain(self) -> None:
         self._phase = Phase.DRAINING
-        self._notifier.stopping("answering what was asked", self.settings.drain_timeout)
+        self._notifier.stopping("answering pending requests", self.settings.drain_timeout)
         self._drain_deadline = self._loop.now + self.settings.drain_timeout
         self._next_tick = min(self._next_tick, self._drain_deadline)
         self._clients.finish()
 
-    def _go_on_to_end(self) -> None:
+    def _advance_shutdown(self) -> None:
         is_late = self._loop.now >= self._drain_deadline
         if self._phase is Phase.DRAINING and (is_late or not len(self._clients)):
             if len(self._clients):
-                log.warning("%s clients unanswered at the end", len(self._clients))
+                log.warning("drain timeout: %s clients still connected", len(self._clients))
                 self._clients.abandon()
             self._phase = Phase.SAVING
         if self._phase is Phase.SAVING and (is_late or not self._engine.has_to_save):

@@ -25,37 +25,37 @@ __all__ = ["main"]
 STANDARD_ERROR = 2
 
 
-# The types are left to the settings: a bad value is told in the same words from everywhere.
+# Values stay text: the settings validate them, so errors read the same for every source.
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--config",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="A TOML file with settings; the environment and the flags here override it.",
+    help="TOML file with settings; environment variables and options override it.",
 )
 @click.option(
     "--listen",
     metavar="ADDRESS",
     multiple=True,
-    help="HOST:PORT or unix:/path; may be given several times.  [default: 127.0.0.1:11235]",
+    help="HOST:PORT or unix:/path; may be repeated.  [default: 127.0.0.1:11235]",
 )
-@click.option("--workers", metavar="N", help="Worker processes.  [default: one a core]")
+@click.option("--workers", metavar="N", help="Worker processes.  [default: one per core]")
 @click.option(
     "--state-dir",
     metavar="DIR",
-    help="Where to keep computed numbers over a restart.  [default: nowhere]",
+    help="Directory that keeps computed numbers across restarts.  [default: none]",
 )
 @click.option(
     "--metrics-listen",
     metavar="HOST:PORT",
-    help="Where Prometheus finds metrics.  [default: nowhere]",
+    help="Address that serves Prometheus metrics.  [default: none]",
 )
 @click.option(
     "--log-level",
     metavar="LEVEL",
     help="debug, info, warning or error.  [default: info]",
 )
-@click.option("--check-config", is_flag=True, help="Say whether the settings are fine, and exit.")
+@click.option("--check-config", is_flag=True, help="Validate the settings and exit.")
 @click.version_option(__version__, prog_name="fibserver")
 def main(config: Path | None, check_config: bool, **flags: object) -> None:
     """Serve Fibonacci numbers over the Redis protocol.
@@ -71,16 +71,16 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
     Try it:
       redis-cli -p 11235 FIB.FIRST 10
 
-    SIGTERM ends it, once what was asked is answered. The exit code of a failed start is 2; it is
-    75 where memory, room in /dev/shm or descriptors ran out, since that may pass.
+    On SIGTERM the server answers pending requests, then exits. A failed start exits with 2, or
+    with 75 if memory, /dev/shm, processes or file descriptors ran out and a retry may succeed.
     """
-    os.environ["PYTHONSAFEPATH"] = "1"  # children import nothing from the working folder
+    os.environ["PYTHONSAFEPATH"] = "1"  # children must not import from the working directory
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     reload = partial(load_settings, config, is_reload=True, **given)
     try:
         settings = load_settings(config, is_reload=False, **given)
         if check_config:
-            # Not before a start: the acceptor reads it, and a pipe can be read only once.
+            # Only here: at a start the acceptor reads it, and a pipe can be read only once.
             if settings.password_file is not None:
                 read_password(settings.password_file)
             click.echo("fibserver: the configuration is fine")
@@ -96,7 +96,7 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
         os.write(STANDARD_ERROR, b"fibserver: out of memory\n")
         with contextlib.suppress(Exception):
             acceptor.close()
-        # The interpreter's own end would need memory as well.
+        # A regular interpreter exit would need memory too.
         os._exit(EXIT_SHORTAGE)
     except BaseException:
         acceptor.close()

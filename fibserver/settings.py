@@ -1,7 +1,7 @@
-"""Settings of fibserver: their names, defaults and bounds, and which may change.
+"""Settings of fibserver: names, defaults, bounds, and which can be reloaded.
 
-Where they come from is `fibcommon.configuration.settings`. The description of each field says what
-is allowed, in the words that a bad value is answered with.
+`fibcommon.configuration.settings` loads them. The description of each field states the allowed
+values; error messages quote it.
 """
 
 import ipaddress
@@ -53,15 +53,15 @@ RELOADABLE = frozenset(
         "password_file",
     }
 )
-"""What may change while the server runs; the rest is built into sockets, memory and workers."""
+"""Settings that can change at run time; sockets, memory and workers depend on the others."""
 
 
-def _count_cores(value: object) -> object:
+def _resolve_auto(value: object) -> object:
     return usable_processors() if value == "auto" else value
 
 
 class Settings(ServiceSettings):
-    """The settings of one server; sizes are bytes or texts such as `64MiB`, times seconds."""
+    """Settings of one server: sizes in bytes or as text such as `64MiB`, times in seconds."""
 
     model_config = SettingsConfigDict(env_prefix="FIBSERVER_", frozen=True, extra="forbid")
 
@@ -71,16 +71,16 @@ class Settings(ServiceSettings):
         NoDecode,
     ] = Field(
         default=(DEFAULT_ADDRESS,),
-        description="must be HOST:PORT or unix:/path, or several of these with commas",
+        description="must be HOST:PORT or unix:/path, or a comma-separated list of these",
     )
-    workers: Annotated[Whole, BeforeValidator(_count_cores)] = Field(
+    workers: Annotated[Whole, BeforeValidator(_resolve_auto)] = Field(
         default_factory=usable_processors,
         ge=1,
         le=1024,
-        description="must be a whole number from 1 to 1,024, or auto for one a core",
+        description="must be a whole number from 1 to 1,024, or auto for one per core",
     )
     state_dir: Annotated[AbsolutePath | None, BeforeValidator(none_if_empty)] = Field(
-        default=None, description="must be the absolute path of a folder"
+        default=None, description="must be the absolute path of a directory"
     )
     metrics_listen: Annotated[TcpAddressText | None, BeforeValidator(none_if_empty)] = Field(
         default=None, description="must be HOST:PORT"
@@ -104,13 +104,14 @@ class Settings(ServiceSettings):
         return self
 
     def check_exposure(self, addresses: Iterable[Address]) -> None:
-        """Refuse to serve other machines without a password, unless that is asked for.
+        """Reject addresses that other machines can reach, unless the settings permit them.
 
         Args:
-            addresses: where the server listens, or is going to.
+            addresses: Where the server listens or will listen.
 
         Raises:
-            SettingsError: some of them can be reached from other machines.
+            SettingsError: Other machines can reach an address, and neither `password_file` nor
+                `allow_unauthenticated` is set.
         """
         if self.password_file is not None or self.allow_unauthenticated:
             return
@@ -127,50 +128,50 @@ class Settings(ServiceSettings):
 def load_settings(
     config: Path | None = None, *, is_reload: bool = False, **flags: object
 ) -> Settings:
-    """Return the settings in force.
+    """Return the settings from file, environment and command line.
 
     Args:
-        config: a TOML file, if there is one.
-        is_reload: whether the service has started already.
-        flags: those given on the command line.
+        config: TOML file with settings.
+        is_reload: Whether the server is already running.
+        flags: Settings from the command line.
 
     Raises:
-        SettingsError: one or more are bad, or the file cannot be read.
+        SettingsError: A setting is invalid, or the file cannot be read.
     """
     return load(Settings, config, is_reload=is_reload, **flags)
 
 
 def reloaded(current: Settings, fresh: Settings) -> tuple[Settings, list[str], list[str]]:
-    """Work out what a reload changes.
+    """Merge the reloadable settings of `fresh` into `current`.
 
-    The content of `password_file` is not compared: whoever reloads reads it again.
+    The content of `password_file` is not compared: the caller reads the file again.
 
     Args:
-        current: what the server runs with.
-        fresh: what it would start with now.
+        current: Settings that the server runs with.
+        fresh: Settings that were loaded just now.
 
     Returns:
-        The settings to run with, the names that changed, and the names whose new values need
-        a restart.
+        The merged settings, the names that changed, and the names whose new values need a
+        restart.
 
     Raises:
-        SettingsError: where the server listens now does not go with the new password settings, or
-            they no longer mention the password, as in a file that is being written.
+        SettingsError: The new password settings would expose a listener, or `password_file` is
+            missing, as in a file that is only partly written.
     """
     if current.password_file and not fresh.password_file and not _is_given(fresh):
-        raise SettingsError('password_file: not set any more; set it to "" to need no password')
+        raise SettingsError('password_file: not set any more; set it to "" to require no password')
     settings, changed, need_restart = merged(current, fresh, RELOADABLE)
     settings.check_exposure(map(parse_address, settings.listen))
     return settings, changed, need_restart
 
 
 def _is_given(settings: Settings) -> bool:
-    """Whether the password file is set, be it to nothing."""
+    """Return whether `password_file` is set, even to an empty value."""
     return "password_file" in settings.model_fields_set
 
 
 def is_exposed(address: Address) -> bool:
-    """Return whether other machines can reach a server that listens there."""
+    """Return whether other machines can reach a server at this address."""
     return not address.path and not _is_loopback(address.host)
 
 

@@ -234,7 +234,7 @@ def test_the_watchdog_hears_nothing_without_workers(
     try:
         manager.wait_for_silence("WATCHDOG", 3)
         # Whoever checks its health hears of it too, and at once, since the connection ends.
-        busy = b"-BUSY no worker has come back lately: ask another, or again later\r\n"
+        busy = b"-BUSY no worker has responded lately: try another server or retry later\r\n"
         server.wait_until(lambda each: ask(each, b"PING\r\nQUIT\r\n") == busy, "BUSY")
     finally:
         is_over.set()
@@ -267,7 +267,7 @@ def test_no_worker_can_be_started(serve: Serve, manager: Manager, tmp_path: Path
         server.wait_for_log("cannot start a worker")
         sock.sendall(b"FIB.NUMBER 50000\r\n")
         assert replies.readline().startswith(b"-BUSY no worker had time")
-        busy = b"-BUSY no worker has come back lately: ask another, or again later\r\n"
+        busy = b"-BUSY no worker has responded lately: try another server or retry later\r\n"
         server.wait_until(lambda each: ask(each, b"PING\r\nQUIT\r\n") == busy, "BUSY")
         manager.forget()
         manager.next("WATCHDOG")
