@@ -1,1 +1,1 @@
-"""Clients: connections, their requests and their output, and the metrics port."""
+"""Client connections with their requests and output, and the HTTP server for metrics."""

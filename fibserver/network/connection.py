@@ -1,24 +1,24 @@
-"""A client's connection: a socket, and the conversation over it.
+"""Client connection: one socket, its request handler and its output.
 
-    socket ── recv ──> conversation ──> output: bytes and answers under way
-    socket <── sendmsg ────────────────────┘
+    socket ── recv ──> request handler ──> output: bytes and slice streams
+    socket <── sendmsg ───────────────────────┘
 
-An answer that still lacks blocks stands in the output and holds back what is behind. Only the
-answer at the head waits for blocks, so a client has one turn at the workers however many
-requests it has in flight.
+A slice stream that still lacks blocks holds back everything queued after it. Only the stream at
+the head of the output requests blocks, so a client occupies one place in the workers' queue,
+however many requests it pipelines.
 
-Loop time: a client is served for one slice, then the others are (`fibserver.core.overload`). What
-is left waits in the owner's queue, and so does an event that comes when a turn has used up its
-time.
+Loop time: a client is served for one time slice, then the others are (`fibserver.core.overload`).
+A connection with work left is queued with its owner, and so is an event that is handled after the
+loop iteration has used up its time.
 
-Partial writes: a socket takes as many bytes as it has room for. What is left stays at the
-head of the output, and only then is the connection watched for room; watching an idle socket
-for room would wake the loop for ever. Reading stops while much output is pending, so a client
-that never reads holds back only itself.
+Partial writes: a socket accepts as many bytes as its buffer has room for. The rest stays at the
+head of the output, and only then is the connection registered for EPOLLOUT: an idle socket is
+always writable and would wake the loop continuously. Reading pauses while much output is pending,
+so a client that never reads delays only itself.
 
-Closing: bytes that arrived unread make the kernel reset a closed connection, and a reset
-can overtake the last reply. So the sending side is shut down first, and what still comes in
-is thrown away until the peer has seen the end, or for a second.
+Closing: the kernel resets a connection that is closed with unread bytes, and a reset can overtake
+the last reply. So the sending side is shut down first, and input is discarded until the peer
+closes its side, for at most a second.
 """
 
 import contextlib
@@ -47,62 +47,62 @@ _FAILED = EPOLLERR | EPOLLHUP
 
 
 class State(Enum):
-    """How far a connection has come."""
+    """Lifecycle state of a connection."""
 
     OPEN = "requests are read and answered"
-    ENDED = "the peer sends no more; what it asked is answered, then we close"
-    DRAINING = "we take no more; what has come is answered, then we close"
-    CLOSING = "no more requests are taken; what is in the output is sent, then we close"
-    LINGERING = "all is sent and our side shut; what still comes in is thrown away"
-    CLOSED = "gone"
+    ENDED = "the peer has shut down its side; its requests are answered, then we close"
+    DRAINING = "the server is stopping; received requests are answered, then we close"
+    CLOSING = "no more requests are executed; the output is sent, then we close"
+    LINGERING = "all output is sent and our side is shut down; input is discarded"
+    CLOSED = "the socket is closed"
 
 
 _ENDING = (State.ENDED, State.DRAINING, State.CLOSING)
 
 
 class ConnectionOwner(ConversationOwner, Protocol):
-    """What a connection needs of the acceptor."""
+    """Interface that a connection requires of its owner."""
 
     output_total: OutputTotal
 
     def want_events(self, connection: "Connection", events: int) -> None:
-        """Watch a connection for other events than so far."""
+        """Change the epoll events that a connection is registered for."""
 
     def serve_later(self, connection: "Connection", *, is_busy: bool = False) -> None:
-        """Queue a connection; `on_event` is called with its `queued_events` in its turn.
+        """Queue a connection; the owner calls `on_event` with its `queued_events` later.
 
         Args:
-            connection: which one.
-            is_busy: whether it has used up a slice.
+            connection: The connection.
+            is_busy: Whether it has used up a time slice.
         """
 
     def release_later(self, connection: "Connection") -> None:
-        """Call `release` after the delay of a failed authentication."""
+        """Call the connection's `release` after the delay for a failed authentication."""
 
     def note_waiting(self, change: int) -> None:
-        """Note that so many more connections wait for workers."""
+        """Add `change` to the number of connections that wait for workers."""
 
     def forget(self, connection: "Connection") -> None:
-        """Unwatch a connection that is about to close its socket."""
+        """Unregister a connection that is about to close its socket."""
 
 
 class Connection:
     """One client's connection.
 
     Attributes:
-        socket: non-blocking.
-        session: what the client has said that matters.
-        conversation: what it says, and what it is answered.
-        connected_at: when it came, on the owner's clock.
-        last_progress: when bytes last came or went, on the owner's clock.
-        events: what the socket is watched for.
-        state: how far the connection has come.
-        queued_events: what epoll reported while the connection waited for its turn.
-        queued_since: since when it waits for its turn, 0 if it does not.
-        is_waiting: whether the next bytes to send do not exist yet.
-        blocked_since: since when the peer has taken nothing; infinite if the socket is not full.
-        pace: how fast the peer reads, while the socket is full.
-        held_bytes: how many bytes of memory the output takes.
+        socket: The non-blocking socket.
+        session: The client's protocol state.
+        conversation: The request handler, which owns the output.
+        connected_at: When the connection was accepted, on the loop's clock.
+        last_progress: When bytes were last received or sent, on the loop's clock.
+        events: The epoll events that the socket is registered for.
+        state: The lifecycle state.
+        queued_events: Events that epoll reported while the connection was queued.
+        queued_since: When the connection was queued, 0 if it is not.
+        is_waiting: Whether the next bytes to send are not computed yet.
+        blocked_since: When the peer last read anything; infinite if the socket is not full.
+        pace: Measures how fast the peer reads while the socket is full, else None.
+        held_bytes: Bytes of memory that the output takes.
     """
 
     __slots__ = (
@@ -141,20 +141,20 @@ class Connection:
         self.pace: ReadingPace | None = None
         self._owner = owner
         self._output = self.conversation.output
-        self._is_blocked = False  # the socket has no room for what the output begins with
-        self._sent_bytes = 0  # while output was pending
-        self._acknowledged_bytes = 0  # of those, when that was last measured
+        self._is_blocked = False  # the socket has no room for the head of the output
+        self._sent_bytes = 0  # from the output; cached replies are often sent without it
+        self._acknowledged_bytes = 0  # of those, at the last measurement
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is owed to the client."""
+        """Whether no complete request and no output is pending."""
         return not self._output and self.conversation.needs_data
 
     @property
     def idle_since(self) -> float | None:
-        """Since when nothing is owed to the client, None if it is being served.
+        """When the connection became idle, None if it is being served.
 
-        That a failed authentication is answered late does not keep a connection from being idle.
+        A connection whose failed authentication is still unanswered counts as idle.
         """
         if self.state is not State.OPEN or self.queued_since:
             return None
@@ -163,17 +163,17 @@ class Connection:
 
     @property
     def bytes_per_second(self) -> float:
-        """How fast the peer reads if that is slow; infinite if not, or if it is not yet known."""
+        """Rate at which the peer reads if it is slow; infinite if it is not, or is unknown."""
         return self.pace.bytes_per_second if self.pace and self.pace.is_slow else INFINITY
 
     def sample_pace(self) -> None:
-        """Measure how fast the peer reads, if it is slower than what is sent."""
+        """Measure how fast the peer reads, if the socket is full."""
         if not self._is_blocked:
             return
         try:
             acknowledged = self._sent_bytes - unacknowledged_bytes(self.socket)
         except OSError:
-            return  # it is broken, and epoll is about to say so
+            return  # the connection is broken, which epoll will report
         now = self._owner.loop.now
         if self.pace is None:
             self.pace = ReadingPace(now, acknowledged)
@@ -184,11 +184,11 @@ class Connection:
         self._acknowledged_bytes = acknowledged
 
     def on_event(self, events: int, *, may_queue: bool = True) -> None:
-        """Handle what epoll reports; no events at all mean that there is more to send or to do.
+        """Handle epoll events, or continue to execute requests and send output.
 
         Args:
-            events: what epoll reports.
-            may_queue: whether it may wait until others have been served.
+            events: Events that epoll reported; 0 to continue without any.
+            may_queue: Whether the events may wait until other connections have been served.
         """
         if may_queue and (self.queued_since or self._owner.loop.budget.is_spent):
             self.queued_events |= events
@@ -203,33 +203,33 @@ class Connection:
                 self._advance()
         except MemoryError:
             self.close()
-            log.warning("%s: closed for want of memory", self.session.address)
-        except Exception:  # a fault of ours must not end the connections of others
-            log.exception("%s: closed for an internal error", self.session.address)
+            log.warning("%s: closed, out of memory", self.session.address)
+        except Exception:  # a bug must not affect the other connections
+            log.exception("%s: closed after an internal error", self.session.address)
             self.close()
 
     def on_answer_ready(self) -> None:
-        """Send what has come, as soon as others have been served."""
+        """Queue the connection to send output that has become ready."""
         self._owner.serve_later(self)
 
     def release(self) -> None:
-        """Go on after a failed authentication."""
+        """Send the held-back error of a failed authentication, and continue."""
         self.conversation.release()
         self.on_event(0)
 
-    # How it ends.
+    # Closing.
 
     def finish(self, state: State = State.DRAINING) -> None:
-        """Take no more requests; answer what has come, then close.
+        """Stop reading requests, answer those received, then close.
 
         Args:
-            state: what to be meanwhile.
+            state: The state until then: `DRAINING` or `ENDED`.
         """
         if self.state is not State.OPEN:
             return
         self.state = state
         if state is State.DRAINING and self.is_idle:
-            # A request may have come in this very moment.
+            # A request may have arrived that epoll has not reported yet.
             self.on_event(EPOLLIN, may_queue=False)
         if self.state is not state:
             return
@@ -239,30 +239,34 @@ class Connection:
             self.on_event(0, may_queue=False)
 
     def abandon(self, message: str, code: str) -> None:
-        """Close, but first turn an answer that has not begun into an error."""
-        answer = self._output.stream_at_head
-        if answer is not None and not answer.has_begun:
-            answer.fail(message, code)
+        """Close the connection; if its next reply still waits for blocks, send an error first."""
+        stream = self._output.stream_at_head
+        if stream is not None and not stream.has_begun:
+            stream.fail(message, code)
             self.on_event(0, may_queue=False)
         self.close()
 
     def give_up(self, timeout_seconds: float) -> None:
-        """End what has made no progress for too long: the answer if it is ours, or all."""
-        answer = self._output.stream_at_head
-        if answer is None or answer.has_begun or answer.is_ready:
+        """Time out: fail a reply that waits for its first block, otherwise close the connection.
+
+        Args:
+            timeout_seconds: The timeout, for the error message.
+        """
+        stream = self._output.stream_at_head
+        if stream is None or stream.has_begun or stream.is_ready:
             self.close()
             return
         self.last_progress = self._owner.loop.now
-        answer.fail(f"no worker had time for it within {timeout_seconds:g} s: try again", "BUSY")
+        stream.fail(f"no worker had time for it within {timeout_seconds:g} s: try again", "BUSY")
 
     def refuse(self, message: str, code: str = "ERR") -> None:
-        """Answer nothing but an error, then close."""
+        """Send an error reply, then close."""
         self.conversation.push_error(message, code)
         self.state = State.CLOSING
         self.on_event(0, may_queue=False)
 
     def close(self) -> None:
-        """Drop the connection at once, whatever is owed."""
+        """Close the socket at once and discard pending output."""
         if self.state is State.CLOSED:
             return
         self.state = State.CLOSED
@@ -270,7 +274,7 @@ class Connection:
             self._set_waiting(False)
         self.conversation.end()
         self._count_output()
-        self._owner.forget(self)  # an epoll set must not know a closed descriptor
+        self._owner.forget(self)  # epoll must not hold a closed descriptor
         self.socket.close()
 
     def _linger(self) -> None:
@@ -278,9 +282,9 @@ class Connection:
         try:
             self.socket.shutdown(socket.SHUT_WR)
         except OSError:
-            self.close()  # the peer was faster
+            self.close()  # the peer has disconnected already
 
-    # What comes.
+    # Receiving.
 
     def _receive(self) -> None:
         try:
@@ -301,16 +305,16 @@ class Connection:
         owner = self._owner
         self.last_progress = owner.loop.now
         owner.statistics.bytes_received += len(data)
-        replay = self.conversation.replay_of(data)
-        if replay is None:
+        cached = self.conversation.replay_of(data)
+        if cached is None:
             self.conversation.receive(data)
             self._advance()
         else:
-            self._send_replay(replay)
-            self.conversation.record_replay(data, replay)
+            self._send_cached(cached)
+            self.conversation.record_replay(data, cached)
 
     def _advance(self) -> None:
-        """Answer what is received and send what is answered, as far as both go."""
+        """Execute received requests and send output until data, room or time run out."""
         conversation, output = self.conversation, self._output
         budget = self._owner.loop.budget
         budget.start_slice()
@@ -336,16 +340,16 @@ class Connection:
         self._watch()
 
     def _count_output(self) -> None:
-        """Count what the output has come to hold, or holds no more."""
+        """Update the total memory of all output."""
         held = self._output.held_bytes
         self._owner.output_total.held_bytes += held - self.held_bytes
         self.held_bytes = held
 
     def _watch(self) -> None:
-        """Watch for data if more requests may come, and for room if the socket is full.
+        """Register for EPOLLIN if more requests may be read, for EPOLLOUT if the socket is full.
 
-        While requests wait for room in the output no more are read: else a client that sends
-        short requests for long replies, and reads some, would have us hold ever more of them.
+        Nothing is read while requests wait for room in the output: otherwise a client that sends
+        short requests for long replies, and reads slowly, would fill the memory with requests.
         """
         if self.state is State.CLOSED:
             return
@@ -358,33 +362,33 @@ class Connection:
         self.events = events
         try:
             self._owner.want_events(self, events)
-        except OSError as error:  # the kernel has no memory for it
-            log.warning("%s: closed, cannot be watched: %s", self.session.address, error)
+        except OSError as error:  # the kernel is out of memory
+            log.warning("%s: closed, cannot register with epoll: %s", self.session.address, error)
             self.close()
 
-    # What goes.
+    # Sending.
 
-    def _send_replay(self, replay: CachedReply) -> None:
-        """Send the replies to requests that were answered before; the output is empty."""
-        ready = replay.ready
+    def _send_cached(self, cached: CachedReply) -> None:
+        """Send cached replies; the output is empty."""
+        ready = cached.ready
         if ready:
-            # The way of nearly all requests: one call, and nothing is left to do.
+            # The usual case: one system call sends everything.
             try:
                 sent = self.socket.send(ready)
-            except OSError:  # no room, or broken: the long way will find out which
+            except OSError:  # full or broken: `_advance` distinguishes them
                 sent = 0
             self._owner.statistics.bytes_sent += sent
             if sent < len(ready):
                 self._output.push(memoryview(ready)[sent:])
                 self._advance()
-        elif len(replay.replies) == 1 and isinstance(replay.replies[0], Slice):
-            self._send_slice(replay.replies[0])
+        elif len(cached.replies) == 1 and isinstance(cached.replies[0], Slice):
+            self._send_slice(cached.replies[0])
         else:
-            self.conversation.push_replay(replay)
+            self.conversation.push_replay(cached)
             self._advance()
 
     def _send_slice(self, slice: Slice) -> None:
-        """Send a large reply; the output is empty."""
+        """Send a slice, directly from the array if possible; the output is empty."""
         sent = 0
         view = self.conversation.published(slice) if slice.size <= MAX_SEND_BYTES else None
         if view is not None:
@@ -393,35 +397,35 @@ class Connection:
             self._owner.statistics.bytes_sent += sent
             if sent == len(slice.header) + slice.size + len(slice.trailer):
                 return
-        answer = self.conversation.push_stream(slice)
+        stream = self.conversation.push_stream(slice)
         if sent:
-            answer.drop(sent)
+            stream.drop(sent)
         self._advance()
 
     def _flush(self) -> None:
-        """Send what the output begins with, up to what one turn allows."""
-        answer = self._output.stream_at_head
-        if answer is not None:
-            if answer.is_broken:
-                log.warning("%s: an answer broke off", self.session.address)
+        """Send the head of the output, at most `MAX_SEND_BYTES`."""
+        stream = self._output.stream_at_head
+        if stream is not None:
+            if stream.is_broken:
+                log.warning("%s: closed, a reply failed after it had begun", self.session.address)
                 self.close()
                 return
-            answer.sends_header_early = self.state is State.ENDED
-            answer.start(self._owner.loop.now)
+            stream.sends_header_early = self.state is State.ENDED
+            stream.start(self._owner.loop.now)
         buffers = self._output.next_buffers()
         if buffers:
             self._send(buffers)
-        answer = self._output.stream_at_head
-        if answer is None:
+        stream = self._output.stream_at_head
+        if stream is None:
             is_blocked = bool(self._output.pieces)
         else:
-            answer.start(self._owner.loop.now)  # so that the rest is computed while this is sent
-            is_blocked = answer.is_ready
+            stream.start(self._owner.loop.now)  # so that the rest is computed while this is sent
+            is_blocked = stream.is_ready
         if is_blocked is not self._is_blocked:
             self._is_blocked = is_blocked
             self.blocked_since = self._owner.loop.now if is_blocked else INFINITY
             self.pace = None
-        is_waiting = answer is not None and not is_blocked
+        is_waiting = stream is not None and not is_blocked
         if is_waiting is not self.is_waiting:
             self._set_waiting(is_waiting)
 

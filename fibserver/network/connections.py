@@ -1,9 +1,9 @@
-"""The clients: who may connect, who is connected, who is served next, and who is disconnected.
+"""Client connections: admission, scheduling, timeouts and eviction.
 
-What is decided here follows `fibserver.core.overload`.
+`fibserver.core.overload` defines the policy.
 
-Connections are accepted last of all events of a turn, since a descriptor closed in this turn
-may be given out again, and its stale events must not reach the newcomer.
+Connections are accepted after all other events of a loop iteration: a descriptor that was closed
+in this iteration may be reused, and its stale events must not reach the new connection.
 """
 
 import logging
@@ -36,34 +36,34 @@ log = logging.getLogger(__name__)
 
 ACCEPTS_PER_TURN = 16
 SWEEP_CONNECTIONS = 200
-"""How many connections a turn looks after: all at once would take milliseconds."""
+"""Connections checked per loop iteration: all at once would take milliseconds."""
 
 MAX_VICTIMS = 16
-"""How many clients a newcomer may displace: more than one after `max_clients` was lowered."""
+"""Connections that a new one may evict: more than one after `max_clients` was lowered."""
 
 FULL_SECONDS = 0.1
-"""How long newcomers are refused without another look for a connection that gives way."""
+"""How long new connections are rejected after a search that found none to evict."""
 
 LINGERING_REFUSALS = 32
-"""How many clients beyond the limit are told so; further ones are just closed."""
+"""Clients beyond the limit that are sent an error; further ones are closed without a reply."""
 LINGER_SECONDS = 1.0
 SPARE_DESCRIPTORS = 32
 DESCRIPTORS_PER_WORKER = 4
-"""What stays free of clients besides: for listeners, arena, logs, and each worker."""
+"""Descriptors that clients must leave free: for listeners, arena and logs, and for each worker."""
 
 
 class Clients:
-    """The listeners and all connections.
+    """The listeners and all client connections.
 
     Attributes:
-        loop: tells of events, and the time.
-        engine: answers slices.
-        replay: requests seen before.
-        statistics: what has happened so far.
-        slow_log: which requests were slow.
-        max_clients: how many there may be, as far as the limit of open files allows.
-        output_total: what all output takes of memory.
-        waiting: how many clients wait for workers.
+        loop: The event loop.
+        engine: Computes slices.
+        replay: The reply cache.
+        statistics: Counters of the server.
+        slow_log: Log of slow requests.
+        max_clients: Maximum number of connections; the limit of open files may lower it.
+        output_total: Memory that all output takes.
+        waiting: Number of clients that wait for workers.
     """
 
     def __init__(
@@ -73,13 +73,13 @@ class Clients:
         engine: Engine,
         listeners: list[socket.socket],
     ) -> None:
-        """Watch the listeners for clients.
+        """Register the listeners with the loop.
 
         Args:
-            server: what commands ask.
-            loop: tells of events.
-            engine: answers slices.
-            listeners: non-blocking.
+            server: The server that commands run on.
+            loop: The event loop.
+            engine: Computes slices.
+            listeners: Non-blocking listening sockets.
         """
         self.loop = loop
         self.engine = engine
@@ -92,58 +92,58 @@ class Clients:
         self._server = server
         self._listeners = listeners
         self._paused_listeners = list(listeners)
-        self._waiting_listeners: list[socket.socket] = []
+        self._ready_listeners: list[socket.socket] = []
         self._next_client_id = 1
         self._connections: dict[int, Connection] = {}  # by client id
         self._queue: ServiceQueue[Connection] = ServiceQueue()
-        self._held: dict[Connection, float] = {}  # until when, in order
+        self._held: dict[Connection, float] = {}  # when to release each, in order
         self._sweep: Iterator[Connection] | None = None
-        self._idle = IdleVictims(self._connections.values, lambda each: each.idle_since)
+        self._idle = IdleVictims(self._connections.values, lambda client: client.idle_since)
         self._slow = IdleVictims(self._connections.values, _pace_of_slow_reader)
         self._full_until = 0.0
         self.apply_settings()
         self._resume_listeners()
 
     def apply_settings(self) -> None:
-        """Take over settings that may have changed."""
+        """Apply settings that may have changed."""
         settings = self._server.settings
         reserve = SPARE_DESCRIPTORS + LINGERING_REFUSALS
         reserve += DESCRIPTORS_PER_WORKER * settings.workers
         self.max_clients = affordable_connections(settings.max_clients, reserve, "max_clients")
         self._max_output_bytes = settings.max_output_bytes
-        self.replay.clear()  # what was allowed may no longer be
+        self.replay.clear()  # a limit may have been lowered below a cached request
 
     def __len__(self) -> int:
         return len(self._connections)
 
-    # Coming.
+    # Admission.
 
-    def _has_clients(self, listener: socket.socket, _events: int) -> None:
-        self._waiting_listeners.append(listener)
+    def _on_listener_ready(self, listener: socket.socket, _events: int) -> None:
+        self._ready_listeners.append(listener)
 
     def accept(self) -> None:
-        """Admit the clients that have come in this turn; to be called after all other events."""
-        for listener in self._waiting_listeners:
+        """Accept new clients; call this after all other events of the loop iteration."""
+        for listener in self._ready_listeners:
             for _ in range(ACCEPTS_PER_TURN):
                 try:
                     sock, address = listener.accept()
                 except BlockingIOError:
                     break
                 except ConnectionError:
-                    continue  # that one client has gone again
+                    continue  # this client has disconnected already
                 except OSError as error:
                     self._pause(listener, error)
                     break
                 try:
                     self._admit(sock, address)
-                except (OSError, MemoryError) as error:  # no room to watch it, or to keep it
-                    log.warning("cannot take a connection: %s", error or "out of memory")
+                except (OSError, MemoryError) as error:
+                    log.warning("cannot register a connection: %s", error or "out of memory")
                     sock.close()
-        self._waiting_listeners.clear()
+        self._ready_listeners.clear()
 
     def _pause(self, listener: socket.socket, error: OSError) -> None:
-        """Leave clients in the backlog until the next tick: descriptors or memory ran out."""
-        log.warning("cannot accept connections, trying again in a second: %s", error)
+        """Leave clients in the backlog until the next tick, as descriptors or memory ran out."""
+        log.warning("cannot accept connections, retrying within 1 s: %s", error)
         self.loop.unregister(listener.fileno())
         self._paused_listeners.append(listener)
 
@@ -151,9 +151,9 @@ class Clients:
         paused, self._paused_listeners = self._paused_listeners, []
         for listener in paused:
             try:
-                self.loop.register(listener.fileno(), partial(self._has_clients, listener))
+                self.loop.register(listener.fileno(), partial(self._on_listener_ready, listener))
             except OSError as error:
-                log.warning("cannot watch for connections, trying again in a second: %s", error)
+                log.warning("cannot register a listener, retrying within 1 s: %s", error)
                 self._paused_listeners.append(listener)
 
     def _admit(self, sock: socket.socket, address: object) -> None:
@@ -180,12 +180,12 @@ class Clients:
             connection.refuse("max number of clients reached")
 
     def _make_room(self) -> None:
-        """Disconnect the client that has been idle for longest, else the slowest reader."""
+        """Evict the clients that have been idle for longest, or else the slowest reader."""
         if self.loop.now < self._full_until:
             return
         for victim in islice(iter(self._idle.pop, None), MAX_VICTIMS):
             idle_since = victim.idle_since
-            if victim.is_idle:  # a request may have come in this very moment
+            if victim.is_idle:  # a request may have arrived that epoll has not reported yet
                 victim.on_event(EPOLLIN, may_queue=False)
             if victim.idle_since == idle_since:
                 self._evict(victim, Eviction.IDLE)
@@ -196,19 +196,19 @@ class Clients:
         else:
             self._full_until = self.loop.now + FULL_SECONDS
 
-    def _evict(self, connection: Connection, why: Eviction) -> None:
-        log.warning("%s: disconnected for the sake of others: %s", connection.session.address, why)
-        self.statistics.evictions[why] += 1
+    def _evict(self, connection: Connection, reason: Eviction) -> None:
+        log.warning("%s: evicted to free resources: %s", connection.session.address, reason)
+        self.statistics.evictions[reason] += 1
         connection.close()
 
-    # What connections ask.
+    # Interface for connections.
 
     def want_events(self, connection: Connection, events: int) -> None:
-        """Watch a connection for other events than so far."""
+        """Change the epoll events that a connection is registered for."""
         self.loop.modify(connection.socket.fileno(), events)
 
     def serve_later(self, connection: Connection, *, is_busy: bool = False) -> None:
-        """Queue a connection; `on_event` is called with its `queued_events` in its turn."""
+        """Queue a connection; `serve` calls its `on_event` with its `queued_events`."""
         if not connection.queued_since:
             connection.queued_since = self.loop.now
         if is_busy:
@@ -217,37 +217,37 @@ class Clients:
             self._queue.add_new(connection)
 
     def release_later(self, connection: Connection) -> None:
-        """Call `release` after the delay of a failed authentication."""
+        """Call the connection's `release` after the delay for a failed authentication."""
         self._held.setdefault(connection, self.loop.now + AUTH_DELAY_SECONDS)
 
     def note_waiting(self, change: int) -> None:
-        """Note that so many more connections wait for workers."""
+        """Add `change` to the number of connections that wait for workers."""
         self.waiting += change
 
     def forget(self, connection: Connection) -> None:
-        """Unwatch a connection that is about to close its socket."""
+        """Unregister a connection that is about to close its socket."""
         self.loop.unregister(connection.socket.fileno())
         del self._connections[connection.session.client_id]
         self._queue.discard(connection)
         self._held.pop(connection, None)
 
-    # Who is served next.
+    # Scheduling.
 
     @property
     def next_due(self) -> float:
-        """When `serve` has something to do without an event, infinite if it has not."""
+        """When `serve` must be called even if no event occurs; infinite if it need not be."""
         if self._sweep is not None or self._queue.new or self._queue.busy:
             return self.loop.now
         return next(iter(self._held.values())) if self._held else INFINITY
 
     def serve(self) -> None:
-        """Serve the clients that wait for loop time, as long as this turn has some."""
+        """Serve queued clients within the time budget, and continue a sweep if one is running."""
         if self._held:
             self._release_held()
         if self._queue.new or self._queue.busy:
             self._serve_queue()
         if self._sweep is not None:
-            self._go_on_sweeping(self._sweep)
+            self._continue_sweep(self._sweep)
         if self.output_total.held_bytes > self._max_output_bytes:
             self._bound_output()
 
@@ -271,25 +271,25 @@ class Clients:
             connection.release()
 
     def _bound_output(self) -> None:
-        """Disconnect the slowest readers if all output takes more memory than it may."""
+        """Evict the slowest readers until all output fits in `max_output_bytes`."""
         holders, held_bytes = self._connections.values(), self.output_total.held_bytes
         for victim in output_victims(holders, held_bytes, self._max_output_bytes):
             self._evict(victim, Eviction.OUTPUT_MEMORY)
 
-    # What operators ask.
+    # Introspection.
 
     def facts(self) -> Iterator[ClientInfo]:
-        """Return the facts of all clients, in the order they came, as they are asked for."""
+        """Yield information about each client, in the order of arrival."""
         for connection in list(self._connections.values()):
             if connection.state is not State.CLOSED:
-                yield self._facts(connection)
+                yield self._info(connection)
 
     def facts_of(self, client_id: int) -> ClientInfo | None:
-        """Return the facts of one client, None if it is not connected."""
+        """Return information about one client, or None if it is not connected."""
         connection = self._connections.get(client_id)
-        return None if connection is None else self._facts(connection)
+        return None if connection is None else self._info(connection)
 
-    def _facts(self, connection: Connection) -> ClientInfo:
+    def _info(self, connection: Connection) -> ClientInfo:
         events, conversation = connection.events, connection.conversation
         return ClientInfo(
             connection.session,
@@ -308,31 +308,31 @@ class Clients:
         """Close the connection of a client."""
         self._connections[client_id].close()
 
-    # Going.
+    # Timeouts and shutdown.
 
     def tick(self) -> None:
-        """From time to time: accept again, and look after all connections in the next turns."""
+        """Resume paused listeners, and start a sweep that checks all connections for timeouts."""
         self._resume_listeners()
         if self._sweep is None:
             self._sweep = iter(list(self._connections.values()))
 
-    def _go_on_sweeping(self, sweep: Iterator[Connection]) -> None:
-        some = list(islice(sweep, SWEEP_CONNECTIONS))
-        for connection in some:
+    def _continue_sweep(self, sweep: Iterator[Connection]) -> None:
+        batch = list(islice(sweep, SWEEP_CONNECTIONS))
+        for connection in batch:
             if connection.state is not State.CLOSED:
-                self._look_after(connection)
-        if len(some) < SWEEP_CONNECTIONS:
+                self._check(connection)
+        if len(batch) < SWEEP_CONNECTIONS:
             self._sweep = None
 
-    def _look_after(self, connection: Connection) -> None:
-        """Close a connection that has stalled, and measure how fast its peer reads."""
+    def _check(self, connection: Connection) -> None:
+        """Time out a connection that has stalled; measure how fast the peer of any other reads."""
         settings = self._server.settings
         quiet_seconds = self.loop.now - connection.last_progress
         if connection.state is State.LINGERING:
             if quiet_seconds > LINGER_SECONDS:
                 connection.close()
         elif connection.is_idle:
-            # Not by default: pools of some clients fail a call when the server closes first.
+            # Off by default: some clients' pools fail a call when the server closes first.
             if 0 < settings.idle_timeout < quiet_seconds:
                 connection.close()
         elif quiet_seconds > settings.request_timeout:
@@ -344,7 +344,7 @@ class Clients:
             connection.sample_pace()
 
     def finish(self) -> None:
-        """Accept no more clients, and answer what those have asked that there are."""
+        """Close the listeners, and each connection once its received requests are answered."""
         for listener in self._listeners:
             if listener not in self._paused_listeners:
                 self.loop.unregister(listener.fileno())
@@ -353,20 +353,20 @@ class Clients:
             connection.finish()
 
     def abandon(self) -> None:
-        """Tell those who still wait that they wait in vain, and close all connections."""
+        """Close all connections; clients that wait for a reply's first block get an error."""
         for connection in list(self._connections.values()):
             connection.abandon("the server is stopping: ask another, or again later", "SHUTDOWN")
 
     def close_listeners(self) -> None:
-        """Close the listeners that there still are."""
+        """Close all listeners."""
         for listener in self._listeners:
             close_listener(listener)
         self._listeners.clear()
-        self._waiting_listeners.clear()  # their clients may have come in this very turn
+        self._ready_listeners.clear()  # they may have become ready in this loop iteration
         self._paused_listeners.clear()
 
     def close(self) -> None:
-        """Close everything at once, whatever is owed."""
+        """Close all connections and listeners at once, and discard pending output."""
         for connection in list(self._connections.values()):
             connection.close()
         self.close_listeners()
@@ -374,7 +374,7 @@ class Clients:
 
 
 def _name(address: object) -> str:
-    """Return a socket's address as people write it; the name of a Unix one may be anything."""
+    """Return a socket's address as text; all Unix sockets share one."""
     if isinstance(address, tuple):
         return str(Address(plain_host(address[0]), address[1]))
     return UNIX_ADDRESS

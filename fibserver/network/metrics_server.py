@@ -1,16 +1,17 @@
-"""Where Prometheus finds the metrics: HTTP at its smallest, in the acceptor's loop.
+"""HTTP server for Prometheus metrics, in the acceptor's event loop.
 
-    GET /metrics ──> head ── prometheus-client's own handler ──> reply, and the connection closes
+    GET /metrics ──> head ── prometheus-client's handler ──> response, then close
 
-Requests are read and replies sent here, without blocking; what HTTP means is left to the handler
-that prometheus-client brings, which is given the request's bytes and says the reply's. A thread
-of its own, as that library would start, is not to be had: workers are forked from this process.
+This module reads requests and sends responses without blocking. The handler of prometheus-client
+parses the request and builds the response, both in memory. Its server is not used because it runs
+in a thread, and this process forks workers.
 
-An error is a problem detail, as fibweb's are. What its client sends after it is dropped: closing a
-socket with unread bytes resets the connection, and the error may never be seen.
+Errors are problem details, as in fibweb. After an error, input is discarded until the client
+closes its side: closing a socket with unread bytes resets the connection, and the client might
+never see the error.
 
-Connections that send nothing cannot keep Prometheus out: when all are taken, the oldest that has
-not sent its request yet is closed for the newcomer.
+Silent connections cannot lock Prometheus out: at the limit, a new connection replaces the oldest
+one that has not sent its request.
 """
 
 import logging
@@ -40,7 +41,7 @@ PATIENCE_SECONDS = 5.0
 
 _DETAILS = {
     408: f"the request has not arrived within {PATIENCE_SECONDS:g} s",
-    431: f"the request line and headers must have less than {MAX_HEAD_BYTES} bytes",
+    431: f"the request line and headers must be shorter than {MAX_HEAD_BYTES} bytes",
 }
 
 _END = re.compile(rb"\n\r?\n")
@@ -49,7 +50,7 @@ _TLS_HANDSHAKE = b"\x16\x03"
 
 
 class MetricsServer:
-    """A listener, and the exchanges under way."""
+    """Listener for metrics requests, and its open exchanges."""
 
     def __init__(
         self,
@@ -57,17 +58,17 @@ class MetricsServer:
         listener: socket.socket,
         registry: CollectorRegistry,
     ) -> None:
-        """Watch a listener.
+        """Register a listener with the loop.
 
         Args:
-            loop: tells of events.
-            listener: non-blocking.
-            registry: what to answer with.
+            loop: The event loop.
+            listener: A non-blocking listening socket.
+            registry: The metrics to serve.
         """
         self._loop = loop
         self._listener = listener
         self._registry = registry
-        self._exchanges: dict[_Exchange, None] = {}  # in the order they came
+        self._exchanges: dict[_Exchange, None] = {}  # in the order of arrival
         self._is_paused = False
         loop.register(listener.fileno(), self._accept)
 
@@ -77,35 +78,35 @@ class MetricsServer:
         except BlockingIOError:
             return
         except OSError as error:
-            log.warning("metrics: cannot accept connections, trying again soon: %s", error)
+            log.warning("metrics: cannot accept connections, retrying within 1 s: %s", error)
             self._loop.unregister(self._listener.fileno())
             self._is_paused = True
             return
         sock.setblocking(False)
         exchange = _Exchange(sock, self._loop.now, self._registry)
         if len(self._exchanges) >= MAX_EXCHANGES:
-            silent = (each for each in self._exchanges if not each.is_answered)
+            silent = (other for other in self._exchanges if not other.is_answered)
             self._end(next(silent, next(iter(self._exchanges))))
         try:
             self._loop.register(sock.fileno(), partial(self._on_event, exchange))
         except OSError as error:
-            log.warning("metrics: cannot take a connection: %s", error)
+            log.warning("metrics: cannot register a connection: %s", error)
             sock.close()
         else:
             self._exchanges[exchange] = None
 
     def _on_event(self, exchange: "_Exchange", _events: int) -> None:
         try:
-            events = exchange.go_on()
+            events = exchange.advance()
             if events:
                 self._loop.modify(exchange.socket.fileno(), events)
         except BlockingIOError:
-            return  # a stale event of a descriptor that was another's
+            return  # a stale event for a descriptor that has been reused
         except OSError as error:
             log.debug("metrics: %s", error)
             events = 0
-        except Exception:  # what a request does to the handler must not end the server
-            log.exception("metrics: a request could not be answered")
+        except Exception:  # an error in the handler must not stop the server
+            log.exception("metrics: closed a connection after an internal error")
             events = 0
         if not events:
             self._end(exchange)
@@ -116,20 +117,20 @@ class MetricsServer:
         exchange.socket.close()
 
     def tick(self) -> None:
-        """From time to time: accept again, and end exchanges that take too long."""
+        """Resume accepting if paused, and end exchanges that have timed out."""
         if self._is_paused:
             try:
                 self._loop.register(self._listener.fileno(), self._accept)
                 self._is_paused = False
             except OSError as error:
-                log.warning("metrics: cannot watch for connections: %s", error)
+                log.warning("metrics: cannot register the listener, retrying in 1 s: %s", error)
         for exchange in list(self._exchanges):
             if self._loop.now - exchange.started_at > PATIENCE_SECONDS:
                 exchange.time_out()
                 self._end(exchange)
 
     def close(self) -> None:
-        """Close everything."""
+        """Close the listener and all connections."""
         for exchange in list(self._exchanges):
             self._end(exchange)
         if not self._is_paused:
@@ -138,76 +139,80 @@ class MetricsServer:
 
 
 class _Exchange:
-    """One request and its reply."""
+    """One request and its response."""
 
     def __init__(self, sock: socket.socket, now: float, registry: CollectorRegistry) -> None:
         self.socket = sock
         self.started_at = now
         self._registry = registry
         self._head = b""
-        self._reply: memoryview | None = None
-        self._is_refused = self._is_lingering = False
+        self._response: memoryview | None = None
+        self._is_error = self._is_lingering = False
 
     @property
     def is_answered(self) -> bool:
-        """Whether the request has come."""
-        return self._reply is not None
+        """Whether the request has been read and its response built."""
+        return self._response is not None
 
-    def go_on(self) -> int:
-        """Read or send what can be; return what to wait for, 0 at the end."""
+    def advance(self) -> int:
+        """Read or send without blocking.
+
+        Returns:
+            The epoll events to wait for, 0 when the exchange has ended.
+        """
         if self._is_lingering:
             return EPOLLIN if self.socket.recv(MAX_HEAD_BYTES) else 0
-        if self._reply is None:
+        if self._response is None:
             received = self.socket.recv(MAX_HEAD_BYTES)
             self._head += received
-            is_whole = not received or self._is_whole
-            if not is_whole and len(self._head) < MAX_HEAD_BYTES:
+            is_complete = not received or self._is_complete
+            if not is_complete and len(self._head) < MAX_HEAD_BYTES:
                 return EPOLLIN
-            status = 0 if is_whole else 431
-            self._reply = memoryview(_reply_to(self._head, self._registry, status))
-            self._is_refused = bytes(self._reply[:12]) != b"HTTP/1.0 200"
+            status = 0 if is_complete else 431
+            self._response = memoryview(_respond(self._head, self._registry, status))
+            self._is_error = bytes(self._response[:12]) != b"HTTP/1.0 200"
         try:
-            sent = self.socket.send(self._reply)
+            sent = self.socket.send(self._response)
         except BlockingIOError:
             return EPOLLOUT
-        self._reply = self._reply[sent:]
-        if self._reply:
+        self._response = self._response[sent:]
+        if self._response:
             return EPOLLOUT
-        if self._is_refused:
+        if self._is_error:
             self.socket.shutdown(socket.SHUT_WR)
             self._is_lingering = True
             return EPOLLIN
         return 0
 
     @property
-    def _is_whole(self) -> bool:
-        """Whether no more has to come to answer: also what is no HTTP, whose client may wait."""
+    def _is_complete(self) -> bool:
+        """Whether the head can be answered: it has ended, or it is not HTTP and may never end."""
         head = self._head
         if head.startswith(_TLS_HANDSHAKE):
-            log.warning("metrics: a client sends TLS, but here is plain HTTP")
+            log.warning("metrics: a client sent a TLS handshake, but this port serves plain HTTP")
             return True
         is_other = b"\n" in head and not _HTTP_LINE.match(head)
         return is_other or _END.search(head) is not None
 
     def time_out(self) -> None:
-        """Say so to a client that has sent a part of a request, and is about to be closed."""
-        if self._reply is None and self._head:
+        """Send a 408 if part of a request has arrived; the caller closes the connection."""
+        if self._response is None and self._head:
             with suppress(OSError):
-                self.socket.send(_reply_to(self._head, self._registry, 408))
+                self.socket.send(_respond(self._head, self._registry, 408))
 
 
 class _Handler(MetricsHandler):
-    """The handler of prometheus-client, at one path, and quiet.
+    """The request handler of prometheus-client, limited to one path and without an access log.
 
     Attributes:
-        status: of the error to answer with, 0 to answer the request.
+        status: Status of the error to send, 0 to handle the request.
     """
 
-    default_request_version = "HTTP/1.0"  # errors without a header otherwise
+    default_request_version = "HTTP/1.0"  # errors would have no headers otherwise
     status = 0
 
     def handle(self) -> None:
-        """Answer the request, or the error that is known already."""
+        """Handle the request, or send the error with `status`."""
         if not self.status:
             super().handle()
             return
@@ -215,15 +220,15 @@ class _Handler(MetricsHandler):
         self.send_error(self.status, _DETAILS[self.status])
 
     def parse_request(self) -> bool:
-        """Parse the request; refuse what is not for this port, and hosts as RFC 9112 says."""
+        """Parse the request; reject other methods, and invalid Host headers (RFC 9112, 3.2)."""
         if not super().parse_request():
             return False
         hosts = self.headers.get_all("Host") or []
         is_missing = not hosts and self.request_version == "HTTP/1.1"
         if self.command not in ("GET", "HEAD"):
-            self.send_error(405, "the metrics are for GET and HEAD")
+            self.send_error(405, "the metrics allow only GET and HEAD")
         elif is_missing or len(hosts) > 1 or not all(map(is_valid_host, hosts)):
-            self.send_error(400, f"there must be one Host header with one name, not {hosts}")
+            self.send_error(400, f"expected exactly one valid Host header, got {hosts}")
         else:
             return True
         return False
@@ -231,11 +236,12 @@ class _Handler(MetricsHandler):
     def send_error(
         self, code: int, message: str | None = None, explain: str | None = None
     ) -> None:
-        """Answer with a problem detail.
+        """Send a problem detail.
 
         Args:
-            code: the status.
-            message: what is wrong.
+            code: The HTTP status.
+            message: Its detail; the reason phrase by default.
+            explain: Ignored.
         """
         body = problem_body(code, message or reason_phrase(code))
         self.send_response(code, reason_phrase(code))
@@ -248,43 +254,43 @@ class _Handler(MetricsHandler):
         self.wfile.write(body)
 
     def do_GET(self) -> None:  # noqa: N802
-        """Answer the metrics, and nothing else."""
+        """Send the metrics, or a 404 for any other path."""
         if self.path.partition("?")[0] == "/metrics":
             super().do_GET()
         else:
             self.send_error(404, "the metrics are at /metrics")
 
     def do_HEAD(self) -> None:  # noqa: N802
-        """Answer as GET; `_reply_to` leaves off the body."""
+        """Handle as GET; `_respond` removes the body."""
         self.do_GET()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Leave the log to what matters."""
+        """Log at level debug."""
         log.debug(format, *args)
 
 
-class _Bytes:
-    """What a handler takes for a socket: a request that is there, a reply that is kept."""
+class _InMemorySocket:
+    """Substitute for a handler's socket: provides the request and collects the response."""
 
     def __init__(self, request: bytes) -> None:
-        self.reply = b""
+        self.response = b""
         self._request = request
 
     def makefile(self, *_: object) -> BinaryIO:
-        """Return what the request is read from."""
+        """Return a file with the request."""
         return BytesIO(self._request)
 
     def sendall(self, data: bytes) -> None:
-        """Keep what is said."""
-        self.reply += data
+        """Append to the response."""
+        self.response += data
 
 
-def _reply_to(head: bytes, registry: CollectorRegistry, status: int = 0) -> bytes:
-    """Return the reply to a request, or the error with a status."""
-    sock = _Bytes(head)
+def _respond(head: bytes, registry: CollectorRegistry, status: int = 0) -> bytes:
+    """Return the response to a request, or an error if `status` is not 0."""
+    sock = _InMemorySocket(head)
     handler = type("Handler", (_Handler,), {"registry": registry, "status": status})
     handler(sock, ("", 0), None)
     if head.startswith(b"HEAD "):
-        header, end, _ = sock.reply.partition(b"\r\n\r\n")
+        header, end, _ = sock.response.partition(b"\r\n\r\n")
         return header + end
-    return sock.reply
+    return sock.response

@@ -1,7 +1,7 @@
-"""The output of one connection: bytes, and answers that are sent from shared memory.
+"""Output queue of one connection: bytes, and slices streamed from shared memory.
 
-A queue of what is owed to a client, in the order of its requests. It knows no socket: the
-connection asks what to send next, and says how much of it the socket took.
+It holds the pending replies in the order of the requests, but no socket: the connection fetches
+the next buffers from it, and reports how many bytes the socket accepted.
 """
 
 from collections import deque
@@ -12,33 +12,32 @@ __all__ = ["MAX_SEND_BYTES", "Output"]
 
 MAX_PENDING_PIECES = 1024
 MAX_PENDING_BYTES = 128 * 1024
-"""An output that holds more than this is full, and takes no more than one reply beyond it; shared
-memory does not count."""
+"""Size at which an output is full, which it exceeds by one reply at most; slices do not count."""
 
 MAX_BUFFERS = 64
 MAX_SEND_BYTES = 1024 * 1024
-"""What is sent at a time; the other connections wait so long."""
+"""Bytes per system call at most, because the other connections wait for it."""
 
 
 class Output:
-    """What is owed to one client.
+    """Pending replies to one client.
 
     Attributes:
-        pieces: what it holds, in order; for others to look at.
-        pending_bytes: how many bytes are still to be sent, those of answers aside.
+        pieces: Buffers and slice streams in the order of sending; callers only read it.
+        pending_bytes: Bytes still to be sent, without those of slice streams.
     """
 
     __slots__ = ("_offered", "_sent_of_head", "pending_bytes", "pieces")
 
     def __init__(self) -> None:
         self.pieces: deque[Buffer | SliceStream] = deque()
-        self._offered: deque[int] = deque()  # by the answers among what is to be sent next
+        self._offered: deque[int] = deque()  # bytes of each stream in `next_buffers`
         self.pending_bytes = 0
-        self._sent_of_head = 0  # a piece that is sent in part is still held whole
+        self._sent_of_head = 0  # a buffer stays allocated until all of it is sent
 
     @property
     def held_bytes(self) -> int:
-        """How many bytes of memory it takes."""
+        """Bytes of memory that the output takes, without shared memory."""
         return self.pending_bytes + self._sent_of_head
 
     def __bool__(self) -> bool:
@@ -49,26 +48,26 @@ class Output:
 
     @property
     def is_full(self) -> bool:
-        """Whether so much is pending that no more requests should be taken."""
+        """Whether too much is pending to execute more requests."""
         return len(self.pieces) >= MAX_PENDING_PIECES or self.pending_bytes >= MAX_PENDING_BYTES
 
     @property
     def stream_at_head(self) -> SliceStream | None:
-        """The answer whose bytes are the next to send, if it is an answer's turn."""
+        """The slice stream at the head of the queue, None if the head is a buffer."""
         head = self.pieces[0] if self.pieces else None
         return head if isinstance(head, SliceStream) else None
 
     def push(self, buffer: Buffer) -> None:
-        """Add ready bytes, at least one."""
+        """Append a buffer, which must not be empty."""
         self.pieces.append(buffer)
         self.pending_bytes += len(buffer)
 
-    def push_stream(self, answer: SliceStream) -> None:
-        """Add an answer; what is pushed after it waits for it."""
-        self.pieces.append(answer)
+    def push_stream(self, stream: SliceStream) -> None:
+        """Append a slice stream; later pieces wait until all of it is sent."""
+        self.pieces.append(stream)
 
     def clear(self) -> None:
-        """Forget everything; answers ask for no more blocks."""
+        """Discard all output, and stop its slice streams."""
         for piece in self.pieces:
             if isinstance(piece, SliceStream):
                 piece.stop()
@@ -77,7 +76,7 @@ class Output:
         self._sent_of_head = 0
 
     def next_buffers(self) -> list[Buffer]:
-        """Return the buffers to send next; they stay until they are dropped."""
+        """Return the buffers to send next; `drop` removes them."""
         buffers: list[Buffer] = []
         size = 0
         self._offered.clear()
@@ -91,10 +90,10 @@ class Output:
                 buffers.append(piece)
                 size += len(piece)
                 continue
-            parts = piece.buffers(MAX_SEND_BYTES - size)
-            offered = sum(map(len, parts))
+            slice_buffers = piece.buffers(MAX_SEND_BYTES - size)
+            offered = sum(map(len, slice_buffers))
             self._offered.append(offered)
-            buffers += parts
+            buffers += slice_buffers
             size += offered
             if offered < piece.bytes_left:
                 break

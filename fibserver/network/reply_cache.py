@@ -1,11 +1,11 @@
-"""Replay: requests seen before lead straight to their replies.
+"""Reply cache: maps the bytes of received requests to their replies.
 
-The reply to a FIB.* request never changes and depends on the request's bytes alone. So the
-bytes of one read from a socket, when they are whole requests of that kind, may be answered
-from a table, without parsing. Every entry has once gone through parser, limits and commands.
+The reply to a FIB.* request never changes and depends on the request's bytes alone. So if the
+bytes of one read from a socket are complete requests of that kind, they are answered from the
+cache without parsing. Every entry was once parsed, checked against the limits and executed.
 
-Small replies are kept as bytes, joined to one piece; of a large one only the slice is kept, since
-its bytes stay in shared memory, and may leave it.
+Small replies are stored as bytes, joined into one buffer. For a large one only the slice is
+stored: its elements are in shared memory, from which they may be evicted.
 """
 
 from dataclasses import dataclass
@@ -17,23 +17,23 @@ __all__ = ["CachedReply", "ReplyCache"]
 
 MAX_ENTRIES = 4096
 MAX_BYTES = 32 * 1024 * 1024
-"""What the table may hold, in requests and replies. When it is full it is emptied: what is
-still asked for comes back at once, and whatever is new is learnt as well."""
+"""Maximum size of the cached requests and replies. A full cache is cleared: requests that are
+still in use are soon cached again, and new ones are cached too."""
 
 SLICE_BYTES = 300
 POINTER_BYTES = 8
-"""What a slice and an entry of a list take, about."""
+"""Approximate memory of a slice and of a list entry."""
 
 
 @dataclass(slots=True, frozen=True)
 class CachedReply:
-    """The replies to some requests of one command.
+    """The replies to one or more requests of the same command.
 
     Attributes:
-        ready: all of their bytes, if no slice is among them; empty otherwise.
-        replies: in order.
-        command: what each request counts as.
-        calls: how many requests they are.
+        ready: All replies as bytes; empty if any of them is a slice.
+        replies: The replies in order.
+        command: Statistics of the command.
+        calls: Number of requests.
     """
 
     ready: bytes
@@ -43,7 +43,7 @@ class CachedReply:
 
 
 class ReplyCache:
-    """A bounded table from received bytes to replies."""
+    """Bounded cache from received bytes to replies."""
 
     def __init__(self) -> None:
         self._entries: dict[bytes, CachedReply] = {}
@@ -53,16 +53,16 @@ class ReplyCache:
     def learn(
         self, received: bytes, replies: list[Reply], command: CommandStatistics, calls: int = 1
     ) -> None:
-        """Remember what requests lead to.
+        """Store the replies to requests, unless they are stored already.
 
         Args:
-            received: the requests.
-            replies: theirs, at least one; the bytes among them must be small.
-            command: what each request counts as.
-            calls: how many requests they are.
+            received: The bytes of the requests.
+            replies: Their replies, at least one; the bytes among them must be small.
+            command: Statistics of the command.
+            calls: Number of requests.
         """
         if received in self._entries:
-            return  # the same bytes lead to the same replies
+            return
         pieces = [reply for reply in replies if isinstance(reply, bytes)]
         ready = b"".join(pieces) if len(pieces) == len(replies) else b""
         if ready:
@@ -76,6 +76,6 @@ class ReplyCache:
         self._held_bytes += held
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all entries."""
         self._entries.clear()
         self._held_bytes = 0
