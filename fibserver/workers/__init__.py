@@ -1,1 +1,1 @@
-"""Worker processes and the pool that runs them."""
+"""Worker processes and their pool."""

@@ -1,33 +1,30 @@
-"""The worker pool: keeps W worker processes alive and at work.
+"""Worker pool: runs a fixed number of worker processes and dispatches tasks to them.
 
                     ┌── socketpair ── worker
     acceptor ───────┼── socketpair ── worker      no lock, queue or semaphore is shared:
                     └── socketpair ── worker      one would die with its holder
 
-What is moves toward what should be: `ensure_workers` starts missing workers, `dispatch` gives each
-a task and one to go on with, so that none waits for the acceptor to wake up; and a
-readable socketpair brings an outcome or, at its end, the news of a death. A dead worker is
-reaped and its tasks handed to others; a task over which three workers have died is given
-up, lest it kill them all.
+`ensure_workers` starts missing workers. `dispatch` gives each worker a task and queues a second
+one, so that no worker waits for the acceptor to wake up. A readable socketpair carries an
+outcome; its end means that the worker died. A dead worker is reaped and its tasks are dispatched
+again; a task over which three workers have died is given up, lest it kill them all.
 
-A dear block is given only to a worker that has no other, and nothing else is given to that
-worker; and while there are two workers or more, one is kept free of dear blocks. So cheap blocks
-never wait for dear ones if there are two workers. Conversely, while a dear block is overdue no
-worker gets a task in advance: else many cheap blocks would leave no worker without one.
+A worker with an expensive block holds no other task, and with two or more workers one is kept
+free of expensive blocks. So cheap blocks never wait for expensive ones if there are two workers.
+While an expensive block is overdue, no second tasks are queued: otherwise many cheap blocks would
+leave no worker idle to take it.
 
-A block whose clients have all left while it was computed is finished all the same. With the
-default limit it takes 0.4 s, as `binary` 3.5 s, and only other dear blocks wait for it, once: what
-its clients still had in the queue has left it. To kill the worker would cost more than it saves
-for all blocks but the largest: a fork, the task it has in advance, and a way to tell such a death
-from a crash.
+A block whose clients have all disconnected is still finished. With the default limit that takes
+0.4 s, or 3.5 s in `binary`, and delays only other expensive blocks. Killing the worker would cost
+more for all blocks except the largest: a fork, the worker's second task, and code to distinguish
+such a death from a crash.
 
-Workers run at a lower priority than this process, so that the loop answers at once while all
-cores compute. This process sets it, and not the worker: so a refusal is logged once.
+Workers run at a lower priority than the acceptor, so that the event loop responds at once while
+all cores compute. The acceptor sets it, so that a refusal is logged once.
 
-A worker that does not come back with an outcome, because it was stopped or hangs, is killed
-first: only a worker that is certainly dead can have its block filled by another, since it might
-otherwise wake up and write where something else lies by then. A worker without a task is asked
-for a sign of life every second, and is given no block until it has answered.
+A worker that is stopped or hangs is killed before its block is given to another: if it resumed
+later, it could overwrite what its part of the arena holds by then. An idle worker is probed every
+second and gets no block until it has responded.
 """
 
 import logging
@@ -57,41 +54,40 @@ __all__ = ["MAX_DEATHS", "TaskOwner", "WorkerInfo", "WorkerPool"]
 log = logging.getLogger(__name__)
 
 MAX_DEATHS = 3
-"""How many workers may die over a task before it is given up."""
+"""Number of worker deaths over a task after which it is given up."""
 
 TASKS_IN_HAND = 2
-"""How many tasks a worker is given at a time: the one it does, and the next."""
+"""Maximum number of tasks of a worker: the current one and the next."""
 
 NICENESS = 5
-"""How much lower the priority of workers is. Beside a busy loop a worker gets a quarter of a core
-that both want; with 10 it was a tenth, and new small numbers took half a second where clients kept
-the loop busy."""
+"""How much is added to the niceness of workers. Next to a busy event loop, a worker gets a quarter
+of the core that they share; with 10 it was a tenth, and new small numbers took half a second."""
 
 WEIGHT = 0.2
-"""How much the last dear block counts in the measured pace."""
+"""Weight of the latest expensive block in the moving average of the pace."""
 
 _FORK = multiprocessing.get_context("fork")
 
 
 class TaskOwner(Protocol):
-    """Whoever wants to know what became of a task."""
+    """Receiver of the outcomes of tasks."""
 
     def task_done(self, task: Task, outcome: Outcome, error_number: int) -> None:
-        """Take note of an outcome, with the error number of a failure."""
+        """Handle the outcome of a task; `error_number` is 0 unless it failed."""
 
     def task_given_up(self, task: Task, reason: str) -> None:
-        """Take note that a task cannot be done."""
+        """Handle a task that will not be retried."""
 
 
 class WorkerInfo(NamedTuple):
-    """What there is to know about a worker.
+    """State of a worker.
 
     Attributes:
-        pid: its process id.
-        is_busy: whether it has a task, a sign of life aside.
-        tasks_done: since its start.
-        overcounted_bytes: of its memory (`fibserver.core.process_memory`), 0 before it was
-            measured.
+        pid: Its process id.
+        is_busy: Whether it has a task other than a probe.
+        tasks_done: Number of tasks done since its start, probes included.
+        overcounted_bytes: By how much its memory is overcounted
+            (`fibserver.core.process_memory`); 0 before it was measured.
     """
 
     pid: int
@@ -101,19 +97,19 @@ class WorkerInfo(NamedTuple):
 
 
 class _Worker:
-    """One worker process and what it is doing."""
+    """A worker process, its channel and its tasks."""
 
     def __init__(self, process: BaseProcess, channel: socket.socket) -> None:
         self.process = process
         self.channel = channel
-        self.tasks: deque[Task] = deque()  # the one it does, and the next
+        self.tasks: deque[Task] = deque()  # the current one first
         self.tasks_done = 0
         self.overcounted_bytes = 0
         self.working_since = 0.0
         self.was_killed = False
 
     def end(self) -> int | None:
-        """Kill the process, whatever it does, and reap it; return its exit code."""
+        """Kill and reap the process; return its exit code."""
         self.channel.close()
         self.process.kill()
         self.process.join()
@@ -129,14 +125,15 @@ class _Worker:
 
 
 class WorkerPool:
-    """W worker processes.
+    """A pool of worker processes.
 
     Attributes:
-        deaths: how many workers have died so far.
-        retried: how many tasks were handed out again after a death.
-        last_outcome: when a worker last came back, monotonic, in seconds.
-        pace: how many seconds a dear block takes for each that was predicted, measured.
-        acceptor_overcounted_bytes: of the memory of this process, 0 before it was measured.
+        deaths: Number of workers that have died.
+        retried: Number of tasks retried after their worker died.
+        last_outcome: When a worker last reported an outcome, monotonic, in seconds.
+        pace: Measured time of expensive blocks relative to the prediction, a moving average.
+        acceptor_overcounted_bytes: By how much this process's memory is overcounted; 0 before it
+            was measured.
     """
 
     def __init__(
@@ -151,12 +148,12 @@ class WorkerPool:
         """Prepare a pool without workers; `ensure_workers` starts them.
 
         Args:
-            size: how many workers there should be.
-            queue: where their tasks come from.
-            owner: is told what became of each task.
-            register: has a function called when a descriptor becomes readable.
-            unregister: ends that.
-            work: the main function of a worker, which gets its channel.
+            size: Number of workers.
+            queue: The queue of tasks.
+            owner: Receives the outcomes.
+            register: Registers a handler to be called when a descriptor becomes readable.
+            unregister: Unregisters a descriptor.
+            work: Main function of a worker; receives the worker's end of its channel.
         """
         self.deaths = 0
         self.retried = 0
@@ -175,7 +172,7 @@ class WorkerPool:
 
     @property
     def workers(self) -> list[WorkerInfo]:
-        """The live workers."""
+        """State of the running workers."""
         return [
             WorkerInfo(
                 worker.process.pid or 0,
@@ -188,35 +185,35 @@ class WorkerPool:
 
     @property
     def tasks_in_hand(self) -> int:
-        """How many tasks workers have at present."""
+        """Number of tasks that workers hold."""
         return sum(len(worker.tasks) for worker in self._workers)
 
     @property
     def dear_seconds_in_hand(self) -> float:
-        """Predicted cost of the dear blocks that workers have at present."""
+        """Predicted cost of the expensive blocks that workers hold."""
         return sum(task.block.cost_seconds for task in self._dear_tasks())
 
     @property
     def dear_workers(self) -> int:
-        """How many workers may have a dear block at a time."""
+        """Maximum number of workers that may hold expensive blocks."""
         return max(1, self._size - 1)
 
     def ensure_workers(self) -> None:
-        """Start workers until there are as many as there should be, or none can be started.
+        """Start missing workers, as far as possible.
 
-        A shortage of processes, memory or descriptors passes: the next call tries again.
+        A shortage of processes, memory or descriptors is logged; the next call retries.
         """
         while len(self._workers) < self._size:
             try:
                 self._spawn()
             except (OSError, MemoryError) as error:
                 reason = error or "out of memory"
-                log.warning("cannot start a worker: %s; trying again in a second", reason)
+                log.warning("cannot start a worker: %s; trying again in 1 s", reason)
                 return
 
     def _spawn(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, ExitStack() as undo:  # whatever fails, no unwatched worker is left
+        with theirs, ExitStack() as undo:  # on any failure, leave no unregistered worker
             undo.callback(ours.close)
             process = _FORK.Process(
                 target=self._work, args=(theirs,), name="fibserver-worker", daemon=True
@@ -224,7 +221,7 @@ class WorkerPool:
             worker = _Worker(process, ours)
             unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_ACCEPTOR)
             try:
-                with _no_descriptors_left(theirs.fileno()):
+                with _closing_leaked_pipes(theirs.fileno()):
                     process.start()
                 undo.callback(worker.end)
             finally:
@@ -242,11 +239,11 @@ class WorkerPool:
                 os.setpriority(os.PRIO_PROCESS, pid, min(niceness, 19))
             except OSError as error:
                 self._may_set_priority = False
-                log.warning("workers run at the priority of the acceptor: %s", error)
+                log.warning("cannot lower the priority of workers: %s", error)
 
     def dispatch(self) -> None:
-        """Give out the tasks that wait, first to workers that have none."""
-        while worker := self._readiest_worker():
+        """Dispatch queued tasks, to idle workers first."""
+        while worker := self._least_busy_worker():
             accepts_dear = self._accepts_dear()
             if worker.tasks:
                 if accepts_dear and self._queue.is_dear_due:
@@ -259,9 +256,9 @@ class WorkerPool:
                 break
             self._give(worker, task)
 
-    def _readiest_worker(self) -> _Worker | None:
+    def _least_busy_worker(self) -> _Worker | None:
         ready = [worker for worker in self._workers if not worker.is_full]
-        return min(ready, key=lambda each: len(each.tasks), default=None)
+        return min(ready, key=lambda worker: len(worker.tasks), default=None)
 
     def _accepts_dear(self) -> bool:
         return len(self._dear_tasks()) < self.dear_workers
@@ -277,16 +274,16 @@ class WorkerPool:
         except (BrokenPipeError, ConnectionResetError):
             self._reap(worker)
             if task.action is not Action.PROBE:
-                self._queue.put_back(task)  # after those that the worker had before
+                self._queue.put_back(task)  # after the worker's earlier tasks
         else:
             worker.tasks.append(task)
 
     def check(self, limit_seconds: float, probe: Block) -> None:
-        """Kill workers that have been at one task for too long, and ask idle ones if they live.
+        """Kill workers that exceed the time limit of a task, and probe idle ones.
 
         Args:
-            limit_seconds: how long is too long.
-            probe: any block; nothing is done with it.
+            limit_seconds: Time limit of a task.
+            probe: Any block; workers ignore it.
         """
         now = time.monotonic()
         for worker in list(self._workers):
@@ -294,24 +291,24 @@ class WorkerPool:
                 self._give(worker, Task(Action.PROBE, probe))
             elif now - worker.working_since > limit_seconds and not worker.was_killed:
                 log.warning(
-                    "worker %s has not come back for %g s: killed",
+                    "worker %s sent no outcome for %g s: killed",
                     worker.process.pid,
                     limit_seconds,
                 )
                 worker.was_killed = True
-                worker.process.kill()  # its end will be noticed as any other
+                worker.process.kill()  # the end of its channel triggers `_reap`
 
     def _on_readable(self, worker: _Worker) -> None:
         try:
             message = worker.channel.recv(OUTCOME_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
-            return  # a stale event of a descriptor that was another's
+            return  # a stale event of a reused descriptor number
         except ConnectionResetError:
             message = b""
         if not message:
             self._reap(worker)
             return
-        task = worker.tasks.popleft()  # outcomes come in the order of the tasks
+        task = worker.tasks.popleft()  # outcomes arrive in the order of the tasks
         worker.tasks_done += 1
         self.last_outcome = time.monotonic()
         outcome, error_number, overcounted, acceptor_overcounted = decode_outcome(message)
@@ -327,7 +324,7 @@ class WorkerPool:
             self._owner.task_done(task, outcome, error_number)
 
     def _reap(self, worker: _Worker) -> None:
-        """Reap a dead worker, see to its tasks, and replace it."""
+        """Reap a dead worker, retry or give up its tasks, and replace it."""
         self._unregister(worker.channel.fileno())
         self._workers.remove(worker)
         pid = worker.process.pid
@@ -339,7 +336,7 @@ class WorkerPool:
         for task in tasks:
             self._queue.put_back(task)
         if worker.tasks_done or self._deaths_by_task:
-            self.ensure_workers()  # else workers may be unable to start: the next tick tries again
+            self.ensure_workers()  # else workers may fail at start: retry in the next tick
 
     def _retry_or_give_up(self, task: Task) -> None:
         self._deaths_by_task[task] += 1
@@ -350,17 +347,17 @@ class WorkerPool:
         del self._deaths_by_task[task]
         block = task.block
         log.error(
-            "%s workers died over %s elements %s to %s, to %s",
-            MAX_DEATHS,
+            "cannot %s %s elements %s to %s: %s workers died",
+            task.action.name.lower(),
             block.format.name,
             block.start,
             block.stop - 1,
-            task.action.name.lower(),
+            MAX_DEATHS,
         )
         self._owner.task_given_up(task, f"{MAX_DEATHS} workers died over one part of the answer")
 
     def close(self) -> None:
-        """End all workers, at once, and reap them."""
+        """Kill and reap all workers."""
         for worker in self._workers:
             worker.process.kill()
         for worker in self._workers:
@@ -369,15 +366,15 @@ class WorkerPool:
 
 
 @contextmanager
-def _no_descriptors_left(any_fd: int) -> Iterator[None]:
-    """Close what `Process.start` leaves open when it cannot fork.
+def _closing_leaked_pipes(any_fd: int) -> Iterator[None]:
+    """Close the descriptors that `Process.start` leaks if it cannot fork.
 
-    CPython opens two pipes before it forks, and forgets them if that fails (seen in 3.11). A
-    shortage that lasts would use up all descriptors. This process has one thread, and the kernel
-    gives out the lowest numbers: so it is known which descriptors those are.
+    CPython opens two pipes before it forks and does not close them if that fails (as of 3.11), so
+    a lasting shortage would use up all descriptors. This process has one thread, and the kernel
+    assigns the lowest free numbers: so the four descriptors are known in advance.
 
     Args:
-        any_fd: an open descriptor.
+        any_fd: Any open descriptor.
     """
     expected: list[int] = []
     try:

@@ -1,19 +1,21 @@
-"""The worker process: does one task at a time, and nothing else.
+"""Worker process: carries out one task after another.
 
     acceptor ── task ──> socketpair ──> worker ── pwrite ──> arena
              <── outcome ──                    <── read, write ──> snapshot
 
-A worker owns no state that anyone needs. It may be killed at any instant: the acceptor sees
-the socketpair end and gives the task to another. It ends itself when its socketpair does.
+A worker owns no state, so it may be killed at any time: the acceptor reads the end of the
+socketpair and gives the task to another worker. A worker exits when its socketpair is closed.
 
-Facts about forking, and what they mean here. A forked child inherits every descriptor: a
-client's socket that stays open here would never be seen to close, and the acceptor's end of
-another worker's socketpair would keep that worker alive after the acceptor's death. So the
-first act is to close all but its own. Signals sent to the whole process group, as by Ctrl-C or
-systemd, are for the acceptor to handle: while it drains, it needs its workers.
+A forked process inherits every descriptor. A client's socket that stayed open in a worker would
+never appear closed to the client, and the acceptor's end of another worker's socketpair would keep
+that worker alive after the acceptor's death. So a worker closes all descriptors except its own
+before its first task.
 
-The socketpair keeps message boundaries (SOCK_SEQPACKET), so a task or an outcome arrives
-whole or not at all, and needs no framing.
+Signals that are sent to the whole process group, as by Ctrl-C or systemd, are handled by the
+acceptor alone: it needs its workers while it drains.
+
+The socketpair preserves message boundaries (SOCK_SEQPACKET): a task or an outcome arrives whole
+or not at all and needs no framing.
 """
 
 import errno
@@ -49,8 +51,8 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 FOR_THE_ACCEPTOR = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""The signals that workers ignore. They are to be forked with these blocked: before a worker
-comes to ignore them, it would tell the acceptor of its own through the pipe that they share."""
+"""The signals that workers ignore. Block them during the fork: until a worker ignores them, it would
+report its own signals to the acceptor through the wakeup descriptor that it inherits."""
 
 _TASK = struct.Struct("<B16s5Q")
 _OUTCOME = struct.Struct("<BI2q")
@@ -58,23 +60,23 @@ OUTCOME_BYTES = _OUTCOME.size
 
 
 class Outcome(IntEnum):
-    """What became of a task."""
+    """How a task ended."""
 
     DONE = 0
     RECOMPUTED = 1
-    """The block is filled, but what the snapshot had of it was of no use."""
+    """The block is filled, but was computed because its snapshot file was unusable."""
     FAILED = 2
-    """The machine said no, with an error number."""
+    """The task failed with an error number."""
 
 
 def encode_task(task: Task) -> bytes:
-    """Return the message that hands a task to a worker."""
+    """Return the message that sends a task to a worker."""
     block = task.block
     return _TASK.pack(task.action, block.format.name.encode(), *block[1:])
 
 
 def decode_task(message: bytes) -> Task:
-    """Return the task of a message."""
+    """Return the task encoded in a message."""
     action, name, *numbers = _TASK.unpack(message)
     return Task(Action(action), Block(FORMATS[name.rstrip(b"\0").decode()], *numbers))
 
@@ -85,14 +87,14 @@ def encode_outcome(outcome: Outcome, error_number: int, memory: MemoryMeasuremen
 
 
 class Report(NamedTuple):
-    """What a worker reports after a task.
+    """A worker's report after a task.
 
     Attributes:
-        outcome: what became of the task.
-        error_number: of a failure, else 0.
-        overcounted_bytes: of the worker, as of its last sign of life
+        outcome: How the task ended.
+        error_number: The errno of a failure, else 0.
+        overcounted_bytes: By how much the worker's memory is overcounted, as of its last probe
             (`fibserver.core.process_memory`).
-        acceptor_overcounted_bytes: of the acceptor.
+        acceptor_overcounted_bytes: The same for the acceptor.
     """
 
     outcome: Outcome
@@ -102,32 +104,32 @@ class Report(NamedTuple):
 
 
 def decode_outcome(message: bytes) -> Report:
-    """Return what a message reports."""
+    """Return the report encoded in a message."""
     outcome, *numbers = _OUTCOME.unpack(message)
     return Report(Outcome(outcome), *numbers)
 
 
 def work(channel: socket.socket, arena: Arena, snapshot: Snapshot | None) -> None:
-    """Do tasks until the channel ends; the main function of a worker process."""
-    # What was inherited lives as long as the process: a collection that looked at it would write
-    # to it, and so have every page of it copied.
+    """Carry out tasks until the channel is closed; the main function of a worker process."""
+    # Inherited objects live as long as the process. Frozen, the garbage collector does not write
+    # to them, which would copy their pages.
     gc.freeze()
     signal.set_wakeup_fd(-1)
     for number in FOR_THE_ACCEPTOR:
         signal.signal(number, signal.SIG_IGN)
-    _close_all_but({0, 1, 2, channel.fileno(), arena.fd})
+    _close_all_except({0, 1, 2, channel.fileno(), arena.fd})
     memory = MemoryMeasurement()
     try:
         while message := channel.recv(_TASK.size):
             task = decode_task(message)
             if task.action is Action.PROBE:
-                memory.refresh()  # no block waits for this: a worker gets none meanwhile
-            channel.send(encode_outcome(*_outcome(task, arena, snapshot), memory))
+                memory.refresh()  # delays no block: a probed worker is given none
+            channel.send(encode_outcome(*_run(task, arena, snapshot), memory))
     except (BrokenPipeError, ConnectionResetError):
-        log.debug("the acceptor is gone")
+        log.debug("the acceptor has ended")
 
 
-def _outcome(task: Task, arena: Arena, snapshot: Snapshot | None) -> tuple[Outcome, int]:
+def _run(task: Task, arena: Arena, snapshot: Snapshot | None) -> tuple[Outcome, int]:
     block = task.block
     try:
         match task.action:
@@ -153,18 +155,18 @@ def _load(block: Block, arena: Arena, snapshot: Snapshot) -> Outcome:
         snapshot.load(block, *arena.block_views(block))
     except (SnapshotError, OSError) as error:
         path = snapshot.path(block.format, block.start)
-        log.warning("%s: %s; computed again", path, error)
+        log.warning("%s: %s; recomputing the block", path, error)
         arena.fill(block)
         return Outcome.RECOMPUTED
     return Outcome.DONE
 
 
-def _close_all_but(kept: set[int]) -> None:
-    # Not up to SC_OPEN_MAX: that is 2^30 in some containers, and not every kernel closes a range.
+def _close_all_except(kept: set[int]) -> None:
+    # SC_OPEN_MAX is 2^30 in some containers, and close_range(2) is missing from older kernels.
     descriptors: Iterable[int]
     try:
         descriptors = map(int, os.listdir("/proc/self/fd"))
-    except OSError:  # no /proc: one by one takes long, but is certain
+    except OSError:  # no /proc: slow but complete
         descriptors = range(os.sysconf("SC_OPEN_MAX"))
     for fd in descriptors:
         if fd not in kept:

@@ -102,7 +102,7 @@ def test_a_stopped_worker(serve: Serve) -> None:
     worker.suspend()
     with direct_client(server.address) as client:
         assert client.read(0, 2000, "json") == expected("json", 0, 2000)
-    server.wait_for_log("has not come back for 2 s: killed")
+    server.wait_for_log("sent no outcome for 2 s: killed")
     assert worker.pid not in [each.pid for each in server.workers()]
 
 
@@ -111,7 +111,7 @@ def test_a_worker_stopped_while_idle(serve: Serve) -> None:
     server = serve("--workers", "2", FIBSERVER_REQUEST_TIMEOUT="4")
     worker = server.workers()[0]
     worker.suspend()
-    server.wait_for_log(f"worker {worker.pid} has not come back")
+    server.wait_for_log(f"worker {worker.pid} sent no outcome")
     server.wait_until(
         lambda each: len(each.workers()) == 2 and worker.pid not in _pids(each),
         "the stopped worker is replaced",
