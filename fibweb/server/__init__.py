@@ -1,5 +1,6 @@
-"""The HTTP server: three lanes on waitress, from the quickest to the one that may wait.
+"""HTTP server based on waitress, with three ways to handle a request, the fastest first.
 
-*replay*: the very bytes of a request seen before lead to its ready answer. *ready*: the answer is
-in memory, so it is given on the event loop. *ask*: a fibserver must be asked, by a thread.
+*cached*: the bytes of the request are the key of a stored response. *inline*: the application
+runs on the event loop, with its data in memory. *threaded*: a thread first fetches from a
+fibserver.
 """

@@ -1,27 +1,26 @@
-"""A connection: what arrives, which handling it takes, and how the answer goes out.
+"""HTTP connection: receives requests, schedules their handling and sends the responses.
 
-Waitress parses, and its tasks talk to the application; here is decided who runs them and when,
-and here is all sending. That is sound because it uses only what waitress lets a channel override,
-and because of two rules. The event loop alone touches a connection: threads fetch, and their
-results come back to the loop. And a connection has one request under way: the next begins when the
-kernel has taken the last byte of the answer before it, so answers keep their order and no client
-can pile them up.
+Waitress parses the requests, and its tasks call the application. This module decides when they
+run, and does all sending. It overrides only what waitress lets a channel override, and keeps two
+rules. Only the event loop touches a connection: threads fetch, and post their results to the loop.
+A connection handles one request at a time: the next one begins when the kernel has taken the last
+byte of the response before it, so responses keep their order and no client can pile them up.
 
-    IDLE ──request──> replay ────────────────────────────> SENDING ──last byte──> IDLE, or CLOSED
+    IDLE ──request──> response cache ────────────────────> SENDING ──last byte──> IDLE, or CLOSED
       └─> READY ────> application ────────────────────────────^ │
             ^              └─WouldBlock─> WAITING ──fetched──┐   └─next piece─> LOADING ──> SENDING
             └────────────────────────────────────────────────┘
 
-A connection that is closed with bytes unread is reset, and the reset may overtake the answer. So
-after the last answer, if the client may still be sending, what comes is dropped for some seconds
-(LINGERING; RFC 9112, 9.6).
+The kernel resets a connection that is closed with unread bytes, and the reset may overtake the
+response. So if the client may still be sending after the last response, its bytes are read and
+discarded for some seconds (LINGERING; RFC 9112, 9.6).
 
-What the application answered in one turn of the loop is sent at the turn's end. Many clients that
-wait at the same time are so woken one soon after the other, which takes the kernel less than
-waking each after its own while; libuv does the same.
+The responses that the application makes in one iteration of the loop are sent together at its end.
+The clients are then woken in quick succession, which costs the kernel less than spreading them
+out; libuv does the same.
 
-A client that ends its side of the connection while its request waits has left, as nginx has it:
-its request is dropped. Whatever is in memory is answered all the same.
+A client that shuts down its side of the connection while its request waits for a fetch counts as
+disconnected, as in nginx: the request is dropped. A response from memory is sent nevertheless.
 """
 
 import fcntl
@@ -57,59 +56,59 @@ __all__ = ["Channel", "ServerContext"]
 log = logging.getLogger(__name__)
 
 RECEIVE_BYTES = 8192
-"""At a time; requests are far smaller."""
+"""Size of one read; requests are far smaller."""
 
 REQUEST_SECONDS = 10.0
-"""From the first byte of a request to its last."""
+"""Time limit from the first byte of a request to its last."""
 
 LINGER_QUIET_SECONDS = 2.0
 LINGER_SECONDS = 30.0
 LINGER_BYTES = 64 * 1024 * 1024
-"""Bounds for dropping the rest of a refused request: the longest pause, all time, all bytes."""
+"""Bounds for discarding the rest of a refused request: longest pause, total time, total bytes."""
 
 DISCARD_BYTES = 256 * 1024
 DISCARDS_PER_TURN = 8
-"""At a time, and how often in one turn of the loop."""
+"""Size of one read while lingering, and the number of reads per iteration of the loop."""
 
 _discarded = bytearray(DISCARD_BYTES)
 
 SURPLUS_SECONDS = 2.0
-"""For a surplus connection to take its answer."""
+"""Lifetime of a surplus connection."""
 
 MAX_DROPS = 3
-"""How often a large number is fetched again for a reader that was too slow for it."""
+"""How often a number larger than a piece is fetched again for a slow reader."""
 
 QUIET_SECONDS = 0.5
-"""When the server ends: a client that says nothing for this long is taken not to be about to."""
+"""While draining, a connection that is silent for this long is closed."""
 
 MAX_FETCHES = 8
-"""For one request, before its first byte: its limits and its first piece, and some more should
-what was in memory have gone meanwhile."""
+"""Fetches for one request before its first byte. It needs two, limits and first piece; more only
+if cached bytes are evicted in the meantime."""
 
 
 class State(Enum):
-    """What a connection is doing."""
+    """State of a connection."""
 
-    IDLE = auto()  # reads, and begins with the next request
-    READY = auto()  # the application runs in this turn of the loop, or a later one
-    WAITING = auto()  # for what the application needs from a fibserver
+    IDLE = auto()  # reads the next request
+    READY = auto()  # the application is scheduled to run
+    WAITING = auto()  # for a fetch from a fibserver
     SENDING = auto()
-    LOADING = auto()  # for the next piece
-    LINGERING = auto()  # drops what still comes
+    LOADING = auto()  # fetches the next piece of the response
+    LINGERING = auto()  # discards what the client still sends
     CLOSED = auto()
 
 
 @dataclass(slots=True)
 class ServerContext:
-    """What the connections of a server have in common.
+    """State that all connections of a server share.
 
     Attributes:
-        on_response: is told of each answered request.
-        request_ids: names requests.
-        fetcher: asks the fibservers.
-        held: what the answers under way hold in memory.
-        admission: decides which connections there may be.
-        is_draining: whether the server is about to end, so that no request comes after this one.
+        on_response: Called with the record of each finished request.
+        request_ids: Assigns request ids.
+        fetcher: Runs fetches from fibservers.
+        held: Memory that responses in progress hold.
+        admission: Decides which connections to accept and to close.
+        is_draining: Whether the server is stopping, so that each response closes its connection.
     """
 
     on_response: Callable[[AccessRecord], None]
@@ -124,71 +123,71 @@ class Channel(HTTPChannel):
     """One client's connection.
 
     Attributes:
-        is_surplus: whether it came when there were too many: it gets one answer, if that is in
+        is_surplus: Whether it was accepted beyond the bound: it gets one response, if that is in
             memory, and is closed.
-        was_served: whether it has ever been answered.
-        pace: how fast the client takes its answer; None if it has not been slow so far.
+        was_served: Whether it has ever had a response.
+        pace: Rate at which the client reads its response; None until it is measured.
     """
 
     parser_class = Request
     server: Any
-    requests: Any  # of Request and CachedHeaderRequest, in the order of their arrival
+    requests: Any  # Request and CachedHeaderRequest, in order of arrival
     request: Request | None
     addr: Any
     socket: Any
     _fileno: Any
 
     def __init__(self, server: Any, sock: Any, addr: Any, adj: Any, map: Any = None) -> None:
-        """Take over a connection that was just accepted, as waitress hands it over."""
+        """Take over an accepted connection; the parameters are those of waitress."""
         super().__init__(server, sock, addr, adj, map)
         self.server_context: ServerContext = server.server_context
         self.is_surplus = False
         self.pace: ReadingPace | None = None
         self._state = State.IDLE
         self._progress = self._began = time.monotonic()
-        self._bytes = b""  # of the request under way, if it came whole and alone
+        self._bytes = b""  # of the current request, if one read returned just that
         self._unparsed = b""
         self._handling = ""
         self._request_id = ""
-        self._fetched: dict[Fetch, bytes | Exception] = {}  # for the request under way
+        self._fetched: dict[Fetch, bytes | Exception] = {}  # for the current request
         self._response: Response | None = None
         self._outgoing: Outgoing | None = None
         self._is_holding = False
-        self._drops = 0  # of pieces of the answer under way
-        self._may_send_more = False  # than was read of the request under way
+        self._drops = 0  # of oversized pieces of the current response
+        self._may_send_more = False  # since its request was refused, perhaps before its end
         self._discarded = 0  # bytes, while lingering
         self.was_served = False
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing has arrived that has not been answered."""
+        """Whether every byte received so far has been answered."""
         is_empty = not self.requests and self.request is None and not self._unparsed
         return self._state is State.IDLE and is_empty
 
     @property
     def closes_next(self) -> bool:
-        """Whether the connection ends with the next answer."""
+        """Whether the next response closes the connection."""
         return self.is_surplus or self.server_context.is_draining
 
     @property
     def idle_since(self) -> float | None:
-        """Since when no whole request has been under way; None if one is."""
+        """When the connection was last active; None during a request, -inf while lingering."""
         if self._state is State.LINGERING:
             return float("-inf")
         return self._progress if self._state is State.IDLE and not self.requests else None
 
     @property
     def is_answering(self) -> bool:
-        """Whether a request is under way."""
+        """Whether a request is in progress."""
         return self._state not in (State.IDLE, State.LINGERING, State.CLOSED)
 
     def is_overdue(self, now: float) -> bool:
-        """Return whether the client has been waited for too long.
+        """Return whether the client has exceeded a time limit.
 
-        That is: for a request, for the rest of one, or until it took some more of an answer.
+        The limits are for sending a request, for completing one, and for reading the response.
 
         Args:
-            now: monotonic.
+            now: Monotonic time in seconds.
         """
         if self.is_surplus and now - self._began > SURPLUS_SECONDS:
             return True
@@ -202,11 +201,11 @@ class Channel(HTTPChannel):
 
     @property
     def _is_receiving(self) -> bool:
-        """Whether a request has come in part."""
+        """Whether a request has arrived in part."""
         return self._state is State.IDLE and self.request is not None
 
     def time_out(self) -> None:
-        """Close the connection of a client that is overdue; one that owes a request is told so."""
+        """Respond 408 to an overdue client with an incomplete request; close any other."""
         if self.is_surplus or not self._is_receiving:
             self.handle_close()
             return
@@ -218,33 +217,33 @@ class Channel(HTTPChannel):
         self._guarded(self._begin_request)
 
     def measure_pace(self, now: float) -> None:
-        """Note how fast the client takes the answer under way; to be called from time to time."""
+        """Sample the rate at which the client reads; to be called every few seconds."""
         if self._outgoing is None or self._state is not State.SENDING:
-            return  # the client waits for us
+            return  # the client waits for the server
         acknowledged = self._outgoing.sent - unacknowledged_bytes(self.socket)
         if self.pace is None:
             self.pace = ReadingPace(now, acknowledged)
         self.pace.sample(now, acknowledged)
 
     def readable(self) -> bool:
-        """Return whether more requests are wanted, or what comes is dropped."""
+        """Return whether to wait for input: for a request, or for bytes to discard."""
         if self._state is State.LINGERING:
             return True
         return self._state is State.IDLE and super().readable()
 
     def writable(self) -> bool:
-        """Return whether there is something to do as soon as the socket takes bytes."""
+        """Return whether to wait until the socket accepts bytes."""
         if self._state is State.IDLE:
             return bool(self.requests) or super().writable()
         return self._state is State.SENDING
 
     def handle_read(self) -> None:
-        """Receive what has arrived, and answer a request seen before."""
+        """Receive data; start its request, or respond from the cache."""
         if self._state is State.LINGERING:
             self._discard()
             return
         if self._state is not State.IDLE or self.requests:
-            self._watch()  # one request at a time: more is read after this one is answered
+            self._watch()  # one request at a time: the next is read after this response
             return
         try:
             data = self.socket.recv(RECEIVE_BYTES)
@@ -258,12 +257,12 @@ class Channel(HTTPChannel):
         if self.request is None:
             self._progress = self._began = time.monotonic()
             self._bytes = data
-            replay = self.server.responses.find(data)
-            if replay is not None and self._replay(replay):
+            cached = self.server.responses.find(data)
+            if cached is not None and self._respond_from_cache(cached):
                 return
-            plain = self.server.parsed_headers.find(data)
-            if plain is not None:
-                self.requests.append(plain)
+            request = self.server.parsed_headers.find(data)
+            if request is not None:
+                self.requests.append(request)
                 self._begin_request()
                 return
         else:
@@ -274,18 +273,23 @@ class Channel(HTTPChannel):
         self._proceed()
 
     def received(self, data: bytes) -> bool:
-        """Parse the next request; the rest waits, since parsing a pipeline takes milliseconds.
+        """Parse up to the end of the next request; keep the rest for later.
+
+        Parsing a whole pipeline at once would block the loop for milliseconds.
 
         Args:
-            data: received after what is not parsed yet.
+            data: The bytes that follow those not parsed yet.
+
+        Returns:
+            True; waitress requires a result.
         """
         self._unparsed += data
         while self._unparsed and not self.requests:
             request = self.request = self.request or self.parser_class(self.adj)
             self._unparsed = self._unparsed[request.received(self._unparsed) :]
-            # As in waitress: behind another request only if the body has not come with it.
+            # As in waitress: after another request only if the body has not come with the header.
             is_waiting = bool(data) or not (self._unparsed or request.completed)
-            # A request without a body, or one that is refused, needs no permission to send it.
+            # No "100 Continue" for a request that is refused or has no body.
             has_more = request.has_body and not request.error
             waits_to_continue = request.expect_continue and request.headers_finished and has_more
             if waits_to_continue and is_waiting and not self.sent_continue:
@@ -298,21 +302,22 @@ class Channel(HTTPChannel):
         return True
 
     def handle_write(self) -> None:
-        """Go on with the answer under way, or begin with the next request."""
+        """Continue the current response, or begin the next request."""
         if self._state is State.IDLE and (self.total_outbufs_len or self.will_close):
             super().handle_write()  # "100 Continue"
         self._proceed()
 
     def handle_error(self) -> None:
-        """Close the connection: something failed that nobody else should suffer from."""
-        log.exception("a connection is closed for an internal error")
+        """Log the current exception and close this connection; the others are not affected."""
+        log.exception("closing a connection after an internal error")
         self.handle_close()
 
     def leave(self) -> None:
-        """Close the connection if nothing is under way; what has just arrived is answered.
+        """Close the connection if it is idle; called repeatedly while the server drains.
 
-        So is what may be on its way: who has asked or been answered a moment ago gets a little
-        time for another request, which is answered as the last one. It would be lost otherwise.
+        A request that has just arrived is answered first. A client that was active a moment ago
+        may have another request in transit, which would be lost: its connection stays open until
+        it has been silent for `QUIET_SECONDS`.
         """
         if self.is_idle:
             self.handle_read()
@@ -321,7 +326,7 @@ class Channel(HTTPChannel):
             self.handle_close()
 
     def handle_close(self) -> None:
-        """Close the connection, whatever is under way."""
+        """Close the connection, even during a request."""
         if self._state is not State.CLOSED:
             if self._state in (State.WAITING, State.LOADING):
                 self.server_context.fetcher.remove(self)
@@ -330,18 +335,18 @@ class Channel(HTTPChannel):
             self._fetched.clear()
             self._report(self._outgoing.sent if self._outgoing else 0)
 
-    # What has to be fetched.
+    # Fetches.
 
     def fetch(self, fetch: Fetch) -> bytes:
-        """Return what the application needs from a fibserver, if that has been fetched.
+        """Return the result of a fetch for the application, or queue the fetch.
 
         Args:
-            fetch: what it needs.
+            fetch: The bytes that the application needs.
 
         Raises:
-            WouldBlock: it is being fetched; the application will be run again.
-            Overloaded: there is too much to do.
-            FibError: it cannot be had.
+            WouldBlock: The fetch is queued; the application is run again after it.
+            Overloaded: The server has too much to do.
+            FibError: The fetch failed.
         """
         result = self._fetched.get(fetch)
         if isinstance(result, bytes):
@@ -356,11 +361,11 @@ class Channel(HTTPChannel):
         raise WouldBlock
 
     def on_fetched(self, fetch: Fetch, result: bytes | Exception) -> None:
-        """Run the application again, or send the next piece.
+        """Schedule the application again, or send the next piece.
 
         Args:
-            fetch: what was fetched.
-            result: its bytes, or why it cannot be had.
+            fetch: The fetch that has ended.
+            result: Its bytes or its error.
         """
         if self._state is State.WAITING:
             self._fetched[fetch] = result
@@ -368,8 +373,8 @@ class Channel(HTTPChannel):
             self.server.loop.defer(self._serve)
         elif self._state is State.LOADING:
             if isinstance(result, Exception):
-                log.warning("an answer is broken off: %s", result)
-                self.handle_close()  # with the answer unfinished, which its client will notice
+                log.warning("aborting a response: %s", result)
+                self.handle_close()  # the client sees fewer bytes than Content-Length
                 return
             assert self._outgoing is not None
             assert self._outgoing.file is not None
@@ -379,39 +384,43 @@ class Channel(HTTPChannel):
             self._guarded(self._proceed)
 
     def give_up_held(self) -> None:
-        """Let go of what is held for a client that does not take it.
+        """Release the bytes held for a slow reader.
 
-        A piece can be fetched again when the client goes on; what cannot ends the connection.
+        A piece is fetched again when the client continues to read. Other bytes cannot be: the
+        connection is closed.
         """
         self._is_holding = False
         outgoing = self._outgoing
-        assert outgoing is not None, "only what is being sent is held"
+        assert outgoing is not None, "only a response in progress holds bytes"
         is_cut_off = outgoing.file is None
         if outgoing.file is not None:
-            # A single number above the size of a piece costs a worker much more than others.
+            # A number larger than a piece costs a fibserver much more than other pieces.
             self._drops += outgoing.file.held_bytes > PIECE_BYTES
             is_cut_off = self._drops > MAX_DROPS
             outgoing.file.drop_held()
         if outgoing.held_bytes or is_cut_off:
-            log.info("%s is cut off: memory is short, and it reads slowest", self.addr[0])
+            log.info("closing the slowest reader, %s: memory is short", self.addr[0])
             self.server_context.admission.cut_off["memory"] += 1
             self.handle_close()
 
     def _hold(self) -> None:
-        """Account for what this connection keeps in memory from now on."""
+        """Update how many bytes this connection holds in memory."""
         outgoing = self._outgoing
         size = outgoing.held_bytes if outgoing is not None else 0
         if size or self._is_holding:
             self._is_holding = size > 0
             self.server_context.held.set(self, size)
 
-    # From a request to its answer.
+    # From a request to its response.
 
-    def _replay(self, replay: CachedResponse) -> bool:
-        """Give an answer again, unless something it takes is no longer in memory."""
-        context, response = self.server_context, replay.response
+    def _respond_from_cache(self, cached: CachedResponse) -> bool:
+        """Send a cached response; return False if it cannot be used now.
+
+        Its body may have been evicted from the client library's cache.
+        """
+        context, response = self.server_context, cached.response
         if self.is_surplus or context.is_draining:
-            return False  # its header does not say that the connection ends
+            return False  # its header lacks "Connection: close"
         file = response.file
         views = () if file is None else file.cached_whole()
         if file is not None and not views and not file.is_cached:
@@ -419,7 +428,7 @@ class Channel(HTTPChannel):
         self._handling = "cached"
         self._request_id = response.exchange.request_id or context.request_ids.fresh()
         self._response = response
-        data = replay.data(int(time.time()))
+        data = cached.data(int(time.time()))
         if file is None:
             self._send_whole(data)
         elif views and len(views) < MAX_VIEWS:
@@ -430,7 +439,7 @@ class Channel(HTTPChannel):
         return True
 
     def _proceed(self) -> None:
-        """Do what can be done now, and say what is to be waited for."""
+        """Begin the next request or send more of the response, then update the event loop."""
         if self._state is State.IDLE and self.requests and not self.total_outbufs_len:
             self._begin_request()
             return
@@ -439,7 +448,7 @@ class Channel(HTTPChannel):
         self._watch()
 
     def _watch(self) -> None:
-        """Say what is to be waited for."""
+        """Set the events to wait for, by the current state."""
         state = self._state
         if state is State.CLOSED:
             return
@@ -453,27 +462,27 @@ class Channel(HTTPChannel):
                 and not self.total_outbufs_len
                 and not self.will_close
             ):
-                loop.want(self._fileno, select.EPOLLIN)  # as `watch` would find out
+                loop.want(self._fileno, select.EPOLLIN)  # the result of `watch`, faster
             else:
                 loop.watch(self._fileno)
-        except OSError as error:  # the kernel has no memory for it
-            log.warning("a connection is closed: %s", error)
+        except OSError as error:  # the kernel is out of memory
+            log.warning("closing a connection: %s", error)
             self.handle_close()
 
     def _begin_request(self) -> None:
-        """Let the application run on the next request, after the events of this turn."""
+        """Schedule the application for the next request."""
         self._state = State.READY
         request: Request | CachedHeaderRequest = self.requests[0]
         request.id = self.server_context.request_ids.choose(request.proposed_id)
         if isinstance(request, Request) and request.is_tls:
-            log.warning("%s sends TLS, but here is plain HTTP: see the URL it uses", self.addr[0])
+            log.warning("%s sent TLS to a plain HTTP port: check the URL it uses", self.addr[0])
         if self._bytes and request.is_usual and isinstance(request, Request):
             self.server.parsed_headers.learn(self._bytes, request.template(self._context()))
         self._handling = "inline"
         self.server.loop.defer(self._serve)
 
     def _context(self) -> RequestContext:
-        """Return a new context for the request; one kept here would refer back to this."""
+        """Return a new context for the request; an attribute would form a reference cycle."""
         return RequestContext(
             self.server,
             self.addr,
@@ -483,14 +492,14 @@ class Channel(HTTPChannel):
         )
 
     def _guarded(self, call: Callable[[], None]) -> None:
-        """Call something; if it fails that ends this connection and nothing else."""
+        """Call a function; if it raises, close this connection."""
         try:
             call()
         except Exception:
             self.handle_error()
 
     def _serve(self) -> None:
-        """Run the application on the request under way."""
+        """Run the application for the current request, unless the connection has been closed."""
         if self._state is State.READY:
             self._guarded(self._run_application)
 
@@ -515,7 +524,7 @@ class Channel(HTTPChannel):
         self.server.loop.call_soon(self._send_response)
 
     def _send_response(self) -> None:
-        """Begin to send what was answered in this turn."""
+        """Begin to send the response, unless the connection has been closed."""
         if self._state is State.SENDING and self._response is not None:
             self._guarded(self._send_now)
 
@@ -530,7 +539,7 @@ class Channel(HTTPChannel):
         self._watch()
 
     def _send_whole(self, data: bytes) -> None:
-        """Send an answer without a file; most are taken by the kernel at once."""
+        """Send a response without a file; most fit into the socket buffer at once."""
         try:
             sent = self.socket.send(data)
         except BlockingIOError:
@@ -544,7 +553,7 @@ class Channel(HTTPChannel):
             self._send_first(Outgoing(data, None, sent))
 
     def _send_cached(self, data: bytes, views: Sequence[memoryview], file: AnswerFile) -> None:
-        """Send a header and a file that is all in memory, in one system call if it is taken."""
+        """Send a header and a file that is wholly in memory, with one system call if possible."""
         try:
             sent = self.socket.sendmsg((data, *views))
         except BlockingIOError:
@@ -563,7 +572,7 @@ class Channel(HTTPChannel):
         self._send_more()
 
     def _send_more(self) -> None:
-        """Send what the socket takes, and have what is missing fetched."""
+        """Send as much as the socket accepts; fetch the next piece if it is missing."""
         outgoing = self._outgoing
         assert outgoing is not None
         before = outgoing.sent
@@ -582,11 +591,11 @@ class Channel(HTTPChannel):
             self._load()
 
     def _load(self) -> None:
-        """Have the next piece of the answer under way fetched."""
+        """Queue a fetch of the next piece of the current response."""
         assert self._outgoing is not None
         assert self._outgoing.file is not None
         if self.is_surplus:
-            self.handle_close()  # it gets what is in memory
+            self.handle_close()  # surplus connections get only what is in memory
             return
         is_tight = self.server_context.held.is_tight
         fetch = self._outgoing.file.missing(SMALL_PIECE_BYTES if is_tight else PIECE_BYTES)
@@ -595,10 +604,10 @@ class Channel(HTTPChannel):
         self._handling = "threaded"
 
     def _finish(self, sent: int) -> None:
-        """See to the end of an answer.
+        """Finish the current response; close the connection or go on to the next request.
 
         Args:
-            sent: how many bytes it had, with its header.
+            sent: Bytes of the response, header included.
         """
         response = self._response
         self._state = State.IDLE
@@ -609,13 +618,13 @@ class Channel(HTTPChannel):
             self.received(b"")
 
     def _end(self) -> None:
-        """Close the connection after its last answer, or linger if the client may send more."""
+        """Close the connection after its last response; linger if the client may send more."""
         if not (self._may_send_more or self._unparsed or self.requests or self._has_unread):
             self.handle_close()
             return
         try:
             self.socket.shutdown(socket.SHUT_WR)
-        except OSError:  # it has gone
+        except OSError:  # the client has disconnected
             self.handle_close()
             return
         self._state = State.LINGERING
@@ -630,7 +639,7 @@ class Channel(HTTPChannel):
         return bool(count)
 
     def _discard(self) -> None:
-        """Drop what has come; close the connection at its end, or if that is too much."""
+        """Discard received bytes; close the connection at end of file or beyond the limit."""
         for _ in range(DISCARDS_PER_TURN):
             try:
                 size = self.socket.recv_into(_discarded)
@@ -645,7 +654,7 @@ class Channel(HTTPChannel):
             self._progress = time.monotonic()
 
     def _report(self, sent: int) -> None:
-        """Let go of the answer under way, which is over, and tell of it."""
+        """Release the current response, which has ended, and report it."""
         response, outgoing = self._response, self._outgoing
         self._response = self._outgoing = self.pace = None
         self._drops = 0
@@ -655,11 +664,11 @@ class Channel(HTTPChannel):
             self._hold()
         if response is not None:
             self.was_served = True
-            exchange = response.exchange.finished(
+            record = response.exchange.finished(
                 max(0, sent - len(response.header)),
                 self._progress - self._began,
                 self.addr[0],
                 self._request_id,
                 self._handling,
             )
-            self.server_context.on_response(exchange)
+            self.server_context.on_response(record)

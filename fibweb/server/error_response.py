@@ -1,7 +1,7 @@
-"""Errors that the HTTP server answers itself, without the application.
+"""Error responses that the HTTP server makes without the application.
 
-These are requests that it cannot parse, failures of the application, and refusals of an overloaded
-fetch queue. The last are cheap to make, since clients that ignore Retry-After ask for many.
+They report requests that it cannot parse, failures of the application, and refusals of an
+overloaded fetch queue. Refusals must be cheap, since clients that ignore Retry-After cause many.
 """
 
 import time
@@ -29,12 +29,12 @@ def error_response(
     """Return an error as a problem detail, with the headers that the application would send.
 
     Args:
-        context: of the request.
-        request: as far as it was parsed.
-        status: of HTTP, 400 to 599.
-        detail: what is wrong, with the value, and what would be right.
-        retry_after_seconds: when to try again; 0 if that is not known.
-        closes: whether the connection ends with it.
+        context: Context of the request.
+        request: The request, as far as it was parsed.
+        status: HTTP status, 400 to 599.
+        detail: What is wrong, the value, and what is allowed.
+        retry_after_seconds: When to try again; 0 omits Retry-After.
+        closes: Whether the response closes the connection.
     """
     body = problem_body(status, detail, request.path_asked_for, request.id)
     fields = {
@@ -54,10 +54,10 @@ def error_response(
     lines = [f"{name}: {fields[name]}\r\n" for name in sorted(fields)]
     header = f"HTTP/1.1 {status} {reason_phrase(status)}\r\n{''.join(lines)}\r\n"
     own_id = request.id if request.proposed_id == request.id else ""
-    exchange = AccessRecord(
+    record = AccessRecord(
         *(request.method, request.target, status, 0, 0.0, context.addr[0]),
         *(request.user_agent, own_id, "", PROBLEM_MEDIA_TYPE),
     )
     if request.is_head:
         body = b""
-    return Response(exchange, header.encode("latin-1"), body, None, closes, is_cacheable=False)
+    return Response(record, header.encode("latin-1"), body, None, closes, is_cacheable=False)

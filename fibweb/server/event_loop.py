@@ -1,7 +1,7 @@
-"""The event loop: waitress's map of connections, with epoll(7) behind it.
+"""Event loop on epoll(7), in the form of waitress's map from descriptors to connections.
 
-Waitress's own loop asks every connection before every wait whether it wants to read or write, so a
-thousand idle ones cost each request a millisecond. Here a connection says so when that changes.
+Waitress's own loop polls every connection before every wait for the events it needs, so a thousand
+idle connections cost each request a millisecond. Here connections report changes of these events.
 """
 
 import logging
@@ -18,53 +18,53 @@ from waitress import wasyncore
 __all__ = ["Loop"]
 
 EVENTS_PER_TURN = 64
-"""So that what is left for the end of a turn does not wait for a crowd; the next time the kernel
-begins with the others."""
+"""Maximum number of events per iteration, so that calls queued for its end are not delayed. The
+kernel reports the remaining events first the next time."""
 
 log = logging.getLogger(__name__)
 
 WORK_SECONDS_PER_TURN = 0.002
-"""For requests that run the application: some twenty of them."""
+"""Time limit for deferred calls per iteration: enough to run the application about 20 times."""
 
 
 class Loop(dict[int, Any]):
-    """All that is waited for, by descriptor: waitress puts it in, and takes it out again.
+    """Event loop: a map from descriptors to dispatchers, which waitress adds and removes.
 
     Attributes:
-        turns: how often it has waited; a loop that hangs has no more of them.
+        turns: Number of iterations; it stops growing if the loop hangs.
     """
 
     def __init__(self) -> None:
-        """Start with nothing."""
+        """Open the epoll instance and the descriptor that wakes it."""
         super().__init__()
         self.turns = 0
         self._epoll = select.epoll()
         self._wanted: dict[int, int] = {}
-        self._rest: deque[Callable[[], None]] = deque()  # of this turn, or handed over
-        self._work: deque[Callable[[], None]] = deque()
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK)
-        self._epoll.register(self._bell, select.EPOLLIN)
-        # Reentrant, since a signal handler may ring while its own thread holds it.
-        self._bell_lock = threading.RLock()
+        self._ready: deque[Callable[[], None]] = deque()
+        self._deferred: deque[Callable[[], None]] = deque()
+        self._wakeup = os.eventfd(0, os.EFD_NONBLOCK)
+        self._epoll.register(self._wakeup, select.EPOLLIN)
+        # Reentrant: a signal handler may call `wake` while its own thread holds the lock.
+        self._wakeup_lock = threading.RLock()
         self._is_closed = False
 
     def __setitem__(self, descriptor: int, dispatcher: Any) -> None:
-        """Wait for something; it reads first."""
+        """Register a dispatcher for input."""
         self._epoll.register(descriptor, select.EPOLLIN)
         self._wanted[descriptor] = select.EPOLLIN
         super().__setitem__(descriptor, dispatcher)
 
     def __delitem__(self, descriptor: int) -> None:
-        """Wait for something no longer; it is closed only after this."""
+        """Unregister a dispatcher; its descriptor must still be open."""
         self._epoll.unregister(descriptor)
         del self._wanted[descriptor]
         super().__delitem__(descriptor)
 
     def watch(self, descriptor: int) -> None:
-        """Ask anew what is wanted of a descriptor; nothing if it is not here (any more).
+        """Update the events of a descriptor from its dispatcher's `readable` and `writable`.
 
         Args:
-            descriptor: one whose wishes may have changed.
+            descriptor: Descriptor; ignored if it is not registered.
         """
         dispatcher = self.get(descriptor)
         if dispatcher is None:
@@ -75,92 +75,92 @@ class Loop(dict[int, Any]):
         self.want(descriptor, wanted)
 
     def want(self, descriptor: int, events: int) -> None:
-        """Wait for some events of a descriptor.
+        """Set the events to wait for on a descriptor.
 
         Args:
-            descriptor: one that is here.
-            events: EPOLLIN, EPOLLOUT, both or none; EPOLLRDHUP has it closed at the peer's end.
+            descriptor: A registered descriptor.
+            events: EPOLLIN and EPOLLOUT, either or neither; or EPOLLRDHUP, to close the
+                connection when the peer shuts down its side.
         """
         if events != self._wanted[descriptor]:
             self._epoll.modify(descriptor, events)
             self._wanted[descriptor] = events
 
     def turn(self, seconds: float) -> None:
-        """Wait until something happens, and see to it.
+        """Run one iteration: wait for events, handle them, then run the queued calls.
 
         Args:
-            seconds: the longest wait.
+            seconds: Longest wait; there is none if calls are queued.
         """
-        wait_seconds = 0 if self._rest or self._work else seconds
+        wait_seconds = 0 if self._ready or self._deferred else seconds
         for descriptor, events in self._epoll.poll(wait_seconds, EVENTS_PER_TURN):
             dispatcher = self.get(descriptor)
-            if descriptor == self._bell:
-                os.eventfd_read(self._bell)
+            if descriptor == self._wakeup:
+                os.eventfd_read(self._wakeup)
             elif dispatcher is None:
-                continue  # one before it has closed it
+                continue  # closed while an earlier event was handled
             elif events & select.EPOLLRDHUP and not events & select.EPOLLIN:
-                dispatcher.handle_close()  # only those ask for this that do not wait for its end
+                dispatcher.handle_close()  # it waits for EPOLLRDHUP for this purpose only
             else:
                 wasyncore.readwrite(dispatcher, events)
-        self._do_some_work()
-        while self._rest:
-            _run(self._rest.popleft())
+        self._run_deferred()
+        while self._ready:
+            _run(self._ready.popleft())
         self.turns += 1
 
-    def _do_some_work(self) -> None:
-        """Do what was put off, in order, for some milliseconds at the most.
+    def _run_deferred(self) -> None:
+        """Run deferred calls in order until the time limit.
 
-        What is answered from a table is so never behind many requests that take longer.
+        So a cached response never waits for many requests that run the application.
         """
         end = time.monotonic() + WORK_SECONDS_PER_TURN
-        work = self._work
-        while work:
-            _run(work.popleft())
+        while self._deferred:
+            _run(self._deferred.popleft())
             if time.monotonic() > end:
                 return
 
     def defer(self, call: Callable[[], None]) -> None:
-        """Call something after the events of this turn, or of a later one if there is too much.
+        """Call a function after the events of this iteration, or of a later one under load.
 
         Args:
-            call: what to do; it takes a fraction of a millisecond, and does not raise.
+            call: Function that takes a fraction of a millisecond and does not raise.
         """
-        self._work.append(call)
+        self._deferred.append(call)
 
     def call_soon(self, call: Callable[[], None]) -> None:
-        """Have something done before the next wait; for what the loop calls.
+        """Call a function before the next wait; for use on the event loop.
 
         Args:
-            call: what to do; it does not raise.
+            call: Function that does not raise.
         """
-        self._rest.append(call)
+        self._ready.append(call)
 
     def call_soon_threadsafe(self, call: Callable[[], None]) -> None:
-        """Have something done by the event loop; for any thread.
+        """Call a function on the event loop; for any thread.
 
         Args:
-            call: what to do; it does not raise, and is left undone if the loop is closed.
+            call: Function that does not raise; it is not called once the loop is closed.
         """
-        self._rest.append(call)
+        self._ready.append(call)
         self.wake()
 
     def wake(self) -> None:
-        """End the present wait, or the next one; for any thread, and for signal handlers."""
-        with self._bell_lock:
+        """End the current wait or the next one; for any thread and for signal handlers."""
+        with self._wakeup_lock:
             if not self._is_closed:
-                os.eventfd_write(self._bell, 1)
+                os.eventfd_write(self._wakeup, 1)
 
     def close(self) -> None:
-        """Let go of the kernel's part."""
-        with self._bell_lock:
+        """Close the descriptors of the loop."""
+        with self._wakeup_lock:
             self._is_closed = True
         self._epoll.close()
-        os.close(self._bell)
+        os.close(self._wakeup)
 
 
 def _run(call: Callable[[], None]) -> None:
-    """Call something that has no connection to close should it fail: the loop must go on."""
+    """Call a function; log its exception, since no connection is known that could be closed."""
     try:
         call()
     except Exception:
-        log.exception("the event loop goes on")
+        log.exception("exception in a callback of the event loop")

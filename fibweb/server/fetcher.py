@@ -25,26 +25,26 @@ MAX_RETRY_AFTER_SECONDS = 10
 
 _MESSAGES = {
     "full": "too many requests wait for numbers: try again later",
-    "late": "the numbers would not be computed soon: try again later",
+    "late": "the numbers would not be computed in time: try again later",
     "surplus": "there are too many connections: try again later",
-    "expired": "the numbers were not computed soon enough: try again later",
+    "expired": "the numbers were not computed in time: try again later",
 }
 """Message for each reason to refuse."""
 
 
 class FetchWaiter(Protocol):
-    """A waiter for a fetch."""
+    """Receiver of the result of a fetch."""
 
     def on_fetched(self, fetch: Fetch, result: bytes | Exception) -> None:
         """Continue with the bytes or the error; called on the event loop."""
 
 
 class Fetcher:
-    """Runs fetches on threads; all but `_run` is for the event loop.
+    """Runs fetches on threads; all methods but `_run` are for the event loop.
 
     Attributes:
-        rejections: how many requests were refused, by reason.
-        cancelled: how many fetches were dropped because their last waiter disconnected.
+        rejections: Number of refused requests, by reason.
+        cancelled: Number of fetches dropped because their last waiter disconnected.
     """
 
     def __init__(
@@ -56,9 +56,9 @@ class Fetcher:
         """Create the threads.
 
         Args:
-            threads: how many fetches run at a time, >= 1.
-            timeout_seconds: for a fetch, its wait in the queue included.
-            call_soon_threadsafe: calls a function on the event loop.
+            threads: Number of fetches that run concurrently, >= 1.
+            timeout_seconds: Time limit of a fetch, its wait in the queue included.
+            call_soon_threadsafe: Calls a function on the event loop.
         """
         self.rejections = Counter(dict.fromkeys(_MESSAGES, 0))
         self.cancelled = 0
@@ -83,7 +83,7 @@ class Fetcher:
         """Queue a fetch; `on_fetched` of the waiter is called with its result.
 
         Raises:
-            Overloaded: the queue does not accept it.
+            Overloaded: The queue does not accept it.
         """
         now = time.monotonic()
         try:
@@ -107,7 +107,10 @@ class Fetcher:
         self.cancelled += before - len(self._queue)
 
     def tick(self) -> None:
-        """Refuse waiters that have waited too long; to be called several times a second."""
+        """Refuse waiters and cancel fetches that exceed their time limits.
+
+        The server calls this several times a second.
+        """
         now = time.monotonic()
         for fetch, waiter in self._queue.expired(now):
             waiter.on_fetched(fetch, self.refusal("expired"))
@@ -119,8 +122,8 @@ class Fetcher:
         """Count a request that is refused, and return what to raise.
 
         Args:
-            reason: one of those that have a message.
-            wait_seconds: the predicted wait, if it is known.
+            reason: A key of `_MESSAGES`.
+            wait_seconds: The predicted wait; 0 if it is not known.
         """
         self.rejections[reason] += 1
         longest = min(MAX_RETRY_AFTER_SECONDS, 2 + int(wait_seconds))
@@ -145,7 +148,7 @@ class Fetcher:
     def _finish(self, job: Job[FetchWaiter], result: bytes | Exception) -> None:
         now = time.monotonic()
         del self._running[job]
-        # An empty result is no measurement: it was no request for numbers.
+        # An empty result does not count as a measurement: no numbers were requested.
         waiters = self._queue.finish(
             job, now, is_success=isinstance(result, bytes) and result != b""
         )

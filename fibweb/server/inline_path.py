@@ -1,12 +1,11 @@
-"""The ready handling: a request goes through the application, here and now.
+"""Inline handling of a request: the application runs on the event loop.
 
-The application runs to its end before the first byte is sent. So whatever goes wrong is answered
-with a whole error, and a request that needs something from a fibserver is run again when a thread
-has fetched that.
+It runs to its end before the first byte is sent. So every failure gets a complete error response,
+and an application that needs a fetch is run again when a thread has fetched the bytes.
 
-Nearly all requests are usual ones with usual answers, whose header is made here: the same bytes as
-waitress makes, in a tenth of the time. With anything unusual the application is run again, which
-costs nothing but time since these are GET and HEAD, and waitress makes the answer.
+For nearly all requests the response header is made here: the same bytes as waitress makes, in a
+tenth of the time. If the request or the response is unusual, waitress makes the response. The
+application may then run twice, which is harmless since such a request is a GET or HEAD.
 """
 
 import logging
@@ -40,7 +39,7 @@ _DETAILS = {
     431: f"the request line and headers must have less than {MAX_HEADER_BYTES} bytes",
     501: "chunked is the only transfer coding that is supported",
 }
-"""What is said instead of waitress's own words."""
+"""Details that replace the error messages of waitress."""
 
 Fields = tuple[tuple[str, str], ...]
 
@@ -48,20 +47,20 @@ _FOR_WAITRESS = frozenset({"Date", "Server"})
 
 
 def respond(context: RequestContext, request: Request | CachedHeaderRequest) -> Response:
-    """Return the answer to a request.
+    """Return the response to a request.
 
     Args:
-        context: of the request.
-        request: the request, whole.
+        context: Context of the request.
+        request: A complete request.
 
     Raises:
-        WouldBlock: something has to be fetched first.
+        WouldBlock: A fetch has to end first.
     """
     if request.error:
         status: int = request.error.code
         return error_response(context, request, status, _DETAILS.get(status, request.error.body))
     try:
-        return _ask_application(context, request)
+        return _run_application(context, request)
     except WouldBlock:
         raise
     except Overloaded as refusal:
@@ -80,26 +79,26 @@ def respond(context: RequestContext, request: Request | CachedHeaderRequest) -> 
 
 
 class _Header(NamedTuple):
-    """The header of a usual answer.
+    """Header of a usual response, split at its date.
 
     Attributes:
-        status: such as 200.
-        before: all up to the date.
-        behind: all from there on.
-        length: of the body.
-        cache_control: what caches are told.
-        media_type: of the body.
+        status: HTTP status, such as 200.
+        before: Bytes before the date.
+        after: Bytes after the date.
+        length: Content-Length.
+        cache_control: Cache-Control, or empty.
+        media_type: Content-Type, or empty.
     """
 
     status: int
     before: bytes
-    behind: bytes
+    after: bytes
     length: int
     cache_control: str
     media_type: str
 
 
-def _ask_application(context: RequestContext, request: Request | CachedHeaderRequest) -> Response:
+def _run_application(context: RequestContext, request: Request | CachedHeaderRequest) -> Response:
     environ = request.environ(context)
     if request.is_usual and not context.closes_next:
         response = _usual(context, request, environ)
@@ -113,69 +112,72 @@ def _ask_application(context: RequestContext, request: Request | CachedHeaderReq
 def _usual(
     context: RequestContext, request: Request | CachedHeaderRequest, environ: dict[str, Any]
 ) -> Response | None:
-    """Return the answer of the application, None if it is an unusual one."""
+    """Run the application; return its response, or None if that is unusual."""
     started: list[tuple[Any, ...]] = []
 
     def start_response(*start: Any) -> None:
         started.append(start)
 
-    answer = context.server.application(environ, start_response)
+    result = context.server.application(environ, start_response)
     if len(started) == 1 and len(started[0]) == 2:
         status, fields = started[0]
         header = _header(context.server.adj.ident, status, tuple(fields))
-        body, file = _body(answer)
+        body, file = _body(result)
         size = len(body or b"") if file is None else file.size
         is_whole = header is not None and header.length == size
         is_head = header is not None and size == 0 and request.method == "HEAD"
         if header is not None and body is not None and (is_whole or is_head):
-            data = b"".join((header.before, http_date(int(time.time())), header.behind))
-            exchange = _exchange(context, request, header.status, header.media_type)
-            is_constant = is_cacheable(exchange.method, header.status, header.cache_control)
-            return Response(exchange, data, body, file, closes=False, is_cacheable=is_constant)
-    if hasattr(answer, "close"):
-        answer.close()
+            data = b"".join((header.before, http_date(int(time.time())), header.after))
+            record = _access_record(context, request, header.status, header.media_type)
+            is_constant = is_cacheable(record.method, header.status, header.cache_control)
+            return Response(record, data, body, file, closes=False, is_cacheable=is_constant)
+    if hasattr(result, "close"):
+        result.close()
     return None
 
 
-def _body(answer: Any) -> tuple[bytes | None, AnswerFile | None]:
-    """Return what the application answered with: bytes, a file, or neither if it is unusual."""
-    if type(answer) is list and len(answer) <= 1:
-        return (answer[0] if answer else b""), None
-    if type(answer) is ReadOnlyFileBasedBuffer and isinstance(answer.file, AnswerFile):
-        return b"", answer.file
+def _body(result: Any) -> tuple[bytes | None, AnswerFile | None]:
+    """Return the body that the application returned, as bytes or as a file.
+
+    (None, None) stands for an unusual one.
+    """
+    if type(result) is list and len(result) <= 1:
+        return (result[0] if result else b""), None
+    if type(result) is ReadOnlyFileBasedBuffer and isinstance(result.file, AnswerFile):
+        return b"", result.file
     return None, None
 
 
 @lru_cache(maxsize=1024)
 def _header(ident: str, status: str, fields: Fields) -> _Header | None:
-    """Return the header as waitress makes it, None of an answer for which it does more than that.
+    """Return the header that waitress would make; None if its special cases apply.
 
     Args:
-        ident: of the server.
-        status: such as "200 OK".
-        fields: names, in any case, and values.
+        ident: Value of the Server header.
+        status: Status line without the version, such as "200 OK".
+        fields: Names, in any case, and values.
     """
     capitalised = [("-".join(map(str.capitalize, name.split("-"))), text) for name, text in fields]
     by_name = dict(capitalised)
     is_bodiless = status.startswith(("1", "204", "304"))
-    is_odd = (
+    has_line_break = (
         "\r" in status or "\n" in status or any("\r" in x or "\n" in x for x in chain(*fields))
     )
     is_for_waitress = _FOR_WAITRESS & by_name.keys() or hop_by_hop & set(map(str.lower, by_name))
     length = by_name.get("Content-Length", "")
-    if is_bodiless or is_odd or is_for_waitress or not length.isdecimal():
+    if is_bodiless or has_line_break or is_for_waitress or not length.isdecimal():
         return None
     capitalised += [("Server", ident), ("Date", "")]
     capitalised.sort(key=itemgetter(0))
     lines = [f"{name}: {text}" for name, text in capitalised]
     at = lines.index("Date: ")
     before = "\r\n".join([f"HTTP/1.1 {status}", *lines[: at + 1]])
-    behind = "\r\n".join(["", *lines[at + 1 :], "", ""])
+    after = "\r\n".join(["", *lines[at + 1 :], "", ""])
     cache_control, media_type = by_name.get("Cache-Control", ""), by_name.get("Content-Type", "")
     return _Header(
         int(status[:3]),
         before.encode("latin-1"),
-        behind.encode("latin-1"),
+        after.encode("latin-1"),
         int(length),
         cache_control,
         media_type,
@@ -183,7 +185,7 @@ def _header(ident: str, status: str, fields: Fields) -> _Header | None:
 
 
 def _run(task: Task, context: RequestContext, request: Request | CachedHeaderRequest) -> Response:
-    """Have waitress make the answer to a request, and return it instead of sending it."""
+    """Run a task of waitress; return the response, which it would send itself."""
     if context.closes_next:
         task.set_close_on_finish()
     task.service()
@@ -197,17 +199,17 @@ def _run(task: Task, context: RequestContext, request: Request | CachedHeaderReq
         file = None
     headers = dict(task.response_headers)
     status = int(task.status[:3])
-    exchange = _exchange(context, request, status, headers.get("Content-Type", ""))
+    record = _access_record(context, request, status, headers.get("Content-Type", ""))
     is_constant = not request.has_body and is_cacheable(
-        exchange.method, status, headers.get("Cache-Control", "")
+        record.method, status, headers.get("Cache-Control", "")
     )
-    return Response(exchange, header, b"".join(pieces), file, task.close_on_finish, is_constant)
+    return Response(record, header, b"".join(pieces), file, task.close_on_finish, is_constant)
 
 
-def _exchange(
+def _access_record(
     context: RequestContext, request: Request | CachedHeaderRequest, status: int, media_type: str
 ) -> AccessRecord:
-    """Return what is known of an exchange before anything is sent."""
+    """Return the access record of a request, with what is known before the response is sent."""
     own_id = request.id if request.proposed_id == request.id else ""
     client, user_agent = context.addr[0], request.user_agent
     return AccessRecord(

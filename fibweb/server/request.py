@@ -1,4 +1,4 @@
-"""A request, as waitress parses it, with what this server has to know of it besides."""
+"""HTTP request parser: that of waitress with stricter and earlier checks."""
 
 import logging
 import re
@@ -17,38 +17,38 @@ __all__ = ["MAX_BODY_BYTES", "MAX_HEADER_BYTES", "Request"]
 log = logging.getLogger(__name__)
 
 UNKNOWN = "-"
-"""The method and the target of a request that is too broken to tell."""
+"""Method and target of a request whose request line cannot be parsed."""
 
 MAX_HEADER_BYTES = 16 * 1024
-"""Of a request line and headers: twice what nginx and Apache take."""
+"""Bound for the request line and headers: twice the default of nginx and Apache."""
 
 MAX_BODY_BYTES = 16 * 1024
-"""Of a request: no route wants a body, but clients may send one."""
+"""Bound for the body: no route uses one, but clients may send one."""
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 _METHOD = re.compile(rf"{_TOKEN}{{1,64}}".encode())
 _LINE = re.compile(rf"{_TOKEN}+ [^ ]+ HTTP/[0-9]\.[0-9]|GET /[^ ]*".encode())
-"""The beginning of a request. `GET /` without a version is HTTP/0.9, which some scripts send."""
+"""Request line. `GET /` without a version is HTTP/0.9, which some scripts send."""
 
 _TLS_HANDSHAKE = b"\x16"
-"""The first byte of TLS (RFC 8446, 5.1)."""
+"""First byte of a TLS connection (RFC 8446, 5.1)."""
 
-TLS_DETAIL = "this is TLS, and here is plain HTTP: use http://, or a proxy that ends TLS"
+TLS_DETAIL = "this port serves plain HTTP, not TLS: use http://, or a proxy that terminates TLS"
 
 
 class RequestTimeout(BadRequest):
-    """The rest of a request did not come in time."""
+    """The rest of a request did not arrive in time."""
 
     code = 408
     reason = "Request Timeout"
 
 
 class Request(HTTPRequestParser):
-    """A request, as far as it has arrived.
+    """Request, as far as it has arrived.
 
     Attributes:
-        id: what to call it in errors and in the log; empty until it is answered.
-        beginning: its first bytes, up to five.
+        id: Identifies the request in errors and in the log; empty until it is handled.
+        beginning: Its first five bytes, without leading white space.
     """
 
     command: Any
@@ -59,10 +59,10 @@ class Request(HTTPRequestParser):
     path: str
 
     def __init__(self, adj: Adjustments) -> None:
-        """Begin to parse.
+        """Create a parser for one request.
 
         Args:
-            adj: waitress's settings.
+            adj: Settings of waitress.
         """
         super().__init__(adj)
         self.id = ""
@@ -72,80 +72,83 @@ class Request(HTTPRequestParser):
 
     @property
     def method(self) -> str:
-        """Such as GET."""
+        """Method such as GET, or "-" if the request line cannot be parsed."""
         return self.command if self._is_known else UNKNOWN
 
     @property
     def target(self) -> str:
-        """As the request line has it, query included."""
+        """Request target as sent, query included, or "-" if it cannot be parsed."""
         return self.request_uri if self._is_known else UNKNOWN
 
     @property
     def user_agent(self) -> str:
-        """As the client names itself, or empty."""
+        """User-Agent, or empty."""
         return self.headers.get("USER_AGENT", "")
 
     @property
     def proposed_id(self) -> str:
-        """As the client names the request, or empty."""
+        """X-Request-ID, or empty."""
         return self.headers.get("X_REQUEST_ID", "")
 
     @property
     def origin(self) -> str:
-        """Origin of the page that sends the request, or empty."""
+        """Origin, or empty."""
         return self.headers.get("ORIGIN", "")
 
     @property
     def path_asked_for(self) -> str:
-        """Path of the request line as it was sent, or empty if it is not known."""
+        """Path of the request target as sent, or empty if it cannot be parsed."""
         return self.request_uri.partition("?")[0] if self._is_known else ""
 
     @property
     def _is_known(self) -> bool:
-        """Whether the request line was parsed; what is too long is parsed as another."""
+        """Whether the request line was parsed.
+
+        Waitress parses a placeholder instead of a header that is too long.
+        """
         return self.headers_finished and hasattr(self, "command")
 
     @property
     def is_head(self) -> bool:
-        """Whether the answer must have no body."""
+        """Whether the response must have no body."""
         return self.beginning == b"HEAD "
 
     @property
     def is_tls(self) -> bool:
-        """Whether the client speaks TLS."""
+        """Whether the client sent TLS."""
         return self.beginning.startswith(_TLS_HANDSHAKE)
 
     @property
     def has_body(self) -> bool:
-        """Whether the headers announced a body, if only an empty one."""
+        """Whether the headers announce a body; a chunked one may be empty."""
         return self.body_rcv is not None
 
     @property
     def is_usual(self) -> bool:
-        """Whether it is a GET or HEAD without a body, and the connection goes on behind it."""
-        is_reading = not self.error and self.command in ("GET", "HEAD") and not self.has_body
-        return is_reading and self.version == "1.1" and not self.connection_close
+        """Whether it is an HTTP/1.1 GET or HEAD without a body, on a persistent connection."""
+        is_plain_read = not self.error and self.command in ("GET", "HEAD") and not self.has_body
+        return is_plain_read and self.version == "1.1" and not self.connection_close
 
     def parsed(self, adj: Adjustments) -> "Request":
-        """Return the request as waitress has it: this one."""
+        """Return this request; see `CachedHeaderRequest.parsed`."""
         return self
 
     def environ(self, context: RequestContext) -> dict[str, Any]:
-        """Return a fresh environment for the application.
+        """Return a new WSGI environment for the application.
 
         Args:
-            context: of the request.
+            context: Context of the request.
         """
         own = {"fibweb.fetch": context.fetch, "fibweb.request_id": self.id}
         return self.template(context) | own
 
     def received(self, data: bytes) -> int:
-        """Parse some bytes; whatever the parser cannot make sense of is a bad request.
+        """Parse received bytes; any exception of the parser makes this a bad request.
 
-        Waitress lets some errors of what it calls escape, such as those of `urlsplit` and `int`.
+        Waitress does not catch some exceptions of functions such as `urlsplit` and `int`.
 
         Returns:
-            how many of them belong to this request.
+            The number of bytes that belong to this request.
         """
         if len(self.beginning) < 5:
             self.beginning = (self.beginning + data[:5]).lstrip()[:5]
@@ -164,16 +167,16 @@ class Request(HTTPRequestParser):
         return consumed
 
     def time_out(self, seconds: float) -> None:
-        """End a request whose rest has not come in time.
+        """Complete a request with an error because its rest has not arrived in time.
 
         Args:
-            seconds: how long it was waited for.
+            seconds: The time limit.
         """
         self.error = RequestTimeout(f"the request has not arrived within {seconds:g} s")
         self.completed = True
 
     def _check_line(self, data: bytes) -> None:
-        """Refuse what is no HTTP as soon as that is certain: its client may wait for a reply."""
+        """Refuse data that is not HTTP without waiting for more: the client may send no more."""
         line, end, _ = data.partition(b"\n")
         if not end:
             method = data.partition(b" ")[0]
@@ -186,10 +189,10 @@ class Request(HTTPRequestParser):
 
     @property
     def _line_detail(self) -> str:
-        return TLS_DETAIL if self.is_tls else "the first line is not one of an HTTP request"
+        return TLS_DETAIL if self.is_tls else "the first line is not an HTTP request line"
 
     def _check_header(self) -> None:
-        """Refuse what waitress accepts, and RFC 9112 does not."""
+        """Refuse headers that waitress accepts but RFC 9112 forbids."""
         if not _LINE.fullmatch(self.first_line):
             self._refuse(self._line_detail)
             return
@@ -197,7 +200,7 @@ class Request(HTTPRequestParser):
         if host is None:
             if self.version not in ("", "1.0"):  # RFC 9112, 3.2
                 self._refuse("a Host header is required")
-        elif not is_valid_host(host):  # nor are two, joined by waitress
+        elif not is_valid_host(host):  # waitress joins two headers, which is invalid too
             self._refuse(f"there must be one Host header with one name, not {host[:100]!r}")
 
     def _refuse(self, detail: str) -> None:
@@ -206,10 +209,10 @@ class Request(HTTPRequestParser):
         self.connection_close = True
 
     def template(self, context: RequestContext) -> dict[str, Any]:
-        """Return what waitress makes of the request, which is not to be changed.
+        """Return the WSGI environment that waitress makes; the caller must not change it.
 
         Args:
-            context: of the request.
+            context: Context of the request.
         """
         if self._template is None:
             task = WSGITask(context, self)  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
-"""What a request needs of its connection, and a tray for what waitress's tasks write.
+"""Stand-in for a connection, in which waitress's tasks run one request.
 
-Waitress's tasks take this object in place of a channel. So they write to the tray of one request
+Waitress's tasks take this object in place of a channel. So they write into the list of one request
 instead of a socket, and only the event loop touches a connection.
 """
 
@@ -22,11 +22,11 @@ class RequestContext:
         server: Waitress's server for the listener: its application, name and port.
         adj: Waitress's settings.
         addr: Address and port of the client.
-        cross_origin: Who may read errors of the server itself; None to send no such headers.
-        fetch: Returns what only a fibserver has, or raises WouldBlock.
-        check_client_disconnected: Whether the client has left, for the application.
-        closes_next: Whether the connection ends with the next response.
-        written: What a task of waitress has written: header, pieces of the body, or a file.
+        cross_origin: CORS headers of errors that the server makes itself; None to send none.
+        fetch: Returns bytes from a fibserver, or raises WouldBlock.
+        check_client_disconnected: Returns whether the client has disconnected.
+        closes_next: Whether the next response closes the connection.
+        written: Output of a task of waitress: header, then pieces of the body or a file.
     """
 
     __slots__ = (
@@ -54,6 +54,6 @@ class RequestContext:
         self.written: list[Any] = []
 
     def write_soon(self, data: Any) -> int:
-        """Keep what a task of waitress writes; return its size in bytes."""
+        """Append output of a task of waitress; return its size in bytes."""
         self.written.append(data)
         return len(data)

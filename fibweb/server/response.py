@@ -1,4 +1,4 @@
-"""An answer, and what of it is still on its way."""
+"""HTTP responses and their transmission."""
 
 import socket
 from typing import NamedTuple
@@ -9,19 +9,19 @@ from fibweb.stats.access_record import AccessRecord
 __all__ = ["MAX_VIEWS", "Outgoing", "Response"]
 
 MAX_VIEWS = 64
-"""For one system call: some MiB, which is more than the kernel has room for."""
+"""Maximum number of buffers per system call: some MiB, more than a socket buffer holds."""
 
 
 class Response(NamedTuple):
-    """An answer, ready to be sent.
+    """Response, ready to send.
 
     Attributes:
-        exchange: what is known of it so far; nothing has been sent, no time has passed.
-        header: as it travels.
-        body: empty if there is a file.
-        file: the body, if it is large.
-        closes: whether the connection ends with it.
-        is_cacheable: whether the same request will be answered the same.
+        exchange: Access record, without the bytes sent and the duration.
+        header: Encoded status line and headers.
+        body: The body; empty if there is a file.
+        file: The body, if it is large.
+        closes: Whether the response closes the connection.
+        is_cacheable: Whether the same request always has the same response.
     """
 
     exchange: AccessRecord
@@ -33,19 +33,19 @@ class Response(NamedTuple):
 
 
 class Outgoing:
-    """Bytes on their way to a client: a header, with a small body, and a file.
+    """Transmission of one response: a header with a small body, then a file.
 
     Attributes:
-        sent: how many the kernel has taken.
+        sent: Number of bytes that the kernel has accepted.
     """
 
     def __init__(self, data: bytes, file: AnswerFile | None, sent: int = 0) -> None:
-        """Describe what is to be sent.
+        """Create a transmission; nothing is sent before `send`.
 
         Args:
-            data: goes first.
-            file: goes next, from its current position on.
-            sent: how many bytes of both are sent already.
+            data: First part.
+            file: Second part, from its current position on.
+            sent: Number of bytes of both that have been sent already.
         """
         self.sent = sent
         self.file = file
@@ -55,22 +55,22 @@ class Outgoing:
 
     @property
     def is_sent(self) -> bool:
-        """Whether the kernel has taken all of it."""
+        """Whether the kernel has accepted all bytes."""
         return not self._data and (self.file is None or self.file.is_at_end)
 
     @property
     def held_bytes(self) -> int:
-        """How many bytes this keeps in memory: small bodies, and a piece that was fetched."""
+        """Number of bytes held in memory: unsent header and body, and a fetched piece."""
         return len(self._data) + (self.file.held_bytes if self.file else 0)
 
     def send(self, to: socket.socket) -> bool:
-        """Send what is in memory, as far as a socket takes it.
+        """Send the bytes that are in memory, as far as the socket accepts them.
 
         Returns:
-            whether the socket is full; else all is sent, or something has to be fetched.
+            Whether the socket buffer is full; otherwise all is sent, or a piece must be fetched.
 
         Raises:
-            OSError: the connection is broken.
+            OSError: The connection is broken.
         """
         while True:
             views = self.file.views() if self.file else ()
@@ -90,7 +90,7 @@ class Outgoing:
                 return True
 
     def close(self) -> None:
-        """Let go of what was not sent."""
+        """Release the bytes that were not sent."""
         self._data = memoryview(b"")
         if self.file is not None:
             self.file.close()

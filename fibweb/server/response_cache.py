@@ -1,12 +1,12 @@
-"""The replay handling: the very bytes of a request seen before lead to its ready answer.
+"""Response cache, keyed by the bytes of the request.
 
-It is sound because such an answer never changes and depends on nothing but the request's bytes: it
-was given, as 200, 206 or 304, to one whole GET or HEAD without a body, and the application marked
-it as immutable. Every distinct request has gone once through the parser and all checks. What
-becomes of the connection is part of those bytes too; only the Date is written anew.
+It is correct because a cached response never changes and depends on the request's bytes alone: its
+status is 200, 206 or 304, the request is one complete GET or HEAD without a body, and the
+application marked it as immutable. Every distinct request has passed the parser and all checks
+once. Whether the connection persists follows from the request's bytes too. Only Date is replaced.
 
-A large body is not kept here but looked up in the client's cache each time. So the cache sees what
-is in use, and what it drops is dropped.
+A large body is not stored here but read from the client library's cache each time. So that cache
+counts its uses, and may evict it.
 """
 
 from functools import lru_cache
@@ -19,11 +19,11 @@ __all__ = ["CachedResponse", "ResponseCache", "http_date", "is_cacheable"]
 
 MAX_REPLAYS = 4096
 MAX_BYTES = 32 * 1024 * 1024
-"""Of requests and answers together. When either limit is reached all are forgotten: a map that is
-full and learns no more would leave every new client on the slow path."""
+"""Maximum size of requests and responses together. At either limit the cache is cleared: a full
+cache that accepts no more entries would leave every new client on the slow path."""
 
 MAX_BODY_BYTES = 64 * 1024
-"""Of a body that is kept here; larger ones are files."""
+"""Maximum size of a body that is stored here; larger ones are files."""
 
 IMMUTABLE = "public, max-age=31536000, immutable"
 METHODS = ("GET", "HEAD")
@@ -33,10 +33,10 @@ _DATE = b"\r\nDate: "
 
 
 class CachedResponse:
-    """An answer to be given again.
+    """Response that has been requested more than once.
 
     Attributes:
-        response: the answer, with a Date.
+        response: The response, with the Date of its first use.
     """
 
     __slots__ = ("_data", "_second", "response")
@@ -47,72 +47,73 @@ class CachedResponse:
         self._data = b""
 
     def data(self, second: int) -> bytes:
-        """Return the header, dated, and the body that is kept here.
+        """Return the header with the current Date, and the body that is stored here.
 
         Args:
-            second: the time, since the epoch.
+            second: Current time, in whole seconds since the epoch.
         """
         if second != self._second:
-            before, _, behind = self.response.header.partition(_DATE)
+            before, _, after = self.response.header.partition(_DATE)
             date = http_date(second)
-            self._data = b"".join((before, _DATE, date, behind[len(date) :], self.response.body))
+            self._data = b"".join((before, _DATE, date, after[len(date) :], self.response.body))
             self._second = second
         return self._data
 
 
 class ResponseCache:
-    """The answers given, by the bytes of the requests."""
+    """Responses by the bytes of their requests."""
 
     def __init__(self) -> None:
-        """Start with nothing."""
-        # What was given once only is an answer still: most are never asked for again.
-        self._replays: dict[bytes, Response | CachedResponse] = {}
+        """Create an empty cache."""
+        # An entry becomes a CachedResponse with its second request, which most never get.
+        self._responses: dict[bytes, Response | CachedResponse] = {}
         self._size = 0
 
     def find(self, request: bytes) -> CachedResponse | None:
-        """Return the answer to a request, if it is known.
+        """Return the response to a request, or None.
 
         Args:
-            request: its bytes, whole.
+            request: Bytes of the complete request.
         """
-        found = self._replays.get(request)
+        found = self._responses.get(request)
         if isinstance(found, Response):
-            found = self._replays[request] = CachedResponse(found)
+            found = self._responses[request] = CachedResponse(found)
         return found
 
     def learn(self, request: bytes, response: Response) -> None:
-        """Keep the answer to a request, if it is new and small enough.
+        """Add the response to a request, if it is new and small enough.
 
         Args:
-            request: its bytes, whole.
-            response: the answer, which is replayable.
+            request: Bytes of the complete request.
+            response: A cacheable response.
         """
-        if request in self._replays or len(response.body) > MAX_BODY_BYTES:
+        if request in self._responses or len(response.body) > MAX_BODY_BYTES:
             return
-        size = len(request) + 2 * (len(response.header) + len(response.body))  # once dated
-        if len(self._replays) >= MAX_REPLAYS or self._size + size > MAX_BYTES:
-            self._replays.clear()
+        # A CachedResponse holds header and body twice.
+        size = len(request) + 2 * (len(response.header) + len(response.body))
+        if len(self._responses) >= MAX_REPLAYS or self._size + size > MAX_BYTES:
+            self._responses.clear()
             self._size = 0
-        self._replays[request] = response
+        self._responses[request] = response
         self._size += size
 
 
 def is_cacheable(method: str, status: int, cache_control: str) -> bool:
-    """Tell whether a request without a body will be answered the same the next time.
+    """Return whether a request without a body always has the same response.
 
     Args:
-        method: the request's.
-        status: the answer's.
-        cache_control: the answer's header of that name.
+        method: Method of the request.
+        status: HTTP status of the response.
+        cache_control: Cache-Control of the response.
     """
     return method in METHODS and status in STATUSES and cache_control == IMMUTABLE
 
 
 @lru_cache(maxsize=2)
 def http_date(second: int) -> bytes:
-    """Return a time as the Date header has it.
+    """Return a time in the format of the Date header.
 
     Args:
-        second: since the epoch.
+        second: Time in whole seconds since the epoch.
     """
     return build_http_date(second).encode("ascii")

@@ -1,4 +1,4 @@
-"""The server: its sockets, its loop and threads, its limits, and an end that loses no request."""
+"""HTTP server: listeners, event loop, threads, limits, and a stop that loses no request."""
 
 import logging
 import select
@@ -31,31 +31,31 @@ __all__ = ["HttpServer", "Limits", "Overload", "Site", "create_server"]
 log = logging.getLogger(__name__)
 
 IDENT = "fibweb"
-"""What the Server header says."""
+"""Value of the Server header."""
 
 CHANNEL_TIMEOUT_SECONDS = 120
-"""Longer than proxies and browsers keep a connection that they do not use."""
+"""Longer than proxies and browsers keep idle connections."""
 
 CLEANUP_SECONDS = 1.0
-"""Between two looks for connections whose time is over."""
+"""Interval of the checks of connections for their time limits."""
 
 ACCEPTS_PER_TURN = 16
-"""Connections accepted at a time, so that a crowd of new ones does not hold up the others."""
+"""Connections accepted per iteration, so that a burst of them does not delay the others."""
 
 LOOP_SECONDS = 0.25
-"""The longest wait for something to happen; time limits are looked at that often."""
+"""Longest wait for events, and interval of the checks of fetches for their time limits."""
 
 
 class Site(NamedTuple):
-    """A WSGI application and where it is reached.
+    """WSGI application and the socket where it is served.
 
     Attributes:
-        application: is run on the event loop, and calls `environ["fibweb.fetch"]` instead of
-            blocking; see `fibweb.content.fetch`. It must not trust headers such as Forwarded: they
-            come from anyone.
-        listener: a listening socket, TCP or Unix. The server closes it when it stops, and the file
-            of a Unix socket is the caller's to remove.
-        cross_origin: who may read the errors that the server answers itself; None to say nothing.
+        application: Runs on the event loop, and calls `environ["fibweb.fetch"]` instead of
+            blocking; see `fibweb.content.fetch`. It must not trust headers such as Forwarded,
+            which any client can send.
+        listener: A listening socket, TCP or Unix. The server closes it when it stops; the caller
+            removes the file of a Unix socket.
+        cross_origin: CORS headers of errors that the server makes itself; None to send none.
     """
 
     application: Callable[..., Any]
@@ -65,13 +65,13 @@ class Site(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a server may take on.
+    """Limits of a server.
 
     Attributes:
-        threads: how many fetches from fibservers run at a time, >= 1.
-        max_clients: how many connections there may be, >= 1.
-        pending_bytes: what answers under way may hold in memory, all together.
-        fetch_seconds: for one fetch, its wait in the queue included.
+        threads: Number of fetches from fibservers that run concurrently, >= 1.
+        max_clients: Maximum number of connections, surplus ones aside, >= 1.
+        pending_bytes: Maximum memory that all responses in progress hold together.
+        fetch_seconds: Time limit of one fetch, its wait in the queue included.
     """
 
     threads: int = 4
@@ -82,16 +82,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Overload:
-    """What a server does about too much work: gauges, and counts since its start.
+    """Overload statistics of a server: gauges, and counts since its start.
 
     Attributes:
-        waiting: requests that wait for a thread now.
-        running: fetches from fibservers that run now.
-        held_bytes: what answers under way hold in memory now.
-        rejections: requests refused, by reason.
-        cancelled: fetches given up because nobody waited any more.
-        cut_off: connections closed, by reason.
-        pieces_dropped: pieces taken from slow readers, to be fetched again.
+        waiting: Requests and pieces that wait for a thread now.
+        running: Fetches from fibservers that run now.
+        held_bytes: Memory that responses in progress hold now.
+        rejections: Requests refused, by reason, and connections refused.
+        cancelled: Fetches dropped because their last waiter disconnected.
+        cut_off: Connections closed, by reason.
+        pieces_dropped: How often a slow reader had to release the bytes held for it.
     """
 
     waiting: int
@@ -112,19 +112,20 @@ def create_server(
 ) -> "HttpServer":
     """Return a server that is ready to run.
 
-    Make it in the process that runs it: its threads do not survive a fork.
+    Call this in the process that runs the server: its threads do not survive a fork.
 
     Args:
-        sites: at least one.
-        on_response: called on the event loop with each answered request; it must be quick.
-        limits: what the server may take on.
-        root_path: a prefix of the requests' paths, such as `/f`, that becomes SCRIPT_NAME.
+        sites: At least one application.
+        on_response: Called on the event loop with the record of each finished request; must be
+            fast.
+        limits: Limits of the server; None for the defaults.
+        root_path: Path prefix, such as `/f`, that becomes SCRIPT_NAME.
     """
     return HttpServer(sites, on_response, limits or Limits(), root_path)
 
 
 class HttpServer:
-    """An HTTP server; see `create_server`."""
+    """HTTP server; see `create_server`."""
 
     def __init__(
         self,
@@ -133,7 +134,7 @@ class HttpServer:
         limits: Limits,
         root_path: str,
     ) -> None:
-        """Prepare to serve; nothing is accepted before `run`."""
+        """Create the event loop, threads and listeners; `run` accepts the first connection."""
         self._loop = Loop()
         self._fetcher = Fetcher(
             limits.threads, limits.fetch_seconds, self._loop.call_soon_threadsafe
@@ -145,7 +146,7 @@ class HttpServer:
         self._server_context = ServerContext(
             on_response, RequestIds(), self._fetcher, self._held, self._admission
         )
-        self._deadline: float | None = None  # of draining, once stop() was called
+        self._deadline: float | None = None  # of draining; set by stop()
         self._next_cleanup = time.monotonic() + CLEANUP_SECONDS
         self._next_fetch_tick = 0.0
         settings = Adjustments(
@@ -154,7 +155,7 @@ class HttpServer:
             channel_timeout=CHANNEL_TIMEOUT_SECONDS,
             max_request_header_size=MAX_HEADER_BYTES,
             max_request_body_size=MAX_BODY_BYTES,
-            # Clearing them takes a layer around the application, which trusts none of them anyway.
+            # Clearing needs a wrapper around the application, which ignores these headers anyway.
             clear_untrusted_proxy_headers=False,
             url_prefix=root_path,
         )
@@ -168,27 +169,27 @@ class HttpServer:
 
     @property
     def connections(self) -> int:
-        """How many clients are connected."""
+        """Number of open connections."""
         return sum(len(listener.active_channels) for listener in self._listeners)
 
     @property
     def in_flight(self) -> int:
-        """How many requests are under way."""
+        """Number of requests in progress."""
         return sum(channel.is_answering for channel in self._channels())
 
     @property
     def turns(self) -> int:
-        """How often the event loop has waited, at least four times a second unless it hangs."""
+        """Number of iterations of the event loop: at least four per second unless it hangs."""
         return self._loop.turns
 
     @property
     def queue_depth(self) -> int:
-        """How many requests and pieces wait for a thread."""
+        """Number of requests and pieces that wait for a thread."""
         return self._fetcher.waiting
 
     @property
     def overload(self) -> Overload:
-        """What is done about too much work; from any thread."""
+        """Overload statistics; for any thread."""
         fetcher, held, admission = self._fetcher, self._held, self._admission
         rejections = dict(fetcher.rejections) | {"connections": admission.rejected}
         return Overload(
@@ -202,13 +203,13 @@ class HttpServer:
         )
 
     def run(self) -> None:
-        """Serve until `stop` was called and all is answered, or its time is over."""
+        """Serve until `stop` is called, then drain until its deadline at the latest."""
         try:
             while self._deadline is None:
                 wait_seconds = LOOP_SECONDS
                 for listener in self._listeners:
-                    with suppress(OSError):  # no memory to watch it: the next turn tries again
-                        self._loop.watch(listener.socket.fileno())  # it may have been paused
+                    with suppress(OSError):  # out of memory: the next iteration tries again
+                        self._loop.watch(listener.socket.fileno())  # a pause may begin or end
                     if (pause_seconds := listener.paused_until - time.monotonic()) > 0:
                         wait_seconds = min(wait_seconds, pause_seconds)
                 self._loop.turn(wait_seconds)
@@ -218,18 +219,18 @@ class HttpServer:
             self._close()
 
     def stop(self, drain_seconds: float) -> None:
-        """Have `run` accept nothing more, finish what is under way, and return.
+        """Make `run` stop accepting, finish the requests in progress, and return.
 
-        It may be called by a signal handler or by any thread, and again to change the time.
+        A signal handler or any thread may call this, and call it again to change the deadline.
 
         Args:
-            drain_seconds: after which connections are closed, whatever is under way; >= 0.
+            drain_seconds: Time after which all remaining connections are closed, >= 0.
         """
         self._deadline = time.monotonic() + drain_seconds
         self._loop.wake()
 
     def _tick(self) -> None:
-        """From time to time: close connections and refuse requests whose time is over."""
+        """At intervals, enforce the time limits of fetches and connections."""
         now = time.monotonic()
         if now >= self._next_fetch_tick:
             self._next_fetch_tick = now + LOOP_SECONDS
@@ -265,13 +266,13 @@ class HttpServer:
         self._loop.close()
 
     def _channels(self) -> list[Channel]:
-        # Copies, since the event loop changes them while another thread may be asking.
-        each = [list(listener.active_channels.values()) for listener in self._listeners]
-        return list(chain.from_iterable(each))
+        # Copied, since the event loop may change the maps while another thread reads them.
+        channels = [list(listener.active_channels.values()) for listener in self._listeners]
+        return list(chain.from_iterable(channels))
 
 
 class _Listener:
-    """What this server does otherwise than waitress's, on TCP and Unix sockets alike."""
+    """Changes to the listeners of waitress, for TCP and Unix sockets."""
 
     channel_class: Any = Channel
     accepting: bool
@@ -293,7 +294,7 @@ class _Listener:
         return self.accepting and time.monotonic() >= self.paused_until
 
     def handle_accept(self) -> None:
-        """Accept the clients that wait, up to a number."""
+        """Accept pending connections, up to `ACCEPTS_PER_TURN`."""
         admission = self.server_context.admission
         for _ in range(ACCEPTS_PER_TURN):
             verdict = Verdict.SERVE
@@ -309,13 +310,13 @@ class _Listener:
             except BlockingIOError:
                 return
             except ConnectionError:
-                continue  # that one client has gone again
+                continue  # this client has disconnected already
             except OSError as error:
-                # The kernel looks for a descriptor before it looks for a client.
+                # accept(2) may report a lack of descriptors although no connection is pending.
                 if not self._has_pending:
                     return
                 if not admission.make_room():
-                    log.warning("cannot accept connections, trying again soon: %s", error)
+                    log.warning("cannot accept connections, retrying soon: %s", error)
                     self.paused_until = time.monotonic() + NEWCOMER_SECONDS
                     return
                 continue
@@ -326,38 +327,38 @@ class _Listener:
                 self.set_socket_options(sock)
                 client = self.fix_addr(address)
                 channel = self.channel_class(self, sock, client, self.adj, self._map)
-            except Exception as error:  # it has gone, or the kernel cannot watch it
-                log.warning("cannot take a connection: %r", error)
+            except Exception as error:  # disconnected already, or epoll is out of memory
+                log.warning("cannot set up an accepted connection: %r", error)
                 sock.close()
                 continue
             channel.is_surplus = verdict is Verdict.SERVE_ONCE
 
     @property
     def _has_pending(self) -> bool:
-        """Whether a client waits to be accepted."""
+        """Whether a connection is pending in the backlog."""
         poll = select.poll()
         poll.register(self.socket, select.POLLIN)
         return bool(poll.poll(0))
 
     def handle_error(self) -> None:
-        """Pause: what waitress does, closing the listener, would end the service."""
-        log.exception("cannot accept connections, trying again soon")
+        """Log the current exception and pause; waitress would close the listener."""
+        log.exception("cannot accept connections, retrying soon")
         self.paused_until = time.monotonic() + NEWCOMER_SECONDS
 
     def add_task(self, task: Any) -> None:
-        """Do nothing: a channel begins with its requests itself, see there."""
+        """Do nothing: a `Channel` schedules its requests itself."""
 
 
 class _TcpListener(_Listener, TcpWSGIServer):
-    """A TCP socket that is listened on."""
+    """Listener on a TCP socket."""
 
     def fix_addr(self, addr: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Return a client's address as the application and the logs are to see it."""
+        """Return a client's address in the form that the application and the logs use."""
         return (plain_host(addr[0]), *addr[1:])
 
 
 class _UnixListener(_Listener, UnixWSGIServer):
-    """A Unix socket that is listened on."""
+    """Listener on a Unix socket."""
 
 
 def _listen(site: Site, settings: Adjustments, loop: Loop, context: ServerContext) -> Any:
@@ -368,7 +369,7 @@ def _listen(site: Site, settings: Adjustments, loop: Loop, context: ServerContex
         site.application,
         map=loop,
         _sock=listener,
-        dispatcher=context.fetcher,  # waitress makes threads of its own otherwise
+        dispatcher=context.fetcher,  # otherwise waitress starts threads of its own
         adj=settings,
         sockinfo=sockinfo,
         bind_socket=False,

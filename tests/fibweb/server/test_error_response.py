@@ -152,7 +152,7 @@ def test_tls(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     answer = ask(start(strange).path, TLS_HELLO)
     assert "TLS" in answer.problem["detail"]
     (record,) = caplog.records
-    assert record.getMessage().startswith("localhost sends TLS, but here is plain HTTP")
+    assert record.getMessage().startswith("localhost sent TLS to a plain HTTP port")
 
 
 @pytest.mark.parametrize(
