@@ -1,4 +1,4 @@
-"""fibweb: the REST service in front of fibserver."""
+"""REST service for Fibonacci numbers, in front of fibserver."""
 
 from fibweb.app import create_app
 

@@ -1,4 +1,4 @@
-"""`python -m fibweb` is the `fibweb` command."""
+"""Entry point of `python -m fibweb`, the same as the `fibweb` command."""
 
 from fibweb.cli import main
 

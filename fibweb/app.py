@@ -1,4 +1,4 @@
-"""The REST application: which resource answers at which path, and how in general."""
+"""WSGI application of the REST service: its routes, methods and error handling."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -25,20 +25,22 @@ def create_app(
 ) -> falcon.App[falcon.Request, falcon.Response]:
     """Return the WSGI application.
 
-    Where a server puts `fibweb.fetch` into the environ, the application calls that for what only a
-    fibserver has, and lets `WouldBlock` pass (`fibweb.content.fetch`); elsewhere it blocks.
+    If the HTTP server puts `fibweb.fetch` into the environ, the application fetches from
+    fibservers through it and lets `WouldBlock` propagate (`fibweb.content.fetch`). Under other
+    servers it blocks.
 
     Args:
-        client: asks the servers; it stays the caller's to close.
-        limits: of the servers; by default they are read when they are first needed.
-        allowed_origins: whose pages may read the answers, such as `https://example.org`, or `*`.
-        resources: Falcon resources to have beside the application's own, by path.
+        client: Client for the fibservers; the caller closes it.
+        limits: Limits of the fibservers. By default they are read when first needed.
+        allowed_origins: Origins whose pages may read responses, such as `https://example.org`,
+            or `*`.
+        resources: Additional Falcon resources by path.
     """
     limits = limits or ServerLimits(client)
     middleware = [CrossOriginReading(allowed_origins)] if allowed_origins else []
     app = falcon.App(middleware=middleware, router=_Router())
     add_problems(app)
-    # A "path" takes the rest of the URL, so whatever is wrong with n meets one check.
+    # The converter "path" matches the rest of the URL, so one check finds every invalid n.
     routes = {
         "/fib/{n:path}": FirstNumbersResource(client, limits),
         "/fib": RangeResource(client, limits),
@@ -54,7 +56,7 @@ def create_app(
 def create_metrics_app(
     resources: Mapping[str, object],
 ) -> falcon.App[falcon.Request, falcon.Response]:
-    """Return the WSGI application of a listener for metrics alone.
+    """Return the WSGI application of a listener that serves only metrics.
 
     Args:
         resources: Falcon resources by path.
@@ -67,17 +69,17 @@ def create_metrics_app(
 
 
 class _Methods(dict[str, Any]):
-    """The responder for each method; one that nobody has heard of is not allowed either."""
+    """Responders by method. An unknown method gets the responder of a method not allowed."""
 
     def __missing__(self, method: str) -> Any:
-        return self["CONNECT"]  # which no resource has
+        return self["CONNECT"]  # no resource implements it
 
 
 class _Router(CompiledRouter):
-    """Gives all resources HEAD, as GET without its body, and OPTIONS."""
+    """Router that adds HEAD (GET without the body) and OPTIONS to all resources."""
 
     def map_http_methods(self, resource: object, **kwargs: Any) -> Any:
-        """Return what answers each method; Falcon adds what refuses the others."""
+        """Return the responders by method; Falcon adds those that reject other methods."""
         methods: dict[str, Any] = _Methods()
         methods.update(super().map_http_methods(resource, **kwargs))
         if "GET" in methods:

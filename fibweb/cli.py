@@ -28,56 +28,56 @@ from fibweb.stats.shared_stats import SharedStats
 __all__ = ["main"]
 
 METRICS_NAME = "metrics"
-"""What systemd calls the socket for metrics."""
+"""FileDescriptorName= of the metrics socket in its systemd unit."""
 
 
-# The types are left to the settings: a bad value is told in the same words from everywhere.
+# Options are plain text: the settings validate them, with one error message for all sources.
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--config",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="A TOML file with settings; the environment and the flags here override it.",
+    help="TOML file with settings; environment variables and options override it.",
 )
 @click.option(
     "--listen",
     metavar="ADDRESS",
     multiple=True,
-    help="HOST:PORT or unix:/path; may be given several times.  [default: 127.0.0.1:8080]",
+    help="HOST:PORT or unix:/path; may be repeated.  [default: 127.0.0.1:8080]",
 )
 @click.option(
     "--servers",
     metavar="ADDRESSES",
-    help="The fibservers to ask, with commas between.  [default: 127.0.0.1:11235]",
+    help="Comma-separated addresses of the fibservers.  [default: 127.0.0.1:11235]",
 )
 @click.option(
     "--threads",
     metavar="N",
-    help="How many requests may wait for fibservers, in each process.  [default: 4]",
+    help="Threads per process that wait for fibservers.  [default: 4]",
 )
 @click.option(
     "--metrics-listen",
     metavar="HOST:PORT",
-    help="Where to serve /metrics.  [default: where clients connect]",
+    help="Address that serves /metrics.  [default: those of --listen]",
 )
 @click.option(
     "--root-path",
     metavar="PATH",
-    help="The path prefix that a proxy passes on, such as /numbers.  [default: none]",
+    help="Path prefix that a proxy does not strip, such as /numbers.  [default: none]",
 )
-@click.option("--processes", metavar="N", help="Processes that serve.  [default: 1]")
+@click.option("--processes", metavar="N", help="Number of serving processes.  [default: 1]")
 @click.option(
     "--embedded",
     is_flag=True,
     default=None,
-    help="Run a fibserver of its own, and ask that.",
+    help="Start a private fibserver and use it.",
 )
 @click.option(
     "--log-level",
     metavar="LEVEL",
     help="debug, info, warning or error.  [default: info]",
 )
-@click.option("--check-config", is_flag=True, help="Say whether the settings are fine, and exit.")
+@click.option("--check-config", is_flag=True, help="Check the settings and exit.")
 @click.version_option(package_name="fibservice", prog_name="fibweb")
 def main(config: Path | None, check_config: bool, **flags: object) -> None:
     """Serve Fibonacci numbers over HTTP.
@@ -93,10 +93,10 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
     Try it:
       curl http://127.0.0.1:8080/fib/10
 
-    SIGTERM ends it, once what was asked is answered. The exit code of a failed start is 2, or 75
-    if the machine is short of memory, processes, descriptors or disk space.
+    SIGTERM stops it after the requests in progress. The exit code of a failed start is 2, or 75 if
+    the machine is short of memory, processes, file descriptors or disk space.
     """
-    os.environ["PYTHONSAFEPATH"] = "1"  # children import nothing from the working folder
+    os.environ["PYTHONSAFEPATH"] = "1"  # children import nothing from the working directory
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     reload = partial(load_settings, config, is_reload=True, **given)
     with ExitStack() as stack:
@@ -121,19 +121,19 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
 def _prepare(
     settings: Settings, reload: Callable[[], Settings], password: str | None, stack: ExitStack
 ) -> WebWorker | Supervisor:
-    """Open and start what serving needs.
+    """Open the listeners, start the embedded fibserver and return the process to run.
 
     Raises:
-        ListenError: an address cannot be listened on.
-        EmbeddedServerError: the embedded fibserver does not start.
+        ListenError: An address cannot be listened on.
+        EmbeddedServerError: The embedded fibserver does not start.
     """
     notifier = Notifier(os.environ)
     stack.callback(notifier.close)
     activated = activated_sockets(os.environ)
-    for each in activated:
-        stack.callback(each.socket.close)
-    listeners = [each.socket for each in activated if each.name != METRICS_NAME]
-    metrics_listeners = [each.socket for each in activated if each.name == METRICS_NAME]
+    for passed in activated:
+        stack.callback(passed.socket.close)
+    listeners = [passed.socket for passed in activated if passed.name != METRICS_NAME]
+    metrics_listeners = [passed.socket for passed in activated if passed.name == METRICS_NAME]
     if not listeners:
         listeners = _open(settings.listen, "--listen", stack)
     if not metrics_listeners and settings.metrics_listen:
@@ -142,7 +142,6 @@ def _prepare(
     if settings.embedded:
         embedded = stack.enter_context(EmbeddedServer(os.environ))
         servers = embedded.address
-    board = SharedStats(settings.processes)
     urls = [_url(listener) for listener in listeners]
     service = ServiceContext(
         settings,
@@ -151,8 +150,8 @@ def _prepare(
         metrics_listeners,
         servers,
         password,
-        board,
-        partial(_tell_people, urls),
+        SharedStats(settings.processes),
+        partial(_print_ready, urls),
     )
     if settings.processes > 1:
         return Supervisor(service, notifier, embedded)
@@ -160,7 +159,7 @@ def _prepare(
 
 
 def _open(texts: Sequence[str], option: str, stack: ExitStack) -> list[socket.socket]:
-    """Open listening sockets; they are closed, and their files removed, at the end."""
+    """Open listening sockets; `stack` closes them and removes their files."""
     listeners = open_listeners([parse_address(text) for text in texts], option)
     for listener in listeners:
         stack.callback(close_listener, listener)
@@ -172,7 +171,7 @@ def _url(listener: socket.socket) -> str:
     return str(address) if address.path else f"http://{address}"
 
 
-def _tell_people(urls: list[str]) -> None:
+def _print_ready(urls: list[str]) -> None:
     click.echo(f"fibweb: ready on {', '.join(urls)}")
     if urls[0].startswith("http:"):
         click.echo(f"Try it:  curl {urls[0]}/fib/10")

@@ -1,7 +1,7 @@
-"""Settings of fibweb: their names, defaults and bounds, and which may change.
+"""Settings of fibweb: names, defaults, bounds, and which of them a reload may change.
 
-Where they come from is `fibcommon.configuration.settings`. The description of each field says what
-is allowed, in the words that a bad value is answered with.
+`fibcommon.configuration.settings` loads them. The description of a field states the allowed
+values; the error message for an invalid value quotes it.
 """
 
 import re
@@ -49,12 +49,12 @@ MIB = 1024**2
 DEFAULT_LISTEN = "127.0.0.1:8080"
 
 RELOADABLE = frozenset({"log_level", "log_format", "access_log", "drain_timeout"})
-"""What may change while fibweb runs; the rest is built into sockets, processes and caches."""
+"""Settings that a reload may change. The others are built into sockets, processes and caches."""
 
-_ADDRESSES = "must be HOST:PORT or unix:/path, or several of these with commas"
-_SERVERS = "must be HOST:PORT, unix:/path or srv:NAME, or several of these with commas"
+_ADDRESSES = "must be HOST:PORT or unix:/path, or a comma-separated list of these"
+_SERVERS = "must be HOST:PORT, unix:/path or srv:NAME, or a comma-separated list of these"
 
-# As browsers send it: lower case, no path, not even a slash.
+# As browsers send it: in lower case, without a path or a trailing slash.
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[a-z0-9._\[\]:-]+")
 
 
@@ -64,7 +64,7 @@ def _check_origin(text: str) -> str:
     return text
 
 
-# As waitress has it: segments of characters that need no encoding.
+# Segments of unreserved characters (RFC 3986), which need no percent-encoding.
 _ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
 
@@ -79,7 +79,7 @@ def _none_or_split(value: object) -> object:
 
 
 class Settings(ServiceSettings):
-    """The settings of one fibweb; sizes are bytes or texts such as `64MiB`, times seconds."""
+    """Settings of one fibweb. Sizes are bytes or texts such as `64MiB`; times are seconds."""
 
     model_config = SettingsConfigDict(env_prefix="FIBWEB_", frozen=True, extra="forbid")
 
@@ -108,11 +108,11 @@ class Settings(ServiceSettings):
         NoDecode,
     ] = Field(
         default=(),
-        description="must be origins such as https://example.org with commas, or *, or empty",
+        description="must be comma-separated origins such as https://example.org, or *, or empty",
     )
     root_path: Annotated[str, AfterValidator(_check_root_path)] = Field(
         default="",
-        description="must be a path such as /numbers, without a slash at its end, or empty",
+        description="must be a path such as /numbers, without a trailing slash, or empty",
     )
     access_log: bool = Field(default=False, description="must be true or false")
     log_level: LogLevel = one_of("info", LogLevel)
@@ -122,38 +122,38 @@ class Settings(ServiceSettings):
 def load_settings(
     config: Path | None = None, *, is_reload: bool = False, **flags: object
 ) -> Settings:
-    """Return the settings in force.
+    """Return the effective settings.
 
     Args:
-        config: a TOML file, if there is one.
-        is_reload: whether the service has started already.
-        flags: those given on the command line.
+        config: TOML file, or None.
+        is_reload: Whether the service is already running.
+        flags: Settings from the command line.
 
     Raises:
-        SettingsError: one or more are bad, or the file cannot be read.
+        SettingsError: A setting is invalid, or the file cannot be read.
     """
     return load(Settings, config, is_reload=is_reload, **flags)
 
 
 def reloaded(current: Settings, fresh: Settings) -> tuple[Settings, list[str], list[str]]:
-    """Work out what a reload changes.
+    """Apply the reloadable settings among those that have changed.
 
     Args:
-        current: what fibweb runs with.
-        fresh: what it would start with now.
+        current: Settings in use.
+        fresh: Settings as loaded now.
 
     Returns:
-        The settings to run with, the names that changed, and the names whose new values need
-        a restart.
+        The settings to use, the names of those that changed, and the names of those whose new
+        values need a restart.
     """
     return merged(current, fresh, RELOADABLE)
 
 
 def servers_password(settings: Settings) -> str | None:
-    """Return the password of the fibservers, None without one.
+    """Return the password of the fibservers, or None if they need none.
 
     Raises:
-        SettingsError: its file cannot be read, or has none that can be used.
+        SettingsError: The password file cannot be read or has no valid password.
     """
     if settings.password_file is None or settings.embedded:
         return None

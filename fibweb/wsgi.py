@@ -1,6 +1,6 @@
-"""`fibweb.wsgi:application`, for gunicorn, uWSGI, Apache's mod_wsgi and other WSGI servers.
+"""WSGI entry point `fibweb.wsgi:application`, for gunicorn, uWSGI, mod_wsgi and other servers.
 
-Its settings are the `FIBWEB_*` variables of the environment at the import.
+The settings are read from the `FIBWEB_*` environment variables at import.
 """
 
 from fibweb.processes.wsgi_application import WsgiApplication

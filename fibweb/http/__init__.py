@@ -1,1 +1,1 @@
-"""RFC 9110 and 9457 without a socket."""
+"""HTTP semantics (RFC 9110) as pure functions: negotiation, ranges, entity tags, parameters."""

@@ -1,4 +1,4 @@
-"""Which bytes of an answer a request wants: the header Range (RFC 9110, section 14)."""
+"""Byte ranges: the Range header (RFC 9110, section 14)."""
 
 import re
 from typing import NamedTuple
@@ -7,29 +7,28 @@ __all__ = ["ByteRange", "parse"]
 
 _RANGE = re.compile(r"([0-9]*)-([0-9]*)")
 _MAX_DIGITS = 30
-"""Positions of more digits than any answer's size all mean the same."""
+"""Longer positions are replaced by a large number: they are beyond the end of any response."""
 
 
 class ByteRange(NamedTuple):
-    """Bytes begin to end-1; none if the request asked for such as there are not."""
+    """Bytes begin to end-1; empty if the requested range cannot be satisfied."""
 
     begin: int
     end: int
 
 
 def parse(header: str, size: int) -> ByteRange | None:
-    """Return the range that a header asks for; None if all is to be answered.
+    """Return the range that a Range header selects; None if the header is to be ignored.
 
-    That is so for a header that makes no sense or has another unit, for several ranges, and for an
-    empty answer, none of whose bytes could be named.
+    It is ignored if it is invalid, has another unit or several ranges, or the response is empty.
 
     Args:
-        header: such as `bytes=0-99`, `bytes=100-` or `bytes=-100`.
-        size: of the answer in bytes, >= 0.
+        header: Such as `bytes=0-99`, `bytes=100-` or `bytes=-100`.
+        size: Size of the response in bytes, >= 0.
     """
     unit, _, text = header.partition("=")
     # A list may have empty elements.
-    ranges = [each for each in (part.strip(" \t") for part in text.split(",")) if each]
+    ranges = [spec for part in text.split(",") if (spec := part.strip(" \t"))]
     if unit.strip(" \t").lower() != "bytes" or len(ranges) != 1 or not size:
         return None
     match = _RANGE.fullmatch(ranges[0])

@@ -1,4 +1,4 @@
-"""Who may read answers from a page of another origin (CORS, the Fetch standard)."""
+"""Cross-origin resource sharing (CORS, the Fetch standard)."""
 
 from collections.abc import Collection
 
@@ -10,18 +10,18 @@ EXPOSED = "Accept-Ranges, Content-Disposition, Content-Range, ETag, Retry-After,
 ALLOWED_METHODS = "GET, HEAD, OPTIONS"
 ALLOWED_HEADERS = "If-Match, If-None-Match, If-Range, Range, X-Request-ID"
 PREFLIGHT_SECONDS = 86_400
-"""As long as any browser remembers."""
+"""The longest that any browser caches the result of a preflight request."""
 
 
 class CrossOriginReading:
-    """The policy for pages of other origins, and the middleware that applies it to each answer."""
+    """CORS policy, and the Falcon middleware that applies it."""
 
     def __init__(self, origins: Collection[str]) -> None:
-        """Allow some origins.
+        """Create a policy.
 
         Args:
-            origins: such as `https://example.org`; `*` among them allows all; none is as if there
-                were no policy.
+            origins: Allowed origins, such as `https://example.org`; `*` allows all, and an empty
+                collection none.
         """
         self._origins = frozenset(origins)
         self._is_any = "*" in self._origins
@@ -30,11 +30,11 @@ class CrossOriginReading:
         """Return the headers of a response to a GET or HEAD request, errors included.
 
         Args:
-            origin: the request's Origin header, or empty.
+            origin: The Origin header of the request, or empty.
         """
         headers = {}
         if self._origins and not self._is_any:
-            # Even to those without an origin: a cache must not give them what others get.
+            # Also without an Origin: a cache must not reuse the response for another origin.
             headers["Vary"] = "Origin"
         if self._is_any or origin in self._origins:
             headers["Access-Control-Allow-Origin"] = "*" if self._is_any else origin
@@ -44,7 +44,7 @@ class CrossOriginReading:
     def process_response(
         self, request: falcon.Request, response: falcon.Response, resource: object, succeeded: bool
     ) -> None:
-        """Add the headers, errors' included, which a page may read as well."""
+        """Add the CORS headers to a response, errors included."""
         headers = self.headers(request.env.get("HTTP_ORIGIN", ""))
         is_preflight = request.method == "OPTIONS"
         for name, text in headers.items():

@@ -1,6 +1,6 @@
-"""Whether a client has an answer already: conditional requests (RFC 9110, section 13).
+"""Entity tags in conditional requests (RFC 9110, section 13).
 
-All tags here are strong ones: a tag stands for the very bytes, for ever.
+All tags of fibweb are strong: responses with the same tag have the same bytes, forever.
 """
 
 import re
@@ -11,34 +11,34 @@ _TAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
 
 def contains_tag(header: str, tag: str, *, weakly: bool) -> bool:
-    """Tell whether a list of entity tags has a certain one.
+    """Whether a list of entity tags contains a tag.
 
     Args:
-        header: If-Match or If-None-Match.
-        tag: with its quotes.
-        weakly: whether `W/"x"` counts as `"x"`; it does for If-None-Match only.
+        header: Value of If-Match or If-None-Match.
+        tag: Entity tag, with its quotes.
+        weakly: Whether `W/"x"` matches `"x"`, as it does only in If-None-Match.
     """
-    # Most have none; only for those that have is it worth a closer look.
+    # The substring test spares most requests the parsing.
     return tag in header and any(
         name == tag and (weakly or not weak) for weak, name in _TAG.findall(header)
     )
 
 
 def is_any(header: str) -> bool:
-    """Tell whether a header is `*`, which stands for whatever there is."""
+    """Whether a header is `*`, which matches any current representation."""
     return header.strip(" \t") == "*"
 
 
 def is_known(if_none_match: str, tag: str) -> bool:
-    """Tell whether a client has the bytes of a tag already, or says that any will do."""
+    """Whether an If-None-Match header matches a tag, so that the response is 304."""
     return is_any(if_none_match) or contains_tag(if_none_match, tag, weakly=True)
 
 
 def if_range_matches(if_range: str | None, tag: str) -> bool:
-    """Tell whether a part may be answered: the client has the rest of the same bytes.
+    """Whether an If-Range header allows a partial response.
 
     Args:
-        if_range: the header, if there is one; a date or a weak tag is not good enough.
-        tag: of the answer.
+        if_range: Value of the header, or None. A date or a weak tag does not match.
+        tag: Current entity tag.
     """
     return if_range is None or if_range.strip(" \t") == tag

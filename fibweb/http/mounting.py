@@ -1,7 +1,7 @@
-"""Path prefixes: where the application is mounted below the root of a site.
+"""Path prefixes, for an application that is mounted below the root of a site.
 
-WSGI splits the path of a URL in two: SCRIPT_NAME is the prefix, and PATH_INFO the rest, by which
-requests are routed.
+WSGI splits the path of a URL in two: SCRIPT_NAME is the prefix, and PATH_INFO is the rest, which
+selects the route.
 """
 
 from collections.abc import Mapping
@@ -12,22 +12,22 @@ __all__ = ["mount_path", "path_below"]
 
 
 def mount_path(environ: Mapping[str, Any]) -> str:
-    """Return the prefix of a request's URL, percent-encoded and without a slash at its end.
+    """Return the path prefix of a request, percent-encoded and without a trailing slash.
 
     Args:
-        environ: of WSGI, in which each character of SCRIPT_NAME is a byte.
+        environ: WSGI environ, in which each character of SCRIPT_NAME is one byte.
     """
     segments = str(environ.get("SCRIPT_NAME", "")).strip("/")
-    # Exactly one slash in front: a URL that begins with two names another host.
+    # Exactly one leading slash: after two, a browser expects the name of a host.
     return f"/{quote(segments.encode('latin-1', 'replace'))}" if segments else ""
 
 
 def path_below(root_path: str, path: str) -> str:
-    """Return a path without the prefix, or as it is if it does not begin with it.
+    """Return a path without its prefix, or unchanged if it does not have the prefix.
 
     Args:
-        root_path: the prefix, without a slash at its end; may be empty.
-        path: of a URL.
+        root_path: Prefix without a trailing slash; may be empty.
+        path: Path of a URL.
     """
     rest = path.removeprefix(root_path)
     return rest if not rest or rest.startswith("/") else path

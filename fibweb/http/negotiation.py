@@ -1,4 +1,4 @@
-"""Which of several media types a request prefers: the header Accept (RFC 9110, section 12.5.1)."""
+"""Content negotiation by the Accept header (RFC 9110, section 12.5.1)."""
 
 import re
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 __all__ = ["choose"]
 
-# Each takes what it finds and never goes back over it, so no header can make it slow.
+# Possessive quantifiers, which never backtrack: no header makes them slow.
 _QUOTED = r'"(?:[^"\\]|\\.?)*+"?'
 _BETWEEN = {mark: re.compile(rf'(?:[^{mark}"]|{_QUOTED})++', re.DOTALL) for mark in ",;"}
 
@@ -16,7 +16,7 @@ _QUALITY = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
 
 
 class _MediaRange(NamedTuple):
-    """One element of Accept, or a media type that is offered."""
+    """A media range of Accept, or an offered media type."""
 
     type: str
     subtype: str
@@ -24,7 +24,7 @@ class _MediaRange(NamedTuple):
     quality: float
 
     def specificity(self, offer: "_MediaRange") -> int:
-        """Return how closely this describes an offer: -1 for not at all, 0 for `*/*`."""
+        """Return how specifically this matches an offer: -1 for no match, 0 for `*/*`."""
         if not self.parameters <= offer.parameters:
             return -1
         if (self.type, self.subtype) == (offer.type, offer.subtype):
@@ -34,20 +34,20 @@ class _MediaRange(NamedTuple):
         return -1
 
 
-# A client says the same at every request.
+# A client sends the same header with every request.
 @lru_cache(maxsize=128)
 def choose(accept: str, offers: tuple[str, ...]) -> str | None:
-    """Return the media type to answer with.
+    """Return the media type for the response.
 
-    The one of the highest q; among equals the one asked for most specifically, then the one
-    offered first. Elements that make no sense are ignored, and so is a header of nothing else.
+    That is the offer with the highest quality; among equals the one matched most specifically,
+    then the first. Invalid media ranges are ignored, and so is a header without a valid one.
 
     Args:
-        accept: the header.
-        offers: media types, the best first; not empty.
+        accept: Value of the Accept header.
+        offers: Media types, the preferred one first; not empty.
 
     Returns:
-        one of the offers, or None if none is acceptable.
+        One of the offers, or None if none is acceptable.
     """
     wanted = list(filter(None, map(_parse, _split(accept, ","))))
     if not wanted:
@@ -61,16 +61,16 @@ def choose(accept: str, offers: tuple[str, ...]) -> str | None:
 
 
 def _rank(offer: str, wanted: Iterable[_MediaRange]) -> tuple[float, int]:
-    """Return the q of the range that describes an offer most closely, and how closely that is."""
-    described = _parse(offer)
-    assert described is not None
-    closest = max(wanted, key=lambda each: each.specificity(described))
-    specificity = closest.specificity(described)
+    """Return the quality and the specificity of the media range that matches an offer best."""
+    media_type = _parse(offer)
+    assert media_type is not None
+    closest = max(wanted, key=lambda media_range: media_range.specificity(media_type))
+    specificity = closest.specificity(media_type)
     return (closest.quality, specificity) if specificity >= 0 else (0.0, specificity)
 
 
 def _parse(element: str) -> _MediaRange | None:
-    """Return what an element of Accept says; None if it makes no sense."""
+    """Return the media range of an element of Accept, or None if it is invalid."""
     name, *parameters = list(map(str.strip, _split(element, ";"))) or [""]
     type, _, subtype = name.lower().partition("/")
     if not (_TOKEN.fullmatch(type) and _TOKEN.fullmatch(subtype)):
@@ -86,12 +86,12 @@ def _parse(element: str) -> _MediaRange | None:
                 return None
             quality = float(value)
             break
-        # All that is offered is ASCII, so any charset is right.
+        # All offers are ASCII, so any charset matches.
         if key and key != "charset":
             found.add((key, value.strip('"').lower()))
     return _MediaRange(type, subtype, frozenset(found), quality)
 
 
 def _split(text: str, mark: str) -> list[str]:
-    """Return what is between the marks outside of quoted strings."""
+    """Split a text at the marks that are outside of quoted strings."""
     return _BETWEEN[mark].findall(text)

@@ -1,7 +1,7 @@
-"""What a request says in its path and query string, read strictly: one spelling for each number.
+"""Strict parsing of parameters in the path and the query string.
 
-Every other spelling is an error rather than a second URL for the same answer, and nothing is
-decoded: no number or name has a character that would need it.
+Each number has one valid spelling, so that each response has one URL. Nothing is percent-decoded,
+because no valid name or number needs percent-encoding.
 """
 
 import re
@@ -9,24 +9,24 @@ from collections.abc import Container
 
 __all__ = ["parse_index", "parse_query"]
 
-# No sign, no padding, no other script's digits.
+# Without a sign, leading zeros or non-ASCII digits.
 _INDEX = re.compile(r"0|[1-9][0-9]*")
 
 MAX_DIGITS = 19
-"""Longer than any limit that a fibserver can be given."""
+"""More digits than the largest `max_index` of a fibserver has."""
 
 SHOWN_CHARACTERS = 64
 
 
 def parse_index(name: str, text: str) -> int:
-    """Return an index or a count.
+    """Parse an index or a count.
 
     Args:
-        name: what an error calls it.
-        text: as it came.
+        name: Name of the parameter, for error messages.
+        text: Value as received.
 
     Raises:
-        ValueError: it is no plain decimal number, or beyond all limits.
+        ValueError: The text is not a plain decimal number, or is beyond all limits.
     """
     if not _INDEX.fullmatch(text):
         raise ValueError(
@@ -38,14 +38,14 @@ def parse_index(name: str, text: str) -> int:
 
 
 def parse_query(text: str, known: Container[str]) -> dict[str, str]:
-    """Return the parameters of a query string that are known; others are ignored.
+    """Return the known parameters of a query string; others are ignored.
 
     Args:
-        text: such as `start=5&count=3`; a parameter without `=` has an empty value.
-        known: their names.
+        text: Such as `start=5&count=3`. A parameter without `=` has an empty value.
+        known: Names of the known parameters.
 
     Raises:
-        ValueError: one is there twice.
+        ValueError: A known parameter occurs more than once.
     """
     found: dict[str, str] = {}
     for pair in text.split("&"):

@@ -1,4 +1,4 @@
-"""The answers there are: of each its bytes' description, media type, entity tag and file name."""
+"""Representations of the numbers: document, headers, entity tag and file name of each response."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -19,10 +19,10 @@ __all__ = [
 ]
 
 CACHE_CONTROL = "public, max-age=31536000, immutable"
-"""A year, the longest that caches heed: the sequence never changes."""
+"""One year, the longest age in use: responses never change."""
 
 ENCODING_VERSION = 1
-"""Part of every entity tag: whoever changes a byte of any answer counts it up."""
+"""Part of every entity tag. Increment it with any change of the encoding."""
 
 _PARAMETERS = {"text/plain": "; charset=utf-8", "text/csv": "; charset=utf-8; header=absent"}
 _SUFFIXES = {
@@ -38,25 +38,25 @@ MEDIA_TYPES = {
     name: FORMATS[name].media_type + _PARAMETERS.get(FORMATS[name].media_type, "")
     for name in _SUFFIXES
 }
-"""By what `?format=` may say; `array` is for Redis clients."""
+"""Media types by the value of `?format=`; the format `array` is for Redis clients only."""
 
 NEGOTIABLE = {kind: name for name, kind in MEDIA_TYPES.items() if name != "bfile"}
-"""The format that each media type stands for, the best first; `text` is text/plain as well."""
+"""Formats by media type, the preferred one first; text/plain is `text`, not `bfile`."""
 
 
 AVAILABLE = [{"format": name, "media_type": kind} for name, kind in MEDIA_TYPES.items()]
-"""What an error says there is."""
+"""Available formats, for error responses."""
 
 
 class Representation(NamedTuple):
-    """One answer.
+    """Body and headers of one response.
 
     Attributes:
-        document: its bytes.
-        tag: its entity tag, quotes included.
-        not_modified_headers: the headers of an answer to a client that has the bytes already.
-        headers: those of one with bytes, for looking at.
-        download_headers: likewise, for saving to a file.
+        document: The body.
+        tag: The entity tag, quotes included.
+        not_modified_headers: Headers of a 304 response.
+        headers: Headers of a response to display.
+        download_headers: Headers of a response to save to a file.
     """
 
     document: Document
@@ -68,7 +68,7 @@ class Representation(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def first(n: int, format: str) -> Representation:
-    """Return the answer with the first n numbers."""
+    """Return the representation of F(0) to F(n-1)."""
     answer = EncodedSlice.of(0, n, format)
     document = Document(b"", answer, b"")
     if format == "json":
@@ -78,7 +78,7 @@ def first(n: int, format: str) -> Representation:
 
 @lru_cache(maxsize=1024)
 def part(start: int, count: int, format: str) -> Representation:
-    """Return the answer with `count` numbers from F(start) on."""
+    """Return the representation of F(start) to F(start+count-1)."""
     answer = EncodedSlice.of(start, start + count, format)
     document = Document(b"", answer, b"")
     if format == "json":
@@ -89,7 +89,7 @@ def part(start: int, count: int, format: str) -> Representation:
 
 @lru_cache(maxsize=1024)
 def number(n: int, format: str) -> Representation:
-    """Return the answer with F(n) alone."""
+    """Return the representation of F(n)."""
     answer = EncodedSlice.of(n, n + 1, format)
     document = Document(b"", answer, b"")
     if format == "json":

@@ -1,1 +1,1 @@
-"""Falcon resources, one file for each kind."""
+"""Falcon resources, one module for each kind."""

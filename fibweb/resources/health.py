@@ -1,4 +1,4 @@
-"""`/healthz` and `/readyz`: whether this process is alive, and whether it is of any use."""
+"""Health checks: `/healthz` (liveness) and `/readyz` (readiness)."""
 
 import falcon
 
@@ -13,28 +13,28 @@ RETRY_AFTER_SECONDS = 1
 
 
 class LivenessResource:
-    """`/healthz`: the answer itself is what it tells; it waits for nothing."""
+    """`/healthz`: responds as long as the process runs, without waiting for anything."""
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Answer that all is well."""
-        _answer(response, "alive")
+        """Respond with `alive`."""
+        _respond(response, "alive")
 
 
 class ReadinessResource:
-    """`/readyz`: whether a fibserver answers in time, as of the last second or so."""
+    """`/readyz`: whether a fibserver replied in time to the last ping, about a second ago."""
 
     def __init__(self, client: FibClient) -> None:
-        """Describe the resource.
+        """Create the resource.
 
         Args:
-            client: asks the fibservers, with its own connection and a short timeout: that all
-                others are in use is no reason to be taken out of a load balancer.
+            client: Client with its own connection and a short timeout. With the main client, busy
+                connections would make the process look unready.
         """
         self._client = client
         self._error = ""
-        self._remembered = Remembered("readiness", self._ask)
+        self._remembered = Remembered("readiness", self._ping)
 
-    def _ask(self) -> None:
+    def _ping(self) -> None:
         try:
             self._client.ping()
         except FibError as error:
@@ -43,11 +43,11 @@ class ReadinessResource:
             self._error = ""
 
     def refresh(self) -> None:
-        """Ask a fibserver."""
+        """Ping a fibserver and store the result."""
         self._remembered.refresh()
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Answer what is known, or with 503."""
+        """Respond with `ready`, or with 503 if no fibserver replied."""
         self._remembered.ensure(request.env.get(FETCH, run_now))
         if self._error:
             raise Problem(
@@ -55,10 +55,10 @@ class ReadinessResource:
                 f"no fibserver answers: {self._error}",
                 {"Retry-After": str(RETRY_AFTER_SECONDS)},
             )
-        _answer(response, "ready")
+        _respond(response, "ready")
 
 
-def _answer(response: falcon.Response, word: str) -> None:
+def _respond(response: falcon.Response, text: str) -> None:
     response.content_type = "text/plain; charset=utf-8"
     response.cache_control = ["no-store"]
-    response.data = f"{word}\n".encode()
+    response.data = f"{text}\n".encode()

@@ -1,6 +1,6 @@
-"""Metrics for Prometheus: what the figures of all processes are called there, and `/metrics`.
+"""Prometheus metrics: names, help texts and labels, and the resource `/metrics`.
 
-Nothing is counted here. `docs/metrics.md` lists the same names.
+`fibweb.stats` collects the values. `docs/metrics.md` lists the same names.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -27,7 +27,7 @@ __all__ = ["MetricsResource", "buckets_of"]
 
 
 class _Description(NamedTuple):
-    """How a figure is told of: its name there, what it means, and what its labels are."""
+    """Name, help text and label names of a metric."""
 
     name: str
     help: str
@@ -38,98 +38,96 @@ _REQUEST_LABELS = ("route", "code", "format", "handling")
 
 _COUNTERS = {
     "requests": _Description("requests", "Requests answered.", _REQUEST_LABELS),
-    "bytes": _Description("body_bytes", "Bytes of bodies sent.", _REQUEST_LABELS),
-    "cache_hits": _Description("cache_hits", "Answers with numbers that were in memory."),
-    "cache_extensions": _Description("cache_extensions", "How often the cache grew."),
+    "bytes": _Description("body_bytes", "Bytes of response bodies sent.", _REQUEST_LABELS),
+    "cache_hits": _Description("cache_hits", "Responses with numbers from memory."),
+    "cache_extensions": _Description("cache_extensions", "How often the cache was extended."),
     "cache_misses": _Description(
-        "cache_misses", "Answers with numbers that a fibserver was asked for."
+        "cache_misses", "Responses with numbers fetched from a fibserver."
     ),
-    "retries": _Description("retries", "Requests to fibservers that were tried again."),
+    "retries": _Description("retries", "Retried requests to fibservers."),
     "hedges": _Description(
-        "hedges", "Requests sent to a second fibserver because the first did not answer soon."
+        "hedges", "Requests sent to a second fibserver because the first was slow."
     ),
     "server_requests": _Description(
-        "server_requests", "Requests to a fibserver, by how they ended.", ("server", "outcome")
+        "server_requests", "Requests to a fibserver, by outcome.", ("server", "outcome")
     ),
     "server_set_asides": _Description(
-        "server_set_asides", "How often a fibserver was set aside.", ("server",)
+        "server_set_asides", "How often a fibserver was marked down.", ("server",)
     ),
     "server_connections_opened": _Description(
-        "server_connections_opened", "Connections to fibservers that were opened."
+        "server_connections_opened", "Connections opened to fibservers."
     ),
     "rejections": _Description(
-        "rejections", "Requests and connections refused for overload, by reason.", ("reason",)
+        "rejections", "Requests and connections rejected, by reason.", ("reason",)
     ),
     "fetches_cancelled": _Description(
-        "fetches_cancelled", "Requests to fibservers given up because nobody waited any more."
+        "fetches_cancelled", "Requests to fibservers cancelled because all clients had gone."
     ),
     "connections_cut_off": _Description(
         "connections_cut_off", "Connections closed to make room, by reason.", ("reason",)
     ),
     "pieces_dropped": _Description(
-        "pieces_dropped", "Pieces of answers taken from slow readers, to be fetched again."
+        "pieces_dropped", "Fetched pieces dropped because their readers were slow."
     ),
-    "cpu_seconds": _Description("process_cpu_seconds", "Processor time of all processes."),
+    "cpu_seconds": _Description("process_cpu_seconds", "CPU seconds used by all processes."),
 }
 
 _GAUGES = {
-    "processes": _Description("processes", "Processes that serve."),
-    "connections": _Description("connections", "Clients connected."),
-    "queue_depth": _Description(
-        "queue_depth", "Requests that wait for their turn to ask a fibserver."
-    ),
-    "in_flight": _Description("requests_in_flight", "Requests under way."),
-    "fetches_running": _Description("fetches_running", "Requests to fibservers under way."),
-    "held_bytes": _Description("output_bytes", "Bytes of answers that clients have not taken."),
+    "processes": _Description("processes", "Serving processes."),
+    "connections": _Description("connections", "Open client connections."),
+    "queue_depth": _Description("queue_depth", "Requests queued for a fetch from a fibserver."),
+    "in_flight": _Description("requests_in_flight", "Requests in progress."),
+    "fetches_running": _Description("fetches_running", "Fetches from fibservers in progress."),
+    "held_bytes": _Description("output_bytes", "Response bytes that clients have not read."),
     "cache_bytes": _Description("cache_bytes", "Bytes of numbers in the caches."),
     "server_up": _Description(
-        "server_up", "How many processes send requests to a fibserver.", ("server",)
+        "server_up", "Processes that have a fibserver marked up.", ("server",)
     ),
     "server_in_flight": _Description(
-        "server_in_flight", "Requests to a fibserver under way.", ("server",)
+        "server_in_flight", "Requests to a fibserver in progress.", ("server",)
     ),
     "server_connections_in_use": _Description(
-        "server_connections_in_use", "Connections to fibservers lent to requests."
+        "server_connections_in_use", "Connections to fibservers in use."
     ),
     "server_calls_waiting": _Description(
-        "server_calls_waiting", "Requests that wait for a connection to a fibserver."
+        "server_calls_waiting", "Requests waiting for a connection to a fibserver."
     ),
-    "memory_bytes": _Description("process_memory_bytes", "Memory of all processes."),
+    "memory_bytes": _Description("process_memory_bytes", "Private memory of all processes."),
 }
 
 
 class MetricsResource:
-    """`/metrics`."""
+    """`/metrics`, in the text format of Prometheus."""
 
     def __init__(self, gather: Callable[[], MetricValues]) -> None:
-        """Describe the resource.
+        """Create the resource.
 
         Args:
-            gather: returns the figures of all processes.
+            gather: Returns the values of all processes.
         """
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_FiguresCollector(gather))
+        self._registry.register(_ValuesCollector(gather))
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Answer all metrics."""
+        """Respond with all metrics."""
         response.content_type = CONTENT_TYPE_PLAIN_0_0_4
         response.cache_control = ["no-store"]
         response.data = generate_latest(self._registry)
 
 
-class _FiguresCollector(Collector):
-    """All metrics of one fibweb."""
+class _ValuesCollector(Collector):
+    """Collector of all metrics of one fibweb."""
 
     def __init__(self, gather: Callable[[], MetricValues]) -> None:
         self._gather = gather
 
     def collect(self) -> Iterator[Metric]:
-        """Return the metrics as they are now."""
-        figures = self._gather()
+        """Yield the current metrics."""
+        values = self._gather()
         yield InfoMetricFamily("fibweb_build", "The service.", {"version": version("fibservice")})
-        yield from _families(CounterMetricFamily, _COUNTERS, figures.counters)
-        yield from _families(GaugeMetricFamily, _GAUGES, figures.gauges)
-        yield _durations(figures.counters)
+        yield from _families(CounterMetricFamily, _COUNTERS, values.counters)
+        yield from _families(GaugeMetricFamily, _GAUGES, values.gauges)
+        yield _durations(values.counters)
 
 
 def _families(
@@ -137,18 +135,18 @@ def _families(
     descriptions: Mapping[str, _Description],
     values: Samples,
 ) -> Iterator[Metric]:
-    for figure, (name, help, labels) in descriptions.items():
+    for key, (name, help, labels) in descriptions.items():
         family = kind(f"fibweb_{name}", help, labels=labels)
-        for (its_name, *its_labels), value in values.items():
-            if its_name == figure:
-                family.add_metric(its_labels, value)
+        for (value_key, *label_values), value in values.items():
+            if value_key == key:
+                family.add_metric(label_values, value)
         yield family
 
 
 def _durations(counters: Samples) -> Metric:
     family = HistogramMetricFamily(
         "fibweb_request_duration_seconds",
-        "From the arrival of a request to the last byte of its answer.",
+        "Time from the arrival of a request to the last byte of its response.",
         labels=["handling"],
     )
     bounds = [f"{seconds:g}" for seconds in BUCKET_SECONDS] + ["+Inf"]
@@ -160,7 +158,12 @@ def _durations(counters: Samples) -> Metric:
 
 
 def buckets_of(counters: Samples, handling: str) -> list[float]:
-    """Return how many requests of a handling each latency bucket has."""
+    """Return the number of requests in each latency bucket of one handling.
+
+    Args:
+        counters: Values of `RequestMetrics`.
+        handling: `cached`, `inline` or `threaded`.
+    """
     return [
         counters["latency", handling, str(number)] for number in range(len(BUCKET_SECONDS) + 1)
     ]

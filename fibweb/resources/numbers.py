@@ -1,8 +1,8 @@
-"""The numbers: the resources of `/fib/{n}`, `/fib` and `/number/{n}`.
+"""Resources that return numbers: `/fib/{n}`, `/fib` and `/number/{n}`.
 
-The bytes come from `AnswerFile`; what is decided here is which of them, if any, and under which
-headers. All of it runs on the event loop, so what has to be fetched first is left to the server:
-it runs the resource again when the bytes have come.
+They choose the format, the byte range and the headers; `AnswerFile` provides the bytes. They run
+on the event loop. If bytes must be fetched first, the HTTP server fetches them and then runs the
+resource again.
 """
 
 from abc import ABC, abstractmethod
@@ -15,8 +15,7 @@ from fibclient import FibClient
 from fibclient.document import Document
 from fibweb.content.answer_file import AnswerFile, has_many_pieces
 from fibweb.content.fetch import Fetch, run_now
-from fibweb.http import byte_ranges, representations
-from fibweb.http import entity_tags as conditions
+from fibweb.http import byte_ranges, entity_tags, representations
 from fibweb.http.negotiation import choose
 from fibweb.http.parameters import parse_index, parse_query
 from fibweb.http.representations import AVAILABLE, MEDIA_TYPES, NEGOTIABLE, Representation
@@ -27,45 +26,45 @@ from fibweb.resources.server_limits import ServerLimits
 __all__ = ["FirstNumbersResource", "NumberResource", "RangeResource"]
 
 SMALL_BYTES = 64 * 1024
-"""Up to this, copying an answer costs less than handing it on as a file."""
+"""Up to this size, copying a response costs less than streaming it from a file."""
 
 MAX_ACCEPT_CHARACTERS = 1024
-"""Browsers send some 150. Each element costs microseconds of the event loop."""
+"""Browsers send about 150. Parsing blocks the event loop for microseconds per media range."""
 
 _OFFERS = tuple(NEGOTIABLE)
 
 
 class _Numbers(ABC):
-    """What the three resources do alike."""
+    """Base of the three resources."""
 
     parameters = frozenset({"format", "download"})
-    """Of the query string; others are ignored."""
+    """Query parameters that the resource reads; it ignores others."""
 
     def __init__(self, client: FibClient, limits: ServerLimits) -> None:
-        """Answer with what a client has or gets; it stays the caller's to close.
+        """Create the resource.
 
         Args:
-            client: asks the servers.
-            limits: of the servers.
+            client: Client for the fibservers; the caller closes it.
+            limits: Limits of the fibservers.
         """
         self._client = client
         self._limits = limits
 
     @abstractmethod
     def representation(self, n: str, query: Mapping[str, str], format: str) -> Representation:
-        """Return what is asked for.
+        """Return the requested representation.
 
         Args:
-            n: from the path; empty if it has none.
-            query: the known parameters.
-            format: to answer in.
+            n: Value from the path; empty if the route has none.
+            query: Known query parameters.
+            format: Name of the format.
 
         Raises:
-            ValueError: a parameter makes no sense.
+            ValueError: A parameter is missing or invalid.
         """
 
     def on_get(self, request: falcon.Request, response: falcon.Response, n: str = "") -> None:
-        """Answer GET, and HEAD, whose body Falcon leaves out."""
+        """Respond to GET, and to HEAD, for which Falcon omits the body."""
         environ = request.env
         try:
             query = parse_query(request.query_string, self.parameters)
@@ -78,17 +77,16 @@ class _Numbers(ABC):
         document, part = chosen.document, _part(environ, chosen)
         none_match = environ.get("HTTP_IF_NONE_MATCH", "")
         matches = "HTTP_IF_MATCH" not in environ or _matches(environ["HTTP_IF_MATCH"], chosen.tag)
-        # Whoever has the tag has the bytes, for ever: then nobody need be asked.
-        is_not_modified = matches and conditions.contains_tag(none_match, chosen.tag, weakly=True)
+        # A tag determines the bytes, so a client that lists it needs no fetch.
+        is_not_modified = matches and entity_tags.contains_tag(none_match, chosen.tag, weakly=True)
         data, file = None, None
         if part is None and document.size <= SMALL_BYTES and not is_not_modified:
             data = document.cached_whole(self._client)
         if data is None and not is_not_modified:
             file = self._open(document, part, environ.get(FETCH, run_now))
         if not matches:
-            tag = chosen.tag
-            raise Problem(412, f"If-Match does not list {tag}, the entity tag of this answer")
-        if is_not_modified or conditions.is_any(none_match):
+            raise Problem(412, f"If-Match does not list the entity tag {chosen.tag}")
+        if is_not_modified or entity_tags.is_any(none_match):
             response.status = falcon.HTTP_304
             response.set_headers(chosen.not_modified_headers)
             return
@@ -98,7 +96,7 @@ class _Numbers(ABC):
         if file is None:
             response.data = data
             return
-        # Looked up once: another thread may evict the bytes at any time.
+        # Looked up once, because another thread may evict the bytes at any time.
         views = file.views() if file.size <= SMALL_BYTES else ()
         if sum(map(len, views)) == file.size:
             response.data = b"".join(views)
@@ -111,9 +109,9 @@ class _Numbers(ABC):
         part: byte_ranges.ByteRange | None,
         fetch: Callable[[Fetch], Any],
     ) -> AnswerFile:
-        """Return the bytes asked for, the first of them in memory."""
+        """Return a file with the requested bytes, the first of them in memory."""
         file = AnswerFile(self._client, document, *(part or (0, document.size)))
-        # A server sees no more than what is fetched, and refuses that alone.
+        # A fibserver checks its limits for each fetch, never for the document as a whole.
         is_fetched_whole = part is None and not has_many_pieces(document.answer)
         if not is_fetched_whole and not document.is_cached(self._client):
             self._limits.check(document.answer, fetch)
@@ -123,7 +121,7 @@ class _Numbers(ABC):
 
 
 class FirstNumbersResource(_Numbers):
-    """`/fib/{n}`: the first n numbers."""
+    """`/fib/{n}`: F(0) to F(n-1)."""
 
     def representation(self, n: str, query: Mapping[str, str], format: str) -> Representation:
         """Return the first n numbers."""
@@ -131,14 +129,14 @@ class FirstNumbersResource(_Numbers):
 
 
 class RangeResource(_Numbers):
-    """`/fib?start=s&count=c`: c numbers from F(s) on."""
+    """`/fib?start=s&count=c`: F(s) to F(s+c-1)."""
 
     parameters = _Numbers.parameters | {"start", "count"}
 
     def representation(self, n: str, query: Mapping[str, str], format: str) -> Representation:
-        """Return the numbers that the query string says."""
+        """Return `count` numbers from F(start)."""
         if "count" not in query:
-            raise ValueError("count is missing: how many numbers")
+            raise ValueError("count is missing")
         start = parse_index("start", query.get("start", "0"))
         return representations.part(start, parse_index("count", query["count"]), format)
 
@@ -152,7 +150,12 @@ class NumberResource(_Numbers):
 
 
 def _format(wanted: str | None, accept: str | None) -> str:
-    """Return the name of the format to answer in."""
+    """Return the name of the response format.
+
+    Args:
+        wanted: The parameter `format`, or None.
+        accept: The Accept header, or None.
+    """
     if wanted is not None:
         if wanted not in MEDIA_TYPES:
             names = ", ".join(MEDIA_TYPES)
@@ -160,7 +163,7 @@ def _format(wanted: str | None, accept: str | None) -> str:
         return wanted
     if accept and len(accept) > MAX_ACCEPT_CHARACTERS:
         raise Problem(
-            431, f"Accept has {len(accept)} characters, it may have {MAX_ACCEPT_CHARACTERS}"
+            431, f"Accept has {len(accept)} characters, the maximum is {MAX_ACCEPT_CHARACTERS}"
         )
     media_type = choose(accept, _OFFERS) if accept else _OFFERS[0]
     if media_type is None:
@@ -170,35 +173,35 @@ def _format(wanted: str | None, accept: str | None) -> str:
 
 
 def _check_spelling(n: str, environ: Mapping[str, object]) -> None:
-    """Refuse digits that were percent-encoded: there is one URL for each answer.
+    """Reject percent-encoded digits, so that each number has one URL.
 
     Raises:
-        ValueError: they were.
+        ValueError: The request target has a percent-encoded character in n.
     """
     target = str(environ.get("REQUEST_URI") or environ.get("RAW_URI", ""))
-    # The last two segments are the route and n; a prefix before them may be encoded.
+    # The last two segments are the route and n. A prefix before them may be percent-encoded.
     if n and "%" in target and "%" in "/".join(target.partition("?")[0].rsplit("/", 2)[1:]):
         raise ValueError("n must be a non-negative decimal integer, without percent-encoding")
 
 
 def _part(environ: dict[str, Any], chosen: Representation) -> byte_ranges.ByteRange | None:
-    """Return which bytes are asked for; None for all, as always for HEAD (RFC 9110, 14.2)."""
+    """Return the requested byte range; None for all, and for HEAD (RFC 9110, 14.2)."""
     text = environ.get("HTTP_RANGE")
     if not text or environ["REQUEST_METHOD"] != "GET":
         return None
-    if not conditions.if_range_matches(environ.get("HTTP_IF_RANGE"), chosen.tag):
+    if not entity_tags.if_range_matches(environ.get("HTTP_IF_RANGE"), chosen.tag):
         return None
     return byte_ranges.parse(text, chosen.document.size)
 
 
 def _matches(if_match: str, tag: str) -> bool:
-    """Tell whether If-Match is for what has a certain tag."""
-    return conditions.is_any(if_match) or conditions.contains_tag(if_match, tag, weakly=False)
+    """Whether If-Match is `*` or lists the tag."""
+    return entity_tags.is_any(if_match) or entity_tags.contains_tag(if_match, tag, weakly=False)
 
 
 def _describe_part(response: falcon.Response, part: byte_ranges.ByteRange, size: int) -> None:
     if part.begin == part.end:
         headers = {"Content-Range": f"bytes */{size}"}
-        raise Problem(416, f"the answer has {size} bytes, and none that Range asks for", headers)
+        raise Problem(416, f"Range selects none of the {size} bytes", headers)
     response.status = falcon.HTTP_206
     response.set_header("Content-Range", f"bytes {part.begin}-{part.end - 1}/{size}")

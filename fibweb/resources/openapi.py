@@ -1,4 +1,4 @@
-"""The description of the API for programs: an OpenAPI 3.1 document, and its resource."""
+"""OpenAPI 3.1 description of the REST API, and the resource `/openapi.json`."""
 
 import hashlib
 import json
@@ -7,30 +7,30 @@ from importlib.metadata import version
 
 import falcon
 
-from fibweb.http import entity_tags as conditions
+from fibweb.http.entity_tags import is_known
 from fibweb.resources.openapi_parts import COMPONENTS, INTRODUCTION, OPERATIONS, Json
 
 __all__ = ["OpenApiResource", "describe"]
 
 
 class OpenApiResource:
-    """`/openapi.json`: the description of the routes that there are."""
+    """`/openapi.json`: the description of the routes in use."""
 
     def __init__(self, routes: Container[str]) -> None:
-        """Describe routes.
+        """Build the document.
 
         Args:
-            routes: their paths as Falcon has them; those not known here are left out.
+            routes: Path templates of Falcon; those without a description are left out.
         """
         self._data = json.dumps(describe(routes), indent=1, ensure_ascii=False).encode()
         self._tag = f'"{hashlib.sha256(self._data).hexdigest()[:32]}"'
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Answer with the document."""
+        """Respond with the document, or with 304."""
         response.set_header("ETag", self._tag)
-        # It changes with the program, so caches are to ask whether it has.
+        # The document may change with each version of fibweb, so caches must revalidate it.
         response.set_header("Cache-Control", "no-cache")
-        if conditions.is_known(request.env.get("HTTP_IF_NONE_MATCH", ""), self._tag):
+        if is_known(request.env.get("HTTP_IF_NONE_MATCH", ""), self._tag):
             response.status = falcon.HTTP_304
             return
         response.content_type = falcon.MEDIA_JSON
@@ -38,7 +38,7 @@ class OpenApiResource:
 
 
 def describe(routes: Container[str]) -> Json:
-    """Return the document for routes, as far as they are known here."""
+    """Return the OpenAPI document of those routes that have a description."""
     paths = {}
     for route, operation in OPERATIONS.items():
         if route in routes:
@@ -50,7 +50,7 @@ def describe(routes: Container[str]) -> Json:
             "version": version("fibservice"),
             "description": INTRODUCTION,
         },
-        # Relative to this document, so that it is right below any path prefix.
+        # Relative to this document, so that it is valid below any path prefix.
         "servers": [{"url": "."}],
         "paths": paths,
         "components": COMPONENTS,
@@ -58,12 +58,12 @@ def describe(routes: Container[str]) -> Json:
 
 
 def _head(get: Json) -> Json:
-    """Return what HEAD does: the same as GET, with nothing in the body."""
+    """Return the operation HEAD: that of GET, without bodies."""
     bodiless = {
         status: {part: value for part, value in response.items() if part != "content"}
         for status, response in get["responses"].items()
     }
-    # A part is answered to GET only.
+    # Range applies only to GET.
     for status in ("206", "416"):
         bodiless.pop(status, None)
     return {**get, "operationId": f"{get['operationId']}Head", "responses": bodiless}

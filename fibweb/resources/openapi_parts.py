@@ -1,6 +1,6 @@
-"""What the OpenAPI document is put together from: a table of operations, and what they share.
+"""Operations and components of the OpenAPI document.
 
-An example's summary is the request that it answers: method and target, and behind `, ` a header.
+The summary of an example is its request: the method, the target and, after `, `, a header.
 """
 
 import re
@@ -16,15 +16,15 @@ Json = dict[str, Any]
 INTRODUCTION = """\
 The first N Fibonacci numbers, exactly, at any size: F(0) = 0, F(1) = 1 (OEIS A000045).
 
-Numbers are strings in JSON, since most readers of JSON lose digits of large ones. Answers never
-change: each has a strong entity tag and may be kept for ever. Any run of an answer's bytes can be
-had by itself, so a download that broke off can be resumed.
+Numbers are strings in JSON, because most JSON parsers lose digits of large ones. Responses never
+change: each has a strong entity tag and may be cached forever. Byte ranges can be requested, so an
+interrupted download can be resumed.
 
-How large n may be is up to the settings of the servers behind (`max_index`, `max_answer_bytes`):
-beyond that the answer is 400 and says the limit."""
+The settings `max_index` and `max_answer_bytes` of the fibservers limit n. A request beyond them
+gets a 400 that names the limit."""
 
 _INDEX = {"type": "string", "pattern": "^(0|[1-9][0-9]{0,18})$"}
-"""In a URL; the type is string for the sake of its spelling."""
+"""An index in a URL; a string, because only one spelling of each number is valid."""
 
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0}
@@ -70,37 +70,37 @@ _PARAMETERS = {
     "Format": _query(
         "format",
         {"type": "string", "enum": list(MEDIA_TYPES)},
-        "The format to answer in, whatever Accept says. `bfile` is that of OEIS; in `binary` each "
-        "number is its length in bytes, four bytes little-endian, and then so many bytes, "
-        "little-endian.",
+        "The format of the response; it overrides Accept. `bfile` is the format of OEIS b-files. "
+        "In `binary` each number is its length in bytes (four bytes, little-endian), then its "
+        "bytes, little-endian.",
     ),
     "Download": _query(
         "download",
         {"type": "string"},
-        "If it is there, with any value or none, browsers save the answer to a file.",
+        "If present, with or without a value, browsers save the response to a file.",
     ),
-    "IfNoneMatch": _header_parameter("If-None-Match", "304 if it lists the answer's entity tag."),
-    "IfMatch": _header_parameter("If-Match", "412 if it does not list the answer's entity tag."),
+    "IfNoneMatch": _header_parameter("If-None-Match", "304 if it lists the entity tag."),
+    "IfMatch": _header_parameter("If-Match", "412 if it does not list the entity tag."),
     "Range": _header_parameter(
         "Range",
-        "The bytes to answer with: `bytes=0-99`, `bytes=100-` or `bytes=-100`. Several ranges, "
-        "or what makes no sense, is ignored.",
+        "The bytes to return: `bytes=0-99`, `bytes=100-` or `bytes=-100`. Invalid and multiple "
+        "ranges are ignored.",
     ),
     "IfRange": _header_parameter(
-        "If-Range", "Range is ignored unless this is the answer's entity tag."
+        "If-Range", "Range is ignored unless this is the current entity tag."
     ),
 }
 
-_KEPT_HEADERS = {
-    "ETag": _header("A strong entity tag: it stands for these very bytes.", pattern='^".+"$'),
-    "Cache-Control": _header("The answer never changes.", const=CACHE_CONTROL),
-    "Vary": _header("What the answer depends on beside its URL.", pattern="Accept"),
+_CACHE_HEADERS = {
+    "ETag": _header("A strong entity tag: equal tags mean equal bytes.", pattern='^".+"$'),
+    "Cache-Control": _header("The response never changes.", const=CACHE_CONTROL),
+    "Vary": _header("Accept selects the format.", pattern="Accept"),
 }
 _NUMBER_HEADERS = {
-    **_KEPT_HEADERS,
-    "Accept-Ranges": _header("Range may be used.", const="bytes"),
+    **_CACHE_HEADERS,
+    "Accept-Ranges": _header("Byte ranges are supported.", const="bytes"),
     "Content-Disposition": _header(
-        "A name to save the answer as.", pattern='^(inline|attachment); filename="[^"]+"$'
+        "A file name for the response.", pattern='^(inline|attachment); filename="[^"]+"$'
     ),
 }
 
@@ -110,17 +110,17 @@ def _with_header(response: Json, name: str, description: str) -> Json:
 
 
 def _failure(description: str, **examples: Json) -> Json:
-    """Return a response with a problem in it.
+    """Return an error response.
 
     Args:
-        description: when it is answered.
-        examples: by name.
+        description: When it is sent.
+        examples: Examples by name.
     """
     return {
         "description": description,
         "headers": {
-            "Cache-Control": _header("Errors are not to be kept.", const="no-store"),
-            "X-Request-ID": _header("What the log calls the request."),
+            "Cache-Control": _header("Errors must not be cached.", const="no-store"),
+            "X-Request-ID": _header("The id of the request in the log."),
         },
         "content": {PROBLEM: {"schema": _ref("schemas", "Problem"), "examples": examples}},
     }
@@ -131,17 +131,20 @@ def _example(request: str, value: object) -> Json:
 
 
 def _problem(request: str, status: int, title: str, detail: str, **members: object) -> Json:
-    """Return an example of a problem, and of the request that it answers."""
+    """Return an example of a problem, with its request as the summary."""
     instance = re.split("[?,]", request)[0]
     problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     return _example(request, {**problem, "instance": instance, "request_id": "5f2c", **members})
 
 
-_NOT_MODIFIED = {"description": "The client has it already."}
+_NOT_MODIFIED = {"description": "The client has the response already."}
+_NOT_ALLOWED = _with_header(
+    _failure("The method is not supported."), "Allow", "The supported methods."
+)
 _RETRY = _with_header(
-    _failure("No server answers, or they are overloaded."),
+    _failure("No fibserver is available, or the service is overloaded."),
     "Retry-After",
-    "The seconds to wait before trying again.",
+    "The seconds to wait before a retry.",
 )
 
 
@@ -153,15 +156,15 @@ def _numbers(
     wrong: tuple[str, str],
     right: tuple[str, Json],
 ) -> Json:
-    """Return the operation of a route that answers with numbers.
+    """Return the operation of a route that returns numbers.
 
     Args:
-        operation_id: a name for programs.
-        summary: one for people.
-        schema: the component that describes its JSON.
-        parameters: its own.
-        wrong: the target of a bad request, and what it is told.
-        right: the target of a good one up to the format's name, and its answer in each format.
+        operation_id: The operationId.
+        summary: A short description.
+        schema: Name of the component that describes the JSON.
+        parameters: Parameters that only this operation has.
+        wrong: Target of an invalid request, and the error detail.
+        right: Target of a valid request without the name of the format, and the body by format.
     """
     content: Json = {}
     for name, media_type in MEDIA_TYPES.items():
@@ -181,22 +184,28 @@ def _numbers(
         "summary": summary,
         "parameters": [*parameters, *(_ref("parameters", name) for name in _PARAMETERS)],
         "responses": {
-            "200": {"description": "All of it.", "headers": _NUMBER_HEADERS, "content": content},
+            "200": {
+                "description": "The whole response.",
+                "headers": _NUMBER_HEADERS,
+                "content": content,
+            },
             "206": {
-                "description": "The bytes that Range asks for.",
+                "description": "The bytes that Range selects.",
                 "headers": {
                     **_NUMBER_HEADERS,
-                    "Content-Range": _header("Which.", pattern="^bytes [0-9]+-[0-9]+/[0-9]+$"),
+                    "Content-Range": _header(
+                        "Which bytes of how many.", pattern="^bytes [0-9]+-[0-9]+/[0-9]+$"
+                    ),
                 },
                 "content": {kind: {} for kind in content},
             },
-            "304": {"description": "The client has it already.", "headers": _KEPT_HEADERS},
+            "304": {**_NOT_MODIFIED, "headers": _CACHE_HEADERS},
             "400": _failure(
-                "The request makes no sense, or asks for more than the servers' limits allow.",
+                "A parameter is invalid, or the response would exceed the limits of fibserver.",
                 number=bad,
                 format=_problem(xml, 400, "Bad Request", no_format, available=AVAILABLE),
             ),
-            "405": _with_header(_failure("Another method."), "Allow", "The methods there are."),
+            "405": _NOT_ALLOWED,
             "406": _failure(
                 "Accept allows none of the formats.",
                 image=_problem(
@@ -207,14 +216,14 @@ def _numbers(
                     available=AVAILABLE,
                 ),
             ),
-            "412": _failure("If-Match does not list the answer's entity tag."),
+            "412": _failure("If-Match does not list the entity tag."),
             "416": _with_header(
-                _failure("The answer has none of the bytes that Range asks for."),
+                _failure("Range begins after the last byte."),
                 "Content-Range",
-                "How many bytes there are: `bytes */SIZE`.",
+                "The number of bytes: `bytes */SIZE`.",
             ),
-            "431": _failure("Accept has too many characters."),
-            "502": _failure("What was asked is no fibserver, or one of another version."),
+            "431": _failure("Accept is too long."),
+            "502": _failure("The fibserver sent an invalid reply or refused the password."),
             "503": _RETRY,
         },
     }
@@ -226,18 +235,18 @@ def _operation(
     """Return the operation of a route without parameters.
 
     Args:
-        operation_id: a name for programs.
-        summary: one for people.
-        media_type: of its answer.
-        schema: likewise.
-        responses: beside 200 and 405, by `when_` and the status.
+        operation_id: The operationId.
+        summary: A short description.
+        media_type: Media type of the response.
+        schema: Schema of the response.
+        responses: Responses other than 200 and 405; the names are `when_` and the status.
     """
     return {
         "operationId": operation_id,
         "summary": summary,
         "responses": {
             "200": {"description": summary, "content": {media_type: {"schema": schema}}},
-            "405": _with_header(_failure("Another method."), "Allow", "The methods there are."),
+            "405": _NOT_ALLOWED,
             **{when.removeprefix("when_"): response for when, response in responses.items()},
         },
     }
@@ -250,7 +259,7 @@ OPERATIONS: dict[str, Json] = {
         "first",
         "The first n numbers: F(0) to F(n-1)",
         "FirstNumbersResource",
-        [{**_PATH_INDEX, "description": "How many."}],
+        [{**_PATH_INDEX, "description": "How many numbers."}],
         ("/fib/-1", "n must be a non-negative decimal integer, not '-1'"),
         (
             "/fib/4?format=",
@@ -267,13 +276,13 @@ OPERATIONS: dict[str, Json] = {
     ),
     "/fib": _numbers(
         "part",
-        "`count` numbers from F(start) on",
+        "`count` numbers, from F(start)",
         "RangeResource",
         [
-            _query("start", _INDEX, "The index of the first; 0 by default.", "5"),
-            {**_query("count", _INDEX, "How many.", "3"), "required": True},
+            _query("start", _INDEX, "The index of the first number; 0 by default.", "5"),
+            {**_query("count", _INDEX, "How many numbers.", "3"), "required": True},
         ],
-        ("/fib?start=5", "count is missing: how many numbers"),
+        ("/fib?start=5", "count is missing"),
         (
             "/fib?start=5&count=3&format=",
             {
@@ -289,9 +298,9 @@ OPERATIONS: dict[str, Json] = {
     ),
     "/number/{n:path}": _numbers(
         "number",
-        "F(n) alone",
+        "The number F(n)",
         "NumberResource",
-        [{**_PATH_INDEX, "description": "Its index."}],
+        [{**_PATH_INDEX, "description": "The index of the number."}],
         ("/number/1e3", "n must be a non-negative decimal integer, not '1e3'"),
         (
             "/number/100?format=",
@@ -304,15 +313,15 @@ OPERATIONS: dict[str, Json] = {
             },
         ),
     ),
-    "/": _operation("page", "A page for people", "text/html", _TEXT, when_304=_NOT_MODIFIED),
+    "/": _operation("page", "The web page", "text/html", _TEXT, when_304=_NOT_MODIFIED),
     "/healthz": _operation("healthz", "Whether fibweb is alive", "text/plain", _TEXT),
     "/readyz": _operation(
-        "readyz", "Whether a fibserver answers in time", "text/plain", _TEXT, when_503=_RETRY
+        "readyz", "Whether a fibserver replies in time", "text/plain", _TEXT, when_503=_RETRY
     ),
-    "/metrics": _operation("metrics", "MetricValues for Prometheus", "text/plain", _TEXT),
+    "/metrics": _operation("metrics", "Metrics for Prometheus", "text/plain", _TEXT),
     "/status": _operation(
         "status",
-        "How fibweb and its servers are",
+        "Status of fibweb and its fibservers",
         "application/json",
         {
             "type": "object",
@@ -328,7 +337,7 @@ OPERATIONS: dict[str, Json] = {
         when_304=_NOT_MODIFIED,
     ),
 }
-"""By path as Falcon has it."""
+"""Operations by the path template of Falcon."""
 
 COMPONENTS: Json = {
     "parameters": _PARAMETERS,
@@ -337,17 +346,20 @@ COMPONENTS: Json = {
         "RangeResource": _list_of(start=_COUNT),
         "NumberResource": _object(n=_COUNT, value=_DIGITS),
         "Problem": {
-            "description": "What went wrong (RFC 9457).",
+            "description": "An error (RFC 9457).",
             "type": "object",
             "properties": {
                 "type": {"const": "about:blank"},
-                "title": {"type": "string", "description": "The status in words."},
+                "title": {"type": "string", "description": "The reason phrase of the status."},
                 "status": {"type": "integer", "minimum": 400, "maximum": 599},
-                "detail": {"type": "string", "description": "What is wrong, and what is right."},
+                "detail": {"type": "string", "description": "The problem and what is allowed."},
                 "instance": {"type": "string", "format": "uri-reference"},
-                "request_id": {"type": "string", "description": "To look for in the log."},
+                "request_id": {
+                    "type": "string",
+                    "description": "The id of the request in the log.",
+                },
                 "available": {
-                    "description": "What format or Accept may ask for.",
+                    "description": "The available formats and their media types.",
                     "type": "array",
                     "items": _object(format={"type": "string"}, media_type={"type": "string"}),
                 },

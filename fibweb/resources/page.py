@@ -1,9 +1,8 @@
-"""The page for people: its files, read once and served from memory.
+"""Web page of fibweb: static files, read once and served from memory.
 
-They come with a policy that lets a browser load nothing from elsewhere and run nothing that stands
-inside the page. Browsers keep the files and ask each time whether they are still the same.
-
-The page's URLs are relative, so it works below any path prefix.
+A content security policy forbids inline scripts and resources from other origins. Browsers cache
+the files and revalidate them at each use. All URLs in the page are relative, so it works below any
+path prefix.
 """
 
 import hashlib
@@ -40,7 +39,7 @@ INDEX = "index.html"
 
 
 def page_resources() -> dict[str, object]:
-    """Return what the page consists of: a Falcon resource for each path."""
+    """Return the Falcon resources of the page by path."""
     files = {
         file.name: _PageFile(file)
         for file in (resources.files("fibweb") / "page").iterdir()
@@ -51,7 +50,7 @@ def page_resources() -> dict[str, object]:
 
 
 class _PageFile:
-    """A file of the page, in memory."""
+    """Resource of one static file."""
 
     def __init__(self, file: Traversable) -> None:
         self._data = file.read_bytes()
@@ -59,7 +58,7 @@ class _PageFile:
         self._tag = f'"{hashlib.sha256(self._data).hexdigest()[:32]}"'
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Answer the file, or 304 to a browser that has it."""
+        """Respond with the file, or with 304 if the browser has it."""
         response.set_headers(_HEADERS)
         response.set_header("ETag", self._tag)
         if is_known(request.env.get("HTTP_IF_NONE_MATCH", ""), self._tag):
@@ -70,13 +69,13 @@ class _PageFile:
 
 
 class _Index:
-    """The page itself, whose URL ends with a slash: its relative URLs depend on that."""
+    """Resource of the HTML page. Its URL must end with a slash, for its relative URLs to work."""
 
     def __init__(self, file: _PageFile) -> None:
         self._file = file
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Answer the page, or redirect from `/prefix` to `/prefix/`."""
+        """Respond with the page, or redirect from `/prefix` to `/prefix/`."""
         prefix = mount_path(request.env)
         if prefix and not request.env["PATH_INFO"]:
             query = f"?{request.query_string}" if request.query_string else ""

@@ -1,4 +1,4 @@
-"""Errors as problem details (RFC 9457): one form for all of them, whoever is at fault."""
+"""Error responses of the application as problem details (RFC 9457)."""
 
 import logging
 import uuid
@@ -19,36 +19,36 @@ RETRY_AFTER_SECONDS = 1
 
 _TRY_AGAIN = {"BUSY", "NOSPACE", "SHUTDOWN"}
 _DETAILS = {
-    404: "there is nothing at this path",
-    405: "this method is not for this path; Allow says which are",
+    404: "this path does not exist",
+    405: "this path does not support the method; Allow lists those that it supports",
 }
 _log = logging.getLogger("fibweb")
 
 
 class Problem(falcon.HTTPError):
-    """An error to answer with.
+    """An error response.
 
     Attributes:
-        members: what the body says beside the usual.
+        members: Additional members of the body.
     """
 
     def __init__(
         self, status: int, detail: str, headers: Mapping[str, str] | None = None, **members: object
     ) -> None:
-        """Describe an error.
+        """Create an error.
 
         Args:
-            status: of HTTP, 400 to 599.
-            detail: what is wrong, with the value, and what would be right.
-            headers: of the answer, beside the usual.
-            members: of the body, beside the usual.
+            status: HTTP status, 400 to 599.
+            detail: The problem, the value and what is allowed.
+            headers: Additional headers.
+            members: Additional members of the body.
         """
         super().__init__(status, description=detail, headers=dict(headers or {}))
         self.members = members
 
 
 def add_problems(app: falcon.App[Any, Any]) -> None:
-    """Have an application answer all errors as problem details."""
+    """Register handlers that turn all errors into problem details."""
     app.set_error_serializer(_write)
     app.add_error_handler(Exception, _on_bug)
     app.add_error_handler(FibError, _on_client_error)
@@ -62,15 +62,15 @@ def _on_client_error(
     error: FibError,
     parameters: dict[str, object],
 ) -> NoReturn:
-    """Translate a failure of the client: the request's, or a service that is not there."""
+    """Translate an error of the client library: 400, 502 or 503."""
     code = error.code if isinstance(error, RequestRefused) else ""
     if code == "LIMIT":
         raise Problem(400, str(error))
     if code in _TRY_AGAIN or isinstance(error, ServerUnreachable | ClientClosed):
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
         raise Problem(503, f"no answer from fibserver: {error}", headers)
-    _log.error("fibserver answered what it should not: %s", error)
-    raise Problem(502, f"fibserver answered what it should not: {error}")
+    _log.error("invalid reply from fibserver: %s", error)
+    raise Problem(502, f"invalid reply from fibserver: {error}")
 
 
 def _on_bug(
@@ -89,7 +89,7 @@ def _pass_on(
     error: Exception,
     parameters: dict[str, object],
 ) -> NoReturn:
-    """Leave it to the HTTP server, which runs the application again later, or sends 503."""
+    """Let the HTTP server handle it: it runs the application again later, or sends 503."""
     raise error
 
 
@@ -109,5 +109,5 @@ def _write(request: falcon.Request, response: falcon.Response, error: falcon.HTT
 
 
 def _request_id(request: falcon.Request) -> str:
-    """Return what the HTTP server calls the request; behind another server, a new name."""
+    """Return the request id from the HTTP server, or a new one under other servers."""
     return str(request.env.setdefault("fibweb.request_id", uuid.uuid4().hex))

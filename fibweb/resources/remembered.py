@@ -1,7 +1,7 @@
-"""Cached state of the fibservers: whether one answers, their limits, their status.
+"""Cached state of the fibservers: readiness, limits and status.
 
-A thread refreshes it about once a second, so that requests are answered from memory. If it has not
-been refreshed for some seconds, the request that needs it fetches it, as it would fetch numbers.
+A thread refreshes it about once a second, so that requests are answered from memory. If a value
+has expired, the request that needs it fetches it, in the same way as numbers.
 """
 
 import logging
@@ -16,12 +16,12 @@ from fibweb.content.fetch import Fetch
 __all__ = ["FETCH", "Refresher", "Remembered"]
 
 FETCH = "fibweb.fetch"
-"""Where the environ has the function that fetches, if the application must not block."""
+"""Environ key of the fetch function; missing if the application may block."""
 
 log = logging.getLogger(__name__)
 
 REMEMBERED_SECONDS = 10.0
-"""Longer than two refreshes of a server that hangs."""
+"""A value expires after this time, longer than two refreshes from a server that hangs."""
 
 ROUND_TRIP_SECONDS = 0.001
 """Predicted cost of a refresh."""
@@ -30,44 +30,44 @@ REFRESH_SECONDS = 1.0
 
 
 class Remembered:
-    """A value that expires and is refreshed; for any thread."""
+    """Expiry of a value that its owner stores. Thread-safe."""
 
-    def __init__(self, name: str, find_out: Callable[[], None]) -> None:
-        """Start without a value.
+    def __init__(self, name: str, update: Callable[[], None]) -> None:
+        """Start with an expired value.
 
         Args:
-            name: identifies the value.
-            find_out: obtains and stores the value.
+            name: Key of the fetch that updates the value.
+            update: Obtains and stores the value.
         """
         self._name = name
-        self._find_out = find_out
-        self._found_at = float("-inf")
+        self._update = update
+        self._updated_at = float("-inf")
 
     def refresh(self, cancellation: Cancellation | None = None) -> bytes:
-        """Obtain the value again; errors of `find_out` are raised."""
-        self._find_out()
-        self._found_at = time.monotonic()
+        """Update the value; errors of `update` propagate."""
+        self._update()
+        self._updated_at = time.monotonic()
         return b""
 
     def ensure(self, fetch: Callable[[Fetch], Any]) -> None:
         """Fetch the value if it has expired.
 
         Args:
-            fetch: runs a fetch; its errors are raised.
+            fetch: Runs a fetch; its errors propagate.
         """
-        if time.monotonic() - self._found_at > REMEMBERED_SECONDS:
+        if time.monotonic() - self._updated_at > REMEMBERED_SECONDS:
             fetch(Fetch(self._name, ROUND_TRIP_SECONDS, 0, self.refresh))
 
 
 class Refresher:
-    """A thread that calls some functions about once a second, from `start` to `stop`."""
+    """Thread that calls functions about once a second."""
 
     def __init__(self, name: str, refreshes: Sequence[Callable[[], object]]) -> None:
         """Create the thread without starting it.
 
         Args:
-            name: of the thread.
-            refreshes: functions to call; a FibError of theirs is ignored.
+            name: Name of the thread.
+            refreshes: Functions to call. Their errors are logged.
         """
         self._refreshes = refreshes
         self._is_stopped = threading.Event()
@@ -89,5 +89,5 @@ class Refresher:
             self._is_stopped.wait(REFRESH_SECONDS)
 
     def stop(self) -> None:
-        """Let the thread end; a call under way is not waited for."""
+        """Stop the thread, without waiting for a call in progress."""
         self._is_stopped.set()

@@ -1,7 +1,7 @@
-"""Limits of the fibservers, checked for answers that are fetched in pieces.
+"""Limits of the fibservers, checked for slices that are fetched in pieces.
 
-A server checks each request. An answer in pieces is never requested as a whole, so it is checked
-here, before its first byte is sent.
+A fibserver checks each request. It never receives a request for the whole of such a slice, so
+fibweb checks that before the first byte is sent.
 """
 
 from collections.abc import Callable
@@ -16,13 +16,13 @@ __all__ = ["ServerLimits"]
 
 
 class ServerLimits:
-    """The largest index and answer size that fibservers accept; for any thread."""
+    """The largest index and slice size that fibservers accept. Thread-safe."""
 
     def __init__(self, client: FibClient) -> None:
         """Start without limits; they are read when first needed.
 
         Args:
-            client: asks the servers.
+            client: Client for the fibservers.
         """
         self._client = client
         self._limits: Limits | None = None
@@ -32,25 +32,25 @@ class ServerLimits:
         self._limits = self._client.limits()
 
     def refresh(self) -> None:
-        """Read the limits from a server.
+        """Read the limits from a fibserver.
 
         Raises:
-            FibError: none answers.
+            FibError: No fibserver replied.
         """
         self._remembered.refresh()
 
     def check(self, answer: EncodedSlice, fetch: Callable[[Fetch], Any]) -> None:
-        """Raise `RequestRefused` if an answer exceeds the limits.
+        """Raise `RequestRefused` if a slice exceeds the limits.
 
         Args:
-            answer: to be fetched in pieces.
-            fetch: runs a fetch, if the limits have to be read first.
+            answer: Slice to fetch in pieces.
+            fetch: Runs the fetch of the limits, if they have expired.
 
         Raises:
-            RequestRefused: it is too large, in the words of a server.
+            RequestRefused: The slice is too large; the message is that of a fibserver.
         """
         self._remembered.ensure(fetch)
-        assert self._limits is not None, "they have been read"
+        assert self._limits is not None, "ensure() reads them"
         last, limits = answer.stop - 1, self._limits
         if last > limits.max_index:
             raise RequestRefused(

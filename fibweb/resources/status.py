@@ -1,7 +1,7 @@
-"""`/status`: how the service is doing, as JSON for the page.
+"""Status of fibweb and its fibservers: the resource `/status`, JSON for the page.
 
-Many pages may be open, each asking every second or so. While some are, the fibservers are asked
-once a second, and all get what was found out.
+Each open page polls it about once a second. While any page does, fibweb probes the fibservers once
+a second and sends all pages the same result.
 """
 
 import json
@@ -25,13 +25,13 @@ from fibweb.stats.request_metrics import quantile
 __all__ = ["ServerProbes", "StatusResource"]
 
 WANTED_SECONDS = 10.0
-"""After a request for it the state is kept fresh for so long."""
+"""The status is refreshed for this long after a request for it."""
 
 ASK_SECONDS = 0.5
-"""For each fibserver: it says INFO in less than a millisecond, unless it is not well."""
+"""Timeout of a probe. A healthy fibserver replies to INFO within a millisecond."""
 
 WINDOW_SECONDS = 10.0
-"""Latencies are those of the requests that were answered in about this time."""
+"""Latencies cover the requests of about this time."""
 
 _FIELDS = {
     "workers": "workers",
@@ -41,58 +41,62 @@ _FIELDS = {
     "clients": "connected_clients",
     "requests_total": "total_commands_processed",
 }
-"""What a fibserver calls these in its INFO."""
+"""Fields of INFO by their names in the status."""
 
 
 class ServerProbes:
-    """Asks each of the fibservers how it is, over a connection of its own; for one thread."""
+    """Probes of all fibservers, with one connection each. For one thread at a time."""
 
     def __init__(self, addresses: Sequence[Address], password: str | None) -> None:
-        """Describe the probes.
+        """Create the probes without connecting.
 
         Args:
-            addresses: of the servers.
-            password: of the servers.
+            addresses: Addresses of the fibservers.
+            password: Password of the fibservers, or None.
         """
         self._addresses = addresses
         self._password = password
-        self._targets: dict[Address, list[ResolvedAddress]] = {}
+        self._resolved: dict[Address, list[ResolvedAddress]] = {}
         self._resolver = ResolverCache(
-            threading.Condition(), addresses, resolve, self._targets.__setitem__
+            threading.Condition(), addresses, resolve, self._resolved.__setitem__
         )
         self._clients: dict[ResolvedAddress, FibClient] = {}
 
     def ask(self) -> dict[str, dict[str, str] | str]:
-        """Return what each server tells of itself, or why it does not, by its address."""
-        answers: dict[str, dict[str, str] | str] = {}
-        targets: set[ResolvedAddress] = set()
-        late = ""
+        """Request INFO from each fibserver.
+
+        Returns:
+            The fields of INFO, or an error message, by address.
+        """
+        replies: dict[str, dict[str, str] | str] = {}
+        resolved: set[ResolvedAddress] = set()
+        timeout_error = ""
         try:
             self._resolver.refresh(time.monotonic() + ASK_SECONDS, lambda: False)
         except DeadlineExceeded as error:
-            late = str(error)
+            timeout_error = str(error)
         for address in self._addresses:
-            found = self._targets.get(address, [])
+            found = self._resolved.get(address, [])
             if not found:
-                answers[str(address)] = self._resolver.errors.get(address, late)
-            targets.update(found)
-            for target in found:
-                answers[str(target)] = self._ask_one(target)
-        for target in self._clients.keys() - targets:
-            self._clients.pop(target).close()
-        return answers
+                replies[str(address)] = self._resolver.errors.get(address, timeout_error)
+            resolved.update(found)
+            for server in found:
+                replies[str(server)] = self._ask_one(server)
+        for server in self._clients.keys() - resolved:
+            self._clients.pop(server).close()
+        return replies
 
-    def _ask_one(self, target: ResolvedAddress) -> dict[str, str] | str:
-        client = self._clients.get(target)
+    def _ask_one(self, server: ResolvedAddress) -> dict[str, str] | str:
+        client = self._clients.get(server)
         if client is None:
-            client = self._clients[target] = FibClient(
-                str(target.address),
+            client = self._clients[server] = FibClient(
+                str(server.address),
                 max_connections=1,
                 timeout_seconds=ASK_SECONDS,
                 max_retries=0,
                 cache_bytes=0,
                 password=self._password,
-                resolve=lambda _: [target],
+                resolve=lambda _: [server],
             )
         try:
             return client.info("all")
@@ -106,17 +110,17 @@ class ServerProbes:
 
 
 class StatusResource:
-    """`/status`."""
+    """`/status`: the state of fibweb and of each fibserver."""
 
     def __init__(
         self, gather: Callable[[], MetricValues], client: FibClient, probes: ServerProbes
     ) -> None:
-        """Describe the resource.
+        """Create the resource.
 
         Args:
-            gather: returns the figures of all processes.
-            client: the one that serves; it knows what went wrong with each server.
-            probes: ask the servers.
+            gather: Returns the metric values of all processes.
+            client: Client that serves requests; its statistics have the last error of each server.
+            probes: Probes of the fibservers.
         """
         self._gather = gather
         self._client = client
@@ -124,11 +128,11 @@ class StatusResource:
         self._lock = threading.Lock()
         self._data = b""
         self._wanted_at = float("-inf")
-        self._remembered = Remembered("status", self._find_out)
+        self._remembered = Remembered("status", self._update)
         self._window: deque[tuple[float, list[float]]] = deque()
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Answer how things are, as of the last second or so."""
+        """Respond with the status, usually about a second old."""
         self._wanted_at = time.monotonic()
         self._remembered.ensure(request.env.get(FETCH, run_now))
         response.content_type = falcon.MEDIA_JSON
@@ -136,27 +140,27 @@ class StatusResource:
         response.data = self._data
 
     def refresh(self) -> None:
-        """Ask the fibservers, if somebody has wanted to know lately."""
+        """Update the status if it was requested lately."""
         if time.monotonic() - self._wanted_at < WANTED_SECONDS:
             self._remembered.refresh()
 
-    def _find_out(self) -> None:
-        with self._lock:  # the refresher may be at it while a request needs it
-            answers = self._probes.ask()
-            self._data = json.dumps(self._status(self._gather(), answers)).encode()
+    def _update(self) -> None:
+        with self._lock:  # the refresher and a request may call this at the same time
+            replies = self._probes.ask()
+            self._data = json.dumps(self._status(self._gather(), replies)).encode()
 
     def _status(
-        self, figures: MetricValues, answers: dict[str, dict[str, str] | str]
+        self, values: MetricValues, replies: dict[str, dict[str, str] | str]
     ) -> dict[str, Any]:
-        counters, gauges = figures
+        counters, gauges = values
         buckets = self._recent(counters)
         return {
-            "servers": self._servers(figures, answers),
+            "servers": self._servers(values, replies),
             "requests_total": sum(
                 value for key, value in counters.items() if key[0] == "requests"
             ),
             "in_flight": gauges["in_flight",],
-            # Under another HTTP server only that knows.
+            # Unknown under another HTTP server.
             "connections": gauges.get(("connections",)),
             "processes": gauges["processes",],
             "latency_seconds": {"p50": quantile(buckets, 0.5), "p99": quantile(buckets, 0.99)},
@@ -170,11 +174,11 @@ class StatusResource:
         }
 
     def _recent(self, counters: Samples) -> list[float]:
-        """Return the latency buckets of what was answered lately, of all lanes together."""
+        """Return the latency buckets of recent requests, over all handlings."""
         now = time.monotonic()
-        lanes = [labels[0] for name, *labels in counters if name == "seconds"]
-        by_handling = [buckets_of(counters, handling) for handling in lanes]
-        totals = [sum(each) for each in zip(*by_handling, strict=True)]
+        handlings = [labels[0] for name, *labels in counters if name == "seconds"]
+        by_handling = [buckets_of(counters, handling) for handling in handlings]
+        totals = [sum(counts) for counts in zip(*by_handling, strict=True)]
         while len(self._window) > 1 and now - self._window[1][0] >= WINDOW_SECONDS:
             self._window.popleft()
         before = self._window[0][1] if self._window else []
@@ -183,26 +187,26 @@ class StatusResource:
         return [after - earlier for after, earlier in zip(totals, before, strict=True)]
 
     def _servers(
-        self, figures: MetricValues, answers: dict[str, dict[str, str] | str]
+        self, values: MetricValues, replies: dict[str, dict[str, str] | str]
     ) -> list[dict[str, Any]]:
-        known = {each.address: each for each in self._client.stats().endpoints}
+        known = {endpoint.address: endpoint for endpoint in self._client.stats().endpoints}
         servers = []
-        for address, answer in answers.items():
+        for address, reply in replies.items():
             endpoint = known.get(address)
-            is_asked = endpoint is None or endpoint.state == "up"
-            error = answer if isinstance(answer, str) else ""
+            is_up = endpoint is None or endpoint.state == "up"
+            error = reply if isinstance(reply, str) else ""
             server: dict[str, Any] = {
                 "address": address,
-                "state": "up" if is_asked and not error else "set aside",
-                "in_flight": figures.gauges.get(("server_in_flight", address), 0),
+                "state": "up" if is_up and not error else "set aside",
+                "in_flight": values.gauges.get(("server_in_flight", address), 0),
                 "last_error": error or (endpoint.last_error if endpoint else ""),
             }
             for outcome in ("succeeded", "failed"):
                 key = ("server_requests", address, outcome)
-                server[outcome] = figures.counters.get(key, 0)
-            if not isinstance(answer, str):
-                for name, theirs in _FIELDS.items():
-                    if answer.get(theirs, "").isdecimal():
-                        server[name] = int(answer[theirs])
+                server[outcome] = values.counters.get(key, 0)
+            if not isinstance(reply, str):
+                for name, field in _FIELDS.items():
+                    if reply.get(field, "").isdecimal():
+                        server[name] = int(reply[field])
             servers.append(server)
         return servers

@@ -73,8 +73,8 @@ def test_values(write: Callable[[str], Path], text: str, name: str, value: objec
     assert getattr(load_settings(write(text)), name) == value
 
 
-ROOT_PATH = "must be a path such as /numbers, without a slash at its end, or empty"
-ORIGINS = "must be origins such as https://example.org with commas, or *, or empty"
+ROOT_PATH = "must be a path such as /numbers, without a trailing slash, or empty"
+ORIGINS = "must be comma-separated origins such as https://example.org, or *, or empty"
 
 
 @pytest.mark.parametrize(
