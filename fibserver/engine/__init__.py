@@ -1,1 +1,1 @@
-"""From a slice to its bytes: memory, workers and storage together."""
+"""Engine: memory, workers and snapshot that produce the bytes of slices."""

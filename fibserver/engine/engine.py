@@ -1,11 +1,11 @@
-"""The engine: all that lies between a slice and its bytes.
+"""Engine: produces the bytes of slices from shared memory, workers and the snapshot.
 
-    slice ──> answer ──> fair queue ──> worker pool ──> arena
+    slice ──> stream ──> fair queue ──> worker pool ──> arena
                  ^                                        │
                  └── arrays, short-lived blocks, snapshot ┘
 
-It knows no client and no socket but the workers' own. The acceptor gives it an event loop and
-calls it in each turn.
+The engine handles no clients; its only sockets are those of the workers. The acceptor provides an
+event loop and calls `tick` about once per second.
 """
 
 import errno
@@ -41,27 +41,27 @@ __all__ = ["Engine", "Work"]
 log = logging.getLogger(__name__)
 
 Work: TypeAlias = Callable[[socket.socket, Arena, Snapshot | None], None]
-"""The main function of a worker."""
+"""Main function of a worker."""
 
 LEAST_MEMORY_BYTES = 1024 * 1024
 
 PROCESS_BYTES = 32 * 1024 * 1024
-"""Memory of the acceptor or of a worker that no other process shares, with some to spare."""
+"""Estimated private memory of the acceptor or of one worker, with a margin."""
 
 _MOUNT = "mount a tmpfs of 64 MiB or more there that this user can write to"
 ARENA_REMEDIES = {
-    errno.ENOMEM: "lower memory_limit, of which it maps several times as much, or raise ulimit -v",
+    errno.ENOMEM: "lower memory_limit (the server maps several times as much) or raise ulimit -v",
     errno.ENOSPC: "enlarge it, as with docker's --shm-size=64m",
     **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.EROFS, errno.EACCES, errno.EPERM), _MOUNT),
 }
-"""Advice for the errors with which the arena cannot be created."""
+"""Advice by errno for an arena that cannot be created."""
 
 GRACE_SECONDS = 3.0
-"""So long after its time a stuck worker may have been replaced, and the next have answered."""
+"""Time after a stuck worker's limit to replace it and get an outcome from the new one."""
 
 MAX_WAITING_ANSWERS = 1000
-"""How many answers may wait for a dear block: the queue stays short enough to be ordered in
-microseconds, whatever the prediction says."""
+"""Maximum number of replies that wait for an expensive block. It bounds the time for ordering the
+queue to microseconds, even if the predicted costs are low."""
 
 _PROBE = Block(FORMATS["text"], 0, 1, 0, 0)
 
@@ -72,32 +72,32 @@ _REASONS = {
 
 
 class Engine:
-    """Shared memory, the workers that fill it, and what is asked of them.
+    """The arena, the workers that fill it, and the queue of their tasks.
 
     Attributes:
-        memory_limit: how many bytes of elements are kept, as far as /dev/shm has room.
-        arrays: the published elements.
-        scratch: the short-lived ones.
-        pool: the workers.
-        persistence: the snapshot, if there is to be one.
-        queue: what waits for the workers.
-        answers_rejected: how many were rejected because they would have waited too long.
+        memory_limit: Maximum size of the arrays in bytes, as far as the machine allows.
+        arrays: The arrays of published elements.
+        scratch: The short-lived blocks.
+        pool: The workers.
+        persistence: Persistence of the arrays; None without a `state_dir`.
+        queue: Sources of tasks that wait for a worker.
+        answers_rejected: Number of replies rejected because they would have waited too long.
     """
 
     def __init__(
         self, settings: Settings, loop: EventLoop, statistics: Statistics, work: Work
     ) -> None:
-        """Make the arena; there are no workers before `start`.
+        """Create the arena; `pool.ensure_workers` and `tick` start the workers.
 
         Args:
-            settings: how large everything is.
-            loop: tells the time, and of the workers' outcomes.
-            statistics: where blocks are counted.
-            work: the main function of a worker.
+            settings: Sizes, limits and directories.
+            loop: Provides the time and reports readable sockets of workers.
+            statistics: Counts blocks.
+            work: Main function of a worker.
 
         Raises:
-            SettingsError: there is no shared memory to be had.
-            OSError: something else is short, such as descriptors.
+            SettingsError: The arena cannot be created in /dev/shm; the message contains a remedy.
+            OSError: Another resource is short, such as descriptors.
         """
         self._statistics = statistics
         self._max_wait_seconds = settings.request_timeout
@@ -135,58 +135,58 @@ class Engine:
 
     @property
     def shared_bytes(self) -> int:
-        """How much memory the arena takes, slots and indexes included."""
+        """Allocated memory of the arena in bytes, slots and indexes included."""
         return self._arena.resident_bytes
 
     def is_healthy(self, request_timeout: float) -> bool:
-        """Return whether a worker has come back lately: with a block, or with a sign of life.
+        """Return whether a worker has reported an outcome recently, of a block or a probe.
 
         Args:
-            request_timeout: in seconds; a worker has half of it for one block.
+            request_timeout: In seconds; a worker has half of it for a task.
         """
         return time.monotonic() - self.pool.last_outcome < request_timeout / 2 + GRACE_SECONDS
 
     @property
     def is_short(self) -> bool:
-        """Whether no worker can be started at present: a restart would not help."""
+        """Whether no worker runs because none can be started: a restart would not help."""
         return not self.pool.workers
 
     @property
     def has_to_save(self) -> bool:
-        """Whether the snapshot lacks something, and can be written."""
+        """Whether blocks remain to be saved and the last attempt did not fail."""
         persistence = self.persistence
         return bool(persistence and persistence.unsaved_blocks and not persistence.is_failing)
 
     def answer(self, slice: Slice, owner: SliceStreamOwner) -> SliceStream:
-        """Return the answer that a slice asks for; it waits to be started."""
+        """Create the stream of a slice; it requests no blocks until it is started."""
         return SliceStream(slice, self.arrays, self.scratch, self.queue, self._refusal, owner)
 
     @property
     def queued_seconds(self) -> float:
-        """How long the dear blocks that wait or are being computed will take.
+        """Predicted time to finish the expensive blocks that are queued or being computed.
 
-        As far as is predicted: one block of each answer, at the pace measured of late.
+        Includes one block of each waiting reply, scaled by the measured pace of the workers.
         """
         return self._wait_seconds(self.queue.dear_seconds)
 
     def _wait_seconds(self, predicted_seconds: float) -> float:
-        in_all = predicted_seconds + self.pool.dear_seconds_in_hand
-        return in_all * self.pool.pace / self.pool.dear_workers
+        total = predicted_seconds + self.pool.dear_seconds_in_hand
+        return total * self.pool.pace / self.pool.dear_workers
 
     def _refusal(self, cost_seconds: float) -> str | None:
-        """Return why an answer must not wait, or None if it may.
+        """Return the error message for a reply that would wait too long, or None.
 
-        This alone decides how long the queue may become. Cheap blocks are never refused: they
-        wait for cheap ones only.
+        Only this bounds the length of the queue. Cheap blocks are never refused, since they wait
+        only for other cheap ones.
 
         Args:
-            cost_seconds: predicted cost of its first block.
+            cost_seconds: Predicted cost of the reply's first block.
         """
         if cost_seconds <= DEAR_SECONDS:
             return None
         is_long = self.queue.dear_sources >= MAX_WAITING_ANSWERS
         if not is_long and self.queued_seconds <= self._max_wait_seconds:
-            return None  # nearly always: without a look at each that waits
+            return None  # the common case: no scan of the queue
         wait = self._wait_seconds(self.queue.dear_seconds_before(cost_seconds))
         if not is_long and wait <= self._max_wait_seconds:
             return None
@@ -194,11 +194,11 @@ class Engine:
         return f"overloaded: {self.queued_seconds:.0f} s of work are waiting; try again later"
 
     def tick(self, request_timeout: float) -> None:
-        """From time to time: see that workers live, and try again what failed.
+        """Start and check workers, free idle memory and resume saving; called periodically.
 
         Args:
-            request_timeout: how long a client waits, in seconds; a worker has half of it for
-                one block, so that another can still do it in time.
+            request_timeout: How long a client waits, in seconds. A worker has half of it for a
+                task, so that another can still do it in time.
         """
         self._max_wait_seconds = request_timeout
         self.pool.ensure_workers()
@@ -212,10 +212,10 @@ class Engine:
         if self.persistence:
             self.persistence.on_dropped(block)
 
-    # What workers report.
+    # Reports of workers.
 
     def task_done(self, task: Task, outcome: Outcome, error_number: int) -> None:
-        """Pass an outcome on to whom it concerns."""
+        """Update blocks, snapshot and statistics after the outcome of a task."""
         block = task.block
         if task.action in (Action.SAVE, Action.DISCARD):
             self._file_done(task, error_number)
@@ -233,14 +233,14 @@ class Engine:
             self.scratch.block_finished(block)
 
     def task_given_up(self, task: Task, reason: str) -> None:
-        """Pass on to whom it concerns that a task cannot be done."""
+        """Treat a task that was given up as failed."""
         if task.action in (Action.SAVE, Action.DISCARD):
             self._file_done(task, errno.EIO)
         else:
             self._block_failed(task.block, reason, "ERR")
 
     def _file_done(self, task: Task, error_number: int) -> None:
-        assert self.persistence, "nobody else has files to do"
+        assert self.persistence, "only persistence creates tasks for files"
         if task.action is Action.SAVE:
             self.persistence.on_saved(task.block, error_number)
         else:
@@ -248,7 +248,13 @@ class Engine:
 
     def _block_failed(self, block: Block, message: str, code: str) -> None:
         self._statistics.blocks_failed += 1
-        log.error("%s elements %s to %s: %s", block.format.name, block.start, block.stop, message)
+        log.error(
+            "cannot compute %s elements %s to %s: %s",
+            block.format.name,
+            block.start,
+            block.stop - 1,
+            message,
+        )
         if block.is_resident:
             if self.persistence:
                 self.persistence.on_failed(block)
@@ -257,27 +263,30 @@ class Engine:
             self.scratch.block_failed(block, message, code)
 
     def close(self) -> None:
-        """End the workers, and give the memory back; no answer may be left."""
+        """Stop the workers and free the memory; no stream may be open."""
         self.pool.close()
         self.arrays.close()
         self._arena.close()
 
 
 def _affordable_memory(settings: Settings, slots: int) -> int:
-    """Return how much of the memory limit there is room for, that for the slots aside."""
+    """Return the memory limit, lowered to what /dev/shm and the control group have room for.
+
+    The slots, and for the control group the processes and output buffers, are subtracted first.
+    """
     room = os.statvfs("/dev/shm")
     bounds = {"the room in /dev/shm": room.f_bavail * room.f_frsize}
     group = memory_limit_bytes()
     if group is not None:
         processes = PROCESS_BYTES * (settings.workers + 1)
         rest = max(0, group - settings.max_output_bytes - processes)
-        bounds[f"the control group's memory limit, {group >> 20} MiB in all"] = rest
+        bounds[f"the control group's memory limit of {group >> 20} MiB"] = rest
     name = min(bounds, key=bounds.__getitem__)
     for_arrays = (bounds[name] - slots * BLOCK_BYTES) * 15 // 16  # the rest is for their indexes
     affordable = max(LEAST_MEMORY_BYTES, min(settings.memory_limit, for_arrays))
     if affordable < settings.memory_limit:
         log.warning(
-            "memory_limit lowered to %s MiB by %s: it leaves %s MiB",
+            "memory_limit lowered to %s MiB by %s, which leaves %s MiB",
             *(affordable >> 20, name, bounds[name] >> 20),
         )
     return affordable

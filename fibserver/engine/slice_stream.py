@@ -1,17 +1,17 @@
-"""An answer under way: a slice whose bytes are sent from shared memory as they come to exist.
+"""Stream of a slice's bytes, sent from shared memory while its blocks are computed.
 
-It stands in a connection's output. Its first part is read from the format's array, which
-grows for it as far as memory allows; the rest comes in short-lived blocks, a few at a time and
-only when they are about to be sent. An answer that starts far behind the end of the array takes
-only short-lived blocks: filling all that lies between would take longer than the answer.
+A stream is part of a connection's output. Its first part is read from the format's array, which
+grows for it as far as memory allows. The rest comes from short-lived blocks, which are claimed a
+few at a time, shortly before they are sent. A stream that starts far beyond the end of the array
+uses only short-lived blocks: filling the gap would take longer than the reply.
 
     elements   start ────────────── array_stop ─────────────────── stop
-               from the array       from short-lived blocks, claimed in turn
+               from the array       from short-lived blocks, claimed in order
 
-Until a byte of it has been sent an answer can still turn into an error reply; after that the
-connection can only be broken off. So nothing is sent ahead of the first elements, but for one
-case: a client that sends no more may be listening still, or may have gone, and only sending to
-it can tell.
+Until its first byte is sent, a stream can still become an error reply; after that, a failure
+closes the connection. So nothing is sent before the first elements are there, with one exception:
+a client that has shut down its sending side may still be reading or may be gone, and only sending
+to it reveals which.
 """
 
 from collections import deque
@@ -31,33 +31,33 @@ __all__ = ["Buffer", "SliceStream", "SliceStreamOwner"]
 Buffer: TypeAlias = bytes | memoryview
 
 MAX_GAP_BYTES = 16 * 1024 * 1024
-"""An answer that starts no farther behind the end of the array makes the array grow to it: the
-array is then there for all that follow, and filling the gap takes some 50 ms at most."""
+"""Maximum gap between the end of the array and a stream's start that the array grows to close.
+Filling the gap takes some 50 ms at most, and later requests find the elements there."""
 
 
 class SliceStreamOwner(Protocol):
-    """Whoever sends the answer."""
+    """Sender of a stream."""
 
     def on_answer_ready(self) -> None:
-        """Take note that there is something to send where there was nothing."""
+        """Handle that bytes are ready to be sent."""
 
     def on_answer_begun(self, answer: "SliceStream") -> None:
-        """Take note that the first byte of it has been sent."""
+        """Handle that the first byte of a stream was sent."""
 
     def on_answer_failed(self, answer: "SliceStream", code: str) -> None:
-        """Take note that it has become an error reply, or is broken."""
+        """Handle that a stream became an error reply, or is broken."""
 
 
 class SliceStream:
     """The bytes of one slice, with header and trailer.
 
     Attributes:
-        slice: what is asked for.
-        array_stop: where the part ends that is read from the array; 0 if there is none.
-        is_broken: whether it failed after its first byte was sent.
-        has_begun: whether a byte of it has been sent.
-        sends_header_early: whether what is known of it may be sent before the first element.
-        started_at: when it first asked for blocks, 0 if it has not yet.
+        slice: The requested elements.
+        array_stop: The element after the last that is read from the array; 0 if none is.
+        is_broken: Whether the stream failed after its first byte was sent.
+        has_begun: Whether a byte of it was sent.
+        sends_header_early: Whether the header may be sent before the first element is computed.
+        started_at: When it was started; 0 before that.
     """
 
     __slots__ = (
@@ -92,16 +92,16 @@ class SliceStream:
         refusal: Callable[[float], str | None],
         owner: SliceStreamOwner,
     ) -> None:
-        """Prepare an answer; it asks for no block until it is started.
+        """Create a stream; it requests no blocks until it is started.
 
         Args:
-            slice: what to send.
-            arrays: where its bytes are, or are to come.
-            scratch: where those come from that the arrays have no room for.
-            queue: where to wait for workers.
-            refusal: returns why an answer must not wait whose first block has this predicted
-                cost in seconds, or None if it may.
-            owner: is told when there is more to send, or an error.
+            slice: The elements to send.
+            arrays: The arrays of published elements.
+            scratch: Short-lived blocks for elements for which the arrays have no room.
+            queue: Queue for workers.
+            refusal: Called with the predicted cost of the first block, in seconds; returns an
+                error message if the stream would wait too long, else None.
+            owner: Notified of progress and failure.
         """
         self.slice = slice
         self.is_broken = False
@@ -127,75 +127,75 @@ class SliceStream:
             self._leave_array()
 
     def _read_array_up_to(self, stop: int, offset: int) -> None:
-        """Say where the array's part ends, as element and as offset."""
-        self.array_stop = self._next_start = stop  # next_start: of the next block to claim
+        """Set the end of the part that is read from the array, as element and as offset."""
+        self.array_stop = self._next_start = stop  # next_start: start of the next block to claim
         self._array_end = offset
         self._array.add_reader(self)
 
     def _leave_array(self) -> None:
-        """Take all from short-lived blocks."""
+        """Read everything from short-lived blocks."""
         self.array_stop = 0
         self._next_start = self.slice.start
         self._array_end = self._offset
         self._array.discard_reader(self)
 
-    # What it needs.
+    # Requesting blocks.
 
     def start(self, now: float) -> None:
-        """Begin, or go on, to ask for the blocks that are needed next.
+        """Request the blocks that are needed next; may be called again.
 
-        An answer that would wait too long for the first of them fails at once.
+        Fails the stream if it would wait too long for its first block.
 
         Args:
-            now: the time.
+            now: The current time in seconds.
         """
         if not self.started_at:
             self.started_at = now
-            reason = self._refusal(self.cost_seconds) if self._lacks_some else None
+            reason = self._refusal(self.cost_seconds) if self._lacks_blocks else None
             if reason is not None:
                 self.fail(reason, "BUSY")
-        self._ask()
+        self._enqueue()
 
     def stop(self) -> None:
-        """Ask for no more blocks, and let go of those it has."""
+        """Stop requesting blocks, and release all claims."""
         self._array.discard_reader(self)
         self._queue.discard(self)
         self._scratch.forget(self)
-        self._give_up_claims(0)
+        self._release_claims(0)
 
-    def _ask(self) -> None:
-        if self.started_at and self._lacks_some and not self._error and not self.is_broken:
+    def _enqueue(self) -> None:
+        if self.started_at and self._lacks_blocks and not self._error and not self.is_broken:
             self._queue.add(self)
 
     @property
-    def _lacks_some(self) -> bool:
-        """Whether some of its blocks are not claimed yet, nor published when it came.
+    def _lacks_blocks(self) -> bool:
+        """Whether blocks are missing from the array, or not claimed yet.
 
-        Its elements may have come to be published since it left the array: then it still needs a
-        turn, to find them there.
+        After the stream left the array, others may publish its elements there: it stays queued to
+        detect that.
         """
         return self._array.growth.published < self.array_stop or self._next_start < self.slice.stop
 
     @property
     def cost_seconds(self) -> float:
-        """Predicted time of a worker for its next block."""
+        """Predicted time in which a worker computes its next block."""
         frontier = self._array.growth.frontier
         start = frontier if frontier < self.array_stop else self._next_start
         return first_element_seconds(self.slice.format, start)
 
     @property
     def waiting_since(self) -> float | None:
-        """When its client began to wait for the first byte; None if that has been sent."""
+        """When its client began to wait for the first byte; None once that was sent."""
         return None if self.has_begun else self.started_at
 
     def next_task(self) -> Task | None:
-        """Return the next block to fill for this answer, None if it needs none at present."""
+        """Return a task for the next missing block, or None if none is needed at present."""
         task = self._arrays.next_task(self._array, self.array_stop)
         if task is not None:
             return task
         growth = self._array.growth
         if growth.frontier < self.array_stop:
-            # There is no more memory: what comes from here on does not stay.
+            # No memory is left: continue with short-lived blocks.
             if growth.frontier > self.slice.start:
                 self._read_array_up_to(growth.frontier, growth.frontier_bytes)
             else:
@@ -205,8 +205,8 @@ class SliceStream:
     def _claim_next(self) -> Task | None:
         growth = self._array.growth
         if growth.published > self._next_start:
-            # Others have made the array grow meanwhile, beyond all that is claimed.
-            self._give_up_claims(0)
+            # Other streams have made the array grow beyond the claimed blocks.
+            self._release_claims(0)
             end = min(growth.published_bytes, self._end)
             self._read_array_up_to(min(growth.published, self.slice.stop), end)
             self._owner.on_answer_ready()
@@ -226,27 +226,27 @@ class SliceStream:
 
     @property
     def _may_claim(self) -> bool:
-        """Whether to claim one more block: the next is about to be sent, and it holds few."""
+        """Whether to claim another block: it will be sent soon, and the limit allows it."""
         return (
             self._next_start < self.slice.stop
             and self._array_end - self._offset <= BLOCK_BYTES
             and len(self._claims) < self._scratch.most_claims
         )
 
-    # What it is told.
+    # Progress and failure.
 
     def on_progress(self) -> None:
-        """Have what has come sent, if there is any."""
+        """Notify the owner if bytes are ready to be sent."""
         if self.started_at and self.is_ready:
             self._owner.on_answer_ready()
 
     def on_failure(self, block: Block, message: str, code: str) -> None:
-        """Fail, if it has asked for the block or any behind it."""
+        """Fail, if the stream was started."""
         if self.started_at:
             self.fail(message, code)
 
     def fail(self, message: str, code: str) -> None:
-        """Become an error reply, or a broken answer if it is too late for that."""
+        """Become an error reply, or a broken stream if a byte was sent already."""
         if self._error or self.is_broken:
             return
         self.stop()
@@ -257,65 +257,65 @@ class SliceStream:
         self._owner.on_answer_failed(self, code)
 
     def on_evicted(self, entry: TransientBlock) -> None:
-        """Be ready to ask again for what was taken away, and for what comes behind it."""
-        self._give_up_claims(self._claims.index(entry))
+        """Prepare to claim an evicted block again, and all blocks after it."""
+        self._release_claims(self._claims.index(entry))
         start = entry.block.start
-        if self._offset > entry.offset:  # a part of it has been sent
+        if self._offset > entry.offset:  # its first bytes have been sent
             start = entry.block.format.stop_within(start, self._offset - entry.offset)
         self._next_start = start
 
-    def _give_up_claims(self, kept: int) -> None:
+    def _release_claims(self, kept: int) -> None:
         while len(self._claims) > kept:
             self._scratch.release(self, self._claims.pop())
 
     def on_free_slot(self) -> None:
-        """Try again to claim a block."""
-        self._ask()
+        """Retry claiming a block."""
+        self._enqueue()
 
-    # What it has to send.
+    # Sending.
 
     @property
     def is_ready(self) -> bool:
-        """Whether `buffers` would return anything."""
-        if self._error or self._offset == self._end or self._may_be_sent_ahead:
+        """Whether `buffers` would return any bytes."""
+        if self._error or self._offset == self._end or self._may_send_early:
             return True
         if self._offset < self._array_end:
             return self._array.growth.published_bytes > self._offset
         return bool(self._claims) and self._claims[0].is_filled
 
     @property
-    def _may_be_sent_ahead(self) -> bool:
+    def _may_send_early(self) -> bool:
         return self.sends_header_early and not self.has_begun
 
     @property
     def bytes_left(self) -> int:
-        """How many bytes of it are still to be sent."""
+        """Number of bytes that remain to be sent."""
         if self._error:
             return len(self._error)
         return len(self._header) + self._end - self._offset + len(self._trailer)
 
     @property
     def is_done(self) -> bool:
-        """Whether all of it has been sent."""
+        """Whether all bytes have been sent."""
         return self.bytes_left == 0
 
     def buffers(self, limit: int) -> list[Buffer]:
-        """Return what can be sent now, about `limit` bytes of it; it stays until dropped."""
+        """Return bytes that can be sent now, about `limit` of them; `drop` removes them."""
         if self._error:
             return [self._error]
         if self._offset == self._end:
             return [self._trailer]
         body = self._next_bytes(limit)
         if not body:
-            return [self._first_bytes] if self._may_be_sent_ahead else []
+            return [self._early_bytes] if self._may_send_early else []
         parts: list[Buffer] = [self._header, body] if self._header else [body]
         if self._trailer and self._offset + len(body) == self._end:
             parts.append(self._trailer)
         return parts
 
     @property
-    def _first_bytes(self) -> bytes:
-        """What is known of the reply before any of it is computed."""
+    def _early_bytes(self) -> bytes:
+        """The header, or the first line of a single element: known before it is computed."""
         return self._header or b"$%d\r\n" % value_digits(self.slice.start)
 
     def _next_bytes(self, limit: int) -> memoryview | None:
@@ -330,7 +330,7 @@ class SliceStream:
         return None
 
     def drop(self, sent: int) -> None:
-        """Note that the first `sent` bytes of what `buffers` returned have been sent."""
+        """Remove the first `sent` bytes of what `buffers` returned, which have been sent."""
         if self._error:
             self._error = self._error[sent:]
             self._header = self._trailer = b""
@@ -340,23 +340,23 @@ class SliceStream:
             self.has_begun = True
             self._owner.on_answer_begun(self)
         if self._header:
-            of_header = min(sent, len(self._header))
-            self._header = self._header[of_header:]
-            sent -= of_header
-        of_body = min(sent, self._end - self._offset)
-        self._trailer = self._trailer[sent - of_body :]
+            header_sent = min(sent, len(self._header))
+            self._header = self._header[header_sent:]
+            sent -= header_sent
+        body_sent = min(sent, self._end - self._offset)
+        self._trailer = self._trailer[sent - body_sent :]
         if self._offset >= self._array_end:
-            self._array.streamed_bytes += of_body
-        self._offset += of_body
+            self._array.streamed_bytes += body_sent
+        self._offset += body_sent
         if self._next_start < self.slice.stop or self._claims:
-            self._go_on()
+            self._advance()
 
-    def _go_on(self) -> None:
-        """Let go of what has been sent, and ask for what is needed next."""
+    def _advance(self) -> None:
+        """Release what has been sent, and request what is needed next."""
         if self._offset >= self._array_end:
             self._array.discard_reader(self)
-            self.array_stop = 0  # the array may shrink: it must not grow again for this
+            self.array_stop = 0  # if the array shrinks, do not make it grow again
         while self._claims and self._claims[0].end <= self._offset:
             self._scratch.release(self, self._claims.popleft())
         if self._next_start < self.slice.stop:
-            self._ask()
+            self._enqueue()

@@ -51,8 +51,8 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 FOR_THE_ACCEPTOR = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""The signals that workers ignore. Block them during the fork: until a worker ignores them, it would
-report its own signals to the acceptor through the wakeup descriptor that it inherits."""
+"""The signals that workers ignore. Block them during the fork: until a worker ignores them, it
+would report its own signals to the acceptor through the inherited wakeup descriptor."""
 
 _TASK = struct.Struct("<B16s5Q")
 _OUTCOME = struct.Struct("<BI2q")
