@@ -1,4 +1,4 @@
-"""Commands: from the words of a request to its replies, with no socket involved."""
+"""Command execution: from the arguments of a request to its replies, without sockets."""
 
 from fibserver.commands import client, connection, monitoring, sequence, server, transaction
 from fibserver.commands.session import Session
@@ -9,40 +9,40 @@ from fibserver.protocol.reply_encoding import CommandError, Simple, encode
 
 __all__ = ["COMMANDS", "Command", "execute"]
 
-# Imported for the commands that they enter into the table.
-_FILLED_BY = (client, connection, monitoring, sequence, server, transaction)
+# Importing these modules registers their commands.
+_COMMAND_MODULES = (client, connection, monitoring, sequence, server, transaction)
 
 _QUEUED = encode(Simple("QUEUED"))
 
 
-def execute(session: Session, words: list[bytes]) -> tuple[Command, CommandStatistics, Replies]:
+def execute(session: Session, args: list[bytes]) -> tuple[Command, CommandStatistics, Replies]:
     """Run one request.
 
     Args:
-        session: of the client that sent it.
-        words: the command's name and its arguments, at least the name.
+        session: Session of the client that sent it.
+        args: Command name and its arguments; at least the name.
 
     Returns:
-        The command, its figures, and its replies, to be sent one after another.
+        The command, its statistics, and its replies in order.
 
     Raises:
-        CommandError: The request is refused, or fails: then `was_run` is true, and the call
-            is still to be recorded for the session's last command.
+        CommandError: The request is rejected, or fails while it runs. In the latter case
+            `was_run` is true, and the caller records the call for the session's last command.
     """
     try:
-        entry = find(words)
+        entry = find(args)
     except CommandError:
         session.transaction_failed = session.is_in_transaction
         raise
     session.last_command = entry.lower_name
     statistics = session.server.statistics.command(entry.lower_name)
     try:
-        is_known = session.is_authenticated or session.server.password is None
-        if entry.needs_authentication and not is_known:
+        may_run = session.is_authenticated or session.server.password is None
+        if entry.needs_authentication and not may_run:
             raise CommandError("Authentication required.", "NOAUTH")
-        entry.check(words)
+        entry.check(args)
         if session.transaction is not None and entry.is_queued:
-            _queue(session, words)
+            _queue(session, args)
             return entry, statistics, [_QUEUED]
     except CommandError as error:
         session.transaction_failed = session.is_in_transaction
@@ -50,18 +50,18 @@ def execute(session: Session, words: list[bytes]) -> tuple[Command, CommandStati
         statistics.errors[error.code] += 1
         raise
     try:
-        return entry, statistics, entry.handler(session, words[1:])
+        return entry, statistics, entry.handler(session, args[1:])
     except CommandError as error:
         statistics.errors[error.code] += 1
         error.was_run = True
         raise
 
 
-def _queue(session: Session, words: list[bytes]) -> None:
-    """Put a request into the transaction, if there is room."""
+def _queue(session: Session, args: list[bytes]) -> None:
+    """Add a request to the transaction; raise CommandError if the transaction is full."""
     transaction = session.transaction
-    assert transaction is not None, "there is one"
-    session.transaction_bytes += sum(map(len, words)) + WORD_BYTES * len(words)
+    assert transaction is not None, "MULTI came before"
+    session.transaction_bytes += sum(map(len, args)) + WORD_BYTES * len(args)
     if len(transaction) >= MAX_QUEUED or session.transaction_bytes > MAX_QUEUED_BYTES:
-        raise CommandError(f"a transaction may hold {MAX_QUEUED} requests of 256 KiB in all")
-    transaction.append(words)
+        raise CommandError(f"transaction too large: at most {MAX_QUEUED} requests and 256 KiB")
+    transaction.append(args)

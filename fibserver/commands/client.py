@@ -1,4 +1,4 @@
-"""CLIENT: what clients say of themselves, and what there is to know about all of them."""
+"""CLIENT command: names, listing and closing of client connections."""
 
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
@@ -12,7 +12,7 @@ from fibserver.protocol.reply_encoding import CommandError, Reply, Simple, Value
 from fibserver.protocol.request_parser import printable
 
 MAX_WORD_BYTES = 128
-"""The longest name of a client or a library: every listing repeats it for every client."""
+"""Maximum length of a client or library name; CLIENT LIST repeats it on every line."""
 
 _OK = Simple("OK")
 
@@ -22,7 +22,7 @@ _SUBCOMMANDS = Subcommands(
         b"CACHING": Subcommand(
             2,
             "(YES|NO)",
-            ("Accepted in OPTIN mode (YES) and in OPTOUT mode (NO); it changes nothing.",),
+            ("Accepted in OPTIN mode (YES) and in OPTOUT mode (NO); has no effect.",),
         ),
         b"GETREDIR": Subcommand(
             1, "", ("Return the client ID that notifications are redirected to.",)
@@ -47,10 +47,10 @@ _SUBCOMMANDS = Subcommands(
         b"LIST": Subcommand(
             -1,
             "[<option> <value> [<option> <value> [...]]]",
-            ("Return information about connections. Options are those of KILL.",),
+            ("Return information about connections. Accepts the options of KILL.",),
         ),
-        b"NO-EVICT": Subcommand(2, "(ON|OFF)", ("Accepted; it protects no connection.",)),
-        b"NO-TOUCH": Subcommand(2, "(ON|OFF)", ("Accepted; it changes nothing.",)),
+        b"NO-EVICT": Subcommand(2, "(ON|OFF)", ("Accepted; has no effect.",)),
+        b"NO-TOUCH": Subcommand(2, "(ON|OFF)", ("Accepted; has no effect.",)),
         b"SETINFO": Subcommand(
             3, "(LIB-NAME|LIB-VER) <value>", ("Set the name or version of the client library.",)
         ),
@@ -60,7 +60,7 @@ _SUBCOMMANDS = Subcommands(
         b"TRACKING": Subcommand(
             -2,
             "(ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]] [OPTIN] [OPTOUT] [NOLOOP]",
-            ("Enable or disable client side caching; nothing ever has to be invalidated.",),
+            ("Enable or disable client side caching; no key is ever invalidated.",),
         ),
         b"TRACKINGINFO": Subcommand(
             1, "", ("Return the tracking status of the current connection.",)
@@ -72,14 +72,14 @@ _SUBCOMMANDS = Subcommands(
 @command(
     "CLIENT",
     -2,
-    "Says or asks about this connection, or about all.",
+    "Inspects and manages client connections.",
     arguments=(
         Argument("subcommand", "string"),
         Argument("value", "string", is_optional=True),
     ),
 )
 def client(session: Session, arguments: list[bytes]) -> Replies:
-    """Answer the subcommands that libraries send when they connect, and those of operators."""
+    """Run a subcommand: client libraries send some on connect, operators send the others."""
     value: Value = _OK
     match _SUBCOMMANDS.parse(session, arguments), *arguments[1:]:
         case (b"HELP",):
@@ -93,8 +93,8 @@ def client(session: Session, arguments: list[bytes]) -> Replies:
         case (b"ID",):
             value = session.client_id
         case (b"INFO",):
-            facts = session.server.client(session.client_id)
-            value = _line(facts) if facts else ""
+            info = session.server.client(session.client_id)
+            value = _line(info) if info else ""
         case b"LIST", *options:
             return _list(session, options)
         case b"KILL", *options:
@@ -108,18 +108,21 @@ def client(session: Session, arguments: list[bytes]) -> Replies:
         case (b"TRACKINGINFO",):
             value = report(session)
         case ((b"NO-EVICT" | b"NO-TOUCH"), switch):
-            # Accepted for the sake of libraries; it exempts no client from anything.
+            # Client libraries send these; they have no effect here.
             if switch.upper() not in (b"ON", b"OFF"):
                 raise CommandError("syntax error")
     return [encode(value, session.protocol)]
 
 
 def client_word(value: bytes, what: str) -> str:
-    """Return a client's word; blanks would break the lines of CLIENT LIST.
+    """Decode a name that a client sent; a space would break the lines of CLIENT LIST.
 
     Args:
-        value: the word.
-        what: what it is, for the error.
+        value: The name.
+        what: What the name is, as the subject of the error message.
+
+    Raises:
+        CommandError: The name is too long, or has other than printable ASCII characters.
     """
     if len(value) > MAX_WORD_BYTES:
         raise CommandError(f"{what} cannot be longer than {MAX_WORD_BYTES} bytes.")
@@ -142,10 +145,10 @@ def _redirect(session: Session) -> int:
 
 
 def _line(client: ClientInfo) -> str:
-    """Return a client's line: the fields of Redis 7.4, in its order.
+    """Return the line of a client: the fields of Redis 7.4, in its order.
 
-    Replies are not kept in buffers of a fixed size here, and requests are parsed where they were
-    received: so the sizes of such buffers are 0.
+    The sizes of reply and argument buffers are 0: replies have no fixed-size buffer, and requests
+    are parsed in place.
     """
     session = client.session
     queued = -1 if session.transaction is None else len(session.transaction)
@@ -163,7 +166,7 @@ def _line(client: ClientInfo) -> str:
 
 
 def _flags(client: ClientInfo) -> str:
-    """Return what Redis's letters say of a client: `N` for nothing."""
+    """Return Redis's flag letters for a client, or `N` if no flag is set."""
     session = client.session
     modes = session.tracking.modes if session.tracking else frozenset()
     flags = (
@@ -174,15 +177,15 @@ def _flags(client: ClientInfo) -> str:
         ("c", session.is_quitting),
         ("U", session.address == UNIX_ADDRESS),
     )
-    return "".join(letter for letter, holds in flags if holds) or "N"
+    return "".join(letter for letter, is_set in flags if is_set) or "N"
 
 
 def _list(session: Session, options: list[bytes]) -> Replies:
-    """Return the lines of the clients that match."""
+    """Return the lines of the matching clients."""
     selection = _Selection(session, options)
 
     def lines() -> Iterator[str]:
-        return (_line(each) if selection.has(each) else "" for each in selection.candidates())
+        return (_line(info) if selection.matches(info) else "" for info in selection.candidates())
 
     if selection.is_by_id:
         return [encode("".join(lines()))]
@@ -190,22 +193,22 @@ def _list(session: Session, options: list[bytes]) -> Replies:
 
 
 def _kill(session: Session, options: list[bytes]) -> Iterator[Reply]:
-    """Close the connections that match; one's own ends after the reply."""
+    """Close the matching connections; the caller's own closes after the reply."""
     if len(options) == 1:
         selection = _Selection(session, [b"ADDR", options[0]])
-        return _killed(session, selection, is_old_form=True)
-    return _killed(session, _Selection(session, options, skips_self=True), is_old_form=False)
+        return _close(session, selection, is_old_form=True)
+    return _close(session, _Selection(session, options, skips_self=True), is_old_form=False)
 
 
-def _killed(session: Session, selection: "_Selection", *, is_old_form: bool) -> Iterator[Reply]:
+def _close(session: Session, selection: "_Selection", *, is_old_form: bool) -> Iterator[Reply]:
     victims = 0
-    for number, each in enumerate(selection.candidates(), 1):
-        if selection.has(each):
+    for number, info in enumerate(selection.candidates(), 1):
+        if selection.matches(info):
             victims += 1
-            if each.session is session:
+            if info.session is session:
                 session.is_quitting = True
             else:
-                session.server.close_client(each.session.client_id)
+                session.server.close_client(info.session.client_id)
         if number % LINES_PER_STEP == 0:
             yield b""
     if not is_old_form:
@@ -220,19 +223,22 @@ _Test: TypeAlias = Callable[[ClientInfo], bool]
 
 
 class _Selection:
-    """The clients for which some options hold.
+    """Filter of clients, from the options of CLIENT LIST and CLIENT KILL.
 
     Attributes:
-        key: equal for selections of the same clients.
+        key: Equal for filters that select the same clients.
     """
 
     def __init__(self, session: Session, options: list[bytes], skips_self: bool = False) -> None:
         """Parse the options.
 
         Args:
-            session: who asks.
-            options: names and values in turn; ID may have several values.
-            skips_self: whether who asks is left out, if SKIPME does not say.
+            session: Session of the client that sent the command.
+            options: Alternating names and values; ID may have several values.
+            skips_self: Whether to exclude that client if there is no SKIPME.
+
+        Raises:
+            CommandError: An option or a value is invalid.
         """
         self._server = session.server
         self._ids: dict[int, None] | None = None
@@ -256,18 +262,18 @@ class _Selection:
 
     @property
     def is_by_id(self) -> bool:
-        """Whether there are few candidates."""
+        """Whether the options name clients by ID, so that there are few candidates."""
         return self._ids is not None
 
     def candidates(self) -> Iterator[ClientInfo]:
-        """Return the clients to look at: few if there are ids."""
+        """Return the clients to test: those with the given IDs, or all."""
         if self._ids is None:
             return iter(self._server.clients())
         return filter(None, map(self._server.client, self._ids))
 
-    def has(self, facts: ClientInfo) -> bool:
-        """Return whether all options hold for a client."""
-        return facts.session is not self._skipped and all(test(facts) for test in self._tests)
+    def matches(self, info: ClientInfo) -> bool:
+        """Return whether a candidate passes all tests and is not excluded."""
+        return info.session is not self._skipped and all(test(info) for test in self._tests)
 
 
 def _client_id(value: bytes) -> int:
@@ -279,13 +285,13 @@ def _client_id(value: bytes) -> int:
 def _test(name: bytes, value: str) -> _Test:
     match name:
         case b"ADDR":
-            return lambda each: each.session.address == value
+            return lambda info: info.session.address == value
         case b"LADDR":
-            return lambda each: each.local_address == value
+            return lambda info: info.local_address == value
         case b"USER":
-            return lambda each: value == "default"
+            return lambda info: value == "default"
         case b"TYPE" if value.lower() in ("normal", "master", "replica", "slave", "pubsub"):
-            return lambda each: value.lower() == "normal"
+            return lambda info: value.lower() == "normal"
         case b"TYPE":
             raise CommandError(f"Unknown client type {printable(value.encode())}")
     raise CommandError("syntax error")

@@ -1,6 +1,6 @@
-"""Commands about the connection itself: what clients say before and between requests.
+"""Connection commands: PING, AUTH, HELLO, SELECT, RESET and QUIT.
 
-They answer as Redis 7 does, since that is what client libraries were written against.
+They reply exactly as Redis 7 does, which client libraries rely on.
 """
 
 from hmac import compare_digest
@@ -35,11 +35,11 @@ def _reply(session: Session, value: Value) -> list[Reply]:
     needs_authentication=False,
 )
 def ping(session: Session, arguments: list[bytes]) -> list[Reply]:
-    """Answer PONG as a simple string: health checks compare its bytes.
+    """Return the message, or PONG as a simple string: health checks compare its bytes.
 
-    A server that had better not be asked says why, and closes the connection: load balancers such
-    as HAProxy then know at once, where they would wait for more behind an error alone. It says so
-    to strangers too, so that a check needs no password: NOAUTH means that all is well otherwise.
+    A server that is stopping or unhealthy returns an error and closes the connection. Load
+    balancers such as HAProxy would wait for more data if the connection stayed open. This check
+    precedes authentication, so health checks need no password: NOAUTH means a healthy server.
     """
     if session.server.unavailable_reason is not None:
         session.is_quitting = True
@@ -54,13 +54,13 @@ def ping(session: Session, arguments: list[bytes]) -> list[Reply]:
 
 @command("ECHO", 2, "Returns the message.", arguments=(Argument("message", "string"),))
 def echo(session: Session, arguments: list[bytes]) -> list[Reply]:
-    """Answer the message."""
+    """Return the message."""
     return _reply(session, arguments[0])
 
 
 @command("QUIT", -1, "Closes the connection.", is_queued=False, needs_authentication=False)
 def quit_(session: Session, arguments: list[bytes]) -> list[Reply]:
-    """Answer OK; what was sent behind this request is dropped."""
+    """Return OK and close the connection; later requests are discarded."""
     session.is_quitting = True
     return _reply(session, OK)
 
@@ -73,14 +73,14 @@ def quit_(session: Session, arguments: list[bytes]) -> list[Reply]:
     needs_authentication=False,
 )
 def reset(session: Session, arguments: list[bytes]) -> list[Reply]:
-    """Forget name, protocol and transaction."""
+    """Reset name, protocol, tracking, authentication and transaction."""
     session.reset()
     return _reply(session, Simple("RESET"))
 
 
 @command("SELECT", 2, "Selects the only database, 0.", arguments=(Argument("index"),))
 def select(session: Session, arguments: list[bytes]) -> list[Reply]:
-    """Answer OK for database 0."""
+    """Return OK for database 0, an error for any other."""
     if not arguments[0].isdigit():
         raise CommandError("value is not an integer or out of range")
     if int(arguments[0]) != 0:
@@ -99,7 +99,7 @@ def select(session: Session, arguments: list[bytes]) -> list[Reply]:
     needs_authentication=False,
 )
 def auth(session: Session, arguments: list[bytes]) -> list[Reply]:
-    """Check the password; there is one user, `default`."""
+    """Check the password; the only user is `default`."""
     if len(arguments) > 2:
         raise CommandError("syntax error")
     _authenticate(session, arguments)
@@ -107,7 +107,7 @@ def auth(session: Session, arguments: list[bytes]) -> list[Reply]:
 
 
 def _authenticate(session: Session, credentials: list[bytes]) -> None:
-    """Note that the client has said the password; `credentials` is [user,] password."""
+    """Check `credentials`, [user,] password, and mark the session as authenticated."""
     password = session.server.password
     if password is None:
         if len(credentials) == 1:
@@ -115,7 +115,7 @@ def _authenticate(session: Session, credentials: list[bytes]) -> None:
                 "AUTH <password> called without any password configured for the default user. "
                 "Are you sure your configuration is correct?"
             )
-        is_right = True  # as in Redis, a user without a password may say any
+        is_right = True  # as in Redis, any password is valid if none is configured
     else:
         is_right = compare_digest(credentials[-1], password)
     if not is_right or credentials[:-1] not in ([], [b"default"]):
@@ -135,7 +135,7 @@ def _authenticate(session: Session, credentials: list[bytes]) -> None:
     needs_authentication=False,
 )
 def hello(session: Session, arguments: list[bytes]) -> list[Reply]:
-    """Answer the seven facts that Redis answers, in its order."""
+    """Switch the protocol, and return Redis's seven server properties in its order."""
     protocol = session.protocol
     name = None
     if arguments:

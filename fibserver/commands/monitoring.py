@@ -1,4 +1,4 @@
-"""SLOWLOG and LATENCY: which requests were slow, and how long requests take."""
+"""SLOWLOG and LATENCY commands: slow requests and latency histograms."""
 
 from collections.abc import Iterator
 
@@ -42,17 +42,17 @@ _SLOWLOG = Subcommands(
 _LATENCY = Subcommands(
     "LATENCY",
     {
-        b"DOCTOR": Subcommand(1, "", ("Return where to look for latencies.",)),
+        b"DOCTOR": Subcommand(1, "", ("Return a hint to the other latency reports.",)),
         b"HISTOGRAM": Subcommand(
             -1,
             "[<command> ...]",
             (
                 "Return the cumulative distribution of execution times of the given commands,",
-                "or of all.",
+                "or of all commands.",
             ),
         ),
-        b"HISTORY": Subcommand(2, "<event>", ("Return nothing: no events are recorded.",)),
-        b"LATEST": Subcommand(1, "", ("Return nothing: no events are recorded.",)),
+        b"HISTORY": Subcommand(2, "<event>", ("Return an empty list: no events are recorded.",)),
+        b"LATEST": Subcommand(1, "", ("Return an empty list: no events are recorded.",)),
         b"RESET": Subcommand(-1, "[<event> ...]", ("Return 0: no events are recorded.",)),
     },
 )
@@ -61,7 +61,7 @@ _LATENCY = Subcommands(
 @command(
     "SLOWLOG",
     -2,
-    "Returns the requests that took long to execute (GET, LEN, RESET).",
+    "Returns or clears the slow log (GET, LEN, RESET).",
     _GROUP,
     (
         Argument("subcommand", "string"),
@@ -69,7 +69,7 @@ _LATENCY = Subcommands(
     ),
 )
 def slowlog(session: Session, arguments: list[bytes]) -> Replies:
-    """Answer the newest entries first."""
+    """Return entries, the newest first, or their number, or clear the log."""
     slow_log = session.server.slow_log
     value: Value
     match _SLOWLOG.parse(session, arguments), *arguments[1:]:
@@ -102,7 +102,7 @@ def _entries(requests: list[SlowRequest]) -> Iterator[Reply]:
 @command(
     "LATENCY",
     -2,
-    "Returns how long requests take to execute (HISTOGRAM [command ...]).",
+    "Returns histograms of execution times (HISTOGRAM [command ...]).",
     _GROUP,
     (
         Argument("subcommand", "string"),
@@ -110,7 +110,7 @@ def _entries(requests: list[SlowRequest]) -> Iterator[Reply]:
     ),
 )
 def latency(session: Session, arguments: list[bytes]) -> Replies:
-    """Answer the histograms; there are no events of latency, which Redis's others ask for."""
+    """Return histograms; the other subcommands reply that no latency events are recorded."""
     value: Value
     match _LATENCY.parse(session, arguments), *arguments[1:]:
         case (b"HELP",):
@@ -119,9 +119,9 @@ def latency(session: Session, arguments: list[bytes]) -> Replies:
             chosen = {name.decode("ascii", "replace").lower() for name in names}
             return _histograms(
                 [
-                    each
-                    for name, each in session.server.statistics.commands.items()
-                    if each.calls and (name in chosen or not chosen)
+                    statistics
+                    for name, statistics in session.server.statistics.commands.items()
+                    if statistics.calls and (name in chosen or not chosen)
                 ],
                 session.protocol,
             )
@@ -130,18 +130,18 @@ def latency(session: Session, arguments: list[bytes]) -> Replies:
         case b"RESET", *_:
             value = 0
         case _:
-            value = "No events are monitored here: see LATENCY HISTOGRAM and SLOWLOG GET.\n"
+            value = "No latency events are recorded; see LATENCY HISTOGRAM and SLOWLOG GET.\n"
     return [encode(value, session.protocol)]
 
 
 def _histograms(commands: list[CommandStatistics], protocol: int) -> Iterator[Reply]:
     yield map_header(len(commands), protocol)
-    for each in commands:
-        yield encode(each.name) + encode(_histogram(each), protocol)
+    for statistics in commands:
+        yield encode(statistics.name) + encode(_histogram(statistics), protocol)
 
 
 def _histogram(statistics: CommandStatistics) -> dict[str, Value]:
-    """Return the calls and, by upper bounds in microseconds, how many took no longer."""
+    """Return the number of calls, and cumulative counts by upper bound in microseconds."""
     total = 0
     bounds: dict[int, int] = {}
     for number, count in enumerate(statistics.latencies):

@@ -1,7 +1,7 @@
-"""Glob patterns, matched without backtracking into earlier stars.
+"""Glob pattern matching in bounded time.
 
 `fnmatch` compiles each pattern to a regular expression, which can take longer than a client's
-slice of loop time.
+share of loop time.
 """
 
 from typing import NamedTuple
@@ -13,14 +13,14 @@ class _Class(NamedTuple):
     """A set of characters.
 
     Attributes:
-        ranges: first and last characters.
-        is_negated: whether the others are meant.
+        ranges: First and last character of each range.
+        is_negated: Whether the set holds all other characters instead.
     """
 
     ranges: tuple[tuple[str, str], ...]
     is_negated: bool = False
 
-    def has(self, character: str) -> bool:
+    def contains(self, character: str) -> bool:
         return self.is_negated != any(low <= character <= high for low, high in self.ranges)
 
 
@@ -28,10 +28,10 @@ _ANY = _Class((), is_negated=True)
 
 
 class Glob:
-    r"""A pattern as in Redis: `*`, `?`, `[abc]`, `[a-c]`, `[^a]`, and `\` before a literal."""
+    r"""Redis glob pattern: `*`, `?`, `[abc]`, `[a-c]`, `[^a]`, and `\` before a literal."""
 
     def __init__(self, pattern: str) -> None:
-        """Parse a pattern; any text is one."""
+        """Parse a pattern; every text is valid."""
         self._parts: list[_Class | None] = []  # None is a star
         rest = list(reversed(pattern))
         while rest:
@@ -47,10 +47,10 @@ class Glob:
                 self._parts.append(_Class(((literal, literal),)))
 
     def matches(self, text: str) -> bool:
-        """Return whether the pattern fits all of a text, in at most length times length steps.
+        """Return whether the pattern matches the whole text.
 
-        It suffices to try again from the last star: whatever an earlier one could take instead,
-        the last can take as well.
+        This takes at most pattern length times text length steps. It backtracks to the last star
+        only: text that an earlier star could absorb can be absorbed by the last one.
         """
         parts = self._parts
         position = index = 0
@@ -60,7 +60,7 @@ class Glob:
             if part is None:
                 position += 1
                 after_star, star_index = position, index
-            elif part.has(text[index]):
+            elif part.contains(text[index]):
                 position += 1
                 index += 1
             elif after_star >= 0:
@@ -72,7 +72,7 @@ class Glob:
 
 
 def _parse_class(rest: list[str]) -> _Class:
-    """Take a class off the reversed rest of a pattern, up to its `]` or the end."""
+    """Pop a class, up to its `]` or the end, from the reversed rest of a pattern."""
     is_negated = bool(rest) and rest[-1] == "^"
     if is_negated:
         rest.pop()

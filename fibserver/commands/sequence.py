@@ -1,6 +1,6 @@
-"""The FIB.* commands: what this server exists for.
+"""FIB.* commands: slices of the Fibonacci sequence.
 
-Limits are checked here, before any work: every size is known in advance.
+Limits are checked before any computation, since every size is known in advance.
 """
 
 from fibcommon.formats import FORMATS, Format
@@ -24,9 +24,9 @@ _GROUP = "sequence"
     is_immutable=True,
 )
 def first(session: Session, arguments: list[bytes]) -> list[Reply]:
-    """Answer F(0) to F(n-1)."""
+    """Return F(0) to F(n-1)."""
     stop = _number(arguments[0], "n")
-    return [_answer(session, _format(arguments[1:]), 0, stop)]
+    return [_reply(session, _format(arguments[1:]), 0, stop)]
 
 
 @command(
@@ -38,9 +38,9 @@ def first(session: Session, arguments: list[bytes]) -> list[Reply]:
     is_immutable=True,
 )
 def range_(session: Session, arguments: list[bytes]) -> list[Reply]:
-    """Answer F(start) to F(stop-1)."""
+    """Return F(start) to F(stop-1)."""
     start, stop = _range(arguments)
-    return [_answer(session, _format(arguments[2:]), start, stop)]
+    return [_reply(session, _format(arguments[2:]), start, stop)]
 
 
 @command(
@@ -52,39 +52,39 @@ def range_(session: Session, arguments: list[bytes]) -> list[Reply]:
     is_immutable=True,
 )
 def number(session: Session, arguments: list[bytes]) -> list[Reply]:
-    """Answer F(n) alone, as one bulk string."""
+    """Return F(n) as one bulk string."""
     n = _number(arguments[0], "n")
     format = _format(arguments[1:])
     if format is _ARRAY:
-        # An element of this format is a bulk string by itself.
+        # An element of this format is already a bulk string.
         return [_slice(session, format, n, n + 1, b"", b"")]
-    return [_answer(session, format, n, n + 1)]
+    return [_reply(session, format, n, n + 1)]
 
 
 @command(
     "FIB.SIZE",
     -3,
-    "Returns how many bytes FIB.RANGE with the same arguments would answer.",
+    "Returns the size in bytes of the elements that FIB.RANGE would return.",
     _GROUP,
     (Argument("start"), Argument("stop"), _FORMAT),
     is_immutable=True,
 )
 def size(session: Session, arguments: list[bytes]) -> list[Reply]:
-    """Answer the number of bytes, without computing any of them."""
+    """Return the size of the elements without computing them."""
     start, stop = _range(arguments)
     format = _format(arguments[2:])
     _check_index(session, stop)
     return [encode(session.server.slice_size(format, start, stop))]
 
 
-def _answer(session: Session, format: Format, start: int, stop: int) -> Reply:
+def _reply(session: Session, format: Format, start: int, stop: int) -> Reply:
     if start == stop:
         _check_index(session, stop)
         return array_header(0) if format is _ARRAY else encode(b"")
     if format is _ARRAY:
         return _slice(session, format, start, stop, array_header(stop - start), b"")
-    answer = _slice(session, format, start, stop, b"", b"\r\n")
-    return answer._replace(header=b"$%d\r\n" % answer.size)
+    bulk = _slice(session, format, start, stop, b"", b"\r\n")
+    return bulk._replace(header=b"$%d\r\n" % bulk.size)
 
 
 def _slice(
@@ -122,8 +122,8 @@ def _range(arguments: list[bytes]) -> tuple[int, int]:
 
 
 def _number(text: bytes, what: str) -> int:
-    # Leading zeros are accepted: redis-benchmark pads its random numbers with them. The
-    # request's own limit keeps int() far below its quadratic range.
+    # redis-benchmark pads its random numbers with zeros, so these are accepted. The size limit of
+    # a request keeps the quadratic int() fast.
     if not text.isdigit():
         raise CommandError(f"{what} must be a non-negative decimal integer, not {printable(text)}")
     return int(text)
@@ -133,8 +133,8 @@ def _format(arguments: list[bytes]) -> Format:
     if not arguments:
         return _ARRAY
     if len(arguments) != 2 or arguments[0].upper() != b"FORMAT":
-        words = " ".join(map(printable, arguments[:3]))
-        raise CommandError(f"syntax error: expected FORMAT and a format's name, not {words}")
+        found = " ".join(map(printable, arguments[:3]))
+        raise CommandError(f"syntax error: expected FORMAT and a format's name, not {found}")
     format = _FORMATS.get(arguments[1]) or _FORMATS.get(arguments[1].lower())
     if format is None:
         known = ", ".join(FORMATS)

@@ -1,4 +1,4 @@
-"""Commands about the server: what it is, how it is set, what it can do."""
+"""Server commands: INFO, TIME, CONFIG GET and COMMAND."""
 
 import functools
 import math
@@ -16,10 +16,10 @@ from fibserver.protocol.reply_encoding import CommandError, Reply, Simple, Value
 _GROUP = "server"
 
 MAX_PATTERN_BYTES = 64
-"""Longer than any setting's name; matching a name is one step in the acceptor's loop."""
+"""Longer than any setting's name. Matching one name is one step in the acceptor's loop."""
 
 _GROUP_CATEGORIES = {"connection": "@connection", "transactions": "@transaction"}
-"""Redis's ACL categories for groups of commands; its others have none of their own."""
+"""Redis's ACL categories by command group; the other groups have none."""
 
 _READ_ONLY_FLAGS = [Simple("readonly"), Simple("fast")]
 
@@ -30,7 +30,7 @@ _CONFIG = Subcommands(
         b"GET": Subcommand(
             -2,
             "<pattern> [<pattern> ...]",
-            ("Return the settings that match the glob-like <pattern>, and their values.",),
+            ("Return the names and values of the settings that match a glob-like <pattern>.",),
         ),
     },
 )
@@ -42,7 +42,7 @@ _COMMAND = Subcommands(
         b"DOCS": Subcommand(
             -1,
             "[<command-name> ...]",
-            ("Return the documentation of the given commands, or of all.",),
+            ("Return the documentation of the given commands, or of all commands.",),
         ),
         b"INFO": Subcommand(
             -1, "[<command-name> ...]", ("Return details about the given commands, or about all.",)
@@ -59,19 +59,19 @@ _COMMAND = Subcommands(
 @command(
     "INFO",
     -1,
-    "Returns facts and figures about the server.",
+    "Returns information and statistics about the server.",
     _GROUP,
     (Argument("section", "string", is_optional=True),),
 )
 def info(session: Session, arguments: list[bytes]) -> list[Reply]:
-    """Answer the sections asked for, or all."""
+    """Return the given sections, or the default ones if none are given."""
     sections = [section.decode("ascii", "replace").lower() for section in arguments]
     return [encode(session.server.information(sections), session.protocol)]
 
 
 @command("TIME", 1, "Returns the server's time: seconds and microseconds.", _GROUP)
 def time_(session: Session, arguments: list[bytes]) -> list[Reply]:
-    """Answer Unix time as two strings."""
+    """Return Unix time as two strings: seconds, and microseconds within the second."""
     seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
     return [encode([str(seconds), str(nanoseconds // 1000)], session.protocol)]
 
@@ -87,7 +87,7 @@ def time_(session: Session, arguments: list[bytes]) -> list[Reply]:
     ),
 )
 def config(session: Session, arguments: list[bytes]) -> Replies:
-    """Answer the settings whose names match a pattern, by our names and by Redis's."""
+    """Return the settings whose names match a pattern, under fibserver's and Redis's names."""
     if _CONFIG.parse(session, arguments) == b"HELP":
         return _CONFIG.help()
     patterns = [_glob(pattern) for pattern in arguments[1:]]
@@ -96,7 +96,7 @@ def config(session: Session, arguments: list[bytes]) -> Replies:
 
 def _glob(pattern: bytes) -> Glob:
     if len(pattern) > MAX_PATTERN_BYTES:
-        raise CommandError(f"a pattern may have {MAX_PATTERN_BYTES} bytes")
+        raise CommandError(f"pattern too long: at most {MAX_PATTERN_BYTES} bytes")
     return Glob(pattern.decode("ascii", "replace").lower())
 
 
@@ -112,7 +112,7 @@ def _matching_settings(session: Session, patterns: list[Glob]) -> Iterator[Reply
         "slowlog-log-slower-than": str(int(SLOW_SECONDS * 1e6)),
         "slowlog-max-len": str(MAX_ENTRIES),
         "tcp-keepalive": str(KEEPALIVE_SECONDS),
-        "timeout": str(math.ceil(settings.idle_timeout)),  # whole seconds, as clients parse it
+        "timeout": str(math.ceil(settings.idle_timeout)),  # clients parse an integer
         **settings.as_text(),
     }
     matching: dict[str, Value] = {}
@@ -127,7 +127,7 @@ def _matching_settings(session: Session, patterns: list[Glob]) -> Iterator[Reply
 @command(
     "COMMAND",
     -1,
-    "Returns what commands there are.",
+    "Returns details about the supported commands.",
     _GROUP,
     (
         Argument("subcommand", "string", is_optional=True),
@@ -135,7 +135,7 @@ def _matching_settings(session: Session, patterns: list[Glob]) -> Iterator[Reply
     ),
 )
 def command_(session: Session, arguments: list[bytes]) -> Replies:
-    """Answer from the command table, as client libraries and redis-cli's help expect."""
+    """Return data of the command table, as client libraries and redis-cli's help expect it."""
     if not arguments:
         return [_of_all_commands(b"INFO", session.protocol)]
     name, names = _COMMAND.parse(session, arguments), arguments[1:]
@@ -150,12 +150,12 @@ def command_(session: Session, arguments: list[bytes]) -> Replies:
 
 @functools.cache
 def _of_all_commands(subcommand: bytes, protocol: int) -> bytes:
-    """Return a reply that is the same for all clients, as one object."""
+    """Return a reply on all commands; clients share the object, so it takes memory once."""
     return encode(_command_value(subcommand, list(COMMANDS)), protocol)
 
 
 def _command_value(subcommand: bytes, names: list[bytes]) -> Value:
-    """Return the value of COUNT, LIST, INFO or DOCS for some commands."""
+    """Return the reply value of COUNT, LIST, INFO or DOCS for the named commands."""
     entries = [COMMANDS.get(name.upper()) for name in names]
     known = [entry for entry in entries if entry is not None]
     match subcommand:
@@ -170,7 +170,7 @@ def _command_value(subcommand: bytes, names: list[bytes]) -> Value:
 
 def _filtered_names(options: list[bytes]) -> Iterator[Reply]:
     """Return the names of the commands that COMMAND LIST FILTERBY selects."""
-    match [word.upper() for word in options[:-1]]:
+    match [option.upper() for option in options[:-1]]:
         case [b"FILTERBY", b"MODULE"]:
             return _names(lambda entry: False)  # there are no modules
         case [b"FILTERBY", b"ACLCAT"]:
@@ -192,7 +192,7 @@ def _names(is_selected: Callable[[Command], bool]) -> Iterator[Reply]:
 
 
 def _categories(entry: Command) -> list[str]:
-    """Return the ACL categories of a command: those of its flags, and its group."""
+    """Return the ACL categories of a command: those of its flags and of its group."""
     categories = ["@read", "@fast"]
     if entry.group in _GROUP_CATEGORIES:
         categories.append(_GROUP_CATEGORIES[entry.group])
@@ -200,8 +200,8 @@ def _categories(entry: Command) -> list[str]:
 
 
 def _entry(entry: Command) -> Value:
-    # No command has keys, so first key, last key and step are 0; then come, since Redis 7, ACL
-    # categories, tips, key specifications and subcommands.
+    # No command has keys: first key, last key and step are 0. Redis 7 appends ACL categories,
+    # tips, key specifications and subcommands.
     categories = [Simple(category) for category in _categories(entry)]
     return [entry.lower_name, entry.arity, _READ_ONLY_FLAGS, 0, 0, 0, categories, [], [], []]
 

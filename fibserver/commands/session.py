@@ -1,7 +1,7 @@
-"""A session: what one client has said so far that changes how it is answered.
+"""Session state of one client, and the server interface that commands use.
 
-A session knows no socket. It also says, as `Server`, what the commands may ask of the
-process that runs them, so that they can be tested without one.
+A session has no socket. `Server` declares what commands need of the process that runs them, so
+that tests can run commands without one.
 """
 
 from collections.abc import Iterable
@@ -17,26 +17,26 @@ from fibserver.settings import Settings
 __all__ = ["UNIX_ADDRESS", "ClientInfo", "Server", "Session", "Tracking"]
 
 UNIX_ADDRESS = "unix:0"
-"""The address of clients of a Unix socket, whatever its path."""
+"""Address shown for every client of a Unix socket."""
 
 CONNECTION_BYTES = 4096
-"""Memory of a connection without data, approximately."""
+"""Approximate memory of a connection that holds no data."""
 
 
 class ClientInfo(NamedTuple):
-    """What there is to know about a client, for CLIENT LIST and CLIENT KILL.
+    """State of one client, for CLIENT LIST and CLIENT KILL.
 
     Attributes:
-        session: what it has said.
-        local_address: where it connected to.
-        fd: the descriptor of its socket.
-        age_seconds: since it connected.
-        idle_seconds: since bytes last came or went.
-        received_bytes: received and not yet answered.
-        output_pieces: replies, or pieces of them, that are pending.
-        output_bytes: what they take of this process's memory.
-        events: `r`, `w` or both: what the socket is watched for.
-        is_waiting: whether its next reply waits for workers.
+        session: Session of the client.
+        local_address: Server address that the client connected to.
+        fd: File descriptor of the socket.
+        age_seconds: Time since the client connected.
+        idle_seconds: Time since bytes were last received or sent.
+        received_bytes: Bytes received but not yet processed.
+        output_pieces: Number of pending replies or parts of replies.
+        output_bytes: Pending bytes in this process's memory; shared memory does not count.
+        events: Events that the socket is registered for: `r`, `w` or both.
+        is_waiting: Whether the next reply waits for workers.
     """
 
     session: "Session"
@@ -52,54 +52,54 @@ class ClientInfo(NamedTuple):
 
     @property
     def memory_bytes(self) -> int:
-        """Memory of the connection with all that it holds, approximately."""
+        """Approximate memory of the connection with its buffers."""
         held = self.received_bytes + self.output_bytes + self.session.transaction_bytes
         return CONNECTION_BYTES + held
 
 
 class Server(Protocol):
-    """What commands ask of the server."""
+    """Server interface for commands."""
 
     statistics: Statistics
     slow_log: SlowLog
     listings: Listings
     password: bytes | None
-    """What clients have to say before they are served; None: nothing."""
+    """Password that clients must send, None if none is required."""
 
     @property
     def settings(self) -> Settings:
-        """The settings in force."""
+        """Settings in force."""
 
     @property
     def unavailable_reason(self) -> tuple[str, str] | None:
-        """Why clients had better ask another server, as code and message of an error; or None."""
+        """Error code and message if clients should use another server, else None."""
 
     def monotonic(self) -> float:
-        """Return the time: monotonic, in seconds."""
+        """Return the monotonic time in seconds."""
 
     def slice_size(self, format: Format, start: int, stop: int) -> int:
-        """Return `format.slice_size(start, stop)`, faster if the elements are resident."""
+        """Return `format.slice_size(start, stop)`; faster for resident elements."""
 
     def information(self, sections: list[str]) -> str:
-        """Return the text of `INFO` for these sections, lower-case."""
+        """Return the text of INFO for these lower-case sections, or the default ones if empty."""
 
     def clients(self) -> Iterable[ClientInfo]:
-        """Return the facts of all clients, in the order they came, as they are asked for."""
+        """Return a lazy iterator over the connected clients, in the order they connected."""
 
     def client(self, client_id: int) -> ClientInfo | None:
-        """Return the facts of one client, None if it is not connected."""
+        """Return information about a client, or None if it is not connected."""
 
     def close_client(self, client_id: int) -> None:
-        """Close the connection of a client."""
+        """Close a client's connection."""
 
 
 class Tracking(NamedTuple):
-    """What a client with a cache of its own has asked for.
+    """Options of CLIENT TRACKING.
 
     Attributes:
-        modes: options without a value, in lower case.
-        redirect: the number of the client to notify, 0 for the same one.
-        prefixes: of the keys that it is interested in.
+        modes: Options without a value, in lower case.
+        redirect: ID of the client to notify instead, 0 for none.
+        prefixes: Prefixes of the keys to track.
     """
 
     modes: frozenset[str]
@@ -108,23 +108,23 @@ class Tracking(NamedTuple):
 
 
 class Session:
-    """The state of one client's conversation.
+    """State of one client's session.
 
     Attributes:
-        server: the server it talks to.
-        client_id: a number no other client of this server has had.
-        address: the client's address, as people write it.
-        protocol: the RESP version, 2 or 3.
-        name: what the client calls itself.
-        library_name: the client library's name, as it says.
-        library_version: the client library's version, as it says.
-        is_authenticated: whether it has said the password, or need not.
-        transaction: the requests queued since MULTI, or None outside a transaction.
-        transaction_bytes: how much memory those take.
-        transaction_failed: whether a request since MULTI was refused, so EXEC must be too.
-        tracking: what its own cache needs, None if it has said nothing of one.
-        is_quitting: whether the connection is to end after the replies so far.
-        last_command: the name of the last command, in lower case.
+        server: Server that the client is connected to.
+        client_id: Number that is never used again by this server.
+        address: Client address as text.
+        protocol: RESP version, 2 or 3.
+        name: Name set by CLIENT SETNAME or HELLO.
+        library_name: Client library name set by CLIENT SETINFO.
+        library_version: Client library version set by CLIENT SETINFO.
+        is_authenticated: Whether the client sent the password, or connected when none was needed.
+        transaction: Requests queued since MULTI, or None outside a transaction.
+        transaction_bytes: Memory that those requests take.
+        transaction_failed: Whether a request since MULTI was rejected, so that EXEC must fail.
+        tracking: Options of CLIENT TRACKING, None if tracking is off.
+        is_quitting: Whether the connection closes after the pending replies.
+        last_command: Name of the last command, in lower case.
     """
 
     def __init__(self, server: Server, client_id: int, address: str) -> None:
@@ -134,11 +134,11 @@ class Session:
         self.is_quitting = False
         self.library_name = ""
         self.library_version = ""
-        self.last_command = "NULL"  # Redis's word for none
+        self.last_command = "NULL"  # Redis's placeholder before the first command
         self.reset()
 
     def reset(self) -> None:
-        """Return to the state of a new connection."""
+        """Reset protocol, name, tracking, authentication and transaction."""
         self.protocol = RESP2
         self.name = ""
         self.tracking: Tracking | None = None
@@ -146,12 +146,12 @@ class Session:
         self.end_transaction()
 
     def end_transaction(self) -> None:
-        """Leave the transaction, if any, forgetting its requests."""
+        """Leave the transaction, if any, and discard its requests."""
         self.transaction: list[list[bytes]] | None = None
         self.transaction_bytes = 0
         self.transaction_failed = False
 
     @property
     def is_in_transaction(self) -> bool:
-        """Whether MULTI has been said, so that requests are queued, not answered."""
+        """Whether requests are queued because of MULTI."""
         return self.transaction is not None

@@ -1,7 +1,6 @@
-"""Subcommands: their names, their numbers of arguments, and HELP.
+"""Subcommand tables: names, arities and the HELP reply.
 
-A command such as CLIENT has a table of its subcommands. HELP and the errors come from that table,
-so an error never recommends a HELP that does not exist.
+A command such as CLIENT has one table, from which both HELP and the error messages are built.
 """
 
 from collections.abc import Mapping
@@ -17,12 +16,12 @@ HELP = b"HELP"
 
 
 class Subcommand(NamedTuple):
-    """One subcommand.
+    """Entry of a subcommand table.
 
     Attributes:
-        arity: number of words, its own name included; negative: at least that many.
-        usage: its arguments as HELP shows them.
-        summary: lines that describe it; each has at most 100 characters.
+        arity: Number of arguments including the subcommand's name; if negative, the minimum.
+        usage: Arguments as HELP shows them.
+        summary: Lines of the description, of at most 100 characters each.
     """
 
     arity: int
@@ -31,14 +30,14 @@ class Subcommand(NamedTuple):
 
 
 class Subcommands:
-    """The subcommands of one command."""
+    """Subcommands of one command."""
 
     def __init__(self, command: str, table: Mapping[bytes, Subcommand]) -> None:
-        """Build the table; HELP is added.
+        """Build the table, and add HELP to it.
 
         Args:
-            command: the name of the command, in upper case.
-            table: the subcommands by name, in upper case and in the order of HELP.
+            command: Name of the command, in upper case.
+            table: Subcommands by upper-case name, in the order of HELP.
         """
         self._command = command
         self._table = {**table, HELP: Subcommand(1, "", ("Print this help.",))}
@@ -52,14 +51,14 @@ class Subcommands:
         return lines
 
     def parse(self, session: Session, arguments: list[bytes]) -> bytes:
-        """Return the name of the subcommand, in upper case; record it as the last command.
+        """Return the subcommand's name in upper case, and record it as the last command.
 
         Args:
-            session: the client's.
-            arguments: the subcommand and its arguments, at least one word.
+            session: Session of the client.
+            arguments: Subcommand and its arguments; at least the subcommand.
 
         Raises:
-            CommandError: the subcommand does not exist, or cannot have so many arguments.
+            CommandError: The subcommand is unknown, or the number of arguments is wrong.
         """
         name = arguments[0].upper()
         subcommand = self._table.get(name)
@@ -75,5 +74,5 @@ class Subcommands:
         return name
 
     def help(self) -> list[Reply]:
-        """Return the reply to HELP: an array of simple strings, as from Redis."""
+        """Return the reply to HELP: an array of simple strings, as in Redis."""
         return [self._help]

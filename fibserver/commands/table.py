@@ -1,7 +1,7 @@
-"""The command table: one entry a command, with its handler and its documentation.
+"""Command table: one entry per command, with its handler and documentation.
 
-An entry says everything about its command: `COMMAND`, `COMMAND DOCS` and the check of the
-number of arguments come from it. Modules beside this one fill the table.
+`COMMAND`, `COMMAND DOCS` and the check of the number of arguments use the entries. The other
+modules of this package register them.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,22 +15,22 @@ from fibserver.protocol.request_parser import printable
 __all__ = ["COMMANDS", "Argument", "Command", "Handler", "Replies", "command", "find"]
 
 Replies: TypeAlias = list[Reply] | Iterator[Reply]
-"""What a handler returns: all of a short reply, or an iterator that makes a long one in steps of
-some 0.1 ms each. A step may yield `b""`, which only takes time. It may raise CommandError as long
-as it has yielded nothing else."""
+"""Result of a handler: a complete short reply, or an iterator that builds a long reply in steps of
+about 0.1 ms. A step without output yields `b""`. The iterator may raise CommandError only before
+its first output."""
 
 Handler: TypeAlias = Callable[[Session, list[bytes]], Replies]
 
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """The documentation of one argument.
+    """Documentation of one argument.
 
     Attributes:
-        name: what it means.
-        type: its kind, in the words of Redis's COMMAND DOCS.
-        token: the literal word before it, if any.
-        is_optional: whether it may be left out.
+        name: Name of the argument.
+        type: Type name as in Redis's COMMAND DOCS.
+        token: Literal that precedes the argument, or "".
+        is_optional: Whether the argument may be omitted.
     """
 
     name: str
@@ -41,19 +41,19 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command.
+    """Entry of the command table.
 
     Attributes:
-        name: in upper case.
-        lower_name: in lower case, as statistics and errors have it.
-        arity: the number of words with the name; negative: at least that many.
-        summary: one line on what it does.
-        group: the heading it is documented under.
-        arguments: their documentation.
-        handler: takes the session and the arguments behind the name.
-        is_immutable: whether its reply, an error aside, depends on the request alone, for ever.
-        is_queued: whether it waits for EXEC in a transaction.
-        needs_authentication: whether the client must have said the password, if there is one.
+        name: Name in upper case.
+        lower_name: Name in lower case, for statistics and error messages.
+        arity: Number of arguments including the name; if negative, the minimum.
+        summary: One-line description.
+        group: Group in the documentation.
+        arguments: Documentation of the arguments.
+        handler: Function that takes the session and the arguments after the name.
+        is_immutable: Whether a successful reply depends on the request alone and never changes.
+        is_queued: Whether the command is queued until EXEC inside a transaction.
+        needs_authentication: Whether the client must have authenticated if a password is set.
     """
 
     name: str
@@ -67,9 +67,9 @@ class Command:
     is_queued: bool
     needs_authentication: bool
 
-    def check(self, words: list[bytes]) -> None:
-        """Raise CommandError if the command cannot have so many words."""
-        count = len(words)
+    def check(self, args: list[bytes]) -> None:
+        """Raise CommandError if the number of arguments, the name included, is wrong."""
+        count = len(args)
         if not (count == self.arity if self.arity >= 0 else count >= -self.arity):
             raise CommandError(f"wrong number of arguments for '{self.lower_name}' command")
 
@@ -88,9 +88,9 @@ def command(
     is_queued: bool = True,
     needs_authentication: bool = True,
 ) -> Callable[[Handler], Handler]:
-    """Enter the decorated handler into the table; the arguments are those of `Command`."""
+    """Register the decorated handler; the parameters are the attributes of `Command`."""
 
-    def enter(handler: Handler) -> Handler:
+    def register(handler: Handler) -> Handler:
         COMMANDS[name.encode()] = Command(
             name,
             name.lower(),
@@ -105,21 +105,21 @@ def command(
         )
         return handler
 
-    return enter
+    return register
 
 
-def find(words: list[bytes]) -> Command:
+def find(args: list[bytes]) -> Command:
     """Return the command of a request.
 
     Args:
-        words: the command's name and arguments, at least the name.
+        args: Command name and its arguments; at least the name.
 
     Raises:
-        CommandError: there is no such command.
+        CommandError: The command is unknown.
     """
-    entry = COMMANDS.get(words[0]) or COMMANDS.get(words[0].upper())
+    entry = COMMANDS.get(args[0]) or COMMANDS.get(args[0].upper())
     if entry is None:
-        rest = " ".join(map(printable, words[1:3]))
-        name = printable(words[0])
+        rest = " ".join(map(printable, args[1:3]))
+        name = printable(args[0])
         raise CommandError(f"unknown command {name}, with args beginning with: {rest}")
     return entry

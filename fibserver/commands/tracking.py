@@ -1,8 +1,8 @@
-"""CLIENT TRACKING: client-side caches, which nothing here ever invalidates.
+"""CLIENT TRACKING state for clients with a cache of their own.
 
-A client that caches replies asks to be notified when they change. Replies never change here, so
-tracking is only recorded, and reported as Redis reports it; no notification is ever sent. What a
-request may say is checked as in Redis, so that a mistake is found with this server too.
+Redis notifies such clients when a key changes. Nothing changes here, so the server records and
+reports the options, but never sends a notification. It validates them as Redis does, so that
+client bugs show up with this server too.
 """
 
 from fibserver.commands.session import Session, Tracking
@@ -17,12 +17,12 @@ def set_tracking(session: Session, switch: bytes, options: list[bytes]) -> None:
     """Turn tracking on or off.
 
     Args:
-        session: the client's.
-        switch: ON or OFF, in any case.
-        options: the words after it.
+        session: Session of the client.
+        switch: ON or OFF, case-insensitive.
+        options: Arguments after it.
 
     Raises:
-        CommandError: the options are unknown, or contradict each other or those in force.
+        CommandError: An option is unknown, or conflicts with another or with the current options.
     """
     wanted = _parse(session, options)
     match switch.upper():
@@ -64,7 +64,7 @@ def _client_id(session: Session, value: bytes) -> int:
 
 
 def _check(wanted: Tracking, current: Tracking | None) -> None:
-    """Raise CommandError if options contradict each other, or those in force."""
+    """Raise CommandError if options conflict with each other or with the current ones."""
     modes = wanted.modes
     if wanted.prefixes and "bcast" not in modes:
         raise CommandError("PREFIX option requires BCAST mode to be enabled")
@@ -84,14 +84,14 @@ def _check(wanted: Tracking, current: Tracking | None) -> None:
 
 
 def set_caching(session: Session, switch: bytes) -> None:
-    """Accept whether the next request is cached, in the mode in which it is asked for.
+    """Accept CLIENT CACHING; it has no effect, since nothing is invalidated.
 
     Args:
-        session: the client's.
-        switch: YES or NO, in any case.
+        session: Session of the client.
+        switch: YES or NO, case-insensitive.
 
     Raises:
-        CommandError: the client is in another mode.
+        CommandError: The switch is invalid, or needs another tracking mode.
     """
     modes = session.tracking.modes if session.tracking else frozenset()
     if not modes & {"optin", "optout"}:
@@ -110,7 +110,7 @@ def set_caching(session: Session, switch: bytes) -> None:
 
 
 def report(session: Session) -> dict[str, Value]:
-    """Return the value of CLIENT TRACKINGINFO."""
+    """Return the reply value of CLIENT TRACKINGINFO."""
     tracking = session.tracking
     if tracking is None:
         return {"flags": ["off"], "redirect": -1, "prefixes": []}

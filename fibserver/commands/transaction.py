@@ -1,7 +1,7 @@
-"""MULTI, EXEC and DISCARD, which client libraries wrap around pipelines.
+"""Transaction commands MULTI, EXEC and DISCARD, which client libraries wrap around pipelines.
 
-Every command only reads, so a transaction is a queue: nothing can fail half-way and nothing
-needs isolating.
+Every command is read-only, so a transaction is a plain queue: it needs no isolation and no
+rollback.
 """
 
 from collections.abc import Iterator
@@ -19,35 +19,35 @@ from fibserver.protocol.reply_encoding import (
 
 MAX_QUEUED = 1024
 MAX_QUEUED_BYTES = 256 * 1024
-"""What a transaction may hold, in requests and in memory: each client may have one."""
+"""Limits of one transaction, in requests and bytes; each client can have one."""
 
 WORD_BYTES = 48
-"""What a word takes besides its text, about."""
+"""Approximate memory of an argument besides its text."""
 
 _GROUP = "transactions"
 
 
 @command("MULTI", 1, "Starts a transaction.", _GROUP, is_queued=False)
 def multi(session: Session, arguments: list[bytes]) -> list[Reply]:
-    """Queue the requests from here on."""
+    """Start to queue requests."""
     if session.is_in_transaction:
         raise CommandError("MULTI calls can not be nested")
     session.transaction = []
     return [encode(Simple("OK"))]
 
 
-@command("DISCARD", 1, "Forgets a transaction.", _GROUP, is_queued=False)
+@command("DISCARD", 1, "Discards a transaction.", _GROUP, is_queued=False)
 def discard(session: Session, arguments: list[bytes]) -> list[Reply]:
-    """Drop the queued requests."""
+    """Discard the queued requests."""
     if not session.is_in_transaction:
         raise CommandError("DISCARD without MULTI")
     session.end_transaction()
     return [encode(Simple("OK"))]
 
 
-@command("EXEC", 1, "Answers the requests of a transaction.", _GROUP, is_queued=False)
+@command("EXEC", 1, "Executes the requests of a transaction.", _GROUP, is_queued=False)
 def exec_(session: Session, arguments: list[bytes]) -> Iterator[Reply]:
-    """Answer all queued requests, each as it is sent."""
+    """Run the queued requests, each when the output has room for its reply."""
     if session.transaction is None:
         raise CommandError("EXEC without MULTI")
     requests, failed = session.transaction, session.transaction_failed
@@ -60,12 +60,12 @@ def exec_(session: Session, arguments: list[bytes]) -> Iterator[Reply]:
 def _replies(session: Session, requests: list[list[bytes]]) -> Iterator[Reply]:
     yield array_header(len(requests))
     server = session.server
-    for words in requests:
-        entry = find(words)
+    for args in requests:
+        entry = find(args)
         statistics = server.statistics.command(entry.lower_name)
         started = server.monotonic()
         try:
-            yield from entry.handler(session, words[1:])
+            yield from entry.handler(session, args[1:])
         except CommandError as error:
             statistics.errors[error.code] += 1
             server.statistics.errors[error.code] += 1

@@ -624,7 +624,7 @@ def test_wrong_password(stranger: Talk, credentials: list[bytes]) -> None:
     assert stranger("PING") == PONG
 
 
-AILMENTS = [("BUSY", "no worker has come back lately"), ("SHUTDOWN", "the server is stopping")]
+AILMENTS = [("BUSY", "no worker has responded lately"), ("SHUTDOWN", "the server is stopping")]
 
 
 @pytest.mark.parametrize("unavailable_reason", AILMENTS)
@@ -945,7 +945,7 @@ def test_transaction_is_bounded(talk: Talk) -> None:
     talk("MULTI")
     assert {talk("PING") for _ in range(MAX_QUEUED)} == {QUEUED}
     assert talk.refusal("PING") == (
-        f"ERR a transaction may hold {MAX_QUEUED} requests of 256 KiB in all"
+        f"ERR transaction too large: at most {MAX_QUEUED} requests and 256 KiB"
     )
     assert talk.session.transaction is not None
     assert len(talk.session.transaction) == MAX_QUEUED
