@@ -1,1 +1,1 @@
-"""What the server reports about itself: INFO, metrics, the slow log."""
+"""Monitoring data: INFO sections, Prometheus metrics and the slow log."""

@@ -1,5 +1,4 @@
-"""The text of INFO: facts and figures under Redis's section names, so that what reads Redis
-reads this server."""
+"""Text of INFO, under Redis's section and field names so that Redis tools can read it."""
 
 import functools
 import os
@@ -31,21 +30,21 @@ REMEMBERED_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """What INFO and the metrics tell.
+    """State of the server, for INFO and the metrics.
 
     Attributes:
-        now: monotonic, in seconds.
-        uptime_seconds: since the start.
-        run_id: of this run of the server, as no other has it.
-        port: the first TCP port, 0 if there is none.
-        connected_clients: how many there are.
-        waiting_clients: how many of them wait for workers.
-        max_clients: how many there may be.
-        output_bytes: what replies take of memory that wait for clients to read.
-        max_output_bytes: what they may take.
-        statistics: what has happened so far.
-        slow_requests: how many there have been.
-        engine: what there is to answer with.
+        now: Monotonic time in seconds.
+        uptime_seconds: Time since the start.
+        run_id: Random identifier of this run of the server.
+        port: First TCP port, 0 if there is none.
+        connected_clients: Number of connected clients.
+        waiting_clients: Number of clients that wait for workers.
+        max_clients: Maximum number of clients.
+        output_bytes: Memory of replies that clients have not read yet.
+        max_output_bytes: Limit of `output_bytes`.
+        statistics: Counters since the start.
+        slow_requests: Number of slow requests since the start.
+        engine: Engine whose queue, memory and workers are reported.
     """
 
     now: float
@@ -64,13 +63,13 @@ class ServerInfo:
 
 @dataclass(frozen=True, slots=True)
 class ProcessFacts:
-    """What a process has taken of the machine.
+    """Memory and CPU time of one process.
 
     Attributes:
-        memory_bytes: resident, shared memory aside; a page that several processes share after a
-            fork counts for each of them.
-        cpu_user_seconds: in user mode.
-        cpu_system_seconds: in the kernel.
+        memory_bytes: Resident memory without shared memory. A page that processes share since a
+            fork counts in each of them.
+        cpu_user_seconds: CPU time in user mode.
+        cpu_system_seconds: CPU time in the kernel.
     """
 
     memory_bytes: int
@@ -79,7 +78,7 @@ class ProcessFacts:
 
     @property
     def cpu_seconds(self) -> float:
-        """All in all."""
+        """Total CPU time."""
         return self.cpu_user_seconds + self.cpu_system_seconds
 
 
@@ -89,16 +88,15 @@ def _process(pid: int) -> psutil.Process:
 
 
 def process_facts(pid: int) -> ProcessFacts:
-    """Return what a process has taken lately; zeros if it has just ended.
+    """Return memory and CPU time of a process, zeros if it has ended.
 
-    The figures are remembered for a moment: to read them takes the kernel longer than the rest
-    of INFO takes us.
+    Results are cached for up to half a second: reading them takes longer than the rest of INFO.
     """
     return _process_facts(pid, int(time.monotonic() / REMEMBERED_SECONDS))
 
 
 @functools.lru_cache(maxsize=2048)
-def _process_facts(pid: int, _moment: int) -> ProcessFacts:
+def _process_facts(pid: int, _period: int) -> ProcessFacts:
     try:
         process = _process(pid)
         with process.oneshot():
@@ -109,29 +107,30 @@ def _process_facts(pid: int, _moment: int) -> ProcessFacts:
 
 
 def acceptor_memory_bytes(engine: Engine) -> int:
-    """Return the proportional memory of this process, shared memory aside."""
-    counted = process_facts(os.getpid()).memory_bytes
-    return max(0, counted - engine.pool.acceptor_overcounted_bytes)
+    """Return the proportional set size of this process, without shared memory."""
+    memory_bytes = process_facts(os.getpid()).memory_bytes
+    return max(0, memory_bytes - engine.pool.acceptor_overcounted_bytes)
 
 
 def worker_memory_bytes(worker: WorkerInfo) -> int:
-    """Return the proportional memory of a worker, shared memory aside."""
+    """Return the proportional set size of a worker, without shared memory."""
     return max(0, process_facts(worker.pid).memory_bytes - worker.overcounted_bytes)
 
 
 def shared_memory_available_bytes() -> int:
-    """Return what is left in /dev/shm, for whoever takes it."""
-    room = os.statvfs("/dev/shm")
-    return room.f_bavail * room.f_frsize
+    """Return the free space in /dev/shm."""
+    status = os.statvfs("/dev/shm")
+    return status.f_bavail * status.f_frsize
 
 
-def format_info(facts: ServerInfo, sections: list[str]) -> str:
-    """Return some sections.
+def format_info(info: ServerInfo, sections: list[str]) -> str:
+    """Return the text of INFO; unknown sections are ignored.
 
     Args:
-        facts: what there is to tell.
-        sections: their names in lower case; `all` and `everything` stand for all, `default` or
-            none at all for those that Redis shows by default.
+        info: State of the server.
+        sections: Section names in lower case. `all` and `everything` select every section;
+            `default` or an empty list selects all but `commandstats`, `latencystats` and
+            `waitingstats`.
     """
     wanted = set(sections) or {"default"}
     if wanted & {"all", "everything"}:
@@ -139,7 +138,7 @@ def format_info(facts: ServerInfo, sections: list[str]) -> str:
     if "default" in wanted:
         wanted |= set(_SECTIONS) - _ON_DEMAND
     chosen = [name for name in _SECTIONS if name in wanted]
-    return "\r\n".join(_section(name, _SECTIONS[name](facts)) for name in chosen)
+    return "\r\n".join(_section(name, _SECTIONS[name](info)) for name in chosen)
 
 
 def _section(name: str, fields: Mapping[str, object]) -> str:
@@ -151,37 +150,37 @@ def _human(size_bytes: int) -> str:
     return f"{size_bytes / 2**20:.2f}M"
 
 
-def _server(facts: ServerInfo) -> Mapping[str, object]:
+def _server(info: ServerInfo) -> Mapping[str, object]:
     return {
         "redis_version": REDIS_VERSION,
         "redis_mode": "standalone",
         "fibserver_version": __version__,
         "process_id": os.getpid(),
-        "run_id": facts.run_id,
-        "tcp_port": facts.port,
+        "run_id": info.run_id,
+        "tcp_port": info.port,
         "server_time_usec": time.time_ns() // 1000,
-        "uptime_in_seconds": facts.uptime_seconds,
-        "uptime_in_days": facts.uptime_seconds // 86400,
+        "uptime_in_seconds": info.uptime_seconds,
+        "uptime_in_days": info.uptime_seconds // 86400,
     }
 
 
-def _clients(facts: ServerInfo) -> Mapping[str, object]:
+def _clients(info: ServerInfo) -> Mapping[str, object]:
     return {
-        "connected_clients": facts.connected_clients,
-        "maxclients": facts.max_clients,
-        "blocked_clients": facts.waiting_clients,
-        "client_output_bytes": facts.output_bytes,
-        "max_client_output_bytes": facts.max_output_bytes,
+        "connected_clients": info.connected_clients,
+        "maxclients": info.max_clients,
+        "blocked_clients": info.waiting_clients,
+        "client_output_bytes": info.output_bytes,
+        "max_client_output_bytes": info.max_output_bytes,
     }
 
 
-def _memory(facts: ServerInfo) -> Mapping[str, object]:
-    engine = facts.engine
+def _memory(info: ServerInfo) -> Mapping[str, object]:
+    engine = info.engine
     own = acceptor_memory_bytes(engine)
     workers = sum(map(worker_memory_bytes, engine.pool.workers))
     shared = engine.shared_bytes
     resident = own + workers + shared
-    # What maxmemory bounds: tools for Redis compare the two.
+    # Redis tools compare used_memory with maxmemory, which limits the resident blocks.
     used = sum(array.growth.published_bytes for array in engine.arrays)
     return {
         "used_memory": used,
@@ -200,13 +199,13 @@ def _memory(facts: ServerInfo) -> Mapping[str, object]:
     }
 
 
-def _persistence(facts: ServerInfo) -> Mapping[str, object]:
-    persistence = facts.engine.persistence
+def _persistence(info: ServerInfo) -> Mapping[str, object]:
+    persistence = info.engine.persistence
     if persistence is None:
         return {"loading": 0, "async_loading": 0, "snapshot_enabled": 0}
-    age = -1 if persistence.last_save is None else int(facts.now - persistence.last_save)
+    age = -1 if persistence.last_save is None else int(info.now - persistence.last_save)
     return {
-        "loading": 0,  # requests are answered meanwhile
+        "loading": 0,  # requests are served while the snapshot is loaded
         "async_loading": int(persistence.is_loading),
         "snapshot_enabled": 1,
         "rdb_changes_since_last_save": persistence.unsaved_blocks,
@@ -218,8 +217,8 @@ def _persistence(facts: ServerInfo) -> Mapping[str, object]:
     }
 
 
-def _stats(facts: ServerInfo) -> Mapping[str, object]:
-    statistics, arrays = facts.statistics, facts.engine.arrays
+def _stats(info: ServerInfo) -> Mapping[str, object]:
+    statistics, arrays = info.statistics, info.engine.arrays
     return {
         "total_connections_received": statistics.connections_received,
         "total_commands_processed": statistics.calls,
@@ -230,67 +229,67 @@ def _stats(facts: ServerInfo) -> Mapping[str, object]:
         "instantaneous_output_kbps": f"{statistics.rates.bytes_sent / 1024:.2f}",
         "rejected_connections": statistics.connections_rejected,
         "evicted_clients": statistics.evictions.total(),
-        **{f"evicted_clients_{why}": statistics.evictions[why] for why in Eviction},
+        **{f"evicted_clients_{reason}": statistics.evictions[reason] for reason in Eviction},
         "evicted_keys": statistics.blocks_dropped,
         "total_error_replies": statistics.errors.total(),
         "blocks_filled": statistics.blocks_filled,
         "blocks_failed": statistics.blocks_failed,
-        "blocks_retried": facts.engine.pool.retried,
-        "blocks_in_flight": facts.engine.pool.tasks_in_hand,
-        "queued_cheap": facts.engine.queue.cheap_sources,
-        "queued_dear": facts.engine.queue.dear_sources,
-        "queued_seconds": f"{facts.engine.queued_seconds:.3f}",
-        "rejected_answers": facts.engine.answers_rejected,
+        "blocks_retried": info.engine.pool.retried,
+        "blocks_in_flight": info.engine.pool.tasks_in_hand,
+        "queued_cheap": info.engine.queue.cheap_sources,
+        "queued_dear": info.engine.queue.dear_sources,
+        "queued_seconds": f"{info.engine.queued_seconds:.3f}",
+        "rejected_answers": info.engine.answers_rejected,
         "streamed_bytes": sum(array.streamed_bytes for array in arrays),
     }
 
 
-def _replication(facts: ServerInfo) -> Mapping[str, object]:
-    # Some clients look for a primary here before they send anything.
+def _replication(info: ServerInfo) -> Mapping[str, object]:
+    # Some clients check here for a primary before they send commands.
     return {"role": "master", "connected_slaves": 0}
 
 
-def _cpu(facts: ServerInfo) -> Mapping[str, object]:
+def _cpu(info: ServerInfo) -> Mapping[str, object]:
     own = process_facts(os.getpid())
-    workers = [process_facts(worker.pid) for worker in facts.engine.pool.workers]
+    workers = [process_facts(worker.pid) for worker in info.engine.pool.workers]
     return {
         "used_cpu_sys": f"{own.cpu_system_seconds:.6f}",
         "used_cpu_user": f"{own.cpu_user_seconds:.6f}",
-        "used_cpu_sys_children": f"{sum(each.cpu_system_seconds for each in workers):.6f}",
-        "used_cpu_user_children": f"{sum(each.cpu_user_seconds for each in workers):.6f}",
+        "used_cpu_sys_children": f"{sum(worker.cpu_system_seconds for worker in workers):.6f}",
+        "used_cpu_user_children": f"{sum(worker.cpu_user_seconds for worker in workers):.6f}",
     }
 
 
-def _commandstats(facts: ServerInfo) -> Mapping[str, object]:
+def _commandstats(info: ServerInfo) -> Mapping[str, object]:
     return {
-        f"cmdstat_{each.name}": (
-            f"calls={each.calls},usec={int(each.seconds * 1e6)},"
-            f"usec_per_call={each.seconds * 1e6 / max(1, each.calls):.2f},"
-            f"rejected_calls={each.rejected_calls},failed_calls={each.failed_calls}"
+        f"cmdstat_{command.name}": (
+            f"calls={command.calls},usec={int(command.seconds * 1e6)},"
+            f"usec_per_call={command.seconds * 1e6 / max(1, command.calls):.2f},"
+            f"rejected_calls={command.rejected_calls},failed_calls={command.failed_calls}"
         )
-        for each in facts.statistics.commands.values()
+        for command in info.statistics.commands.values()
     }
 
 
-def _errorstats(facts: ServerInfo) -> Mapping[str, object]:
-    errors = facts.statistics.errors
+def _errorstats(info: ServerInfo) -> Mapping[str, object]:
+    errors = info.statistics.errors
     return {f"errorstat_{code}": f"count={count}" for code, count in sorted(errors.items())}
 
 
-def _latencystats(facts: ServerInfo) -> Mapping[str, object]:
+def _latencystats(info: ServerInfo) -> Mapping[str, object]:
     return {
-        f"latency_percentiles_usec_{each.name}": _percentiles(each.latencies)
-        for each in facts.statistics.commands.values()
-        if each.calls
+        f"latency_percentiles_usec_{command.name}": _percentiles(command.latencies)
+        for command in info.statistics.commands.values()
+        if command.calls
     }
 
 
-def _waitingstats(facts: ServerInfo) -> Mapping[str, object]:
-    # A section of our own: tools for Redis find only execution times in `latencystats`.
+def _waitingstats(info: ServerInfo) -> Mapping[str, object]:
+    # Redis has no such section; its tools expect only execution times in `latencystats`.
     return {
-        f"waiting_percentiles_usec_{each.name}": _percentiles(each.waits)
-        for each in facts.statistics.commands.values()
-        if each.calls
+        f"waiting_percentiles_usec_{command.name}": _percentiles(command.waits)
+        for command in info.statistics.commands.values()
+        if command.calls
     }
 
 
@@ -299,12 +298,12 @@ def _percentiles(buckets: list[int]) -> str:
     return ",".join(f"p{share * 100:g}={quantile(buckets, share):.3f}" for share in shares)
 
 
-def _workers(facts: ServerInfo) -> Mapping[str, object]:
-    workers = facts.engine.pool.workers
+def _workers(info: ServerInfo) -> Mapping[str, object]:
+    workers = info.engine.pool.workers
     fields: dict[str, object] = {
         "workers": len(workers),
         "workers_busy": sum(worker.is_busy for worker in workers),
-        "worker_deaths": facts.engine.pool.deaths,
+        "worker_deaths": info.engine.pool.deaths,
         "worker_pids": ",".join(str(worker.pid) for worker in workers),
     }
     for number, worker in enumerate(workers):
@@ -317,13 +316,13 @@ def _workers(facts: ServerInfo) -> Mapping[str, object]:
     return fields
 
 
-def _sequence(facts: ServerInfo) -> Mapping[str, object]:
+def _sequence(info: ServerInfo) -> Mapping[str, object]:
     return {
         f"{array.format.name}": (
             f"elements={array.growth.published},bytes={array.growth.published_bytes},"
             f"streamed_bytes={array.streamed_bytes}"
         )
-        for array in facts.engine.arrays
+        for array in info.engine.arrays
     }
 
 
@@ -344,4 +343,4 @@ _SECTIONS: dict[str, Callable[[ServerInfo], Mapping[str, object]]] = {
 }
 
 _ON_DEMAND = {"commandstats", "latencystats", "waitingstats"}
-"""The sections that are shown only when they are asked for, as Redis does."""
+"""Sections not shown by default; Redis omits `commandstats` and `latencystats` as well."""

@@ -1,8 +1,6 @@
-"""Metrics for Prometheus: their names, units and meaning, and their values when they are asked
-for.
+"""Prometheus metrics, built from the data of INFO at each scrape.
 
-Nothing is counted here: all comes from what the server keeps for INFO, so a request pays nothing
-for metrics. `docs/metrics.md` lists the same names.
+Nothing is counted here, so metrics cost a request nothing. `docs/metrics.md` lists the names.
 """
 
 import os
@@ -34,37 +32,39 @@ from fibserver.monitoring.info import (
 __all__ = ["metrics_registry"]
 
 _BOUNDS = [f"{(1 << number) / 1e6:g}" for number in range(BUCKETS - 1)] + ["+Inf"]
-"""The upper bounds of the latency buckets, in seconds."""
+"""Upper bounds of the latency buckets, in seconds."""
 
 
-def metrics_registry(facts: Callable[[], ServerInfo]) -> CollectorRegistry:
-    """Return a registry whose metrics come from the facts of the moment."""
+def metrics_registry(get_info: Callable[[], ServerInfo]) -> CollectorRegistry:
+    """Return a registry that calls `get_info` at each scrape."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_ServerCollector(facts))
+    registry.register(_ServerCollector(get_info))
     return registry
 
 
 class _ServerCollector(Collector):
-    """All metrics of one server."""
+    """Collector of all metrics of one server."""
 
-    def __init__(self, facts: Callable[[], ServerInfo]) -> None:
-        self._facts = facts
-        # Taken once: whoever counts its changes counts restarts, not steps of the clock.
+    def __init__(self, get_info: Callable[[], ServerInfo]) -> None:
+        self._get_info = get_info
+        # Read once: alerts count changes of it as restarts, and the clock may be adjusted.
         self._started = time.time()
 
     def collect(self) -> Iterator[Metric]:
-        """Return the metrics as they are now."""
-        facts = self._facts()
-        yield InfoMetricFamily("fibserver_build", "The server.", {"version": __version__})
-        yield _gauge(
-            "start_time_seconds", "When the server was started, in Unix time.", self._started
+        """Yield the metrics with their current values."""
+        info = self._get_info()
+        yield InfoMetricFamily(
+            "fibserver_build", "Version of the server.", {"version": __version__}
         )
-        yield from _requests(facts)
-        yield from _clients(facts)
-        yield from _memory(facts)
-        yield from _work(facts)
-        yield from _snapshot(facts)
-        yield from _processes(facts)
+        yield _gauge(
+            "start_time_seconds", "Start time of the server, in Unix time.", self._started
+        )
+        yield from _requests(info)
+        yield from _clients(info)
+        yield from _memory(info)
+        yield from _work(info)
+        yield from _snapshot(info)
+        yield from _processes(info)
 
 
 def _counter(name: str, help: str, value: float) -> Metric:
@@ -75,33 +75,33 @@ def _gauge(name: str, help: str, value: float) -> Metric:
     return GaugeMetricFamily(f"fibserver_{name}", help, value=value)
 
 
-def _requests(facts: ServerInfo) -> Iterator[Metric]:
-    statistics = facts.statistics
+def _requests(info: ServerInfo) -> Iterator[Metric]:
+    statistics = info.statistics
     commands = list(statistics.commands.values())
     requests = CounterMetricFamily(
         "fibserver_requests",
-        "Requests answered, by command and by code: OK, or the first word of the error.",
+        "Requests answered, by command and code: OK, or the first word of the error.",
         labels=["command", "code"],
     )
     durations = HistogramMetricFamily(
         "fibserver_request_duration_seconds",
-        "What clients waited: from a request's arrival to the first byte of its reply.",
+        "Time from a request's arrival to the first byte of its reply.",
         labels=["command"],
     )
     executions = HistogramMetricFamily(
         "fibserver_execution_duration_seconds",
-        "From the start of a request's execution to the first byte of its reply.",
+        "Time from the start of a request's execution to the first byte of its reply.",
         labels=["command"],
     )
-    for each in commands:
-        requests.add_metric([each.name, "OK"], each.calls - each.failed_calls)
-        for code, count in each.errors.items():
-            requests.add_metric([each.name, code], count)
-        durations.add_metric([each.name], _buckets(each.waits), each.waiting_seconds)
-        executions.add_metric([each.name], _buckets(each.latencies), each.seconds)
+    for command in commands:
+        requests.add_metric([command.name, "OK"], command.calls - command.failed_calls)
+        for code, count in command.errors.items():
+            requests.add_metric([command.name, code], count)
+        durations.add_metric([command.name], _buckets(command.waits), command.waiting_seconds)
+        executions.add_metric([command.name], _buckets(command.latencies), command.seconds)
     errors = CounterMetricFamily(
         "fibserver_error_replies",
-        "Error replies by code, those to malformed and unknown requests included.",
+        "Error replies by code, including those to malformed and unknown requests.",
         labels=["code"],
     )
     for code, count in statistics.errors.items():
@@ -113,7 +113,7 @@ def _requests(facts: ServerInfo) -> Iterator[Metric]:
     yield _counter("received_bytes", "Bytes received from clients.", statistics.bytes_received)
     yield _counter("sent_bytes", "Bytes sent to clients.", statistics.bytes_sent)
     yield _counter(
-        "slow_requests", "Requests whose execution took more than 10 ms.", facts.slow_requests
+        "slow_requests", "Requests whose execution took more than 10 ms.", info.slow_requests
     )
 
 
@@ -121,44 +121,46 @@ def _buckets(counts: list[int]) -> list[tuple[str, float]]:
     return list(zip(_BOUNDS, map(float, accumulate(counts)), strict=True))
 
 
-def _clients(facts: ServerInfo) -> Iterator[Metric]:
-    statistics = facts.statistics
-    yield _gauge("connections", "Clients connected.", facts.connected_clients)
-    yield _gauge("connections_max", "Clients that may be connected.", facts.max_clients)
-    yield _gauge("connections_waiting", "Clients that wait for workers.", facts.waiting_clients)
+def _clients(info: ServerInfo) -> Iterator[Metric]:
+    statistics = info.statistics
+    yield _gauge("connections", "Connected clients.", info.connected_clients)
+    yield _gauge("connections_max", "Maximum number of connected clients.", info.max_clients)
+    yield _gauge(
+        "connections_waiting", "Clients whose reply waits for workers.", info.waiting_clients
+    )
     yield _counter(
         "connections_received", "Connections accepted.", statistics.connections_received
     )
     yield _counter(
         "connections_rejected",
-        "Connections refused because there were too many.",
+        "Connections rejected because there were too many.",
         statistics.connections_rejected,
     )
     evicted = CounterMetricFamily(
         "fibserver_clients_evicted",
-        "Clients disconnected for the sake of others, by reason.",
+        "Clients disconnected to free resources for others, by reason.",
         labels=["reason"],
     )
-    for why in Eviction:
-        evicted.add_metric([why], statistics.evictions[why])
+    for reason in Eviction:
+        evicted.add_metric([reason], statistics.evictions[reason])
     yield evicted
     yield _gauge(
-        "output_bytes", "Memory of replies that wait for clients to read.", facts.output_bytes
+        "output_bytes", "Memory of replies that clients have not read yet.", info.output_bytes
     )
-    yield _gauge("output_limit_bytes", "What they may take.", facts.max_output_bytes)
+    yield _gauge("output_limit_bytes", "Limit of fibserver_output_bytes.", info.max_output_bytes)
 
 
-def _memory(facts: ServerInfo) -> Iterator[Metric]:
-    arrays = list(facts.engine.arrays)
+def _memory(info: ServerInfo) -> Iterator[Metric]:
+    arrays = list(info.engine.arrays)
     resident = GaugeMetricFamily(
-        "fibserver_resident_bytes", "Bytes of numbers kept in memory.", labels=["format"]
+        "fibserver_resident_bytes", "Bytes of resident numbers.", labels=["format"]
     )
     elements = GaugeMetricFamily(
-        "fibserver_resident_elements", "Numbers kept in memory.", labels=["format"]
+        "fibserver_resident_elements", "Resident numbers.", labels=["format"]
     )
     streamed = CounterMetricFamily(
         "fibserver_streamed_bytes",
-        "Bytes sent that were computed for one answer and not kept.",
+        "Bytes sent from short-lived blocks, which are not kept in memory.",
         labels=["format"],
     )
     for array in arrays:
@@ -170,85 +172,103 @@ def _memory(facts: ServerInfo) -> Iterator[Metric]:
     yield streamed
     yield _gauge(
         "memory_limit_bytes",
-        "What the numbers kept in memory may take.",
-        facts.engine.memory_limit,
+        "Limit of the resident numbers of all formats together.",
+        info.engine.memory_limit,
     )
     yield _gauge(
-        "shared_memory_bytes", "Shared memory taken, all told.", facts.engine.shared_bytes
+        "shared_memory_bytes",
+        "Shared memory used, including slots and indexes.",
+        info.engine.shared_bytes,
     )
     yield _gauge(
-        "shared_memory_available_bytes", "Room left in /dev/shm.", shared_memory_available_bytes()
+        "shared_memory_available_bytes", "Free space in /dev/shm.", shared_memory_available_bytes()
     )
 
 
-def _work(facts: ServerInfo) -> Iterator[Metric]:
-    statistics, pool = facts.statistics, facts.engine.pool
+def _work(info: ServerInfo) -> Iterator[Metric]:
+    statistics, pool = info.statistics, info.engine.pool
     queued = GaugeMetricFamily(
         "fibserver_queued_answers",
-        "Answers that wait for a worker, by the predicted cost of their next block.",
+        "Slice replies that wait for a worker, by the predicted cost of their next block.",
         labels=["cost"],
     )
-    queued.add_metric(["cheap"], facts.engine.queue.cheap_sources)
-    queued.add_metric(["dear"], facts.engine.queue.dear_sources)
+    queued.add_metric(["cheap"], info.engine.queue.cheap_sources)
+    queued.add_metric(["dear"], info.engine.queue.dear_sources)
     yield queued
     yield _gauge(
         "queued_seconds",
-        "Predicted time of the workers for the dear blocks that wait or are being computed.",
-        facts.engine.queued_seconds,
+        "Predicted time until the queued and current dear blocks are computed.",
+        info.engine.queued_seconds,
     )
     yield _counter(
         "answers_rejected",
-        "Answers rejected with BUSY because they would have waited too long.",
-        facts.engine.answers_rejected,
+        "Slice replies rejected with BUSY because they would have waited too long.",
+        info.engine.answers_rejected,
     )
     yield _counter("blocks_filled", "Blocks computed or loaded.", statistics.blocks_filled)
-    yield _counter("blocks_failed", "Blocks given up.", statistics.blocks_failed)
-    yield _counter("blocks_retried", "Blocks done again after a worker died.", pool.retried)
     yield _counter(
-        "blocks_dropped", "Blocks that left memory for others.", statistics.blocks_dropped
+        "blocks_failed",
+        "Blocks that failed: no memory, or three workers died over them.",
+        statistics.blocks_failed,
     )
-    yield _gauge("blocks_in_flight", "Blocks that workers have in hand.", pool.tasks_in_hand)
-    yield _gauge("slots_used", "Short-lived blocks in memory.", facts.engine.scratch.used_slots)
-    yield _gauge("workers", "Worker processes alive.", len(pool.workers))
+    yield _counter("blocks_retried", "Tasks retried after a worker died.", pool.retried)
+    yield _counter(
+        "blocks_dropped",
+        "Resident blocks evicted to make room for others.",
+        statistics.blocks_dropped,
+    )
     yield _gauge(
-        "workers_busy", "Workers that do something.", sum(each.is_busy for each in pool.workers)
+        "blocks_in_flight", "Tasks assigned to workers and not finished.", pool.tasks_in_hand
     )
-    yield _counter("worker_restarts", "Workers that died and were replaced.", pool.deaths)
+    yield _gauge(
+        "slots_used", "Slots that hold a short-lived block.", info.engine.scratch.used_slots
+    )
+    yield _gauge("workers", "Live worker processes.", len(pool.workers))
+    yield _gauge(
+        "workers_busy", "Workers that have a task.", sum(worker.is_busy for worker in pool.workers)
+    )
+    yield _counter("worker_restarts", "Worker processes that died.", pool.deaths)
 
 
-def _snapshot(facts: ServerInfo) -> Iterator[Metric]:
-    persistence = facts.engine.persistence
+def _snapshot(info: ServerInfo) -> Iterator[Metric]:
+    persistence = info.engine.persistence
     if persistence is None:
         return
     if persistence.last_save is not None:
         yield _gauge(
             "snapshot_age_seconds",
-            "Since a block was last saved.",
-            facts.now - persistence.last_save,
+            "Time since a block was last saved.",
+            info.now - persistence.last_save,
         )
     yield _gauge("snapshot_blocks", "Blocks in the snapshot.", persistence.saved_blocks)
     yield _gauge(
-        "snapshot_unsaved_blocks", "Blocks still to be saved.", persistence.unsaved_blocks
+        "snapshot_unsaved_blocks", "Resident blocks not saved yet.", persistence.unsaved_blocks
     )
-    yield _gauge("snapshot_failing", "1 if the last try to save failed.", persistence.is_failing)
+    yield _gauge(
+        "snapshot_failing",
+        "1 if the last attempt to save a block failed, else 0.",
+        persistence.is_failing,
+    )
 
 
-def _processes(facts: ServerInfo) -> Iterator[Metric]:
+def _processes(info: ServerInfo) -> Iterator[Metric]:
     memory = GaugeMetricFamily(
         "fibserver_process_memory_bytes",
-        "Memory of the processes by proportional set size, shared memory aside.",
+        "Proportional set size of the processes, without shared memory.",
         labels=["process"],
     )
     cpu = CounterMetricFamily(
         "fibserver_process_cpu_seconds",
-        "Processor time of the processes that there are.",
+        "CPU time of the live processes.",
         labels=["process"],
     )
-    workers = facts.engine.pool.workers
-    memory.add_metric(["acceptor"], acceptor_memory_bytes(facts.engine))
+    workers = info.engine.pool.workers
+    memory.add_metric(["acceptor"], acceptor_memory_bytes(info.engine))
     memory.add_metric(["workers"], sum(map(worker_memory_bytes, workers)))
     cpu.add_metric(["acceptor"], process_facts(os.getpid()).cpu_seconds)
-    cpu.add_metric(["workers"], _total(process_facts(each.pid).cpu_seconds for each in workers))
+    cpu.add_metric(
+        ["workers"], _total(process_facts(worker.pid).cpu_seconds for worker in workers)
+    )
     yield memory
     yield cpu
 

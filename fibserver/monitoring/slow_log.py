@@ -1,4 +1,4 @@
-"""The slow log: the last requests that took long to execute, as Redis's SLOWLOG."""
+"""Slow log: the latest requests that took long to execute, as in Redis's SLOWLOG."""
 
 from collections import deque
 from typing import NamedTuple
@@ -7,24 +7,24 @@ __all__ = ["MAX_ENTRIES", "SLOW_SECONDS", "SlowLog", "SlowRequest"]
 
 SLOW_SECONDS = 0.01
 MAX_ENTRIES = 128
-"""Redis's defaults for both."""
+"""Redis's default threshold and length."""
 
 MAX_WORD_BYTES = 128
 
 _SECRET = (b"AUTH", b"HELLO")
-"""The commands whose arguments may hold a password."""
+"""Commands whose arguments can contain a password."""
 
 
 class SlowRequest(NamedTuple):
-    """One entry.
+    """Entry of the slow log.
 
     Attributes:
-        number: no other entry of this server has had it.
-        time: of the reply, in Unix seconds.
-        microseconds: from the start of its execution to the first byte of its reply.
-        words: the request.
-        address: the client's.
-        name: what the client calls itself.
+        number: Number that is never used again by this server.
+        time: Start of the reply, in Unix seconds.
+        microseconds: Time from the start of the execution to the first byte of the reply.
+        words: Command name and arguments, shortened and without passwords.
+        address: Address of the client.
+        name: Name of the client.
     """
 
     number: int
@@ -36,11 +36,11 @@ class SlowRequest(NamedTuple):
 
 
 class SlowLog:
-    """The last slow requests, the newest first.
+    """Latest slow requests.
 
     Attributes:
-        entries: what there is.
-        total: how many there have been.
+        entries: Entries, the newest first.
+        total: Number of slow requests since the start.
     """
 
     def __init__(self) -> None:
@@ -50,14 +50,14 @@ class SlowLog:
     def add(
         self, time: float, seconds: float, words: list[bytes], address: str, name: str
     ) -> None:
-        """Enter a request; a long word is cut, and a password left out."""
+        """Add a request; long arguments are truncated and passwords are redacted."""
         if words[0].upper() in _SECRET and len(words) > 1:
             words = [words[0], b"(redacted)"]
-        kept = [word[:MAX_WORD_BYTES] for word in words]
-        request = SlowRequest(self.total, int(time), int(seconds * 1e6), kept, address, name)
+        shortened = [word[:MAX_WORD_BYTES] for word in words]
+        request = SlowRequest(self.total, int(time), int(seconds * 1e6), shortened, address, name)
         self.entries.appendleft(request)
         self.total += 1
 
     def clear(self) -> None:
-        """Forget all entries."""
+        """Remove all entries; the numbering continues."""
         self.entries.clear()
