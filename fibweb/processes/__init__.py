@@ -1,1 +1,1 @@
-"""The processes: one that serves, their supervisor, and the embedded fibserver."""
+"""Processes of fibweb: serving processes, their supervisor, and the embedded fibserver."""

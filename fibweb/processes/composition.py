@@ -1,11 +1,11 @@
-"""Composition root of a process that serves: its applications, and what they are made of.
+"""Composition root of a serving process: its applications, clients and threads.
 
     applications ──> resources ──> client of the fibservers, with a cache
                          │
-                         ├──> client for probes, with a connection and a short timeout of its own
-                         └──> threads "readiness" and "status", which refresh what probes report
+                         ├──> client for probes, with its own connection and a short timeout
+                         └──> threads "readiness" and "status", which refresh the probe results
 
-Compose in the process that serves: clients and threads do not survive a fork.
+A serving process composes its own: clients and threads do not survive a fork.
 """
 
 from collections.abc import Callable
@@ -32,21 +32,21 @@ from fibweb.stats.request_metrics import RequestMetrics
 __all__ = ["Composition", "compose", "memory_parts"]
 
 READY_SECONDS = 2.0
-"""A fibserver that needs longer for PING is of no use now; load balancers wait about as long."""
+"""Time limit of PING for readiness; load balancers wait about as long."""
 
 ROUTES = ("/fib", "/openapi.json")
-"""The paths of the application that have no parameter."""
+"""Paths without parameters that `create_app` itself adds to the application."""
 
 
 @dataclass(frozen=True)
 class Composition:
-    """What a process serves.
+    """Applications of a process, with their client and counters.
 
     Attributes:
-        client: requests numbers from the fibservers.
-        counts: of requests, for whoever serves to record them.
-        app: the WSGI application.
-        metrics_app: the one for a listener that has the metrics alone.
+        client: Requests numbers from the fibservers.
+        counts: Request metrics, in which the server records requests.
+        app: The WSGI application.
+        metrics_app: A WSGI application with the metrics alone, for a listener of its own.
     """
 
     client: FibClient
@@ -65,16 +65,16 @@ def compose(
     max_connections: int,
     has_metrics: bool = True,
 ) -> Composition:
-    """Create the clients, the applications and the threads of a process.
+    """Create the clients, applications and threads of a process.
 
     Args:
-        settings: of the service.
-        servers: the addresses of the fibservers.
-        password: of the fibservers.
-        gather: returns the figures of all processes.
-        stack: closes all of it.
-        max_connections: to the fibservers, at most.
-        has_metrics: whether `/metrics` is a route of the application.
+        settings: Settings of the service.
+        servers: Addresses of the fibservers, separated by commas.
+        password: Password of the fibservers.
+        gather: Returns the metrics of all processes.
+        stack: Receives the callbacks that close the clients and stop the threads.
+        max_connections: Maximum number of connections to the fibservers.
+        has_metrics: Whether the application has the route `/metrics`.
     """
     client = FibClient(
         servers,
@@ -119,8 +119,8 @@ def compose(
 
 
 def memory_parts(settings: Settings) -> int:
-    """Return into how many parts the processes divide the memory that they may use.
+    """Return the number of equal parts into which the memory limit is divided.
 
-    A quarter is for their caches, a quarter for responses in progress, half for all else.
+    Each process uses one part for its cache, one for responses in progress, two for all else.
     """
     return 4 * settings.processes

@@ -1,8 +1,8 @@
-"""Embedded fibserver: on a private Unix socket, kept running, ended with this process.
+"""Embedded fibserver: a child process on a private Unix socket, restarted when it fails.
 
-fibweb does not import fibserver; it runs its command, as an operator would. It asks the server
-regularly: a process that lives may still be unreachable, since programs that clean up the
-temporary folder remove its socket.
+fibweb does not import fibserver; it runs its command, as an operator would. It probes the server
+regularly: a running server may be unreachable, since programs that clean up the temporary
+directory remove its socket.
 """
 
 import logging
@@ -30,24 +30,24 @@ MIB = 1024**2
 
 START_SECONDS = 30
 STOP_SECONDS = 15
-"""After this long without an end it is killed."""
+"""Time limit for a stop; after it the server is killed."""
 
 CHECK_SECONDS = 1.0
 ANSWER_SECONDS = 30.0
-"""A server that has not answered for longer hangs."""
+"""A server without a reply for longer is killed."""
 
-UNUSED = ("FIBSERVER_LISTEN", "FIBSERVER_PASSWORD_FILE")
-"""Settings that decide how clients reach a fibserver: here fibweb decides that."""
+IGNORED_VARIABLES = ("FIBSERVER_LISTEN", "FIBSERVER_PASSWORD_FILE")
+"""Settings that decide how clients reach a fibserver, which is up to fibweb here."""
 
-OF_THE_MANAGER = (
+MANAGER_VARIABLES = (
     *("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"),
     *("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"),
 )
-"""What the service manager says to fibweb alone."""
+"""Variables in which the service manager addresses fibweb alone."""
 
-# The kernel is to send SIGTERM when the parent dies, even by kill -9: prctl(PR_SET_PDEATHSIG). It
-# is asked for by a program in between: preexec_fn is not safe once there are threads.
-_BECOME = """
+# prctl(PR_SET_PDEATHSIG): the kernel sends the server SIGTERM when fibweb dies, even by kill -9.
+# A launcher program makes the call, since preexec_fn is not safe once there are threads.
+_LAUNCHER = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 if os.getppid() == int(sys.argv[1]):
@@ -60,25 +60,26 @@ class EmbeddedServerError(Exception):
 
 
 class EmbeddedServer:
-    """A fibserver, from `with` to its end; for one thread, which must outlive it.
+    """Context manager that runs a fibserver; for one thread, which must outlive the server.
 
     Attributes:
-        address: where it listens.
+        address: Address where the server listens.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        """Describe a server; it starts with the context.
+        """Prepare a server; the context starts it.
 
         Args:
-            environment: of this process; what the service manager says in it is not passed on.
+            environment: Environment of this process; the server inherits it without the
+                variables for fibweb alone.
         """
         self._environment = {
             name: value
             for name, value in environment.items()
-            if name not in (*OF_THE_MANAGER, *UNUSED)
+            if name not in (*MANAGER_VARIABLES, *IGNORED_VARIABLES)
         }
         group = memory_limit_bytes()
-        if group is not None:  # the two services share it
+        if group is not None:  # fibweb and fibserver share it
             share = max(MIB, min(512 * MIB, group // 4))
             self._environment.setdefault("FIBSERVER_MEMORY_LIMIT", str(share))
         self._plan = RestartPlan()
@@ -87,18 +88,18 @@ class EmbeddedServer:
         self._check_at = self._answered_at = 0.0
         self._has_answered = False
         for name in sorted(environment):
-            if name in UNUSED:
+            if name in IGNORED_VARIABLES:
                 log.warning("%s is not used by the embedded fibserver", name)
             elif name.startswith("FIBSERVER_"):
                 log.info("the embedded fibserver uses %s", name)
 
     def __enter__(self) -> Self:
-        """Start it, and wait until it answers.
+        """Start the server and wait until it replies.
 
         Raises:
-            EmbeddedServerError: it does not start.
+            EmbeddedServerError: The server has ended, or has not replied within the limit.
         """
-        # No folder around it: the fibserver removes this file even where fibweb no longer can.
+        # No directory of its own: if fibweb is killed, fibserver removes this file itself.
         self._path = Path(tempfile.gettempdir(), f"fibweb-{secrets.token_hex(8)}.sock")
         self.address = f"unix:{self._path}"
         try:
@@ -124,14 +125,14 @@ class EmbeddedServer:
 
     @property
     def pid(self) -> int | None:
-        """Its process; None while there is none."""
+        """Process id of the server; None while it does not run."""
         return self._process.pid if self._process is not None else None
 
     def restart_if_dead(self) -> float:
-        """Start it again if it has ended or is out of reach, and it is time; nothing here waits.
+        """Probe the server if a probe is due; restart it if it has ended. Never block.
 
         Returns:
-            In how many seconds to come back at the latest.
+            Seconds until the next call is due; may be negative.
         """
         now = time.monotonic()
         if self._process is not None and now >= self._check_at:
@@ -139,7 +140,7 @@ class EmbeddedServer:
         if self._process is not None and self._process.poll() is not None:
             self._plan.ended(now)
             log.error(
-                "the embedded fibserver has ended with code %s; it is started again in %.1f s",
+                "the embedded fibserver ended with code %s; restarting it in %.1f s",
                 self._process.returncode,
                 max(0.0, self._plan.due_at - now),
             )
@@ -149,32 +150,32 @@ class EmbeddedServer:
                 self._start()
             except OSError as error:
                 self._plan.ended(now)
-                log.error("the embedded fibserver cannot be started: %s", error)
+                log.error("cannot start the embedded fibserver: %s", error)
         return (self._check_at if self._process is not None else self._plan.due_at) - now
 
     def _check(self, now: float) -> None:
-        """Kill the server if its socket is gone, or if it has not answered for long."""
+        """Kill the server if its socket is gone or it has not replied for `ANSWER_SECONDS`."""
         assert self._process is not None
         self._check_at = now + CHECK_SECONDS
         is_gone = False
         if self._probe is None:
             try:
-                self._probe = self._ask()
+                self._probe = self._send_ping()
             except (FileNotFoundError, ConnectionRefusedError):
-                is_gone = self._has_answered  # or else it has not opened its socket yet
-            except OSError as error:  # its backlog is full, or it closes connections at once
+                is_gone = self._has_answered  # else it has not opened its socket yet
+            except OSError as error:  # the backlog is full, or the server closes connections
                 if is_shortage(error) and not isinstance(error, BlockingIOError):
-                    self._answered_at = now  # this process is short of something, not the server
-        elif (reply := _received(self._probe)) is not None:
+                    self._answered_at = now  # this process lacks a resource, not the server
+        elif (reply := _receive(self._probe)) is not None:
             self._end_probe()
             if reply:
                 self._answered_at, self._has_answered = now, True
         if is_gone or now - self._answered_at > ANSWER_SECONDS:
-            log.error("the embedded fibserver does not answer at %s: it is killed", self._path)
+            log.error("killing the embedded fibserver: it does not answer at %s", self._path)
             self._process.kill()
 
-    def _ask(self) -> socket.socket:
-        """Send PING over a new connection, and return that."""
+    def _send_ping(self) -> socket.socket:
+        """Open a connection, send PING and return the connection."""
         probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             probe.setblocking(False)
@@ -197,11 +198,11 @@ class EmbeddedServer:
         self._check_at, self._answered_at, self._has_answered = now + CHECK_SECONDS, now, False
         command = ["-m", "fibserver", "--listen", self.address]
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _BECOME, str(os.getpid()), *command],
+            [sys.executable, "-c", _LAUNCHER, str(os.getpid()), *command],
             stdin=subprocess.DEVNULL,
-            # Ctrl-C is for fibweb, which then ends its server.
+            # Ctrl-C must not reach the server: fibweb stops it.
             start_new_session=True,
-            umask=0o077,  # so that no other user can connect
+            umask=0o077,  # no other user can connect
             env=self._environment,
         )
 
@@ -218,8 +219,8 @@ class EmbeddedServer:
                 time.sleep(0.02)
 
 
-def _received(probe: socket.socket) -> bytes | None:
-    """Return what has arrived: None for nothing yet, b"" if the connection has ended."""
+def _receive(probe: socket.socket) -> bytes | None:
+    """Return the bytes received: None if there are none yet, b"" if the connection is closed."""
     try:
         return probe.recv(512)
     except BlockingIOError:

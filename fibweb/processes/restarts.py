@@ -1,6 +1,6 @@
-"""When to start again what has ended: at once, then after growing pauses.
+"""Restart policy for a process: at once after the first failure, then with exponential backoff.
 
-It decides; it starts nothing and looks at no clock.
+It only computes times: the caller passes the clock and starts the process.
 """
 
 __all__ = ["RestartPlan"]
@@ -8,29 +8,29 @@ __all__ = ["RestartPlan"]
 FIRST_PAUSE_SECONDS = 0.1
 MAX_PAUSE_SECONDS = 10.0
 STEADY_SECONDS = 10.0
-"""What ran so long had started well: its end is a new story."""
+"""A process that ran this long resets the backoff."""
 
 
 class RestartPlan:
-    """When something may be started, by how it fared before.
+    """Earliest time of the next start, by the failures before it.
 
     Attributes:
-        due_at: from when on it may be started; the monotonic time in seconds.
-        failures: how often in a row it did not last.
+        due_at: Earliest time of the next start, monotonic, in seconds.
+        failures: Number of consecutive failures; a run of `STEADY_SECONDS` resets it.
     """
 
     def __init__(self) -> None:
-        """Allow the first start at once."""
+        """Create a plan that allows the first start at once."""
         self.due_at = float("-inf")
         self.failures = 0
         self._started_at = 0.0
 
     def started(self, now: float) -> None:
-        """Note a start."""
+        """Record a start."""
         self._started_at = now
 
     def ended(self, now: float) -> None:
-        """Note an end that was not asked for, and plan the next start."""
+        """Record an unexpected end, and plan the next start."""
         self.failures = 0 if now - self._started_at >= STEADY_SECONDS else self.failures + 1
         pause = 0.0
         if self.failures > 1:

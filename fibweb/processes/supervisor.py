@@ -1,17 +1,17 @@
-"""The supervisor of several serving processes: moves what there is toward what should be.
+"""Supervisor that starts, monitors and restarts several serving processes.
 
                     ┌─ fork ─> serving process 0 ─┐
     supervisor ─────┼─ fork ─> serving process 1 ─┼── accept ── one listening socket
          ▲          └─ fork ─> serving process 2 ─┘
-         └── a byte a second, each over a channel of its own ──┘
+         └── heartbeat: a byte a second, over one channel each ─┘
 
-It serves nothing, has no threads, and so may fork at any time. A process that dies is replaced at
-once, one that keeps dying after growing pauses, and one that has not been heard for long is
-killed. The channel works the other way as well: its end tells a process that the supervisor is
-gone. So whoever is forked closes the supervisor's ends of all channels, or they would never end.
+The supervisor has no threads, so it may fork at any time. A process that dies is replaced at once;
+if it keeps dying, with exponential backoff. A process without a heartbeat for `HANG_SECONDS` is
+killed. A channel also works in the other direction: end of file means that the supervisor has
+ended. So every child closes its copies of the supervisor's ends, or that would never happen.
 
-Signals are held back around a fork: the child has the supervisor's wake-up pipe until it closes
-it, and what the child is sent must not reach the supervisor through it.
+Signals are blocked around a fork: until the child closes its copy of the supervisor's wake-up
+pipe, a signal to the child would be reported to the supervisor.
 """
 
 import logging
@@ -49,14 +49,14 @@ __all__ = ["Supervisor"]
 log = logging.getLogger(__name__)
 
 HANG_SECONDS = 30.0
-"""A process says that it is alive each second; a machine that is very busy may delay that."""
+"""Longest time without a heartbeat, which comes every second unless the machine is busy."""
 
 GRACE_SECONDS = 5.0
-"""How much longer than agreed a process may take to end."""
+"""Time that a process may take to end after its drain timeout."""
 
 
 class _Phase(Enum):
-    """What the supervisor is doing."""
+    """Phase of the supervisor."""
 
     STARTING = "waiting until all processes serve"
     SERVING = "replacing those that die"
@@ -65,29 +65,29 @@ class _Phase(Enum):
 
 @dataclass
 class _Child:
-    """A live process.
+    """Running process.
 
     Attributes:
-        pid: of the process.
-        channel: where it is heard.
-        heard_at: when it was last heard, or was started; monotonic.
-        is_ready: whether it was ever heard.
+        pid: Process id.
+        channel: Receives its heartbeats.
+        heartbeat_at: Monotonic time of its last heartbeat, or of its start.
+        is_ready: Whether it has sent a heartbeat.
     """
 
     pid: int
     channel: socket.socket
-    heard_at: float
+    heartbeat_at: float
     is_ready: bool = False
 
 
 @dataclass
 class _Row:
-    """A process that should be.
+    """Slot for one process.
 
     Attributes:
-        number: its row on the notice board.
-        plan: when it may be started.
-        child: the process, if there is one.
+        number: Row of the process in the shared statistics.
+        plan: Decides when the process may be started.
+        child: The process, or None while it does not run.
     """
 
     number: int
@@ -96,17 +96,17 @@ class _Row:
 
 
 class Supervisor:
-    """The parent of the serving processes."""
+    """Parent of the serving processes."""
 
     def __init__(
         self, service: ServiceContext, notifier: Notifier, embedded: EmbeddedServer | None
     ) -> None:
-        """Describe the supervisor; nothing is started yet.
+        """Create a supervisor; `run` starts the processes.
 
         Args:
-            service: what is to be served; its settings say by how many processes.
-            notifier: tells systemd.
-            embedded: the fibserver to look after, if there is one.
+            service: Context of the processes; its settings contain their number.
+            notifier: Notifies systemd.
+            embedded: The embedded fibserver to keep running, or None.
         """
         self._service = service
         self._settings = service.settings
@@ -118,12 +118,12 @@ class Supervisor:
         self._next_tick = 0.0
 
     def run(self) -> None:
-        """Keep the processes running until SIGTERM or SIGINT, have them end, and return."""
+        """Keep the processes running until SIGTERM or SIGINT; then stop them and return."""
         with SignalPipe(SIGNALS, ends_with_terminal=has_terminal()) as signals:
             try:
                 while self._phase is not _Phase.DRAINING or self._children():
                     self._reap()
-                    self._top_up(signals)
+                    self._start_missing(signals)
                     self._tick()
                     self._wait(signals)
             finally:
@@ -133,29 +133,29 @@ class Supervisor:
     def _children(self) -> list[_Child]:
         return [row.child for row in self._rows if row.child is not None]
 
-    # What is done in each turn.
+    # Steps of the main loop.
 
     def _reap(self) -> None:
-        """Take note of the processes that have ended."""
+        """Reap the processes that have ended, and plan their restart."""
         for row in self._rows:
             child = row.child
             if child is None or os.waitpid(child.pid, os.WNOHANG) == (0, 0):
                 continue
             child.channel.close()
             row.child = None
-            # What it counted remains; what it had is gone.
+            # The counters continue in its replacement; the gauges are void.
             counters = MetricValues.decode(self._service.board.read(row.number)).counters
             self._service.board.write(row.number, MetricValues(counters, {}).encode())
             if self._phase is not _Phase.DRAINING:
                 now = time.monotonic()
                 row.plan.ended(now)
                 log.error(
-                    "serving process %s (pid %s) has died; it is replaced in %.1f s",
+                    "serving process %s (pid %s) died; restarting it in %.1f s",
                     *(row.number, child.pid, max(0.0, row.plan.due_at - now)),
                 )
 
-    def _top_up(self, signals: SignalPipe) -> None:
-        """Start the processes that should be and are not."""
+    def _start_missing(self, signals: SignalPipe) -> None:
+        """Start the missing processes whose restart is due."""
         if self._phase is _Phase.DRAINING:
             return
         for row in self._rows:
@@ -163,7 +163,7 @@ class Supervisor:
                 self._spawn(row, signals)
 
     def _tick(self) -> None:
-        """Look after what no event tells of."""
+        """Run periodic maintenance."""
         now = time.monotonic()
         if now < self._next_tick:
             return
@@ -171,8 +171,8 @@ class Supervisor:
             TICK_SECONDS, (self._notifier.watchdog_seconds or TICK_SECONDS) / 2
         )
         for child in self._children():
-            if now - child.heard_at > HANG_SECONDS or now > self._deadline:
-                log.error("pid %s is killed: it does not answer, or does not end", child.pid)
+            if now - child.heartbeat_at > HANG_SECONDS or now > self._deadline:
+                log.error("killing pid %s: no heartbeat, or not ended in time", child.pid)
                 os.kill(child.pid, signal.SIGKILL)
         reap_orphans(
             {child.pid for child in self._children()}
@@ -184,7 +184,7 @@ class Supervisor:
         self._notifier.status(f"{serving} of {len(self._rows)} processes, {figures}")
 
     def _wait(self, signals: SignalPipe) -> None:
-        """Wait for what happens, or until something is due."""
+        """Wait for signals and heartbeats, or until the next step is due."""
         children = {child.channel.fileno(): child for child in self._children()}
         poller = select.poll()
         for fd in (signals.fileno(), *children):
@@ -204,12 +204,10 @@ class Supervisor:
 
     def _read_heartbeat(self, child: _Child) -> None:
         if not child.channel.recv(4096):
-            return  # it is about to end, as the next turn will find
-        child.heard_at = time.monotonic()
+            return  # the process is ending; the next iteration reaps it
+        child.heartbeat_at = time.monotonic()
         child.is_ready = True
-        are_ready = len(self._children()) == len(self._rows) and all(
-            each.is_ready for each in self._children()
-        )
+        are_ready = all(row.child is not None and row.child.is_ready for row in self._rows)
         if self._phase is _Phase.STARTING and are_ready:
             self._phase = _Phase.SERVING
             self._service.started()
@@ -219,7 +217,7 @@ class Supervisor:
 
     def _on_signal(self, number: signal.Signals) -> None:
         if number is signal.SIGCHLD:
-            return  # each turn begins with a look
+            return  # each iteration calls _reap
         log.info("received %s", number.name)
         if number is not signal.SIGHUP:
             if self._phase is not _Phase.DRAINING:
@@ -228,62 +226,62 @@ class Supervisor:
         elif self._phase is not _Phase.DRAINING:
             self._notifier.reloading()
             self._settings = reload_settings(self._settings, self._service.reload, True)
-            self._tell_all(signal.SIGHUP)
+            self._signal_all(signal.SIGHUP)
             self._notifier.ready("serving")
 
     def _stop(self) -> None:
-        """Have all processes finish what they were asked; called again, have them leave it."""
+        """Drain all processes; called again, make them end at once."""
         is_first = self._phase is not _Phase.DRAINING
         self._phase = _Phase.DRAINING
         seconds = GRACE_SECONDS + (self._settings.drain_timeout if is_first else 0.0)
         rest = STOP_SECONDS if self._embedded is not None else 0
-        self._notifier.stopping("answering what was asked", seconds + rest)
+        self._notifier.stopping("finishing requests in progress", seconds + rest)
         for listener in self._service.listeners:
             close_listener(listener)
-        self._tell_all(signal.SIGTERM)
+        self._signal_all(signal.SIGTERM)
         self._deadline = time.monotonic() + seconds
 
-    def _tell_all(self, number: signal.Signals) -> None:
+    def _signal_all(self, number: signal.Signals) -> None:
         for child in self._children():
             os.kill(child.pid, number)
 
     def _kill(self) -> None:
-        """End what is left, after an error of our own."""
-        self._tell_all(signal.SIGKILL)
+        """Kill the remaining processes, after an error of the supervisor."""
+        self._signal_all(signal.SIGKILL)
         for child in self._children():
             os.waitpid(child.pid, 0)
 
     # Starting.
 
     def _spawn(self, row: _Row, signals: SignalPipe) -> None:
-        """Start a process; if the machine is short of something, plan another try."""
+        """Start a process; on a shortage of resources, plan a retry."""
         now = time.monotonic()
         row.plan.started(now)
         try:
-            ours, theirs = socket.socketpair()
-            with theirs:
+            parent_end, child_end = socket.socketpair()
+            with child_end:
                 try:
-                    pid = self._fork(row, signals, ours, theirs)
+                    pid = self._fork(row, signals, parent_end, child_end)
                 except BaseException:
-                    ours.close()
+                    parent_end.close()
                     raise
         except (OSError, MemoryError) as error:
             row.plan.ended(now)
             log.error(
-                "serving process %s cannot be started: %r; the next try is in %.1f s",
+                "cannot start serving process %s: %r; retrying in %.1f s",
                 *(row.number, error, max(0.0, row.plan.due_at - now)),
             )
         else:
-            row.child = _Child(pid, ours, now)
+            row.child = _Child(pid, parent_end, now)
 
     def _fork(
-        self, row: _Row, signals: SignalPipe, ours: socket.socket, theirs: socket.socket
+        self, row: _Row, signals: SignalPipe, parent_end: socket.socket, child_end: socket.socket
     ) -> int:
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             pid = os.fork()
             if not pid:
-                self._become_serving_process(row.number, signals, blocked, ours, theirs)
+                self._become_serving_process(row.number, signals, blocked, parent_end, child_end)
             return pid
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
@@ -293,24 +291,24 @@ class Supervisor:
         row: int,
         signals: SignalPipe,
         blocked: Collection[int],
-        ours: socket.socket,
-        theirs: socket.socket,
+        parent_end: socket.socket,
+        child_end: socket.socket,
     ) -> NoReturn:
         code = 1
         try:
             signals.__exit__()
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-            ours.close()
+            parent_end.close()
             for child in self._children():
                 child.channel.close()
             self._notifier.close()
-            # Not those of the start: one that replaces another must serve as the others do.
+            # The current settings: a replacement must serve as the other processes do.
             service = replace(self._service, settings=self._settings)
-            WebWorker(service, row, supervisor=theirs).run()
+            WebWorker(service, row, supervisor=child_end).run()
             code = 0
         except BaseException as error:
             is_bug = not is_shortage(error)
             log.error("serving process %s failed: %r", row, error, exc_info=is_bug)
         finally:
-            # Nothing of what the supervisor has to clean up is to be cleaned up here.
+            # Skip exit handlers: their clean-up is for the supervisor.
             os._exit(code)

@@ -1,16 +1,15 @@
-"""One process that answers HTTP: the application on its server, and who looks after them.
+"""Serving process: runs the HTTP server, and monitors it on the main thread.
 
     main thread: signals, ticks, systemd or supervisor, embedded fibserver
          │ stop            ▲ ended
          ▼                 │
-    thread "http": event loop ── WouldBlock ──> threads that ask fibservers
+    thread "http": event loop ── WouldBlock ──> threads that fetch from fibservers
          │ reads memory
          ▼
-    threads "readiness", "status": ask the fibservers how they are
+    threads "readiness", "status": probe the fibservers
 
-Once a second the main thread shows the process's figures on the notice board, tells who watches
-it that all is well, and looks after the embedded fibserver. It goes on doing so while the server
-drains.
+Once a second the main thread publishes the process's metrics, sends a heartbeat to systemd or the
+supervisor, and checks the embedded fibserver. It continues to do so while the server drains.
 """
 
 import logging
@@ -59,27 +58,27 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""Those that would end the process if it did not know better."""
+"""Signals whose default action ends the process."""
 
 SIGNALS = (*STOP_SIGNALS, signal.SIGCHLD)
 
 SPARE_DESCRIPTORS = 48
-"""For listeners, logs, modules and temporary files, whatever the clients do."""
+"""Descriptors reserved for listeners, logs, modules and temporary files."""
 
 
 @dataclass(frozen=True)
 class ServiceContext:
-    """What all serving processes have in common.
+    """State that all serving processes share.
 
     Attributes:
-        settings: in force at the start.
-        reload: returns the settings as they are by now; raises SettingsError.
-        listeners: listening sockets.
-        metrics_listeners: those where the metrics are; without any they are on the others.
-        servers: the addresses of the fibservers.
-        password: of the fibservers.
-        board: for the figures, a row for each process.
-        started: is called once, when clients can connect.
+        settings: Settings at the start.
+        reload: Reads the settings again; raises SettingsError.
+        listeners: Listening sockets.
+        metrics_listeners: Listening sockets for `/metrics`; if empty, `listeners` serve it.
+        servers: Addresses of the fibservers, separated by commas.
+        password: Password of the fibservers.
+        board: Shared statistics, one row per process.
+        started: Called once, when clients can connect.
     """
 
     settings: Settings
@@ -93,7 +92,7 @@ class ServiceContext:
 
 
 class WebWorker:
-    """The process, from its start to its end."""
+    """One serving process."""
 
     def __init__(
         self,
@@ -104,15 +103,16 @@ class WebWorker:
         notifier: Notifier | None = None,
         embedded: EmbeddedServer | None = None,
     ) -> None:
-        """Describe the process, in the process itself: nothing here survives a fork.
+        """Prepare the process; call this after the fork.
 
         Args:
-            service: what it has in common with others.
-            row: its own on the notice board.
-            supervisor: the supervisor's ear: hears a byte with each tick, and its end is ours;
-                None if there is no supervisor.
-            notifier: tells systemd, if there is no supervisor to do so.
-            embedded: the fibserver to look after, likewise.
+            service: Context shared with the other processes.
+            row: Row of this process in the shared statistics.
+            supervisor: Channel to the supervisor: carries a heartbeat with each tick; end of file
+                stops this process. None without a supervisor.
+            notifier: Notifies systemd; None if the supervisor does so.
+            embedded: The embedded fibserver to keep running; None if the supervisor does so, or
+                if there is none.
         """
         self._service = service
         self._settings = service.settings
@@ -130,14 +130,16 @@ class WebWorker:
         self._process = psutil.Process()
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, or the supervisor's end, then answer what was asked."""
+        """Serve until SIGTERM, SIGINT or the supervisor's end; then drain and return."""
         with ExitStack() as stack:
             stack.callback(os.close, self._ended)
-            may_spin = self._supervisor is None  # or the supervisor ends this process
-            pipe = SignalPipe(SIGNALS, ends_with_terminal=may_spin and has_terminal())
+            # With a supervisor, the end of the terminal is the supervisor's to handle.
+            ends_with_terminal = self._supervisor is None and has_terminal()
+            pipe = SignalPipe(SIGNALS, ends_with_terminal=ends_with_terminal)
             signals = stack.enter_context(pipe)
             if self._supervisor is not None:
-                signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the supervisor will tell
+                # After Ctrl-C the supervisor sends SIGTERM.
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
             reserve = SPARE_DESCRIPTORS + SURPLUS_CONNECTIONS + self._settings.max_clients
             self._server_connections = affordable_connections(
                 self._settings.max_connections, reserve, "max_connections"
@@ -153,7 +155,7 @@ class WebWorker:
                 if self._supervisor is None:
                     self._service.started()
                 self._notifier.ready("serving")
-                self._look_after(signals)
+                self._run_main_thread(signals)
             except BaseException:
                 self._http.stop(0)
                 raise
@@ -178,8 +180,8 @@ class WebWorker:
         cross_origin = CrossOriginReading(origins) if origins else None
         server = create_server(
             [
-                *(Site(composition.app, each, cross_origin) for each in self._service.listeners),
-                *(Site(composition.metrics_app, each) for each in metrics_listeners),
+                *(Site(composition.app, sock, cross_origin) for sock in self._service.listeners),
+                *(Site(composition.metrics_app, sock) for sock in metrics_listeners),
             ],
             on_response=self._on_response,
             limits=self._limits(),
@@ -199,12 +201,12 @@ class WebWorker:
             settings.timeout,
         )
 
-    def _on_response(self, exchange: AccessRecord) -> None:
-        self._counts.record(exchange)
-        self._access_log.write(exchange)
+    def _on_response(self, record: AccessRecord) -> None:
+        self._counts.record(record)
+        self._access_log.write(record)
 
     def _serve(self) -> None:
-        """Run the event loop; whatever becomes of it, the main thread hears of its end."""
+        """Run the event loop; notify the main thread when it ends, also by an exception."""
         try:
             self._http.run()
         except BaseException as error:
@@ -214,8 +216,8 @@ class WebWorker:
 
     # The main thread.
 
-    def _look_after(self, signals: SignalPipe) -> None:
-        """Wait for what happens, until the event loop has ended."""
+    def _run_main_thread(self, signals: SignalPipe) -> None:
+        """Handle signals, ticks and the supervisor's end until the event loop has ended."""
         poller = select.poll()
         poller.register(self._ended, select.POLLIN)
         poller.register(signals, select.POLLIN)
@@ -239,25 +241,25 @@ class WebWorker:
                         self._on_signal(number)
                 else:
                     poller.unregister(fd)
-                    log.error("the supervisor is gone")
+                    log.error("stopping: the supervisor has ended")
                     self._stop()
 
     def _tick_seconds(self) -> float:
         return min(TICK_SECONDS, (self._notifier.watchdog_seconds or TICK_SECONDS) / 2)
 
     def _tick(self) -> None:
-        figures = self._gather()
+        metrics = self._gather()
         turns, self._turns = self._turns, self._http.turns
-        if self._turns != turns:  # the event loop lives, or who watches us is to know
+        if self._turns != turns:  # no heartbeat if the event loop hangs
             if self._supervisor is not None:
-                with suppress(OSError):  # full, because it is stopped; or gone, as we shall hear
+                with suppress(OSError):  # full, since the supervisor is stopped, or closed
                     self._supervisor.send(b".", socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
             self._notifier.watchdog()
-        self._notifier.status(status_line(figures))
+        self._notifier.status(status_line(metrics))
 
     def _on_signal(self, number: signal.Signals) -> None:
         if number is signal.SIGCHLD:
-            return  # the embedded server is looked after in any case
+            return  # each iteration checks the embedded fibserver
         if number is signal.SIGHUP:
             self._reload()
         else:
@@ -268,36 +270,36 @@ class WebWorker:
             self._stop()
 
     def _stop(self) -> None:
-        """Finish what was asked; called again, leave it."""
+        """Drain the server; called again, end at once."""
         seconds = 0 if self._is_stopping else self._settings.drain_timeout
         rest = STOP_SECONDS if self._embedded is not None else 0
-        self._notifier.stopping("answering what was asked", seconds + rest)
+        self._notifier.stopping("finishing requests in progress", seconds + rest)
         if self._supervisor is None:  # the event loop is about to close the listeners
             for listener in self._service.listeners:
                 remove_socket_file(listener)
         if self._is_stopping:
-            self._client.close()  # ends the calls that threads wait for
+            self._client.close()  # aborts the calls of the threads
         self._http.stop(seconds)
         self._is_stopping = True
 
     def _reload(self) -> None:
         self._notifier.reloading()
-        is_telling = self._supervisor is None
-        self._settings = reload_settings(self._settings, self._service.reload, is_telling)
+        is_logged = self._supervisor is None
+        self._settings = reload_settings(self._settings, self._service.reload, is_logged)
         self._access_log.configure(
             is_on=self._settings.access_log, format=self._settings.log_format
         )
         self._notifier.ready("serving")
 
-    # Figures.
+    # Metrics.
 
     def _gather(self) -> MetricValues:
-        """Show the figures of this process, and return those of all."""
+        """Publish the metrics of this process, and return those of all processes."""
         with self._board_lock:
-            self._service.board.write(self._row, self._figures().encode())
+            self._service.board.write(self._row, self._metrics().encode())
         return gather(self._service.board)
 
-    def _figures(self) -> MetricValues:
+    def _metrics(self) -> MetricValues:
         overload = self._http.overload
         counters: Samples = {
             ("fetches_cancelled",): overload.cancelled,
@@ -314,39 +316,37 @@ class WebWorker:
             counters["rejections", reason] = count
         for reason, count in overload.cut_off.items():
             counters["connections_cut_off", reason] = count
-        figures = process_figures(self._counts, self._client, self._process)
-        return figures.plus(MetricValues(counters, gauges)).plus(MetricValues(self._inherited, {}))
+        metrics = process_figures(self._counts, self._client, self._process)
+        return metrics.plus(MetricValues(counters, gauges)).plus(MetricValues(self._inherited, {}))
 
 
-def status_line(figures: MetricValues) -> str:
-    """Return how the service is doing, in a line for `systemctl status`."""
-    answered = sum(value for key, value in figures.counters.items() if key[0] == "requests")
-    clients = figures.gauges.get(("connections",), 0)
+def status_line(metrics: MetricValues) -> str:
+    """Return a summary of the metrics in one line, for `systemctl status`."""
+    answered = sum(value for key, value in metrics.counters.items() if key[0] == "requests")
+    clients = metrics.gauges.get(("connections",), 0)
     return f"{clients:.0f} clients, {answered:.0f} requests answered"
 
 
-def reload_settings(
-    current: Settings, fresh: Callable[[], Settings], is_telling: bool
-) -> Settings:
-    """Apply the settings that can change while serving; keep all if any is bad.
+def reload_settings(current: Settings, fresh: Callable[[], Settings], is_logged: bool) -> Settings:
+    """Apply the settings that can change while serving; keep all if any is invalid.
 
     Args:
-        current: in force.
-        fresh: returns those that a start would have; raises SettingsError.
-        is_telling: whether to tell the log, which one of several processes does.
+        current: Current settings.
+        fresh: Reads the settings again; raises SettingsError.
+        is_logged: Whether to log the result, which one of several processes does.
 
     Returns:
-        the settings in force from now on.
+        The new settings.
     """
     try:
         settings, changed, left = reloaded(current, fresh())
     except SettingsError as error:
-        if is_telling:
+        if is_logged:
             for line in str(error).splitlines():
                 log.error("not reloaded: %s", line)
         return current
     configure_logging(settings.log_level, settings.log_format)
-    if is_telling:
+    if is_logged:
         log.info("reloaded; changed: %s", ", ".join(changed) or "nothing")
         if left:
             log.warning("a restart is needed for: %s", ", ".join(left))

@@ -1,13 +1,13 @@
-"""The service as a WSGI application, for servers other than fibweb's own.
+"""WSGI application of the service, for servers other than fibweb's own.
 
     server ──> WsgiApplication ──> WsgiProcess ──> application ──> fibservers, blocking
-                    │ one for each process, made          │
-                    │ by its first request                └── counted, timed, logged
-                    └── shared by processes forked after the import: settings, figures
+                    │ one per process, created by         │
+                    │ its first request                   └── counted, timed, logged
+                    └── shared by processes forked after the import: settings, metrics
 
-Servers import the application before or after they fork, and uWSGI forks without notice to
-Python. So nothing is created at the import that does not survive a fork, and each request
-compares the process's id.
+Servers import the application before or after they fork, and uWSGI does not run Python's fork
+hooks. So the import creates nothing that does not survive a fork, and each request compares the
+process id.
 """
 
 import logging
@@ -44,44 +44,44 @@ __all__ = ["WsgiApplication"]
 log = logging.getLogger(__name__)
 
 MAX_PROCESSES = 64
-"""Whose figures are added up; further ones report their own."""
+"""Number of processes whose metrics are added up; each further one reports only its own."""
 
-DESCRIPTORS_OF_THE_SERVER = 256
-"""Left of the limit of open files for clients, logs and modules."""
+RESERVED_DESCRIPTORS = 256
+"""Part of the limit of open files that is reserved for clients, logs and modules."""
 
 BLOCK_BYTES = 256 * 1024
-"""Passed to the server at a time: a mebibyte of pieces costs four calls, and little memory."""
+"""Size of the blocks of a file: a piece of a mebibyte takes four calls, and little memory."""
 
-OF_THE_SERVER = (
+IGNORED_SETTINGS = (
     *("listen", "processes", "threads", "max_clients", "max_output_bytes"),
     *("drain_timeout", "root_path"),
 )
-"""Settings of fibweb's own server, for which another has its own."""
+"""Settings of fibweb's own server; other servers have their own."""
 
 StartResponse = Callable[..., Any]
 Environ = dict[str, Any]
 
 
 class WsgiApplication:
-    """The application that a server imports; for any number of processes and threads."""
+    """WSGI application that a server imports; for any number of processes and threads."""
 
     def __init__(self, settings: Settings) -> None:
-        """Check the settings, and prepare what processes share.
+        """Check the settings, and create the memory that the processes share.
 
         Args:
-            settings: those of fibweb; the ones of its own server are not used.
+            settings: Settings of fibweb; those of its own server are ignored.
 
         Raises:
-            SettingsError: a setting cannot work under another server, or uWSGI runs no threads.
+            SettingsError: A setting requires fibweb's own server, or uWSGI has threads disabled.
         """
         _check(settings)
         self._settings = settings
         self._password = servers_password(settings)
-        if not logging.getLogger().handlers:  # else whoever runs us has decided on that
+        if not logging.getLogger().handlers:  # else the server has configured logging
             configure_logging(settings.log_level, settings.log_format)
-        ignored = [name for name in OF_THE_SERVER if name in settings.model_fields_set]
+        ignored = [name for name in IGNORED_SETTINGS if name in settings.model_fields_set]
         if ignored:
-            log.warning("settings that only fibweb's own server uses: %s", ", ".join(ignored))
+            log.warning("ignoring settings of fibweb's own server: %s", ", ".join(ignored))
         self._board = SharedStats(MAX_PROCESSES)
         self._claims = RowClaims(MAX_PROCESSES)
         self._lock = threading.Lock()
@@ -89,20 +89,20 @@ class WsgiApplication:
         self._process: WsgiProcess | None = None
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request, as PEP 3333 has it."""
+        """Handle a request, as specified by PEP 3333."""
         process = self._process
         if process is None or process.pid != os.getpid():
             process = self._start_process()
         return process.respond(environ, start_response)
 
     def close(self) -> None:
-        """End the threads and close the connections of this process; servers need not."""
+        """Stop the threads and close the connections of this process; optional."""
         if self._process is not None and self._process.pid == os.getpid():
             self._process.close()
 
     def _start_process(self) -> "WsgiProcess":
         pid = os.getpid()
-        if self._lock_pid != pid:  # another thread of the parent may have held it at the fork
+        if self._lock_pid != pid:  # a thread of the parent may have held it during the fork
             self._lock, self._lock_pid = threading.Lock(), pid
         with self._lock:
             if self._process is None or self._process.pid != pid:
@@ -113,45 +113,47 @@ class WsgiApplication:
 
 
 def _check(settings: Settings) -> None:
-    """Raise SettingsError for what cannot work under another server."""
+    """Raise SettingsError for settings that cannot work under another server."""
     lines = []
     if settings.embedded:
-        lines.append("embedded: 'true': only fibweb's own server can; run fibserver, set servers")
+        lines.append(
+            "embedded: 'true': only fibweb's own server can; run fibserver and set servers"
+        )
     if settings.metrics_listen:
         lines.append(
-            f"metrics_listen: {settings.metrics_listen!r}: only fibweb's own server listens; "
-            "unset it, and restrict /metrics in the server"
+            f"metrics_listen: {settings.metrics_listen!r}: only fibweb's own server can; "
+            "unset it, and restrict access to /metrics in your server"
         )
     uwsgi = sys.modules.get("uwsgi")
     if uwsgi is not None and not {"enable-threads", "threads"} & uwsgi.opt.keys():
-        lines.append("uWSGI runs no threads of applications: set its enable-threads")
+        lines.append("uWSGI: threads of applications are disabled: set its option enable-threads")
     if lines:
         raise SettingsError("\n".join(lines))
 
 
 class WsgiProcess:
-    """The service in one process, until that ends.
+    """Service in one process.
 
     Attributes:
-        pid: of the process.
+        pid: Id of the process.
     """
 
     def __init__(
         self, settings: Settings, password: str | None, board: SharedStats, claims: RowClaims
     ) -> None:
-        """Create clients and threads, in the process that answers.
+        """Create the clients and threads; call this in the process that serves.
 
         Args:
-            settings: of the service.
-            password: of the fibservers.
-            board: for the figures of all processes.
-            claims: on the rows of the board.
+            settings: Settings of the service.
+            password: Password of the fibservers.
+            board: Shared statistics of all processes.
+            claims: Ownership of the rows of `board`.
         """
         self.pid = os.getpid()
         row = claims.claim()
         if row is None:
             log.warning(
-                "more than %s processes: /metrics of this one has its own figures alone",
+                "more than %s processes: /metrics of this process covers itself alone",
                 MAX_PROCESSES,
             )
             board, claims, row = SharedStats(1), RowClaims(1), 0
@@ -172,7 +174,7 @@ class WsgiProcess:
             self._gather,
             self._stack,
             max_connections=affordable_connections(
-                settings.max_connections, DESCRIPTORS_OF_THE_SERVER, "max_connections"
+                settings.max_connections, RESERVED_DESCRIPTORS, "max_connections"
             ),
         )
         self._app, self._counts = composition.app, composition.counts
@@ -182,11 +184,11 @@ class WsgiProcess:
         self._stack.callback(refresher.stop)
 
     def close(self) -> None:
-        """End the threads and close the connections."""
+        """Stop the threads and close the connections."""
         self._stack.close()
 
     def respond(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request, as PEP 3333 has it."""
+        """Handle a request, as specified by PEP 3333."""
         request = _Request(environ, self._request_ids.choose(environ.get("HTTP_X_REQUEST_ID", "")))
         own = {
             FETCH: request.fetch,
@@ -207,28 +209,28 @@ class WsgiProcess:
         return _CountedBody(body, partial(self._finish, request))
 
     def _finish(self, request: "_Request", body_bytes: int) -> None:
-        exchange = request.exchange(body_bytes)
-        self._access_log.write(exchange)
+        record = request.access_record(body_bytes)
+        self._access_log.write(record)
         with self._lock:
             self._in_flight -= 1
-            self._counts.record(exchange._replace(target=request.path))
+            self._counts.record(record._replace(target=request.path))
 
     def _gather(self) -> MetricValues:
-        """Publish the figures of this process, and return those of all."""
+        """Publish the metrics of this process, and return those of all processes."""
         self._publish()
         return gather(self._board)
 
     def _publish(self) -> None:
         with self._lock:
-            figures = process_figures(self._counts, self._client, self._process)
-            figures = figures.plus(
+            metrics = process_figures(self._counts, self._client, self._process)
+            metrics = metrics.plus(
                 MetricValues(self._inherited, {("in_flight",): self._in_flight})
             )
-            self._board.write(self._row, figures.encode())
+            self._board.write(self._row, metrics.encode())
             self._retire_dead()
 
     def _retire_dead(self) -> None:
-        """Drop the gauges of processes that have ended; what they counted remains."""
+        """Remove the gauges of processes that have ended; keep their counters."""
         for row in range(self._claims.rows):
             if row == self._row or not self._board.read(row):
                 continue
@@ -239,11 +241,11 @@ class WsgiProcess:
 
 
 class _Request:
-    """A request while it is answered.
+    """Request in progress.
 
     Attributes:
-        id: identifies it in errors and in the log.
-        path: below the prefix, as the client wrote it or an equivalent spelling.
+        id: Identifies the request in errors and in the log.
+        path: Path without the prefix, percent-encoded again.
     """
 
     def __init__(self, environ: Environ, request_id: str) -> None:
@@ -256,18 +258,18 @@ class _Request:
         self._media_type = ""
 
     def fetch(self, fetch: Fetch) -> Any:
-        """Run a fetch; under other servers applications may block."""
+        """Run a fetch on the current thread; applications may block under other servers."""
         self._handling = "threaded"
         return run_now(fetch)
 
     def start(self, status: str, headers: list[tuple[str, str]]) -> None:
-        """Take note of a response's status and headers."""
+        """Record the status and the media type of the response."""
         self._status = int(status[:3])
         types = [value for name, value in headers if name.lower() == "content-type"]
         self._media_type = types[0] if types else ""
 
-    def exchange(self, body_bytes: int) -> AccessRecord:
-        """Return the record of the request, whose response is over."""
+    def access_record(self, body_bytes: int) -> AccessRecord:
+        """Return the access record, at the end of the response."""
         environ = self._environ
         query = environ.get("QUERY_STRING", "")
         return AccessRecord(
@@ -285,7 +287,7 @@ class _Request:
 
 
 class _CountedBody:
-    """A body that counts its bytes, and reports them when the server closes it."""
+    """Body that counts its bytes, and reports the count when the server closes it."""
 
     def __init__(self, body: Iterable[bytes], on_close: Callable[[int], None]) -> None:
         self._blocks = iter(body)
@@ -302,16 +304,16 @@ class _CountedBody:
         return block
 
     def close(self) -> None:
-        """Close the body; PEP 3333 has servers call this once, whatever happened."""
+        """Close the body; servers call this once in any case (PEP 3333)."""
         if self._close is not None:
             self._close()
         self._on_close(self._sent)
 
 
 def _file_blocks(file: AnswerFile, _: int) -> Iterator[bytes]:
-    """Yield the bytes of a file; in place of the server's `wsgi.file_wrapper`.
+    """Yield the bytes of a file; replaces the server's `wsgi.file_wrapper`.
 
-    What servers have there is for files of the kernel, and reads others in blocks of 8 KiB.
+    Those of servers are made for files with a descriptor, and read others in blocks of 8 KiB.
     """
     try:
         while block := file.read(BLOCK_BYTES):

@@ -114,8 +114,9 @@ class Loop(dict[int, Any]):
         So a cached response never waits for many requests that run the application.
         """
         end = time.monotonic() + WORK_SECONDS_PER_TURN
-        while self._deferred:
-            _run(self._deferred.popleft())
+        deferred = self._deferred
+        while deferred:
+            _run(deferred.popleft())
             if time.monotonic() > end:
                 return
 

@@ -139,7 +139,7 @@ def _usual(
 def _body(result: Any) -> tuple[bytes | None, AnswerFile | None]:
     """Return the body that the application returned, as bytes or as a file.
 
-    (None, None) stands for an unusual one.
+    An unusual one is (None, None).
     """
     if type(result) is list and len(result) <= 1:
         return (result[0] if result else b""), None
@@ -209,7 +209,7 @@ def _run(task: Task, context: RequestContext, request: Request | CachedHeaderReq
 def _access_record(
     context: RequestContext, request: Request | CachedHeaderRequest, status: int, media_type: str
 ) -> AccessRecord:
-    """Return the access record of a request, with what is known before the response is sent."""
+    """Return the access record of a request before its response is sent."""
     own_id = request.id if request.proposed_id == request.id else ""
     client, user_agent = context.addr[0], request.user_agent
     return AccessRecord(

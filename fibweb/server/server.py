@@ -134,7 +134,7 @@ class HttpServer:
         limits: Limits,
         root_path: str,
     ) -> None:
-        """Create the event loop, threads and listeners; `run` accepts the first connection."""
+        """Create the event loop, threads and listeners; nothing is accepted before `run`."""
         self._loop = Loop()
         self._fetcher = Fetcher(
             limits.threads, limits.fetch_seconds, self._loop.call_soon_threadsafe
@@ -362,20 +362,20 @@ class _UnixListener(_Listener, UnixWSGIServer):
 
 
 def _listen(site: Site, settings: Adjustments, loop: Loop, context: ServerContext) -> Any:
-    listener = site.listener
-    kind: Any = _UnixListener if listener.family == socket.AF_UNIX else _TcpListener
-    sockinfo = (listener.family, listener.type, listener.proto, listener.getsockname())
-    made = kind(
+    sock = site.listener
+    listener_class: Any = _UnixListener if sock.family == socket.AF_UNIX else _TcpListener
+    sockinfo = (sock.family, sock.type, sock.proto, sock.getsockname())
+    listener = listener_class(
         site.application,
         map=loop,
-        _sock=listener,
+        _sock=sock,
         dispatcher=context.fetcher,  # otherwise waitress starts threads of its own
         adj=settings,
         sockinfo=sockinfo,
         bind_socket=False,
     )
-    made.server_context = context
-    made.cross_origin = site.cross_origin
-    made.parsed_headers = ParsedHeaderCache()
-    made.loop = loop
-    return made
+    listener.server_context = context
+    listener.cross_origin = site.cross_origin
+    listener.parsed_headers = ParsedHeaderCache()
+    listener.loop = loop
+    return listener

@@ -167,7 +167,7 @@ def test_settings_without_effect(caplog: pytest.LogCaptureFixture) -> None:
     """Settings for which the server has its own are named in the log."""
     WsgiApplication(Settings(threads=4, listen=("127.0.0.1:1",), timeout=3))
     assert [record.getMessage() for record in caplog.records] == [
-        "settings that only fibweb's own server uses: listen, threads"
+        "ignoring settings of fibweb's own server: listen, threads"
     ]
 
 
