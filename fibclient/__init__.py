@@ -1,4 +1,4 @@
-"""fibclient: the client of fibserver, and the contract between the two.
+"""Client library for fibserver.
 
 from fibclient import FibClient
 

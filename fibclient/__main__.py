@@ -1,4 +1,4 @@
-"""`python -m fibclient` is the `fibclient` command."""
+"""Entry point of `python -m fibclient`."""
 
 from fibclient.cli import main
 

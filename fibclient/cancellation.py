@@ -1,14 +1,13 @@
 """Cancellation of calls by another thread.
 
-A `Cancellation` wakes the threads that run a call, wherever they wait, and never waits for them:
-an event loop may cancel. Waits are of two kinds, which differ in what a late wake-up does:
+`Cancellation.cancel` wakes the threads that run its calls, wherever they wait, and does not wait
+for them, so an event loop may call it. There are two kinds of waits:
 
-- A wait for a socket ends by `shutdown`. Late, it would break the connection of another call, so
-  it runs under the lock that `unwatch` takes. It takes no other lock itself: a thread that holds
-  one may be the one that calls `unwatch`, through the garbage collector
-  (`fibclient.transport.pool`).
-- A wait for another thread ends by a notification, which takes that wait's lock for a moment.
-  Late, it does nothing, so it runs without the lock.
+- A wait for a socket is ended by `shutdown`. A late one would break the connection of another
+  call, so it runs under the lock that `unwatch` takes. It takes no other lock: the thread that
+  holds one may be calling `unwatch` from the garbage collector (see `fibclient.transport.pool`).
+- A wait for another thread is ended by a notification, which briefly takes that wait's lock. A
+  late one has no effect, so it runs without the lock of the `Cancellation`.
 """
 
 import threading
@@ -22,17 +21,17 @@ __all__ = ["Cancellation", "Interruptible", "as_cancelled", "notified", "raise_i
 
 
 class Interruptible(Protocol):
-    """A connection in use by a call."""
+    """A connection that a call uses."""
 
     def interrupt(self) -> None:
-        """Wake the thread that waits for it, without taking a lock."""
+        """Wake the thread that waits for this connection, without taking a lock."""
 
 
 class Cancellation:
-    """A token that ends the calls it is given to: they raise `CallCancelled`.
+    """A token that ends the calls it is passed to: they raise `CallCancelled`.
 
     Attributes:
-        is_cancelled: whether `cancel` was called; for ever, then.
+        is_cancelled: Whether `cancel` was called; never reset.
     """
 
     __slots__ = ("_connections", "_lock", "_notifications", "is_cancelled")
@@ -45,7 +44,7 @@ class Cancellation:
         self.is_cancelled = False
 
     def cancel(self) -> None:
-        """End all calls with this token, those made later too; callable from any thread."""
+        """End all calls with this token, later ones included; callable from any thread."""
         with self._lock:
             self.is_cancelled = True
             for connection in self._connections:
@@ -55,14 +54,14 @@ class Cancellation:
             notify()
 
     def watch(self, connection: Interruptible) -> None:
-        """Interrupt a connection on `cancel`, or at once if that was called before."""
+        """Interrupt `connection` on `cancel`, or now if that was called already."""
         with self._lock:
             self._connections.add(connection)
             if self.is_cancelled:
                 connection.interrupt()
 
     def unwatch(self, connection: Interruptible) -> None:
-        """Leave a connection alone from now on."""
+        """Do not interrupt `connection` any more."""
         with self._lock:
             self._connections.discard(connection)
 
@@ -80,21 +79,21 @@ class Cancellation:
 def notified(
     cancellation: Cancellation | None, notify: Callable[[], object]
 ) -> AbstractContextManager[None]:
-    """Return a context in which a cancellation calls `notify`, maybe a moment too late.
+    """Return a context in which a cancellation calls `notify`, possibly after the context ended.
 
-    The wait inside checks `is_cancelled` before it begins: the call may have come earlier.
+    Check `is_cancelled` inside before waiting: `cancel` may have been called earlier.
     """
     return nullcontext() if cancellation is None else cancellation._notifying(notify)
 
 
 def raise_if_cancelled(cancellation: Cancellation | None) -> None:
-    """Raise `CallCancelled` if there is a token and it was cancelled."""
+    """Raise `CallCancelled` if there is a token and it is cancelled."""
     if cancellation is not None and cancellation.is_cancelled:
-        raise CallCancelled("the caller gave up")
+        raise CallCancelled("the call was cancelled")
 
 
 def as_cancelled(error: BaseException, cancellation: Cancellation | None) -> BaseException:
-    """Return what to raise for an error: an interruption looks like the server's fault."""
+    """Return the exception to raise: `CallCancelled` in place of what an interruption caused."""
     if cancellation is None or not cancellation.is_cancelled or not isinstance(error, FibError):
         return error
-    return CallCancelled("the caller gave up")
+    return CallCancelled("the call was cancelled")

@@ -1,7 +1,7 @@
-"""The client: Fibonacci numbers as Python ints, or as bytes in any format.
+"""Public API of fibclient: Fibonacci numbers as Python ints, or as bytes in any format.
 
-All that callers see of the library is here, in one place, which makes this file longer than
-others; what is done is elsewhere (`requester`, `pool`, `prefix_cache`).
+All public methods are in this file, which makes it longer than others; `requester`, `pool` and
+`prefix_cache` implement them.
 """
 
 import builtins
@@ -35,21 +35,21 @@ __all__ = ["FibClient", "Limits"]
 
 DEFAULT_CACHE_BYTES = 64 * 1024 * 1024
 MAX_SECONDS = 366 * 86_400.0
-"""Beyond some centuries the system's waits overflow; this is long enough."""
+"""Longest timeout accepted, a year: the system's waits overflow beyond some centuries."""
 
 MAP_CALLS_PER_CONNECTION = 4
-"""So many wait in the queue of `map`: enough to keep all connections busy, and none for so long
-that its time is over before its turn."""
+"""Calls that `map` queues per connection: enough to keep all connections busy, few enough that
+none times out in the queue."""
 
 RETRY_BACKOFF = Backoff(base_seconds=0.05, cap_seconds=2.0)
 
 
 class Limits(NamedTuple):
-    """What a server answers at the most.
+    """Limits that a server sets on each request.
 
     Attributes:
-        max_index: the largest n that a request may touch.
-        max_answer_bytes: the size of one answer.
+        max_index: Largest index that a request may touch.
+        max_answer_bytes: Largest size of one encoded slice.
     """
 
     max_index: int
@@ -57,19 +57,19 @@ class Limits(NamedTuple):
 
 
 class FibClient:
-    """A client of one or several servers; its methods may be called from any thread.
+    """Thread-safe client of one or several servers.
 
-    A call runs on the thread that makes it, with a connection that it borrows; those of
-    `submit` and `map` wait in a queue for one of the client's own threads, each of which opens a
-    connection when it starts. All of them wait in one line where too many are under way.
+    A call runs on the calling thread, over a pooled connection. Calls made with `submit` and
+    `map` wait in a queue for one of the client's own threads, each of which opens a connection
+    when it starts. Beyond `max_connections` requests, further ones wait in order of arrival.
 
-    Every call raises `ValueError` for arguments that no server could take, and of the
-    `FibError` family: `RequestRefused` if the server says no, `ServerUnreachable` if there is
-    no answer to be had, `DeadlineExceeded` (one of these) if there was too little time,
-    `ServerMisbehaved` if the answer makes no sense, `ClientClosed` after `close`, `CallCancelled`
-    after `cancel` of a `Cancellation` that it was given.
+    Calls raise `ValueError` or `TypeError` for invalid arguments, and these `FibError`s:
+    `RequestRefused` if the server rejects the request, `ServerUnreachable` if no server replies,
+    `DeadlineExceeded` (a subclass of it) if the timeout expires, `ServerMisbehaved` if the reply
+    is invalid, `ClientClosed` after `close`, and `CallCancelled` if the call's `Cancellation` is
+    cancelled.
 
-    A client may be used after `fork`: the child connects anew, with an empty cache.
+    A client can be used after `fork`: the child opens its own connections, with an empty cache.
     """
 
     def __init__(
@@ -86,41 +86,41 @@ class FibClient:
         password: str | None = None,
         resolve: Callable[[Address], list[ResolvedAddress]] = system_resolve,
     ) -> None:
-        """Describe a client; it connects when it is first used.
+        """Create a client; it connects on first use.
 
         Args:
-            servers: their addresses, `HOST:PORT`, `unix:/path` or `srv:NAME`, with commas between
-                them. Of a host's name all its addresses are used, of the SRV records of a name
-                (which need dnspython) those of the first priority.
-            max_connections: how many requests may be under way at a time, >= 1; more wait.
-            timeout_seconds: for a whole call: waiting, connecting, all tries, and the last byte of
-                the answer, the look-up of a host's name included. A stream may take this long for
-                each next piece.
-            connect_timeout_seconds: for opening a connection; by default 5, or a third of
-                `timeout_seconds` if that is less.
-            idle_timeout_seconds: for each wait for more bytes; by default 15, or a third likewise,
-                so that a call has the time to ask another server.
-            max_retries: for one call, >= 0. Refusals other than BUSY, NOSPACE and SHUTDOWN are
-                never tried again.
-            max_connection_age_seconds: how long a connection is used, up to a quarter less.
-            cache_bytes: how much of the first numbers is kept in memory, all formats together;
-                0 for nothing.
-            password: of the servers.
-            resolve: tells where an address leads to; for those who do not use the system's
-                resolver.
+            servers: Comma-separated addresses: `HOST:PORT`, `unix:/path` or `srv:NAME`. All
+                addresses of a host name are used, and of the SRV records of a name (which need
+                dnspython) those with the highest priority.
+            max_connections: Maximum number of concurrent requests, >= 1; further ones wait.
+            timeout_seconds: Timeout of a whole call: name resolution, waiting for a connection,
+                connecting, all retries, and the last byte of the reply. For a stream it applies
+                to each chunk.
+            connect_timeout_seconds: Timeout for opening a connection; defaults to 5, or a third
+                of `timeout_seconds` if that is less.
+            idle_timeout_seconds: Timeout of each wait for more bytes; defaults to 15, or a third
+                of `timeout_seconds` if that is less, to leave time for another server.
+            max_retries: Maximum number of retries per call, >= 0. A refusal is retried only if it
+                is BUSY, NOSPACE, SHUTDOWN, or for too many clients.
+            max_connection_age_seconds: Maximum age of a connection; each one expires at random in
+                the last quarter of it.
+            cache_bytes: Memory limit of the cache of first elements, for all formats together;
+                0 disables it.
+            password: Password of the servers, if they require one.
+            resolve: Resolves an address, in place of the system's resolver.
 
         Raises:
-            ValueError: an argument is out of its range.
+            ValueError: An argument is invalid or out of range.
             RuntimeError: gevent or eventlet has replaced the socket module.
         """
         _refuse_patched_sockets()
-        for name, value, least in [
+        for name, value, minimum in [
             ("max_connections", max_connections, 1),
             ("max_retries", max_retries, 0),
             ("cache_bytes", cache_bytes, 0),
         ]:
-            if value < least:
-                raise ValueError(f"{name} is {value}, it must be at least {least}")
+            if value < minimum:
+                raise ValueError(f"{name} is {value}, must be at least {minimum}")
         if connect_timeout_seconds is None:
             connect_timeout_seconds = min(5.0, timeout_seconds / 3)
         if idle_timeout_seconds is None:
@@ -132,7 +132,7 @@ class FibClient:
             ("max_connection_age_seconds", max_connection_age_seconds),
         ]:
             if not 0 < seconds <= MAX_SECONDS:
-                raise ValueError(f"{name} is {seconds}, it must be more than 0, up to a year")
+                raise ValueError(f"{name} is {seconds}, must be above 0, up to a year")
         options = PoolOptions(
             max_connections,
             connect_timeout_seconds,
@@ -175,18 +175,18 @@ class FibClient:
         parts: int = 1,
         cancellation: Cancellation | None = None,
     ) -> bytes:
-        """Return F(start) to F(stop-1) encoded in a format.
+        """Return F(start) to F(stop-1), encoded in `format`.
 
         Args:
-            start: >= 0.
-            stop: >= start.
+            start: First index, >= 0.
+            stop: Index to stop before, >= start.
             format: `json`, `text`, `csv`, `ndjson`, `bfile` or `binary`.
-            parts: how many connections fetch it side by side, >= 1; worth it for large answers
-                and several servers. More than one bypass the cache.
-            cancellation: ends the call when it is cancelled, wherever it waits.
+            parts: Number of connections that fetch it in parallel, >= 1; useful for large slices
+                and several servers. With more than one, the cache is bypassed.
+            cancellation: Ends the call when it is cancelled.
         """
         if parts < 1:
-            raise ValueError(f"parts is {parts}, it must be at least 1")
+            raise ValueError(f"parts is {parts}, must be at least 1")
         answer = EncodedSlice.of(start, stop, format)
         if parts == 1 or not answer.size:
             return self._read(self._deadline(), start, stop, format, cancellation)
@@ -202,18 +202,18 @@ class FibClient:
         end: int | None = None,
         cancellation: Cancellation | None = None,
     ) -> Generator[memoryview, None, None]:
-        """Yield F(start) to F(stop-1) encoded in a format, piece by piece, in bounded memory.
+        """Yield F(start) to F(stop-1), encoded in `format`, chunk by chunk, in bounded memory.
 
-        Each piece is a view that is right only until the next one is asked for. The connection
-        is held meanwhile: a stream that is not read to its end is to be closed.
+        Each chunk is a view that is valid only until the next one is requested. The generator
+        holds a connection: close it unless it is read to its end.
 
         Args:
-            start: >= 0.
-            stop: >= start.
-            format: as in `read`.
-            begin: the byte of the answer to begin with: how many there are already.
-            end: the byte to end before; by default that behind the last.
-            cancellation: as in `read`; a stream that nobody reads on is still to be closed.
+            start: First index, >= 0.
+            stop: Index to stop before, >= start.
+            format: As in `read`.
+            begin: First byte of the slice to yield, such as the number already received.
+            end: Byte to stop before; the end of the slice by default.
+            cancellation: As in `read`; a cancelled stream must still be read on or closed.
         """
         answer = EncodedSlice.of(start, stop, format)
         end = answer.size if end is None else end
@@ -224,81 +224,81 @@ class FibClient:
         return self._stream(answer, begin, end, cancellation)
 
     def cached(self, answer: EncodedSlice, begin: int, end: int) -> list[memoryview] | None:
-        """Return some bytes of an answer from the cache alone; None if it lacks any of them.
+        """Return bytes begin to end-1 of a slice from the cache, or None if any are missing.
 
         Args:
-            answer: as `EncodedSlice.of` has it.
-            begin: 0 <= begin <= end.
-            end: <= the answer's size.
+            answer: The slice, from `EncodedSlice.of`.
+            begin: First byte, 0 <= begin <= end.
+            end: Byte to stop before, <= the size of the slice.
         """
         views = self._cache.peek(answer, begin, end)
         return views if sum(map(len, views)) == end - begin else None
 
     def size(self, start: int, stop: int, format: str) -> int:
-        """Return how many bytes `read` would; computed here, without a server."""
+        """Return the number of bytes that `read` would return, without asking a server."""
         return EncodedSlice.of(start, stop, format).size
 
     def ping(self) -> None:
-        """Make a round trip to a server; return if it answers."""
+        """Check that a server replies to PING."""
         self._ping(self._deadline())
 
     def info(self, section: str = "default") -> dict[str, str]:
-        """Return facts and figures of a server by name, as its INFO command has them.
+        """Return the fields of a server's INFO reply, by name.
 
         Args:
-            section: such as `server` or `all`.
+            section: Name of a section, such as `server`, or `all`.
         """
         sections = parse_information(self.info_text(section))
         return {name: value for values in sections.values() for name, value in values.items()}
 
     def info_text(self, section: str = "default") -> str:
-        """Return the text of a server's INFO command: `name:value` lines in sections.
+        """Return the text of a server's INFO reply: `name:value` lines in sections.
 
         Args:
-            section: such as `server` or `all`; empty is the text for one that is not known.
+            section: As in `info`; the text is empty for an unknown section.
         """
         text = self._requester.call(self._deadline(), "INFO", section)
         if not isinstance(text, bytes):
-            raise ServerMisbehaved(f"INFO was answered with {text!r:.64}")
+            raise ServerMisbehaved(f"invalid reply to INFO: {text!r:.64}")
         return text.decode("utf-8", "replace")
 
     def limits(self) -> Limits:
-        """Return what a server answers at the most."""
-        words = ("CONFIG", "GET", "max_index", "max_answer_bytes")
-        reply = self._requester.call(self._deadline(), *words)
-        pairs = [each for each in reply if isinstance(each, bytes)] if type(reply) is list else []
-        values = dict(zip(pairs[::2], pairs[1::2], strict=False))
+        """Return the limits that a server sets on each request."""
+        args = ("CONFIG", "GET", "max_index", "max_answer_bytes")
+        reply = self._requester.call(self._deadline(), *args)
+        flat = [item for item in reply if isinstance(item, bytes)] if type(reply) is list else []
+        values = dict(zip(flat[::2], flat[1::2], strict=False))
         try:
             return Limits(int(values[b"max_index"]), int(values[b"max_answer_bytes"]))
         except (KeyError, ValueError) as error:
-            raise ServerMisbehaved(f"CONFIG GET was answered with {reply!r:.64}") from error
+            raise ServerMisbehaved(f"invalid reply to CONFIG GET: {reply!r:.64}") from error
 
     def submit(self, method: str, *arguments: Any) -> "Future[Any]":
-        """Queue a call for the client's own threads.
+        """Queue a call for one of the client's own threads; its timeout starts now.
 
         Args:
             method: `first`, `range`, `number`, `read` or `ping`.
-            arguments: as the method takes them.
+            arguments: Positional arguments of the method.
 
         Returns:
-            what the method returns or raises, when it does. Its time starts now.
+            A future with what the method returns or raises.
         """
         return self._submit(_operation(method), self, self._deadline(), *arguments)
 
     def map(self, method: str, *iterables: Iterable[Any]) -> Iterator[Any]:
-        """Make many calls side by side, and yield their results in order.
+        """Make many calls concurrently and yield their results in order.
 
-        A few more calls than there are connections are in the queue at a time.
+        Only a few calls per connection are queued at once, so the iterables may be endless.
 
         Args:
-            method: as in `submit`.
-            iterables: of each argument.
+            method: As in `submit`.
+            iterables: One for each argument of the method.
         """
-        _operation(method)  # a method that is none is told at once
+        _operation(method)  # raise here, not at the first `next`
         return self._map(method, zip(*iterables, strict=True))
 
     def stats(self) -> ClientStatistics:
-        """Return what this client has done so far, and how its servers are."""
+        """Return a snapshot of this client's counters and of its endpoints' states."""
         return ClientStatistics(
             *self._pool.load(),
             self._pool.connections_opened,
@@ -309,11 +309,11 @@ class FibClient:
         )
 
     def close(self) -> None:
-        """Close all connections; calls under way, in other threads, raise `ClientClosed`."""
+        """Close all connections; calls under way in other threads raise `ClientClosed`."""
         self._pool.close()
         self._cache.close()
-        # One of these threads may be what calls this, when a future is done: it cannot wait for
-        # itself. What is in the queue still runs, and raises at once.
+        # A future's callback may call this on one of these threads, which cannot join itself.
+        # Queued calls still run, and raise at once.
         with suppress(RuntimeError):
             self._threads.shutdown()
 
@@ -333,7 +333,7 @@ class FibClient:
         except ValueError as error:
             raise ServerMisbehaved(str(error)) from error
         if len(numbers) != stop - start:
-            raise ServerMisbehaved(f"{len(numbers)} numbers came for {start} to {stop}")
+            raise ServerMisbehaved(f"received {len(numbers)} numbers for range {start} to {stop}")
         return numbers
 
     def _first(self, deadline: float, n: int) -> list[int]:
@@ -360,19 +360,19 @@ class FibClient:
     def _gather(
         self, answer: EncodedSlice, parts: int, cancellation: Cancellation | None
     ) -> bytes:
-        """Return an answer whose parts come side by side."""
+        """Return a slice whose parts are fetched in parallel."""
         deadline = self._deadline()
-        # A refusal is to be heard before room is made.
-        words = ("FIB.SIZE", answer.start, answer.stop, "FORMAT", answer.format.name)
-        self._requester.call(deadline, *words, cancellation=cancellation)
+        # Let the server reject the request before a buffer is allocated.
+        args = ("FIB.SIZE", answer.start, answer.stop, "FORMAT", answer.format.name)
+        self._requester.call(deadline, *args, cancellation=cancellation)
         buffer = BytesIO(bytes(answer.size))
         fetch, calls = self._requester.fetch_into, []
         with buffer.getbuffer() as view:
             for part in answer.parts(parts):
                 begin = answer.offset(part.start)
                 end = begin + part.size
-                behind = answer.format.separator[: answer.size - end]
-                view[end : end + len(behind)] = behind
+                separator = answer.format.separator[: answer.size - end]  # none after the last
+                view[end : end + len(separator)] = separator
                 arguments = (deadline, cancellation, part, view[begin:end])
                 calls.append(self._submit(fetch, *arguments))
             try:
@@ -387,8 +387,8 @@ class FibClient:
     def _map(self, method: str, arguments: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
         calls: deque[Future[Any]] = deque()
         try:
-            for each in arguments:
-                calls.append(self.submit(method, *each))
+            for args in arguments:
+                calls.append(self.submit(method, *args))
                 if len(calls) >= MAP_CALLS_PER_CONNECTION * self._max_threads:
                     yield calls.popleft().result()
             while calls:
@@ -411,7 +411,7 @@ class FibClient:
     def _ping(self, deadline: float) -> None:
         reply = self._requester.call(deadline, "PING")
         if reply != "PONG":
-            raise ServerMisbehaved(f"PING was answered with {reply!r:.64}")
+            raise ServerMisbehaved(f"invalid reply to PING: {reply!r:.64}")
 
     def _submit(self, operation: Callable[..., Any], *arguments: Any) -> "Future[Any]":
         try:
@@ -419,7 +419,7 @@ class FibClient:
         except RuntimeError as error:
             if self._pool.is_closed:
                 raise ClientClosed("the client is closed") from error
-        # The interpreter is ending, so there are no more threads: this one has the time.
+        # The interpreter is exiting and starts no threads: run the call on this one.
         return _completed(operation, *arguments)
 
     def _after_fork(self) -> None:
@@ -446,12 +446,12 @@ def _operation(method: str) -> Callable[..., Any]:
     operation = _OPERATIONS.get(method)
     if operation is None:
         known = ", ".join(_OPERATIONS)
-        raise ValueError(f"method {method!r}: it must be one of {known}")
+        raise ValueError(f"unknown method {method!r}: must be one of {known}")
     return operation
 
 
 def _completed(operation: Callable[..., Any], *arguments: Any) -> "Future[Any]":
-    """Run a call; return a future that has its result or its exception."""
+    """Run a call; return a future with its result or exception."""
     future: Future[Any] = Future()
     try:
         future.set_result(operation(*arguments))
@@ -461,12 +461,12 @@ def _completed(operation: Callable[..., Any], *arguments: Any) -> "Future[Any]":
 
 
 def _refuse_patched_sockets() -> None:
-    """Refuse to work with sockets that ignore the time limits which the kernel enforces."""
+    """Raise `RuntimeError` if the socket module is patched: kernel timeouts would be ignored."""
     library = socket.socket.__module__.partition(".")[0]
     if library in ("gevent", "eventlet"):
         raise RuntimeError(
-            f"fibclient cannot be used where {library} has replaced the socket module: deadlines "
-            "would not hold; use it in a process that is not patched, such as a threaded worker"
+            f"{library} has replaced the socket module, so fibclient cannot enforce deadlines: "
+            "use it in a process that is not patched, such as a threaded worker"
         )
 
 

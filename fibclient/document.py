@@ -1,6 +1,6 @@
-"""An answer with what stands around it, as a run of bytes of known size: JSON, for example.
+"""Slice with bytes before and after it, such as a JSON document, of known size.
 
-Any part of it can be had by itself, so a document that broke off goes on from its very next byte.
+Any byte range can be produced separately, so an interrupted download resumes at the next byte.
 """
 
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ __all__ = ["Document"]
 
 
 class Document(NamedTuple):
-    """An answer in its frame.
+    """A slice between an opening and a closing.
 
     Attributes:
-        opening: what stands before it.
-        answer: the numbers in some format.
-        closing: what stands behind it.
+        opening: Bytes before the slice.
+        answer: The slice.
+        closing: Bytes after the slice.
     """
 
     opening: bytes
@@ -27,64 +27,64 @@ class Document(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many bytes it has in all."""
+        """Total size in bytes."""
         return len(self.opening) + self.answer.size + len(self.closing)
 
     def is_cached(self, client: FibClient) -> bool:
-        """Whether a client's cache has all of it: what that keeps is a prefix."""
-        size = self.answer.size
+        """Whether the client's cache holds the whole slice."""
+        size = self.answer.size  # the cache holds prefixes: the last byte implies the others
         return not size or client.cached(self.answer, size - 1, size) is not None
 
     def cached_whole(self, client: FibClient) -> bytes | None:
-        """Return all bytes from a client's cache alone; None if it lacks any."""
+        """Return all bytes from the client's cache, or None if any are missing."""
         views = client.cached(self.answer, 0, self.answer.size)
         return None if views is None else b"".join((self.opening, *views, self.closing))
 
     def cached(self, client: FibClient, begin: int, end: int) -> list[memoryview] | None:
-        """Return bytes begin to end-1 from a client's cache alone; None if it lacks any."""
-        before, size = len(self.opening), self.answer.size
-        behind = before + size
-        first, last = _within(begin - before, size), _within(end - before, size)
+        """Return bytes begin to end-1 from the client's cache, or None if any are missing."""
+        start, size = len(self.opening), self.answer.size
+        stop = start + size
+        first, last = _clamp(begin - start, size), _clamp(end - start, size)
         views = client.cached(self.answer, first, last)
         if views is None:
             return None
         opening = self.opening[begin:end]
-        closing = self.closing[max(0, begin - behind) : max(0, end - behind)]
+        closing = self.closing[max(0, begin - stop) : max(0, end - stop)]
         return [*_views(opening), *views, *_views(closing)]
 
     def stream(
         self, client: FibClient, begin: int = 0, end: int | None = None
     ) -> Iterator[bytes | memoryview]:
-        """Yield bytes begin to end-1, piece by piece, in bounded memory.
+        """Yield bytes begin to end-1, chunk by chunk, in bounded memory.
 
-        Nothing is yielded before the server has agreed to answer.
+        Nothing is yielded before the server has accepted the request.
 
         Args:
-            client: whom to ask.
-            begin: 0 <= begin <= end.
-            end: <= size; all by default.
+            client: Client that fetches the slice.
+            begin: First byte, 0 <= begin <= end.
+            end: Byte to stop before, <= size; the end of the document by default.
         """
         end = self.size if end is None else end
-        answer, before = self.answer, len(self.opening)
-        behind = before + answer.size
-        pieces = client.stream(
+        answer, start = self.answer, len(self.opening)
+        stop = start + answer.size
+        chunks = client.stream(
             answer.start,
             answer.stop,
             answer.format.name,
-            begin=_within(begin - before, answer.size),
-            end=_within(end - before, answer.size),
+            begin=_clamp(begin - start, answer.size),
+            end=_clamp(end - start, answer.size),
         )
-        first = next(pieces, None)  # a refusal is raised here
+        first = next(chunks, None)  # raises if the server rejects the request
         if opening := self.opening[begin:end]:
             yield opening
         if first is not None:
             yield first
-        yield from pieces
-        if closing := self.closing[max(0, begin - behind) : max(0, end - behind)]:
+        yield from chunks
+        if closing := self.closing[max(0, begin - stop) : max(0, end - stop)]:
             yield closing
 
 
-def _within(position: int, size: int) -> int:
+def _clamp(position: int, size: int) -> int:
     return min(max(0, position), size)
 
 

@@ -1,4 +1,4 @@
-"""The errors of this package: one family, grouped by whose fault it is."""
+"""Exceptions of fibclient, grouped by cause."""
 
 __all__ = [
     "CallCancelled",
@@ -15,14 +15,14 @@ __all__ = [
 
 
 class FibError(Exception):
-    """Any failure of a call; the subclasses say what the caller can do."""
+    """Base class of all errors of a call."""
 
 
 class RequestRefused(FibError):
-    """The server said no: change the request, or, if `code` is BUSY or NOSPACE, ask later.
+    """The server rejected the request: change it, or retry later if `code` is BUSY or NOSPACE.
 
     Args:
-        message: the server's words, its code first.
+        message: Error reply of the server, which begins with its code.
     """
 
     def __init__(self, message: str) -> None:
@@ -31,11 +31,11 @@ class RequestRefused(FibError):
 
 
 class ServerUnreachable(FibError):
-    """No connection, or it broke or timed out: see to the server or the network, try again."""
+    """A connection failed, broke or timed out: check the server and the network."""
 
 
 class SocketShortage(ServerUnreachable):
-    """This process has no descriptor or memory for another socket: no fault of the server's."""
+    """This machine has no descriptor or memory for another socket; no server is at fault."""
 
 
 class ConnectionLost(ServerUnreachable):
@@ -43,11 +43,11 @@ class ConnectionLost(ServerUnreachable):
 
 
 class DeadlineExceeded(ServerUnreachable):
-    """The call's own time is over, whoever was slow: allow more, or ask for less."""
+    """The timeout of the call expired: allow more time, or request less."""
 
 
 class ServerMisbehaved(FibError):
-    """The peer's bytes make no sense: it is no fibserver, or one of another version."""
+    """The peer sent an invalid reply: it is not a fibserver, or one of another version."""
 
 
 class NotFibserver(ServerMisbehaved):
@@ -55,8 +55,8 @@ class NotFibserver(ServerMisbehaved):
 
 
 class ClientClosed(FibError):
-    """`close` was called, maybe by another thread while this call waited."""
+    """The client was closed before or during the call."""
 
 
 class CallCancelled(FibError):
-    """The caller gave up: the call's `Cancellation` was cancelled."""
+    """The call's `Cancellation` was cancelled."""

@@ -1,12 +1,12 @@
-"""The first elements of each format, kept in memory; none ever expires.
+"""Cache of the first elements of each format; they never expire.
 
-A prefix grows at its end: what is asked for and missing is fetched by one caller while others that
-want it too wait for that one, so a crowd moves the bytes only once. All formats share a bound;
-the prefix used longest ago makes room for the others.
+A prefix grows at its end: one caller fetches the missing elements while others that need them
+wait, so concurrent callers transfer them only once. All formats share a memory limit; the least
+recently used prefix is evicted first.
 
-A prefix is a list of segments that are never changed once they are in it, so what was read
-stays right whatever happens to the cache. A view keeps the whole of its segment in memory, and a
-slow reader may hold a view for long after the cache has let go, so segments are small.
+A prefix is a list of immutable segments, so views of it stay valid whatever happens to the cache.
+A view keeps its whole segment in memory, and a slow reader may hold one long after the cache has
+dropped the segment, so segments are small.
 """
 
 import threading
@@ -24,26 +24,25 @@ from fibcommon.formats import Format
 __all__ = ["CacheStatistics", "PrefixCache"]
 
 SEGMENT_BYTES = 256 * 1024
-"""Segments smaller than this are joined: growing a little at a time must not leave thousands."""
+"""Small segments are joined up to this size, so that many small steps do not leave thousands."""
 
 MAX_SEGMENT_BYTES = 1024 * 1024
-"""What a view of a byte may keep in memory."""
+"""Maximum size of a segment, which a view of a single byte keeps in memory."""
 
 GAP_BYTES = 64 * 1024
-"""A prefix grows over elements that nobody asked for if they are no more than this, or no more
-than what was asked for."""
+"""Largest unrequested gap that a prefix grows over; the size of the slice, if that is larger."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheStatistics:
-    """What the cache has done.
+    """Counters of a prefix cache.
 
     Attributes:
-        hits: answers that came from the cache alone.
-        extensions: answers for which a prefix grew.
-        misses: answers that the cache had no part in.
-        size_bytes: kept now.
-        elements: kept now, by format.
+        hits: Reads served from the cache alone.
+        extensions: Reads that extended a prefix.
+        misses: Reads that bypassed the cache.
+        size_bytes: Bytes held now.
+        elements: Number of elements held now, by format name.
     """
 
     hits: int
@@ -75,44 +74,44 @@ class _Prefix:
     def views(self, begin: int, end: int) -> list[memoryview]:
         first = bisect_right(self.begins, begin) - 1
         found = []
-        for number in range(first, len(self.segments)):
-            offset = self.begins[number]
+        for index in range(first, len(self.segments)):
+            offset = self.begins[index]
             if offset >= end:
                 break
-            segment = memoryview(self.segments[number])
+            segment = memoryview(self.segments[index])
             found.append(segment[max(0, begin - offset) : end - offset])
         return found
 
 
 class PrefixCache:
-    """Prefixes of at most so many bytes together; for any thread."""
+    """Thread-safe cache of prefixes with a shared memory limit."""
 
     def __init__(self, max_bytes: int) -> None:
-        """Start empty.
+        """Create an empty cache.
 
         Args:
-            max_bytes: >= 0; with 0 nothing is kept.
+            max_bytes: Memory limit, >= 0; 0 disables the cache.
         """
         self._max_bytes = max_bytes
         self.reset()
 
     def reset(self) -> None:
-        """Start empty again; in a forked child."""
-        self._lock = threading.RLock()  # `fibclient.transport.pool` says why
-        self._state_changed = threading.Condition(self._lock)  # a prefix has grown, or will not
+        """Empty the cache and replace its lock, for a forked child."""
+        self._lock = threading.RLock()  # reentrant: see `fibclient.transport.pool`
+        self._state_changed = threading.Condition(self._lock)  # a fetch has ended
         self._prefixes: OrderedDict[Format, _Prefix] = OrderedDict()
         self._size = 0
         self._hits = self._extensions = self._misses = 0
         self._is_closed = False
 
     def peek(self, answer: EncodedSlice, begin: int, end: int) -> list[memoryview]:
-        """Return what is kept of bytes begin to end-1 of an answer, from `begin` on."""
+        """Return the cached part of bytes begin to end-1 of a slice, from `begin` on."""
         if begin == end:
             return []
         with self._lock:
             prefix = self._prefixes.get(answer.format)
             if prefix is None or answer.start >= prefix.stop:
-                return []  # found out without the offset, which takes some time
+                return []  # checked first: offsets take time to compute
             base = offset(answer.format, answer.start)
             if base + begin >= prefix.size:
                 return []
@@ -126,20 +125,24 @@ class PrefixCache:
         fetch: Callable[[EncodedSlice], bytes],
         cancellation: Cancellation | None = None,
     ) -> bytes | None:
-        """Return an answer from its prefix, which grows if it must.
+        """Return a slice from the cache, after extending the prefix if necessary.
 
         Args:
-            answer: not empty.
-            deadline: for waiting until another caller has fetched, monotonic.
-            fetch: returns an answer; called by one caller at a time for each format. When it
-                fails, the next caller that waits for the same fetches.
-            cancellation: ends the wait until another caller has fetched.
+            answer: The slice, not empty.
+            deadline: Monotonic time until which to wait for another caller's fetch.
+            fetch: Returns a slice; called by one caller at a time for each format. If it fails,
+                the next waiting caller fetches.
+            cancellation: Ends the wait for another caller's fetch.
 
         Returns:
-            the answer, or None if it is not for the cache: too large, or too far out.
+            The bytes, or None if the slice must be fetched without the cache: it is too large or
+            too far from the prefix, or the server rejects the elements before it.
 
         Raises:
-            whatever `fetch` raises, `DeadlineExceeded`, `ClientClosed` and `CallCancelled`.
+            DeadlineExceeded: Another caller's fetch took too long.
+            ClientClosed: The cache was closed meanwhile.
+            CallCancelled: The call was cancelled.
+            Exception: Whatever `fetch` raises.
         """
         if not self._max_bytes:
             return None
@@ -148,7 +151,7 @@ class PrefixCache:
         growing, data, segments = None, None, []
         try:
             with notified(cancellation, self._notify), self._lock:
-                prefix = self._settled(answer, deadline, cancellation)
+                prefix = self._wait_for_prefix(answer, deadline, cancellation)
                 if prefix is None:
                     self._misses += 1
                     return None
@@ -161,7 +164,7 @@ class PrefixCache:
                     growing = prefix
             if growing is not None:
                 missing = answer.between(growing.stop, answer.stop)
-                data = self._fetched(missing, answer, fetch)
+                data = self._fetch_missing(missing, answer, fetch)
                 if data is None:
                     return None
                 skip = max(0, begin - offset(answer.format, missing.start))
@@ -175,29 +178,29 @@ class PrefixCache:
                         self._extensions += 1
                         self._keep(growing, segments, missing)
                     self._state_changed.notify_all()
-        # Copying takes long for large answers: others may use the cache meanwhile.
-        return _joined(known)
+        # Outside the lock: copying a large slice takes long.
+        return _join(known)
 
-    def _fetched(
+    def _fetch_missing(
         self, missing: EncodedSlice, answer: EncodedSlice, fetch: Callable[[EncodedSlice], bytes]
     ) -> bytes | None:
-        """Return what is missing; None if only that, and maybe not the answer, is refused."""
+        """Fetch the missing elements; return None if only they, not the slice, may be rejected."""
         try:
             return fetch(missing)
         except RequestRefused:
             if missing.start == answer.start:
                 raise
-            # The elements between the prefix and the answer may have been too many.
+            # The gap between the prefix and the slice may have made the request too large.
             with self._lock:
                 self._misses += 1
             return None
 
-    def _settled(
+    def _wait_for_prefix(
         self, answer: EncodedSlice, deadline: float, cancellation: Cancellation | None
     ) -> _Prefix | None:
-        """Return the prefix once it has what is asked for or nobody else makes it grow.
+        """Return the prefix once it holds the slice or no other caller is extending it.
 
-        None if the answer is not for the cache.
+        Return None if the slice must be fetched without the cache.
         """
         while True:
             prefix = self._prefixes.get(answer.format)
@@ -211,7 +214,7 @@ class PrefixCache:
                 return prefix
             raise_if_cancelled(cancellation)
             if not self._state_changed.wait(deadline - time.monotonic()):
-                raise DeadlineExceeded("another thread's request for the same took too long")
+                raise DeadlineExceeded("timed out waiting for another thread's request")
             if self._is_closed:
                 raise ClientClosed("the client is closed")
 
@@ -222,7 +225,7 @@ class PrefixCache:
         return gap <= max(GAP_BYTES, answer.size)
 
     def _keep(self, prefix: _Prefix, segments: list[bytes], missing: EncodedSlice) -> None:
-        """Put an answer at the end of a prefix, if there is room to be made for it."""
+        """Append fetched elements to a prefix, after evicting others, if they fit."""
         separator = missing.format.separator
         size = missing.size + len(separator)
         excess = self._size + size - self._max_bytes
@@ -241,9 +244,9 @@ class PrefixCache:
             self._size += size
 
     def statistics(self) -> CacheStatistics:
-        """Return what has been done so far."""
+        """Return a snapshot of the counters."""
         with self._lock:
-            elements = {format.name: each.stop for format, each in self._prefixes.items()}
+            elements = {format.name: prefix.stop for format, prefix in self._prefixes.items()}
             return CacheStatistics(
                 self._hits, self._extensions, self._misses, self._size, elements
             )
@@ -253,7 +256,7 @@ class PrefixCache:
             self._state_changed.notify_all()
 
     def close(self) -> None:
-        """Let go of everything, and wake whoever waits."""
+        """Drop all prefixes and wake all waiting callers."""
         with self._lock:
             self._is_closed = True
             self._prefixes.clear()
@@ -262,15 +265,15 @@ class PrefixCache:
 
 
 def _split(data: bytes) -> list[bytes]:
-    """Return the segments to keep for an answer; a small one is kept as it is."""
+    """Split data into segments; data that fits into one is not copied."""
     if len(data) <= MAX_SEGMENT_BYTES:
         return [data]
     begins = range(0, len(data), MAX_SEGMENT_BYTES)
     return [data[begin : begin + MAX_SEGMENT_BYTES] for begin in begins]
 
 
-def _joined(views: list[memoryview]) -> bytes:
-    """Return the bytes of some views, without a copy if they are those of one object."""
+def _join(views: list[memoryview]) -> bytes:
+    """Join views, without a copy if the only one covers a whole bytes object."""
     whole = views[0].obj
     if len(views) == 1 and isinstance(whole, bytes) and len(whole) == len(views[0]):
         return whole

@@ -1,4 +1,4 @@
-"""What a client tells of itself: counts and states, copied at one moment."""
+"""Snapshots of a client's counters and of its endpoints' states."""
 
 from dataclasses import dataclass
 
@@ -10,17 +10,17 @@ __all__ = ["CacheStatistics", "ClientStatistics", "EndpointStatistics"]
 
 @dataclass(frozen=True, slots=True)
 class EndpointStatistics:
-    """How one server has been doing.
+    """State and counters of one endpoint.
 
     Attributes:
-        address: as it was given, and what it leads to if that is another.
-        state: `up`, or `set aside` until a probe is answered.
-        in_flight: requests and probes under way.
-        succeeded: requests that were answered, be it by a refusal.
-        failed: requests and probes.
-        set_asides: how often it was set aside.
-        recoveries: how often it came back.
-        last_error: why it was last set aside; empty if it never was.
+        address: Address as configured, followed by the resolved one if that differs.
+        state: `up`, or `set aside` until a probe succeeds.
+        in_flight: Requests and probes under way.
+        succeeded: Requests that got a reply, refusals included.
+        failed: Failed requests and probes.
+        set_asides: Number of times it was set aside.
+        recoveries: Number of times it came back into use.
+        last_error: Error of the latest failure; empty if there was none.
     """
 
     address: str
@@ -34,7 +34,7 @@ class EndpointStatistics:
 
     @classmethod
     def of(cls, endpoint: Endpoint) -> "EndpointStatistics":
-        """Return what an endpoint tells."""
+        """Return the statistics of an endpoint."""
         return cls(
             str(endpoint.target),
             endpoint.state.value,
@@ -49,16 +49,16 @@ class EndpointStatistics:
 
 @dataclass(frozen=True, slots=True)
 class ClientStatistics:
-    """What a client has done so far.
+    """Counters of a client.
 
     Attributes:
-        in_use: connections lent to calls now.
-        waiting: calls that wait for a connection now.
-        connections_opened: in all.
-        retries: requests that were tried again.
-        hedges: requests for which a second server was asked while the first was silent.
-        cache: what the prefix cache has done.
-        endpoints: one for each server that the addresses lead to.
+        in_use: Requests under way now; a hedged one counts once.
+        waiting: Calls that wait for a connection now.
+        connections_opened: Connections opened so far.
+        retries: Requests retried so far.
+        hedges: Requests also sent to a second server because the first was silent.
+        cache: Counters of the prefix cache.
+        endpoints: One entry for each endpoint.
     """
 
     in_use: int

@@ -1,1 +1,1 @@
-"""One connection to a server: endpoints, sockets, and the bytes of the protocol."""
+"""Connections to servers: endpoints, sockets and the wire protocol."""

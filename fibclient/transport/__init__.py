@@ -1,1 +1,1 @@
-"""From a call to its reply: retries, hedging, and the pool that lends connections."""
+"""Delivery of requests: connection pool, retries and hedging."""

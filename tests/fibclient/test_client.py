@@ -204,7 +204,7 @@ def test_submit(server: RunningServer) -> None:
 def test_submit_what_cannot_be(server: RunningServer) -> None:
     """An unknown method is refused at once; what the call raises is in the future."""
     with FibClient(server.address) as client:
-        with pytest.raises(ValueError, match="'close': it must be one of first, range"):
+        with pytest.raises(ValueError, match="'close': must be one of first, range"):
             client.submit("close")
         assert isinstance(client.submit("first", 10**9).exception(), RequestRefused)
         assert isinstance(client.submit("first", -1).exception(), ValueError)
