@@ -226,7 +226,7 @@ class _Handler(MetricsHandler):
         hosts = self.headers.get_all("Host") or []
         is_missing = not hosts and self.request_version == "HTTP/1.1"
         if self.command not in ("GET", "HEAD"):
-            self.send_error(405, "the metrics allow only GET and HEAD")
+            self.send_error(405, "only GET and HEAD are allowed")
         elif is_missing or len(hosts) > 1 or not all(map(is_valid_host, hosts)):
             self.send_error(400, f"expected exactly one valid Host header, got {hosts}")
         else:

@@ -1,14 +1,14 @@
-"""A conversation: from a client's bytes to its replies, with no socket involved.
+"""Request handler: parses and executes the requests of one client, without access to its socket.
 
     received bytes ── parse ──> requests ── execute ──> replies ──> output
 
-Replies keep the order of the requests because there is one output. Requests are answered until
-one is incomplete, the output is full or the client's slice of loop time is over; the connection
-calls again when there is more data, room or time. A long reply is made in steps as it is sent, so
-it stops in the middle for the same reasons.
-Requests seen before may be answered without any of this: `replay_of` says how.
+Replies keep the order of the requests because there is one output. Requests are executed until
+one is incomplete, the output is full or the client's time slice is over; the connection calls
+again when there is more data, room or time. A long reply is generated in steps while it is sent,
+so it pauses for the same reasons.
+Requests in the reply cache skip all of this (`replay_of`).
 
-After a failed authentication the error reply is held back, and nothing else is answered, until
+After a failed authentication the error reply is held back, and nothing else is executed, until
 the connection calls `release`.
 """
 
@@ -39,28 +39,27 @@ __all__ = ["Clock", "ConversationListener", "ConversationOwner", "RequestHandler
 log = logging.getLogger(__name__)
 
 JOIN_BELOW_BYTES = 16 * 1024
-"""Slices shorter than this are copied; longer ones are cheaper to gather than to copy."""
-
+"""Shorter slices are copied into one buffer; longer ones are cheaper to send from several."""
 
 AUTHENTICATION_FAILED = "WRONGPASS"
-"""The code of the error whose reply is held back."""
+"""Code of the error whose reply is held back."""
 
 
 class Clock(Protocol):
-    """Tells the time."""
+    """Time and time budget of the event loop."""
 
     now: float
-    """The time of this turn of the loop, monotonic, in seconds."""
+    """Start of this loop iteration, monotonic, in seconds."""
 
     since: float
-    """When the loop learnt of what is being handled."""
+    """When epoll reported the event that is being handled, monotonic, in seconds."""
 
     budget: LoopBudget
-    """The time of this turn, and who may still use it."""
+    """Time budget of this loop iteration."""
 
 
 class ConversationOwner(Protocol):
-    """What all conversations share."""
+    """Objects that all request handlers share."""
 
     engine: Engine
     replay: ReplyCache
@@ -69,76 +68,75 @@ class ConversationOwner(Protocol):
 
     @property
     def loop(self) -> Clock:
-        """The loop in whose turns things happen."""
+        """Time and time budget of the event loop."""
 
 
 class ConversationListener(Protocol):
-    """Whoever sends the output."""
+    """Sender of the output, notified by the request handler."""
 
     def on_answer_ready(self) -> None:
-        """Take note that there is something to send where there was nothing."""
+        """Schedule sending: the head of the output has become ready."""
 
 
-class _Nobody:
-    """Listens to a conversation that has ended."""
+class _NullListener:
+    """Listener of a closed request handler."""
 
     def on_answer_ready(self) -> None:
         """Do nothing."""
 
 
-_NOBODY = _Nobody()
+_NULL_LISTENER = _NullListener()
 
 
 class _PendingRequest(NamedTuple):
-    """The request of an answer under way.
+    """A request whose reply has not begun to be sent.
 
     Attributes:
-        command: its figures.
-        words: the request.
-        started: when its execution started.
-        queued_seconds: how long it had waited for that.
+        command: Statistics of its command.
+        args: The command name and its arguments.
+        started: When its execution started.
+        queued_seconds: Time from its arrival to the start of its execution.
     """
 
     command: CommandStatistics
-    words: list[bytes]
+    args: list[bytes]
     started: float
     queued_seconds: float
 
 
 class _LongReply:
-    """A reply that is made in steps.
+    """A reply that is generated in steps.
 
     Attributes:
-        replies: its parts; an empty one only took time.
-        asked: the request, until it is counted.
+        replies: Its parts; an empty one marks a step without output.
+        request: The request; None once a slice stream has taken over recording it.
     """
 
-    __slots__ = ("asked", "replies")
+    __slots__ = ("replies", "request")
 
-    def __init__(self, replies: Iterator[Reply], asked: _PendingRequest) -> None:
+    def __init__(self, replies: Iterator[Reply], request: _PendingRequest) -> None:
         self.replies = replies
-        self.asked: _PendingRequest | None = asked
+        self.request: _PendingRequest | None = request
 
 
 class RequestHandler:
-    """What one client says, and what it is answered.
+    """Executes the requests of one client, and queues their replies.
 
     Attributes:
-        session: what the client has said that matters.
-        output: what is owed to the client.
-        needs_data: whether what is received ends within a request.
-        held_error: of a failed authentication, while its reply is held back; nothing else is
-            answered meanwhile.
-        is_over: whether no more requests are taken, after QUIT or malformed ones.
+        session: The client's protocol state.
+        output: The pending replies.
+        needs_data: Whether no complete request is left to execute.
+        held_error: Error of a failed authentication while its reply is held back, else None.
+        is_over: Whether further requests are ignored, after QUIT or a malformed request.
     """
 
     __slots__ = (
-        "_asked",
-        "_find_replay",
+        "_find_cached",
         "_listener",
         "_long_reply",
         "_owner",
         "_partial_since",
+        "_pending",
         "_received",
         "_since",
         "_started",
@@ -158,68 +156,68 @@ class RequestHandler:
         self.is_over = False
         self.held_error: CommandError | None = None
         self._owner = owner
-        self._find_replay = owner.replay.get
+        self._find_cached = owner.replay.get
         self._listener: ConversationListener = listener
         self._received = b""  # not yet parsed
-        self._partial_since = 0.0  # when what is received came to hold a part of a request
-        self._since = 0.0  # when the loop learnt of what is to be answered next
-        self._started = 0.0  # when the execution of the present request started
-        self._asked: dict[SliceStream, _PendingRequest] = {}  # answers that have not begun
+        self._partial_since = 0.0  # since when a request is incomplete, 0 if none is
+        self._since = 0.0  # when epoll reported the bytes that are executed next
+        self._started = 0.0  # when the execution of the current request started
+        self._pending: dict[SliceStream, _PendingRequest] = {}  # of streams that have not begun
         self._long_reply: _LongReply | None = None
 
     @property
     def received_bytes(self) -> int:
-        """How many bytes have been received and not yet answered."""
+        """Number of bytes received and not yet executed."""
         return len(self._received)
 
     @property
     def partial_seconds(self) -> float:
-        """For how long the client has left a request incomplete, 0 if it has not."""
+        """Time for which a request has been incomplete, 0 if none is."""
         return self._owner.loop.now - self._partial_since if self._partial_since else 0.0
 
     def end(self) -> None:
-        """Forget all that is owed."""
+        """Discard pending requests and replies."""
         self.output.clear()
-        self._asked.clear()
+        self._pending.clear()
         self._long_reply = None
-        # It refers back: without a cycle a closed connection needs no garbage collection.
-        self._listener = _NOBODY
+        # This breaks a reference cycle: a closed connection needs no garbage collection.
+        self._listener = _NULL_LISTENER
 
     def release(self) -> None:
-        """Go on after a failed authentication."""
+        """Queue the held-back error of a failed authentication."""
         error, self.held_error = self.held_error, None
         if error is not None:
             self.push_error(str(error), error.code)
 
-    # From bytes to replies.
+    # Executing requests.
 
     @property
-    def _is_plain(self) -> bool:
-        """Whether requests are answered by what they say alone."""
+    def _may_use_cache(self) -> bool:
+        """Whether replies depend on the request alone, not on the session."""
         return self.session.transaction is None and self.session.is_authenticated
 
     def replay_of(self, data: bytes) -> CachedReply | None:
-        """Return the replies to bytes that have just come, if they may be sent at once.
+        """Return the cached replies to received bytes if they can be sent at once, else None.
 
-        They may if they were answered before, and nothing is owed from before.
+        They cannot while earlier bytes wait to be executed, or earlier replies to be sent.
         """
-        replay = self._find_replay(data)
-        if replay is None:
+        cached = self._find_cached(data)
+        if cached is None:
             return None
-        session = self.session  # nearly all requests come by here: so without a detour
-        is_plain = session.transaction is None and session.is_authenticated
-        return replay if is_plain and not self._received and not self.output.pieces else None
+        session = self.session  # `_may_use_cache`, inlined: nearly all requests take this path
+        may_use_cache = session.transaction is None and session.is_authenticated
+        return cached if may_use_cache and not self._received and not self.output.pieces else None
 
     def receive(self, data: bytes) -> None:
-        """Take bytes that have come; `answer_requests` is to be called next."""
+        """Append received bytes; call `answer_requests` next."""
         self._received += data
         self.needs_data = False
         self._since = self._owner.loop.since
 
     def answer_requests(self) -> None:
-        """Answer what is received, as far as data, room in the output and time go."""
+        """Execute received requests until data, room in the output or time run out."""
         data, position = self._received, 0
-        replay_of = self._find_replay
+        find_cached = self._find_cached
         budget = self._owner.loop.budget
         clock, slice_end = budget.clock, budget.slice_end
         self.needs_data = False
@@ -236,35 +234,35 @@ class RequestHandler:
                     break
                 received = data[position : request.end]
                 position = request.end
-                replay = replay_of(received)
-                if replay is not None and self._is_plain:
-                    self.push_replay(replay)
-                    self.session.last_command = replay.command.name
-                    self._record(replay.command, request.arguments)
+                cached = find_cached(received)
+                if cached is not None and self._may_use_cache:
+                    self.push_replay(cached)
+                    self.session.last_command = cached.command.name
+                    self._record(cached.command, request.arguments)
                 elif request.arguments:
-                    self._answer(request.arguments, received)
+                    self._execute(request.arguments, received)
             self._started = budget.last_read = clock()
             if self._started >= slice_end:
                 break
         else:
-            self._since = 0.0  # what comes next waits for the client to read, which is not counted
+            self._since = 0.0  # waiting for the client to read is not queueing time
         if position == len(data) and position:
-            self._learn_repeated(data, received)
+            self._cache_repeated(data, received)
         self._received = data[position:] if not self.is_over else b""
         if not (self._received and self.needs_data):
             self._partial_since = 0.0
         elif position or not self._partial_since:
             self._partial_since = self._owner.loop.now
 
-    def _learn_repeated(self, data: bytes, request: bytes) -> None:
-        """Remember how to answer one request said several times at once, as benchmarks do."""
+    def _cache_repeated(self, data: bytes, request: bytes) -> None:
+        """Cache the replies to a pipeline of equal requests, as benchmarks send them."""
         count = len(data) // len(request)
-        replay = self._owner.replay.get(request) if count > 1 and self._is_plain else None
-        if replay is not None and data == request * count:
-            self._owner.replay.learn(data, replay.replies * count, replay.command, count)
+        cached = self._owner.replay.get(request) if count > 1 and self._may_use_cache else None
+        if cached is not None and data == request * count:
+            self._owner.replay.learn(data, cached.replies * count, cached.command, count)
 
     def _next_request(self, data: bytes, position: int) -> Request | None:
-        """Parse a request; after a malformed one, or QUIT, there are no more."""
+        """Parse a request; return None if it is incomplete, or no more are executed."""
         if self.is_over:
             return None
         try:
@@ -278,95 +276,96 @@ class RequestHandler:
         self.is_over = True
         return None
 
-    def _answer(self, words: list[bytes], received: bytes) -> None:
-        """Run one request.
+    def _execute(self, args: list[bytes], received: bytes) -> None:
+        """Execute one request and queue its replies.
 
         Args:
-            words: the request.
-            received: its bytes, to be remembered with the replies if those never change.
+            args: The command name and its arguments.
+            received: The bytes of the request, the key of its replies in the cache.
         """
         session = self.session
         try:
-            command, statistics, replies = execute(session, words)
+            command, statistics, replies = execute(session, args)
         except CommandError as error:
             if error.was_run:
                 statistics = session.server.statistics.command(session.last_command)
-                self._record(statistics, words)
+                self._record(statistics, args)
             if error.code == AUTHENTICATION_FAILED:
                 log.warning("%s: failed authentication", session.address)
-                self.held_error = error.with_traceback(None)  # whose frames refer back
+                self.held_error = error.with_traceback(None)  # its frames would refer to self
             else:
                 self.push_error(str(error), error.code)
             self.is_over = session.is_quitting
             return
         if not isinstance(replies, list):
-            self._long_reply = _LongReply(replies, self._ask(statistics, words))
+            self._long_reply = _LongReply(replies, self._pending_request(statistics, args))
             return
         is_recorded = False
         for number, reply in enumerate(replies):
             if isinstance(reply, Slice):
                 replies[number] = reply = self._joined(reply) or reply
             if isinstance(reply, Slice):
-                # It is recorded when the first answer begins.
-                self.push_stream(reply, None if is_recorded else self._ask(statistics, words))
+                # The request is recorded when its first stream begins.
+                request = None if is_recorded else self._pending_request(statistics, args)
+                self.push_stream(reply, request)
                 is_recorded = True
             else:
                 self.output.push(reply)
         if not is_recorded:
-            self._record(statistics, words)
+            self._record(statistics, args)
         self.is_over = session.is_quitting
-        if command.is_immutable and session.transaction is None and _are_lasting(replies):
+        if command.is_immutable and session.transaction is None and _are_cacheable(replies):
             self._owner.replay.learn(received, replies, statistics)
 
-    def _ask(self, command: CommandStatistics, words: list[bytes]) -> _PendingRequest:
-        return _PendingRequest(command, words, self._started, self._started - self._since)
+    def _pending_request(self, command: CommandStatistics, args: list[bytes]) -> _PendingRequest:
+        return _PendingRequest(command, args, self._started, self._started - self._since)
 
     def _continue_reply(self, long: _LongReply) -> None:
-        """Make one more part of a long reply."""
+        """Generate the next part of a long reply."""
         try:
             reply = next(long.replies)
         except StopIteration:
             pass
         except CommandError as error:
-            if long.asked is not None:
-                long.asked.command.errors[error.code] += 1
+            if long.request is not None:
+                long.request.command.errors[error.code] += 1
             self.push_error(str(error), error.code)
         else:
             if isinstance(reply, Slice):
                 reply = self._joined(reply) or reply
-            if reply and self._push(reply, long.asked):
-                long.asked = None  # it is counted when the first answer begins
+            if reply and self._push(reply, long.request):
+                long.request = None  # it is recorded when the first stream begins
             return
         self._long_reply = None
-        if long.asked is not None:
-            self._record_asked(long.asked, long.asked.started)
+        if long.request is not None:
+            self._record_pending(long.request, long.request.started)
         self.is_over = self.session.is_quitting
 
-    def push_replay(self, replay: CachedReply) -> None:
-        """Owe the client the replies to requests that were answered before."""
-        if replay.ready:
-            self.output.push(replay.ready)
+    def push_replay(self, cached: CachedReply) -> None:
+        """Queue cached replies."""
+        if cached.ready:
+            self.output.push(cached.ready)
             return
-        for reply in replay.replies:
+        for reply in cached.replies:
             self._push(reply, None)
 
-    def _push(self, reply: Reply, asked: _PendingRequest | None) -> bool:
-        """Owe the client a reply; return whether it is an answer, to be counted later."""
+    def _push(self, reply: Reply, request: _PendingRequest | None) -> bool:
+        """Queue a reply; return whether it is a stream, which records the request later."""
         if isinstance(reply, Slice):
-            self.push_stream(reply, asked)
+            self.push_stream(reply, request)
             return True
         self.output.push(reply)
         return False
 
     def _joined(self, slice: Slice) -> bytes | None:
-        """Return the bytes of a small slice if all of it is published."""
+        """Return the bytes of a small slice if all its elements are published, else None."""
         if slice.size >= JOIN_BELOW_BYTES:
             return None
         view = self.published(slice)
         return None if view is None else b"".join([slice.header, view, slice.trailer])
 
     def published(self, slice: Slice) -> memoryview | None:
-        """Return the elements of a slice if all of them are published."""
+        """Return the elements of a slice if all of them are published, else None."""
         array = self._owner.engine.arrays[slice.format]
         if slice.stop > array.growth.published:
             return None
@@ -374,92 +373,95 @@ class RequestHandler:
         offset = array.offset(slice.start)
         return array.bytes_between(offset, offset + slice.size)
 
-    def push_stream(self, slice: Slice, asked: _PendingRequest | None = None) -> SliceStream:
-        """Owe the client a slice, by way of an answer.
+    def push_stream(self, slice: Slice, request: _PendingRequest | None = None) -> SliceStream:
+        """Queue a slice as a stream.
 
         Args:
-            slice: what to answer.
-            asked: what to count when it begins, if that has not been counted.
+            slice: The slice to send.
+            request: The request to record when the stream begins, None if there is none.
+
+        Returns:
+            The stream.
         """
-        answer = self._owner.engine.answer(slice, self)
-        if asked is not None:
-            self._asked[answer] = asked
-        self.output.push_stream(answer)
-        return answer
+        stream = self._owner.engine.answer(slice, self)
+        if request is not None:
+            self._pending[stream] = request
+        self.output.push_stream(stream)
+        return stream
 
     def push_error(self, message: str, code: str) -> None:
-        """Owe the client an error reply, and count it."""
+        """Queue an error reply, and count it."""
         self._owner.statistics.errors[code] += 1
         self.output.push(encode_error(message, code))
 
-    # What is counted.
+    # Stream events and statistics.
 
     def on_answer_ready(self) -> None:
-        """Have what has come sent, in this turn of the loop."""
+        """Schedule sending: a stream has bytes ready."""
         self._listener.on_answer_ready()
 
     def on_answer_begun(self, answer: SliceStream) -> None:
-        """Count the request of an answer."""
-        asked = self._asked.pop(answer, None)
-        if asked is not None:
-            self._record_asked(asked, answer.started_at)
+        """Record the request of a stream whose first byte has been sent."""
+        request = self._pending.pop(answer, None)
+        if request is not None:
+            self._record_pending(request, answer.started_at)
 
     def on_answer_failed(self, answer: SliceStream, code: str) -> None:
-        """Count the failure, and have the error sent or the connection broken off."""
+        """Record the failure of a stream, and schedule sending its error."""
         self._owner.statistics.errors[code] += 1
-        asked = self._asked.pop(answer, None)
-        if asked is not None:
-            asked.command.errors[code] += 1
-            self._record_asked(asked, answer.started_at)
+        request = self._pending.pop(answer, None)
+        if request is not None:
+            request.command.errors[code] += 1
+            self._record_pending(request, answer.started_at)
         self._listener.on_answer_ready()
 
-    def record_replay(self, data: bytes, replay: CachedReply) -> None:
-        """Record requests that were answered by replay just now.
+    def record_replay(self, data: bytes, cached: CachedReply) -> None:
+        """Record requests that were just answered from the cache.
 
         Args:
-            data: the requests.
-            replay: their replies.
+            data: The bytes of the requests.
+            cached: Their replies.
         """
         loop = self._owner.loop
         budget = loop.budget
         started = budget.last_read
         budget.last_read = now = budget.clock()
         seconds = now - started
-        command = replay.command
-        command.record(seconds, started - loop.since, replay.calls)
+        command = cached.command
+        command.record(seconds, started - loop.since, cached.calls)
         self.session.last_command = command.name
         if now > budget.end:
             budget.is_spent = True
         if seconds > SLOW_SECONDS and (request := parse_request(data)):
             self._record_slow(seconds, request.arguments)
 
-    def _record(self, command: CommandStatistics, words: list[bytes]) -> None:
-        """Record the present request, whose reply begins to be sent now."""
+    def _record(self, command: CommandStatistics, args: list[bytes]) -> None:
+        """Record the current request, whose reply is ready now."""
         started = self._started
         seconds = self._owner.loop.budget.clock() - started
         command.record(seconds, started - self._since)
         if seconds > SLOW_SECONDS:
-            self._record_slow(seconds, words)
+            self._record_slow(seconds, args)
 
-    def _record_asked(self, asked: _PendingRequest, started: float) -> None:
-        """Record an earlier request, whose reply begins to be sent now.
+    def _record_pending(self, request: _PendingRequest, started: float) -> None:
+        """Record an earlier request, whose reply begins now or has failed.
 
         Args:
-            asked: the request.
-            started: when the work for its reply began, which may be later than its execution: what
-                is between is the time of the replies before it. 0 if no work was needed.
+            request: The request.
+            started: When the work on its reply started: later than its execution if earlier
+                replies had to be sent first, 0 if no work was needed.
         """
         now = self._owner.loop.budget.clock()
         seconds = now - started if started else 0.0
-        asked.command.record(seconds, asked.queued_seconds)
+        request.command.record(seconds, request.queued_seconds)
         if seconds > SLOW_SECONDS:
-            self._record_slow(seconds, asked.words)
+            self._record_slow(seconds, request.args)
 
-    def _record_slow(self, seconds: float, words: list[bytes]) -> None:
+    def _record_slow(self, seconds: float, args: list[bytes]) -> None:
         session = self.session
-        self._owner.slow_log.add(time(), seconds, words, session.address, session.name)
+        self._owner.slow_log.add(time(), seconds, args, session.address, session.name)
 
 
-def _are_lasting(replies: list[Reply]) -> bool:
-    """Return whether replies may be remembered: a small slice waits until it can be bytes."""
+def _are_cacheable(replies: list[Reply]) -> bool:
+    """Return whether replies can be cached; a small slice cannot until it is published."""
     return all(isinstance(reply, bytes) or reply.size >= JOIN_BELOW_BYTES for reply in replies)
