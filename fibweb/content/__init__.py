@@ -1,1 +1,1 @@
-"""The bytes of an answer, in memory or a piece at a time."""
+"""Response bodies, from memory or fetched in pieces."""

@@ -1,12 +1,12 @@
-"""A document as a file whose bytes are in memory, or are fetched a piece at a time.
+"""File interface to a document whose bytes are cached or fetched in pieces.
 
-A piece is a run of whole elements, about a mebibyte of them, and at least one: so every element is
-asked for once, however large it is. A file holds the one piece that was fetched for it, until it
-is sent or dropped; bytes that are in the client library's cache are looked up each time and never
-held. So a slow reader keeps at most one piece in memory.
+A piece is a run of whole elements of about one mebibyte, and at least one element, so a large
+element is fetched only once. A file holds at most one fetched piece until it is sent or dropped.
+Bytes in the cache of the client library are looked up each time and never held. So a slow reader
+keeps at most one piece in memory.
 
-The HTTP server's event loop must not block: it sends what `views` returns, and has what `missing`
-returns fetched by a thread. To everybody else this is a file to be read, which blocks.
+The event loop of the HTTP server must not block: it sends the bytes from `views`, and a thread
+runs the fetch from `missing`. Other callers use `read`, which blocks.
 """
 
 import io
@@ -23,19 +23,19 @@ __all__ = ["PIECE_BYTES", "SMALL_PIECE_BYTES", "AnswerFile", "has_many_pieces"]
 
 PIECE_BYTES = 1024 * 1024
 SMALL_PIECE_BYTES = 64 * 1024
-"""Of a piece while memory is short."""
+"""Size of a piece while memory is short."""
 
 SEND_BYTES = 4 * 1024 * 1024
-"""The most that `views` returns: more than a socket takes at a time."""
+"""Limit of `views`, more than a socket accepts in one call."""
 
 
 class _Piece(NamedTuple):
-    """Some whole elements of a document, with what surrounds them.
+    """Whole elements of a document, and at its ends the opening or the closing.
 
     Attributes:
-        answer: the elements.
-        begin: the piece's first byte in the document.
-        end: the byte after its last.
+        answer: Slice of the elements.
+        begin: Offset of the first byte in the document.
+        end: Offset after the last byte.
     """
 
     answer: EncodedSlice
@@ -44,57 +44,57 @@ class _Piece(NamedTuple):
 
 
 class AnswerFile:
-    """Bytes begin to end-1 of a document.
+    """Bytes begin to end-1 of a document, as a file.
 
     Attributes:
-        size: how many there are.
+        size: Number of bytes.
     """
 
     def __init__(self, client: FibClient, document: Document, begin: int, end: int) -> None:
-        """Open a file without reading anything yet.
+        """Open a file without fetching anything.
 
         Args:
-            client: asks the servers.
-            document: what it is of.
-            begin: 0 <= begin <= end.
-            end: <= the document's size.
+            client: Client for the fibservers.
+            document: The document.
+            begin: First byte, 0 <= begin <= end.
+            end: Byte after the last, <= the size of the document.
         """
         self.size = end - begin
         self._client = client
         self._document = document
         self._begin = begin
         self._end = end
-        self._position = begin  # in the document, as are all positions here
+        self._position = begin  # in the document, like all private positions
         self._wanted: _Piece | None = None
         self._held: list[memoryview] = []
         self._held_begin = self._held_end = 0
 
     def reopened(self) -> "AnswerFile":
-        """Return the same file at its beginning, holding nothing."""
+        """Return a new file of the same bytes, at its beginning."""
         return AnswerFile(self._client, self._document, self._begin, self._end)
 
     @property
     def is_cached(self) -> bool:
-        """Whether all of it is in the client's cache."""
+        """Whether the cache of the client has all bytes."""
         opening, answer, _ = self._document
         end = min(self._end, len(opening) + answer.size)
-        # The cache holds a prefix: if the last byte is there, all are.
+        # The cache holds a prefix of the sequence: if it has the last byte, it has all.
         return end <= self._begin or bool(self._cached(end - 1, end))
 
     @property
     def held_bytes(self) -> int:
-        """How many bytes are held in memory for this file alone."""
+        """Number of bytes held for this file, outside of the cache."""
         return self._held_end - self._held_begin
 
     @property
     def is_at_end(self) -> bool:
-        """Whether nothing is left from the current position on."""
+        """Whether the current position is at the end."""
         return self._position >= self._end
 
     def views(self) -> Sequence[memoryview]:
-        """Return bytes in memory from the current position on, at most some mebibytes.
+        """Return bytes in memory from the current position on, at most a few mebibytes.
 
-        Nothing at the end, and where something has to be fetched first.
+        The result is empty at the end and where bytes have to be fetched first.
         """
         begin = self._position
         if self._held_begin <= begin < self._held_end:
@@ -103,7 +103,7 @@ class AnswerFile:
         if begin == end:
             return ()
         views = self._cached(begin, end)
-        # Where a piece ends takes a while to find out: first see whether the cache has any of it.
+        # Computing the end of a piece is slow: check first whether the cache has any of it.
         if not views and self._cached(begin, begin + 1) and has_many_pieces(self._document.answer):
             views = self._cached(begin, self._piece(PIECE_BYTES).end)
         return views
@@ -112,20 +112,20 @@ class AnswerFile:
         return self._document.cached(self._client, begin, min(end, self._end)) or ()
 
     def cached_whole(self) -> Sequence[memoryview]:
-        """Return all bytes of the file if the cache has them and they can be sent at once."""
+        """Return all bytes if the cache has them and they are few enough for one send."""
         return self._cached(self._begin, self._end) if self.size <= SEND_BYTES else ()
 
     def advance(self, count: int) -> None:
-        """Move over bytes that were sent, and drop a piece that was sent whole."""
+        """Skip bytes that were sent, and drop the held piece at its end."""
         self._position += count
         if self._position >= min(self._held_end, self._end):
             self.drop_held()
 
     def missing(self, piece_bytes: int = PIECE_BYTES) -> Fetch:
-        """Return what has to be fetched for `views` to return something.
+        """Return the fetch that is needed before `views` can return bytes.
 
         Args:
-            piece_bytes: how large a piece should be.
+            piece_bytes: Approximate size of the piece.
         """
         self._wanted = self._piece(piece_bytes)
         answer, client = self._wanted.answer, self._client
@@ -138,7 +138,7 @@ class AnswerFile:
         return Fetch((format.name, start, stop), cost_seconds, answer.size, run)
 
     def _piece(self, piece_bytes: int) -> _Piece:
-        """Return the piece that begins with the element at the current position."""
+        """Return the piece whose first element is at the current position."""
         opening, whole, _ = self._document
         if whole.stop - whole.start == 1 or self._document.size <= piece_bytes:
             return _Piece(whole, 0, self._document.size)
@@ -151,35 +151,33 @@ class AnswerFile:
         return _Piece(whole.between(start, stop), begin, end)
 
     def give(self, data: bytes) -> None:
-        """Hold the bytes of what was missing, unless the client has come to keep them.
+        """Hold fetched bytes, unless the cache of the client has them by now.
 
         Args:
-            data: the result of the fetch that `missing` has returned last.
+            data: Result of the last fetch that `missing` returned.
         """
         piece = self._wanted
-        assert piece is not None, "missing() says what to fetch"
+        assert piece is not None, "missing() has not been called"
         self.drop_held()
         if self._cached(self._position, piece.end):
             return
         opening, whole, closing = self._document
         before = opening if piece.begin == 0 else b""
-        behind = closing if piece.answer.stop == whole.stop else whole.format.separator
-        self._held = [memoryview(each) for each in (before, data, behind) if each]
+        after = closing if piece.answer.stop == whole.stop else whole.format.separator
+        self._held = [memoryview(part) for part in (before, data, after) if part]
         self._held_begin, self._held_end = piece.begin, piece.end
 
     def drop_held(self) -> None:
-        """Let go of the piece that is held; it has to be fetched again if it was not sent."""
+        """Release the held piece; what was not sent must be fetched again."""
         self._held = []
         self._held_begin = self._held_end = 0
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release the held piece."""
         self.drop_held()
 
-    # For everybody else.
-
     def read(self, size: int = -1) -> bytes:
-        """Return some bytes, fetched if need be; fewer than `size` where a piece ends."""
+        """Return bytes, fetched if necessary; fewer than `size` at the end of a piece."""
         if self.is_at_end:
             return b""
         views = self.views()
@@ -191,7 +189,7 @@ class AnswerFile:
         return data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a position, as with any file."""
+        """Move to a position, as `io.IOBase.seek` does."""
         position = self._position - self._begin
         base = {io.SEEK_SET: 0, io.SEEK_CUR: position, io.SEEK_END: self.size}[whence]
         self._position = self._begin + base + offset
@@ -207,12 +205,12 @@ class AnswerFile:
 
 
 def has_many_pieces(answer: EncodedSlice) -> bool:
-    """Whether an answer is fetched in several requests, so that no server sees all of it."""
+    """Whether a slice is fetched in several requests."""
     return answer.size > PIECE_BYTES and answer.stop - answer.start > 1
 
 
 def _cut(views: Sequence[memoryview], begin: int, end: int) -> list[memoryview]:
-    """Return bytes begin to end-1 of some views, put one after another."""
+    """Return bytes begin to end-1 of the concatenated views."""
     found, offset = [], 0
     for view in views:
         first, last = max(0, begin - offset), min(len(view), end - offset)

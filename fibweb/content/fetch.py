@@ -1,8 +1,9 @@
-"""Fetch from a fibserver, as the application requests it from the HTTP server.
+"""Protocol by which the application lets the HTTP server fetch bytes from a fibserver.
 
-An application that runs on the event loop must not block. It calls `environ["fibweb.fetch"]` with
-a `Fetch`. That returns the bytes if they have been fetched, raises `WouldBlock` if it has queued
-the fetch (the application is run again after it), or raises `Overloaded`.
+An application on the event loop must not block. It calls `environ["fibweb.fetch"]` with a `Fetch`,
+which returns the bytes if they were fetched already. Otherwise it queues the fetch and raises
+`WouldBlock`; the server runs the application again afterwards. If the queue is full, it raises
+`Overloaded`.
 """
 
 from collections.abc import Callable, Hashable
@@ -15,14 +16,14 @@ __all__ = ["Fetch", "Overloaded", "WouldBlock", "run_now"]
 
 
 class WouldBlock(Exception):
-    """The bytes are not in memory; they are being fetched."""
+    """The bytes are not in memory; a fetch was queued."""
 
 
 class Overloaded(Exception):
-    """The service has too much to do: try again later.
+    """The service is overloaded.
 
     Attributes:
-        retry_after_seconds: when to try again, random so that clients do not return all at once.
+        retry_after_seconds: Delay before a retry, randomized to spread the retries of clients.
     """
 
     def __init__(self, message: str, retry_after_seconds: int) -> None:
@@ -32,13 +33,13 @@ class Overloaded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Bytes to request from a fibserver; equal keys mean equal bytes.
+    """Bytes to fetch from a fibserver.
 
     Attributes:
-        key: identifies the bytes.
-        cost_seconds: how long a fibserver is predicted to work for them.
-        size_bytes: how many there are.
-        run: requests them, on a thread; raises FibError.
+        key: Identity of the bytes: equal keys mean equal bytes.
+        cost_seconds: Predicted computing time of the fibserver.
+        size_bytes: Number of bytes.
+        run: Fetches the bytes; blocks, and raises FibError.
     """
 
     key: Hashable
@@ -48,5 +49,5 @@ class Fetch:
 
 
 def run_now(fetch: Fetch) -> Any:
-    """Run a fetch and return its bytes, under servers whose applications may block."""
+    """Run a fetch in the calling thread, for servers whose applications may block."""
     return fetch.run(None)

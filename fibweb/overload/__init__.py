@@ -1,1 +1,1 @@
-"""What one client may cost the others: connections, the queue of fetches, memory."""
+"""Overload protection: bounds on connections, queued fetches and memory."""

@@ -1,13 +1,13 @@
-"""Admission of connections, and the choice of those that are closed for new ones.
+"""Admission of new connections, and eviction of idle and slow ones.
 
-The number of connections is bounded by a setting and by the limit of open files. At the bound, the
-connection that has been idle for longest is closed for a new one; if none is idle, the slowest of
-the slow readers. If there is none of these either, a few surplus connections are accepted for one
-response each, which must be in memory. So probes are answered whatever other clients do.
+A setting and the limit of open files bound the number of connections. At the bound, a new
+connection replaces the one that has been idle for longest or, if none is idle, the slowest of the
+slow readers. If there is neither, a few surplus connections are accepted for one response each,
+which must be in memory. So health checks succeed whatever other clients do.
 
-A connection that has never sent a whole request counts as idle for a minute longer than it is, so
-silent connections are closed before clients that pause. If all idle connections are new or were
-answered just now, new ones wait in the backlog for a moment.
+A minute is added to the idle time of a connection that has never sent a whole request, so silent
+connections are closed before clients that pause. If all idle connections are new or have just
+received a response, new ones wait in the backlog for a moment.
 """
 
 from collections import Counter
@@ -28,45 +28,45 @@ SURPLUS_CONNECTIONS = 32
 
 
 PAUSE_SECONDS = 5.0
-"""A client that was served is closed after a shorter pause only if there is no other choice."""
+"""A connection that was served and idle for less than this is closed only as a last resort."""
 
 
 class Verdict(Enum):
-    """What to do with a new connection."""
+    """Decision on a new connection."""
 
     SERVE = auto()
     SERVE_ONCE = auto()
-    """Send it one response, if that is in memory."""
+    """Send one response, which must be in memory, and close it."""
     WAIT = auto()
-    """Leave it in the backlog until other new connections had time to send a request."""
+    """Leave it in the backlog until other new connections have had time to send a request."""
     REFUSE = auto()
 
 
 class Admittable(Protocol):
-    """A connection."""
+    """A connection that an `Admission` can close."""
 
     pace: ReadingPace | None
     was_served: bool
-    """Whether it has ever sent a whole request."""
+    """Whether the client has ever sent a whole request."""
 
     @property
     def idle_since(self) -> float | None:
-        """Since when no whole request has been under way; None if one is."""
+        """Start of the idle time; None while a request is in progress."""
 
     def handle_close(self) -> None:
-        """Close it."""
+        """Close the connection."""
 
 
 Connection = TypeVar("Connection", bound=Admittable)
 
 
 class Admission(Generic[Connection]):
-    """Decides on new connections.
+    """Admission policy for new connections.
 
     Attributes:
-        cut_off: how many connections were closed for others, by reason: `idle`, `slow`, or
-            `memory` (counted here by the connection itself).
-        rejected: how many new connections were refused.
+        cut_off: Number of connections closed to make room, by reason: `idle`, `slow`, or
+            `memory` (counted by the connection itself).
+        rejected: Number of new connections refused.
     """
 
     def __init__(
@@ -79,10 +79,10 @@ class Admission(Generic[Connection]):
         """Create an admission policy.
 
         Args:
-            max_clients: how many connections there may be, surplus ones aside.
-            count: returns how many there are.
-            connections: returns all of them.
-            clock: returns the time, monotonic, in seconds.
+            max_clients: Maximum number of connections, without surplus ones.
+            count: Returns the number of connections.
+            connections: Returns all connections.
+            clock: Returns the monotonic time in seconds.
         """
         self.cut_off = Counter(idle=0, slow=0, memory=0)
         self.rejected = 0
@@ -104,27 +104,29 @@ class Admission(Generic[Connection]):
 
     @property
     def is_full(self) -> bool:
-        """Whether a connection has to be closed for the next one."""
+        """Whether the bound is reached."""
         return self._count() >= self._max_clients
 
     def admit(self) -> Verdict:
-        """Decide on a new connection; close another one if need be."""
+        """Decide on a new connection, and close another one if necessary."""
         if not self.is_full:
             return Verdict.SERVE
         if self._clock() < self._full_until:
             return self._surplus()
         if self.make_room():
             return Verdict.SERVE
-        idle = [each for each in self._connections() if each.idle_since is not None]
-        if any(not each.was_served for each in idle):
-            return Verdict.WAIT  # in a moment those that are still silent may be closed
+        idle = [
+            connection for connection in self._connections() if connection.idle_since is not None
+        ]
+        if not all(connection.was_served for connection in idle):
+            return Verdict.WAIT  # those that stay silent may be closed in a moment
         if idle and self._clock() - self._waited_at > 2 * NEWCOMER_SECONDS:
             self._waited_at = self._clock()
             return Verdict.WAIT
         if idle:
-            self._close(min(idle, key=lambda each: each.idle_since or 0.0), "idle")
+            self._close(min(idle, key=lambda connection: connection.idle_since or 0.0), "idle")
             return Verdict.SERVE
-        self._full_until = self._clock() + NEWCOMER_SECONDS  # a pass over all costs milliseconds
+        self._full_until = self._clock() + NEWCOMER_SECONDS  # scanning all costs milliseconds
         return self._surplus()
 
     def _surplus(self) -> Verdict:
@@ -134,7 +136,7 @@ class Admission(Generic[Connection]):
         return Verdict.REFUSE
 
     def make_room(self) -> bool:
-        """Close the longest idle connection or the slowest reader; return whether one was."""
+        """Close the longest idle connection or the slowest reader; return False if there is none."""
         victim, reason = self._victims.pop(), "idle"
         if victim is None:
             victim, reason = self._slowest(), "slow"

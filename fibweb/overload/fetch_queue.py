@@ -1,19 +1,19 @@
-"""Queue of fetches, bounded in length and in time, cheapest first.
+"""Queue of fetches, bounded in length and waiting time, cheapest first.
 
-The cost of every fetch is predicted before it runs. The queue uses it for its order and its bound.
+The predicted cost of a fetch determines its order and whether it is accepted.
 
 - Waiters for the same bytes share one fetch.
 - A fetch is cheap or dear (`fibcommon.costs.DEAR_SECONDS`). Dear fetches use at most half of the
   threads, so a cheap one never waits for a dear one. If dear fetches wait and none runs, the next
-  free thread is for one of them, so a stream of cheap ones does not starve them.
+  free thread takes one of them, so a stream of cheap ones does not starve them.
 - Within each class the fetch with the earliest virtual deadline runs first: arrival time plus a
   multiple of the cost. Among fetches that arrive together that is shortest job first. Over time it
   is ageing: a fetch is overtaken for at most that multiple of its own cost.
 - A fetch is refused if its predicted wait, scaled by the measured duration of recent fetches, is
-  too long, or if there are too many waiters. If it does not start in time it is refused then.
+  too long, or if there are too many waiters. A fetch that does not start in time expires.
 
-The queue uses no threads and no clock: the caller passes the time, runs the job that `take`
-returns and reports its end to `finish`.
+The queue has no threads and no clock: the caller passes the time, runs the job that `take` returns
+and reports its end to `finish`.
 """
 
 import heapq
@@ -30,26 +30,25 @@ __all__ = ["MAX_WAITERS", "MAX_WAIT_SECONDS", "FetchQueue", "Job", "JobState", "
 Waiter = TypeVar("Waiter")
 
 MAX_WAITERS = 1024
-"""In each class."""
+"""Maximum number of waiters in each class."""
 
 MAX_WAIT_SECONDS = 5.0
-"""Longest wait for a thread; a client that would wait longer is refused at once."""
+"""Maximum wait for a thread. A request that would wait longer is refused at once."""
 
 CHEAP_OVERTAKEN_FACTOR = 500.0
 DEAR_OVERTAKEN_FACTOR = 10.0
-"""A fetch is overtaken for at most this many times its own cost: 5 s for a piece of a large answer
-that takes 10 ms, so that hundreds of downloads do not keep small numbers waiting; 4 s for
-F(10,000,000)."""
+"""A fetch can be overtaken for at most this many times its own cost: for 5 s if it is a piece of
+10 ms, so that hundreds of downloads do not delay small numbers; for 4 s if it is F(10,000,000)."""
 
 STARTED_SECONDS = 5.0
-"""The next piece of a response in progress gives way to new requests for this much longer."""
+"""Added to the virtual deadline of the next piece of a response in progress."""
 
 DECAY = 0.9
 MIN_SCALE, MAX_SCALE = 0.1, 100.0
-"""The ratio of measured to predicted time: how fast older measurements fade, and its bounds."""
+"""Decay of older measurements, and bounds, of the ratio of measured to predicted time."""
 
 MIN_COMPACTED = 64
-"""Fewer entries of a heap are not worth a clean-up."""
+"""A smaller heap is not compacted."""
 
 
 class Refused(Exception):
@@ -57,7 +56,7 @@ class Refused(Exception):
 
     Attributes:
         reason: `full` or `late`.
-        wait_seconds: the predicted wait.
+        wait_seconds: Predicted wait.
     """
 
     def __init__(self, reason: str, wait_seconds: float) -> None:
@@ -79,14 +78,14 @@ class Job(Generic[Waiter]):
     """A fetch and its waiters.
 
     Attributes:
-        fetch: what to run.
-        added_at: when the first waiter arrived.
-        state: whether it waits, runs or has ended.
-        started_at: when it began to run.
-        waiters: in the order of arrival.
-        is_started: whether a waiter has sent the beginning of its response, so that the job must
-            not be refused any more.
-        virtual_deadline: orders the queue.
+        fetch: Fetch to run.
+        added_at: Time of the first waiter.
+        state: Whether the job waits, runs or has ended.
+        started_at: Time at which it began to run.
+        waiters: Waiters in the order of arrival.
+        is_started: Whether a waiter has sent the beginning of its response. Such a job does not
+            expire.
+        virtual_deadline: Position in the queue.
     """
 
     fetch: Fetch
@@ -104,7 +103,7 @@ class Job(Generic[Waiter]):
 
     @property
     def is_dear(self) -> bool:
-        """Whether it may take far longer than others."""
+        """Whether its cost exceeds `DEAR_SECONDS`."""
         return self.fetch.cost_seconds > DEAR_SECONDS
 
     def __lt__(self, other: "Job[Waiter]") -> bool:
@@ -112,14 +111,14 @@ class Job(Generic[Waiter]):
 
 
 class _Class(Generic[Waiter]):
-    """The cheap jobs, or the dear ones."""
+    """Queue of the cheap jobs or of the dear ones."""
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self.running = 0
         self.running_cost = 0.0
         self.waiting = 0
-        self._measured = self._predicted = DEAR_SECONDS  # a weak belief in the prediction
+        self._measured = self._predicted = DEAR_SECONDS  # a small weight on a ratio of 1
         self._heap: list[Job[Waiter]] = []
         self._compact_at = MIN_COMPACTED
 
@@ -127,7 +126,7 @@ class _Class(Generic[Waiter]):
         return (job for job in self._heap if job.state is JobState.QUEUED)
 
     def push(self, job: Job[Waiter]) -> None:
-        if len(self._heap) >= self._compact_at:  # most may have been removed from the queue
+        if len(self._heap) >= self._compact_at:  # most entries may be of removed jobs
             self._heap = sorted(self)
             self._compact_at = max(MIN_COMPACTED, 2 * len(self._heap))
         heapq.heappush(self._heap, job)
@@ -139,12 +138,10 @@ class _Class(Generic[Waiter]):
         return self._heap[0] if self._heap else None
 
     def wait_seconds(self, job: Job[Waiter]) -> float:
-        """Return how long a job would wait for its turn."""
+        """Return the predicted wait of a job."""
         deadline = job.virtual_deadline
         ahead = sum(
-            each.fetch.cost_seconds
-            for each in self._heap
-            if each.virtual_deadline <= deadline and each.state is JobState.QUEUED
+            other.fetch.cost_seconds for other in self if other.virtual_deadline <= deadline
         )
         if not ahead and self.running < self.threads:
             return 0.0
@@ -157,13 +154,13 @@ class _Class(Generic[Waiter]):
 
 
 class FetchQueue(Generic[Waiter]):
-    """The fetches that wait or run."""
+    """Queue of fetches that wait or run."""
 
     def __init__(self, threads: int) -> None:
-        """Start with nothing.
+        """Create an empty queue.
 
         Args:
-            threads: how many fetches may run at a time, >= 1.
+            threads: Maximum number of fetches that run at the same time, >= 1.
         """
         self._threads = threads
         self._cheap: _Class[Waiter] = _Class(threads)
@@ -176,26 +173,26 @@ class FetchQueue(Generic[Waiter]):
 
     @property
     def waiting(self) -> int:
-        """How many waiters wait for a job that does not run yet."""
+        """Number of waiters whose jobs do not run yet."""
         return self._cheap.waiting + self._dear.waiting
 
     @property
     def running(self) -> int:
-        """How many jobs run."""
+        """Number of running jobs."""
         return self._cheap.running + self._dear.running
 
     def add(self, fetch: Fetch, waiter: Waiter, now: float, *, is_started: bool = False) -> None:
         """Add a waiter for a fetch.
 
         Args:
-            fetch: what it needs.
-            waiter: waits for no other fetch yet.
-            now: the time, in seconds.
-            is_started: whether the beginning of the response has been sent, so that the fetch
-                is accepted in any case: each connection has one of these at most.
+            fetch: Fetch to wait for.
+            waiter: A waiter that waits for no other fetch.
+            now: Current time in seconds.
+            is_started: Whether the beginning of the response has been sent. Such a fetch is always
+                accepted; each connection has at most one of them.
 
         Raises:
-            Refused: the wait would be too long, or there are too many waiters.
+            Refused: The wait would be too long, or there are too many waiters.
         """
         job = self._jobs.get(fetch)
         is_new = job is None
@@ -221,7 +218,7 @@ class FetchQueue(Generic[Waiter]):
         return self._dear if job.is_dear else self._cheap
 
     def take(self, now: float) -> Job[Waiter] | None:
-        """Return the next job to run; None if none may run now."""
+        """Start the next job and return it, or return None if no job may run now."""
         if self.running >= self._threads:
             return None
         for kind in self._order():
@@ -247,9 +244,9 @@ class FetchQueue(Generic[Waiter]):
         """Record the end of a job and return its waiters.
 
         Args:
-            job: from `take`.
-            now: the time, in seconds.
-            is_success: whether its duration counts as a measurement.
+            job: Job from `take`.
+            now: Current time in seconds.
+            is_success: Whether the duration counts as a measurement.
         """
         kind = self._class_of(job)
         kind.running -= 1
@@ -272,7 +269,7 @@ class FetchQueue(Generic[Waiter]):
         """Remove a waiter, if it waits.
 
         Returns:
-            The job to cancel, if it runs and this was its last waiter.
+            The job to cancel if it runs and has no other waiter, else None.
         """
         job = self._by_waiter.pop(waiter, None)
         if job is None:
@@ -284,7 +281,7 @@ class FetchQueue(Generic[Waiter]):
             return None
         was_running = job.state is JobState.RUNNING
         if was_running:
-            del self._jobs[job.fetch]  # a later waiter for the same bytes gets a new job
+            del self._jobs[job.fetch]  # a later waiter for the same bytes needs a new job
         else:
             self._end(job)
         return job if was_running else None

@@ -1,8 +1,8 @@
-"""Bound for the memory that responses in progress hold, all connections together.
+"""Bound on the memory that the responses of all connections hold.
 
-A connection holds bytes that its client has not read: a fetched piece that is not in the client
-library's cache, or a small response. When all together exceed the limit, the connection that has
-held its bytes for longest, which is the slowest reader, releases them.
+A connection holds bytes that its client has not read: a fetched piece that is not in the cache of
+the client library, or a small response. If the total exceeds the limit, the connection that has
+held its bytes for longest, the slowest reader, must release them.
 """
 
 from typing import Generic, Protocol, TypeVar
@@ -21,19 +21,19 @@ AnyHolder = TypeVar("AnyHolder", bound=Holder)
 
 
 class HeldBytes(Generic[AnyHolder]):
-    """Held bytes by holder.
+    """Held bytes by connection.
 
     Attributes:
-        limit: how many bytes all may hold together.
-        size: how many they hold.
-        given_up: how often a holder had to release its bytes.
+        limit: Maximum of the total.
+        size: Total in bytes.
+        given_up: Number of times that a connection had to release its bytes.
     """
 
     def __init__(self, limit: int) -> None:
         """Start without holders.
 
         Args:
-            limit: >= 0.
+            limit: Maximum of the total in bytes, >= 0.
         """
         self.limit = limit
         self.size = 0
@@ -46,11 +46,11 @@ class HeldBytes(Generic[AnyHolder]):
         return 2 * self.size > self.limit
 
     def set(self, holder: AnyHolder, size: int) -> None:
-        """Set how much a holder holds; the longest holders release theirs beyond the limit.
+        """Set the held bytes of a connection; if over the limit, make the oldest holders release.
 
         Args:
-            holder: a connection.
-            size: bytes, >= 0; 0 removes it, so that it is the newest when it holds again.
+            holder: The connection.
+            size: Bytes, >= 0. 0 removes the holder; later it counts as the newest.
         """
         before = self._holders.get(holder, 0)
         if size:

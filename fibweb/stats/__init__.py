@@ -1,1 +1,1 @@
-"""Counters and gauges of all processes, and the access log."""
+"""Metric values of all processes, and the access log."""

@@ -1,13 +1,13 @@
-"""The access log: a line for each answered request, plain or JSON, beside the rest of the log.
+"""Access log: one line on standard error for each response, plain or JSON.
 
-It is not rate-limited, as the rest is: who turns it on wants each line. But it never waits
-for its reader, so lines that nobody reads are lost, and counted as any others. A line cannot be
-made by a client: what clients say is quoted, cut, and everything but printable ASCII escaped.
+Unlike the rest of the log it has no rate limit. It never waits for its reader either: lines that
+are not read are dropped and counted. Clients cannot inject lines: texts from clients are quoted,
+truncated and escaped to printable ASCII.
 
-    127.0.0.1 "GET /fib/10" 200 68 0.000041 replay 3f2a-1c "curl/8.5.0"
+    127.0.0.1 "GET /fib/10" 200 68 0.000041 cached 3f2a-1c "curl/8.5.0"
 
-These are the client, the request, the code, the bytes of the body, the seconds, the handling, the
-request's id and the client's name.
+The fields are the client, the request, the status, the bytes of the body, the seconds, the
+handling, the request id and the user agent.
 """
 
 import json
@@ -27,54 +27,54 @@ log = logging.getLogger(__name__)
 access = logging.getLogger("fibweb.access")
 
 MAX_TEXT_CHARACTERS = 2048
-"""Of what a client chooses; headers may be longer, and escaping takes up to six for one."""
+"""Limit of a text from a client, before escaping, which can multiply it by six."""
 
 
 class AccessLog:
-    """Writes exchanges, if that is wanted; failures of the service in any case."""
+    """Writer of access records. While it is off, it logs only responses of 500 and above."""
 
     def __init__(self) -> None:
-        """Start with the access log off."""
+        """Start with the log off."""
         self._is_on = False
 
     def configure(self, *, is_on: bool, format: str) -> None:
-        """Turn it on or off, once the rest of the log is configured.
+        """Turn the log on or off. Call this after `configure_logging`.
 
         Args:
-            is_on: whether to write all exchanges.
-            format: plain or json.
+            is_on: Whether to write all records.
+            format: `plain` or `json`.
         """
         access.handlers = [_handler(format)]
         access.setLevel(logging.INFO)
         access.propagate = False
         self._is_on = is_on
 
-    def write(self, exchange: AccessRecord) -> None:
-        """Write an exchange."""
+    def write(self, entry: AccessRecord) -> None:
+        """Write a record."""
         if self._is_on:
-            access.info("%s", _plain(exchange), extra={"exchange": exchange})
-        elif exchange.status >= 500:
-            log.warning("failed: %s", _plain(exchange))
+            access.info("%s", _plain(entry), extra={"entry": entry})
+        elif entry.status >= 500:
+            log.warning("failed: %s", _plain(entry))
 
 
 class _JsonAccessFormatter(JsonFormatter):
-    """Exchanges for programs: the fields of any record but its message, then its own."""
+    """Formatter of JSON lines: the common fields without the message, then the access record."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return a record as one line."""
         fields = json.loads(super().format(record))
         del fields["message"]
-        exchange: AccessRecord = record.__dict__["exchange"]
-        own = {
-            "target": shortened(exchange.target, MAX_TEXT_CHARACTERS),
-            "user_agent": shortened(exchange.user_agent, MAX_TEXT_CHARACTERS),
-            "seconds": round(exchange.seconds, 6),
+        entry: AccessRecord = record.__dict__["entry"]
+        limited = {
+            "target": shortened(entry.target, MAX_TEXT_CHARACTERS),
+            "user_agent": shortened(entry.user_agent, MAX_TEXT_CHARACTERS),
+            "seconds": round(entry.seconds, 6),
         }
-        return json.dumps(fields | exchange._asdict() | own)
+        return json.dumps(fields | entry._asdict() | limited)
 
 
 def _handler(format: str) -> logging.Handler:
-    """Return a handler that writes as the root logger's does, without its rate limit."""
+    """Return a handler like that of the root logger, without the rate limit."""
     formatter = logging.getLogger().handlers[0].formatter
     if format == "json":
         fields = _JsonAccessFormatter()
@@ -85,15 +85,15 @@ def _handler(format: str) -> logging.Handler:
     return handler
 
 
-def _plain(exchange: AccessRecord) -> str:
-    request = _quoted(f"{exchange.method} {shortened(exchange.target, MAX_TEXT_CHARACTERS)}")
+def _plain(entry: AccessRecord) -> str:
+    request = _quoted(f"{entry.method} {shortened(entry.target, MAX_TEXT_CHARACTERS)}")
     return (
-        f"{exchange.client} {request} {exchange.status} {exchange.body_bytes} "
-        f"{exchange.seconds:.6f} {exchange.handling} {exchange.request_id} "
-        f"{_quoted(shortened(exchange.user_agent, MAX_TEXT_CHARACTERS))}"
+        f"{entry.client} {request} {entry.status} {entry.body_bytes} "
+        f"{entry.seconds:.6f} {entry.handling} {entry.request_id} "
+        f"{_quoted(shortened(entry.user_agent, MAX_TEXT_CHARACTERS))}"
     )
 
 
 def _quoted(text: str) -> str:
-    """Return a text in quotes, with all escaped that could end them or a line."""
+    """Return a text in quotes, with quotes, control characters and non-ASCII escaped."""
     return json.dumps(text)

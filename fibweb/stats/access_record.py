@@ -1,4 +1,4 @@
-"""What is told of an answered request, to whoever counts it or writes it into a log."""
+"""Access records of requests, for metrics and the access log, and request ids."""
 
 import itertools
 import os
@@ -7,23 +7,25 @@ from typing import NamedTuple
 
 __all__ = ["AccessRecord", "RequestIds"]
 
-_FIT_FOR_A_LOG = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class AccessRecord(NamedTuple):
-    """One request, and how it was answered.
+    """One request and its response.
 
     Attributes:
-        method: such as GET; "-" if the request was too broken to tell.
-        target: as the request line has it, query included; "-" likewise.
-        status: such as 200.
-        body_bytes: how many of the body were sent, fewer than announced if the client went away.
-        seconds: from the arrival of the request until its last byte was given to the kernel.
-        client: the peer's address, without the port; "localhost" on a Unix socket.
-        user_agent: as the client names itself, or empty.
-        request_id: the client's own or a fresh one.
+        method: Such as GET; "-" if the request could not be parsed.
+        target: Request target as received, with its query; "-" if it could not be parsed.
+        status: Such as 200.
+        body_bytes: Bytes of the body that were sent, fewer than announced if the client
+            disconnected.
+        seconds: Time from the arrival of the request until the kernel accepted the last byte of
+            the response.
+        client: Address of the peer without the port; "localhost" on a Unix socket.
+        user_agent: Value of User-Agent, or empty.
+        request_id: Id that the client proposed, or a new one.
         handling: "cached", "inline" or "threaded".
-        media_type: the Content-Type of the answer, or empty.
+        media_type: Content-Type of the response, or empty.
     """
 
     method: str
@@ -40,7 +42,7 @@ class AccessRecord(NamedTuple):
     def finished(
         self, body_bytes: int, seconds: float, client: str, request_id: str, handling: str
     ) -> "AccessRecord":
-        """Return all that is known when the answer is over; the rest was known before."""
+        """Return a copy with the values that are known at the end of the response."""
         return AccessRecord(
             self.method,
             self.target,
@@ -56,22 +58,21 @@ class AccessRecord(NamedTuple):
 
 
 class RequestIds:
-    """Ids of requests: the clients' own, or fresh ones that no other process makes."""
+    """Source of request ids that are unique among all processes."""
 
     def __init__(self) -> None:
-        """Start counting behind a number of this process's own; so make it after `fork`."""
+        """Choose a random prefix. Call this after `fork`, so that each process has its own."""
         self._prefix = os.urandom(6).hex()
         self._numbers = itertools.count(1)
 
     def choose(self, proposed: str) -> str:
-        """Return the id that a client proposes, if it is fit for a log, or else a fresh one.
+        """Return the id that the client proposed, if it is valid, else a new one.
 
         Args:
-            proposed: the X-Request-ID header, or empty.
+            proposed: Value of X-Request-ID, or empty.
         """
-        is_fit = proposed and _FIT_FOR_A_LOG.fullmatch(proposed)
-        return proposed if is_fit else self.fresh()
+        return proposed if _VALID_ID.fullmatch(proposed) else self.fresh()
 
     def fresh(self) -> str:
-        """Return an id that was not there before."""
+        """Return a new id."""
         return f"{self._prefix}-{next(self._numbers):08x}"

@@ -1,7 +1,7 @@
-"""Figures: what one process, or several together, have counted and measured.
+"""Values of counters and gauges, of one process or summed over several.
 
-A figure has a name and the values of its labels, so adding up processes is adding up figures. How
-each is called and explained to others is `fibweb.resources.metrics`.
+The key of a value is its name and its label values, so the values of processes can be summed by
+key. `fibweb.resources.metrics` maps them to Prometheus metrics.
 """
 
 import json
@@ -10,35 +10,35 @@ from typing import NamedTuple
 __all__ = ["Key", "MetricValues", "Samples"]
 
 Key = tuple[str, ...]
-"""A figure's name, then the values of its labels."""
+"""The name of a value, then its label values."""
 
 Samples = dict[Key, float]
 
 
 class MetricValues(NamedTuple):
-    """Numbers by name and labels.
+    """Counters and gauges.
 
     Attributes:
-        counters: what only grows, over a process's end as well: its successor goes on counting.
-        gauges: what there is now.
+        counters: Values that only grow. The successor of a process continues its counters.
+        gauges: Current values.
     """
 
     counters: Samples
     gauges: Samples
 
     def plus(self, other: "MetricValues") -> "MetricValues":
-        """Return the figures of both together."""
+        """Return the sums of both, key by key."""
         return MetricValues(*(_sum(*parts) for parts in zip(self, other, strict=True)))
 
     def encode(self) -> bytes:
-        """Return them as bytes for `decode`."""
+        """Return the values as bytes for `decode`."""
         return json.dumps(
-            [[[*key, value] for key, value in each.items()] for each in self]
+            [[[*key, value] for key, value in samples.items()] for samples in self]
         ).encode()
 
     @classmethod
     def decode(cls, data: bytes) -> "MetricValues":
-        """Return what was encoded; nothing is no figures."""
+        """Return the encoded values; no bytes mean no values."""
         if not data:
             return cls({}, {})
         return cls(*({tuple(key): value for *key, value in part} for part in json.loads(data)))

@@ -1,6 +1,6 @@
-"""Figures of a serving process: its requests, its client library, its use of the machine.
+"""Metric values of a serving process: requests, client library, CPU time and memory.
 
-What only the HTTP server measures is added by whoever has one.
+The HTTP server of fibweb adds its own values elsewhere.
 """
 
 import resource
@@ -19,12 +19,12 @@ __all__ = ["gather", "process_figures"]
 def process_figures(
     counts: RequestMetrics, client: FibClient, process: psutil.Process
 ) -> MetricValues:
-    """Return the figures of this process.
+    """Return the values of this process.
 
     Args:
-        counts: the requests that it has answered.
-        client: asks the fibservers.
-        process: this one.
+        counts: Metrics of its requests.
+        client: Client for the fibservers.
+        process: This process.
     """
     statistics = client.stats()
     usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -43,15 +43,16 @@ def process_figures(
         ("server_calls_waiting",): statistics.waiting,
         ("memory_bytes",): memory.rss - memory.shared,
     }
-    for each in statistics.endpoints:
-        counters["server_requests", each.address, "succeeded"] = each.succeeded
-        counters["server_requests", each.address, "failed"] = each.failed
-        counters["server_set_asides", each.address] = each.set_asides
-        gauges["server_up", each.address] = int(each.state == "up")
-        gauges["server_in_flight", each.address] = each.in_flight
+    for endpoint in statistics.endpoints:
+        address = endpoint.address
+        counters["server_requests", address, "succeeded"] = endpoint.succeeded
+        counters["server_requests", address, "failed"] = endpoint.failed
+        counters["server_set_asides", address] = endpoint.set_asides
+        gauges["server_up", address] = int(endpoint.state == "up")
+        gauges["server_in_flight", address] = endpoint.in_flight
     return MetricValues(counters, gauges)
 
 
 def gather(board: SharedStats) -> MetricValues:
-    """Return the figures of all processes."""
+    """Return the summed values of all processes."""
     return reduce(MetricValues.plus, map(MetricValues.decode, board.read_all()))

@@ -1,8 +1,7 @@
-"""Counts of answered requests: by route, code, format and handling, and how long they took.
+"""Request counters by route, status, format and handling, and latency histograms.
 
-Counting is on the way of every request, a replayed one of which takes some microseconds, so it
-is two additions and two look-ups. Whatever clients send, there are only so many routes, codes and
-formats.
+A request from the cache takes only microseconds, so counting it must be cheap: a few additions and
+dictionary look-ups. The number of label values is bounded, whatever clients send.
 """
 
 from bisect import bisect_left
@@ -18,31 +17,31 @@ __all__ = ["BUCKET_SECONDS", "RequestMetrics", "format_of", "quantile", "route_o
 BUCKET_SECONDS = tuple(
     float(f"{step}e{exponent}") for exponent in range(-6, 2) for step in (1, 2, 5)
 )
-"""The upper bounds of the latency buckets, from 1 µs to 50 s; one more is without bound."""
+"""Upper bounds of the latency buckets, from 1 µs to 50 s; the last bucket has no bound."""
 
 MAX_SEEN = 4096
-"""So many kinds of requests are remembered, then all are forgotten."""
+"""Maximum of cached look-ups; then the cache is cleared."""
 
 OTHER = "other"
 
 NUMBERS = ("/fib/{n}", "/fib", "/number/{n}")
-"""The routes whose answers are numbers."""
+"""The routes that return numbers."""
 
 _FORMATS = {
     "application/problem+json": "problem",
-    **{each.media_type: each.name for each in reversed(FORMATS.values()) if each.name != "bfile"},
+    **{format.media_type: name for name, format in FORMATS.items() if name != "bfile"},
 }
 
 
 class RequestMetrics:
-    """What has been answered; all but `counters` is for the thread of the event loop."""
+    """Counters of requests. Only `counters` may be called outside of the event loop's thread."""
 
     def __init__(self, paths: Collection[str], root_path: str = "") -> None:
-        """Start with nothing.
+        """Start with all counters at zero.
 
         Args:
-            paths: those that are routes by themselves.
-            root_path: a prefix that targets may have.
+            paths: Paths that are routes without parameters.
+            root_path: Path prefix that targets may have.
         """
         self._root_path = root_path
         self._paths = frozenset(paths)
@@ -51,25 +50,25 @@ class RequestMetrics:
         self._handlings: dict[str, list[int]] = {}
         self._seconds: dict[str, float] = {}
 
-    def record(self, exchange: AccessRecord) -> None:
+    def record(self, entry: AccessRecord) -> None:
         """Count one request."""
-        handling = exchange.handling
-        path = exchange.target.partition("?")[0]
-        kind = (path, exchange.status, exchange.media_type, handling)
+        handling = entry.handling
+        path = entry.target.partition("?")[0]
+        kind = (path, entry.status, entry.media_type, handling)
         cell = self._seen.get(kind) or self._cell(kind)
         cell[0] += 1
-        cell[1] += exchange.body_bytes
+        cell[1] += entry.body_bytes
         if handling not in self._handlings:
             self._handlings[handling] = [0] * (len(BUCKET_SECONDS) + 1)
             self._seconds[handling] = 0.0
-        self._handlings[handling][bisect_left(BUCKET_SECONDS, exchange.seconds)] += 1
-        self._seconds[handling] += exchange.seconds
+        self._handlings[handling][bisect_left(BUCKET_SECONDS, entry.seconds)] += 1
+        self._seconds[handling] += entry.seconds
 
     def counters(self) -> Samples:
-        """Return the figures.
+        """Return the counters.
 
-        They are `requests` and `bytes`, `cache_hits` and `cache_misses` (answers with numbers,
-        without and with asking a fibserver), `latency` (by bucket) and `seconds`.
+        They are `requests` and `bytes`, `cache_hits` and `cache_misses` (responses with numbers
+        without and with a fetch from a fibserver), `latency` by bucket, and `seconds`.
         """
         counters: Samples = {("cache_hits",): 0, ("cache_misses",): 0}
         for labels, (count, size_bytes) in list(self._requests.items()):
@@ -97,11 +96,11 @@ class RequestMetrics:
 
 
 def route_of(target: str, paths: Collection[str]) -> str:
-    """Return the route that a request's target is for, `other` if none.
+    """Return the route of a request target, or `other`.
 
     Args:
-        target: as the request line has it.
-        paths: those that are routes by themselves.
+        target: Request target as received.
+        paths: Paths that are routes without parameters.
     """
     path = target.partition("?")[0]
     if path in paths:
@@ -113,10 +112,11 @@ def route_of(target: str, paths: Collection[str]) -> str:
 
 
 def format_of(media_type: str) -> str:
-    """Return the format of an answer, `problem` of an error, `none` without a body.
+    """Return the format of a response: `problem` for an error, `none` without a body.
 
     Args:
-        media_type: parameters and all; bfile shares its media type with text, and counts as that.
+        media_type: Content-Type with its parameters. That of `bfile` is the same as that of
+            `text`, so it counts as `text`.
     """
     if not media_type:
         return "none"
@@ -124,15 +124,15 @@ def format_of(media_type: str) -> str:
 
 
 def quantile(buckets: Sequence[float], share: float) -> float | None:
-    """Return the seconds that a share of the requests did not exceed, as exactly as is known.
+    """Return a quantile of the latency in seconds.
 
     Args:
-        buckets: how many requests each bucket has.
-        share: 0 to 1.
+        buckets: Number of requests in each latency bucket.
+        share: Share of the requests, 0 to 1.
 
     Returns:
-        the upper bound of the bucket that it lies in, the greatest that there is if that has
-        none; None without requests.
+        The upper bound of the bucket that contains the quantile, or the largest bound for the
+        last bucket. None without requests.
     """
     rank = share * sum(buckets)
     if not rank:

@@ -1,8 +1,8 @@
-"""Ownership of the rows of a notice board where no supervisor assigns them.
+"""Claims of processes on rows of `SharedStats`, where no supervisor assigns the rows.
 
-A claim is a record lock on a file without a name, which processes inherit when they are forked.
-The kernel releases it when its owner ends, however that happens. The next process to claim the
-row continues its counters.
+A claim is a record lock on an unnamed file that forked processes inherit. The kernel releases the
+lock when its owner ends for any reason. The next process that claims the row continues its
+counters.
 """
 
 import fcntl
@@ -14,38 +14,38 @@ __all__ = ["RowClaims"]
 
 
 class RowClaims:
-    """Claims of processes on rows; for one thread of a process at a time.
+    """Claims of processes on rows. Not thread-safe.
 
     Attributes:
-        rows: how many there are.
+        rows: Number of rows.
     """
 
     def __init__(self, rows: int) -> None:
-        """Create the file of the locks, before any process that claims a row.
+        """Create the lock file. Call this before forking the processes that claim rows.
 
         Args:
-            rows: how many, >= 1.
+            rows: Number of rows, >= 1.
         """
         self.rows = rows
         self._fd = os.memfd_create("fibweb-rows")
 
     def claim(self) -> int | None:
-        """Claim a free row for this process until it ends; None if all are taken.
+        """Claim a free row until this process ends; return None if all rows are claimed.
 
-        A process claims one row. To itself all its own look free: the kernel does not
-        distinguish between the locks of one process.
+        A process may claim only one row: record locks do not conflict within a process, so its own
+        row looks free to it.
         """
         return next((row for row in range(self.rows) if self._lock(row)), None)
 
     @contextmanager
     def held(self, row: int) -> Iterator[bool]:
-        """Hold a row for a moment, if no living process owns it.
+        """Lock a row during the context, unless a living process owns it.
 
         Args:
-            row: not the process's own, which would be released.
+            row: A row that this process does not own; its own claim would be released.
 
         Yields:
-            Whether it is held.
+            Whether the row is locked.
         """
         is_held = self._lock(row)
         try:

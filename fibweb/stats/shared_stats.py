@@ -1,15 +1,14 @@
-"""Where each serving process puts its figures, and all of them read everybody's.
+"""Shared memory through which each serving process publishes its metric values to all others.
 
-A scrape reaches one process and must tell of all. So there is one shared mapping, made before the
-processes are forked: it has no name, so nothing is left behind whatever is killed, and what a
-dead process has counted is still there for its successor. (prometheus-client's own way, a
-folder of files for each process that ever was, must be cleaned up, and slows down every
-count.)
+A scrape reaches one process and must report all. The processes share one anonymous mapping, which
+is created before they are forked. Nothing has to be cleaned up after a kill, and the counters of a
+dead process remain for its successor. (The multiprocess mode of prometheus-client keeps files for
+every process that ever ran, which must be cleaned up, and slows down each increment.)
 
-Each process has a row, and writes nothing else. A row has two places: what is new goes into the
-one that is not shown, then the row's version tells that it is this one now. So a process killed
-in the middle leaves what was there before, and who reads sees from the version that it was
-overtaken. The version is one aligned word, which is written at once.
+Each process writes only its own row. A row is double-buffered: the writer fills the inactive half,
+then increments the version, which selects the active half. A writer that is killed midway leaves
+the previous data intact, and a reader whose half was overwritten sees it by the version. The
+version is one aligned word, so it is written atomically.
 """
 
 import mmap
@@ -18,20 +17,20 @@ import struct
 __all__ = ["SharedStats"]
 
 PLACE_BYTES = 256 * 1024
-"""Some thousand figures; pages that nobody writes take no memory."""
+"""Size of one half of a row: some thousand values. Pages that are never written take no memory."""
 
 _LENGTH = struct.Struct("=Q")
 _HEADER_BYTES = 8
 
 
 class SharedStats:
-    """One row for each process, in memory that they share."""
+    """Rows of bytes in shared memory, one for each process."""
 
     def __init__(self, rows: int) -> None:
-        """Make an empty board, before any process that is to use it.
+        """Map empty rows. Call this before forking the processes that use them.
 
         Args:
-            rows: how many, >= 1.
+            rows: Number of rows, >= 1.
         """
         self._rows = rows
         self._memory = mmap.mmap(-1, rows * (_HEADER_BYTES + 2 * PLACE_BYTES))
@@ -39,33 +38,33 @@ class SharedStats:
         self._versions = self._view[: rows * _HEADER_BYTES].cast("Q")
 
     def write(self, row: int, data: bytes) -> None:
-        """Show something in a row; for its only process, one thread at a time.
+        """Replace the data of a row. Only the process that owns the row may call this.
 
         Raises:
-            ValueError: there is no room for so much.
+            ValueError: The data is too large.
         """
         if len(data) > PLACE_BYTES - _LENGTH.size:
-            raise ValueError(f"{len(data)} bytes are too many for a row")
+            raise ValueError(f"{len(data)} bytes do not fit into a row")
         version = self._versions[row] + 1
-        place = self._place(row, version)
-        place[_LENGTH.size : _LENGTH.size + len(data)] = data
-        place[: _LENGTH.size] = _LENGTH.pack(len(data))
+        half = self._half(row, version)
+        half[_LENGTH.size : _LENGTH.size + len(data)] = data
+        half[: _LENGTH.size] = _LENGTH.pack(len(data))
         self._versions[row] = version
 
     def read(self, row: int) -> bytes:
-        """Return what a row shows, empty if nothing yet."""
+        """Return the data of a row; empty if none was written."""
         while True:
             version = self._versions[row]
-            place = self._place(row, version)
-            (length,) = _LENGTH.unpack(place[: _LENGTH.size])
-            data = bytes(place[_LENGTH.size : _LENGTH.size + length])
+            half = self._half(row, version)
+            (length,) = _LENGTH.unpack(half[: _LENGTH.size])
+            data = bytes(half[_LENGTH.size : _LENGTH.size + length])
             if self._versions[row] == version:
                 return data
 
     def read_all(self) -> list[bytes]:
-        """Return what all rows show."""
+        """Return the data of all rows."""
         return [self.read(row) for row in range(self._rows)]
 
-    def _place(self, row: int, version: int) -> memoryview:
+    def _half(self, row: int, version: int) -> memoryview:
         begin = self._rows * _HEADER_BYTES + (2 * row + version % 2) * PLACE_BYTES
         return self._view[begin : begin + PLACE_BYTES]
