@@ -1,4 +1,4 @@
-"""The engine with real worker processes: what it makes of what they report."""
+"""The engine with real worker processes, and its limits without any."""
 
 import errno
 import socket
@@ -27,15 +27,15 @@ from tests.numbers import expected
 JSON, TEXT = FORMATS["json"], FORMATS["text"]
 
 MOST_TURNS = 1000
-"""Far above what anything here takes: reaching it means that it would never end."""
+"""Far more iterations than any test needs: reaching it means that the test hangs."""
 
 
 class Client:
-    """A client that wants the first numbers, or some.
+    """A client that requests elements.
 
     Attributes:
-        answer: under way.
-        received: what was sent of it.
+        answer: The stream of the slice.
+        received: The bytes sent so far.
     """
 
     def __init__(self, engine: Engine, format: Format, stop: int, *, start: int = 0) -> None:
@@ -44,16 +44,16 @@ class Client:
         self.received = b""
 
     def on_answer_ready(self) -> None:
-        """Nothing: it looks every turn."""
+        """Do nothing: `send` polls."""
 
     def on_answer_begun(self, answer: SliceStream) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def on_answer_failed(self, answer: SliceStream, code: str) -> None:
-        """Nothing: the error is sent."""
+        """Do nothing: the error reply is sent like other bytes."""
 
     def send(self) -> bool:
-        """Send what there is; return whether all has been sent."""
+        """Send the bytes that are ready; return whether all have been sent."""
         self.answer.start(1.0)
         data = b"".join(self.answer.buffers(10**9))
         if data:
@@ -63,11 +63,11 @@ class Client:
 
 
 class Running:
-    """An engine with one worker, in its loop.
+    """An engine with one worker, in an event loop.
 
     Attributes:
-        engine: it.
-        statistics: its.
+        engine: The engine.
+        statistics: Its statistics.
     """
 
     def __init__(self, directory: Path, work: Work) -> None:
@@ -78,24 +78,24 @@ class Running:
         self.engine.pool.ensure_workers()
 
     def turn_until(self, is_done: Callable[[], bool]) -> None:
-        """Take turns until something holds and the worker has nothing to do."""
+        """Run the loop until `is_done` returns true and the worker has no task."""
         for _ in range(MOST_TURNS):
-            has_come = is_done()
+            is_complete = is_done()
             self.engine.pool.dispatch()
-            if has_come and not self.engine.pool.tasks_in_hand:
+            if is_complete and not self.engine.pool.tasks_in_hand:
                 return
             self._loop.turn(0.1)
-        raise AssertionError("the engine does not come to rest")
+        raise AssertionError("the worker still has tasks")
 
     def ask(self, format: Format, stop: int) -> bytes:
-        """Return the bytes of an answer."""
+        """Return the reply for the elements below `stop`."""
         client = Client(self.engine, format, stop)
         self.turn_until(client.send)
         client.answer.stop()
         return client.received
 
     def close(self) -> None:
-        """End it."""
+        """Close the engine and its loop."""
         self.engine.close()
         self._loop.close()
 
@@ -105,7 +105,7 @@ Run = Callable[[Work], Running]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Run]:
-    """Run engines that share a folder and end with the test."""
+    """Run engines that share a state directory; close them after the test."""
     with ExitStack() as stack:
 
         def run(work: Work) -> Running:
@@ -117,10 +117,10 @@ def run(tmp_path: Path) -> Iterator[Run]:
 
 
 class IdleEngine:
-    """An engine without workers, and clients that wait.
+    """An engine without workers, for clients that wait.
 
     Attributes:
-        engine: it.
+        engine: The engine.
     """
 
     def __init__(self, directory: Path, workers: int, request_timeout: float) -> None:
@@ -129,27 +129,27 @@ class IdleEngine:
         self.engine = Engine(settings, self._loop, Statistics(), work)
 
     def ask(self, n: int) -> bytes:
-        """Ask for F(n); return the error it gets at once, if there is one."""
+        """Request F(n); return the error reply if it is rejected at once, else b""."""
         client = Client(self.engine, TEXT, n + 1, start=n)
         client.answer.start(self._loop.now)
         client.send()
         return client.received
 
     def close(self) -> None:
-        """End it."""
+        """Close the engine and its loop."""
         self.engine.close()
         self._loop.close()
 
 
 def test_dear_work_waits_no_longer_than_a_client_does(tmp_path: Path) -> None:
-    """Answers queue up to `request_timeout` of predicted work for each worker, no further."""
+    """Replies wait for up to `request_timeout` of predicted work; further ones are rejected."""
     giant = 9_000_000
     cost = first_element_seconds(TEXT, giant)
     for pace, workers, share in ((1.0, 2, 1), (4.0, 2, 1), (4.0, 4, 3)):
         idle = IdleEngine(tmp_path, workers, request_timeout=8 * cost)
         engine = idle.engine
         engine.pool.pace = pace
-        fits = int(8 * share / pace) + 1  # the last of them waits for the others
+        fits = int(8 * share / pace) + 1  # the last one waits for the others
         assert [idle.ask(giant) for _ in range(fits)] == [b""] * fits
         assert engine.queued_seconds == pytest.approx(fits * cost * pace / share)
         seconds = f"{engine.queued_seconds:.0f}"
@@ -157,15 +157,15 @@ def test_dear_work_waits_no_longer_than_a_client_does(tmp_path: Path) -> None:
             error = f"-BUSY overloaded: {seconds} s of work are waiting; try again later\r\n"
             assert idle.ask(giant) == error.encode()
             assert engine.answers_rejected == count
-        assert idle.ask(giant // 2) == b"", "it is cheaper than what waits"
-        assert idle.ask(100_000) == b"", "it does not wait for them"
+        assert idle.ask(giant // 2) == b"", "cheaper than the queued replies"
+        assert idle.ask(100_000) == b"", "cheap: does not wait for them"
         engine.tick(100 * cost)
-        assert idle.ask(giant) == b"", "clients are more patient now"
+        assert idle.ask(giant) == b"", "the timeout is longer now"
         idle.close()
 
 
 def test_so_many_dear_answers_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However fast they would be computed, no more than so many dear answers wait."""
+    """At most `MAX_WAITING_ANSWERS` expensive replies wait, however low their predicted cost."""
     monkeypatch.setattr(engine_module, "MAX_WAITING_ANSWERS", 3)
     idle = IdleEngine(tmp_path, 2, request_timeout=60)
     assert [idle.ask(1_000_000)[:6] for _ in range(4)] == [b"", b"", b"", b"-BUSY "]
@@ -175,14 +175,14 @@ def test_so_many_dear_answers_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def work_without_memory(channel: socket.socket, arena: Arena, snapshot: Snapshot | None) -> None:
-    """Say of every task that there is no memory for it."""
+    """Fail every task with ENOSPC; the main function of a worker."""
     failed = encode_outcome(Outcome.FAILED, errno.ENOSPC, MemoryMeasurement())
     while channel.recv(1024):
         channel.send(failed)
 
 
 def test_what_one_saves_another_loads(run: Run) -> None:
-    """Blocks are saved when there is nothing else to do, and need not be computed again."""
+    """Blocks are saved when the engine is idle, and loaded by the next engine."""
     first = run(work)
     for format in (JSON, TEXT):
         assert first.ask(format, 2000) == expected(format.name, 0, 2000)
@@ -191,14 +191,14 @@ def test_what_one_saves_another_loads(run: Run) -> None:
     persistence = second.engine.persistence
     assert persistence is not None
     second.turn_until(lambda: not persistence.is_loading)
-    assert persistence.unsaved_blocks == 0, "all were taken from the snapshot"
+    assert persistence.unsaved_blocks == 0, "all were loaded"
     for format in (JSON, TEXT):
         assert second.engine.arrays[format].growth.published >= 2000
         assert second.ask(format, 2000) == expected(format.name, 0, 2000)
 
 
 def test_no_memory(run: Run) -> None:
-    """An answer whose block cannot be had for want of memory says so, and so does the next."""
+    """A reply whose block cannot be allocated is an error, and so is the next one."""
     running = run(work_without_memory)
     for count in (1, 2):
         assert running.ask(JSON, 10) == b"-NOSPACE no room left in /dev/shm\r\n"
@@ -207,7 +207,7 @@ def test_no_memory(run: Run) -> None:
 
 
 def test_loading_without_memory_comes_to_an_end(run: Run) -> None:
-    """When /dev/shm is full at the start, loading is given up, not tried over and over."""
+    """If /dev/shm is full at startup, loading is given up instead of being retried forever."""
     first = run(work)
     for format in (JSON, TEXT):
         first.ask(format, 2000)
@@ -217,4 +217,4 @@ def test_loading_without_memory_comes_to_an_end(run: Run) -> None:
     assert persistence is not None
     second.turn_until(lambda: not persistence.is_loading)
     assert 2 <= second.statistics.blocks_failed <= 2 * TASKS_IN_HAND
-    assert persistence.saved_blocks > 4, "they are of use when there is memory again"
+    assert persistence.saved_blocks > 4, "they can be loaded once there is memory"

@@ -1,4 +1,4 @@
-"""Answers under way: what they ask for, what they send, and what becomes of them."""
+"""Slice streams: the blocks they request, the bytes they send, and their failures."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ MEMORY_LIMIT = 6 * BLOCK_BYTES
 
 @pytest.fixture
 def make_machine() -> Iterator[Callable[..., Machine]]:
-    """Make machines that end with the test; by default not all elements fit their memory."""
+    """Create machines and close them after the test; by default their memory is limited."""
     with ExitStack() as stack:
 
         def make(memory_limit: int = MEMORY_LIMIT, slots: int = 8) -> Machine:
@@ -60,14 +60,14 @@ def machine(make_machine: Callable[..., Machine]) -> Machine:
 
 
 def take(machine: Machine) -> Task:
-    """Take the next task, which must be there."""
+    """Take the next task, which must exist."""
     task = machine.queue.take()
     assert task is not None
     return task
 
 
 def turn(machine: Machine, *clients: Client) -> bool:
-    """One turn of the loop: send what there is, do all tasks; return whether anything moved."""
+    """Send all ready bytes and complete all tasks; return whether there were any."""
     machine.scratch.wake_next_waiter()
     sent = 0
     for client in clients:
@@ -80,13 +80,13 @@ def turn(machine: Machine, *clients: Client) -> bool:
 
 
 def run(machine: Machine, *clients: Client) -> None:
-    """Take turns until nothing moves."""
+    """Repeat `turn` until nothing is left to do."""
     while turn(machine, *clients):
         pass
 
 
 def assert_answered(*clients: Client) -> None:
-    """Each client has got what it asked for, and nothing else."""
+    """Assert that each client has received exactly its reply."""
     for client in clients:
         assert client.received == client.expected
         assert client.is_done
@@ -95,7 +95,7 @@ def assert_answered(*clients: Client) -> None:
 
 
 def assert_at_rest(machine: Machine) -> None:
-    """Nothing is claimed, waited for or protected any more."""
+    """Assert that nothing is claimed, queued or read."""
     assert machine.scratch.used_slots == 0
     assert not machine.scratch.is_wanted
     assert machine.queue.take() is None
@@ -104,7 +104,7 @@ def assert_at_rest(machine: Machine) -> None:
         assert array.can_shrink == (array.growth.frontier > 0)
 
 
-# From the array, and beyond it.
+# The array and short-lived blocks.
 
 
 @pytest.mark.parametrize("format", ELEMENTS, ids=lambda format: format.name)
@@ -115,7 +115,7 @@ def assert_at_rest(machine: Machine) -> None:
 def test_every_byte(
     make_machine: Callable[..., Machine], format: Format, memory_limit: int, start: int, stop: int
 ) -> None:
-    """However much memory there is, what is sent is the header, the elements, the trailer."""
+    """Whatever the memory limit, a stream sends its header, elements and trailer."""
     machine = make_machine(memory_limit)
     for trailer in (b">", b""):
         client = Client(machine, format, start, stop, trailer=trailer)
@@ -126,7 +126,7 @@ def test_every_byte(
 
 
 def test_an_answer_waits_for_its_turn(machine: Machine) -> None:
-    """An answer asks for nothing before it is started, and keeps the time when it was."""
+    """A stream requests no blocks before it is started, and records when it was."""
     client = Client(machine, JSON, 0, 500)
     assert machine.queue.take() is None
     assert client.answer.started_at == 0
@@ -139,7 +139,7 @@ def test_an_answer_waits_for_its_turn(machine: Machine) -> None:
 
 
 def test_published_elements_need_no_worker(machine: Machine) -> None:
-    """What is in the array is sent at once, and asks for nothing."""
+    """Published elements are sent at once, without any task."""
     run(machine, Client(machine, JSON, 0, 300))
     client = Client(machine, JSON, 100, 200)
     assert client.answer.is_ready
@@ -149,7 +149,7 @@ def test_published_elements_need_no_worker(machine: Machine) -> None:
 
 
 def test_an_answer_is_sent_as_it_grows(machine: Machine) -> None:
-    """Each block is sent as soon as it is there; the header not before the first byte."""
+    """Each block is sent as soon as it is filled, the header together with the first."""
     client = Client(machine, JSON, 0, 250)
     assert client.send() == 0
     first = take(machine)
@@ -164,7 +164,7 @@ def test_an_answer_is_sent_as_it_grows(machine: Machine) -> None:
 
 
 def test_blocks_out_of_order_are_sent_in_order(machine: Machine) -> None:
-    """A block that is done before the one ahead of it waits, and wakes nobody."""
+    """A block that is filled before its predecessor is not sent and wakes no client."""
     client = Client(machine, JSON, 0, 600)
     client.send()
     first, second = take(machine), take(machine)
@@ -178,7 +178,7 @@ def test_blocks_out_of_order_are_sent_in_order(machine: Machine) -> None:
 
 @pytest.mark.parametrize("start", [0, 3, 600, 1000])
 def test_a_byte_at_a_time(make_machine: Callable[..., Machine], start: int) -> None:
-    """A socket that takes one byte at a time gets the same bytes, wherever they come from."""
+    """A socket that accepts single bytes gets the same reply from arrays and from slots."""
     machine = make_machine(BLOCK_BYTES // 2)
     client = Client(machine, JSON, start, start + 90)
     while not client.is_done:
@@ -191,7 +191,7 @@ def test_a_byte_at_a_time(make_machine: Callable[..., Machine], start: int) -> N
 
 @pytest.mark.parametrize("start", [0, 1000])
 def test_limit_of_one_send(machine: Machine, start: int) -> None:
-    """No more than about the limit is offered at a time, header and trailer aside."""
+    """`buffers` returns about `limit` bytes at most, header and trailer aside."""
     run(machine, Client(machine, JSON, 0, 300))
     client = Client(machine, JSON, start, start + 100)
     while not client.is_done:
@@ -201,7 +201,7 @@ def test_limit_of_one_send(machine: Machine, start: int) -> None:
 
 
 def test_streamed_bytes_are_counted(machine: Machine) -> None:
-    """What was sent from short-lived blocks counts as streamed, the array's part does not."""
+    """Bytes sent from short-lived blocks count as streamed, those from the array do not."""
     client = Client(machine, TEXT, 0, ALL)
     run(machine, client)
     array = machine.arrays[TEXT]
@@ -211,7 +211,7 @@ def test_streamed_bytes_are_counted(machine: Machine) -> None:
 
 
 def test_a_far_answer_leaves_the_array_alone(machine: Machine) -> None:
-    """An answer far behind the end of the array takes short-lived blocks only."""
+    """A stream that starts far beyond the end of the array uses only short-lived blocks."""
     start = JSON.stop_within(0, MAX_GAP_BYTES) + 1
     client = Client(machine, JSON, start, start + 50)
     assert client.answer.array_stop == 0
@@ -221,7 +221,7 @@ def test_a_far_answer_leaves_the_array_alone(machine: Machine) -> None:
 
 
 def test_a_near_answer_makes_the_array_grow(machine: Machine) -> None:
-    """An answer that begins not too far behind the end of the array has the gap filled."""
+    """A stream that starts shortly after the end of the array makes the array fill the gap."""
     start = JSON.stop_within(0, MAX_GAP_BYTES)
     client = Client(machine, JSON, start, start + 10)
     assert client.answer.array_stop == start + 10
@@ -232,7 +232,7 @@ def test_a_near_answer_makes_the_array_grow(machine: Machine) -> None:
 
 
 def test_a_small_gap_where_there_is_no_memory(make_machine: Callable[..., Machine]) -> None:
-    """If memory ends before a near answer begins, it takes short-lived blocks only."""
+    """If memory runs out within the gap, the stream uses only short-lived blocks."""
     machine = make_machine(FIRST_BLOCK_BYTES)
     client = Client(machine, JSON, 300, 400)
     assert client.answer.array_stop == 400
@@ -242,7 +242,7 @@ def test_a_small_gap_where_there_is_no_memory(make_machine: Callable[..., Machin
 
 
 def test_adoption_of_what_others_published(machine: Machine) -> None:
-    """When the array has grown meanwhile for another, a streamed answer goes on from it."""
+    """A stream reads from the array as far as another stream has made it grow."""
     start = JSON.stop_within(0, MAX_GAP_BYTES) + 1
     client = Client(machine, JSON, start, ALL)
     other = Client(machine, JSON, 0, start + 30)
@@ -257,7 +257,7 @@ def test_adoption_of_what_others_published(machine: Machine) -> None:
 
 
 def test_adoption_of_all(machine: Machine) -> None:
-    """An answer that was to be streamed needs no worker if all is in the array by then."""
+    """A far stream needs no worker if all its elements have been published meanwhile."""
     start = JSON.stop_within(0, MAX_GAP_BYTES) + 1
     client = Client(machine, JSON, start, start + 20)
     run(machine, Client(machine, JSON, 0, start + 20))
@@ -267,7 +267,7 @@ def test_adoption_of_all(machine: Machine) -> None:
 
 
 def test_adoption_half_way(make_machine: Callable[..., Machine]) -> None:
-    """An answer that has streamed a part takes the rest from the array that has grown to it."""
+    """A stream of short-lived blocks continues from the array once the array has grown past it."""
     machine = make_machine(100 * BLOCK_BYTES)
     start = JSON.stop_within(0, MAX_GAP_BYTES) + 1
     client = Client(machine, JSON, start, ALL)
@@ -279,7 +279,7 @@ def test_adoption_half_way(make_machine: Callable[..., Machine]) -> None:
     client.send()
     assert machine.scratch.used_slots == MOST_CLAIMS - 1
     assert machine.take_all() == []
-    assert machine.scratch.used_slots == 0, "its claims are of no more use"
+    assert machine.scratch.used_slots == 0, "its claims are no longer needed"
     run(machine, client)
     assert_answered(client)
     assert machine.arrays[JSON].streamed_bytes - streamed <= MOST_CLAIMS * BLOCK_BYTES
@@ -287,7 +287,7 @@ def test_adoption_half_way(make_machine: Callable[..., Machine]) -> None:
 
 
 def test_the_array_may_go_when_its_part_has_been_sent(machine: Machine) -> None:
-    """What has been sent from the array is no more protected, nor asked for again."""
+    """Once the array's part is sent, the array may shrink and does not grow again."""
     client = Client(machine, JSON, 0, ALL)
     array = machine.arrays[JSON]
     while array.streamed_bytes == 0:
@@ -304,7 +304,7 @@ def test_the_array_may_go_when_its_part_has_been_sent(machine: Machine) -> None:
 
 
 def test_an_answer_warms_what_it_ends_in(machine: Machine) -> None:
-    """The array of which an answer has come last is the last to give way."""
+    """A stream counts as a use of its last block: other arrays are evicted first."""
     for first, last in ((JSON, TEXT), (TEXT, JSON)):
         for format in (first, last):
             machine.clock.now += 1
@@ -319,7 +319,7 @@ def test_an_answer_warms_what_it_ends_in(machine: Machine) -> None:
 
 
 def test_what_is_still_to_be_sent_stays(machine: Machine) -> None:
-    """Nothing that an answer has yet to send gives way to another answer."""
+    """Blocks that a stream has yet to send are not evicted for another stream."""
     client = Client(machine, JSON, 0, 300)
     for _ in range(20):
         turn(machine)
@@ -332,7 +332,7 @@ def test_what_is_still_to_be_sent_stays(machine: Machine) -> None:
 
 
 def test_cost(make_machine: Callable[..., Machine]) -> None:
-    """An answer costs what its next block costs: in the array, after it, or far from it."""
+    """The cost of a stream is that of its next block: in the array, after it, or far beyond."""
     machine = make_machine(100 * BLOCK_BYTES)
     near, far = Client(machine, JSON, 0, ALL), Client(machine, JSON, DEAR_INDEX, ALL)
     assert near.answer.cost_seconds == first_element_seconds(JSON, 0)
@@ -346,10 +346,10 @@ def test_cost(make_machine: Callable[..., Machine]) -> None:
 
 
 def test_an_answer_that_would_wait_too_long(machine: Machine) -> None:
-    """It fails at once with BUSY, asks for nothing, and is asked about once, with its cost."""
+    """A refused stream fails at once with BUSY, queues nothing, and calls `refusal` once."""
     machine.refused = "overloaded"
     client = Client(machine, JSON, DEAR_INDEX, ALL)
-    assert machine.asked_costs == [], "not before its turn"
+    assert machine.asked_costs == [], "called before the start"
     client.send(room=10)
     client.send()
     assert client.received == b"-BUSY overloaded\r\n"
@@ -359,7 +359,7 @@ def test_an_answer_that_would_wait_too_long(machine: Machine) -> None:
 
 
 def test_what_is_resident_is_never_refused(machine: Machine) -> None:
-    """An answer that needs no worker does not ask whether it may wait for one."""
+    """A stream that needs no worker does not call `refusal`."""
     run(machine, Client(machine, JSON, 0, 300))
     machine.refused = "overloaded"
     machine.asked_costs.clear()
@@ -370,7 +370,7 @@ def test_what_is_resident_is_never_refused(machine: Machine) -> None:
 
 
 def test_an_answer_that_has_begun_to_wait_is_not_refused(machine: Machine) -> None:
-    """Only its first block decides: what is under way is not broken off by an overload."""
+    """`refusal` is called for the first block only: later overload does not end a stream."""
     client = Client(machine, JSON, DEAR_INDEX, ALL)
     client.start()
     machine.refused = "overloaded"
@@ -379,7 +379,7 @@ def test_an_answer_that_has_begun_to_wait_is_not_refused(machine: Machine) -> No
 
 
 def test_waiting_since(machine: Machine) -> None:
-    """Ageing counts from the start of an answer to its first byte, and no longer."""
+    """`waiting_since` is the start of the stream until its first byte is sent, then None."""
     client = Client(machine, JSON, 1000, ALL)
     client.start()
     assert client.answer.waiting_since == machine.clock.now
@@ -393,22 +393,22 @@ def test_waiting_since(machine: Machine) -> None:
 
 
 class CountingScratch(TransientBlocks):
-    """Slots that know how many blocks each claimant has, and the most that one ever had."""
+    """Slots that record the maximum number of claims of any claimant."""
 
-    most = 0
+    max_held = 0
 
     def claim(
         self, claimant: Claimant, format: Format, start: int, stop: int
     ) -> tuple[TransientBlock, bool] | None:
-        """Count what is claimed."""
+        """Claim a block and count the claim."""
         claimed = super().claim(claimant, format, start, stop)
         held = sum(claimant in entry.claimants for entry in self._blocks.values())
-        self.most = max(self.most, held)
+        self.max_held = max(self.max_held, held)
         return claimed
 
 
 def test_claims_are_few(machine: Machine) -> None:
-    """An answer has no more than three blocks claimed, and all three when its client is slow."""
+    """A stream claims at most three blocks, and reaches three if its client is slow."""
     machine.scratch = scratch = CountingScratch(machine.arena, machine.clock)
     start = JSON.stop_within(0, MAX_GAP_BYTES) + 1
     client = Client(machine, JSON, start, ALL)
@@ -416,11 +416,11 @@ def test_claims_are_few(machine: Machine) -> None:
         turn(machine)
         client.send(room=1000)
         assert scratch.used_slots <= MOST_CLAIMS
-    assert scratch.most == MOST_CLAIMS == 3
+    assert scratch.max_held == MOST_CLAIMS == 3
 
 
 def test_no_claim_before_it_is_time(machine: Machine) -> None:
-    """Short-lived blocks are claimed only when no more than a block's bytes come before them."""
+    """Short-lived blocks are claimed when at most `BLOCK_BYTES` remain to be sent before them."""
     client = Client(machine, JSON, 0, ALL)
     sent = 0
     while not machine.scratch.used_slots:
@@ -433,7 +433,7 @@ def test_no_claim_before_it_is_time(machine: Machine) -> None:
 
 
 def test_a_client_that_does_not_read_claims_nothing(machine: Machine) -> None:
-    """While the array's part is unsent, workers have nothing to do for the rest."""
+    """While the array's part is unsent, no blocks are claimed for the rest."""
     client = Client(machine, JSON, 0, ALL)
     client.start()
     for _ in range(20):
@@ -444,7 +444,7 @@ def test_a_client_that_does_not_read_claims_nothing(machine: Machine) -> None:
 
 
 def test_answers_share_blocks(machine: Machine) -> None:
-    """Two answers that stream the same elements at the same time have them computed once."""
+    """Concurrent streams of the same elements share each short-lived block."""
     machine.grow(ARRAY, MEMORY_LIMIT - BLOCK_BYTES)
     machine.arrays[ARRAY].pinned.add(0)
     one, other = Client(machine, JSON, 1000, 1300), Client(machine, JSON, 1000, 1300)
@@ -460,7 +460,7 @@ def test_answers_share_blocks(machine: Machine) -> None:
 
 
 def test_joining_a_block_that_is_there(machine: Machine) -> None:
-    """An answer that claims a block which is filled already has it sent at once."""
+    """A stream that claims a filled block sends it at once."""
     first = Client(machine, JSON, 1000, 1300)
     first.send()
     machine.complete(take(machine))
@@ -476,7 +476,7 @@ def test_joining_a_block_that_is_there(machine: Machine) -> None:
 
 @pytest.mark.parametrize("start", [0, 1000])
 def test_stop_lets_go_of_everything(machine: Machine, start: int) -> None:
-    """An answer that is stopped asks for nothing, and holds neither slots nor the array."""
+    """A stopped stream has no place in the queue, and holds neither slots nor the array."""
     client = Client(machine, JSON, start, ALL)
     tasks: list[Task] = []
     while machine.scratch.used_slots < MOST_CLAIMS:
@@ -495,7 +495,7 @@ def test_stop_lets_go_of_everything(machine: Machine, start: int) -> None:
 
 
 def test_stop_while_waiting_for_a_slot(make_machine: Callable[..., Machine]) -> None:
-    """An answer that is stopped while it waits for a slot leaves the next one to others."""
+    """A stream that is stopped while it waits for a slot leaves the next slot to others."""
     machine = make_machine(0, slots=1)
     owner, gone, late = (Client(machine, JSON, start, start + 5) for start in (900, 1000, 1100))
     owner.send()
@@ -509,12 +509,12 @@ def test_stop_while_waiting_for_a_slot(make_machine: Callable[..., Machine]) -> 
     assert not machine.scratch.is_wanted
 
 
-# Losses.
+# Evictions.
 
 
 @pytest.mark.parametrize("sent", [0, 1, 2, 113, 114, 1000, 6999])
 def test_resuming_after_a_loss(make_machine: Callable[..., Machine], sent: int) -> None:
-    """An answer whose block is taken away, in whatever place, goes on from that very byte."""
+    """A stream whose block is evicted resumes at the next byte, wherever that is."""
     machine = make_machine(0, slots=1)
     stalled = Client(machine, JSON, 512, 800)
     stalled.send()
@@ -536,7 +536,7 @@ def test_resuming_after_a_loss(make_machine: Callable[..., Machine], sent: int) 
 
 
 def test_a_loss_of_a_later_block(machine: Machine) -> None:
-    """When a block behind the one being sent is taken away, that one stays."""
+    """If a block after the one being sent is evicted, the latter stays."""
     client = Client(machine, JSON, 1000, ALL)
     client.send()
     for task in machine.take_all():
@@ -554,7 +554,7 @@ def test_a_loss_of_a_later_block(machine: Machine) -> None:
 
 
 def test_a_loss_of_the_first_takes_the_rest_along(machine: Machine) -> None:
-    """When the block being sent is taken away, those behind it are let go of, or not needed."""
+    """If the block being sent is evicted, the stream releases the blocks after it."""
     stalled = Client(machine, JSON, 1000, ALL)
     for _ in range(MOST_CLAIMS):
         stalled.send(room=10)
@@ -576,7 +576,7 @@ def test_a_loss_of_the_first_takes_the_rest_along(machine: Machine) -> None:
 
 @pytest.mark.parametrize("start", [0, 1000])
 def test_failure_before_the_first_byte(machine: Machine, start: int) -> None:
-    """An answer of which nothing was sent becomes an error reply, and asks for no more."""
+    """A stream that fails before its first byte becomes an error reply and requests no more."""
     client = Client(machine, JSON, start, ALL)
     client.send()
     tasks = machine.take_all()
@@ -590,7 +590,7 @@ def test_failure_before_the_first_byte(machine: Machine, start: int) -> None:
     client.send()
     assert client.received == b"-NOSPACE no  room\r\n"
     assert client.is_done
-    assert client.times_begun == 0, "no byte of the answer was sent"
+    assert client.times_begun == 0, "no byte of the stream was sent"
     for task in tasks:
         machine.complete(task)
     assert_at_rest(machine)
@@ -598,7 +598,7 @@ def test_failure_before_the_first_byte(machine: Machine, start: int) -> None:
 
 @pytest.mark.parametrize("start", [0, 1000])
 def test_failure_after_the_first_byte(machine: Machine, start: int) -> None:
-    """An answer of which a byte was sent cannot become an error: it is broken."""
+    """A stream that fails after its first byte is broken."""
     client = Client(machine, JSON, start, ALL)
     client.send()
     machine.complete(take(machine))
@@ -615,13 +615,13 @@ def test_failure_after_the_first_byte(machine: Machine, start: int) -> None:
 
 
 def test_all_who_need_a_block_fail_with_it(machine: Machine) -> None:
-    """A block that fails fails those who need it or any behind it, and nobody else."""
+    """A failed block fails the started streams that need it or later blocks, and no others."""
     short, long, other = (
         Client(machine, JSON, 0, 10),
         Client(machine, JSON, 0, 200),
         Client(machine, TEXT, 0, 10),
     )
-    waiting = Client(machine, JSON, 0, 200)  # not yet its turn
+    waiting = Client(machine, JSON, 0, 200)  # not started yet
     for client in (long, short, other):
         client.send()
     first = take(machine)
@@ -639,7 +639,7 @@ def test_all_who_need_a_block_fail_with_it(machine: Machine) -> None:
 
 
 def test_an_answer_fails_once(machine: Machine) -> None:
-    """The first reason is the one that is told."""
+    """Only the first failure of a stream is reported."""
     client = Client(machine, JSON, 0, 200)
     client.send()
     client.answer.fail("too slow", "BUSY")
@@ -650,7 +650,7 @@ def test_an_answer_fails_once(machine: Machine) -> None:
 
 
 def test_a_failed_block_can_be_had_later(machine: Machine) -> None:
-    """What failed is tried again for the next who asks."""
+    """A failed block is retried for the next stream that needs it."""
     for start in (0, 1000):
         failed = Client(machine, JSON, start, start + 200)
         failed.send()
@@ -663,17 +663,17 @@ def test_a_failed_block_can_be_had_later(machine: Machine) -> None:
     assert_at_rest(machine)
 
 
-# All of it together.
+# Random sequences of events.
 
 
 class ManyAnswers(RuleBasedStateMachine):
-    """Answers of several formats with slow clients, workers in any order, little memory."""
+    """Streams of several formats with slow clients, workers in any order and little memory."""
 
     @initialize(
         memory_blocks=st.integers(0, 30), slots=st.integers(1, 6), seed=st.integers(0, 2**16)
     )
     def set_up(self, memory_blocks: int, slots: int, seed: int) -> None:
-        """Make a machine with little memory and few slots."""
+        """Create a machine with little memory and few slots."""
         self.machine = Machine(memory_blocks * BLOCK_BYTES // 2, slots)
         self.machine.scratch = CountingScratch(self.machine.arena, self.machine.clock)
         self.clients: list[Client] = []
@@ -685,13 +685,13 @@ class ManyAnswers(RuleBasedStateMachine):
         count=st.one_of(st.integers(1, 100), st.integers(1, ALL)),
     )
     def ask(self, format: Format, start: int, count: int) -> None:
-        """A client asks for something; it need not be its turn yet."""
+        """Open a stream, started or not."""
         self.clients.append(Client(self.machine, format, start, min(start + count, ALL)))
 
     @precondition(lambda self: self.clients)
     @rule(data=st.data(), room=st.one_of(st.integers(1, 2000), st.just(10**6)))
     def send(self, data: st.DataObject, room: int) -> None:
-        """A client's socket has some room."""
+        """Let a client's socket accept some bytes."""
         client = data.draw(st.sampled_from(self.clients))
         if client.is_woken or client.is_blocked:
             self._send(client, room)
@@ -712,14 +712,14 @@ class ManyAnswers(RuleBasedStateMachine):
     @precondition(lambda self: self.clients)
     @rule(data=st.data())
     def leave(self, data: st.DataObject) -> None:
-        """A client goes away."""
+        """Disconnect a client."""
         client = data.draw(st.sampled_from(self.clients))
         client.answer.stop()
         self.clients.remove(client)
 
     @rule(count=st.integers(1, 6), accepts_dear=st.booleans())
     def dispatch(self, count: int, accepts_dear: bool) -> None:
-        """Workers are given tasks."""
+        """Give tasks to workers."""
         for _ in range(count):
             task = self.machine.queue.take(accepts_dear)
             if task is not None:
@@ -728,7 +728,7 @@ class ManyAnswers(RuleBasedStateMachine):
     @precondition(lambda self: self.in_hand)
     @rule(data=st.data())
     def complete(self, data: st.DataObject) -> None:
-        """A worker is done with one of them."""
+        """Complete one of the dispatched tasks."""
         task = data.draw(st.sampled_from(self.in_hand))
         self.in_hand.remove(task)
         self.machine.complete(task)
@@ -736,7 +736,7 @@ class ManyAnswers(RuleBasedStateMachine):
     @precondition(lambda self: self.in_hand)
     @rule(data=st.data())
     def die(self, data: st.DataObject) -> None:
-        """A worker dies over one of them."""
+        """Put back a task whose worker has died."""
         task = data.draw(st.sampled_from(self.in_hand))
         self.in_hand.remove(task)
         self.machine.queue.put_back(task)
@@ -744,7 +744,7 @@ class ManyAnswers(RuleBasedStateMachine):
     @precondition(lambda self: self.in_hand)
     @rule(data=st.data(), is_so=st.sampled_from([True, False, False, False]))
     def fail(self, data: st.DataObject, is_so: bool) -> None:
-        """Now and then, one of them cannot be done."""
+        """Fail a dispatched task, now and then."""
         if is_so:
             task = data.draw(st.sampled_from(self.in_hand))
             self.in_hand.remove(task)
@@ -752,14 +752,14 @@ class ManyAnswers(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.01, 0.2, 10.0]))
     def wait(self, seconds: float) -> None:
-        """Time passes."""
+        """Advance the clock."""
         self.machine.clock.now += seconds
         self.machine.scratch.give_back_idle_memory()
         self.machine.scratch.wake_next_waiter()
 
     @rule()
     def work(self) -> None:
-        """Everything that is waited for is done."""
+        """Complete all tasks."""
         self._work()
 
     def _work(self) -> None:
@@ -769,16 +769,16 @@ class ManyAnswers(RuleBasedStateMachine):
 
     @invariant()
     def memory_is_kept_to(self) -> None:
-        """Arrays and claims keep to what they may take."""
+        """Arrays and claims stay within their limits."""
         if hasattr(self, "machine"):
             machine = self.machine
             claimed = sum(array.growth.frontier_bytes for array in machine.arrays)
             assert claimed <= machine.arrays._memory_limit
             assert isinstance(machine.scratch, CountingScratch)
-            assert machine.scratch.most <= MOST_CLAIMS
+            assert machine.scratch.max_held <= MOST_CLAIMS
 
     def teardown(self) -> None:
-        """When all clients read and all workers work, everybody gets all of it."""
+        """Assert that every client gets its whole reply if all read and all workers work."""
         if hasattr(self, "machine"):
             try:
                 self.finish()
@@ -786,7 +786,7 @@ class ManyAnswers(RuleBasedStateMachine):
                 self.machine.close()
 
     def finish(self) -> None:
-        """Let everything that is under way come to its end."""
+        """Finish all streams."""
         machine = self.machine
         for _ in range(2000):
             if not self.clients:
@@ -797,7 +797,7 @@ class ManyAnswers(RuleBasedStateMachine):
                 if client.is_woken or client.is_blocked:
                     self._send(client, 10**6)
             self._work()
-        assert not self.clients, "somebody waits for ever"
+        assert not self.clients, "a client waits forever"
         self._work()
         assert_at_rest(machine)
 

@@ -1,4 +1,4 @@
-"""Blocks: what is told from their place, and where short-lived ones end."""
+"""Blocks: their properties, and the ends of short-lived ones."""
 
 from itertools import pairwise
 
@@ -18,11 +18,11 @@ formats = st.sampled_from(list(FORMATS.values()))
 elements = st.one_of(
     st.integers(0, 5_000), st.integers(0, 10_000_000), st.integers(10_000_000, 60_000_000)
 )
-"""Near ones, those that the default settings allow, and some larger than a block alone."""
+"""Near elements, those that the default settings allow, and some larger than a block."""
 
 
 def size_of(format: Format, start: int, stop: int) -> int:
-    """How many bytes a run of elements takes."""
+    """Return the size of a run of elements in bytes."""
     return format.offset(stop) - format.offset(start)
 
 
@@ -31,7 +31,7 @@ def size_of(format: Format, start: int, stop: int) -> int:
 def test_a_block_ends_at_a_multiple_of_the_largest_power_that_fits(
     format: Format, start: int
 ) -> None:
-    """The power of two is the largest of which a whole multiple surely fits a block."""
+    """Blocks end at multiples of the largest power of two with which they surely fit."""
     powers = [2**k for k in range(40)]
     ends = {power: (start // power + 1) * power for power in powers}
     fitting = [power for power in powers if power * format.size(ends[power]) <= BLOCK_BYTES]
@@ -41,7 +41,7 @@ def test_a_block_ends_at_a_multiple_of_the_largest_power_that_fits(
 @settings(deadline=None)
 @given(formats, elements)
 def test_a_block_fits(format: Format, start: int) -> None:
-    """A block is no larger than BLOCK_BYTES, unless it is a single element."""
+    """A block is no larger than `BLOCK_BYTES`, unless it is a single element."""
     stop = stop_of_block(format, start, FAR)
     assert start < stop
     assert stop == start + 1 or size_of(format, start, stop) <= BLOCK_BYTES
@@ -52,7 +52,7 @@ def test_a_block_fits(format: Format, start: int) -> None:
 def test_answers_that_overlap_are_cut_alike(
     format: Format, start: int, data: st.DataObject
 ) -> None:
-    """Wherever within a block an answer starts, its first block ends where that block ends."""
+    """A slice that starts within a block has its first block end where that one ends."""
     stop = stop_of_block(format, start, FAR)
     inside = data.draw(st.integers(start, stop - 1))
     assert stop_of_block(format, inside, FAR) == stop
@@ -61,7 +61,7 @@ def test_answers_that_overlap_are_cut_alike(
 @settings(deadline=None)
 @given(formats, elements, st.integers(1, 100_000))
 def test_an_answer_ends_its_last_block(format: Format, start: int, count: int) -> None:
-    """A block goes no farther than the answer that it is for."""
+    """A block ends no later than its slice."""
     stop = stop_of_block(format, start, FAR)
     assert stop_of_block(format, start, start + count) == min(stop, start + count)
 
@@ -69,14 +69,14 @@ def test_an_answer_ends_its_last_block(format: Format, start: int, count: int) -
 @settings(deadline=None)
 @given(formats, elements, st.integers(1, 3_000))
 def test_blocks_tile_an_answer(format: Format, start: int, count: int) -> None:
-    """Block after block covers an answer without gap or overlap, in few blocks."""
+    """Blocks cover a slice without gap or overlap, and are few."""
     cuts = [start]
     while cuts[-1] < start + count:
         cuts.append(stop_of_block(format, cuts[-1], start + count))
     assert cuts[-1] == start + count
     assert all(one < next_one for one, next_one in pairwise(cuts))
-    # All but the first and the last are more than a quarter of BLOCK_BYTES: half of what fits,
-    # and the power of two may be half of that. (A single element may be any size.)
+    # Inner blocks are larger than about a quarter of BLOCK_BYTES: at least half of it is used,
+    # and the power of two may be half of what fits. (A single element may have any size.)
     inner = [size_of(format, *cut) for cut in pairwise(cuts[1:-1])]
     assert all(size > BLOCK_BYTES // 5 for size in inner)
 
@@ -84,20 +84,20 @@ def test_blocks_tile_an_answer(format: Format, start: int, count: int) -> None:
 @pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
 @pytest.mark.parametrize("start", [0, 1, 2, 3, 7, 46, 47, 48])
 def test_the_first_blocks(format: Format, start: int) -> None:
-    """The irregular sizes of the first elements do no harm."""
+    """Blocks are valid although the first elements have irregular sizes."""
     stop = stop_of_block(format, start, FAR)
     assert stop & (stop - 1) == 0, "the first block ends at a power of two"
     assert BLOCK_BYTES // 8 < size_of(format, 0, stop) <= BLOCK_BYTES
 
 
 def test_a_block_with_an_index_is_resident() -> None:
-    """Only blocks of an array have a place for index entries."""
+    """A block is resident if it has a position for index entries."""
     assert not Block(TEXT, 0, 5, 4096, 10).is_resident
     assert Block(TEXT, 0, 5, 8192, 10, index_position=4104).is_resident
 
 
 def test_far_blocks_are_dear() -> None:
-    """A block is dear if its first element alone takes longer than DEAR_SECONDS by prediction."""
+    """A block is expensive if the predicted cost of its first element exceeds `DEAR_SECONDS`."""
     for format in (TEXT, FORMATS["binary"]):
         for start in (0, 400_000, 500_000, 10**7):
             block = Block(format, start, start + 10, 0, 1)

@@ -1,4 +1,4 @@
-"""The growth of an array: its blocks, and what is published when."""
+"""Growth of an array: block boundaries and publication."""
 
 from itertools import pairwise
 
@@ -16,7 +16,7 @@ MIB = 1024 * 1024
 
 
 def layout_of(format: Format, memory_limit: int = 40 * MIB) -> ArrayLayout:
-    """Where the array of a format lies, if it may have so many bytes."""
+    """Return the layout of a format's array with this capacity."""
     return ArenaLayout(memory_limit, 1000, 0).arrays[format]
 
 
@@ -26,7 +26,7 @@ every_format = pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
 
 
 def hand_out_all(growth: Growth) -> list[Block]:
-    """Take every block that there is room for."""
+    """Hand out every block for which there is room."""
     blocks = []
     while growth.next_size() is not None:
         blocks.append(growth.extend())
@@ -34,7 +34,7 @@ def hand_out_all(growth: Growth) -> list[Block]:
 
 
 def all_blocks(layout: ArrayLayout) -> list[Block]:
-    """The blocks of a whole array."""
+    """Return the blocks of a whole array."""
     return hand_out_all(Growth(layout))
 
 
@@ -44,7 +44,7 @@ ENDS = [0, *(block.stop for block in GRID)]
 
 @every_format
 def test_blocks_tile_the_array(format: Format) -> None:
-    """The blocks cover elements, their bytes and index entries, without gap or overlap."""
+    """Blocks cover elements, bytes and index entries without gap or overlap."""
     layout = layout_of(format)
     blocks = all_blocks(layout)
     assert blocks[0].start == 0
@@ -57,7 +57,7 @@ def test_blocks_tile_the_array(format: Format) -> None:
         assert block.start < block.stop
         assert block.position == layout.data_position + format.offset(block.start)
         assert block.size == format.offset(block.stop) - format.offset(block.start)
-        # Entry 0, the offset of element 0, belongs to no block.
+        # Entry 0, the offset of element 0, is not part of any block.
         assert block.index_position == layout.index_position + INDEX_ENTRY_BYTES * (
             block.start + 1
         )
@@ -66,7 +66,7 @@ def test_blocks_tile_the_array(format: Format) -> None:
 
 @every_format
 def test_blocks_double(format: Format) -> None:
-    """The first block is small, each further one twice as large up to the full size."""
+    """The first block is small; each further one is twice as large, up to the full size."""
     blocks = all_blocks(layout_of(format))
     limits = [min(FIRST_BLOCK_BYTES * 2**number, BLOCK_BYTES) for number in range(len(blocks))]
     assert limits[0] < limits[-1] == BLOCK_BYTES
@@ -77,7 +77,7 @@ def test_blocks_double(format: Format) -> None:
 @every_format
 @pytest.mark.parametrize("memory_limit", [MIB, MIB + 1, 5 * MIB, 33_333_333])
 def test_capacity_is_respected(format: Format, memory_limit: int) -> None:
-    """No block reaches beyond the bytes or the elements that the array has room for."""
+    """No block exceeds the capacity in bytes or elements."""
     layout = layout_of(format, memory_limit)
     last = all_blocks(layout)[-1]
     assert last.stop <= layout.capacity_elements
@@ -93,7 +93,7 @@ def test_capacity_is_respected(format: Format, memory_limit: int) -> None:
 def test_the_grid_does_not_depend_on_the_capacity(
     format: Format, capacity_bytes: int, capacity_elements: int
 ) -> None:
-    """Less room means fewer blocks, never other ones, and no block that would not fit."""
+    """A smaller capacity means fewer blocks, but no other boundaries."""
     grid = all_blocks(layout_of(format))
     layout = ArrayLayout(format, 0, 4096, grid[0].position, capacity_bytes, capacity_elements)
     blocks = all_blocks(layout)
@@ -106,7 +106,7 @@ def test_the_grid_does_not_depend_on_the_capacity(
 
 
 def test_a_block_that_fits_exactly() -> None:
-    """The last byte and the last element of the capacity are used; with one less they are not."""
+    """A block may use the last byte and the last element of the capacity, but no more."""
     end, elements = JSON.format.offset(GRID[2].stop), GRID[2].stop
     for capacity_bytes, capacity_elements, count in (
         (end, elements, 3),
@@ -126,7 +126,7 @@ def test_element_larger_than_a_block() -> None:
 
 
 def test_an_empty_array() -> None:
-    """At first there is nothing, and nothing to give back."""
+    """A new array has no elements, no tail and no blocks to reclaim."""
     growth = Growth(JSON)
     assert (growth.published, growth.published_bytes) == (0, 0)
     assert (growth.frontier, growth.frontier_bytes) == (0, 0)
@@ -136,7 +136,7 @@ def test_an_empty_array() -> None:
 
 
 def test_next_size_hands_nothing_out() -> None:
-    """Asking for the size of the next block changes nothing, and it is that block's."""
+    """`next_size` returns the size of the next block and changes nothing."""
     growth = Growth(JSON)
     for block in GRID:
         assert growth.next_size() == growth.next_size() == block.size
@@ -148,7 +148,7 @@ def test_next_size_hands_nothing_out() -> None:
 @settings(deadline=None)
 @given(st.permutations(range(len(GRID))))
 def test_publication_is_in_order(order: list[int]) -> None:
-    """Whatever order blocks are finished in, what is published is a prefix without a gap."""
+    """The published elements are a prefix, whatever the order in which blocks are finished."""
     growth = Growth(JSON)
     blocks = hand_out_all(growth)
     finished: set[int] = set()
@@ -163,7 +163,7 @@ def test_publication_is_in_order(order: list[int]) -> None:
 
 
 def test_block_given_back_holds_back_publication() -> None:
-    """Nothing behind a block that failed is published until another try succeeds."""
+    """Nothing after a failed block is published until a retry succeeds."""
     growth = Growth(JSON)
     first, second, third = hand_out_all(growth)[:3]
     assert growth.finish(first)
@@ -176,7 +176,7 @@ def test_block_given_back_holds_back_publication() -> None:
 
 
 def test_reclaiming_reaches_no_farther_than_asked() -> None:
-    """A block is handed out again only to who needs an element of it, the lowest first."""
+    """A failed block is handed out again only if one of its elements is needed, lowest first."""
     growth = Growth(JSON)
     blocks = hand_out_all(growth)
     for number in (4, 1, 3):
@@ -190,7 +190,7 @@ def test_reclaiming_reaches_no_farther_than_asked() -> None:
 
 
 def test_the_tail_stays_while_a_worker_has_a_block() -> None:
-    """An array with a block in hand is not settled, and must not shrink."""
+    """An array with a block in flight must not shrink."""
     growth = Growth(JSON)
     assert growth.next_size()
     block = growth.extend()
@@ -204,7 +204,7 @@ def test_the_tail_stays_while_a_worker_has_a_block() -> None:
 
 
 class GrowingArray(RuleBasedStateMachine):
-    """Blocks handed out, finished, given back, reclaimed and forgotten in any order."""
+    """Random sequences of handing out, finishing, giving back, reclaiming and shrinking."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -217,7 +217,7 @@ class GrowingArray(RuleBasedStateMachine):
     @precondition(lambda self: self.count < len(GRID))
     @rule()
     def extend(self) -> None:
-        """The next block of the grid is handed out."""
+        """Hand out the next block."""
         assert self.growth.next_size() == GRID[self.count].size
         assert self.growth.extend() == GRID[self.count]
         self.in_hand.append(self.count)
@@ -226,7 +226,7 @@ class GrowingArray(RuleBasedStateMachine):
     @precondition(lambda self: self.in_hand)
     @rule(data=st.data())
     def finish(self, data: st.DataObject) -> None:
-        """A worker is done."""
+        """Finish a block in flight."""
         number = data.draw(st.sampled_from(self.in_hand))
         self.in_hand.remove(number)
         before = self.growth.published
@@ -237,7 +237,7 @@ class GrowingArray(RuleBasedStateMachine):
     @precondition(lambda self: self.in_hand)
     @rule(data=st.data())
     def give_back(self, data: st.DataObject) -> None:
-        """A worker could not do it."""
+        """Give back a block in flight."""
         number = data.draw(st.sampled_from(self.in_hand))
         self.in_hand.remove(number)
         self.growth.give_back(GRID[number])
@@ -245,7 +245,7 @@ class GrowingArray(RuleBasedStateMachine):
 
     @rule(stop=st.integers(0, JSON.capacity_elements))
     def reclaim(self, stop: int) -> None:
-        """Somebody needs all up to `stop`: the lowest block given back is handed out again."""
+        """Reclaim the lowest block given back, if it starts below `stop`."""
         lowest = min(self.given_back, default=None)
         block = self.growth.reclaim_block(stop)
         if lowest is None or GRID[lowest].start >= stop:
@@ -258,7 +258,7 @@ class GrowingArray(RuleBasedStateMachine):
     @precondition(lambda self: self.count and not self.in_hand)
     @rule()
     def shrink(self) -> None:
-        """The tail is forgotten, whatever became of it."""
+        """Remove the tail, finished or given back."""
         self.growth.shrink()
         self.count -= 1
         self.finished.discard(self.count)
@@ -266,21 +266,21 @@ class GrowingArray(RuleBasedStateMachine):
 
     @invariant()
     def frontier_is_the_end_of_the_tail(self) -> None:
-        """The array takes what its blocks take, filled or not."""
+        """The frontier is the end of the tail, filled or not."""
         assert self.growth.tail == (GRID[self.count - 1] if self.count else None)
         assert self.growth.frontier == ENDS[self.count]
         assert self.growth.frontier_bytes == JSON.format.offset(self.growth.frontier)
 
     @invariant()
     def published_is_the_finished_prefix(self) -> None:
-        """What is published ends where the first block lies that is not finished."""
+        """Publication ends at the first block that is not finished."""
         prefix = next(k for k in range(self.count + 1) if k not in self.finished)
         assert self.growth.published == ENDS[prefix]
         assert self.growth.published_bytes == JSON.format.offset(self.growth.published)
 
     @invariant()
     def settled_means_that_no_worker_has_a_block(self) -> None:
-        """Blocks finished and blocks given back are in nobody's hand."""
+        """Blocks that are finished or given back are not in flight."""
         assert self.growth.has_none_in_flight == (not self.in_hand)
 
 

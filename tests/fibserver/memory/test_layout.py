@@ -1,4 +1,4 @@
-"""The layout of the arena."""
+"""Layout of the arena."""
 
 from itertools import pairwise
 
@@ -15,7 +15,7 @@ MAX_INDEX = 10_000_000
 SLOTS = 8
 
 FULL_INDEX_PAGES = FORMATS["json"].offset(4 * PAGE_BYTES // INDEX_ENTRY_BYTES)
-"""A limit at which the entries of all elements but one fill whole pages."""
+"""A memory limit at which the index entries of all elements but one fill whole pages."""
 
 every_limit = pytest.mark.parametrize(
     "memory_limit",
@@ -25,7 +25,7 @@ every_max_index = pytest.mark.parametrize("max_index", [0, MAX_INDEX, 60_000_000
 
 
 def regions(array: ArrayLayout) -> list[tuple[int, int]]:
-    """Where the parts of an array begin, and how many bytes they need."""
+    """Return the position and size of each part of an array."""
     return [
         (array.header_position, HEADER.size),
         (array.index_position, (array.capacity_elements + 1) * INDEX_ENTRY_BYTES),
@@ -36,7 +36,7 @@ def regions(array: ArrayLayout) -> list[tuple[int, int]]:
 @every_limit
 @every_max_index
 def test_parts_are_disjoint(memory_limit: int, max_index: int) -> None:
-    """No two parts of the arena overlap, slots included, and all lie within it."""
+    """The arrays' parts and the slots do not overlap and lie within the arena."""
     layout = ArenaLayout(memory_limit, max_index, SLOTS)
     parts = [region for array in layout.arrays.values() for region in regions(array)]
     parts += [(position, layout.slot_bytes) for position in layout.slot_positions]
@@ -50,7 +50,7 @@ def test_parts_are_disjoint(memory_limit: int, max_index: int) -> None:
 @every_limit
 @every_max_index
 def test_parts_are_page_aligned(memory_limit: int, max_index: int) -> None:
-    """Every part starts on a page of its own, so giving one back touches no other."""
+    """Every part starts at a page boundary, so freeing one affects no other."""
     layout = ArenaLayout(memory_limit, max_index, SLOTS)
     starts = [start for array in layout.arrays.values() for start, _ in regions(array)]
     starts += layout.slot_positions
@@ -60,7 +60,7 @@ def test_parts_are_page_aligned(memory_limit: int, max_index: int) -> None:
 
 @every_limit
 def test_capacity(memory_limit: int) -> None:
-    """An array has room for as many elements as fit the memory limit, and an entry for each."""
+    """An array has room for the elements that fit the memory limit, and for their index."""
     layout = ArenaLayout(memory_limit, MAX_INDEX, SLOTS)
     assert [format.name for format in layout.arrays] == list(FORMATS)
     for format, array in layout.arrays.items():
@@ -72,7 +72,7 @@ def test_capacity(memory_limit: int) -> None:
 
 @pytest.mark.parametrize("slots", [0, 1, 50])
 def test_slots(slots: int) -> None:
-    """There are as many slots as asked for."""
+    """The layout has the requested number of slots."""
     assert len(ArenaLayout(MIB, MAX_INDEX, slots).slot_positions) == slots
 
 
@@ -83,7 +83,7 @@ def test_slots(slots: int) -> None:
     st.floats(0, 1),
 )
 def test_a_slot_holds_every_block(format: Format, max_index: int, where: float) -> None:
-    """Any short-lived block that the settings allow fits a slot, the last element included."""
+    """Any short-lived block that the settings allow fits a slot."""
     slot_bytes = ArenaLayout(MIB, max_index, 1).slot_bytes
     for start in (int(max_index * where), max_index):
         stop = stop_of_block(format, start, max_index + 1)
@@ -91,7 +91,7 @@ def test_a_slot_holds_every_block(format: Format, max_index: int, where: float) 
 
 
 def test_slots_are_no_larger_than_needed() -> None:
-    """A slot is a block in size, or the largest element if that is larger."""
+    """A slot has the size of a block, or of the largest element if that is larger."""
     assert ArenaLayout(MIB, 1000, 1).slot_bytes == BLOCK_BYTES
     largest = max(format.size(60_000_000) for format in FORMATS.values())
     slot_bytes = ArenaLayout(MIB, 60_000_000, 1).slot_bytes

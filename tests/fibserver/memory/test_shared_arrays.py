@@ -1,6 +1,6 @@
-"""The arrays of all formats: what is published, who gives way to whom, and what memory they take.
+"""The arrays of all formats: publication, readers, eviction and memory.
 
-A real arena, with small blocks; the test fills them.
+The arena is real, with small blocks; the test fills them.
 """
 
 from collections.abc import Iterator
@@ -31,12 +31,12 @@ MEMORY_LIMIT = 6 * BLOCK_BYTES
 
 
 class FakeReader:
-    """Something that reads an array up to an element, and remembers what it is told.
+    """A reader that records its notifications.
 
     Attributes:
-        array_stop: it reads no elements from here on.
-        progress: how often more elements were published.
-        failures: blocks, messages and codes.
+        array_stop: The element after the last that it reads.
+        progress: Number of calls of `on_progress`.
+        failures: Arguments of the calls of `on_failure`.
     """
 
     def __init__(self, array_stop: int) -> None:
@@ -45,11 +45,11 @@ class FakeReader:
         self.failures: list[tuple[Block, str, str]] = []
 
     def on_progress(self) -> None:
-        """Count it."""
+        """Count the call."""
         self.progress += 1
 
     def on_failure(self, block: Block, message: str, code: str) -> None:
-        """Remember it."""
+        """Record the failure."""
         self.failures.append((block, message, code))
 
 
@@ -62,19 +62,19 @@ def machine() -> Iterator[Machine]:
 
 
 def next_task(machine: Machine, format: Format, stop: int = MAX_INDEX) -> Task:
-    """Hand out the next block, which must be had."""
+    """Hand out the next block, which must exist."""
     task = machine.arrays.next_task(machine.arrays[format], stop)
     assert task is not None
     return task
 
 
 def grow_by_force(machine: Machine, format: Format) -> None:
-    """Fill the next block of an array, whoever has to give way."""
+    """Fill the next block of an array, evicting others as needed."""
     machine.complete(next_task(machine, format))
 
 
 def assert_right(machine: Machine, format: Format) -> None:
-    """What is published of an array is right: its bytes, its index and its header."""
+    """Assert that the published bytes, the index and the header of an array are correct."""
     array, elements = machine.arrays[format], ELEMENTS[format]
     content = b"".join(elements[: array.growth.published])
     assert machine.content(format) == content
@@ -89,7 +89,7 @@ def assert_right(machine: Machine, format: Format) -> None:
 
 
 def test_an_empty_array_takes_no_memory_to_read(machine: Machine) -> None:
-    """Asking where element 0 is touches no page: where memory is short that would kill."""
+    """The offset of element 0 is returned without touching a page, which could raise SIGBUS."""
     before = machine.resident_bytes
     for array in machine.arrays:
         assert array.offset(0) == 0
@@ -99,7 +99,7 @@ def test_an_empty_array_takes_no_memory_to_read(machine: Machine) -> None:
 
 @pytest.mark.parametrize("format", ELEMENTS, ids=lambda format: format.name)
 def test_published_elements(machine: Machine, format: Format) -> None:
-    """What is published can be read; sizes and offsets are the same as before it was."""
+    """Published elements can be read; sizes and offsets are the same as before."""
     machine.grow(format, 40_000)
     assert_right(machine, format)
     array = machine.arrays[format]
@@ -111,12 +111,12 @@ def test_published_elements(machine: Machine, format: Format) -> None:
 
 
 def test_readers_are_told_of_progress(machine: Machine) -> None:
-    """Whoever reads the array is told when more is published, until it is discarded."""
+    """Readers are notified when elements are published, until they are discarded."""
     array = machine.arrays[JSON]
     reader, gone = FakeReader(500), FakeReader(500)
-    for each in (reader, gone):
-        array.add_reader(each)
-        array.add_reader(each)
+    for added in (reader, gone):
+        array.add_reader(added)
+        array.add_reader(added)  # twice has no effect
     array.discard_reader(gone)
     array.discard_reader(gone)
     first, second, third = (next_task(machine, JSON) for _ in range(3))
@@ -129,42 +129,42 @@ def test_readers_are_told_of_progress(machine: Machine) -> None:
 
 
 def test_readers_are_told_of_failure(machine: Machine) -> None:
-    """Those who need an element of a block that fails are told, and no others."""
+    """Only readers that need a failed block are notified."""
     array = machine.arrays[JSON]
     first, second = next_task(machine, JSON).block, next_task(machine, JSON).block
     satisfied, needy, far = FakeReader(first.stop), FakeReader(first.stop + 1), FakeReader(900)
-    for each in (satisfied, needy, far):
-        array.add_reader(each)
+    for reader in (satisfied, needy, far):
+        array.add_reader(reader)
     machine.arrays.block_failed(second, "no room", "NOSPACE")
     assert satisfied.failures == []
     assert needy.failures == far.failures == [(second, "no room", "NOSPACE")]
 
 
 def test_a_failed_block_is_handed_out_again(machine: Machine) -> None:
-    """The next who needs a block that failed gets it before any new one."""
+    """A failed block is handed out again before any new one."""
     first, second = next_task(machine, JSON), next_task(machine, JSON)
     machine.fail(second)
     array = machine.arrays[JSON]
-    assert machine.arrays.next_task(array, first.block.stop) is None, "it needs no more"
+    assert machine.arrays.next_task(array, first.block.stop) is None, "it needs no other block"
     assert next_task(machine, JSON) == second
     assert next_task(machine, JSON).block.start == second.block.stop
 
 
 def test_nothing_is_handed_out_twice(machine: Machine) -> None:
-    """Who needs what is on its way to workers has only to wait."""
+    """A block in flight is not handed out again."""
     task = next_task(machine, JSON, 10)
     assert machine.arrays.next_task(machine.arrays[JSON], task.block.stop) is None
     assert machine.arrays.next_task(machine.arrays[JSON], 0) is None
 
 
 def test_saved_blocks_are_loaded(machine: Machine) -> None:
-    """A block that the snapshot has is to be loaded, the same one of another format computed."""
+    """A block in the snapshot is loaded; one of another format with the same start is computed."""
     machine.arrays.saved.add((JSON, 0))
     first = next_task(machine, JSON)
     assert first.action is Action.LOAD
     assert next_task(machine, TEXT).action is Action.FILL
     machine.fail(first)
-    assert next_task(machine, JSON) == first, "it may be tried again"
+    assert next_task(machine, JSON) == first, "it may be retried"
     assert next_task(machine, JSON).action is Action.FILL
 
 
@@ -172,7 +172,7 @@ def test_saved_blocks_are_loaded(machine: Machine) -> None:
 
 
 def test_memory_limit_is_exact() -> None:
-    """A block that fills the memory to the last byte is handed out; one byte less, and not."""
+    """A block that fills the memory exactly is handed out; with one byte less it is not."""
     size = JSON.offset(JSON.stop_within(0, FIRST_BLOCK_BYTES))
     for limit, is_given in ((size, True), (size - 1, False)):
         machine = Machine(limit)
@@ -183,7 +183,7 @@ def test_memory_limit_is_exact() -> None:
 
 
 def test_an_array_does_not_give_way_to_itself(machine: Machine) -> None:
-    """An array that fills the memory alone stays as it is."""
+    """An array that fills the memory alone does not evict its own blocks."""
     array = machine.arrays[JSON]
     while (task := machine.arrays.next_task(array, MAX_INDEX)) is not None:
         machine.complete(task)
@@ -193,7 +193,7 @@ def test_an_array_does_not_give_way_to_itself(machine: Machine) -> None:
 
 
 def fill_memory(machine: Machine, *formats: Format) -> None:
-    """Have these arrays share the memory, a block each in turn, until the next finds no room."""
+    """Let the arrays take one block each in turn until memory is full."""
     while True:
         for format in formats:
             array = machine.arrays[format]
@@ -205,7 +205,7 @@ def fill_memory(machine: Machine, *formats: Format) -> None:
 
 
 def test_who_may_displace_nobody_gets_nothing(machine: Machine) -> None:
-    """Without leave to displace others an array stays as it is, and so do they."""
+    """With `may_displace=False` nothing is evicted, and the array does not grow."""
     fill_memory(machine, JSON, TEXT)
     array = machine.arrays[ARRAY]
     while machine.arrays.next_task(array, MAX_INDEX, may_displace=False):
@@ -215,7 +215,7 @@ def test_who_may_displace_nobody_gets_nothing(machine: Machine) -> None:
 
 
 def tail_of(machine: Machine, format: Format) -> Block:
-    """The last block of an array."""
+    """Return the last block of an array."""
     tail = machine.arrays[format].growth.tail
     assert tail is not None
     return tail
@@ -223,7 +223,7 @@ def tail_of(machine: Machine, format: Format) -> Block:
 
 @pytest.mark.parametrize(("used_last", "coldest"), [(JSON, TEXT), (TEXT, JSON)])
 def test_the_coldest_tail_gives_way(machine: Machine, used_last: Format, coldest: Format) -> None:
-    """The array whose tail was used longest ago gives it back first."""
+    """The tail that was used longest ago is evicted first."""
     fill_memory(machine, JSON, TEXT)
     machine.clock.now += 1
     machine.arrays[used_last].use(MAX_INDEX)
@@ -236,7 +236,7 @@ def test_the_coldest_tail_gives_way(machine: Machine, used_last: Format, coldest
 
 
 def test_tails_give_way_in_the_order_of_their_last_use(machine: Machine) -> None:
-    """Block by block, always the tail that nobody has wanted for the longest time."""
+    """Each eviction takes the tail that was used longest ago."""
     fill_memory(machine, JSON, TEXT)
     for format, share in ((JSON, 1.0), (TEXT, 1.0), (TEXT, 0.3), (JSON, 0.3), (TEXT, 0.1)):
         machine.clock.now += 1
@@ -258,7 +258,7 @@ def test_tails_give_way_in_the_order_of_their_last_use(machine: Machine) -> None
 
 
 def test_a_new_tail_is_warm(machine: Machine) -> None:
-    """A block counts as used when it is handed out: it is not the first to go again."""
+    """Handing out a block counts as its use, so it is not evicted first."""
     fill_memory(machine, JSON, TEXT)
     latest = max((JSON, TEXT), key=lambda format: machine.arrays[format].last_use_of_tail)
     assert machine.arrays[latest].last_use_of_tail > 0
@@ -269,7 +269,7 @@ def test_a_new_tail_is_warm(machine: Machine) -> None:
 
 
 def test_use(machine: Machine) -> None:
-    """An answer uses the block in which it ends, the tail if it goes beyond; an empty one none."""
+    """`use` affects the block of the last element, or the tail if the slice ends after it."""
     array = machine.arrays[JSON]
     array.use(5)
     machine.grow(JSON, 3 * FIRST_BLOCK_BYTES)
@@ -289,13 +289,13 @@ def test_use(machine: Machine) -> None:
 
 
 def protected(machine: Machine) -> SharedArray:
-    """Fill the memory with one array, which another wants to have."""
+    """Fill the memory with one array; return it."""
     fill_memory(machine, JSON)
     return machine.arrays[JSON]
 
 
 def assert_wanted_in_vain(machine: Machine) -> None:
-    """Another array finds no room for as much as one block."""
+    """Assert that another array finds no room for a block."""
     array = machine.arrays[TEXT]
     while (task := machine.arrays.next_task(array, MAX_INDEX, may_displace=False)) is not None:
         machine.complete(task)
@@ -304,7 +304,7 @@ def assert_wanted_in_vain(machine: Machine) -> None:
 
 
 def test_a_reader_protects_what_it_reads(machine: Machine) -> None:
-    """Nothing below a reader's stop gives way; when it is gone, all may."""
+    """Blocks below a reader's stop are not evicted until it is discarded."""
     array = protected(machine)
     reader = FakeReader(tail_of(machine, JSON).start + 1)
     array.add_reader(FakeReader(0))
@@ -318,7 +318,7 @@ def test_a_reader_protects_what_it_reads(machine: Machine) -> None:
 
 
 def test_a_reader_protects_no_more_than_it_reads(machine: Machine) -> None:
-    """Blocks behind a reader's stop give way, up to the block that holds its last element."""
+    """Blocks at or after a reader's stop may be evicted."""
     array = protected(machine)
     stop = tail_of(machine, JSON).start
     array.add_reader(FakeReader(stop))
@@ -330,7 +330,7 @@ def test_a_reader_protects_no_more_than_it_reads(machine: Machine) -> None:
 
 
 def test_a_pinned_block_stays(machine: Machine) -> None:
-    """A tail that is being saved does not give way; one below it protects nothing above."""
+    """A pinned tail is not evicted; a pinned block below the tail does not protect it."""
     array = protected(machine)
     tail = tail_of(machine, JSON)
     array.pinned.add(tail.start)
@@ -342,7 +342,7 @@ def test_a_pinned_block_stays(machine: Machine) -> None:
 
 
 def test_a_block_in_a_workers_hand_stays(machine: Machine) -> None:
-    """An array of which a worker has a block does not shrink at all; a failed block may go."""
+    """An array with a block in flight does not shrink; a failed block may be evicted."""
     array = machine.arrays[JSON]
     machine.grow(JSON, MEMORY_LIMIT // 2)
     task = next_task(machine, JSON)
@@ -355,7 +355,7 @@ def test_a_block_in_a_workers_hand_stays(machine: Machine) -> None:
 
 
 def test_an_empty_array_cannot_shrink(machine: Machine) -> None:
-    """Where there is nothing, nothing can be given back."""
+    """An empty array cannot shrink."""
     assert not machine.arrays[JSON].can_shrink
 
 
@@ -363,7 +363,7 @@ def test_an_empty_array_cannot_shrink(machine: Machine) -> None:
 
 
 def test_pages_are_given_back(machine: Machine) -> None:
-    """An array that has shrunk to nothing takes no more than one page of its index."""
+    """An array that has shrunk to nothing keeps at most one page of its index."""
     before = machine.resident_bytes
     machine.grow(JSON, 40_000)
     assert machine.resident_bytes >= before + 40_000
@@ -377,7 +377,7 @@ def test_pages_are_given_back(machine: Machine) -> None:
 
 
 def test_an_array_grows_again(machine: Machine) -> None:
-    """What was given back can be computed again, and is right."""
+    """Evicted blocks can be computed again, and are correct."""
     machine.grow(JSON, 40_000)
     content = machine.content(JSON)
     array = machine.arrays[JSON]
@@ -390,7 +390,7 @@ def test_an_array_grows_again(machine: Machine) -> None:
 
 
 def test_what_was_given_back_is_zero(machine: Machine) -> None:
-    """The pages are really gone: what is read there is not the old bytes."""
+    """Evicted pages are freed: they read as zeros."""
     machine.grow(JSON, 40_000)
     array = machine.arrays[JSON]
     tail = array.shrink()
@@ -410,7 +410,7 @@ def test_what_was_given_back_is_zero(machine: Machine) -> None:
 def test_whatever_gives_way_the_rest_is_right(
     blocks: int, wishes: list[tuple[Format, int, int]]
 ) -> None:
-    """Arrays that grow at the cost of each other keep to the limit, and every byte is right."""
+    """Arrays that evict each other's blocks keep to the limit and stay correct."""
     machine = Machine(blocks * BLOCK_BYTES // 2)
     empty = machine.resident_bytes
     try:
@@ -424,9 +424,9 @@ def test_whatever_gives_way_the_rest_is_right(
             assert machine.arrays.claimed_bytes <= blocks * BLOCK_BYTES // 2
         for format in ELEMENTS:
             assert_right(machine, format)
-        # Three pages each for data and index that are begun, and the indexes.
+        # The indexes, and up to three partial pages for each array's data and index.
         index_bytes = sum(8 * array.growth.frontier for array in machine.arrays)
-        most = machine.arrays.claimed_bytes + index_bytes + 6 * PAGE_BYTES * len(FORMATS)
-        assert machine.resident_bytes - empty <= most
+        limit = machine.arrays.claimed_bytes + index_bytes + 6 * PAGE_BYTES * len(FORMATS)
+        assert machine.resident_bytes - empty <= limit
     finally:
         machine.close()

@@ -1,4 +1,4 @@
-"""Short-lived blocks: who claims them, who waits, and what is given back."""
+"""Short-lived blocks: claims, waiting for slots, and eviction."""
 
 from collections.abc import Iterator
 
@@ -22,13 +22,13 @@ SLOTS = 4
 
 
 class FakeClaimant:
-    """Somebody who claims blocks and remembers what it is told.
+    """A claimant that records its notifications.
 
     Attributes:
-        progress: how often a block was filled.
-        failures: blocks, messages and codes.
-        losses: what was taken away.
-        offers: how often there was a free slot.
+        progress: Number of calls of `on_progress`.
+        failures: Arguments of the calls of `on_failure`.
+        losses: The evicted blocks.
+        offers: Number of calls of `on_free_slot`.
     """
 
     def __init__(self) -> None:
@@ -38,19 +38,19 @@ class FakeClaimant:
         self.offers = 0
 
     def on_progress(self) -> None:
-        """Count it."""
+        """Count the call."""
         self.progress += 1
 
     def on_failure(self, block: Block, message: str, code: str) -> None:
-        """Remember it."""
+        """Record the failure."""
         self.failures.append((block, message, code))
 
     def on_evicted(self, block: TransientBlock) -> None:
-        """Remember it."""
+        """Record the eviction."""
         self.losses.append(block)
 
     def on_free_slot(self) -> None:
-        """Count it."""
+        """Count the call."""
         self.offers += 1
 
 
@@ -64,7 +64,7 @@ def machine() -> Iterator[Machine]:
 
 @pytest.fixture
 def scratch(machine: Machine) -> TransientBlocks:
-    """Its slots."""
+    """The machine's slots."""
     return machine.scratch
 
 
@@ -80,7 +80,7 @@ def claim(scratch: TransientBlocks, claimant: FakeClaimant, start: int = 0) -> T
 def claim_large(
     scratch: TransientBlocks, claimant: FakeClaimant, number: int
 ) -> TransientBlock | None:
-    """Claim a new block that is not small; return it, or None if there is no slot."""
+    """Claim a new block that is not small; return it, or None if no slot is free."""
     start = 1000 + 64 * number
     assert TEXT.offset(start + 64) - TEXT.offset(start) > SMALL_BYTES
     claimed = scratch.claim(claimant, TEXT, start, start + 64)
@@ -102,12 +102,12 @@ def use_up(machine: Machine, claimant: FakeClaimant) -> list[TransientBlock]:
 
 
 def test_slots_for_workers() -> None:
-    """Every worker can have two blocks in hand while as many are sent, and few still share."""
+    """There are four slots per worker, and at least eight."""
     assert [slots_for(workers) for workers in (1, 2, 3, 16)] == [8, 8, 12, 64]
 
 
 def test_a_claimed_block_has_a_slot_of_its_own(machine: Machine, scratch: TransientBlocks) -> None:
-    """Each block lies in its slot, and knows its offsets; it has no index."""
+    """Each block has its own slot, correct offsets and no index."""
     owner = FakeClaimant()
     entries = [claim(scratch, owner, 16 * number) for number in range(SLOTS)]
     assert sorted(entry.slot for entry in entries) == list(range(SLOTS))
@@ -123,7 +123,7 @@ def test_a_claimed_block_has_a_slot_of_its_own(machine: Machine, scratch: Transi
 
 
 def test_bytes_of_a_filled_block(machine: Machine, scratch: TransientBlocks) -> None:
-    """The bytes are addressed by their offsets among all elements."""
+    """Bytes are addressed by their offsets among all elements."""
     owner = FakeClaimant()
     claim(scratch, owner, 500)
     entry = claim(scratch, owner, 1000)
@@ -136,7 +136,7 @@ def test_bytes_of_a_filled_block(machine: Machine, scratch: TransientBlocks) -> 
 
 
 def test_claims_are_shared(machine: Machine, scratch: TransientBlocks) -> None:
-    """Who claims the same elements of the same format gets the same block, filled once."""
+    """Claims of the same elements and format share one block, which is filled once."""
     one, other = FakeClaimant(), FakeClaimant()
     entry = claim(scratch, one)
     assert scratch.claim(other, TEXT, 0, 16) == (entry, False)
@@ -146,11 +146,11 @@ def test_claims_are_shared(machine: Machine, scratch: TransientBlocks) -> None:
     assert one.progress == other.progress == 1
     late = FakeClaimant()
     assert scratch.claim(late, TEXT, 0, 16) == (entry, False)
-    assert late.progress == 0, "it sees by itself that the block is filled"
+    assert late.progress == 0, "the block was filled before the claim"
 
 
 def test_a_slot_is_free_when_all_have_let_go(machine: Machine, scratch: TransientBlocks) -> None:
-    """The last to release a block frees its slot; releasing twice does no harm."""
+    """The last release of a block frees its slot; a second release has no effect."""
     one, other = FakeClaimant(), FakeClaimant()
     entry = claim(scratch, one)
     scratch.claim(other, TEXT, 0, 16)
@@ -163,11 +163,11 @@ def test_a_slot_is_free_when_all_have_let_go(machine: Machine, scratch: Transien
     assert scratch.used_slots == 0
     scratch.release(other, entry)
     assert scratch.used_slots == 0
-    assert claim(scratch, one) is not entry, "its bytes are gone"
+    assert claim(scratch, one) is not entry, "the old block was dropped"
 
 
 def test_released_while_it_is_filled(machine: Machine, scratch: TransientBlocks) -> None:
-    """A slot that a worker writes to is not given to another; it is free once it is filled."""
+    """A released slot is not reused before the worker has filled it."""
     owner = FakeClaimant()
     entry = claim(scratch, owner)
     scratch.release(owner, entry)
@@ -176,11 +176,11 @@ def test_released_while_it_is_filled(machine: Machine, scratch: TransientBlocks)
     assert entry.slot not in {other.slot for other in others}
     fill(machine, entry)
     assert scratch.used_slots == SLOTS - 1
-    assert owner.progress == 0, "it has let go"
+    assert owner.progress == 0, "it has released the block"
 
 
 def test_claimed_again_while_it_is_filled(machine: Machine, scratch: TransientBlocks) -> None:
-    """A block whose claimants have gone can still be joined until it is filled."""
+    """A block without claimants can be claimed again until it is filled."""
     owner, late = FakeClaimant(), FakeClaimant()
     entry = claim(scratch, owner)
     scratch.release(owner, entry)
@@ -191,7 +191,7 @@ def test_claimed_again_while_it_is_filled(machine: Machine, scratch: TransientBl
 
 
 def test_failure(scratch: TransientBlocks) -> None:
-    """All who claimed a block that fails are told; the slot is free, and it can be tried again."""
+    """A failed block frees its slot, its claimants are notified, and it can be claimed again."""
     one, other, stranger = FakeClaimant(), FakeClaimant(), FakeClaimant()
     entry = claim(scratch, one)
     scratch.claim(other, TEXT, 0, 16)
@@ -204,7 +204,7 @@ def test_failure(scratch: TransientBlocks) -> None:
 
 
 def test_failure_of_what_nobody_wants(scratch: TransientBlocks) -> None:
-    """A block whose claimants have gone may fail: its slot is free."""
+    """The failure of a block without claimants frees its slot."""
     owner = FakeClaimant()
     entry = claim(scratch, owner)
     scratch.release(owner, entry)
@@ -214,7 +214,7 @@ def test_failure_of_what_nobody_wants(scratch: TransientBlocks) -> None:
 
 
 def test_no_slot(scratch: TransientBlocks) -> None:
-    """When all slots are being filled a claim gets nothing, and waits."""
+    """While all slots are being filled, a claim returns None and the claimant waits."""
     owner, late = FakeClaimant(), FakeClaimant()
     for number in range(SLOTS):
         claim(scratch, owner, 16 * number)
@@ -222,14 +222,14 @@ def test_no_slot(scratch: TransientBlocks) -> None:
     assert scratch.claim(late, TEXT, 500, 516) is None
     assert scratch.is_wanted
     assert scratch.used_slots == SLOTS
-    assert scratch.claim(late, TEXT, 0, 16) is not None, "a block that is there needs no slot"
+    assert scratch.claim(late, TEXT, 0, 16) is not None, "an existing block needs no slot"
     assert not scratch.is_wanted
 
 
 def test_free_slots_are_offered_in_the_order_of_waiting(
     machine: Machine, scratch: TransientBlocks
 ) -> None:
-    """A free slot is offered to the one who has waited longest; asking again is no new turn."""
+    """Free slots are offered in order of arrival; claiming again does not change the order."""
     owner, first, second = FakeClaimant(), FakeClaimant(), FakeClaimant()
     entries = use_up(machine, owner)
     for waiting in (first, second, first):
@@ -246,25 +246,25 @@ def test_free_slots_are_offered_in_the_order_of_waiting(
 def test_an_offer_that_was_of_no_use_is_repeated(
     machine: Machine, scratch: TransientBlocks
 ) -> None:
-    """Who finds the slot gone waits again; a slot can be offered at any time."""
+    """A claimant that finds no slot after an offer waits again and is offered another."""
     owner, waiting = FakeClaimant(), FakeClaimant()
     use_up(machine, owner)
     scratch.claim(waiting, TEXT, 500, 516)
     scratch.wake_next_waiter()
     assert waiting.offers == 1
     scratch.wake_next_waiter()
-    assert waiting.offers == 1, "it has not asked again"
+    assert waiting.offers == 1, "it has not claimed again"
     scratch.claim(waiting, TEXT, 500, 516)
     scratch.wake_next_waiter()
     assert waiting.offers == 2
 
 
 def test_forget(machine: Machine, scratch: TransientBlocks) -> None:
-    """Who is forgotten is offered nothing; the next one is."""
+    """A forgotten claimant is offered no slot; the next one is."""
     owner, gone, waiting = FakeClaimant(), FakeClaimant(), FakeClaimant()
     entries = use_up(machine, owner)
-    for each in (gone, waiting):
-        scratch.claim(each, TEXT, 500, 516)
+    for claimant in (gone, waiting):
+        scratch.claim(claimant, TEXT, 500, 516)
     scratch.forget(gone)
     scratch.forget(FakeClaimant())
     scratch.release(owner, entries[0])
@@ -272,15 +272,15 @@ def test_forget(machine: Machine, scratch: TransientBlocks) -> None:
 
 
 def test_fewer_claims_when_slots_run_short(machine: Machine, scratch: TransientBlocks) -> None:
-    """An answer may claim some blocks ahead, but one only while others lack slots."""
+    """A reply may claim several blocks, but only one when few slots are free."""
     owner = FakeClaimant()
     assert scratch.most_claims == MOST_CLAIMS
     claim(scratch, owner)
-    assert scratch.most_claims == 1, "as many as that are to be left for others"
+    assert scratch.most_claims == 1, "the free slots are left for others"
 
 
 def test_one_claim_while_somebody_waits(machine: Machine, scratch: TransientBlocks) -> None:
-    """Nobody claims ahead while another waits, even when slots have just become free."""
+    """Only one claim is allowed while a claimant waits, even if slots are free."""
     owner = FakeClaimant()
     entries = use_up(machine, owner)
     for waiting in range(SLOTS + 1):
@@ -295,7 +295,7 @@ def test_one_claim_while_somebody_waits(machine: Machine, scratch: TransientBloc
 
 
 def test_taken_from_the_stalled(machine: Machine, scratch: TransientBlocks) -> None:
-    """Who waits gets the slot from which nothing was sent for the longest, if that is a while."""
+    """A claimant that waits gets the least recently used slot among those that have stalled."""
     owner, late = FakeClaimant(), FakeClaimant()
     entries = use_up(machine, owner)
     machine.clock.now += STALLED_SECONDS
@@ -314,7 +314,7 @@ def test_taken_from_the_stalled(machine: Machine, scratch: TransientBlocks) -> N
 
 
 def test_taken_from_the_slow(machine: Machine, scratch: TransientBlocks) -> None:
-    """A block that is sent little by little is taken away too, after a longer while."""
+    """A block that is sent slowly is evicted too, after `HELD_SECONDS`."""
     owner, late = FakeClaimant(), FakeClaimant()
     entries = use_up(machine, owner)
     end = machine.clock.now + HELD_SECONDS
@@ -328,7 +328,7 @@ def test_taken_from_the_slow(machine: Machine, scratch: TransientBlocks) -> None
 
 
 def test_some_slots_are_for_small_blocks(machine: Machine, scratch: TransientBlocks) -> None:
-    """Large blocks leave a quarter of the slots free, for small ones that never wait for them."""
+    """A quarter of the slots is reserved for small blocks."""
     owner, large, small = FakeClaimant(), FakeClaimant(), FakeClaimant()
     entries = [claim_large(scratch, owner, number) for number in range(SLOTS * 3 // 4)]
     assert all(entries)
@@ -345,7 +345,7 @@ def test_some_slots_are_for_small_blocks(machine: Machine, scratch: TransientBlo
 def test_a_large_block_takes_as_many_slots_from_the_stalled_as_needed(
     machine: Machine, scratch: TransientBlocks
 ) -> None:
-    """Small blocks that nobody reads do not keep large ones out."""
+    """A large block may evict several stalled small ones."""
     owner, large = FakeClaimant(), FakeClaimant()
     use_up(machine, owner)
     machine.clock.now += STALLED_SECONDS + 0.01
@@ -354,7 +354,7 @@ def test_a_large_block_takes_as_many_slots_from_the_stalled_as_needed(
 
 
 def test_small_blocks_are_offered_a_slot_first(machine: Machine, scratch: TransientBlocks) -> None:
-    """However many wait for a slot for a large block, who waits with a small one is next."""
+    """Claimants of small blocks are offered slots before those of large ones."""
     owner, large, small = FakeClaimant(), FakeClaimant(), FakeClaimant()
     entries = use_up(machine, owner)
     assert claim_large(scratch, large, 9) is None
@@ -363,27 +363,27 @@ def test_small_blocks_are_offered_a_slot_first(machine: Machine, scratch: Transi
     assert (large.offers, small.offers) == (0, 1)
     scratch.release(owner, entries[1])
     assert (large.offers, small.offers) == (1, 1)
-    for each in (large, small):
-        claim_large(scratch, each, 9)
-        scratch.forget(each)
+    for claimant in (large, small):
+        claim_large(scratch, claimant, 9)
+        scratch.forget(claimant)
     assert not scratch.is_wanted
 
 
 def test_all_who_shared_it_lose_it(machine: Machine, scratch: TransientBlocks) -> None:
-    """Everybody who claimed a block is told that it was taken away, and may let go of it."""
+    """All claimants of an evicted block are notified, and may release it."""
     owner, other, late = FakeClaimant(), FakeClaimant(), FakeClaimant()
     first, *_ = use_up(machine, owner)
     scratch.claim(other, TEXT, 0, 16)
     machine.clock.now += 1
     assert scratch.claim(late, TEXT, 500, 516)
     assert owner.losses == other.losses == [first]
-    for each in (owner, other):
-        scratch.release(each, first)
-    assert scratch.used_slots == SLOTS, "the slot is the late one's now"
+    for claimant in (owner, other):
+        scratch.release(claimant, first)
+    assert scratch.used_slots == SLOTS, "the late claimant has the slot now"
 
 
 def test_nothing_is_taken_from_workers(machine: Machine, scratch: TransientBlocks) -> None:
-    """A slot that is being filled is never taken away, however long it takes."""
+    """A block that is being filled is never evicted."""
     owner, late = FakeClaimant(), FakeClaimant()
     for number in range(SLOTS):
         claim(scratch, owner, 16 * number)
@@ -393,7 +393,7 @@ def test_nothing_is_taken_from_workers(machine: Machine, scratch: TransientBlock
 
 
 def test_taken_away_only_when_slots_are_short(machine: Machine, scratch: TransientBlocks) -> None:
-    """A stalled block stays while there is another slot."""
+    """A stalled block is not evicted while another slot is free."""
     owner, late = FakeClaimant(), FakeClaimant()
     entry = claim(scratch, owner)
     fill(machine, entry)
@@ -404,7 +404,7 @@ def test_taken_away_only_when_slots_are_short(machine: Machine, scratch: Transie
 
 
 def test_idle_memory_is_given_back(machine: Machine, scratch: TransientBlocks) -> None:
-    """When no block was claimed for a while the slots take no memory; before, they keep it."""
+    """The slots' memory is freed when no block was claimed for `IDLE_SECONDS`, not earlier."""
     empty = machine.resident_bytes
     owner = FakeClaimant()
     for _ in range(2):
@@ -426,14 +426,14 @@ def test_idle_memory_is_given_back(machine: Machine, scratch: TransientBlocks) -
 
 
 def claim_and_release(machine: Machine, owner: FakeClaimant) -> None:
-    """Use a slot once more."""
+    """Claim, fill and release a block."""
     entry = claim(machine.scratch, owner)
     fill(machine, entry)
     machine.scratch.release(owner, entry)
 
 
 def test_idle_memory_of_arrays_stays(machine: Machine, scratch: TransientBlocks) -> None:
-    """Giving back the slots' memory leaves the arrays' bytes as they are."""
+    """Freeing the slots' memory does not change the arrays."""
     machine.grow(TEXT, 30_000)
     content = machine.content(TEXT)
     claim_and_release(machine, FakeClaimant())
@@ -443,7 +443,7 @@ def test_idle_memory_of_arrays_stays(machine: Machine, scratch: TransientBlocks)
 
 
 def test_a_slot_is_used_again(machine: Machine, scratch: TransientBlocks) -> None:
-    """A slot that was given back is filled again as a new one."""
+    """A slot whose memory was freed can be filled again."""
     owner = FakeClaimant()
     use_up_and_release(machine, owner)
     machine.clock.now += IDLE_SECONDS + 1
@@ -455,6 +455,6 @@ def test_a_slot_is_used_again(machine: Machine, scratch: TransientBlocks) -> Non
 
 
 def use_up_and_release(machine: Machine, owner: FakeClaimant) -> None:
-    """Use every slot once."""
+    """Claim, fill and release a block in every slot."""
     for entry in use_up(machine, owner):
         machine.scratch.release(owner, entry)

@@ -1,4 +1,4 @@
-"""Persistence: what is loaded, saved and discarded, in which order, and when the disk says no.
+"""Persistence: which blocks are loaded, saved and discarded, in which order, and disk errors.
 
 The arrays, the queue and the files are real; the test plays the workers and the engine.
 """
@@ -31,11 +31,11 @@ MEMORY_LIMIT = 12 * BLOCK_BYTES
 
 
 class PersistentMachine(Machine):
-    """A machine with a snapshot, which does what it is given.
+    """A machine with a snapshot, which completes its own tasks.
 
     Attributes:
-        persistence: the snapshot's.
-        done: the tasks done so far.
+        persistence: The persistence of its arrays.
+        done: The completed tasks.
     """
 
     def __init__(self, directory: Path, memory_limit: int = MEMORY_LIMIT) -> None:
@@ -45,11 +45,11 @@ class PersistentMachine(Machine):
         self.done: list[Task] = []
 
     def next_task(self) -> Task | None:
-        """Take a task as a worker that is free: of the background if nothing else waits."""
+        """Take a task as an idle worker does: a background task if no other waits."""
         return self.queue.take() or self.queue.take_background()
 
     def complete(self, task: Task) -> None:
-        """Do what a task says, and tell of it, as worker and engine do."""
+        """Carry out a task and report it, as worker and engine do."""
         self.done.append(task)
         block = task.block
         match task.action:
@@ -75,20 +75,20 @@ class PersistentMachine(Machine):
         return True
 
     def work(self) -> list[Task]:
-        """Do all there is; return what it was."""
+        """Complete all tasks; return them."""
         done = len(self.done)
         while (task := self.next_task()) is not None:
             self.complete(task)
         return self.done[done:]
 
     def drop_tail(self, format: Format) -> Block:
-        """Have an array give back its tail, as when another needs the memory."""
+        """Evict the tail of an array, as if another needed the memory."""
         tail = self.arrays[format].shrink()
         self.persistence.on_dropped(tail)
         return tail
 
     def files(self) -> set[tuple[str, int]]:
-        """The blocks in the folder: format and first element."""
+        """Return the format and the first element of each block file."""
         names = [path.stem for path in self.snapshot.directory.iterdir()]
         return {(name.split("-")[0], int(name.split("-")[1])) for name in names}
 
@@ -98,7 +98,7 @@ Make = Callable[..., PersistentMachine]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Make]:
-    """Start machines, one after another, that share a folder."""
+    """Start machines that share a state directory; close them after the test."""
     with ExitStack() as stack:
 
         def start(memory_limit: int = MEMORY_LIMIT) -> PersistentMachine:
@@ -110,12 +110,12 @@ def start(tmp_path: Path) -> Iterator[Make]:
 
 
 def kinds(tasks: list[Task]) -> list[tuple[Action, str, int]]:
-    """What tasks are about: what to do, with which format, from which element on."""
+    """Return the action, format and first element of each task."""
     return [(task.action, task.block.format.name, task.block.start) for task in tasks]
 
 
 def grown(start: Make, *formats: Format) -> PersistentMachine:
-    """Start a machine, have it compute some blocks of each format and save them."""
+    """Start a machine, and compute and save some blocks of each format."""
     machine = start()
     machine.work()
     for format in formats:
@@ -125,7 +125,7 @@ def grown(start: Make, *formats: Format) -> PersistentMachine:
 
 
 def starts(machine: PersistentMachine, format: Format) -> list[int]:
-    """The first elements of an array's blocks."""
+    """Return the first elements of an array's blocks."""
     growth, blocks = Growth(machine.arena.layout.arrays[format]), []
     while growth.frontier < machine.arrays[format].growth.frontier:
         assert growth.next_size() is not None
@@ -134,7 +134,7 @@ def starts(machine: PersistentMachine, format: Format) -> list[int]:
 
 
 def assert_right(machine: PersistentMachine, format: Format) -> None:
-    """The published elements of an array are right."""
+    """Assert that the published elements of an array are correct."""
     published = machine.arrays[format].growth.published
     assert machine.content(format) == b"".join(ELEMENTS[format][:published])
     assert machine.index(format) == [format.offset(n) for n in range(1, published + 1)]
@@ -144,7 +144,7 @@ def assert_right(machine: PersistentMachine, format: Format) -> None:
 
 
 def test_an_empty_folder(start: Make) -> None:
-    """At the first start there is nothing to load, and nothing to save."""
+    """With an empty directory there is nothing to load and nothing to save."""
     machine = start()
     assert machine.work() == []
     persistence = machine.persistence
@@ -155,12 +155,12 @@ def test_an_empty_folder(start: Make) -> None:
 
 
 def test_what_was_filled_is_saved(start: Make) -> None:
-    """Each block that was computed is saved in the background, once."""
+    """Each computed block is saved in the background, once."""
     machine = start()
     machine.work()
     machine.grow(JSON, 3 * BLOCK_BYTES)
     blocks = starts(machine, JSON)
-    assert machine.queue.take() is None, "it is done when nobody else waits"
+    assert machine.queue.take() is None, "saving is a background task"
     assert machine.persistence.unsaved_blocks == len(blocks)
     machine.clock.now += 7
     assert kinds(machine.work()) == [(Action.SAVE, "json", block) for block in blocks]
@@ -172,7 +172,7 @@ def test_what_was_filled_is_saved(start: Make) -> None:
 
 
 def test_what_was_saved_is_loaded(start: Make) -> None:
-    """After a restart all is loaded in order, in turn with clients' requests, and right."""
+    """After a restart all blocks are loaded in order, and are correct."""
     before = grown(start, TEXT, JSON)
     machine = start()
     assert machine.persistence.is_loading
@@ -192,10 +192,10 @@ def test_what_was_saved_is_loaded(start: Make) -> None:
 
 
 def test_loading_takes_turns(start: Make) -> None:
-    """Clients' blocks are computed between those that are loaded."""
+    """Blocks for clients are computed between those that are loaded."""
     grown(start, JSON)
     machine = start()
-    machine.queue.add(machine.persistence)  # stands in for an answer: it has nothing to do
+    machine.queue.add(machine.persistence)  # stands for a reply; it has no tasks
     first = machine.next_task()
     assert first is not None
     machine.complete(first)
@@ -209,7 +209,7 @@ def test_loading_takes_turns(start: Make) -> None:
 
 
 def test_a_damaged_block_is_saved_again(start: Make) -> None:
-    """A block that could not be loaded is computed and takes the damaged one's place."""
+    """A block that cannot be loaded is computed, and its file is replaced."""
     before = grown(start, JSON)
     second = starts(before, JSON)[1]
     path = before.snapshot.path(JSON, second)
@@ -225,12 +225,12 @@ def test_a_damaged_block_is_saved_again(start: Make) -> None:
 
 
 def test_useless_files_are_told(start: Make, caplog: pytest.LogCaptureFixture) -> None:
-    """What is of no use is told with its reason and number, once for all files."""
+    """Unusable files are logged by reason, with their number, in one warning each."""
     before = grown(start, JSON)
     for block in starts(before, JSON)[1:3]:
         before.snapshot.path(JSON, block).write_bytes(b"")
     machine = start()
-    [warning] = [each for each in caplog.messages if "of no use" in each or "block files" in each]
+    [warning] = [message for message in caplog.messages if "block files" in message]
     assert "ignored 2 block files: wrong file size; recomputing them when needed" in warning
     tasks = kinds(machine.work())
     saves = [(Action.SAVE, "json", block) for block in starts(before, JSON)[1:3]]
@@ -238,7 +238,7 @@ def test_useless_files_are_told(start: Make, caplog: pytest.LogCaptureFixture) -
 
 
 def test_gaps_are_filled(start: Make) -> None:
-    """A block that is missing between others is computed, so that those behind can be used."""
+    """A missing block between saved ones is computed, so that those after it can be used."""
     before = grown(start, JSON)
     blocks = starts(before, JSON)
     before.snapshot.path(JSON, blocks[1]).unlink()
@@ -252,7 +252,7 @@ def test_gaps_are_filled(start: Make) -> None:
 
 
 def test_no_folder_to_be_had(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Where the folder can be neither made nor read the server starts without, and says so."""
+    """If the directory cannot be created or read, the server logs that and starts without it."""
     path = tmp_path / "state"
     path.touch()
     machine = PersistentMachine(path)
@@ -265,7 +265,7 @@ def test_no_folder_to_be_had(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
 
 
 def test_no_room(start: Make) -> None:
-    """What there is no room for is discarded; loading displaces nothing."""
+    """Blocks for which memory has no room are discarded; loading evicts nothing."""
     before = grown(start, TEXT, JSON)
     blocks = starts(before, JSON)
     memory_limit = JSON.offset(blocks[-1])
@@ -273,7 +273,7 @@ def test_no_room(start: Make) -> None:
     tasks = kinds(machine.work())
     discarded = [("json", blocks[-1])] + [("text", block) for block in starts(before, TEXT)]
     assert [task for task in tasks if task[0] is Action.DISCARD] == [
-        (Action.DISCARD, *each) for each in discarded
+        (Action.DISCARD, *block) for block in discarded
     ]
     assert machine.arrays[JSON].growth.published == blocks[-1]
     assert machine.dropped == []
@@ -283,7 +283,7 @@ def test_no_room(start: Make) -> None:
 
 
 def test_what_is_dropped_leaves_the_snapshot(start: Make) -> None:
-    """A block that gave way is removed from the snapshot, and computed when it comes back."""
+    """An evicted block is removed from the snapshot and computed when it is needed again."""
     machine = grown(start, JSON)
     tail = machine.drop_tail(JSON)
     assert machine.persistence.saved_blocks == len(starts(machine, JSON))
@@ -294,7 +294,7 @@ def test_what_is_dropped_leaves_the_snapshot(start: Make) -> None:
 
 
 def test_what_is_dropped_before_it_was_saved(start: Make) -> None:
-    """A block that gave way before its turn to be saved needs neither saving nor discarding."""
+    """A block that is evicted before it was saved is neither saved nor discarded."""
     machine = start()
     machine.work()
     machine.grow(JSON, 100)
@@ -304,7 +304,7 @@ def test_what_is_dropped_before_it_was_saved(start: Make) -> None:
 
 
 def test_what_comes_back_stays(start: Make) -> None:
-    """A block that is computed again before it was removed is saved, not removed."""
+    """An evicted block that is computed again before its file is removed is saved."""
     machine = grown(start, JSON)
     tail = machine.drop_tail(JSON)
     machine.grow(JSON, tail.size + machine.arrays[JSON].growth.frontier_bytes)
@@ -313,7 +313,7 @@ def test_what_comes_back_stays(start: Make) -> None:
 
 
 def test_what_had_no_room_comes_back(start: Make) -> None:
-    """A block that could not be loaded, and was then computed, is in the snapshot in the end."""
+    """A block that had no room when loading, and is computed later, is saved in the end."""
     before = grown(start, JSON, TEXT)
     machine = start(JSON.offset(starts(before, JSON)[-1]))
     while (task := machine.queue.take()) is not None:
@@ -325,7 +325,7 @@ def test_what_had_no_room_comes_back(start: Make) -> None:
 
 
 def test_nothing_is_saved_while_a_file_is_being_removed(start: Make) -> None:
-    """The removal of a block that another worker has in hand cannot overtake its saving."""
+    """A block is not saved while a worker may still be removing its file."""
     machine = grown(start, JSON)
     tail = machine.drop_tail(JSON)
     removal = machine.next_task()
@@ -338,7 +338,7 @@ def test_nothing_is_saved_while_a_file_is_being_removed(start: Make) -> None:
 
 
 def test_a_block_stays_while_it_is_saved(start: Make) -> None:
-    """The tail gives way to nobody while a worker reads it for the snapshot."""
+    """A tail is not evicted while a worker saves it."""
     machine = start()
     machine.work()
     machine.grow(JSON, 100)
@@ -359,7 +359,7 @@ def test_a_block_stays_while_it_is_saved(start: Make) -> None:
 
 
 def test_loading_gives_up_where_it_fails(start: Make) -> None:
-    """When a block cannot be had, for want of memory, it is not asked for over and over."""
+    """If a block cannot be allocated, loading of its format ends instead of retrying forever."""
     before = grown(start, JSON, TEXT)
     machine = start()
     for _ in range(2):  # json's first block, then text's
@@ -370,17 +370,17 @@ def test_loading_gives_up_where_it_fails(start: Make) -> None:
         machine.fail(task)
     assert machine.next_task() is None
     assert not machine.persistence.is_loading
-    assert machine.files() == before.files(), "they are of use when there is memory again"
+    assert machine.files() == before.files(), "they can be loaded once there is memory"
     task = machine.arrays.next_task(machine.arrays[JSON], 1)
     assert task is not None
     assert task.action is Action.LOAD
 
 
-# A disk that says no.
+# Disk errors.
 
 
 def fail_to_save(machine: PersistentMachine, error_number: int = errno.ENOSPC) -> Block:
-    """Have the next block fail to be saved."""
+    """Take the next save task and report that it failed; return its block."""
     task = machine.next_task()
     assert task is not None
     assert task.action is Action.SAVE
@@ -389,13 +389,13 @@ def fail_to_save(machine: PersistentMachine, error_number: int = errno.ENOSPC) -
 
 
 def test_a_full_disk_is_left_alone(start: Make, caplog: pytest.LogCaptureFixture) -> None:
-    """When saving fails there is one warning and a pause; then all is saved."""
+    """A failed save causes one warning and a pause; then all blocks are saved."""
     machine = start()
     machine.work()
     machine.grow(JSON, 3 * BLOCK_BYTES)
     blocks = starts(machine, JSON)
     fail_to_save(machine)
-    warnings = [each for each in caplog.records if each.levelno == logging.WARNING]
+    warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 1
     assert "No space left on device (ENOSPC); trying again in 30 s" in warnings[0].getMessage()
     assert machine.persistence.is_failing
@@ -414,7 +414,7 @@ def test_a_full_disk_is_left_alone(start: Make, caplog: pytest.LogCaptureFixture
 
 
 def test_blocks_are_saved_one_at_a_time(start: Make) -> None:
-    """A disk that hangs has one worker, whatever there is to save; then the next has its turn."""
+    """Only one worker at a time saves, so that a disk that hangs blocks only one."""
     machine = start()
     machine.work()
     machine.grow(JSON, 3 * BLOCK_BYTES)
@@ -428,7 +428,7 @@ def test_blocks_are_saved_one_at_a_time(start: Make) -> None:
 
 
 def test_every_pause_is_told(start: Make, caplog: pytest.LogCaptureFixture) -> None:
-    """A disk that still says no after a pause is told again, and left alone again."""
+    """If the disk still fails after a pause, it is logged and there is another pause."""
     machine = start()
     machine.work()
     machine.grow(JSON, 100)
@@ -442,7 +442,7 @@ def test_every_pause_is_told(start: Make, caplog: pytest.LogCaptureFixture) -> N
 
 
 def test_a_block_that_was_not_saved_may_be_dropped(start: Make) -> None:
-    """What gave way while the disk was full is forgotten."""
+    """A block that is evicted while the disk is full is not saved later."""
     machine = start()
     machine.work()
     machine.grow(JSON, 100)
@@ -455,7 +455,7 @@ def test_a_block_that_was_not_saved_may_be_dropped(start: Make) -> None:
 
 
 def test_a_file_that_cannot_be_removed(start: Make, caplog: pytest.LogCaptureFixture) -> None:
-    """When removing fails there is a warning and a pause; other blocks are saved afterwards."""
+    """A failed removal causes a warning and a pause; other blocks are saved afterwards."""
     machine = grown(start, JSON)
     machine.drop_tail(JSON)
     task = machine.next_task()

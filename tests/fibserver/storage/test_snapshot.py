@@ -1,4 +1,4 @@
-"""The snapshot's files: what is saved is loaded, and no damage is ever taken for numbers."""
+"""Snapshot files: round trips, and rejection of every kind of damage."""
 
 import errno
 import os
@@ -28,20 +28,20 @@ ORDER, VERSION_AT, NAME, START, STOP, SIZE, CHECKSUM = 8, 10, 12, 28, 36, 44, 52
 
 
 def block_of(format: Format, start: int, stop: int) -> Block:
-    """A resident block; where it lies does not matter here."""
+    """Return a resident block; its position does not matter here."""
     size = format.offset(stop) - format.offset(start)
     return Block(format, start, stop, 8192, size, 4096)
 
 
 def content_of(block: Block) -> tuple[bytes, bytes]:
-    """The index entries and the bytes of a block."""
+    """Return the index entries and the bytes of a block."""
     chunks: list[bytes] = []
     ends = render(block.format, block.start, block.stop, lambda chunk, _: chunks.append(chunk))
     return ends.tobytes(), b"".join(chunks)
 
 
 def save(snapshot: Snapshot, block: Block, ends: bytes, data: bytes) -> None:
-    """Save a block that lies anywhere."""
+    """Save a block from any buffers."""
     snapshot.save(block, memoryview(ends), memoryview(data))
 
 
@@ -58,7 +58,7 @@ ENDS, DATA = content_of(BLOCK)
 
 @pytest.fixture
 def snapshot(tmp_path: Path) -> Snapshot:
-    """A snapshot in an empty folder."""
+    """A snapshot in an empty directory."""
     return Snapshot(tmp_path)
 
 
@@ -70,12 +70,12 @@ def saved(snapshot: Snapshot) -> Path:
 
 
 def names(snapshot: Snapshot) -> list[str]:
-    """The names of all files."""
+    """Return the names of all files."""
     return sorted(path.name for path in snapshot.directory.iterdir())
 
 
 def patched(content: bytes, position: int, new: bytes) -> bytes:
-    """Return a file with some bytes replaced."""
+    """Return the data with some bytes replaced."""
     return content[:position] + new + content[position + len(new) :]
 
 
@@ -87,7 +87,7 @@ def patched(content: bytes, position: int, new: bytes) -> bytes:
 def test_what_is_saved_is_loaded(
     snapshot: Snapshot, format: Format, start: int, stop: int
 ) -> None:
-    """Index entries and bytes come back as they were, whatever the format and the range."""
+    """Index entries and bytes are loaded as they were saved, for any format and range."""
     block = block_of(format, start, stop)
     ends, data = content_of(block)
     save(snapshot, block, ends, data)
@@ -99,14 +99,14 @@ def test_what_is_saved_is_loaded(
 
 
 def test_a_block_is_saved_again(snapshot: Snapshot, saved: Path) -> None:
-    """Saving what is there already replaces it."""
+    """Saving replaces an existing file."""
     saved.write_bytes(b"damaged")
     save(snapshot, BLOCK, ENDS, DATA)
     assert load(snapshot, BLOCK) == (ENDS, DATA)
 
 
 def test_discard(snapshot: Snapshot, saved: Path) -> None:
-    """A discarded block is gone; it may have been gone before."""
+    """A discarded block has no file; discarding it again is no error."""
     for _ in range(2):
         snapshot.discard(BLOCK)
         assert not saved.exists()
@@ -115,7 +115,7 @@ def test_discard(snapshot: Snapshot, saved: Path) -> None:
 
 
 def test_names_sort_by_element(snapshot: Snapshot) -> None:
-    """The files of a format stand in the order of their elements, up to any that can be."""
+    """File names of a format sort by element."""
     starts = [0, 9, 10, 4711, 10_000_000, 10**11]
     paths = [snapshot.path(TEXT, start) for start in starts]
     assert all(str(one) < str(next_one) for one, next_one in pairwise(paths))
@@ -126,7 +126,7 @@ def test_names_sort_by_element(snapshot: Snapshot) -> None:
 
 @contextmanager
 def file_size_limit(limit: int) -> Iterator[None]:
-    """Have files that grow beyond a limit fail with EFBIG, as a full disk does with ENOSPC."""
+    """Limit the size of files: larger ones fail with EFBIG, like ENOSPC on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
@@ -137,7 +137,7 @@ def file_size_limit(limit: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("limit", [0, HEADER_BYTES, HEADER_BYTES + 10, HEADER_BYTES + len(ENDS)])
 def test_a_failed_write_leaves_what_there_was(snapshot: Snapshot, saved: Path, limit: int) -> None:
-    """When the disk fills up half-way, the old file is still there and nothing else is."""
+    """If the disk fills up while writing, the old file remains and no other."""
     before = saved.read_bytes()
     with file_size_limit(limit), pytest.raises(OSError, match="File too large"):
         save(snapshot, BLOCK, ENDS, DATA)
@@ -146,7 +146,7 @@ def test_a_failed_write_leaves_what_there_was(snapshot: Snapshot, saved: Path, l
 
 
 def test_a_failed_rename_leaves_nothing(snapshot: Snapshot) -> None:
-    """When the name is taken by a folder, no temporary file is left."""
+    """If the file name is taken by a directory, no temporary file is left."""
     path = snapshot.path(JSON, BLOCK.start)
     path.mkdir()
     with pytest.raises(OSError, match="directory"):
@@ -158,7 +158,7 @@ def test_a_failed_rename_leaves_nothing(snapshot: Snapshot) -> None:
 def test_a_folder_that_cannot_be_flushed(
     snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch, number: int, is_saved: bool
 ) -> None:
-    """A file is saved where folders cannot be flushed; on a disk that fails it is not."""
+    """Saving succeeds if the directory cannot be flushed, but not if the disk fails."""
     fsync = os.fsync
 
     def flush(fd: int) -> None:
@@ -173,7 +173,7 @@ def test_a_folder_that_cannot_be_flushed(
 
 
 def test_no_folder(snapshot: Snapshot) -> None:
-    """Where the folder has gone, saving fails and loading does."""
+    """If the directory is missing, saving and loading fail."""
     snapshot.directory.rmdir()
     with pytest.raises(FileNotFoundError):
         save(snapshot, BLOCK, ENDS, DATA)
@@ -185,14 +185,14 @@ def test_no_folder(snapshot: Snapshot) -> None:
 
 
 def assert_refused(snapshot: Snapshot, reason: str = ".", block: Block = BLOCK) -> None:
-    """The block cannot be loaded, for this reason."""
+    """Assert that the block cannot be loaded, for this reason."""
     with pytest.raises(SnapshotError, match=reason):
         load(snapshot, block)
 
 
 @pytest.mark.parametrize("mask", [0x01, 0x80, 0xFF])
 def test_any_damaged_byte_is_noticed(snapshot: Snapshot, saved: Path, mask: int) -> None:
-    """Whichever byte of a file is changed, the block is refused."""
+    """A change of any byte of a file is detected."""
     content = saved.read_bytes()
     for position in range(len(content)):
         saved.write_bytes(patched(content, position, bytes([content[position] ^ mask])))
@@ -206,7 +206,7 @@ def test_any_damaged_byte_is_noticed(snapshot: Snapshot, saved: Path, mask: int)
 def test_damaged_runs_are_noticed(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    """Whatever is written over a part of a file, or put in its place, is refused."""
+    """Overwriting or replacing any part of a file is detected."""
     snapshot = Snapshot(tmp_path_factory.getbasetemp())
     save(snapshot, BLOCK, ENDS, DATA)
     path = snapshot.path(JSON, BLOCK.start)
@@ -223,7 +223,7 @@ def test_damaged_runs_are_noticed(
 
 
 def test_truncation_at_any_length(snapshot: Snapshot, saved: Path) -> None:
-    """A file that ends too early is refused, and seen to be too short when looked at."""
+    """A truncated file is rejected by `load` and by `scan`."""
     content = saved.read_bytes()
     for length in range(len(content)):
         saved.write_bytes(content[:length])
@@ -232,7 +232,7 @@ def test_truncation_at_any_length(snapshot: Snapshot, saved: Path) -> None:
 
 
 def test_trailing_bytes(snapshot: Snapshot, saved: Path) -> None:
-    """A file that goes on is refused."""
+    """A file with trailing bytes is rejected."""
     saved.write_bytes(saved.read_bytes() + b"\0")
     assert_refused(snapshot, "wrong file size")
     assert snapshot.scan()[1] == {"wrong file size": 1}
@@ -253,7 +253,7 @@ def test_trailing_bytes(snapshot: Snapshot, saved: Path) -> None:
 def test_headers_of_other_kinds(
     snapshot: Snapshot, saved: Path, position: int, new: bytes, reason: str
 ) -> None:
-    """A file that is not one of ours, or not for this server, says so, looked at or loaded."""
+    """A file of another kind, version or byte order is rejected by `load` and by `scan`."""
     saved.write_bytes(patched(saved.read_bytes(), position, new))
     assert_refused(snapshot, reason)
     [(told, count)] = snapshot.scan()[1].items()
@@ -273,14 +273,14 @@ def test_headers_of_other_kinds(
 def test_headers_of_other_blocks(
     snapshot: Snapshot, saved: Path, position: int, new: bytes, holds: str
 ) -> None:
-    """A file that holds other elements is refused before anything is read for it."""
+    """A file that contains other elements is rejected before its data is read."""
     saved.write_bytes(patched(saved.read_bytes(), position, new))
     assert_refused(snapshot, holds)
     assert snapshot.scan()[1].total() == 1
 
 
 def test_another_block_under_that_name(snapshot: Snapshot, saved: Path) -> None:
-    """A whole file under the name of another is refused."""
+    """A valid file under the name of another block is rejected."""
     other = block_of(JSON, 112, 120)
     saved.rename(snapshot.path(JSON, other.start))
     assert_refused(snapshot, "contains json elements 100 to 111", other)
@@ -290,19 +290,19 @@ def test_another_block_under_that_name(snapshot: Snapshot, saved: Path) -> None:
 
 
 def test_other_boundaries(snapshot: Snapshot, saved: Path) -> None:
-    """A file that begins with the right element and ends with another is refused."""
+    """A file that starts at the right element but ends at another is rejected."""
     assert_refused(snapshot, "contains json elements 100 to 111", block_of(JSON, 100, 113))
     assert_refused(snapshot, "contains json elements 100 to 111", block_of(JSON, 100, 111))
 
 
 def test_a_wrong_checksum(snapshot: Snapshot, saved: Path) -> None:
-    """The checksum itself may be what is damaged."""
+    """A damaged checksum is detected."""
     saved.write_bytes(patched(saved.read_bytes(), CHECKSUM, bytes(4)))
     assert_refused(snapshot, "checksum mismatch")
 
 
 def test_a_wrong_number_with_a_right_checksum(snapshot: Snapshot) -> None:
-    """No checksum vouches for a last element, or an end, that arithmetic contradicts."""
+    """A wrong last element or end is detected even if the checksum is right."""
     wrong = DATA[:-3] + (b"1" if DATA[-3:-2] != b"1" else b"2") + DATA[-2:]
     save(snapshot, BLOCK, ENDS, wrong)
     assert_refused(snapshot, "element 111 is wrong")
@@ -311,18 +311,18 @@ def test_a_wrong_number_with_a_right_checksum(snapshot: Snapshot) -> None:
 
 
 def test_a_folder_in_place_of_a_file(snapshot: Snapshot) -> None:
-    """Something that is no file cannot be read, which is told like any other fault."""
+    """A directory in place of a file is reported as unreadable."""
     snapshot.path(JSON, BLOCK.start).mkdir()
     with pytest.raises(IsADirectoryError):
         load(snapshot, BLOCK)
     assert snapshot.scan()[1] == {"unreadable (Is a directory)": 1}
 
 
-# Looking at the folder.
+# Scanning the directory.
 
 
 def test_scan_makes_the_folder(tmp_path: Path) -> None:
-    """A folder that is not there is made, for its owner alone."""
+    """`scan` creates a missing directory, accessible only to its owner."""
     snapshot = Snapshot(tmp_path / "state" / "fibserver")
     found, useless = snapshot.scan()
     assert (set(found), set(map(len, found.values()))) == (set(FORMATS.values()), {0})
@@ -331,7 +331,7 @@ def test_scan_makes_the_folder(tmp_path: Path) -> None:
 
 
 def test_scan_of_what_is_no_folder(tmp_path: Path) -> None:
-    """A file where the folder should be is an error of the system's."""
+    """`scan` raises `OSError` if the path is a file."""
     path = tmp_path / "state"
     path.touch()
     with pytest.raises(FileExistsError):
@@ -339,7 +339,7 @@ def test_scan_of_what_is_no_folder(tmp_path: Path) -> None:
 
 
 def test_scan_groups_what_is_wrong(snapshot: Snapshot) -> None:
-    """Good blocks are found among bad ones, and what is wrong is told once, with a count."""
+    """`scan` finds the valid blocks and counts the unusable files by reason."""
     blocks = [block_of(TEXT, start, start + 10) for start in range(0, 80, 10)]
     for block in blocks:
         save(snapshot, block, *content_of(block))
@@ -356,7 +356,7 @@ def test_scan_groups_what_is_wrong(snapshot: Snapshot) -> None:
 
 
 def test_scan_removes_unfinished_files(snapshot: Snapshot, saved: Path) -> None:
-    """What a killed worker left half-written is removed; files of others are left alone."""
+    """`scan` removes temporary files of killed workers, and no other files."""
     unfinished = snapshot.directory / f"json-000000000000.{os.getpid()}.new"
     unfinished.write_bytes(b"half")
     stubborn = snapshot.directory / "json-000000000001.1.new"

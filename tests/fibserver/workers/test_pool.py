@@ -1,4 +1,4 @@
-"""The worker pool: which worker gets what, at which priority, and what if none can be started."""
+"""The worker pool: dispatch, priority, and shortages while workers are started."""
 
 import errno
 import logging
@@ -24,11 +24,11 @@ TEXT = FORMATS["text"]
 CHEAP, DEAR = (Task(Action.FILL, Block(TEXT, n, n + 1, 0, 2)) for n in (1, 9_000_000))
 
 MOST_TURNS = 100
-"""Of the loop, a second each: far above what anything here takes."""
+"""Maximum loop iterations of a second each; far more than any test needs."""
 
 
 class FakeSource:
-    """A source of the same task again and again."""
+    """A source that returns the same task forever."""
 
     waiting_since = None
 
@@ -42,15 +42,15 @@ class FakeSource:
 
 
 class Pool:
-    """A pool whose workers finish a task when the test lets one.
+    """A pool whose workers finish a task when the test allows it.
 
     Attributes:
-        clock: the queue's.
-        queue: where tasks come from.
-        pool: it.
-        done: the tasks that are done.
-        memory: what workers report of theirs, as of their start.
-        loop: the loop that it is in.
+        clock: The queue's clock.
+        queue: The queue of tasks.
+        pool: The pool.
+        done: The tasks that are done.
+        memory: The measurement that workers report; they inherit it when they start.
+        loop: The event loop of the pool.
     """
 
     def __init__(self, size: int) -> None:
@@ -70,15 +70,15 @@ class Pool:
             channel.send(encode_outcome(Outcome.DONE, 0, self.memory))
 
     def task_done(self, task: Task, outcome: Outcome, error_number: int) -> None:
-        """Count it."""
+        """Record the task."""
         self.done.append(task)
 
     def task_given_up(self, task: Task, reason: str) -> None:
-        """No worker dies here."""
+        """Fail: no worker dies here."""
         raise AssertionError(reason)
 
     def finish_tasks(self, count: int) -> None:
-        """Let workers finish so many tasks."""
+        """Let workers finish `count` tasks."""
         os.write(self._key, bytes(count))
         wanted = len(self.done) + count
         for _ in range(MOST_TURNS):
@@ -88,16 +88,16 @@ class Pool:
         raise AssertionError("no worker finishes its task")
 
     def finish_probe(self) -> None:
-        """Let the only worker give its sign of life."""
+        """Let the only worker respond to a probe."""
         os.write(self._key, bytes(1))
         for _ in range(MOST_TURNS):
             if not self.pool.tasks_in_hand:
                 return
             self.loop.turn(1.0)
-        raise AssertionError("no worker gives a sign of life")
+        raise AssertionError("the worker does not respond to the probe")
 
     def close(self) -> None:
-        """End the workers."""
+        """Stop the workers and close the loop."""
         self.pool.close()
         self.loop.close()
         os.close(self._gate)
@@ -106,7 +106,7 @@ class Pool:
 
 @pytest.fixture
 def make_pool() -> Iterator[Callable[[int], Pool]]:
-    """Make pools that end with the test."""
+    """Create pools and close them after the test."""
     with ExitStack() as stack:
 
         def make(size: int) -> Pool:
@@ -120,7 +120,7 @@ def make_pool() -> Iterator[Callable[[int], Pool]]:
 def test_a_sign_of_life_brings_what_memory_is_counted_twice(
     make_pool: Callable[[int], Pool],
 ) -> None:
-    """Other outcomes do not: they may come before it was measured."""
+    """Only the outcomes of probes report overcounted memory."""
     pool = make_pool(1)
     pool.memory.own_bytes, pool.memory.parent_bytes = 5_000_000, -3
     pool.pool.ensure_workers()
@@ -136,14 +136,14 @@ def test_a_sign_of_life_brings_what_memory_is_counted_twice(
     assert pool.pool.acceptor_overcounted_bytes == -3
 
 
-# What a worker is given.
+# Dispatch.
 
 
 @pytest.mark.parametrize(("workers", "dear"), [(1, 1), (2, 1), (4, 3)])
 def test_a_worker_is_kept_free_of_dear_tasks(
     make_pool: Callable[[int], Pool], workers: int, dear: int
 ) -> None:
-    """However many dear tasks wait, one worker of several gets none, and does cheap ones."""
+    """However many expensive tasks wait, one of several workers does only cheap ones."""
     pool = make_pool(workers)
     pool.pool.ensure_workers()
     for _ in range(workers):
@@ -157,25 +157,25 @@ def test_a_worker_is_kept_free_of_dear_tasks(
 
 
 def test_an_overdue_dear_task_gets_a_worker(make_pool: Callable[[int], Pool]) -> None:
-    """Cheap tasks without end do not keep all workers from ever being free for a dear one."""
+    """An endless supply of cheap tasks does not keep an overdue expensive one waiting."""
     pool = make_pool(2)
     pool.pool.ensure_workers()
     pool.queue.add(FakeSource(CHEAP))
     pool.queue.add(FakeSource(DEAR))
     pool.pool.dispatch()
-    assert pool.pool.tasks_in_hand == 4, "each has one in advance"
+    assert pool.pool.tasks_in_hand == 4, "each worker has a second task"
     pool.clock.now += 1000
-    tasks_until_one_has_none = 3
-    while not pool.pool.dear_seconds_in_hand and tasks_until_one_has_none:
+    tasks_until_idle = 3
+    while not pool.pool.dear_seconds_in_hand and tasks_until_idle:
         pool.finish_tasks(1)
         pool.pool.dispatch()
-        tasks_until_one_has_none -= 1
+        tasks_until_idle -= 1
     assert pool.pool.dear_seconds_in_hand == DEAR.block.cost_seconds
-    assert pool.pool.tasks_in_hand == 3, "the other has one in advance again"
+    assert pool.pool.tasks_in_hand == 3, "the other worker has a second task"
 
 
 def test_pace(make_pool: Callable[[int], Pool]) -> None:
-    """The pace follows what dear blocks took, and nothing else."""
+    """The pace follows the measured time of expensive blocks only."""
     pool = make_pool(1)
     pool.pool.ensure_workers()
     for task, is_measured in ((CHEAP, False), (DEAR, True)):
@@ -206,7 +206,7 @@ def test_a_priority_that_may_not_be_lowered(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Where a filter of system calls forbids it, workers start all the same; it is logged once."""
+    """If setpriority is forbidden, workers start all the same, and it is logged once."""
 
     def refuse(which: int, who: int, priority: int) -> None:
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
@@ -219,12 +219,12 @@ def test_a_priority_that_may_not_be_lowered(
     assert "priority" in caplog.text
 
 
-# Shortages that pass.
+# Temporary shortages.
 
 
 def descriptors() -> set[str]:
-    """What this process has open."""
-    return {os.readlink(each) for each in Path("/proc/self/fd").iterdir() if each.exists()}
+    """The open descriptors of this process."""
+    return {os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.exists()}
 
 
 @pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM])
@@ -234,7 +234,7 @@ def test_no_process_can_be_started(
     caplog: pytest.LogCaptureFixture,
     number: int,
 ) -> None:
-    """It is tried again, costs no descriptors, and comes right when the shortage is over."""
+    """A failed fork is retried, leaks no descriptors, and succeeds when the shortage is over."""
     pool = make_pool(2)
 
     def refuse() -> int:
@@ -262,7 +262,7 @@ def test_no_process_can_be_started(
 def test_a_worker_that_cannot_be_watched(
     make_pool: Callable[[int], Pool], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """If there is no room to watch a new worker, it is ended again, and nothing is left."""
+    """A new worker whose channel cannot be registered is killed, and nothing leaks."""
     pool = make_pool(1)
 
     def refuse(fd: int, handler: object) -> None:
@@ -281,7 +281,7 @@ def test_a_worker_that_cannot_be_watched(
 def test_a_fault_while_a_worker_is_started(
     make_pool: Callable[[int], Pool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Any other fault is raised, but leaves no worker that nobody watches."""
+    """Any other error is raised, and leaves no worker without a registered channel."""
     pool = make_pool(1)
 
     def fail(fd: int, handler: object) -> None:
