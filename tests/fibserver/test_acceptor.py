@@ -1,4 +1,4 @@
-"""The acceptor under shortage, and what its workers inherit."""
+"""Tests of the acceptor at its limits, and of what its workers inherit."""
 
 import contextlib
 import resource
@@ -9,7 +9,7 @@ from tests.servers import DEADLINE_SECONDS, RunningServer, direct_client
 
 
 def test_descriptors_run_out(serve: Callable[..., RunningServer]) -> None:
-    """Clients beyond the last descriptor wait in the backlog, and are served when one is free."""
+    """Without free descriptors clients wait in the backlog until one is closed."""
     server = serve("--workers", "1")
     used = server.process.num_fds()
     limit = (used + 4, used + 4)
@@ -30,7 +30,7 @@ def test_descriptors_run_out(serve: Callable[..., RunningServer]) -> None:
 
 
 def test_unread_rejections_do_not_end_the_server(serve: Callable[..., RunningServer]) -> None:
-    """A client that is one too many and gone again harms nobody."""
+    """Clients over the limit that disconnect at once do no harm."""
     server = serve(FIBSERVER_MAX_CLIENTS="1")
     with direct_client(server.address) as client:
         client.ping()
@@ -40,12 +40,12 @@ def test_unread_rejections_do_not_end_the_server(serve: Callable[..., RunningSer
 
 
 def test_a_worker_keeps_no_client_open(serve: Callable[..., RunningServer]) -> None:
-    """A worker that was started among clients holds none of their sockets."""
+    """A worker that starts while clients are connected holds none of their sockets."""
     server = serve("--workers", "1")
     with direct_client(server.address) as client:
         client.first(10)
         server.workers()[0].kill()
-        client.range(3000, 3001)  # only the new worker can fill this
+        client.range(3000, 3001)  # only the new worker can compute this
         (worker,) = server.workers()
         kept = {file.path for file in worker.open_files()}
         assert not worker.net_connections("tcp")

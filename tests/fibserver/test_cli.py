@@ -1,4 +1,4 @@
-"""The `fibserver` command: its flags, and starts that fail."""
+"""Tests of the `fibserver` command: options, failed starts and exit codes."""
 
 import errno
 import json
@@ -24,7 +24,7 @@ from tests.waiting import wait_until
 
 
 def run_fibserver(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run the command where it is expected to end at once."""
+    """Run the command, which must exit at once."""
     return subprocess.run(
         [sys.executable, "-m", "fibserver", *arguments],
         capture_output=True,
@@ -35,11 +35,11 @@ def run_fibserver(*arguments: str, **environment: str) -> "subprocess.CompletedP
     )
 
 
-# The start.
+# Starts.
 
 
 def test_settings_are_used(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
-    """The server runs with the settings of its file, its environment and its flags."""
+    """Settings come from the file, the environment and the command line."""
     config = tmp_path / "fibserver.toml"
     config.write_text('listen = "127.0.0.1:0"\nworkers = 7\nlog_format = "json"\nmax_index = 5')
     server = serve(
@@ -52,7 +52,7 @@ def test_settings_are_used(serve: Callable[..., RunningServer], tmp_path: Path) 
 
 
 def test_a_stale_unix_socket(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
-    """The socket file of a killed server does not stop the next start; a live one's does."""
+    """A stale socket file does not prevent a start; the socket of a live server does."""
     address = f"unix:{tmp_path / 'socket'}"
     serve("--listen", address).stop(9)
     assert (tmp_path / "socket").exists()
@@ -63,7 +63,7 @@ def test_a_stale_unix_socket(serve: Callable[..., RunningServer], tmp_path: Path
 
 
 def test_what_can_be_read_only_once(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
-    """Settings and password may come from pipes: a start reads each once."""
+    """Settings and password can come from pipes: a start reads each once."""
     password = write_once(tmp_path / "password", b"secret\n")
     config = write_once(tmp_path / "config", f'password_file = "{password}"'.encode())
     server = serve("--config", str(config))
@@ -77,19 +77,19 @@ def test_what_can_be_read_only_once(serve: Callable[..., RunningServer], tmp_pat
 
 
 def write_once(path: Path, data: bytes) -> Path:
-    """Make a named pipe, and write to the first that opens it."""
+    """Create a named pipe, and write to the first reader."""
     os.mkfifo(path)
     threading.Thread(target=path.write_bytes, args=[data], daemon=True).start()
     return path
 
 
 def test_code_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the server nor a child of it runs modules of the folder that it was started in."""
+    """Neither the server nor its children import modules from the working directory."""
     proof = tmp_path / "ran"
     (tmp_path / "folder").mkdir()
     for name in ("ctypes", "multiprocessing", "signal", "os"):
         (tmp_path / "folder" / f"{name}.py").write_text(f"open({str(proof)!r}, 'w')")
-    # As an installed command does, it puts its own folder on the path, and not the working one.
+    # Like an installed command, it puts its own directory on the path, not the working directory.
     command = tmp_path / "fibserver"
     command.write_text("from fibserver.cli import main\nmain()")
     monkeypatch.chdir(tmp_path / "folder")
@@ -100,7 +100,7 @@ def test_code_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not proof.exists()
 
 
-# A start that fails.
+# Failed starts.
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_code_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ],
 )
 def test_bad_settings(arguments: list[str], environment: dict[str, str], message: str) -> None:
-    """A bad setting stops the start with one line that names it, and a code of its own."""
+    """An invalid setting fails the start with exit code 2 and one line that names it."""
     done = run_fibserver(*arguments, **environment)
     assert done.returncode == 2
     assert done.stderr.startswith(f"fibserver: {message}")
@@ -133,7 +133,7 @@ def test_bad_settings(arguments: list[str], environment: dict[str, str], message
 
 
 def test_several_bad_settings() -> None:
-    """Each bad setting has a line."""
+    """Each invalid setting has a line of its own."""
     done = run_fibserver("--workers", "0", "--log-level", "loud", FIBSERVER_MAX_INDEX="-1")
     assert done.returncode == 2
     names = [line.split(": ")[1] for line in done.stderr.splitlines()]
@@ -141,7 +141,7 @@ def test_several_bad_settings() -> None:
 
 
 def test_an_address_in_use(server: RunningServer) -> None:
-    """An address that another server has is a failed start."""
+    """A start on an address in use fails, and names the process that uses it."""
     done = run_fibserver("--listen", server.address)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
@@ -151,7 +151,7 @@ def test_an_address_in_use(server: RunningServer) -> None:
 
 
 def test_a_passed_socket_that_exposes() -> None:
-    """A socket from systemd that other machines can reach needs a password as well."""
+    """An exposed socket from systemd needs a password too."""
     with socket.create_server(("0.0.0.0", 0)) as listener:
         port = listener.getsockname()[1]
         done = run_with_sockets([sys.executable, "-m", "fibserver"], listener)
@@ -163,7 +163,7 @@ def test_a_passed_socket_that_exposes() -> None:
 
 
 def test_check_config(server: RunningServer, tmp_path: Path) -> None:
-    """Fine settings are told to be fine in one line, and nothing is started."""
+    """Valid settings print one line, and no server starts."""
     password = tmp_path / "password"
     password.write_text("secret\n")
     config = tmp_path / "fibserver.toml"
@@ -174,7 +174,7 @@ def test_check_config(server: RunningServer, tmp_path: Path) -> None:
 
 
 def test_check_config_finds_what_a_start_would(tmp_path: Path) -> None:
-    """Bad settings, and a bad password, are told as a failed start tells them."""
+    """Invalid settings and passwords print the same errors as a failed start."""
     config = tmp_path / "fibserver.toml"
     for text in ("workers = 0", "worker = 1", 'password_file = "/dev/null"'):
         config.write_text(text)
@@ -186,7 +186,7 @@ def test_check_config_finds_what_a_start_would(tmp_path: Path) -> None:
 
 
 def test_help() -> None:
-    """The help lists the flags, with examples."""
+    """The help lists all options, with examples."""
     text = run_fibserver("--help").stdout
     flags = "config listen workers state-dir metrics-listen log-level check-config version"
     assert all(f"--{flag}" in text for flag in flags.split())
@@ -194,24 +194,24 @@ def test_help() -> None:
 
 
 def test_version() -> None:
-    """The version is that of the package."""
+    """The command prints the version of the package."""
     assert run_fibserver("--version").stdout == f"fibserver, version {__version__}\n"
 
 
-# A shortage.
+# Shortages.
 
 
 @pytest.mark.parametrize("number", [errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENOSPC])
 def test_a_shortage_at_the_start(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What may pass has an exit code after which systemd tries again."""
+    """A temporary shortage exits with 75, after which systemd retries."""
 
     def fail(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setenv("PYTHONSAFEPATH", "")  # the command sets it, for its children
+    monkeypatch.setenv("PYTHONSAFEPATH", "")  # the command sets it for its children
     monkeypatch.setattr(cli, "Acceptor", fail)
     monkeypatch.setattr(cli, "configure_logging", lambda *_: None)
-    # What the command sets in the environment ends with it: it runs in this process.
+    # The command runs in this process: restore the variable that it sets.
     environment = {"PYTHONSAFEPATH": os.environ.get("PYTHONSAFEPATH")}
     done = CliRunner().invoke(cli.main, ["--listen", "127.0.0.1:0"], env=environment)
     assert done.exit_code == 75
@@ -242,8 +242,7 @@ cli.main(["--listen", "127.0.0.1:0", "--workers", "2"])
     [("MemoryError", False, 75), ("MemoryError", True, 75), ("RuntimeError", True, 1)],
 )
 def test_memory_runs_out(error: str, closes_badly: bool, code: int) -> None:
-    """A server without memory ends with a code of its own, and whatever ends it, even if closing
-    needs memory too, its workers end with it."""
+    """A server without memory exits with 75, and its workers exit too, even if `close` fails."""
     done = subprocess.run(
         [sys.executable, "-c", OUT_OF_MEMORY.format(error=error, closes_badly=closes_badly)],
         capture_output=True,
@@ -259,5 +258,5 @@ def test_memory_runs_out(error: str, closes_badly: bool, code: int) -> None:
 
 
 def is_alive(pid: str) -> bool:
-    """Return whether a process runs; a zombie does not."""
+    """Return whether a process runs; zombies do not count."""
     return psutil.pid_exists(int(pid)) and psutil.Process(int(pid)).status() != "zombie"

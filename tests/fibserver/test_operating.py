@@ -1,4 +1,4 @@
-"""Operating a server: password, reload, socket activation, notifications, metrics, CLIENT KILL."""
+"""Tests of operation: password, reload, socket activation, systemd, metrics and CLIENT KILL."""
 
 import contextlib
 import http.client
@@ -29,12 +29,12 @@ Program = Callable[[str], str]
 
 
 def client(server: RunningServer, **options: object) -> redis.Redis:
-    """Return a client of redis-py."""
+    """Return a redis-py client."""
     return redis.Redis(
         "127.0.0.1",
         server.port,
         socket_timeout=DEADLINE_SECONDS,
-        retry=Retry(NoBackoff(), 0),  # after a refused password it would try again for 16 seconds
+        retry=Retry(NoBackoff(), 0),  # by default it retries for 16 s after a wrong password
         **options,  # type: ignore[arg-type]
     )
 
@@ -43,7 +43,7 @@ def client(server: RunningServer, **options: object) -> redis.Redis:
 
 
 def test_password(serve: Serve, tmp_path: Path) -> None:
-    """With a password nothing is answered before it is said, not even what was answered before."""
+    """Before AUTH every request is rejected, even one whose reply is cached."""
     secret = tmp_path / "password"
     secret.write_text("open sesame\n")
     server = serve(FIBSERVER_PASSWORD_FILE=str(secret))
@@ -65,7 +65,7 @@ def test_password(serve: Serve, tmp_path: Path) -> None:
 
 
 def test_password_makes_other_machines_welcome(serve: Serve, tmp_path: Path) -> None:
-    """With a password a server may listen on all addresses."""
+    """A server with a password can listen on all addresses."""
     secret = tmp_path / "password"
     secret.write_text("x\n")
     server = serve("--listen", "0.0.0.0:0", FIBSERVER_PASSWORD_FILE=str(secret))
@@ -77,20 +77,20 @@ def test_password_makes_other_machines_welcome(serve: Serve, tmp_path: Path) -> 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """A settings file, without settings."""
+    """Return the path of an empty settings file."""
     path = tmp_path / "fibserver.toml"
     path.write_text("")
     return path
 
 
-def reload(server: RunningServer, words: str) -> None:
-    """Send SIGHUP and wait for what it leads to."""
+def reload(server: RunningServer, message: str) -> None:
+    """Send SIGHUP and wait for a log message."""
     os.kill(server.process.pid, signal.SIGHUP)
-    server.wait_for_log(words)
+    server.wait_for_log(message)
 
 
 def test_reload(serve: Serve, config: Path, tmp_path: Path) -> None:
-    """SIGHUP applies what can change while serving, at once, and says what cannot."""
+    """SIGHUP applies the reloadable settings at once, and logs those that need a restart."""
     server = serve("--config", str(config))
     with client(server) as connected:
         request = ("FIB.FIRST", 1000, "FORMAT", "json")
@@ -113,7 +113,7 @@ def test_reload(serve: Serve, config: Path, tmp_path: Path) -> None:
 
 
 def test_a_bad_reload_changes_nothing(serve: Serve, config: Path) -> None:
-    """If any setting is bad, all stay as they are, and each bad one is a line of the log."""
+    """If a setting is invalid none changes, and each invalid one is logged."""
     server = serve("--config", str(config))
     config.write_text('max_answer_bytes = 5000\nlog_level = "loud"\nworkers = -1\n')
     reload(server, "not reloaded: log_level: 'loud': must be")
@@ -126,7 +126,7 @@ def test_a_bad_reload_changes_nothing(serve: Serve, config: Path) -> None:
 
 
 def test_socket_activation(program: Program, tmp_path: Path) -> None:
-    """Sockets that systemd passes replace the addresses, and outlive the server."""
+    """Sockets from systemd replace the configured addresses, and outlive the server."""
     path = tmp_path / "socket"
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -146,7 +146,7 @@ def test_socket_activation(program: Program, tmp_path: Path) -> None:
 
 
 class Manager:
-    """A service manager that listens to notifications."""
+    """Service manager that receives notifications."""
 
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -154,7 +154,7 @@ class Manager:
         self._socket.settimeout(DEADLINE_SECONDS)
 
     def next(self, name: str) -> str:
-        """Return the next notification that has this name in it."""
+        """Return the next notification that sets this variable."""
         deadline = time.monotonic() + DEADLINE_SECONDS
         while time.monotonic() < deadline:
             message = self._socket.recv(4096).decode()
@@ -163,7 +163,7 @@ class Manager:
         raise AssertionError(f"{name} never came")
 
     def wait_for_silence(self, name: str, length: int) -> None:
-        """Wait until so many statuses have come without a notification of this name."""
+        """Wait for `length` status notifications without one of this name between them."""
         silence = 0
         for _ in range(DEADLINE_SECONDS):
             while name not in (message := self._socket.recv(4096).decode()):
@@ -175,7 +175,7 @@ class Manager:
         raise AssertionError(f"{name} came all the time")
 
     def forget(self) -> None:
-        """Forget the notifications that have come so far."""
+        """Discard the notifications received so far."""
         self._socket.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             while self._socket.recv(4096):
@@ -183,20 +183,20 @@ class Manager:
         self._socket.settimeout(DEADLINE_SECONDS)
 
     def close(self) -> None:
-        """Listen no more."""
+        """Close the socket."""
         self._socket.close()
 
 
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[Manager]:
-    """A service manager."""
+    """Return a service manager, which is closed after the test."""
     manager = Manager(tmp_path / "notify")
     yield manager
     manager.close()
 
 
 def test_notifications(serve: Serve, manager: Manager, tmp_path: Path) -> None:
-    """The manager hears that the server is ready, reloads, is well, and stops."""
+    """The server notifies the manager of start, watchdog, reload and stop."""
     server = serve(NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="2000000")
     assert f"STATUS=serving on {server.address}" in manager.next("READY")
     for _ in range(3):
@@ -212,7 +212,7 @@ def test_notifications(serve: Serve, manager: Manager, tmp_path: Path) -> None:
 def test_the_watchdog_hears_nothing_without_workers(
     serve: Serve, manager: Manager, tmp_path: Path
 ) -> None:
-    """While no worker comes back the server does not claim to be well; then it does again."""
+    """The server sends no watchdog notification while its workers hang."""
     server = serve(
         "--workers",
         "1",
@@ -233,7 +233,7 @@ def test_the_watchdog_hears_nothing_without_workers(
     stopper.start()
     try:
         manager.wait_for_silence("WATCHDOG", 3)
-        # Whoever checks its health hears of it too, and at once, since the connection ends.
+        # Health checks fail at once, since the connection is closed.
         busy = b"-BUSY no worker has responded lately: try another server or retry later\r\n"
         server.wait_until(lambda each: ask(each, b"PING\r\nQUIT\r\n") == busy, "BUSY")
     finally:
@@ -244,9 +244,9 @@ def test_the_watchdog_hears_nothing_without_workers(
 
 
 def test_no_worker_can_be_started(serve: Serve, manager: Manager, tmp_path: Path) -> None:
-    """A shortage passes: until then requests get BUSY, and no restart is asked for.
+    """During a shortage requests get BUSY, and the watchdog does not cause a restart.
 
-    A restart would start no worker either, and lose what is in memory.
+    A restarted server could not start a worker either, and would lose the numbers in memory.
     """
     server = serve(
         "--workers",
@@ -261,7 +261,7 @@ def test_no_worker_can_be_started(serve: Serve, manager: Manager, tmp_path: Path
         assert replies.readline() == b"$21\r\n"
         assert replies.readline() == b"354224848179261915075\r\n"
         limit = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
-        used = server.process.num_fds()  # the end of a worker frees three, a new one takes six
+        used = server.process.num_fds()  # a dead worker frees three, a new one needs six
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (used, limit[1]))
         server.workers()[0].kill()
         server.wait_for_log("cannot start a worker")
@@ -278,7 +278,7 @@ def test_no_worker_can_be_started(serve: Serve, manager: Manager, tmp_path: Path
 
 
 def ask(server: RunningServer, request: bytes) -> bytes:
-    """Return all that a server answers until it closes the connection."""
+    """Return the replies to a request, read until the server closes the connection."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE_SECONDS) as sock:
         sock.sendall(request)
         return sock.makefile("rb").read()
@@ -288,7 +288,7 @@ def ask(server: RunningServer, request: bytes) -> bytes:
 
 
 def metrics(address: str) -> dict[str, float]:
-    """Return the samples without labels, and those with them by their first label's value."""
+    """Return the samples by metric name and label values."""
     with urllib.request.urlopen(address, timeout=DEADLINE_SECONDS) as reply:
         text = reply.read().decode()
     samples = {}
@@ -301,7 +301,7 @@ def metrics(address: str) -> dict[str, float]:
 
 @pytest.fixture
 def measured(serve: Serve) -> tuple[RunningServer, str]:
-    """A server with metrics, and where they are."""
+    """Return a server with metrics, and their URL."""
     server = serve("--metrics-listen", "127.0.0.1:0")
     match = re.search(r"metrics on (\S+)", server.log.read_text())
     assert match
@@ -309,7 +309,7 @@ def measured(serve: Serve) -> tuple[RunningServer, str]:
 
 
 def test_metrics(measured: tuple[RunningServer, str]) -> None:
-    """Prometheus gets what happened, under the documented names."""
+    """The metrics count requests, bytes and connections under the documented names."""
     server, address = measured
     with client(server, protocol=2) as connected:
         connected.execute_command("FIB.FIRST", 1000, "FORMAT", "json")
@@ -336,16 +336,16 @@ def test_metrics(measured: tuple[RunningServer, str]) -> None:
     assert samples["fibserver_workers"] == len(server.workers())
     assert samples["fibserver_sent_bytes_total"] > 280_000
     assert samples["fibserver_process_memory_bytes acceptor"] > 1e6
-    # An alert counts its changes, so it must have none.
+    # An alert counts changes of the start time as restarts.
     assert (
         metrics(address)["fibserver_start_time_seconds"] == samples["fibserver_start_time_seconds"]
     )
 
 
 def test_every_metric_is_documented(measured: tuple[RunningServer, str]) -> None:
-    """docs/metrics.md lists the metrics that there are, and no others."""
+    """docs/metrics.md lists exactly the exported metrics."""
     server, address = measured
-    server.information()  # so that there are requests
+    server.information()  # creates request metrics
     with client(server, protocol=2) as connected, pytest.raises(redis.ResponseError):
         connected.execute_command("NONSENSE")
     with urllib.request.urlopen(address, timeout=DEADLINE_SECONDS) as reply:
@@ -359,7 +359,7 @@ def test_every_metric_is_documented(measured: tuple[RunningServer, str]) -> None
 
 
 def test_metrics_are_at_one_path(measured: tuple[RunningServer, str]) -> None:
-    """Anything else is 404, nonsense is 400, and neither ends the server."""
+    """Other paths are 404 and malformed requests 400; the server survives both."""
     server, address = measured
     with pytest.raises(urllib.error.HTTPError, match="404"):
         metrics(address.removesuffix("/metrics") + "/else")
@@ -375,7 +375,7 @@ def test_metrics_are_at_one_path(measured: tuple[RunningServer, str]) -> None:
 
 @pytest.mark.parametrize("version", ["x", "1." + "0" * 5000])
 def test_no_scrape_ends_the_server(measured: tuple[RunningServer, str], version: str) -> None:
-    """A request that the metrics' own library stumbles over costs itself only."""
+    """A request that breaks prometheus_client fails alone."""
     _, address = measured
     accept = {"Accept": f"application/openmetrics-text; version={version}"}
     request = urllib.request.Request(address, headers=accept)
@@ -388,7 +388,7 @@ def test_no_scrape_ends_the_server(measured: tuple[RunningServer, str], version:
 
 
 def test_clients_are_listed_and_killed(serve: Serve) -> None:
-    """An operator sees who is connected, and can end a connection."""
+    """Operators can list the connected clients and close a connection."""
     server = serve()
     with client(server, client_name="victim") as victim, client(server) as operator:
         victim.ping()
@@ -402,7 +402,7 @@ def test_clients_are_listed_and_killed(serve: Serve) -> None:
 
 
 def test_ipv4_clients_of_a_dual_stack_socket(serve: Serve) -> None:
-    """They are listed, and killed, by their IPv4 address."""
+    """IPv4 clients of a dual-stack socket are listed and killed by their IPv4 address."""
     server = serve("--listen", "[::]:0", FIBSERVER_ALLOW_UNAUTHENTICATED="true")
     with (
         socket.create_connection(("127.0.0.1", server.port), DEADLINE_SECONDS) as victim,
@@ -419,7 +419,7 @@ def test_ipv4_clients_of_a_dual_stack_socket(serve: Serve) -> None:
 
 
 def test_slow_requests_are_kept(serve: Serve) -> None:
-    """SLOWLOG has the requests whose execution took 10 ms or more."""
+    """SLOWLOG holds the requests whose execution took more than 10 ms."""
     server = serve()
     with client(server) as operator:
         operator.execute_command("FIB.NUMBER", 2_000_000)
@@ -432,7 +432,7 @@ def test_slow_requests_are_kept(serve: Serve) -> None:
 
 
 def test_used_memory_is_what_maxmemory_bounds(serve: Serve) -> None:
-    """Tools for Redis compare the two; what processes take besides is in the resident memory."""
+    """`used_memory` holds resident numbers only; process memory is in `used_memory_rss`."""
     server = serve("--workers", "2", FIBSERVER_MEMORY_LIMIT="1MiB")
     with client(server) as operator:
         for format in ("json", "csv", "binary"):
@@ -453,7 +453,7 @@ def test_used_memory_is_what_maxmemory_bounds(serve: Serve) -> None:
 
 
 def test_processes_are_measured(serve: Serve) -> None:
-    """INFO tells of each worker what it takes of the machine."""
+    """INFO reports memory and CPU time of each worker."""
     server = serve("--workers", "2")
     with client(server) as operator:
         operator.execute_command("FIB.FIRST", 5000)

@@ -1,4 +1,4 @@
-"""Settings: where they come from, what is refused and how, and what a reload may change."""
+"""Tests of the settings: sources, validation, error messages and reload."""
 
 import os
 import re
@@ -27,14 +27,14 @@ NEED_RESTART = {
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings of whoever runs the tests do not count."""
+    """Remove settings from the environment of the test run."""
     for name in [name for name in os.environ if name.upper().startswith("FIBSERVER_")]:
         monkeypatch.delenv(name)
 
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[[str], Path]:
-    """Write a settings file."""
+    """Return a function that writes a settings file."""
 
     def write(text: str) -> Path:
         path = tmp_path / "fibserver.toml"
@@ -45,17 +45,17 @@ def write(tmp_path: Path) -> Callable[[str], Path]:
 
 
 def refusal(config: Path | None = None, **flags: object) -> list[str]:
-    """Return the lines that these settings are refused with."""
+    """Return the error lines for these settings."""
     with pytest.raises(SettingsError) as caught:
         load_settings(config, is_reload=False, **flags)
     return str(caught.value).split("\n")
 
 
-# Where they come from.
+# Sources.
 
 
 def test_order(write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Flags override the environment, which overrides the file, which overrides the defaults."""
+    """The command line overrides the environment, which overrides the file and the defaults."""
     config = write("workers = 2\nmax_clients = 2\nmax_index = 2")
     monkeypatch.setenv("FIBSERVER_WORKERS", "3")
     monkeypatch.setenv("FIBSERVER_MAX_CLIENTS", "3")
@@ -86,12 +86,12 @@ def test_order(write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_values(write: Callable[[str], Path], text: str, name: str, value: object) -> None:
-    """A file may say a setting in the ways that TOML offers."""
+    """A file can use the TOML types that suit a setting."""
     assert getattr(load_settings(write(text)), name) == value
 
 
 def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable holds what the command line would; others of its kind are not ours."""
+    """Variables hold the same text as options; unknown FIBSERVER_ variables are ignored."""
     monkeypatch.setenv("FIBSERVER_LISTEN", "127.0.0.1:1,unix:/run/fib")
     monkeypatch.setenv("FIBSERVER_STATE_DIR", "")
     monkeypatch.setenv("FIBSERVER_PORT", "tcp://10.0.0.1:11235")
@@ -101,7 +101,7 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_as_text() -> None:
-    """Values are shown as people write them, with nothing for what is not set."""
+    """Values become text that loads again; unset ones are empty."""
     settings = Settings(listen=("127.0.0.1:1", "unix:/b"), idle_timeout=0.5, workers=3)
     text = settings.as_text()
     assert text.keys() == Settings.model_fields.keys()
@@ -112,7 +112,7 @@ def test_as_text() -> None:
     assert load_settings(None, is_reload=False, **text) == settings
 
 
-# What is refused.
+# Invalid settings.
 
 SECONDS = "up to 31,536,000 (a year)"
 
@@ -160,13 +160,13 @@ SECONDS = "up to 31,536,000 (a year)"
     ],
 )
 def test_a_bad_value(write: Callable[[str], Path], text: str, line: str) -> None:
-    """A bad value is one line: the name, the value, and what is allowed in plain words."""
+    """The error is one line with name, value and allowed values."""
     (found,) = refusal(write(text))
     assert found.startswith(line)
 
 
 def test_several_bad_values(write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything that is wrong is told at once, a line each, wherever it comes from."""
+    """All errors are reported together, one line each, whatever the source."""
     config = write('listen = ["a", "b"]\nlog_level = "loud"\nnonsense = 1')
     monkeypatch.setenv("FIBSERVER_MAX_INDEX", "many")
     lines = refusal(config, workers="0")
@@ -185,14 +185,14 @@ def test_several_bad_values(write: Callable[[str], Path], monkeypatch: pytest.Mo
     ],
 )
 def test_unknown_settings(write: Callable[[str], Path], name: str, hint: str) -> None:
-    """A name that does not exist is told, with what may have been meant."""
+    """The error for an unknown name suggests a similar one."""
     config = write(f"{name} = 1")
     (line,) = refusal(config)
     assert line.startswith(f"{config}: unknown setting '{name}'; {hint}")
 
 
 def test_unreadable_files(write: Callable[[str], Path], tmp_path: Path) -> None:
-    """A file that is not there, not TOML or not text is one line with its name."""
+    """A missing, invalid or non-text file is one error line with its path."""
     assert refusal(tmp_path / "none") == [f"{tmp_path / 'none'}: No such file or directory"]
     assert refusal(tmp_path) == [f"{tmp_path}: Is a directory"]
     config = write("workers = 1\nlisten: here")
@@ -222,7 +222,7 @@ def test_unreadable_files(write: Callable[[str], Path], tmp_path: Path) -> None:
     ],
 )
 def test_exposure(address: str, exposed: bool) -> None:
-    """An address that other machines can reach needs a password, or a word that none is meant."""
+    """An exposed address needs `password_file` or `allow_unauthenticated`."""
     assert is_exposed(parse_address(address)) == exposed
     if exposed:
         assert refusal(listen=["localhost:1", address]) == [
@@ -234,7 +234,7 @@ def test_exposure(address: str, exposed: bool) -> None:
 
 
 def test_several_exposed_addresses() -> None:
-    """Each exposed address has a line."""
+    """Each exposed address has an error line."""
     lines = refusal(listen="0.0.0.0:1,[::]:1")
     assert [line.split(": ")[1] for line in lines] == ["'0.0.0.0:1'", "'[::]:1'"]
 
@@ -252,7 +252,7 @@ def test_password(tmp_path: Path, password: bytes, end: bytes) -> None:
     "content", [b"", b"\n", b"\r\n", b"\nmore", b"x" * 513, b"x" * 513 + b"\n"]
 )
 def test_bad_passwords(tmp_path: Path, content: bytes) -> None:
-    """A password that is empty or too long is refused."""
+    """An empty or too long password is rejected."""
     path = tmp_path / "password"
     path.write_bytes(content)
     with pytest.raises(SettingsError, match=r"1 to 512 bytes$") as caught:
@@ -261,7 +261,7 @@ def test_bad_passwords(tmp_path: Path, content: bytes) -> None:
 
 
 def test_unreadable_passwords(tmp_path: Path) -> None:
-    """A password file that cannot be read is refused with the reason."""
+    """An unreadable password file is rejected with the reason."""
     for path, reason in (
         (tmp_path / "none", "No such file or directory"),
         (tmp_path, "Is a directory"),
@@ -276,7 +276,7 @@ def test_unreadable_passwords(tmp_path: Path) -> None:
 
 
 def test_reload() -> None:
-    """A reload applies what may change while the server runs, and names the rest."""
+    """A reload applies the reloadable settings, and names those that need a restart."""
     current = load_settings(workers="1", log_level="info", max_index="5", drain_timeout="1")
     fresh = load_settings(workers="2", log_level="debug", max_index="6", drain_timeout="1")
     settings, changed, refused = reloaded(current, fresh)
@@ -288,19 +288,19 @@ def test_reload() -> None:
 
 
 def test_reload_of_the_same() -> None:
-    """A reload without a change changes nothing."""
+    """A reload of equal settings reports no change."""
     current = load_settings()
     assert reloaded(current, load_settings()) == (current, [], [])
 
 
 def test_every_setting_is_reloadable_or_not() -> None:
-    """A new setting must be put into one of the two."""
+    """Every setting belongs to exactly one of the two sets."""
     assert Settings.model_fields.keys() == RELOADABLE | NEED_RESTART
     assert not RELOADABLE & NEED_RESTART
 
 
 def test_a_reload_exposes_nothing() -> None:
-    """The password of a server that other machines reach cannot go before a restart."""
+    """A reload cannot remove the password of an exposed server."""
     current = load_settings(listen="0.0.0.0:1", password_file="secret")
     with pytest.raises(SettingsError, match="can be reached from other machines"):
         reloaded(current, load_settings(password_file=""))
@@ -310,7 +310,7 @@ def test_a_reload_exposes_nothing() -> None:
 
 
 def test_the_example_has_every_setting() -> None:
-    """Every setting stands in the example once, commented out."""
+    """The example lists every setting once, commented out."""
     text = EXAMPLE.read_text()
     names = re.findall(r"^#(\w+) = ", text, re.MULTILINE)
     assert names == list(Settings.model_fields)
@@ -318,13 +318,13 @@ def test_the_example_has_every_setting() -> None:
 
 
 def test_the_example_tells_the_defaults(write: Callable[[str], Path]) -> None:
-    """What the example says without its comment signs are the defaults."""
+    """Uncommented, the example sets the defaults."""
     text = re.sub(r"^#(?=\w+ = )", "", EXAMPLE.read_text(), flags=re.MULTILINE)
     assert load_settings(write(text)) == Settings()
 
 
 def test_the_example_tells_what_can_be_reloaded() -> None:
-    """The explanations that say (reload) are those of the settings where it works."""
+    """The example marks exactly the reloadable settings with (reload)."""
     paragraphs = EXAMPLE.read_text().split("\n\n")[1:]
     marked = {
         paragraph.rsplit("#", 1)[1].split(" = ")[0]

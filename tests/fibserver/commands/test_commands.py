@@ -1,4 +1,4 @@
-"""Commands, run against a server that has no socket, no worker and no memory."""
+"""Tests of the commands, against a server without sockets, workers and arena."""
 
 import contextlib
 import re
@@ -24,15 +24,15 @@ QUEUED = b"+QUEUED\r\n"
 
 
 class FakeServer:
-    """A server with settings and clients, which remembers what it was asked for.
+    """Server with settings and clients that records calls.
 
     Attributes:
-        sized: the formats and stops of which the size was asked.
-        sessions: the clients by their numbers.
-        closed: the numbers of clients that were closed.
-        scans: how often all clients were looked at.
-        waiting: the numbers of the clients that wait for workers.
-        unavailable_reason: why clients had better ask another.
+        sized: Format and stop of each call of `slice_size`.
+        sessions: Sessions by client ID.
+        closed: IDs of the clients that were closed.
+        scans: Number of calls of `clients`.
+        waiting: IDs of the clients that wait for workers.
+        unavailable_reason: Error code and message of PING, None if healthy.
     """
 
     unavailable_reason: tuple[str, str] | None = None
@@ -51,29 +51,29 @@ class FakeServer:
 
     @property
     def settings(self) -> Settings:
-        """The settings in force."""
+        """Settings in force."""
         return self._settings
 
     def monotonic(self) -> float:
-        """Return the time."""
+        """Return a constant time."""
         return 1000.0
 
     def slice_size(self, format: Format, start: int, stop: int) -> int:
-        """Return the size of an answer."""
+        """Return and record the size of a slice."""
         self.sized.append((format.name, stop))
         return format.slice_size(start, stop)
 
     def information(self, sections: list[str]) -> str:
-        """Return the names of the sections asked for."""
+        """Return the names of the requested sections."""
         return ",".join(sections)
 
     def clients(self) -> Iterator[ClientInfo]:
-        """Return the facts of all clients."""
+        """Return information on all clients."""
         self.scans += 1
         return filter(None, map(self.client, list(self.sessions)))
 
     def client(self, client_id: int) -> ClientInfo | None:
-        """Return the facts of one client, which follow from its number."""
+        """Return information derived from the client ID."""
         if client_id not in self.sessions:
             return None
         return ClientInfo(
@@ -90,17 +90,17 @@ class FakeServer:
         )
 
     def close_client(self, client_id: int) -> None:
-        """Forget a client."""
+        """Remove a client."""
         del self.sessions[client_id]
         self.closed.append(client_id)
 
 
 class Talk:
-    """A client's conversation: words in, the reply's bytes out.
+    """Client that runs requests and returns the bytes of their replies.
 
     Attributes:
-        session: the client's.
-        server: whom it talks to.
+        session: Session of the client.
+        server: Server that the client is connected to.
     """
 
     def __init__(
@@ -115,13 +115,13 @@ class Talk:
         self.server.sessions[client_id] = self.session
 
     def __call__(self, line: str | list[bytes]) -> bytes:
-        """Run a request; return its replies as they would be sent."""
-        words = line.encode().split() if isinstance(line, str) else line
-        _, _, replies = execute(self.session, words)
+        """Run a request, and return its replies as sent."""
+        args = line.encode().split() if isinstance(line, str) else line
+        _, _, replies = execute(self.session, args)
         return b"".join(map(sent, replies))
 
     def refusal(self, line: str | list[bytes]) -> str:
-        """Run a request that is refused; return the error reply's line without the '-'."""
+        """Run a request that fails, and return the error line without the '-'."""
         with pytest.raises(CommandError) as caught:
             self(line)
         reply = encode_error(str(caught.value), caught.value.code)
@@ -132,12 +132,12 @@ class Talk:
 
 @pytest.fixture
 def talk() -> Talk:
-    """A conversation under default settings."""
+    """Return a client of a server with default settings."""
     return Talk()
 
 
 def sent(reply: Reply) -> bytes:
-    """Return the bytes of a reply, a slice filled in by naive encoding."""
+    """Return the bytes of a reply; slices are encoded naively."""
     if not isinstance(reply, Slice):
         return reply
     elements = b"".join(encoded(reply.format.name, reply.start, reply.stop))
@@ -291,26 +291,26 @@ TOO_FEW_OR_MANY = [
 
 @pytest.mark.parametrize(("line", "answer"), ANSWERS)
 def test_answers(talk: Talk, line: str, answer: bytes) -> None:
-    """Each command answers these bytes on a new connection."""
+    """Each command returns these bytes on a new connection."""
     assert talk(line) == answer
 
 
 @pytest.mark.parametrize(("line", "message"), REFUSALS)
 def test_refusals(talk: Talk, line: str, message: str) -> None:
-    """Each bad request is refused in these words, and the conversation goes on."""
+    """Each invalid request gets this error, and the connection stays usable."""
     assert talk.refusal(line).startswith(message)
     assert talk("PING") == PONG
 
 
 @pytest.mark.parametrize(("name", "count"), TOO_FEW_OR_MANY)
 def test_number_of_words(talk: Talk, name: str, count: int) -> None:
-    """A command with too few or too many words is refused by name."""
+    """The error for a wrong number of arguments names the command."""
     refusal = talk.refusal(" ".join([name, *["0"] * (count - 1)]))
     assert refusal == f"ERR wrong number of arguments for '{name.lower()}' command"
 
 
 def test_long_unknown_command_is_cut(talk: Talk) -> None:
-    """An error repeats at most 128 bytes of a name or an argument, on one line."""
+    """An error quotes at most 128 bytes of a name or argument, on one line."""
     cut = "x" * 128
     assert talk.refusal([b"x" * 4000, b"x" * 200]) == (
         f"ERR unknown command '{cut}', with args beginning with: '{cut}'"
@@ -322,7 +322,7 @@ def test_long_unknown_command_is_cut(talk: Talk) -> None:
 
 
 def test_any_bytes_for_a_command(talk: Talk) -> None:
-    """Empty and binary words are refused like any other unknown command."""
+    """Empty and binary names are unknown commands."""
     assert talk.refusal([b""]).startswith("ERR unknown command ''")
     assert talk.refusal([b"\xff\0"]).startswith(r"ERR unknown command '\xff '")
 
@@ -332,7 +332,7 @@ def test_any_bytes_for_a_command(talk: Talk) -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_first_in_every_format(talk: Talk, name: str) -> None:
-    """In every format the first n are what FIB.SIZE says they take."""
+    """In every format FIB.FIRST returns as many bytes as FIB.SIZE reports."""
     answer = talk(f"FIB.FIRST 300 FORMAT {name}")
     size = int(talk(f"FIB.SIZE 0 300 FORMAT {name}")[1:-2])
     header = b"*300\r\n" if name == "array" else b"$%d\r\n" % size
@@ -342,7 +342,7 @@ def test_first_in_every_format(talk: Talk, name: str) -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_largest_answer(name: str) -> None:
-    """An answer of exactly max_answer_bytes is given; one byte more is too large."""
+    """A reply of exactly `max_answer_bytes` is allowed; one more byte is rejected."""
     size = FORMATS[name].slice_size(10, 40)
     request = f"FIB.RANGE 10 40 FORMAT {name}"
     assert Talk(max_answer_bytes=size)(request)
@@ -352,7 +352,7 @@ def test_largest_answer(name: str) -> None:
 
 
 def test_too_large_is_refused_before_any_work() -> None:
-    """A huge answer is refused with its size and the limit."""
+    """The error for a huge reply contains its size and the limit."""
     talk = Talk(max_answer_bytes=2**31)
     size = FORMATS["array"].slice_size(0, 10_000_000)
     assert talk.refusal("FIB.FIRST 10000000") == (
@@ -361,12 +361,12 @@ def test_too_large_is_refused_before_any_work() -> None:
 
 
 def test_size_of_too_large_an_answer(talk: Talk) -> None:
-    """FIB.SIZE tells the size even of what would be refused."""
+    """FIB.SIZE reports sizes beyond `max_answer_bytes`."""
     assert talk("FIB.SIZE 0 10000000 FORMAT text") == b":%d\r\n" % FORMATS["text"].offset(10**7)
 
 
 def test_largest_index() -> None:
-    """F(max_index) can be had in every way; nothing beyond it can."""
+    """Every command accepts F(max_index) and rejects the next number."""
     talk = Talk(max_index=100)
     for line in ("FIB.FIRST 101", "FIB.RANGE 99 101", "FIB.NUMBER 100", "FIB.SIZE 0 101"):
         assert talk(line)
@@ -378,7 +378,7 @@ def test_largest_index() -> None:
 
 @pytest.mark.parametrize("command", ["FIB.FIRST", "FIB.NUMBER", "FIB.RANGE 0", "FIB.SIZE 0"])
 def test_number_of_many_digits(talk: Talk, command: str) -> None:
-    """An index as long as a request allows is refused without being repeated whole."""
+    """The error for a very long index quotes it shortened."""
     refusal = talk.refusal(f"{command} {'9' * 4000}")
     assert refusal.startswith("LIMIT the answer would reach F(99999999999999999999... of 4000")
     assert len(refusal) < 200
@@ -386,7 +386,7 @@ def test_number_of_many_digits(talk: Talk, command: str) -> None:
 
 
 def test_only_answers_that_never_change_are_marked_so() -> None:
-    """The FIB.* commands, and no others, may be answered again without being run."""
+    """Exactly the FIB.* commands are immutable, so that their replies can be cached."""
     assert {name for name, entry in COMMANDS.items() if entry.is_immutable} == {
         name for name in COMMANDS if name.startswith(b"FIB.")
     }
@@ -396,7 +396,7 @@ def test_only_answers_that_never_change_are_marked_so() -> None:
 
 
 def test_hello_switches_the_protocol(talk: Talk) -> None:
-    """HELLO 3 and HELLO 2 change how maps and nulls travel; HELLO alone changes nothing."""
+    """HELLO 3 and HELLO 2 switch the encoding of maps and nulls; plain HELLO does not."""
     assert talk("HELLO 3") == talk("HELLO") == HELLO_3
     assert talk("CLIENT GETNAME") == b"_\r\n"
     assert talk("CONFIG GET save") == b"%1\r\n" + bulk("save") + bulk("")
@@ -409,14 +409,14 @@ def test_hello_switches_the_protocol(talk: Talk) -> None:
     ["HELLO 4", "HELLO 3 AUTH someone x", "HELLO 3 SETNAME me AUTH x", "HELLO 3 SETNAME me X"],
 )
 def test_refused_hello_changes_nothing(talk: Talk, line: str) -> None:
-    """After a HELLO that was refused protocol and name are as before."""
+    """A rejected HELLO changes neither protocol nor name."""
     talk.refusal(line)
     assert talk("HELLO") == HELLO_2
     assert talk("CLIENT GETNAME") == b"$-1\r\n"
 
 
 def test_client_name(talk: Talk) -> None:
-    """A name is kept, however it was given, until it is changed or taken back."""
+    """CLIENT SETNAME and HELLO set the name; an empty name removes it."""
     talk("CLIENT SETNAME me")
     assert talk("CLIENT GETNAME") == bulk("me")
     talk("HELLO 2 SETNAME myself")
@@ -427,7 +427,7 @@ def test_client_name(talk: Talk) -> None:
 
 @pytest.mark.parametrize("word", [b"two words", b"line\nbreak", b"\xff", b"\x7f", b"\0"])
 def test_names_are_single_words(talk: Talk, word: bytes) -> None:
-    """Names that would break the lines of CLIENT INFO are refused."""
+    """Names that would break the lines of CLIENT INFO are rejected."""
     for words in ([b"SETNAME"], [b"SETINFO", b"LIB-NAME"], [b"SETINFO", b"LIB-VER"]):
         assert "cannot contain spaces, newlines" in talk.refusal([b"CLIENT", *words, word])
     assert "cannot contain spaces" in talk.refusal([b"HELLO", b"2", b"SETNAME", word])
@@ -435,7 +435,7 @@ def test_names_are_single_words(talk: Talk, word: bytes) -> None:
 
 @pytest.mark.parametrize("size", [128, 129])
 def test_names_are_short(talk: Talk, size: int) -> None:
-    """A name has at most 128 bytes: it stands in everybody's CLIENT LIST."""
+    """Names are limited to 128 bytes."""
     name = b"x" * size
     for words in ([b"SETNAME"], [b"SETINFO", b"LIB-NAME"], [b"SETINFO", b"LIB-VER"]):
         if size <= 128:
@@ -449,7 +449,7 @@ def test_names_are_short(talk: Talk, size: int) -> None:
 
 
 def test_client_info(talk: Talk) -> None:
-    """CLIENT INFO is one line that tells what the client has said about itself."""
+    """CLIENT INFO is one line with the client's name and library."""
     for line in ("SETNAME me", "SETINFO LIB-NAME lib", "SETINFO LIB-VER 1.2"):
         talk(f"CLIENT {line}")
     answer = talk("CLIENT INFO").decode()
@@ -473,7 +473,7 @@ def test_client_info(talk: Talk) -> None:
     ],
 )
 def test_tracking(talk: Talk, options: str, flags: list[str], prefixes: list[str]) -> None:
-    """CLIENT TRACKING is accepted, reported, and ended by OFF or RESET."""
+    """CLIENT TRACKING is reported until OFF or RESET."""
     off = talk("CLIENT TRACKINGINFO")
     assert off == (
         b"*6\r\n" + bulk("flags") + bulks("off") + bulk("redirect") + b":-1\r\n"
@@ -493,7 +493,7 @@ def test_tracking(talk: Talk, options: str, flags: list[str], prefixes: list[str
 
 
 def test_tracking_redirected(party: list[Talk]) -> None:
-    """Notifications may be redirected to one client that exists."""
+    """Notifications can be redirected to an existing client."""
     asking = party[0]
     assert asking("CLIENT GETREDIR") == b":-1\r\n"
     assert asking("CLIENT TRACKING ON REDIRECT 9") == OK
@@ -502,7 +502,7 @@ def test_tracking_redirected(party: list[Talk]) -> None:
 
 
 def test_caching_of_the_next_request(talk: Talk) -> None:
-    """CLIENT CACHING is accepted in the mode that it belongs to."""
+    """CLIENT CACHING YES needs OPTIN mode, and NO needs OPTOUT mode."""
     for mode, right, wrong in (("OPTIN", "yes", "no"), ("OPTOUT", "no", "yes")):
         talk(f"CLIENT TRACKING on {mode}")
         assert talk(f"CLIENT CACHING {right}") == OK
@@ -534,7 +534,7 @@ def test_caching_of_the_next_request(talk: Talk) -> None:
     ],
 )
 def test_refused_tracking(talk: Talk, current: str, line: str, message: str) -> None:
-    """Options that Redis refuses are refused in its words, and change nothing."""
+    """Options that Redis rejects get its error messages, and change nothing."""
     talk(f"CLIENT TRACKING {current}")
     before = talk("CLIENT TRACKINGINFO")
     assert talk.refusal(f"CLIENT TRACKING {line}").startswith(message)
@@ -542,7 +542,7 @@ def test_refused_tracking(talk: Talk, current: str, line: str, message: str) -> 
 
 
 def test_quit(talk: Talk) -> None:
-    """Only QUIT ends the conversation."""
+    """QUIT closes the connection; PING does not."""
     talk("PING")
     assert not talk.session.is_quitting
     talk("QUIT")
@@ -550,7 +550,7 @@ def test_quit(talk: Talk) -> None:
 
 
 def test_reset(talk: Talk) -> None:
-    """RESET forgets protocol, name and transaction."""
+    """RESET resets protocol, name and transaction."""
     for line in ("HELLO 3 SETNAME me", "MULTI", "PING"):
         talk(line)
     assert talk("RESET") == b"+RESET\r\n"
@@ -563,18 +563,18 @@ def test_reset(talk: Talk) -> None:
 
 PASSWORD = b"s3cret \xff"
 WITHOUT_PASSWORD = {b"AUTH", b"HELLO", b"QUIT", b"RESET"}
-HEALTH_CHECK = {b"PING"}  # it refuses by itself, having said how the server is
+HEALTH_CHECK = {b"PING"}  # checks authentication itself, after the health of the server
 
 
 @pytest.fixture
 def stranger() -> Talk:
-    """A conversation with a server that wants a password, which has not been said."""
+    """Return an unauthenticated client of a server with a password."""
     return Talk(FakeServer(Settings(), PASSWORD))
 
 
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - WITHOUT_PASSWORD))
 def test_nothing_without_the_password(stranger: Talk, name: bytes) -> None:
-    """Before the password is said no command does anything, however many words it has."""
+    """Without authentication every command is rejected, whatever its arguments."""
     for count in range(5):
         assert stranger.refusal([name, *[b"0"] * count]) == "NOAUTH Authentication required."
     assert stranger.server.sized == []
@@ -582,7 +582,7 @@ def test_nothing_without_the_password(stranger: Talk, name: bytes) -> None:
 
 
 def test_what_may_be_said_without_the_password(stranger: Talk) -> None:
-    """A stranger may authenticate, reset and leave; unknown commands are unknown."""
+    """AUTH, HELLO, RESET and QUIT need no authentication; unknown commands stay unknown."""
     assert {
         name for name, entry in COMMANDS.items() if not entry.needs_authentication
     } == WITHOUT_PASSWORD | HEALTH_CHECK
@@ -593,7 +593,7 @@ def test_what_may_be_said_without_the_password(stranger: Talk) -> None:
 
 @pytest.mark.parametrize("user", [[], [b"default"]])
 def test_auth(stranger: Talk, user: list[bytes]) -> None:
-    """With the right password, for no user or the only one, everything can be had."""
+    """AUTH accepts the password alone or with the user `default`."""
     assert not stranger.session.is_authenticated
     assert stranger([b"AUTH", *user, PASSWORD]) == OK
     assert stranger("PING") == PONG
@@ -616,7 +616,7 @@ WRONG = "WRONGPASS invalid username-password pair or user is disabled."
 
 @pytest.mark.parametrize("credentials", WRONG_CREDENTIALS)
 def test_wrong_password(stranger: Talk, credentials: list[bytes]) -> None:
-    """A wrong password, or another user, changes nothing, neither before nor after a right one."""
+    """Wrong credentials change nothing, before and after a successful AUTH."""
     assert stranger.refusal([b"AUTH", *credentials]) == WRONG
     assert stranger.refusal("PING").startswith("NOAUTH")
     stranger([b"AUTH", PASSWORD])
@@ -624,15 +624,15 @@ def test_wrong_password(stranger: Talk, credentials: list[bytes]) -> None:
     assert stranger("PING") == PONG
 
 
-AILMENTS = [("BUSY", "no worker has responded lately"), ("SHUTDOWN", "the server is stopping")]
+UNAVAILABLE = [("BUSY", "no worker has responded lately"), ("SHUTDOWN", "the server is stopping")]
 
 
-@pytest.mark.parametrize("unavailable_reason", AILMENTS)
+@pytest.mark.parametrize("unavailable_reason", UNAVAILABLE)
 @pytest.mark.parametrize("password", [None, PASSWORD])
 def test_ping_of_a_server_that_is_not_well(
     unavailable_reason: tuple[str, str], password: bytes | None
 ) -> None:
-    """PING says what is wrong and ends the connection, whoever asks; all else is answered."""
+    """PING returns the reason and closes the connection; other commands still work."""
     talk = Talk(FakeServer(Settings(), password))
     talk.server.unavailable_reason = unavailable_reason
     for line in ("PING", "PING hello"):
@@ -649,14 +649,14 @@ def test_ping_of_a_server_that_is_not_well(
 
 
 def test_hello_without_the_password(stranger: Talk) -> None:
-    """HELLO says nothing about the server, and changes nothing, until the password is said."""
+    """Unauthenticated HELLO is rejected and changes nothing."""
     for line in ("HELLO", "HELLO 3", "HELLO 3 SETNAME me"):
         assert stranger.refusal(line).startswith("NOAUTH HELLO must be called with the client")
     assert (stranger.session.protocol, stranger.session.name) == (2, "")
 
 
 def test_hello_with_the_password(stranger: Talk) -> None:
-    """HELLO can say the password, wherever among its options."""
+    """HELLO accepts AUTH at any position among its options."""
     assert stranger([b"HELLO", b"3", b"AUTH", b"default", PASSWORD]) == HELLO_3
     assert stranger("PING") == PONG
     other = Talk(stranger.server, 8)
@@ -665,15 +665,15 @@ def test_hello_with_the_password(stranger: Talk) -> None:
 
 
 def test_hello_with_a_wrong_password(stranger: Talk) -> None:
-    """HELLO with a wrong password changes nothing."""
-    for credentials in (each for each in WRONG_CREDENTIALS if len(each) == 2):
+    """HELLO with wrong credentials changes nothing."""
+    for credentials in (pair for pair in WRONG_CREDENTIALS if len(pair) == 2):
         assert stranger.refusal([b"HELLO", b"3", b"AUTH", *credentials]) == WRONG
     assert stranger.session.protocol == 2
     assert stranger.refusal("PING").startswith("NOAUTH")
 
 
 def test_reset_forgets_the_password(stranger: Talk) -> None:
-    """After RESET the password has to be said again; without one nothing has."""
+    """RESET ends the authentication if a password is set."""
     stranger([b"AUTH", PASSWORD])
     stranger("RESET")
     assert stranger.refusal("PING").startswith("NOAUTH")
@@ -683,7 +683,7 @@ def test_reset_forgets_the_password(stranger: Talk) -> None:
 
 
 def test_a_password_that_comes_later(talk: Talk) -> None:
-    """A client that was let in stays in when the server comes to want a password."""
+    """A connected client stays authenticated when a password is configured later."""
     talk.server.password = PASSWORD
     assert talk("PING") == PONG
     assert Talk(talk.server, 8).refusal("PING").startswith("NOAUTH")
@@ -694,7 +694,7 @@ def test_a_password_that_comes_later(talk: Talk) -> None:
 
 @pytest.fixture
 def party() -> list[Talk]:
-    """Three clients of one server, with numbers 7, 8 and 9."""
+    """Return three clients of one server, with IDs 7, 8 and 9."""
     server = FakeServer(Settings())
     return [
         Talk(server, 7 + number, address)
@@ -703,12 +703,12 @@ def party() -> list[Talk]:
 
 
 def listed(talk: Talk, options: str = "") -> list[int]:
-    """The numbers of the clients that CLIENT LIST tells of."""
+    """Return the IDs in a CLIENT LIST reply."""
     return [int(number) for number in re.findall(rb"id=(\d+) ", talk(f"CLIENT LIST {options}"))]
 
 
 def test_client_line(talk: Talk) -> None:
-    """A client's line tells in Redis's words where it comes from, what it has said and does."""
+    """CLIENT INFO and CLIENT LIST return Redis's line with all fields."""
     line = (
         "id=7 addr=127.0.0.1:50000 laddr=127.0.0.1:7 fd=17 name= age=100 idle=20 flags=N db=0 "
         "sub=0 psub=0 ssub=0 multi=-1 watch=0 qbuf=3 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 "
@@ -726,14 +726,14 @@ REDIS_7_FIELDS = (
 
 
 def test_client_line_has_the_fields_of_redis_7(talk: Talk) -> None:
-    """The fields of Redis 7.0 are all there, in its order: some clients require each."""
+    """The line has all fields of Redis 7.0 in order, which some clients require."""
     fields = re.findall(r"([a-z-]+)=\S*", talk("CLIENT INFO").decode())
     expected = REDIS_7_FIELDS.split()
     assert [field for field in fields if field in expected] == expected
 
 
 def test_client_flags(party: list[Talk]) -> None:
-    """Redis's letters tell of a transaction, of waiting, of the end, and of a Unix socket."""
+    """The flags show transactions, waiting, closing and Unix sockets."""
     asking, waiting, local = party
     assert b" flags=N " in asking("CLIENT INFO")
     waiting.server.waiting.add(8)
@@ -744,7 +744,7 @@ def test_client_flags(party: list[Talk]) -> None:
 
 
 def test_client_memory(talk: Talk) -> None:
-    """A client's memory contains what it has sent, what it is owed, and its transaction."""
+    """The memory of a client includes its transaction."""
     empty = int(re.findall(rb"tot-mem=(\d+)", talk("CLIENT INFO"))[0])
     talk.session.transaction_bytes = 1000
     line = talk("CLIENT INFO")
@@ -753,7 +753,7 @@ def test_client_memory(talk: Talk) -> None:
 
 
 def test_client_line_within_a_transaction(party: list[Talk]) -> None:
-    """A client's transaction shows, with the number of requests that wait in it."""
+    """The line of a client shows the number of its queued requests."""
     asking, busy, _ = party
     for words in ("MULTI", "PING", "ECHO x"):
         busy(words)
@@ -762,7 +762,7 @@ def test_client_line_within_a_transaction(party: list[Talk]) -> None:
 
 
 def test_client_list(party: list[Talk]) -> None:
-    """CLIENT LIST is a line for each client, in the order they came; CLIENT INFO is one's own."""
+    """CLIENT LIST has a line per client in connection order; CLIENT INFO has the caller's."""
     asking = party[1]
     assert listed(asking) == [7, 8, 9]
     assert asking("CLIENT LIST").count(b"\n") == 3 + 2
@@ -796,7 +796,7 @@ def test_client_list(party: list[Talk]) -> None:
     ],
 )
 def test_client_list_options(party: list[Talk], options: str, numbers: list[int]) -> None:
-    """CLIENT LIST tells of the clients for which all of its options hold."""
+    """CLIENT LIST returns the clients that match all options."""
     assert listed(party[0], options) == numbers
 
 
@@ -813,16 +813,16 @@ def test_client_list_options(party: list[Talk], options: str, numbers: list[int]
     ],
 )
 def test_wrong_client_options(party: list[Talk], options: str, message: str) -> None:
-    """CLIENT LIST and CLIENT KILL refuse the same options in the same words."""
+    """CLIENT LIST and CLIENT KILL reject invalid options with the same errors."""
     assert party[0].refusal(f"CLIENT LIST {options}") == message
-    if len(options.split()) > 1:  # one word is the old form of CLIENT KILL
+    if len(options.split()) > 1:  # one argument is the old form of CLIENT KILL
         assert party[0].refusal(f"CLIENT KILL {options}") == message
     assert party[0].server.closed == []
 
 
 @pytest.mark.parametrize("subcommand", ["LIST", "KILL"])
 def test_ids_are_looked_up(party: list[Talk], subcommand: str) -> None:
-    """Clients that are asked for by their numbers are found without a look at all."""
+    """The ID option looks clients up without iterating over all."""
     party[0](f"CLIENT {subcommand} ID 8 9")
     assert party[0].server.scans == 0
     assert isinstance(execute(party[0].session, [b"CLIENT", b"LIST", b"ID", b"7"])[2], list)
@@ -846,7 +846,7 @@ def test_ids_are_looked_up(party: list[Talk], subcommand: str) -> None:
     ],
 )
 def test_client_kill(party: list[Talk], options: str, closed: list[int]) -> None:
-    """CLIENT KILL closes those for which all options hold, but for the one who asks; it counts."""
+    """CLIENT KILL closes and counts the clients that match all options, except the caller."""
     asking = party[0]
     assert asking(f"CLIENT KILL {options}") == b":%d\r\n" % len(closed)
     assert asking.server.closed == closed
@@ -857,7 +857,7 @@ def test_client_kill(party: list[Talk], options: str, closed: list[int]) -> None
     ("options", "closed"), [("ID 7 SKIPME no", []), ("SKIPME NO", [8, 9]), ("skipme no", [8, 9])]
 )
 def test_client_kill_includes_oneself(party: list[Talk], options: str, closed: list[int]) -> None:
-    """With SKIPME no the one who asks is among the victims, and ends after the reply."""
+    """With SKIPME no the caller is closed too, after the reply."""
     asking = party[0]
     assert asking(f"CLIENT KILL {options}") == b":%d\r\n" % (len(closed) + 1)
     assert asking.session.is_quitting
@@ -865,7 +865,7 @@ def test_client_kill_includes_oneself(party: list[Talk], options: str, closed: l
 
 
 def test_old_client_kill(party: list[Talk]) -> None:
-    """With an address alone CLIENT KILL closes that client, oneself too, or says there is none."""
+    """CLIENT KILL with an address closes that client, even the caller, or returns an error."""
     asking = party[0]
     assert asking("CLIENT KILL 127.0.0.1:50001") == OK
     assert asking.server.closed == [8]
@@ -877,7 +877,7 @@ def test_old_client_kill(party: list[Talk]) -> None:
 
 
 def test_client_kill_nobody(talk: Talk) -> None:
-    """CLIENT KILL alone is refused: it would be everybody."""
+    """CLIENT KILL without arguments is rejected."""
     assert talk.refusal("CLIENT KILL") == (
         "ERR wrong number of arguments for 'client|kill' command"
     )
@@ -887,7 +887,7 @@ def test_client_kill_nobody(talk: Talk) -> None:
 
 
 def test_exec(talk: Talk) -> None:
-    """Requests after MULTI are queued and answered together, in their order."""
+    """Requests after MULTI are queued, and EXEC replies to all in order."""
     for line, reply in (("MULTI", OK), ("PING", QUEUED), ("FIB.FIRST 2", QUEUED)):
         assert talk(line) == reply
     assert talk.server.sized == [], "nothing is done before EXEC"
@@ -896,13 +896,13 @@ def test_exec(talk: Talk) -> None:
 
 
 def test_empty_transaction(talk: Talk) -> None:
-    """A transaction may hold nothing."""
+    """A transaction can be empty."""
     talk("MULTI")
     assert talk("EXEC") == b"*0\r\n"
 
 
 def test_discard(talk: Talk) -> None:
-    """DISCARD forgets the queue, and what was wrong with it."""
+    """DISCARD clears the queue and its errors."""
     talk("MULTI")
     talk("PING")
     talk.refusal("NOSUCH")
@@ -912,14 +912,14 @@ def test_discard(talk: Talk) -> None:
 
 
 def test_multi_does_not_nest(talk: Talk) -> None:
-    """MULTI within a transaction is refused."""
+    """MULTI within a transaction is rejected."""
     talk("MULTI")
     assert talk.refusal("MULTI") == "ERR MULTI calls can not be nested"
 
 
 @pytest.mark.parametrize("line", ["NOSUCH", "ECHO", "FIB.FIRST"])
 def test_refused_request_aborts_its_transaction(talk: Talk, line: str) -> None:
-    """After a request that could not be queued EXEC is refused, once."""
+    """A rejected request makes EXEC fail, and ends the transaction."""
     talk("MULTI")
     talk("PING")
     talk.refusal(line)
@@ -931,7 +931,7 @@ def test_refused_request_aborts_its_transaction(talk: Talk, line: str) -> None:
 
 
 def test_error_within_exec(talk: Talk) -> None:
-    """A queued request that fails has an error for its reply; the others are answered."""
+    """A queued request that fails yields an error; the others still run."""
     for line in ("MULTI", "PING", "SELECT 1", "FIB.FIRST 10000000", "PING"):
         talk(line)
     first, second, third, fourth, fifth, end = talk("EXEC").split(b"\r\n")
@@ -941,7 +941,7 @@ def test_error_within_exec(talk: Talk) -> None:
 
 
 def test_transaction_is_bounded(talk: Talk) -> None:
-    """A transaction takes so many requests; one more is refused and aborts it."""
+    """A transaction takes MAX_QUEUED requests; one more is rejected and aborts it."""
     talk("MULTI")
     assert {talk("PING") for _ in range(MAX_QUEUED)} == {QUEUED}
     assert talk.refusal("PING") == (
@@ -954,18 +954,18 @@ def test_transaction_is_bounded(talk: Talk) -> None:
 
 
 def test_large_requests_fill_a_transaction_sooner(talk: Talk) -> None:
-    """What the requests of a transaction take is bounded as well, and EXEC is refused then."""
+    """The bytes of a transaction are limited; a request over the limit aborts it."""
     talk("MULTI")
     request = [b"ECHO", bytes(4000)]
     fitting = 256 * 1024 // 4100
     for _ in range(fitting):
         assert talk(request) == QUEUED
-    assert "256 KiB in all" in talk.refusal(request)
+    assert "and 256 KiB" in talk.refusal(request)
     assert talk.refusal("EXEC").startswith("EXECABORT ")
 
 
 def test_replies_of_a_transaction_are_made_one_by_one(talk: Talk) -> None:
-    """EXEC runs each request when its reply is wanted, and an error is the reply to one only."""
+    """EXEC runs each request when its reply is consumed; an error replaces one reply."""
     talk("MULTI")
     for line in ("FIB.FIRST 2", "FIB.FIRST 3", "SELECT 1", "FIB.FIRST 4"):
         talk(line)
@@ -983,31 +983,31 @@ def test_replies_of_a_transaction_are_made_one_by_one(talk: Talk) -> None:
 
 
 def test_full_transaction(talk: Talk) -> None:
-    """The largest transaction is answered whole."""
+    """EXEC replies to all requests of a full transaction."""
     talk("MULTI")
     for _ in range(MAX_QUEUED):
         talk("PING")
     assert talk("EXEC") == b"*%d\r\n" % MAX_QUEUED + PONG * MAX_QUEUED
 
 
-# What is counted.
+# Statistics.
 
 
 def counts(talk: Talk, name: str) -> tuple[int, int]:
-    """How often a command was rejected, and how often it failed."""
+    """Return the numbers of rejected and failed calls."""
     statistics = talk.server.statistics.command(name.lower())
     return statistics.rejected_calls, statistics.failed_calls
 
 
 def test_nothing_is_counted_of_what_is_well(talk: Talk) -> None:
-    """A command that is answered is neither rejected nor failed."""
+    """A successful command counts neither as rejected nor as failed."""
     talk("PING")
     talk("FIB.FIRST 5")
     assert counts(talk, "PING") == counts(talk, "FIB.FIRST") == (0, 0)
 
 
 def test_rejected_calls(talk: Talk, stranger: Talk) -> None:
-    """What is refused before it is run counts as rejected: for its words, or for its asker."""
+    """Wrong arguments and missing authentication count as rejected."""
     talk.refusal("ECHO")
     talk.refusal("ECHO a b")
     assert counts(talk, "ECHO") == (2, 0)
@@ -1016,20 +1016,20 @@ def test_rejected_calls(talk: Talk, stranger: Talk) -> None:
 
 
 def test_unknown_commands_are_not_counted(talk: Talk) -> None:
-    """Words that are no command leave no trace: there would be no end of them."""
+    """Unknown commands have no statistics, which would be unbounded."""
     talk.refusal("NOSUCH")
     assert talk.server.statistics.commands == {}
 
 
 def test_failed_calls(talk: Talk) -> None:
-    """What is answered with an error counts as failed, whatever its case."""
+    """Errors while a command runs count as failed, whatever the case of its name."""
     talk.refusal("SELECT 1")
     talk.refusal("select x")
     assert counts(talk, "SELECT") == (0, 2)
 
 
 def test_rejected_within_a_transaction(talk: Talk) -> None:
-    """What cannot be queued counts as rejected, what can is counted when it is run."""
+    """A request that cannot be queued counts as rejected; a queued one counts when it runs."""
     talk("MULTI")
     talk.refusal("ECHO")
     talk("SELECT 1")
@@ -1040,7 +1040,7 @@ def test_rejected_within_a_transaction(talk: Talk) -> None:
 
 
 def test_too_many_queued_requests_are_rejected(talk: Talk) -> None:
-    """A request for which a transaction has no room counts as rejected."""
+    """A request over the transaction limit counts as rejected."""
     talk("MULTI")
     for _ in range(MAX_QUEUED):
         talk("PING")
@@ -1049,7 +1049,7 @@ def test_too_many_queued_requests_are_rejected(talk: Talk) -> None:
 
 
 def test_errors_within_exec_are_counted(talk: Talk) -> None:
-    """An error among the replies of EXEC counts by its code and by its command."""
+    """Errors within EXEC count by code and by command."""
     for line in ("MULTI", "SELECT 1", "FIB.FIRST 10000000", "SELECT x", "PING"):
         talk(line)
     talk("EXEC")
@@ -1062,7 +1062,7 @@ def test_errors_within_exec_are_counted(talk: Talk) -> None:
 
 
 def test_last_command(talk: Talk) -> None:
-    """The last command is remembered, refused or not; an unknown one is not."""
+    """The session records the last known command, even if it fails."""
     assert talk.session.last_command == "NULL"
     for line in ("PING", "fib.first 5"):
         talk(line)
@@ -1077,22 +1077,22 @@ def test_last_command(talk: Talk) -> None:
 
 @pytest.mark.parametrize(("seconds", "timeout"), [(0, "0"), (300, "300"), (0.5, "1"), (1.5, "2")])
 def test_config_timeout_is_whole(seconds: float, timeout: str) -> None:
-    """CONFIG GET timeout is whole seconds, rounded up, as clients parse it."""
+    """CONFIG GET timeout is in whole seconds, rounded up, because clients parse an integer."""
     assert Talk(idle_timeout=seconds)("CONFIG GET timeout") == bulks("timeout", timeout)
 
 
-# What is slow.
+# Slow log and latency.
 
 
 def slow_entry(number: int) -> bytes:
-    """An entry of the slow log, as SLOWLOG GET answers it."""
+    """Return an entry of the slow log as SLOWLOG GET encodes it."""
     words = bulks("FIB.FIRST", str(number))
     client = bulk("127.0.0.1:50000") + bulk("me")
     return b"*6\r\n:%d\r\n:1700000000\r\n:250000\r\n%b%b" % (number, words, client)
 
 
 def make_slow(talk: Talk, count: int) -> None:
-    """Have so many requests in the slow log."""
+    """Add `count` entries to the slow log."""
     for number in range(count):
         words = [b"FIB.FIRST", b"%d" % number]
         talk.server.slow_log.add(1_700_000_000.5, 0.25, words, "127.0.0.1:50000", "me")
@@ -1111,14 +1111,14 @@ def make_slow(talk: Talk, count: int) -> None:
     ],
 )
 def test_slowlog_get(talk: Talk, line: str, count: int) -> None:
-    """SLOWLOG GET answers the newest entries first, ten or as many as asked for."""
+    """SLOWLOG GET returns the newest entries first, ten by default."""
     make_slow(talk, 12)
     entries = [slow_entry(number) for number in range(11, 11 - count, -1)]
     assert talk(line) == b"*%d\r\n%b" % (count, b"".join(entries))
 
 
 def test_slowlog_len_and_reset(talk: Talk) -> None:
-    """SLOWLOG LEN counts the entries there are, SLOWLOG RESET forgets them."""
+    """SLOWLOG LEN counts the entries, and SLOWLOG RESET removes them."""
     assert talk("SLOWLOG LEN") == b":0\r\n"
     make_slow(talk, MAX_ENTRIES + 1)
     assert talk("SLOWLOG LEN") == b":%d\r\n" % MAX_ENTRIES
@@ -1140,18 +1140,18 @@ def test_slowlog_len_and_reset(talk: Talk) -> None:
     ],
 )
 def test_refused_monitoring(talk: Talk, line: str, message: str) -> None:
-    """SLOWLOG and LATENCY refuse what they do not know."""
+    """SLOWLOG and LATENCY reject invalid arguments."""
     make_slow(talk, 1)
     assert talk.refusal(line) == message
     assert talk("SLOWLOG LEN") == b":1\r\n"
 
 
 def test_latency_histogram(talk: Talk) -> None:
-    """LATENCY HISTOGRAM tells, for each command, how many calls took no longer than each bound."""
+    """LATENCY HISTOGRAM returns cumulative counts per command and upper bound."""
     for seconds, calls in ((0.000003, 2), (0.0000005, 1), (0.001, 5), (1000.0, 1)):
         talk.server.statistics.command("ping").record(seconds, calls=calls)
     talk.server.statistics.command("echo").record(0.0000015)
-    talk.server.statistics.command("select").errors["ERR"] += 1  # and never called
+    talk.server.statistics.command("select").errors["ERR"] += 1  # without a call
     ping = [(1, 1), (4, 3), (1024, 8), (2**27, 9)]
     ping_bounds = b"".join(b":%d\r\n:%d\r\n" % pair for pair in ping)
     ping_2 = (
@@ -1183,12 +1183,12 @@ def test_latency_histogram(talk: Talk) -> None:
     ],
 )
 def test_latency_has_no_events(talk: Talk, line: str, answer: bytes) -> None:
-    """What Redis tells of its events is empty here."""
+    """Subcommands about latency events return empty replies."""
     assert talk(line) == answer
 
 
 def test_latency_doctor(talk: Talk) -> None:
-    """LATENCY DOCTOR says where to look instead."""
+    """LATENCY DOCTOR names the other reports."""
     assert b"LATENCY HISTOGRAM and SLOWLOG GET" in talk("LATENCY DOCTOR")
 
 
@@ -1201,7 +1201,7 @@ PING_ENTRY = (
 
 
 def test_command_info(talk: Talk) -> None:
-    """COMMAND INFO describes the commands asked for, with null for unknown ones."""
+    """COMMAND INFO describes the given commands, with null for unknown ones."""
     assert talk("COMMAND INFO ping") == b"*1\r\n" + PING_ENTRY
     assert talk("COMMAND INFO nosuch PING") == b"*2\r\n$-1\r\n" + PING_ENTRY
     talk("HELLO 3")
@@ -1209,7 +1209,7 @@ def test_command_info(talk: Talk) -> None:
 
 
 def test_command(talk: Talk) -> None:
-    """COMMAND alone describes all commands."""
+    """COMMAND without arguments describes all commands."""
     answer = talk("COMMAND")
     assert answer == talk("COMMAND INFO")
     assert answer.startswith(b"*%d\r\n*10\r\n" % len(COMMANDS))
@@ -1237,7 +1237,7 @@ def test_command_list_filters(talk: Talk, options: str, names: list[str]) -> Non
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_errors_recommend_what_exists(talk: Talk, name: bytes) -> None:
-    """HELP exists wherever an error recommends it, and lists subcommands that exist."""
+    """Every HELP that an error recommends exists, and lists existing subcommands."""
     try:
         talk([name, b"NO-SUCH"])
         return
@@ -1258,7 +1258,7 @@ def test_errors_recommend_what_exists(talk: Talk, name: bytes) -> None:
 
 
 def test_command_docs(talk: Talk) -> None:
-    """COMMAND DOCS tells what redis-cli shows; its flags are simple strings."""
+    """COMMAND DOCS has the fields that redis-cli shows, with flags as simple strings."""
     fields = [
         (bulk("summary"), bulk(COMMANDS[b"PING"].summary)),
         (bulk("since"), bulk("1.0.0")),
@@ -1278,7 +1278,7 @@ def test_command_docs(talk: Talk) -> None:
 
 @pytest.mark.parametrize("line", ["COMMAND", "COMMAND INFO", "COMMAND LIST", "COMMAND DOCS"])
 def test_what_is_the_same_for_all_is_one_object(party: list[Talk], line: str) -> None:
-    """However many clients ask what commands there are, the reply takes memory once."""
+    """All clients share one reply object, so that it takes memory once."""
     words = line.encode().split()
     (one,), (other,) = (list(execute(each.session, words)[2]) for each in party[:2])
     assert one is other
@@ -1291,7 +1291,7 @@ def test_what_is_the_same_for_all_is_one_object(party: list[Talk], line: str) ->
     "line", ["CONFIG GET *a*b*c*d ?*?", "SLOWLOG GET -1", "LATENCY HISTOGRAM"]
 )
 def test_long_replies_are_made_in_steps(talk: Talk, line: str) -> None:
-    """What would take long is an iterator of many parts."""
+    """Long replies are iterators of many parts."""
     make_slow(talk, 50)
     for name in COMMANDS:
         talk.server.statistics.command(name.decode().lower()).record(0.1)
@@ -1301,7 +1301,7 @@ def test_long_replies_are_made_in_steps(talk: Talk, line: str) -> None:
 
 
 def test_command_docs_of_all(talk: Talk) -> None:
-    """COMMAND DOCS alone documents every command; unknown names are left out."""
+    """COMMAND DOCS documents all commands by default, and omits unknown names."""
     answer = talk("COMMAND DOCS")
     assert answer.startswith(b"*%d\r\n" % (2 * len(COMMANDS)))
     assert all(bulk(entry.summary) in answer for entry in COMMANDS.values())
@@ -1322,14 +1322,14 @@ def test_command_docs_of_all(talk: Talk) -> None:
     ],
 )
 def test_config_get_patterns(talk: Talk, patterns: str, names: set[str]) -> None:
-    """CONFIG GET answers the settings that match any of its patterns."""
+    """CONFIG GET returns the settings that match any pattern."""
     shown = talk(f"CONFIG GET {patterns}").decode().split("\r\n")[2::4]
     assert len(shown) == len(set(shown))
     assert set(shown) == names
 
 
 def test_config_get_values() -> None:
-    """CONFIG GET tells the values in force, by our names and by Redis's."""
+    """CONFIG GET returns current values under fibserver's and Redis's names."""
     talk = Talk(max_clients=123, memory_limit="64MiB", max_index=5000)
     for line, value in (
         ("maxclients", "123"),
@@ -1342,7 +1342,7 @@ def test_config_get_values() -> None:
 
 
 def test_time(talk: Talk) -> None:
-    """TIME is seconds and microseconds as two strings."""
+    """TIME returns seconds and microseconds as two strings."""
     match = re.fullmatch(rb"\*2\r\n\$\d+\r\n(\d+)\r\n\$\d+\r\n(\d+)\r\n", talk("TIME"))
     assert match is not None
     assert int(match[2]) < 1_000_000

@@ -1,4 +1,4 @@
-"""Glob patterns: what they match, and in how many steps."""
+"""Tests of glob patterns: what they match, and in how many steps."""
 
 import fnmatch
 
@@ -12,7 +12,7 @@ from fibserver.commands.patterns import Glob
 
 @given(st.text("ab*?", max_size=12), st.text("abc", max_size=12))
 def test_as_fnmatch(pattern: str, text: str) -> None:
-    """Stars and question marks mean what they mean to the standard library."""
+    """Stars and question marks match what `fnmatch` matches."""
     assert Glob(pattern).matches(text) == fnmatch.fnmatchcase(text, pattern)
 
 
@@ -35,7 +35,7 @@ def test_as_fnmatch(pattern: str, text: str) -> None:
     ],
 )
 def test_classes_and_escapes(pattern: str, matching: list[str], others: list[str]) -> None:
-    """Classes, negated ones and escapes are those of Redis; an open class ends with the text."""
+    """Classes, negation and escapes work as in Redis; an unclosed class ends with the pattern."""
     glob = Glob(pattern)
     assert all(map(glob.matches, matching))
     assert not any(map(glob.matches, others))
@@ -43,21 +43,21 @@ def test_classes_and_escapes(pattern: str, matching: list[str], others: list[str
 
 @given(st.text())
 def test_any_text_is_a_pattern(pattern: str) -> None:
-    """No pattern is an error."""
+    """Every text is a valid pattern."""
     Glob(pattern).matches("max_clients")
 
 
 def test_steps_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pattern of many stars takes no more steps than its length times that of the text."""
+    """A pattern with many stars takes at most pattern length times text length steps."""
     steps = 0
-    has = patterns._Class.has
+    contains = patterns._Class.contains
 
     def counted(self: patterns._Class, character: str) -> bool:
         nonlocal steps
         steps += 1
-        return has(self, character)
+        return contains(self, character)
 
-    monkeypatch.setattr(patterns._Class, "has", counted)
+    monkeypatch.setattr(patterns._Class, "contains", counted)
     for pattern in ("*a" * 31 + "b", "*" + "[a-z]" * 12 + "!", "*a*" * 20 + "?!"):
         steps = 0
         assert not Glob(pattern).matches("a" * 40)

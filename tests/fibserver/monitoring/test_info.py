@@ -1,4 +1,4 @@
-"""What INFO tells of processes, and how often it is read."""
+"""Tests of the process data in INFO and how long it is cached."""
 
 import os
 
@@ -9,7 +9,7 @@ from tests.fibserver.small_machine import FakeClock
 
 
 def test_process_facts_are_remembered_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However often INFO is asked for, the kernel is asked for a process only now and then."""
+    """Process data is read from the kernel at most once per period."""
     clock = FakeClock()
     monkeypatch.setattr("fibserver.monitoring.info.time.monotonic", clock)
     clock.now += REMEMBERED_SECONDS / 2 - clock.now % REMEMBERED_SECONDS

@@ -1,4 +1,4 @@
-"""The slow log: what it keeps of a request, and how many."""
+"""Tests of the slow log: what it keeps of a request, and how many entries."""
 
 import pytest
 
@@ -8,7 +8,7 @@ PING = [b"PING"]
 
 
 def test_an_entry() -> None:
-    """An entry says when, how long, what and who."""
+    """An entry holds time, duration, request, address and name."""
     slow_log = SlowLog()
     slow_log.add(1_700_000_000.9, 0.0123456, [b"FIB.FIRST", b"10"], "127.0.0.1:50000", "me")
     assert list(slow_log.entries) == [
@@ -17,7 +17,7 @@ def test_an_entry() -> None:
 
 
 def test_the_newest_come_first_and_the_oldest_go() -> None:
-    """A full log forgets its oldest entry; numbers go on."""
+    """A full log drops its oldest entry; the numbering continues."""
     slow_log = SlowLog()
     for _ in range(MAX_ENTRIES + 5):
         slow_log.add(0, 1, PING, "", "")
@@ -25,7 +25,7 @@ def test_the_newest_come_first_and_the_oldest_go() -> None:
 
 
 def test_numbers_are_never_used_again() -> None:
-    """After the log was cleared, new entries are still told from old ones."""
+    """Clearing the log does not restart the numbering."""
     slow_log = SlowLog()
     slow_log.add(0, 1, PING, "", "")
     slow_log.clear()
@@ -35,7 +35,7 @@ def test_numbers_are_never_used_again() -> None:
 
 
 def test_long_words_are_cut() -> None:
-    """A request cannot make the log large; one byte less than the limit stays whole."""
+    """Only arguments longer than the limit are truncated."""
     slow_log = SlowLog()
     words = [b"ECHO", b"x" * (MAX_WORD_BYTES - 1), b"y" * MAX_WORD_BYTES, b"z" * 4000]
     slow_log.add(0, 1, words, "", "")
@@ -54,7 +54,7 @@ def test_long_words_are_cut() -> None:
     ],
 )
 def test_passwords_are_left_out(words: list[bytes], kept: list[bytes]) -> None:
-    """Of a request that may hold a password only the command is kept."""
+    """The arguments of commands that can contain a password are redacted."""
     slow_log = SlowLog()
     slow_log.add(0, 1, words, "", "")
     assert slow_log.entries[0].words == kept
