@@ -1,1 +1,1 @@
-"""The event loop, the fair queue, limits and counters."""
+"""Event loop, fair queue, overload policy and statistics of the acceptor."""

@@ -1,9 +1,8 @@
-"""The event loop: which descriptor is whose, and what time it is.
+"""Event loop: dispatches epoll events to handlers and keeps the time of the iteration.
 
-A thin layer over epoll. Descriptors: workers are forked from this process, also long after its
-start, and inherit every descriptor until they close them. So whatever is watched is unwatched
-before it is closed: epoll would go on reporting a file that another process still holds. Signals
-are a descriptor like any other (`fibcommon.service.signals`).
+Every descriptor must be unregistered before it is closed. Workers are forked from this process at
+any time and inherit its descriptors until they close them, and epoll keeps reporting a file that
+any process holds open. Signals arrive through a descriptor as well (`fibcommon.service.signals`).
 """
 
 import time
@@ -16,19 +15,19 @@ __all__ = ["EventLoop"]
 
 
 class EventLoop:
-    """Descriptors and their handlers.
+    """Registered descriptors and their handlers.
 
     Attributes:
-        now: the time of this turn, monotonic, in seconds.
-        since: when the loop learnt of what it handles: `now`, or earlier for what had to queue.
-        budget: the time of this turn, and who may still use it.
+        now: Start of this iteration, monotonic, in seconds.
+        since: When the event being handled was reported: `now`, or earlier if it was queued.
+        budget: Time budget of this iteration.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Open an epoll set.
+        """Open the epoll descriptor.
 
         Args:
-            clock: monotonic, in seconds.
+            clock: Returns the monotonic time in seconds.
         """
         self.now = self.since = clock()
         self.budget = LoopBudget(clock)
@@ -37,10 +36,10 @@ class EventLoop:
         self._handlers: dict[int, Callable[[int], None]] = {}
 
     def register(self, fd: int, handler: Callable[[int], None], events: int = EPOLLIN) -> None:
-        """Have a handler called with what epoll reports of a descriptor.
+        """Call `handler(events)` when epoll reports events on `fd`.
 
         Raises:
-            OSError: the kernel has no room to watch it.
+            OSError: The kernel cannot register another descriptor.
         """
         self._handlers[fd] = handler
         try:
@@ -50,24 +49,24 @@ class EventLoop:
             raise
 
     def modify(self, fd: int, events: int) -> None:
-        """Watch a descriptor for other events than so far."""
+        """Change the events that a descriptor is registered for."""
         self._epoll.modify(fd, events)
 
     def unregister(self, fd: int) -> None:
-        """Forget a descriptor that is about to be closed."""
+        """Remove a descriptor; call this before closing it."""
         del self._handlers[fd]
         self._epoll.unregister(fd)
 
     def turn(self, timeout_seconds: float) -> None:
-        """Wait for events, at most so long, and have each handled."""
+        """Run one iteration: wait for events up to the timeout, and call their handlers."""
         events = self._epoll.poll(max(0.0, timeout_seconds))
         self.now = self.since = self._clock()
         self.budget.start_turn(self.now)
         for fd, event in events:
             handler = self._handlers.get(fd)
-            if handler is not None:  # else closed earlier in this turn
+            if handler is not None:  # else unregistered earlier in this iteration
                 handler(event)
 
     def close(self) -> None:
-        """Close the epoll set."""
+        """Close the epoll descriptor."""
         self._epoll.close()

@@ -1,20 +1,20 @@
-"""Fair queue of tasks for the workers: cheap ones first, then the shortest dear one.
+"""Fair queue of tasks for the workers: cheap tasks first, then the shortest expensive one.
 
-A *source* is something that still lacks blocks, as a rule an answer. A source whose next block
-takes longer than `DEAR_SECONDS` by prediction is dear, the others are cheap.
+A *source* yields tasks for blocks that it needs; usually it is the stream of a slice. A source is
+expensive (*dear*) if its next block is predicted to take longer than `DEAR_SECONDS`, else cheap.
 
-Cheap sources take turns, one block each, so a huge cheap answer delays a small one by one block of
-each source at most. Dear sources are ordered by a virtual deadline: the time since when the client
-waits, plus the predicted cost times `AGEING`. One number gives both the shortest job first and
-ageing: a source is overtaken only by cheaper ones that come within `AGEING` times the difference
-in cost. Nothing has to be sorted again as time passes, because all age alike.
+Cheap sources are served round-robin, one block each, so a huge cheap slice delays a small one by
+at most one block per source. Dear sources are ordered by a virtual deadline: the time when the
+client began to wait, plus `AGEING` times the predicted cost. This combines shortest-job-first with
+ageing: a source is overtaken only by cheaper ones that arrive within `AGEING` times the difference
+in cost. The order never changes as time passes, because all sources age equally.
 
-Cheap tasks go first. A dear task whose deadline has passed gets every second turn, so that no
-number of cheap tasks starves it. The worker pool keeps one worker free of dear tasks: it takes
-with `accepts_dear=False`, and there cheap tasks never wait for dear ones.
+Cheap tasks go first. Once its deadline has passed, a dear task alternates with cheap ones, so that
+no number of cheap tasks starves it. The worker pool reserves one worker for cheap tasks: it takes
+with `accepts_dear=False`, so cheap tasks never wait for dear ones there.
 
-A task whose worker died goes first: a client has waited for it longest. Tasks without a client
-wait in the background, and are taken when nothing else waits.
+A task whose worker died goes first, because its client has waited longest. Background tasks, which
+no client waits for, are taken when no other task waits.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -29,27 +29,27 @@ from fibserver.memory.blocks import Task
 __all__ = ["AGEING", "FairQueue", "TaskSource"]
 
 AGEING = 10.0
-"""How many times its own predicted cost a dear source gives way to cheaper newcomers. By default
-F(10**7) is the largest: it gives way for 4 s, while its client waits up to 60 s."""
+"""For this many times its own predicted cost, a dear source is overtaken by cheaper ones. With
+default settings F(10**7) costs most: it is overtaken for 4 s, and its client waits up to 60 s."""
 
 
 class TaskSource(Protocol):
-    """Something that still needs blocks filled, loaded or saved."""
+    """Source of tasks: needs blocks to be filled, loaded or saved."""
 
     @property
     def cost_seconds(self) -> float:
-        """Predicted time of a worker for its next block."""
+        """Predicted time that a worker needs for its next block."""
 
     @property
     def waiting_since(self) -> float | None:
-        """When its client began to wait for the first byte; None if none waits for that."""
+        """When its client began to wait for the first byte, None if no client does."""
 
     def next_task(self) -> Task | None:
-        """Return the next task, or None if there is none to hand out at present."""
+        """Return the next task, or None if none can be given out now."""
 
 
 class _DearEntry(NamedTuple):
-    """A waiting dear source; entries compare by deadline, equal ones by their order of arrival."""
+    """A queued dear source; entries compare by deadline, then by order of arrival."""
 
     deadline: float
     number: int
@@ -58,22 +58,22 @@ class _DearEntry(NamedTuple):
 
 
 class FairQueue:
-    """Tasks for workers, taken from their sources.
+    """Queue of sources, from which workers take tasks.
 
     Attributes:
-        dear_seconds: predicted cost of one block of each dear source that waits.
+        dear_seconds: Predicted cost of one block of each queued dear source, in total.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         """Create an empty queue.
 
         Args:
-            clock: returns the time, monotonic, in seconds.
+            clock: Returns the monotonic time in seconds.
         """
         self.dear_seconds = 0.0
         self._clock = clock
         self._put_back: deque[Task] = deque()
-        self._cheap: dict[TaskSource, None] = {}  # in the order of their turns
+        self._cheap: dict[TaskSource, None] = {}  # in round-robin order
         self._dear: list[_DearEntry] = []  # sorted
         self._dear_entries: dict[TaskSource, _DearEntry] = {}
         self._background: dict[TaskSource, None] = {}
@@ -82,19 +82,19 @@ class FairQueue:
 
     @property
     def cheap_sources(self) -> int:
-        """How many cheap sources wait."""
+        """Number of queued cheap sources."""
         return len(self._cheap)
 
     @property
     def dear_sources(self) -> int:
-        """How many dear sources wait."""
+        """Number of queued dear sources."""
         return len(self._dear)
 
     def dear_seconds_before(self, cost_seconds: float) -> float:
-        """Return how much of `dear_seconds` would be served before a source that came now.
+        """Return the part of `dear_seconds` that would be served before a new source.
 
         Args:
-            cost_seconds: predicted cost of the newcomer's first block.
+            cost_seconds: Predicted cost of the new source's first block.
         """
         deadline = self._clock() + AGEING * cost_seconds
         stop = bisect_right(self._dear, deadline, key=lambda entry: entry.deadline)
@@ -102,11 +102,11 @@ class FairQueue:
 
     @property
     def is_dear_due(self) -> bool:
-        """Whether a dear source has waited beyond its deadline."""
+        """Whether the deadline of a dear source has passed."""
         return bool(self._dear) and self._dear[0].deadline <= self._clock()
 
     def add(self, source: TaskSource) -> None:
-        """Add a source, unless it waits already."""
+        """Add a source unless it is queued already."""
         if source not in self._cheap and source not in self._dear_entries:
             self._append(source)
 
@@ -123,11 +123,11 @@ class FairQueue:
         self.dear_seconds += cost
 
     def add_background(self, source: TaskSource) -> None:
-        """Add a source of tasks that are taken when nothing else waits."""
+        """Add a source whose tasks are taken when no other task waits."""
         self._background[source] = None
 
     def discard(self, source: TaskSource) -> None:
-        """Remove a source, if it waits."""
+        """Remove a source if it is queued."""
         self._cheap.pop(source, None)
         self._background.pop(source, None)
         entry = self._dear_entries.get(source)
@@ -137,19 +137,19 @@ class FairQueue:
     def _remove_dear(self, index: int) -> TaskSource:
         entry = self._dear.pop(index)
         del self._dear_entries[entry.source]
-        # Rounding errors do not add up: the sum begins anew with each empty queue.
+        # Resetting the sum when the queue is empty keeps rounding errors from accumulating.
         self.dear_seconds = self.dear_seconds - entry.cost_seconds if self._dear else 0.0
         return entry.source
 
     def put_back(self, task: Task) -> None:
-        """Take back a task whose worker died, to be handed out next."""
+        """Return a task whose worker died to the front of the queue."""
         self._put_back.append(task)
 
     def take(self, accepts_dear: bool = True) -> Task | None:
         """Return the next task, or None if none waits.
 
         Args:
-            accepts_dear: whether it may be a dear one.
+            accepts_dear: Whether the task may be dear.
         """
         for task in self._put_back:
             if accepts_dear or not task.block.is_dear:
@@ -168,7 +168,7 @@ class FairQueue:
     def _take_cheap(self) -> Task | None:
         while self._cheap:
             source = _pop_first(self._cheap)
-            if source.cost_seconds > DEAR_SECONDS:  # it became dear while it waited
+            if source.cost_seconds > DEAR_SECONDS:  # its next block has become dear
                 self._append(source)
                 continue
             task = source.next_task()
@@ -188,7 +188,7 @@ class FairQueue:
         return None
 
     def take_background(self) -> Task | None:
-        """Return the next task of the background, or None if none waits there."""
+        """Return the next background task, or None if none waits."""
         while self._background:
             source = _pop_first(self._background)
             task = source.next_task()

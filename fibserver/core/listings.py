@@ -1,8 +1,8 @@
-"""Listings: texts with a line for each client, built a few lines at a time.
+"""Listings with a line per client, built in small steps.
 
-A listing of ten thousand clients is 0.1 s of work and some megabytes. So one listing is built
-at a time, by whoever waits for one: each step of a waiting request adds a few lines to the
-first listing of the queue. Requests for the same listing share it if it has not been begun.
+A listing of ten thousand clients takes 0.1 s and some megabytes. So only one listing is built at
+a time: each step of any waiting request adds a few lines to the first listing in the queue.
+Requests for the same lines share a listing that has not been started.
 """
 
 from collections import deque
@@ -14,11 +14,11 @@ from fibserver.protocol.reply_encoding import encode
 __all__ = ["LINES_PER_STEP", "Listings"]
 
 LINES_PER_STEP = 16
-"""About 0.2 ms of work."""
+"""These take about 0.2 ms."""
 
 
 class _Listing:
-    """One text under construction."""
+    """One listing that is queued or being built."""
 
     __slots__ = ("begin", "error", "key", "lines", "parts", "readers", "reply")
 
@@ -33,7 +33,7 @@ class _Listing:
 
 
 class Listings:
-    """The listings that requests wait for."""
+    """Queue of the listings that requests wait for."""
 
     def __init__(self) -> None:
         self._queue: deque[_Listing] = deque()
@@ -44,14 +44,14 @@ class Listings:
     def read(
         self, key: Hashable, begin: Callable[[], Iterator[str]]
     ) -> Generator[bytes, None, None]:
-        """Yield nothing (`b""`) after each step, and in the end the reply: one bulk string.
+        """Yield `b""` after each step, and finally the reply, a bulk string.
 
         Args:
-            key: equal for requests that ask for the same lines.
-            begin: returns the lines, which come one by one. An empty line only takes time.
+            key: Equal for requests of the same lines.
+            begin: Returns an iterator of the lines. An empty line counts as work of a step.
 
         Raises:
-            Exception: what `begin` or its iterator raised.
+            Exception: Any exception of `begin` or its iterator.
         """
         listing = self._joined(key, begin)
         listing.readers += 1
@@ -65,7 +65,7 @@ class Listings:
         finally:
             listing.readers -= 1
             if not listing.readers and listing in self._queue:
-                self._queue.remove(listing)  # nobody waits for it any more
+                self._queue.remove(listing)  # its last reader has been closed
 
     def _joined(self, key: Hashable, begin: Callable[[], Iterator[str]]) -> _Listing:
         for listing in reversed(self._queue):
@@ -76,7 +76,7 @@ class Listings:
         return listing
 
     def _step(self) -> None:
-        """Add a few lines to the first listing; if that fails, only its own readers fail."""
+        """Add a few lines to the first listing; an error is raised to its own readers only."""
         listing = self._queue[0]
         try:
             if listing.lines is None:

@@ -1,18 +1,18 @@
-"""Overload policy: what one client may cost the others, in loop time and in memory.
+"""Overload policy: limits on the loop time and the memory that one client may use.
 
-Loop time. A client's requests are executed for half a millisecond at a time. The rest waits in a
-queue of clients that is served round-robin, and the loop polls for events between two rounds.
-Two lists, as in the fair queueing of network devices (FQ-CoDel, RFC 8290): a client that newly
-has something to do is served before those that have used up a slice, so a small request does not
-wait for the long pipelines of others; and each turn begins with one of the latter, so newcomers
-cannot starve them. A turn handles events for two milliseconds; what is ready after that joins
-the queue too, or a crowd that arrives at once would add up to a long turn.
+Loop time. A client's requests are executed for a time slice of half a millisecond. If some are
+left, the client joins a queue that is served round-robin, and the loop polls for events between
+rounds. The queue has two lists, as in FQ-CoDel (RFC 8290): clients with new work are served before
+those that have used up a slice, so a small request does not wait for the long pipelines of others;
+and each iteration of the loop starts with one of the latter, so new work cannot starve them. An
+iteration handles events for two milliseconds; later events join the queue too, because many events
+at once would otherwise make it long.
 
-Memory. All output that waits in this process is bounded together. Beyond the bound the slowest
-reader is disconnected first. Connections are bounded as well: when all are taken, the longest
-idle one gives way to a newcomer, then the slowest reader (`fibcommon.service.admission`).
+Memory. The pending output of all clients is bounded in total; above the bound the slowest readers
+are disconnected first. Connections are bounded as well: at the limit, a new connection replaces
+the longest idle one, or else the slowest reader (`fibcommon.service.admission`).
 
-This module decides and knows no sockets; `fibserver.network.connections` acts on it.
+This module only decides; `fibserver.network.connections` owns the sockets and acts.
 """
 
 from collections import OrderedDict
@@ -32,27 +32,27 @@ __all__ = [
 ]
 
 SLICE_SECONDS = 0.0005
-"""How long one client's requests are executed before others have their turn."""
+"""Time slice for the requests of one client before others are served."""
 
 EVENTS_SECONDS = 0.002
-"""How long a turn handles events before what else is ready has to queue."""
+"""Time for which an iteration handles events before the remaining ones are queued."""
 
 TURN_SECONDS = 0.004
-"""How long a turn serves clients in all before the loop polls again; one slice is always given."""
+"""Time after which an iteration stops serving clients; at least one gets a time slice."""
 
 REQUEST_SECONDS = 10.0
-"""How long a request may take from its first byte to its last."""
+"""Timeout from the first byte of a request to its last."""
 
 AUTH_DELAY_SECONDS = 1.0
-"""How long the reply to a failed authentication is held back, so that guessing takes long."""
+"""Delay of the reply to a failed authentication, which slows down password guessing."""
 
 OUTPUT_HEADROOM = 8
-"""Readers are disconnected until an eighth of the bound is free: looking for the slowest costs a
-pass over all connections, which must not recur with every reply."""
+"""Readers are disconnected until 1/8 of the bound is free: finding the slowest one takes a pass
+over all connections, which must not be needed again for every reply."""
 
 
 class Eviction(StrEnum):
-    """Why a client was disconnected for the sake of others."""
+    """Reason for disconnecting a client to free resources for others."""
 
     IDLE = "idle"
     SLOW_READER = "slow_reader"
@@ -60,15 +60,15 @@ class Eviction(StrEnum):
 
 
 class LoopBudget:
-    """Loop time of one turn.
+    """Time budget of one loop iteration, which has a phase for events and one for the queue.
 
     Attributes:
-        clock: monotonic, in seconds.
-        last_read: what the clock showed when it was last read: after each piece of work that takes
-            long, so that the next piece starts then.
-        is_spent: whether further clients have to queue in this phase of the turn.
-        end: when the phase has used up its time.
-        slice_end: when the client that is being served has to stop.
+        clock: Returns the monotonic time in seconds.
+        last_read: The last time that `clock` returned. It is read after each piece of work, so
+            this is when the next one starts.
+        is_spent: Whether further clients must queue in this phase.
+        end: When this phase ends.
+        slice_end: When the time slice of the current client ends.
     """
 
     __slots__ = ("_started", "clock", "end", "is_spent", "last_read", "slice_end")
@@ -79,18 +79,18 @@ class LoopBudget:
         self.start_turn(clock())
 
     def start_turn(self, now: float) -> None:
-        """Begin a turn with the phase that handles events."""
+        """Start an iteration with the phase that handles events."""
         self.is_spent = False
         self.end = now + EVENTS_SECONDS
         self._started = self.last_read = now
 
     def start_queue(self) -> None:
-        """Begin the phase that serves the queue; it lasts for one slice at least."""
+        """Start the phase that serves the queue, which lasts for at least one time slice."""
         self.is_spent = False
         self.end = max(self._started + TURN_SECONDS, self.clock() + SLICE_SECONDS)
 
     def start_slice(self) -> None:
-        """Begin to serve one client."""
+        """Start the time slice of a client."""
         self.last_read = now = self.clock()
         if now >= self.end:
             self.is_spent = True
@@ -98,12 +98,12 @@ class LoopBudget:
 
     @property
     def is_slice_over(self) -> bool:
-        """Whether the client that is being served has to stop."""
+        """Whether the time slice of the current client is over."""
         self.last_read = now = self.clock()
         return now >= self.slice_end
 
     def check(self) -> bool:
-        """Return whether the time of this phase is used up."""
+        """Read the clock; return whether this phase is over."""
         self.last_read = now = self.clock()
         if now >= self.end:
             self.is_spent = True
@@ -114,11 +114,11 @@ Client = TypeVar("Client")
 
 
 class ServiceQueue(Generic[Client]):
-    """The clients that wait for loop time: new ones first, each list in turn.
+    """Queue of clients that wait for loop time; those with new work are served first.
 
     Attributes:
-        new: those that newly have something to do, in order; for others to look at.
-        busy: those that have used up a slice, in order; for others to look at.
+        new: Clients with new work, in order; callers only read it.
+        busy: Clients that have used up a time slice, in order; callers only read it.
     """
 
     def __init__(self) -> None:
@@ -126,35 +126,35 @@ class ServiceQueue(Generic[Client]):
         self.busy: OrderedDict[Client, None] = OrderedDict()
 
     def add_new(self, client: Client) -> None:
-        """Add a client that newly has something to do, unless it waits already."""
+        """Add a client with new work, unless it is queued already."""
         if client not in self.busy:
             self.new[client] = None
 
     def add_busy(self, client: Client) -> None:
-        """Add a client that has used up a slice."""
+        """Add a client that has used up a time slice."""
         self.busy[client] = None
 
     def discard(self, client: Client) -> None:
-        """Remove a client if it waits."""
+        """Remove a client if it is queued."""
         self.new.pop(client, None)
         self.busy.pop(client, None)
 
     def pop(self) -> Client | None:
-        """Return the next client, None if there is none."""
+        """Remove and return the next client, None if the queue is empty."""
         if self.new:
             return self.new.popitem(last=False)[0]
         return self.pop_busy()
 
     def pop_busy(self) -> Client | None:
-        """Return the next of those that have used up a slice, None if there is none."""
+        """Remove and return the next client that has used up a time slice, None without any."""
         return self.busy.popitem(last=False)[0] if self.busy else None
 
 
 class OutputTotal:
-    """The output that waits in this process for all clients.
+    """Total pending output of all clients.
 
     Attributes:
-        held_bytes: what it takes of memory; shared memory does not count.
+        held_bytes: Memory that it takes, without shared memory.
     """
 
     __slots__ = ("held_bytes",)
@@ -164,40 +164,40 @@ class OutputTotal:
 
 
 class OutputHolder(Protocol):
-    """A connection with output."""
+    """Connection with pending output."""
 
     @property
     def held_bytes(self) -> int:
-        """How many bytes of memory its output takes."""
+        """Bytes of memory that its output takes."""
 
     @property
     def bytes_per_second(self) -> float:
-        """How fast its peer reads if that is slow; infinite if not, or if it is not yet known."""
+        """Rate at which its peer reads if it is slow; infinite if it is not, or is unknown."""
 
     @property
     def blocked_since(self) -> float:
-        """Since when its peer has taken nothing; infinite if the socket is not full."""
+        """When its peer last read anything; infinite if the socket is not full."""
 
 
 Holder = TypeVar("Holder", bound=OutputHolder)
 
 
 def output_victims(holders: Iterable[Holder], held_bytes: int, limit: int) -> list[Holder]:
-    """Return whom to disconnect for all output to fit in its bound, the slowest first.
+    """Return the connections to disconnect so that all output fits its bound, slowest first.
 
-    It takes half a minute to know a reader for slow. Among the others the one that has taken
-    nothing for longest is the slowest, and of equals the one that holds most.
+    Measuring the rate of a reader takes half a minute. Readers without a rate are ordered by how
+    long they have read nothing, and then by how much output they hold.
 
     Args:
-        holders: the connections.
-        held_bytes: what their output takes together.
-        limit: what it may take.
+        holders: All connections.
+        held_bytes: Memory that their output takes in total.
+        limit: The bound of that.
     """
     if held_bytes <= limit:
         return []
     slowest = sorted(
         (holder for holder in holders if holder.held_bytes),
-        key=lambda each: (each.bytes_per_second, each.blocked_since, -each.held_bytes),
+        key=lambda holder: (holder.bytes_per_second, holder.blocked_since, -holder.held_bytes),
     )
     victims = []
     for holder in slowest:

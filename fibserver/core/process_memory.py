@@ -1,12 +1,12 @@
-"""Proportional memory of a process: what the cheap figures of the kernel count twice.
+"""Correction of a process's memory size for pages that it shares with its parent.
 
 A forked process shares most of its pages with its parent, and `rss - shared` counts each of them
-in both. The proportional set size (PSS) divides such a page among the processes that share it.
-But the kernel visits every mapped page for it: 15 ms for a process that maps 512 MiB of numbers,
-which is too long for an event loop. So workers measure now and then by how much the cheap figure
-is too large, and the acceptor subtracts that.
+in both. The proportional set size (PSS) divides such a page among the processes that share it, but
+to compute it the kernel visits every mapped page. That takes 15 ms in a process that maps 512 MiB
+of numbers, too long for an event loop. So workers periodically measure by how much `rss - shared`
+exceeds the PSS, and the acceptor subtracts the difference.
 
-Shared memory itself is left out of both: all of it is reported once, for all processes.
+Neither includes shared memory, which is reported once for all processes.
 """
 
 import os
@@ -17,7 +17,7 @@ from collections.abc import Callable
 __all__ = ["MemoryMeasurement", "overcounted_bytes"]
 
 PERIOD_SECONDS = 60.0
-"""Pages are mostly copied soon after a fork, so the figures hardly change later."""
+"""Most pages are copied soon after a fork, so the difference hardly changes later."""
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 KIB = 1024
@@ -27,8 +27,8 @@ def overcounted_bytes(pid: int) -> int:
     """Return by how much `rss - shared` of a process exceeds its PSS without shared memory.
 
     Returns:
-        Bytes, negative if it is less: `rss - shared` leaves out the files of programs. 0 if the
-        kernel does not tell.
+        The difference in bytes, 0 if the kernel does not provide it. It may be negative, because
+        `rss - shared` excludes mapped files and the PSS includes them.
     """
     try:
         with open(f"/proc/{pid}/smaps_rollup") as rollup, open(f"/proc/{pid}/statm") as statm:
@@ -44,11 +44,11 @@ def overcounted_bytes(pid: int) -> int:
 
 
 class MemoryMeasurement:
-    """The overcounts of this process and of its parent, measured now and then.
+    """Periodic measurement of `overcounted_bytes` for this process and its parent.
 
     Attributes:
-        own_bytes: of this process, 0 before it was measured.
-        parent_bytes: of its parent, 0 likewise.
+        own_bytes: Result for this process, 0 before the first measurement.
+        parent_bytes: Result for its parent, 0 before the first measurement.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -58,11 +58,11 @@ class MemoryMeasurement:
         self._due = clock()
 
     def refresh(self) -> None:
-        """Measure again if the last time was long ago."""
+        """Measure again if the last measurement is out of date."""
         now = self._clock()
         if now < self._due:
             return
-        # Workers that were started together must not all measure together for ever.
+        # The random factor spreads the measurements of workers that were started together.
         self._due = now + PERIOD_SECONDS * random.uniform(0.5, 1.0)
         self.own_bytes = overcounted_bytes(os.getpid())
         self.parent_bytes = overcounted_bytes(os.getppid())

@@ -1,4 +1,4 @@
-"""What the server counts about itself."""
+"""Counters and latency histograms of the server."""
 
 from collections import Counter
 from typing import NamedTuple
@@ -8,29 +8,29 @@ from fibserver.core.overload import Eviction
 __all__ = ["BUCKETS", "CommandStatistics", "Rates", "Statistics", "quantile"]
 
 BUCKETS = 28
-"""Latencies are counted by powers of two: bucket k holds those below 2^k microseconds that no
-bucket before holds, the last one all above 67 seconds."""
+"""Latencies are counted by powers of two: bucket k holds those from 2^(k-1) to below 2^k
+microseconds, the first those below 1 microsecond, the last all above 67 seconds."""
 
 MIN_SAMPLE_SECONDS = 0.5
 
 ALL_BUCKETS = 64
-"""As many as any time needs; those from the last of `BUCKETS` on are shown as one."""
+"""Enough for every latency; those from `BUCKETS` - 1 on are reported as one."""
 
 
 class CommandStatistics:
-    """The figures of one command.
+    """Statistics of one command.
 
-    Two times are recorded for each call. The execution time runs from the start of its execution
-    to the first byte of its reply: it contains the time of workers, but not that of requests
-    before it. The waiting time is what the client waited: it starts when the loop learnt of the
-    request. Neither contains the time that the client itself takes to read earlier replies.
+    Two times are recorded for each call. The execution time lasts from the start of execution to
+    the first byte of the reply: it includes the time of workers, but not of earlier requests. The
+    waiting time starts earlier, when epoll reported the request. Neither includes the time that
+    the client takes to read earlier replies.
 
     Attributes:
-        name: the command, in lower case.
-        rejected_calls: how often it was refused without being run.
-        errors: how often each code of an error was the answer.
-        seconds: the sum of all execution times.
-        queued_seconds: by how much the sum of all waiting times is larger.
+        name: The command in lower case.
+        rejected_calls: Number of calls that were rejected without being run.
+        errors: Number of error replies by code.
+        seconds: Sum of all execution times.
+        queued_seconds: Sum of all waiting times, minus `seconds`.
     """
 
     __slots__ = (
@@ -49,63 +49,63 @@ class CommandStatistics:
         self.errors: Counter[str] = Counter()
         self.seconds = 0.0
         self.queued_seconds = 0.0
-        # So long that no time is beyond the end: nothing has to be checked for each call.
+        # No latency is beyond the last bucket, so `record` needs no check.
         self._latencies = [0] * ALL_BUCKETS
         self._waits = [0] * ALL_BUCKETS
 
     @property
     def latencies(self) -> list[int]:
         """Number of execution times in each bucket."""
-        return _shown(self._latencies)
+        return _reported(self._latencies)
 
     @property
     def waits(self) -> list[int]:
         """Number of waiting times in each bucket."""
-        return _shown(self._waits)
+        return _reported(self._waits)
 
     @property
     def calls(self) -> int:
-        """How often it was run, with success or not."""
+        """Number of calls that were run, including failed ones."""
         return sum(self._latencies)
 
     @property
     def failed_calls(self) -> int:
-        """How often it was run and answered with an error."""
+        """Number of calls that were run and failed."""
         return self.errors.total() - self.rejected_calls
 
     @property
     def waiting_seconds(self) -> float:
-        """The sum of all waiting times."""
+        """Sum of all waiting times."""
         return self.seconds + self.queued_seconds
 
     def record(self, seconds: float, queued_seconds: float = 0.0, calls: int = 1) -> None:
-        """Record calls that were answered together.
+        """Record one or more calls that were answered together.
 
         Args:
-            seconds: their execution time.
-            queued_seconds: how long they waited for that to start.
-            calls: how many they are.
+            seconds: Execution time of each.
+            queued_seconds: Time that each waited before its execution.
+            calls: Number of calls.
         """
         self.seconds += seconds * calls
         bucket = int(seconds * 1e6).bit_length()
         self._latencies[bucket] += calls
-        if queued_seconds:  # mostly none: both times are the same, and so is the bucket
+        if queued_seconds:  # usually 0: then both times fall into the same bucket
             self.queued_seconds += queued_seconds * calls
             bucket = int((seconds + queued_seconds) * 1e6).bit_length()
         self._waits[bucket] += calls
 
 
-def _shown(counts: list[int]) -> list[int]:
+def _reported(counts: list[int]) -> list[int]:
     return [*counts[: BUCKETS - 1], sum(counts[BUCKETS - 1 :])]
 
 
 class Rates(NamedTuple):
-    """What happened in each second.
+    """Rates per second.
 
     Attributes:
-        calls: of commands.
-        bytes_received: from clients.
-        bytes_sent: to clients.
+        calls: Calls of commands.
+        bytes_received: Bytes received from clients.
+        bytes_sent: Bytes sent to clients.
     """
 
     calls: float = 0.0
@@ -114,20 +114,20 @@ class Rates(NamedTuple):
 
 
 class Statistics:
-    """The figures of one server since its start.
+    """Statistics of one server since its start.
 
     Attributes:
-        commands: by name, in lower case.
-        errors: error replies by code.
-        connections_received: accepted, those refused for `max_clients` included.
-        connections_rejected: refused for `max_clients`.
-        evictions: clients that were disconnected for the sake of others, by reason.
-        bytes_received: from clients.
-        bytes_sent: to clients.
-        blocks_filled: by workers.
-        blocks_failed: given up.
-        blocks_dropped: resident ones that gave way to others.
-        rates: between the last two samples.
+        commands: Statistics of each command, by name in lower case.
+        errors: Number of error replies by code.
+        connections_received: Connections accepted, including those rejected for `max_clients`.
+        connections_rejected: Connections rejected for `max_clients`.
+        evictions: Clients disconnected to free resources for others, by reason.
+        bytes_received: Bytes received from clients.
+        bytes_sent: Bytes sent to clients.
+        blocks_filled: Blocks that workers have filled.
+        blocks_failed: Blocks whose computation was given up.
+        blocks_dropped: Resident blocks evicted to make room for others.
+        rates: Rates between the last two samples.
     """
 
     def __init__(self) -> None:
@@ -147,14 +147,14 @@ class Statistics:
 
     @property
     def calls(self) -> int:
-        """How often commands were run."""
-        return sum(each.calls for each in self.commands.values())
+        """Number of calls of all commands."""
+        return sum(command.calls for command in self.commands.values())
 
     def sample(self, now: float) -> None:
         """Compute the rates since the last call.
 
         Args:
-            now: monotonic, in seconds; calls within half a second of the last do nothing.
+            now: Monotonic time in seconds; within half a second of the last call nothing is done.
         """
         totals = Rates(self.calls, self.bytes_received, self.bytes_sent)
         if self._sampled_at is not None:
@@ -166,21 +166,21 @@ class Statistics:
         self._sampled_at, self._sampled = now, totals
 
     def command(self, name: str) -> CommandStatistics:
-        """Return the figures of a command of the command table, by its name in lower case."""
-        found = self.commands.get(name)
-        if found is None:
-            found = self.commands[name] = CommandStatistics(name)
-        return found
+        """Return the statistics of a command, by its name in lower case."""
+        statistics = self.commands.get(name)
+        if statistics is None:
+            statistics = self.commands[name] = CommandStatistics(name)
+        return statistics
 
 
 def quantile(latencies: list[int], share: float) -> float:
-    """Return the latency, in microseconds, that a share of all calls did not exceed.
+    """Return the latency in microseconds that a share of all calls did not exceed.
 
-    Within a bucket calls are taken to be spread evenly.
+    Calls are assumed to be distributed evenly within a bucket.
 
     Args:
-        latencies: how many calls there were in each bucket.
-        share: from 0 to 1.
+        latencies: Number of calls in each bucket.
+        share: The share, from 0 to 1.
     """
     rank = share * sum(latencies)
     for number, count in enumerate(latencies):
