@@ -78,7 +78,7 @@ class Growth:
         self._offsets.append(offset + format.offset(stop) - format.offset(start))
 
     def reclaim_block(self, stop: int) -> Block | None:
-        """Hand out again the first block that was given back, if it holds an element below `stop`.
+        """Hand out the lowest block given back again, if it holds an element below `stop`.
 
         Returns:
             The block, or None.

@@ -38,7 +38,7 @@ class SharedArray:
         format: How the elements are encoded.
         growth: The array's blocks and their state.
         streamed_bytes: Number of bytes of this format sent from short-lived blocks.
-        pinned: Starts of blocks that must not be evicted although no reader needs them.
+        pinned: Starts of blocks that must not be evicted because a worker saves them.
     """
 
     def __init__(self, arena: Arena, format: Format, clock: Callable[[], float]) -> None:

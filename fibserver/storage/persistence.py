@@ -117,7 +117,7 @@ class Persistence:
             self._discarding += 1
             return Task(Action.DISCARD, _pop(self._to_discard))
         # Do not save while a file is being removed: the removal could delete a newer save of the
-        # same block. Save one block at a time, lest a disk that hangs block all workers.
+        # same block. Save one block at a time: a disk that hangs then blocks one worker.
         if self._to_save and not self._discarding and not self._saving:
             block = _pop(self._to_save)
             self._saving.add(block)

@@ -7,7 +7,7 @@
 `ensure_workers` starts missing workers. `dispatch` gives each worker a task and queues a second
 one, so that no worker waits for the acceptor to wake up. A readable socketpair carries an
 outcome; its end means that the worker died. A dead worker is reaped and its tasks are dispatched
-again; a task over which three workers have died is given up, lest it kill them all.
+again; a task over which three workers have died is given up.
 
 A worker with an expensive block holds no other task, and with two or more workers one is kept
 free of expensive blocks. So cheap blocks never wait for expensive ones if there are two workers.
