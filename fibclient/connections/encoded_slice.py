@@ -1,8 +1,8 @@
-"""An answer as bytes: which requests fetch which of them.
+"""Slices as runs of bytes, and the requests that fetch any part of them.
 
-Every size is known in advance, so any run of an answer's bytes can be asked for by itself: an
-answer that broke off goes on from its very next byte, and a large one comes in several parts
-at a time. This module knows only numbers; `fibclient.transport.transfer` does what it says.
+All sizes are known in advance, so any byte range of a slice can be requested separately: an
+interrupted transfer resumes at the next byte, and a large slice can be fetched in parallel parts.
+This module only computes; `fibclient.transport.transfer` does the I/O.
 """
 
 from functools import lru_cache
@@ -17,14 +17,14 @@ from fibcommon.formats import FORMATS, Format
 __all__ = ["EncodedSlice", "Request", "offset"]
 
 MAX_INDEX = 2**128 - 1
-"""Far beyond any limit that a server can be given: it is the server that tells its limit."""
+"""Far beyond any limit that a server can have; servers enforce their own."""
 
 _BULK_FORMATS = {name: entry for name, entry in FORMATS.items() if name != "array"}
 
 
 @lru_cache(maxsize=65_536)
 def offset(format: Format, n: int) -> int:
-    """Return the number of bytes before element n, remembered: it takes much of a round trip."""
+    """Return the number of bytes before element n; cached, as it takes much of a round trip."""
     return format.offset(n)
 
 
@@ -32,21 +32,21 @@ def _slice_size(format: Format, start: int, stop: int) -> int:
     if start == stop:
         return 0
     if stop - start == 1:
-        return format.size(start) - format.separator_size  # in a tenth of the time
+        return format.size(start) - format.separator_size  # ten times as fast
     return offset(format, stop) - offset(format, start) - format.separator_size
 
 
 class Request(NamedTuple):
-    """What to ask a server for, to get some bytes of an answer.
+    """A request for a byte range of a slice.
 
     Attributes:
-        start: the first element to ask for.
-        stop: the one behind the last.
-        size: the bytes that the server will answer.
-        skip: how many of them come before the wanted ones.
-        encoded: the request as it travels.
-        header: what the reply must begin with.
-        cost_seconds: what a worker needs for it.
+        start: First element.
+        stop: Element to stop before.
+        size: Size in bytes of the bulk string in the reply.
+        skip: Number of its first bytes to discard.
+        encoded: The request as sent.
+        header: What the reply must begin with.
+        cost_seconds: Predicted computing time of a worker.
     """
 
     start: int
@@ -67,14 +67,14 @@ class Request(NamedTuple):
 
 
 class EncodedSlice(NamedTuple):
-    """Elements start to stop-1 of a format, in one piece.
+    """Elements start to stop-1 of one format, as a run of bytes.
 
     Attributes:
-        format: how they are encoded.
-        start: >= 0.
-        stop: >= start.
-        size: in bytes.
-        whole: the request for all of it.
+        format: How the elements are encoded.
+        start: First element, >= 0.
+        stop: Element to stop before, >= start.
+        size: Size in bytes.
+        whole: The request for all of it.
     """
 
     format: Format
@@ -85,45 +85,45 @@ class EncodedSlice(NamedTuple):
 
     @classmethod
     def of(cls, start: int, stop: int, format_name: str) -> "EncodedSlice":
-        """Return what a caller asks for.
+        """Return the slice for a caller's arguments.
 
         Raises:
-            ValueError: no server could answer it.
-            TypeError: a bound is no integer.
+            ValueError: The range or the format is invalid.
+            TypeError: A bound is not an integer.
         """
-        return _remembered(start, stop, format_name)
+        return _validated(start, stop, format_name)
 
     def between(self, start: int, stop: int) -> "EncodedSlice":
-        """Return the answer for other bounds in the same format."""
-        return _answer(self.format, start, stop)
+        """Return the slice with other bounds in the same format."""
+        return _slice(self.format, start, stop)
 
     def request(self, begin: int, end: int) -> Request:
-        """Return the smallest request for bytes begin to end-1 of this answer.
+        """Return the smallest request that covers bytes begin to end-1 of this slice.
 
         Args:
-            begin: 0 <= begin < end.
-            end: <= size.
+            begin: First byte, 0 <= begin < end.
+            end: Byte to stop before, <= size.
         """
         if begin == 0 and end == self.size:
             return self.whole
         format = self.format
         start = format.stop_within(self.start, begin)
         stop = format.stop_within(self.start, end)
-        # The separator behind an answer's last element is left off, so a range that ends within or
-        # behind a separator takes one element more.
+        # A reply omits the separator after its last element, so a range that ends within or after
+        # a separator needs one more element.
         while stop < self.stop and _slice_size(format, self.start, stop) < end:
             stop += 1
         return Request.of(format, start, stop, skip=begin - self.offset(start))
 
     def offset(self, n: int) -> int:
-        """Return the number of bytes of this answer before element n."""
+        """Return the number of bytes of this slice before element n."""
         return offset(self.format, n) - offset(self.format, self.start)
 
     def parts(self, count: int) -> "list[EncodedSlice]":
-        """Split into answers of about the same size, in order; separators are between them.
+        """Split into consecutive slices of about equal size, which omit the separators between.
 
         Args:
-            count: how many, >= 1; fewer if there are not so many elements.
+            count: Number of parts, >= 1; the number of elements if that is less.
         """
         count = min(count, self.stop - self.start)
         shares = [self.size * number // count for number in range(1, count)]
@@ -132,15 +132,15 @@ class EncodedSlice(NamedTuple):
         return [self.between(start, stop) for start, stop in pairwise(bounds) if start < stop]
 
 
-def _answer(format: Format, start: int, stop: int) -> EncodedSlice:
+def _slice(format: Format, start: int, stop: int) -> EncodedSlice:
     whole = Request.of(format, start, stop)
     return EncodedSlice(format, start, stop, whole.size, whole)
 
 
-# Typed, since 1.0 equals 1 and is no integer all the same.
+# `typed`: 1.0 equals 1, but is not an integer.
 @lru_cache(maxsize=4096, typed=True)
-def _remembered(start: int, stop: int, format_name: str) -> EncodedSlice:
-    """Return what a caller asks for; many ask for the same again and again."""
+def _validated(start: int, stop: int, format_name: str) -> EncodedSlice:
+    """Return a slice; cached, since callers repeat the same ones."""
     start, stop = index(start), index(stop)
     if not 0 <= start <= stop <= MAX_INDEX:
         raise ValueError(
@@ -149,8 +149,8 @@ def _remembered(start: int, stop: int, format_name: str) -> EncodedSlice:
     format = _BULK_FORMATS.get(format_name)
     if format is None:
         known = ", ".join(_BULK_FORMATS)
-        raise ValueError(f"format {format_name!r}: it must be one of {known}")
-    return _answer(format, start, stop)
+        raise ValueError(f"unknown format {format_name!r}: must be one of {known}")
+    return _slice(format, start, stop)
 
 
 def _short(n: int) -> str:

@@ -1,11 +1,11 @@
-"""The servers a client may ask: which one is next, and which are set aside.
+"""Endpoints of a client, their states, and the choice of the next one.
 
-Requests go to the endpoint with the fewest in flight, in turn among equals. One that fails is
-set aside: no request goes there until a probe has been answered. The pauses between probes
-grow with its failures, and those are forgotten only when a request has succeeded, so an
-endpoint that answers probes and nothing else is tried ever less often.
+Each request goes to the endpoint with the fewest in flight, round-robin among equals. An endpoint
+that fails is set aside: it gets no requests until it has replied to a probe. The delays between
+probes grow with its failures, which only a successful request resets, so an endpoint that replies
+to probes alone is tried ever less often.
 
-This module decides; it connects to nobody and looks at no clock.
+This module does no I/O and reads no clock.
 """
 
 from collections.abc import Iterator, Set
@@ -17,33 +17,33 @@ from fibcommon.addresses import Address, ResolvedAddress
 __all__ = ["Endpoint", "EndpointState", "Endpoints"]
 
 LATENCY_WEIGHT = 0.1
-"""Weight of the latest request in the moving average, which some ten requests decide."""
+"""Weight of the latest request in the moving average, which about ten requests determine."""
 
 
 class EndpointState(Enum):
-    """What an endpoint is used for."""
+    """Whether an endpoint gets requests."""
 
     UP = "up"
     SET_ASIDE = "set aside"
-    GONE = "gone"  # its name leads elsewhere now
+    GONE = "gone"  # its name no longer resolves to it
 
 
 @dataclass(slots=True, eq=False)
 class Endpoint:
-    """One server, and how it has been doing.
+    """One resolved server address, with its state and counters.
 
     Attributes:
-        target: where it is.
-        state: what it is used for.
-        in_flight: requests and probes under way.
-        turn: the number of its latest request, all endpoints counted together.
-        failures: since the last request that succeeded.
-        succeeded: requests that were answered, be it by a refusal, in all.
-        failed: requests and probes, in all.
-        set_asides: how often it was set aside.
-        recoveries: how often it came back.
-        last_error: why it was last set aside.
-        latency_seconds: of cheap requests, a moving average; 0 while it is not known.
+        target: The address.
+        state: Whether it gets requests.
+        in_flight: Requests and probes under way.
+        turn: Sequence number of its latest request, counted over all endpoints.
+        failures: Failures since its last successful request.
+        succeeded: Requests that got a reply, refusals included.
+        failed: Failed requests and probes.
+        set_asides: Number of times it was set aside.
+        recoveries: Number of times it came back into use.
+        last_error: Error of its latest failure.
+        latency_seconds: Moving average over cheap requests; 0 while unknown.
     """
 
     target: ResolvedAddress
@@ -60,11 +60,11 @@ class Endpoint:
 
     @property
     def is_up(self) -> bool:
-        """Whether requests may go there."""
+        """Whether it gets requests."""
         return self.state is EndpointState.UP
 
     def set_aside(self, error: str) -> bool:
-        """Note a failure; return whether this is what takes it out of use."""
+        """Count a failure and set the endpoint aside; return whether it was up."""
         self.failures += 1
         self.failed += 1
         self.last_error = error
@@ -75,19 +75,23 @@ class Endpoint:
         return True
 
     def note_latency(self, seconds: float) -> None:
-        """Count how long a cheap request took until its first byte came, or was given up."""
+        """Add a cheap request to the moving average.
+
+        Args:
+            seconds: Time until its first byte arrived, or until it was abandoned.
+        """
         average = self.latency_seconds or seconds  # 0: this is the first
         self.latency_seconds = average + LATENCY_WEIGHT * (seconds - average)
 
     def recover(self) -> None:
-        """Note that a probe was answered."""
+        """Put the endpoint back into use after a successful probe."""
         if self.state is EndpointState.SET_ASIDE:
             self.state = EndpointState.UP
             self.recoveries += 1
 
 
 class Endpoints:
-    """All endpoints, as the addresses lead to them."""
+    """The endpoints that the addresses of a client resolve to."""
 
     def __init__(self) -> None:
         self._by_target: dict[ResolvedAddress, Endpoint] = {}
@@ -97,10 +101,10 @@ class Endpoints:
         return iter(self._by_target.values())
 
     def update(self, address: Address, targets: list[ResolvedAddress]) -> list[Endpoint]:
-        """Take over where an address leads to now.
+        """Replace what an address resolves to.
 
         Returns:
-            the endpoints to which it led before, and does no more.
+            The endpoints that it no longer resolves to.
         """
         gone = [
             endpoint
@@ -117,23 +121,23 @@ class Endpoints:
     def __len__(self) -> int:
         return len(self._by_target)
 
-    def choose(self, besides: Set[Endpoint] = frozenset()) -> Endpoint | None:
-        """Return the endpoint for the next request; None if all are set aside.
+    def choose(self, excluded: Set[Endpoint] = frozenset()) -> Endpoint | None:
+        """Return the endpoint for the next request, or None if none is up.
 
-        Among equals it is the one whose latest request is the longest ago.
+        Among those with the fewest requests in flight, it is the least recently used.
 
         Args:
-            besides: those that it must not be.
+            excluded: Endpoints that must not be chosen.
         """
-        up = [each for each in self._by_target.values() if each.state is EndpointState.UP]
-        if besides:
-            up = [each for each in up if each not in besides]
+        up = [endpoint for endpoint in self if endpoint.state is EndpointState.UP]
+        if excluded:
+            up = [endpoint for endpoint in up if endpoint not in excluded]
         if len(up) == 1:
             return up[0]
         return min(up, key=lambda endpoint: (endpoint.in_flight, endpoint.turn), default=None)
 
     def begin(self, endpoint: Endpoint) -> None:
-        """Count a request to an endpoint."""
+        """Count the start of a request to an endpoint."""
         self._turn += 1
         endpoint.turn = self._turn
         endpoint.in_flight += 1

@@ -1,4 +1,4 @@
-"""Other network services, as recognised by the first bytes that they send."""
+"""Recognition of other network services by the first bytes that they send."""
 
 __all__ = ["DEFAULT_PORT_HINT", "service_of"]
 
@@ -13,10 +13,10 @@ _SERVICES = (
 
 
 def service_of(beginning: bytes) -> str:
-    """Return what the service is, with its article, or "" if it is not one of these.
+    """Return the name of a service with its article, or "" if it is unknown.
 
     Args:
-        beginning: the first bytes that it sends.
+        beginning: First bytes that it sent.
     """
     for beginnings, service in _SERVICES:
         if beginning.startswith(beginnings):

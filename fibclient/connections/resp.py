@@ -1,7 +1,6 @@
-"""The client's half of the Redis serialization protocol: requests out, replies in.
+"""Client side of RESP, the Redis serialization protocol: encodes requests, parses replies.
 
-It reads from anything that gives lines and counted bytes, so it can be tested without a
-socket.
+Replies are read from any `Source` of lines and counted bytes, so no socket is needed in tests.
 """
 
 from typing import Protocol, TypeAlias
@@ -22,35 +21,39 @@ __all__ = [
 Reply: TypeAlias = "bytes | int | str | list[Reply] | None"
 
 MAX_REPLY_BYTES = 1024 * 1024
-"""For a whole reply, with what is nested in it; answers have a bound of their own, their exact
-size. Hundreds of times what a fibserver says to PING, AUTH, INFO and FIB.SIZE."""
+"""Limit of a whole reply, nested ones included; hundreds of times what fibserver sends to PING,
+AUTH, INFO and FIB.SIZE. Slices are exempt: their exact size is known."""
 
 REPLY_OVERHEAD_BYTES = 64
-"""What each reply counts for besides its bytes: an empty array has four, and takes this much."""
+"""Memory counted for each reply besides its bytes: an empty array of four bytes takes as much."""
 
 MAX_DEPTH = 8
-"""Far deeper than any reply of a server; a peer must not exhaust the stack."""
+"""Limit of nesting, far above that of any server's reply, which protects the stack."""
 
 
 class Source(Protocol):
-    """Where replies come from."""
+    """Source of replies."""
 
     def line(self) -> bytes:
-        """Return the bytes up to the next CRLF, and pass over it."""
+        """Return the bytes up to the next CRLF, and skip it."""
 
     def take(self, size: int) -> bytes:
-        """Return exactly so many bytes."""
+        """Return exactly `size` bytes."""
 
 
-def encode_request(*words: str | int) -> bytes:
-    """Return a request: the command's name and its arguments."""
-    encoded = [str(word).encode() for word in words]
-    bulks = b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded])
+def encode_request(*args: str | int) -> bytes:
+    """Return a request, encoded as an array of bulk strings.
+
+    Args:
+        args: Name of the command, and its arguments.
+    """
+    encoded = [str(arg).encode() for arg in args]
+    bulks = b"".join([b"$%d\r\n%b\r\n" % (len(arg), arg) for arg in encoded])
     return b"*%d\r\n%b" % (len(encoded), bulks)
 
 
 class _Allowance:
-    """What a reply may still take up, in bytes."""
+    """Memory that a reply may still take, in bytes."""
 
     __slots__ = ("_left",)
 
@@ -59,7 +62,7 @@ class _Allowance:
 
     def require(self, size: int) -> None:
         if size > self._left:
-            raise ServerMisbehaved(f"a reply is larger than {MAX_REPLY_BYTES} bytes")
+            raise ServerMisbehaved(f"invalid reply: larger than {MAX_REPLY_BYTES} bytes")
 
     def spend(self, size: int) -> None:
         self.require(size)
@@ -67,14 +70,14 @@ class _Allowance:
 
 
 def read_reply(source: Source) -> Reply:
-    """Read one reply: bytes for a bulk string, str for a status, or an int, list or None.
+    """Read one reply: bytes for a bulk string, str for a simple string, or an int, list or None.
 
     Args:
-        source: where it comes from; what it raises passes through.
+        source: Source of the reply; its exceptions pass through.
 
     Raises:
-        RequestRefused: it is an error reply; the whole of it was read.
-        ServerMisbehaved: it is no RESP2 reply, or too large; what follows makes no sense either.
+        RequestRefused: It is an error reply, which was read completely.
+        ServerMisbehaved: It is not a RESP2 reply, or too large; the source is unusable.
     """
     return _read(source, _Allowance(), 0)
 
@@ -87,8 +90,8 @@ def _read(source: Source, allowance: _Allowance, depth: int) -> Reply:
         return line[1:].decode("utf-8", "replace")
     if kind not in (b":", b"$", b"*"):
         if depth:
-            # What stands behind it in the array is still to come, and nobody would read it.
-            raise ServerMisbehaved(f"an array holds {line[:32]!r}")
+            # The rest of the array would be taken for the next reply.
+            raise ServerMisbehaved(f"invalid reply: {line[:32]!r} in an array")
         raise _refusal(line)
     number = _integer(line)
     if kind == b":":
@@ -101,60 +104,60 @@ def _read(source: Source, allowance: _Allowance, depth: int) -> Reply:
         read_bulk_trailer(source)
         return value
     if depth == MAX_DEPTH:
-        raise ServerMisbehaved(f"a reply has arrays more than {MAX_DEPTH} deep")
-    # Each of them will spend as much; the list grows as they come.
+        raise ServerMisbehaved(f"invalid reply: arrays more than {MAX_DEPTH} deep")
+    # Only a check: each member spends its own share when it is read.
     allowance.require(number * REPLY_OVERHEAD_BYTES)
     return [_read(source, allowance, depth + 1) for _ in range(number)]
 
 
 def read_bulk_header(source: Source, size: int) -> None:
-    """Read up to the first byte of a bulk string that must have `size` bytes.
+    """Read the header of a bulk string that must have `size` bytes.
 
     Raises:
-        RequestRefused: it is an error reply; the whole of it was read.
-        ServerMisbehaved: it is anything else.
+        RequestRefused: It is an error reply, which was read completely.
+        ServerMisbehaved: It is anything else.
     """
     line = source.line()
     if line == b"$%d" % size:
         return
     if line[:1] != b"$":
         raise _refusal(line)
-    raise ServerMisbehaved(f"an answer of {size} bytes was announced as {line[:32]!r}")
+    raise ServerMisbehaved(f"invalid reply: {line[:32]!r} instead of {size} bytes")
 
 
 def read_bulk_trailer(source: Source) -> None:
-    """Read what stands behind a bulk string.
+    """Read the CRLF after a bulk string.
 
     Raises:
-        ServerMisbehaved: it is not CRLF.
+        ServerMisbehaved: It is not CRLF.
     """
     ending = source.take(2)
     if ending != b"\r\n":
-        raise ServerMisbehaved(f"a bulk string is followed by {ending!r}, not CRLF")
+        raise ServerMisbehaved(f"invalid reply: bulk string followed by {ending!r}, not CRLF")
 
 
 def _refusal(line: bytes) -> RequestRefused | ServerMisbehaved:
-    """Return what to raise for a reply that is an error, or is none."""
+    """Return the exception for a line that is an error reply, or no reply at all."""
     if line[:1] == b"-":
         return RequestRefused(line[1:].decode("utf-8", "replace"))
     return invalid_beginning(line)
 
 
 def invalid_beginning(data: bytes) -> ServerMisbehaved:
-    """Return what to raise for bytes that no reply begins with.
+    """Return the exception for bytes that cannot begin a reply.
 
     Args:
-        data: the first of them; they say which service that is, if it is a common one.
+        data: The first bytes, which may identify another service.
     """
-    message = f"no reply begins with {data[:32]!r}"
+    message = f"invalid reply: {data[:32]!r}"
     service = service_of(data)
     if not service:
         return ServerMisbehaved(message)
-    return NotFibserver(f"{message}; that is {service}: {DEFAULT_PORT_HINT}")
+    return NotFibserver(f"{message}; this is {service}: {DEFAULT_PORT_HINT}")
 
 
 def _integer(line: bytes) -> int:
     digits = line[1:]
     if not digits.removeprefix(b"-").isdigit() or len(digits) > 20:
-        raise ServerMisbehaved(f"not a number: {line[:32]!r}")
+        raise ServerMisbehaved(f"invalid reply: {line[:32]!r} is not a number")
     return int(digits)

@@ -195,7 +195,7 @@ def test_a_server_that_accepts_and_never_answers() -> None:
     with (
         fake_server(in_turn(None), answers_pings=False) as server,
         client_of(server, idle_timeout_seconds=0.1, max_retries=1) as client,
-        pytest.raises(ServerUnreachable, match=r"nothing came from 127\.0\.0\.1:\d+ for 0\.1 s"),
+        pytest.raises(ServerUnreachable, match=r"nothing received from 127.* for 0\.1 s"),
     ):
         client.number(0)
 
@@ -257,7 +257,7 @@ def test_a_server_that_drips() -> None:
         fake_server(lambda words: drip()) as server,
         client_of(server, timeout_seconds=0.3, idle_timeout_seconds=60) as client,
     ):
-        with pytest.raises(DeadlineExceeded, match="in time"):
+        with pytest.raises(DeadlineExceeded, match="deadline exceeded"):
             client.read(0, 1000, "text")
         over.set()
 
@@ -543,7 +543,7 @@ def test_a_reply_cut_short_for_good() -> None:
     with (
         fake_server(in_turn(HangUp(ZERO[:6]))) as server,
         client_of(server, max_retries=2) as client,
-        pytest.raises(ServerUnreachable, match=r"closed the connection \(tried 3 times\)"),
+        pytest.raises(ServerUnreachable, match=r"closed by the server \(tried 3 times\)"),
     ):
         client.range(0, 1)
 

@@ -32,7 +32,7 @@ ENDING_SIGNALS = [signal.SIGTERM, signal.SIGHUP]
         (RequestRefused("WRONGPASS invalid"), 1, "--password-file FILE"),
         (RequestRefused("ERR unknown command 'FIB.RANGE'"), 1, "no fibserver"),
         (RequestRefused("LIMIT too much"), 1, ""),
-        (ServerMisbehaved("no reply begins with b'HTTP'"), 1, "see `fibclient doctor`"),
+        (ServerMisbehaved("invalid reply: b'HTTP'"), 1, "see `fibclient doctor`"),
         (ServerUnreachable("cannot connect"), 3, "see `fibclient doctor`"),
         (DeadlineExceeded("too late"), 3, "see `fibclient doctor`"),
         (FibError("else"), 1, ""),
@@ -51,17 +51,17 @@ def test_failures(error: FibError, code: int, words: str) -> None:
         (b"-NOAUTH no\r\n", "NOAUTH no; give the right password with --password-file FILE"),
         (
             b"HTTP/1.1 400 Bad Request\r\n",
-            "no reply begins with b'HTTP/1.1 400 Bad Request'; that is a web server: "
+            "invalid reply: b'HTTP/1.1 400 Bad Request'; this is a web server: "
             "fibserver's default port is 11235",
         ),
         (
             b"\x15\x03\x03\0\x02\x02\x46",
-            "no reply begins with b'\\x15\\x03\\x03\\x00\\x02\\x02F'; that is a TLS server: "
+            "invalid reply: b'\\x15\\x03\\x03\\x00\\x02\\x02F'; this is a TLS server: "
             "fibserver's default port is 11235",
         ),
         (
             b"hello\r\n",
-            "no reply begins with b'hello'; this is no fibserver, or one of another version: see "
+            "invalid reply: b'hello'; this is no fibserver, or one of another version: see "
             "`fibclient doctor`",
         ),
     ],

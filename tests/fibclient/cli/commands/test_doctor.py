@@ -208,7 +208,7 @@ def test_stopped_workers(serve: Callable[..., RunningServer]) -> None:
     for worker in workers:
         worker.send_signal(signal.SIGCONT)
     assert diagnosis.code == 1
-    diagnosis.assert_problem("numbers", "nothing came from")
+    diagnosis.assert_problem("numbers", "nothing received from")
 
 
 def test_a_dead_worker(serve: Callable[..., RunningServer]) -> None:
