@@ -1,4 +1,4 @@
-"""Fixtures of the tests of fibserver."""
+"""Fixtures for the tests of fibserver."""
 
 from collections.abc import Iterator
 
@@ -9,6 +9,6 @@ from tests.fibserver.small_machine import small_blocks
 
 @pytest.fixture(scope="module")
 def small() -> Iterator[None]:
-    """Blocks of 16 KiB, while the tests of a module run that ask for this."""
+    """Use blocks of 16 KiB in the tests of a module."""
     with small_blocks():
         yield

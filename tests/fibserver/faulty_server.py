@@ -1,10 +1,10 @@
-"""A fibserver whose workers have one fault, for the tests of faults.
+"""fibserver whose workers have one fault, for test_faults.py.
 
     python -m tests.fibserver.faulty_server FAULT TOKENS
 
-A fault strikes as often as there are files in the folder TOKENS: each strike takes one. So a
-test says exactly how often, and sees when it has happened. All else is the real server, with
-settings from FIBSERVER_* variables.
+Each strike of the fault removes one file from the directory TOKENS, so a test sets the number of
+strikes and sees when they have happened. Everything else is the real server, with settings from
+FIBSERVER_* variables.
 """
 
 import errno
@@ -27,17 +27,17 @@ Fill = Callable[[Block], None]
 
 
 def die() -> None:
-    """End this process as kill -9 does."""
+    """Kill this process as kill -9 does."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def die_before(fill: Fill, block: Block) -> None:
-    """Die with the block in hand, nothing written."""
+    """Die before writing anything."""
     die()
 
 
 def die_during(fill: Fill, block: Block) -> None:
-    """Die after the first bytes are written."""
+    """Die after writing the first half."""
     write = os.pwrite
 
     def write_half(fd: int, data: bytes, position: int) -> int:
@@ -50,33 +50,33 @@ def die_during(fill: Fill, block: Block) -> None:
 
 
 def die_after(fill: Fill, block: Block) -> None:
-    """Die when all is written, before saying so."""
+    """Die after writing everything, before reporting it."""
     fill(block)
     die()
 
 
 def scribble(fill: Fill, block: Block) -> None:
-    """Fill the block with rubbish, then die: nothing unpublished may ever be sent."""
+    """Fill the block with garbage, then die: unpublished bytes must never be sent."""
     fill(block)
-    fd = next(int(each) for each in os.listdir("/proc/self/fd") if _is_segment(each))
+    fd = next(int(name) for name in os.listdir("/proc/self/fd") if _is_segment(name))
     os.pwrite(fd, b"?" * block.size, block.position)
     die()
 
 
-def _is_segment(fd: str) -> bool:
+def _is_segment(name: str) -> bool:
     try:
-        return os.readlink(f"/proc/self/fd/{fd}").startswith("/dev/shm/")
+        return os.readlink(f"/proc/self/fd/{name}").startswith("/dev/shm/")
     except OSError:
         return False
 
 
 def no_space(fill: Fill, block: Block) -> None:
-    """Find /dev/shm full."""
+    """Fail as if /dev/shm were full."""
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def hold(fill: Fill, block: Block) -> None:
-    """Wait, before the third block of an array, until the test opens the gate."""
+    """Wait before a later block of an array until the test opens the gate."""
     if 1000 < block.start < 2000:
         Path(os.environ["GATE"]).read_bytes()  # a FIFO: blocks until it is written
     fill(block)

@@ -1,4 +1,4 @@
-"""Clients that read huge answers: at full speed, slowly, or not at all."""
+"""Client that reads a huge reply at full speed, slowly or not at all."""
 
 import hashlib
 import socket
@@ -13,20 +13,20 @@ PAUSE_SECONDS = 0.05
 
 
 class Reader:
-    """One request and its answer, which is read bit by bit and not kept.
+    """One request and its reply, which is hashed and not kept.
 
     Attributes:
-        header: the first line of the reply.
-        received_bytes: how many bytes of the string behind it have come.
+        header: First line of the reply.
+        received_bytes: Bytes of the bulk string received so far.
     """
 
     def __init__(self, server: RunningServer, request: bytes, buffer_bytes: int = 0) -> None:
-        """Send a request whose answer is one string.
+        """Send a request whose reply is one bulk string.
 
         Args:
-            server: whom to ask.
-            request: without the end of its line.
-            buffer_bytes: of the socket; 0 is the system's choice.
+            server: Server to connect to.
+            request: Inline request without its line end.
+            buffer_bytes: Size of the receive buffer; 0 for the system's default.
         """
         self.received_bytes = 0
         self.header = b""
@@ -39,21 +39,21 @@ class Reader:
         self._socket.sendall(request + b"\r\n")
 
     def read_header(self) -> int:
-        """Return the size that the reply says it has."""
+        """Return the size from the header of the reply."""
         while not self.header.endswith(b"\n"):
             self.header += self._socket.recv(1)
         assert self.header.startswith(b"$"), self.header
         return int(self.header[1:])
 
     def read(self, size: int) -> bool:
-        """Read at least something, at most so much; return whether there was anything."""
+        """Read 1 to `size` bytes; return False at the end of the connection."""
         part = self._socket.recv(size)
         self._digest.update(part)
         self.received_bytes += len(part)
         return bool(part)
 
     def read_all(self) -> str:
-        """Read the whole answer; return its digest."""
+        """Read the whole reply, and return its digest."""
         size = self.read_header()
         while self.received_bytes < size:
             assert self.read(min(CHUNK_BYTES, size - self.received_bytes)), "it broke off"
@@ -61,7 +61,7 @@ class Reader:
         return self._digest.hexdigest()
 
     def read_slowly(self, bytes_per_second: int, size: int) -> None:
-        """Read so much at a rate."""
+        """Read at least `size` bytes at the given rate."""
         pause = threading.Event()
         self.read_header()
         part = int(bytes_per_second * PAUSE_SECONDS)
@@ -70,5 +70,5 @@ class Reader:
             pause.wait(PAUSE_SECONDS)
 
     def close(self) -> None:
-        """Go away, whatever is still to come."""
+        """Close the socket."""
         self._socket.close()

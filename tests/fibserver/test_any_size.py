@@ -1,4 +1,4 @@
-"""Answers of any size in bounded memory, from a server with little of it."""
+"""Tests of replies of any size from a server with little memory."""
 
 import hashlib
 import threading
@@ -19,7 +19,7 @@ Serve = Callable[..., RunningServer]
 MIB = 1024 * 1024
 MEMORY_LIMIT = 64 * MIB
 ALLOWED_BYTES = MEMORY_LIMIT + 16 * 4 * MIB
-"""What the server may take beyond what it took at the start: the limit and 16 blocks."""
+"""Maximum growth of the server's memory: the limit and 16 blocks."""
 
 N = 100_000
 REQUEST = b"FIB.FIRST %d FORMAT json" % N
@@ -28,13 +28,13 @@ ANSWER_BYTES = FORMATS["json"].slice_size(0, N)
 
 @pytest.fixture
 def small(serve: Serve) -> RunningServer:
-    """A server with little memory for numbers."""
+    """Return a server with little memory for numbers."""
     return serve("--workers", "2", FIBSERVER_MEMORY_LIMIT="64MiB")
 
 
 @contextmanager
 def bounded_memory(server: RunningServer) -> Iterator[None]:
-    """Watch a server's memory meanwhile; fail if it takes more than allowed."""
+    """Fail if the server's memory grows by more than allowed within the context."""
     before = highest = server.memory_bytes()
     is_over = threading.Event()
 
@@ -55,7 +55,7 @@ def bounded_memory(server: RunningServer) -> Iterator[None]:
 
 
 def test_a_gigabyte_streams_in_bounded_memory(small: RunningServer) -> None:
-    """A fast reader gets every byte right, while slow ones and one that stops take their time."""
+    """A fast reader gets every byte right while others read slowly or not at all."""
     stopped = Reader(small, REQUEST)
     stopped.read_header()
     with bounded_memory(small), ThreadPoolExecutor(4) as threads:
@@ -74,7 +74,7 @@ def test_a_gigabyte_streams_in_bounded_memory(small: RunningServer) -> None:
 
 @pytest.mark.soak
 def test_ten_readers_of_a_gigabyte(small: RunningServer) -> None:
-    """Ten fast readers and ten slow ones get what they ask, and memory stays bounded."""
+    """Ten fast and ten slow readers are served in bounded memory."""
     with bounded_memory(small), ThreadPoolExecutor(20) as threads:
         slow = [Reader(small, REQUEST, 64 * 1024) for _ in range(10)]
         fast = [Reader(small, REQUEST) for _ in range(10)]
@@ -90,8 +90,8 @@ def test_ten_readers_of_a_gigabyte(small: RunningServer) -> None:
 
 
 def test_readers_that_stop_hold_up_nobody(small: RunningServer) -> None:
-    """Readers that stop, more than there are slots, hold up nobody, and can go on later."""
-    start, stop = 200_000, 200_200  # 8 MB, far behind the array
+    """Stalled readers, more than there are slots, delay nobody and can continue later."""
+    start, stop = 200_000, 200_200  # 8 MB, far beyond the array
     request = b"FIB.RANGE %d %d FORMAT json" % (start, stop)
     with bounded_memory(small):
         stopped = [Reader(small, request, 4096) for _ in range(20)]
@@ -109,7 +109,7 @@ def test_readers_that_stop_hold_up_nobody(small: RunningServer) -> None:
 
 
 def pow_fibonacci(n: int, modulus: int) -> int:
-    """Return F(n) modulo something, by doubling."""
+    """Return F(n) modulo `modulus`, by doubling."""
     current, following = 0, 1
     for bit in f"{n:b}":
         even = current * (2 * following - current) % modulus
@@ -120,7 +120,7 @@ def pow_fibonacci(n: int, modulus: int) -> int:
 
 @pytest.mark.parametrize("format", [name for name in FORMATS if name != "array"])
 def test_far_ranges(small: RunningServer, format: str) -> None:
-    """A range far out is answered without what lies before it, in every format."""
+    """A far range is computed without the elements before it, in every format."""
     with direct_client(small.address) as client:
         got = client.read(60_000, 60_040, format)
     assert got == expected(format, 60_000, 60_040)
@@ -128,7 +128,7 @@ def test_far_ranges(small: RunningServer, format: str) -> None:
 
 
 def test_a_giant_number(small: RunningServer) -> None:
-    """F(10,000,000) has 2,089,877 digits, and they are right at both ends."""
+    """F(10,000,000) has 2,089,877 digits, with the right ones at both ends."""
     with direct_client(small.address) as client:
         digits = client.read(10_000_000, 10_000_001, "text").rstrip()
     assert len(digits) == 2_089_877
@@ -137,7 +137,7 @@ def test_a_giant_number(small: RunningServer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("start", "stop", "words"),
+    ("start", "stop", "message"),
     [
         (0, 10_000_002, "reach F(10000001), max_index is 10000000"),
         (0, 200_000, "max_answer_bytes is 2147483648"),
@@ -145,20 +145,20 @@ def test_a_giant_number(small: RunningServer) -> None:
     ],
 )
 def test_too_large_is_refused_before_any_work(
-    small: RunningServer, start: int, stop: int, words: str
+    small: RunningServer, start: int, stop: int, message: str
 ) -> None:
-    """An answer beyond a limit is refused with the size and the limit, and nothing is computed."""
+    """A reply over a limit is rejected with the limit before anything is computed."""
     with direct_client(small.address) as client, pytest.raises(RequestRefused) as caught:
         client.read(start, stop, "json")
     assert caught.value.code == "LIMIT"
-    assert words in str(caught.value)
+    assert message in str(caught.value)
     assert small.information()["blocks_filled"] == "0"
 
 
 def test_a_cold_format_makes_room(small: RunningServer) -> None:
-    """When memory is short, the format that was used longest ago gives way to the others."""
+    """The least recently used format is evicted when memory is short."""
     with direct_client(small.address) as client:
-        client.read(0, 24_000, "json")  # nearly all there is
+        client.read(0, 24_000, "json")  # nearly fills the memory
         assert resident(small, "json") > 55 * MIB
         for format in ("text", "csv"):
             assert client.read(0, 12_000, format) == expected(format, 0, 12_000)

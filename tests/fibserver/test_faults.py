@@ -1,4 +1,4 @@
-"""The crash table: what happens when a worker dies, and when the machine says no."""
+"""Tests of worker crashes and full shared memory."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ CLIENTS = 8
 
 @pytest.fixture
 def tokens(tmp_path: Path) -> Path:
-    """A folder whose files are the strikes of a fault."""
+    """Return a directory with one file per remaining strike of a fault."""
     folder = tmp_path / "tokens"
     folder.mkdir()
     return folder
@@ -30,7 +30,7 @@ def tokens(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def serve_faulty(tmp_path: Path, tokens: Path) -> Iterator[Callable[..., RunningServer]]:
-    """Start a server with a fault that strikes some times."""
+    """Return a function that starts a server whose fault strikes a given number of times."""
     started = []
 
     def start(fault: str, strikes: int, workers: int = 2, gate: str = "") -> RunningServer:
@@ -53,7 +53,7 @@ def serve_faulty(tmp_path: Path, tokens: Path) -> Iterator[Callable[..., Running
 
 
 def ask_from_many(address: str, n: int, format: str = "json") -> None:
-    """Have several clients ask for the same numbers at once; each answer must be right."""
+    """Request the same numbers from several clients at once, and check the replies."""
     want = expected(format, 0, n)
 
     def ask(_: int) -> bool:
@@ -65,7 +65,7 @@ def ask_from_many(address: str, n: int, format: str = "json") -> None:
 
 
 def ping_for_ever(address: str) -> None:
-    """Connect and ping, until that fails."""
+    """Connect and ping until that fails."""
     while True:
         with direct_client(address) as client:
             client.ping()
@@ -75,7 +75,7 @@ def ping_for_ever(address: str) -> None:
 def test_a_worker_killed_over_a_block(
     fault: str, serve_faulty: Callable[..., RunningServer], tokens: Path
 ) -> None:
-    """Kill a worker before, during and after a write: every answer is right, the pool whole."""
+    """A worker dies before, during or after a write: replies stay right and it is replaced."""
     server = serve_faulty(fault, 2)
     ask_from_many(server.address, N)
     assert not list(tokens.iterdir()), "the fault did not strike"
@@ -85,7 +85,7 @@ def test_a_worker_killed_over_a_block(
 
 
 def test_a_block_that_kills_every_worker(serve_faulty: Callable[..., RunningServer]) -> None:
-    """A block that kills three workers fails its request; the next request tries again."""
+    """A block that kills three workers fails the request; the next request retries it."""
     server = serve_faulty("die_before", 3, workers=1)
     with direct_client(server.address) as client:
         with pytest.raises(RequestRefused, match="3 workers died"):
@@ -97,7 +97,7 @@ def test_a_block_that_kills_every_worker(serve_faulty: Callable[..., RunningServ
 def test_a_block_lost_after_the_answer_began(
     serve_faulty: Callable[..., RunningServer], tokens: Path
 ) -> None:
-    """When it is too late for an error reply the connection ends; no wrong byte is sent."""
+    """A failure after the reply began closes the connection without sending a wrong byte."""
     server = serve_faulty("die_before", 0, workers=1)
     with direct_client(server.address) as client:
         client.read(0, 10, "json")
@@ -110,7 +110,7 @@ def test_a_block_lost_after_the_answer_began(
 
 
 def test_shared_memory_full(serve_faulty: Callable[..., RunningServer]) -> None:
-    """A full /dev/shm is a NOSPACE error for who needed it, and no more once there is room."""
+    """A full /dev/shm is a NOSPACE error; requests succeed again once there is space."""
     server = serve_faulty("no_space", 1)
     with direct_client(server.address) as client:
         with pytest.raises(RequestRefused) as caught:
@@ -123,7 +123,7 @@ def test_shared_memory_full(serve_faulty: Callable[..., RunningServer]) -> None:
 def test_requests_that_miss_the_same_blocks_share_them(
     serve: Callable[..., RunningServer],
 ) -> None:
-    """However many clients ask for the same cold numbers, each block is filled once."""
+    """Concurrent requests for the same cold numbers compute each block once."""
     server = serve()
     ask_from_many(server.address, N)
     together = server.information()["blocks_filled"]
@@ -136,7 +136,7 @@ def test_requests_that_miss_the_same_blocks_share_them(
 def test_an_answer_starts_before_its_last_block_is_done(
     serve_faulty: Callable[..., RunningServer], tmp_path: Path
 ) -> None:
-    """The first bytes arrive while a later block is still being filled."""
+    """A reply starts while a later block is still being computed."""
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     server = serve_faulty("hold", 50, gate=str(gate))
@@ -146,7 +146,7 @@ def test_an_answer_starts_before_its_last_block_is_done(
         sock.sendall(b"FIB.FIRST %d FORMAT json\r\n" % N)
         received = sock.recv(1000)
         assert len(received) > 10, "no more than a header"
-        # Other clients are served meanwhile, from what is there.
+        # Published elements are still served to other clients.
         with direct_client(server.address) as client:
             assert client.read(0, 10, "json") == expected("json", 0, 10)
         gate.write_bytes(b"open")
@@ -156,7 +156,7 @@ def test_an_answer_starts_before_its_last_block_is_done(
 
 
 def test_workers_killed_from_outside(serve: Callable[..., RunningServer]) -> None:
-    """Workers killed under load are replaced, and no answer is lost or wrong."""
+    """Workers killed under load are replaced, and no reply is lost or wrong."""
     server = serve("--workers", "2")
     formats = [name for name in FORMATS if name != "array"]
     with ThreadPoolExecutor(len(formats)) as threads:
@@ -171,7 +171,7 @@ def test_workers_killed_from_outside(serve: Callable[..., RunningServer]) -> Non
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_nothing_is_left_behind(number: int, serve: Callable[..., RunningServer]) -> None:
-    """However the acceptor ends, its workers end and no segment has a name."""
+    """Whatever signal ends the acceptor, its workers end and no segment stays in /dev/shm."""
     server = serve()
     with direct_client(server.address) as client:
         client.read(0, N, "json")
@@ -187,7 +187,7 @@ def test_nothing_is_left_behind(number: int, serve: Callable[..., RunningServer]
 def test_sigterm_waits_for_answers(
     serve_faulty: Callable[..., RunningServer], tmp_path: Path
 ) -> None:
-    """A request under way when SIGTERM comes is answered whole; new clients are refused."""
+    """On SIGTERM a request under way is completed; new clients are rejected."""
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     server = serve_faulty("hold", 50, gate=str(gate))

@@ -1,6 +1,6 @@
-"""What a server does when the machine, a worker, a clock or a client lets it down.
+"""Tests of failures of the machine, workers, the clock and clients.
 
-docs/reliability.md has a row for each of these; test_faults.py has the worker's crashes.
+docs/reliability.md has a row for each; test_faults.py tests crashes of workers.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ MIB = 1024 * 1024
 
 
 def assert_serves(server: RunningServer) -> None:
-    """Check that a new client gets right answers."""
+    """Check that a new client gets right replies."""
     with direct_client(server.address) as client:
         client.ping()
         assert client.range(700, 900) == fibonacci(700, 900)
@@ -44,14 +44,14 @@ CASES = [
     for format in ("json", "csv", "binary")
     for start, count in ((0, 1500), (3000, 40), (60_000, 20), (60_000, 100))
 ]
-"""None takes a worker so long that, on a slow machine, three may be killed over the same block."""
+"""All are short, so that on a slow machine no block outlasts three workers."""
 
 
 def kill_workers_under_load(server: RunningServer, seconds: float) -> tuple[int, int]:
-    """Kill a worker every 100 ms while clients ask; each reply must be right, none may be lost.
+    """Kill a worker every 100 ms under load, and check that no reply is wrong or lost.
 
     Returns:
-        How many workers were killed, and how many replies there were.
+        Number of killed workers, and number of replies.
     """
     right = {case: expected(*case) for case in CASES}
     deadline = time.monotonic() + seconds
@@ -68,21 +68,20 @@ def kill_workers_under_load(server: RunningServer, seconds: float) -> tuple[int,
 
     chance, killed, pause = random.Random(7), 0, threading.Event()
     with ThreadPoolExecutor(4) as threads:
-        asked = [threads.submit(ask, seed) for seed in range(4)]
+        clients = [threads.submit(ask, seed) for seed in range(4)]
         while time.monotonic() < deadline:
             with contextlib.suppress(psutil.NoSuchProcess, IndexError):
                 chance.choice(server.workers()).kill()
                 killed += 1
             pause.wait(0.1)
-        return killed, sum(each.result() for each in asked)
+        return killed, sum(client.result() for client in clients)
 
 
 @pytest.mark.parametrize("seconds", [3, pytest.param(30, marks=pytest.mark.soak)])
 def test_workers_killed_all_the_time(serve: Serve, seconds: int) -> None:
-    """Workers killed at random every 100 ms under load: every reply is right, none is lost."""
-    # With so little memory nearly every answer needs a worker.
-    # Without nice(1), which needs a privilege to do it, workers give way to all else on the
-    # machine: where that is much, three of them may be killed over a block.
+    """No reply is wrong or lost while workers are killed at random every 100 ms."""
+    # With this little memory nearly every reply needs a worker. nice(1), which needs a privilege,
+    # makes up for NICENESS: on a busy machine three slower workers could be killed over one block.
     nice = ("nice", "-n", str(-NICENESS))
     server = serve("--workers", "2", FIBSERVER_MEMORY_LIMIT="1MiB", under=nice)
     killed, replies = kill_workers_under_load(server, seconds)
@@ -96,7 +95,7 @@ def test_workers_killed_all_the_time(serve: Serve, seconds: int) -> None:
 
 
 def test_a_stopped_worker(serve: Serve) -> None:
-    """A worker that is stopped with a block in hand is killed, and another does the block."""
+    """A worker stopped during a task is killed, and another worker does the task."""
     server = serve("--workers", "1", FIBSERVER_REQUEST_TIMEOUT="4")
     (worker,) = server.workers()
     worker.suspend()
@@ -107,7 +106,7 @@ def test_a_stopped_worker(serve: Serve) -> None:
 
 
 def test_a_worker_stopped_while_idle(serve: Serve) -> None:
-    """A worker that is stopped with nothing to do is given nothing, and is replaced."""
+    """A worker stopped while idle gets no task and is replaced."""
     server = serve("--workers", "2", FIBSERVER_REQUEST_TIMEOUT="4")
     worker = server.workers()[0]
     worker.suspend()
@@ -124,7 +123,7 @@ def _pids(server: RunningServer) -> list[int]:
 
 
 def test_no_worker_in_time(serve: Serve) -> None:
-    """A request that no worker gets to in time is told so, and the connection goes on."""
+    """A request that no worker has time for gets BUSY, and the connection stays open."""
     server = serve("--workers", "1", FIBSERVER_REQUEST_TIMEOUT="1")
     with connected(server) as sock:
         sock.sendall(b"FIB.NUMBER 9000000 FORMAT binary\r\n")  # takes seconds
@@ -140,7 +139,7 @@ def test_no_worker_in_time(serve: Serve) -> None:
 
 
 def test_giant_numbers_leave_a_worker_free(serve: Serve) -> None:
-    """While giant numbers are computed, a small cold request is answered."""
+    """Small cold requests are served while giant numbers are computed."""
     server = serve("--workers", "2")
     with contextlib.ExitStack() as stack:
         for number in range(9_000_000, 9_000_020):
@@ -151,17 +150,13 @@ def test_giant_numbers_leave_a_worker_free(serve: Serve) -> None:
             with direct_client(server.address) as client:
                 assert client.read(0, 50, format) == expected(format, 0, 50)
         information = server.information()
-        assert int(information["blocked_clients"]) >= 18, "they are all still waiting"
+        assert int(information["blocked_clients"]) >= 18, "all still wait"
         assert information["workers_busy"] == "1"
 
 
 @pytest.mark.parametrize("is_reset", [False, True])
 def test_clients_that_leave_free_their_blocks(serve: Serve, is_reset: bool) -> None:
-    """What waited for clients that have gone is not computed any more.
-
-    Whether they close the connection, which looks like a client that only sends no more, or reset
-    it.
-    """
+    """Queued blocks are dropped when their clients close or reset the connection."""
     server = serve("--workers", "1")
     with contextlib.ExitStack() as stack:
         for number in range(9_000_000, 9_000_020):
@@ -186,7 +181,7 @@ def test_clients_that_leave_free_their_blocks(serve: Serve, is_reset: bool) -> N
 
 
 def test_shared_memory_is_full(serve: Serve, mounting: Callable[[str], list[str]]) -> None:
-    """A full /dev/shm is NOSPACE for who needs more, and no more once there is room."""
+    """A full /dev/shm is a NOSPACE error; requests succeed again once there is space."""
     server = serve("--workers", "2", under=mounting("mount -t tmpfs -o size=8m tmpfs /dev/shm"))
     filler = Path(f"/proc/{server.process.pid}/root/dev/shm/filler")
     with direct_client(server.address) as client:
@@ -194,7 +189,7 @@ def test_shared_memory_is_full(serve: Serve, mounting: Callable[[str], list[str]
         with filler.open("wb") as file, pytest.raises(OSError, match="No space left"):
             file.write(bytes(8 * MIB))
         assert server.information()["shared_memory_available"] == "0"
-        for start in (5000, 100_000):  # to be kept, and not to be kept
+        for start in (5000, 100_000):  # resident, and short-lived
             with pytest.raises(RequestRefused) as caught:
                 client.read(start, start + 1000, "json")
             assert caught.value.code == "NOSPACE"
@@ -208,7 +203,7 @@ def test_shared_memory_is_full(serve: Serve, mounting: Callable[[str], list[str]
 
 
 def test_shared_memory_is_small(serve: Serve, mounting: Callable[[str], list[str]]) -> None:
-    """Where /dev/shm is smaller than memory_limit, as in containers, all is answered the same."""
+    """With a /dev/shm smaller than `memory_limit`, as in containers, replies are the same."""
     server = serve("--workers", "2", under=mounting("mount -t tmpfs -o size=64m tmpfs /dev/shm"))
     assert "memory_limit lowered to 30 MiB" in server.log.read_text()
     with direct_client(server.address) as client:
@@ -228,7 +223,7 @@ def test_shared_memory_is_small(serve: Serve, mounting: Callable[[str], list[str
 def test_no_shared_memory(
     serve: Serve, mounting: Callable[[str], list[str]], mount: str, complaint: str
 ) -> None:
-    """Without shared memory a start fails with one line that says what is needed."""
+    """Without shared memory a start fails with one line that names the remedy."""
     with pytest.raises(AssertionError) as caught:
         serve(under=mounting(mount))
     (line,) = (each for each in str(caught.value).splitlines() if "/dev/shm" in each)
@@ -237,7 +232,7 @@ def test_no_shared_memory(
 
 
 def test_no_proc(serve: Serve, mounting: Callable[[str], list[str]]) -> None:
-    """Workers start where /proc is missing, as in a bare chroot."""
+    """Workers start without /proc, as in a bare chroot."""
     server = serve("--workers", "1", under=mounting("mount -t tmpfs tmpfs /proc"))
     with direct_client(server.address) as client:
         assert client.read(0, 1000, "json") == expected("json", 0, 1000)
@@ -245,7 +240,7 @@ def test_no_proc(serve: Serve, mounting: Callable[[str], list[str]]) -> None:
 
 
 def test_ten_thousand_idle_connections(serve: Serve) -> None:
-    """Ten thousand clients that ask nothing are kept, and others are served meanwhile."""
+    """Other clients are served while ten thousand idle ones are connected."""
     count = 10_000
     server = serve("--workers", "1", FIBSERVER_MAX_CLIENTS=str(count + 50))
     needed = count + 200
@@ -267,7 +262,7 @@ def test_ten_thousand_idle_connections(serve: Serve) -> None:
 
 
 def test_a_slow_loris(serve: Serve) -> None:
-    """A request that is never completed is not waited for beyond request_timeout."""
+    """A request that is not complete within `request_timeout` closes the connection."""
     server = serve("--workers", "1", FIBSERVER_REQUEST_TIMEOUT="1")
     with connected(server) as sock:
         sock.sendall(b"*2\r\n$9\r\nFIB.FIRST\r\n$1000\r\n")
@@ -277,7 +272,7 @@ def test_a_slow_loris(serve: Serve) -> None:
 
 
 def trickle(sock: socket.socket) -> None:
-    """Send a byte now and then, until that fails."""
+    """Send a byte every 100 ms until that fails."""
     pause = threading.Event()
     for _ in range(DEADLINE_SECONDS * 10):
         sock.sendall(b"0")
@@ -285,7 +280,7 @@ def trickle(sock: socket.socket) -> None:
 
 
 def test_a_pipeline_of_a_hundred_thousand_commands(serve: Serve) -> None:
-    """A hundred thousand requests sent in one go are answered in order, in bounded memory."""
+    """A pipeline of a hundred thousand requests is answered in order, in bounded memory."""
     count = 100_000
     server = serve("--workers", "1")
     requests = b"".join(b"ECHO %d\r\nFIB.NUMBER %d\r\n" % (n, n % 90) for n in range(count // 2))
@@ -304,7 +299,7 @@ def test_a_pipeline_of_a_hundred_thousand_commands(serve: Serve) -> None:
 
 
 def test_pipelines_that_nobody_reads(serve: Serve) -> None:
-    """Clients that ask and never read are held back, each within its bound."""
+    """Clients that never read take bounded memory."""
     server = serve("--workers", "1")
     assert_serves(server)
     before = server.memory_bytes()
@@ -323,7 +318,7 @@ def test_pipelines_that_nobody_reads(serve: Serve) -> None:
 
 
 def test_the_acceptor_is_killed(serve: Serve, tmp_path: Path) -> None:
-    """After kill -9 the same settings start again at once, and answer from the snapshot."""
+    """After kill -9 a server with the same settings starts at once, and loads the snapshot."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     arguments: tuple[str, ...] = (
@@ -348,24 +343,24 @@ def test_the_acceptor_is_killed(serve: Serve, tmp_path: Path) -> None:
 
 
 def test_a_client_that_comes_with_sigterm(serve: Serve) -> None:
-    """Clients that come, or ask, in the very moment of SIGTERM do not keep the server from ending
-    well, and who has asked is answered."""
+    """Connections and requests that arrive together with SIGTERM do not disturb the stop, and the
+    requests are answered."""
     server = serve("--workers", "1")
     with connected(server) as known:
         known.sendall(b"PING\r\n")
         assert read_exactly(known, 7) == b"+PONG\r\n"
-        server.process.suspend()  # so that all that follows comes in one turn of its loop
+        server.process.suspend()  # all that follows arrives in one iteration of its loop
         with connected(server):
             known.sendall(b"FIB.NUMBER 10\r\n")
             server.process.terminate()
             server.process.resume()
             assert read_exactly(known, 1000) == b"$2\r\n55\r\n"
-    assert server.stop(0) == 0  # no second signal: that would end it at once
+    assert server.stop(0) == 0  # signal 0: a second SIGTERM would end it at once
     assert "Traceback" not in server.log.read_text()
 
 
 def test_who_waits_in_vain_is_told_so(serve: Serve) -> None:
-    """When drain_timeout is over, clients that still wait get SHUTDOWN, and the server ends."""
+    """After `drain_timeout` waiting clients get SHUTDOWN, and the server exits."""
     server = serve("--workers", "1", FIBSERVER_DRAIN_TIMEOUT="0.2")
     with connected(server) as first, connected(server) as second:
         for sock in (first, second):
@@ -379,7 +374,7 @@ def test_who_waits_in_vain_is_told_so(serve: Serve) -> None:
 
 
 def test_the_clock_jumps(serve: Serve, program: Program, tmp_path: Path) -> None:
-    """The time of day may jump by years: no client is closed, and nothing is waited for."""
+    """Jumps of the wall clock by years close no client and delay nothing."""
     now = tmp_path / "now"
     now.write_text("+0")
     under = [
@@ -404,7 +399,7 @@ def test_the_clock_jumps(serve: Serve, program: Program, tmp_path: Path) -> None
 
 
 def wait_for_ticks(server: RunningServer, count: int) -> None:
-    """Wait until the server's loop has looked after what no event tells of, so many times."""
+    """Wait for `count` periodic maintenance runs of the server."""
     before = int(server.information()["uptime_in_seconds"])
     server.wait_until(
         lambda each: int(each.information()["uptime_in_seconds"]) >= before + count,
@@ -413,7 +408,7 @@ def wait_for_ticks(server: RunningServer, count: int) -> None:
 
 
 def _server_time(sock: socket.socket) -> int:
-    """Return what TIME answers, in seconds."""
+    """Return the seconds of the TIME reply."""
     sock.sendall(b"TIME\r\n")
     answer = b""
     while answer.count(b"\r\n") < 5:

@@ -1,4 +1,4 @@
-"""A restarted server and its snapshot: what is saved, loaded, damaged, and in the way."""
+"""Tests of restarts with a snapshot: saving, loading, damaged files and disk errors."""
 
 import signal
 from collections.abc import Callable
@@ -17,23 +17,23 @@ N = 6000  # 3.8 MB as json, 6 blocks
 
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
-    """A folder for snapshots."""
+    """Return the path of a snapshot directory."""
     return tmp_path / "state"
 
 
 def ask(server: RunningServer, n: int = N, format: str = "json") -> None:
-    """Ask for the first numbers; they must be right."""
+    """Request the first numbers, and check them."""
     with direct_client(server.address) as client:
         assert client.read(0, n, format) == expected(format, 0, n)
 
 
 def blocks(state: Path, format: str = "json") -> list[Path]:
-    """Return the files of a format, in order."""
+    """Return the block files of a format, in order."""
     return sorted(state.glob(f"{format}-*.block"))
 
 
 def is_saved(server: RunningServer) -> bool:
-    """Return whether the snapshot has all that the server has."""
+    """Return whether every resident block is in the snapshot."""
     information = server.information()
     return information["rdb_changes_since_last_save"] == "0" and (
         int(information["snapshot_blocks"]) > 0
@@ -41,7 +41,7 @@ def is_saved(server: RunningServer) -> bool:
 
 
 def is_loaded(server: RunningServer) -> bool:
-    """Return whether the server has all that the snapshot has."""
+    """Return whether the snapshot is loaded."""
     return server.information()["async_loading"] == "0"
 
 
@@ -51,7 +51,7 @@ def elements(server: RunningServer, format: str = "json") -> int:
 
 
 def fill_and_stop(serve: Serve, state: Path) -> None:
-    """Have a server compute and save."""
+    """Run a server that computes and saves six blocks."""
     server = serve("--state-dir", str(state))
     ask(server)
     assert server.stop() == 0
@@ -65,7 +65,7 @@ def warnings(server: RunningServer) -> list[str]:
 
 
 def test_saved_at_the_end(serve: Serve, state: Path) -> None:
-    """SIGTERM saves what there is, and the next start has it before anyone asks."""
+    """SIGTERM saves all blocks, and the next start loads them without a request."""
     fill_and_stop(serve, state)
     assert not list(state.glob("*.new"))
     server = serve("--state-dir", str(state))
@@ -79,7 +79,7 @@ def test_saved_at_the_end(serve: Serve, state: Path) -> None:
 
 
 def test_saved_while_serving(serve: Serve, state: Path) -> None:
-    """Blocks are saved soon after they are computed, so a kill -9 loses none of those."""
+    """Blocks are saved while serving, so they survive kill -9."""
     server = serve("--state-dir", str(state))
     ask(server)
     ask(server, 3000, "csv")
@@ -93,54 +93,54 @@ def test_saved_while_serving(serve: Serve, state: Path) -> None:
 
 
 def test_answers_while_loading(serve: Serve, state: Path) -> None:
-    """A request in the first moment is answered right, whatever is loaded by then."""
+    """Replies are right while the snapshot is being loaded."""
     fill_and_stop(serve, state)
     for format in ("json", "text"):
         ask(serve("--state-dir", str(state)), N + 500, format)
 
 
 def flip(path: Path, position: int) -> None:
-    """Change one byte."""
+    """Flip one bit."""
     data = bytearray(path.read_bytes())
     data[position] ^= 1
     path.write_bytes(data)
 
 
 def damage(path: Path) -> None:
-    """Change a digit in the middle."""
+    """Corrupt the middle of a file."""
     flip(path, path.stat().st_size // 2)
 
 
 def truncate(path: Path) -> None:
-    """Cut off the end."""
+    """Cut off the last byte."""
     path.write_bytes(path.read_bytes()[:-1])
 
 
 def empty(path: Path) -> None:
-    """Leave nothing."""
+    """Truncate a file to zero bytes."""
     path.write_bytes(b"")
 
 
 def swap_byte_order(path: Path) -> None:
-    """Make it look as if from a machine of the other byte order."""
+    """Make a file look as if written with the other byte order."""
     data = bytearray(path.read_bytes())
     data[8:10] = data[9:7:-1]
     path.write_bytes(data)
 
 
 def change_version(path: Path) -> None:
-    """Make it look as if from another version."""
+    """Make a file look as if written by another version."""
     flip(path, 10)
 
 
 def make_unreadable(path: Path) -> None:
-    """Put something there that cannot be read, not even by root."""
+    """Replace a file by a link to itself, which not even root can read."""
     path.unlink()
     path.symlink_to(path)
 
 
 @pytest.mark.parametrize(
-    ("harm", "words"),
+    ("harm", "message"),
     [
         (damage, "checksum mismatch"),
         (truncate, "wrong file size"),
@@ -151,9 +151,9 @@ def make_unreadable(path: Path) -> None:
     ],
 )
 def test_a_damaged_file(
-    serve: Serve, state: Path, harm: Callable[[Path], None], words: str
+    serve: Serve, state: Path, harm: Callable[[Path], None], message: str
 ) -> None:
-    """A file that is of no use costs one warning, and its own block, which is computed again."""
+    """A damaged file causes one warning, and its block is computed again."""
     fill_and_stop(serve, state)
     harm(blocks(state)[3])
     server = serve("--state-dir", str(state))
@@ -161,7 +161,7 @@ def test_a_damaged_file(
     assert elements(server) >= N
     ask(server)
     (warning,) = warnings(server)
-    assert words in warning
+    assert message in warning
     assert server.information()["worker_deaths"] == "0"
     server.wait_until(is_saved, "saved")
     server.stop()
@@ -171,7 +171,7 @@ def test_a_damaged_file(
 
 
 def test_all_files_of_another_version(serve: Serve, state: Path) -> None:
-    """A whole snapshot of another version is one warning, and is replaced."""
+    """A snapshot of another version causes one warning, and is replaced."""
     fill_and_stop(serve, state)
     for path in blocks(state):
         change_version(path)
@@ -182,7 +182,7 @@ def test_all_files_of_another_version(serve: Serve, state: Path) -> None:
 
 
 def test_a_full_disk(serve: Serve, tmp_path: Path, mounting: Mounting) -> None:
-    """A full disk is a warning; requests are answered, and what fits is kept."""
+    """A full disk causes a warning; requests are still served."""
     state = tmp_path / "state"
     state.mkdir()
     under = mounting(f"mount -t tmpfs -o size=1m tmpfs {state}")
@@ -201,7 +201,7 @@ def test_a_full_disk(serve: Serve, tmp_path: Path, mounting: Mounting) -> None:
 
 
 def test_a_read_only_disk(serve: Serve, tmp_path: Path, mounting: Mounting) -> None:
-    """A disk that cannot be written serves what it has, at the price of a warning."""
+    """A read-only snapshot is loaded; saving to it causes one warning."""
     state = tmp_path / "state"
     fill_and_stop(serve, state)
     under = mounting(f"mount --bind -o ro {state} {state}")
@@ -215,7 +215,7 @@ def test_a_read_only_disk(serve: Serve, tmp_path: Path, mounting: Mounting) -> N
 
 
 def test_a_folder_that_cannot_be(serve: Serve, tmp_path: Path) -> None:
-    """A state_dir that cannot be made is a warning, and the server starts without."""
+    """If `state_dir` cannot be created, the server warns and starts without it."""
     (tmp_path / "file").write_text("not a folder")
     server = serve("--state-dir", str(tmp_path / "file" / "state"))
     ask(server)
@@ -223,7 +223,7 @@ def test_a_folder_that_cannot_be(serve: Serve, tmp_path: Path) -> None:
 
 
 def test_less_memory_than_before(serve: Serve, state: Path) -> None:
-    """With a smaller memory_limit the snapshot is loaded as far as it fits, and cut to that."""
+    """With a smaller `memory_limit` the server loads what fits and removes the other blocks."""
     fill_and_stop(serve, state)
     server = serve("--state-dir", str(state), FIBSERVER_MEMORY_LIMIT="2MiB")
     server.wait_until(is_loaded, "loaded")
@@ -234,7 +234,7 @@ def test_less_memory_than_before(serve: Serve, state: Path) -> None:
 
 
 def test_what_gives_way_leaves_the_snapshot(serve: Serve, state: Path) -> None:
-    """The files follow the memory: what gives way to another format is removed."""
+    """Blocks evicted from memory are removed from the snapshot."""
     server = serve("--state-dir", str(state), FIBSERVER_MEMORY_LIMIT="4MiB")
     ask(server)
     server.wait_until(is_saved, "saved")
