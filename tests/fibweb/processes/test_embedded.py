@@ -1,4 +1,4 @@
-"""A fibserver of one's own: kept running, and ended however fibweb ends."""
+"""Embedded fibserver: start, restart, probes and stop."""
 
 import errno
 import json
@@ -28,14 +28,14 @@ ServeWeb = Callable[..., RunningServer]
 def fibserver_of(web: RunningServer) -> psutil.Process | None:
     """Return the embedded fibserver, if it is running."""
     for child in web.process.children():
-        with suppress(psutil.NoSuchProcess):  # it may end while it is looked at
+        with suppress(psutil.NoSuchProcess):  # it may end during the inspection
             if "fibserver" in child.cmdline() and is_running(child):
                 return child
     return None
 
 
 def is_answered(web: RunningServer, path: str) -> bool:
-    """Return whether a path is answered; if not, it is 503, since the fibserver is starting."""
+    """Return whether a path gets 200, and not 503 because the fibserver is starting."""
     try:
         return bool(get(web, path))
     except urllib.error.HTTPError as error:
@@ -50,7 +50,7 @@ def is_answered(web: RunningServer, path: str) -> bool:
 def test_it_ends_with_fibweb(
     serve_web: ServeWeb, tmp_path: Path, processes: str, number: int, code: int
 ) -> None:
-    """However fibweb ends, so do its fibserver with all its workers, and all that serve."""
+    """The fibserver, its workers and the serving processes end however fibweb ends."""
     web = serve_web("--embedded", "--processes", processes, TMPDIR=str(tmp_path))
     (private,) = tmp_path.glob("fibweb-*.sock")
     assert private.is_socket()
@@ -63,7 +63,7 @@ def test_it_ends_with_fibweb(
 
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_it_is_started_again(serve_web: ServeWeb, processes: str) -> None:
-    """When it dies another takes its place, each time; only answers in memory come meanwhile."""
+    """The fibserver is restarted each time it dies."""
     web = serve_web("--embedded", "--processes", processes)
     for count in range(1, 4):
         victim = fibserver_of(web)
@@ -78,7 +78,7 @@ def test_it_is_started_again(serve_web: ServeWeb, processes: str) -> None:
 
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[Manager]:
-    """A service manager."""
+    """Service manager that receives notifications."""
     manager = Manager(tmp_path / "notify")
     yield manager
     manager.close()
@@ -87,7 +87,7 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 def test_the_manager_hears_fibweb_only(
     serve_web: ServeWeb, manager: Manager, tmp_path: Path
 ) -> None:
-    """What the service manager says to fibweb is not passed on to the fibserver."""
+    """The fibserver does not inherit the variables of the service manager."""
     web = serve_web("--embedded", NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="1000000")
     assert manager.next("READY") == "READY=1\nSTATUS=serving"
     embedded = fibserver_of(web)
@@ -96,21 +96,21 @@ def test_the_manager_hears_fibweb_only(
 
 
 class Process(NamedTuple):
-    """A server's process that is only killed."""
+    """Fake process that records kills."""
 
     kills: list[float]
 
     def poll(self) -> None:
-        """Run on, as it is."""
+        """Return None: the process runs."""
 
     def kill(self) -> None:
-        """Take note of it."""
+        """Record a kill."""
         self.kills.append(0.0)
 
 
 @pytest.fixture
 def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedServer]:
-    """An embedded fibserver that has answered, of which a test makes up the socket."""
+    """Embedded fibserver that has replied before; the test opens its socket."""
     monkeypatch.setattr("fibweb.processes.embedded.CHECK_SECONDS", 0)
     server = EmbeddedServer({})
     server._path = tmp_path / "socket"
@@ -121,14 +121,14 @@ def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Embedd
 
 
 def is_killed(server: EmbeddedServer, checks: int = 4) -> bool:
-    """Return whether some checks kill the server."""
+    """Run some checks; return whether they have killed the server."""
     for _ in range(checks):
         server.restart_if_dead()
     return bool(cast(Any, server._process).kills)
 
 
 def test_a_full_backlog(embedded: EmbeddedServer) -> None:
-    """A server that is too busy to accept is left alone."""
+    """A server with a full backlog is killed only after the time limit."""
     with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as waiting:
         listener.bind(str(embedded._path))
         listener.listen(0)
@@ -139,7 +139,7 @@ def test_a_full_backlog(embedded: EmbeddedServer) -> None:
 
 
 def test_connections_that_end(embedded: EmbeddedServer) -> None:
-    """A server that closes the connection is asked again over another."""
+    """A probe whose connection is closed is repeated on a new connection."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(embedded._path))
         listener.listen(16)
@@ -158,7 +158,7 @@ def test_connections_that_end(embedded: EmbeddedServer) -> None:
 def test_no_descriptors_for_a_check(
     embedded: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A shortage of fibweb's own says nothing of the server, however long it lasts."""
+    """A lack of descriptors in fibweb itself never counts as a missing reply."""
 
     def fail(*_: object) -> NoReturn:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
@@ -172,7 +172,7 @@ def test_no_descriptors_for_a_check(
 
 
 def test_a_socket_that_is_gone(embedded: EmbeddedServer) -> None:
-    """A server without its socket is killed, but only if it had one."""
+    """A server whose socket is missing is killed, unless it has not opened it yet."""
     embedded._has_answered = False
     assert not is_killed(embedded)
     embedded._has_answered = True
@@ -180,12 +180,12 @@ def test_a_socket_that_is_gone(embedded: EmbeddedServer) -> None:
 
 
 def test_its_socket_is_removed(serve_web: ServeWeb, tmp_path: Path) -> None:
-    """A fibserver that nobody can reach is replaced, though its process lives."""
+    """A running fibserver whose socket file was removed is replaced."""
     web = serve_web("--embedded", TMPDIR=str(tmp_path))
     first = fibserver_of(web)
     assert first is not None
     (private,) = tmp_path.glob("fibweb-*.sock")
-    private.unlink()  # as programs that clean up temporary folders do
+    private.unlink()  # as programs that clean up temporary directories do
     wait_until(lambda: not first.is_running(), "its end")
     wait_until(lambda: is_answered(web, "/fib?start=1000&count=1"), "another fibserver")
     assert f"does not answer at {private}" in web.log.read_text()
@@ -211,7 +211,7 @@ def test_settings_of_another_server(serve_web: ServeWeb, tmp_path: Path) -> None
 
 
 def test_code_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No process of either service imports modules from the folder that it was started in."""
+    """No process of either service imports modules from the working directory."""
     proof = tmp_path / "ran"
     for name in ("ctypes", "multiprocessing", "click"):
         (tmp_path / f"{name}.py").write_text(f"open({str(proof)!r}, 'w')")
@@ -226,6 +226,6 @@ def test_code_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_one_that_cannot_start(tmp_path: Path) -> None:
-    """If the fibserver does not start, fibweb does not either, and nothing is left."""
+    """If the fibserver does not start, fibweb exits with an error."""
     with pytest.raises(AssertionError, match="fibweb: the embedded fibserver did not start"):
         start_fibweb(tmp_path / "log", "--embedded", FIBSERVER_WORKERS="many")

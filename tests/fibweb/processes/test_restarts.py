@@ -1,10 +1,10 @@
-"""When to start again what has ended."""
+"""Restart policy: backoff and its reset."""
 
 from fibweb.processes.restarts import MAX_PAUSE_SECONDS, STEADY_SECONDS, RestartPlan
 
 
 def pauses(lifetimes: list[float]) -> list[float]:
-    """Return the pause after each of some lives in a row."""
+    """Return the pause after each of consecutive runs."""
     plan, now, found = RestartPlan(), 1000.0, []
     assert plan.due_at < now
     for lifetime in lifetimes:
@@ -17,13 +17,13 @@ def pauses(lifetimes: list[float]) -> list[float]:
 
 
 def test_the_first_is_replaced_at_once() -> None:
-    """One that has lasted is replaced without a pause, however often that happens."""
+    """A first failure, and every failure after a long run, has no pause."""
     assert pauses([STEADY_SECONDS] * 5) == [0.0] * 5
     assert pauses([0.1]) == [0.0]
 
 
 def test_pauses_grow() -> None:
-    """What keeps dying is started ever less often, but never given up."""
+    """The pauses between consecutive failures grow up to a maximum."""
     found = pauses([0.0] * 100)
     assert found[:4] == [0.0, 0.1, 0.2, 0.4]
     assert found == sorted(found)
@@ -31,5 +31,5 @@ def test_pauses_grow() -> None:
 
 
 def test_one_that_lasts_makes_good() -> None:
-    """After a long life the pauses begin anew."""
+    """A long run resets the backoff."""
     assert pauses([0.0, 0.0, 0.0, STEADY_SECONDS, 0.0, 0.0]) == [0.0, 0.1, 0.2, 0.0, 0.0, 0.1]

@@ -1,4 +1,4 @@
-"""Several serving processes on one socket, and what becomes of them when some die."""
+"""Supervisor: several serving processes on one socket, restarts and signals."""
 
 import os
 import re
@@ -22,22 +22,22 @@ ServeWeb = Callable[..., RunningServer]
 
 @pytest.fixture
 def web(server: RunningServer, serve_web: ServeWeb) -> RunningServer:
-    """A fibweb of three processes and their supervisor."""
+    """fibweb with three serving processes and their supervisor."""
     return serve_web("--servers", server.address, "--processes", "3")
 
 
 def pids(web: RunningServer) -> set[int]:
-    """Return the live serving processes."""
+    """Return the ids of the running serving processes."""
     return {child.pid for child in web.process.children() if is_running(child)}
 
 
 def serving(web: RunningServer) -> float:
-    """Return how many processes have shown themselves."""
+    """Return the number of processes with metrics."""
     return metrics(web)["fibweb_processes"]
 
 
 def test_there_are_as_many_as_asked_for(web: RunningServer) -> None:
-    """Each process serves, and there is one more, which does not."""
+    """The configured number of processes serves; the supervisor does not."""
     assert len(pids(web)) == 3
     assert serving(web) == 3
     assert "ready on" in web.log.read_text()
@@ -46,7 +46,7 @@ def test_there_are_as_many_as_asked_for(web: RunningServer) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
 def test_a_dead_process_is_replaced(web: RunningServer, number: signal.Signals) -> None:
-    """Whatever ends a process, another takes its place, and the others serve meanwhile."""
+    """A process that dies is replaced, and the others keep serving."""
     before = pids(web)
     victim = min(before)
     os.kill(victim, number)
@@ -58,7 +58,7 @@ def test_a_dead_process_is_replaced(web: RunningServer, number: signal.Signals) 
 
 
 def test_all_at_once(web: RunningServer) -> None:
-    """When all processes die, clients wait in the socket's queue for the next ones."""
+    """When all processes die, connections wait in the backlog for their replacements."""
     before = pids(web)
     for pid in before:
         os.kill(pid, signal.SIGKILL)
@@ -67,9 +67,9 @@ def test_all_at_once(web: RunningServer) -> None:
 
 
 def test_pauses_grow(web: RunningServer) -> None:
-    """Processes that keep dying are replaced ever more slowly, and serve as soon as they live."""
+    """Processes that keep dying are restarted with growing pauses, and serve in the end."""
     text = ""
-    while "replaced in 0.2 s" not in text:
+    while "restarting it in 0.2 s" not in text:
         for pid in pids(web):
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -81,7 +81,7 @@ def test_pauses_grow(web: RunningServer) -> None:
 
 
 def test_counts_outlive_the_processes(web: RunningServer) -> None:
-    """What a dead process has counted stays counted."""
+    """The counters of a process survive its death."""
     for _ in range(30):
         get(web, "/fib/10")
 
@@ -101,7 +101,7 @@ def test_counts_outlive_the_processes(web: RunningServer) -> None:
 
 @pytest.mark.soak
 def test_a_stopped_process_is_replaced(web: RunningServer) -> None:
-    """A process that does not say any more that it is alive is killed and replaced."""
+    """A process without heartbeats is killed and replaced."""
     before = pids(web)
     victim = psutil.Process(min(before))
     victim.suspend()
@@ -140,7 +140,7 @@ main()
     ],
 )
 def test_a_shortage_passes(server: RunningServer, tmp_path: Path, name: str, error: str) -> None:
-    """A process that cannot be forked is tried again, after growing pauses."""
+    """A process that cannot be forked is retried with growing pauses."""
     program = SHORT.format(name=name, error=error)
     arguments = ["--listen", "127.0.0.1:0", "--servers", server.address, "--processes", "2"]
     command = [sys.executable, "-c", program, *arguments]
@@ -159,7 +159,7 @@ def test_a_shortage_passes(server: RunningServer, tmp_path: Path, name: str, err
 def test_all_finish_what_they_began(
     server: RunningServer, serve_web: ServeWeb, number: signal.Signals
 ) -> None:
-    """Answers under way in all processes come whole; then nothing is left."""
+    """All processes finish their responses in progress, then end."""
     web = serve_web("--servers", server.address, "--processes", "2")
     with ExitStack() as stack:
         downloads = [stack.enter_context(slow_download(web)) for _ in range(6)]
@@ -171,7 +171,7 @@ def test_all_finish_what_they_began(
 
 
 def test_ctrl_c_drains_too(server: RunningServer, serve_web: ServeWeb) -> None:
-    """A terminal sends SIGINT to all of them at once; that is no reason to break off."""
+    """SIGINT to all processes at once, as from a terminal, drains them."""
     web = serve_web("--servers", server.address, "--processes", "2")
     with slow_download(web) as download:
         for pid in pids(web):
@@ -184,7 +184,7 @@ def test_ctrl_c_drains_too(server: RunningServer, serve_web: ServeWeb) -> None:
 
 
 def test_a_second_signal_ends_all_at_once(server: RunningServer, serve_web: ServeWeb) -> None:
-    """Who asks twice does not want to wait for slow readers."""
+    """A second signal ends all processes without waiting for slow readers."""
     web = serve_web("--servers", server.address, "--processes", "2", FIBWEB_DRAIN_TIMEOUT="1000")
     with slow_download(web):
         os.kill(web.process.pid, signal.SIGTERM)
@@ -193,15 +193,15 @@ def test_a_second_signal_ends_all_at_once(server: RunningServer, serve_web: Serv
 
 
 def test_no_orphans(web: RunningServer) -> None:
-    """When the supervisor is killed all others end by themselves."""
-    for pid in sorted(pids(web))[:2]:  # and those that came later as well
+    """When the supervisor is killed, all serving processes end."""
+    for pid in sorted(pids(web))[:2]:  # so that replacements are included
         os.kill(pid, signal.SIGKILL)
     wait_until(lambda: len(pids(web)) == 3, "three processes")
     assert web.stop(signal.SIGKILL) == -9
 
 
 def test_reload(server: RunningServer, serve_web: ServeWeb, tmp_path: Path) -> None:
-    """SIGHUP reaches all processes, and one of them tells of it."""
+    """SIGHUP reloads the settings of all processes, and is logged once."""
     config = tmp_path / "fibweb.toml"
     config.write_text("")
     web = serve_web("--config", str(config), "--servers", server.address, "--processes", "2")
@@ -213,7 +213,7 @@ def test_reload(server: RunningServer, serve_web: ServeWeb, tmp_path: Path) -> N
 
     def have_all_logged() -> bool:
         get(web, "/fib/10")
-        # Each process makes ids with a beginning of its own.
+        # The generated request ids of each process have their own prefix.
         processes.update(re.findall(r'"GET /fib/10" .* ([0-9a-f]{12})-', web.log.read_text()))
         return len(processes) == 2
 
@@ -223,7 +223,7 @@ def test_reload(server: RunningServer, serve_web: ServeWeb, tmp_path: Path) -> N
 def test_a_reload_outlives_the_processes(
     server: RunningServer, serve_web: ServeWeb, tmp_path: Path
 ) -> None:
-    """A process that replaces another has the settings of the last reload, not of the start."""
+    """A replacement has the settings of the last reload."""
     config = tmp_path / "fibweb.toml"
     config.write_text("")
     web = serve_web("--config", str(config), "--servers", server.address, "--processes", "2")
@@ -239,7 +239,7 @@ def test_a_reload_outlives_the_processes(
 
 
 def test_notifications(server: RunningServer, serve_web: ServeWeb, tmp_path: Path) -> None:
-    """The manager hears of all processes from the supervisor alone."""
+    """The supervisor notifies the service manager for all processes."""
     manager = Manager(tmp_path / "notify")
     web = serve_web(
         *("--servers", server.address, "--processes", "2"),

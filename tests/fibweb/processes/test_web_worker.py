@@ -1,4 +1,4 @@
-"""One serving process, over real HTTP: how it starts, reloads, is watched, and ends."""
+"""Serving process over real HTTP: start, reload, monitoring and stop."""
 
 import http.client
 import json
@@ -24,12 +24,12 @@ ServeWeb = Callable[..., RunningServer]
 Program = Callable[[str], str]
 
 LARGE = "/fib/20000"
-"""42 MB: more than any socket's buffers hold, and less than the cache."""
+"""42 MB: more than the socket buffers hold, and less than the cache."""
 
 
 @contextmanager
 def slow_download(web: RunningServer) -> Iterator[http.client.HTTPResponse]:
-    """Give an answer of which the header has been read, and the server is not through with."""
+    """Yield a response whose header has been read and whose body is still being sent."""
     connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=DEADLINE_SECONDS)
     connection.request("GET", LARGE)
     with connection.getresponse() as reply:
@@ -38,7 +38,7 @@ def slow_download(web: RunningServer) -> Iterator[http.client.HTTPResponse]:
 
 
 def assert_is_whole(download: http.client.HTTPResponse) -> None:
-    """Read the rest of a download, and compare its size with what was announced."""
+    """Read the rest of a download, and compare its size with Content-Length."""
     announced = int(download.headers["Content-Length"])
     assert announced > 40_000_000
     assert len(download.read()) == announced
@@ -49,18 +49,18 @@ def log_lines(web: RunningServer) -> list[str]:
     return [line for line in web.log.read_text().splitlines() if "fibweb.access" in line]
 
 
-# What is served.
+# Routes.
 
 
 def test_numbers_over_http(server: RunningServer, serve_web: ServeWeb) -> None:
-    """A request goes through waitress, Falcon, client, acceptor, worker and shared memory."""
+    """A request passes through waitress, Falcon, client, acceptor, worker and shared memory."""
     web = serve_web("--servers", server.address)
     body = get(web, "/fib/5000")
     assert json.loads(body) == {"N": 5000, "result": digits(0, 5000)}
 
 
 def test_all_routes(server: RunningServer, serve_web: ServeWeb) -> None:
-    """The page, the numbers and the operations are all there; an error is a problem."""
+    """Page, numbers and operational routes are served; an error is a problem detail."""
     web = serve_web("--servers", server.address)
     assert get(web, "/").startswith(b"<!doctype html>")
     assert get(web, "/healthz") == b"alive\n"
@@ -77,7 +77,7 @@ def test_all_routes(server: RunningServer, serve_web: ServeWeb) -> None:
 def test_settings_reach_what_they_are_for(
     serve: ServeWeb, serve_web: ServeWeb, tmp_path: Path
 ) -> None:
-    """Password, origins and the size of the cache are those of the settings."""
+    """Password, allowed origins and cache size of the settings are in effect."""
     secret = tmp_path / "password"
     secret.write_text("öffne dich\n")
     fibserver = serve(FIBSERVER_PASSWORD_FILE=str(secret))
@@ -99,7 +99,7 @@ def test_settings_reach_what_they_are_for(
 
 
 def test_a_unix_socket(server: RunningServer, serve_web: ServeWeb, tmp_path: Path) -> None:
-    """HTTP is served on a Unix socket as well, whose file goes with the server."""
+    """HTTP is served on a Unix socket, whose file is removed at the end."""
     path = tmp_path / "fibweb.sock"
     web = serve_web("--servers", server.address, "--listen", f"unix:{path}")
     with socket.socket(socket.AF_UNIX) as sock:
@@ -115,7 +115,7 @@ def test_a_unix_socket(server: RunningServer, serve_web: ServeWeb, tmp_path: Pat
 
 
 def test_access_log(server: RunningServer, serve_web: ServeWeb) -> None:
-    """Each request is a line, those of errors and of replayed answers too, with its id."""
+    """The access log has one line per request, also for errors and cached responses."""
     web = serve_web("--servers", server.address, FIBWEB_ACCESS_LOG="true")
     for _ in range(3):
         get(web, "/fib/10")
@@ -126,13 +126,13 @@ def test_access_log(server: RunningServer, serve_web: ServeWeb) -> None:
     assert len(lines) == 4
     for line in lines[:3]:
         assert re.search(r'127\.0\.0\.1 "GET /fib/10" 200 65 [\d.]+ \w+ [\w-]+ "Python', line)
-    assert re.search(r'"GET /fib/x" 400 \d+ [\d.]+ ready find-me', lines[3])
+    assert re.search(r'"GET /fib/x" 400 \d+ [\d.]+ inline find-me', lines[3])
     web.stop()
     assert len(log_lines(web)) == 4
 
 
 def test_ipv4_clients_of_a_dual_stack_socket(server: RunningServer, serve_web: ServeWeb) -> None:
-    """They are logged by their IPv4 address."""
+    """IPv4 clients are logged with their IPv4 address."""
     web = serve_web("--servers", server.address, "--listen", "[::]:0", FIBWEB_ACCESS_LOG="true")
     with socket.create_connection(("127.0.0.1", web.port), DEADLINE_SECONDS) as client:
         client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
@@ -142,7 +142,7 @@ def test_ipv4_clients_of_a_dual_stack_socket(server: RunningServer, serve_web: S
 
 
 def test_failures_are_logged(serve_web: ServeWeb) -> None:
-    """A failure of the service is in the log by its request's id, access log or not."""
+    """Failures are logged with the request id, even without an access log."""
     web = serve_web("--servers", "127.0.0.1:1", FIBWEB_TIMEOUT="0.2")
     with pytest.raises(urllib.error.HTTPError):
         get(web, "/fib/10", {"X-Request-ID": "lost"})
@@ -154,7 +154,7 @@ def test_failures_are_logged(serve_web: ServeWeb) -> None:
 
 
 def test_reload(server: RunningServer, serve_web: ServeWeb, tmp_path: Path) -> None:
-    """SIGHUP applies what can change, says what cannot, and keeps all if any is bad."""
+    """SIGHUP applies the reloadable settings, logs the others, and rejects invalid ones."""
     config = tmp_path / "fibweb.toml"
     config.write_text("")
     web = serve_web("--config", str(config), "--servers", server.address)
@@ -177,7 +177,7 @@ def test_reload(server: RunningServer, serve_web: ServeWeb, tmp_path: Path) -> N
 def test_many_threads_and_few_descriptors(
     server: RunningServer, program: Program, tmp_path: Path
 ) -> None:
-    """Connections to fibservers leave descriptors for clients, and all are answered."""
+    """Connections to fibservers leave enough descriptors for clients."""
     command = [program("prlimit"), "--nofile=96:96", *COMMAND, "--listen", "127.0.0.1:0"]
     command += ["--servers", server.address, "--threads", "200"]
     environment = {"FIBWEB_MAX_CONNECTIONS": "1000"}
@@ -193,7 +193,7 @@ def test_many_threads_and_few_descriptors(
                 )
                 for _ in range(20)
             ]
-            for index, client in enumerate(clients):  # giants, which wait for a worker each
+            for index, client in enumerate(clients):  # large numbers, each of which needs a worker
                 request = f"GET /number/{900_000 + index} HTTP/1.0\r\n\r\n"
                 client.sendall(request.encode())
             for client in clients:
@@ -209,7 +209,7 @@ def test_many_threads_and_few_descriptors(
 
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[Manager]:
-    """A service manager."""
+    """Service manager that receives notifications."""
     manager = Manager(tmp_path / "notify")
     yield manager
     manager.close()
@@ -218,7 +218,7 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 def test_notifications(
     server: RunningServer, serve_web: ServeWeb, manager: Manager, tmp_path: Path
 ) -> None:
-    """The manager hears that the service is ready, reloads, is well, and stops."""
+    """The service manager is notified of start, reload, watchdog ticks and stop."""
     web = serve_web(
         *("--servers", server.address),
         NOTIFY_SOCKET=str(tmp_path / "notify"),
@@ -240,16 +240,16 @@ import os
 from fibweb.stats.access_log import AccessLog
 from fibweb.cli import main
 
-AccessLog.write = lambda self, exchange: os.read(0, 1)
+AccessLog.write = lambda self, record: os.read(0, 1)
 main()
 """
-"""A fibweb whose event loop waits, after each answer, until its standard input has something."""
+"""fibweb whose event loop blocks after each response until its standard input is readable."""
 
 
 def test_the_watchdog_hears_nothing_of_a_loop_that_hangs(
     server: RunningServer, manager: Manager, tmp_path: Path
 ) -> None:
-    """While the event loop hangs, the service is not well."""
+    """The watchdog is not notified while the event loop hangs."""
     arguments = ["--listen", f"unix:{tmp_path}/s", "--servers", server.address]
     environment = os.environ | {
         "NOTIFY_SOCKET": str(tmp_path / "notify"),
@@ -261,7 +261,7 @@ def test_the_watchdog_hears_nothing_of_a_loop_that_hangs(
         socket.socket(socket.AF_UNIX) as client,
         ExitStack() as stack,
     ):
-        stack.callback(web.kill)  # if anything fails, which leaves it as it hangs
+        stack.callback(web.kill)  # in case the test fails while the loop hangs
         assert web.stdin is not None
         manager.next("WATCHDOG")
         client.settimeout(DEADLINE_SECONDS)
@@ -279,7 +279,7 @@ def test_the_watchdog_hears_nothing_of_a_loop_that_hangs(
 def test_socket_activation(
     server: RunningServer, program: Program, tmp_path: Path, processes: str
 ) -> None:
-    """Sockets that systemd passes replace the addresses, and outlive the service."""
+    """Sockets passed by systemd replace `listen`; their files are not removed."""
     path = tmp_path / "socket"
     activate = [program("systemd-socket-activate"), "-l", str(path)]
     activate += ["-E", f"PATH={os.environ['PATH']}", *COMMAND, "--servers", server.address]
@@ -297,14 +297,14 @@ def test_socket_activation(
     assert path.exists(), "it is systemd's to remove"
 
 
-# The end.
+# Stop.
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_finishes_what_it_began(
     server: RunningServer, serve_web: ServeWeb, number: signal.Signals
 ) -> None:
-    """An answer that is under way when the end is asked for comes whole."""
+    """A response in progress is finished before the process ends."""
     web = serve_web("--servers", server.address)
     with slow_download(web) as download:
         os.kill(web.process.pid, number)
@@ -315,7 +315,7 @@ def test_it_finishes_what_it_began(
 
 
 def test_a_second_signal_ends_it_at_once(server: RunningServer, serve_web: ServeWeb) -> None:
-    """Who asks twice does not want to wait for slow readers."""
+    """A second signal ends the process without waiting for slow readers."""
     web = serve_web("--servers", server.address, FIBWEB_DRAIN_TIMEOUT="1000")
     with slow_download(web):
         os.kill(web.process.pid, signal.SIGTERM)
@@ -328,7 +328,7 @@ def test_a_second_signal_ends_it_at_once(server: RunningServer, serve_web: Serve
 def test_a_successor_keeps_its_socket(
     server: RunningServer, serve_web: ServeWeb, tmp_path: Path, processes: str
 ) -> None:
-    """One that takes over the path while its predecessor drains is reached there afterwards."""
+    """A draining process does not remove the socket file of its successor."""
     path = tmp_path / "socket"
     options = ("--servers", server.address, "--listen", f"unix:{path}", "--processes", processes)
     old = serve_web(*options)
@@ -348,7 +348,7 @@ def test_a_successor_keeps_its_socket(
 
 
 def test_draining_has_an_end(server: RunningServer, serve_web: ServeWeb) -> None:
-    """A reader that does not read is left after `drain_timeout`."""
+    """A client that does not read is disconnected after `drain_timeout`."""
     web = serve_web("--servers", server.address, FIBWEB_DRAIN_TIMEOUT="0.1")
     with slow_download(web):
         assert web.stop() == 0

@@ -1,4 +1,4 @@
-"""The service under any WSGI server: the protocol, settings, processes, and what is counted."""
+"""Service under any WSGI server: protocol, settings, processes and metrics."""
 
 import io
 import subprocess
@@ -41,7 +41,7 @@ assert ask() == "1.0"
 
 @pytest.fixture(scope="module")
 def application(server: RunningServer) -> Iterator[WsgiApplication]:
-    """The application, in front of a fibserver."""
+    """The application, connected to a fibserver."""
     settings = Settings(servers=(server.address,), timeout=DEADLINE_SECONDS)
     with closing(WsgiApplication(settings)) as application:
         yield application
@@ -49,14 +49,14 @@ def application(server: RunningServer) -> Iterator[WsgiApplication]:
 
 @pytest.fixture
 def ask(application: WsgiApplication) -> Callable[..., testing.Result]:
-    """Ask it as a strict server does, which checks all that PEP 3333 demands."""
+    """Function that sends a request through a validator of PEP 3333."""
     strict: Any = validator(application)
 
     def respond(method: str, target: str, **headers: str) -> testing.Result:
         path, _, query = target.partition("?")
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
         environ = testing.create_environ(path, query, method=method, headers=fields)
-        # What Falcon's own is lacks some methods.
+        # The default objects of Falcon lack some methods.
         environ |= {"wsgi.input": io.BytesIO(), "wsgi.errors": sys.stderr}
         started = testing.StartResponseMock()
 
@@ -74,7 +74,7 @@ def ask(application: WsgiApplication) -> Callable[..., testing.Result]:
 @pytest.mark.parametrize("n", [0, 1, 100, 600, 1000, 3000, 6000])
 @pytest.mark.parametrize("format", ["text", "binary"])
 def test_all_sizes(ask: Callable[..., testing.Result], n: int, format: str) -> None:
-    """Answers of all sizes are bytes, and exactly as long as they say; HEAD says the same."""
+    """Responses of all sizes match Content-Length; HEAD has the same headers."""
     target = f"/fib/{n}?format={format}"
     got, head = ask("GET", target), ask("HEAD", target)
     assert (got.status_code, got.content) == (200, expected(format, 0, n))
@@ -96,7 +96,7 @@ def test_all_sizes(ask: Callable[..., testing.Result], n: int, format: str) -> N
 def test_conditions(
     ask: Callable[..., testing.Result], headers: dict[str, str], status: int
 ) -> None:
-    """Parts, conditions and errors are as with fibweb's own server."""
+    """Ranges, conditional requests and errors work as with fibweb's own server."""
     target = "/fib/3000" if "Accept" in headers else "/fib/3000?format=text"
     got = ask("GET", target, **headers)
     assert got.status_code == status
@@ -108,19 +108,19 @@ def test_conditions(
     "target", ["/", "/page/main.js", "/healthz", "/readyz", "/status", "/metrics", "/openapi.json"]
 )
 def test_operations(ask: Callable[..., testing.Result], target: str) -> None:
-    """Page, probes and metrics are there."""
+    """Page, probes and metrics are served."""
     assert ask("GET", target).status_code == 200
     assert ask("OPTIONS", target).status_code == 204
 
 
 def test_the_id_of_a_request(ask: Callable[..., testing.Result]) -> None:
-    """A client may choose what its request is called."""
+    """The request id of the client is used."""
     got = ask("GET", "/fib/x", X_Request_ID="my-7")
     assert got.json["request_id"] == got.headers["x-request-id"] == "my-7"
 
 
 def test_what_is_counted(server: RunningServer) -> None:
-    """Requests count by route, code, format, and whether a fibserver was asked; so do bytes."""
+    """Requests and bytes are counted by route, code, format and handling."""
     with closing(WsgiApplication(Settings(servers=(server.address,)))) as application:
         web = testing.TestClient(application)
         large = len(web.simulate_get("/fib/2000?format=text", root_path="/f").content)
@@ -138,7 +138,7 @@ def test_what_is_counted(server: RunningServer) -> None:
 
 
 def test_a_fork(server: RunningServer) -> None:
-    """A process that was forked after the first request answers too, and its end is noticed."""
+    """A process forked after the first request serves too; its gauges end with it."""
     done = subprocess.run(
         [sys.executable, "-c", FORKED],
         env={"FIBWEB_SERVERS": server.address, "PATH": ""},
@@ -158,13 +158,13 @@ def test_a_fork(server: RunningServer) -> None:
     ],
 )
 def test_settings_that_cannot_work(settings: Settings, line: str) -> None:
-    """What would be ignored at somebody's cost is refused at the import."""
+    """Settings that require fibweb's own server are refused."""
     with pytest.raises(SettingsError, match=line):
         WsgiApplication(settings)
 
 
 def test_settings_without_effect(caplog: pytest.LogCaptureFixture) -> None:
-    """Settings for which the server has its own are named in the log."""
+    """Ignored settings are logged."""
     WsgiApplication(Settings(threads=4, listen=("127.0.0.1:1",), timeout=3))
     assert [record.getMessage() for record in caplog.records] == [
         "ignoring settings of fibweb's own server: listen, threads"
@@ -172,7 +172,7 @@ def test_settings_without_effect(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_uwsgi_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """uWSGI that lets no thread of ours run is refused: servers would never be probed again."""
+    """uWSGI without threads is refused: the fibservers would not be probed."""
 
     class Module:
         opt: dict[str, object] = {"module": b"fibweb.wsgi"}  # noqa: RUF012

@@ -1,4 +1,4 @@
-"""A WSGI application with everything that a server may meet."""
+"""WSGI application with one path for each kind of response."""
 
 import io
 from collections.abc import Iterable
@@ -14,9 +14,9 @@ IMMUTABLE = ("Cache-Control", "public, max-age=31536000, immutable")
 
 
 def strange(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    """Answer each path in a way of its own."""
+    """Respond to each path in a different way."""
     name = environ["PATH_INFO"].strip("/") or "plain"
-    return _ANSWERS[name](environ, start_response)  # a path that is not there raises
+    return _ANSWERS[name](environ, start_response)  # KeyError for an unknown path
 
 
 def _plain(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -37,7 +37,7 @@ def _changing(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
 
 
 def _waits(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    fetch = environ.get("fibweb.fetch", lambda each: each.run(None))
+    fetch = environ.get("fibweb.fetch", lambda fetch: fetch.run(None))
     body: bytes = fetch(FETCH)
     start_response("200 OK", [IMMUTABLE, ("Content-Length", "6")])
     return [body]

@@ -1,4 +1,4 @@
-"""HTTP servers in threads of the test, and the bytes that go to and fro."""
+"""HTTP servers in threads of the test process, and clients for them."""
 
 import array
 import fcntl
@@ -42,12 +42,12 @@ _CHANGING = re.compile(rb"(?m)^(Date|X-Request-Id): [^\r]*\r\n", re.IGNORECASE)
 
 
 class OwnServer:
-    """The server under test.
+    """The server under test, in a thread.
 
     Attributes:
-        path: of its Unix socket.
-        exchanges: what it has told of.
-        server: itself.
+        path: Path of its Unix socket.
+        exchanges: Access records of the finished requests.
+        server: The server.
     """
 
     def __init__(
@@ -74,24 +74,24 @@ class OwnServer:
         self._thread.start()
 
     def handlings(self, count: int) -> list[str]:
-        """Return the handlings of the first `count` answers, once there are so many."""
+        """Wait for `count` responses, and return the handlings of all."""
         wait_until(lambda: len(self.exchanges) >= count, f"{count} answers")
-        return [exchange.handling for exchange in self.exchanges]
+        return [record.handling for record in self.exchanges]
 
     def join(self) -> None:
-        """Wait until it has ended."""
+        """Wait until the server has ended."""
         self._thread.join(DEADLINE_SECONDS)
         assert not self._thread.is_alive()
 
     def stop(self) -> None:
-        """End it."""
+        """Stop the server at once."""
         self.server.stop(0)
         self.join()
         _running.pop(self.path, None)
 
 
 class StockServer:
-    """Waitress as it comes, with the same limits; `path` is its Unix socket."""
+    """Unmodified waitress with the same limits; `path` is its Unix socket."""
 
     def __init__(self, app: Callable[..., Any], path: Path, root_path: str = "") -> None:
         self.path = path
@@ -111,7 +111,7 @@ class StockServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """End it; its loop runs while there is anything to wait for."""
+        """Stop the server: its loop ends when no descriptor is left."""
         self._server.trigger.pull_trigger(lambda: wasyncore.close_all(self._server._map))
         self._thread.join(DEADLINE_SECONDS)
         assert not self._thread.is_alive()
@@ -119,7 +119,7 @@ class StockServer:
 
 
 def connect(path: Path) -> socket.socket:
-    """Return a connection."""
+    """Return a connection to a Unix socket."""
     client = socket.socket(socket.AF_UNIX)
     client.settimeout(DEADLINE_SECONDS)
     try:
@@ -137,20 +137,21 @@ def send_read(client: socket.socket, data: bytes) -> None:
 
 
 def read_all(client: socket.socket) -> bytes:
-    """Return what comes until the server closes the connection."""
+    """Return the bytes received until the server closes the connection."""
     received = bytearray()
     try:
         while piece := client.recv(1 << 20):
             received += piece
     except ConnectionResetError:
-        pass  # closed while there was something that it had not read
+        pass  # the server closed the connection with unread bytes
     return bytes(received)
 
 
 def converse(path: Path, pieces: Iterable[bytes]) -> bytes:
-    """Send pieces one after another, and return all that comes back, without what changes.
+    """Send pieces one after another; return all responses, without Date and X-Request-Id.
 
-    The client ends its side when nothing waits for a fibserver any more: that would be leaving.
+    The client shuts down its side only when no fetch is pending: earlier it would count as
+    disconnected.
     """
     server = _running.get(path)
     with connect(path) as client:
@@ -164,13 +165,13 @@ def converse(path: Path, pieces: Iterable[bytes]) -> bytes:
                 _receive_until_settled(client, server, received)
             client.shutdown(socket.SHUT_WR)
         except OSError:
-            pass  # it has heard enough
+            pass  # the server has closed the connection
         return without_date(bytes(received) + read_all(client))
 
 
 def _receive_until_settled(client: socket.socket, server: HttpServer, received: bytearray) -> None:
-    """Receive what comes until the server waits for the client alone."""
-    quiet_turns: list[int] = []  # of the event loop, in which it had nothing to do
+    """Receive bytes until the server waits only for the client."""
+    quiet_turns: list[int] = []  # iterations of the event loop without work
 
     def is_settled() -> bool:
         with suppress(BlockingIOError):
@@ -178,7 +179,7 @@ def _receive_until_settled(client: socket.socket, server: HttpServer, received: 
                 received.extend(piece)
                 quiet_turns.clear()
         channels = server._channels()
-        is_quiet = not any(each.is_answering or each.requests for each in channels)
+        is_quiet = not any(channel.is_answering or channel.requests for channel in channels)
         if not (is_quiet and _is_read(client)):
             quiet_turns.clear()
         elif server.turns not in quiet_turns:
@@ -200,5 +201,5 @@ def _is_read(client: socket.socket) -> bool:
 
 
 def without_date(data: bytes) -> bytes:
-    """Return answers without what differs from one time to the next."""
+    """Return responses without Date and X-Request-Id."""
     return _CHANGING.sub(b"", data)

@@ -1,4 +1,4 @@
-"""Errors that the server answers itself: when, in what form, and how they reach the client."""
+"""Error responses of the server itself: their causes, form and delivery."""
 
 import json
 import logging
@@ -33,7 +33,7 @@ LARGE = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n"
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start servers that end with the test."""
+    """Start servers that are stopped after the test."""
     started: list[OwnServer] = []
 
     def one(app: Callable[..., Any], **more: Any) -> OwnServer:
@@ -46,13 +46,13 @@ def start(tmp_path: Path) -> Iterator[Start]:
         own.stop()
 
 
-class EncodedSlice:
-    """An answer.
+class ParsedResponse:
+    """Response, parsed from its bytes.
 
     Attributes:
-        status: such as 200.
-        headers: by name, in lower case.
-        body: its bytes.
+        status: HTTP status, such as 200.
+        headers: Header values by name in lower case.
+        body: Bytes of the body.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -64,7 +64,7 @@ class EncodedSlice:
 
     @property
     def problem(self) -> dict[str, Any]:
-        """The problem detail that it is."""
+        """The body as a problem detail, after checks of its form."""
         assert self.headers["content-type"] == PROBLEM_MEDIA_TYPE
         assert self.headers["cache-control"] == "no-store"
         assert int(self.headers["content-length"]) == len(self.body)
@@ -77,14 +77,14 @@ class EncodedSlice:
         return problem
 
 
-def ask(path: Path, data: bytes) -> EncodedSlice:
-    """Return the answer to bytes after which the server ends the connection.
+def ask(path: Path, data: bytes) -> ParsedResponse:
+    """Send bytes after which the server closes the connection; return the response.
 
-    The client ends its side only then: it may wait for the answer before it sends more.
+    The client keeps its side open until then, like one that waits for a response.
     """
     with connect(path) as client:
         client.sendall(data)
-        return EncodedSlice(read_all(client))
+        return ParsedResponse(read_all(client))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def ask(path: Path, data: bytes) -> EncodedSlice:
 def test_all_are_problem_details(
     start: Start, data: bytes, status: int, instance: str | None
 ) -> None:
-    """The parser's errors have the form of the application's."""
+    """Errors of the parser are problem details, like those of the application."""
     answer = ask(start(strange).path, data)
     assert answer.status == status
     assert answer.problem.get("instance") == instance
@@ -112,7 +112,7 @@ def test_all_are_problem_details(
 
 
 def test_chunks_beyond_the_limit(start: Start) -> None:
-    """A body whose length was not announced is refused as soon as it is too long."""
+    """A chunked body is refused as soon as it is too long."""
     running = start(strange)
     head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunk = b"%x\r\n%b\r\n" % (MAX_BODY_BYTES, bytes(MAX_BODY_BYTES))
@@ -137,17 +137,17 @@ def test_chunks_beyond_the_limit(start: Start) -> None:
     ],
 )
 def test_what_is_no_http_is_refused_at_once(start: Start, data: bytes) -> None:
-    """Its client need not send more, nor end, to hear of it; also if it comes byte by byte."""
+    """Data that is not HTTP gets 400 without further input, also if sent byte by byte."""
     running = start(strange)
     assert ask(running.path, data).problem["status"] == 400
     with connect(running.path) as client:
         for byte in data:
             client.sendall(bytes([byte]))
-        assert EncodedSlice(read_all(client)).status == 400
+        assert ParsedResponse(read_all(client)).status == 400
 
 
 def test_tls(start: Start, caplog: pytest.LogCaptureFixture) -> None:
-    """The log says that a client speaks TLS, and the answer does."""
+    """The log and the response report that the client sent TLS."""
     caplog.set_level(logging.WARNING)
     answer = ask(start(strange).path, TLS_HELLO)
     assert "TLS" in answer.problem["detail"]
@@ -183,7 +183,7 @@ def test_tls(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     ],
 )
 def test_hosts(host: str, is_valid: bool) -> None:
-    """Names, addresses and ports are valid (RFC 9110, 7.2), and so is an empty name."""
+    """Host accepts names, addresses and ports, and an empty name (RFC 9110, 7.2)."""
     request = Request(Adjustments())
     request.received(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin-1"))
     assert request.completed
@@ -191,7 +191,7 @@ def test_hosts(host: str, is_valid: bool) -> None:
 
 
 def test_head(start: Start) -> None:
-    """Errors have no body in answer to HEAD, and the connection ends or goes on as it says."""
+    """Error responses to HEAD have the headers of GET, and no body."""
     running = start(strange)
     for data in (b"HEAD / HTTP/1.1\r\n\r\n", b"HEAD /raises HTTP/1.1\r\nHost: a\r\n\r\n"):
         answer = ask(running.path, data)
@@ -200,12 +200,12 @@ def test_head(start: Start) -> None:
         assert answer.headers["content-type"] == PROBLEM_MEDIA_TYPE
 
 
-# Bodies that are not wanted
+# Unwanted request bodies
 
 
 @pytest.mark.parametrize("method", [b"GET", b"POST"])
 def test_expect_without_a_body(start: Start, method: bytes) -> None:
-    """A client that expects 100 and has no body waits for its answer, which comes (RFC 9110)."""
+    """`Expect: 100-continue` without a body gets the final response at once (RFC 9110)."""
     running = start(strange)
     for more in (b"", b"Content-Length: 0\r\n"):
         data = method + b" / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n" + more
@@ -214,7 +214,7 @@ def test_expect_without_a_body(start: Start, method: bytes) -> None:
 
 
 def test_expect_with_too_large_a_body(start: Start) -> None:
-    """It is refused instead of being asked for."""
+    """A body that is too large is refused instead of invited with 100."""
     answer = ask(start(strange).path, LARGE + b"Expect: 100-continue\r\n\r\n")
     assert answer.problem["status"] == 413
 
@@ -223,7 +223,7 @@ def test_expect_with_too_large_a_body(start: Start) -> None:
     "before", [b"", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"]
 )
 def test_an_answer_before_the_upload_ends(before: bytes) -> None:
-    """A client that sends all of its body first can read the answer then: there is no reset."""
+    """A client that sends its whole body first can still read the error: there is no reset."""
     with (
         SERVERS["fibweb"](strange) as port,
         socket.create_connection(("127.0.0.1", port)) as client,
@@ -236,14 +236,14 @@ def test_an_answer_before_the_upload_ends(before: bytes) -> None:
         client.shutdown(socket.SHUT_WR)
         received = b"".join(iter(lambda: client.recv(1 << 16), b""))
         assert received.startswith(answered)
-        assert EncodedSlice(received).status == (200 if before else 413)
+        assert ParsedResponse(received).status == (200 if before else 413)
 
 
 def lingering(running: OwnServer) -> socket.socket:
-    """Return a client that was refused, and whose connection lingers."""
+    """Return a connection that lingers after a refused request."""
     client = connect(running.path)
     client.sendall(LARGE + b"\r\n")
-    assert EncodedSlice(read_all(client)).status == 413
+    assert ParsedResponse(read_all(client)).status == 413
     assert running.server.connections == 1
     assert running.server.in_flight == 0
     return client
@@ -252,7 +252,7 @@ def lingering(running: OwnServer) -> socket.socket:
 def test_a_client_that_stays_silent_after_its_refusal(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is closed soon."""
+    """A lingering connection without input is closed after a short time."""
     monkeypatch.setattr(http_channel, "LINGER_QUIET_SECONDS", 0.1)
     monkeypatch.setattr(http_server, "CLEANUP_SECONDS", 0.05)
     running = start(strange)
@@ -264,7 +264,7 @@ def test_a_client_that_stays_silent_after_its_refusal(
 def test_a_client_that_sends_on_after_its_refusal(
     start: Start, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    """It is closed after some time, and after some bytes."""
+    """A lingering connection is closed at a limit of time and at a limit of bytes."""
     monkeypatch.setattr(http_channel, limit, 0.1)
     monkeypatch.setattr(http_server, "CLEANUP_SECONDS", 0.05)
     running = start(strange)
@@ -281,15 +281,15 @@ def test_a_client_that_sends_on_after_its_refusal(
 
 
 def test_lingering_clients_give_way(start: Start) -> None:
-    """At the bound of connections a client that was refused is closed for the next one."""
+    """At the bound of connections, a lingering one is closed for a new one."""
     running = start(strange, limits=http_server.Limits(threads=1, max_clients=1))
     with lingering(running), connect(running.path) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-        assert EncodedSlice(read_all(client)).status == 200
+        assert ParsedResponse(read_all(client)).status == 200
 
 
 def test_the_end_waits_for_no_lingering_client(start: Start) -> None:
-    """A server that drains closes it after it was silent for a moment."""
+    """A draining server closes a lingering connection after a moment of silence."""
     running = start(strange)
     with lingering(running):
         running.server.stop(DEADLINE_SECONDS)
@@ -300,18 +300,18 @@ def test_the_end_waits_for_no_lingering_client(start: Start) -> None:
 
 
 def overloaded(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    """Refuse everything."""
+    """Raise Overloaded for every request."""
     raise Overloaded("try again later", 7)
 
 
 def test_overload(start: Start) -> None:
-    """503 says when to try again, and the connection goes on."""
+    """503 has Retry-After, and the connection stays open."""
     running = start(overloaded)
     with connect(running.path) as client:
         for number in range(3):
             request = f"GET /x?{number} HTTP/1.1\r\nHost: a\r\nX-Request-ID: id-{number}\r\n\r\n"
             client.sendall(request.encode())
-            answer = EncodedSlice(client.recv(65536))
+            answer = ParsedResponse(client.recv(65536))
             assert answer.status == 503
             assert answer.headers["retry-after"] == "7"
             assert "connection" not in answer.headers
@@ -324,16 +324,16 @@ def test_overload(start: Start) -> None:
         client.sendall(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.0\r\n\r\n")
         head, _, rest = read_all(client).partition(b"\r\n\r\n")
         assert b"\r\nContent-Length: " in head
-        assert EncodedSlice(rest).headers["connection"] == "close"
-        assert EncodedSlice(rest).problem["status"] == 503
-    assert {each.status for each in running.exchanges} == {503}
+        assert ParsedResponse(rest).headers["connection"] == "close"
+        assert ParsedResponse(rest).problem["status"] == 503
+    assert {record.status for record in running.exchanges} == {503}
     assert running.handlings(5) == ["inline"] * 5
 
 
 @pytest.mark.parametrize("origins", [(), ("*",), (ORIGIN,)])
 @pytest.mark.parametrize("origin", [ORIGIN, "https://b.example", ""])
 def test_other_origins(start: Start, origins: tuple[str, ...], origin: str) -> None:
-    """Pages that may read the application's errors may read the server's."""
+    """Errors of the server have the same CORS headers as those of the application."""
     with FibClient("127.0.0.1:1") as client:
         resource = SimpleNamespace(on_get=lambda request, response: overloaded({}, None))
         app = create_app(client, allowed_origins=origins, resources={"/busy": resource})

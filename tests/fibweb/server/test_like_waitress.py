@@ -1,7 +1,7 @@
-"""Every shape of request is answered with the bytes that waitress itself would answer with.
+"""Equality of the responses with those of unmodified waitress, for all shapes of requests.
 
-Errors are an exception: they are problem details here, and only their status is compared. `OURS`
-lists the requests that are answered otherwise, since waitress is less strict than RFC 9112.
+Errors are an exception: they are problem details here, so only their status is compared. `OURS`
+lists the requests with another response, since waitress is less strict than RFC 9112.
 """
 
 import importlib.metadata
@@ -163,7 +163,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[OwnServer, 
 def real_pair(
     server: RunningServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[OwnServer, StockServer]]:
-    """The same with the real application."""
+    """The server under test and waitress, with the real application."""
     folder: Path = tmp_path_factory.mktemp("http")
     with FibClient(server.address) as client:
         app = create_app(client)
@@ -175,12 +175,13 @@ def real_pair(
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_same_bytes(pair: tuple[OwnServer, StockServer], shape: str) -> None:
-    """What it was and what it is replayed as are what waitress answers, Date and id aside."""
+    """The first and the cached response equal that of waitress, except Date and id."""
     own, stock = pair
     answers = [converse(own.path, [SHAPES[shape]]) for _ in range(2)]
     if shape in OURS:
         for answer in answers:
-            assert [int(each) for each in re.findall(rb"HTTP/1.1 ([0-9]+)", answer)] == OURS[shape]
+            statuses = [int(status) for status in re.findall(rb"HTTP/1.1 ([0-9]+)", answer)]
+            assert statuses == OURS[shape]
     else:
         expected = without_errors(converse(stock.path, [SHAPES[shape]]))
         assert list(map(without_errors, answers)) == [expected, expected]
@@ -197,7 +198,7 @@ _ERROR = re.compile(
 
 
 def without_errors(answers: bytes) -> bytes:
-    """Return answers with the status alone of an error that ends the connection."""
+    """Replace each error response that closes the connection by its status."""
 
     def status(match: re.Match[bytes]) -> bytes:
         if match[2]:
@@ -213,7 +214,7 @@ def without_errors(answers: bytes) -> bytes:
 def test_the_real_application(
     real_pair: tuple[OwnServer, StockServer], method: bytes, target: bytes, headers: bytes
 ) -> None:
-    """Likewise for all that the application has; the answers to errors name their request."""
+    """The real application's first and cached responses equal those under waitress."""
     own, stock = real_pair
     lines = b"X-Request-ID: same\r\n" if b"X-Request" not in headers else b""
     request = b"%b %b HTTP/1.1\r\n%b%b%b\r\n" % (method, target, HOST, lines, headers)
@@ -222,20 +223,20 @@ def test_the_real_application(
     )
     assert asked == replayed
     if asked.startswith(b"HTTP/1.1 4"):
-        assert asked[:13] == expected[:13]  # behind waitress the request has another id
+        assert asked[:13] == expected[:13]  # under waitress the request has another id
     else:
         assert asked == expected
 
 
 def test_below_a_prefix(tmp_path: Path) -> None:
-    """A prefix is taken off as waitress does it, also where only the line of a request is new."""
+    """A path prefix is removed as by waitress, also from requests with cached headers."""
 
     def mounted(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        said = f"{environ['SCRIPT_NAME']} {environ['PATH_INFO']}".encode()
-        start_response("200 OK", [("Content-Length", str(len(said)))])
-        return [said]
+        text = f"{environ['SCRIPT_NAME']} {environ['PATH_INFO']}".encode()
+        start_response("200 OK", [("Content-Length", str(len(text)))])
+        return [text]
 
-    own = OwnServer(mounted, tmp_path / "lanes", root_path="/f")
+    own = OwnServer(mounted, tmp_path / "own", root_path="/f")
     stock = StockServer(mounted, tmp_path / "stock", root_path="/f")
     for path in (
         b"/f/plain",
@@ -258,28 +259,28 @@ def test_below_a_prefix(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("request_bytes", [GET, WAITS, LENGTH, CHUNKED, EXPECT + b"hello" + GET])
 def test_split_at_every_byte(pair: tuple[OwnServer, StockServer], request_bytes: bytes) -> None:
-    """It does not matter in what pieces a request arrives."""
+    """The response does not depend on the pieces in which a request arrives."""
     own, stock = pair
     expected = converse(stock.path, [request_bytes])
-    for place in range(1, len(request_bytes)):
-        pieces = [request_bytes[:place], request_bytes[place:]]
+    for index in range(1, len(request_bytes)):
+        pieces = [request_bytes[:index], request_bytes[index:]]
         assert converse(own.path, pieces) == expected
     single = [bytes([byte]) for byte in request_bytes]
     assert converse(own.path, single) == expected
 
 
 def test_a_client_that_waits_to_continue(pair: tuple[OwnServer, StockServer]) -> None:
-    """It is told to go on when the answer before it has been given."""
+    """100 Continue is sent after the response to the previous request."""
     own, stock = pair
     pieces = [WAITS + EXPECT, b"hello"]
-    told = converse(own.path, pieces)
-    assert told == converse(stock.path, pieces)
-    assert told.count(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n") == 1
-    assert told.endswith(b"hello")
+    received = converse(own.path, pieces)
+    assert received == converse(stock.path, pieces)
+    assert received.count(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n") == 1
+    assert received.endswith(b"hello")
 
 
 def test_headers_beyond_the_limit(pair: tuple[OwnServer, StockServer]) -> None:
-    """Headers that do not end are refused as soon as they are too many."""
+    """Endless headers are refused as soon as they exceed the limit."""
     own, _ = pair
     endless = b"GET / HTTP/1.1\r\nX: " + b"x" * MAX_HEADER_BYTES
     answer = converse(own.path, [endless[:8000], endless[8000:16000], endless[16000:]])
@@ -287,8 +288,8 @@ def test_headers_beyond_the_limit(pair: tuple[OwnServer, StockServer]) -> None:
 
 
 def test_the_version_of_waitress() -> None:
-    """The lanes lean on waitress's insides: this is the version that they were tested with.
+    """The server depends on internals of waitress, and was tested with this version.
 
-    With another one, read what changed in its channel.py, task.py and server.py.
+    Before an upgrade, read the changes in its channel.py, task.py and server.py.
     """
     assert importlib.metadata.version("waitress") == "3.0.2"

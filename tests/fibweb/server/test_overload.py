@@ -1,4 +1,4 @@
-"""What clients cost each other: those that leave, stall, crowd, or make no sense."""
+"""Isolation of clients: those that disconnect, stall, crowd the server or send nonsense."""
 
 import resource
 import select
@@ -33,7 +33,7 @@ MIB = 1024**2
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start servers that end with the test."""
+    """Start servers that are stopped after the test."""
     started: list[OwnServer] = []
 
     def one(app: Callable[..., Any], **limits: Any) -> OwnServer:
@@ -48,13 +48,13 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture
 def clients() -> Iterator[ExitStack]:
-    """Connections that are closed in the end."""
+    """Connections that are closed after the test."""
     with ExitStack() as stack:
         yield stack
 
 
 def get(target: str) -> bytes:
-    """Return a request."""
+    """Return the bytes of a request."""
     return f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
 
 
@@ -64,25 +64,25 @@ def get_and_close(target: str) -> bytes:
 
 
 def first_line(client: socket.socket) -> bytes:
-    """Return the first line of what comes."""
+    """Receive a response, and return its first line."""
     return client.recv(65536).partition(b"\r\n")[0]
 
 
 def status_of(path: Path, target: str) -> bytes:
-    """Return the first line of the answer on a connection of its own."""
+    """Send a request on a new connection; return the first line of the response."""
     with connect(path) as client:
         client.sendall(get(target))
         return first_line(client)
 
 
 class Gate:
-    """An application that fetches what its query names, when it is let through.
+    """Application whose fetches, named by the query, block until the test opens the gate.
 
     Attributes:
-        is_open: lets all fetches through.
-        running: the names of the fetches that run.
-        ran: the names of those that have run.
-        cancelled: those that were cancelled.
+        is_open: Event that lets all fetches end.
+        running: Names of the fetches that run.
+        ran: Names of the fetches that have ended.
+        cancelled: Names of the fetches that were cancelled.
     """
 
     def __init__(self, cost_seconds: float = 0.001, size: int = 6) -> None:
@@ -116,7 +116,7 @@ class Gate:
 
 @pytest.mark.parametrize("leave", ["reset", "end"])
 def test_whoever_leaves_is_not_worked_for(start: Start, leave: str) -> None:
-    """The fetch of a client that has left is cancelled, or never run; nobody else's is."""
+    """The fetches of disconnected clients are cancelled or never run; others are not affected."""
     gate = Gate()
     running = start(gate, threads=1)
     with connect(running.path) as first, connect(running.path) as stays:
@@ -142,7 +142,7 @@ def test_whoever_leaves_is_not_worked_for(start: Start, leave: str) -> None:
 
 
 def test_half_a_connection_is_answered_from_memory(start: Start) -> None:
-    """A client that sends no more has its answer, where that is in memory."""
+    """A client that shuts down its side still gets responses from memory."""
     running = start(Gate())
     with connect(running.path) as client:
         client.sendall(get("/") * 3)
@@ -151,7 +151,7 @@ def test_half_a_connection_is_answered_from_memory(start: Start) -> None:
 
 
 def test_many_who_want_the_same(start: Start, clients: ExitStack) -> None:
-    """It is fetched once."""
+    """Concurrent requests for the same bytes share one fetch."""
     gate = Gate()
     running = start(gate, threads=4)
     crowd = [clients.enter_context(connect(running.path)) for _ in range(30)]
@@ -165,7 +165,7 @@ def test_many_who_want_the_same(start: Start, clients: ExitStack) -> None:
 
 
 def test_probes_do_not_wait_for_fetches(start: Start, clients: ExitStack) -> None:
-    """What needs no fibserver is answered however many wait for one."""
+    """A request without a fetch is not delayed by many that wait for one."""
     gate = Gate()
     running = start(gate, threads=1)
     for number in range(50):
@@ -176,7 +176,7 @@ def test_probes_do_not_wait_for_fetches(start: Start, clients: ExitStack) -> Non
 
 
 def test_a_queue_that_is_too_long(start: Start, clients: ExitStack) -> None:
-    """Whoever would wait for too long gets 503 at once; the next one is served again."""
+    """A request whose predicted wait is too long gets 503 at once; later ones are served."""
     gate = Gate(cost_seconds=1.0)
     running = start(create_app_of(gate), threads=1)
     answers = []
@@ -198,7 +198,7 @@ def test_a_queue_that_is_too_long(start: Start, clients: ExitStack) -> None:
 
 
 def create_app_of(gate: Gate) -> Any:
-    """Return an application that answers as the real one does, with a gate at /gate."""
+    """Return the real application with a gate at /gate."""
 
     class Resource:
         def on_get(self, request: Any, response: Any) -> None:
@@ -210,7 +210,7 @@ def create_app_of(gate: Gate) -> Any:
 def test_a_wait_that_is_too_long(
     start: Start, clients: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who has waited too long for a turn gets 503 then, and the others go on waiting."""
+    """A request that has waited too long in the queue gets 503; a running fetch goes on."""
     monkeypatch.setattr(fetch_queue, "MAX_WAIT_SECONDS", 0.2)
     gate = Gate()
     running = start(create_app_of(gate), threads=1)
@@ -225,7 +225,7 @@ def test_a_wait_that_is_too_long(
 
 
 def test_the_wait_counts_against_the_time(start: Start) -> None:
-    """A fetch whose time is over is cancelled, and its client told so."""
+    """A fetch beyond its time limit is cancelled, and its client gets a response."""
     gate = Gate()
     running = start(create_app_of(gate), threads=1, fetch_seconds=0.2)
     with connect(running.path) as client:
@@ -238,7 +238,7 @@ def test_the_wait_counts_against_the_time(start: Start) -> None:
 
 
 def test_idle_clients_give_way(start: Start, clients: ExitStack) -> None:
-    """When it is full the longest idle is closed, be it silent or half way through a request."""
+    """At the bound the longest idle connection is closed, also amid an incomplete request."""
     gate = Gate()
     running = start(gate, max_clients=3)
     busy, silent, half = (clients.enter_context(connect(running.path)) for _ in range(3))
@@ -256,7 +256,7 @@ def test_idle_clients_give_way(start: Start, clients: ExitStack) -> None:
 
 
 def test_a_silent_crowd_gives_way_first(start: Start, clients: ExitStack) -> None:
-    """A client that has asked something and pauses is served on, whoever crowds in."""
+    """Connections without a request are closed before one that was served and pauses."""
     running = start(strange, max_clients=5)
     first = clients.enter_context(connect(running.path))
     first.sendall(get("/changing"))
@@ -269,13 +269,13 @@ def test_a_silent_crowd_gives_way_first(start: Start, clients: ExitStack) -> Non
 
 
 def test_probes_reach_a_server_that_is_full(start: Start, clients: ExitStack) -> None:
-    """When all are busy a newcomer gets one answer from memory, and no fetch."""
+    """When all connections are busy, a new one gets one response from memory, but no fetch."""
     gate = Gate()
     running = start(create_app_of(gate), max_clients=2)
     for number in range(2):
         send_read(clients.enter_context(connect(running.path)), get(f"/gate?{number}"))
     wait_until(lambda: running.server.in_flight == 2, "all are busy")
-    for _ in range(3):  # not replayed the second time either
+    for _ in range(3):  # not from the response cache either
         with connect(running.path) as probe:
             probe.sendall(get("/fib/0"))
             answer = read_all(probe)
@@ -286,7 +286,7 @@ def test_probes_reach_a_server_that_is_full(start: Start, clients: ExitStack) ->
 
 
 def test_descriptors_run_out(start: Start, clients: ExitStack) -> None:
-    """Without a descriptor for a newcomer an idle client gives way; nobody spins or dies."""
+    """Without a free descriptor, an idle connection is closed for the new one."""
     running = start(strange)
     idle = [clients.enter_context(connect(running.path)) for _ in range(5)]
     for client in idle:
@@ -294,7 +294,7 @@ def test_descriptors_run_out(start: Start, clients: ExitStack) -> None:
         assert first_line(client) == b"HTTP/1.1 200 OK"
     client = clients.enter_context(socket.socket(socket.AF_UNIX))
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    highest = max(client.fileno(), *(each.fileno() for each in idle))
+    highest = max(client.fileno(), *(sock.fileno() for sock in idle))
     used = highest + 5 + 1
     try:
         while True:
@@ -315,7 +315,7 @@ def test_descriptors_run_out(start: Start, clients: ExitStack) -> None:
 def test_a_connection_that_cannot_be_watched(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is closed, and the server goes on."""
+    """A connection that epoll refuses is closed; the server keeps serving."""
     running = start(strange)
     want, watched = Loop.want, Loop.__setitem__
     failing = threading.Event()
@@ -338,7 +338,7 @@ def test_a_connection_that_cannot_be_watched(
         failing.set()
         with connect(running.path) as other:
             assert read_all(other) == b""
-        with suppress(OSError):  # it may be closed already
+        with suppress(OSError):  # the server may have closed it already
             client.sendall(get("/waits"))
         assert b"waited" not in read_all(client)
         failing.clear()
@@ -346,7 +346,7 @@ def test_a_connection_that_cannot_be_watched(
 
 
 def test_requests_must_come_in_time(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that drips a request is closed some seconds after its first byte."""
+    """A client that sends a request byte by byte is disconnected at the time limit."""
     monkeypatch.setattr("fibweb.server.channel.REQUEST_SECONDS", 0.1)
     monkeypatch.setattr("fibweb.server.channel.LINGER_SECONDS", 0.1)
     monkeypatch.setattr(http_server, "CLEANUP_SECONDS", 0.05)
@@ -356,7 +356,7 @@ def test_requests_must_come_in_time(start: Start, monkeypatch: pytest.MonkeyPatc
 
 
 def drips(client: socket.socket) -> bool:
-    """Send a byte more of a request; return whether the server has had enough."""
+    """Send one more byte of a request; return whether the server has closed the connection."""
     try:
         client.sendall(b"G")
     except OSError:
@@ -367,7 +367,7 @@ def drips(client: socket.socket) -> bool:
 def test_slow_readers_give_way_when_it_is_full(
     start: Start, clients: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A reader that takes next to nothing is cut off for a newcomer, and only then."""
+    """A slow reader is disconnected for a new connection at the bound, and only then."""
     monkeypatch.setattr("fibcommon.service.admission.WINDOW_SECONDS", 0.1)
     monkeypatch.setattr(http_server, "CLEANUP_SECONDS", 0.02)
 
@@ -383,7 +383,7 @@ def test_slow_readers_give_way_when_it_is_full(
 
     def are_slow() -> bool:
         channels = running.server._channels()
-        return all(each.pace is not None and each.pace.is_slow for each in channels)
+        return all(channel.pace is not None and channel.pace.is_slow for channel in channels)
 
     wait_until(lambda: running.server.in_flight == 2 and are_slow(), "both are found to be slow")
     assert running.server.connections == 2
@@ -393,9 +393,9 @@ def test_slow_readers_give_way_when_it_is_full(
 
 
 def is_over(client: socket.socket) -> bool:
-    """Return whether the server has closed a connection: what is left of it ends."""
+    """Return whether the server has closed a connection; unread bytes may be left."""
     poll = select.poll()
-    poll.register(client, 0)  # the end of both sides is always reported
+    poll.register(client, 0)  # POLLHUP is always reported
     return bool(poll.poll(0))
 
 
@@ -403,7 +403,7 @@ def is_over(client: socket.socket) -> bool:
 
 
 def test_much_work_does_not_hold_up_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was put off is done for some milliseconds a turn, in order, and events come between."""
+    """Deferred calls run in order, for a bounded time per iteration of the loop."""
     now = 0.0
     monkeypatch.setattr("fibweb.server.event_loop.time", SimpleNamespace(monotonic=lambda: now))
     loop = Loop()
@@ -427,7 +427,7 @@ def test_much_work_does_not_hold_up_events(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def named(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    """Answer with the path, for ever."""
+    """Respond with the path, as an immutable response."""
     body = environ["PATH_INFO"].encode()
     start_response("200 OK", [IMMUTABLE, ("Content-Length", str(len(body)))])
     return [body]
@@ -436,7 +436,7 @@ def named(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
 def test_a_request_that_comes_while_another_waits_for_the_loop(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is read after that one is answered: the bytes of one are never those of the other."""
+    """The second request is read after the first response, so the cache never mixes them up."""
     running = start(named)
     status_of(running.path, "/known")
     held: list[Callable[[], None]] = []
@@ -451,7 +451,7 @@ def test_a_request_that_comes_while_another_waits_for_the_loop(
             running.server._loop.wake()
             return running.server.turns > turns + 3
 
-        wait_until(has_turned, "the loop has seen the second")
+        wait_until(has_turned, "the loop has had time for the second")
         monkeypatch.undo()
         running.server._loop.call_soon_threadsafe(held.pop())
         received = b""
@@ -467,7 +467,7 @@ def test_a_request_that_comes_while_another_waits_for_the_loop(
 def test_a_pipeline_is_parsed_as_it_is_answered(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Parsing takes time as well: of hundreds of requests that come at once one is parsed."""
+    """Of hundreds of pipelined requests, only the next one is parsed."""
     parsed: list[int] = []
     received = Channel.received
 
@@ -485,7 +485,7 @@ def test_a_pipeline_is_parsed_as_it_is_answered(
 
 
 def test_a_failure_to_accept(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever goes wrong when a client comes, the others are served, and so is the next one."""
+    """A failure to set up a connection does not affect other connections."""
     running = start(strange)
     fails = threading.Event()
     fails.set()
@@ -514,7 +514,7 @@ def test_a_failure_to_accept(start: Start, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_slow_readers_of_small_answers(start: Start, clients: ExitStack) -> None:
-    """Beyond the bound those that have not read for longest are cut off; the others are not."""
+    """Beyond the memory bound, the connections that have held bytes longest are closed."""
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         start_response("200 OK", [("Content-Length", str(MIB))])
@@ -537,22 +537,22 @@ def test_slow_readers_of_small_answers(start: Start, clients: ExitStack) -> None
 def test_slow_readers_of_large_answers(
     server: RunningServer, start: Start, clients: ExitStack
 ) -> None:
-    """Beyond the bound pieces are taken from the slow, and fetched again when they go on."""
+    """Beyond the memory bound, slow readers lose their pieces, which are fetched again later."""
     with FibClient(server.address, cache_bytes=0) as client:
         whole = b'{"N": 4000, "result": [%b]}' % client.read(0, 4000, "json")
         running = start(create_app(client), pending_bytes=2 * MIB)
         slow = [clients.enter_context(connect(running.path)) for _ in range(10)]
         request = get_and_close("/fib/4000")
-        for each in slow:
-            each.sendall(request)
+        for reader in slow:
+            reader.sendall(request)
         wait_until(lambda: running.server.overload.pieces_dropped > 3, "pieces are dropped")
         assert running.server.overload.held_bytes <= 2 * MIB
-        for each in slow:
-            assert read_all(each).partition(b"\r\n\r\n")[2] == whole
+        for reader in slow:
+            assert read_all(reader).partition(b"\r\n\r\n")[2] == whole
     assert running.server.overload.cut_off["memory"] == 0
 
 
-# What makes no sense
+# Malformed requests
 
 MALFORMED = {
     "target": b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -564,7 +564,7 @@ MALFORMED = {
 def test_what_the_parser_chokes_on(
     start: Start, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is 400 and the end of the connection; what was asked before is answered first."""
+    """A malformed request gets 400 and closes the connection; earlier ones are served first."""
     running = start(strange)
     with connect(running.path) as client:
         client.sendall(get("/changing") + MALFORMED[name] + get("/changing"))

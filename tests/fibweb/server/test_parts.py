@@ -1,4 +1,4 @@
-"""The parts of the server by themselves: requests, replays, and bytes on their way."""
+"""Parts of the server in isolation: request parsing, caches and transmission."""
 
 import socket
 from io import BytesIO
@@ -65,18 +65,18 @@ FIELDS = st.sampled_from(
 
 
 class Connection:
-    """As much of a connection as an environment tells of."""
+    """Connection with the attributes that a WSGI environment contains."""
 
     adj = LIMITS
     addr = ("192.0.2.1", 4711)
     server = SimpleNamespace(adj=LIMITS, effective_port=80, server_name="example.org")
 
     def fetch(self, fetch: Fetch) -> bytes:
-        """Fetch nothing."""
+        """Fail: no test fetches."""
         raise NotImplementedError
 
     def check_client_disconnected(self) -> bool:
-        """Return what nobody asks."""
+        """Return False."""
         return False
 
 
@@ -84,20 +84,20 @@ CONNECTION: Any = Connection()
 
 
 def parsed(data: bytes) -> Request:
-    """Return what waitress makes of the bytes of a request."""
+    """Return a request parsed by waitress."""
     request = Request(LIMITS)
     request.received(data)
     return request
 
 
 def environ(request: Request | CachedHeaderRequest) -> dict[str, Any]:
-    """Return the environment that the application gets, with the bytes of its body."""
+    """Return the WSGI environment of a request, with its body as bytes."""
     made = request.environ(CONNECTION)
     return made | {"wsgi.input": made["wsgi.input"].read()}
 
 
 def is_whole(data: bytes) -> bool:
-    """Tell whether bytes are one request, and no more."""
+    """Return whether `data` is exactly one complete, valid request."""
     request = Request(LIMITS)
     consumed = request.received(data)
     is_one = request.completed and not request.empty and consumed == len(data)
@@ -108,11 +108,11 @@ def is_whole(data: bytes) -> bool:
 def test_plain_requests_are_as_waitress_has_them(
     requests: list[tuple[bytes, list[bytes]]],
 ) -> None:
-    """Whatever was seen before, the application is told the same of a request."""
+    """A request with cached headers has the same WSGI environment as one parsed by waitress."""
     parsed_headers = ParsedHeaderCache()
     for line, fields in requests:
-        for each in (line, b"GET /other?q=1 HTTP/1.1"):  # which may find the headers known
-            data = b"\r\n".join([each, *fields, b"", b""])
+        for request_line in (line, b"GET /other?q=1 HTTP/1.1"):  # the second may hit the cache
+            data = b"\r\n".join([request_line, *fields, b"", b""])
             plain = parsed_headers.find(data)
             request = parsed(data)
             if plain is not None:
@@ -133,7 +133,7 @@ USUAL = b"Host: a\r\nUser-Agent: b\r\nX-Request-ID: c\r\n\r\n"
     "headers", [b"\r\n", USUAL, USUAL[:-2] + b"Connection: keep-alive\r\n\r\n"]
 )
 def test_plain_requests_are_found(headers: bytes) -> None:
-    """The headers of one request are known of all others at the same socket."""
+    """Cached headers apply to every request line, in the same cache only."""
     parsed_headers = ParsedHeaderCache()
     first = b"HEAD / HTTP/1.1\r\n" + headers
     assert parsed_headers.find(first) is None
@@ -161,14 +161,14 @@ def test_plain_requests_are_found(headers: bytes) -> None:
     ],
 )
 def test_what_is_not_plain(data: bytes) -> None:
-    """Whoever closes, sends a body or has something to decode is not remembered."""
+    """Headers of requests that are not plain are not cached."""
     parsed_headers = ParsedHeaderCache()
     parsed_headers.learn(data, parsed(data).template(CONNECTION))
     assert parsed_headers.find(data) is None
 
 
 def test_few_headers_are_remembered() -> None:
-    """A client that varies them all the time costs no memory."""
+    """The number of cached headers is bounded, however much they vary."""
     parsed_headers = ParsedHeaderCache()
     for number in range(2 * MAX_KNOWN_HEADERS):
         data = b"GET / HTTP/1.1\r\nX: %d\r\n\r\n" % number
@@ -183,12 +183,12 @@ def test_few_headers_are_remembered() -> None:
     + [(text, False) for text in ("a b", "a\n", "é", '"', "a/b")],
 )
 def test_request_ids(proposed: str, is_taken: bool) -> None:
-    """A client's own id is taken if it is fit for a log; fresh ones are all different."""
+    """A client's request id is used if it is safe to log; generated ids are unique."""
     ids = RequestIds()
     assert (ids.choose(proposed) == proposed) is is_taken
     fresh = {ids.fresh() for _ in range(100)} | {RequestIds().fresh() for _ in range(100)}
     assert len(fresh) == 200
-    assert all(ids.choose(each) == each for each in fresh)
+    assert all(ids.choose(request_id) == request_id for request_id in fresh)
 
 
 @pytest.mark.parametrize(
@@ -207,32 +207,32 @@ def test_request_ids(proposed: str, is_taken: bool) -> None:
     ],
 )
 def test_what_may_be_replayed(method: str, status: int, cache_control: str, verdict: bool) -> None:
-    """Only what will be the same the next time."""
+    """Only immutable responses to GET and HEAD are cacheable."""
     assert is_cacheable(method, status, cache_control) is verdict
 
 
 def response(body: bytes) -> Response:
-    """Return an answer with a date."""
+    """Return a response with a Date."""
     header = b"HTTP/1.1 200 OK\r\nA: 1\r\nDate: " + http_date(0) + b"\r\nServer: x\r\n\r\n"
     return Response(EXCHANGE, header, body, None, False, True)
 
 
 def test_a_replay_has_the_current_date() -> None:
-    """All else stays as it was."""
+    """A cached response differs from the first one only in its Date."""
     responses = ResponseCache()
     responses.learn(b"request", response(b"body"))
-    replay = responses.find(b"request")
-    assert replay is not None
+    cached = responses.find(b"request")
+    assert cached is not None
     for second in (0, 1, 1, 1_700_000_000):
         date = http_date(second)
         expected = b"HTTP/1.1 200 OK\r\nA: 1\r\nDate: " + date + b"\r\nServer: x\r\n\r\nbody"
-        assert replay.data(second) == expected
+        assert cached.data(second) == expected
     assert http_date(1_700_000_000) == b"Tue, 14 Nov 2023 22:13:20 GMT"
 
 
 def test_replays_are_bounded_and_learn_on() -> None:
-    """When there are too many, or they are too large together, it begins anew with the next."""
-    for body, most in ((b"", MAX_REPLAYS), (bytes(MAX_BODY_BYTES), MAX_BYTES // MAX_BODY_BYTES)):
+    """The response cache is cleared at its limits, and accepts new entries then."""
+    for body, limit in ((b"", MAX_REPLAYS), (bytes(MAX_BODY_BYTES), MAX_BYTES // MAX_BODY_BYTES)):
         responses = ResponseCache()
         for number in range(2 * MAX_REPLAYS):
             responses.learn(b"%d" % number, response(body))
@@ -240,14 +240,14 @@ def test_replays_are_bounded_and_learn_on() -> None:
         known = sum(
             responses.find(b"%d" % number) is not None for number in range(2 * MAX_REPLAYS)
         )
-        assert known <= most
+        assert known <= limit
     responses.learn(b"large", response(bytes(MAX_BODY_BYTES + 1)))
     assert responses.find(b"large") is None
 
 
 @given(st.binary(min_size=6), st.integers(0, 5))
 def test_bytes_on_their_way(data: bytes, sent: int) -> None:
-    """Everything goes out, in order, however little the socket takes at a time."""
+    """All bytes are sent in order, however few the socket accepts per call."""
     outgoing = Outgoing(data, None, sent)
     received = BytesIO()
 

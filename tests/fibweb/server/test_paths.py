@@ -1,4 +1,4 @@
-"""Which handling a request takes, what is told of it, and that nobody holds up the others."""
+"""Handling of requests, their access records, and isolation from slow clients."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ Start = Callable[..., OwnServer]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start servers that end with the test."""
+    """Start servers that are stopped after the test."""
     started: list[OwnServer] = []
 
     def one(app: Callable[..., Any], **limits: Any) -> OwnServer:
@@ -44,20 +44,20 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def get(target: str, *headers: str) -> bytes:
-    """Return a request after which the connection closes."""
+    """Return the bytes of a request after which the connection closes."""
     lines = [f"GET {target} HTTP/1.1", "Host: example.org", "Connection: close", *headers]
     return "\r\n".join([*lines, "", ""]).encode()
 
 
 def ask(path: Path, request: bytes) -> bytes:
-    """Return the answer to a request after which the connection closes."""
+    """Send a request after which the connection closes; return the response."""
     with connect(path) as client:
         client.sendall(request)
         return read_all(client)
 
 
 def body_of(answer: bytes) -> bytes:
-    """Return the body of an answer."""
+    """Return the body of a response."""
     return answer.partition(b"\r\n\r\n")[2]
 
 
@@ -80,7 +80,7 @@ def document(n: int) -> bytes:
     ],
 )
 def test_handlings(start: Start, target: str, handlings: list[str]) -> None:
-    """What never changes is replayed; what must wait is asked for by a thread."""
+    """Immutable responses are cached; fetches run on threads; all others are inline."""
     running = start(strange)
     for _ in range(3):
         converse(running.path, [get(target)])
@@ -97,7 +97,7 @@ def test_handlings(start: Start, target: str, handlings: list[str]) -> None:
     ],
 )
 def test_what_is_not_replayed(start: Start, pieces: list[bytes]) -> None:
-    """A request in pieces, or with others, or with a body, or of another method is not learnt."""
+    """Requests that are split, pipelined, have a body or another method are not cached."""
     running = start(strange)
     for _ in range(2):
         converse(running.path, pieces)
@@ -105,7 +105,7 @@ def test_what_is_not_replayed(start: Start, pieces: list[bytes]) -> None:
 
 
 def test_the_rest_of_a_request_is_no_request(start: Start) -> None:
-    """What came last of a request that was answered means nothing by itself."""
+    """The last piece of a split request is not a key of the cache."""
     running = start(strange)
     whole = get("/")
     assert converse(running.path, [whole[:30], whole[30:]]).startswith(b"HTTP/1.1 200 ")
@@ -113,7 +113,7 @@ def test_the_rest_of_a_request_is_no_request(start: Start) -> None:
 
 
 def test_an_exchange(start: Start) -> None:
-    """What is told of a request; a request's own id is its name, or it is given one."""
+    """Access records are complete; an unsafe request id is replaced."""
     running = start(strange)
     named = get("/plain?a=b", "User-Agent: me", "X-Request-ID: A.b_c-1")
     for request in (named, named, get("/raises", "X-Request-ID: not fit"), b"bad\r\n\r\n"):
@@ -121,18 +121,18 @@ def test_an_exchange(start: Start) -> None:
     running.handlings(4)
     first, again, failed, bad = running.exchanges
     seconds = (first.seconds, again.seconds)
-    assert all(0 < each < 30 for each in seconds)
+    assert all(0 < duration < 30 for duration in seconds)
     known = AccessRecord("GET", "/plain?a=b", 200, 9, 0, "localhost", "me", "A.b_c-1", "inline")
     assert first._replace(seconds=0) == known
     assert again._replace(seconds=0) == known._replace(handling="cached")
     assert (failed.method, failed.target, failed.status) == ("GET", "/raises", 500)
     assert (bad.method, bad.target, bad.status) == ("-", "-", 400)
-    assert len({each.request_id for each in running.exchanges}) == 3
+    assert len({record.request_id for record in running.exchanges}) == 3
     assert " " not in failed.request_id
 
 
 def test_an_error_names_its_request(start: Start) -> None:
-    """A failure's header has the id that the log has."""
+    """An error response has the request id of its access record."""
     running = start(strange)
     with connect(running.path) as client:
         client.sendall(get("/raises"))
@@ -143,7 +143,7 @@ def test_an_error_names_its_request(start: Start) -> None:
 
 @pytest.mark.parametrize("cache_bytes", [64 * 1024 * 1024, 1024 * 1024, 0])
 def test_large_answers(server: RunningServer, start: Start, cache_bytes: int) -> None:
-    """An answer larger than the cache is right, to its last byte, and so is a part of it."""
+    """Large responses and ranges of them are correct, also if larger than the cache."""
     with FibClient(server.address, cache_bytes=cache_bytes) as client:
         running = start(create_app(client))
         whole = document(5000)
@@ -153,11 +153,11 @@ def test_large_answers(server: RunningServer, start: Start, cache_bytes: int) ->
             assert body_of(part) == whole[100:2000001]
         is_cached = cache_bytes > len(whole)
         assert running.handlings(6)[-1] == ("cached" if is_cached else "threaded")
-        assert [each.body_bytes for each in running.exchanges[:2]] == [len(whole), 1999901]
+        assert [record.body_bytes for record in running.exchanges[:2]] == [len(whole), 1999901]
 
 
 def test_slow_readers(server: RunningServer, start: Start) -> None:
-    """Sixteen clients that do not read 10 MB take no memory to speak of, and hold up nobody."""
+    """Sixteen slow readers of 10 MB take little memory and do not delay other clients."""
     with FibClient(server.address) as client:
         running = start(create_app(client), threads=1)
         digest = hashlib.sha256(body_of(ask(running.path, get("/fib/10000")))).digest()
@@ -165,34 +165,34 @@ def test_slow_readers(server: RunningServer, start: Start) -> None:
         process = psutil.Process()
         before = process.memory_info().rss
         slow = [connect(running.path) for _ in range(16)]
-        for each in slow:
-            send_read(each, get("/fib/10000"))
+        for reader in slow:
+            send_read(reader, get("/fib/10000"))
         wait_until(lambda: running.server.in_flight == 16, "all are being answered")
         assert body_of(ask(running.path, get("/fib/7"))) == document(7)
         assert body_of(ask(running.path, get("/fib/3000?format=text")))
         assert process.memory_info().rss - before < 8 * 1024 * 1024
-        for each in slow:
-            assert hashlib.sha256(body_of(read_all(each))).digest() == digest
-            each.close()
+        for reader in slow:
+            assert hashlib.sha256(body_of(read_all(reader))).digest() == digest
+            reader.close()
         wait_until(lambda: running.server.in_flight == 0, "all are answered")
 
 
 def test_slow_readers_of_what_is_not_cached(server: RunningServer, start: Start) -> None:
-    """They hold a segment each, and neither the only thread nor the only connection."""
+    """Slow readers of uncached bytes occupy neither the only thread nor the only connection."""
     with FibClient(server.address, max_connections=1, cache_bytes=0) as client:
         running = start(create_app(client), threads=1)
         slow = [connect(running.path) for _ in range(4)]
-        for each in slow:
-            send_read(each, get("/fib/5000"))
+        for reader in slow:
+            send_read(reader, get("/fib/5000"))
         wait_until(lambda: running.server.in_flight == 4, "all are being answered")
         assert body_of(ask(running.path, get("/fib/7"))) == document(7)
-        for each in slow:
-            assert body_of(read_all(each)) == document(5000)
-            each.close()
+        for reader in slow:
+            assert body_of(read_all(reader)) == document(5000)
+            reader.close()
 
 
 def test_a_pipeline_that_nobody_reads(server: RunningServer, start: Start) -> None:
-    """Many large answers asked for at once are made one at a time."""
+    """Pipelined requests for large responses are handled one at a time."""
     with FibClient(server.address) as client:
         running = start(create_app(client))
         whole = body_of(ask(running.path, get("/fib/5000")))
@@ -207,7 +207,7 @@ def test_a_pipeline_that_nobody_reads(server: RunningServer, start: Start) -> No
 
 @pytest.mark.parametrize("cache_bytes", [64 * 1024 * 1024, 0])
 def test_a_client_that_goes_away(server: RunningServer, start: Start, cache_bytes: int) -> None:
-    """What was sent of an answer is told, and the connection is over."""
+    """If a client disconnects, the bytes sent are recorded and its connection is closed."""
     with FibClient(server.address, cache_bytes=cache_bytes) as client:
         running = start(create_app(client))
         whole = len(document(5000))
@@ -216,12 +216,12 @@ def test_a_client_that_goes_away(server: RunningServer, start: Start, cache_byte
                 gone.sendall(get("/fib/5000"))
                 gone.recv(1000)
         running.handlings(2)
-        assert all(each.body_bytes < whole for each in running.exchanges)
+        assert all(record.body_bytes < whole for record in running.exchanges)
         wait_until(lambda: running.server.connections == 0, "the connections are closed")
 
 
 def test_an_answer_that_cannot_go_on(serve: Callable[..., RunningServer], start: Start) -> None:
-    """The connection is broken off, before the length that was announced."""
+    """If the fibserver is lost, the connection is closed before Content-Length is reached."""
     server = serve()
     with FibClient(server.address, cache_bytes=0, max_retries=0, timeout_seconds=5) as client:
         running = start(create_app(client))
@@ -236,7 +236,7 @@ def test_an_answer_that_cannot_go_on(serve: Callable[..., RunningServer], start:
 
 
 def test_a_crowd(start: Start) -> None:
-    """More requests that wait than there are threads: the rest is counted, all are answered."""
+    """Requests beyond the number of threads are queued and counted; all get a response."""
     gate = threading.Event()
 
     def wait(_: object) -> bytes:
@@ -250,21 +250,20 @@ def test_a_crowd(start: Start) -> None:
 
     running = start(app, threads=2)
     crowd = [connect(running.path) for _ in range(10)]
-    for number, each in enumerate(crowd):
-        send_read(each, get(f"/?{number}"))
+    for number, client in enumerate(crowd):
+        send_read(client, get(f"/?{number}"))
     wait_until(lambda: running.server.queue_depth == 8, "eight wait for a thread")
     assert (running.server.connections, running.server.in_flight) == (10, 10)
     gate.set()
-    for each in crowd:
-        assert body_of(read_all(each)) == b"waited"
-        each.close()
+    for client in crowd:
+        assert body_of(read_all(client)) == b"waited"
+        client.close()
 
 
 def test_silent_clients(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection without a request, with half of one, or with an unread answer is closed.
+    """Connections without a request, with an incomplete one or an unread response time out.
 
-    Whoever has sent half of one is told so.
-    That is so whatever happens to the clock meanwhile.
+    An incomplete request gets 408. The time limits do not depend on the wall clock.
     """
     monkeypatch.setattr(time, "time", lambda: 0.0)
     monkeypatch.setattr(http_server, "CHANNEL_TIMEOUT_SECONDS", 1)

@@ -1,4 +1,4 @@
-"""How a server ends: it accepts nothing, finishes what is under way, and closes the rest."""
+"""Stop of the server: it stops accepting, drains, and closes the remaining connections."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ ASK = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 class Gate:
-    """An application whose answer waits until it is let through."""
+    """Application whose fetch blocks until the test opens the gate."""
 
     def __init__(self) -> None:
         self.is_open = threading.Event()
@@ -41,7 +41,7 @@ class Gate:
 
 
 def test_an_answer_under_way(tmp_path: Path) -> None:
-    """It is finished, and says that the connection ends; idle connections are closed."""
+    """A request in progress gets its response; idle connections are closed at once."""
     gate = Gate()
     running = OwnServer(gate, tmp_path / "http")
     with connect(running.path) as idle, connect(running.path) as busy:
@@ -60,11 +60,11 @@ def test_an_answer_under_way(tmp_path: Path) -> None:
 
 
 def test_a_request_that_has_just_arrived(tmp_path: Path) -> None:
-    """It is answered, though its connection was idle, and told that the connection ends."""
+    """An unread request gets a response with `Connection: close`."""
     blocks, is_blocked = threading.Event(), threading.Event()
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        if environ["QUERY_STRING"] == "block":  # the event loop itself
+        if environ["QUERY_STRING"] == "block":  # blocks the event loop
             is_blocked.set()
             blocks.wait(30)
         return strange(environ, start_response)
@@ -86,7 +86,7 @@ def test_a_request_that_has_just_arrived(tmp_path: Path) -> None:
 
 
 def test_a_request_on_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that was answered just now may not know yet: its next request is not lost."""
+    """A request that arrives just after the stop gets a response with `Connection: close`."""
     monkeypatch.setattr(channel, "QUIET_SECONDS", 30.0)
     running = OwnServer(strange, tmp_path / "http")
     with connect(running.path) as client:
@@ -102,7 +102,7 @@ def test_a_request_on_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def is_refused(path: Path) -> bool:
-    """Tell whether nobody accepts connections."""
+    """Return whether connections are refused."""
     try:
         connect(path).close()
     except ConnectionRefusedError:
@@ -111,7 +111,7 @@ def is_refused(path: Path) -> bool:
 
 
 def test_a_large_answer_under_way(tmp_path: Path) -> None:
-    """A slow reader gets the rest of it."""
+    """A slow reader gets the rest of its response."""
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         start_response("200 OK", [("Content-Length", "5000000")])
@@ -128,7 +128,7 @@ def test_a_large_answer_under_way(tmp_path: Path) -> None:
 
 
 def test_when_the_time_is_over(tmp_path: Path) -> None:
-    """What is still under way is closed; stop() may be called again, to have it sooner."""
+    """At the deadline all connections are closed; a second stop() makes it earlier."""
     gate = Gate()
     running = OwnServer(gate, tmp_path / "http")
     with connect(running.path) as busy, connect(running.path) as half:
@@ -143,18 +143,18 @@ def test_when_the_time_is_over(tmp_path: Path) -> None:
 
 
 def test_stop_before_run_and_after(tmp_path: Path) -> None:
-    """It runs no further than it must."""
+    """A server can be stopped at once, and again after its end."""
     running = OwnServer(strange, tmp_path / "http")
     running.stop()
     running.stop()
 
 
 def test_stop_from_a_signal_handler() -> None:
-    """The handler runs on the very thread that serves."""
+    """A signal handler may call stop() on the thread that serves."""
     listener = socket.create_server(("127.0.0.1", 0))
     address = listener.getsockname()
-    told: list[AccessRecord] = []
-    server = create_server([Site(strange, listener)], on_response=told.append)
+    records: list[AccessRecord] = []
+    server = create_server([Site(strange, listener)], on_response=records.append)
     answers = []
 
     def ask() -> None:
@@ -174,11 +174,11 @@ def test_stop_from_a_signal_handler() -> None:
     thread.join(30)
     assert answers[0].endswith(b"plain ")
     assert answers[1:] == [b""]
-    assert told[0].client == "127.0.0.1"
+    assert records[0].client == "127.0.0.1"
 
 
 def test_nothing_is_left(tmp_path: Path) -> None:
-    """A server that has ended holds no descriptor and no thread."""
+    """A stopped server leaves no descriptor and no thread."""
     process = psutil.Process()
     threads, descriptors = threading.active_count(), process.num_fds()
     for number in range(3):
