@@ -1,7 +1,7 @@
-"""An engine in small: a real arena with small blocks, and tests that play the workers.
+"""Engine with a real arena, small blocks and no processes: tests act as the workers.
 
-Blocks of 16 KiB make every case of growth, eviction and streaming come up within the first
-thousand or two of elements, which are computed in no time.
+With blocks of 16 KiB the first two thousand elements, which are quick to compute, cover every case
+of growth, eviction and streaming.
 """
 
 import os
@@ -32,7 +32,7 @@ MAX_GAP_BYTES = 2 * BLOCK_BYTES
 SMALL_BYTES = 4 * 1024
 DEAR_INDEX = 1_500
 MAX_INDEX = 2_000
-"""The largest element that an answer may hold; some 400 KB come before it in every format."""
+"""Largest index; in every format about 400 KB come before it."""
 
 PAGE_BYTES = 4096
 
@@ -44,7 +44,7 @@ JSON, TEXT, ARRAY = FORMATS["json"], FORMATS["text"], FORMATS["array"]
 
 @contextmanager
 def small_blocks() -> Iterator[None]:
-    """Have blocks small, and far elements near."""
+    """Use small blocks and lower limits within the context."""
     with pytest.MonkeyPatch.context() as patch:
         for module in (answer, blocks, growth, layout):
             patch.setattr(module, "BLOCK_BYTES", BLOCK_BYTES)
@@ -57,10 +57,10 @@ def small_blocks() -> Iterator[None]:
 
 
 class FakeClock:
-    """A clock that a test sets.
+    """Clock that a test sets.
 
     Attributes:
-        now: what it shows.
+        now: Current time in seconds.
     """
 
     def __init__(self) -> None:
@@ -71,12 +71,12 @@ class FakeClock:
 
 
 class Machine:
-    """An arena and all that hands out its blocks, without processes.
+    """Arena with arrays, transient blocks and queue, without processes.
 
     Attributes:
-        dropped: the blocks that gave way, in order.
-        refused: why answers must not wait, None for those that may.
-        asked_costs: the costs of the answers that asked whether they may wait.
+        dropped: Evicted blocks, in order.
+        refused: Reason why streams must not wait, None if they may.
+        asked_costs: Predicted cost of each call of `refusal`.
     """
 
     def __init__(self, memory_limit: int, slots: int = 8) -> None:
@@ -90,12 +90,12 @@ class Machine:
         self.asked_costs: list[float] = []
 
     def refusal(self, cost_seconds: float) -> str | None:
-        """Return why an answer must not wait."""
+        """Return why a stream must not wait, None if it may."""
         self.asked_costs.append(cost_seconds)
         return self.refused
 
     def complete(self, task: Task) -> None:
-        """Do what a task says, and tell of it, as worker and engine do."""
+        """Fill the block of a task and report it, as worker and engine do."""
         self.arena.fill(task.block)
         if task.block.is_resident:
             self.arrays.block_finished(task.block)
@@ -103,58 +103,58 @@ class Machine:
             self.scratch.block_finished(task.block)
 
     def fail(self, task: Task, message: str = "no room", code: str = "NOSPACE") -> None:
-        """Tell that a task cannot be done."""
+        """Report a task as failed."""
         if task.block.is_resident:
             self.arrays.block_failed(task.block, message, code)
         else:
             self.scratch.block_failed(task.block, message, code)
 
     def take_all(self) -> list[Task]:
-        """Take every task that is to be had at present."""
+        """Take all tasks that are available now."""
         return list(iter(self.queue.take, None))
 
     def grow(self, format: Format, size_bytes: int) -> None:
-        """Fill blocks of an array until it takes at least so many bytes, displacing nothing."""
+        """Fill blocks of an array up to `size_bytes` or more, without evicting any."""
         array = self.arrays[format]
         while array.growth.frontier_bytes < size_bytes:
             task = self.arrays.next_task(array, MAX_INDEX, may_displace=False)
-            assert task is not None, "the test asks for more than there is room for"
+            assert task is not None, "the array does not fit"
             assert task.action is Action.FILL
             self.complete(task)
 
     def content(self, format: Format) -> bytes:
-        """The published bytes of an array."""
+        """Return the published bytes of an array."""
         array = self.arrays[format]
         return bytes(array.bytes_between(0, array.growth.published_bytes))
 
     def index(self, format: Format) -> list[int]:
-        """The index entries of the published elements: where each ends."""
+        """Return the end offsets of the published elements, as the index has them."""
         array = self.arrays[format]
         return [array.offset(n) for n in range(1, array.growth.published + 1)]
 
     @property
     def resident_bytes(self) -> int:
-        """How much memory the segment takes."""
+        """Memory of the shared segment."""
         return os.fstat(self.arena.fd).st_blocks * 512
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Release the memory."""
         self.arrays.close()
         self.arena.close()
 
 
 class Client:
-    """A client with one request, and its connection: it sends when it has a reason to.
+    """Connection with one slice stream, from which tests send.
 
     Attributes:
-        answer: the answer under way.
-        received: what has been sent of it.
-        expected: what should be.
-        is_woken: whether the answer has said that there is something to send.
-        is_blocked: whether there was more to send when it last sent.
-        is_done: whether all has been sent.
-        times_begun: how often it was told of a first byte.
-        failures: the codes it was told of.
+        answer: Stream of the reply.
+        received: Bytes sent so far.
+        expected: Bytes of the complete reply.
+        is_woken: Whether the stream has reported bytes to send.
+        is_blocked: Whether bytes were left after the last `send`.
+        is_done: Whether the reply is complete.
+        times_begun: Number of calls of `on_answer_begun`.
+        failures: Error codes passed to `on_answer_failed`.
     """
 
     def __init__(
@@ -176,26 +176,26 @@ class Client:
         )
 
     def on_answer_ready(self) -> None:
-        """Be woken."""
+        """Record that there are bytes to send."""
         self.is_woken = True
 
     def on_answer_begun(self, answer: SliceStream) -> None:
-        """Count it."""
+        """Count the call."""
         assert answer is self.answer
         self.times_begun += 1
 
     def on_answer_failed(self, answer: SliceStream, code: str) -> None:
-        """Remember why."""
+        """Record the error code."""
         assert answer is self.answer
         self.failures.append(code)
         self.is_woken = True
 
     def start(self) -> None:
-        """Come to be the next to send."""
+        """Start the stream, as its connection does when it is next."""
         self.answer.start(self._machine.clock.now)
 
     def send(self, room: int = 10**9, limit: int = 10**9) -> int:
-        """Send what there is, as a connection does whose socket has room for so many bytes."""
+        """Send the available bytes, up to `room`, and return their number."""
         self.is_woken = False
         self.start()
         data = b"".join(self.answer.buffers(limit))[:room]
