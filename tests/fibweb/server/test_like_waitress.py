@@ -218,14 +218,14 @@ def test_the_real_application(
     own, stock = real_pair
     lines = b"X-Request-ID: same\r\n" if b"X-Request" not in headers else b""
     request = b"%b %b HTTP/1.1\r\n%b%b%b\r\n" % (method, target, HOST, lines, headers)
-    asked, replayed, expected = (
+    first, cached, expected = (
         converse(path, [request]) for path in (own.path, own.path, stock.path)
     )
-    assert asked == replayed
-    if asked.startswith(b"HTTP/1.1 4"):
-        assert asked[:13] == expected[:13]  # under waitress the request has another id
+    assert first == cached
+    if first.startswith(b"HTTP/1.1 4"):
+        assert first[:13] == expected[:13]  # under waitress the request has another id
     else:
-        assert asked == expected
+        assert first == expected
 
 
 def test_below_a_prefix(tmp_path: Path) -> None:

@@ -206,7 +206,7 @@ def test_request_ids(proposed: str, is_taken: bool) -> None:
         ("GET", 200, "", False),
     ],
 )
-def test_what_may_be_replayed(method: str, status: int, cache_control: str, verdict: bool) -> None:
+def test_what_is_cacheable(method: str, status: int, cache_control: str, verdict: bool) -> None:
     """Only immutable responses to GET and HEAD are cacheable."""
     assert is_cacheable(method, status, cache_control) is verdict
 
@@ -217,7 +217,7 @@ def response(body: bytes) -> Response:
     return Response(EXCHANGE, header, body, None, False, True)
 
 
-def test_a_replay_has_the_current_date() -> None:
+def test_a_cached_response_has_the_current_date() -> None:
     """A cached response differs from the first one only in its Date."""
     responses = ResponseCache()
     responses.learn(b"request", response(b"body"))
@@ -230,7 +230,7 @@ def test_a_replay_has_the_current_date() -> None:
     assert http_date(1_700_000_000) == b"Tue, 14 Nov 2023 22:13:20 GMT"
 
 
-def test_replays_are_bounded_and_learn_on() -> None:
+def test_the_response_cache_is_bounded() -> None:
     """The response cache is cleared at its limits, and accepts new entries then."""
     for body, limit in ((b"", MAX_REPLAYS), (bytes(MAX_BODY_BYTES), MAX_BYTES // MAX_BODY_BYTES)):
         responses = ResponseCache()

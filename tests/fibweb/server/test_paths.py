@@ -96,7 +96,7 @@ def test_handlings(start: Start, target: str, handlings: list[str]) -> None:
         [get("/").replace(b"GET", b"POST")],
     ],
 )
-def test_what_is_not_replayed(start: Start, pieces: list[bytes]) -> None:
+def test_what_is_not_cached(start: Start, pieces: list[bytes]) -> None:
     """Requests that are split, pipelined, have a body or another method are not cached."""
     running = start(strange)
     for _ in range(2):
