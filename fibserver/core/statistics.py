@@ -154,7 +154,7 @@ class Statistics:
         """Compute the rates since the last call.
 
         Args:
-            now: Monotonic time in seconds; within half a second of the last call nothing is done.
+            now: Monotonic time in seconds; a call within 0.5 s of the last sample does nothing.
         """
         totals = Rates(self.calls, self.bytes_received, self.bytes_sent)
         if self._sampled_at is not None:

@@ -1,1 +1,1 @@
-"""RESP: requests from bytes, replies to bytes."""
+"""RESP, the Redis serialization protocol: request parser and reply encoding."""

@@ -1,10 +1,10 @@
-"""The Redis server that fibserver presents itself as, in HELLO and INFO."""
+"""Name and version of the Redis server that fibserver reports itself as in HELLO and INFO."""
 
 __all__ = ["REDIS_NAME", "REDIS_VERSION"]
 
 REDIS_VERSION = "7.4.0"
-"""Version of Redis whose protocol this server speaks; clients choose features by it."""
+"""Version of Redis whose protocol this server implements; clients choose features by it."""
 
 REDIS_NAME = "redis"
-"""Name of the server in HELLO. redis-py refuses client-side caching with any other name, and with
-versions before 7.4; INFO has `fibserver_version`."""
+"""Name of the server in HELLO. redis-py rejects client-side caching for any other name, and for
+versions before 7.4. INFO reports the real version as `fibserver_version`."""

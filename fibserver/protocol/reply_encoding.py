@@ -1,8 +1,8 @@
-"""Replies: what a command answers, and its bytes on the wire in RESP2 and RESP3.
+"""Replies of commands, and their encoding in RESP2 and RESP3.
 
-Most replies are small values, encoded at once. The answers that this server exists for are
-not: a `Slice` says which elements to send and with what framing around them, and the
-connection takes their bytes straight from shared memory.
+Most replies are small values that are encoded at once. Fibonacci numbers are not: a `Slice`
+names the elements to send and the framing around them, and the connection sends their bytes
+directly from shared memory.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,8 +26,7 @@ RESP2, RESP3 = 2, 3
 
 
 class Simple(str):
-    """Text that travels as a simple string (`+OK`): for status words, which clients tell apart
-    from bulk strings."""
+    """Text that is encoded as a simple string (`+OK`), as clients expect it for a status."""
 
     __slots__ = ()
 
@@ -40,13 +39,13 @@ class Slice(NamedTuple):
     """Elements start to stop-1 of a format, between a header and a trailer.
 
     Attributes:
-        header: the bytes before the elements; none before a single element of `array`, which is
-            a reply by itself.
-        format: how the elements are encoded.
-        start: the first element.
-        stop: the element after the last, > start.
-        size: how many bytes of elements follow the header; a last separator is not sent.
-        trailer: the bytes after the elements.
+        header: Bytes before the elements; none before a single element of the format `array`,
+            which is a complete reply.
+        format: Format of the elements.
+        start: First element.
+        stop: Element after the last, > start.
+        size: Bytes of the elements, without the separator after the last.
+        trailer: Bytes after the elements.
     """
 
     header: bytes
@@ -61,19 +60,19 @@ Reply: TypeAlias = bytes | Slice
 
 
 class CommandError(Exception):
-    """A command that is refused; the connection goes on.
+    """Error reply of a command, after which the connection stays open.
 
     Attributes:
-        code: the first word of the error reply.
-        was_run: Whether the command was started, and counts as a call that failed.
+        code: First word of the error reply.
+        was_run: Whether the command was run, so that it counts as a failed call.
     """
 
     def __init__(self, message: str, code: str = "ERR") -> None:
         """Create an error.
 
         Args:
-            message: what was wrong, with the value, and what would be right.
-            code: the first word of the error reply.
+            message: The problem, with the value and what was expected.
+            code: First word of the error reply.
         """
         super().__init__(message)
         self.code = code
@@ -81,7 +80,7 @@ class CommandError(Exception):
 
 
 def encode(value: Value, protocol: int = RESP2) -> bytes:
-    """Return the bytes of a value; maps are flat arrays in RESP2."""
+    """Encode a value; RESP2 encodes a map as a flat array."""
     if value is None:
         return b"_\r\n" if protocol == RESP3 else b"$-1\r\n"
     if isinstance(value, Simple):
@@ -101,16 +100,16 @@ def encode(value: Value, protocol: int = RESP2) -> bytes:
 
 
 def array_header(count: int) -> bytes:
-    """Return the line that says how many values of an array follow."""
+    """Return the header line of an array with `count` values."""
     return b"*%d\r\n" % count
 
 
 def map_header(count: int, protocol: int) -> bytes:
-    """Return the line that says how many pairs of a map follow."""
+    """Return the header line of a map with `count` pairs."""
     return b"%%%d\r\n" % count if protocol == RESP3 else array_header(2 * count)
 
 
 def encode_error(message: str, code: str = "ERR") -> bytes:
-    """Return an error reply; a line break in the message cannot end it early."""
+    """Return an error reply; line breaks in the message become spaces."""
     line = f"{code} {message}".replace("\r", " ").replace("\n", " ")
     return b"-%b\r\n" % line.encode()

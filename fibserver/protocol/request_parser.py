@@ -1,14 +1,14 @@
-"""Parsing requests: RESP arrays of bulk strings, and inline commands.
+"""Request parser for RESP arrays of bulk strings and inline commands.
 
-A pure function from bytes to a request; it holds no state and knows no socket. Every length
-is checked against its limit before anything is allocated for it. The framing is that of the
-Redis serialization protocol (redis.io, "Redis serialization protocol specification").
+The parser is a pure function from bytes to a request. Every length is checked against its limit
+before memory is allocated for it. The framing is that of the Redis serialization protocol
+(redis.io, "Redis serialization protocol specification").
 
-Treacherous points, and what is done about them. Only CRLF ends a line in a RESP array, and
-every CRLF is verified, so a wrong length cannot shift the frame unnoticed. Numbers in headers
-are canonical decimal, as Redis demands. A line of an HTTP request is recognised and refused
-without a reply: a browser tricked into sending one must not get commands in by its body. So is
-TLS, whose client would wait for a reply, and get none before a line has ended.
+Only CRLF ends a line in a RESP array, and every CRLF is verified, so a wrong length cannot shift
+the frame unnoticed. Numbers in headers must be canonical decimals, as in Redis. A line of an HTTP
+request closes the connection without a reply: otherwise a web page could make a browser send
+commands in the body of a request. So does a TLS handshake, which might contain no line end and
+leave its client waiting for a reply.
 """
 
 import re
@@ -25,30 +25,30 @@ __all__ = [
 ]
 
 MAX_ARGUMENTS = 16
-"""No command takes more; what a client may make the server hold is bounded by it."""
+"""Maximum of arguments, which no command exceeds; it bounds the memory of a request."""
 
 MAX_REQUEST_BYTES = 4096
-"""The longest request, framing included: the longest that is useful is far shorter."""
+"""Maximum size of a request with its framing; valid ones are much shorter."""
 
 QUOTED_BYTES = 128
-"""How much of a client's text an error message repeats, escapes for what is not ASCII included."""
+"""Maximum length of a client's text in an error message, after escaping."""
 
 
 class ProtocolError(Exception):
-    """The bytes are no request; after the one reply that says so the connection ends."""
+    """Malformed request; the connection is closed after an error reply."""
 
 
 class OtherProtocolError(ProtocolError):
-    """The bytes are of HTTP or TLS; the connection is to be closed without a reply."""
+    """HTTP or TLS instead of RESP; the connection is closed without a reply."""
 
 
 class Request(NamedTuple):
     """One request.
 
     Attributes:
-        arguments: the command's name and its arguments; empty for a blank request, which is
-            skipped without a reply.
-        end: where the request ends in the bytes that were parsed.
+        arguments: The command name and its arguments; empty for a blank request, which gets no
+            reply.
+        end: Offset after the request in the parsed bytes.
     """
 
     arguments: list[bytes]
@@ -59,16 +59,16 @@ def parse_request(data: bytes, start: int = 0) -> Request | None:
     """Parse the request that begins at `start`.
 
     Returns:
-        The request, or None if its end has not arrived yet.
+        The request, or None if it is incomplete.
 
     Raises:
-        ProtocolError: it is malformed or exceeds a limit; the message says how.
+        ProtocolError: The request is malformed or exceeds a limit.
     """
     try:
         return _parse(data, start)
     except ProtocolError:
-        # The error must not depend on how much of what follows has come already, so look again
-        # at no more than it takes to know that there is one.
+        # The error must not depend on how much data follows, so parse again with only as many
+        # bytes as are needed to detect it.
         first_bytes = data[start : start + MAX_REQUEST_BYTES + 1]
     return _parse(first_bytes, 0)
 
@@ -77,7 +77,7 @@ def _parse(data: bytes, start: int) -> Request | None:
     if data[start : start + 1] == b"*":
         request = _parse_array(data, start)
     elif data.startswith(_TLS_HANDSHAKE, start):
-        raise OtherProtocolError("this is TLS, and the server speaks RESP without it")
+        raise OtherProtocolError("received a TLS handshake, but this server uses RESP without TLS")
     else:
         request = _parse_inline(data, start)
     end = len(data) if request is None else request.end
@@ -86,8 +86,8 @@ def _parse(data: bytes, start: int) -> Request | None:
     return request
 
 
-# Every header line that is valid and within its limit, and what it means: a look-up is
-# both the fastest parser and the strictest.
+# All valid header lines within the limits and their values: a lookup is the fastest parser and
+# accepts nothing else.
 _COUNTS = {b"*%d" % count: count for count in range(-1, MAX_ARGUMENTS + 1)}
 _LENGTHS = {b"$%d" % length: length for length in range(MAX_REQUEST_BYTES + 1)}
 _LONGEST_HEADER = 16
@@ -121,7 +121,7 @@ def _parse_array(data: bytes, start: int) -> Request | None:
 
 
 def _check_header(data: bytes, start: int, line_end: int, what: str, limit: int) -> None:
-    """Raise if a header line that is not valid cannot become valid by more data."""
+    """Raise `ProtocolError` if more data cannot make an invalid header line valid."""
     longest_end = start + _LONGEST_HEADER
     if line_end >= 0 or len(data) > longest_end:
         end = min(line_end, longest_end) if line_end >= 0 else longest_end
@@ -129,7 +129,7 @@ def _check_header(data: bytes, start: int, line_end: int, what: str, limit: int)
 
 
 _TLS_HANDSHAKE = b"\x16\x03"
-"""The first bytes of TLS (RFC 8446, 5.1)."""
+"""First two bytes of a TLS connection (RFC 8446, 5.1)."""
 
 _HTTP = re.compile(rb"(?:post|host:)(?: |$)|[^ ]+ [^ ]+ http/[0-9.]+$", re.IGNORECASE)
 
@@ -140,15 +140,15 @@ def _parse_inline(data: bytes, start: int) -> Request | None:
         return None
     line = data[start:line_end].removesuffix(b"\r")
     if _HTTP.match(line):
-        raise OtherProtocolError(f"this is no HTTP server: {printable(line)}")
+        raise OtherProtocolError(f"received HTTP, but this server uses RESP: {printable(line)}")
     arguments = _split_inline(line)
     if len(arguments) > MAX_ARGUMENTS:
         raise ProtocolError(f"too many arguments: {len(arguments)}, at most {MAX_ARGUMENTS}")
     return Request(arguments, line_end + 1)
 
 
-# A word of an inline command is made of plain, "double-quoted" and 'single-quoted' stretches;
-# after a closing quote the word must end.
+# A word of an inline command is unquoted text that may end with one "double-quoted" or
+# 'single-quoted' part; the word must end after a closing quote.
 _WORD = re.compile(
     rb"""\s*+ (?P<word> [^\s"']* (?: "(?:[^"\\]|\\.)*"(?=\s|$) | '(?:\\'|[^'])*+'(?=\s|$) )? )"""
     rb"""(?=\s|$)""",
@@ -159,7 +159,7 @@ _ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"a": b"\a"}
 
 
 def _split_inline(line: bytes) -> list[bytes]:
-    """Split a line into words, with Redis's quotes and escapes."""
+    """Split a line into words by Redis's rules for quotes and escapes."""
     words = []
     position = 0
     line = line.strip()
@@ -190,6 +190,6 @@ def _unescape(match: re.Match[bytes]) -> bytes:
 
 
 def printable(text: bytes) -> str:
-    """Return a client's text as it may stand in a message: short, on one line, in quotes."""
+    """Return a client's text for a message: quoted, on one line and not too long."""
     shown = text[:QUOTED_BYTES].decode("ascii", "backslashreplace")[:QUOTED_BYTES]
     return "'" + "".join(c if c.isprintable() else " " for c in shown) + "'"
