@@ -73,7 +73,7 @@ DISCARDS_PER_TURN = 8
 _discarded = bytearray(DISCARD_BYTES)
 
 SURPLUS_SECONDS = 2.0
-"""Lifetime of a surplus connection."""
+"""Time limit for a surplus connection."""
 
 MAX_DROPS = 3
 """How often a number larger than a piece is fetched again for a slow reader."""
@@ -82,8 +82,8 @@ QUIET_SECONDS = 0.5
 """While draining, a connection that is silent for this long is closed."""
 
 MAX_FETCHES = 8
-"""Fetches for one request before its first byte. It needs two, limits and first piece; more only
-if cached bytes are evicted in the meantime."""
+"""Maximum number of fetches before the first byte of a response. Two are normal, for the limits of
+the fibservers and for the first piece; eviction of cached bytes may cause more."""
 
 
 class State(Enum):
