@@ -1,6 +1,6 @@
 """Connection commands: PING, AUTH, HELLO, SELECT, RESET and QUIT.
 
-They reply exactly as Redis 7 does, which client libraries rely on.
+They reply as Redis 7 does, because client libraries are written against it.
 """
 
 from hmac import compare_digest
