@@ -180,8 +180,8 @@ class Supervisor:
         )
         self._notifier.watchdog()
         serving = sum(child.is_ready for child in self._children())
-        figures = status_line(gather(self._service.board))
-        self._notifier.status(f"{serving} of {len(self._rows)} processes, {figures}")
+        summary = status_line(gather(self._service.board))
+        self._notifier.status(f"{serving} of {len(self._rows)} processes, {summary}")
 
     def _wait(self, signals: SignalPipe) -> None:
         """Wait for signals and heartbeats, or until the next step is due."""
