@@ -1,10 +1,9 @@
-"""The `fibclient` command: diagnostics of fibservers, for people and for programs.
+"""The `fibclient` command: Fibonacci numbers on the command line, and diagnostics of fibservers.
 
-Each command is in the module of its name (`first`, `range` and `number` in `numbers`), beside
-what is only its own. They share `session` (what was said before the command's name), `endings`
-(how failures and signals become exit codes), `streams` and `parameters` (where output goes, what
-may be said), `direct` (one connection, with no pool in between), and `units`, `progress` and
-`latency` for what people read.
+`session` holds the options before the command's name, `exit_codes` converts failures and signals
+to exit codes, `options` defines parameter types, `terminal` prepares the standard streams and
+`keys` reads key presses. `commands` has a module for each command (`first`, `range` and `number`
+are in `numbers`), which build on `checks`, `measuring` and `render`.
 """
 
 import signal
@@ -15,7 +14,7 @@ __all__ = ["main"]
 
 
 def main(prog_name: str = "fibclient") -> NoReturn:
-    """Run the command to its end; Ctrl-C is quiet while it is still being imported, too."""
+    """Run the command and exit; Ctrl-C prints no traceback, even during the imports."""
     try:
         from fibclient.cli.session import run
 
@@ -24,5 +23,5 @@ def main(prog_name: str = "fibclient") -> NoReturn:
         sys.exit(128 + signal.SIGINT)
     finally:
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            # All is said: what comes now is to end Python's own cleaning up, without a word.
+            # From here on, Ctrl-C ends the interpreter's shutdown without a traceback.
             signal.signal(signal.SIGINT, signal.SIG_DFL)

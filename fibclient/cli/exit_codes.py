@@ -1,8 +1,8 @@
-"""How a command ends: failures and signals become exit codes, and at most one line says why.
+"""Exit codes for failures and signals, and one-line error messages.
 
-Exit codes are a contract with scripts: 0 fine, 1 the server said no, 2 usage, 3 unreachable,
-128 + its number for a signal. Ctrl-C and a reader that has seen enough (`| head`) are no errors,
-and say nothing.
+Exit codes are a contract with scripts: 0 success, 1 request rejected or failed, 2 usage error,
+3 server unreachable, 128 + N for signal N. Ctrl-C and a closed pipe (`| head`) are not errors and
+print no message.
 """
 
 import os
@@ -36,52 +36,52 @@ EXIT_REFUSED = 1
 EXIT_USAGE = click.UsageError.exit_code
 EXIT_UNREACHABLE = 3
 EXIT_SIGNAL = 128
-"""Plus the signal's number, as shells have it."""
+"""Added to the signal's number, as shells do."""
 
 
 class UnsuitableFile(click.ClickException):
-    """A file that was named cannot be used: it holds something else. It is left as it is."""
+    """A file named on the command line has unsuitable contents; it is left unchanged."""
 
     exit_code = EXIT_USAGE
 
 
 def exit_code(error: FibError) -> int:
-    """Return what a command ends with that fails so."""
+    """Return the exit code for a failure."""
     return EXIT_UNREACHABLE if isinstance(error, ServerUnreachable) else EXIT_REFUSED
 
 
 def advice(error: FibError) -> str:
-    """Return what to do about a failure, to be put behind it; empty if that is told already."""
+    """Return a hint to append to the error message, or ""."""
     if isinstance(error, RequestRefused) and error.code in ("NOAUTH", "WRONGPASS"):
-        return "; give the right password with --password-file FILE"
+        return "; pass the correct password with --password-file FILE"
     if isinstance(error, NotFibserver):
-        return ""
-    # A Redis speaks as a fibserver does, and knows none of its commands.
-    is_stranger = str(error).startswith("ERR unknown command")
-    if is_stranger or isinstance(error, ServerMisbehaved):
-        return "; this is no fibserver, or one of another version: see `fibclient doctor`"
+        return ""  # the message already names the service
+    # A Redis speaks the same protocol, but rejects fibserver's commands.
+    is_other_server = str(error).startswith("ERR unknown command")
+    if is_other_server or isinstance(error, ServerMisbehaved):
+        return "; this is not a fibserver, or another version of it: see `fibclient doctor`"
     if isinstance(error, ServerUnreachable):
         return "; see `fibclient doctor`"
     return ""
 
 
 def say(text: str) -> None:
-    """Tell something on standard error; if that cannot be, there is nobody to be told."""
+    """Print a line on standard error; ignore failures, which nothing could report."""
     with suppress(OSError):
         click.echo(text, err=True)
 
 
 def end_by_signals() -> None:
-    """Have SIGTERM and SIGHUP end the command in order: terminals and files are left well."""
+    """Exit normally on SIGTERM and SIGHUP, restoring the terminal and closing files."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        # nohup(1) lets commands ignore SIGHUP.
+        # Leave SIGHUP ignored under nohup(1).
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, lambda number, frame: sys.exit(EXIT_SIGNAL + number))
 
 
 @contextmanager
 def endings() -> Iterator[None]:
-    """Make an exit code of whatever ends what is done here."""
+    """Convert Ctrl-C and I/O errors in the block to exit codes."""
     try:
         yield
     except KeyboardInterrupt as error:
@@ -97,5 +97,5 @@ def endings() -> Iterator[None]:
 
 
 def _give_up_stdout() -> None:
-    """Give standard output somewhere to go: Python flushes it once more at exit."""
+    """Redirect standard output to the null device: Python flushes it again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""Keys that are pressed while a live view runs."""
+"""Key presses during a live view."""
 
 import os
 import select
@@ -13,15 +13,15 @@ __all__ = ["keys", "pause"]
 
 @contextmanager
 def keys(descriptor: int, last: str) -> Iterator[Callable[[float], bool]]:
-    """Take keys as they are pressed, unseen; without a terminal, there are none.
+    """Read key presses without echo or Enter; without a terminal, read none.
 
     Args:
-        descriptor: of standard input.
-        last: the keys that end the view.
+        descriptor: The file descriptor of standard input.
+        last: The keys that end the view.
 
     Yields:
-        a function that waits for so many seconds, and returns whether to go on: False as soon
-        as one of these keys was pressed.
+        A function that waits for a number of seconds and returns whether to continue: it returns
+        False at once when one of these keys is pressed or the input ends.
     """
     if not os.isatty(descriptor):
         yield pause
@@ -29,17 +29,17 @@ def keys(descriptor: int, last: str) -> Iterator[Callable[[float], bool]]:
     settings = termios.tcgetattr(descriptor)
     tty.setcbreak(descriptor)
     try:
-        # Ctrl-C discards what was pressed before it and not yet read: a read must not wait for it.
-        unwaiting = termios.tcgetattr(descriptor)
-        unwaiting[6][termios.VMIN] = 0
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, unwaiting)
+        # Ctrl-C discards unread input, even after select() has reported it: reads must not block.
+        nonblocking = termios.tcgetattr(descriptor)
+        nonblocking[6][termios.VMIN] = 0
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, nonblocking)
         yield lambda seconds: _wait(descriptor, last, seconds)
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, settings)
 
 
 def pause(seconds: float) -> bool:
-    """Wait for so many seconds, with no regard to keys; return that it goes on."""
+    """Wait for `seconds`, ignoring keys, and return True."""
     time.sleep(max(0.0, seconds))
     return True
 

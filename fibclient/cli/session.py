@@ -1,4 +1,4 @@
-"""What stands before a command's name, and what it means."""
+"""The command group, and the options before a command's name."""
 
 import sys
 from dataclasses import dataclass
@@ -26,18 +26,18 @@ from fibcommon.service.errors import SettingsError
 
 __all__ = ["Session", "commands", "pass_session", "run"]
 
-MOST_PATIENCE_SECONDS = 5.0
+MAX_PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What was said before the command's name.
+    """The options before the command's name.
 
     Attributes:
-        servers: whom to ask.
-        timeout_seconds: for each call.
-        password: of the servers.
-        as_json: whether a program reads the output.
+        servers: The addresses of the servers.
+        timeout_seconds: The limit for each call, including its retries.
+        password: The servers' password; None for none.
+        as_json: Whether to print JSON.
     """
 
     servers: list[Address]
@@ -47,15 +47,15 @@ class Session:
 
     @property
     def patience_seconds(self) -> float:
-        """How long to wait for each step of a conversation that nothing retries."""
-        return min(MOST_PATIENCE_SECONDS, self.timeout_seconds / 3)
+        """The time limit for each step on a connection without retries."""
+        return min(MAX_PATIENCE_SECONDS, self.timeout_seconds / 3)
 
     def client(self, server: Address | None = None, **options: Any) -> FibClient:
-        """Return a client that does not cache: a diagnosis is about the server.
+        """Return a client without a cache, so that every call reaches a server.
 
         Args:
-            server: the only one to ask; by default, any of them.
-            options: of `FibClient`.
+            server: The only server to use; by default, any of `servers`.
+            options: Further arguments of `FibClient`.
         """
         servers = self.servers if server is None else [server]
         return FibClient(
@@ -82,17 +82,17 @@ _MODULES = {
     "doctor": "doctor",
     "completion": "completion",
 }
-"""Where each command is."""
+"""The module of each command."""
 
 
 class _Commands(click.Group):
-    """Commands that are imported when they are used, and end with the right exit code."""
+    """A group that imports commands on demand and converts failures to exit codes."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_MODULES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        # What one command needs (tables, live views) is not to slow the start of another.
+        # Tables and live views are slow to import, and most commands do not need them.
         module = _MODULES.get(cmd_name)
         if module is None:
             return None
@@ -100,7 +100,7 @@ class _Commands(click.Group):
         return found
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
-        with endings():  # --help prints while options are still being read
+        with endings():  # --help prints during parsing
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -108,15 +108,15 @@ class _Commands(click.Group):
             try:
                 return super().invoke(ctx)
             except FibError as error:
-                # What a server says does not name it; other errors do.
-                is_said = isinstance(error, RequestRefused | ServerMisbehaved)
-                where = f"{','.join(map(str, ctx.obj.servers))}: " if is_said else ""
+                # These two errors do not name the server; all others do.
+                is_unnamed = isinstance(error, RequestRefused | ServerMisbehaved)
+                where = f"{','.join(map(str, ctx.obj.servers))}: " if is_unnamed else ""
                 say(f"fibclient: {where}{error}{advice(error)}")
                 raise click.exceptions.Exit(exit_code(error)) from error
 
 
 class _Addresses(click.ParamType[list[Address]]):
-    """Addresses with commas between them."""
+    """A comma-separated list of addresses."""
 
     name = "addresses"
 
@@ -143,7 +143,7 @@ class _Addresses(click.ParamType[list[Address]]):
     default=DEFAULT_ADDRESS,
     type=_Addresses(),
     metavar="ADDRESSES",
-    help="HOST:PORT, unix:/path or srv:NAME, several with commas.",
+    help="HOST:PORT, unix:/path or srv:NAME; separate several with commas.",
 )
 @click.option(
     "--timeout",
@@ -151,16 +151,16 @@ class _Addresses(click.ParamType[list[Address]]):
     type=Seconds(),
     default=60.0,
     metavar="SECONDS",
-    help="For each call, its retries included.",
+    help="Time limit for each call, including retries.",
 )
 @click.option(
     "--password-file",
     envvar="FIBCLIENT_PASSWORD_FILE",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Its first line is the password of the servers.",
+    help="File whose first line is the servers' password.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.version_option(package_name="fibservice", prog_name="fibclient")
 @click.pass_context
 def commands(
@@ -170,7 +170,7 @@ def commands(
     password_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Ask fibservers for Fibonacci numbers, and find out how they are.
+    """Request Fibonacci numbers from fibservers, and diagnose them.
 
     \b
     Examples:
@@ -180,15 +180,15 @@ def commands(
 
     \b
     Exit codes:
-      0  fine
-      1  the server said no, or the output cannot be written
-      2  usage
-      3  the server is out of reach
+      0  success
+      1  the request was rejected or failed, or the output cannot be written
+      2  usage error
+      3  the server is unreachable
 
-    What ends a command is told in plain text on standard error, with --json as well.
+    Error messages go to standard error as plain text, even with --json.
 
-    Each option before the command may stand in a variable as well: FIBCLIENT_SERVER,
-    FIBCLIENT_TIMEOUT, FIBCLIENT_PASSWORD_FILE.
+    The environment variables FIBCLIENT_SERVER, FIBCLIENT_TIMEOUT and FIBCLIENT_PASSWORD_FILE set
+    the defaults of --server, --timeout and --password-file.
     """
     password = None
     if password_file is not None:
@@ -202,7 +202,7 @@ def commands(
 
 
 def run(prog_name: str) -> NoReturn:
-    """Run the command that the arguments of this process say, to its end."""
+    """Run the command in the arguments of this process, and exit."""
     prepare_streams()
     end_by_signals()
     sys.exit(commands(prog_name=prog_name))

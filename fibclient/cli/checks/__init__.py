@@ -1,1 +1,1 @@
-"""What `doctor` and `verify` check."""
+"""Checks of servers and of the numbers they return."""

@@ -1,8 +1,7 @@
-"""The checker: whether the bytes of an answer are the numbers they should be.
+"""Streaming checker of encoded Fibonacci numbers.
 
-It takes them as they come, in pieces of any size, and keeps none of them. What a format says
-about an element is walked through piece by piece: text, index and lengths are known and compared,
-the number itself is compared by its residue (`fibcommon.modular`).
+It accepts input in pieces of any size and keeps none of it. Literal text, indexes and lengths are
+compared byte by byte; numbers are compared by their residues (`fibcommon.modular`).
 """
 
 from fibcommon.formats import Field, Format
@@ -12,15 +11,15 @@ from fibcommon.sizes import value_digits
 __all__ = ["AnswerChecker", "WrongAnswer"]
 
 SHOWN_BYTES = 32
-"""How much of what is wrong is repeated to people."""
+"""The number of wrong bytes that an error message shows."""
 
 
 class WrongAnswer(Exception):
-    """A number is not what it should be.
+    """A number is wrong.
 
     Args:
-        n: its index.
-        reason: what is wrong with it, in words.
+        n: Its index.
+        reason: What is wrong with it.
     """
 
     def __init__(self, n: int, reason: str) -> None:
@@ -30,36 +29,36 @@ class WrongAnswer(Exception):
 
 
 class AnswerChecker:
-    """Checks elements start to stop-1 of a format, in order.
+    """Checks the elements of a slice in order.
 
     Attributes:
-        n: the element that comes next, or is under way; those before it are right.
+        n: The index of the current or next element; all elements before it are correct.
     """
 
     def __init__(self, format: Format, start: int, stop: int) -> None:
-        """Describe what is to come.
+        """Set the expected slice.
 
         Args:
-            format: how the elements are encoded.
-            start: >= 0.
-            stop: >= start.
+            format: The format of the elements.
+            start: The first index, >= 0.
+            stop: The index after the last, >= start.
         """
         self.n = start
         self._format = format
         self._stop = stop
         self._residues = fibonacci_pair(start)  # of F(n) and F(n+1)
-        self._next_piece = 0  # of the element
-        self._piece: str | Field = ""  # the one under way
-        self._size = 0  # of the piece
-        self._done = 0  # how much of it has come
-        self._expected = b""  # the piece, where it is not the number
-        self._residue = 0  # of what has come of the number
+        self._next_piece = 0  # its position in the element
+        self._piece: str | Field = ""  # the current one
+        self._size = 0  # of the piece, in bytes
+        self._done = 0  # bytes of the piece checked so far
+        self._expected = b""  # the piece's bytes, unless it is the number
+        self._residue = 0  # of the number's bytes so far
 
     def feed(self, data: bytes | memoryview) -> None:
         """Check the next bytes.
 
         Raises:
-            WrongAnswer: some of them are wrong.
+            WrongAnswer: Some of them are wrong.
         """
         data = bytes(data)
         position = 0
@@ -74,21 +73,21 @@ class AnswerChecker:
                 self._end_piece()
 
     def finish(self) -> None:
-        """Check that all has come, and the sums of residues themselves.
+        """Check that all elements have come, and verify the residues by fast doubling.
 
         Raises:
-            WrongAnswer: the answer is too short, or this machine adds wrongly.
+            WrongAnswer: The reply is too short, or the residues were computed wrongly.
         """
         if self.n < self._stop:
-            raise WrongAnswer(self.n, "the answer ends before or within it")
+            raise WrongAnswer(self.n, "the reply ends before or within it")
         if self._residues != fibonacci_pair(self.n):
-            raise WrongAnswer(self.n - 1, "the sums do not agree with fast doubling")
+            raise WrongAnswer(self.n - 1, "its residue differs from that of fast doubling")
 
     def _begin_piece(self) -> None:
-        """Go on to the next piece of the element; or to the first of the next."""
+        """Start the next piece of the element, or the first piece of the next element."""
         n, element = self.n, self._format.element
         if n == self._stop:
-            raise WrongAnswer(n, "it was not asked for")
+            raise WrongAnswer(n, "it was not requested")
         self._piece = piece = element[self._next_piece]
         self._next_piece += 1
         self._done = self._residue = 0
@@ -113,33 +112,33 @@ class AnswerChecker:
         self._size = len(self._expected)
 
     def _check(self, taken: bytes) -> None:
-        """Check some of a piece."""
+        """Check some bytes of the current piece."""
         if self._piece is Field.DIGITS:
             if not taken.isdigit():
-                raise WrongAnswer(self.n, f"{_shown(taken.strip(b'0123456789'))} is no digit")
+                raise WrongAnswer(self.n, f"{_shown(taken.strip(b'0123456789'))} is not a digit")
             if not self._done and taken[:1] == b"0" and self._size > 1:
-                raise WrongAnswer(self.n, "it begins with a zero")
+                raise WrongAnswer(self.n, "it has a leading zero")
             self._residue = append_digits(self._residue, taken)
         elif self._piece is Field.MAGNITUDE:
             is_last = self._done + len(taken) == self._size
             if is_last and not taken[-1]:
-                raise WrongAnswer(self.n, "its highest byte is zero")
+                raise WrongAnswer(self.n, "its most significant byte is zero")
             self._residue = append_bytes(self._residue, self._done, taken)
         else:
             expected = self._expected[self._done : self._done + len(taken)]
             if taken != expected:
-                what = _WORDS[self._piece] if isinstance(self._piece, Field) else "the text"
+                name = _FIELD_NAMES[self._piece] if isinstance(self._piece, Field) else "text"
                 raise WrongAnswer(
-                    self.n, f"{what} {_shown(taken)} stands where {_shown(expected)} should"
+                    self.n, f"the {name} is {_shown(taken)}, expected {_shown(expected)}"
                 )
 
     def _end_piece(self) -> None:
-        """Judge the number if this was it, and go on to the next piece, if there is one."""
+        """Compare the residue if the piece is the number, and start the next piece or element."""
         current, following = self._residues
         is_number = self._piece is Field.DIGITS or self._piece is Field.MAGNITUDE
         if is_number and self._residue != current:
             raise WrongAnswer(
-                self.n, f"modulo 2^61-1 it is {self._residue:,}, and should be {current:,}"
+                self.n, f"modulo 2^61-1 it is {self._residue:,}, expected {current:,}"
             )
         if self._next_piece == len(self._format.element):
             self._next_piece = 0
@@ -151,10 +150,10 @@ class AnswerChecker:
                 self._end_piece()  # F(0) has no bytes
 
 
-_WORDS = {
-    Field.INDEX: "the index",
-    Field.LENGTH: "the length",
-    Field.LENGTH_U32: "the length",
+_FIELD_NAMES = {
+    Field.INDEX: "index",
+    Field.LENGTH: "length",
+    Field.LENGTH_U32: "length",
 }
 
 

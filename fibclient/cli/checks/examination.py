@@ -1,10 +1,9 @@
-"""The examination of a server: step by step, each on what the one before has shown.
+"""Examination of a server in steps that build on each other.
 
     name ──> connect ──> protocol ──> password ──> version ──> latency, health, numbers
 
-A step that fails ends it, since the next ones would only fail for the same reason. What is found
-is judged elsewhere (`fibclient.cli.checks.findings`, `fibclient.cli.checks.health`); here it is
-fetched.
+A failed step ends the examination, since later steps would fail for the same reason. This module
+fetches the data; `fibclient.cli.checks.findings` and `fibclient.cli.checks.health` judge it.
 """
 
 import socket
@@ -44,17 +43,17 @@ FIRST_REPLY_BYTES = 64
 
 SAMPLE_RANGES = ((0, 100), (1_000, 1_020), (20_000, 20_003))
 LARGE_SAMPLES = (("binary", 1_000_000, 1_000_002), ("text", 1_000_000, 1_000_002))
-"""A number of a million takes a server some milliseconds, and 90 or 210 kB on the way."""
+"""Each of these numbers takes a server some milliseconds, and has 87 or 209 kB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was found about one place.
+    """The findings about one endpoint.
 
     Attributes:
-        server: the address that led there.
-        place: the place; the address where it leads nowhere.
-        findings: in the order of the checks.
+        server: The address that resolved to the endpoint.
+        place: The endpoint, or the address if it cannot be resolved.
+        findings: The findings in the order of the checks.
     """
 
     server: Address
@@ -64,12 +63,12 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class _Contact:
-    """A first attempt to speak with a place.
+    """The result of connecting to an endpoint and sending PING.
 
     Attributes:
-        target: the place.
-        connect: the seconds it took to connect, or why that failed.
-        reply: the first bytes of the reply to PING; None if there were none in time.
+        target: The endpoint.
+        connect: The seconds it took to connect, or the error.
+        reply: The first bytes of the reply to PING; None if none came in time.
     """
 
     target: ResolvedAddress
@@ -78,11 +77,11 @@ class _Contact:
 
 
 def examine(session: Session, server: Address) -> list[Report]:
-    """Examine all the places that an address leads to.
+    """Examine all endpoints of an address.
 
     Args:
-        session: how to speak with servers.
-        server: the address.
+        session: The password and the time limits.
+        server: The address.
     """
     patience = session.patience_seconds
     try:
@@ -106,7 +105,7 @@ def examine(session: Session, server: Address) -> list[Report]:
 
 
 def _contact(target: ResolvedAddress, patience_seconds: float) -> _Contact:
-    """Connect, say PING, and return what comes, whoever answers."""
+    """Connect, send PING, and return the reply of any kind of peer."""
     with socket.socket(target.family, socket.SOCK_STREAM) as sock:
         sock.settimeout(patience_seconds)
         begin = time.monotonic()
@@ -126,14 +125,14 @@ def _contact(target: ResolvedAddress, patience_seconds: float) -> _Contact:
         except TimeoutError:
             return _Contact(target, seconds, reply or None)
         except OSError:
-            return _Contact(target, seconds, reply)  # it was reset
+            return _Contact(target, seconds, reply)  # reset by the peer
         return _Contact(target, seconds, reply)
 
 
 def _findings(
     session: Session, contact: _Contact, is_any_reached: bool, patience_seconds: float
 ) -> Iterator[Finding]:
-    """Yield what there is to say of a place, up to the first step that fails."""
+    """Yield the findings about an endpoint, up to the first step that fails."""
     target, connect = contact.target, contact.connect
     yield judge_connect(target, connect, is_other_reached=is_any_reached)
     if isinstance(connect, OSError):
@@ -144,25 +143,25 @@ def _findings(
         return
     try:
         with closing(DirectConnection(target, patience_seconds)) as connection:
-            yield from _conversation(session, contact, connect, connection, patience_seconds)
+            yield from _server_findings(session, contact, connect, connection, patience_seconds)
     except FibError as error:
         yield Finding(
             "protocol",
             Level.PROBLEM,
-            f"it broke off: {error}",
-            "see the server's log, and what is in between",
+            f"the examination failed: {error}",
+            "check the server's log, and proxies and firewalls in between",
             is_unreachable=isinstance(error, ServerUnreachable),
         )
 
 
-def _conversation(
+def _server_findings(
     session: Session,
     contact: _Contact,
     connect_seconds: float,
     connection: DirectConnection,
     patience_seconds: float,
 ) -> Iterator[Finding]:
-    """Yield what a server that understands has to say."""
+    """Yield the findings about a peer that replies to PING."""
     password = judge_password(
         is_needed=needs_password(contact.reply or b""),
         is_given=session.password is not None,
@@ -172,11 +171,11 @@ def _conversation(
     if password.level is not Level.OK:
         return
     facts = facts_of(connection.information())
-    what = judge_version(
+    identity = judge_version(
         facts.get("fibserver_version", ""), version("fibservice"), facts.get("redis_version", "")
     )
-    yield what
-    if what.level is Level.PROBLEM:
+    yield identity
+    if identity.level is Level.PROBLEM:
         return
     yield judge_latency(contact.target, connect_seconds, _round_trips_seconds(connection))
     facts["memory_limit"] = _setting(connection, "memory_limit")
@@ -185,7 +184,7 @@ def _conversation(
 
 
 def _refusal(connection: DirectConnection, password: str | None) -> str:
-    """Say the password, if there is one; return what the server says against it."""
+    """Send the password, if any; return the server's error, or ""."""
     if password is not None:
         try:
             connection.call("AUTH", password)
@@ -213,7 +212,7 @@ def _round_trips_seconds(connection: DirectConnection) -> list[float]:
 def _samples(
     session: Session, target: ResolvedAddress, patience_seconds: float
 ) -> Iterator[Sample]:
-    """Ask for some numbers in each format and check them, up to the first that never came."""
+    """Request and check some numbers in each format, until a request gets no reply."""
     formats = [name for name in FORMATS if name != "array"]
     wanted = [(name, *bounds) for name in formats for bounds in SAMPLE_RANGES]
     with session.client(

@@ -1,7 +1,7 @@
-"""Findings of a diagnosis that are about the way to a server: from what was seen to what it means.
+"""Findings about the connection to a server, its protocol, password, version and latency.
 
-Here, as in `fibclient.cli.checks.health`, nothing is fetched: each function takes facts, and says
-whether they are well, and if not, what to do.
+As in `fibclient.cli.checks.health`, the functions do no I/O: each judges observations and, if
+something is wrong, gives advice.
 """
 
 import errno
@@ -29,7 +29,7 @@ __all__ = [
 
 
 class Level(Enum):
-    """How bad a finding is."""
+    """The severity of a finding."""
 
     OK = "ok"
     WARNING = "warning"
@@ -38,14 +38,14 @@ class Level(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check has found.
+    """The result of a check.
 
     Attributes:
-        check: its name.
-        level: how bad it is.
-        text: what was found.
-        advice: what to do; empty if all is well.
-        is_unreachable: whether it means that there is no answer to be had from the server.
+        check: The name of the check.
+        level: The severity.
+        text: What was found.
+        advice: What to do; empty if nothing is wrong.
+        is_unreachable: Whether the server is unreachable.
     """
 
     check: str
@@ -56,17 +56,17 @@ class Finding:
 
 
 _CONNECT_ADVICE = {
-    errno.ECONNREFUSED: "start a fibserver there (`fibserver --listen {address}`), or see which "
+    errno.ECONNREFUSED: "start a fibserver there (`fibserver --listen {address}`), or check which "
     "port it listens on (`ss -ltnp`)",
-    errno.ENOENT: "start a fibserver there (`fibserver --listen {address}`), or see where its "
-    "socket is (`ss -lxp`)",
-    errno.EACCES: "let this user use the socket: put it into the group that owns it",
-    errno.EPERM: "a firewall of this machine forbids it: see `nft list ruleset`",
-    errno.ENETUNREACH: "this machine has no route to there: see `ip route`",
-    errno.EHOSTUNREACH: "the machine is down or not in this network: see `ip neigh`",
-    errno.ETIMEDOUT: "the machine is down, or a firewall on the way drops packets",
-    errno.EAGAIN: "it has too many connections waiting: see whether it still runs (`fibserver` "
-    "in `ps aux`), and restart it",
+    errno.ENOENT: "start a fibserver there (`fibserver --listen {address}`), or check the "
+    "path of its socket (`ss -lxp`)",
+    errno.EACCES: "add this user to the group that owns the socket",
+    errno.EPERM: "a firewall on this machine blocks it: see `nft list ruleset`",
+    errno.ENETUNREACH: "this machine has no route to the server: see `ip route`",
+    errno.EHOSTUNREACH: "the server's machine is down or not on this network: see `ip neigh`",
+    errno.ETIMEDOUT: "the server's machine is down, or a firewall in between drops packets",
+    errno.EAGAIN: "the server's accept queue is full: check whether it hangs or is stopped "
+    "(`ps -o stat,wchan`), and restart it",
 }
 
 _USUAL_LOCAL_SECONDS = 0.001
@@ -74,24 +74,24 @@ _USUAL_NETWORK_SECONDS = 0.005
 
 
 def judge_name(targets: Sequence[ResolvedAddress], error: str) -> Finding:
-    """Judge where an address leads.
+    """Judge the resolution of an address.
 
     Args:
-        targets: the places, none if it leads nowhere.
-        error: why it does not.
+        targets: The endpoints; empty if the address cannot be resolved.
+        error: Why it cannot be resolved.
     """
     if not targets:
         return Finding(
             "name",
             Level.PROBLEM,
             error,
-            "correct the name, or see what the resolver says (`getent hosts NAME`)",
+            "correct the name, or check the resolver (`getent hosts NAME`)",
             is_unreachable=True,
         )
-    return Finding("name", Level.OK, ", ".join(map(_place, targets)))
+    return Finding("name", Level.OK, ", ".join(map(_endpoint_text, targets)))
 
 
-def _place(target: ResolvedAddress) -> str:
+def _endpoint_text(target: ResolvedAddress) -> str:
     if isinstance(target.name, str):
         return f"{target.name} (Unix socket)"
     return f"{target.name[0]} ({'IPv4' if len(target.name) == 2 else 'IPv6'})"
@@ -100,24 +100,24 @@ def _place(target: ResolvedAddress) -> str:
 def judge_connect(
     target: ResolvedAddress, outcome: float | OSError, *, is_other_reached: bool
 ) -> Finding:
-    """Judge a connection.
+    """Judge an attempt to connect.
 
     Args:
-        target: where to.
-        outcome: the seconds it took, or why there is none.
-        is_other_reached: whether the same name leads to another place that can be reached.
+        target: The endpoint.
+        outcome: The seconds it took, or the error.
+        is_other_reached: Whether another endpoint of the same name is reachable.
     """
     if not isinstance(outcome, OSError):
         return Finding("connect", Level.OK, f"took {milliseconds_text(outcome)}")
     number = errno.ETIMEDOUT if isinstance(outcome, TimeoutError) else outcome.errno or 0
     reason = outcome.strerror or str(outcome)
-    advice = _CONNECT_ADVICE.get(number, "see whether the server runs, and what is in between")
+    advice = _CONNECT_ADVICE.get(number, "check whether the server runs, and firewalls in between")
     if is_other_reached:
         return Finding(
             "connect",
             Level.WARNING,
-            f"{reason}, but another address of the name can be reached",
-            "use that address instead of the name, or let the server listen here as well",
+            f"{reason}, but another address of the name is reachable",
+            "use that address instead of the name, or make the server listen on this one too",
         )
     return Finding(
         "connect",
@@ -129,10 +129,10 @@ def judge_connect(
 
 
 def judge_first_reply(reply: bytes | None) -> Finding:
-    """Judge what a peer says to PING on a new connection.
+    """Judge a peer's reply to PING on a new connection.
 
     Args:
-        reply: its first bytes; empty if it closed the connection, None if it kept silent.
+        reply: Its first bytes; empty if the peer closed the connection, None if none came in time.
     """
 
     def problem(text: str, advice: str, *, is_unreachable: bool = False) -> Finding:
@@ -140,35 +140,38 @@ def judge_first_reply(reply: bytes | None) -> Finding:
 
     if reply is None:
         return problem(
-            "it accepts connections and says nothing",
-            "the process hangs or is stopped: see its log and its state (`ps -o stat,wchan`)",
+            "the peer accepts connections but sends nothing",
+            "its process hangs or is stopped: see its log and its state (`ps -o stat,wchan`)",
             is_unreachable=True,
         )
     if not reply:
         return problem(
-            "it closes the connection without a word",
-            "see its log; a proxy without a server behind it does this, and TLS as well",
+            "the peer closes the connection without a reply",
+            "see its log; proxies without a server and TLS servers do this too",
             is_unreachable=True,
         )
     if reply.startswith(b"+PONG\r\n") or needs_password(reply):
-        return Finding("protocol", Level.OK, "PING is understood")
+        return Finding("protocol", Level.OK, "the peer replies to PING")
     if service := service_of(reply):
         return problem(
-            f"that is {service}: {DEFAULT_PORT_HINT}",
-            "correct the port, or the proxy in between (it must pass on plain TCP)",
+            f"the peer is {service}: {DEFAULT_PORT_HINT}",
+            "correct the port, or the proxy in between (it must forward plain TCP)",
         )
     line = reply.partition(b"\r\n")[0]
     if line.startswith(b"-ERR max number of clients"):
-        return problem("it has no room for another client", "raise max_clients, or use fewer")
+        return problem(
+            "the server has reached max_clients", "raise max_clients, or use fewer clients"
+        )
     if line.startswith(b"-"):
         return problem(
-            f"it refuses: {line[1:].decode('utf-8', 'replace')}", "do what the server says"
+            f"the peer rejects PING: {line[1:].decode('utf-8', 'replace')}",
+            "resolve the error that the server reports",
         )
-    return problem(f"it answers {reply[:32]!r}, which is no reply", "correct the address")
+    return problem(f"{reply[:32]!r} is not a reply to PING", "correct the address")
 
 
 def needs_password(reply: bytes) -> bool:
-    """Return whether a reply says that a password is needed."""
+    """Return whether a reply requires a password."""
     return reply.startswith(b"-NOAUTH")
 
 
@@ -176,58 +179,60 @@ def judge_password(*, is_needed: bool, is_given: bool, refusal: str) -> Finding:
     """Judge the password.
 
     Args:
-        is_needed: whether the server wants one.
-        is_given: whether there is one to say.
-        refusal: what the server said to it; empty if it took it.
+        is_needed: Whether the server requires one.
+        is_given: Whether the client has one.
+        refusal: The server's error; empty if it accepted the password.
     """
     if not is_given:
         if not is_needed:
-            return Finding("password", Level.OK, "none is needed")
+            return Finding("password", Level.OK, "not required")
         return Finding(
             "password",
             Level.PROBLEM,
-            "one is needed",
-            "give it with --password-file FILE or FIBCLIENT_PASSWORD_FILE",
+            "required, but not given",
+            "pass it with --password-file FILE or FIBCLIENT_PASSWORD_FILE",
         )
     if not refusal:
-        return Finding("password", Level.OK, "it is right")
+        return Finding("password", Level.OK, "accepted")
     if is_needed:
         return Finding(
             "password",
             Level.PROBLEM,
-            f"it is wrong: {refusal}",
-            "compare the first line of this file with that of the server's password_file",
+            f"rejected: {refusal}",
+            "compare the first line of --password-file with that of the server's password_file",
         )
     return Finding(
         "password",
         Level.PROBLEM,
-        "one is given, and the server has none, so it refuses it",
-        "leave out --password-file, or set password_file at the server",
+        "given, but the server has none and rejects it",
+        "omit --password-file, or set password_file on the server",
     )
 
 
 def judge_version(server: str, client: str, redis: str) -> Finding:
-    """Judge what the peer is.
+    """Judge the peer's version.
 
     Args:
-        server: the version it tells as a fibserver; empty if it tells none.
-        client: the version of this client.
-        redis: the version it tells as a Redis; likewise.
+        server: The fibserver version that the peer reports; empty if none.
+        client: The version of this client.
+        redis: The Redis version that the peer reports; empty if none.
     """
     if not server:
-        what = f"it is a Redis {redis}" if redis else "it tells no version"
+        text = "the peer is not a fibserver: it reports no version"
+        if redis:
+            text = f"the peer is Redis {redis}, not fibserver"
         return Finding(
             "version",
             Level.PROBLEM,
-            f"{what}, and no fibserver",
+            text,
             f"correct the port: {DEFAULT_PORT_HINT}",
         )
     if server == client:
-        return Finding("version", Level.OK, f"fibserver {server}, as this client")
+        return Finding("version", Level.OK, f"fibserver {server}, same as this client")
     return Finding(
         "version",
         Level.WARNING,
-        f"fibserver {server}, this client is {client}",
+        f"fibserver {server}, but this client is {client}",
         "use the same version on both sides",
     )
 
@@ -235,20 +240,20 @@ def judge_version(server: str, client: str, redis: str) -> Finding:
 def judge_latency(
     target: ResolvedAddress, connect_seconds: float, round_trips_seconds: Sequence[float]
 ) -> Finding:
-    """Judge how long a round trip takes.
+    """Judge the round-trip time.
 
     Args:
-        target: where to.
-        connect_seconds: how long it took to connect; the network's share of a round trip, since
-            no process of the server has a part in it.
-        round_trips_seconds: of some PINGs, at least one.
+        target: The endpoint.
+        connect_seconds: How long it took to connect. It measures the network's share of a round
+            trip, since no process of the server takes part in it.
+        round_trips_seconds: The durations of some PINGs, at least one.
     """
     median = statistics.median(round_trips_seconds)
     is_local = _is_local(target)
     usual = _USUAL_LOCAL_SECONDS if is_local else _USUAL_NETWORK_SECONDS
-    where = "on one machine" if is_local else "in a local network"
+    where = "on one machine" if is_local else "on a local network"
     text = (
-        f"{milliseconds_text(median)} for a round trip, the median of {len(round_trips_seconds)}; "
+        f"median of {len(round_trips_seconds)} round trips: {milliseconds_text(median)}; "
         f"usual {where}: below {milliseconds_text(usual)}"
     )
     if median <= usual:
@@ -257,15 +262,15 @@ def judge_latency(
         return Finding(
             "latency",
             Level.WARNING,
-            f"{text}; to connect took {milliseconds_text(connect_seconds)}, so it is the way",
-            "bring client and server closer together, or ask for more numbers at a time",
+            f"{text}; connecting took {milliseconds_text(connect_seconds)}: the network is slow",
+            "move client and server closer together, or request more numbers per call",
         )
     return Finding(
         "latency",
         Level.WARNING,
-        f"{text}; to connect took {milliseconds_text(connect_seconds)}, so it is the server",
-        "see how busy it is (`fibclient top`), what keeps it (`redis-cli SLOWLOG GET`), and "
-        "whether its machine has processors to spare",
+        f"{text}; connecting took {milliseconds_text(connect_seconds)}: the server is slow",
+        "check how busy it is (`fibclient top`), which commands are slow (`redis-cli SLOWLOG "
+        "GET`), and whether its machine has idle cores",
     )
 
 

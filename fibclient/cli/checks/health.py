@@ -1,6 +1,6 @@
-"""Findings of a diagnosis that are about a server itself, by what its INFO tells.
+"""Findings about the health of a server, from its INFO.
 
-A fact that a server does not tell, since it is of another version, is not judged.
+Fields that a server of another version does not report are not judged.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,17 +13,18 @@ from fibclient.cli.render.units import duration_text, size_text
 __all__ = ["Sample", "judge_health", "judge_sample"]
 
 LITTLE_ROOM_BYTES = 16 * 1024 * 1024
-"""A few blocks of 4 MiB: the next answers may not find any."""
+"""Four blocks of 4 MiB: with less, the next requests may fail."""
 
 MANY_CLIENTS_SHARE = 0.8
 MANY_BUSY_SHARE = 0.01
 
 
 def judge_health(facts: Facts) -> list[Finding]:
-    """Return what there is to say of a server's workers, memory, clients, errors and snapshot.
+    """Judge a server's workers, memory, clients, errors and snapshot.
 
     Args:
-        facts: of INFO ALL; and the setting memory_limit, which INFO tells as it is in force.
+        facts: The fields of INFO ALL, and the setting memory_limit: INFO reports only the
+            effective limit, which may be lower.
     """
     return [
         finding
@@ -40,8 +41,8 @@ def _workers(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "workers",
             Level.PROBLEM,
-            "none is alive",
-            "see the server's log for why they end (`journalctl -u fibserver`), and restart it",
+            "no worker is alive",
+            "see the server's log for why they exit (`journalctl -u fibserver`), and restart it",
         )
         return
     text = f"{workers} alive, {busy} busy"
@@ -50,9 +51,9 @@ def _workers(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "workers",
             Level.WARNING,
-            f"{text}, and {wait} for them",
-            "if that lasts (`fibclient top`), give the server more processors and `workers`, or "
-            "more memory_limit, so that less is computed twice",
+            f"{text}, and {wait} for a worker",
+            "if that lasts (`fibclient top`), give the server more cores and `workers`, or raise "
+            "memory_limit, so that fewer blocks are computed again",
         )
     elif not deaths:
         yield Finding("workers", Level.OK, text)
@@ -61,23 +62,23 @@ def _workers(facts: Facts) -> Iterator[Finding]:
             "workers",
             Level.WARNING,
             f"{text}; {deaths:,} died in {duration_text(facts.whole('uptime_in_seconds'))}",
-            "see why in the server's log and in the kernel's (`dmesg | grep -i oom`)",
+            "see the server's log and the kernel's (`dmesg | grep -i oom`) for the cause",
         )
 
 
 def _memory(facts: Facts) -> Iterator[Finding]:
     resident, limit = facts.whole("resident_bytes"), facts.whole("maxmemory")
     text = (
-        f"numbers take {size_text(resident)} of memory_limit, {size_text(limit)}; "
-        f"all in all {size_text(facts.whole('used_memory_rss'))}"
+        f"numbers use {size_text(resident)} of memory_limit, {size_text(limit)}; "
+        f"the server uses {size_text(facts.whole('used_memory_rss'))} in total"
     )
-    dropped, filled = facts.whole("evicted_keys"), facts.whole("blocks_filled")
-    if dropped * 2 > filled:
+    evicted, filled = facts.whole("evicted_keys"), facts.whole("blocks_filled")
+    if evicted * 2 > filled:
         yield Finding(
             "memory",
             Level.WARNING,
-            f"{text}; of {filled:,} blocks computed, {dropped:,} had to give way to others",
-            "raise memory_limit if the machine has the memory, or ask for fewer formats",
+            f"{text}; {evicted:,} of {filled:,} computed blocks were evicted",
+            "raise memory_limit if the machine has the memory, or request fewer formats",
         )
     else:
         yield Finding("memory", Level.OK, text)
@@ -86,29 +87,29 @@ def _memory(facts: Facts) -> Iterator[Finding]:
 def _shared_memory(facts: Facts) -> Iterator[Finding]:
     available, limit = facts.whole("shared_memory_available"), facts.whole("maxmemory")
     growth = max(0, limit - facts.whole("resident_bytes"))
-    wanted = facts.whole("memory_limit", limit)
+    configured = facts.whole("memory_limit", limit)
     text = f"{size_text(available)} left"
-    enlarge = "enlarge it (`mount -o remount,size=SIZE /dev/shm`; a container: --shm-size)"
+    enlarge = "enlarge it (`mount -o remount,size=SIZE /dev/shm`; in a container: --shm-size)"
     if available < LITTLE_ROOM_BYTES:
         yield Finding(
             "/dev/shm",
             Level.PROBLEM,
-            f"{text}, which may be too little for the next answer",
-            f"{enlarge}, empty it, or lower memory_limit",
+            f"{text}, which may be too little for the next request",
+            f"{enlarge}, free some of it, or lower memory_limit",
         )
     elif available < growth:
         yield Finding(
             "/dev/shm",
             Level.WARNING,
-            f"{text}, and numbers may take {size_text(growth)} more",
-            f"{enlarge}, empty it, or lower memory_limit",
+            f"{text}, but numbers may need {size_text(growth)} more",
+            f"{enlarge}, free some of it, or lower memory_limit",
         )
-    elif limit < wanted:
+    elif limit < configured:
         yield Finding(
             "/dev/shm",
             Level.WARNING,
-            f"{text}; it was too small at the start for memory_limit, {size_text(wanted)}, so "
-            f"{size_text(limit)} is in force",
+            f"{text}; at the start it was too small for memory_limit, {size_text(configured)}, so "
+            f"the effective limit is {size_text(limit)}",
             f"{enlarge} and restart the server, or lower memory_limit",
         )
     else:
@@ -116,19 +117,19 @@ def _shared_memory(facts: Facts) -> Iterator[Finding]:
 
 
 def _clients(facts: Facts) -> Iterator[Finding]:
-    connected, most = facts.whole("connected_clients"), facts.whole("maxclients")
+    connected, limit = facts.whole("connected_clients"), facts.whole("maxclients")
     rejected = facts.whole("rejected_connections")
-    text = f"{connected:,} of at most {most:,}"
-    if not rejected and connected < MANY_CLIENTS_SHARE * most:
+    text = f"{connected:,} of at most {limit:,}"
+    if not rejected and connected < MANY_CLIENTS_SHARE * limit:
         yield Finding("clients", Level.OK, text)
         return
     if rejected:
-        text += f"; {rejected:,} had to be turned away"
+        text += f"; {rejected:,} were rejected"
     yield Finding(
         "clients",
         Level.WARNING,
         text,
-        "raise max_clients, or see who they are (`redis-cli CLIENT LIST`)",
+        "raise max_clients, or find out who they are (`redis-cli CLIENT LIST`)",
     )
 
 
@@ -139,18 +140,20 @@ def _errors(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "errors",
             Level.WARNING,
-            f"{no_space:,} of {commands:,} requests found no shared memory (NOSPACE)",
+            f"{no_space:,} of {commands:,} requests failed for lack of shared memory (NOSPACE)",
             "enlarge /dev/shm, or lower memory_limit",
         )
     if busy > MANY_BUSY_SHARE * commands:
         yield Finding(
             "errors",
             Level.WARNING,
-            f"{busy:,} of {commands:,} requests were turned away (BUSY)",
-            "give the server more processors and `workers`, or spread the load over more servers",
+            f"{busy:,} of {commands:,} requests were rejected (BUSY)",
+            "give the server more cores and `workers`, or spread the load over more servers",
         )
     elif not no_space:
-        yield Finding("errors", Level.OK, f"{busy:,} of {commands:,} requests were turned away")
+        yield Finding(
+            "errors", Level.OK, f"{busy:,} of {commands:,} requests were rejected (BUSY)"
+        )
 
 
 def _errors_of(facts: Facts, code: str) -> int:
@@ -159,15 +162,15 @@ def _errors_of(facts: Facts, code: str) -> int:
 
 def _snapshot(facts: Facts) -> Iterator[Finding]:
     if not facts.whole("snapshot_enabled"):
-        yield Finding("snapshot", Level.OK, "none is kept: state_dir is not set")
+        yield Finding("snapshot", Level.OK, "disabled: state_dir is not set")
         return
     blocks = f"{facts.whole('snapshot_blocks'):,} blocks saved"
     if facts.get("rdb_last_bgsave_status") == "err":
         yield Finding(
             "snapshot",
             Level.PROBLEM,
-            f"the last try to save failed; {blocks} before",
-            "see the server's log, and the room and the permissions of state_dir (`df`, `ls -ld`)",
+            f"the last save failed; {blocks} before",
+            "see the server's log; check space and permissions of state_dir (`df`, `ls -ld`)",
         )
         return
     is_loading = facts.whole("async_loading")
@@ -182,19 +185,19 @@ _JUDGES: tuple[tuple[tuple[str, ...], Callable[[Facts], Iterator[Finding]]], ...
     (("total_commands_processed",), _errors),
     (("snapshot_enabled",), _snapshot),
 )
-"""What judges which facts, in the order of the findings."""
+"""The fields that each judge needs, and the judges in the order of their findings."""
 
 
 class Sample(NamedTuple):
-    """Some numbers that were asked for to see whether they are right.
+    """A slice that was requested to check its numbers.
 
     Attributes:
-        format_name: in which format.
-        start: the first.
-        stop: the one behind the last.
-        failure: `wrong`, `silent` (no answer came), or the code of a refusal; empty if they were
-            right.
-        reason: the failure in words.
+        format_name: The format.
+        start: The first index.
+        stop: The index after the last.
+        failure: `wrong`, `silent` (no reply came), or the code of an error reply; empty if the
+            numbers are correct.
+        reason: A description of the failure.
     """
 
     format_name: str
@@ -205,17 +208,17 @@ class Sample(NamedTuple):
 
 
 _SAMPLE_ADVICE = {
-    "wrong": "take this server out of use; check its memory, and its snapshot (remove state_dir's "
-    "files), and tell who maintains fibserver",
-    "silent": "PING is answered and numbers are not, so workers hang or are stopped: see their "
-    "state (`ps -o stat,wchan`), and restart the server",
-    "BUSY": "it has too much to do: see `fibclient top`, and try again later",
+    "wrong": "take this server out of service; test its memory, remove its snapshot (the files in "
+    "state_dir), and report the error to the maintainers of fibserver",
+    "silent": "the server replies to PING but not to requests for numbers, so workers hang or are "
+    "stopped: see their state (`ps -o stat,wchan`), and restart the server",
+    "BUSY": "the server is overloaded: see `fibclient top`, and try again later",
     "NOSPACE": "enlarge /dev/shm, or lower memory_limit",
 }
 
 
 def judge_sample(samples: list[Sample]) -> Finding:
-    """Judge whether the numbers are right; what is beyond the server's limits is passed over."""
+    """Judge the numbers; samples beyond the server's limits are ignored."""
     for sample in samples:
         if sample.failure not in ("", "LIMIT"):
             return Finding(
@@ -225,15 +228,15 @@ def judge_sample(samples: list[Sample]) -> Finding:
                 f"{sample.reason}",
                 _SAMPLE_ADVICE.get(sample.failure, "see the server's log"),
             )
-    right = [sample for sample in samples if not sample.failure]
-    if not right:
+    correct = [sample for sample in samples if not sample.failure]
+    if not correct:
         return Finding(
             "numbers",
             Level.WARNING,
-            "all that was asked for is beyond its limits",
+            "all samples are beyond the server's limits",
             "raise max_index and max_answer_bytes",
         )
-    count = sum(sample.stop - sample.start for sample in right)
-    formats = ", ".join(dict.fromkeys(sample.format_name for sample in right))
-    highest = max(sample.stop for sample in right) - 1
-    return Finding("numbers", Level.OK, f"{count:,} are right, up to F({highest}); as {formats}")
+    count = sum(sample.stop - sample.start for sample in correct)
+    formats = ", ".join(dict.fromkeys(sample.format_name for sample in correct))
+    highest = max(sample.stop for sample in correct) - 1
+    return Finding("numbers", Level.OK, f"{count:,} are correct, up to F({highest}); as {formats}")

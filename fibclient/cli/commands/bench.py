@@ -1,4 +1,4 @@
-"""`bench`: how much a server answers to many threads, and how soon."""
+"""`bench`: throughput and latency under load."""
 
 import json
 import sys
@@ -35,20 +35,20 @@ WATCH_SECONDS = 0.1
     "--requests",
     type=click.IntRange(min=1),
     metavar="N",
-    help="End after N requests.",
+    help="Stop after N requests.",
 )
 @click.option(
     "--seconds",
     type=Seconds(),
     metavar="S",
-    help=f"End after S seconds; after {DEFAULT_SECONDS:g}, if neither is said.",
+    help=f"Stop after S seconds; after {DEFAULT_SECONDS:g} without --requests.",
 )
 @click.option(
     "--threads",
     type=click.IntRange(1, 1000),
     default=8,
     metavar="T",
-    help="How many ask at a time, each over a connection of its own.",
+    help="Number of threads, each with its own connection.",
 )
 @click.option(
     "--first",
@@ -56,14 +56,14 @@ WATCH_SECONDS = 0.1
     type=WholeNumber(least=1),
     default=1000,
     metavar="N",
-    help="Ask for the first N numbers.",
+    help="Request the first N numbers.",
 )
 @click.option(
     "--format",
     "format_name",
     type=FORMAT,
     default="json",
-    help="The format to ask for.",
+    help="Format to request.",
 )
 @pass_session
 def bench(
@@ -74,13 +74,13 @@ def bench(
     count: int,
     format_name: str,
 ) -> None:
-    """Ask for the first numbers again and again, and measure.
+    """Measure throughput and latency under load.
 
-    Nothing is tried again: a failure counts as one, by its kind, and the load goes on. Ctrl-C ends
-    it with the figures so far. The exit code is 1 if a request failed, and 3 if there was no
-    server.
+    Each thread requests the first numbers repeatedly, without retries: failures are counted by
+    kind, and the load continues. Ctrl-C stops it and prints the results so far. The exit code is 1
+    if a request failed, and 3 if the server was unreachable at the start.
 
-    This client is a Python process, and often what is measured: for more load, run several.
+    This client is a Python process and is often the bottleneck: for more load, run several.
 
     \b
     Examples:
@@ -89,11 +89,11 @@ def bench(
       fibclient --json bench --requests 10000 | jq .latency_ms.p99
     """
     if requests is not None and seconds is not None:
-        raise click.UsageError("--requests and --seconds are two ways to say when to end: use one")
+        raise click.UsageError("--requests and --seconds cannot be combined")
     if requests is None and seconds is None:
         seconds = DEFAULT_SECONDS
     with session.client() as client:
-        client.ping()  # with the usual retries: whether there is a server at all
+        client.ping()  # with the usual retries, to fail early if no server is reachable
     with session.client(max_connections=threads, max_retries=0) as client:
         load = Load(client, count, format_name, threads, requests)
         outcome = _watch(load, requests, seconds)
@@ -109,7 +109,7 @@ def bench(
 
 
 def _watch(load: Load, requests: int | None, seconds: float | None) -> Outcome:
-    """Run a load to its end, or to Ctrl-C, and show how far it has come."""
+    """Run a load until it ends or Ctrl-C, and show its progress."""
     is_visible = is_lively(sys.stderr)
     progress = Progress(
         BarColumn(),
@@ -121,7 +121,7 @@ def _watch(load: Load, requests: int | None, seconds: float | None) -> Outcome:
         redirect_stdout=False,
         disable=not is_visible,
     )
-    # Up to rich 14.2 the end of a disabled progress bar prints an empty line.
+    # Up to rich 14.2, a disabled progress bar prints an empty line when it ends.
     with progress if is_visible else nullcontext():
         task = progress.add_task("", total=requests or seconds, rate="")
         begin = time.monotonic()
@@ -145,7 +145,7 @@ def _watch(load: Load, requests: int | None, seconds: float | None) -> Outcome:
 
 
 def _figures(outcome: Outcome) -> dict[str, object]:
-    """Return the figures for programs."""
+    """Return the results as values for JSON."""
     seconds, latencies = outcome.seconds, outcome.latencies
     percentiles: dict[str, float] = {}
     if latencies.count:
@@ -163,7 +163,7 @@ def _figures(outcome: Outcome) -> dict[str, object]:
 
 
 def _flat(figures: dict[str, object]) -> dict[str, object]:
-    """Return figures without figures inside, their names put together."""
+    """Flatten nested results: join the names with a dot."""
     flat: dict[str, object] = {}
     for name, value in figures.items():
         if isinstance(value, dict):
@@ -174,7 +174,7 @@ def _flat(figures: dict[str, object]) -> dict[str, object]:
 
 
 def _table(outcome: Outcome) -> Table:
-    """Return the figures for people."""
+    """Return the results as a table."""
     seconds, latencies = outcome.seconds, outcome.latencies
     table = Table(show_header=False)
     table.add_column(style="bold")

@@ -1,4 +1,4 @@
-"""`completion`: what makes a shell complete commands, options and formats."""
+"""`completion`: shell completion scripts for commands, options and formats."""
 
 import click
 from click.shell_completion import get_completion_class
@@ -11,9 +11,9 @@ __all__ = ["completion"]
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print a script that lets SHELL complete what is typed behind `fibclient`.
+    """Print the completion script for SHELL.
 
-    Where to put it, so that every new shell has it:
+    To enable completion in every new shell:
 
     \b
       bash  fibclient completion bash > ~/.local/share/bash-completion/completions/fibclient
@@ -22,9 +22,9 @@ def completion(shell: str) -> None:
       fish  fibclient completion fish > ~/.config/fish/completions/fibclient.fish
 
     \b
-    For this shell only:
+    To enable it in the current shell only:
       source <(fibclient completion bash)
     """
     completer = get_completion_class(shell)
-    assert completer is not None  # click knows all of the choices
+    assert completer is not None  # click supports all of the choices
     click.echo(completer(commands, {}, "fibclient", "_FIBCLIENT_COMPLETE").source())

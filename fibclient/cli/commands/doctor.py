@@ -1,4 +1,4 @@
-"""`doctor`: what is wrong between here and each server, and what to do."""
+"""`doctor`: diagnosis of each server and of the connection to it, with advice."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ from fibcommon.addresses import Address
 
 __all__ = ["doctor"]
 
-MOST_THREADS = 16
+MAX_THREADS = 16
 
 MARKS = {
     Level.OK: ("✓", "green"),
@@ -32,14 +32,13 @@ MARKS = {
 @click.command()
 @pass_session
 def doctor(session: Session) -> None:
-    """Find out what is wrong between here and each server.
+    """Diagnose each server and the connection to it.
 
-    It looks up the name, connects, sees what answers there, says the password, and compares
-    versions; it looks at round trips, workers, memory, clients, errors and the snapshot, and
-    checks some numbers in every format. For whatever is not well it says what to do. Nothing is
-    changed.
+    The checks resolve the name, connect, identify the peer, authenticate and compare versions,
+    then examine round trips, workers, memory, clients, errors and the snapshot, and verify some
+    numbers in every format. Each warning and each problem comes with advice. Nothing is changed.
 
-    The exit code is 3 if a server cannot be reached, 1 if there is another problem, and 0 if there
+    The exit code is 3 if a server is unreachable, 1 if there is another problem, and 0 if there
     are only warnings.
 
     \b
@@ -49,11 +48,11 @@ def doctor(session: Session) -> None:
       fibclient --json doctor | jq '.[] | select(.level != "ok")'
     """
 
-    def examined(server: Address) -> list[Report]:
+    def examine_server(server: Address) -> list[Report]:
         return examine(session, server)
 
-    with ThreadPoolExecutor(MOST_THREADS) as threads, _patience(session):
-        reports = list(chain.from_iterable(threads.map(examined, session.servers)))
+    with ThreadPoolExecutor(MAX_THREADS) as threads, _spinner(session):
+        reports = list(chain.from_iterable(threads.map(examine_server, session.servers)))
     if session.as_json:
         click.echo(json.dumps(list(chain.from_iterable(map(_objects, reports))), indent=2))
     elif sys.stdout.isatty():
@@ -71,8 +70,8 @@ def doctor(session: Session) -> None:
         raise click.exceptions.Exit(EXIT_REFUSED)
 
 
-def _patience(session: Session) -> AbstractContextManager[object]:
-    """Return a sign that something is being done, if there is somebody to see it."""
+def _spinner(session: Session) -> AbstractContextManager[object]:
+    """Return a context that shows a spinner if standard error is a terminal."""
     if not is_lively(sys.stderr):
         return nullcontext()
     servers = ", ".join(map(str, session.servers))
@@ -99,18 +98,16 @@ def _verdict(report: Report) -> Text:
     levels = [finding.level for finding in report.findings]
     problems, warnings = levels.count(Level.PROBLEM), levels.count(Level.WARNING)
     if any(finding.is_unreachable for finding in report.findings):
-        return Text("It cannot be reached.", "red")
+        return Text("The server is unreachable.", "red")
     if problems:
-        return Text(
-            "It has a problem." if problems == 1 else f"It has {problems} problems.", "red"
-        )
+        return Text(f"The server has {_counted(problems, 'problem')}.", "red")
     if warnings:
-        return Text(f"It works; {_counted(warnings)}.", "yellow")
-    return Text("It is well.", "green")
+        return Text(f"The server works, with {_counted(warnings, 'warning')}.", "yellow")
+    return Text("The server is healthy.", "green")
 
 
-def _counted(warnings: int) -> str:
-    return "one thing could be better" if warnings == 1 else f"{warnings} things could be better"
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _line(report: Report, finding: Finding) -> str:

@@ -1,4 +1,4 @@
-"""`info`: what each server tells of itself."""
+"""`info`: the INFO of each server."""
 
 import json
 import sys
@@ -30,7 +30,7 @@ SECTIONS = (
     "default",
     "all",
 )
-"""Those of this version, for shells to complete; a server may know others."""
+"""The sections of this version, for shell completion; a server may have others."""
 
 
 @click.command()
@@ -38,17 +38,17 @@ SECTIONS = (
     "section",
     default="default",
     metavar="[SECTION]",
-    shell_complete=lambda context, parameter, begun: [
-        section for section in SECTIONS if section.startswith(begun)
+    shell_complete=lambda context, parameter, incomplete: [
+        section for section in SECTIONS if section.startswith(incomplete)
     ],
 )
 @pass_session
 def info(session: Session, section: str) -> None:
-    """Print facts and figures of each server, as its INFO command has them.
+    """Print the INFO of each server.
 
     SECTION is one of server, clients, memory, persistence, stats, replication, cpu,
     commandstats, errorstats, latencystats, waitingstats, workers and sequence, or default or
-    all. On a terminal figures are made readable; elsewhere they are as the server sends them.
+    all. On a terminal, values are formatted as tables; elsewhere, they are printed as received.
 
     \b
     Examples:
@@ -61,7 +61,7 @@ def info(session: Session, section: str) -> None:
     failures: dict[Address, FibError] = {}
     for server in session.servers:
         try:
-            texts[server] = _ask(session, server, section)
+            texts[server] = _fetch(session, server, section)
         except FibError as error:
             if len(session.servers) == 1:
                 raise
@@ -74,11 +74,11 @@ def info(session: Session, section: str) -> None:
         raise click.exceptions.Exit(max(map(exit_code, failures.values())))
 
 
-def _ask(session: Session, server: Address, section: str) -> str:
+def _fetch(session: Session, server: Address, section: str) -> str:
     with session.client(server, max_retries=0) as client:
         text = client.info_text(section)
     if not text:
-        raise FibError(f"{server} knows no section {section!r}")
+        raise FibError(f"{server} has no section {section!r}")
     return text
 
 
@@ -105,7 +105,7 @@ def _print(
         if len(servers) > 1:
             click.echo(f"## {server}")
         if sys.stdout.isatty():
-            from fibclient.cli.render.tables import show_tables  # not for programs: slow to import
+            from fibclient.cli.render.tables import show_tables  # slow to import
 
             show_tables(parse_information(texts[server]))
         else:

@@ -1,6 +1,6 @@
 """`first`, `range` and `number`: the numbers themselves.
 
-The functions are called what the commands are, so in this module `range` is not Python's.
+The functions have the names of the commands, so `range` here is not Python's.
 """
 
 import sys
@@ -24,33 +24,33 @@ _OUTPUT_OPTIONS = (
         "--format",
         "format_name",
         type=FORMAT,
-        help="How a program wants the numbers.  [default: text]",
+        help="Format of the numbers.  [default: text]",
     ),
     click.option(
         "--output",
         "path",
         type=OutputFile(),
         metavar="FILE",
-        help="Write them to FILE; - is standard output.",
+        help="Write the numbers to FILE; - is standard output.",
     ),
     click.option(
         "--continue",
         "is_continued",
         is_flag=True,
-        help="Keep what FILE has already, and write the rest behind it. Only the last 8 KiB of it "
-        "are compared with what should be there.",
+        help="Keep the contents of FILE and append the rest. Only the last 8 KiB of the contents "
+        "are verified.",
     ),
     click.option(
         "--full",
         "is_full",
         is_flag=True,
-        help="Print all digits on a terminal, too.",
+        help="Print all digits, even on a terminal.",
     ),
 )
 
 
 def _output_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command be told how to put out numbers, and where."""
+    """Add the options for the format and the destination of numbers."""
     for option in reversed(_OUTPUT_OPTIONS):
         command = option(command)
     return command
@@ -63,7 +63,7 @@ def _output_options(command: Callable[..., None]) -> Callable[..., None]:
 def first(session: Session, /, n: int, **output: Any) -> None:
     """Print the first N numbers, F(0) to F(N-1).
 
-    On a terminal, a line each, and long ones without their middles; elsewhere, all digits.
+    On a terminal, the middle of long numbers is left out; elsewhere, all digits are printed.
 
     \b
     Examples:
@@ -73,7 +73,7 @@ def first(session: Session, /, n: int, **output: Any) -> None:
       fibclient first 100000 --output numbers.txt
       fibclient first 100000 --output numbers.txt --continue
     """
-    _put_out(session, 0, n, (b"[", b"]\n"), **output)
+    _write_numbers(session, 0, n, (b"[", b"]\n"), **output)
 
 
 @click.command(cls=CommandOfNumbers)
@@ -84,7 +84,7 @@ def first(session: Session, /, n: int, **output: Any) -> None:
 def range(session: Session, /, start: int, stop: int, **output: Any) -> None:
     """Print F(START) to F(STOP-1).
 
-    On a terminal, a line each, and long ones without their middles; elsewhere, all digits.
+    On a terminal, the middle of long numbers is left out; elsewhere, all digits are printed.
 
     \b
     Examples:
@@ -93,8 +93,8 @@ def range(session: Session, /, start: int, stop: int, **output: Any) -> None:
       fibclient range 0 100000 --format binary --output numbers.bin
     """
     if stop < start:
-        raise click.BadParameter(f"STOP is {stop}, less than START, {start}")
-    _put_out(session, start, stop, (b"[", b"]\n"), **output)
+        raise click.BadParameter(f"STOP ({stop}) is less than START ({start})")
+    _write_numbers(session, start, stop, (b"[", b"]\n"), **output)
 
 
 @click.command(cls=CommandOfNumbers)
@@ -104,7 +104,8 @@ def range(session: Session, /, start: int, stop: int, **output: Any) -> None:
 def number(session: Session, /, n: int, **output: Any) -> None:
     """Print F(N).
 
-    On a terminal a long one is shown without its middle; elsewhere, and with --full, whole.
+    On a terminal, the middle of a long number is left out, unless --full is given; elsewhere, all
+    digits are printed.
 
     \b
     Examples:
@@ -113,12 +114,12 @@ def number(session: Session, /, n: int, **output: Any) -> None:
       fibclient number 10000000 | tail -c 20
       fibclient --json number 100
     """
-    # That --json tells more than --format json is for programs that ask for many.
+    # Unlike --format json, --json includes n, for programs that request many numbers.
     frame = (b'{"n": %d, "value": ' % n, b"}\n") if session.as_json else (b"", b"\n")
-    _put_out(session, n, n + 1, frame, **output)
+    _write_numbers(session, n, n + 1, frame, **output)
 
 
-def _put_out(
+def _write_numbers(
     session: Session,
     start: int,
     stop: int,
@@ -129,25 +130,28 @@ def _put_out(
     is_continued: bool,
     is_full: bool,
 ) -> None:
-    """Put out numbers for whoever is to read them.
+    """Write F(start) to F(stop-1) to a file or to standard output.
 
     Args:
-        session: whom to ask.
-        start: >= 0.
-        stop: >= start.
-        json_frame: what stands around them in JSON.
-        format_name: None for the default.
-        path: of the file to write to; None for standard output.
-        is_continued: whether to keep what the file has.
-        is_full: whether people want all digits.
+        session: The options before the command's name.
+        start: The first index, >= 0.
+        stop: The index after the last, >= start.
+        json_frame: The text before and after the numbers in JSON.
+        format_name: The format; None for the default.
+        path: The file to write to; None for standard output.
+        is_continued: Whether to append to the contents of the file.
+        is_full: Whether to print all digits on a terminal.
+
+    Raises:
+        click.UsageError: The options cannot be combined.
     """
     if is_continued and path is None:
-        raise click.UsageError("--continue is about the FILE of --output")
+        raise click.UsageError("--continue requires --output FILE")
     if session.as_json and format_name not in (None, "json"):
-        raise click.UsageError(f"--json and --format {format_name} contradict each other")
+        raise click.UsageError(f"--json cannot be combined with --format {format_name}")
     on_terminal = path is None and sys.stdout.isatty()
     if on_terminal and format_name == "binary":
-        raise click.UsageError("binary is not for a terminal: use --output FILE")
+        raise click.UsageError("binary cannot be printed on a terminal: use --output FILE")
     name = "json" if session.as_json else format_name or "text"
     with session.client() as client:
         if on_terminal and not (session.as_json or format_name or is_full):

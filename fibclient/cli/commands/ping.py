@@ -1,4 +1,4 @@
-"""`ping`: whether each server answers, and how soon."""
+"""`ping`: round-trip times to each server."""
 
 import json
 import statistics
@@ -17,14 +17,18 @@ __all__ = ["ping"]
 
 @click.command()
 @click.option(
-    "--count", type=click.IntRange(min=1), default=1, metavar="N", help="Round trips to each."
+    "--count",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    help="Round trips to each server.",
 )
 @pass_session
 def ping(session: Session, count: int) -> None:
-    """Time a round trip to each server.
+    """Measure the round-trip time to each server.
 
-    The connection is there before the time is taken. A server that does not answer does not
-    keep the others from being asked; the exit code is 3 then.
+    The time to connect is not included. If a server is unreachable, the others are still measured,
+    and the exit code is 3.
 
     \b
     Examples:
@@ -52,7 +56,7 @@ def ping(session: Session, count: int) -> None:
 
 
 def _round_trips(session: Session, server: Address, count: int) -> Iterator[float]:
-    """Yield the milliseconds that each of some round trips to a server took."""
+    """Yield the duration of each round trip to a server, in milliseconds."""
     with session.client(server, max_retries=0) as client:
         client.ping()
         for _ in range(count):
@@ -62,7 +66,7 @@ def _round_trips(session: Session, server: Address, count: int) -> Iterator[floa
 
 
 class _Report:
-    """What people read."""
+    """Output as text, with a summary."""
 
     def __init__(self, server: Address, servers: list[Address]) -> None:
         width = max(map(len, map(str, servers)))
@@ -83,7 +87,7 @@ class _Report:
 
 
 class _JsonReport:
-    """What programs read; sums they can do themselves."""
+    """Output as JSON, without a summary."""
 
     def __init__(self, server: Address) -> None:
         self._server = str(server)
@@ -95,7 +99,7 @@ class _JsonReport:
         self._print(error=str(error))
 
     def ended(self, times: list[float]) -> None:
-        """Print nothing more."""
+        """Print no summary."""
 
     def _print(self, **facts: object) -> None:
         click.echo(json.dumps({"server": self._server, **facts}))

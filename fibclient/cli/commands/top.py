@@ -1,4 +1,4 @@
-"""`top`: how busy servers are, as they are."""
+"""`top`: live load, latency and memory of each server."""
 
 import json
 import sys
@@ -37,10 +37,10 @@ COLUMNS = (
     "kept_MB",
     "limit_MB",
 )
-"""Of a line; the server stands behind them, since its width is not known."""
+"""The columns of a line, before the server, whose width is not known."""
 
 CUMULATIVE = {"latencies"}
-"""What a reading holds to be subtracted, and nobody wants to see."""
+"""Fields of a reading that only serve to compute rates, and are not printed."""
 
 
 @click.command()
@@ -49,19 +49,20 @@ CUMULATIVE = {"latencies"}
     type=Seconds(least=0.1),
     default=1.0,
     metavar="SECONDS",
-    help="Between two views.",
+    help="Time between two readings.",
 )
-@click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N intervals.")
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="Stop after N intervals.")
 @pass_session
 def top(session: Session, interval: float, count: int | None) -> None:
-    """Watch servers: load, latency, workers, memory.
+    """Watch the load, latency, workers and memory of servers.
 
-    On a terminal it is a live view, which q or Ctrl-C ends. Elsewhere it is a line for each server
-    and interval, or a JSON object with --json. All figures are of the interval before. Latency
-    is from a request's arrival at the server to the first byte of its reply.
+    On a terminal, this is a live view, which q or Ctrl-C ends. Elsewhere, it prints a line for
+    each server and interval, or a JSON object with --json. Rates and latencies are those of the
+    last interval. Latency is the time from a request's arrival at the server to the first byte of
+    its reply.
 
-    A server that is down is asked again at each interval. The exit code is 3 if none has
-    answered in N intervals, and 1 if all have said no.
+    A server that is down is polled again at each interval. With --count, the exit code is 3 if no
+    server was reachable, and 1 if all rejected the requests.
 
     \b
     Examples:
@@ -80,7 +81,7 @@ def top(session: Session, interval: float, count: int | None) -> None:
 
 
 def _show_live(session: Session, interval: float, count: int | None) -> int:
-    """Show a view that changes; return the exit code."""
+    """Show the live view; return the exit code."""
     code = EXIT_UNREACHABLE
     console = Console()
     with keys(sys.stdin.fileno(), "qQ") as wait, Live(console=console, screen=True) as live:
@@ -98,7 +99,7 @@ def _print(session: Session, interval: float, count: int | None) -> int:
         click.echo(" ".join(f"{name:>{_width(name)}}" for name in COLUMNS) + "  server")
     for number, statuses in enumerate(_views(session, interval, count, pause)):
         code = min(code, _exit_code(statuses))
-        if number:  # nothing has happened before the first interval
+        if number:  # the first view has no rates
             click.echo("\n".join(map(line, statuses)))
     return code
 
@@ -106,12 +107,12 @@ def _print(session: Session, interval: float, count: int | None) -> int:
 def _views(
     session: Session, interval: float, count: int | None, wait: Callable[[float], bool]
 ) -> Iterator[list[Status]]:
-    """Yield how servers are before the first interval and after each of them."""
+    """Yield the statuses before the first interval and after each interval."""
     return islice(watch(session, interval, wait), None if count is None else count + 1)
 
 
 def _exit_code(statuses: list[Status]) -> int:
-    """Return what a command ends with that has seen no more than this; 0 if any server is up."""
+    """Return 0 if any server is up, else the highest exit code of the errors."""
     errors = [status.error for status in statuses if status.error is not None]
     return max(map(exit_code, errors)) if len(errors) == len(statuses) else 0
 
@@ -121,7 +122,7 @@ def _width(name: str) -> int:
 
 
 def _figures(reading: Reading, rates: Rates | None) -> dict[str, float | None]:
-    """Return the figures for programs; what is not known is None."""
+    """Return the value of each column; unknown ones are None."""
     figures: dict[str, float | None] = dict.fromkeys(COLUMNS)
     if rates is not None:
         figures |= {
@@ -149,7 +150,7 @@ def _milliseconds(seconds: float | None) -> float | None:
 
 
 def _plain_line(status: Status) -> str:
-    """Return a line of the table; what is not known is a dash."""
+    """Return a line of the table, with dashes for unknown values."""
     figures: dict[str, float | None] = dict.fromkeys(COLUMNS)
     if status.reading is not None:
         figures = _figures(status.reading, status.rates)
@@ -161,7 +162,7 @@ def _plain_line(status: Status) -> str:
 
 
 def _json_line(status: Status) -> str:
-    """Return all that is known, for programs."""
+    """Return a status as a JSON object."""
     reading, rates = status.reading, status.rates
     facts: dict[str, object] = {"server": str(status.server), "is_up": reading is not None}
     if reading is None:

@@ -1,4 +1,4 @@
-"""`verify`: whether what a server answers is right, number by number."""
+"""`verify`: a check of every number that a server returns."""
 
 import json
 import time
@@ -20,7 +20,7 @@ from fibcommon.formats import FORMATS, Format
 __all__ = ["verify"]
 
 REQUEST_BYTES = 64 * 1024 * 1024
-"""So much is asked for at a time: servers limit an answer, and there is no limit here."""
+"""The size of a request: servers limit the size of a reply, `verify` has no limit."""
 
 
 @click.command(cls=CommandOfNumbers)
@@ -31,21 +31,21 @@ REQUEST_BYTES = 64 * 1024 * 1024
     type=WholeNumber(),
     default=0,
     metavar="START",
-    help="The first number to check.",
+    help="Index of the first number to check.",
 )
 @click.option(
     "--format",
     "format_name",
     type=FORMAT,
     default="binary",
-    help="The format to ask for.",
+    help="Format to request.",
 )
 @pass_session
 def verify(session: Session, n: int, start: int, format_name: str) -> None:
-    """Check N numbers, from F(0) on.
+    """Check N numbers, starting with F(0) or F(START).
 
-    Every byte of the answer is looked at. A number is compared modulo the prime 2^61-1 with the
-    sum of the two before it, so a random error in one goes unseen with a chance of 1 in 2^61.
+    Every byte of the replies is checked. Each number is compared modulo the prime 2^61-1 with the
+    sum of the two before it: a random error is missed with a probability of 1 in 2^61.
 
     \b
     Examples:
@@ -55,7 +55,7 @@ def verify(session: Session, n: int, start: int, format_name: str) -> None:
     """
     stop = start + n
     format = FORMATS[format_name]
-    _let_refuse(session, start, stop, format_name)
+    _check_limits(session, start, stop, format_name)
     begin = time.monotonic()
     checked_bytes = 0
     wrong: WrongAnswer | None = None
@@ -76,23 +76,23 @@ def verify(session: Session, n: int, start: int, format_name: str) -> None:
     elif wrong is not None:
         click.echo(wrong)
     elif n == 0:
-        click.echo("There is nothing to check in 0 numbers.")
+        click.echo("Nothing to check: N is 0.")
     else:
         click.echo(
-            f"F({start}) to F({stop - 1}) are right: "
+            f"F({start}) to F({stop - 1}) are correct: "
             f"{n:,} numbers, {size_text(checked_bytes)}, {duration_text(seconds)}"
         )
     if wrong is not None:
         raise click.exceptions.Exit(EXIT_REFUSED)
 
 
-def _let_refuse(session: Session, start: int, stop: int, format_name: str) -> None:
-    """Ask a server how large all of it would be, which it refuses at once beyond its limits.
+def _check_limits(session: Session, start: int, stop: int, format_name: str) -> None:
+    """Request the total size from a server, which rejects numbers beyond its limits at once.
 
-    The requests would come to where the limit is after all that is below it, maybe after hours.
+    Otherwise the limit would show only after all numbers below it were checked, maybe hours later.
 
     Raises:
-        RequestRefused: it does.
+        RequestRefused: Some numbers are beyond the server's limits.
     """
     for server in session.servers:
         try:
@@ -101,12 +101,12 @@ def _let_refuse(session: Session, start: int, stop: int, format_name: str) -> No
         except FibError as error:
             if isinstance(error, RequestRefused) and error.code == "LIMIT":
                 raise
-            continue  # whatever else is the matter, the requests will meet it too
+            continue  # any other failure shows in the requests too
         return
 
 
 def _requests(format: Format, start: int, stop: int) -> Iterator[tuple[int, int]]:
-    """Yield the bounds of requests that are not too large, and together all."""
+    """Yield the bounds of consecutive requests of limited size."""
     while start < stop:
         end = min(stop, max(start + 1, format.stop_within(start, REQUEST_BYTES)))
         yield start, end

@@ -1,1 +1,1 @@
-"""Samples of a running server, and load with its latencies."""
+"""Measurements: readings of running servers, load generation and latencies."""

@@ -1,7 +1,7 @@
-"""How long requests take: percentiles from counts, however many requests there were.
+"""Latency histograms of bounded size, and percentiles from them.
 
-Two kinds of counts: those of `Latencies`, which this machine has measured, a percent apart; and
-those that LATENCY HISTOGRAM answers, a factor of two apart, since the server's start.
+`Latencies` holds what the client has measured, in buckets 1 % wide. LATENCY HISTOGRAM reports what
+the server has measured since its start, in buckets a factor of two wide.
 """
 
 import math
@@ -17,11 +17,11 @@ _LOG_RATIO = math.log(_RATIO)
 
 
 class Latencies:
-    """Latencies that were measured: counts a percent apart, and the longest as it was.
+    """A histogram of measured latencies, with buckets 1 % wide and the exact maximum.
 
     Attributes:
-        count: how many there are.
-        longest_seconds: the longest of them.
+        count: The number of latencies.
+        longest_seconds: The longest of them.
     """
 
     __slots__ = ("_counts", "count", "longest_seconds")
@@ -32,44 +32,46 @@ class Latencies:
         self._counts: dict[int, int] = {}
 
     def record(self, seconds: float) -> None:
-        """Count a latency; what is below a microsecond counts as one."""
-        place = int(math.log(max(seconds, _LOWEST_SECONDS) / _LOWEST_SECONDS) / _LOG_RATIO)
-        self._counts[place] = self._counts.get(place, 0) + 1
+        """Count a latency; shorter ones than a microsecond count as a microsecond."""
+        bucket = int(math.log(max(seconds, _LOWEST_SECONDS) / _LOWEST_SECONDS) / _LOG_RATIO)
+        self._counts[bucket] = self._counts.get(bucket, 0) + 1
         self.count += 1
         self.longest_seconds = max(self.longest_seconds, seconds)
 
     def add(self, other: "Latencies") -> None:
-        """Count all that another has counted."""
-        for place, count in other._counts.items():
-            self._counts[place] = self._counts.get(place, 0) + count
+        """Add the counts of another histogram."""
+        for bucket, count in other._counts.items():
+            self._counts[bucket] = self._counts.get(bucket, 0) + count
         self.count += other.count
         self.longest_seconds = max(self.longest_seconds, other.longest_seconds)
 
     def percentile(self, percent: float) -> float:
-        """Return the seconds that so many percent of the requests did not exceed.
+        """Return the latency that `percent` percent of the requests did not exceed.
 
         Args:
             percent: 0 to 100.
 
         Returns:
-            to about a percent; 0 if nothing was counted.
+            Seconds, accurate to about 1 %; 0 if nothing was counted.
         """
         buckets = (
-            (_LOWEST_SECONDS * _RATIO**place, _LOWEST_SECONDS * _RATIO ** (place + 1), count)
-            for place, count in sorted(self._counts.items())
+            (_LOWEST_SECONDS * _RATIO**bucket, _LOWEST_SECONDS * _RATIO ** (bucket + 1), count)
+            for bucket, count in sorted(self._counts.items())
         )
         return min(quantile(buckets, percent / 100), self.longest_seconds)
 
 
 def quantile(buckets: Iterable[tuple[float, float, int]], share: float) -> float:
-    """Return what a share of all values does not exceed; within a bucket they are spread evenly.
+    """Return the value that a share of all values does not exceed.
+
+    Values are interpolated linearly within a bucket.
 
     Args:
-        buckets: the bounds of each and the number of values in it, in ascending order.
+        buckets: The lower bound, upper bound and count of each bucket, in ascending order.
         share: 0 to 1.
 
     Returns:
-        0 if there are no values.
+        The value; 0 if there are none.
     """
     buckets = [bucket for bucket in buckets if bucket[2]]
     rank = share * sum(count for _, _, count in buckets)
@@ -83,15 +85,15 @@ def quantile(buckets: Iterable[tuple[float, float, int]], share: float) -> float
 
 
 def parse_histograms(reply: Reply) -> dict[str, dict[int, int]]:
-    """Return what LATENCY HISTOGRAM says, made plain: how many calls took how long.
+    """Parse the reply to LATENCY HISTOGRAM.
 
     Args:
-        reply: for each command its name, and `calls` and `histogram_usec` with the bounds in
-            microseconds, each with the number of calls that took no longer.
+        reply: A map from command names to `calls` and `histogram_usec`; the latter maps upper
+            bounds in microseconds to the number of calls that took no longer.
 
     Returns:
-        for each command its counts by bound, of those that took no longer than this bound and
-        longer than any before; what is no histogram is left out.
+        For each command, the number of calls in each bucket by its upper bound. Parts that are
+        not histograms are left out.
     """
     histograms = {}
     for name, facts in _pairs(reply):
@@ -106,7 +108,7 @@ def parse_histograms(reply: Reply) -> dict[str, dict[int, int]]:
 
 
 def _pairs(reply: Reply) -> Iterable[tuple[str, Reply]]:
-    """Return the keys and values of a map, which is a flat list in RESP2."""
+    """Return the pairs of a map, which is a flat list in RESP2; none for other replies."""
     items = reply if isinstance(reply, list) else []
     keys = (
         key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key) for key in items

@@ -1,4 +1,4 @@
-"""A load: threads that ask for the same numbers again and again, and count what happens."""
+"""Load generator: threads that repeat a request and record the outcomes."""
 
 import itertools
 import threading
@@ -19,18 +19,18 @@ from fibclient.errors import (
 __all__ = ["Load", "Outcome"]
 
 PAUSE_SECONDS = 0.05
-"""After a request that found no server: to ask again at once would measure nothing."""
+"""The pause after a request that reached no server, to avoid a busy loop."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What has happened to requests.
+    """The outcomes of requests.
 
     Attributes:
-        latencies: of those answered.
-        failures: the others, by kind: the code of a refusal, or what went wrong in a word.
-        size_bytes: of all answers.
-        seconds: the time it took.
+        latencies: The latencies of the successful requests.
+        failures: The number of failures by kind: the code of an error reply, or a description.
+        size_bytes: The total size of the replies.
+        seconds: The duration of the load.
     """
 
     latencies: Latencies = field(default_factory=Latencies)
@@ -40,88 +40,88 @@ class Outcome:
 
     @property
     def requests(self) -> int:
-        """How many there were."""
+        """The number of requests."""
         return self.latencies.count + self.failures.total()
 
 
 class Load:
-    """So many threads, each with one request after the other."""
+    """A load of several threads, each of which sends one request after another."""
 
     def __init__(
         self, client: FibClient, count: int, format_name: str, threads: int, requests: int | None
     ) -> None:
-        """Describe a load.
+        """Prepare a load.
 
         Args:
-            client: has a connection for each thread.
-            count: how many numbers each request is for, from the first.
-            format_name: the format of the answers.
-            threads: how many, >= 1.
-            requests: after how many it ends by itself; None for never.
+            client: A client with a connection for each thread.
+            count: How many of the first numbers to request each time.
+            format_name: The format to request.
+            threads: The number of threads, >= 1.
+            requests: The total number of requests; None for no limit.
         """
         self._client = client
         self._count = count
         self._format_name = format_name
-        # To take the next of an iterator is atomic.
-        self._turns = iter(range(requests)) if requests is not None else itertools.count()
+        # next() is atomic for these iterators.
+        self._tickets = iter(range(requests)) if requests is not None else itertools.count()
         self._outcomes = [Outcome() for _ in range(threads)]
         self._threads = [
-            threading.Thread(target=self._ask, args=(outcome,), daemon=True)
+            threading.Thread(target=self._run, args=(outcome,), daemon=True)
             for outcome in self._outcomes
         ]
         self._is_over = threading.Event()
 
     def start(self) -> None:
-        """Begin to ask."""
+        """Start the threads."""
         self._begin = time.monotonic()
         for thread in self._threads:
             thread.start()
 
     @property
     def done(self) -> int:
-        """How many requests have ended."""
+        """The number of requests that have ended."""
         return sum(outcome.requests for outcome in self._outcomes)
 
     def wait(self, seconds: float) -> bool:
-        """Wait for the end, but not longer than this; return whether it has come."""
+        """Wait up to `seconds` for the load to end; return whether it has ended."""
         deadline = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
     def end(self, *, is_patient: bool) -> Outcome:
-        """End it, and return what has happened.
+        """Stop the load and return its outcome.
 
         Args:
-            is_patient: whether to wait for the answers that are on their way.
+            is_patient: Whether to wait for the replies to requests under way.
         """
         self._is_over.set()
         if not is_patient:
             self._client.close()
         for thread in self._threads:
             thread.join()
-        whole = Outcome(seconds=time.monotonic() - self._begin)
+        total = Outcome(seconds=time.monotonic() - self._begin)
         for outcome in self._outcomes:
-            whole.latencies.add(outcome.latencies)
-            whole.failures.update(outcome.failures)
-            whole.size_bytes += outcome.size_bytes
-        return whole
+            total.latencies.add(outcome.latencies)
+            total.failures.update(outcome.failures)
+            total.size_bytes += outcome.size_bytes
+        return total
 
-    def _ask(self, outcome: Outcome) -> None:
+    def _run(self, outcome: Outcome) -> None:
         read, count, format_name = self._client.read, self._count, self._format_name
-        while not self._is_over.is_set() and next(self._turns, None) is not None:
+        while not self._is_over.is_set() and next(self._tickets, None) is not None:
             begin = time.monotonic()
             try:
-                answer = read(0, count, format_name)
+                encoded = read(0, count, format_name)
             except FibError as error:
                 if self._is_over.is_set():
-                    return  # it was cut short
+                    return  # interrupted by end()
                 outcome.failures[_kind(error)] += 1
                 if isinstance(error, ServerUnreachable):
                     self._is_over.wait(PAUSE_SECONDS)
             else:
                 outcome.latencies.record(time.monotonic() - begin)
-                outcome.size_bytes += len(answer)
+                outcome.size_bytes += len(encoded)
 
 
 def _kind(error: FibError) -> str:

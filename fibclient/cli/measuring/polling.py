@@ -1,7 +1,7 @@
-"""Watching servers: a reading of each at every interval, and what happened in between.
+"""Periodic readings of servers, and the rates between them.
 
-Each reading is taken on a thread of its own, so one server that does not answer keeps nobody
-waiting, and is asked again when it has.
+Each reading is taken in its own thread: a server that does not reply does not delay the others. It
+is polled again only after its reading has ended.
 """
 
 import threading
@@ -19,21 +19,21 @@ from fibcommon.addresses import Address
 __all__ = ["Status", "watch"]
 
 HISTORY_LENGTH = 120
-LEAST_PATIENCE_SECONDS = 1.0
+MIN_PATIENCE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How a server is.
+    """The status of a server.
 
     Attributes:
-        server: which one.
-        seconds: between its last two readings; 0 if there are no two.
-        reading: the last; None if the server is down.
-        rates: what happened between the two; None if there are no two.
-        error: why it is down; None if it is up.
-        history: its requests a second at each interval, the last one last; None while it was
-            down.
+        server: The address of the server.
+        seconds: The time between the last two readings; 0 if there are not two.
+        reading: The last reading; None if the server is down.
+        rates: The rates between the last two readings; None if there are not two.
+        error: Why the server is down; None if it is up.
+        history: The requests per second in each interval, oldest first; None while the server
+            was down.
     """
 
     server: Address
@@ -47,29 +47,29 @@ class Status:
 def watch(
     session: Session, interval_seconds: float, wait: Callable[[float], bool]
 ) -> Iterator[list[Status]]:
-    """Yield how all servers are, at once and then after each interval.
+    """Yield the statuses of all servers, first at once, then after each interval.
 
     Args:
-        session: whom to watch.
-        interval_seconds: > 0.
-        wait: waits for so many seconds, and returns whether to go on.
+        session: The servers, their password and the time limit.
+        interval_seconds: The time between two readings, > 0.
+        wait: Waits for a number of seconds and returns whether to continue.
     """
-    patience = min(session.timeout_seconds, max(LEAST_PATIENCE_SECONDS, interval_seconds))
-    watches = [_Watch(session, server, patience) for server in session.servers]
+    patience = min(session.timeout_seconds, max(MIN_PATIENCE_SECONDS, interval_seconds))
+    pollers = [_Poller(session, server, patience) for server in session.servers]
     due = time.monotonic()
     while True:
-        for each in watches:
-            each.begin()
+        for poller in pollers:
+            poller.begin()
         deadline = time.monotonic() + patience
-        yield [each.status(deadline) for each in watches]
-        # One that took longer does not make the next ones follow in haste.
+        yield [poller.status(deadline) for poller in pollers]
+        # After a slow round, do not catch up with shorter intervals.
         due = max(due + interval_seconds, time.monotonic())
         if not wait(due - time.monotonic()):
             return
 
 
-class _Watch:
-    """One server, watched."""
+class _Poller:
+    """Takes the readings of one server."""
 
     def __init__(self, session: Session, server: Address, patience_seconds: float) -> None:
         self._session = session
@@ -82,17 +82,17 @@ class _Watch:
         self._history: deque[float | None] = deque(maxlen=HISTORY_LENGTH)
 
     def begin(self) -> None:
-        """Begin to take a reading, unless one is still being taken."""
+        """Start a reading, unless one is still under way."""
         if not self._thread.is_alive():
-            self._outcome = ServerUnreachable(f"no answer from {self._server} yet")
+            self._outcome = ServerUnreachable(f"no reply from {self._server} yet")
             self._thread = threading.Thread(target=self._take_reading, daemon=True)
             self._thread.start()
 
     def status(self, deadline: float) -> Status:
-        """Return how the server is, as soon as that is known.
+        """Return the status of the server once its reading has ended.
 
         Args:
-            deadline: monotonic; then it is down.
+            deadline: The monotonic time after which the server is down.
         """
         self._thread.join(max(0.0, deadline - time.monotonic()))
         outcome = self._outcome
@@ -113,11 +113,11 @@ class _Watch:
         try:
             if self._connection is None:
                 self._connection = connect(self._server, self._session.password, self._patience)
-            information = self._connection.information()
+            info = self._connection.information()
             at = time.monotonic()
-            reading = Reading.of(information, self._connection.call("LATENCY", "HISTOGRAM"))
+            reading = Reading.of(info, self._connection.call("LATENCY", "HISTOGRAM"))
             if not reading.version:
-                raise ServerMisbehaved(f"{self._server} is no fibserver: INFO names no version")
+                raise ServerMisbehaved(f"{self._server} is not a fibserver: INFO has no version")
         except FibError as error:
             self._outcome = error
             if self._connection is not None:

@@ -1,4 +1,4 @@
-"""Readings of a server: its figures at a moment, and what happened between two moments."""
+"""Readings of a server's statistics, and the rates between two readings."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -12,20 +12,20 @@ from fibcommon.info import parse_fields, parse_information
 __all__ = ["Facts", "Rates", "Reading", "facts_of", "rates_between"]
 
 OWN_COMMANDS = {"info", "latency"}
-"""What a reading itself asks; it is not to see itself."""
+"""The commands that readings send; they are not counted."""
 
 
 class Facts(dict[str, str]):
-    """What INFO tells, by name."""
+    """The fields of INFO by name."""
 
     def whole(self, name: str, default: int = 0) -> int:
-        """Return a whole number; the default if there is none of this name."""
+        """Return a field as a whole number, or the default if it is missing or not a number."""
         value = self.get(name, "")
         return int(value) if value.isascii() and value.isdigit() else default
 
 
 def facts_of(information: str) -> Facts:
-    """Return the facts in a text of INFO, whatever section they stand in."""
+    """Return the fields of all sections of an INFO text."""
     return Facts(
         (name, value)
         for section in parse_information(information).values()
@@ -35,27 +35,27 @@ def facts_of(information: str) -> Facts:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The figures of a server at a moment.
+    """The statistics of a server at one moment.
 
     Attributes:
-        version: of the server.
-        uptime_seconds: since its start.
-        process_id: of its acceptor.
-        calls: requests it has answered, those for readings aside.
-        errors: error replies.
-        bytes_sent: to clients.
-        latencies: how many requests took how long: by upper bounds in microseconds, which are
-            powers of two.
-        connected_clients: how many there are.
-        waiting_clients: how many of them wait for workers.
-        workers: how many there are.
-        workers_busy: how many of them do something.
-        worker_deaths: since the start.
-        used_bytes: memory, all in all.
-        shared_bytes: of that, what is shared: numbers, mostly.
-        resident_bytes: what the numbers that are kept take.
-        memory_limit_bytes: what they may take.
-        elements: resident ones by format; only formats that have any.
+        version: The server's version; empty if it is not a fibserver.
+        uptime_seconds: The time since its start.
+        process_id: The process id of its acceptor.
+        calls: The number of requests answered, without those of readings.
+        errors: The number of error replies.
+        bytes_sent: The number of bytes sent to clients.
+        latencies: The number of requests in each latency bucket, by its upper bound in
+            microseconds, a power of two.
+        connected_clients: The number of clients.
+        waiting_clients: The number of clients that wait for workers.
+        workers: The number of workers.
+        workers_busy: The number of busy workers.
+        worker_deaths: The number of workers that have died since the start.
+        used_bytes: The total memory.
+        shared_bytes: The shared part of it, mostly numbers.
+        resident_bytes: The memory of the blocks kept.
+        memory_limit_bytes: The limit for `resident_bytes`.
+        elements: The number of resident elements by format, for formats that have any.
     """
 
     version: str
@@ -81,8 +81,8 @@ class Reading:
         """Return a reading.
 
         Args:
-            information: what INFO ALL was answered with.
-            histograms: what LATENCY HISTOGRAM was answered with.
+            information: The text of INFO ALL.
+            histograms: The reply to LATENCY HISTOGRAM.
         """
         facts = facts_of(information)
         latencies: Counter[int] = Counter()
@@ -90,7 +90,7 @@ class Reading:
             if name not in OWN_COMMANDS:
                 latencies.update(counts)
         fields = {name: Facts(parse_fields(facts.get(name, ""))) for name in FORMATS}
-        elements = {name: each.whole("elements") for name, each in fields.items()}
+        elements = {name: values.whole("elements") for name, values in fields.items()}
         return cls(
             version=facts.get("fibserver_version", ""),
             uptime_seconds=facts.whole("uptime_in_seconds"),
@@ -114,14 +114,14 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What happened between two readings.
+    """The rates and latencies between two readings.
 
     Attributes:
-        requests_per_second: answered.
-        errors_per_second: error replies.
-        bytes_per_second: sent.
-        p50_seconds: the median latency; None if there were no requests.
-        p99_seconds: what 99 % of the requests did not exceed, likewise.
+        requests_per_second: Requests answered.
+        errors_per_second: Error replies.
+        bytes_per_second: Bytes sent.
+        p50_seconds: The median latency; None without requests.
+        p99_seconds: The 99th percentile of the latency; None without requests.
     """
 
     requests_per_second: float
@@ -132,14 +132,14 @@ class Rates:
 
 
 def rates_between(before: Reading, after: Reading, seconds: float) -> Rates:
-    """Return what happened between two readings of a server.
+    """Return the rates between two readings of a server.
 
-    If it was restarted meanwhile, that is what happened since, at least.
+    If the server was restarted in between, only what it has done since then counts.
 
     Args:
-        before: the earlier reading.
-        after: the later one.
-        seconds: between them, > 0.
+        before: The earlier reading.
+        after: The later reading.
+        seconds: The time between them, > 0.
     """
     calls, errors, bytes_sent = before.calls, before.errors, before.bytes_sent
     latencies = before.latencies
@@ -148,7 +148,7 @@ def rates_between(before: Reading, after: Reading, seconds: float) -> Rates:
     counts = {
         bound: count - latencies.get(bound, 0) for bound, count in sorted(after.latencies.items())
     }
-    # Bucket by bucket: a bound of 8 µs stands for 4 to 8, that of 1 µs for all below.
+    # The bucket with bound 8 µs covers 4 to 8 µs, the one with bound 1 µs starts at 0.
     buckets = [(bound // 2 / 1e6, bound / 1e6, count) for bound, count in counts.items()]
     has_requests = any(counts.values())
     return Rates(
@@ -162,7 +162,7 @@ def rates_between(before: Reading, after: Reading, seconds: float) -> Rates:
 
 def _is_restarted(before: Reading, after: Reading) -> bool:
     return before.process_id != after.process_id or (
-        # A process of a container has the number of the one before.
+        # In a container, a restarted process often has the same id.
         after.uptime_seconds < before.uptime_seconds
         or after.calls < before.calls
         or after.errors < before.errors

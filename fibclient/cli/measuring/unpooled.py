@@ -1,4 +1,4 @@
-"""Connections with nothing between a diagnosis and the server: no pool, no retries."""
+"""Connections without a pool or retries, for diagnostics."""
 
 import time
 
@@ -13,17 +13,17 @@ __all__ = ["DirectConnection", "connect"]
 
 
 class DirectConnection:
-    """One connection to one place, every step bounded by the same patience."""
+    """A connection to one endpoint, with the same time limit for every step."""
 
     def __init__(self, target: ResolvedAddress, patience_seconds: float) -> None:
-        """Connect; the password is to be said by `call`.
+        """Connect, without authentication.
 
         Args:
-            target: where to.
-            patience_seconds: for each step, > 0.
+            target: The endpoint.
+            patience_seconds: The time limit for each step, > 0.
 
         Raises:
-            ServerUnreachable: there is no connection to be had.
+            ServerUnreachable: The connection failed.
         """
         self._patience = patience_seconds
         self._connection = Connection(Endpoint(target), patience_seconds)
@@ -34,24 +34,24 @@ class DirectConnection:
             self.close()
             raise
 
-    def call(self, *words: str | int) -> Reply:
-        """Return the reply to a request.
+    def call(self, *args: str | int) -> Reply:
+        """Send a request and return the reply.
 
         Raises:
-            FibError: there is none, or it is a refusal.
+            FibError: No reply came in time, or it is an error.
         """
         self._connection.deadline = time.monotonic() + self._patience
-        return self._connection.call(*words)
+        return self._connection.call(*args)
 
     def information(self) -> str:
         """Return the text of INFO ALL.
 
         Raises:
-            FibError: there is none.
+            FibError: The request failed, or the reply is invalid.
         """
         text = self.call("INFO", "all")
         if not isinstance(text, bytes):
-            raise ServerMisbehaved(f"INFO was answered with {text!r:.64}")
+            raise ServerMisbehaved(f"invalid reply to INFO: {text!r:.64}")
         return text.decode("utf-8", "replace")
 
     def close(self) -> None:
@@ -60,17 +60,17 @@ class DirectConnection:
 
 
 def connect(server: Address, password: str | None, patience_seconds: float) -> DirectConnection:
-    """Connect to the first place that an address leads to where this is possible.
+    """Connect to the first reachable endpoint of an address, and authenticate.
 
     Args:
-        server: the address.
-        password: is said, if there is one.
-        patience_seconds: for each step, > 0.
+        server: The address.
+        password: The password; None for none.
+        patience_seconds: The time limit for each step, > 0.
 
     Raises:
-        FibError: there is no such place, or the password is refused.
+        FibError: No endpoint is reachable, or the server rejects the password.
     """
-    failure: FibError = ServerUnreachable(f"{server} leads nowhere")
+    failure: FibError = ServerUnreachable(f"{server} has no addresses")
     for target in resolve_in_time(server, patience_seconds):
         try:
             connection = DirectConnection(target, patience_seconds)

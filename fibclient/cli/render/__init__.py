@@ -1,1 +1,1 @@
-"""Text for people: tables, numbers, progress, the live view."""
+"""Output: documents, numbers, tables, progress bars and the live view."""

@@ -1,7 +1,7 @@
-"""Where a document goes: to standard output, or to a file that may have some of it already.
+"""Output of a document to standard output, or to a file that may hold the beginning of it.
 
-A file is opened when the first bytes have come: what the server refuses leaves an older file as it
-was. What has been written when a command is interrupted stays, for `--continue`.
+A file is opened after the first bytes have arrived: if the server rejects the request, an older
+file is left unchanged. An interrupted command keeps what it has written, for `--continue`.
 """
 
 import stat
@@ -21,14 +21,14 @@ from fibclient.document import Document
 __all__ = ["write_to_file", "write_to_stdout"]
 
 COMPARED_BYTES = 8192
-"""So much of a file's end tells whose beginning it is: two answers that are alike for so long
-differ in nothing but where they begin, and then at other positions."""
+"""How much of a file's end is compared: two documents with the same bytes at the same
+position over this length are identical up to there."""
 
 
 def write_to_stdout(document: Document, client: FibClient) -> None:
     """Write a document to standard output."""
     pieces = document.stream(client)
-    # Under PYTHONUNBUFFERED sys.stdout.buffer is a raw file, whose writes may be partial.
+    # With PYTHONUNBUFFERED, sys.stdout.buffer is a raw file, whose writes may be partial.
     with open(sys.stdout.fileno(), "wb", closefd=False) as out:
         if sys.stdout.isatty():
             out.writelines(pieces)
@@ -40,51 +40,55 @@ def write_to_file(document: Document, client: FibClient, path: Path, is_continue
     """Write a document to a file.
 
     Args:
-        document: what to write.
-        client: whom to ask for it.
-        path: of the file.
-        is_continued: whether to keep what is there, if it is the document's beginning.
+        document: The document.
+        client: The client to request it with.
+        path: The file.
+        is_continued: Whether to keep the contents of the file and append the rest.
 
     Raises:
-        UnsuitableFile: it is not.
+        UnsuitableFile: The contents of the file are not the beginning of the document.
     """
-    begin = _size_of_beginning(document, client, path) if is_continued else 0
+    begin = _verified_size(document, client, path) if is_continued else 0
     if begin and begin == document.size:
         click.echo(f"{path} is complete: {size_text(begin)}", err=True)
         return
     pieces = document.stream(client, begin)
-    first = next(pieces, b"")  # a refusal is raised here
+    first = next(pieces, b"")  # raises if the server rejects the request
     file = path.open("ab" if is_continued else "wb")
     try:
         with file:
             file.write(first)
             _copy(pieces, file, begin + len(first), document.size)
     except BaseException as error:
-        _tell_how_to_go_on(path, document.size)
+        _suggest_continue(path, document.size)
         if isinstance(error, OSError):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 
-def _tell_how_to_go_on(path: Path, size: int) -> None:
-    """Say how much a file has of so many bytes, if it is one that can have more."""
+def _suggest_continue(path: Path, size: int) -> None:
+    """Print how to continue if the file is a regular one and smaller than `size`."""
     found = path.stat()
     if stat.S_ISREG(found.st_mode) and found.st_size < size:
         say(
             f"{path} has {size_text(found.st_size)} of {size_text(size)};"
-            " the same command with --continue goes on from there"
+            " repeat the command with --continue to resume"
         )
 
 
-def _size_of_beginning(document: Document, client: FibClient, path: Path) -> int:
-    """Return how many bytes of a document a file has already."""
+def _verified_size(document: Document, client: FibClient, path: Path) -> int:
+    """Return the size of a file, or 0 if it does not exist.
+
+    Raises:
+        UnsuitableFile: The file is not the beginning of the document.
+    """
     if not path.exists():
         return 0
     size = path.stat().st_size
     if size > document.size:
         raise UnsuitableFile(
-            f"{path} is no beginning of this answer: it has {size:,} bytes,"
-            f" the answer has {document.size:,}"
+            f"{path} is not the beginning of this output: it has {size:,} bytes,"
+            f" the output has {document.size:,}"
         )
     compared = min(size, COMPARED_BYTES)
     with path.open("rb") as file:
@@ -92,19 +96,19 @@ def _size_of_beginning(document: Document, client: FibClient, path: Path) -> int
         end_of_file = file.read(compared)
     if end_of_file != b"".join(map(bytes, document.stream(client, size - compared, size))):
         raise UnsuitableFile(
-            f"{path} is no beginning of this answer: its last {compared:,} bytes are others"
+            f"{path} is not the beginning of this output: its last {compared:,} bytes differ"
         )
     return size
 
 
 def _copy(pieces: Iterable[bytes | memoryview], out: BinaryIO, done: int, total: int) -> None:
-    """Write pieces, with a progress bar if there is much to come and somebody to see it.
+    """Write pieces, and show a progress bar.
 
     Args:
-        pieces: what to write.
-        out: where to.
-        done: how many bytes are there already.
-        total: how many there will be.
+        pieces: The bytes to write.
+        out: The destination.
+        done: The number of bytes already written.
+        total: The number of bytes at the end.
     """
     with progress_bar(done, total) as advance:
         for piece in pieces:

@@ -1,4 +1,4 @@
-"""Facts and figures of INFO as people read them: what a number counts is told by its name."""
+"""Formatting of INFO values for people; the name of a field implies its unit."""
 
 from datetime import datetime
 
@@ -7,17 +7,17 @@ from fibclient.cli.render.units import duration_text, size_text
 __all__ = ["readable"]
 
 _IDENTIFIERS = {"process_id", "tcp_port", "pid", "worker_pids"}
-"""Numbers that count nothing."""
+"""Fields whose numbers are not quantities."""
 
 
 def readable(name: str, value: str) -> str:
-    """Return a value in words that suit it; as it is if there are none.
+    """Return a value with its unit, or unchanged if it is not a quantity.
 
     Args:
-        name: as INFO has it, such as `used_memory`.
-        value: the text behind it.
+        name: The name of the INFO field, such as `used_memory`.
+        value: Its text.
     """
-    # What is longer is no figure of a machine; int() would refuse the longest.
+    # Longer numbers are not quantities, and int() rejects very long ones.
     if not (value.isascii() and value.isdigit() and len(value) <= 20) or name in _IDENTIFIERS:
         return value
     number = int(value)
@@ -36,4 +36,4 @@ def _moment(seconds: int) -> str:
     try:
         return datetime.fromtimestamp(seconds).isoformat(" ")
     except (OverflowError, ValueError, OSError):
-        return f"{seconds:,} s since 1970"  # a clock that is far off
+        return f"{seconds:,} s since 1970"  # beyond the range of datetime

@@ -1,4 +1,4 @@
-"""Numbers on a terminal, for people: as they come, a line each."""
+"""Numbers on a terminal, one per line as they arrive."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ __all__ = ["show"]
 
 
 def show(client: FibClient, start: int, stop: int) -> None:
-    """Show F(start) to F(stop-1) on standard output."""
+    """Print F(start) to F(stop-1) on standard output, one per line."""
     is_plain = not is_lively(sys.stdout) or bool(os.environ.get("NO_COLOR"))
     columns = shutil.get_terminal_size().columns
     for line in lines(client.stream(start, stop, "text"), start, stop, columns):

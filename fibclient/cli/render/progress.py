@@ -1,4 +1,4 @@
-"""The progress bar of a long answer, on standard error."""
+"""Progress bar for large replies, on standard error."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -8,23 +8,24 @@ from fibclient.cli.terminal import is_lively
 
 __all__ = ["progress_bar"]
 
-LEAST_BYTES_FOR_A_BAR = 10_000_000
+MIN_BYTES = 10_000_000
 
 
 @contextmanager
 def progress_bar(done: int, total: int) -> Iterator[Callable[[int], None]]:
-    """Give a function to be told how many more bytes have come.
-
-    It shows a progress bar, if there is much to come and somebody to see it.
+    """Show a progress bar if many bytes are left and standard error is a terminal.
 
     Args:
-        done: bytes that are there already.
-        total: bytes in all.
+        done: The number of bytes received before.
+        total: The number of bytes at the end.
+
+    Yields:
+        A function to call with the number of bytes of each piece received.
     """
-    if total - done < LEAST_BYTES_FOR_A_BAR or not is_lively(sys.stderr):
+    if total - done < MIN_BYTES or not is_lively(sys.stderr):
         yield lambda size: None
         return
-    # To import it takes as long as a small answer.
+    # Importing rich takes as long as a small request.
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -1,4 +1,4 @@
-"""The sections of INFO as tables on a terminal."""
+"""Tables of INFO sections on a terminal."""
 
 from collections.abc import Mapping
 from itertools import groupby
@@ -18,11 +18,11 @@ Values = Mapping[str, str]
 
 INDENT = 2
 WIDEST = 10_000
-"""A width in which everything has room."""
+"""A width that every table fits in."""
 
 
 def show_tables(sections: Mapping[str, Values]) -> None:
-    """Show a table for each section that has something to tell."""
+    """Print tables for each section that has any values."""
     console = Console(highlight=False)
     for section, values in sections.items():
         if not values:
@@ -33,7 +33,7 @@ def show_tables(sections: Mapping[str, Values]) -> None:
 
 
 def _tables(console: Console, values: Values) -> list[Table]:
-    """Return a table of the plain values, and one of each run of values with the same parts."""
+    """Return a table for each run of plain values, or of values with the same parts."""
     rows = [(name, value, parse_fields(value)) for name, value in values.items()]
     tables = []
     for parts, run in groupby(rows, key=lambda row: tuple(row[2])):
@@ -56,12 +56,12 @@ def _table_of_values(values: Values) -> Table:
 
 
 def _table_of_parts(console: Console, rows: Mapping[str, Values]) -> Table:
-    """Return a table whose first column is headed by what all names begin with, if anything.
+    """Return a table with a column for each part, or with one for all if they do not fit.
 
-    Each part has a column; where there is no room for that, all stand in one, a word each.
+    The heading of the first column is the common prefix of the names.
     """
     names = list(rows)
-    # These are no paths, and are to be compared letter by letter.
+    # Names, not paths: compare character by character.
     prefix, underscore, _ = commonprefix(names).rpartition("_")  # noqa: RUF071
     wide, narrow = _table(header_style="dim"), _table(header_style="dim")
     for table in (wide, narrow):

@@ -1,4 +1,4 @@
-"""What `top` shows people: a panel for each server, or a row where there is no room for panels."""
+"""Live view of `top`: a panel for each server, or a row for each if panels do not fit."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -20,16 +20,16 @@ _LABEL_WIDTH = 10
 _VALUE_WIDTH = 28
 _FRAME_WIDTH = 4
 _PANEL_LINES = 9
-_LEAST_BAR_WIDTH = 6
-_MOST_BAR_WIDTH = 40
+_MIN_BAR_WIDTH = 6
+_MAX_BAR_WIDTH = 40
 
 
 def sparkline(values: Sequence[float | None], width: int) -> str:
-    """Return the last values as bars, the highest of them as high as a line.
+    """Return the last values as bars, scaled so that the highest fills its line.
 
     Args:
-        values: >= 0, or None for a gap.
-        width: how many of them, at most.
+        values: Values >= 0; None for a gap.
+        width: The maximum number of bars.
     """
     shown = values[-width:] if width > 0 else ()
     highest = max((value for value in shown if value is not None), default=0.0) or 1.0
@@ -40,22 +40,22 @@ def sparkline(values: Sequence[float | None], width: int) -> str:
 
 
 class TopView:
-    """All servers as they are, laid out for whatever room there is."""
+    """The statuses of all servers, laid out for the size of the terminal."""
 
     def __init__(self, statuses: list[Status], interval_seconds: float) -> None:
-        """Describe a view.
+        """Set what to show.
 
         Args:
-            statuses: of all servers.
-            interval_seconds: between two views.
+            statuses: The statuses of all servers.
+            interval_seconds: The time between two views.
         """
         self._statuses = statuses
         self._interval = interval_seconds
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         statuses, width = self._statuses, options.max_width
-        lines = sum(3 if each.reading is None else _PANEL_LINES for each in statuses)
-        yield Text(f"every {self._interval:g} s · q ends", style="dim", justify="right")
+        lines = sum(3 if status.reading is None else _PANEL_LINES for status in statuses)
+        yield Text(f"every {self._interval:g} s · q to quit", style="dim", justify="right")
         if lines < (options.height or console.height):
             yield Group(*(_panel(status, width) for status in statuses))
         else:
@@ -80,7 +80,7 @@ def _panel(status: Status, width: int) -> Panel:
 
 
 def _lines(status: Status, reading: Reading, width: int) -> list[tuple[str, Text]]:
-    """Return the lines of a panel, each with its label."""
+    """Return the lines of a panel with their labels."""
     rates = status.rates
     requests, output, latency = _rate_texts(rates)
     line = sparkline(status.history, width - _VALUE_WIDTH)
@@ -88,7 +88,7 @@ def _lines(status: Status, reading: Reading, width: int) -> list[tuple[str, Text
     kept, limit = reading.resident_bytes, reading.memory_limit_bytes
     memory = (
         f"{size_text(kept)} of {size_text(limit)}, "
-        f"{size_text(reading.shared_bytes)} shared, {size_text(reading.used_bytes)} in all"
+        f"{size_text(reading.shared_bytes)} shared, {size_text(reading.used_bytes)} in total"
     )
     elements = " · ".join(f"{name} {count:,}" for name, count in reading.elements.items())
     return [
@@ -113,12 +113,12 @@ def _lines(status: Status, reading: Reading, width: int) -> list[tuple[str, Text
             ),
         ),
         ("memory", _with_bar(memory, kept / limit if limit else 0.0, width)),
-        ("resident", Text(elements or "nothing yet")),
+        ("resident", Text(elements or "none")),
     ]
 
 
 def _rate_texts(rates: Rates | None) -> tuple[str, str, str]:
-    """Return the texts of requests, output and latency."""
+    """Return the texts for requests, output and latency."""
     if rates is None:
         return "–", "–", "–"
     return (
@@ -133,9 +133,9 @@ def _latency(seconds: float | None) -> str:
 
 
 def _with_bar(text: str, share: float, width: int) -> Text:
-    """Return a text with a bar behind it, if there is room."""
-    room = min(_MOST_BAR_WIDTH, width - len(text) - 2)
-    if room < _LEAST_BAR_WIDTH:
+    """Return a text, followed by a bar if there is room."""
+    room = min(_MAX_BAR_WIDTH, width - len(text) - 2)
+    if room < _MIN_BAR_WIDTH:
         return Text(text)
     filled = round(min(1.0, share) * room)
     style = "red" if share > 0.9 else "green"
@@ -152,13 +152,13 @@ class _Column(NamedTuple):
     """A column of the table.
 
     Attributes:
-        title: its heading.
-        least_width: the narrowest terminal that shows it.
-        value: its text.
+        title: The heading.
+        min_width: The narrowest terminal that shows it.
+        value: Returns its text.
     """
 
     title: str
-    least_width: int
+    min_width: int
     value: Callable[[Reading, Rates], str]
 
 
@@ -175,7 +175,7 @@ _COLUMNS = (
 
 
 def _rows(statuses: list[Status], width: int) -> Table:
-    columns = [column for column in _COLUMNS if column.least_width <= width]
+    columns = [column for column in _COLUMNS if column.min_width <= width]
     table = Table(box=box.SIMPLE_HEAD, expand=True, padding=(0, 1, 0, 0))
     table.add_column("server", ratio=1, no_wrap=True, overflow="ellipsis")
     for column in columns:

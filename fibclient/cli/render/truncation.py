@@ -1,7 +1,7 @@
-"""Numbers for people: a line each, laid out for a terminal's width, long ones without a middle.
+"""Numbers as lines that fit a terminal's width, without the middle of long numbers.
 
-How many digits each has is known before any has come, so the columns are too. What has come is
-looked at piece by piece: of a number of a million digits only its two ends are ever held.
+The number of digits of each number is known in advance, and so are the columns. Input is processed
+piece by piece: of a number with a million digits, only the two ends are held.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,17 +13,17 @@ __all__ = ["Line", "lines"]
 
 GAP = "  "
 ELLIPSIS = "…"
-LEAST_DIGITS = 3
-"""The room for a value on the narrowest of terminals: a digit, the ellipsis, and a digit."""
+MIN_VALUE_WIDTH = 3
+"""The width of a value on the narrowest terminal: a digit, the ellipsis, and a digit."""
 
 
 class Line(NamedTuple):
-    """A number, ready to be shown.
+    """A number formatted for the terminal.
 
     Attributes:
-        label: which one it is, and the gap behind it.
-        value: its digits, or the first and the last of them.
-        note: how many there are, and the gap before it; empty if all are shown.
+        label: Its name, such as F(7), and the gap after it.
+        value: Its digits, or the first and last of them.
+        note: The gap and the number of digits; empty if all are shown.
     """
 
     label: str
@@ -35,31 +35,31 @@ def lines(pieces: Iterable[memoryview], start: int, stop: int, columns: int) -> 
     """Yield a line for each number from F(start) to F(stop-1).
 
     Args:
-        pieces: the answer in the `text` format, each right until the next is asked for.
-        start: >= 0.
-        stop: >= start.
-        columns: the width of the terminal.
+        pieces: The slice in the `text` format; each piece is valid until the next is read.
+        start: The first index, >= 0.
+        stop: The index after the last, >= start.
+        columns: The width of the terminal.
     """
     if start == stop:
         return
     label_width = len(_label(stop - 1)) + len(GAP)
     note_width = len(_note(value_digits(stop - 1), 0))
-    room = max(columns - label_width, LEAST_DIGITS)
-    shown = max(room - note_width, LEAST_DIGITS) - len(ELLIPSIS)
+    room = max(columns - label_width, MIN_VALUE_WIDTH)
+    shown = max(room - note_width, MIN_VALUE_WIDTH) - len(ELLIPSIS)
     tail = shown // 2
     head = shown - tail
-    answer = _Reader(pieces)
+    reader = _Reader(pieces)
     for n in range(start, stop):
         digits = value_digits(n)
         label = _label(n).ljust(label_width)
         if digits <= room:
-            yield Line(label, answer.take(digits).decode(), "")
+            yield Line(label, reader.read_exactly(digits).decode(), "")
         else:
-            beginning = answer.take(head).decode()
-            answer.skip(digits - shown)
-            value = f"{beginning}{ELLIPSIS}{answer.take(tail).decode()}"
+            beginning = reader.read_exactly(head).decode()
+            reader.skip(digits - shown)
+            value = f"{beginning}{ELLIPSIS}{reader.read_exactly(tail).decode()}"
             yield Line(label, value, _note(digits, note_width))
-        answer.skip(len("\n"))
+        reader.skip(len("\n"))
 
 
 def _label(n: int) -> str:
@@ -72,26 +72,26 @@ def _note(digits: int, width: int) -> str:
 
 
 class _Reader:
-    """Takes bytes off the front of pieces."""
+    """Reads bytes from a stream of pieces."""
 
     def __init__(self, pieces: Iterable[memoryview]) -> None:
         self._pieces = iter(pieces)
         self._piece = memoryview(b"")
 
-    def take(self, size: int) -> bytes:
-        """Return so many bytes."""
-        taken = bytearray()
-        while len(taken) < size:
-            taken += self._some(size - len(taken))
-        return bytes(taken)
+    def read_exactly(self, size: int) -> bytes:
+        """Return the next `size` bytes."""
+        data = bytearray()
+        while len(data) < size:
+            data += self._read_some(size - len(data))
+        return bytes(data)
 
     def skip(self, size: int) -> None:
-        """Pass over so many bytes."""
+        """Discard the next `size` bytes."""
         while size:
-            size -= len(self._some(size))
+            size -= len(self._read_some(size))
 
-    def _some(self, limit: int) -> memoryview:
-        """Return at least a byte, and at most so many."""
+    def _read_some(self, limit: int) -> memoryview:
+        """Return at least one byte and at most `limit` bytes."""
         while not self._piece:
             self._piece = next(self._pieces)
         some, self._piece = self._piece[:limit], self._piece[limit:]

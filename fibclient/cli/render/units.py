@@ -1,38 +1,38 @@
-"""Quantities as people read them; one digit behind the point is as much as anyone compares."""
+"""Sizes, rates and durations formatted for people."""
 
 __all__ = ["duration_text", "milliseconds_text", "rate_text", "size_text"]
 
 _SIZES = ("kB", "MB", "GB")
-_AGES = ((86_400, "d"), (3600, "h"), (60, "min"))
+_DURATIONS = ((86_400, "d"), (3600, "h"), (60, "min"))
 
 
 def size_text(size_bytes: float) -> str:
-    """Return a size in bytes with a unit, such as `434.1 MB`."""
+    """Return a size with its unit, such as `434.1 MB`."""
     if size_bytes < 1000:
         return f"{size_bytes:.0f} B"
     for unit in _SIZES:
         size_bytes /= 1000
-        # What would be rounded to 1000.0 belongs to the next unit.
+        # A value that rounds to 1000.0 belongs to the next unit.
         if size_bytes < 999.95:
             return f"{size_bytes:.1f} {unit}"
     return f"{size_bytes / 1000:,.1f} TB"
 
 
 def rate_text(amount: float, seconds: float) -> str:
-    """Return how many a second, such as `12,345/s`."""
+    """Return a rate per second, such as `12,345/s`."""
     rate = amount / seconds if seconds > 0 else 0.0
     return f"{rate:,.0f}/s" if rate >= 10 or not rate else f"{rate:.1f}/s"
 
 
 def milliseconds_text(seconds: float) -> str:
-    """Return a short time in milliseconds, to three digits, such as `0.0821 ms`."""
+    """Return a short duration in milliseconds to three digits, such as `0.0821 ms`."""
     milliseconds = seconds * 1000
     return f"{milliseconds:,.0f} ms" if milliseconds >= 100 else f"{milliseconds:.3g} ms"
 
 
 def duration_text(seconds: float) -> str:
-    """Return a time with a unit, such as `1.2 s` or `3 h`."""
-    for size, unit in _AGES:
+    """Return a duration with its unit, such as `1.2 s` or `3 h`."""
+    for size, unit in _DURATIONS:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.1f} s" if seconds >= 0.1 else milliseconds_text(seconds)

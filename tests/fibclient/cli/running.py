@@ -1,4 +1,4 @@
-"""The `fibclient` command, run as a shell runs it, and as a person does at a terminal."""
+"""Runs the `fibclient` command with pipes or on a pseudo-terminal."""
 
 import codecs
 import fcntl
@@ -24,15 +24,15 @@ COMMAND = [sys.executable, "-m", "fibclient"]
 CONTROL_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[78=>]|\x1b\][^\x07]*\x07")
 
 _DECIDED_BY_TESTS = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TERM", "COLORTERM")
-"""What the terminal of whoever runs the tests is like is not to matter."""
+"""Variables that the command does not inherit, since they describe the tester's terminal."""
 
 
 def fibclient(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run the command, its output going to programs.
+    """Run the command and capture its output.
 
     Args:
-        arguments: of the command line.
-        environment: variables to set for it.
+        arguments: The command-line arguments.
+        environment: Additional environment variables.
     """
     return subprocess.run(
         [*COMMAND, *arguments],
@@ -46,11 +46,11 @@ def fibclient(*arguments: str, **environment: str) -> "subprocess.CompletedProce
 
 
 class Screen(NamedTuple):
-    """What a command left on a terminal.
+    """The output of a command on a terminal.
 
     Attributes:
-        code: the exit code.
-        raw: all that the terminal got, in order.
+        code: The exit code.
+        raw: All output, with control sequences.
     """
 
     code: int
@@ -58,7 +58,7 @@ class Screen(NamedTuple):
 
     @property
     def text(self) -> str:
-        """What the terminal got without its control sequences, and with plain ends of lines."""
+        """The output without control sequences, with \\n as line ends."""
         return _plain(self.raw)
 
     @property
@@ -70,14 +70,14 @@ class Screen(NamedTuple):
 def on_terminal(
     *arguments: str, columns: int = 80, rows: int = 24, term: str = "xterm", **environment: str
 ) -> Screen:
-    """Run the command on a terminal of its own, to its end.
+    """Run the command on a new terminal until it exits.
 
     Args:
-        arguments: of the command line.
-        columns: the terminal's width.
-        rows: its height.
-        term: its kind, for the variable TERM.
-        environment: more variables to set.
+        arguments: The command-line arguments.
+        columns: The terminal's width.
+        rows: The terminal's height.
+        term: The value of the variable TERM.
+        environment: Additional environment variables.
     """
     with Terminal(
         *arguments, columns=columns, rows=rows, term=term, stdout=None, **environment
@@ -86,10 +86,9 @@ def on_terminal(
 
 
 class Terminal:
-    """A terminal on which the command runs: it shows what comes, and keys can be pressed.
+    """A pseudo-terminal on which the command runs.
 
-    It is a pseudo-terminal (pty(7)), and the command's controlling one, so that Ctrl-C is the
-    signal that it is for people.
+    It is the command's controlling terminal, so that pressing Ctrl-C sends SIGINT.
     """
 
     def __init__(
@@ -104,12 +103,12 @@ class Terminal:
         """Start the command.
 
         Args:
-            arguments: of the command line.
-            columns: the terminal's width.
-            rows: its height.
-            term: its kind, for the variable TERM.
-            stdout: where standard output goes, if not to the terminal.
-            environment: more variables to set.
+            arguments: The command-line arguments.
+            columns: The terminal's width.
+            rows: The terminal's height.
+            term: The value of the variable TERM.
+            stdout: The file for standard output; None for the terminal.
+            environment: Additional environment variables.
         """
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -130,12 +129,12 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """What the terminal has got so far, without control sequences."""
+        """The output so far, without control sequences."""
         return _plain(self._raw)
 
     @property
     def settings(self) -> list[object]:
-        """How the terminal is set: whether it shows what is typed, for example."""
+        """The terminal's attributes, such as echo."""
         return termios.tcgetattr(self._master)
 
     def send(self, number: signal.Signals) -> None:
@@ -147,26 +146,26 @@ class Terminal:
         os.write(self._master, keys.encode())
 
     def wait_for(self, text: str) -> None:
-        """Wait until the terminal has got something; fail if it never does."""
+        """Wait until the output contains `text`; fail if the command ends before."""
         while text not in self.text:
             if not self._receive():
                 raise AssertionError(f"the command ended without {text!r}:\n{self.text}")
 
     def wait(self) -> Screen:
-        """Wait for the command's end."""
+        """Wait for the command to exit."""
         while self._receive():
             pass
         return Screen(self._child.wait(DEADLINE_SECONDS), self._raw)
 
     def _receive(self) -> bool:
-        """Wait for something to come; tell whether something did, and not the end."""
+        """Wait for output and return whether there was any before the end."""
         left = self._deadline - time.monotonic()
         if left <= 0 or not select.select([self._master], [], [], left)[0]:
-            raise AssertionError(f"nothing came to the terminal any more:\n{self.text}")
+            raise AssertionError(f"no more output on the terminal:\n{self.text}")
         try:
             data = os.read(self._master, 65_536)
         except OSError:
-            data = b""  # as Linux says that the last process has closed the terminal
+            data = b""  # on Linux, the last process has closed the terminal
         self._raw += self._decoder.decode(data)
         return bool(data)
 

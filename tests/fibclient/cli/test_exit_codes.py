@@ -1,4 +1,4 @@
-"""How commands end: exit codes, signals, and one line that says why."""
+"""Exit codes, signals and one-line error messages."""
 
 import os
 import resource
@@ -26,11 +26,11 @@ ENDING_SIGNALS = [signal.SIGTERM, signal.SIGHUP]
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "words"),
+    ("error", "code", "hint"),
     [
         (RequestRefused("NOAUTH Authentication required."), 1, "--password-file FILE"),
         (RequestRefused("WRONGPASS invalid"), 1, "--password-file FILE"),
-        (RequestRefused("ERR unknown command 'FIB.RANGE'"), 1, "no fibserver"),
+        (RequestRefused("ERR unknown command 'FIB.RANGE'"), 1, "not a fibserver"),
         (RequestRefused("LIMIT too much"), 1, ""),
         (ServerMisbehaved("invalid reply: b'HTTP'"), 1, "see `fibclient doctor`"),
         (ServerUnreachable("cannot connect"), 3, "see `fibclient doctor`"),
@@ -38,17 +38,17 @@ ENDING_SIGNALS = [signal.SIGTERM, signal.SIGHUP]
         (FibError("else"), 1, ""),
     ],
 )
-def test_failures(error: FibError, code: int, words: str) -> None:
-    """Each failure has its exit code, and advice where there is any."""
+def test_failures(error: FibError, code: int, hint: str) -> None:
+    """Each failure has its exit code, and some have advice."""
     assert exit_code(error) == code
-    assert words in advice(error)
-    assert bool(words) == bool(advice(error))
+    assert hint in advice(error)
+    assert bool(hint) == bool(advice(error))
 
 
 @pytest.mark.parametrize(
     ("reply", "line"),
     [
-        (b"-NOAUTH no\r\n", "NOAUTH no; give the right password with --password-file FILE"),
+        (b"-NOAUTH no\r\n", "NOAUTH no; pass the correct password with --password-file FILE"),
         (
             b"HTTP/1.1 400 Bad Request\r\n",
             "invalid reply: b'HTTP/1.1 400 Bad Request'; this is a web server: "
@@ -61,14 +61,14 @@ def test_failures(error: FibError, code: int, words: str) -> None:
         ),
         (
             b"hello\r\n",
-            "invalid reply: b'hello'; this is no fibserver, or one of another version: see "
-            "`fibclient doctor`",
+            "invalid reply: b'hello'; this is not a fibserver, or another version of it: "
+            "see `fibclient doctor`",
         ),
     ],
 )
 @pytest.mark.parametrize("command", [["first", "10"], ["ping"], ["info"]])
-def test_what_is_said(reply: bytes, line: str, command: list[str]) -> None:
-    """The line on standard error says which server it was, what it said, and what to do."""
+def test_error_message(reply: bytes, line: str, command: list[str]) -> None:
+    """The line on standard error has the server, the error and advice."""
     with fake_server(in_turn(reply), answers_pings=False) as server:
         done = fibclient("--server", server.address, *command)
     assert (done.returncode, done.stdout) == (1, "")
@@ -77,7 +77,7 @@ def test_what_is_said(reply: bytes, line: str, command: list[str]) -> None:
 
 @pytest.mark.parametrize("n", ["10", "1000"])
 def test_no_space_for_standard_output(server: RunningServer, n: str) -> None:
-    """Standard output that cannot be written is exit code 1 and one line."""
+    """Standard output that cannot be written gives exit code 1 and one line."""
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
             [*COMMAND, "--server", server.address, "first", n],
@@ -91,8 +91,8 @@ def test_no_space_for_standard_output(server: RunningServer, n: str) -> None:
 
 
 @pytest.mark.parametrize("n", [5_000, 100_000])
-def test_a_reader_that_has_seen_enough(server: RunningServer, n: int) -> None:
-    """Output that nobody reads to its end is no error, however much of it there is."""
+def test_a_reader_that_stops(server: RunningServer, n: int) -> None:
+    """A reader that closes the pipe early is not an error, whatever the output's size."""
     ask = " ".join([*COMMAND, "--server", server.address, "first", str(n)])
     done = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {ask} | head -n 1"],
@@ -105,7 +105,7 @@ def test_a_reader_that_has_seen_enough(server: RunningServer, n: int) -> None:
 
 @pytest.mark.parametrize("arguments", [["first", "10"], ["info"], ["ping"]])
 def test_no_reader(server: RunningServer, arguments: list[str]) -> None:
-    """A reader that has gone before the first byte is no error either."""
+    """A pipe that is closed before the first byte is not an error."""
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "wb") as pipe:
@@ -113,7 +113,7 @@ def test_no_reader(server: RunningServer, arguments: list[str]) -> None:
             [*COMMAND, "--server", server.address, *arguments],
             stdout=pipe,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONUNBUFFERED": ""},  # what is buffered is the difficulty
+            env={**os.environ, "PYTHONUNBUFFERED": ""},  # buffered, so that it fails only at exit
             timeout=DEADLINE_SECONDS,
             check=False,
         )
@@ -121,7 +121,7 @@ def test_no_reader(server: RunningServer, arguments: list[str]) -> None:
 
 
 def test_interrupted() -> None:
-    """SIGINT ends a command that waits for a server, silently, with 128 + 2."""
+    """SIGINT ends a command that waits for a server without a message, with code 130."""
     with fake_server(in_turn(None)) as server:
         running = subprocess.Popen(
             [*COMMAND, "--server", server.address, "first", "10"],
@@ -135,7 +135,7 @@ def test_interrupted() -> None:
 
 
 def test_interrupted_on_a_terminal() -> None:
-    """Ctrl-C does so too, after some of the numbers have been shown."""
+    """Ctrl-C ends a command after some of the numbers without a message."""
     with (
         fake_server(in_turn(b"$29\r\n0\n1\n1\n")) as server,
         Terminal("--server", server.address, "first", "12") as terminal,
@@ -159,7 +159,7 @@ def test_interrupted_on_a_terminal() -> None:
 def test_ended_by_a_signal(
     server: RunningServer, number: signal.Signals, command: list[str], sign: str
 ) -> None:
-    """SIGTERM and SIGHUP leave a terminal as it was, and are told by the exit code."""
+    """SIGTERM and SIGHUP restore the terminal and determine the exit code."""
     with Terminal("--server", server.address, *command, rows=30, columns=100) as terminal:
         before = terminal.settings
         terminal.wait_for(sign)
@@ -173,8 +173,8 @@ def test_ended_by_a_signal(
 
 
 @pytest.mark.parametrize("number", ENDING_SIGNALS)
-def test_a_file_that_a_signal_cuts_short(tmp_path: Path, number: signal.Signals) -> None:
-    """What a file has by then stays, and a line says how to go on."""
+def test_a_file_interrupted_by_a_signal(tmp_path: Path, number: signal.Signals) -> None:
+    """A signal keeps the partial file and suggests --continue."""
     path = tmp_path / "numbers"
     whole = expected("text", 0, 20_000)
     script = in_turn(b"$%d\r\n%b" % (len(whole), whole[:100_000]))
@@ -187,12 +187,12 @@ def test_a_file_that_a_signal_cuts_short(tmp_path: Path, number: signal.Signals)
         terminal.send(number)
         screen = terminal.wait()
     assert screen.code == 128 + number
-    assert "the same command with --continue goes on from there" in screen.lines[-1]
+    assert "repeat the command with --continue to resume" in screen.lines[-1]
     assert path.read_bytes() == whole[:100_000]
 
 
 def test_nohup() -> None:
-    """A SIGHUP that is to be ignored is ignored."""
+    """SIGHUP is ignored under nohup."""
     with fake_server(in_turn(None)) as server:
         running = subprocess.Popen(
             ["nohup", *COMMAND, "--server", server.address, "first", "10"],
@@ -208,8 +208,8 @@ def test_nohup() -> None:
 
 
 def test_interrupted_while_it_starts(tmp_path: Path) -> None:
-    """Ctrl-C is quiet before all is imported, too."""
-    # A module that is slow to import, since it is the signal itself that it waits for.
+    """Ctrl-C during the imports prints no traceback."""
+    # Importing this module sends the signal.
     (tmp_path / "click.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
     done = fibclient("first", "10", PYTHONPATH=str(tmp_path))
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
@@ -217,7 +217,7 @@ def test_interrupted_while_it_starts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["first", "--help"], ["--version"]])
 def test_help_that_cannot_be_written(arguments: list[str]) -> None:
-    """Help ends as all output does: a full disk is told, and a reader that has gone is not."""
+    """For help too, a full disk is an error and a closed pipe is not."""
     reading, writing = os.pipe()
     os.close(reading)
     for target, ending in (
@@ -236,7 +236,7 @@ def test_help_that_cannot_be_written(arguments: list[str]) -> None:
 
 
 def test_a_disk_that_fills_up(server: RunningServer, tmp_path: Path) -> None:
-    """A file that cannot grow any more can be gone on with elsewhere, or later."""
+    """A file that cannot grow is kept, and --continue is suggested."""
     path = tmp_path / "numbers"
     done = subprocess.run(
         [*COMMAND, "--server", server.address, "first", "3000", "--output", str(path)],
@@ -249,5 +249,5 @@ def test_a_disk_that_fills_up(server: RunningServer, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     hint, error = done.stderr.splitlines()
     assert hint.startswith(f"{path} has 1.0 kB of ")
-    assert hint.endswith("; the same command with --continue goes on from there")
+    assert hint.endswith("; repeat the command with --continue to resume")
     assert error == f"fibclient: {path}: File too large"

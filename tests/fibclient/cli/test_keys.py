@@ -1,4 +1,4 @@
-"""Keys that are pressed while a live view runs."""
+"""Key presses during a live view."""
 
 import os
 import pty
@@ -13,32 +13,32 @@ from tests.waiting import DEADLINE_SECONDS
 
 @pytest.fixture
 def terminal() -> Iterator[tuple[int, int]]:
-    """A pseudo-terminal: the side of a person, and that of a program."""
-    person, program = pty.openpty()
-    yield person, program
-    os.close(person)
+    """A pseudo-terminal: the descriptors of its user and of the program."""
+    user, program = pty.openpty()
+    yield user, program
+    os.close(user)
     os.close(program)
 
 
 def test_a_last_key(terminal: tuple[int, int]) -> None:
-    """A key that ends the view does so at once, without Enter; others are passed over."""
-    person, program = terminal
+    """A key that ends the view does so without Enter; other keys are ignored."""
+    user, program = terminal
     with keys(program, "q") as wait:
-        os.write(person, b"abc")
+        os.write(user, b"abc")
         assert wait(0.01)
-        os.write(person, b"xqy")
+        os.write(user, b"xqy")
         assert not wait(DEADLINE_SECONDS)
 
 
 def test_no_key(terminal: tuple[int, int]) -> None:
-    """Where no key is pressed it goes on, even if there is no time left to wait."""
+    """Without a key press the view continues, even if the wait is negative."""
     with keys(terminal[1], "q") as wait:
         assert wait(0.01)
         assert wait(-1.0)
 
 
 def test_the_terminal_is_left_as_it_was(terminal: tuple[int, int]) -> None:
-    """Keys are unseen while the view runs, and seen again after it, however it ends."""
+    """Echo is off during the view and restored after it, even after an exception."""
     program = terminal[1]
     before = termios.tcgetattr(program)
 
@@ -53,6 +53,6 @@ def test_the_terminal_is_left_as_it_was(terminal: tuple[int, int]) -> None:
 
 
 def test_no_terminal() -> None:
-    """Without a terminal there are no keys, and it goes on."""
+    """Without a terminal there are no keys, and the view continues."""
     with open(os.devnull, "rb") as nothing, keys(nothing.fileno(), "q") as wait:
         assert wait(0.01)

@@ -1,4 +1,4 @@
-"""What stands before a command's name, and the exit codes of commands that cannot be."""
+"""Options before a command's name, and exit codes of invalid commands."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from tests.servers import RunningServer
     ],
 )
 def test_exit_codes(server: RunningServer, arguments: list[str], code: int) -> None:
-    """Each kind of failure has its exit code, and says why in one place."""
+    """Each failure has its exit code and a message on standard error."""
     done = fibclient("--server", server.address, *arguments)
     assert done.returncode == code
     assert done.stdout == ""
@@ -41,7 +41,7 @@ def test_exit_codes(server: RunningServer, arguments: list[str], code: int) -> N
 
 
 def test_bad_address() -> None:
-    """An address that is none is a usage error."""
+    """An invalid address is a usage error."""
     assert fibclient("--server", "nonsense", "ping").returncode == 2
 
 
@@ -50,7 +50,7 @@ def test_bad_address() -> None:
     [(b"\xff\n", "is not UTF-8"), (b"", "must have 1 to"), (b"\nsecond\n", "must have 1 to")],
 )
 def test_a_file_without_a_password(tmp_path: Path, content: bytes, reason: str) -> None:
-    """A file that has no password is exit code 2, and a line that names it."""
+    """A file without a valid password gives exit code 2 and a line with its name."""
     path = tmp_path / "password"
     path.write_bytes(content)
     done = fibclient("--password-file", str(path), "ping")
@@ -61,7 +61,7 @@ def test_a_file_without_a_password(tmp_path: Path, content: bytes, reason: str) 
 
 
 def test_help() -> None:
-    """The help tells the exit codes, and where errors are told."""
+    """The help documents the exit codes and where errors are printed."""
     text = " ".join(fibclient("--help").stdout.split())
-    assert "3 the server is out of reach" in text
-    assert "standard error, with --json as well" in text
+    assert "3 the server is unreachable" in text
+    assert "standard error as plain text, even with --json" in text

@@ -1,4 +1,4 @@
-"""Streams that are closed, or read by a terminal that knows little."""
+"""Closed streams and dumb terminals."""
 
 import subprocess
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.waiting import DEADLINE_SECONDS
 
 
 def closed(server: RunningServer, arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run the command in a shell, which can close streams."""
+    """Run the command in a shell, whose redirections can close streams."""
     command = " ".join([*COMMAND, "--server", server.address, arguments])
     return subprocess.run(
         ["bash", "-c", command],
@@ -26,13 +26,13 @@ def closed(server: RunningServer, arguments: str) -> "subprocess.CompletedProces
     "command", ["first 5", "first 3000", "info", "ping", "top --count 1", "--help", "doctor"]
 )
 def test_without_standard_output(server: RunningServer, command: str) -> None:
-    """What cannot be printed is exit code 1 and one line."""
+    """A command that cannot print gives exit code 1 and one line."""
     done = closed(server, f"{command} >&-")
     assert (done.returncode, done.stderr) == (1, "fibclient: Bad file descriptor\n")
 
 
 def test_without_any_stream(server: RunningServer, tmp_path: Path) -> None:
-    """What is to be in a file gets there, whole."""
+    """Without any stream, output to a file is complete."""
     path = tmp_path / "numbers"
     done = closed(server, f"first 5 --output {path} <&- >&- 2>&-")
     assert done.returncode == 0
@@ -41,7 +41,7 @@ def test_without_any_stream(server: RunningServer, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("missing", ["2>&-", "<&-", "<&- 2>&-"])
 def test_without_the_others(server: RunningServer, missing: str) -> None:
-    """Without standard input or error, all that is printed is the same."""
+    """Without standard input or error, the output is the same."""
     done = closed(server, f"first 5 {missing}")
     assert (done.returncode, done.stdout, done.stderr) == (0, "0\n1\n1\n2\n3\n", "")
     assert closed(server, f"top --count 1 --interval 0.1 {missing}").returncode == 0
@@ -62,7 +62,7 @@ def test_without_the_others(server: RunningServer, missing: str) -> None:
 )
 @pytest.mark.parametrize("term", ["", "dumb"])
 def test_on_a_dumb_terminal(server: RunningServer, arguments: list[str], term: str) -> None:
-    """A terminal that knows nothing, or of which nothing is known, gets plain text."""
+    """A dumb or unknown terminal gets plain text."""
     screen = on_terminal("--server", server.address, *arguments, term=term)
     assert screen.code == 0
     assert "\x1b" not in screen.raw
@@ -81,7 +81,7 @@ def test_on_a_dumb_terminal(server: RunningServer, arguments: list[str], term: s
     ],
 )
 def test_without_unicode(server: RunningServer, arguments: list[str]) -> None:
-    """What an encoding cannot say is replaced."""
+    """Characters that cannot be encoded are replaced."""
     screen = on_terminal("--server", server.address, *arguments, PYTHONIOENCODING="ascii")
     assert screen.code == 0
     assert screen.text

@@ -1,4 +1,4 @@
-"""The checker of answers: what is right passes in any pieces, what is wrong never does."""
+"""Streaming checker of encoded numbers."""
 
 from itertools import accumulate
 
@@ -12,7 +12,7 @@ from tests.numbers import encoded, expected
 
 
 def check(format: str, start: int, stop: int, *pieces: bytes) -> None:
-    """Check an answer that comes in pieces."""
+    """Check a slice that arrives in pieces."""
     checker = AnswerChecker(FORMATS[format], start, stop)
     for piece in pieces:
         checker.feed(piece)
@@ -24,15 +24,15 @@ def check(format: str, start: int, stop: int, *pieces: bytes) -> None:
 @pytest.mark.parametrize(
     ("start", "stop"), [(0, 0), (0, 1), (0, 2), (0, 300), (7, 7), (7, 8), (4000, 4010)]
 )
-def test_right_answers(format: str, start: int, stop: int, size: int) -> None:
-    """A right answer passes, however it comes."""
+def test_correct_slices(format: str, start: int, stop: int, size: int) -> None:
+    """A correct slice passes in pieces of any size."""
     answer = expected(format, start, stop)
     check(format, start, stop, *(answer[i : i + size] for i in range(0, len(answer), size)))
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_each_byte_matters(format: str) -> None:
-    """A byte that is another is found, and in the number that it is in."""
+    """Every wrong byte is found, and attributed to its number."""
     answer = expected(format, 0, 40)
     ends = list(accumulate(map(len, encoded(format, 0, 40))))
     for position, byte in enumerate(answer):
@@ -45,12 +45,12 @@ def test_each_byte_matters(format: str) -> None:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_each_length_matters(format: str) -> None:
-    """What ends too early, or goes on, is wrong."""
+    """A slice that is too short or too long is wrong."""
     answer = expected(format, 0, 40)
     for size in range(len(answer)):
         with pytest.raises(WrongAnswer, match="ends before or within"):
             check(format, 0, 40, answer[:size])
-    with pytest.raises(WrongAnswer, match=r"F\(40\) is wrong: it was not asked for"):
+    with pytest.raises(WrongAnswer, match=r"F\(40\) is wrong: it was not requested"):
         check(format, 0, 40, answer, b"1")
 
 
@@ -61,7 +61,7 @@ def test_each_length_matters(format: str) -> None:
     data=st.data(),
 )
 def test_a_digit_of_a_long_number(n: int, digit: int, other: str, data: st.DataObject) -> None:
-    """One wrong digit among many is found, in whatever pieces it comes."""
+    """One wrong digit of a long number is found, wherever the pieces are cut."""
     answer = bytearray(expected("text", 9_900, 10_000))
     position = FORMATS["text"].offset(9_900 + n) - FORMATS["text"].offset(9_900)
     position += digit % (FORMATS["text"].size(9_900 + n) - 1)
@@ -79,26 +79,26 @@ def test_a_digit_of_a_long_number(n: int, digit: int, other: str, data: st.DataO
 @pytest.mark.parametrize(
     ("format", "element", "reason"),
     [
-        ("text", b"03\n", "it begins with a zero"),
-        ("text", b"1x\n", "'x' is no digit"),
-        ("text", b"14\n", "modulo 2^61-1 it is 14, and should be 13"),
-        ("text", b"13\r", r"the text '\r' stands where '\n' should"),
-        ("csv", b"8,13\n", "the index '8' stands where '7' should"),
-        ("array", b"$3\r\n13\r\n", "the length '3' stands where '2' should"),
+        ("text", b"03\n", "it has a leading zero"),
+        ("text", b"1x\n", "'x' is not a digit"),
+        ("text", b"14\n", "modulo 2^61-1 it is 14, expected 13"),
+        ("text", b"13\r", r"the text is '\r', expected '\n'"),
+        ("csv", b"8,13\n", "the index is '8', expected '7'"),
+        ("array", b"$3\r\n13\r\n", "the length is '3', expected '2'"),
         ("binary", b"\x02\0\0\0\x0d\0", "the length"),
-        ("binary", b"\x01\0\0\0\0", "its highest byte is zero"),
+        ("binary", b"\x01\0\0\0\0", "its most significant byte is zero"),
         ("ndjson", b'{"n":7,"value":13}\n', "the text"),
     ],
 )
 def test_reasons(format: str, element: bytes, reason: str) -> None:
-    """The error says what is wrong with F(7)."""
+    """The error names the number and what is wrong with it."""
     with pytest.raises(WrongAnswer) as caught:
         check(format, 7, 9, element)
     assert str(caught.value).startswith(f"F(7) is wrong: {reason}")
 
 
 def test_numbers_in_the_wrong_order() -> None:
-    """Two right numbers at each other's places are wrong."""
+    """Two correct numbers in the wrong order are wrong."""
     first, second = encoded("text", 100, 102)
     with pytest.raises(WrongAnswer) as caught:
         check("text", 100, 102, second + first)

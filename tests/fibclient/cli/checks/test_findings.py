@@ -1,4 +1,4 @@
-"""What is said of the way to a server."""
+"""Findings about the connection to a server."""
 
 import errno
 import os
@@ -25,7 +25,7 @@ UNIX = ResolvedAddress(1, "/run/fib.sock", Address(path="/run/fib.sock"))
 
 
 def assert_sound(finding: Finding) -> None:
-    """Check that advice is given where something is not well, and only there."""
+    """Check that a finding gives advice if and only if something is wrong."""
     assert bool(finding.advice) == (finding.level is not Level.OK)
     assert finding.text
     assert not finding.is_unreachable or finding.level is Level.PROBLEM
@@ -40,12 +40,12 @@ def assert_sound(finding: Finding) -> None:
     ],
 )
 def test_name(targets: list[ResolvedAddress], text: str) -> None:
-    """All the places that a name leads to are told, with their families."""
+    """The finding lists all endpoints of a name with their address families."""
     assert judge_name(targets, "") == Finding("name", Level.OK, text)
 
 
 def test_unknown_name() -> None:
-    """A name that leads nowhere is a problem."""
+    """A name that cannot be resolved is a problem."""
     finding = judge_name([], "cannot resolve x:1: Name or service not known")
     assert (finding.level, finding.is_unreachable) == (Level.PROBLEM, True)
     assert_sound(finding)
@@ -55,18 +55,18 @@ def test_unknown_name() -> None:
     ("number", "advice"),
     [
         (errno.ECONNREFUSED, "fibserver --listen fib.example:11235"),
-        (errno.ENOENT, "see where its socket is"),
+        (errno.ENOENT, "path of its socket"),
         (errno.EACCES, "group"),
-        (errno.EPERM, "firewall of this machine"),
+        (errno.EPERM, "firewall on this machine"),
         (errno.ENETUNREACH, "ip route"),
         (errno.EHOSTUNREACH, "ip neigh"),
         (errno.ETIMEDOUT, "drops packets"),
         (errno.EAGAIN, "restart it"),
-        (errno.EIO, "see whether the server runs"),
+        (errno.EIO, "check whether the server runs"),
     ],
 )
 def test_no_connection(number: int, advice: str) -> None:
-    """Each reason has its own advice; if the name has other places, it is but a warning."""
+    """Each error has its own advice; it is a warning if another endpoint is reachable."""
     error = OSError(number, os.strerror(number))
     finding = judge_connect(REMOTE, error, is_other_reached=False)
     assert (finding.level, finding.is_unreachable) == (Level.PROBLEM, True)
@@ -79,14 +79,14 @@ def test_no_connection(number: int, advice: str) -> None:
 
 
 def test_no_connection_in_time() -> None:
-    """Python's own timeout is one as well."""
+    """Python's TimeoutError, which has no errno, counts as ETIMEDOUT."""
     finding = judge_connect(REMOTE, TimeoutError("timed out"), is_other_reached=False)
     assert "timed out" in finding.text
     assert "drops packets" in finding.advice
 
 
 def test_connection() -> None:
-    """A connection is well, however long it took."""
+    """A connection is OK however long it took."""
     finding = judge_connect(REMOTE, 1.5, is_other_reached=True)
     assert finding == Finding("connect", Level.OK, "took 1,500 ms")
 
@@ -94,8 +94,8 @@ def test_connection() -> None:
 @pytest.mark.parametrize(
     ("reply", "text", "is_unreachable"),
     [
-        (None, "says nothing", True),
-        (b"", "without a word", True),
+        (None, "sends nothing", True),
+        (b"", "closes the connection", True),
         (
             b"HTTP/1.1 400 Bad Request\r\n",
             "web server: fibserver's default port is 11235",
@@ -105,15 +105,15 @@ def test_connection() -> None:
         (b"\x15\x03\x01\0\x02\x02\x46", "a TLS server: fibserver's default port is 11235", False),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "SSH", False),
         (b"220 mail.example ESMTP\r\n", "mail", False),
-        (b"-ERR max number of clients reached\r\n", "no room", False),
-        (b"-DENIED protected mode\r\n", "it refuses: DENIED protected mode", False),
-        (b"+PONGPONG\r\n", "which is no reply", False),
-        (b"+PON", "which is no reply", False),
-        (b"\xff\xfe\0", "which is no reply", False),
+        (b"-ERR max number of clients reached\r\n", "reached max_clients", False),
+        (b"-DENIED protected mode\r\n", "rejects PING: DENIED protected mode", False),
+        (b"+PONGPONG\r\n", "is not a reply to PING", False),
+        (b"+PON", "is not a reply to PING", False),
+        (b"\xff\xfe\0", "is not a reply to PING", False),
     ],
 )
 def test_other_replies(reply: bytes | None, text: str, is_unreachable: bool) -> None:
-    """Whatever answers instead of a server is told as what it is."""
+    """Peers that are not available fibservers are identified."""
     finding = judge_first_reply(reply)
     assert (finding.level, finding.is_unreachable) == (Level.PROBLEM, is_unreachable)
     assert text in finding.text
@@ -122,23 +122,23 @@ def test_other_replies(reply: bytes | None, text: str, is_unreachable: bool) -> 
 
 @pytest.mark.parametrize("reply", [b"+PONG\r\n", b"-NOAUTH Authentication required.\r\n"])
 def test_replies(reply: bytes) -> None:
-    """A server may answer, or want a password first."""
+    """A server may reply, or require a password first."""
     assert judge_first_reply(reply).level is Level.OK
 
 
 @pytest.mark.parametrize(
     ("is_needed", "is_given", "refusal", "level", "text"),
     [
-        (False, False, "", Level.OK, "none is needed"),
-        (True, True, "", Level.OK, "it is right"),
-        (False, True, "", Level.OK, "it is right"),
-        (True, False, "", Level.PROBLEM, "one is needed"),
-        (True, True, "WRONGPASS no", Level.PROBLEM, "it is wrong: WRONGPASS no"),
+        (False, False, "", Level.OK, "not required"),
+        (True, True, "", Level.OK, "accepted"),
+        (False, True, "", Level.OK, "accepted"),
+        (True, False, "", Level.PROBLEM, "required, but not given"),
+        (True, True, "WRONGPASS no", Level.PROBLEM, "rejected: WRONGPASS no"),
         (False, True, "ERR none configured", Level.PROBLEM, "the server has none"),
     ],
 )
 def test_password(is_needed: bool, is_given: bool, refusal: str, level: Level, text: str) -> None:
-    """A password has to be given where, and only where, one is needed."""
+    """A password must be given if and only if the server requires one."""
     finding = judge_password(is_needed=is_needed, is_given=is_given, refusal=refusal)
     assert finding.level is level
     assert text in finding.text
@@ -148,14 +148,14 @@ def test_password(is_needed: bool, is_given: bool, refusal: str, level: Level, t
 @pytest.mark.parametrize(
     ("server", "redis", "level", "text"),
     [
-        ("1.0", "7.4.0", Level.OK, "fibserver 1.0, as this client"),
-        ("1.1", "7.4.0", Level.WARNING, "fibserver 1.1, this client is 1.0"),
-        ("", "7.4.0", Level.PROBLEM, "a Redis 7.4.0, and no fibserver"),
-        ("", "", Level.PROBLEM, "tells no version, and no fibserver"),
+        ("1.0", "7.4.0", Level.OK, "fibserver 1.0, same as this client"),
+        ("1.1", "7.4.0", Level.WARNING, "fibserver 1.1, but this client is 1.0"),
+        ("", "7.4.0", Level.PROBLEM, "Redis 7.4.0, not fibserver"),
+        ("", "", Level.PROBLEM, "not a fibserver: it reports no version"),
     ],
 )
 def test_version(server: str, redis: str, level: Level, text: str) -> None:
-    """A server of another version may do, and what is no fibserver does not."""
+    """Another version is a warning; a peer that is not a fibserver is a problem."""
     finding = judge_version(server, "1.0", redis)
     assert finding.level is level
     assert text in finding.text
@@ -168,20 +168,20 @@ def test_version(server: str, redis: str, level: Level, text: str) -> None:
         (LOCAL, 0.0001, 0.0001, Level.OK, "usual on one machine: below 1 ms"),
         (LOCAL_6, 0.0001, 0.0001, Level.OK, "on one machine"),
         (UNIX, 0.0001, 0.0001, Level.OK, "on one machine"),
-        (REMOTE, 0.001, 0.004, Level.OK, "usual in a local network: below 5 ms"),
-        (SCOPED, 0.001, 0.004, Level.OK, "in a local network"),
-        (LOCAL, 0.0001, 0.004, Level.WARNING, "so it is the server"),
-        (LOCAL, 0.1, 0.1, Level.WARNING, "so it is the server"),
-        (REMOTE, 0.1, 0.1, Level.WARNING, "so it is the way"),
-        (REMOTE, 0.001, 0.1, Level.WARNING, "so it is the server"),
+        (REMOTE, 0.001, 0.004, Level.OK, "usual on a local network: below 5 ms"),
+        (SCOPED, 0.001, 0.004, Level.OK, "on a local network"),
+        (LOCAL, 0.0001, 0.004, Level.WARNING, "the server is slow"),
+        (LOCAL, 0.1, 0.1, Level.WARNING, "the server is slow"),
+        (REMOTE, 0.1, 0.1, Level.WARNING, "the network is slow"),
+        (REMOTE, 0.001, 0.1, Level.WARNING, "the server is slow"),
     ],
 )
 def test_latency(
     target: ResolvedAddress, connect: float, round_trip: float, level: Level, text: str
 ) -> None:
-    """A slow round trip is the network's fault if to connect is slow as well, else the server's.
+    """A slow round trip is due to the network if connecting is slow too, else to the server.
 
-    One that is slow now and then is not: the median is what counts.
+    Single slow round trips do not count: the median is judged.
     """
     finding = judge_latency(target, connect, [round_trip, 9.0, 0.0])
     assert finding.level is level

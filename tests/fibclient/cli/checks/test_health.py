@@ -1,4 +1,4 @@
-"""What is said of a server itself."""
+"""Findings about the health of a server."""
 
 import pytest
 
@@ -34,12 +34,12 @@ CHECKS = ["workers", "memory", "/dev/shm", "clients", "errors", "snapshot"]
 
 
 def facts(**changes: object) -> Facts:
-    """Return the facts of a healthy server, some of them changed."""
+    """Return the INFO fields of a healthy server with some changes."""
     return Facts((name, str(value)) for name, value in (HEALTHY | changes).items())
 
 
 def test_a_healthy_server() -> None:
-    """All is well, and said to be."""
+    """Every check of a healthy server is OK and gives no advice."""
     findings = judge_health(facts())
     assert [finding.check for finding in findings] == CHECKS
     assert {finding.level for finding in findings} == {Level.OK}
@@ -49,23 +49,23 @@ def test_a_healthy_server() -> None:
 @pytest.mark.parametrize(
     ("check", "changes", "level", "text"),
     [
-        ("workers", {"workers": 0}, Level.PROBLEM, "none is alive"),
+        ("workers", {"workers": 0}, Level.PROBLEM, "no worker is alive"),
         ("workers", {"worker_deaths": 3}, Level.WARNING, "3 died in 10 min"),
         ("workers", {"workers_busy": 2}, Level.OK, "2 busy"),
         (
             "workers",
             {"workers_busy": 2, "blocked_clients": 4},
             Level.WARNING,
-            "4 clients wait for them",
+            "4 clients wait for a worker",
         ),
         ("workers", {"workers_busy": 2, "blocked_clients": 1}, Level.WARNING, "1 client waits"),
         ("memory", {"evicted_keys": 5}, Level.OK, "104.9 MB of memory_limit, 524.3 MB"),
-        ("memory", {"evicted_keys": 6}, Level.WARNING, "6 had to give way"),
+        ("memory", {"evicted_keys": 6}, Level.WARNING, "6 of 10 computed blocks were evicted"),
         (
             "/dev/shm",
             {"shared_memory_available": 300 * MIB},
             Level.WARNING,
-            "314.6 MB left, and numbers may take 419.4 MB more",
+            "314.6 MB left, but numbers may need 419.4 MB more",
         ),
         ("/dev/shm", {"shared_memory_available": 8 * MIB}, Level.PROBLEM, "8.4 MB left"),
         (
@@ -84,11 +84,11 @@ def test_a_healthy_server() -> None:
             "/dev/shm",
             {"memory_limit": 800 * MIB},
             Level.WARNING,
-            "too small at the start for memory_limit, 838.9 MB, so 524.3 MB is in force",
+            "too small for memory_limit, 838.9 MB, so the effective limit is 524.3 MB",
         ),
         ("clients", {"connected_clients": 79}, Level.OK, "79 of at most 100"),
         ("clients", {"connected_clients": 80}, Level.WARNING, "80 of at most 100"),
-        ("clients", {"rejected_connections": 2}, Level.WARNING, "2 had to be turned away"),
+        ("clients", {"rejected_connections": 2}, Level.WARNING, "2 were rejected"),
         ("errors", {"errorstat_BUSY": "count=11"}, Level.WARNING, "11 of 1,000"),
         ("errors", {"errorstat_NOSPACE": "count=1"}, Level.WARNING, "(NOSPACE)"),
         ("errors", {"errorstat_ERR": "count=900"}, Level.OK, "10 of 1,000"),
@@ -98,12 +98,12 @@ def test_a_healthy_server() -> None:
             "snapshot",
             {"rdb_last_bgsave_status": "err"},
             Level.PROBLEM,
-            "the last try to save failed; 7 blocks saved before",
+            "the last save failed; 7 blocks saved before",
         ),
     ],
 )
-def test_each_ill(check: str, changes: dict[str, object], level: Level, text: str) -> None:
-    """Each ill is found by its check, and the others find nothing."""
+def test_unhealthy(check: str, changes: dict[str, object], level: Level, text: str) -> None:
+    """Only the check of an unhealthy value reports it."""
     findings = judge_health(facts(**changes))
     assert [finding.check for finding in findings] == CHECKS
     for finding in findings:
@@ -112,8 +112,8 @@ def test_each_ill(check: str, changes: dict[str, object], level: Level, text: st
         assert finding.check != check or text in finding.text
 
 
-def test_several_ills() -> None:
-    """Two ills of one kind are both told."""
+def test_several_warnings() -> None:
+    """A check reports each of its unhealthy values."""
     findings = judge_health(
         facts(
             worker_deaths=1,
@@ -127,27 +127,27 @@ def test_several_ills() -> None:
     assert warnings == ["workers", "workers", "errors", "errors"]
 
 
-def test_what_is_not_told_is_not_judged() -> None:
-    """A server of another version may tell less."""
+def test_missing_fields() -> None:
+    """Fields that a server of another version does not report are not judged."""
     assert judge_health(Facts()) == []
-    less = facts()
-    del less["shared_memory_available"]
-    assert [finding.check for finding in judge_health(less)] == [
+    fewer = facts()
+    del fewer["shared_memory_available"]
+    assert [finding.check for finding in judge_health(fewer)] == [
         check for check in CHECKS if check != "/dev/shm"
     ]
 
 
-RIGHT = Sample("text", 0, 100)
+CORRECT = Sample("text", 0, 100)
 TOO_LARGE = Sample("text", 10**6, 10**6 + 1, "LIMIT", "LIMIT too large")
 
 
 @pytest.mark.parametrize(
     ("samples", "level", "text"),
     [
-        ([RIGHT, Sample("json", 5, 8)], Level.OK, "103 are right, up to F(99); as text, json"),
-        ([RIGHT, TOO_LARGE], Level.OK, "100 are right, up to F(99)"),
-        ([TOO_LARGE], Level.WARNING, "beyond its limits"),
-        ([RIGHT, Sample("csv", 5, 8, "wrong", "F(6) is wrong: …")], Level.PROBLEM, "F(6) is"),
+        ([CORRECT, Sample("json", 5, 8)], Level.OK, "103 are correct, up to F(99); as text, json"),
+        ([CORRECT, TOO_LARGE], Level.OK, "100 are correct, up to F(99)"),
+        ([TOO_LARGE], Level.WARNING, "beyond the server's limits"),
+        ([CORRECT, Sample("csv", 5, 8, "wrong", "F(6) is wrong: …")], Level.PROBLEM, "F(6) is"),
         ([Sample("csv", 5, 8, "silent", "nothing came")], Level.PROBLEM, "csv, F(5) to F(7): no"),
         ([Sample("csv", 5, 8, "BUSY", "BUSY later")], Level.WARNING, "BUSY later"),
         ([Sample("csv", 5, 8, "NOSPACE", "NOSPACE full")], Level.PROBLEM, "NOSPACE full"),
@@ -155,7 +155,7 @@ TOO_LARGE = Sample("text", 10**6, 10**6 + 1, "LIMIT", "LIMIT too large")
     ],
 )
 def test_sample(samples: list[Sample], level: Level, text: str) -> None:
-    """Numbers that are wrong, or do not come, are a problem; what is too large is not."""
+    """Wrong or missing numbers are a problem; numbers beyond the limits are not."""
     finding = judge_sample(samples)
     assert finding.level is level
     assert text in finding.text

@@ -1,4 +1,4 @@
-"""`bench`, as a shell runs it."""
+"""`bench` as a command."""
 
 import json
 
@@ -10,13 +10,13 @@ from tests.fibclient.fakes import HangUp, fake_server, in_turn
 from tests.servers import RunningServer
 
 LATENCIES = ["p50", "p90", "p99", "p99.9", "max"]
-ANSWER = b"$4\r\n0\n1\n\r\n"
+REPLY = b"$4\r\n0\n1\n\r\n"
 """The first two numbers as text."""
 TWO = ("bench", "--first", "2", "--format", "text")
 
 
 def test_json(server: RunningServer) -> None:
-    """`--json` prints all figures as an object."""
+    """`--json` prints all results as an object."""
     done = fibclient("--server", server.address, "--json", "bench", "--requests", "300")
     assert (done.returncode, done.stderr) == (0, "")
     figures = json.loads(done.stdout)
@@ -29,7 +29,7 @@ def test_json(server: RunningServer) -> None:
 
 
 def test_lines(server: RunningServer) -> None:
-    """For programs without JSON there is a figure a line."""
+    """Without a terminal or --json, each result is a line."""
     done = fibclient("--server", server.address, "bench", "--requests", "50", "--threads", "3")
     figures = dict(line.split(": ") for line in done.stdout.splitlines())
     assert figures["requests"] == "50"
@@ -37,18 +37,18 @@ def test_lines(server: RunningServer) -> None:
     assert float(figures["latency_ms.p99"]) > 0
 
 
-def test_what_is_asked() -> None:
-    """Each answer is the first numbers in the format that was asked for."""
-    with fake_server(in_turn(ANSWER)) as fake:
+def test_requests() -> None:
+    """Each request is for the first numbers in the chosen format."""
+    with fake_server(in_turn(REPLY)) as fake:
         done = fibclient("--server", fake.address, *TWO, "--requests", "20", "--threads", "2")
         assert done.returncode == 0
         assert fake.requests == [[b"FIB.RANGE", b"0", b"2", b"FORMAT", b"text"]] * 20
-        assert fake.connections <= 1 + 2  # the first is to see whether there is a server
+        assert fake.connections <= 1 + 2  # the first one checks that a server is reachable
 
 
 @pytest.mark.parametrize("format", [name for name in FORMATS if name != "array"])
 def test_seconds(server: RunningServer, format: str) -> None:
-    """It ends when its time is over, in every format."""
+    """The load stops after the given time, in every format."""
     arguments = ("bench", "--seconds", "0.2", "--format", format)
     done = fibclient("--server", server.address, "--json", *arguments)
     figures = json.loads(done.stdout)
@@ -57,9 +57,9 @@ def test_seconds(server: RunningServer, format: str) -> None:
 
 
 def test_failures_are_counted() -> None:
-    """Failures count by their kind and do not end it; one is enough for exit code 1."""
+    """Failures are counted by kind and do not stop the load; any gives exit code 1."""
     busy, misbehaved = b"-BUSY later\r\n", b"$5\r\n0\n1\n\n\r\n"
-    with fake_server(in_turn(ANSWER, busy, busy, misbehaved, HangUp(), ANSWER)) as server:
+    with fake_server(in_turn(REPLY, busy, busy, misbehaved, HangUp(), REPLY)) as server:
         arguments = (*TWO, "--requests", "10", "--threads", "1")
         done = fibclient("--server", server.address, "--json", *arguments)
     figures = json.loads(done.stdout)
@@ -70,8 +70,8 @@ def test_failures_are_counted() -> None:
     assert set(figures["failures"]) <= {"unreachable"}
 
 
-def test_refused(server: RunningServer) -> None:
-    """Where every request fails there is no latency."""
+def test_rejected(server: RunningServer) -> None:
+    """If every request fails, there are no latencies."""
     arguments = ("bench", "--first", "99999999999", "--requests", "5")
     done = fibclient("--server", server.address, "--json", *arguments)
     figures = json.loads(done.stdout)
@@ -81,7 +81,7 @@ def test_refused(server: RunningServer) -> None:
 
 
 def test_on_a_terminal(server: RunningServer) -> None:
-    """People get a table."""
+    """A terminal shows a table."""
     screen = on_terminal("--server", server.address, "bench", "--requests", "100")
     assert screen.code == 0
     for text in ("requests", "failed", "rate", "output", "latency p99.9", "100 in "):
@@ -89,7 +89,7 @@ def test_on_a_terminal(server: RunningServer) -> None:
 
 
 def test_interrupted(server: RunningServer) -> None:
-    """Ctrl-C ends it with the figures so far."""
+    """Ctrl-C stops the load and prints the results so far."""
     with Terminal("--server", server.address, "bench", "--seconds", "9999") as terminal:
         terminal.wait_for("/s")
         terminal.press("\x03")
@@ -109,7 +109,7 @@ def test_interrupted(server: RunningServer) -> None:
     ],
 )
 def test_exit_codes(arguments: list[str], code: int) -> None:
-    """Each failure has its exit code, and says why."""
+    """Each failure has its exit code and an error message."""
     done = fibclient(*arguments)
     assert done.returncode == code
     assert done.stdout == ""

@@ -1,4 +1,4 @@
-"""`completion`: scripts that make shells complete, and what they complete."""
+"""`completion`: the scripts, and the completions they offer."""
 
 import subprocess
 
@@ -10,14 +10,14 @@ from tests.waiting import DEADLINE_SECONDS
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_scripts(shell: str) -> None:
-    """Each shell has its script, which asks the command."""
+    """Each shell has its script, which calls the command."""
     done = fibclient("completion", shell)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"_FIBCLIENT_COMPLETE={shell}_complete" in done.stdout
 
 
 def test_bash_takes_it() -> None:
-    """bash has completion for `fibclient` when it has read the script."""
+    """bash registers a completion for `fibclient` from the script."""
     done = subprocess.run(
         ["bash", "--norc", "-c", "source /dev/stdin && complete -p fibclient"],
         input=fibclient("completion", "bash").stdout,
@@ -41,7 +41,7 @@ def test_bash_takes_it() -> None:
     ],
 )
 def test_words(words: str, completions: str) -> None:
-    """What click's script asks for is answered with the words that fit."""
+    """The command returns the completions for the script's words."""
     done = fibclient(
         _FIBCLIENT_COMPLETE="bash_complete",
         COMP_WORDS=f"fibclient {words}",

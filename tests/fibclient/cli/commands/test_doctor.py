@@ -1,4 +1,4 @@
-"""`doctor`, in front of all that may be wrong."""
+"""`doctor` against healthy and faulty servers and other peers."""
 
 import json
 import re
@@ -22,25 +22,25 @@ HEALTH = ["workers", "memory", "/dev/shm", "clients", "errors", "snapshot", "num
 
 
 class Diagnosis:
-    """What the command found.
+    """The output of the command.
 
     Attributes:
-        code: the exit code.
-        findings: one for each check; of several of one check the last.
+        code: The exit code.
+        findings: The last finding of each check.
     """
 
     def __init__(self, address: str, *arguments: str) -> None:
         done = fibclient("--server", address, "--json", *arguments, "doctor")
         assert done.stderr == ""
         self.code = done.returncode
-        self.findings = {each["check"]: each for each in json.loads(done.stdout)}
+        self.findings = {finding["check"]: finding for finding in json.loads(done.stdout)}
         for finding in self.findings.values():
             assert bool(finding["advice"]) == (finding["level"] != "ok")
 
     def assert_problem(self, check: str, text: str) -> None:
-        """Check that the last check, and no other, has found a problem."""
+        """Assert that the last check, and no other, found a problem."""
         assert list(self.findings)[-1] == check
-        levels = {name: each["level"] for name, each in self.findings.items()}
+        levels = {name: finding["level"] for name, finding in self.findings.items()}
         assert levels.pop(check) == "problem"
         assert "problem" not in levels.values()
         assert text in self.findings[check]["text"]
@@ -48,7 +48,7 @@ class Diagnosis:
 
 @contextmanager
 def peer(reply: bytes | None) -> Iterator[str]:
-    """Run something that says the same to everybody; None is nothing at all."""
+    """Run a server that sends the same reply to every client; None sends nothing."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -73,28 +73,28 @@ def peer(reply: bytes | None) -> Iterator[str]:
 
 
 def password_file(folder: Path, password: str) -> str:
-    """Write a file with a password; return its path."""
+    """Write a password file and return its path."""
     path = folder / f"{password}.txt"
     path.write_text(f"{password}\n")
     return str(path)
 
 
 def test_a_healthy_server(serve: Callable[..., RunningServer]) -> None:
-    """All checks are made, and find nothing that would be a problem."""
+    """All checks run and are OK."""
     address = serve().address
     diagnosis = Diagnosis(address)
     assert diagnosis.code == 0
     assert list(diagnosis.findings) == STEPS + HEALTH
-    levels = {check: each["level"] for check, each in diagnosis.findings.items()}
+    levels = {check: finding["level"] for check, finding in diagnosis.findings.items()}
     assert levels.pop("latency") != "problem"
-    assert levels.pop("/dev/shm") != "problem"  # the machine's, and others take of it
+    assert levels.pop("/dev/shm") != "problem"  # shared with other processes on the machine
     assert set(levels.values()) == {"ok"}
     for finding in diagnosis.findings.values():
         assert (finding["server"], finding["place"]) == (address, address)
 
 
 def test_lines(server: RunningServer) -> None:
-    """For programs without JSON there is a finding a line."""
+    """Without a terminal or --json, each finding is a line."""
     done = fibclient("--server", server.address, "doctor")
     lines = [line.split(maxsplit=3) for line in done.stdout.splitlines()]
     assert lines[0] == ["ok", "name", f"{server.address}:", "127.0.0.1 (IPv4)"]
@@ -102,18 +102,18 @@ def test_lines(server: RunningServer) -> None:
 
 
 def test_on_a_terminal(server: RunningServer) -> None:
-    """People get a table for each server, and a verdict."""
+    """A terminal shows a table and a verdict for each server."""
     screen = on_terminal("--server", f"{server.address},127.0.0.1:1", "doctor", columns=100)
     assert screen.code == 3
-    assert "✓  password  none is needed" in screen.text
+    assert "✓  password  not required" in screen.text
     assert "✗  connect  Connection refused" in screen.text
     assert "→ start a fibserver there" in screen.text
-    assert "It works" in screen.text or "It is well." in screen.text
-    assert "It cannot be reached." in screen.text
+    assert "The server works" in screen.text or "The server is healthy." in screen.text
+    assert "The server is unreachable." in screen.text
 
 
 def test_a_unix_socket(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
-    """A Unix socket is a place as well."""
+    """A Unix socket is examined too."""
     diagnosis = Diagnosis(serve("--listen", f"unix:{tmp_path}/fib.sock").address)
     assert diagnosis.code == 0
     assert diagnosis.findings["name"]["text"].endswith("fib.sock (Unix socket)")
@@ -124,31 +124,31 @@ def test_a_unix_socket(serve: Callable[..., RunningServer], tmp_path: Path) -> N
     [("127.0.0.1:1", "Connection refused"), ("unix:/nowhere/fib.sock", "No such file")],
 )
 def test_nothing_listens(address: str, reason: str) -> None:
-    """Where nothing listens, nothing more is tried."""
+    """If nothing listens, the examination ends with the connection."""
     diagnosis = Diagnosis(address)
     assert diagnosis.code == 3
     diagnosis.assert_problem("connect", reason)
 
 
-def test_a_name_that_leads_nowhere() -> None:
-    """What cannot be resolved is told."""
+def test_an_unknown_name() -> None:
+    """A name that cannot be resolved is a problem."""
     diagnosis = Diagnosis("nowhere.invalid:11235")
     assert diagnosis.code == 3
     diagnosis.assert_problem("name", "cannot resolve nowhere.invalid:11235")
 
 
 def test_a_black_hole() -> None:
-    """What accepts connections and says nothing is out of reach."""
+    """A peer that accepts connections and sends nothing is unreachable."""
     with peer(None) as address:
         diagnosis = Diagnosis(address, "--timeout", "1")
     assert diagnosis.code == 3
-    diagnosis.assert_problem("protocol", "says nothing")
+    diagnosis.assert_problem("protocol", "sends nothing")
 
 
 @pytest.mark.parametrize(
     ("reply", "code", "text"),
     [
-        (b"", 3, "without a word"),
+        (b"", 3, "closes the connection"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", 1, "a web server"),
         (b"\x15\x03\x03\x00\x02\x02\x46", 1, "TLS"),
         (b"SSH-2.0-OpenSSH_9.2p1\r\n", 1, "SSH"),
@@ -156,7 +156,7 @@ def test_a_black_hole() -> None:
     ],
 )
 def test_another_service(reply: bytes, code: int, text: str) -> None:
-    """What answers instead is told as what it is."""
+    """Other services are identified."""
     with peer(reply) as address:
         diagnosis = Diagnosis(address)
     assert diagnosis.code == code
@@ -164,7 +164,7 @@ def test_another_service(reply: bytes, code: int, text: str) -> None:
 
 
 def test_a_redis(program: Callable[[str], str], tmp_path: Path) -> None:
-    """A Redis understands much, and is no fibserver."""
+    """A Redis is recognised, although it replies to PING and INFO."""
     path = tmp_path / "redis.sock"
     command = [program("redis-server"), "--port", "0", "--unixsocket", str(path), "--save", ""]
     redis = RunningServer(command, tmp_path / "redis.log", ready=REDIS_READY)
@@ -173,33 +173,33 @@ def test_a_redis(program: Callable[[str], str], tmp_path: Path) -> None:
     finally:
         redis.stop()
     assert diagnosis.code == 1
-    diagnosis.assert_problem("version", "it is a Redis")
+    diagnosis.assert_problem("version", "the peer is Redis")
 
 
 def test_passwords(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
-    """A password has to be given, and be the right one."""
+    """A missing or a wrong password is a problem."""
     right, wrong = password_file(tmp_path, "right"), password_file(tmp_path, "wrong")
     address = serve(FIBSERVER_PASSWORD_FILE=right).address
     missing = Diagnosis(address)
     assert missing.code == 1
-    missing.assert_problem("password", "one is needed")
+    missing.assert_problem("password", "required, but not given")
     mistaken = Diagnosis(address, "--password-file", wrong)
     assert mistaken.code == 1
-    mistaken.assert_problem("password", "it is wrong")
+    mistaken.assert_problem("password", "rejected: ")
     given = Diagnosis(address, "--password-file", right)
     assert given.code == 0
     assert list(given.findings) == STEPS + HEALTH
 
 
 def test_a_needless_password(server: RunningServer, tmp_path: Path) -> None:
-    """A server without a password refuses any."""
+    """A password is a problem if the server has none."""
     diagnosis = Diagnosis(server.address, "--password-file", password_file(tmp_path, "any"))
     assert diagnosis.code == 1
     diagnosis.assert_problem("password", "the server has none")
 
 
 def test_stopped_workers(serve: Callable[..., RunningServer]) -> None:
-    """A server whose workers do not work answers PING, and no numbers."""
+    """A server with stopped workers replies to PING but returns no numbers."""
     server = serve()
     workers = server.workers()
     for worker in workers:
@@ -212,23 +212,25 @@ def test_stopped_workers(serve: Callable[..., RunningServer]) -> None:
 
 
 def test_a_dead_worker(serve: Callable[..., RunningServer]) -> None:
-    """A worker that has died is a reason to look at the log."""
+    """A dead worker is a warning."""
     server = serve()
     server.workers()[0].kill()
-    server.wait_until(lambda each: each.information()["worker_deaths"] == "1", "a death is seen")
+    server.wait_until(
+        lambda running: running.information()["worker_deaths"] == "1", "a death is seen"
+    )
     diagnosis = Diagnosis(server.address)
     assert diagnosis.code == 0
     assert diagnosis.findings["workers"]["level"] == "warning"
 
 
 def test_wrong_numbers() -> None:
-    """A server that errs is found out."""
+    """Wrong numbers are a problem."""
     lie = liar(50)
 
     def script(words: list[bytes]) -> bytes | Iterator[bytes] | None:
         if words[0] == b"FIB.RANGE":
-            is_told = words[4] == b"text" and int(words[2]) <= 1000
-            return lie(words) if is_told else b"-LIMIT too large\r\n"
+            is_sample = words[4] == b"text" and int(words[2]) <= 1000
+            return lie(words) if is_sample else b"-LIMIT too large\r\n"
         return b"$23\r\nfibserver_version:0.1.0\r\n" if words[0] == b"INFO" else b"*0\r\n"
 
     with fake_server(script) as server:
@@ -238,7 +240,7 @@ def test_wrong_numbers() -> None:
 
 
 def test_small_limits(serve: Callable[..., RunningServer]) -> None:
-    """Numbers beyond the server's limits are not held against it."""
+    """Numbers beyond the server's limits are not a problem."""
     diagnosis = Diagnosis(serve(FIBSERVER_MAX_INDEX="500").address)
     assert diagnosis.code == 0
     assert "up to F(99);" in diagnosis.findings["numbers"]["text"]
@@ -247,7 +249,7 @@ def test_small_limits(serve: Callable[..., RunningServer]) -> None:
 def test_little_shared_memory(
     serve: Callable[..., RunningServer], mounting: Callable[[str], list[str]]
 ) -> None:
-    """Where /dev/shm is too small for memory_limit, it is said how to enlarge it."""
+    """If /dev/shm is too small for memory_limit, the advice is to enlarge it."""
     under = mounting("mount -t tmpfs -o size=24m tmpfs /dev/shm")
     diagnosis = Diagnosis(serve(under=under).address)
     assert diagnosis.code == 0

@@ -1,4 +1,4 @@
-"""`info`, for people and for programs."""
+"""`info` on a terminal and for programs."""
 
 import json
 import re
@@ -14,7 +14,7 @@ NOBODY = "127.0.0.1:1"
 
 
 def test_plain(server: RunningServer) -> None:
-    """Programs get the lines that the server sends."""
+    """Without a terminal, the lines are printed as the server sends them."""
     done = fibclient("--server", server.address, "info", "server")
     assert (done.returncode, done.stderr) == (0, "")
     heading, first, *rest = done.stdout.splitlines()
@@ -24,7 +24,7 @@ def test_plain(server: RunningServer) -> None:
 
 
 def test_json(server: RunningServer) -> None:
-    """`--json` gives the values by section."""
+    """`--json` prints the values by section."""
     done = fibclient("--server", server.address, "--json", "info")
     sections = json.loads(done.stdout)
     assert sections["server"]["tcp_port"] == str(server.port)
@@ -35,7 +35,7 @@ def test_json(server: RunningServer) -> None:
 
 
 def test_several(server: RunningServer) -> None:
-    """Each server is shown under its address; one that is dead keeps no other from it."""
+    """Each server is shown under its address; an unreachable one does not affect others."""
     servers = f"{NOBODY},{server.address}"
     done = fibclient("--server", servers, "info", "clients")
     assert done.returncode == 3
@@ -50,7 +50,7 @@ def test_several(server: RunningServer) -> None:
 
 
 def test_unreachable() -> None:
-    """A single server out of reach is exit code 3 and one line."""
+    """A single unreachable server gives exit code 3 and one line."""
     done = fibclient("--server", NOBODY, "info")
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.startswith(f"fibclient: cannot connect to {NOBODY}")
@@ -58,14 +58,14 @@ def test_unreachable() -> None:
 
 
 def test_an_unknown_section(server: RunningServer) -> None:
-    """A section that the server does not know is told as such."""
+    """An unknown section is an error."""
     done = fibclient("--server", server.address, "info", "nonsense")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"fibclient: {server.address} knows no section 'nonsense'\n"
+    assert done.stderr == f"fibclient: {server.address} has no section 'nonsense'\n"
 
 
 def test_tables(server: RunningServer) -> None:
-    """On a terminal there is a table for each section, with readable figures."""
+    """A terminal shows tables for each section, with formatted values."""
     screen = on_terminal("--server", server.address, "info", "all", columns=100)
     assert screen.code == 0
     assert "Memory\n" in screen.text
@@ -79,19 +79,19 @@ def test_tables(server: RunningServer) -> None:
 
 
 def test_narrow_and_dumb(server: RunningServer) -> None:
-    """A narrow terminal gets narrow tables, and a dumb one no control sequences."""
+    """Tables fit narrow terminals; a dumb one gets no control sequences."""
     plain = fibclient("--server", server.address, "info", "all").stdout
     names = {"total_connections_received", *re.findall(r"([\w.]+)=", plain)}
     for columns in (60, 40):
         screen = on_terminal("--server", server.address, "info", "all", columns=columns)
         assert max(map(len, screen.lines)) <= columns
-        assert names <= set(screen.text.replace("=", " ").split())  # none is folded
+        assert names <= set(screen.text.replace("=", " ").split())  # no name is folded
     screen = on_terminal("--server", server.address, "info", "all", term="dumb")
     assert "\x1b" not in screen.raw
 
 
 def test_a_long_value(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A value that is too long is folded, and the names beside it are not."""
+    """A value that is too long is folded, but its name is not."""
     monkeypatch.setenv("COLUMNS", "40")
     show_tables({"workers": {"total_connections_received": "1", "worker_pids": "12345," * 40}})
     assert "total_connections_received" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""`first`, `range` and `number` for programs: the plain bytes of a format."""
+"""`first`, `range` and `number` without a terminal."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ FORMATS = ["text", "csv", "ndjson", "bfile", "binary"]
 
 
 def output(server: RunningServer, *arguments: str) -> bytes:
-    """Return what the command prints."""
+    """Return the output of the command."""
     done = subprocess.run(
         [*COMMAND, "--server", server.address, *arguments],
         capture_output=True,
@@ -26,7 +26,7 @@ def output(server: RunningServer, *arguments: str) -> bytes:
 
 
 def test_the_default_is_text(server: RunningServer) -> None:
-    """Without options a number a line is printed, with all its digits."""
+    """Without options, all digits are printed, one number per line."""
     assert output(server, "first", "500") == expected("text", 0, 500)
     assert output(server, "range", "490", "500") == expected("text", 490, 500)
     assert output(server, "number", "499") == expected("text", 499, 500)
@@ -35,7 +35,7 @@ def test_the_default_is_text(server: RunningServer) -> None:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_formats(server: RunningServer, format: str) -> None:
-    """The bytes are those of the format, and nothing else."""
+    """The output is exactly the bytes of the format."""
     assert output(server, "first", "300", "--format", format) == expected(format, 0, 300)
     assert output(server, "range", "7", "300", "--format", format) == expected(format, 7, 300)
     assert output(server, "number", "300", "--format", format) == expected(format, 300, 301)
@@ -43,7 +43,7 @@ def test_formats(server: RunningServer, format: str) -> None:
 
 @pytest.mark.parametrize("format", [*FORMATS, None])
 def test_nothing(server: RunningServer, format: str | None) -> None:
-    """No numbers are no bytes."""
+    """Without numbers there is no output."""
     options = [] if format is None else ["--format", format]
     assert output(server, "first", "0", *options) == b""
     assert output(server, "range", "9", "9", *options) == b""
@@ -60,7 +60,7 @@ def test_json(server: RunningServer, n: int) -> None:
 
 
 def test_json_of_one_number(server: RunningServer) -> None:
-    """`--format json` is the number as a string; `--json` tells which one it is as well."""
+    """`--format json` prints the number as a string; `--json` adds its index."""
     value = digits(100, 101)[0]
     assert output(server, "number", "100", "--format", "json") == f'"{value}"\n'.encode()
     assert json.loads(output(server, "--json", "number", "100")) == {"n": 100, "value": value}
@@ -68,8 +68,8 @@ def test_json_of_one_number(server: RunningServer) -> None:
     assert json.loads(both) == {"n": 100, "value": value}
 
 
-def test_a_refusal_prints_nothing(server: RunningServer) -> None:
-    """What the server refuses has no beginning either: no bracket is printed."""
+def test_a_rejected_request(server: RunningServer) -> None:
+    """A rejected request prints nothing, not even the opening bracket."""
     done = fibclient("--server", server.address, "--json", "first", "99999999999")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"fibclient: {server.address}: LIMIT ")

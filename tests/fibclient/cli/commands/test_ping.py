@@ -1,4 +1,4 @@
-"""`ping`, for one server and for several."""
+"""`ping` with one server and with several."""
 
 import json
 import re
@@ -11,21 +11,21 @@ NOBODY = "127.0.0.1:1"
 
 
 def test_one(server: RunningServer) -> None:
-    """`ping` prints how long a round trip took."""
+    """`ping` prints the duration of a round trip."""
     done = fibclient("--server", server.address, "ping")
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(r"PONG in \d+\.\d{3} ms\n", done.stdout)
 
 
 def test_json(server: RunningServer) -> None:
-    """`--json` prints an object a line."""
+    """`--json` prints an object per line."""
     done = fibclient("--server", server.address, "--json", "ping", "--count", "3")
-    answers = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(answers) == 3
-    for answer in answers:
-        assert answer.keys() == {"server", "milliseconds"}
-        assert answer["server"] == server.address
-        assert answer["milliseconds"] > 0
+    trips = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(trips) == 3
+    for trip in trips:
+        assert trip.keys() == {"server", "milliseconds"}
+        assert trip["server"] == server.address
+        assert trip["milliseconds"] > 0
 
 
 def test_count(server: RunningServer) -> None:
@@ -41,7 +41,7 @@ def test_count(server: RunningServer) -> None:
 
 
 def test_unreachable() -> None:
-    """A server out of reach is exit code 3 and one line."""
+    """An unreachable server gives exit code 3 and one line."""
     done = fibclient("--server", NOBODY, "ping")
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.startswith(f"fibclient: cannot connect to {NOBODY}")
@@ -49,7 +49,7 @@ def test_unreachable() -> None:
 
 
 def test_several(server: RunningServer) -> None:
-    """Each server has a line, its address first; one that is dead keeps no other from it."""
+    """Each server has a line with its address; an unreachable one does not affect others."""
     done = fibclient("--server", f"{NOBODY},{server.address}", "ping")
     assert done.returncode == 3
     assert done.stdout.startswith(f"{server.address}  PONG in ")
@@ -59,7 +59,7 @@ def test_several(server: RunningServer) -> None:
 
 
 def test_several_as_json(server: RunningServer) -> None:
-    """In JSON, an error stands where the time would."""
+    """In JSON, an unreachable server has an error in place of the time."""
     done = fibclient("--server", f"{NOBODY},{server.address}", "--json", "ping")
     assert (done.returncode, done.stderr) == (3, "")
     dead, alive = map(json.loads, done.stdout.splitlines())
@@ -69,13 +69,13 @@ def test_several_as_json(server: RunningServer) -> None:
     assert alive["milliseconds"] > 0
 
 
-def test_a_server_that_says_no() -> None:
-    """A server that answers with an error is there: exit code 1."""
+def test_a_rejecting_server() -> None:
+    """A server that replies with an error gives exit code 1, an unreachable one 3."""
     script = in_turn(b"-NOAUTH Authentication required.\r\n")
     with fake_server(script, answers_pings=False) as server:
         assert fibclient("--server", server.address, "ping").returncode == 1
         done = fibclient("--server", f"{server.address},{NOBODY}", "ping")
     assert done.returncode == 3
     refused, unreached = done.stderr.splitlines()
-    assert refused.startswith(f"{server.address}  NOAUTH Authentication required.; give the")
+    assert refused.startswith(f"{server.address}  NOAUTH Authentication required.; pass the")
     assert unreached.endswith("; see `fibclient doctor`")

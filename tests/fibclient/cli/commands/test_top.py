@@ -1,4 +1,4 @@
-"""`top`: the live view, and what programs get."""
+"""`top`: the live view and the output for programs."""
 
 import io
 import json
@@ -41,12 +41,12 @@ DOWN = Status(Address("nobody", 2), 0.0, None, None, ServerUnreachable("cannot c
     ],
 )
 def test_sparkline(values: list[float | None], width: int, line: str) -> None:
-    """The last values are shown, the highest as high as a line, and none where there is none."""
+    """The last values are scaled to the highest; a missing value is a gap."""
     assert sparkline(values, width) == line
 
 
 def shown(statuses: list[Status], width: int, height: int) -> list[str]:
-    """Return the lines of a view on a screen of some size."""
+    """Return the lines of a view on a screen of the given size."""
     console = Console(width=width, height=height, file=io.StringIO(), color_system=None)
     with console.capture() as capture:
         console.print(TopView(statuses, 1.0))
@@ -54,7 +54,7 @@ def shown(statuses: list[Status], width: int, height: int) -> list[str]:
 
 
 def test_panels() -> None:
-    """With room, each server has a panel with all its figures."""
+    """If they fit, each server has a panel with all its values."""
     text = "\n".join(shown([UP, DOWN], 100, 30))
     for part in (
         "fib:1 · fibserver 1.2.3 · up 60.0 s",
@@ -65,7 +65,7 @@ def test_panels() -> None:
         "p50 0.12 ms   p99 3.4 ms",
         "5, 2 waiting",
         "2, 1 busy, 3 died",
-        "1.5 kB of 8.0 kB, 2.0 kB shared, 3.0 kB in all  ━",
+        "1.5 kB of 8.0 kB, 2.0 kB shared, 3.0 kB in total  ━",
         "json 1,000",
         "nobody:2",
         "down  cannot connect",
@@ -74,14 +74,14 @@ def test_panels() -> None:
 
 
 def test_before_the_first_interval() -> None:
-    """Nothing is known of rates yet, but all the rest."""
+    """Only the rates are unknown before the first interval."""
     text = "\n".join(shown([replace(UP, rates=None, history=())], 100, 30))
     assert re.search(r"latency +– ", text)
     assert "2, 1 busy" in text
 
 
 def test_rows() -> None:
-    """With less room, each server has a row."""
+    """If panels do not fit, each server has a row."""
     lines = shown([UP, replace(UP, rates=None), DOWN], 100, 12)
     assert len(lines) < 12
     assert re.search(r"fib:1 +12,346 +5.0 MB/s +0.12 ms +3.4 ms", "\n".join(lines))
@@ -91,13 +91,13 @@ def test_rows() -> None:
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 140])
 @pytest.mark.parametrize("height", [8, 24, 40])
 def test_every_size(width: int, height: int) -> None:
-    """No line is longer than the screen, whatever its size."""
+    """No line is longer than the screen is wide."""
     for line in shown([UP, DOWN], width, height):
         assert len(line.rstrip()) <= width
 
 
 def test_plain_lines(server: RunningServer) -> None:
-    """For programs there is a header, and a line for each server and interval."""
+    """Without a terminal, a header and a line for each server and interval are printed."""
     servers = f"{server.address},127.0.0.1:1"
     arguments = ("top", "--count", "2", "--interval", "0.2")
     done = fibclient("--server", servers, *arguments)
@@ -125,7 +125,7 @@ def test_json(server: RunningServer) -> None:
 
 
 def test_a_server_that_comes_back(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
-    """A server that is down is shown so, and as soon as it is up, so as well."""
+    """A server that was down is shown as up once it replies."""
     address = f"unix:{tmp_path}/fib.sock"
     command = [*COMMAND, "--server", address, "--json", "top", "--interval", "0.1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
@@ -142,7 +142,7 @@ def test_a_server_that_comes_back(serve: Callable[..., RunningServer], tmp_path:
 
 @pytest.mark.parametrize("key", ["q", "Q", "\x03"])
 def test_live(server: RunningServer, key: str) -> None:
-    """The live view uses the terminal's other screen, and a key ends it quietly."""
+    """The live view uses the alternate screen, and a key ends it without an error."""
     with Terminal("--server", server.address, "top", rows=30, columns=100) as terminal:
         terminal.wait_for("resident")
         terminal.press("x")
@@ -154,7 +154,7 @@ def test_live(server: RunningServer, key: str) -> None:
 
 
 def test_no_server() -> None:
-    """If none has answered in all intervals, the exit code is 3."""
+    """If no server was reachable in any interval, the exit code is 3."""
     arguments = ("top", "--count", "1", "--interval", "0.1")
     done = fibclient("--server", "127.0.0.1:1", *arguments)
     assert done.returncode == 3
@@ -169,8 +169,8 @@ def test_no_server() -> None:
         (b"-NOAUTH no\r\n", ",127.0.0.1:1", 3),
     ],
 )
-def test_servers_that_say_no(reply: bytes, also: str, code: int) -> None:
-    """If all have said no, it is 1: they are there."""
+def test_rejecting_servers(reply: bytes, also: str, code: int) -> None:
+    """The exit code is 1 if all servers are reachable and reject the requests."""
     with fake_server(in_turn(reply)) as server:
         arguments = ("top", "--count", "1", "--interval", "0.1")
         done = fibclient("--server", server.address + also, *arguments)
@@ -178,8 +178,8 @@ def test_servers_that_say_no(reply: bytes, also: str, code: int) -> None:
 
 
 def test_a_redis() -> None:
-    """What is no fibserver is down, and it is said why."""
+    """A Redis is down, and the error says that it is not a fibserver."""
     with fake_server(in_turn(*[b"$15\r\nredis_version:7\r\n", b"*0\r\n"] * 2)) as server:
         arguments = ("top", "--count", "1", "--interval", "0.1")
         done = fibclient("--server", server.address, "--json", *arguments)
-    assert "is no fibserver" in json.loads(done.stdout)["error"]
+    assert "is not a fibserver" in json.loads(done.stdout)["error"]

@@ -1,4 +1,4 @@
-"""`verify`, as a shell runs it."""
+"""`verify` as a command."""
 
 import json
 import re
@@ -14,45 +14,45 @@ from tests.servers import RunningServer
 
 
 def liar(n: int) -> Script:
-    """Return a script that answers FIB.RANGE rightly but for F(n), n < 1000, in `text`."""
+    """Return a script that replies to FIB.RANGE in `text`, with a wrong digit in F(n)."""
 
     def script(words: list[bytes]) -> bytes:
         start, stop = int(words[1]), int(words[2])
-        answer = bytearray(expected("text", start, stop))
+        reply = bytearray(expected("text", start, stop))
         position = FORMATS["text"].offset(n) - FORMATS["text"].offset(start)
         if start <= n < stop:
-            answer[position] = ord("9") if answer[position] != ord("9") else ord("8")
-        return b"$%d\r\n%b\r\n" % (len(answer), bytes(answer))
+            reply[position] = ord("9") if reply[position] != ord("9") else ord("8")
+        return b"$%d\r\n%b\r\n" % (len(reply), bytes(reply))
 
     return script
 
 
 @pytest.mark.parametrize("format", [name for name in FORMATS if name != "array"])
 def test_each_format(server: RunningServer, format: str) -> None:
-    """What a server answers is right, in every format."""
+    """A server's numbers are correct in every format."""
     done = fibclient("--server", server.address, "verify", "1000", "--format", format)
     assert (done.returncode, done.stderr) == (0, "")
-    pattern = r"F\(0\) to F\(999\) are right: 1,000 numbers, [\d.]+ kB, [\d.]+ m?s\n"
+    pattern = r"F\(0\) to F\(999\) are correct: 1,000 numbers, [\d.]+ kB, [\d.]+ m?s\n"
     assert re.fullmatch(pattern, done.stdout)
 
 
 def test_from(server: RunningServer) -> None:
-    """It may begin anywhere."""
+    """The check may start at any index."""
     done = fibclient("--server", server.address, "verify", "5", "--from", "100000")
-    assert done.stdout.startswith("F(100000) to F(100004) are right: 5 numbers, 43.4 kB")
+    assert done.stdout.startswith("F(100000) to F(100004) are correct: 5 numbers, 43.4 kB")
 
 
 def test_several_requests(serve: Callable[..., RunningServer]) -> None:
-    """A server's limit for an answer is none for what can be checked."""
+    """The numbers may exceed the server's limit for one reply."""
     server = serve(FIBSERVER_MAX_ANSWER_BYTES="68MiB")
     done = fibclient("--server", server.address, "verify", "41000")
-    assert done.stdout.startswith("F(0) to F(40999) are right: 41,000 numbers, 73.1 MB")
+    assert done.stdout.startswith("F(0) to F(40999) are correct: 41,000 numbers, 73.1 MB")
 
 
 def test_nothing(server: RunningServer) -> None:
-    """Of no numbers none is wrong."""
+    """With N = 0, nothing is checked."""
     done = fibclient("--server", server.address, "verify", "0")
-    assert (done.returncode, done.stdout) == (0, "There is nothing to check in 0 numbers.\n")
+    assert (done.returncode, done.stdout) == (0, "Nothing to check: N is 0.\n")
 
 
 def test_json(server: RunningServer) -> None:
@@ -72,7 +72,7 @@ def test_json(server: RunningServer) -> None:
 
 @pytest.mark.parametrize("n", [0, 1, 17, 499])
 def test_a_wrong_number(n: int) -> None:
-    """The first wrong number is told, and the exit code is 1."""
+    """The first wrong number is reported, with exit code 1."""
     with fake_server(liar(n)) as server:
         done = fibclient("--server", server.address, "verify", "500", "--format", "text")
         assert done.returncode == 1
@@ -85,16 +85,16 @@ def test_a_wrong_number(n: int) -> None:
 
 
 def test_on_a_terminal(server: RunningServer) -> None:
-    """There is a progress bar, if there is much to check, and the result behind it."""
+    """A large check shows a progress bar before the result."""
     for n, has_bar in ((20_000, True), (10_000, False)):
         screen = on_terminal("--server", server.address, "verify", str(n))
         assert screen.code == 0
         assert ("100%" in screen.text) == has_bar
-        assert screen.lines[-1].startswith(f"F(0) to F({n - 1}) are right")
+        assert screen.lines[-1].startswith(f"F(0) to F({n - 1}) are correct")
 
 
 def test_too_much(server: RunningServer) -> None:
-    """What goes beyond a server's limit is refused at once, by whichever server is there."""
+    """The first reachable server rejects numbers beyond its limit at once."""
     servers = f"127.0.0.1:1,{server.address}"
     done = fibclient("--server", servers, "verify", "99999999999")
     assert (done.returncode, done.stdout) == (1, "")
@@ -112,7 +112,7 @@ def test_too_much(server: RunningServer) -> None:
     ],
 )
 def test_exit_codes(server: RunningServer, arguments: list[str], code: int) -> None:
-    """Each failure has its exit code, and says why."""
+    """Each failure has its exit code and an error message."""
     done = fibclient(*arguments, FIBCLIENT_SERVER=server.address)
     assert done.returncode == code
     assert done.stdout == ""

@@ -1,4 +1,4 @@
-"""Percentiles from counts."""
+"""Latency histograms and percentiles."""
 
 from math import ceil
 
@@ -14,16 +14,16 @@ PERCENTS = [0, 1, 50, 90, 99, 99.9, 100]
 
 
 def counted(seconds: list[float]) -> Latencies:
-    """Count some latencies."""
+    """Return the histogram of some latencies."""
     latencies = Latencies()
-    for each in seconds:
-        latencies.record(each)
+    for latency in seconds:
+        latencies.record(latency)
     return latencies
 
 
 @given(SECONDS)
 def test_percentiles_are_right_to_a_percent(seconds: list[float]) -> None:
-    """A percentile is that of the latencies themselves, to about a percent."""
+    """Percentiles are those of the latencies, accurate to about 1 %."""
     latencies = counted(seconds)
     for percent in PERCENTS:
         rank = max(1, ceil(percent / 100 * len(seconds)))
@@ -34,7 +34,7 @@ def test_percentiles_are_right_to_a_percent(seconds: list[float]) -> None:
 
 @given(SECONDS, SECONDS)
 def test_counts_of_threads_are_added(one: list[float], other: list[float]) -> None:
-    """What two have counted is what one would have."""
+    """The sum of two histograms equals one of all latencies."""
     added, whole = counted(one), counted(one + other)
     added.add(counted(other))
     for percent in PERCENTS:
@@ -43,7 +43,7 @@ def test_counts_of_threads_are_added(one: list[float], other: list[float]) -> No
 
 
 def test_no_latencies() -> None:
-    """Of nothing all percentiles are 0, and what takes no time is taken for a microsecond."""
+    """Without latencies, percentiles are 0; latencies of 0 count as a microsecond."""
     assert Latencies().percentile(99) == 0
     assert counted([0.0]).percentile(50) == 0
     assert counted([0.0, 1e-9, 1.0]).percentile(50) < 1.1e-6
@@ -51,17 +51,17 @@ def test_no_latencies() -> None:
 
 @pytest.mark.parametrize(("share", "value"), [(0, 2), (0.25, 3), (0.5, 4), (0.75, 24), (1, 32)])
 def test_quantiles(share: float, value: float) -> None:
-    """Within a bucket values are spread evenly; empty ones do not matter."""
+    """Values are interpolated within a bucket; empty buckets are ignored."""
     assert quantile([(0, 2, 0), (2, 4, 2), (4, 16, 0), (16, 32, 2), (32, 64, 0)], share) == value
 
 
 def test_no_values() -> None:
-    """Of nothing a quantile is 0."""
+    """Without values, the quantile is 0."""
     assert quantile([], 0.5) == quantile([(1, 2, 0)], 0.5) == 0
 
 
 def test_histograms() -> None:
-    """Counts that add up become those of each bucket."""
+    """Cumulative counts become counts per bucket."""
     reply: Reply = [
         b"fib.first",
         [b"calls", 7, b"histogram_usec", [8, 2, 16, 5, 1024, 7]],
@@ -74,6 +74,6 @@ def test_histograms() -> None:
 @pytest.mark.parametrize(
     "reply", [None, b"", 7, [], [b"ping"], [b"ping", 3], [b"ping", [b"calls", 3]], [[], []]]
 )
-def test_what_is_no_histogram(reply: Reply) -> None:
-    """Of anything else no count comes."""
+def test_other_replies(reply: Reply) -> None:
+    """A reply that is not a histogram gives no counts."""
     assert not any(parse_histograms(reply).values())

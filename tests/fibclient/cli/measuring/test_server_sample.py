@@ -1,4 +1,4 @@
-"""Readings of a server, and what happened between two."""
+"""Readings of a server, and the rates between two readings."""
 
 from dataclasses import fields, replace
 
@@ -70,19 +70,19 @@ LATER = replace(
 
 
 def test_reading() -> None:
-    """A reading holds what INFO and the histograms tell, without what it has asked itself."""
+    """A reading combines INFO and the histograms, without the commands of readings."""
     assert Reading.of(INFORMATION, HISTOGRAMS) == READING
 
 
 def test_reading_of_little() -> None:
-    """What is not told, or is no number, is 0."""
+    """Missing fields and fields that are not numbers are 0."""
     reading = Reading.of("workers:many\r\nused_memory_rss:-1\r\n", None)
     assert reading.version == ""
     assert not any(getattr(reading, field.name) for field in fields(Reading))
 
 
 def test_reading_of_a_server(server: RunningServer) -> None:
-    """A server tells all that a reading holds."""
+    """A real server reports all fields of a reading."""
     with direct_client(server.address) as client:
         client.first(1000)
         information = "".join(f"{name}:{value}\n" for name, value in client.info("all").items())
@@ -94,7 +94,7 @@ def test_reading_of_a_server(server: RunningServer) -> None:
 
 
 def test_facts() -> None:
-    """Facts are found whatever section they stand in, and numbers have a default."""
+    """Fields are found in all sections, and numbers have a default."""
     facts = facts_of("# Server\r\na:1\r\n# Other\r\nb:x:y\r\n")
     assert facts == {"a": "1", "b": "x:y"}
     assert [facts.whole("a"), facts.whole("b"), facts.whole("c", 7)] == [1, 0, 7]
@@ -102,7 +102,7 @@ def test_facts() -> None:
 
 
 def test_rates() -> None:
-    """Rates are differences by the time between, and percentiles those of the difference."""
+    """Rates and percentiles are those of the difference between two readings."""
     rates = rates_between(READING, LATER, 2.0)
     assert (rates.requests_per_second, rates.errors_per_second) == (50, 1)
     assert rates.bytes_per_second == 100_000
@@ -111,7 +111,7 @@ def test_rates() -> None:
 
 
 def test_rates_of_nothing() -> None:
-    """Where nothing happened there are no percentiles."""
+    """Without requests there are no percentiles."""
     assert rates_between(READING, READING, 1.0) == Rates(0, 0, 0, None, None)
 
 
@@ -127,7 +127,7 @@ def test_rates_of_nothing() -> None:
     ],
 )
 def test_restart(restarted: Reading) -> None:
-    """After a restart all counters are taken to have begun at 0."""
+    """After a restart, counters are assumed to have started at 0."""
     rates = rates_between(READING, restarted, 1.0)
     assert rates.requests_per_second == restarted.calls
     assert rates.errors_per_second == restarted.errors
@@ -149,7 +149,7 @@ READINGS = st.builds(
 
 @given(before=READINGS, after=READINGS)
 def test_no_rate_is_negative(before: Reading, after: Reading) -> None:
-    """Whatever two readings say, no figure is below 0."""
+    """No rate is negative, whatever the two readings contain."""
     rates = rates_between(before, after, 0.5)
     assert min(rates.requests_per_second, rates.errors_per_second, rates.bytes_per_second) >= 0
     assert (rates.p50_seconds or 0) <= (rates.p99_seconds or 0)

@@ -1,4 +1,4 @@
-"""Where numbers go: files, files that are gone on with, and the progress bar beside them."""
+"""Output to files, continuation, and the progress bar."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +15,11 @@ from tests.numbers import expected
 from tests.servers import RunningServer, direct_client
 
 LONG = 20_000
-"""So many numbers are worth a progress bar: 41.8 MB of text."""
+"""Enough numbers for a progress bar: 41.8 MB of text."""
 
 
 def test_a_file(server: RunningServer, tmp_path: Path) -> None:
-    """`--output` writes the plain bytes to a file, and replaces what was in it."""
+    """`--output` writes the bytes of the format, and replaces the contents of the file."""
     path = tmp_path / "numbers"
     for n in (2000, 1000):
         done = fibclient("--server", server.address, "first", str(n), "--output", str(path))
@@ -28,15 +28,15 @@ def test_a_file(server: RunningServer, tmp_path: Path) -> None:
 
 
 def test_a_file_from_a_terminal(server: RunningServer, tmp_path: Path) -> None:
-    """A file gets all digits, from a terminal as well, and binary is welcome there."""
+    """A file gets all bytes when run on a terminal too, and may be binary."""
     path = tmp_path / "numbers"
     arguments = ["--server", server.address, "first", "900", "--output", str(path)]
     assert on_terminal(*arguments, "--format", "binary") == (0, "")
     assert path.read_bytes() == expected("binary", 0, 900)
 
 
-def test_a_refusal_leaves_the_file(server: RunningServer, tmp_path: Path) -> None:
-    """What the server refuses does not touch the file, nor make one."""
+def test_a_rejected_request(server: RunningServer, tmp_path: Path) -> None:
+    """A rejected request neither changes nor creates the file."""
     path = tmp_path / "numbers"
     arguments = ["--server", server.address, "first", "99999999999", "--output", str(path)]
     assert fibclient(*arguments).returncode == 1
@@ -48,8 +48,8 @@ def test_a_refusal_leaves_the_file(server: RunningServer, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("format", ["json", "text", "binary"])
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999, 1.0])
-def test_going_on(server: RunningServer, tmp_path: Path, format: str, share: float) -> None:
-    """`--continue` keeps the beginning that a file has, wherever it ends."""
+def test_continue(server: RunningServer, tmp_path: Path, format: str, share: float) -> None:
+    """`--continue` completes a file, wherever its contents end."""
     path = tmp_path / "numbers"
     whole = expected(format, 0, 1500)
     whole = b"[" + whole + b"]\n" if format == "json" else whole
@@ -62,7 +62,7 @@ def test_going_on(server: RunningServer, tmp_path: Path, format: str, share: flo
 
 
 def test_a_complete_file(server: RunningServer, tmp_path: Path) -> None:
-    """A file that has all is left alone, and said to be complete."""
+    """A complete file is left unchanged and reported as complete."""
     path = tmp_path / "numbers"
     path.write_bytes(expected("text", 0, 100))
     arguments = ["--server", server.address, "first", "100", "--output", str(path)]
@@ -72,8 +72,8 @@ def test_a_complete_file(server: RunningServer, tmp_path: Path) -> None:
     assert path.read_bytes() == expected("text", 0, 100)
 
 
-def test_going_on_with_nothing(server: RunningServer, tmp_path: Path) -> None:
-    """`--continue` without a file begins one."""
+def test_continue_without_a_file(server: RunningServer, tmp_path: Path) -> None:
+    """`--continue` creates a missing file."""
     path = tmp_path / "numbers"
     arguments = ["--server", server.address, "range", "5", "9", "--output", str(path)]
     assert fibclient(*arguments, "--continue").returncode == 0
@@ -84,35 +84,35 @@ def test_going_on_with_nothing(server: RunningServer, tmp_path: Path) -> None:
     ("content", "reason"),
     [
         pytest.param(
-            expected("text", 0, 101), "it has 1,173 bytes, the answer has 1,151", id="longer"
+            expected("text", 0, 101), "it has 1,173 bytes, the output has 1,151", id="longer"
         ),
-        pytest.param(expected("text", 1, 50), "its last 313 bytes are others", id="another range"),
-        pytest.param(expected("csv", 0, 20), "its last 114 bytes are others", id="another format"),
-        pytest.param(b"0\n1\n1\n2\n4", "its last 9 bytes are others", id="one digit"),
+        pytest.param(expected("text", 1, 50), "its last 313 bytes differ", id="another range"),
+        pytest.param(expected("csv", 0, 20), "its last 114 bytes differ", id="another format"),
+        pytest.param(b"0\n1\n1\n2\n4", "its last 9 bytes differ", id="one digit"),
     ],
 )
 def test_not_its_beginning(
     server: RunningServer, tmp_path: Path, content: bytes, reason: str
 ) -> None:
-    """A file that cannot be the beginning is a usage error, and is left as it is."""
+    """A file with other contents is a usage error and is left unchanged."""
     path = tmp_path / "numbers"
     path.write_bytes(content)
     arguments = ["--server", server.address, "first", "100", "--output", str(path)]
     done = fibclient(*arguments, "--continue")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"Error: {path} is no beginning of this answer: {reason}\n"
+    assert done.stderr == f"Error: {path} is not the beginning of this output: {reason}\n"
     assert path.read_bytes() == content
 
 
 def test_a_full_disk(server: RunningServer) -> None:
-    """A full disk is exit code 1 and one line with the file's name."""
+    """A full disk gives exit code 1 and one line with the file's name."""
     done = fibclient("--server", server.address, "first", "5000", "--output", "/dev/full")
     assert done.returncode == 1
     assert done.stderr == "fibclient: /dev/full: No space left on device\n"
 
 
 def test_a_file_that_cannot_be_written(server: RunningServer, tmp_path: Path) -> None:
-    """A file that cannot be opened is exit code 1 and one line with its name."""
+    """A file that cannot be opened gives exit code 1 and one line with its name."""
     path = tmp_path / "missing" / "numbers"
     done = fibclient("--server", server.address, "first", "5", "--output", str(path))
     assert done.returncode == 1
@@ -120,7 +120,7 @@ def test_a_file_that_cannot_be_written(server: RunningServer, tmp_path: Path) ->
 
 
 def test_progress(server: RunningServer, tmp_path: Path) -> None:
-    """A long answer that goes to a file has a progress bar; a short one has none."""
+    """Large output to a file has a progress bar; small output has none."""
     path = tmp_path / "numbers"
     arguments = ["--server", server.address, "first"]
     screen = on_terminal(*arguments, str(LONG), "--output", str(path), columns=100)
@@ -131,7 +131,7 @@ def test_progress(server: RunningServer, tmp_path: Path) -> None:
 
 
 def test_progress_beside_a_pipe(server: RunningServer, tmp_path: Path) -> None:
-    """The bar is on standard error: what goes through a pipe is the answer alone."""
+    """The bar is on standard error, not in the redirected output."""
     path = tmp_path / "numbers"
     with (
         path.open("wb") as file,
@@ -142,8 +142,8 @@ def test_progress_beside_a_pipe(server: RunningServer, tmp_path: Path) -> None:
     assert path.read_bytes() == expected("text", 0, LONG)
 
 
-def test_interrupted_and_gone_on_with(server: RunningServer, tmp_path: Path) -> None:
-    """Ctrl-C leaves what has come, and a line says how to go on; that gives the whole file."""
+def test_interrupted_and_continued(server: RunningServer, tmp_path: Path) -> None:
+    """Ctrl-C keeps the partial file and suggests --continue, which completes it."""
     path = tmp_path / "numbers"
     whole = expected("text", 0, LONG)
     beginning = whole[:100_000]
@@ -158,7 +158,7 @@ def test_interrupted_and_gone_on_with(server: RunningServer, tmp_path: Path) -> 
     assert screen.code == 130
     hint = screen.lines[-1]
     assert hint.startswith(f"{path} has ")
-    assert hint.endswith(" of 41.8 MB; the same command with --continue goes on from there")
+    assert hint.endswith(" of 41.8 MB; repeat the command with --continue to resume")
     assert "Traceback" not in screen.text
     left = path.read_bytes()
     assert left
@@ -168,7 +168,7 @@ def test_interrupted_and_gone_on_with(server: RunningServer, tmp_path: Path) -> 
 
 
 def test_failed_halfway(tmp_path: Path) -> None:
-    """So it is when the answer breaks off and no server goes on with it."""
+    """A reply that breaks off leaves a partial file and the same suggestion."""
     path = tmp_path / "numbers"
     size = len(expected("text", 0, 96))
     script = in_turn(HangUp(b"$%d\r\n0\n1\n" % size), b"-ERR no more\r\n")
@@ -182,7 +182,7 @@ def test_failed_halfway(tmp_path: Path) -> None:
 
 
 class _InterruptedAtTheEnd(Document):
-    """A document behind whose last byte Ctrl-C is pressed."""
+    """A document that is interrupted after its last byte."""
 
     def stream(
         self, client: FibClient, begin: int = 0, end: int | None = None
@@ -191,10 +191,10 @@ class _InterruptedAtTheEnd(Document):
         raise KeyboardInterrupt
 
 
-def test_interrupted_behind_the_last_byte(
+def test_interrupted_after_the_last_byte(
     server: RunningServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A file that has all by then is not to be gone on with."""
+    """No continuation is suggested for a file that is complete."""
     path = tmp_path / "numbers"
     document = _InterruptedAtTheEnd(b"", EncodedSlice.of(0, 10, "text"), b"")
     with direct_client(server.address) as client, pytest.raises(KeyboardInterrupt):

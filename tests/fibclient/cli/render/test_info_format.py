@@ -1,4 +1,4 @@
-"""Figures of INFO in words."""
+"""Formatting of INFO values."""
 
 from datetime import datetime
 
@@ -34,12 +34,12 @@ from fibclient.cli.render.info_format import readable
     ],
 )
 def test_values(name: str, value: str, text: str) -> None:
-    """Sizes, times, counts and numbers that count nothing each have their form."""
+    """Sizes, durations, counts and identifiers each have their format."""
     assert readable(name, value) == text
 
 
 def test_moments() -> None:
-    """Times of the world are shown in local time."""
+    """Timestamps are shown in local time."""
     moment = datetime(2024, 2, 29, 12, 30, 15)
     seconds = int(moment.timestamp())
     assert readable("rdb_last_save_time", str(seconds)) == "2024-02-29 12:30:15"
@@ -50,5 +50,5 @@ def test_moments() -> None:
     name=st.text() | st.sampled_from(["used_memory", "a_time_usec", "b_seconds"]), value=st.text()
 )
 def test_whatever_a_server_sends(name: str, value: str) -> None:
-    """Anything is shown somehow."""
+    """Any name and value can be formatted."""
     assert readable(name, value) is not None

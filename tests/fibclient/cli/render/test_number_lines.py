@@ -1,4 +1,4 @@
-"""`first`, `range` and `number` on a terminal, for people."""
+"""`first`, `range` and `number` on a terminal."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.servers import RunningServer
 
 
 def test_a_line_a_number(server: RunningServer) -> None:
-    """Each number stands behind its index, which is dim."""
+    """Each number follows its name, which is dim."""
     screen = on_terminal("--server", server.address, "range", "8", "11")
     assert screen.code == 0
     assert screen.lines == ["F(8)   21", "F(9)   34", "F(10)  55"]
@@ -17,7 +17,7 @@ def test_a_line_a_number(server: RunningServer) -> None:
 
 @pytest.mark.parametrize("columns", [60, 140])
 def test_the_width_is_used(server: RunningServer, columns: int) -> None:
-    """A long number takes the width of the terminal, and no more."""
+    """A long number takes exactly the width of the terminal."""
     screen = on_terminal("--server", server.address, "number", "5000", columns=columns)
     (line,) = screen.lines
     assert len(line) == columns
@@ -26,7 +26,7 @@ def test_the_width_is_used(server: RunningServer, columns: int) -> None:
 
 
 def test_plain(server: RunningServer) -> None:
-    """A terminal that knows no styles, or whose user wants none, gets plain text."""
+    """A dumb terminal, or one with NO_COLOR, gets plain text."""
     arguments = ["--server", server.address, "first", "2"]
     for screen in (on_terminal(*arguments, term="dumb"), on_terminal(*arguments, NO_COLOR="1")):
         assert screen.raw == "F(0)  0\r\nF(1)  1\r\n"
@@ -42,19 +42,19 @@ def test_plain(server: RunningServer) -> None:
     ],
 )
 def test_wanted_as_for_programs(server: RunningServer, options: list[str], output: str) -> None:
-    """`--full` and `--format` give all bytes on a terminal, too."""
+    """`--full` and `--format` print all bytes, even on a terminal."""
     screen = on_terminal("--server", server.address, *options)
     assert (screen.code, screen.text) == (0, output)
 
 
 def test_json(server: RunningServer) -> None:
-    """So does `--json`."""
+    """`--json` prints JSON, even on a terminal."""
     screen = on_terminal("--server", server.address, "--json", "number", "7")
     assert (screen.code, screen.text) == (0, '{"n": 7, "value": "13"}\n')
 
 
 def test_binary(server: RunningServer) -> None:
-    """Binary is refused: it would do strange things to a terminal."""
+    """Binary output to a terminal is rejected, as it could contain control codes."""
     screen = on_terminal("--server", server.address, "first", "3", "--format", "binary")
     assert screen.code == 2
-    assert screen.lines[-1] == "Error: binary is not for a terminal: use --output FILE"
+    assert screen.lines[-1] == "Error: binary cannot be printed on a terminal: use --output FILE"

@@ -1,4 +1,4 @@
-"""Lines for people: what is shown of numbers that are too long."""
+"""Lines that fit the terminal's width."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from tests.numbers import digits, expected
 
 
 def pieces(data: bytes, size: int) -> Iterator[memoryview]:
-    """Yield some bytes at a time, each piece gone when the next is asked for."""
+    """Yield the data in pieces, each overwritten when the next is requested."""
     for begin in range(0, len(data), size):
         piece = bytearray(data[begin : begin + size])
         yield memoryview(piece)
@@ -20,12 +20,12 @@ def pieces(data: bytes, size: int) -> Iterator[memoryview]:
 
 def shown(start: int, stop: int, columns: int, piece_size: int = 1000) -> list[Line]:
     """Return the lines for a range."""
-    answer = pieces(expected("text", start, stop), piece_size)
-    return list(lines(answer, start, stop, columns))
+    data = pieces(expected("text", start, stop), piece_size)
+    return list(lines(data, start, stop, columns))
 
 
 def test_short_numbers() -> None:
-    """Numbers that fit are shown whole, their values below each other."""
+    """Numbers that fit are shown in full, with aligned values."""
     assert ["".join(line) for line in shown(8, 12, 40)] == [
         "F(8)   21",
         "F(9)   34",
@@ -35,14 +35,14 @@ def test_short_numbers() -> None:
 
 
 def test_a_long_number() -> None:
-    """A number that does not fit has its ends shown, and how many digits it has."""
+    """A number that does not fit is shown as its two ends and its number of digits."""
     assert "".join(*shown(1000, 1001, 60)) == (
         "F(1000)  4346655768693745643…6137795166849228875  209 digits"
     )
 
 
-def test_counts_below_each_other() -> None:
-    """All lines with a count end alike, though the counts differ in length."""
+def test_aligned_counts() -> None:
+    """Counts of different lengths are aligned to the right."""
     assert ["".join(line) for line in shown(4781, 4783, 50)] == [
         "F(4781)  6613373228392…6633847360981    999 digits",
         "F(4782)  1070066266382…8636250627816  1,000 digits",
@@ -50,13 +50,13 @@ def test_counts_below_each_other() -> None:
 
 
 def test_nothing() -> None:
-    """No numbers, no lines."""
+    """Without numbers there are no lines."""
     assert shown(7, 7, 80) == []
 
 
 @pytest.mark.parametrize("n", [94, 95])
 def test_no_shortening_when_it_fits(n: int) -> None:
-    """A line may be as wide as the terminal; only beyond that something is left out."""
+    """Digits are left out only if the line is wider than the terminal."""
     value = digits(n, n + 1)[0]
     exact = len("F(94)  ") + len(value)
     assert shown(n, n + 1, exact) == [Line(f"F({n})  ", value, "")]
@@ -70,7 +70,7 @@ def test_no_shortening_when_it_fits(n: int) -> None:
     piece_size=st.integers(1, 500),
 )
 def test_every_line(start: int, count: int, columns: int, piece_size: int) -> None:
-    """However the answer comes in pieces, lines are right, and fit where anything fits."""
+    """Lines are correct for any piece size, and fit unless the terminal is too narrow."""
     stop = start + count
     for line, value in zip(
         shown(start, stop, columns, piece_size), digits(start, stop), strict=True

@@ -1,4 +1,4 @@
-"""Quantities as people read them."""
+"""Formatting of sizes, rates and durations."""
 
 import pytest
 
@@ -18,7 +18,7 @@ from fibclient.cli.render.units import duration_text, milliseconds_text, rate_te
     ],
 )
 def test_sizes(size_bytes: int, text: str) -> None:
-    """A size has the largest unit of which there is at least one."""
+    """A size has the largest unit in which it is at least 1."""
     assert size_text(size_bytes) == text
 
 
@@ -34,7 +34,7 @@ def test_sizes(size_bytes: int, text: str) -> None:
     ],
 )
 def test_durations(seconds: float, text: str) -> None:
-    """A time has the largest unit of which there are two, and of short ones, milliseconds."""
+    """A duration has the largest unit in which it is at least 2; short ones are in ms."""
     assert duration_text(seconds) == text
 
 
@@ -42,7 +42,7 @@ def test_durations(seconds: float, text: str) -> None:
     ("seconds", "text"), [(0.00008214, "0.0821 ms"), (0.0123, "12.3 ms"), (1.5, "1,500 ms")]
 )
 def test_milliseconds(seconds: float, text: str) -> None:
-    """Three digits are shown, and of large ones all before the point."""
+    """Three significant digits are shown, or all digits before the decimal point."""
     assert milliseconds_text(seconds) == text
 
 
@@ -51,5 +51,5 @@ def test_milliseconds(seconds: float, text: str) -> None:
     [(24_690, 2.0, "12,345/s"), (3, 2.0, "1.5/s"), (0, 1.0, "0/s"), (5, 0.0, "0/s")],
 )
 def test_rates(amount: float, seconds: float, text: str) -> None:
-    """A rate is whole unless it is small, and nothing in no time is nothing."""
+    """Small rates have a decimal; a rate over no time is 0."""
     assert rate_text(amount, seconds) == text
