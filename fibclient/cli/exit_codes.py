@@ -72,7 +72,7 @@ def say(text: str) -> None:
 
 
 def end_by_signals() -> None:
-    """Exit normally on SIGTERM and SIGHUP, restoring the terminal and closing files."""
+    """Raise SystemExit on SIGTERM and SIGHUP, so that terminals are restored and files closed."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         # Leave SIGHUP ignored under nohup(1).
         if signal.getsignal(number) is signal.SIG_DFL:

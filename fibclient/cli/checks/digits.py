@@ -47,7 +47,7 @@ class AnswerChecker:
         self._format = format
         self._stop = stop
         self._residues = fibonacci_pair(start)  # of F(n) and F(n+1)
-        self._next_piece = 0  # its position in the element
+        self._next_piece = 0  # its index in the element
         self._piece: str | Field = ""  # the current one
         self._size = 0  # of the piece, in bytes
         self._done = 0  # bytes of the piece checked so far

@@ -26,18 +26,18 @@ def check(format: str, start: int, stop: int, *pieces: bytes) -> None:
 )
 def test_correct_slices(format: str, start: int, stop: int, size: int) -> None:
     """A correct slice passes in pieces of any size."""
-    answer = expected(format, start, stop)
-    check(format, start, stop, *(answer[i : i + size] for i in range(0, len(answer), size)))
+    elements = expected(format, start, stop)
+    check(format, start, stop, *(elements[i : i + size] for i in range(0, len(elements), size)))
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_each_byte_matters(format: str) -> None:
     """Every wrong byte is found, and attributed to its number."""
-    answer = expected(format, 0, 40)
+    elements = expected(format, 0, 40)
     ends = list(accumulate(map(len, encoded(format, 0, 40))))
-    for position, byte in enumerate(answer):
+    for position, byte in enumerate(elements):
         for other in {byte ^ 1, byte ^ 0x80, ord("0"), ord("_")} - {byte}:
-            wrong = bytes([*answer[:position], other, *answer[position + 1 :]])
+            wrong = bytes([*elements[:position], other, *elements[position + 1 :]])
             with pytest.raises(WrongAnswer) as caught:
                 check(format, 0, 40, wrong)
             assert caught.value.n == sum(end <= position for end in ends)
@@ -46,12 +46,12 @@ def test_each_byte_matters(format: str) -> None:
 @pytest.mark.parametrize("format", FORMATS)
 def test_each_length_matters(format: str) -> None:
     """A slice that is too short or too long is wrong."""
-    answer = expected(format, 0, 40)
-    for size in range(len(answer)):
+    elements = expected(format, 0, 40)
+    for size in range(len(elements)):
         with pytest.raises(WrongAnswer, match="ends before or within"):
-            check(format, 0, 40, answer[:size])
+            check(format, 0, 40, elements[:size])
     with pytest.raises(WrongAnswer, match=r"F\(40\) is wrong: it was not requested"):
-        check(format, 0, 40, answer, b"1")
+        check(format, 0, 40, elements, b"1")
 
 
 @given(
@@ -62,17 +62,17 @@ def test_each_length_matters(format: str) -> None:
 )
 def test_a_digit_of_a_long_number(n: int, digit: int, other: str, data: st.DataObject) -> None:
     """One wrong digit of a long number is found, wherever the pieces are cut."""
-    answer = bytearray(expected("text", 9_900, 10_000))
+    elements = bytearray(expected("text", 9_900, 10_000))
     position = FORMATS["text"].offset(9_900 + n) - FORMATS["text"].offset(9_900)
     position += digit % (FORMATS["text"].size(9_900 + n) - 1)
-    is_same = answer[position] == ord(other)
-    answer[position] = ord(other)
-    cut = data.draw(st.integers(0, len(answer)))
+    is_same = elements[position] == ord(other)
+    elements[position] = ord(other)
+    cut = data.draw(st.integers(0, len(elements)))
     if is_same:
-        check("text", 9_900, 10_000, bytes(answer[:cut]), bytes(answer[cut:]))
+        check("text", 9_900, 10_000, bytes(elements[:cut]), bytes(elements[cut:]))
         return
     with pytest.raises(WrongAnswer) as caught:
-        check("text", 9_900, 10_000, bytes(answer[:cut]), bytes(answer[cut:]))
+        check("text", 9_900, 10_000, bytes(elements[:cut]), bytes(elements[cut:]))
     assert caught.value.n == 9_900 + n
 
 
