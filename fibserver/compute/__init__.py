@@ -1,1 +1,1 @@
-"""The numbers: arithmetic, many at once, and their encoding."""
+"""Computation of Fibonacci numbers and their rendering as elements."""

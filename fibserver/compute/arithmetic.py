@@ -1,12 +1,13 @@
-"""Fibonacci numbers by doubling, exactly, in `decimal` or in `int`.
+"""Exact Fibonacci numbers by doubling, as `Decimal` or `int`.
 
-Two doublings from different identities live here: one starts a block, the other checks its
-end, so that neither a wrong step of the one nor a wrong addition between goes unnoticed. Both
-need two squarings a step, which `decimal` does in two thirds of the time of a product and two.
+There are two doubling algorithms, based on different identities: one computes the start of a
+block, the other verifies its end. So neither an error in one of them nor one in the additions
+between goes unnoticed. Each takes two squarings per step, which `decimal` computes in two thirds
+of the time of two squarings and a product.
 
-`decimal` is for numbers that become text: libmpdec keeps them in base 10^19, so adding and
-rendering are linear in the number of digits, and multiplying is a number-theoretic transform.
-`int` is for numbers that become bytes. Both take the same code.
+`Decimal` is used for numbers that become text: libmpdec stores them in base 10^19, so addition
+and conversion to text are linear in the number of digits, and multiplication uses a
+number-theoretic transform. `int` is used for numbers that become bytes, by the same code.
 """
 
 from collections.abc import Iterator
@@ -18,17 +19,17 @@ __all__ = ["EXACT", "fibonacci_pair", "fibonacci_pair_by_squares", "pairs_apart"
 Number = TypeVar("Number", int, Decimal)
 
 EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact, InvalidOperation])
-"""The decimal context of all arithmetic here: a result that had to be rounded is an error."""
+"""Decimal context for all arithmetic in this module, which raises if a result is rounded."""
 
 
 def fibonacci_pair(n: int, number: type[Number]) -> tuple[Number, Number]:
-    """Return F(n) and F(n+1) by way of the Lucas numbers, with two squarings a step.
+    """Return F(n) and F(n+1), computed from Lucas numbers with two squarings per step.
 
     L(2k) = L(k)² - 2·(-1)^k (S. Vajda, Fibonacci and Lucas numbers, and the golden section,
     1989, formula 17c), for k and for k+1; 5·F(n) = 2·L(n+1) - L(n).
 
     Args:
-        n: the index, >= 0.
+        n: The index, >= 0.
         number: `int`, or `Decimal` with `EXACT` as the current context.
     """
     current, following = number(2), number(1)  # L(0) and L(1)
@@ -44,7 +45,7 @@ def fibonacci_pair(n: int, number: type[Number]) -> tuple[Number, Number]:
 
 
 def fibonacci_pair_by_squares(n: int, number: type[Number]) -> tuple[Number, Number]:
-    """Return F(n) and F(n+1), n >= 0, with two squarings a step and no other product.
+    """Return F(n) and F(n+1), n >= 0, computed with two squarings per step.
 
     F(2k+1) = 4·F(k)² - F(k-1)² + 2·(-1)^k, F(2k-1) = F(k)² + F(k-1)² and
     F(2k) = F(2k+1) - F(2k-1) (D. Takahashi, A fast algorithm for computing large Fibonacci
@@ -66,15 +67,18 @@ def fibonacci_pair_by_squares(n: int, number: type[Number]) -> tuple[Number, Num
 def pairs_apart(
     pair: tuple[Decimal, Decimal], distance: int, count: int
 ) -> Iterator[tuple[Decimal, Decimal]]:
-    """Yield F(m) and F(m+1), the same for m + distance, and so on, `count` pairs in all.
+    """Yield `count` pairs: F(m) and F(m+1), then F(m+s) and F(m+s+1), and so on.
 
-    F(m+s) = F(s)·F(m+1) + F(s-1)·F(m) (S. Vajda, formula 8): as F(s) is small, a pair takes
-    little more than additions.
+    F(m+s) = F(s)·F(m+1) + F(s-1)·F(m) (S. Vajda, formula 8). As F(s) is small, a pair costs
+    little more than additions. `EXACT` must be the current context.
 
     Args:
-        pair: F(m) and F(m+1), with `EXACT` as the current context.
+        pair: F(m) and F(m+1).
         distance: s, >= 1.
-        count: >= 1.
+        count: Number of pairs, >= 1.
+
+    Yields:
+        A Fibonacci number and the next one.
     """
     step, above = fibonacci_pair(distance, Decimal)
     below = above - step

@@ -1,13 +1,13 @@
-"""Rendering: the bytes of a run of elements, with proof that they are right.
+"""Rendering of a run of elements as bytes, with verification of the result.
 
-It owns neither memory nor processes: bytes go, a chunk at a time, to a function that the
-caller gives. A run that renders to other than its predicted size, or whose last numbers
-differ from an independent computation, raises; nothing is ever written past its end.
+The module owns no memory: it passes the bytes in chunks to a function of the caller. It raises
+`RenderingError` if a run does not have its predicted size, or if its last numbers differ from an
+independent computation. No byte is ever written outside the run.
 
-Numbers come in one of two ways. Small ones, those of short runs and those of `binary` are added
-one after another. All others come from `fibserver.compute.simd_lanes`, several at once: the run is
-cut into as many runs of equal length, each with a beginning and an end known in advance, and the
-bytes of each go where it lies.
+Numbers are computed in one of two ways. Small numbers, those of short runs and those of the format
+`binary` are added one by one. All others come from `fibserver.compute.simd_lanes`, several at
+once: the run is cut into shorter runs of equal length, one per lane. Where the bytes of each begin
+and end is known in advance, so the chunks of all lanes can be written alternately.
 """
 
 from array import array
@@ -30,79 +30,80 @@ from fibserver.compute.simd_lanes import Lanes
 __all__ = ["RenderingError", "Write", "render"]
 
 CHUNK_BYTES = 64 * 1024
-"""A chunk stays in the processor's cache from its digits to the copy into shared memory: in
-one piece of 4 MiB the same work was measured to take several times as long."""
+"""Size of a chunk. It stays in the processor cache until it is copied into shared memory; with
+chunks of 4 MiB the same work took several times as long."""
 
 LANES_BYTES = 512 * 1024
-"""The same for the chunks of all lanes together. With 128 KiB the calls for each chunk made the
-first 30,000 numbers take half as long again; 1 MiB would save 5 %, but not every second-level
-cache has room for more."""
+"""Size of the chunks of all lanes together, for the same reason. With 128 KiB the calls per chunk
+made the first 30,000 numbers take half as long again; 1 MiB would save 5 %, but exceeds some
+second-level caches."""
 
-# How many lanes, by measurement from n = 1,000 to 1,000,000. More of them share the cost of
-# numpy's calls, some 10 µs a step, but fill the second-level cache; and the first pair of each
-# costs as much as two numbers by `str`. So there are 24 from n = 2,400 on (before, `str` is
-# faster), 8 at n = 30,000 (where they take less than half of its time), and 1 from n = 130,000 on.
-MOST_LANES = 24
-MOST_DIGITS = 55_000
-LEAST_DIGITS = 12_000
-LEAST_STEPS = 16
+# The number of lanes, optimized by measurements from n = 1,000 to 1,000,000. Lanes share the cost
+# of numpy's calls, about 10 µs per step, but fill the second-level cache, and the first pair of
+# each costs as much as two numbers by `str`. So there are 24 from n = 2,400 on (`str` is faster
+# below), 8 at n = 30,000 (where they take less than half the time of `str`), and 1 from
+# n = 132,000 on. MAX_DIGITS and MIN_DIGITS are the digits of one number per lane, in total.
+MAX_LANES = 24
+MAX_DIGITS = 55_000
+MIN_DIGITS = 12_000
+MIN_STEPS = 16
 
 Write: TypeAlias = Callable[[bytes, int], object]
-"""Takes a chunk of bytes, and where it goes: the offset from the first byte of the run."""
+"""Writes a chunk of bytes at an offset from the first byte of the run."""
 
 
 class RenderingError(Exception):
-    """What was computed contradicts what was predicted: a fault of the machine or of us."""
+    """A result contradicts its prediction, because of faulty hardware or a bug."""
 
 
 def render(format: Format, start: int, stop: int, write: Write) -> "array[int]":
     """Compute elements start to stop-1 and write their bytes.
 
     Args:
-        format: how elements are encoded.
-        start: the first element, >= 0.
-        stop: the element after the last, > start.
-        write: takes the chunks, which leave no gap and do not overlap, in any order.
+        format: Format of the elements.
+        start: First element, >= 0.
+        stop: Element after the last, > start.
+        write: Called with each chunk, in any order; chunks have no gaps and do not overlap.
 
     Returns:
-        For each element, the offset of its end among all elements of the format.
+        The end of each element, as an offset from the first element of the format.
 
     Raises:
-        RenderingError: a size or a number is not what it must be.
+        RenderingError: A size or a number is wrong.
     """
     with localcontext(EXACT):
         if Field.MAGNITUDE in format.element:
-            return _render_in_turn(format, start, stop, write, int, Field.MAGNITUDE, _magnitude)
+            return _render_one_by_one(format, start, stop, write, int, Field.MAGNITUDE, _magnitude)
         count = _lanes_for(start, stop)
         if count:
             return _render_in_lanes(format, start, stop, write, count)
-        return _render_in_turn(format, start, stop, write, Decimal, Field.DIGITS, _digits)
+        return _render_one_by_one(format, start, stop, write, Decimal, Field.DIGITS, _digits)
 
 
 def _lanes_for(start: int, stop: int) -> int:
-    """Return how many lanes are best for a run of digits, 0 if one number after another is."""
+    """Return the fastest number of lanes for a run, 0 if adding one by one is faster."""
     digits = value_digits(start)
-    count = min(MOST_LANES, max(1, MOST_DIGITS // digits), (stop - start) // LEAST_STEPS)
-    return count if count * digits >= LEAST_DIGITS else 0
+    count = min(MAX_LANES, max(1, MAX_DIGITS // digits), (stop - start) // MIN_STEPS)
+    return count if count * digits >= MIN_DIGITS else 0
 
 
 class _Run:
-    """Elements that are written in order, in no more and no fewer bytes than predicted.
+    """A run of elements, written in order and in exactly the predicted number of bytes.
 
     Attributes:
-        ends: for each element so far, the offset of its end among all of the format.
+        ends: The end of each element so far, as an offset from the first of the format.
     """
 
     def __init__(
         self, encode: "Encoder", write: Write, elements: tuple[int, int], offsets: tuple[int, int]
     ) -> None:
-        """Begin a run.
+        """Start a run.
 
         Args:
-            encode: makes elements of values.
-            write: takes chunks, and their offsets among all elements of the format.
-            elements: the first element, and the one after the last.
-            offsets: where they must begin.
+            encode: Encodes values as elements.
+            write: Writes a chunk at an offset from the first element of the format.
+            elements: The first element, and the one after the last.
+            offsets: The predicted offsets of these two.
         """
         self.ends = array("Q")
         self._encode = encode
@@ -111,7 +112,7 @@ class _Run:
         self._offset, self._limit = offsets
 
     def write(self, values: Sequence["Value"]) -> None:
-        """Write the elements of the next values, those after the last element left out."""
+        """Write the elements of the next values; values after the last element are ignored."""
         first = self._start + len(self.ends)
         values = values[: self._stop - first]
         if not values:
@@ -119,34 +120,41 @@ class _Run:
         chunk, sizes = self._encode(first, values)
         self.ends.extend(islice(accumulate(sizes, initial=self._offset), 1, None))
         if self._offset + len(chunk) > self._limit:
-            raise RenderingError(f"{self} go on after byte {self._limit}")
+            raise RenderingError(f"{self} exceed their predicted end at byte {self._limit}")
         self._write(chunk, self._offset)
         self._offset += len(chunk)
 
     def close(self) -> None:
-        """Check that the run ends where it must."""
+        """Check that the run has its predicted size."""
         if self._offset != self._limit:
-            raise RenderingError(f"{self} end at byte {self._offset}, not {self._limit}")
+            raise RenderingError(f"{self} end at byte {self._offset}: expected {self._limit}")
 
     def __str__(self) -> str:
         return f"elements {self._start} to {self._start + len(self.ends) - 1}"
 
 
 def _runs(format: Format, bounds: list[int], value_field: Field, write: Write) -> list[_Run]:
-    """Return the runs between elements; `write` takes offsets from the first of them."""
+    """Return the runs between consecutive bounds.
+
+    Args:
+        format: Format of the elements.
+        bounds: The first element of each run, and the element after the last run.
+        value_field: The field that holds the number.
+        write: Writes a chunk at an offset from the first bound.
+    """
     encode = _encoder(format, value_field)
     offsets = [format.offset(bound) for bound in bounds]
-    if offsets != sorted(offsets):  # so that no run reaches out of the whole
-        raise RenderingError(f"offsets of {format.name} elements fall: {offsets}")
+    if offsets != sorted(offsets):  # otherwise a run could exceed the outer bounds
+        raise RenderingError(f"offsets of {format.name} elements do not ascend: {offsets}")
 
-    def write_there(chunk: bytes, offset: int) -> None:
+    def write_relative(chunk: bytes, offset: int) -> None:
         write(chunk, offset - offsets[0])
 
     pairs = zip(pairwise(bounds), pairwise(offsets), strict=True)
-    return [_Run(encode, write_there, *pair) for pair in pairs]
+    return [_Run(encode, write_relative, *pair) for pair in pairs]
 
 
-def _render_in_turn(
+def _render_one_by_one(
     format: Format,
     start: int,
     stop: int,
@@ -166,7 +174,7 @@ def _render_in_turn(
         run.write(values)
     run.close()
     if (following - current, current) != fibonacci_pair(stop - 1, number):
-        raise RenderingError(f"the additions from F({start}) end in a wrong F({stop - 1})")
+        raise RenderingError(f"additions from F({start}) resulted in a wrong F({stop - 1})")
     return run.ends
 
 
@@ -175,25 +183,25 @@ def _render_in_lanes(
 ) -> "array[int]":
     length = -(-(stop - start) // count)
     firsts = range(start, stop, length)
-    end = firsts[-1] + length  # up to `length` - 1 numbers too many, for lanes of equal length
+    end = firsts[-1] + length  # up to `length` - 1 after `stop`, so that all lanes are equal
     runs = _runs(format, [*firsts, stop], Field.DIGITS, write)
-    most_digits = value_digits(end + 1)
-    steps_at_once = max(1, LANES_BYTES // (len(runs) * most_digits))
+    max_digits = value_digits(end + 1)
+    steps_at_once = max(1, LANES_BYTES // (len(runs) * max_digits))
     first_pair = fibonacci_pair_by_squares(start, Decimal)
     try:
         pairs = list(pairs_apart(first_pair, length, len(runs)))
-        lanes = Lanes(pairs, most_digits, steps_at_once)
+        lanes = Lanes(pairs, max_digits, steps_at_once)
         for done in range(0, length, steps_at_once):
             numbers = lanes.advance(min(steps_at_once, length - done))
             for run, values in zip(runs, numbers, strict=True):
                 run.write(values)
         for run in runs:
             run.close()
-        is_proved = lanes.meet(fibonacci_pair(end, Decimal))
+        is_verified = lanes.meet(fibonacci_pair(end, Decimal))
     except OverflowError as error:
-        raise RenderingError(f"the numbers from F({start}) on are too large: {error}") from error
-    if not is_proved:
-        raise RenderingError(f"the additions from F({start}) to F({end}) contradict each other")
+        raise RenderingError(f"numbers from F({start}) on are too large: {error}") from error
+    if not is_verified:
+        raise RenderingError(f"additions from F({start}) to F({end}) are inconsistent")
     ends = array("Q")
     for run in runs:
         ends.extend(run.ends)
@@ -209,14 +217,19 @@ def _magnitude(value: int) -> bytes:
 
 
 Value: TypeAlias = bytes | memoryview
-"""A number, encoded."""
+"""An encoded number."""
 
 Encoder: TypeAlias = Callable[[int, Sequence[Value]], tuple[bytes, list[int]]]
-"""From the first index and the values of a chunk to its bytes and the size of each element."""
+"""Maps the first index and the values of a chunk to its bytes and the size of each element."""
 
 
 class _FieldCode(NamedTuple):
-    """How a field before the value is written: a %-code, and what of several elements it takes."""
+    """Formatting of a field before the value.
+
+    Attributes:
+        code: The %-code.
+        arguments: Returns its arguments for several elements, from their indices and values.
+    """
 
     code: str
     arguments: Callable[[range, Sequence[Value]], Iterable[object]]
@@ -250,7 +263,7 @@ def _encoder(format: Format, value_field: Field) -> Encoder:
 
 
 def _heads(element: tuple[str | Field, ...]) -> Callable[[range, Sequence[Value]], list[bytes]]:
-    """Return what gives the pieces before the value, joined, of several elements."""
+    """Return a function that formats the part before the value of several elements."""
     fields = [_FIELD_CODES[piece] for piece in element if isinstance(piece, Field)]
     if not fields:
         literal = _literal(*element)
@@ -268,5 +281,5 @@ def _heads(element: tuple[str | Field, ...]) -> Callable[[range, Sequence[Value]
 
 
 def _literal(*pieces: str | Field) -> bytes:
-    """Return literal pieces as bytes; a field cannot stand behind the value."""
+    """Return the literal pieces as bytes; no format has a field after the value."""
     return "".join(piece for piece in pieces if isinstance(piece, str)).encode("ascii")
