@@ -1,1 +1,1 @@
-"""What server, client and web service share: numbers, addresses, and parts of services."""
+"""Code shared by server, client and web service: formats, sizes, addresses, service set-up."""

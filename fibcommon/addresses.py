@@ -1,4 +1,4 @@
-"""Addresses: how people write where a server listens."""
+"""Server addresses: their types, and parsers of their text form."""
 
 from typing import NamedTuple
 
@@ -18,13 +18,13 @@ _MAPPED = "::ffff:"
 
 
 class Address(NamedTuple):
-    """A TCP address, the path of a Unix socket, or a name whose SRV records have the addresses.
+    """A TCP address, the path of a Unix socket, or the name of SRV records.
 
     Attributes:
-        host: a name or an IP address; empty for the others.
-        port: 0 to 65535; 0 lets a server choose one.
-        path: of a Unix socket, or empty.
-        service: a name such as `_fibserver._tcp.example.org` (RFC 2782), or empty.
+        host: Host name or IP address; empty for the other kinds.
+        port: 0 to 65535; for a listener, 0 lets the kernel choose.
+        path: Path of a Unix socket, or empty.
+        service: Name of SRV records such as `_fibserver._tcp.example.org` (RFC 2782), or empty.
     """
 
     host: str = ""
@@ -42,12 +42,12 @@ class Address(NamedTuple):
 
 
 class ResolvedAddress(NamedTuple):
-    """One place to connect to; the name of a host may lead to several.
+    """One of the socket addresses that an `Address` resolves to.
 
     Attributes:
-        family: of its socket: AF_INET, AF_INET6 or AF_UNIX.
-        name: what connect() takes.
-        address: as people wrote it.
+        family: AF_INET, AF_INET6 or AF_UNIX.
+        name: Argument of connect().
+        address: The address that was resolved.
     """
 
     family: int
@@ -63,35 +63,36 @@ class ResolvedAddress(NamedTuple):
 
 
 def plain_host(host: str) -> str:
-    """Return an IP address as people write it: of an IPv4-mapped IPv6 address the IPv4 one.
+    """Return an IP address, with an IPv4-mapped IPv6 address converted to IPv4.
 
     Args:
-        host: as the kernel has it, such as `::ffff:192.0.2.1`, a client of a dual-stack socket.
+        host: IP address from the kernel, such as `::ffff:192.0.2.1` for an IPv4 client of a
+            dual-stack socket.
     """
     return host.removeprefix(_MAPPED) if "." in host else host
 
 
 def parse_addresses(text: str) -> list[Address]:
-    """Parse addresses of servers, with commas between them; one that stands twice counts once.
+    """Parse comma-separated server addresses; duplicates are removed.
 
     Raises:
-        ValueError: one of them is none, or there is none at all.
+        ValueError: An address is invalid or empty.
     """
     return list(dict.fromkeys(parse_server(part.strip()) for part in text.split(",")))
 
 
 def parse_server(text: str) -> Address:
-    """Parse what `parse_address` does, or `srv:NAME`: where a client may look for servers.
+    """Parse the address of a server: any that `parse_address` accepts, or `srv:NAME`.
 
     Raises:
-        ValueError: it is none of these; the message says so.
+        ValueError: The text is not an address.
     """
     if not text.startswith("srv:"):
         return parse_address(text)
     name = text.removeprefix("srv:")
     if not name.startswith("_") or "._" not in name:
         raise ValueError(
-            f"address {text!r}: srv: wants a name such as _fibserver._tcp.example.org"
+            f"address {text!r}: srv: requires a name such as _fibserver._tcp.example.org"
         )
     return Address(service=name)
 
@@ -100,7 +101,7 @@ def parse_address(text: str) -> Address:
     """Parse `HOST:PORT`, `[IPV6]:PORT` or `unix:/path`.
 
     Raises:
-        ValueError: it is none of these; the message says so.
+        ValueError: The text is not an address.
     """
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")

@@ -1,12 +1,11 @@
-"""The formats: how one element of an answer is encoded, and how long it is.
+"""Formats: encoding and exact size of the elements.
 
-A format is one entry of the table at the end. An element is a sequence of pieces: literal
-text, or a field that depends on n. Everything else follows from them: the size of element n,
-the offset of element n among all elements, and what a worker writes. Adding a format is
-adding an entry.
+A format is an entry of the table at the end of this module. Its element is a sequence of pieces,
+each either literal text or a field that depends on n. The pieces determine the size of element n,
+its offset among all elements, and the bytes that a worker writes. To add a format, add an entry.
 
-The encoded elements lie one after another, so an answer is one contiguous run of bytes:
-`Format.offset` says where it starts and ends.
+The encoded elements are contiguous, so a slice is one run of bytes; `Format.offset` returns where
+it begins and ends.
 """
 
 import struct
@@ -21,7 +20,7 @@ __all__ = ["FORMATS", "Field", "Format", "decode_binary"]
 
 
 class Field(Enum):
-    """A piece of an element that depends on its index."""
+    """A piece of an element that depends on the index n."""
 
     INDEX = "n in decimal"
     LENGTH = "the number of decimal digits of F(n), in decimal"
@@ -31,7 +30,7 @@ class Field(Enum):
 
 
 class _Measure(NamedTuple):
-    """The size of a field for one n, and the sum of its sizes for all smaller n."""
+    """Size functions of a field: for one n, and summed over all smaller n."""
 
     of: Callable[[int], int]
     before: Callable[[int], int]
@@ -50,14 +49,13 @@ _MEASURES = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Format:
-    """How the elements of an answer are encoded.
+    """Encoding of elements.
 
     Attributes:
-        name: what a request calls it.
-        media_type: what HTTP calls it.
-        element: the pieces of one element, its separator included.
-        separator_size: how many of an element's last bytes stand only *between* elements, and
-            so are left off behind the last one of an answer.
+        name: Name of the format in requests.
+        media_type: Media type in HTTP.
+        element: Pieces of one element, its separator included.
+        separator_size: Size of the separator in bytes. The last element of a slice has none.
     """
 
     name: str
@@ -75,7 +73,7 @@ class Format:
 
     @property
     def separator(self) -> bytes:
-        """What stands between two elements, and not behind the last."""
+        """The bytes between two elements, omitted after the last one."""
         last = self.element[-1]
         return last[len(last) - self.separator_size :].encode() if isinstance(last, str) else b""
 
@@ -84,11 +82,11 @@ class Format:
         return self._fixed_size + sum(measure.of(n) for measure in self._measures)
 
     def offset(self, n: int) -> int:
-        """Return the number of bytes before element n: the sizes of elements 0 to n-1."""
+        """Return the offset of element n in bytes: the size of elements 0 to n-1."""
         return self._fixed_size * n + sum(measure.before(n) for measure in self._measures)
 
     def slice_size(self, start: int, stop: int) -> int:
-        """Return the size in bytes of an answer that holds elements start to stop-1."""
+        """Return the size in bytes of elements start to stop-1, without the last separator."""
         if start == stop:
             return 0
         return self.offset(stop) - self.offset(start) - self.separator_size
@@ -96,8 +94,8 @@ class Format:
     def stop_within(self, start: int, size_bytes: int) -> int:
         """Return the largest stop such that elements start to stop-1 fit in `size_bytes`."""
         limit = self.offset(start) + size_bytes
-        # Newton's method from above. Sizes never shrink with n, but for the first few elements,
-        # whence the slack of 2: so a step never goes below the answer.
+        # Newton's method from above. Sizes do not decrease with n, except for the first few
+        # elements, hence the slack of 2. So no step goes below the result.
         stop = start + size_bytes // self.size(start) + 2
         while (excess := self.offset(stop) - limit) > 0:
             stop -= -(-excess // self.size(stop))
@@ -128,10 +126,10 @@ FORMATS = {entry.name: entry for entry in _TABLE}
 
 
 def decode_binary(data: bytes | bytearray | memoryview) -> list[int]:
-    """Return the numbers of an answer in the `binary` format.
+    """Return the numbers of a slice in the format `binary`.
 
     Raises:
-        ValueError: the data ends inside an element.
+        ValueError: The data ends inside an element.
     """
     numbers = []
     to_int, length_at = int.from_bytes, _LENGTH_U32.unpack_from
@@ -142,7 +140,7 @@ def decode_binary(data: bytes | bytearray | memoryview) -> list[int]:
             position = value_start + length_at(data, position)[0]
             numbers.append(to_int(data[value_start:position], "little"))
     except struct.error:
-        position = -1  # inside a length
+        position = -1  # the data ends inside a length
     if position != end:
-        raise ValueError(f"binary answer of {end} bytes ends inside an element")
+        raise ValueError(f"binary data of {end} bytes ends inside an element")
     return numbers

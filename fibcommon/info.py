@@ -1,17 +1,18 @@
-"""The text of INFO: facts and figures of a server, a `name:value` a line, in sections."""
+"""Parser of the reply to INFO: sections of `name:value` lines."""
 
 __all__ = ["parse_fields", "parse_information"]
 
 
 def parse_information(text: str) -> dict[str, dict[str, str]]:
-    """Return the values by section and name, in the server's order.
+    """Return the values by section and name, in the order of the reply.
 
     Args:
-        text: as the server sends it. Lines of neither kind are passed over; what stands before
-            the first heading is in a section without a name.
+        text: Reply of the server. Lines without a colon are ignored. Values before the first
+            heading belong to a section with an empty name.
 
     Returns:
-        for each section, its name in lower case, the values by name; a section may be empty.
+        The values of each section by name. Section names are in lower case; a section may be
+        empty.
     """
     sections: dict[str, dict[str, str]] = {}
     section = ""
@@ -27,7 +28,7 @@ def parse_information(text: str) -> dict[str, dict[str, str]]:
 
 
 def parse_fields(value: str) -> dict[str, str]:
-    """Return the parts of a value such as `calls=3,usec=12`; none if it has no such parts."""
+    """Return the parts of a value such as `calls=3,usec=12`, or {} for any other value."""
     pairs = [part.partition("=") for part in value.split(",")]
     if not all(name and equals for name, equals, _ in pairs):
         return {}

@@ -1,11 +1,11 @@
-"""Numbers modulo the prime 2^61-1: enough to tell a right one from a wrong one.
+"""Residues modulo the prime 2^61-1, to verify numbers.
 
-The residue of F(n) is the sum of the two before it, or comes from fast doubling, so it is known
-without F(n). The residue of an answer's digits is taken piece by piece, as they come, however
-many there are. Both ways meet only where the digits are right, save for one wrong number in 2^61.
+The residue of F(n) is the sum of the two before it, or is computed by fast doubling, both without
+F(n) itself. The residue of received digits is computed piece by piece. The two are equal if the
+digits are right, and for about one in 2^61 wrong numbers.
 
-Decimal digits are read by `decimal`, whose remainder by one machine word is linear in their
-number; to convert them to an `int` would be quadratic.
+Decimal digits are parsed by `decimal`, whose remainder by one machine word is linear in the number
+of digits; a conversion to `int` would be quadratic.
 """
 
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
@@ -22,7 +22,7 @@ def fibonacci_pair(n: int) -> tuple[int, int]:
     """Return the residues of F(n) and F(n+1), by fast doubling.
 
     Args:
-        n: >= 0.
+        n: Index, >= 0.
     """
     this, following = 0, 1
     for bit in f"{n:b}":
@@ -37,23 +37,23 @@ def fibonacci_pair(n: int) -> tuple[int, int]:
 
 
 def append_digits(residue: int, digits: bytes) -> int:
-    """Return the residue of a number from that of its first digits and those that follow.
+    """Return the residue of a number after appending decimal digits.
 
     Args:
-        residue: of the digits before, 0 if there are none.
-        digits: decimal, at least one.
+        residue: Residue of the digits before, 0 if there are none.
+        digits: Digits to append, at least one.
     """
     piece = _EXACT.remainder(_EXACT.create_decimal(digits.decode("ascii")), _DECIMAL_PRIME)
     return (residue * pow(10, len(digits), PRIME) + int(piece)) % PRIME
 
 
 def append_bytes(residue: int, position: int, magnitude: bytes) -> int:
-    """Return the residue of a number from that of its lowest bytes and those that follow.
+    """Return the residue of a little-endian number after appending bytes.
 
     Args:
-        residue: of the bytes before, 0 if there are none.
-        position: how many they are.
-        magnitude: bytes, little-endian.
+        residue: Residue of the bytes before, 0 if there are none.
+        position: Number of bytes before.
+        magnitude: Bytes to append, little-endian.
     """
     piece = int.from_bytes(magnitude, "little") % PRIME
     return (residue + piece * pow(256, position, PRIME)) % PRIME

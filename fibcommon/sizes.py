@@ -1,18 +1,18 @@
-"""How long things are: exact sizes and sums of sizes, in closed form.
+"""Exact sizes of numbers and indices, and sums of these sizes, in closed form.
 
-This module answers "how many bytes?" before anyone has computed a number. It owns no
-format; `fibcommon.formats` composes these sizes into the sizes of encoded elements.
+No number is computed for them. `fibcommon.formats` composes them into the sizes of encoded
+elements.
 
 For n >= 2, F(n) is φ^n/√5 rounded to the nearest integer, so it has
 floor(n·log_b φ - log_b √5) + 1 digits in base b (n < 2 is special: φ/√5 < 1). Both
-logarithms are irrational and are held as integers scaled by 2^256, so a floor is one
+logarithms are irrational and are stored as integers scaled by 2^256, so a floor is one
 multiplication and one shift. The floor would be wrong only where n·log_b φ - log_b √5 comes
-within n·2^-256 of an integer; for the n a machine can hold it stays farther away than about
+within n·2^-256 of an integer; for any n of practical size it stays farther away than about
 1/n². The sum of such floors over a range is computed by a Euclid-like reduction
-(`floor_sum`), which takes O(log n) steps. No float is used anywhere.
+(`floor_sum`), which takes O(log n) steps. No floats are used.
 
-Every size comes as a pair of functions: the size *of* n and the sum of the sizes
-*before* n (over all k with 0 <= k < n).
+For each size there are two functions: the size of n, and the sum of the sizes of all k with
+0 <= k < n (`..._before`).
 """
 
 from decimal import Context, Decimal
@@ -34,7 +34,7 @@ _SCALE = 1 << _SCALE_BITS
 
 
 class _Growth(NamedTuple):
-    """The line n·slope - shift whose floor, plus one, is the number of digits of F(n)."""
+    """The line n·slope - shift; its floor plus one is the number of digits of F(n)."""
 
     slope: int  # log_b φ, scaled
     shift: int  # log_b √5, scaled
@@ -42,7 +42,7 @@ class _Growth(NamedTuple):
 
 @cache
 def _growth(base: int) -> _Growth:
-    """Return the scaled logarithms for `base`, computed once to 120 decimal digits."""
+    """Return the scaled logarithms for `base`, computed with 120 decimal digits."""
     context = Context(prec=120)
     root_five = context.sqrt(Decimal(5))
     golden_ratio = context.divide(context.add(root_five, 1), 2)
@@ -61,10 +61,10 @@ def floor_sum(count: int, slope: int, shift: int, modulus: int) -> int:
     each step (Graham, Knuth, Patashnik, Concrete Mathematics, section 3.5).
 
     Args:
-        count: how many terms, >= 0.
-        slope: >= 0.
-        shift: any integer.
-        modulus: >= 1.
+        count: Number of terms, >= 0.
+        slope: Factor of k, >= 0.
+        shift: Any integer.
+        modulus: Divisor, >= 1.
     """
     total = 0
     sign = 1
@@ -76,7 +76,7 @@ def floor_sum(count: int, slope: int, shift: int, modulus: int) -> int:
         height = (slope * (count - 1) + shift) // modulus
         if height == 0:
             break
-        # Count the points to the right of the line instead, and take them from the rectangle.
+        # Count the points to the right of the line and subtract them from the rectangle.
         total += sign * height * count
         sign = -sign
         count, slope, shift, modulus = height, modulus, modulus - shift + slope - 1, slope
@@ -86,12 +86,12 @@ def floor_sum(count: int, slope: int, shift: int, modulus: int) -> int:
 def value_digits(n: int, base: int = 10) -> int:
     """Return the number of digits of F(n) in `base`.
 
-    Zero has one digit, save in base 256, where it is the empty string of bytes.
+    Zero has one digit, except in base 256, where it has none.
 
     Args:
-        n: >= 0.
-        base: 10 or 256. (In base 2 the floor is one short for F(3) = 2 and F(6) = 8, the
-            powers of the base among the numbers.)
+        n: Index, >= 0.
+        base: 10 or 256. (In base 2 the formula is one short for F(3) = 2 and F(6) = 8, which
+            are powers of the base.)
     """
     if n < 2:
         return 0 if n == 0 and base == 256 else 1
@@ -110,13 +110,13 @@ def value_digits_before(n: int, base: int = 10) -> int:
 
 
 def index_digits(n: int) -> int:
-    """Return the number of decimal digits of the index n itself."""
+    """Return the number of decimal digits of the index n."""
     return len(str(n))
 
 
 def index_digits_before(n: int) -> int:
     """Return the sum of `index_digits(k)` for 0 <= k < n."""
-    # Each power of ten below n adds one digit to every index from it on.
+    # From each power of ten on, every index has one more digit.
     total = n
     power = 10
     while power < n:

@@ -1,1 +1,1 @@
-"""Settings from files, variables and flags, and passwords from files."""
+"""Settings from files, environment variables and options, and passwords from files."""

@@ -1,4 +1,4 @@
-"""Passwords: the first line of a file, since arguments and variables can be seen by others."""
+"""Password files. Other users could read a password in an argument or environment variable."""
 
 from pathlib import Path
 
@@ -8,22 +8,22 @@ from fibcommon.service.errors import SettingsError, reason
 __all__ = ["read_password"]
 
 MAX_PASSWORD_BYTES = 512
-"""A password travels in one request; this leaves room for the user's name beside it."""
+"""A request contains the password; this leaves room for a user name in it."""
 
 
 def read_password(path: Path, *, is_reload: bool = False) -> bytes:
-    """Return the first line of a password file, without its end and a byte order mark.
+    """Return the first line of a password file, without byte order mark and line ending.
 
     Args:
-        path: Of the file.
-        is_reload: Whether the service has started already: then the password from a pipe is the
-            one that was read before.
+        path: Path of the file.
+        is_reload: Whether the service is already running. A password that was read from a pipe at
+            the start is then returned again.
 
     Raises:
-        SettingsError: It cannot be read, is empty or too long, or is UTF-16.
+        SettingsError: The file cannot be read or is UTF-16, or the password is empty or too long.
     """
     name = f"password_file: {str(path)!r}"
-    # More bytes: three for a mark, two for the end of the line, one to see an excess.
+    # Additional bytes: three for the mark, two for the line ending, one to detect an excess.
     limit = MAX_PASSWORD_BYTES + 6
     try:
         line = read_text_file(path, lambda file: file.readline(limit), is_reload=is_reload)
@@ -32,6 +32,6 @@ def read_password(path: Path, *, is_reload: bool = False) -> bytes:
     password = line.removesuffix(b"\n").removesuffix(b"\r")
     if not 0 < len(password) <= MAX_PASSWORD_BYTES:
         raise SettingsError(
-            f"{name}: its first line, the password, must have 1 to {MAX_PASSWORD_BYTES} bytes"
+            f"{name}: the password, its first line, must have 1 to {MAX_PASSWORD_BYTES} bytes"
         )
     return password

@@ -1,11 +1,11 @@
-"""Settings of a service: where they come from, and what a bad one is answered with.
+"""Loading and validation of the settings of a service.
 
-They come from the defaults in the code, a TOML file, environment variables and the command line,
-later ones winning. The environment is read by name, and nothing else in it is looked at:
-Kubernetes sets variables such as FIBSERVER_PORT of its own accord.
+The sources are the defaults in the code, a TOML file, environment variables and the command line;
+later ones take precedence. Unknown environment variables are ignored, even with the prefix of the
+service: Kubernetes sets variables such as FIBSERVER_PORT by itself.
 
-A service's settings are a subclass of `ServiceSettings`. The description of each field says what
-is allowed, in the words that a bad value is answered with.
+The settings of a service are a subclass of `ServiceSettings`. The description of a field states
+the allowed values; the error message for an invalid value quotes it.
 """
 
 import difflib
@@ -48,10 +48,10 @@ YEAR_SECONDS = 365 * 86_400
 
 
 class ServiceSettings(BaseSettings):
-    """The settings of a service; sizes are bytes or texts such as `64MiB`, times seconds."""
+    """Settings of a service. Sizes are bytes or texts such as `64MiB`; times are seconds."""
 
     def as_text(self) -> dict[str, str]:
-        """Return every setting with its value as people write it; empty is not set."""
+        """Return all settings as texts; that of an unset one is empty."""
         return {name: _text(getattr(self, name)) for name in type(self).model_fields}
 
 
@@ -59,13 +59,13 @@ Settings = TypeVar("Settings", bound=ServiceSettings)
 
 
 def _refuse_bool(value: object) -> object:
-    if isinstance(value, bool):  # TOML has a type for it; to Python it is a number
+    if isinstance(value, bool):  # pydantic would accept it as a number
         raise ValueError
     return value
 
 
 def split(value: object) -> object:
-    """Take a text with commas for a list."""
+    """Return the parts of a comma-separated text, or a list unchanged."""
     parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
     if not parts:
         raise ValueError
@@ -95,7 +95,7 @@ def _check_absolute(path: Path) -> Path:
 
 
 def none_if_empty(value: object) -> object:
-    """Take an empty text for nothing: how a file or the environment unsets a setting."""
+    """Return None for an empty text, with which a file or a variable unsets a setting."""
     return None if value == "" else value
 
 
@@ -111,35 +111,35 @@ AbsolutePath = Annotated[Path, AfterValidator(_check_absolute)]
 OptionalPath = Annotated[Path | None, BeforeValidator(none_if_empty)]
 
 
-def whole(default: int, least: int, most: int) -> Any:
+def whole(default: int, minimum: int, maximum: int) -> Any:
     """Return a field for a whole number."""
-    allowed = f"must be a whole number from {least:,} to {most:,}"
-    return Field(default, ge=least, le=most, description=allowed)
+    allowed = f"must be a whole number from {minimum:,} to {maximum:,}"
+    return Field(default, ge=minimum, le=maximum, description=allowed)
 
 
-def size(default: int, least: int, least_text: str) -> Any:
+def size(default: int, minimum: int, minimum_text: str) -> Any:
     """Return a field for a size.
 
     Args:
-        default: in bytes.
-        least: in bytes.
-        least_text: the same as people write it.
+        default: Default in bytes.
+        minimum: Minimum in bytes.
+        minimum_text: Minimum as shown in error messages.
     """
-    allowed = f"must be a size such as 64MiB, from {least_text} to 1TiB"
-    return Field(ByteSize(default), ge=least, le=TIB, description=allowed)
+    allowed = f"must be a size such as 64MiB, from {minimum_text} to 1TiB"
+    return Field(ByteSize(default), ge=minimum, le=TIB, description=allowed)
 
 
 def seconds(default: float, *, is_zero_allowed: bool = False) -> Any:
     """Return a field for a number of seconds."""
-    least = "from 0" if is_zero_allowed else "above 0"
-    allowed = f"must be a number of seconds {least} up to {YEAR_SECONDS:,} (a year)"
+    minimum = "from 0" if is_zero_allowed else "above 0"
+    allowed = f"must be a number of seconds {minimum} up to {YEAR_SECONDS:,} (a year)"
     if is_zero_allowed:
         return Field(default, ge=0, le=YEAR_SECONDS, description=allowed)
     return Field(default, gt=0, le=YEAR_SECONDS, description=allowed)
 
 
 def one_of(default: str, choices: object) -> Any:
-    """Return a field for one of the texts of a Literal."""
+    """Return a field for the values of a Literal."""
     *others, last = get_args(choices)
     return Field(default, description=f"must be {', '.join(others)} or {last}")
 
@@ -147,27 +147,27 @@ def one_of(default: str, choices: object) -> Any:
 def load(
     kind: type[Settings], config: Path | None = None, *, is_reload: bool = False, **flags: object
 ) -> Settings:
-    """Return the settings in force.
+    """Return the effective settings.
 
     Args:
-        kind: of which service.
-        config: a TOML file, if there is one.
-        is_reload: whether the service has started already.
-        flags: those given on the command line.
+        kind: Settings class of the service.
+        config: TOML file, or None.
+        is_reload: Whether the service is already running.
+        flags: Settings from the command line.
 
     Raises:
-        SettingsError: one or more are bad, or the file cannot be read.
+        SettingsError: A setting is invalid, or the file cannot be read.
     """
     table = _read_table(config, is_reload) if config else {}
     names = list(kind.model_fields)
     lines = [f"{config}: {_unknown(name, names)}" for name in table if name not in names]
     known = {name: value for name, value in table.items() if name in names}
-    # pydantic ranks all arguments above the environment, which ranks above our file.
+    # pydantic ranks keyword arguments above the environment, but the file must rank below it.
     values = {**known, **EnvSettingsSource(kind)(), **flags}
     try:
         settings = kind(**values)
     except ValidationError as error:
-        lines += [_line(kind, each) for each in error.errors()]
+        lines += [_line(kind, details) for details in error.errors()]
     except SettingsError as error:
         lines.append(str(error))
     if lines:
@@ -178,16 +178,16 @@ def load(
 def merged(
     current: Settings, fresh: Settings, reloadable: Collection[str]
 ) -> tuple[Settings, list[str], list[str]]:
-    """Work out what a reload changes.
+    """Apply the reloadable settings among those that have changed.
 
     Args:
-        current: what a service runs with.
-        fresh: what it would start with now.
-        reloadable: the names of the settings that may change while it runs.
+        current: Settings in use.
+        fresh: Settings as loaded now.
+        reloadable: Names of the settings that may change at runtime.
 
     Returns:
-        The settings to run with, the names that changed, and the names whose new values need
-        a restart.
+        The settings to use, the names of those that changed, and the names of those whose new
+        values need a restart.
     """
     names = type(current).model_fields
     differing = [name for name in names if getattr(current, name) != getattr(fresh, name)]
@@ -199,9 +199,9 @@ def merged(
 def _read_table(path: Path, is_reload: bool) -> dict[str, Any]:
     try:
         return tomllib.loads(read_text_file(path, is_reload=is_reload).decode())
-    except (OSError, ValueError) as error:  # ValueError: not TOML, or not even text
+    except (OSError, ValueError) as error:  # ValueError: not TOML, or not UTF-8
         raise SettingsError(f"{path}: {reason(error)}") from error
-    except RecursionError as error:  # tomllib calls itself for each bracket
+    except RecursionError as error:  # tomllib recurses for each bracket
         raise SettingsError(f"{path}: nested too deeply") from error
 
 
@@ -212,10 +212,10 @@ def _unknown(name: str, names: list[str]) -> str:
     return f"unknown setting {name!r}; the settings are {', '.join(names)}"
 
 
-def _line(kind: type[ServiceSettings], error: Any) -> str:
-    name = error["loc"][0]
+def _line(kind: type[ServiceSettings], details: Any) -> str:
+    name = details["loc"][0]
     allowed = kind.model_fields[name].description
-    return f"{name}: {_text(error['input'])!r}: {allowed}"
+    return f"{name}: {_text(details['input'])!r}: {allowed}"
 
 
 def _text(value: object) -> str:

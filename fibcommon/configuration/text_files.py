@@ -1,10 +1,10 @@
-"""Text files that people write: UTF-8, with or without a byte order mark.
+"""Reader of configuration and password files: UTF-8, with or without a byte order mark.
 
-Editors and shells of Windows put a mark in front of UTF-8, or save UTF-16.
+Editors and shells of Windows write a byte order mark before UTF-8, or write UTF-16.
 
-A service reads its files when it starts and at each reload. What can be read only once, such as a
-pipe from a shell's `<(…)`, is read at the start and kept until a regular file takes its place. A
-reload never waits for a writer, and no reading takes more than a small file has.
+A service reads its files at the start and at each reload. A file that can be read only once, such
+as the pipe of a shell's `<(…)`, is read at the start and its contents are kept until a regular
+file replaces it. A reload never waits for a writer, and the size of a file is bounded.
 """
 
 import codecs
@@ -20,13 +20,13 @@ __all__ = ["MAX_FILE_BYTES", "read_text_file"]
 log = logging.getLogger(__name__)
 
 MAX_FILE_BYTES = 1024 * 1024
-"""A service does nothing else while it reads a file; all its settings with comments have 3 KB."""
+"""Reading a file blocks the service. All settings with comments have 3 KB."""
 
 _WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
-"""UTF-32 in little-endian order begins as UTF-16 does."""
+"""Little-endian UTF-32 begins with the mark of little-endian UTF-16."""
 
 _kept: dict[Path, bytes] = {}
-"""What was read from files that can be read only once."""
+"""Contents of files that can be read only once."""
 
 
 def _all(file: IO[bytes]) -> bytes:
@@ -39,30 +39,30 @@ def _all(file: IO[bytes]) -> bytes:
 def read_text_file(
     path: Path, read: Callable[[IO[bytes]], bytes] = _all, *, is_reload: bool = False
 ) -> bytes:
-    """Return the beginning of a text file, without the byte order mark of UTF-8.
+    """Return the contents of a text file, without a byte order mark of UTF-8.
 
     Args:
-        path: Of the file.
-        read: Reads from it as much as is needed.
-        is_reload: Whether the service has started already.
+        path: Path of the file.
+        read: Reads the required part of the file; by default all of it.
+        is_reload: Whether the service is already running.
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: The mark is that of UTF-16 or UTF-32, there is a NUL in the path, the file is
-            too large, or a reload found a pipe where the start has found none.
+        ValueError: The file is UTF-16 or UTF-32 or too large, the path contains a NUL, or a reload
+            found a pipe that was not there at the start.
     """
     if is_reload and path in _kept and not path.is_file():
-        log.info("%s cannot be read again: what the start has read is kept", path)
+        log.info("%s cannot be read again: keeping the contents read at the start", path)
         return _without_mark(_kept[path])
 
     def opener(name: str, flags: int) -> int:
-        # Without a writer the opening of a FIFO blocks.
+        # Without O_NONBLOCK, opening a FIFO waits for a writer.
         return os.open(name, flags | os.O_NONBLOCK if is_reload else flags)
 
     with open(path, "rb", opener=opener) as file:
         is_regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
         if is_reload and not is_regular:
-            raise ValueError("not a regular file: only a start can read it")
+            raise ValueError("not a regular file: it can be read only at the start")
         data = read(file)
     if not is_regular:
         _kept[path] = data

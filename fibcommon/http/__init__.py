@@ -1,1 +1,1 @@
-"""Rules of HTTP that both services follow, without a socket."""
+"""HTTP rules of both services, as pure functions."""

@@ -1,4 +1,4 @@
-"""Problem details (RFC 9457): the body of every HTTP error, in both services."""
+"""Problem details (RFC 9457), the bodies of HTTP errors in both services."""
 
 import json
 from collections.abc import Mapping
@@ -9,14 +9,14 @@ __all__ = ["PROBLEM_MEDIA_TYPE", "problem_body", "reason_phrase"]
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
 _PHRASES = {413: "Content Too Large", 416: "Range Not Satisfiable"}
-"""Where Python before 3.13 has the words of older RFCs."""
+"""Phrases of RFC 9110 where Python before 3.13 has those of older RFCs."""
 
 
 def reason_phrase(status: int) -> str:
-    """Return the words for a status, as in RFC 9110.
+    """Return the reason phrase of a status, as in RFC 9110.
 
     Args:
-        status: of HTTP, 400 to 599.
+        status: HTTP status, 400 to 599.
     """
     return _PHRASES.get(status) or HTTPStatus(status).phrase
 
@@ -28,17 +28,17 @@ def problem_body(
     request_id: str = "",
     members: Mapping[str, object] | None = None,
 ) -> bytes:
-    """Return the body of an error.
+    """Return the body of an error response.
 
     Args:
-        status: of HTTP, 400 to 599.
-        detail: what is wrong, with the value, and what would be right.
-        instance: the path of the request, percent-encoded; empty if it is not known.
-        request_id: names the request in the log; empty if it has no name there.
-        members: of the body, beside the usual.
+        status: HTTP status, 400 to 599.
+        detail: The problem, the value and what is allowed.
+        instance: Path of the request, percent-encoded; empty if it is unknown.
+        request_id: Id of the request in the log, or empty.
+        members: Additional members of the body.
     """
     problem: dict[str, object] = {
-        # What there is to say beyond the status is said in words (RFC 9457, section 4.2.1).
+        # The type of problems that the status describes (RFC 9457, section 4.2.1).
         "type": "about:blank",
         "title": reason_phrase(status),
         "status": status,

@@ -1,5 +1,4 @@
-"""What every long-running process of this product does alike.
+"""Common parts of the two services: log, listening sockets, signals, limits, systemd.
 
-Settings and where they come from, the log, listening sockets, and what is said to systemd. It is
-here because both services may import fibclient and neither the other; the library does not use it.
+fibserver and fibweb both use it; neither imports the other. The client library does not use it.
 """

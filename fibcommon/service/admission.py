@@ -1,12 +1,12 @@
-"""Admission of connections: their bound, the longest idle ones, and the rate of readers.
+"""Admission of connections: their number, the longest idle ones, and the rate of readers.
 
-Both services bound their connections in the same way. At the bound the connection that has been
-idle for longest is closed for a new one; one with a request in progress is not. A reader is
-disconnected only at a bound, and only if it read less than 4 KB/s over the last half minute, so a
-paused download on an idle server survives.
+Both services bound their connections in the same way. At the bound, a new connection replaces the
+one that has been idle for longest, but none with a request in progress. A reader is disconnected
+only at a bound, and only if it read less than 4 KB/s over the last half minute, so a paused
+download on an idle server survives.
 
-The rate of a reader is measured by the bytes that its kernel has acknowledged. The return value of
-`send` is no measure: the kernel buffers some megabytes, which is minutes of slow reading.
+The rate of a reader is that of the bytes that its kernel has acknowledged. The return value of
+`send` is no measure of it: the kernel buffers some megabytes, which is minutes of slow reading.
 """
 
 import fcntl
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 SLOW_BYTES_PER_SECOND = 4096
 WINDOW_SECONDS = 30.0
-"""Minimum rate of a reader at a bound, and the time over which it is measured."""
+"""Minimum rate of a reader at a bound, and the period over which it is measured."""
 
 NEWCOMER_SECONDS = 0.1
 """A new connection has this long to send a request before it may be closed for another."""
@@ -45,19 +45,19 @@ connections are closed before clients that pause."""
 
 BATCH_SHARE = 16
 MAX_BATCH = 64
-"""One pass over all connections finds a sixteenth of them, at most this many: many new connections
-must not cost a pass each, nor may a stale result close connections that others outlast."""
+"""A scan returns a sixteenth of the idle connections, at most this many. Larger batches would mean
+fewer scans, but outdated results."""
 
 Connection = TypeVar("Connection")
 
 
 def affordable_connections(wanted: int, reserve: int, setting: str) -> int:
-    """Raise the limit of open files as far as it goes; return how many connections it allows.
+    """Raise the limit of open files as needed; return how many connections it allows.
 
     Args:
-        wanted: how many connections there should be, >= 1.
-        reserve: how many descriptors the process needs besides.
-        setting: the name of the setting that `wanted` comes from, for the log.
+        wanted: Configured number of connections, >= 1.
+        reserve: Number of descriptors that the process needs for other purposes.
+        setting: Name of the setting that `wanted` comes from, for the log.
 
     Returns:
         At most `wanted`; at least a quarter of the limit, however low that is.
@@ -78,7 +78,7 @@ def affordable_connections(wanted: int, reserve: int, setting: str) -> int:
 
 
 class IdleVictims(Generic[Connection]):
-    """Finds the connection that has been idle for longest, without a full pass each time."""
+    """Finder of the connection that has been idle for longest, without a full scan each time."""
 
     def __init__(
         self,
@@ -88,9 +88,9 @@ class IdleVictims(Generic[Connection]):
         """Create a finder.
 
         Args:
-            connections: returns all open connections.
-            idle_since: returns since when a connection has been idle, on a monotonic clock; None
-                if a request is under way, it is closed, or it has come just now.
+            connections: Returns all open connections.
+            idle_since: Returns when a connection became idle, on a monotonic clock; None if it is
+                closed or must not be closed now, as with a request in progress.
         """
         self._connections = connections
         self._idle_since = idle_since
@@ -98,15 +98,15 @@ class IdleVictims(Generic[Connection]):
 
     def pop(self) -> Connection | None:
         """Return the connection that has been idle for longest, or None if none is idle."""
-        return self._next() or self._look()
+        return self._next() or self._scan()
 
     def _next(self) -> Connection | None:
         for since, connection in self._found:
-            if self._idle_since(connection) == since:  # else it has been used, or is gone
+            if self._idle_since(connection) == since:  # else it was used or closed
                 return connection
         return None
 
-    def _look(self) -> Connection | None:
+    def _scan(self) -> Connection | None:
         idle = [
             (since, connection)
             for connection in self._connections()
@@ -121,7 +121,7 @@ class ReadingPace:
     """Rate at which a peer reads.
 
     Attributes:
-        bytes_per_second: over the last whole window; infinite before there is one.
+        bytes_per_second: Rate over the last complete window; infinite before the first.
     """
 
     __slots__ = ("_acknowledged", "_since", "bytes_per_second")
@@ -130,15 +130,15 @@ class ReadingPace:
         """Start a measurement.
 
         Args:
-            now: monotonic, in seconds.
-            acknowledged: how many bytes the peer has acknowledged so far.
+            now: Monotonic time in seconds.
+            acknowledged: Number of bytes that the peer has acknowledged so far.
         """
         self._since = now
         self._acknowledged = acknowledged
         self.bytes_per_second = float("inf")
 
     def sample(self, now: float, acknowledged: int) -> None:
-        """Record how many bytes were acknowledged; to be called every few seconds."""
+        """Record the number of bytes acknowledged so far. Call this every few seconds."""
         elapsed = now - self._since
         if elapsed >= WINDOW_SECONDS:
             self.bytes_per_second = (acknowledged - self._acknowledged) / elapsed
@@ -146,14 +146,14 @@ class ReadingPace:
 
     @property
     def is_slow(self) -> bool:
-        """Whether the peer may be disconnected at a bound."""
+        """Whether the peer reads slowly enough to be disconnected at a bound."""
         return self.bytes_per_second < SLOW_BYTES_PER_SECOND
 
 
 def unacknowledged_bytes(sock: socket.socket) -> int:
-    """Return how many bytes were sent that the peer's kernel has not acknowledged.
+    """Return the number of sent bytes that the kernel of the peer has not acknowledged.
 
-    tcp(7) and unix(7) call it SIOCOUTQ, which is TIOCOUTQ.
+    It is SIOCOUTQ of tcp(7) and unix(7), which has the same value as TIOCOUTQ.
     """
     (count,) = struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))
     return int(count)

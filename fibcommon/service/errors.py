@@ -1,4 +1,4 @@
-"""Errors that prevent a service from starting, and the exit codes that report them."""
+"""Errors that prevent a service from starting, and their exit codes."""
 
 import errno
 import os
@@ -17,14 +17,14 @@ __all__ = [
 ]
 
 EXIT_FAILED_START = 2
-"""For service managers: a restart will not help."""
+"""Exit code for service managers: a restart will not help."""
 
 EXIT_SHORTAGE = os.EX_TEMPFAIL
-"""For service managers: the machine was short of something, so a later restart may succeed."""
+"""Exit code for service managers: a resource was short, so a later restart may succeed."""
 
 SHORTAGE_PAUSE_SECONDS = 3.5
-"""Before the end, under systemd: it gives up on a unit that starts twenty times within a minute
-(StartLimitBurst), and 252 cannot let pauses grow."""
+"""Pause before the exit under systemd, which gives up on a unit that starts twenty times within a
+minute (StartLimitBurst); systemd 252 cannot increase the pause between restarts."""
 
 SHORT_OF = {
     errno.EAGAIN: "processes",  # fork(2): RLIMIT_NPROC, pids.max, threads-max
@@ -35,36 +35,36 @@ SHORT_OF = {
     errno.ENOSPC: "disk space",
     errno.EDQUOT: "disk space",
 }
-"""What is missing when a system call fails with one of these."""
+"""The missing resource by the errno of a failed system call."""
 
 NO_THREAD = "can't start new thread"
-"""How CPython reports EAGAIN of clone(2): a RuntimeError without a number."""
+"""Text of CPython's RuntimeError for EAGAIN of clone(2); it has no errno."""
 
 
 class SettingsError(Exception):
-    """Settings that cannot be: one line for each, with its name, value and what is allowed."""
+    """Invalid settings. The message has a line for each: its name, value and allowed values."""
 
 
 class ListenError(Exception):
-    """An address or a socket that cannot be listened on."""
+    """A service cannot listen on an address or a socket."""
 
 
 def reason(error: Exception) -> str:
-    """Return why something failed, without what the caller says anyway."""
+    """Return the message of an error, without errno and file name."""
     return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 
 def is_shortage(error: BaseException) -> bool:
-    """Whether an error, or the one it was raised from, is a shortage that may pass."""
+    """Whether an error, or one of its causes, is a temporary shortage of a resource."""
     return _short_of(error) is not None
 
 
 def end_failed_start(program: str, error: BaseException) -> NoReturn:
-    """Print why a start failed, and exit with the code that says whether to try again.
+    """Print the error that made a start fail, and exit with the matching code.
 
     Args:
-        program: the name to put in front of each line.
-        error: what the start failed with.
+        program: Name to print before each line.
+        error: The error.
     """
     short_of = _short_of(error)
     message = str(error) or type(error).__name__

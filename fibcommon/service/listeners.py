@@ -1,8 +1,8 @@
-"""Listening sockets, TCP and Unix: opened here, or taken over from who started the server.
+"""Listening sockets, TCP and Unix: opened here or passed by a supervisor.
 
-The file of a Unix socket belongs to the process that bound it. `remove_socket_file` removes it
-only if it is still the file that was created here, by device and inode. It is called while the
-socket is open: until then the kernel gives that inode to no other file.
+`remove_socket_file` removes the file of a Unix socket only if it still is the file that was
+created here, by device and inode. Call it while the socket is open: until then the kernel does not
+reuse the inode.
 """
 
 import contextlib
@@ -31,15 +31,15 @@ BACKLOG = 1024
 KEEPALIVE_SECONDS = 300
 KEEPALIVE_INTERVAL_SECONDS = 100
 KEEPALIVE_PROBES = 3
-"""As Redis: a peer that has vanished without a word is noticed after ten minutes of silence."""
+"""As in Redis: a peer that has vanished is detected after ten minutes of silence."""
 
 FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 PORT_TRIES = 10
-"""A port that the kernel chose on one address of a name may be in use on another of them."""
+"""The port that the kernel chooses for one address of a host may be in use on another."""
 
 ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-"""Errors of an address that this machine lacks, such as ::1 in a container without IPv6."""
+"""Errors for an address that this machine does not have, such as ::1 without IPv6."""
 
 WILDCARDS = ("0.0.0.0", "::")
 
@@ -48,20 +48,20 @@ class _UnixListener(socket.socket):
     """A listening Unix socket that was bound here.
 
     Attributes:
-        path: of its file.
-        file_id: device and inode of that file; None once it was removed.
+        path: Path of its file.
+        file_id: Device and inode of the file; None once it is removed.
     """
 
     path = ""
     file_id: tuple[int, int] | None = None
 
 
-class _Endpoint(NamedTuple):
-    """A socket address.
+class _SocketAddress(NamedTuple):
+    """An address to bind.
 
     Attributes:
         family: AF_INET or AF_INET6.
-        name: what bind() takes.
+        name: Argument of bind().
     """
 
     family: int
@@ -69,31 +69,35 @@ class _Endpoint(NamedTuple):
 
 
 def open_listeners(addresses: Sequence[Address], option: str = "--listen") -> list[socket.socket]:
-    """Return non-blocking listening sockets; accepted sockets inherit their TCP options.
+    """Open non-blocking listening sockets; accepted sockets inherit their TCP options.
 
-    All addresses of a host's name are listened on, at the same port; those that the machine lacks
-    are skipped if there are others. `[::]` serves IPv4 clients as well, unless an IPv4 address
-    with the same port is listed.
+    A host name is opened on all of its addresses, with the same port; addresses that the machine
+    does not have are skipped if there are others. `[::]` serves IPv4 clients as well, unless an
+    IPv4 address with the same port is listed.
 
     Args:
-        addresses: where to listen; a socket address that is listed twice counts once.
-        option: the option of the command line that they come from, for errors.
+        addresses: Addresses to listen on; duplicates are opened once.
+        option: Command line option that sets them, for error messages.
 
     Raises:
-        ListenError: an address is in use, or not ours.
+        ListenError: An address is in use or cannot be bound.
     """
     with contextlib.ExitStack() as undo:
-        resolved = [(each, [] if each.path else _resolve(each)) for each in addresses]
+        resolved = [(address, [] if address.path else _resolve(address)) for address in addresses]
         ipv4_ports = {
-            endpoint.name[1]
-            for _, endpoints in resolved
-            for endpoint in endpoints
-            if endpoint.family == socket.AF_INET
+            name[1]
+            for _, socket_addresses in resolved
+            for family, name in socket_addresses
+            if family == socket.AF_INET
         }
         opened: list[socket.socket] = []
-        seen: set[_Endpoint] = set()
-        for address, endpoints in resolved:
-            fresh = [each for each in endpoints if not each.name[1] or each not in seen]
+        seen: set[_SocketAddress] = set()
+        for address, socket_addresses in resolved:
+            fresh = [
+                candidate
+                for candidate in socket_addresses
+                if not candidate.name[1] or candidate not in seen
+            ]
             seen.update(fresh)
             if not address.path and not fresh:
                 continue
@@ -113,20 +117,20 @@ def open_listeners(addresses: Sequence[Address], option: str = "--listen") -> li
     return opened
 
 
-def _resolve(address: Address) -> list[_Endpoint]:
+def _resolve(address: Address) -> list[_SocketAddress]:
     try:
         found = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except OSError as error:
         raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from error
-    except UnicodeError as error:  # a host that the domain name system has no form for
-        raise ListenError(f"cannot listen on {address}: not the name of a host") from error
-    return list(dict.fromkeys(_Endpoint(entry[0], entry[4]) for entry in found))
+    except UnicodeError as error:  # it cannot be encoded as a domain name
+        raise ListenError(f"cannot listen on {address}: not a valid host name") from error
+    return list(dict.fromkeys(_SocketAddress(entry[0], entry[4]) for entry in found))
 
 
 def _explain(error: OSError, address: Address, option: str) -> str:
-    """Return why a bind failed and, of an address in use, by whom and what to do."""
+    """Return why a bind failed; for an address in use also the process and a remedy."""
     text = error.strerror or str(error)
     if error.errno != errno.EADDRINUSE:
         return text
@@ -137,30 +141,32 @@ def _explain(error: OSError, address: Address, option: str) -> str:
 
 
 def _holder_of_path(path: str) -> str:
-    """Return who listens on a Unix socket, as ` by NAME (pid N)`; empty if that is unknown."""
+    """Return the process that listens on a Unix socket as ` by NAME (pid N)`, or ""."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.setblocking(False)
         try:
             probe.connect(path)
             credentials = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        except OSError:  # it is full, or no socket
+        except OSError:  # its backlog is full, or it is not a socket
             return ""
     return _process_text(struct.unpack("3i", credentials)[0])
 
 
 def _holder_of_port(address: Address) -> str:
-    """Return who listens on a TCP port, as ` by NAME (pid N)`; empty if that is unknown."""
+    """Return the process that listens on a TCP port as ` by NAME (pid N)`, or ""."""
     try:
         listening = [
-            (each.laddr.ip, each.pid)
-            for each in psutil.net_connections("tcp")
-            if each.status == psutil.CONN_LISTEN and each.laddr and each.laddr.port == address.port
+            (entry.laddr.ip, entry.pid)
+            for entry in psutil.net_connections("tcp")
+            if entry.status == psutil.CONN_LISTEN
+            and entry.laddr
+            and entry.laddr.port == address.port
         ]
     except (OSError, psutil.Error):
         return ""
-    # Others may listen at other addresses of the machine, at the same port.
-    nearest = [each for each in listening if each[0] in (address.host, *WILDCARDS)]
-    for _, pid in nearest or listening:
+    # Other processes may listen on the same port of other addresses.
+    conflicting = [(ip, pid) for ip, pid in listening if ip in (address.host, *WILDCARDS)]
+    for _, pid in conflicting or listening:
         return " by a process of another user" if pid is None else _process_text(pid)
     return ""
 
@@ -168,32 +174,32 @@ def _holder_of_port(address: Address) -> str:
 def _process_text(pid: int) -> str:
     try:
         return f" by {psutil.Process(pid).name()} (pid {pid})"
-    except (psutil.Error, ValueError):  # it has ended, or is outside of this container
+    except (psutil.Error, ValueError):  # it has ended or is outside of this container
         return ""
 
 
 def adopt_listener(descriptor: int, name: str) -> socket.socket:
-    """Return a listening socket that another program has opened, set up as ours are.
+    """Return a listening socket that another program opened, with the options set as here.
 
     Args:
-        descriptor: of the socket; it is closed with the result, and left alone on an error.
-        name: what to call it in an error.
+        descriptor: Descriptor of the socket. The result owns it; on an error it stays open.
+        name: Description of the socket for error messages.
 
     Raises:
-        ListenError: it is something else.
+        ListenError: The descriptor is not a listening stream socket.
     """
     try:
         listener = socket.socket(fileno=descriptor)
     except OSError as error:
-        raise ListenError(f"{name} is no socket: {error.strerror or error}") from error
+        raise ListenError(f"{name} is not a socket: {error.strerror or error}") from error
     try:
-        is_fit = (
+        is_valid = (
             listener.family in FAMILIES
             and listener.type == socket.SOCK_STREAM
             and listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
         )
-        if not is_fit:
-            raise ListenError(f"{name} is no listening stream socket, TCP or Unix")
+        if not is_valid:
+            raise ListenError(f"{name} is not a listening stream socket (TCP or Unix)")
         os.set_inheritable(descriptor, False)
         listener.setblocking(False)
         if listener.family != socket.AF_UNIX:
@@ -204,24 +210,24 @@ def adopt_listener(descriptor: int, name: str) -> socket.socket:
         raise
 
 
-def _open_tcp(endpoints: Sequence[_Endpoint], *, ipv6_only: bool) -> list[socket.socket]:
-    """Listen on all of some socket addresses that the machine has, at one port."""
+def _open_tcp(addresses: Sequence[_SocketAddress], *, ipv6_only: bool) -> list[socket.socket]:
+    """Listen on those of the addresses that the machine has, with the same port."""
     for tries_left in reversed(range(PORT_TRIES)):
         try:
-            return _open_all(endpoints, ipv6_only=ipv6_only)
+            return _open_all(addresses, ipv6_only=ipv6_only)
         except OSError as error:
-            is_chosen = not endpoints[0].name[1]
-            if error.errno != errno.EADDRINUSE or not is_chosen or not tries_left:
+            kernel_chooses = not addresses[0].name[1]
+            if error.errno != errno.EADDRINUSE or not kernel_chooses or not tries_left:
                 raise
     raise AssertionError("the last try returns or raises")
 
 
-def _open_all(endpoints: Sequence[_Endpoint], *, ipv6_only: bool) -> list[socket.socket]:
+def _open_all(addresses: Sequence[_SocketAddress], *, ipv6_only: bool) -> list[socket.socket]:
     listeners: list[socket.socket] = []
     absent: OSError | None = None
     port = 0
     with contextlib.ExitStack() as undo:
-        for family, name in endpoints:
+        for family, name in addresses:
             try:
                 listener = _open_one(family, (name[0], name[1] or port, *name[2:]), ipv6_only)
             except OSError as error:
@@ -284,37 +290,37 @@ def _listen(listener: socket.socket) -> socket.socket:
 
 
 def _remove_stale_socket(path: str) -> None:
-    """Remove a socket file whose server is gone, as after a kill -9."""
+    """Remove a socket file on which no process listens, as after a kill -9."""
     try:
         status = os.stat(path)
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(status.st_mode):
-        return  # someone's file: let bind() complain
+        return  # not a socket: bind() will fail
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1)
         try:
             probe.connect(path)
         except ConnectionRefusedError:
-            # Another server may have replaced it meanwhile.
+            # Another server may have replaced the file meanwhile.
             if _file_id(path) == (status.st_dev, status.st_ino):
                 os.unlink(path)
-        except (TimeoutError, BlockingIOError):  # its backlog is full: let bind() complain
+        except (TimeoutError, BlockingIOError):  # its backlog is full: bind() will fail
             return
 
 
 def address_of(listener: socket.socket) -> Address:
-    """Return the address a socket is bound to, with the port the kernel chose."""
+    """Return the address that a socket is bound to, with the port that the kernel chose."""
     name = listener.getsockname()
     if listener.family != socket.AF_UNIX:
         return Address(*name[:2])
-    if isinstance(name, bytes):  # in the abstract namespace: it has no file
+    if isinstance(name, bytes):  # in the abstract namespace, without a file
         return Address(path="@" + name[1:].decode(errors="backslashreplace"))
     return Address(path=name)
 
 
 def close_listener(listener: socket.socket) -> None:
-    """Close a listening socket; remove its file, if `open_listeners` created it."""
+    """Close a listening socket and remove its file, if `open_listeners` created it."""
     remove_socket_file(listener)
     listener.close()
 
@@ -322,11 +328,11 @@ def close_listener(listener: socket.socket) -> None:
 def remove_socket_file(listener: socket.socket) -> None:
     """Remove the file of a Unix socket that `open_listeners` created; do nothing for others.
 
-    Call it before the socket is closed. A file that another server has put in its place stays.
+    Call this before the socket is closed. A file with which another server replaced it stays.
     """
     if not isinstance(listener, _UnixListener) or listener.file_id is None:
         return
-    with contextlib.suppress(OSError):  # gone already, or no longer ours to remove
+    with contextlib.suppress(OSError):  # already removed, or no permission
         if _file_id(listener.path) == listener.file_id:
             os.unlink(listener.path)
     listener.file_id = None

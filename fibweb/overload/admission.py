@@ -136,7 +136,7 @@ class Admission(Generic[Connection]):
         return Verdict.REFUSE
 
     def make_room(self) -> bool:
-        """Close the longest idle connection or the slowest reader; return False if there is none."""
+        """Close the longest idle connection or the slowest reader; return False without one."""
         victim, reason = self._victims.pop(), "idle"
         if victim is None:
             victim, reason = self._slowest(), "slow"

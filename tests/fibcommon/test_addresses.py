@@ -45,7 +45,7 @@ def test_addresses_of_servers() -> None:
     with pytest.raises(ValueError, match="neither HOST:PORT nor unix:/path"):
         parse_address(text)
     for bad in ("srv:", "srv:example.org", "srv:_fibserver"):
-        with pytest.raises(ValueError, match="wants a name such as"):
+        with pytest.raises(ValueError, match="requires a name such as"):
             parse_server(bad)
 
 

@@ -136,7 +136,7 @@ def test_a_pipe_in_the_place_of_a_file(tmp_path: Path) -> None:
     assert read_password(path, is_reload=True) == b"another"
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(SettingsError, match="not a regular file: only a start can read it"):
+    with pytest.raises(SettingsError, match="not a regular file: it can be read only at"):
         read_password(path, is_reload=True)
 
 

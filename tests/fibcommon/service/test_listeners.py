@@ -282,5 +282,5 @@ def test_what_cannot_be_adopted(tcp: socket.socket) -> None:
             with pytest.raises(ListenError, match=r"^it is no "):
                 adopt_listener(each.fileno(), "it")
             os.fstat(each.fileno())
-    with pytest.raises(ListenError, match=r"^it is no socket: Bad file descriptor"):
+    with pytest.raises(ListenError, match=r"^it is not a socket: Bad file descriptor"):
         adopt_listener(2**20, "it")

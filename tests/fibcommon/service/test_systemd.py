@@ -167,7 +167,7 @@ def test_what_is_no_listener() -> None:
         done = run_with_sockets(TELL, tcp, datagrams, names="fib")
     assert done.returncode == 1
     assert done.stderr == (
-        "descriptor 4 (unnamed) from systemd is no listening stream socket, TCP or Unix\n"
+        "descriptor 4 (unnamed) from systemd is not a listening stream socket (TCP or Unix)\n"
     )
 
 

@@ -24,7 +24,7 @@ def test_too_much() -> None:
     board.write(0, b"before")
     board.write(1, b"neighbour")
     board.write(0, b"x" * (PLACE_BYTES - 8))
-    with pytest.raises(ValueError, match="too many"):
+    with pytest.raises(ValueError, match="do not fit"):
         board.write(0, b"y" * (PLACE_BYTES - 7))
     assert board.read_all() == [b"x" * (PLACE_BYTES - 8), b"neighbour"]
 
