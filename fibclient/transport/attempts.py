@@ -1,4 +1,4 @@
-"""The tries of one call: each with a connection, until one succeeds or no more are worth it.
+"""Attempts of a call: each uses a connection, until one succeeds or a retry is not worthwhile.
 
     attempts = Attempts(pool, policy, deadline)
     while True:
@@ -6,16 +6,16 @@
         try:
             reply = attempts.call("PING")
         except BaseException as error:
-            attempts.failed(error)  # raises, unless there is to be another try
+            attempts.failed(error)  # raises unless another attempt follows
         else:
             attempts.succeeded()
             return reply
 
-A connection goes back to the pool only when a reply was read to its end, be it an answer or a
-refusal; after anything else its next bytes cannot be trusted, and it is closed.
+A connection returns to the pool only if the reply, which may be a refusal, was read to its end.
+Otherwise its next bytes cannot be trusted, and it is closed.
 
-A try may be hedged (`fibclient.transport.hedging`): then the request is on its way over two
-connections, and the one where nothing has come when something comes over the other is abandoned.
+An attempt may be hedged (`fibclient.transport.hedging`): the request is then sent over two
+connections, and the one that is silent when the first byte arrives over the other is abandoned.
 """
 
 import random
@@ -51,14 +51,14 @@ __all__ = ["Attempts", "RetryPolicy"]
 
 @dataclass(slots=True)
 class RetryPolicy:
-    """How often a client tries again, all its calls together.
+    """Limits and counters of retries, shared by all calls of a client.
 
     Attributes:
-        max_retries: for one call, >= 0.
-        backoff: the waits between them.
-        budget: for all calls.
-        retries: how many there have been.
-        hedges: how often a second server was asked while the first was silent.
+        max_retries: Maximum number of retries per call, >= 0.
+        backoff: Delays between the attempts of a call.
+        budget: Budget shared by all calls.
+        retries: Number of retries so far.
+        hedges: Number of requests so far that were also sent to a second server.
     """
 
     max_retries: int
@@ -69,7 +69,7 @@ class RetryPolicy:
 
 
 class Attempts:
-    """The tries of one call."""
+    """The attempts of one call."""
 
     __slots__ = (
         "_cancellation",
@@ -88,13 +88,13 @@ class Attempts:
         deadline: float,
         cancellation: Cancellation | None = None,
     ) -> None:
-        """Describe the tries of a call.
+        """Prepare the attempts of a call.
 
         Args:
-            pool: lends the connections.
-            policy: how often, for all calls.
-            deadline: when the call must have ended, monotonic.
-            cancellation: ends it before.
+            pool: Pool to take connections from.
+            policy: Limits shared by all calls.
+            deadline: Monotonic deadline of the call.
+            cancellation: Ends the call when it is cancelled.
         """
         self._pool = pool
         self._cancellation = cancellation
@@ -104,10 +104,10 @@ class Attempts:
         self._had_stale = False
 
     def begin(self) -> None:
-        """Borrow a connection for the next try.
+        """Acquire a connection for the next attempt.
 
         Raises:
-            FibError: there is none to be had, and no more tries are worth it.
+            FibError: No connection is available, and a retry is not worthwhile.
         """
         while True:
             try:
@@ -117,31 +117,31 @@ class Attempts:
             else:
                 return
 
-    def call(self, *words: str | int) -> Reply:
-        """Send a request other than for an answer, and return its reply.
+    def call(self, *args: str | int) -> Reply:
+        """Send a request for anything but a slice, and return its reply.
 
         Raises:
-            as `Connection.call`.
+            FibError: As for `Connection.call`.
         """
-        return self._first_to_reply(encode_request(*words), STEP_BYTES, 0.0).read_reply()
+        return self._first_to_reply(encode_request(*args), STEP_BYTES, 0.0).read_reply()
 
     def ask(self, request: Request) -> Connection:
-        """Send a request for an answer; return a connection where its first byte is next.
+        """Send a request for a slice; return a connection whose next byte is the slice's first.
 
         Raises:
-            as `Connection.call`.
+            FibError: As for `Connection.call`.
         """
         header = request.header
         reply_bytes = len(header) + request.size + len(b"\r\n")
-        # A small reply comes in one piece; a byte more would be one that nobody asked for. Of a
-        # large one only the header is read here: the answer is received where it is to stay.
+        # Receive a small reply at once, and one byte more to detect excess. Of a large one receive
+        # only the header: the slice is received directly into its final buffer.
         limit = reply_bytes + 1 if reply_bytes < READ_AHEAD_BYTES else len(header)
         connection = self._first_to_reply(request.encoded, limit, request.cost_seconds)
         connection.read_header(request)
         return connection
 
     def _first_to_reply(self, encoded: bytes, limit: int, cost_seconds: float) -> Connection:
-        """Send a request; return the connection by which the first byte of its reply came."""
+        """Send a request; return the connection over which the first byte of the reply arrived."""
         connection = self._connection
         connection.send(encoded)
         if not self._pool.has_several or cost_seconds > DEAR_SECONDS:
@@ -153,17 +153,17 @@ class Attempts:
             patience = patience_seconds(endpoint.latency_seconds, cost_seconds)
             if connection.await_reply(limit, patience):
                 return connection
-            second = self._second(connection, encoded)
+            second = self._send_hedge(connection, encoded)
             if second is not None:
-                return self._winner(connection, second, limit)
+                return self._first_of_two(connection, second, limit)
             connection.await_reply(limit)
             return connection
         finally:
-            # Of a request that was given up too: less is expected of a server that is slow now.
+            # A request that was abandoned counts too: a server that is slow now gets more time.
             endpoint.note_latency(time.monotonic() - sent_at)
 
-    def _second(self, first: Connection, encoded: bytes) -> Connection | None:
-        """Send a request to a second server; return None if that is not to be done."""
+    def _send_hedge(self, first: Connection, encoded: bytes) -> Connection | None:
+        """Send a request to a second server, if allowed and possible; return the connection."""
         pool, policy = self._pool, self._policy
         if not policy.max_retries or not pool.has_endpoint({first.endpoint}):
             return None
@@ -182,8 +182,8 @@ class Attempts:
         policy.hedges += 1
         return second
 
-    def _winner(self, first: Connection, second: Connection, limit: int) -> Connection:
-        """Return the connection where the first byte comes first, and abandon the other."""
+    def _first_of_two(self, first: Connection, second: Connection, limit: int) -> Connection:
+        """Return the connection over which a byte arrives first, and abandon the other."""
         winner, loser = first, second
         try:
             if first_readable(first, second) is second:
@@ -196,27 +196,27 @@ class Attempts:
         except BaseException as error:
             self._pool.drop(second, as_cancelled(error, self._cancellation))
             raise
-        silence = ServerUnreachable(f"{first.target} was silent when {second.target} answered")
+        silence = ServerUnreachable(f"{first.target} was silent when {second.target} replied")
         self._settle(winner, loser, silence if loser is first else None)
         return winner
 
     def _settle(self, winner: Connection, loser: Connection, error: FibError | None) -> None:
-        """Go on with one of two connections.
+        """Continue with one of two connections.
 
         Args:
-            winner: to go on with.
-            loser: to be closed.
-            error: for which its endpoint is set aside, if it is.
+            winner: Connection to continue with.
+            loser: Connection to close.
+            error: Error for which to set the loser's endpoint aside, or None.
         """
         self._connection = winner
         self._pool.drop(loser, error and as_cancelled(error, self._cancellation))
 
     def progressed(self, deadline: float, *, was_idle: bool) -> None:
-        """Note that some of the answer has come: failures so far are forgiven.
+        """Reset the failures of this call after a part of the slice has arrived.
 
         Args:
-            deadline: for the next of it.
-            was_idle: whether the connection had to wait for the caller: a server may have closed
+            deadline: Monotonic deadline of the next part.
+            was_idle: Whether the connection waited for a slow reader: the server may have closed
                 it for that.
         """
         self._deadline = self._connection.deadline = deadline
@@ -225,16 +225,17 @@ class Attempts:
         self._had_stale = False
 
     def succeeded(self) -> None:
-        """Take the connection back: it gave what was wanted."""
+        """Release the connection after a successful attempt."""
         self._pool.release(self._connection)
         self._policy.budget.earn()
 
     def failed(self, error: BaseException) -> None:
-        """Take the connection back after a failure; return when it is time for the next try.
+        """Release or close the connection after a failure; return when to begin the next attempt.
 
         Raises:
-            the error, if there is to be no other try; `ClientClosed` if the client is closed,
-            `CallCancelled` if the call was cancelled.
+            ClientClosed: The client is closed.
+            CallCancelled: The call was cancelled.
+            BaseException: The error itself, if no attempt follows.
         """
         connection = self._connection
         error = as_cancelled(error, self._cancellation)
@@ -247,23 +248,23 @@ class Attempts:
         if not isinstance(error, FibError):
             raise error
         if is_stale and not self._had_stale and not self._pool.is_closed:
-            # It was the connection that was old; a fresh one tells how the server is.
+            # The server had closed an idle connection, which is no failure: use a new one at once.
             self._had_stale = True
         else:
             self._prepare_next(error, {connection.endpoint})
 
-    def _prepare_next(self, error: FibError, besides: Set[Endpoint] = frozenset()) -> None:
-        """Wait as long as is right before the next try; raise if there is to be none.
+    def _prepare_next(self, error: FibError, failed: Set[Endpoint] = frozenset()) -> None:
+        """Wait before the next attempt, or raise if there is none.
 
         Args:
-            error: why the last one failed.
-            besides: the endpoint that it failed at, if it was one.
+            error: Why the last attempt failed.
+            failed: The endpoint at which it failed, if any.
         """
         pool, policy = self._pool, self._policy
         if pool.is_closed:
             raise ClientClosed("the client is closed") from error
-        # A probe may have brought the endpoint that failed back already: it is no other server.
-        if not is_worth_a_retry(error, pool.has_endpoint(besides)):
+        # A probe may have brought the failed endpoint back already: only others count.
+        if not is_worth_a_retry(error, pool.has_endpoint(failed)):
             raise error
         self._failures += 1
         now = time.monotonic()
@@ -271,7 +272,7 @@ class Attempts:
             raise self._final(error)
         pause = policy.backoff.pause_seconds(self._failures, random.random())
         pause = min(pause, self._deadline - now)
-        # To another endpoint at once; but a descriptor becomes free only with time.
+        # Use another endpoint at once; a shortage of descriptors, however, needs time to pass.
         is_unreachable = isinstance(error, ServerUnreachable) and not isinstance(
             error, SocketShortage
         )

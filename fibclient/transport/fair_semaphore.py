@@ -1,8 +1,8 @@
-"""Who may make a request now, and who waits: so many at a time, in the order of arrival.
+"""Fair semaphore: threads get permits in the order in which they asked.
 
-A place is handed from who leaves to who has waited longest. If it were merely free for the next
-who looks (as with threading.Semaphore), a thread that makes one call after another would take
-its own place again and again, and others might wait until their time is over.
+A permit that is returned goes directly to the thread that has waited longest. With
+`threading.Semaphore` any thread can take it: one that makes call after call would take its own
+permit again and again, while others wait until their deadline.
 """
 
 import threading
@@ -17,51 +17,51 @@ __all__ = ["FairSemaphore"]
 
 
 class _Waiter:
-    """A thread in line.
+    """A waiting thread.
 
     Attributes:
-        wake: released when there is no more reason to wait.
-        has_place: whether that was since it was handed a place.
+        wake: Lock that is released to end the wait.
+        has_permit: Whether the thread was given a permit.
     """
 
-    __slots__ = ("has_place", "wake")
+    __slots__ = ("has_permit", "wake")
 
     def __init__(self) -> None:
         self.wake = threading.Lock()
         self.wake.acquire()
-        self.has_place = False
+        self.has_permit = False
 
 
 class FairSemaphore:
-    """So many places; for any thread.
+    """Thread-safe counting semaphore that is fair.
 
     Attributes:
-        taken: how many are taken now.
+        taken: Number of permits taken now.
     """
 
     def __init__(self, size: int) -> None:
-        """Start with all of them free.
+        """Create a semaphore whose permits are all free.
 
         Args:
-            size: >= 1.
+            size: Number of permits, >= 1.
         """
         self._size = size
-        self._lock = threading.RLock()  # `fibclient.transport.pool` says why
+        self._lock = threading.RLock()  # reentrant: see `fibclient.transport.pool`
         self.taken = 0
         self._line: deque[_Waiter] = deque()
         self._is_closed = False
 
     def take(self, deadline: float, cancellation: Cancellation | None = None) -> None:
-        """Take a place; wait for one if there is none.
+        """Take a permit; wait until there is one.
 
         Args:
-            deadline: monotonic, in seconds.
-            cancellation: ends the wait.
+            deadline: Monotonic deadline of the wait.
+            cancellation: Ends the wait when it is cancelled.
 
         Raises:
-            DeadlineExceeded: there was none in time.
+            DeadlineExceeded: No permit was free before the deadline.
             ClientClosed: `close` was called.
-            CallCancelled: the cancellation was.
+            CallCancelled: `cancellation` was cancelled.
         """
         with self._lock:
             if self._is_closed:
@@ -77,17 +77,17 @@ class FairSemaphore:
                 waiter.wake.acquire(timeout=max(0.0, deadline - time.monotonic()))
             raise_if_cancelled(cancellation)
         except BaseException:
-            self._give_up(waiter)
+            self._abandon(waiter)
             raise
         if self._is_closed:
-            self._give_up(waiter)
+            self._abandon(waiter)
             raise ClientClosed("the client is closed")
         if not self._dismiss(waiter):
             return
-        raise DeadlineExceeded(f"all {self._size} connections were busy for too long")
+        raise DeadlineExceeded(f"connection pool exhausted: all {self._size} connections busy")
 
     def _dismiss(self, waiter: _Waiter) -> bool:
-        """Take a waiter out of the line; return whether it was in there, and got no place."""
+        """Remove a waiter from the queue and wake it; return False if it was not in the queue."""
         with self._lock:
             if waiter not in self._line:
                 return False
@@ -95,32 +95,32 @@ class FairSemaphore:
             waiter.wake.release()
             return True
 
-    def _give_up(self, waiter: _Waiter) -> None:
-        if not self._dismiss(waiter) and waiter.has_place:
+    def _abandon(self, waiter: _Waiter) -> None:
+        if not self._dismiss(waiter) and waiter.has_permit:
             self.leave()
 
     def leave(self) -> None:
-        """Hand a place over, or leave it free."""
+        """Return a permit; the thread that has waited longest gets it."""
         with self._lock:
             if self._line:
-                self._hand_over()
+                self._grant_next()
             else:
                 self.taken -= 1
 
-    def _hand_over(self) -> None:
+    def _grant_next(self) -> None:
         waiter = self._line.popleft()
-        waiter.has_place = True
+        waiter.has_permit = True
         waiter.wake.release()
 
     def load(self) -> tuple[int, int]:
-        """Return how many places are taken, and how many wait for one."""
+        """Return the numbers of permits taken and of threads waiting."""
         with self._lock:
             return self.taken, len(self._line)
 
     def close(self) -> None:
-        """Wake whoever waits; nobody gets a place any more."""
+        """Wake all waiting threads; they and later ones raise `ClientClosed`."""
         with self._lock:
             self._is_closed = True
             self.taken += len(self._line)
             while self._line:
-                self._hand_over()
+                self._grant_next()

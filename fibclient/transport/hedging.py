@@ -1,28 +1,26 @@
-"""When a second server is asked for what the first has not begun to answer.
+"""Delay before a request is hedged, that is, also sent to a second server.
 
 Hedged requests (Dean and Barroso, The Tail at Scale, 2013): a request that takes several times as
-long as usual is sent to another server as well, and the first answer is taken. The silent server
-costs a moment instead of a timeout, and servers get few requests twice: a retry budget bounds
-them, and what is dear to compute is asked for only once.
-
-This module decides; it waits for nobody.
+long as usual is also sent to another server, and the first reply is used. A silent server then
+costs a moment instead of a timeout. Few requests are sent twice: the retry budget bounds them, and
+those that are expensive to compute are never hedged.
 """
 
 __all__ = ["patience_seconds"]
 
-LEAST_SECONDS = 0.1
-MOST_SECONDS = 0.5
-"""The least spares servers that pause for a moment; beyond the most a caller notices."""
+MIN_SECONDS = 0.1
+MAX_SECONDS = 0.5
+"""The minimum spares servers that pause briefly; a caller would notice more than the maximum."""
 
 FACTOR = 3
-"""How many times its usual latency a server may take: among servers that are well, few do."""
+"""Multiple of its usual latency that a server may take; healthy servers seldom take as much."""
 
 
 def patience_seconds(usual_seconds: float, cost_seconds: float) -> float:
-    """Return how long to wait for the first byte before a second server is asked.
+    """Return how long to wait for the first byte before hedging.
 
     Args:
-        usual_seconds: the latency of the endpoint, 0 if it is not known.
-        cost_seconds: what a worker needs for the request.
+        usual_seconds: Usual latency of the endpoint; 0 if unknown.
+        cost_seconds: Predicted computing time of a worker.
     """
-    return min(MOST_SECONDS, max(LEAST_SECONDS, FACTOR * (usual_seconds + cost_seconds)))
+    return min(MAX_SECONDS, max(MIN_SECONDS, FACTOR * (usual_seconds + cost_seconds)))

@@ -1,7 +1,7 @@
-"""Requests, each tried until some server has answered it whole.
+"""Requests that are retried until a server has sent a complete reply.
 
-This is where an answer's bytes end up: in an object of their own, in somebody else's buffer, or in
-a small one that a stream uses again and again.
+The bytes of a slice go into a new object, into a buffer of the caller, or into a small buffer that
+a stream reuses.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,23 +22,23 @@ Result = TypeVar("Result")
 STREAM_BUFFER_BYTES = 256 * 1024
 
 SLOW_READER_SECONDS = 1.0
-"""A server closes the connection of a reader that takes too long, and is not to blame for it."""
+"""Time per chunk from which a reader is slow: the server may close its connection."""
 
 
 class Requester:
-    """Asks whichever servers a pool leads to; for any thread."""
+    """Sends requests over the connections of a pool; thread-safe."""
 
     def __init__(self, pool: ConnectionPool, policy: RetryPolicy) -> None:
-        """Describe a requester.
+        """Create a requester.
 
         Args:
-            pool: lends the connections.
-            policy: how often to try again.
+            pool: Pool to take connections from.
+            policy: Limits of retries.
         """
         self._pool = pool
         self._policy = policy
 
-    def _until_answered(
+    def _with_retries(
         self,
         deadline: float,
         cancellation: Cancellation | None,
@@ -56,27 +56,27 @@ class Requester:
                 return result
 
     def call(
-        self, deadline: float, *words: str | int, cancellation: Cancellation | None = None
+        self, deadline: float, *args: str | int, cancellation: Cancellation | None = None
     ) -> Reply:
-        """Return the reply to a command that may be repeated.
+        """Return the reply to an idempotent command.
 
         Args:
-            deadline: for all of it, monotonic.
-            words: the command's name and its arguments.
-            cancellation: ends it before.
+            deadline: Monotonic deadline of the call.
+            args: Name of the command, and its arguments.
+            cancellation: Ends the call when it is cancelled.
         """
-        return self._until_answered(deadline, cancellation, lambda attempts: attempts.call(*words))
+        return self._with_retries(deadline, cancellation, lambda attempts: attempts.call(*args))
 
     def fetch(
         self, deadline: float, cancellation: Cancellation | None, answer: EncodedSlice
     ) -> bytes:
-        """Return an answer that is not empty."""
+        """Return the bytes of a slice that is not empty."""
         transfer = Transfer(answer)
 
         def ask(attempts: Attempts) -> bytes:
             return transfer.fetch(transfer.start(attempts.ask))
 
-        return self._until_answered(deadline, cancellation, ask)
+        return self._with_retries(deadline, cancellation, ask)
 
     def fetch_into(
         self,
@@ -85,13 +85,13 @@ class Requester:
         answer: EncodedSlice,
         view: memoryview,
     ) -> None:
-        """Put an answer that is not empty into a buffer of its size."""
+        """Receive a slice that is not empty into a buffer of its size."""
         transfer = Transfer(answer)
 
         def ask(attempts: Attempts) -> None:
             transfer.fill(transfer.start(attempts.ask), view)
 
-        self._until_answered(deadline, cancellation, ask)
+        self._with_retries(deadline, cancellation, ask)
 
     def stream(
         self,
@@ -101,14 +101,14 @@ class Requester:
         begin: int,
         end: int,
     ) -> Iterator[memoryview]:
-        """Yield bytes begin to end-1 of an answer, each piece right until the next is asked for.
+        """Yield bytes begin to end-1 of a slice; each chunk is valid until the next is requested.
 
         Args:
-            timeout_seconds: for each piece.
-            cancellation: ends it before.
-            answer: what it is about.
-            begin: 0 <= begin < end.
-            end: <= its size.
+            timeout_seconds: Timeout of each chunk.
+            cancellation: Ends the call when it is cancelled.
+            answer: The slice.
+            begin: First byte, 0 <= begin < end.
+            end: Byte to stop before, <= the size of the slice.
         """
         transfer = Transfer(answer, begin, end)
         buffer = memoryview(bytearray(min(STREAM_BUFFER_BYTES, end - begin)))
@@ -119,12 +119,12 @@ class Requester:
             is_slow = False
             try:
                 connection = transfer.start(attempts.ask)
-                for piece in transfer.chunks(connection, buffer):
-                    given_at = monotonic()
-                    yield piece
-                    raise_if_cancelled(cancellation)  # though more of it was received before
+                for chunk in transfer.chunks(connection, buffer):
+                    yielded_at = monotonic()
+                    yield chunk
+                    raise_if_cancelled(cancellation)  # even if the next chunk is buffered
                     now = monotonic()
-                    is_slow = is_slow or now - given_at > SLOW_READER_SECONDS
+                    is_slow = is_slow or now - yielded_at > SLOW_READER_SECONDS
                     attempts.progressed(now + timeout_seconds, was_idle=is_slow)
             except BaseException as error:
                 attempts.failed(error)

@@ -1,9 +1,9 @@
-"""When to try again: how long to wait, and how often at all.
+"""Retry policy: which failures are retried, after what delay, and how many at most.
 
-Every request may be repeated, since it changes nothing. What must be avoided is that clients
-multiply an outage: waits grow and are spread over their whole range ("full jitter": Marc
-Brooker, Exponential Backoff And Jitter, 2015), and a budget bounds the share of requests that
-are repeats (as in gRPC's proposal A6).
+Every request is idempotent, so it may be repeated. Clients must not amplify an outage: delays
+grow and are spread over their whole range ("full jitter": Marc Brooker, Exponential Backoff And
+Jitter, 2015), and a budget bounds the share of requests that are retries (as in gRPC's proposal
+A6).
 """
 
 from typing import NamedTuple
@@ -18,40 +18,39 @@ from fibclient.errors import (
 
 __all__ = ["Backoff", "RetryBudget", "is_worth_a_retry"]
 
-_TRY_AGAIN = {"BUSY", "NOSPACE", "SHUTDOWN"}
-"""The refusals that another moment, or another server, may take back."""
-
+_RETRYABLE_CODES = {"BUSY", "NOSPACE", "SHUTDOWN"}
+"""Refusals that may not recur later, or at another server."""
 
 _TOO_MANY_CLIENTS = "ERR max number of clients reached"
-"""Redis has no code of its own for this, and neither has fibserver."""
+"""Neither Redis nor fibserver has a code of its own for this."""
 
 
 class Backoff(NamedTuple):
-    """Waits that double.
+    """Exponential backoff with full jitter.
 
     Attributes:
-        base_seconds: the longest first wait.
-        cap_seconds: the longest of all.
+        base_seconds: Upper bound of the first delay; it doubles with each failure.
+        cap_seconds: Upper bound of all delays.
     """
 
     base_seconds: float
     cap_seconds: float
 
     def pause_seconds(self, failures: int, share: float) -> float:
-        """Return how long to wait.
+        """Return the delay before the next attempt.
 
         Args:
-            failures: so far, >= 1.
-            share: a random number, 0 to 1.
+            failures: Number of failures so far, >= 1.
+            share: Random number from 0 to 1.
         """
-        # Beyond 2^30 the cap has long been reached.
+        # Bounds the exponent; the cap is reached long before 2^30.
         return share * min(self.cap_seconds, self.base_seconds * 2.0 ** min(failures - 1, 30))
 
 
 class RetryBudget:
-    """Tokens: a retry takes ten, a request that succeeds brings one, and so does time.
+    """Token bucket for retries: a retry costs ten tokens, a successful request earns one.
 
-    Time brings some so that a client that asks seldom is not left without for ever.
+    Time earns tokens too, since a client with few requests would run out of them otherwise.
     """
 
     CAPACITY = 1000
@@ -59,20 +58,20 @@ class RetryBudget:
     PER_SECOND = 100
 
     def __init__(self, now: float) -> None:
-        """Start with a full budget.
+        """Create a full budget.
 
         Args:
-            now: monotonic, in seconds.
+            now: Current monotonic time.
         """
         self._tokens = float(self.CAPACITY)
         self._counted_until = now
 
     def earn(self) -> None:
-        """Count a request that succeeded."""
+        """Add the token of a successful request."""
         self._tokens = min(self.CAPACITY, self._tokens + 1)
 
     def spend(self, now: float) -> bool:
-        """Take the tokens for a retry, if there are enough."""
+        """Take the tokens for a retry; return False if there are too few."""
         passed = (now - self._counted_until) * self.PER_SECOND
         self._counted_until = now
         self._tokens = min(self.CAPACITY, self._tokens + passed)
@@ -83,14 +82,14 @@ class RetryBudget:
 
 
 def is_worth_a_retry(error: FibError, has_others: bool) -> bool:
-    """Tell whether a request may succeed if it is tried again.
+    """Return whether a request may succeed if it is retried.
 
     Args:
-        error: why it failed.
-        has_others: whether there is another server that may be asked.
+        error: Why it failed.
+        has_others: Whether another server is available.
     """
     if isinstance(error, RequestRefused):
-        return error.code in _TRY_AGAIN or str(error) == _TOO_MANY_CLIENTS
+        return error.code in _RETRYABLE_CODES or str(error) == _TOO_MANY_CLIENTS
     if isinstance(error, ServerMisbehaved):
         return has_others
     return isinstance(error, ServerUnreachable) and not isinstance(error, DeadlineExceeded)

@@ -1,6 +1,6 @@
-"""The bytes of an answer on their way from a server, and how far they have come.
+"""Resumable transfer of a slice from a server.
 
-A transfer that breaks goes on from its very next byte, over any connection.
+An interrupted transfer resumes at the next byte, over any connection.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,27 +12,27 @@ __all__ = ["Transfer"]
 
 
 class Transfer:
-    """Some bytes of an answer.
+    """Transfer of a byte range of a slice.
 
     Attributes:
-        position: the next byte to come.
-        end: the one behind the last.
+        position: Next byte to receive.
+        end: Byte to stop before.
     """
 
     __slots__ = ("_answer", "_begin", "_excess", "_pieces", "end", "position")
 
     def __init__(self, answer: EncodedSlice, begin: int = 0, end: int | None = None) -> None:
-        """Describe a transfer of bytes begin to end-1, by default all."""
+        """Create a transfer of bytes begin to end-1, by default of the whole slice."""
         self._answer = answer
         self._begin = self.position = begin
         self.end = answer.size if end is None else end
         self._pieces: list[bytes] = []
 
     def start(self, ask: Callable[[Request], Connection]) -> Connection:
-        """Ask for what is missing, and read up to its first byte.
+        """Request the missing bytes; return a connection whose next byte is the first of them.
 
         Args:
-            ask: sends a request; returns a connection where the first byte of its answer is next.
+            ask: Sends a request; returns a connection after reading the header of the reply.
         """
         request = self._answer.request(self.position, self.end)
         connection = ask(request)
@@ -42,35 +42,35 @@ class Transfer:
         return connection
 
     def fetch(self, connection: Connection) -> bytes:
-        """Receive all that is missing; return all of it, with what came before a break.
+        """Receive the missing bytes; return all bytes, earlier ones included.
 
         Args:
-            connection: after `start`.
+            connection: Connection that `start` returned.
         """
         while self.position < self.end:
             piece = connection.receive(self.end - self.position)
             self._count(connection, len(piece))
             self._pieces.append(piece)
-        # As a rule there is one piece, and no copy is made.
+        # Usually there is one piece, which needs no copy.
         return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
 
     def fill(self, connection: Connection, view: memoryview) -> None:
-        """Receive all that is missing into a buffer.
+        """Receive the missing bytes into a buffer.
 
         Args:
-            connection: after `start`.
-            view: as long as the whole transfer; what came before a break is in it.
+            connection: Connection that `start` returned.
+            view: Buffer for the whole transfer, which holds the earlier bytes.
         """
         while self.position < self.end:
             size = connection.receive_into(view[self.position - self._begin :])
             self._count(connection, size)
 
     def chunks(self, connection: Connection, buffer: memoryview) -> Iterator[memoryview]:
-        """Receive all that is missing, a piece at a time.
+        """Yield the missing bytes in chunks.
 
         Args:
-            connection: after `start`.
-            buffer: holds each piece until the next is asked for.
+            connection: Connection that `start` returned.
+            buffer: Holds each chunk until the next is requested.
         """
         while self.position < self.end:
             size = connection.receive_into(buffer[: self.end - self.position])
@@ -78,9 +78,9 @@ class Transfer:
             yield buffer[:size]
 
     def _count(self, connection: Connection, size: int) -> None:
-        """Count a piece that has come, the last one only when the reply has ended as it should.
+        """Count received bytes; count the last ones only after the end of the reply is valid.
 
-        Otherwise that piece will be asked for again.
+        If it is not, they are requested again.
         """
         if self.position + size == self.end:
             if self._excess:

@@ -141,7 +141,7 @@ def test_a_black_hole() -> None:
         assert len(hole.requests) == 1
         assert len(good.requests) == 50
         assert endpoint(client, hole.address).state == "set aside"
-        assert "nothing came" in endpoint(client, hole.address).last_error
+        assert "nothing received" in endpoint(client, hole.address).last_error
 
 
 def test_a_hole_that_answers_probes() -> None:

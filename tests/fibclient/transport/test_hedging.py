@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from fibclient import CallCancelled, Cancellation, DeadlineExceeded, FibClient, ServerUnreachable
 from fibclient.connections.endpoints import Endpoint
-from fibclient.transport.hedging import LEAST_SECONDS, MOST_SECONDS, patience_seconds
+from fibclient.transport.hedging import MAX_SECONDS, MIN_SECONDS, patience_seconds
 from fibclient.transport.retry import RetryBudget
 from tests.fibclient.fakes import (
     FakeServer,
@@ -169,7 +169,7 @@ def test_no_second_request(reason: str, monkeypatch: pytest.MonkeyPatch) -> None
     pause = threading.Event()
 
     def slow(words: list[bytes]) -> bytes:
-        pause.wait(2 * MOST_SECONDS)
+        pause.wait(2 * MAX_SECONDS)
         return b"-LIMIT no\r\n"
 
     n = 9_999_999 if reason == "dear" else 0
@@ -233,7 +233,7 @@ def test_a_stopped_server(serve: Callable[..., RunningServer]) -> None:
 @given(st.floats(0, 100), st.floats(0, 0.02))
 def test_patience_is_bounded(usual: float, cost: float) -> None:
     """However fast or slow a server is, another is asked after 0.1 to 0.5 s."""
-    assert LEAST_SECONDS <= patience_seconds(usual, cost) <= MOST_SECONDS
+    assert MIN_SECONDS <= patience_seconds(usual, cost) <= MAX_SECONDS
 
 
 def test_patience_follows_the_latency() -> None:
