@@ -1,22 +1,22 @@
-"""Standard error as the log writes it: no write waits for the reader.
+"""Non-blocking output of log lines to standard error.
 
-A stopped terminal, a pipe that nobody reads or a journal that hangs would otherwise stop whoever
-logs, an event loop above all. What cannot be written at once is dropped and counted, and the
-next line that can be written is preceded by the number.
+A stopped terminal, a full pipe or a journal that hangs must not block the event loop that logs.
+A line that cannot be written at once is dropped; the next line that can be written is preceded by
+the number of dropped lines.
 
 O_NONBLOCK is a flag of the open file description, which the shell and other processes share
 through their own descriptors, so it must not be set on descriptor 2. Instead:
 
     socket (the journal)  send(2) with MSG_DONTWAIT
-    pipe, terminal        a description of our own, opened through /proc with O_NONBLOCK;
+    pipe, terminal        a separate file description, opened through /proc with O_NONBLOCK;
                           where that is not permitted, poll(2) and pieces of PIPE_BUF bytes, for
-                          which a writable pipe has room unless another process is quicker; a
+                          which a writable pipe has room unless another process is faster; a
                           terminal may have less
-    file                  write(2), which waits for the disk alone
+    file                  write(2), which waits only for the disk
 
-A line that is written in part is completed before anything else is written.
+A partly written line is completed before anything else is written.
 
-The descriptor of our own is opened by the first write and again after a fork, since a worker
+The separate descriptor is opened by the first write, and again after a fork, because a worker
 closes the descriptors that it inherits.
 """
 
@@ -36,13 +36,13 @@ STANDARD_ERROR = 2
 
 
 class NonBlockingOutput:
-    """Lines for a descriptor; for any thread."""
+    """Writer of lines to a descriptor that never blocks. Thread-safe."""
 
     def __init__(self, descriptor: int) -> None:
-        """Open nothing yet.
+        """Create the writer; the first write opens what it needs.
 
         Args:
-            descriptor: to write to.
+            descriptor: Descriptor to write to.
         """
         self._descriptor = descriptor
         self._lost_line: Callable[[int], bytes] = lambda count: b"%d lines lost\n" % count
@@ -51,16 +51,16 @@ class NonBlockingOutput:
         self.after_fork()
 
     def configure(self, lost_line: Callable[[int], bytes]) -> None:
-        """Find out again, with the next write, what the descriptor is.
+        """Set the report of lost lines, and inspect the descriptor again with the next write.
 
         Args:
-            lost_line: returns the line that reports how many lines were lost.
+            lost_line: Returns the line that reports a number of lost lines.
         """
         self.close()
         self._lost_line = lost_line
 
     def close(self) -> None:
-        """Close what was opened; the next write opens it again."""
+        """Close the separate descriptor; the next write opens it again."""
         own, self._own, self._write = self._own, None, None
         if isinstance(own, socket.socket):
             own.close()
@@ -68,21 +68,21 @@ class NonBlockingOutput:
             os.close(own)
 
     def after_fork(self) -> None:
-        """Forget, in the child, what the parent has under way, and who held the lock."""
+        """Reset the lock and the pending output in a child process."""
         self.close()
         self._lock = threading.RLock()
         self._rest = b""
         self._lost = 0
 
     def write(self, line: bytes) -> None:
-        """Write a line, or count it as lost."""
+        """Write a line, or drop it and count it as lost."""
         with self._lock:
             if self._lost:
                 line = self._lost_line(self._lost) + line
             self._lost = 0 if self._put(line) else self._lost + 1
 
     def flush(self) -> None:
-        """Write what is left of the last line, and how many were lost, if that is possible."""
+        """Try to write the rest of the last line and the number of lost lines."""
         with self._lock:
             if self._lost and self._put(self._lost_line(self._lost)):
                 self._lost = 0
@@ -90,7 +90,7 @@ class NonBlockingOutput:
                 self._put(b"")
 
     def _put(self, data: bytes) -> bool:
-        """Write the rest of the last line, then data; return whether data is on its way."""
+        """Write the rest of the last line, then data; return whether any of data was written."""
         if self._write is None:
             self._write = self._open()
         pending = self._rest + data
@@ -105,7 +105,7 @@ class NonBlockingOutput:
     def _open(self) -> Callable[[bytes], int]:
         descriptor = self._descriptor
         if descriptor == STANDARD_ERROR and sys.__stderr__ is None:
-            return len  # it was closed at the start, and the number may be another file's by now
+            return len  # it was closed at the start; another file may have its number by now
         try:
             mode = os.fstat(descriptor).st_mode
             if stat.S_ISSOCK(mode):
@@ -115,7 +115,7 @@ class NonBlockingOutput:
                 flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
                 self._own = own = os.open(f"/proc/self/fd/{descriptor}", flags)
                 return partial(os.write, own)
-        except OSError:  # no permission, as after su; or no descriptor to spare
+        except OSError:  # no permission, as after su, or no free descriptor
             poller = select.poll()
             poller.register(descriptor, select.POLLOUT)
             return partial(_write_if_writable, poller, descriptor)
@@ -124,7 +124,7 @@ class NonBlockingOutput:
 
 def _write_if_writable(poller: select.poll, descriptor: int, data: bytes) -> int:
     written = 0
-    with suppress(OSError):  # what went before is written all the same
+    with suppress(OSError):  # earlier pieces count as written
         while written < len(data) and poller.poll(0):
             written += os.write(descriptor, data[written : written + select.PIPE_BUF])
     return written

@@ -1,15 +1,14 @@
-"""The log: lines on standard error, for people, for programs or for systemd's journal.
+"""Logging to standard error, as plain text or JSON, with or without systemd's journal.
 
-The journal knows the time and the process of a line, and takes its priority from a number in
-front of it (sd-daemon(3)), so a plain line leaves out what would be there twice.
+The journal records the time of each line, and reads its priority from a prefix (sd-daemon(3)). So
+plain lines for the journal have no time.
 
-Workers inherit the set-up when they are forked, and write to the same standard error; a record
-is one write, so records do not mix. No write waits for the reader (`log_output`).
+Forked workers inherit the set-up and write to the same standard error. Each record is one write,
+so records do not mix. No write waits for the reader (`log_output`).
 
-What a client does may be logged, and a client can do it a million times. So each line of the code
-that logs something, errors included, does so a few times a minute, and what was left out is
-counted and reported: when the minute is over, as soon as anything at all is logged. Long messages
-and tracebacks are cut.
+A client can cause the same log message a million times. So each log statement, errors included, is
+limited to a few records per minute. The number of suppressed records is logged with the first
+record after that minute. Long messages and tracebacks are truncated.
 """
 
 import json
@@ -46,12 +45,12 @@ DEBUG_PRIORITY = 7
 
 
 def configure_logging(level: str, format: str, is_journal: bool | None = None) -> None:
-    """Set up the log, or set it up anew.
+    """Configure the root logger; may be called again.
 
     Args:
-        level: the least important one to log: debug, info, warning or error.
-        format: plain or json.
-        is_journal: whether systemd's journal reads standard error; None finds out.
+        level: Minimum level: debug, info, warning or error.
+        format: `plain` or `json`.
+        is_journal: Whether systemd's journal reads standard error; None detects it.
     """
     if is_journal is None:
         is_journal = _is_journal(os.environ.get("JOURNAL_STREAM", ""))
@@ -73,23 +72,23 @@ os.register_at_fork(after_in_child=_output.after_fork)
 
 
 class StandardErrorHandler(logging.Handler):
-    """Writes records to standard error, and never waits for whoever reads it."""
+    """Handler that writes records to standard error without blocking."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
         try:
             line = self._line(record)
-        except Exception as error:  # a bad log call is no reason to fail its caller
+        except Exception as error:  # an invalid log call must not fail its caller
             log.error(UNFORMATTABLE, repr(record.msg), repr(error))
         else:
             _output.write(line)
 
     def flush(self) -> None:
-        """Write what an earlier write could not, if that is possible by now."""
+        """Try to write pending output."""
         _output.flush()
 
     def lost_line(self, count: int) -> bytes:
-        """Return the line that reports how many lines were lost."""
+        """Return the line that reports a number of lost lines."""
         return self._line(log.makeRecord(log.name, logging.WARNING, "", 0, LOST, (count,), None))
 
     def _line(self, record: logging.LogRecord) -> bytes:
@@ -97,17 +96,17 @@ class StandardErrorHandler(logging.Handler):
 
 
 class _CutFormatter(logging.Formatter):
-    """Cuts tracebacks, whose end says the most."""
+    """Formatter that keeps only the end of long tracebacks, which is the most useful part."""
 
     def formatException(self, ei: "logging._SysExcInfoType") -> str:  # noqa: N802
-        """Return the end of a traceback."""
+        """Return a traceback, or its end if it is long."""
         text = super().formatException(ei)
         cut = len(text) - MAX_TRACEBACK_CHARACTERS
         return text if cut <= 0 else f"[{cut} characters cut]\n{text[cut:]}"
 
 
 class PlainFormatter(_CutFormatter):
-    """Lines for people: time, level, logger and message, then any traceback."""
+    """Formatter of plain text: time, level, logger and message, then any traceback."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         """Return a record without its traceback."""
@@ -115,12 +114,12 @@ class PlainFormatter(_CutFormatter):
         return super().formatMessage(record)
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
-        """Return the time of a record as RFC 3339 has it."""
+        """Return the time of a record in the format of RFC 3339."""
         return _rfc3339(record.created)
 
 
 class JsonFormatter(_CutFormatter):
-    """Lines for programs: one JSON object for each record."""
+    """Formatter of JSON lines: one object for each record."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return a record as one line."""
@@ -137,25 +136,25 @@ class JsonFormatter(_CutFormatter):
 
 
 class JournalFormatter(logging.Formatter):
-    """Lines for systemd's journal: those of another formatter, each with its priority."""
+    """Formatter for systemd's journal, which prefixes the lines of another one with a priority."""
 
     def __init__(self, formatter: logging.Formatter) -> None:
         super().__init__()
         self._formatter = formatter
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return a record with a priority before every line of it."""
+        """Return a record with its priority before every line."""
         priority = next(
             (number for level, number in PRIORITIES if record.levelno >= level), DEBUG_PRIORITY
         )
-        # Only a line feed ends a line to the journal.
+        # For the journal only a line feed ends a line.
         lines = self._formatter.format(record).split("\n")
         return "\n".join(f"<{priority}>{line}" for line in lines)
 
 
 @dataclass(slots=True)
 class _Window:
-    """A minute of one line of the code."""
+    """Records of one log statement within a minute."""
 
     end: float
     level: int
@@ -165,17 +164,17 @@ class _Window:
 
 
 class RateLimit(logging.Filter):
-    """Lets ten records of a message through in a minute, and reports how many it did not.
+    """Filter that passes ten records of each log statement per minute and reports the others.
 
-    Messages are told apart by where the code logs them, not by their texts: waitress formats its
-    messages before it logs them, so each client would have one of its own.
+    A statement is identified by its file and line, not by its message: waitress formats messages
+    before it logs them, so their texts differ for each client.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Start with nothing counted.
+        """Start without any record counted.
 
         Args:
-            clock: the time in seconds, for tests.
+            clock: Returns the monotonic time in seconds.
         """
         super().__init__()
         self._clock = clock
@@ -186,23 +185,23 @@ class RateLimit(logging.Filter):
         if record.msg == SUPPRESSED:
             return True
         if self._pid != os.getpid():
-            self._start_counting()  # a forked child: the parent tells of what it left out
+            self._start_counting()  # a forked child; the parent reports its own records
         with self._lock:
             return self._passes(record)
 
     def _start_counting(self) -> None:
-        self._windows: dict[tuple[str, int], _Window] = {}  # by files and lines; in their order
-        self._lock = threading.RLock()  # reporting what was left out comes back here
+        self._windows: dict[tuple[str, int], _Window] = {}  # by file and line, oldest first
+        self._lock = threading.RLock()  # reentrant: reports pass this filter too
         self._pid = os.getpid()
 
     def _passes(self, record: logging.LogRecord) -> bool:
         now = self._clock()
         self._close_windows(now)
-        place = record.pathname, record.lineno
-        window = self._windows.get(place)
+        statement = record.pathname, record.lineno
+        window = self._windows.get(statement)
         if window is None:
             end = now + MINUTE_SECONDS
-            window = self._windows[place] = _Window(end, record.levelno, str(record.msg))
+            window = self._windows[statement] = _Window(end, record.levelno, str(record.msg))
         if window.passed == RECORDS_PER_MINUTE:
             window.suppressed += 1
             return False
@@ -211,16 +210,16 @@ class RateLimit(logging.Filter):
 
     def _close_windows(self, now: float) -> None:
         while self._windows:
-            place, window = next(iter(self._windows.items()))
+            statement, window = next(iter(self._windows.items()))
             if window.end > now:
                 return
-            del self._windows[place]
+            del self._windows[statement]
             if window.suppressed:
                 log.log(window.level, SUPPRESSED, window.suppressed, window.message)
 
 
 def shortened(text: str, max_characters: int) -> str:
-    """Return a text, or its beginning and how much of it was cut."""
+    """Return a text; if it is too long, its beginning and the number of characters cut."""
     cut = len(text) - max_characters
     return text if cut <= 0 else f"{text[:max_characters]} [{cut} characters cut]"
 
@@ -231,7 +230,7 @@ def _rfc3339(seconds: float) -> str:
 
 
 def _is_journal(stream: str) -> bool:
-    """Return whether JOURNAL_STREAM names standard error, and not what it was before a pipe."""
+    """Whether JOURNAL_STREAM is standard error, which may have been redirected since."""
     try:
         status = os.fstat(STANDARD_ERROR)
     except OSError:

@@ -1,7 +1,7 @@
-"""Memory and processors that this process may use: the machine's, or fewer in a control group.
+"""Memory and processors available to this process, within the limits of its control groups.
 
-Containers and systemd's MemoryMax and CPUQuota set limits on a control group, version 1 or 2. A
-limit of any group above applies as well.
+Containers and systemd's MemoryMax and CPUQuota set limits on a control group, version 1 or 2. The
+limits of all parent groups apply as well.
 """
 
 import logging
@@ -15,14 +15,14 @@ __all__ = ["affordable_bytes", "memory_limit_bytes", "usable_processors"]
 log = logging.getLogger(__name__)
 
 _V1_UNLIMITED = 1 << 60
-"""Version 1 has no word for it: the limit is the largest multiple of a page then."""
+"""Version 1 reports no limit as a huge number, the largest multiple of a page."""
 
 
 def memory_limit_bytes(root: Path = Path("/")) -> int | None:
-    """Return the most memory that the control groups allow, /dev/shm included; None: no limit.
+    """Return the memory limit of the control groups, /dev/shm included; None without a limit.
 
     Args:
-        root: Where /proc and /sys are.
+        root: Directory that contains proc and sys.
     """
     limits = [
         int(text)
@@ -34,13 +34,13 @@ def memory_limit_bytes(root: Path = Path("/")) -> int | None:
 
 
 def affordable_bytes(setting: str, wanted: int, parts: int, root: Path = Path("/")) -> int:
-    """Return at most `wanted` bytes, bounded by one part of the control groups' memory limit.
+    """Return `wanted`, lowered to a share of the memory limit of the control groups.
 
     Args:
-        setting: The name of the setting that `wanted` comes from, for the log.
-        wanted: How many bytes there should be.
-        parts: Into how many parts the limit is divided, >= 1.
-        root: Where /proc and /sys are.
+        setting: Name of the setting that `wanted` comes from, for the log.
+        wanted: Configured number of bytes.
+        parts: Number of equal shares of the limit, >= 1.
+        root: Directory that contains proc and sys.
     """
     group = memory_limit_bytes(root)
     if group is None or wanted <= group // parts:
@@ -53,22 +53,22 @@ def affordable_bytes(setting: str, wanted: int, parts: int, root: Path = Path("/
 
 
 def usable_processors(root: Path = Path("/")) -> int:
-    """Return how many processors can be kept busy, >= 1: a quota of 1.5 needs two of them.
+    """Return the number of usable processors, >= 1; a quota of 1.5 counts as two.
 
     Args:
-        root: Where /proc and /sys are.
+        root: Directory that contains proc and sys.
     """
     quotas = [float(len(os.sched_getaffinity(0)))]
     for folder in _groups(root, "cpu"):
-        words = _read(folder / "cpu.max").split()
-        words = words or [_read(folder / f"cpu.cfs_{each}_us") for each in ("quota", "period")]
-        if all(word.isdigit() and int(word) for word in words):  # not "max", and not "-1"
-            quotas.append(int(words[0]) / int(words[1]))
+        texts = _read(folder / "cpu.max").split()
+        texts = texts or [_read(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period")]
+        if all(text.isdigit() and int(text) for text in texts):  # not "max", and not "-1"
+            quotas.append(int(texts[0]) / int(texts[1]))
     return max(1, math.ceil(min(quotas)))
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:
-    """Yield the folders of this process's control group and of those above it."""
+    """Yield the directories of this process's control group and of its parents."""
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, group = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
@@ -76,7 +76,7 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
         for mount in ("", controller, controllers) if controllers else ("", "unified"):
             top = root / "sys/fs/cgroup" / mount
             folder = top / group.lstrip("/")
-            # In a container the name may be that outside, where only the top is visible.
+            # In a container the path may be that on the host, while only the top is mounted.
             while folder != top:
                 yield folder
                 folder = folder.parent
@@ -86,5 +86,5 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
 def _read(path: Path) -> str:
     try:
         return path.read_text().strip()
-    except (OSError, ValueError):  # not there, or not for us
+    except (OSError, ValueError):  # it is missing or not readable
         return ""

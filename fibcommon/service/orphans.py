@@ -1,4 +1,4 @@
-"""Reaping of orphans by process 1 of a container."""
+"""Reaping of orphaned processes by process 1 of a container."""
 
 import os
 from collections.abc import Collection
@@ -7,13 +7,13 @@ __all__ = ["reap_orphans"]
 
 
 def reap_orphans(children: Collection[int | None]) -> None:
-    """Reap the processes that have ended and that nobody else waits for; never blocks.
+    """Reap orphaned processes that have ended, without blocking.
 
-    The kernel makes process 1 the parent of every process whose own parent has ended, such as the
-    workers of a fibserver that was killed. Without this they stay as zombies.
+    The kernel makes process 1 the parent of each process whose own parent has ended, such as the
+    workers of a fibserver that was killed. Otherwise they would remain as zombies.
 
     Args:
-        children: Processes that the caller has started and reaps itself; None stands for none.
+        children: Ids of processes that the caller reaps itself; None is ignored.
     """
     if os.getpid() != 1:
         return
@@ -23,4 +23,4 @@ def reap_orphans(children: Collection[int | None]) -> None:
         while (ended := os.waitid(os.P_ALL, 0, options)) and ended.si_pid not in children:
             os.waitpid(ended.si_pid, 0)
     except ChildProcessError:
-        return  # there is no process left, or none in the first place
+        return  # there are no children

@@ -1,7 +1,7 @@
-"""Signals, as something to wait for like any other input.
+"""Signals as input of an event loop.
 
-Python's handlers run between byte codes, so they do nothing here; the wake-up descriptor carries
-the number of each signal into a pipe.
+`signal.set_wakeup_fd` makes Python write the number of each signal into a pipe. The signal handlers
+do nothing.
 """
 
 import os
@@ -12,16 +12,16 @@ __all__ = ["SignalPipe", "drain_notice", "has_terminal"]
 
 
 class SignalPipe:
-    """Signals as bytes in a pipe, while this context lasts; for the main thread."""
+    """Context in which signals are read from a pipe. For the main thread."""
 
     def __init__(
         self, numbers: Collection[signal.Signals], *, ends_with_terminal: bool = False
     ) -> None:
-        """Prepare to catch signals.
+        """Open the pipe; the context then catches the signals.
 
         Args:
-            numbers: Which ones.
-            ends_with_terminal: Whether SIGHUP counts as SIGTERM.
+            numbers: Signals to catch.
+            ends_with_terminal: Whether SIGHUP is reported as SIGTERM.
         """
         self._numbers = numbers
         self._ends_with_terminal = ends_with_terminal
@@ -33,14 +33,14 @@ class SignalPipe:
         return self._reader
 
     def take(self) -> list[signal.Signals]:
-        """Return the signals that have come, at least one."""
-        taken = [signal.Signals(number) for number in os.read(self._reader, 64)]
+        """Return the received signals, at least one; block until there is one."""
+        received = [signal.Signals(number) for number in os.read(self._reader, 64)]
         if self._ends_with_terminal:
-            return [signal.SIGTERM if each is signal.SIGHUP else each for each in taken]
-        return taken
+            return [signal.SIGTERM if number is signal.SIGHUP else number for number in received]
+        return received
 
     def ignore(self, *numbers: signal.Signals) -> None:
-        """Ignore some signals for good, since the process is about to end as it should."""
+        """Ignore signals for the rest of the process, which is about to end."""
         for number in numbers:
             signal.signal(number, signal.SIG_IGN)
             del self._previous[number]
@@ -61,9 +61,9 @@ class SignalPipe:
 
 
 def has_terminal() -> bool:
-    """Whether a terminal controls this process, whose end is what SIGHUP means then.
+    """Whether the process has a controlling terminal, so that SIGHUP means its end.
 
-    Elsewhere SIGHUP asks a service to reload, as under nohup(1), which has it ignored.
+    Without one, or under nohup(1), which ignores SIGHUP, it means a reload.
     """
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         return False
@@ -75,11 +75,11 @@ def has_terminal() -> bool:
 
 
 def drain_notice(number: signal.Signals, seconds: float) -> str:
-    """Return what to log when a signal ends the process while requests are in progress.
+    """Return the log message for a signal that ends the process while requests are in progress.
 
     Args:
-        number: Of the signal.
-        seconds: How long the process waits for them.
+        number: Number of the signal.
+        seconds: Maximum time that the process waits for the requests.
     """
     again = "Ctrl-C" if number is signal.SIGINT else number.name
     return (

@@ -1,8 +1,8 @@
-"""What systemd and the server tell each other: sockets passed at start, and notifications.
+"""Protocols of systemd: socket activation and notifications.
 
-Both protocols are environment variables and plain sockets (sd_listen_fds(3), sd_notify(3)), so
-they need no library, and any supervisor may speak them. Whatever a supervisor fails to take is
-its loss: serving goes on.
+Both consist of environment variables and plain sockets (sd_listen_fds(3), sd_notify(3)), so they
+need no library, and other supervisors support them too. A notification that cannot be sent is
+dropped.
 """
 
 import logging
@@ -24,15 +24,15 @@ FIRST_DESCRIPTOR = 3
 
 
 STOP_MARGIN_SECONDS = 5.0
-"""For what follows the last answer, on a busy machine."""
+"""Time for the shutdown after the last request, on a busy machine."""
 
 
 class ActivatedSocket(NamedTuple):
     """A listening socket that systemd has opened.
 
     Attributes:
-        socket: non-blocking, and not inherited by other programs.
-        name: FileDescriptorName= of its unit; by default that of the unit itself.
+        socket: Non-blocking socket that child programs do not inherit.
+        name: FileDescriptorName= of the socket unit, by default the name of the unit.
     """
 
     socket: socket.socket
@@ -40,21 +40,21 @@ class ActivatedSocket(NamedTuple):
 
 
 def activated_sockets(environment: MutableMapping[str, str]) -> list[ActivatedSocket]:
-    """Take over the sockets that were passed to this process, if any were.
+    """Return the sockets that were passed to this process.
 
-    The variables that tell of them are removed, so that no child takes them for its own.
+    The variables are removed from the environment, so that children do not use them.
 
     Args:
-        environment: of this process.
+        environment: Environment variables of this process.
 
     Raises:
-        ListenError: something else was passed.
+        ListenError: A passed descriptor is not a listening socket, or the variables are invalid.
     """
     pid = environment.pop("LISTEN_PID", "")
     count = environment.pop("LISTEN_FDS", "")
     names = environment.pop("LISTEN_FDNAMES", "").split(":")
     if pid != str(os.getpid()):
-        return []  # meant for a parent that did not remove them
+        return []  # set for a parent that did not remove them
     if not (count.isascii() and count.isdigit()):
         raise ListenError(f"LISTEN_FDS: {count!r}: must be the number of sockets passed")
     passed: list[ActivatedSocket] = []
@@ -65,20 +65,20 @@ def activated_sockets(environment: MutableMapping[str, str]) -> list[ActivatedSo
             listener = adopt_listener(FIRST_DESCRIPTOR + index, where)
             passed.append(ActivatedSocket(listener, name))
     except BaseException:
-        for each in passed:
-            each.socket.close()
+        for activated in passed:
+            activated.socket.close()
         raise
     return passed
 
 
 class Notifier:
-    """Tells the service manager what the server is doing; without one, does nothing."""
+    """Sender of state notifications to the service manager; without one, it does nothing."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        """Open the socket to send from, to be used however short of descriptors we get.
+        """Open the socket now, while descriptors are available.
 
         Args:
-            environment: of this process.
+            environment: Environment variables of this process.
         """
         self._address = _socket_address(environment.get("NOTIFY_SOCKET", ""))
         self._socket: socket.socket | None = None
@@ -89,39 +89,39 @@ class Notifier:
 
     @property
     def watchdog_seconds(self) -> float | None:
-        """How long the manager waits for a `watchdog()` before it kills us; None is for ever."""
+        """The manager kills the process after this time without `watchdog()`; None: never."""
         return self._watchdog_seconds
 
     def ready(self, status: str) -> None:
-        """Tell that the server serves, after its start or a reload.
+        """Report the end of the start or of a reload.
 
         Args:
-            status: one line for `systemctl status`, as with the other calls.
+            status: One line for `systemctl status`, as in the other methods.
         """
         self._send("READY=1", f"STATUS={status}")
 
     def reloading(self) -> None:
-        """Tell that a reload begins; `ready()` ends it."""
-        # Without the time, systemd 253 and later waits for ever under Type=notify-reload.
+        """Report the beginning of a reload; `ready()` reports its end."""
+        # Without the time, systemd 253 and later waits forever under Type=notify-reload.
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self, status: str, seconds: float) -> None:
-        """Tell that the server has begun to stop.
+        """Report that the server is stopping.
 
         Args:
-            status: one line.
-            seconds: The longest that the stop takes; the manager waits as long, even if its own
+            status: One line.
+            seconds: Maximum duration of the stop. The manager waits that long even if its
                 TimeoutStopSec is shorter.
         """
         extension = f"EXTEND_TIMEOUT_USEC={round((seconds + STOP_MARGIN_SECONDS) * 1e6)}"
         self._send("STOPPING=1", extension, f"STATUS={status}")
 
     def status(self, text: str) -> None:
-        """Tell how things are going."""
+        """Report a status line."""
         self._send(f"STATUS={text}")
 
     def watchdog(self) -> None:
-        """Tell that all is well."""
+        """Report that the server is alive."""
         self._send("WATCHDOG=1")
 
     def close(self) -> None:
@@ -133,7 +133,7 @@ class Notifier:
     def _send(self, *assignments: str) -> None:
         if self._socket is None:
             return
-        message = "\n".join(each.replace("\n", " ") for each in assignments)
+        message = "\n".join(assignment.replace("\n", " ") for assignment in assignments)
         try:
             self._socket.sendto(message.encode(errors="replace"), self._address)
         except OSError as error:
@@ -148,7 +148,7 @@ def _watchdog_seconds(environment: Mapping[str, str]) -> float | None:
     pid = environment.get("WATCHDOG_PID", "")
     microseconds = environment.get("WATCHDOG_USEC", "")
     if pid not in ("", str(os.getpid())):
-        return None  # meant for a parent
+        return None  # set for a parent
     if not (microseconds.isascii() and microseconds.isdigit() and int(microseconds)):
         return None
     return int(microseconds) / 1e6
