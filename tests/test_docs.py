@@ -3,7 +3,7 @@
 import doctest
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fibclient import FibClient
@@ -11,7 +11,9 @@ from fibweb import create_app
 from tests.fibweb.serving import SERVERS
 from tests.servers import DEADLINE_SECONDS, RunningServer
 
-DOCS = Path(__file__).parent.parent / "docs"
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+DOCS = ROOT / "docs"
 
 
 def test_the_examples_of_the_client(server: RunningServer) -> None:
@@ -53,3 +55,40 @@ def test_the_examples_of_rest(
             said = done.stdout.decode().splitlines()
             said = [re.sub('("request_id": )"[^"]+"', r'\1"..."', line) for line in said]
             assert (said, done.returncode) == (expected, 0), command
+
+
+def test_the_named_tests_exist() -> None:
+    """Each test that docs/*.md name exists, in the file that is named before it on its line."""
+    defined = {
+        str(path.relative_to(TESTS)): set(re.findall(r"^ *def (test_\w+)", path.read_text(), re.M))
+        for path in TESTS.rglob("test_*.py")
+    }
+    count = 0
+    for document, line in _lines_of_documents():
+        tests = set().union(*defined.values())
+        for name in re.findall(r"`(?:tests/)?((?:\w+/)*test_\w+(?:\.py)?)`", line):
+            count += 1
+            if name.endswith(".py"):
+                assert name in defined, f"{document} names tests/{name}"
+                tests = defined[name]
+            else:
+                assert name in tests, f"{document} names {name}: {line}"
+    assert count > 100
+
+
+def test_the_named_modules_exist() -> None:
+    """Each module that docs/*.md name with its path exists."""
+    names = {
+        (document, name)
+        for document, line in _lines_of_documents()
+        for name in re.findall(r"`(fib(?:client|common|server|web)/[\w/]+\.py)`", line)
+        if not Path(name).name.startswith("test_")
+    }
+    assert len(names) > 20
+    assert not [name for name in names if not (ROOT / name[1]).exists()]
+
+
+def _lines_of_documents() -> Iterator[tuple[str, str]]:
+    for path in DOCS.glob("*.md"):
+        for line in path.read_text().splitlines():
+            yield path.name, line
