@@ -1,16 +1,14 @@
-"""A pool of connections to all endpoints, shared by threads.
+"""Connection pool for all endpoints of a client, shared by threads.
 
-It decides under its lock and connects outside it. The connection used last is the first to be
-used again, so those not needed grow stale, are found out before use and dropped. At most
-`size` requests are under way at a time; who comes then waits in line.
+The pool decides under its lock and connects outside it. The most recently used connection is
+reused first, so surplus ones become stale and are closed when that is detected. At most `size`
+requests are under way; further ones wait in order of arrival.
 
-An endpoint that is set aside is probed by a thread for all of them, so what a dead server costs is
-the request that found it dead, and not one now and then. One that could not be connected to is no
-failure of the request as long as there are others.
+A thread probes all endpoints that are set aside, so a dead server costs only the requests that
+found it dead. A failed connect does not fail the request while other endpoints are left.
 
-Locks here and in `fibclient.transport.fair_semaphore` may be taken again by the thread that holds
-them: the garbage collector may run at any allocation, also under the lock, and what it collects
-may be a stream that nobody read to its end, which then gives back its connection.
+The locks of this package are reentrant: the garbage collector may run at any allocation, also
+under a lock, and collect an unfinished stream, which then returns its connection.
 """
 
 import random
@@ -41,20 +39,19 @@ from fibcommon.addresses import Address, ResolvedAddress
 __all__ = ["ConnectionPool", "PoolOptions"]
 
 AGE_JITTER = 0.25
-"""The share of the age limit over which connections of one moment are spread."""
+"""Share of the maximum age over which the expiry of simultaneous connections is spread."""
 
 
 @dataclass(frozen=True, slots=True)
 class PoolOptions:
-    """How a pool behaves.
+    """Settings of a connection pool.
 
     Attributes:
-        size: the most requests under way at a time, >= 1.
-        connect_timeout_seconds: for opening a connection.
-        idle_timeout_seconds: for each wait for more bytes.
-        max_age_seconds: how long a connection is used, so that clients follow a name that
-            leads elsewhere.
-        password: to be said on each connection.
+        size: Maximum number of concurrent requests, >= 1.
+        connect_timeout_seconds: Timeout for opening a connection.
+        idle_timeout_seconds: Timeout of each wait for more bytes.
+        max_age_seconds: Maximum age of a connection, so that clients follow changes in DNS.
+        password: Password to send on each connection; None for none.
     """
 
     size: int
@@ -64,16 +61,16 @@ class PoolOptions:
     password: str | None
 
 
-MOST_ERRORS = 5
-"""So many servers are named when none can be reached."""
+MAX_ERRORS = 5
+"""Maximum number of errors in the message if no server can be reached."""
 
 
 class ConnectionPool:
-    """At most so many connections in use, to whichever servers answer.
+    """Pool of connections to all endpoints of a client.
 
     Attributes:
-        connections_opened: in all.
-        has_several: whether there is more than one server, in use or not.
+        connections_opened: Number of connections opened so far.
+        has_several: Whether there is more than one endpoint, up or set aside.
     """
 
     def __init__(
@@ -82,12 +79,12 @@ class ConnectionPool:
         options: PoolOptions,
         resolve: Callable[[Address], list[ResolvedAddress]],
     ) -> None:
-        """Describe a pool; it connects when it is first used.
+        """Create a pool; it connects on first use.
 
         Args:
-            addresses: where the servers are, at least one.
-            options: how it behaves.
-            resolve: returns where an address leads to now, or raises `ServerUnreachable`.
+            addresses: Addresses of the servers, at least one.
+            options: Settings.
+            resolve: Resolves an address, or raises `ServerUnreachable`.
         """
         self._addresses = addresses
         self._options = options
@@ -95,12 +92,10 @@ class ConnectionPool:
         self.reset()
 
     def reset(self) -> None:
-        """Start anew, with nothing of what there was; in a forked child."""
+        """Reset to the initial state, for a forked child."""
         self._lock = threading.RLock()
         self._places = FairSemaphore(self._options.size)
-        self._state_changed = threading.Condition(
-            self._lock
-        )  # an endpoint is up again, or all is over
+        self._state_changed = threading.Condition(self._lock)  # of an endpoint or of the pool
         self._endpoints = Endpoints()
         self._idle: dict[Endpoint, list[Connection]] = {}
         self._open: set[Connection] = set()
@@ -119,7 +114,7 @@ class ConnectionPool:
         )
 
     def after_fork(self) -> None:
-        """Let go of the parent's connections without a word to its servers, and start anew."""
+        """Close the parent's connections without effect on the servers, and reset."""
         for connection in self._open:
             connection.forget()
         self._prober.close_wake()
@@ -134,21 +129,21 @@ class ConnectionPool:
         )
 
     def acquire(self, deadline: float, cancellation: Cancellation | None = None) -> Connection:
-        """Lend a connection; wait for one if too many are in use.
+        """Return a connection; wait while too many requests are under way.
 
         Args:
-            deadline: of the call it is for, monotonic.
-            cancellation: of that call.
+            deadline: Monotonic deadline of the call.
+            cancellation: Cancellation of the call.
 
         Raises:
-            ServerUnreachable: none can be opened, or none became free in time.
-            ClientClosed: the pool is closed.
-            CallCancelled: the cancellation was.
+            ServerUnreachable: No connection could be opened, or the deadline was exceeded.
+            ClientClosed: The pool is closed.
+            CallCancelled: The call was cancelled.
         """
         self._places.take(deadline, cancellation)
         try:
             if time.monotonic() >= deadline:
-                raise DeadlineExceeded("no time was left to ask a server")
+                raise DeadlineExceeded("deadline exceeded before the request was sent")
             raise_if_cancelled(cancellation)
             connection = self._usable_idle(cancellation) or self._opened(deadline, cancellation)
         except BaseException:
@@ -161,21 +156,21 @@ class ConnectionPool:
     def borrow_second(
         self, first: Connection, cancellation: Cancellation | None
     ) -> Connection | None:
-        """Lend a connection to another server while a request waits for a reply.
+        """Return a connection to another endpoint, to hedge a request.
 
         Args:
-            first: where it waits; it is not counted again.
-            cancellation: of the call.
+            first: Connection that waits for the reply; its permit covers both.
+            cancellation: Cancellation of the call.
 
         Returns:
-            a connection for `drop`, or for the end of the call if it is to go on with this one;
-            None if there is none to be had, or something has come over the first meanwhile.
+            A connection; one of the two must be passed to `drop`. None if no endpoint is
+            available, or if the first has become readable meanwhile.
         """
-        besides = {first.endpoint}
-        second = self._usable_idle(cancellation, besides)
+        excluded = {first.endpoint}
+        second = self._usable_idle(cancellation, excluded)
         if second is None:
             try:
-                second = self._open_first(first.deadline, cancellation, besides, first)
+                second = self._open_first(first.deadline, cancellation, excluded, first)
             except ServerUnreachable:
                 return None
         if second is not None:
@@ -184,12 +179,12 @@ class ConnectionPool:
         return second
 
     def _usable_idle(
-        self, cancellation: Cancellation | None, besides: Set[Endpoint] = frozenset()
+        self, cancellation: Cancellation | None, excluded: Set[Endpoint] = frozenset()
     ) -> Connection | None:
-        """Return an open connection to the endpoint whose turn it is, if it has one."""
+        """Return a usable idle connection to the next endpoint, or None."""
         while True:
             with self._lock:
-                endpoint = self._endpoints.choose(besides)
+                endpoint = self._endpoints.choose(excluded)
                 idle = self._idle.get(endpoint) if endpoint else None
                 if not idle:
                     return None
@@ -212,30 +207,31 @@ class ConnectionPool:
             connection.cancellation = None
 
     def _opened(self, deadline: float, cancellation: Cancellation | None = None) -> Connection:
-        """Open a connection to the endpoint whose turn it is, or to another if that fails."""
+        """Open a connection to the next endpoint, or to another if that fails."""
         connection = self._open_first(deadline, cancellation)
-        assert connection is not None  # nothing else is watched
+        assert connection is not None  # None is only for `watched`
         return connection
 
     def _open_first(
         self,
         deadline: float,
         cancellation: Cancellation | None,
-        besides: Set[Endpoint] = frozenset(),
+        excluded: Set[Endpoint] = frozenset(),
         watched: Connection | None = None,
     ) -> Connection | None:
         """Open a connection to the first endpoint that accepts one.
 
         Args:
-            deadline: of the call it is for, monotonic.
-            cancellation: of that call.
-            besides: where it must not lead.
-            watched: when something comes from there, None is returned.
+            deadline: Monotonic deadline of the call.
+            cancellation: Cancellation of the call.
+            excluded: Endpoints that must not be used.
+            watched: Connection whose next bytes end the attempts: None is returned. With it,
+                None is also returned if no endpoint accepts.
 
         Raises:
-            ServerUnreachable: none accepts one.
+            ServerUnreachable: No endpoint accepts a connection.
         """
-        tried = {*besides}
+        tried = {*excluded}
         failures: list[ServerUnreachable] = []
 
         def start_next() -> Connection | None:
@@ -250,7 +246,7 @@ class ConnectionPool:
                     connection = self._new_connection(endpoint)
                 except SocketShortage as error:
                     failures.append(error)
-                    return None  # those that are being opened go on
+                    return None  # wait for those being opened
                 if cancellation is not None:
                     self._watch(connection, cancellation)
                 try:
@@ -271,17 +267,17 @@ class ConnectionPool:
         timeout = self._options.connect_timeout_seconds
         connection = None
         while connection is None:
-            if watched is None:  # the resolver may take long, and does not watch
+            if watched is None:  # resolving may take long, and cannot watch a connection
                 self._resolver.refresh(deadline, is_enough, cancellation)
             connection = first_connected(start_next, fail, timeout, deadline, watched)
             if connection is None:
                 if watched is not None:
                     return None
                 if not self._resolver.is_pending:  # else a name may yet resolve to another server
-                    short = [each for each in failures if isinstance(each, SocketShortage)]
+                    shortages = [error for error in failures if isinstance(error, SocketShortage)]
                     raise (
-                        (short or failures)[0]
-                        if short or len(failures) == 1
+                        (shortages or failures)[0]
+                        if shortages or len(failures) == 1
                         else self._no_endpoint_error()
                     )
         age = self._options.max_age_seconds * (1 - AGE_JITTER * random.random())
@@ -291,7 +287,7 @@ class ConnectionPool:
         return connection
 
     def _new_connection(self, endpoint: Endpoint) -> Connection:
-        """Return a connection that is to be opened, and count it."""
+        """Create and register a connection that is not open yet."""
         while True:
             options = self._options
             try:
@@ -305,7 +301,7 @@ class ConnectionPool:
                     self._set_aside(endpoint, error)
                 raise
         with self._lock:
-            # From here on `close` finds it.
+            # `close` finds it from here on.
             self._open.add(connection)
             self._endpoints.begin(endpoint)
             is_closed = self._is_closed
@@ -315,7 +311,7 @@ class ConnectionPool:
         return connection
 
     def _close_one_idle(self) -> bool:
-        """Close an idle connection, if there is one, so that its descriptor can be used again."""
+        """Close an idle connection to free its descriptor; return False if there is none."""
         with self._lock:
             connection = next((idle.pop(0) for idle in self._idle.values() if idle), None)
         if connection is not None:
@@ -325,23 +321,23 @@ class ConnectionPool:
     def _no_endpoint_error(self) -> ServerUnreachable:
         with self._lock:
             errors = list(dict.fromkeys(endpoint.last_error for endpoint in self._endpoints))
-        more = [f"and {len(errors) - MOST_ERRORS} more"] if len(errors) > MOST_ERRORS else []
-        told = "; ".join([*errors[:MOST_ERRORS], *more])
-        told = told or "; ".join(self._resolver.errors.values())
-        return ServerUnreachable(told or "the addresses of the servers resolve to nothing")
+        more = [f"and {len(errors) - MAX_ERRORS} more"] if len(errors) > MAX_ERRORS else []
+        message = "; ".join([*errors[:MAX_ERRORS], *more])
+        message = message or "; ".join(self._resolver.errors.values())
+        return ServerUnreachable(message or "the server addresses resolve to nothing")
 
     def _on_resolved(self, address: Address, targets: list[ResolvedAddress]) -> None:
-        """Take over where an address leads to now."""
+        """Replace the endpoints of an address."""
         with self._lock:
             gone = self._endpoints.update(address, targets)
             self.has_several = len(self._endpoints) > 1
-            stale = [idle for each in gone for idle in self._idle.pop(each, [])]
+            stale = [idle for endpoint in gone for idle in self._idle.pop(endpoint, [])]
             self._state_changed.notify_all()
         for connection in stale:
             self._close(connection)
 
     def release(self, connection: Connection) -> None:
-        """Take back a connection; it is closed if its last reply was not read to its end."""
+        """Take back a connection; close it if its last reply was not read to its end."""
         endpoint = connection.endpoint
         connection.was_idle = True
         connection.idle_since = time.monotonic()
@@ -349,7 +345,7 @@ class ConnectionPool:
             self._unwatch(connection)
         with self._lock:
             if connection not in self._open:
-                return  # borrowed before a fork
+                return  # acquired before a fork
             endpoint.succeeded += 1
             endpoint.failures = 0
             is_kept = self._keep_idle(connection)
@@ -358,18 +354,18 @@ class ConnectionPool:
             self._close(connection)
         if expired:
             self._close(expired)
-        # Only now, so that whoever comes next finds the connection.
+        # Last, so that the next request finds the connection.
         self._places.leave()
 
     def warm_up(self) -> None:
-        """Open a connection ahead of need, if a server can be reached."""
+        """Open an idle connection in advance, if a server can be reached."""
         if len(self._open) >= self._options.size:
             return
         try:
             connection = self._opened(time.monotonic() + self._options.connect_timeout_seconds)
             assert connection is not None
         except Exception:
-            return  # whoever needs one will be told; a thread that does not start would hide why
+            return  # the call reports the error; raised here it would break the thread pool
         with self._lock:
             is_kept = self._keep_idle(connection)
         if not is_kept:
@@ -386,30 +382,30 @@ class ConnectionPool:
         return True
 
     def _expired_idle(self, endpoint: Endpoint, now: float) -> Connection | None:
-        """Take the idle connection that was used longest ago, if it is too old to be used again.
+        """Remove and return the least recently used idle connection if it has expired.
 
-        The last used is the first to be used again, so in steady use nobody else would look there.
+        The most recently used one is reused first, so under steady load no request gets to it.
         """
         idle = self._idle.get(endpoint)
         return idle.pop(0) if idle and idle[0].expires_at <= now else None
 
     def discard(self, connection: Connection, error: BaseException) -> None:
-        """Take back a connection whose next bytes cannot be trusted.
+        """Take back and close a connection whose next bytes cannot be trusted.
 
         Args:
-            connection: to be closed.
-            error: what happened; a fault of the server's sets it aside.
+            connection: The connection.
+            error: What happened; if the server is at fault, its endpoint is set aside.
         """
-        if connection in self._open:  # else it was borrowed before a fork
+        if connection in self._open:  # else it was acquired before a fork
             self._drop(connection, error)
             self._places.leave()
 
     def drop(self, connection: Connection, error: BaseException | None) -> None:
-        """Take back one of two connections of a call, which goes on with the other.
+        """Take back and close one of two connections of a call that continues with the other.
 
         Args:
-            connection: to be closed.
-            error: as for `discard`; None if there was none.
+            connection: The connection.
+            error: As for `discard`; None if there was none.
         """
         if connection in self._open:
             self._drop(connection, error)
@@ -417,15 +413,15 @@ class ConnectionPool:
     def _drop(self, connection: Connection, error: BaseException | None = None) -> None:
         endpoint = connection.endpoint
         is_fault = _is_fault(error)
-        # A server may close a connection that has long been idle just when it is used again.
+        # A server may close an idle connection just as it is reused.
         is_stale = connection.was_idle and isinstance(error, ConnectionLost)
         with self._lock:
             endpoint.in_flight -= 1
             idle = self._idle.pop(endpoint, []) if is_fault else []
             if is_fault and not is_stale:
                 self._set_aside(endpoint, error)
-        for each in [connection, *idle]:
-            self._close(each)
+        for untrusted in [connection, *idle]:
+            self._close(untrusted)
 
     def _set_aside(self, endpoint: Endpoint, error: BaseException | None) -> None:
         if not endpoint.set_aside(str(error)) or self._is_closed:
@@ -433,7 +429,7 @@ class ConnectionPool:
         try:
             self._prober.add(endpoint)
         except (RuntimeError, OSError):
-            endpoint.recover()  # there is no thread to be had: the next request is the probe
+            endpoint.recover()  # no thread or descriptor: the next request is the probe
 
     def _close(self, connection: Connection) -> None:
         self._unwatch(connection)
@@ -445,7 +441,7 @@ class ConnectionPool:
         try:
             connection = self._new_connection(endpoint)
         except SocketShortage as error:
-            endpoint.set_aside(str(error))  # so that the pauses grow
+            endpoint.set_aside(str(error))  # so that the delays grow
             raise
         connection.deadline = time.monotonic() + self._options.connect_timeout_seconds
         try:
@@ -456,9 +452,9 @@ class ConnectionPool:
         return connection
 
     def _end_probe(self, connection: Connection, error: FibError | None) -> bool:
-        """Take back the connection of a probe; return whether its endpoint is in use again."""
-        # One that wants a password, say, is alive: the callers are to hear what it says. BUSY
-        # is what a server says to PING whose workers do not come back.
+        """Take back the connection of a probe; return whether the server is alive."""
+        # A server that refuses the probe, for example without a password, is alive: calls report
+        # the refusal. A server whose workers hang, however, replies BUSY to PING.
         is_refusal = isinstance(error, RequestRefused) and error.code not in ("BUSY", "SHUTDOWN")
         is_alive = error is None or is_refusal
         with self._lock:
@@ -476,15 +472,15 @@ class ConnectionPool:
     def wait(
         self, seconds: float, cancellation: Cancellation | None, *, for_endpoint: bool
     ) -> None:
-        """Wait for some time, but not longer than until the pool is closed.
+        """Wait until `seconds` have passed or the pool is closed.
 
         Args:
-            seconds: for how long.
-            cancellation: ends the wait.
-            for_endpoint: whether to wait no longer than until there is an endpoint to ask.
+            seconds: Longest wait.
+            cancellation: Ends the wait when it is cancelled.
+            for_endpoint: Whether to stop waiting once an endpoint is up.
 
         Raises:
-            CallCancelled: the cancellation was.
+            CallCancelled: `cancellation` was cancelled.
         """
 
         def is_over() -> bool:
@@ -500,10 +496,10 @@ class ConnectionPool:
         with self._lock:
             self._state_changed.notify_all()
 
-    def has_endpoint(self, besides: Set[Endpoint] = frozenset()) -> bool:
-        """Return whether there is an endpoint that is not set aside, other than some."""
+    def has_endpoint(self, excluded: Set[Endpoint] = frozenset()) -> bool:
+        """Return whether an endpoint is up that is not one of `excluded`."""
         with self._lock:
-            return self._endpoints.choose(besides) is not None
+            return self._endpoints.choose(excluded) is not None
 
     @property
     def is_closed(self) -> bool:
@@ -511,25 +507,25 @@ class ConnectionPool:
         return self._is_closed
 
     def load(self) -> tuple[int, int]:
-        """Return how many connections are lent, and how many calls wait for one."""
+        """Return the numbers of requests under way and of calls waiting."""
         return self._places.load()
 
     def endpoints(self) -> list[Endpoint]:
-        """Return copies of what is known of each endpoint."""
+        """Return copies of all endpoints."""
         with self._lock:
             return [replace(endpoint) for endpoint in self._endpoints]
 
     def abandon(self) -> None:
-        """Have the probes end: nobody is left to ask. It takes no lock, and may run anywhere."""
+        """Stop the probes of a client that was not closed; takes no lock, for a finalizer."""
         self._is_closed = True
 
     def close(self) -> None:
-        """End all connections, and wake whoever waits for one or for an answer."""
+        """Close all connections and wake all calls that wait."""
         with self._lock:
             self._is_closed = True
             for connection in list(self._open):
                 connection.interrupt()
-            idle = [connection for each in self._idle.values() for connection in each]
+            idle = [connection for group in self._idle.values() for connection in group]
             self._idle.clear()
             prober = self._prober.thread
             self._prober.wake()
@@ -542,7 +538,7 @@ class ConnectionPool:
 
 
 def _is_fault(error: BaseException | None) -> bool:
-    """Tell whether a failure says that the server had better not be asked."""
+    """Return whether an error is a reason to set the endpoint aside."""
     if isinstance(error, RequestRefused):
         return error.code == "SHUTDOWN"
     return isinstance(error, ServerUnreachable | ServerMisbehaved) and not isinstance(

@@ -1,7 +1,7 @@
-"""Probes of endpoints that are set aside, all by one thread, which ends when none is left.
+"""Probes of endpoints that are set aside, on one thread that ends when none is left.
 
-Each endpoint is sent a PING at once, and again after growing pauses, until it replies. Probes run
-side by side, so a hundred silent servers delay no probe of a live one.
+Each endpoint gets a PING at once, and more after growing delays, until it replies. Probes run
+concurrently, so a hundred silent servers do not delay the probe of a live one.
 """
 
 import os
@@ -23,16 +23,16 @@ __all__ = ["Prober"]
 BACKOFF = Backoff(base_seconds=0.1, cap_seconds=5.0)
 
 REPLY_SECONDS = 0.5
-"""For the rest of a reply whose first byte has come: others wait for their probes meanwhile."""
+"""Timeout for the rest of a reply after its first byte: reading it blocks the other probes."""
 
 PING = encode_request("PING")
 
 
 class Prober:
-    """Probes the endpoints that it is given, on a thread of its own.
+    """Probes endpoints on a thread of its own.
 
     Attributes:
-        thread: while there is anything to probe.
+        thread: The thread; None while there is nothing to probe.
     """
 
     def __init__(
@@ -43,15 +43,15 @@ class Prober:
         is_over: Callable[[Endpoint], bool],
         timeout_seconds: float,
     ) -> None:
-        """Take the steps of a probe; the thread starts with the first endpoint.
+        """Create a prober; its thread starts with the first endpoint.
 
         Args:
-            lock: of the pool: with one of its own each could wait for the other.
-            start: starts to connect to an endpoint, or raises `ServerUnreachable`.
-            end: takes back a connection and how its probe failed, if it did; returns whether its
-                endpoint is back in use.
-            is_over: returns whether an endpoint need not be probed any more.
-            timeout_seconds: for connecting, and for the first byte of the reply.
+            lock: The pool's lock; a second lock could lead to a deadlock.
+            start: Starts to connect to an endpoint, or raises a `FibError`.
+            end: Takes back a connection, and the error of its probe if that failed; returns
+                whether the server is alive.
+            is_over: Returns whether an endpoint need not be probed any more.
+            timeout_seconds: Timeout for connecting, and for the first byte of the reply.
         """
         self._lock = lock
         self._start = start
@@ -63,11 +63,11 @@ class Prober:
         self.thread: threading.Thread | None = None
 
     def add(self, endpoint: Endpoint) -> None:
-        """Probe an endpoint from now on.
+        """Probe an endpoint until it replies.
 
         Raises:
-            RuntimeError: there is no thread to be had.
-            OSError: there is no descriptor to be had.
+            RuntimeError: No thread can be started.
+            OSError: No descriptor is left.
         """
         with self._lock:
             if self.thread is None:
@@ -83,20 +83,20 @@ class Prober:
             self.wake()
 
     def _schedule(self, endpoint: Endpoint) -> None:
-        """Set the time of the next probe; the first after a success comes at once."""
+        """Schedule the next probe; the first one after a successful request is due at once."""
         failures = endpoint.failures - 1
         pause = BACKOFF.pause_seconds(failures, random.random()) if failures > 0 else 0.0
         with self._lock:
             self._due[endpoint] = time.monotonic() + pause
 
     def wake(self) -> None:
-        """Wake the thread, to check its endpoints."""
+        """Wake the thread so that it checks its endpoints."""
         with self._lock:
             if self._wake >= 0:
                 os.eventfd_write(self._wake, 1)
 
     def close_wake(self) -> None:
-        """Close the descriptor that wakes the thread; in a forked child the copy of it."""
+        """Close the descriptor that wakes the thread, or its copy in a forked child."""
         if self._wake >= 0:
             os.close(self._wake)
             self._wake = -1
@@ -106,9 +106,9 @@ class Prober:
         try:
             while self._start_due(probes):
                 self._wait(probes)
-        except Exception:  # for want of memory, say
+        except Exception:  # such as a MemoryError
             with self._lock:
-                # As where there is no thread: the next requests are the probes.
+                # As where no thread can be started: the next requests are the probes.
                 for endpoint in self._due:
                     endpoint.recover()
                 self._end_thread()
@@ -121,7 +121,7 @@ class Prober:
         self.close_wake()
 
     def _start_due(self, probes: dict[int, Connection]) -> bool:
-        """Start the probes whose time has come; return whether there is anything to wait for."""
+        """Start the probes that are due; return whether there is anything to wait for."""
         for endpoint in self._take_due():
             try:
                 connection = self._start(endpoint)
@@ -136,22 +136,24 @@ class Prober:
         return False
 
     def _take_due(self) -> list[Endpoint]:
-        """Return the endpoints whose time has come; forget those that are over."""
+        """Return the endpoints that are due; drop those that need no more probes."""
         now = time.monotonic()
         with self._lock:
             due = [endpoint for endpoint, at in self._due.items() if at <= now]
-            left = {endpoint: at for endpoint, at in self._due.items() if at > now}
-            self._due = {each: at for each, at in left.items() if not self._is_over(each)}
+            later = {endpoint: at for endpoint, at in self._due.items() if at > now}
+            self._due = {
+                endpoint: at for endpoint, at in later.items() if not self._is_over(endpoint)
+            }
             return [endpoint for endpoint in due if not self._is_over(endpoint)]
 
     def _wait(self, probes: dict[int, Connection]) -> None:
-        """Wait until something can be done, and go on with the probes that it concerns."""
+        """Wait for an event or a timeout, then advance the probes concerned."""
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
         for fd, connection in probes.items():
             poll.register(fd, select.POLLIN if connection.is_open else select.POLLOUT)
         with self._lock:
-            times = [*self._due.values(), *(each.deadline for each in probes.values())]
+            times = [*self._due.values(), *(probe.deadline for probe in probes.values())]
         now = time.monotonic()
         ready = {fd for fd, _ in poll.poll(max(0.0, min(times, default=now) - now) * 1000)}
         with suppress(BlockingIOError):
@@ -170,12 +172,12 @@ class Prober:
                 self._schedule(connection.endpoint)
 
     def _step(self, connection: Connection, *, is_ready: bool) -> bool:
-        """Go on with a probe as far as it goes now; return whether it was answered."""
+        """Advance a probe without waiting; return whether the server has replied."""
         now = time.monotonic()
         if not is_ready:
             if now >= connection.deadline:
                 raise ServerUnreachable(
-                    f"nothing came from {connection.target} for {self._timeout:.3g} s"
+                    f"nothing received from {connection.target} for {self._timeout:.3g} s"
                 )
             return False
         if not connection.is_open:

@@ -1,4 +1,4 @@
-"""Resolution of addresses to socket addresses, by the system's resolver."""
+"""Resolution of addresses to socket addresses with the system's resolver."""
 
 import ipaddress
 import socket
@@ -14,20 +14,20 @@ from fibcommon.addresses import Address, ResolvedAddress
 __all__ = ["ResolverCache", "resolve", "resolve_in_time"]
 
 RESOLVE_SECONDS = 1.0
-"""Names are resolved before a connection is opened, but not for each of many in a moment."""
+"""Names are resolved whenever a connection is opened, but not more often than this."""
 
 GRACE_SECONDS = 0.1
-"""How long new results are waited for where old ones would do: a resolver needs less as a rule."""
+"""Longest wait for new results where old ones would do; resolvers usually need less."""
 
 SERVICE_SECONDS = 2.0
-"""How long the hosts of SRV records may take to be resolved; slower ones are left out."""
+"""Timeout for resolving the hosts of SRV records; slower ones are left out."""
 
 
 def resolve(address: Address) -> list[ResolvedAddress]:
-    """Return all the places that an address leads to, the preferred ones first.
+    """Return all socket addresses of an address, preferred ones first.
 
     Raises:
-        ServerUnreachable: the name is not known, or needs a library that is not there.
+        ServerUnreachable: The name cannot be resolved, or needs dnspython, which is missing.
     """
     if address.path:
         return [ResolvedAddress(socket.AF_UNIX, address.path, address)]
@@ -38,8 +38,8 @@ def resolve(address: Address) -> list[ResolvedAddress]:
     except OSError as error:
         raise ServerUnreachable(f"cannot resolve {address}: {error.strerror}") from error
     except UnicodeError as error:
-        raise ServerUnreachable(f"cannot resolve {address}: not the name of a host") from error
-    # A name may be listed twice in a hosts file.
+        raise ServerUnreachable(f"cannot resolve {address}: not a valid host name") from error
+    # A hosts file may list a name twice.
     names = dict.fromkeys((entry[0], entry[4]) for entry in found)
     return [
         ResolvedAddress(family, cast("tuple[str, int]", name), address) for family, name in names
@@ -47,7 +47,7 @@ def resolve(address: Address) -> list[ResolvedAddress]:
 
 
 def _targets_of_service(address: Address) -> list[ResolvedAddress]:
-    """Return where the servers of a service are; one with an unknown name hides no others."""
+    """Return the addresses of a service's servers, except those with unknown names."""
     servers = _servers_of_service(address)
     found: dict[Address, list[ResolvedAddress]] = {}
     cache = ResolverCache(threading.Condition(), servers, resolve, found.__setitem__)
@@ -68,26 +68,28 @@ def _targets_of_service(address: Address) -> list[ResolvedAddress]:
 
 
 def _servers_of_service(address: Address) -> list[Address]:
-    """Return the servers that the SRV records of a name have, those of the first priority alone.
+    """Return the servers with the highest priority in the SRV records of a name.
 
-    Weights are not heeded: clients send each request to the server that has least to do.
+    Weights are ignored: each request goes to the endpoint with the fewest in flight.
     """
     try:
-        # The one thing in the client that is not in the standard library, and seldom wanted.
+        # The library's only third-party dependency, which is optional.
         import dns.exception
         import dns.name
         import dns.resolver
     except ImportError as error:
         raise ServerUnreachable(
-            f"{address} needs dnspython: try \"pip install 'fibservice[srv]'\""
+            f"{address} needs dnspython: run \"pip install 'fibservice[srv]'\""
         ) from error
     try:
         records = list(dns.resolver.resolve(address.service, "SRV"))
     except dns.exception.DNSException as error:
         raise ServerUnreachable(f"cannot resolve {address}: {error}") from error
     if all(record.target == dns.name.root for record in records):
-        # RFC 2782: a target "." says that the service is decidedly not to be had.
-        raise ServerUnreachable(f"cannot resolve {address}: its records say that there is none")
+        # RFC 2782: a target of "." means that the service is not available.
+        raise ServerUnreachable(
+            f"cannot resolve {address}: its SRV records declare it unavailable"
+        )
     first = min(record.priority for record in records)
     return [
         Address(record.target.to_text(omit_final_dot=True), record.port)
@@ -97,13 +99,13 @@ def _servers_of_service(address: Address) -> list[Address]:
 
 
 class ResolverCache:
-    """What some addresses resolve to, refreshed again and again; for any thread.
+    """Thread-safe cache of what addresses resolve to.
 
     Each host name is resolved in a thread of its own, since the system's resolver cannot be
-    interrupted: a slow or silent name delays no other, and no call beyond its deadline.
+    interrupted: a slow name delays no other, and no call beyond its deadline.
 
     Attributes:
-        errors: why addresses could not be resolved the last time, by address.
+        errors: Error messages of the latest resolutions that failed, by address.
     """
 
     def __init__(
@@ -116,16 +118,16 @@ class ResolverCache:
         """Create a cache; nothing is resolved yet.
 
         Args:
-            condition: notified when an address was resolved; its lock protects this object.
-            addresses: to be resolved.
-            resolve: returns what one resolves to now, or raises `ServerUnreachable`.
-            on_resolved: called with each result, by any thread, without the lock.
+            condition: Notified when a resolution ends; its lock protects this object.
+            addresses: Addresses to resolve.
+            resolve: Resolves an address, or raises `ServerUnreachable`.
+            on_resolved: Called with each result, by any thread, without the lock.
         """
         self._condition = condition
         self._addresses = addresses
         self._resolve = resolve
         self._on_resolved = on_resolved
-        self._started_at: dict[Address, float] = {}  # of the look-ups under way
+        self._started_at: dict[Address, float] = {}  # of the resolutions under way
         self._ended_at: dict[Address, float] = {}
         self.errors: dict[Address, str] = {}
 
@@ -143,14 +145,14 @@ class ResolverCache:
         """Resolve all addresses that were not resolved in the last second; wait for the results.
 
         Args:
-            deadline: of the wait, monotonic.
-            is_enough: returns whether the caller can go on without the rest. Look-ups that began
-                just now are waited for nevertheless, for `GRACE_SECONDS`.
-            cancellation: ends the wait.
+            deadline: Monotonic deadline of the wait.
+            is_enough: Returns whether the caller can continue without further results. If so, the
+                wait still lasts until `GRACE_SECONDS` after the latest resolution began.
+            cancellation: Ends the wait when it is cancelled.
 
         Raises:
-            DeadlineExceeded: it is not enough by the deadline.
-            CallCancelled: the cancellation was.
+            DeadlineExceeded: Too little was resolved before the deadline.
+            CallCancelled: `cancellation` was cancelled.
         """
         self._start_due()
         with notified(cancellation, self._notify), self._condition:
@@ -183,14 +185,16 @@ class ResolverCache:
             )
             try:
                 thread.start()
-            except RuntimeError:  # there is no thread to be had, at the interpreter's end say
+            except (
+                RuntimeError
+            ):  # no thread can be started, for example at exit
                 self._resolve_one(address)
 
     def _resolve_one(self, address: Address) -> None:
         try:
             targets = self._resolve(address)
         except ServerUnreachable as error:
-            # What it resolved to before may still be there.
+            # Keep the previous result, which may still be valid.
             self.errors[address] = str(error)
         else:
             self.errors.pop(address, None)
@@ -207,7 +211,7 @@ class ResolverCache:
 
 
 def _is_name(address: Address) -> bool:
-    """Return whether a resolver may have to ask others about an address."""
+    """Return whether resolving an address may involve the network."""
     if address.path:
         return False
     try:
@@ -218,10 +222,11 @@ def _is_name(address: Address) -> bool:
 
 
 def resolve_in_time(address: Address, seconds: float) -> list[ResolvedAddress]:
-    """Return what `resolve` returns, if it does so in time.
+    """Return what `resolve` returns, within a timeout.
 
     Raises:
-        ServerUnreachable: the address cannot be resolved, or not within `seconds`.
+        ServerUnreachable: The address cannot be resolved.
+        DeadlineExceeded: Resolving it took longer than `seconds`.
     """
     found: dict[Address, list[ResolvedAddress]] = {}
     cache = ResolverCache(threading.Condition(), [address], resolve, found.__setitem__)

@@ -101,7 +101,7 @@ def test_a_server_that_nobody_knows(names: NameServer) -> None:
 def test_a_service_that_is_not_to_be_had(names: NameServer) -> None:
     """A record may say so."""
     names.records = ["0 0 0 ."]
-    with pytest.raises(ServerUnreachable, match="there is none"):
+    with pytest.raises(ServerUnreachable, match="declare it unavailable"):
         resolve(SERVICE)
 
 
