@@ -1,7 +1,7 @@
 """Signals as input of an event loop.
 
-`signal.set_wakeup_fd` makes Python write the number of each signal into a pipe. The signal handlers
-do nothing.
+`signal.set_wakeup_fd` makes Python write the number of each signal into a pipe. The handlers of
+the signals do nothing.
 """
 
 import os
