@@ -1,7 +1,7 @@
-"""The clients and the loop: who is served when, who gives way, and what goes wrong for one only.
+"""Tests of client connections: scheduling, admission, eviction and isolation of errors.
 
-Real sockets and a real epoll set, but a clock of the test: it advances by a step whenever it is
-read, so how much fits into a turn does not depend on the machine.
+The sockets and epoll are real, but the clock is fake: it advances by a step whenever it is
+read, so how much fits into a loop iteration does not depend on the machine.
 """
 
 import errno
@@ -33,9 +33,9 @@ PONG = b"+PONG\r\n"
 class TickingClock:
     """A clock that advances whenever it is read.
 
-    Attributes:
-        now: what it shows next.
-        step: by how much it advances.
+        Attributes:
+    now: The time, in seconds.
+    step: How far each call advances it.
     """
 
     def __init__(self) -> None:
@@ -48,12 +48,12 @@ class TickingClock:
 
 
 class House(FakeServer):
-    """A server with clients, without an engine.
+    """A server with real clients and without an engine.
 
-    Attributes:
-        clock: the loop's.
-        loop: the loop.
-        served: the real clients.
+        Attributes:
+    clock: The clock of the loop.
+    loop: The event loop.
+    served: The client connections.
     """
 
     def __init__(self, path: Path, password: bytes | None = None, **settings: Any) -> None:
@@ -69,33 +69,33 @@ class House(FakeServer):
         self._sockets: list[socket.socket] = []
 
     def clients(self) -> Iterator[ClientInfo]:
-        """Return the facts of all clients."""
+        """Return information about all clients."""
         return self.served.facts()
 
     def client(self, client_id: int) -> ClientInfo | None:
-        """Return the facts of one client."""
+        """Return information about one client."""
         return self.served.facts_of(client_id)
 
     def close_client(self, client_id: int) -> None:
-        """Close a connection."""
+        """Close the connection of a client."""
         self.served.close_client(client_id)
 
     def turn(self, count: int = 1) -> None:
-        """Let the loop turn, without waiting."""
+        """Run iterations of the loop without waiting."""
         for _ in range(count):
             self.loop.turn(0)
             self.served.accept()
             self.served.serve()
 
     def tick(self) -> None:
-        """Let the regular maintenance begin, and turn until it is through."""
+        """Start periodic maintenance, and run the loop until it is complete."""
         self.served.tick()
         self.turn()
         while self.served._sweep is not None:
             self.turn()
 
     def connect(self, buffer_bytes: int = 0) -> socket.socket:
-        """Return a client that has been accepted, or refused."""
+        """Connect a client, and let the server accept or reject it."""
         sock = socket.socket(socket.AF_UNIX)
         if buffer_bytes:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_bytes)
@@ -106,11 +106,11 @@ class House(FakeServer):
         return sock
 
     def connection(self, number: int) -> Connection:
-        """Return the connection of the client that came so many after the first."""
+        """Return the connection of a client, numbered from 0 in order of arrival."""
         return self.served._connections[number + 1]
 
     def close(self) -> None:
-        """Close everything."""
+        """Close the server and all clients."""
         self.served.close()
         self.loop.close()
         for sock in self._sockets:
@@ -119,7 +119,7 @@ class House(FakeServer):
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[Callable[..., House]]:
-    """Make servers that end with the test."""
+    """Return a factory of servers that are closed after the test."""
     made: list[House] = []
 
     def make(**settings: Any) -> House:
@@ -132,7 +132,7 @@ def house(tmp_path: Path) -> Iterator[Callable[..., House]]:
 
 
 def received(sock: socket.socket) -> bytes:
-    """Return what has come; b"" for nothing, or at the end."""
+    """Return the received bytes; b"" if there are none, or the connection is closed."""
     try:
         return sock.recv(1 << 20)
     except (BlockingIOError, ConnectionResetError):
@@ -140,7 +140,7 @@ def received(sock: socket.socket) -> bytes:
 
 
 def is_closed(sock: socket.socket) -> bool:
-    """Return whether the server has closed a connection that was owed nothing."""
+    """Return whether the server has closed a connection without pending output."""
     try:
         return sock.recv(1) == b""
     except BlockingIOError:
@@ -153,7 +153,7 @@ def is_closed(sock: socket.socket) -> bool:
 
 
 def test_a_pipeline_is_answered_slice_by_slice(house: Callable[..., House]) -> None:
-    """A turn answers no more of a client's pipeline than fits into its slices, then others."""
+    """An iteration executes only as much of a pipeline as fits into its time slices."""
     server = house()
     greedy, modest = server.connect(), server.connect()
     greedy.sendall(b"ECHO x\r\n" * 1000)
@@ -176,7 +176,7 @@ def test_a_pipeline_is_answered_slice_by_slice(house: Callable[..., House]) -> N
 
 
 def test_busy_clients_take_turns(house: Callable[..., House]) -> None:
-    """Pipelines that came together end together: each has a slice in its turn."""
+    """Pipelines that arrive together are served round-robin, one time slice each."""
     server = house()
     clients = [server.connect() for _ in range(5)]
     for sock in clients:
@@ -192,7 +192,7 @@ def test_busy_clients_take_turns(house: Callable[..., House]) -> None:
 
 
 def test_a_crowd_is_served_over_several_turns(house: Callable[..., House]) -> None:
-    """Clients that ask at once do not add up to a long turn: those who are late queue."""
+    """Many simultaneous requests do not make an iteration long: later ones are queued."""
     server = house()
     crowd = [server.connect() for _ in range(200)]
     for sock in crowd:
@@ -208,7 +208,7 @@ def test_a_crowd_is_served_over_several_turns(house: Callable[..., House]) -> No
 
 
 def test_replayed_requests_count_as_well(house: Callable[..., House]) -> None:
-    """What is answered from the table takes time too, and makes others queue then."""
+    """Requests answered from the reply cache use up the time budget as well."""
     server = house()
     server.served.replay.learn(b"READY\r\n", [b"+1\r\n"], server.statistics.command("ready"))
     crowd = [server.connect() for _ in range(100)]
@@ -223,7 +223,7 @@ def test_replayed_requests_count_as_well(house: Callable[..., House]) -> None:
 
 
 def test_waiting_in_the_queue_is_no_execution(house: Callable[..., House]) -> None:
-    """The time that a request had to queue is in its waiting time, not in its execution time."""
+    """Time in the queue counts as waiting time, not as execution time."""
     server = house()
     sock = server.connect()
     sock.sendall(b"PING\r\n")
@@ -240,7 +240,7 @@ def test_waiting_in_the_queue_is_no_execution(house: Callable[..., House]) -> No
 
 
 def test_a_request_is_not_charged_with_those_before_it(house: Callable[..., House]) -> None:
-    """Only the slow one of pipelined requests is slow; those after it have waited for it."""
+    """A slow request in a pipeline adds to the waiting time of later ones only."""
     server = house()
     server.served.replay.learn(b"READY\r\n", [b"+1\r\n"], server.statistics.command("ready"))
     table = server.served.replay.learn
@@ -264,7 +264,7 @@ def test_a_request_is_not_charged_with_those_before_it(house: Callable[..., Hous
 
 
 def test_calls_that_fail_are_in_the_histograms(house: Callable[..., House]) -> None:
-    """However calls end, there are as many as times of them; what is refused before is no call."""
+    """Every call has one entry in each histogram; rejected requests are not calls."""
     server = house()
     sock = server.connect()
     sock.sendall(b"SELECT 0\r\nSELECT 1\r\nSELECT x\r\nSELECT\r\nCLIENT KILL no\r\nEXEC\r\n")
@@ -279,7 +279,7 @@ def test_calls_that_fail_are_in_the_histograms(house: Callable[..., House]) -> N
 
 
 def test_a_client_is_not_charged_with_those_before_it(house: Callable[..., House]) -> None:
-    """What is answered from the table is not charged with the requests of others in its turn."""
+    """Execution times of cached replies exclude other clients' requests in the iteration."""
     server = house()
     ready = server.statistics.command("ready")
     server.served.replay.learn(b"READY\r\n", [b"+1\r\n"], ready)
@@ -298,7 +298,7 @@ def test_a_client_is_not_charged_with_those_before_it(house: Callable[..., House
 
 
 def test_exec_is_made_as_it_is_sent(house: Callable[..., House]) -> None:
-    """A client that reads nothing has no more of an EXEC made for it than its output holds."""
+    """For a client that reads nothing, the reply to EXEC is generated until its output is full."""
     server = house()
     sock = server.connect()
     count = 200
@@ -320,7 +320,7 @@ def test_exec_is_made_as_it_is_sent(house: Callable[..., House]) -> None:
 
 
 def test_a_list_of_many_takes_many_steps(house: Callable[..., House]) -> None:
-    """CLIENT LIST of many clients is made over several turns, and tells of each."""
+    """CLIENT LIST of many clients is built in several iterations, and lists all of them."""
     server = house()
     asking = server.connect()
     for _ in range(300):
@@ -335,7 +335,7 @@ def test_a_list_of_many_takes_many_steps(house: Callable[..., House]) -> None:
 
 
 def test_who_leaves_frees_the_list(house: Callable[..., House]) -> None:
-    """A client that goes while its list is made leaves nothing behind."""
+    """Closing a client while its list is being built discards the list."""
     server = house()
     asking = server.connect()
     for _ in range(100):
@@ -354,7 +354,7 @@ def test_who_leaves_frees_the_list(house: Callable[..., House]) -> None:
 
 
 def unread(server: House, count: int) -> list[socket.socket]:
-    """Return clients whose sockets are full and whose output holds 50 KB, read by nobody."""
+    """Return clients that read nothing, with full sockets and 50 KB of pending output."""
     clients = []
     for _ in range(count):
         sock = server.connect()
@@ -371,19 +371,19 @@ def unread(server: House, count: int) -> list[socket.socket]:
 
 
 def test_output_is_bounded(house: Callable[..., House], caplog: pytest.LogCaptureFixture) -> None:
-    """Beyond max_output_bytes those are disconnected that have read nothing for longest."""
+    """Above max_output_bytes, clients that have read nothing for longest are evicted."""
     server = house(max_output_bytes=2**20)
     unread(server, 30)
     assert 0 < server.served.output_total.held_bytes <= 2**20
     evicted = server.statistics.evictions[Eviction.OUTPUT_MEMORY]
     assert 0 < evicted < 30
     kept = [number for number in range(30) if number + 1 in server.served._connections]
-    assert kept == list(range(evicted, 30)), "those whose sockets were full last"
+    assert kept == list(range(evicted, 30)), "the clients whose sockets filled up last"
     assert "evicted to free resources: output_memory" in caplog.text
 
 
 def test_a_reader_is_kept(house: Callable[..., House]) -> None:
-    """One that reads is not disconnected for those who do not."""
+    """A client that reads is not evicted because of clients that do not."""
     server = house(max_output_bytes=2**20)
     reading = server.connect()
     reading.sendall(b"COMMAND DOCS\r\n" * 1000)
@@ -399,7 +399,7 @@ def test_a_reader_is_kept(house: Callable[..., House]) -> None:
 
 
 def test_a_slow_reader_is_seen_to_read(house: Callable[..., House]) -> None:
-    """What a peer has taken counts before its socket has room again."""
+    """Bytes read by the peer are noticed before its socket has room again."""
     server = house(max_output_bytes="1GiB")
     (sock,) = unread(server, 1)
     connection = server.connection(0)
@@ -407,14 +407,14 @@ def test_a_slow_reader_is_seen_to_read(house: Callable[..., House]) -> None:
     server.clock.now += 1.0
     server.tick()
     server.tick()
-    assert connection.blocked_since == blocked_since, "it has taken nothing"
+    assert connection.blocked_since == blocked_since, "it has read nothing"
     assert sock.recv(50_000)
     server.tick()
     assert connection.blocked_since > blocked_since + 0.9
 
 
 def test_ones_own_pace_is_no_latency(house: Callable[..., House]) -> None:
-    """How long a client takes to read the replies before counts for no request of it."""
+    """The time a client takes to read earlier replies is not part of any latency."""
     server = house()
     sock = server.connect()
     sock.sendall(b"COMMAND DOCS\r\n" * 500 + b"PING\r\n")
@@ -430,15 +430,15 @@ def test_ones_own_pace_is_no_latency(house: Callable[..., House]) -> None:
 
 
 def ping(server: House, sock: socket.socket) -> bytes:
-    """Return what is answered to PING."""
+    """Send PING and return the reply."""
     sock.sendall(b"PING\r\n")
     server.turn(2)
     return received(sock)
 
 
 def test_the_longest_idle_gives_way(house: Callable[..., House]) -> None:
-    """When all connections are taken, a newcomer is served and the longest idle one closed; one
-    that has sent a part of a request is as idle as any."""
+    """At the limit a new connection replaces the longest idle one; a connection that has sent
+    part of a request counts as idle."""
     server = house(max_clients=3)
     first, second, third = (server.connect() for _ in range(3))
     server.clock.now += 1.0
@@ -456,7 +456,7 @@ def test_the_longest_idle_gives_way(house: Callable[..., House]) -> None:
 
 
 def test_a_held_client_gives_way(house: Callable[..., House]) -> None:
-    """Whoever guesses passwords keeps nobody out."""
+    """A client that waits after a failed authentication can be evicted."""
     server = house(password=b"secret", max_clients=2)
     guessing = [server.connect() for _ in range(2)]
     for sock in guessing:
@@ -470,11 +470,11 @@ def test_a_held_client_gives_way(house: Callable[..., House]) -> None:
 
 
 def test_one_that_has_just_asked_does_not_give_way(house: Callable[..., House]) -> None:
-    """A request that has come with the newcomer saves its connection."""
+    """A client whose request arrives together with a new connection is not evicted."""
     server = house(max_clients=2)
     first, second = server.connect(), server.connect()
     server.clock.now += 1.0
-    server.loop.now = server.clock.now  # as at the start of a turn
+    server.loop.now = server.clock.now  # as at the start of an iteration
     first.sendall(b"PING\r\n")
     server.loop.budget.end = 0.0
     newcomer = socket.socket(socket.AF_UNIX)
@@ -488,7 +488,7 @@ def test_one_that_has_just_asked_does_not_give_way(house: Callable[..., House]) 
 
 
 def test_slow_readers_give_way_next(house: Callable[..., House]) -> None:
-    """If none is idle, the slowest of the slow readers is closed; one that is not slow is not."""
+    """Without idle clients, the slowest reader is evicted, but none that reads fast enough."""
     server = house(max_clients=3, max_output_bytes="1GiB")
     unread(server, 3)
     for number, pace in enumerate((100.0, 50.0)):
@@ -502,7 +502,7 @@ def test_slow_readers_give_way_next(house: Callable[..., House]) -> None:
 
 
 def test_refused_if_none_gives_way(house: Callable[..., House]) -> None:
-    """Who is being served is never closed for a newcomer, which is refused then."""
+    """A new connection is rejected if all others are being served."""
     server = house(max_clients=2, max_output_bytes="1GiB")
     unread(server, 2)
     newcomer = server.connect()
@@ -513,7 +513,7 @@ def test_refused_if_none_gives_way(house: Callable[..., House]) -> None:
 
 
 def test_pace_is_measured_while_the_socket_is_full(house: Callable[..., House]) -> None:
-    """Half a minute after its socket was full a reader's pace is known, by acknowledged bytes."""
+    """A reader's rate is known half a minute after its socket is full, and reset later."""
     server = house(max_output_bytes="1GiB")
     (sock,) = unread(server, 1)
     connection = server.connection(0)
@@ -531,7 +531,7 @@ def test_pace_is_measured_while_the_socket_is_full(house: Callable[..., House]) 
 
 
 def test_idle_clients_are_kept(house: Callable[..., House]) -> None:
-    """By default idle clients stay; one gives way to a newcomer when all places are taken."""
+    """By default an idle client is closed only when a new connection needs its place."""
     server = house(max_clients=2)
     first, second = server.connect(), server.connect()
     for sock in (second, first):
@@ -546,7 +546,7 @@ def test_idle_clients_are_kept(house: Callable[..., House]) -> None:
 
 
 def test_maintenance_is_spread_over_turns(house: Callable[..., House]) -> None:
-    """A tick looks after a few connections in each turn, and after all in the end."""
+    """A tick checks all connections, a limited number in each iteration."""
     server = house(idle_timeout=1)
     for _ in range(2 * SWEEP_CONNECTIONS + 10):
         server.connect()
@@ -562,7 +562,7 @@ def test_maintenance_is_spread_over_turns(house: Callable[..., House]) -> None:
 
 
 def test_a_request_must_be_complete_in_time(house: Callable[..., House]) -> None:
-    """One that is trickled is not waited for, however long request_timeout is."""
+    """A request that arrives slowly times out, however long request_timeout is."""
     server = house(request_timeout=600)
     sock = server.connect()
     for byte in b"*1\r\n$4\r\nPI":
@@ -583,7 +583,7 @@ def test_a_request_must_be_complete_in_time(house: Callable[..., House]) -> None
 def test_a_failed_authentication_is_slow(
     house: Callable[..., House], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The error comes a second later, nothing behind it is answered before, nobody else waits."""
+    """The error is delayed by a second, as are later requests of that client only."""
     server = house(password=b"secret")
     guessing, other = server.connect(), server.connect()
     guessing.sendall(b"PING\r\nAUTH 1\r\nHELLO 3 AUTH default 2\r\nAUTH secret\r\nPING\r\n")
@@ -609,7 +609,7 @@ def test_a_failed_authentication_is_slow(
 
 
 def test_one_who_leaves_meanwhile(house: Callable[..., House]) -> None:
-    """A client that is closed while its error is held back is forgotten."""
+    """Closing a client discards its held-back error."""
     server = house(password=b"secret")
     guessing = server.connect()
     guessing.sendall(b"AUTH 1\r\n")
@@ -622,7 +622,7 @@ def test_one_who_leaves_meanwhile(house: Callable[..., House]) -> None:
 
 
 def test_a_closed_connection_is_freed_at_once(house: Callable[..., House]) -> None:
-    """It takes no garbage collection, which would stop the loop: there is no cycle."""
+    """A closed connection is in no reference cycle, so it needs no garbage collection."""
     server = house()
     gc.disable()
     try:
@@ -639,7 +639,7 @@ def test_a_closed_connection_is_freed_at_once(house: Callable[..., House]) -> No
         gc.enable()
 
 
-# What goes wrong for one only.
+# Errors that affect one client only.
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.ENOMEM])
@@ -649,7 +649,7 @@ def test_a_connection_that_cannot_be_watched(
     caplog: pytest.LogCaptureFixture,
     number: int,
 ) -> None:
-    """If epoll has no room for one client, that one is closed, and the others are served."""
+    """If epoll cannot register a client, only that client is closed."""
     server = house()
     unlucky, lucky = server.connect(), server.connect()
     modify = server.loop.modify
@@ -678,7 +678,7 @@ def test_a_connection_that_cannot_be_watched(
 def test_memory_runs_out_for_one_client(
     house: Callable[..., House], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A client that there is no memory for is closed, with a line in the log, and others live."""
+    """If memory runs out for a client, it is closed and logged, and others are served."""
     server = house()
     unlucky, lucky = server.connect(), server.connect()
 

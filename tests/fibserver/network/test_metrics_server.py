@@ -1,4 +1,4 @@
-"""The metrics listener: bounded in connections and in time, and never blind."""
+"""Tests of the metrics server: its limits, errors and availability."""
 
 import errno
 import json
@@ -16,7 +16,7 @@ REQUEST = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 class Scraped:
-    """A metrics listener in a loop that a test turns, and its clients."""
+    """A metrics server with its clients, in a loop that the test runs."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
@@ -30,7 +30,7 @@ class Scraped:
         self._sockets: list[socket.socket] = []
 
     def connect(self, sent: bytes = b"") -> socket.socket:
-        """Return a client that has sent something, and been served as far as that goes."""
+        """Return a client that has sent `data`, after the server has handled it."""
         sock = socket.create_connection(self._address)
         self._sockets.append(sock)
         sock.sendall(sent)
@@ -40,7 +40,7 @@ class Scraped:
         return sock
 
     def close(self) -> None:
-        """Close everything."""
+        """Close the server and all clients."""
         for sock in self._sockets:
             sock.close()
         self.server.close()
@@ -49,14 +49,14 @@ class Scraped:
 
 @pytest.fixture
 def scraped() -> Iterator[Scraped]:
-    """A metrics listener."""
+    """Return a metrics server that is closed after the test."""
     scraped = Scraped()
     yield scraped
     scraped.close()
 
 
 def is_open(sock: socket.socket) -> bool:
-    """Return whether nothing has come, not even the end."""
+    """Return whether a connection is open and has received nothing."""
     try:
         sock.recv(1)
     except BlockingIOError:
@@ -67,7 +67,7 @@ def is_open(sock: socket.socket) -> bool:
 
 
 def test_silent_connections_do_not_blind_it(scraped: Scraped) -> None:
-    """However many connections send nothing, a scrape is answered: the oldest gives way."""
+    """At the limit, a new connection replaces the oldest silent one."""
     silent = [scraped.connect(b"GET") for _ in range(MAX_EXCHANGES)]
     for _ in range(3):
         assert b"answer 42.0" in scraped.connect(REQUEST).recv(10_000)
@@ -77,7 +77,7 @@ def test_silent_connections_do_not_blind_it(scraped: Scraped) -> None:
 
 
 def test_a_request_has_seconds(scraped: Scraped) -> None:
-    """A connection whose request has not come in time is closed."""
+    """A connection is closed if its request does not arrive in time."""
     sock = scraped.connect(b"GET /metrics")
     scraped.clock.now += PATIENCE_SECONDS - 0.1
     scraped.loop.turn(0)
@@ -90,7 +90,7 @@ def test_a_request_has_seconds(scraped: Scraped) -> None:
 
 
 def test_no_room_to_watch(scraped: Scraped, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If epoll has no room, one connection is closed, and the next is served."""
+    """A connection that epoll cannot register is closed, and the next is served."""
 
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, "no room")
@@ -109,7 +109,7 @@ def test_no_room_to_watch(scraped: Scraped, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_head(scraped: Scraped) -> None:
-    """HEAD is answered as GET, without the body."""
+    """The response to HEAD is that to GET without the body."""
     asked, headed = (
         scraped.connect(method + b" /metrics HTTP/1.1\r\nHost: x\r\n\r\n").recv(10_000)
         for method in (b"GET", b"HEAD")
@@ -121,12 +121,12 @@ def test_head(scraped: Scraped) -> None:
 
 
 def test_bare_line_feeds(scraped: Scraped) -> None:
-    """A request typed by hand may end its lines with line feeds alone."""
+    """Lines of a request may end with a bare line feed."""
     assert b"answer 42.0" in scraped.connect(b"GET /metrics HTTP/1.0\n\n").recv(10_000)
 
 
 def test_a_head_that_is_too_long(scraped: Scraped) -> None:
-    """Its client can read the refusal, though it has sent more than was read."""
+    """A client that sends too long a head receives a 431, even if it keeps sending."""
     sock = scraped.connect(b"GET /metrics HTTP/1.1\r\nX: " + b"a" * 20_000)
     assert sock.recv(10_000).startswith(b"HTTP/1.0 431 ")
     sock.sendall(b"a" * 20_000)
@@ -155,7 +155,7 @@ def test_a_head_that_is_too_long(scraped: Scraped) -> None:
     ],
 )
 def test_errors(scraped: Scraped, data: bytes, status: int) -> None:
-    """They are problem details, are sent at once, and reach a client that sends on."""
+    """Errors are problem details, and reach a client that keeps sending."""
     sock = scraped.connect(data)
     sock.sendall(b"a" * 100_000)
     for _ in range(20):
@@ -169,7 +169,7 @@ def test_errors(scraped: Scraped, data: bytes, status: int) -> None:
 
 
 def test_a_request_that_does_not_end(scraped: Scraped) -> None:
-    """Its client is told so when its time is over."""
+    """A client that sends an incomplete request receives a 408 after the timeout."""
     sock = scraped.connect(b"HEAD /met")
     scraped.clock.now += PATIENCE_SECONDS + 0.1
     scraped.loop.turn(0)

@@ -1,4 +1,4 @@
-"""The output of a connection: replies in order, sent in pieces of any size."""
+"""Tests of a connection's output queue."""
 
 from collections.abc import Iterator
 
@@ -20,21 +20,21 @@ pytestmark = pytest.mark.usefixtures("small")
 
 @pytest.fixture
 def machine() -> Iterator[Machine]:
-    """A machine with memory for some elements."""
+    """Return a machine with memory for some elements."""
     machine = Machine(4 * BLOCK_BYTES)
     yield machine
     machine.close()
 
 
 def send(output: Output, room: int = 10**9) -> bytes:
-    """Send what is next to a socket with so much room."""
+    """Send the next output to a socket that accepts at most `room` bytes."""
     data = b"".join(output.next_buffers())[:room]
     output.drop(len(data))
     return data
 
 
 def send_all(output: Output, room: int = 10**9) -> bytes:
-    """Send until nothing is left."""
+    """Send until the output is empty."""
     sent = b""
     while output:
         data = send(output, room)
@@ -44,7 +44,7 @@ def send_all(output: Output, room: int = 10**9) -> bytes:
 
 
 def test_empty() -> None:
-    """At first nothing is owed."""
+    """A new output is empty."""
     output = Output()
     assert not output
     assert len(output) == output.pending_bytes == 0
@@ -59,7 +59,7 @@ def test_empty() -> None:
     st.lists(st.integers(1, 400), min_size=1),
 )
 def test_bytes_keep_their_order(pieces: list[bytes], rooms: list[int]) -> None:
-    """However little the socket takes at a time, it gets the pieces in order, and once."""
+    """All bytes are sent once and in order, whatever the socket accepts per call."""
     output = Output()
     for piece in pieces:
         output.push(piece)
@@ -74,7 +74,7 @@ def test_bytes_keep_their_order(pieces: list[bytes], rooms: list[int]) -> None:
 
 
 def test_few_buffers_at_a_time() -> None:
-    """The kernel takes so many buffers in one call, and no more are offered."""
+    """The number of buffers per call is limited."""
     output = Output()
     for _ in range(MAX_BUFFERS + 1):
         output.push(b"+OK\r\n")
@@ -84,7 +84,7 @@ def test_few_buffers_at_a_time() -> None:
 
 
 def test_nothing_dropped() -> None:
-    """A socket without room changes nothing."""
+    """Dropping 0 bytes changes nothing."""
     output = Output()
     output.push(b"+OK\r\n")
     output.drop(0)
@@ -92,7 +92,7 @@ def test_nothing_dropped() -> None:
 
 
 def test_full_by_number() -> None:
-    """An output is full with so many pieces, until one is gone."""
+    """An output is full at a maximum number of pieces, until one is sent."""
     output = Output()
     for _ in range(MAX_PENDING_PIECES - 1):
         output.push(b"1")
@@ -104,7 +104,7 @@ def test_full_by_number() -> None:
 
 
 def test_full_by_size() -> None:
-    """An output is full with so many bytes, until some are gone."""
+    """An output is full at a maximum of bytes, until some are sent."""
     output = Output()
     output.push(bytes(MAX_PENDING_BYTES - 1))
     assert not output.is_full
@@ -115,7 +115,7 @@ def test_full_by_size() -> None:
 
 
 def test_answers_count_as_pieces_only(machine: Machine) -> None:
-    """An answer's bytes are in shared memory: it takes a place, and no room."""
+    """A slice stream counts as one piece and no bytes, as its elements are in shared memory."""
     output = Output()
     for _ in range(MAX_PENDING_PIECES - 1):
         output.push_stream(Client(machine, JSON, 0, 1000).answer)
@@ -127,7 +127,7 @@ def test_answers_count_as_pieces_only(machine: Machine) -> None:
 
 
 def test_an_answer_holds_back_what_is_behind(machine: Machine) -> None:
-    """What is pushed after an answer is sent after it, and what is before it first."""
+    """A slice stream without ready bytes holds back later pieces, but not earlier ones."""
     output, client = Output(), Client(machine, JSON, 0, 200)
     output.push(b"before")
     output.push_stream(client.answer)
@@ -144,7 +144,7 @@ def test_an_answer_holds_back_what_is_behind(machine: Machine) -> None:
 
 
 def test_answers_in_a_row(machine: Machine) -> None:
-    """One answer is sent after the other; each lets go of the array when it is done."""
+    """Slice streams are sent one after another; each releases the array when it is done."""
     machine.grow(JSON, BLOCK_BYTES)
     output = Output()
     clients = [Client(machine, JSON, start, start + 20) for start in (0, 5, 50)]
@@ -161,7 +161,7 @@ def test_answers_in_a_row(machine: Machine) -> None:
 
 
 def test_an_error_in_place_of_an_answer(machine: Machine) -> None:
-    """An answer that failed leaves its error at its place in the order."""
+    """The error of a failed slice stream is sent in its place."""
     output, client = Output(), Client(machine, JSON, 0, 200)
     output.push_stream(client.answer)
     output.push(b"+PONG\r\n")
@@ -171,7 +171,7 @@ def test_an_error_in_place_of_an_answer(machine: Machine) -> None:
 
 
 def test_a_part_of_an_answer_at_a_time(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of an answer no more is offered than one turn of the loop may send, its header aside."""
+    """At most MAX_SEND_BYTES of a slice stream are offered at once, besides its header."""
     monkeypatch.setattr("fibserver.network.output.MAX_SEND_BYTES", 100)
     machine.grow(JSON, BLOCK_BYTES)
     output, client = Output(), Client(machine, JSON, 0, 200)
@@ -181,7 +181,7 @@ def test_a_part_of_an_answer_at_a_time(machine: Machine, monkeypatch: pytest.Mon
 
 
 def test_clear_stops_answers(machine: Machine) -> None:
-    """A cleared output owes nothing; its answers let go of all that they held."""
+    """Clearing an output stops its slice streams, which release all they held."""
     output = Output()
     output.push(b"before")
     clients = [Client(machine, JSON, start, start + 200) for start in (0, 1000)]
@@ -200,7 +200,7 @@ def test_clear_stops_answers(machine: Machine) -> None:
 
 
 def test_a_large_piece_is_offered_in_parts() -> None:
-    """One call to the kernel is never given more than so much."""
+    """A large piece is offered in parts of at most MAX_SEND_BYTES."""
     output = Output()
     output.push(b"a" * 10)
     output.push(b"b" * (2 * MAX_SEND_BYTES))
@@ -209,7 +209,7 @@ def test_a_large_piece_is_offered_in_parts() -> None:
 
 
 def test_a_piece_is_held_until_all_of_it_is_sent() -> None:
-    """What is sent of a piece still takes memory; what is sent of answers never did."""
+    """A piece counts as held memory until all of it is sent; slice streams never do."""
     output = Output()
     output.push(b"a" * 10)
     output.push(b"b" * 20)

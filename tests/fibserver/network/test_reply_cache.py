@@ -1,4 +1,4 @@
-"""The replay table: what it keeps, and what bounds it."""
+"""Tests of the reply cache: its entries and its limits."""
 
 from fibcommon.formats import FORMATS
 from fibserver.core.statistics import CommandStatistics
@@ -10,14 +10,14 @@ SLICE = Slice(b"$9\r\n", FORMATS["json"], 0, 1000, 106_000, b"\r\n")
 
 
 def test_unknown_request() -> None:
-    """Bytes that were not seen before have no replay."""
+    """Unknown bytes have no cached reply."""
     table = ReplyCache()
     table.learn(b"FIB.FIRST 1\r\n", [b"0"], FIRST)
     assert table.get(b"FIB.FIRST 2\r\n") is None
 
 
 def test_small_replies_are_joined() -> None:
-    """Replies that are all bytes become one piece, to be sent by one call."""
+    """Replies that are all bytes are joined, so that one call sends them."""
     table = ReplyCache()
     table.learn(b"requests", [b"*1\r\n", b"$1\r\n0\r\n"], FIRST, 2)
     replay = table.get(b"requests")
@@ -27,7 +27,7 @@ def test_small_replies_are_joined() -> None:
 
 
 def test_slices_stay_slices() -> None:
-    """Of a large reply only the slice is kept, between the others in their order."""
+    """Large replies are stored as slices, in order with the others."""
     table = ReplyCache()
     table.learn(b"requests", [b"1", b"2", SLICE, b"3", SLICE], FIRST)
     table.learn(b"alone", [SLICE], FIRST)
@@ -40,7 +40,7 @@ def test_slices_stay_slices() -> None:
 
 
 def test_requests_are_counted() -> None:
-    """An entry says what its requests count as, and how many they are."""
+    """An entry holds the command and the number of its requests."""
     table = ReplyCache()
     table.learn(b"one", [b"1"], FIRST)
     table.learn(b"three", [b"1", b"1", b"1"], FIRST, 3)
@@ -52,7 +52,7 @@ def test_requests_are_counted() -> None:
 
 
 def test_what_was_learnt_stays() -> None:
-    """The list that was handed in may be used for other things afterwards."""
+    """Changing the passed list later does not change the entry."""
     table = ReplyCache()
     replies: list[Reply] = [b"1", SLICE]
     table.learn(b"request", replies, FIRST)
@@ -63,7 +63,7 @@ def test_what_was_learnt_stays() -> None:
 
 
 def test_what_is_learnt_again_counts_once() -> None:
-    """An entry that there is already takes no more room."""
+    """Storing an existing entry again uses no additional memory."""
     table = ReplyCache()
     table.learn(b"first", [b"1"], FIRST)
     for _ in range(20):
@@ -73,7 +73,7 @@ def test_what_is_learnt_again_counts_once() -> None:
 
 
 def test_entries_are_bounded() -> None:
-    """A full table is emptied for the next entry."""
+    """A full cache is cleared for the next entry."""
     table = ReplyCache()
     keys = [b"%d" % number for number in range(MAX_ENTRIES)]
     for key in keys:
@@ -85,7 +85,7 @@ def test_entries_are_bounded() -> None:
 
 
 def kept_of(table: ReplyCache, count: int, received: int, *replies: bytes | Slice) -> int:
-    """Learn `count` entries of the same sizes; return how many are there in the end."""
+    """Store `count` entries of equal size; return how many remain."""
     keys = [(b"%d" % number).ljust(received) for number in range(count)]
     for key in keys:
         table.learn(key, list(replies), FIRST)
@@ -93,12 +93,12 @@ def kept_of(table: ReplyCache, count: int, received: int, *replies: bytes | Slic
 
 
 def fitting(held: int) -> int:
-    """How many entries of so many bytes fit, if a little more is taken for each."""
+    """Return how many entries of a size fit, allowing for a small overhead of each."""
     return MAX_BYTES // (held + 600)
 
 
 def test_bytes_are_bounded() -> None:
-    """Requests and replies count, and together never exceed the limit."""
+    """The total size of requests and replies never exceeds the limit."""
     received, reply = 1024, bytes(100_000)
     few, many = fitting(received + len(reply)), MAX_BYTES // (received + len(reply)) + 1
     assert kept_of(ReplyCache(), few, received, reply) == few
@@ -108,7 +108,7 @@ def test_bytes_are_bounded() -> None:
 
 
 def test_what_slices_point_to_is_not_counted() -> None:
-    """Bytes that stay in shared memory take no room in the table; many slices do."""
+    """Slices count as little memory, without their elements in shared memory."""
     huge = SLICE._replace(stop=100_000, size=10**9)
     assert kept_of(ReplyCache(), 100, 50, huge) == 100
     slices = [huge] * 1000
@@ -116,7 +116,7 @@ def test_what_slices_point_to_is_not_counted() -> None:
 
 
 def test_clear() -> None:
-    """A cleared table holds nothing, and has all its room again."""
+    """A cleared cache is empty, and has its full capacity again."""
     received, reply = 1024, bytes(100_000)
     few = fitting(received + len(reply))
     table = ReplyCache()
@@ -127,7 +127,7 @@ def test_clear() -> None:
 
 
 def test_get_survives_being_cleared() -> None:
-    """The lookup, which is bound once for speed, sees what is learnt after a clearing."""
+    """A bound `get` finds entries that are stored after the cache was cleared."""
     table = ReplyCache()
     get = table.get
     table.clear()
