@@ -87,9 +87,7 @@ def _servers_of_service(address: Address) -> list[Address]:
         raise ServerUnreachable(f"cannot resolve {address}: {error}") from error
     if all(record.target == dns.name.root for record in records):
         # RFC 2782: a target of "." means that the service is not available.
-        raise ServerUnreachable(
-            f"cannot resolve {address}: its SRV records declare it unavailable"
-        )
+        raise ServerUnreachable(f"cannot resolve {address}: SRV records declare it unavailable")
     first = min(record.priority for record in records)
     return [
         Address(record.target.to_text(omit_final_dot=True), record.port)
@@ -185,9 +183,7 @@ class ResolverCache:
             )
             try:
                 thread.start()
-            except (
-                RuntimeError
-            ):  # no thread can be started, for example at exit
+            except RuntimeError:  # no thread can be started, for example at exit
                 self._resolve_one(address)
 
     def _resolve_one(self, address: Address) -> None:

@@ -1,4 +1,4 @@
-"""Fake servers: each does with a request what a script says."""
+"""Fake servers that reply to requests according to a script."""
 
 import socket
 import threading
@@ -11,11 +11,11 @@ __all__ = ["FakeServer", "HangUp", "fake_server", "full_backlog", "in_turn", "is
 DEADLINE_SECONDS = 30
 
 Script = Callable[[list[bytes]], bytes | Iterator[bytes] | None]
-"""Returns what to send for a request, maybe bit by bit; None is nothing. May raise `HangUp`."""
+"""Returns the reply to a request, possibly in parts; None for no reply. May raise `HangUp`."""
 
 
 class HangUp(Exception):
-    """Send something, and close the connection."""
+    """Send `last`, then close the connection."""
 
     def __init__(self, last: bytes = b"") -> None:
         super().__init__(last)
@@ -26,10 +26,10 @@ class FakeServer:
     """Accepts connections and reads requests, each connection on a thread of its own.
 
     Attributes:
-        address: where it listens.
-        connections: how many it has accepted.
-        requests: what it was asked, PING aside.
-        pings: how often it was asked for a sign of life.
+        address: Address on which it listens.
+        connections: Number of connections accepted.
+        requests: Requests received, except PING.
+        pings: Number of PINGs received.
     """
 
     def __init__(self, script: Script, *, answers_pings: bool = True, port: int = 0) -> None:
@@ -80,12 +80,12 @@ class FakeServer:
         return self._script(words)
 
     def hang_up(self) -> None:
-        """Close all connections there are now."""
+        """Close all open connections."""
         for sock in self._sockets:
             try:
                 sock.shutdown(socket.SHUT_RDWR)
             except OSError:
-                continue  # it is closed already
+                continue  # already closed
 
     def close(self) -> None:
         """Stop listening, close all connections, and wait for the threads."""
@@ -99,7 +99,7 @@ class FakeServer:
 
 
 def _read_request(incoming: BinaryIO) -> list[bytes] | None:
-    """Read an array of bulk strings; None at the end of the stream."""
+    """Read an array of bulk strings; return None at the end of the stream."""
     count = incoming.readline()
     if not count:
         return None
@@ -121,7 +121,7 @@ def fake_server(script: Script, *, answers_pings: bool = True) -> Iterator[FakeS
 
 
 def in_turn(*steps: bytes | HangUp | None) -> Script:
-    """Return a script that says one thing after another, and the last again and again."""
+    """Return a script that takes one step per request, and repeats the last."""
     left = list(steps)
 
     def script(words: list[bytes]) -> bytes | None:
@@ -135,7 +135,7 @@ def in_turn(*steps: bytes | HangUp | None) -> Script:
 
 @contextmanager
 def full_backlog() -> Iterator[str]:
-    """A listener that has no room for one more connection, so that connecting takes for ever."""
+    """Open a listener with a full backlog, so that connecting to it never succeeds."""
     with socket.socket() as listener, ExitStack() as waiting:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -147,7 +147,7 @@ def full_backlog() -> Iterator[str]:
 
 
 def is_reset(peer: socket.socket) -> bool:
-    """Read to the end of a connection, close it, and tell whether it was reset."""
+    """Read a connection to its end, close it, and return whether it was reset."""
     with peer:
         peer.settimeout(DEADLINE_SECONDS)
         try:

@@ -1,4 +1,4 @@
-"""Calls that another thread ends, and how a server learns that nobody waits."""
+"""Cancellation of calls by another thread, and its effect on the server."""
 
 import socket
 import threading
@@ -31,19 +31,19 @@ CALLS: dict[str, Callable[[FibClient, Cancellation], object]] = {
 
 @contextmanager
 def calling(call: Callable[[], object]) -> Iterator["Future[object]"]:
-    """Run a call on a thread of its own."""
+    """Run a call on its own thread."""
     with ThreadPoolExecutor(1) as threads:
         yield threads.submit(call)
 
 
 def is_cancelled(call: "Future[Any]") -> bool:
-    """Wait for the end of a call, and tell whether it was cancelled."""
+    """Wait for the end of a call; return whether it was cancelled."""
     return isinstance(call.exception(DEADLINE_SECONDS), CallCancelled)
 
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_call_that_waits_for_bytes(name: str) -> None:
-    """Each kind of call ends, is not tried again, and says nothing against the server."""
+    """Each kind of call ends, is not retried, and leaves the server in use."""
     token = Cancellation()
     with fake_server(in_turn(None)) as server, FibClient(server.address, max_retries=3) as client:
         with calling(lambda: CALLS[name](client, token)) as call:
@@ -59,7 +59,7 @@ def test_a_call_that_waits_for_bytes(name: str) -> None:
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_call_that_was_cancelled_before(name: str) -> None:
-    """A token ends calls that are made later as well, before they ask anybody."""
+    """A cancelled token also ends later calls, before they send a request."""
     token = Cancellation()
     token.cancel()
     token.cancel()
@@ -70,7 +70,7 @@ def test_a_call_that_was_cancelled_before(name: str) -> None:
 
 
 def test_one_token_for_several_calls() -> None:
-    """All calls that were given a token end; others go on."""
+    """All calls with the token end; others continue."""
     token = Cancellation()
     may_answer = threading.Event()
 
@@ -98,7 +98,7 @@ def test_one_token_for_several_calls() -> None:
 
 
 def test_a_call_that_waits_for_a_permit() -> None:
-    """A call in line leaves it; the line goes on."""
+    """A call that waits for a permit ends; the next waiting call gets the permit."""
     token = Cancellation()
     places = FairSemaphore(1)
     places.take(later())
@@ -116,7 +116,7 @@ def test_a_call_that_waits_for_a_permit() -> None:
 
 
 def test_a_permit_at_the_last_moment() -> None:
-    """A permit that comes with the cancellation is handed on."""
+    """A permit granted at the moment of the cancellation is passed on."""
     for _ in range(200):
         token, places = Cancellation(), FairSemaphore(1)
         places.take(later())
@@ -131,7 +131,7 @@ def test_a_permit_at_the_last_moment() -> None:
 
 
 def test_a_call_that_pauses() -> None:
-    """A call ends in the pause before it tries again, for a busy server and for a dead one."""
+    """A call ends during the delay before a retry, for a busy and for a dead server."""
     for script, answers_pings in [(in_turn(b"-BUSY later\r\n"), True), (in_turn(None), False)]:
         token = Cancellation()
         options: dict[str, Any] = {"max_retries": 10**6, "timeout_seconds": 3600}
@@ -146,7 +146,7 @@ def test_a_call_that_pauses() -> None:
 
 
 def test_a_call_that_connects() -> None:
-    """A call ends while its connection is being opened."""
+    """A call ends while it connects."""
     token = Cancellation()
     with (
         full_backlog() as address,
@@ -161,7 +161,7 @@ def test_a_call_that_connects() -> None:
 
 
 def test_a_crowd_whose_first_gives_up() -> None:
-    """Who waits for a fetch that is cancelled fetches in its turn."""
+    """When a fetch is cancelled, a call that waits for it fetches instead."""
     token, other = Cancellation(), Cancellation()
     with (
         fake_server(in_turn(None, b"$4\r\n0\n1\n\r\n")) as server,
@@ -178,7 +178,7 @@ def test_a_crowd_whose_first_gives_up() -> None:
 
 
 def test_who_waits_for_anothers_fetch() -> None:
-    """A call that waits for another's fetch ends alone: the fetch goes on."""
+    """Cancelling a call that waits for another's fetch does not end the fetch."""
     token, cache = Cancellation(), PrefixCache(10**6)
     fetching, may_go_on = threading.Event(), threading.Event()
     answer = EncodedSlice.of(0, 9, "json")
@@ -199,7 +199,7 @@ def test_who_waits_for_anothers_fetch() -> None:
 
 
 def test_a_connection_is_left_alone_after_its_call(server: RunningServer) -> None:
-    """A token that is cancelled after its call breaks no connection that others use by then."""
+    """Cancelling a token after its call does not break the reused connection."""
     token = Cancellation()
     with FibClient(server.address, max_connections=1, cache_bytes=0) as client:
         assert client.read(0, 3, "json", cancellation=token) == expected("json", 0, 3)
@@ -210,7 +210,7 @@ def test_a_connection_is_left_alone_after_its_call(server: RunningServer) -> Non
 
 
 def test_a_cancelled_stream(server: RunningServer) -> None:
-    """A stream ends at its next piece, and its connection is not used again."""
+    """A stream ends at its next chunk, and its connection is not reused."""
     token = Cancellation()
     with FibClient(server.address, max_connections=1, cache_bytes=0) as client:
         stream = client.stream(0, 5000, "text", cancellation=token)
@@ -223,19 +223,19 @@ def test_a_cancelled_stream(server: RunningServer) -> None:
         assert client.stats().connections_opened == 2
 
 
-# What the server sees.
+# Effects on the server.
 
 
 @contextmanager
 def listening() -> Iterator[tuple[str, socket.socket]]:
-    """Listen, and accept nobody by itself."""
+    """Open a listener that accepts no connection by itself."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(DEADLINE_SECONDS)
         yield f"127.0.0.1:{listener.getsockname()[1]}", listener
 
 
 def test_an_abandoned_request_is_reset() -> None:
-    """The server of a call that ran out of time or was cancelled learns it by a reset."""
+    """A call that times out or is cancelled resets its connection."""
     token = Cancellation()
     with listening() as (address, listener):
         with FibClient(address, timeout_seconds=0.2, idle_timeout_seconds=60) as client:
@@ -254,7 +254,7 @@ def test_an_abandoned_request_is_reset() -> None:
 
 
 def test_a_stream_that_is_closed_early_is_reset() -> None:
-    """So does the server of a stream whose reader goes away, however much it has still to send."""
+    """A stream that is closed early resets its connection."""
     with listening() as (address, listener), FibClient(address) as client:
         stream = client.stream(0, 9, "text")
         with calling(lambda: next(stream)) as call:
@@ -267,7 +267,7 @@ def test_a_stream_that_is_closed_early_is_reset() -> None:
 
 
 def test_an_idle_connection_is_not_reset() -> None:
-    """A connection that owes nothing ends as usual."""
+    """A connection that owes no reply is closed without a reset."""
     with listening() as (address, listener):
         with FibClient(address) as client, calling(client.ping) as call:
             peer, _ = listener.accept()
@@ -278,5 +278,5 @@ def test_an_idle_connection_is_not_reset() -> None:
 
 
 def later() -> float:
-    """Return a deadline far above anything seen."""
+    """Return a generous deadline."""
     return time.monotonic() + DEADLINE_SECONDS

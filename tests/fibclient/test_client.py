@@ -1,4 +1,4 @@
-"""The client against real fibservers, and against peers that misbehave."""
+"""The client with real fibservers, and with misbehaving peers."""
 
 import itertools
 import threading
@@ -35,14 +35,14 @@ def test_numbers_as_ints(server: RunningServer) -> None:
 
 @pytest.mark.parametrize("format", ["json", "text", "csv", "ndjson", "bfile", "binary"])
 def test_read(server: RunningServer, format: str) -> None:
-    """read returns the bytes of a range in any format."""
+    """read returns the bytes of a slice in any format."""
     with FibClient(server.address) as client:
         for start, stop in [(0, 0), (0, 1), (0, 1000), (7, 7), (990, 1010), (3000, 3500)]:
             assert client.read(start, stop, format) == expected(format, start, stop)
 
 
 def test_unix_socket(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
-    """A server may listen on a Unix socket, whose file goes with it."""
+    """A server may listen on a Unix socket, and removes its file at exit."""
     path = tmp_path / "socket"
     server = serve("--listen", f"unix:{path}")
     with FibClient(f"unix:{path}") as client:
@@ -52,7 +52,7 @@ def test_unix_socket(serve: Callable[..., RunningServer], tmp_path: Path) -> Non
 
 
 def test_refusal_leaves_the_connection_usable(server: RunningServer) -> None:
-    """An error reply raises RequestRefused with its code, and the connection goes on."""
+    """An error reply raises RequestRefused with its code; the connection is reused."""
     with FibClient(server.address, max_connections=1) as client:
         with pytest.raises(RequestRefused, match="max_index is 10000000") as caught:
             client.read(0, 10**9, "json")
@@ -74,7 +74,7 @@ def test_nobody_there() -> None:
 def test_a_server_restarted_between_calls(
     serve: Callable[..., RunningServer], tmp_path: Path
 ) -> None:
-    """A pooled connection that the server has closed is found out and replaced."""
+    """A pooled connection that the server has closed is detected and replaced."""
     address = f"unix:{tmp_path / 'socket'}"
     serve("--listen", address).stop()
     first = serve("--listen", address)
@@ -113,13 +113,13 @@ def test_closed(server: RunningServer) -> None:
     ],
 )
 def test_bad_options(option: str, value: float) -> None:
-    """An option out of its range is a ValueError that names it and its value."""
+    """An option out of range raises a ValueError with its name and value."""
     with pytest.raises(ValueError, match=f"{option} is {value}"):
         FibClient(**{option: value})  # type: ignore[arg-type]
 
 
 def test_password(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
-    """A password is said on each connection; without it, or with a wrong one, all is refused."""
+    """The password is sent on each connection; a wrong or missing one raises RequestRefused."""
     (tmp_path / "password").write_text("open sesame\n")
     server = serve(FIBSERVER_PASSWORD_FILE=str(tmp_path / "password"))
     with FibClient(server.address, password="open sesame") as client:
@@ -133,13 +133,13 @@ def test_password(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
 
 
 def test_limits(server: RunningServer) -> None:
-    """The limits are those that the server has, in numbers."""
+    """limits returns the server's limits as ints."""
     with FibClient(server.address) as client:
         assert client.limits() == Limits(max_index=10_000_000, max_answer_bytes=2**31)
 
 
 def test_no_limits() -> None:
-    """A server without such settings is no fibserver."""
+    """A server without these settings raises ServerMisbehaved."""
     with (
         fake_server(in_turn(b"*0\r\n")) as server,
         FibClient(server.address, max_retries=0) as client,
@@ -149,7 +149,7 @@ def test_no_limits() -> None:
 
 
 def test_size() -> None:
-    """The size of an answer is known without a server."""
+    """size needs no server."""
     with FibClient("127.0.0.1:1") as client:
         assert client.size(0, 1000, "csv") == len(expected("csv", 0, 1000))
 
@@ -159,7 +159,7 @@ def test_size() -> None:
 
 @pytest.mark.parametrize("format", ["json", "text", "csv", "ndjson", "bfile", "binary"])
 def test_stream(server: RunningServer, format: str) -> None:
-    """A stream yields the bytes of an answer, or any run of them, from the cache or not."""
+    """A stream yields any byte range of a slice, cached or not."""
     want = expected(format, 3000, 5000)
     size = len(want)
     runs = [(0, size), (1, size), (0, 1), (size - 1, size), (7, 7), (999, 600_000)]
@@ -172,7 +172,7 @@ def test_stream(server: RunningServer, format: str) -> None:
 
 
 def test_pieces_are_small(server: RunningServer) -> None:
-    """A stream uses one small buffer again and again."""
+    """A stream reuses one small buffer."""
     with FibClient(server.address, cache_bytes=0) as client:
         pieces = [len(piece) for piece in client.stream(0, 10_000, "json")]
         assert sum(pieces) == client.size(0, 10_000, "json")
@@ -181,18 +181,18 @@ def test_pieces_are_small(server: RunningServer) -> None:
 
 @pytest.mark.parametrize(("begin", "end"), [(-1, 5), (5, 4), (0, 22)])
 def test_bytes_that_are_not_there(begin: int, end: int) -> None:
-    """Bytes outside the answer are a ValueError, at once."""
+    """A byte range outside the slice raises ValueError at once."""
     with FibClient("127.0.0.1:1") as client:
         assert client.size(0, 9, "json") == 37
         with pytest.raises(ValueError, match="must hold"):
             client.stream(0, 4, "json", begin=begin, end=end)
 
 
-# The queue, and answers in parts.
+# The queue, and slices fetched in parts.
 
 
 def test_submit(server: RunningServer) -> None:
-    """A submitted call is a future of what the method returns."""
+    """submit returns a future with what the method returns."""
     with FibClient(server.address) as client:
         assert client.submit("first", 5).result() == [0, 1, 1, 2, 3]
         assert client.submit("range", 5, 7).result() == [5, 8]
@@ -202,7 +202,7 @@ def test_submit(server: RunningServer) -> None:
 
 
 def test_submit_what_cannot_be(server: RunningServer) -> None:
-    """An unknown method is refused at once; what the call raises is in the future."""
+    """An unknown method raises at once; errors of the call are set on the future."""
     with FibClient(server.address) as client:
         with pytest.raises(ValueError, match="'close': must be one of first, range"):
             client.submit("close")
@@ -211,7 +211,7 @@ def test_submit_what_cannot_be(server: RunningServer) -> None:
 
 
 def test_map(server: RunningServer) -> None:
-    """Many calls run side by side, and their results come in order."""
+    """map runs calls concurrently and yields their results in order."""
     with FibClient(server.address, cache_bytes=0) as client:
         assert list(client.map("number", range(200))) == fibonacci(0, 200)
         starts = range(0, 100, 10)
@@ -222,14 +222,14 @@ def test_map(server: RunningServer) -> None:
 
 
 def test_map_takes_its_time(server: RunningServer) -> None:
-    """Only some calls are in the queue at a time, so an endless list is no trouble."""
+    """map queues a limited number of calls, so its iterables may be endless."""
     with FibClient(server.address, max_connections=2) as client:
         numbers = client.map("number", itertools.count())
         assert [next(numbers) for _ in range(50)] == fibonacci(0, 50)
 
 
 def test_close_when_a_future_is_done(server: RunningServer) -> None:
-    """A client may be closed by the thread that has just finished a call."""
+    """A future's callback may close the client."""
     client = FibClient(server.address)
     closed = threading.Event()
 
@@ -246,7 +246,7 @@ def test_close_when_a_future_is_done(server: RunningServer) -> None:
 @pytest.mark.parametrize("format", ["json", "text", "binary"])
 @pytest.mark.parametrize("parts", [1, 2, 3, 7, 100])
 def test_an_answer_in_parts(server: RunningServer, format: str, parts: int) -> None:
-    """A large answer may come over several connections, and is put together in order."""
+    """A large slice is fetched over several connections and joined in order."""
     with FibClient(server.address, cache_bytes=0) as client:
         assert client.read(0, 4000, format, parts=parts) == expected(format, 0, 4000)
         assert client.read(20, 25, format, parts=parts) == expected(format, 20, 25)
@@ -254,7 +254,7 @@ def test_an_answer_in_parts(server: RunningServer, format: str, parts: int) -> N
 
 
 def test_no_bytes_need_no_server() -> None:
-    """An empty answer, or an empty run of one, is given without asking anybody."""
+    """An empty slice, or an empty byte range, needs no server."""
     with FibClient("127.0.0.1:1", max_retries=0) as client:
         assert client.read(5, 5, "json", parts=3) == b""
         assert client.read(5, 5, "json") == b""
@@ -262,7 +262,7 @@ def test_no_bytes_need_no_server() -> None:
 
 
 def test_parts_of_what_is_refused(server: RunningServer) -> None:
-    """A refusal comes before room is made for the answer."""
+    """A refusal is raised before a buffer is allocated."""
     with (
         FibClient(server.address) as client,
         pytest.raises(RequestRefused, match="LIMIT"),
@@ -271,7 +271,7 @@ def test_parts_of_what_is_refused(server: RunningServer) -> None:
 
 
 def test_the_threads_connect_when_they_start(server: RunningServer) -> None:
-    """A worker thread has a connection before its first task, and opens no second one."""
+    """A client thread opens its connection before its first call, and no second one."""
     with FibClient(server.address, cache_bytes=0) as client:
         client.submit("number", 1).result()
         assert client.stats().connections_opened == 1
@@ -282,7 +282,7 @@ def _length(stream: Iterator[memoryview]) -> int:
 
 
 def test_close_wakes_all_that_wait() -> None:
-    """Calls under way, calls in line and calls in the queue all end with ClientClosed."""
+    """Calls under way, calls that wait and queued calls all raise ClientClosed."""
     with fake_server(in_turn(None)) as server:
         client = FibClient(server.address, max_connections=2, cache_bytes=0)
         with ThreadPoolExecutor(8) as threads:
@@ -299,7 +299,7 @@ def test_close_wakes_all_that_wait() -> None:
 
 
 def test_close_in_the_cache(server: RunningServer) -> None:
-    """Who waits for another's answer is woken as well."""
+    """A call that waits for another's fetch is woken as well."""
     with fake_server(in_turn(None)) as silent:
         client = FibClient(silent.address)
         with ThreadPoolExecutor(3) as threads:
@@ -314,7 +314,7 @@ def test_close_in_the_cache(server: RunningServer) -> None:
 
 
 def test_pieces_of_the_cache_are_small_too(server: RunningServer) -> None:
-    """A stream from the cache yields pieces no larger than one from a server."""
+    """A stream from the cache yields chunks no larger than one from a server."""
     with FibClient(server.address) as client:
         want = client.read(0, 3000, "json")
         pieces = list(client.stream(0, 3000, "json"))
@@ -323,7 +323,7 @@ def test_pieces_of_the_cache_are_small_too(server: RunningServer) -> None:
 
 
 def test_what_only_the_cache_asks_for(serve: Callable[..., RunningServer]) -> None:
-    """When the elements before an answer are too many to fetch, the answer comes by itself."""
+    """If the gap before a slice is too large to fetch, the slice is fetched alone."""
     server = serve(FIBSERVER_MAX_ANSWER_BYTES="1000000")
     with FibClient(server.address) as client:
         assert client.size(0, 3700, "json") > 1_000_000
@@ -332,7 +332,7 @@ def test_what_only_the_cache_asks_for(serve: Callable[..., RunningServer]) -> No
 
 
 def test_the_cache(server: RunningServer) -> None:
-    """What is smaller than something known needs no server; what is larger only its tail."""
+    """A shorter prefix needs no server; a longer one fetches only its tail."""
     with FibClient(server.address) as client:
         assert client.read(0, 1000, "json") == expected("json", 0, 1000)
         assert client.read(500, 600, "json") == expected("json", 500, 600)
@@ -344,7 +344,7 @@ def test_the_cache(server: RunningServer) -> None:
 
 
 def test_a_thundering_herd(serve: Callable[..., RunningServer]) -> None:
-    """200 threads that want the same large cold prefix move its bytes once."""
+    """200 threads that read the same uncached prefix transfer it once."""
     server = serve()
     want = expected("json", 0, 5000)
     sent = int(server.information()["total_net_output_bytes"])

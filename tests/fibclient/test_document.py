@@ -1,4 +1,4 @@
-"""Documents: answers in their frames, whole and in parts."""
+"""Documents, whole and in parts."""
 
 import pytest
 from hypothesis import given
@@ -15,7 +15,7 @@ FRAMES = [(b"", b""), (b"[", b"]\n"), (b'{"n": 5, "value": ', b"}\n")]
 
 @given(data=st.data())
 def test_any_part(server: RunningServer, data: st.DataObject) -> None:
-    """Bytes begin to end-1 are those of the whole, wherever they begin and end."""
+    """Any byte range equals that part of the whole document."""
     opening, closing = data.draw(st.sampled_from(FRAMES))
     start = data.draw(st.integers(0, 30))
     stop = data.draw(st.integers(start, 60))

@@ -1,7 +1,4 @@
-"""What hurts users of such libraries most, and cannot happen here.
-
-Ranked in docs/client.md, with a test for each.
-"""
+"""Faults that users of network clients suffer from most, as ranked in docs/client.md."""
 
 import asyncio
 import gc
@@ -41,11 +38,11 @@ ZERO = b"$4\r\n\x00\x00\x00\x00\r\n"
 """The reply that `range(0, 1)` needs."""
 
 ONE = b"$5\r\n\x01\x00\x00\x00\x01\r\n"
-"""That of `range(1, 2)` and `range(2, 3)`."""
+"""The reply that `range(1, 2)` and `range(2, 3)` need."""
 
 
 def client_of(*servers: FakeServer, **options: float) -> FibClient:
-    """Return a client without cache, so that every call makes a request."""
+    """Return a client without a cache, so that every call sends a request."""
     addresses = ",".join(server.address for server in servers)
     return FibClient(addresses, **{"cache_bytes": 0, **options})  # type: ignore[arg-type]
 
@@ -54,7 +51,7 @@ def client_of(*servers: FakeServer, **options: float) -> FibClient:
 
 
 def test_a_stream_that_nobody_reads_on(server: RunningServer) -> None:
-    """What is left of an abandoned answer is not taken for the reply to the next request."""
+    """The rest of an abandoned stream is not taken for the reply to the next request."""
     with FibClient(server.address, max_connections=1, cache_bytes=0) as client:
         stream = client.stream(0, 5000, "text")
         next(stream)
@@ -64,7 +61,7 @@ def test_a_stream_that_nobody_reads_on(server: RunningServer) -> None:
 
 
 def test_an_interrupted_call(server: RunningServer) -> None:
-    """Ctrl-C between a request and its reply costs the connection, and not the next answer."""
+    """Ctrl-C between a request and its reply closes the connection; the next reply is right."""
     with FibClient(server.address, max_connections=1, cache_bytes=0) as client:
         stream = client.stream(0, 5000, "text")
         next(stream)
@@ -74,7 +71,7 @@ def test_an_interrupted_call(server: RunningServer) -> None:
 
 
 def test_a_call_whose_time_was_over() -> None:
-    """A reply that comes after its caller has given up reaches nobody."""
+    """A reply that arrives after the deadline of its call is discarded."""
     is_late = threading.Event()
 
     def script(words: list[bytes]) -> bytes:
@@ -93,7 +90,7 @@ def test_a_call_whose_time_was_over() -> None:
 
 
 def test_a_refusal_thrown_into_a_stream(server: RunningServer) -> None:
-    """Whatever the reader of a stream throws into it, the rest of the answer reaches nobody."""
+    """After an exception thrown into a stream, the rest of its reply is discarded."""
     with FibClient(server.address, max_connections=1, cache_bytes=0) as client:
         stream = client.stream(0, 5000, "text")
         next(stream)
@@ -106,12 +103,12 @@ def test_a_refusal_thrown_into_a_stream(server: RunningServer) -> None:
 def test_streams_that_the_garbage_collector_ends(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may run at any allocation, also under a lock of the client, and nobody hangs."""
+    """Streams that are collected while a lock of the client is held do not cause a deadlock."""
     choose = Endpoints.choose
 
-    def collect_and_choose(endpoints: Endpoints, *besides: Set[Endpoint]) -> Endpoint | None:
+    def collect_and_choose(endpoints: Endpoints, *excluded: Set[Endpoint]) -> Endpoint | None:
         gc.collect()
-        return choose(endpoints, *besides)
+        return choose(endpoints, *excluded)
 
     class CollectingLine(deque[Any]):
         def __bool__(self) -> bool:
@@ -142,7 +139,7 @@ def test_streams_that_the_garbage_collector_ends(
 
 
 def test_an_interrupted_growth_of_the_cache(server: RunningServer) -> None:
-    """A prefix whose fetch was interrupted grows for the next who asks."""
+    """A prefix whose fetch was interrupted can be extended by the next call."""
     with FibClient(server.address, timeout_seconds=DEADLINE_SECONDS) as client:
 
         def interrupt(address: Address) -> list[ResolvedAddress]:
@@ -156,11 +153,11 @@ def test_an_interrupted_growth_of_the_cache(server: RunningServer) -> None:
         assert client.first(10) == fibonacci(0, 10)
 
 
-# A connection that the server has closed meanwhile is no error.
+# An idle connection that the server has closed causes no error.
 
 
 def test_a_stale_connection() -> None:
-    """It is found out before it is used, and costs no failed request and no retry."""
+    """A stale connection is detected before use, and costs no failed request and no retry."""
     with fake_server(in_turn(ZERO)) as server, client_of(server) as client:
         client.range(0, 1)
         server.hang_up()
@@ -177,7 +174,7 @@ def _is_stale(client: FibClient) -> bool:
 
 
 def test_a_connection_closed_as_it_is_used() -> None:
-    """A request on an old connection that ends just then is said again on a new one, at once."""
+    """A request on an idle connection that closes just then is repeated at once on a new one."""
     with (
         fake_server(in_turn(ZERO, HangUp(), ONE)) as server,
         client_of(server, max_retries=0) as client,
@@ -187,11 +184,11 @@ def test_a_connection_closed_as_it_is_used() -> None:
         assert client.stats().endpoints[0].set_asides == 0
 
 
-# Nothing waits for ever.
+# No call waits forever.
 
 
 def test_a_server_that_accepts_and_never_answers() -> None:
-    """Silence ends with an error that says who was silent, for how long."""
+    """The error for a silent server has its address and the timeout."""
     with (
         fake_server(in_turn(None), answers_pings=False) as server,
         client_of(server, idle_timeout_seconds=0.1, max_retries=1) as client,
@@ -202,7 +199,7 @@ def test_a_server_that_accepts_and_never_answers() -> None:
 
 @pytest.mark.parametrize("method", ["first", "ping", "info", "read"])
 def test_every_call_has_a_deadline(method: str) -> None:
-    """Each kind of call gives up in time."""
+    """Each kind of call ends at its deadline."""
     arguments = {"first": (1,), "read": (0, 1, "json")}.get(method, ())
     with (
         fake_server(in_turn(None), answers_pings=False) as server,
@@ -227,7 +224,7 @@ with FibClient(sys.argv[1], timeout_seconds=0.3, cache_bytes=0) as client:
 
 
 def test_signals_do_not_put_off_the_end_of_a_call() -> None:
-    """A program that gets signals all the time waits no longer, connected or not."""
+    """Frequent signals do not prolong a call, whether it connects or waits for a reply."""
     with fake_server(in_turn(None), answers_pings=False) as silent, full_backlog() as full:
         for address in (silent.address, full):
             done = subprocess.run(
@@ -240,11 +237,11 @@ def test_signals_do_not_put_off_the_end_of_a_call() -> None:
             assert (done.stdout, done.stderr) == ("too late\n", "")
 
 
-# The deadline is for the whole call.
+# The deadline applies to the whole call.
 
 
 def test_a_server_that_drips() -> None:
-    """Bytes that keep coming, too slowly, do not put off the end of a call."""
+    """Bytes that keep arriving too slowly do not prolong a call beyond its deadline."""
     size = len(expected("text", 0, 1000))
     over = threading.Event()
 
@@ -263,7 +260,7 @@ def test_a_server_that_drips() -> None:
 
 
 def test_retries_end_with_the_deadline() -> None:
-    """Trying again, and the pauses between, are within the time of the call."""
+    """Retries and the delays between them are within the timeout of the call."""
     with (
         fake_server(in_turn(b"-BUSY later\r\n")) as server,
         client_of(server, timeout_seconds=0.3, max_retries=10**6) as client,
@@ -273,7 +270,7 @@ def test_retries_end_with_the_deadline() -> None:
 
 
 def test_waiting_for_a_connection_ends_with_the_deadline() -> None:
-    """Who waits in line gives up in time."""
+    """A call that waits for a connection ends at its deadline."""
     with (
         fake_server(in_turn(None)) as server,
         client_of(server, max_connections=1, timeout_seconds=0.5) as client,
@@ -287,11 +284,11 @@ def test_waiting_for_a_connection_ends_with_the_deadline() -> None:
             holding.result()
 
 
-# Many callers, few connections.
+# More callers than connections.
 
 
 def test_more_callers_than_connections(server: RunningServer) -> None:
-    """Callers wait for a connection instead of failing, and there are never more than allowed."""
+    """Calls wait for a connection instead of failing, and the limit holds."""
     with (
         FibClient(server.address, max_connections=3, cache_bytes=0) as client,
         ThreadPoolExecutor(24) as threads,
@@ -304,7 +301,7 @@ def test_more_callers_than_connections(server: RunningServer) -> None:
 
 
 def test_the_last_used_connection_is_the_next(server: RunningServer) -> None:
-    """A caller that is alone uses one connection, however many there once were."""
+    """A single caller reuses the same connection, even if many are idle."""
     with FibClient(server.address, cache_bytes=0) as client:
         streams = [client.stream(0, 5000, "text") for _ in range(4)]
         for stream in streams:
@@ -319,11 +316,11 @@ def test_the_last_used_connection_is_the_next(server: RunningServer) -> None:
         assert len(connections) == 4
 
 
-# An outage is not multiplied.
+# Retries do not amplify an outage.
 
 
 def test_retries_have_a_budget() -> None:
-    """However many calls fail, the server gets only so many requests more than calls."""
+    """However many calls fail, the budget limits the requests that are retries."""
     calls = 150
     with (
         fake_server(in_turn(b"-BUSY later\r\n")) as server,
@@ -334,7 +331,7 @@ def test_retries_have_a_budget() -> None:
         assert len(errors) == calls
         retries = client.stats().retries
         assert len(server.requests) == calls + retries
-        # 100 at first, and 10 a second while it lasts: without a budget there would be about 900.
+        # 100 at first, then 10 a second: without a budget there would be about 900.
         assert retries < 300
 
 
@@ -348,7 +345,7 @@ def _error(client: FibClient) -> FibError | None:
 
 @pytest.mark.parametrize("refusal", [b"-BUSY later\r\n", b"-NOSPACE full\r\n"])
 def test_a_server_that_is_busy(refusal: bytes) -> None:
-    """What may pass is tried again, on the same connection."""
+    """A temporary refusal is retried on the same connection."""
     with fake_server(in_turn(refusal, refusal, ZERO)) as server, client_of(server) as client:
         assert client.range(0, 1) == [0]
         assert client.stats().retries == 2
@@ -357,7 +354,7 @@ def test_a_server_that_is_busy(refusal: bytes) -> None:
 
 @pytest.mark.parametrize("refusal", [b"-LIMIT too large\r\n", b"-ERR no\r\n", b"-NOAUTH no\r\n"])
 def test_a_refusal_for_good(refusal: bytes) -> None:
-    """What will be refused again is not asked again."""
+    """A permanent refusal is not retried."""
     with fake_server(in_turn(refusal)) as server, client_of(server) as client:
         with pytest.raises(RequestRefused) as caught:
             client.range(0, 1)
@@ -366,7 +363,7 @@ def test_a_refusal_for_good(refusal: bytes) -> None:
 
 
 def test_a_server_that_is_stopping() -> None:
-    """SHUTDOWN sends the request elsewhere, and later ones too."""
+    """After SHUTDOWN the request and later ones go to another server."""
     with (
         fake_server(in_turn(b"-SHUTDOWN stopping\r\n"), answers_pings=False) as stopping,
         fake_server(in_turn(ZERO)) as other,
@@ -378,7 +375,7 @@ def test_a_server_that_is_stopping() -> None:
 
 
 def test_a_server_whose_workers_hang() -> None:
-    """One that was set aside and answers probes with BUSY is not asked until it says PONG."""
+    """A server set aside that replies BUSY to probes gets no requests until it replies PONG."""
     is_well = threading.Event()
 
     def ailing(words: list[bytes]) -> bytes | None:
@@ -404,21 +401,21 @@ def test_a_server_whose_workers_hang() -> None:
 
 
 def test_a_server_that_closes_on_a_slow_reader(serve: Callable[..., RunningServer]) -> None:
-    """A reader that takes its time costs its own connection; the server stays in use."""
+    """A slow reader loses its own connection; the server stays in use."""
     server = serve(FIBSERVER_REQUEST_TIMEOUT="0.5")
     with FibClient(server.address, cache_bytes=0) as client:
         stream = client.stream(0, 20_000, "text")
         size = len(next(stream))
         wait_until(lambda: server.information()["connected_clients"] == "1", "it is closed")
         pause = threading.Event()
-        pause.wait(1.1)  # by now the reader is a slow one
+        pause.wait(1.1)  # longer than SLOW_READER_SECONDS
         size += sum(map(len, stream))
         assert size == client.size(0, 20_000, "text")
         assert client.stats().endpoints[0].set_asides == 0
 
 
 def test_no_thread_for_a_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no thread can be started, the next request is the probe."""
+    """If no thread can be started, the next request serves as the probe."""
     with fake_server(in_turn(HangUp(), ZERO)) as server, client_of(server) as client:
         start = threading.Thread.start
 
@@ -434,7 +431,7 @@ def test_no_thread_for_a_probe(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_memory_for_a_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the thread that probes breaks off, the next request is the probe."""
+    """If the probing thread fails, the next request serves as the probe."""
 
     def fail(prober: Prober, probes: object) -> None:
         raise MemoryError
@@ -450,7 +447,7 @@ def test_no_memory_for_a_probe(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_client_that_nobody_closed() -> None:
-    """The probes of a client that was dropped come to their end."""
+    """Probes end when their client is collected without being closed."""
     client = FibClient("127.0.0.1:1", max_retries=0)
     with pytest.raises(ServerUnreachable):
         client.ping()
@@ -462,7 +459,7 @@ def test_a_client_that_nobody_closed() -> None:
     assert not probe.is_alive()
 
 
-# Peers that make no sense.
+# Invalid replies.
 
 
 @pytest.mark.parametrize(
@@ -477,7 +474,7 @@ def test_a_client_that_nobody_closed() -> None:
     ],
 )
 def test_rubbish(reply: bytes) -> None:
-    """A reply that makes no sense raises ServerMisbehaved, and its connection is not reused."""
+    """An invalid reply raises ServerMisbehaved, and its connection is not reused."""
     with fake_server(in_turn(reply, ZERO)) as server, client_of(server) as client:
         with pytest.raises(ServerMisbehaved):
             client.range(0, 1)
@@ -486,7 +483,7 @@ def test_rubbish(reply: bytes) -> None:
 
 
 def test_rubbish_from_one_that_a_probe_brings_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that makes no sense is no other server, however fast a probe finds it alive."""
+    """After an invalid reply the same server is not retried, even if a probe has succeeded."""
     discard = ConnectionPool.discard
 
     def discard_and_recover(pool: ConnectionPool, connection: Any, error: BaseException) -> None:
@@ -501,7 +498,7 @@ def test_rubbish_from_one_that_a_probe_brings_back(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_reply_too_many() -> None:
-    """What comes behind a reply is not taken for the next one, however well it fits."""
+    """Excess bytes after a reply are not taken for the next one, even if they are valid."""
     with (
         fake_server(in_turn(ONE + ONE, ONE)) as server,
         client_of(server, max_connections=1) as client,
@@ -517,7 +514,7 @@ def test_a_reply_too_many() -> None:
     [b"\x05\x00\x00\x00ab", b"\x01\x00", b"\x00\x00\x00\x00\x00\x00", b"\xff" * 6],
 )
 def test_bytes_that_are_no_numbers(payload: bytes) -> None:
-    """An answer of the right size that holds something else raises ServerMisbehaved."""
+    """A slice of the right size with invalid contents raises ServerMisbehaved."""
     reply = b"$%d\r\n%b\r\n" % (5, payload[:5].ljust(5, b"\x07"))
     with (
         fake_server(in_turn(reply)) as server,
@@ -529,7 +526,7 @@ def test_bytes_that_are_no_numbers(payload: bytes) -> None:
 
 @pytest.mark.parametrize("cut", range(len(ZERO)))
 def test_a_reply_cut_short(cut: int) -> None:
-    """A server that closes within a reply, wherever, is asked again, and the answer is right."""
+    """A reply that is cut short at any byte is retried successfully."""
     with (
         fake_server(in_turn(HangUp(ZERO[:cut]), ZERO)) as server,
         client_of(server) as client,
@@ -539,7 +536,7 @@ def test_a_reply_cut_short(cut: int) -> None:
 
 
 def test_a_reply_cut_short_for_good() -> None:
-    """A server that always closes within a reply is an error that says so."""
+    """If every reply is cut short, the error reports it and the number of attempts."""
     with (
         fake_server(in_turn(HangUp(ZERO[:6]))) as server,
         client_of(server, max_retries=2) as client,
@@ -549,7 +546,7 @@ def test_a_reply_cut_short_for_good() -> None:
 
 
 def test_rubbish_from_one_of_two() -> None:
-    """With several servers, one that makes no sense costs nothing but a retry."""
+    """Among several servers, one with invalid replies costs only a retry."""
     with (
         fake_server(in_turn(b"HTTP/1.1 200 OK\r\n\r\n"), answers_pings=False) as bad,
         fake_server(in_turn(ZERO)) as good,
@@ -564,7 +561,7 @@ def test_rubbish_from_one_of_two() -> None:
 
 
 def test_errors_are_one_family() -> None:
-    """Whatever a call raises of its own is a FibError, and what the caller can do differs."""
+    """All errors of calls are FibErrors, and only DeadlineExceeded is a kind of another."""
     kinds = [ClientClosed, DeadlineExceeded, RequestRefused, ServerMisbehaved, ServerUnreachable]
     for kind in [*kinds, ConnectionLost]:
         assert issubclass(kind, FibError)
