@@ -1,4 +1,4 @@
-"""Both doublings, against additions, against each other and against published numbers."""
+"""Tests of both doubling algorithms against additions, each other and published numbers."""
 
 import random
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def fibonacci_modulo(n: int, modulus: int) -> int:
 @every_doubling
 @every_number
 def test_doubling_equals_adding(doubling: Doubling, number: type) -> None:
-    """Doubling leads to the same pairs as adding from F(0) on."""
+    """Doubling gives the same pairs as addition from F(0) on."""
     with localcontext(EXACT):
         current, following = number(0), number(1)
         for n in range(2001):
@@ -57,7 +57,7 @@ def test_doubling_equals_adding(doubling: Doubling, number: type) -> None:
 @every_number
 @pytest.mark.parametrize("n", random.Random(1202).sample(range(300_000), 20))
 def test_doublings_agree(n: int, number: type[Any]) -> None:
-    """The two doublings agree far out, and end in the digits that modular arithmetic gives."""
+    """Both algorithms agree for large n, and match F(n) modulo a number."""
     with localcontext(EXACT):
         pair = fibonacci_pair(n, number)
         assert fibonacci_pair_by_squares(n, number) == pair
@@ -72,14 +72,14 @@ def test_doublings_agree(n: int, number: type[Any]) -> None:
     ("n", "digits"), [(10, "55"), (100, "354224848179261915075"), (1000, F_1000)]
 )
 def test_published_numbers(doubling: Doubling, number: type, n: int, digits: str) -> None:
-    """The numbers are the published ones, digit for digit."""
+    """The results equal published numbers."""
     with localcontext(EXACT):
         assert str(doubling(n, number)[0]) == digits
 
 
 @every_doubling
 def test_the_millionth(doubling: Doubling) -> None:
-    """F(1,000,000) has its published length, beginning and end."""
+    """F(1,000,000) has the published length, first and last digits."""
     with localcontext(EXACT):
         digits = str(doubling(10**6, Decimal)[0])
     assert len(digits) == 208_988
@@ -91,7 +91,7 @@ def test_the_millionth(doubling: Doubling) -> None:
 @pytest.mark.parametrize("start", [0, 1, 2, 3, 1000])
 @pytest.mark.parametrize("distance", [1, 2, 3, 40])
 def test_pairs_apart(start: int, distance: int) -> None:
-    """Pairs at a distance are those that doubling gives."""
+    """`pairs_apart` gives the same pairs as doubling."""
     with localcontext(EXACT):
         pairs = list(pairs_apart(fibonacci_pair(start, Decimal), distance, 5))
         firsts = range(start, start + 5 * distance, distance)
@@ -100,7 +100,7 @@ def test_pairs_apart(start: int, distance: int) -> None:
 
 @every_doubling
 def test_rounding_is_an_error(doubling: Doubling) -> None:
-    """A result that does not fit its precision raises; it is never rounded."""
+    """A result that exceeds the precision raises instead of being rounded."""
     narrow = EXACT.copy()
     narrow.prec = 20
     with localcontext(narrow), pytest.raises(Inexact):
@@ -108,6 +108,6 @@ def test_rounding_is_an_error(doubling: Doubling) -> None:
 
 
 def test_nonsense_is_an_error() -> None:
-    """An operation without a result raises rather than giving NaN."""
+    """An invalid operation raises instead of returning NaN."""
     with pytest.raises(InvalidOperation):
         EXACT.subtract(Decimal("Infinity"), Decimal("Infinity"))

@@ -1,4 +1,4 @@
-"""Rendered runs of elements, against naive encoding, and what happens to wrong ones."""
+"""Tests of rendering against a naive encoding, and of its verification."""
 
 from array import array
 from bisect import bisect_left
@@ -24,7 +24,7 @@ every_text_format = pytest.mark.parametrize(
 )
 
 SEVERAL_CHUNKS = (2000, 3400)
-"""A run of more than three chunks in every format, added one after another."""
+"""A run of more than three chunks in every format, computed one by one."""
 
 IN_LANES = (3000, 4100)
 """A run of several chunks in each of several lanes, in every format but `binary`."""
@@ -32,7 +32,7 @@ IN_LANES = (3000, 4100)
 both_ways = pytest.mark.parametrize("run", [SEVERAL_CHUNKS, IN_LANES], ids=["turn", "lanes"])
 
 KNOWN = 6000
-"""The elements that random runs are taken from."""
+"""Number of elements from which random runs are taken."""
 
 
 @cache
@@ -42,7 +42,7 @@ def known(format: str) -> list[bytes]:
 
 
 def rendered(format: Format, start: int, stop: int) -> tuple[bytes, "array[int]"]:
-    """Return the bytes and the ends of a run; chunks must fill its place exactly."""
+    """Return the bytes and the ends of a run, whose chunks must be contiguous."""
     place: dict[int, bytes] = {}
     ends = render(format, start, stop, lambda chunk, offset: place.update({offset: chunk}))
     data = b""
@@ -53,14 +53,14 @@ def rendered(format: Format, start: int, stop: int) -> tuple[bytes, "array[int]"
 
 
 class Recorder:
-    """Takes chunks, and knows how far they reach."""
+    """Target of chunks that records their sizes and the end of the last byte."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
         self.end = 0
 
     def __call__(self, chunk: bytes, offset: int) -> None:
-        """Take a chunk."""
+        """Record a chunk."""
         assert offset >= 0
         self.sizes.append(len(chunk))
         self.end = max(self.end, offset + len(chunk))
@@ -68,7 +68,7 @@ class Recorder:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LyingFormat(Format):
-    """A format that predicts other offsets than its elements have, from some element on."""
+    """A format that predicts wrong offsets from some element on."""
 
     error_bytes: int = 0
     from_element: int = 0
@@ -107,7 +107,7 @@ def lying(format: Format, error_bytes: int, from_element: int) -> LyingFormat:
     ],
 )
 def test_bytes_and_ends(format: Format, start: int, stop: int) -> None:
-    """A run is its elements, end to end, and every end is where the format says."""
+    """A run is its elements joined, and their ends are those of the format."""
     data, ends = rendered(format, start, stop)
     assert data == b"".join(encoded(format.name, start, stop))
     assert list(ends) == [format.offset(n) for n in range(start + 1, stop + 1)]
@@ -126,7 +126,7 @@ def test_chunks(format: Format, run: tuple[int, int]) -> None:
 
 
 def test_chunks_of_all_lanes() -> None:
-    """However large the numbers, what is written at one time is small."""
+    """The chunks of all lanes are small, however large the numbers are."""
     recorder = Recorder()
     render(FORMATS["json"], 50_000, 50_400, recorder)
     assert len(recorder.sizes) > 3
@@ -140,7 +140,7 @@ def test_chunks_of_all_lanes() -> None:
     st.integers(1, KNOWN),
 )
 def test_any_run(format: Format, start: int, count: int) -> None:
-    """Runs of any start and length are right."""
+    """Runs of any start and length are rendered correctly."""
     stop = min(start + count, KNOWN)
     data, ends = rendered(format, start, stop)
     assert data == b"".join(known(format.name)[start:stop])
@@ -167,7 +167,7 @@ def test_any_lanes(format: Format, start: int, count: int, lanes: int, lanes_byt
 
 
 def test_when_lanes_are_used() -> None:
-    """Lanes are for numbers large enough, and many enough to be worth their beginnings."""
+    """Lanes are used if the numbers are large enough and the run is long enough."""
     count = rendering._lanes_for
     first = bisect_left(range(10_000), 1, key=lambda n: count(n, n + 1000))
     assert (count(first - 1, first + 1000), count(first, first + 1000)) == (0, 24)
@@ -189,7 +189,7 @@ def test_wrong_number_is_noticed(
     doubling: str,
     wrong: int,
 ) -> None:
-    """If either doubling gives a wrong number, even of the right length, the run fails."""
+    """A wrong result of either doubling algorithm fails the run."""
     right = getattr(rendering, doubling)
 
     def faulty(n: int, number: type[Any]) -> tuple[Any, ...]:
@@ -210,7 +210,7 @@ def test_wrong_number_is_noticed(
 def test_a_wrong_start_of_a_lane_is_noticed(
     monkeypatch: pytest.MonkeyPatch, lane: int, wrong: int
 ) -> None:
-    """If any lane begins with a wrong number, the run fails."""
+    """A wrong start of any lane fails the run."""
 
     def faulty(pairs: Sequence[Pair], *rest: Any) -> Lanes:
         pairs = [*pairs]
@@ -232,7 +232,7 @@ def test_a_wrong_start_of_a_lane_is_noticed(
 def test_a_flipped_bit_is_noticed(
     monkeypatch: pytest.MonkeyPatch, lane: int, word: int, number: str, call: int, bit: int
 ) -> None:
-    """If a bit flips in any word of any lane, at any step, the run fails."""
+    """A flipped bit in any word of any lane fails the run."""
 
     class Faulty(Lanes):
         calls = 0
@@ -259,7 +259,7 @@ def test_a_flipped_bit_is_noticed(
 def test_wrong_length_is_noticed(
     monkeypatch: pytest.MonkeyPatch, format: Format, run: tuple[int, int], length: int
 ) -> None:
-    """Numbers far too long fail the run, and not a byte goes past its predicted end."""
+    """Numbers that are much too long fail the run; no byte is written after its end."""
 
     def faulty(n: int, number: type[Any]) -> tuple[Any, ...]:
         power = number(10) ** (length * n)
@@ -275,7 +275,7 @@ def test_wrong_length_is_noticed(
 
 @every_text_format
 def test_one_digit_too_many_is_noticed(monkeypatch: pytest.MonkeyPatch, format: Format) -> None:
-    """Numbers longer by a digit fail the run, and not a byte goes past its predicted end."""
+    """Numbers with one digit too many fail the run; no byte is written after its end."""
 
     def faulty(n: int, number: type[Any]) -> tuple[Any, Any]:
         return fibonacci_pair(n + 5, number)
@@ -297,7 +297,7 @@ def test_one_digit_too_many_is_noticed(monkeypatch: pytest.MonkeyPatch, format: 
 def test_wrong_prediction_is_noticed(
     format: Format, error_bytes: int, start: int, stop: int, from_element: int
 ) -> None:
-    """A run of another size than predicted fails, and writes nothing past the prediction."""
+    """A run that differs from its predicted size fails; no byte is written after that."""
     wrong = lying(format, error_bytes, from_element)
     recorder = Recorder()
     with pytest.raises(RenderingError):

@@ -1,4 +1,4 @@
-"""Lanes, against additions of ints; and that numpy leaves the process fit to fork."""
+"""Tests of lanes against additions of ints, and of numpy's effect on forking."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from tests.servers import DEADLINE_SECONDS
 
 
 def sequence(first: int, second: int, count: int) -> list[int]:
-    """Return numbers of which each is the sum of the two before."""
+    """Return a sequence in which each number is the sum of the two before."""
     numbers = [first, second]
     while len(numbers) < count:
         numbers.append(numbers[-2] + numbers[-1])
@@ -23,16 +23,16 @@ def sequence(first: int, second: int, count: int) -> list[int]:
 
 
 def pairs_of(numbers: list[int], firsts: range) -> list[Pair]:
-    """Return pairs of neighbours."""
+    """Return pairs of consecutive numbers, starting at the given indices."""
     return [(Decimal(numbers[n]), Decimal(numbers[n + 1])) for n in firsts]
 
 
 def check(numbers: list[int], count: int, length: int, steps_at_once: int) -> None:
-    """Have lanes give the same numbers as `numbers`, and meet."""
+    """Assert that lanes give the same numbers as `numbers`, and that they meet."""
     end = count * length
-    most_digits = len(str(numbers[end + 1]))
+    max_digits = len(str(numbers[end + 1]))
     pairs = pairs_of(numbers, range(0, end, length))
-    lanes = Lanes(pairs, most_digits, steps_at_once)
+    lanes = Lanes(pairs, max_digits, steps_at_once)
     found: list[list[str]] = [[] for _ in range(count)]
     for done in range(0, length, steps_at_once):
         steps = min(steps_at_once, length - done)
@@ -58,7 +58,7 @@ def check(numbers: list[int], count: int, length: int, steps_at_once: int) -> No
 def test_lanes_add(
     first: int, ratio: Fraction, count: int, length: int, steps_at_once: int
 ) -> None:
-    """Lanes are right from any pair whose second number is one to two times the first."""
+    """Lanes work from any pair whose second number is one to two times the first."""
     second = max(1, int(first * ratio))
     check(sequence(first, second, count * length + 2), count, length, steps_at_once)
 
@@ -66,25 +66,27 @@ def test_lanes_add(
 @pytest.mark.parametrize("words", [1, 2, 3, 50, 1000])
 @pytest.mark.parametrize("top", ["", "1", "49", "4999", "12344999"])
 def test_a_carry_through_many_words(words: int, top: str) -> None:
-    """A carry runs through words of 9999 to the next that is not, or into a new one."""
+    """A carry propagates through words of 9999 to the next other word."""
     first = int(top + "4999" * words + "6000")
     second = int(str(int(top) + 1 if top else "") + "5000" * words + "6000")
     numbers = sequence(first, second, 20)
-    assert str(numbers[2]).endswith("0000" * words + "2000"), "the carry is not what it should be"
+    assert str(numbers[2]).endswith("0000" * words + "2000"), (
+        "wrong example: the carry does not propagate"
+    )
     check(numbers, 1, 12, 5)
     check(numbers, 3, 4, 5)
 
 
 @pytest.mark.parametrize("digits", range(1, 14))
 def test_growing_by_a_digit(digits: int) -> None:
-    """A number one digit longer than the one before is seen at the borders of words and within."""
+    """A number that is one digit longer than the previous one is not cut."""
     check(sequence(10**digits - 2, 10**digits - 1, 30), 1, 28, 10)
     check(sequence(10**digits - 2, 10**digits - 1, 30), 4, 7, 10)
     check(sequence(10**digits - 1, 10**digits, 30), 7, 4, 1)
 
 
 def test_too_large_a_number() -> None:
-    """A pair that does not fit is refused, at the start and at the end."""
+    """A number with too many digits is rejected, at the start and at the end."""
     with pytest.raises(OverflowError):
         Lanes([(Decimal(1), Decimal(10**20))], 4, 1)
     with pytest.raises(OverflowError):
@@ -93,7 +95,7 @@ def test_too_large_a_number() -> None:
 
 @pytest.mark.parametrize("module", ["acceptor", "workers.worker", "compute.simd_lanes"])
 def test_no_threads(module: str) -> None:
-    """Importing any part of the server starts no thread: workers are forked."""
+    """Importing the server starts no thread, because it forks workers."""
     code = f"import fibserver.{module}, sys; assert 'numpy' in sys.modules\n"
     code += "print(open('/proc/self/status').read())"
     environment = {key: value for key, value in os.environ.items() if "NUM_THREADS" not in key}

@@ -1,4 +1,4 @@
-"""The fair queue: whose task is next."""
+"""Tests of the fair queue."""
 
 import pytest
 from hypothesis import example, given
@@ -12,17 +12,17 @@ from tests.fibserver.small_machine import FakeClock
 
 TEXT = FORMATS["text"]
 DEAR_INDEX = 1_000_000
-"""The first element of dear blocks: those from here on take 42 ms and more."""
+"""Index from which on a block is dear: it takes at least 42 ms."""
 
 
 def task(number: int) -> Task:
-    """A task that is told from others by its number; negative ones are dear."""
+    """Return a task identified by a number; negative numbers are dear."""
     start = DEAR_INDEX - number if number < 0 else number
     return Task(Action.FILL, Block(TEXT, start, start + 1, 0, 2))
 
 
 def number_of(taken: Task | None) -> int | None:
-    """The number of a task."""
+    """Return the number of a task, or None."""
     if taken is None:
         return None
     start = taken.block.start
@@ -30,17 +30,17 @@ def number_of(taken: Task | None) -> int | None:
 
 
 def cost(number: int) -> float:
-    """The predicted cost of the task of a number, in seconds."""
+    """Return the predicted cost of the task with a number, in seconds."""
     return task(number).block.cost_seconds
 
 
 class FakeSource:
-    """A source of tasks.
+    """Source of tasks for tests.
 
-    Attributes:
-        numbers: of the tasks it still has.
-        times_asked: how often it was asked for one.
-        waiting_since: as the test sets it.
+        Attributes:
+    numbers: Numbers of its remaining tasks.
+    times_asked: Number of calls of `next_task`.
+    waiting_since: When its client began to wait, or None.
     """
 
     def __init__(self, *numbers: int, waiting_since: float | None = None) -> None:
@@ -50,7 +50,7 @@ class FakeSource:
 
     @property
     def cost_seconds(self) -> float:
-        """What its next task costs."""
+        """Predicted cost of its next task."""
         return cost(self.numbers[0]) if self.numbers else 0.0
 
     def next_task(self) -> Task | None:
@@ -60,7 +60,7 @@ class FakeSource:
 
 
 def queue_of(*sources: FakeSource, clock: FakeClock | None = None) -> FairQueue:
-    """A queue in which these sources wait, in this order."""
+    """Return a queue with these sources, in this order."""
     queue = FairQueue(clock or FakeClock())
     for source in sources:
         queue.add(source)
@@ -68,7 +68,7 @@ def queue_of(*sources: FakeSource, clock: FakeClock | None = None) -> FairQueue:
 
 
 def numbers(queue: FairQueue, accepts_dear: bool = True) -> list[int]:
-    """Take all tasks, those of the background aside; return their numbers."""
+    """Take all tasks except background ones; return their numbers."""
     taken = []
     while (number := number_of(queue.take(accepts_dear))) is not None:
         taken.append(number)
@@ -76,7 +76,7 @@ def numbers(queue: FairQueue, accepts_dear: bool = True) -> list[int]:
 
 
 def test_empty() -> None:
-    """Nothing is to be had from an empty queue."""
+    """An empty queue has no task, and no dear seconds."""
     queue = queue_of()
     assert queue.take() is None
     assert queue.take(accepts_dear=False) is None
@@ -89,13 +89,13 @@ def test_empty() -> None:
 
 
 def test_cheap_sources_take_turns() -> None:
-    """Each source gets a block a turn, so a small one is done long before a huge one."""
+    """Cheap sources are served round-robin, so a small one does not wait for a huge one."""
     queue = queue_of(FakeSource(10, 11, 12, 13), FakeSource(20), FakeSource(30, 31))
     assert numbers(queue) == [10, 20, 30, 11, 31, 12, 13]
 
 
 def test_new_source_waits_for_one_round() -> None:
-    """A source that comes later is served after one block of each that waits."""
+    """A new source is served after one block of each queued source."""
     queue = queue_of(FakeSource(10, 11, 12), FakeSource(20, 21))
     assert number_of(queue.take()) == 10
     queue.add(FakeSource(30))
@@ -103,7 +103,7 @@ def test_new_source_waits_for_one_round() -> None:
 
 
 def test_adding_twice_gives_no_second_turn() -> None:
-    """A source that is added again keeps its one place, cheap or dear."""
+    """Adding a queued source again, cheap or dear, has no effect."""
     source, dear = FakeSource(10, 11), FakeSource(-10, -10)
     queue = queue_of(source, dear, FakeSource(20), source, dear)
     assert (queue.cheap_sources, queue.dear_sources) == (2, 1)
@@ -111,22 +111,22 @@ def test_adding_twice_gives_no_second_turn() -> None:
 
 
 def test_adding_again_does_not_make_it_wait_twice() -> None:
-    """A source whose next block becomes dear while it waits has one place, as a dear one."""
+    """A cheap source whose next block has become dear is moved, not queued twice."""
     source = FakeSource(10)
     queue = queue_of(source)
     source.numbers[:] = [-11]
     queue.add(source)
-    assert queue.take(accepts_dear=False) is None, "found out before a worker got it"
+    assert queue.take(accepts_dear=False) is None, "it is moved before a worker gets it"
     assert source.times_asked == 0
     assert numbers(queue) == [-11]
     assert source.times_asked == 2
 
 
-# Tasks that were put back.
+# Tasks returned to the queue.
 
 
 def test_task_put_back_goes_first() -> None:
-    """Tasks whose workers died go ahead of all turns, the one that waits longest first."""
+    """Returned tasks go first, in the order of their return."""
     queue = queue_of(FakeSource(10, 11))
     assert number_of(queue.take()) == 10
     queue.put_back(task(98))
@@ -135,7 +135,7 @@ def test_task_put_back_goes_first() -> None:
 
 
 def test_dear_task_put_back_waits_for_a_worker_that_takes_it() -> None:
-    """A dear task that was put back lets cheap ones pass where no dear one is accepted."""
+    """A returned dear task is skipped by a worker that does not accept dear tasks."""
     queue = queue_of(FakeSource(10, 11))
     queue.put_back(task(-98))
     queue.put_back(task(99))
@@ -149,19 +149,19 @@ def test_dear_task_put_back_waits_for_a_worker_that_takes_it() -> None:
 
 
 def test_cheap_before_dear() -> None:
-    """A dear source gets a worker when no cheap one waits, if its deadline has not passed."""
+    """Before its deadline, a dear task is taken only if no cheap one waits."""
     queue = queue_of(FakeSource(-30, -31), FakeSource(10, 11, 12), FakeSource(20))
     assert numbers(queue) == [10, 20, 11, 12, -30, -31]
 
 
 def test_the_shortest_dear_one_first() -> None:
-    """Of dear sources that came together the cheapest is first, equal ones in their order."""
+    """Among dear sources that arrive together the cheapest is first, equal ones in order."""
     queue = queue_of(*(FakeSource(-number) for number in (5000, 3000, 9000, 3000, 4000)))
     assert numbers(queue) == [-3000, -3000, -4000, -5000, -9000]
 
 
 def test_ageing() -> None:
-    """A cheaper source overtakes one that has not waited AGEING times the difference in cost."""
+    """A cheaper source overtakes one that has waited less than AGEING times the difference."""
     clock = FakeClock()
     dear, cheaper = -9_000_000, -1_000_000
     head_start = AGEING * (cost(dear) - cost(cheaper))
@@ -173,7 +173,7 @@ def test_ageing() -> None:
 
 
 def test_ageing_counts_from_when_the_client_began_to_wait() -> None:
-    """Who comes back to the queue, from waiting for a slot, keeps the age of its request."""
+    """A source that returns to the queue keeps the age of its request."""
     clock = FakeClock()
     queue = queue_of(FakeSource(-1), clock=clock)
     queue.add(FakeSource(-2, waiting_since=clock.now - 1))
@@ -181,7 +181,7 @@ def test_ageing_counts_from_when_the_client_began_to_wait() -> None:
 
 
 def test_a_dear_stream_waits_anew_for_each_block() -> None:
-    """Each block of a dear source has a deadline of its own, so streams take turns as well."""
+    """Each block of a dear source has its own deadline, so dear streams alternate."""
     clock = FakeClock()
     queue = queue_of(FakeSource(-10, -10, -10), FakeSource(-10, -10), clock=clock)
     taken = []
@@ -194,7 +194,7 @@ def test_a_dear_stream_waits_anew_for_each_block() -> None:
 
 
 def test_overdue_dear_tasks_take_turns_with_cheap_ones() -> None:
-    """Every second task is a dear one when its deadline has passed, however many are cheap."""
+    """After its deadline, every second task is dear, however many cheap ones wait."""
     clock = FakeClock()
     queue = queue_of(
         FakeSource(10, 11, 12), FakeSource(-30), FakeSource(-31), FakeSource(20, 21), clock=clock
@@ -207,7 +207,7 @@ def test_overdue_dear_tasks_take_turns_with_cheap_ones() -> None:
 
 
 def test_a_dear_turn_is_spent_without_cheap_ones_too() -> None:
-    """A cheap source that comes after a dear task waits for no second one, overdue or not."""
+    """A cheap source that arrives after a dear task is served before a second dear one."""
     clock = FakeClock()
     queue = queue_of(FakeSource(10), FakeSource(-30), FakeSource(-31), clock=clock)
     clock.now += AGEING * cost(-31)
@@ -217,7 +217,7 @@ def test_a_dear_turn_is_spent_without_cheap_ones_too() -> None:
 
 
 def test_dear_tasks_are_kept_where_none_is_accepted() -> None:
-    """A worker that must take no dear task gets cheap ones, and then none; none is lost."""
+    """A worker that accepts no dear tasks gets only cheap ones; the dear ones stay queued."""
     clock = FakeClock()
     queue = queue_of(FakeSource(-10, -11), FakeSource(20, 21), clock=clock)
     clock.now += 1000
@@ -226,14 +226,14 @@ def test_dear_tasks_are_kept_where_none_is_accepted() -> None:
 
 
 def test_source_changes_its_kind() -> None:
-    """A source that goes from cheap to dear blocks, or back, waits accordingly."""
+    """A source with cheap and dear blocks is queued by the cost of the next one."""
     queue = queue_of(FakeSource(10, -11, 12), FakeSource(20, 21))
     assert numbers(queue, accepts_dear=False) == [10, 20, 21]
     assert numbers(queue) == [-11, 12]
 
 
 def test_seconds_that_wait() -> None:
-    """The predicted cost of what waits, and of what would be served before a newcomer."""
+    """The queue reports the predicted cost of its dear sources, in total and before a new one."""
     clock = FakeClock()
     sources = [FakeSource(-number * 1_000_000) for number in (1, 2, 3)]
     queue = queue_of(FakeSource(10), *sources, clock=clock)
@@ -250,11 +250,11 @@ def test_seconds_that_wait() -> None:
     assert queue.dear_seconds == 0
 
 
-# The background, and leaving.
+# Background tasks, and removal.
 
 
 def test_background_is_apart() -> None:
-    """What stands in the background is taken only from there, in turn, a dear block too."""
+    """Background tasks, cheap or dear, are taken round-robin by `take_background` only."""
     queue = queue_of(FakeSource(10))
     queue.add_background(FakeSource(20, -21))
     queue.add_background(FakeSource(30))
@@ -265,7 +265,7 @@ def test_background_is_apart() -> None:
 
 
 def test_background_once() -> None:
-    """A source that is added to the background again keeps its one place there."""
+    """Adding a background source again has no effect."""
     queue = queue_of()
     source, other = FakeSource(10, 11), FakeSource(20)
     for each in (source, other, source):
@@ -274,7 +274,7 @@ def test_background_once() -> None:
 
 
 def test_discard() -> None:
-    """A source that is discarded is asked no more; one that does not wait may be discarded."""
+    """A discarded source yields no more tasks; discarding one that is not queued is allowed."""
     cheap, dear, background = FakeSource(10, 11), FakeSource(-12), FakeSource(13)
     kept = [FakeSource(20, 21), FakeSource(-12), FakeSource(-13)]
     queue = queue_of(cheap, kept[0], kept[1], dear, kept[2])
@@ -290,7 +290,7 @@ def test_discard() -> None:
 
 
 def test_exhausted_source_vanishes() -> None:
-    """A source with nothing left is not asked again until it is added again."""
+    """An exhausted source is removed until it is added again."""
     empty = FakeSource()
     queue = queue_of(empty, FakeSource(20, 21))
     assert numbers(queue) == [20, 21]
@@ -301,7 +301,7 @@ def test_exhausted_source_vanishes() -> None:
     assert empty.times_asked == 2
 
 
-# Promises, whatever comes.
+# Properties.
 
 steps = st.lists(
     st.one_of(
@@ -319,7 +319,7 @@ steps = st.lists(
 def test_cheap_never_waits_for_dear_and_no_dear_one_starves(
     plan: list[list[int] | float | bool],
 ) -> None:
-    """A worker without dear tasks always gets a cheap one; the others alternate if one is due."""
+    """Cheap tasks never wait where dear ones are not accepted; overdue dear ones alternate."""
     clock = FakeClock()
     queue = FairQueue(clock)
     sources: list[FakeSource] = []
@@ -357,7 +357,7 @@ def test_cheap_never_waits_for_dear_and_no_dear_one_starves(
 def test_dear_sources_in_the_order_of_their_deadlines(
     waiting: list[tuple[int, int]], data: st.DataObject
 ) -> None:
-    """Dear tasks come by the time since when their clients wait plus AGEING times their cost."""
+    """Dear tasks are ordered by the start of waiting plus AGEING times the cost."""
     sources = [FakeSource(number, waiting_since=float(since)) for since, number in waiting]
     queue = queue_of(*sources)
     gone = data.draw(st.sets(st.sampled_from(range(len(sources))))) if sources else set()
@@ -369,6 +369,6 @@ def test_dear_sources_in_the_order_of_their_deadlines(
 
 
 def test_the_index_of_dear_blocks() -> None:
-    """The tests' dear numbers are dear, and the others cheap."""
+    """The numbers that these tests use as dear are dear, and the others cheap."""
     assert first_element_seconds(TEXT, DEAR_INDEX) > DEAR_SECONDS
     assert first_element_seconds(TEXT, 400_000) < DEAR_SECONDS

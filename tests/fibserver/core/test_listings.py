@@ -1,4 +1,4 @@
-"""Listings: built in steps, one at a time, and shared."""
+"""Tests of listings, which are built in steps and shared."""
 
 from collections.abc import Iterator
 
@@ -9,11 +9,11 @@ from fibserver.protocol.reply_encoding import encode
 
 
 class Lines:
-    """Numbered lines that can be begun several times.
+    """Numbered lines, which can be generated several times.
 
-    Attributes:
-        begun: how often.
-        made: how many lines were made.
+        Attributes:
+    begun: Number of times the generator was started.
+    made: Number of lines generated.
     """
 
     def __init__(self, count: int) -> None:
@@ -28,17 +28,17 @@ class Lines:
             yield f"{self.begun}:{number}\n"
 
     def text(self, time: int) -> bytes:
-        """Return the reply that a listing leads to, by when it was begun."""
+        """Return the reply of the listing that was started as number `time`, from 1."""
         return encode("".join(f"{time}:{number}\n" for number in range(self._count)))
 
 
 def finish(reader: Iterator[bytes]) -> bytes:
-    """Read to the end."""
+    """Return all that a reader yields."""
     return b"".join(reader)
 
 
 def test_a_step_makes_few_lines() -> None:
-    """The work is spread over steps that yield nothing; the last yields the whole reply."""
+    """Each step generates a few lines and yields nothing; the last yields the whole reply."""
     for count in (0, 1, LINES_PER_STEP - 1, LINES_PER_STEP, 10 * LINES_PER_STEP):
         lines, listings = Lines(count), Listings()
         made, parts = 0, []
@@ -51,7 +51,7 @@ def test_a_step_makes_few_lines() -> None:
 
 
 def test_requests_share_what_has_not_begun() -> None:
-    """Those who ask while one listing is built get the next, together and as one object."""
+    """Requests that arrive while a listing is being built share the next one."""
     lines, listings = Lines(100), Listings()
     first, second, third = (listings.read("all", lines) for _ in range(3))
     assert next(first) == next(second) == next(third) == b""
@@ -63,7 +63,7 @@ def test_requests_share_what_has_not_begun() -> None:
 
 
 def test_who_waits_works_on_the_first() -> None:
-    """A listing that waits for another makes that one go on: no step is lost."""
+    """A reader whose listing is queued continues the first listing instead."""
     one, other, listings = Lines(64), Lines(64), Listings()
     first, second = listings.read("one", one), listings.read("other", other)
     next(first)
@@ -75,7 +75,7 @@ def test_who_waits_works_on_the_first() -> None:
 
 
 def test_nobody_waits_for_it() -> None:
-    """A listing is given up when the last who waited for it has gone."""
+    """A listing is discarded when its last reader is closed."""
     lines, listings = Lines(1000), Listings()
     first, second = listings.read("all", lines), listings.read("all", lines)
     next(first)
@@ -87,10 +87,10 @@ def test_nobody_waits_for_it() -> None:
 
 
 def test_a_second_reader_keeps_it() -> None:
-    """A shared listing goes on when one of those who wait for it goes."""
+    """A shared listing continues when one of its readers is closed."""
     lines, listings = Lines(20), Listings()
     held = listings.read("other", Lines(50))
-    next(held)  # so that the next is shared
+    next(held)  # so that the next two share a listing
     first, second = listings.read("all", lines), listings.read("all", lines)
     next(first)
     next(second)
@@ -100,7 +100,7 @@ def test_a_second_reader_keeps_it() -> None:
 
 @pytest.mark.parametrize("good", [0, 1, LINES_PER_STEP, 3 * LINES_PER_STEP])
 def test_lines_that_fail(good: int) -> None:
-    """Only those who wait for them fail, not who makes a step of them, and the next go on."""
+    """An error in a listing is raised to its own readers only, and later listings continue."""
 
     def lines() -> Iterator[str]:
         yield from ["x\n"] * good
@@ -122,7 +122,7 @@ def test_lines_that_fail(good: int) -> None:
 
 
 def test_lines_that_cannot_be_begun() -> None:
-    """A listing that fails before its first line leaves nothing behind."""
+    """A listing that fails before its first line is removed."""
 
     def begin() -> Iterator[str]:
         raise ZeroDivisionError

@@ -1,4 +1,4 @@
-"""The overload policy: loop time, who is served next, and whose output gives way."""
+"""Tests of the overload policy: time budget, queue of clients and output bound."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ INFINITY = float("inf")
 
 
 def test_a_slice() -> None:
-    """A client may go on until its slice is over, and the next has one of its own."""
+    """A client is served until its time slice is over; the next client gets a new one."""
     clock = FakeClock()
     budget = LoopBudget(clock)
     budget.start_slice()
@@ -33,7 +33,7 @@ def test_a_slice() -> None:
 
 
 def test_events_have_a_part_of_the_turn() -> None:
-    """Once a turn has handled events for so long, the rest has to queue, until the next turn."""
+    """After EVENTS_SECONDS, the remaining events of an iteration are queued."""
     clock = FakeClock()
     budget = LoopBudget(clock)
     budget.start_turn(clock.now)
@@ -48,7 +48,7 @@ def test_events_have_a_part_of_the_turn() -> None:
 
 @pytest.mark.parametrize("late", [0.0, EVENTS_SECONDS, TURN_SECONDS, 100 * TURN_SECONDS])
 def test_the_queue_has_the_rest_of_the_turn(late: float) -> None:
-    """However late it is, the queue is served for one slice, and not beyond the turn else."""
+    """The queue is served until TURN_SECONDS, but for at least one time slice."""
     clock = FakeClock()
     budget = LoopBudget(clock)
     start = clock.now
@@ -64,7 +64,7 @@ def test_the_queue_has_the_rest_of_the_turn(late: float) -> None:
 
 
 def test_new_clients_come_before_busy_ones() -> None:
-    """Each list keeps its order, and newcomers do not wait for those that had a slice."""
+    """Clients with new work are served first; each list keeps its order."""
     queue: ServiceQueue[str] = ServiceQueue()
     queue.add_busy("a")
     queue.add_busy("b")
@@ -74,7 +74,7 @@ def test_new_clients_come_before_busy_ones() -> None:
 
 
 def test_busy_clients_are_not_starved() -> None:
-    """One that had a slice can be taken whatever newcomers there are."""
+    """A busy client can be taken before those with new work."""
     queue: ServiceQueue[str] = ServiceQueue()
     assert queue.pop_busy() is None
     queue.add_new("a")
@@ -84,7 +84,7 @@ def test_busy_clients_are_not_starved() -> None:
 
 
 def test_a_busy_client_is_no_newcomer() -> None:
-    """A client that waits does so once, and an event does not bring it forward."""
+    """A queued client is not queued twice, and an event does not move it forward."""
     queue: ServiceQueue[str] = ServiceQueue()
     queue.add_busy("a")
     queue.add_busy("b")
@@ -98,7 +98,7 @@ def test_a_busy_client_is_no_newcomer() -> None:
 
 @dataclass(frozen=True)
 class Holder:
-    """A connection with output."""
+    """Connection with pending output."""
 
     held_bytes: int
     bytes_per_second: float = INFINITY
@@ -106,12 +106,12 @@ class Holder:
 
 
 def test_nobody_is_a_victim_within_the_bound() -> None:
-    """Output that just fits harms nobody."""
+    """No connection is chosen if all output fits exactly."""
     assert output_victims([Holder(80), Holder(20, 0.0, 0.0)], 100, 100) == []
 
 
 def test_the_slowest_comes_first() -> None:
-    """Measured readers by their pace, then full sockets by their age, then the rest by size."""
+    """Victims are ordered by reading rate, then by time blocked, then by size."""
     slow, slower = Holder(10, 50.0, 7.0), Holder(10, 5.0, 9.0)
     new, old = Holder(10, blocked_since=9.0), Holder(10, blocked_since=8.0)
     small, large = Holder(1), Holder(10)
@@ -123,7 +123,7 @@ def test_the_slowest_comes_first() -> None:
 
 @given(st.lists(st.integers(0, 100)), st.integers(0, 1000))
 def test_no_more_victims_than_it_takes(sizes: list[int], limit: int) -> None:
-    """What remains fits with an eighth to spare; without the last victim it would not."""
+    """The victims are the fewest that free an eighth of the bound."""
     holders = [Holder(size, float(size)) for size in sizes]
     held = sum(sizes)
     victims = output_victims(holders, held, limit)

@@ -1,4 +1,4 @@
-"""What the cheap figures of a process's memory count twice."""
+"""Tests of the correction for shared pages of a process."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ MIB = 2**20
 
 @pytest.fixture
 def child() -> Iterator[int]:
-    """A forked process that waits, and shares 32 MiB with this one."""
+    """Return the pid of a forked process that shares 32 MiB with this one."""
     shared = bytearray(b"x") * (32 * MIB)
     pid = os.fork()
     if not pid:
@@ -27,13 +27,13 @@ def child() -> Iterator[int]:
 
 
 def test_shared_pages_count_once(child: int) -> None:
-    """A page that a parent and its child share counts for half in both."""
+    """Half of the pages shared with another process are subtracted from each."""
     for pid in (child, os.getpid()):
         assert overcounted_bytes(pid) > 12 * MIB
 
 
 def test_a_process_that_is_gone() -> None:
-    """Nothing is known of it."""
+    """The result for a process that has ended is 0."""
     pid = os.fork()
     if not pid:
         os._exit(0)
@@ -42,7 +42,7 @@ def test_a_process_that_is_gone() -> None:
 
 
 def test_measured_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process and its parent are measured at first, and again when that is long ago."""
+    """A process and its parent are measured periodically."""
     measured: list[int] = []
 
     def measure(pid: int) -> int:

@@ -1,4 +1,4 @@
-"""What the server counts about itself."""
+"""Tests of the server's counters and latency histograms."""
 
 from fractions import Fraction
 
@@ -10,7 +10,7 @@ from fibserver.core.statistics import BUCKETS, CommandStatistics, Rates, Statist
 
 
 def recorded(*seconds: float) -> CommandStatistics:
-    """The figures of a command that took so long, call by call."""
+    """Return the statistics of a command whose calls took these times."""
     statistics = CommandStatistics("ping")
     for each in seconds:
         statistics.record(each)
@@ -18,7 +18,7 @@ def recorded(*seconds: float) -> CommandStatistics:
 
 
 def test_nothing_at_first() -> None:
-    """A command that was never called has figures, all zero."""
+    """The statistics of a command that was never called are zero."""
     statistics = CommandStatistics("ping")
     assert (statistics.calls, statistics.rejected_calls, statistics.failed_calls) == (0, 0, 0)
     assert statistics.seconds == 0
@@ -44,13 +44,13 @@ def test_nothing_at_first() -> None:
     ],
 )
 def test_buckets(microseconds: float, bucket: int) -> None:
-    """Bucket k holds what took less than 2^k microseconds, the last one all that took longer."""
+    """Bucket k counts latencies below 2^k microseconds, the last one all longer ones."""
     latencies = recorded((microseconds + 0.01) / 1e6).latencies
     assert [number for number, count in enumerate(latencies) if count] == [bucket]
 
 
 def test_calls_answered_together() -> None:
-    """Calls that were answered together count as so many of the same latency."""
+    """Calls that were answered together count with the same latency each."""
     statistics = CommandStatistics("fib.first")
     statistics.record(0.5, calls=3)
     statistics.record(0.25)
@@ -59,7 +59,7 @@ def test_calls_answered_together() -> None:
 
 
 def test_waiting_times() -> None:
-    """A waiting time contains the execution time and what was before it."""
+    """A waiting time is the sum of queueing time and execution time."""
     statistics = CommandStatistics("ping")
     statistics.record(0.0007, 0.003, 2)
     statistics.record(0.0007, 3600.0)
@@ -73,7 +73,7 @@ def test_waiting_times() -> None:
 
 
 def test_one_entry_for_each_command() -> None:
-    """The figures of a command are made once, under its name in lower case."""
+    """Each command has one statistics object, found by its name in lower case."""
     statistics = Statistics()
     ping = statistics.command("ping")
     assert statistics.command("ping") is ping
@@ -83,7 +83,7 @@ def test_one_entry_for_each_command() -> None:
 
 
 def test_rates() -> None:
-    """Rates are those between the last two samples, which are not too close to each other."""
+    """Rates are computed between two samples, which are at least half a second apart."""
     statistics = Statistics()
     statistics.command("ping").record(0.1, calls=100)
     assert statistics.rates == Rates()
@@ -112,19 +112,19 @@ def test_no_latencies() -> None:
     ("share", "microseconds"), [(0, 512), (0.25, 640), (0.5, 768), (0.75, 896), (1, 1024)]
 )
 def test_calls_are_spread_evenly_within_a_bucket(share: float, microseconds: float) -> None:
-    """Calls that took 512 to 1023 microseconds are taken to be spread over that range."""
+    """Calls are assumed to be distributed evenly within their bucket."""
     latencies = recorded(*[0.0007] * 100).latencies
     assert quantile(latencies, share) == microseconds
 
 
 def test_calls_below_a_microsecond() -> None:
-    """The first bucket is a microsecond wide, as any other is as wide as its lower bound."""
+    """The first bucket is one microsecond wide."""
     latencies = recorded(*[0.0] * 4).latencies
     assert [quantile(latencies, share) for share in (0.25, 0.5, 1)] == [0.25, 0.5, 1]
 
 
 def test_quantile_passes_over_empty_buckets() -> None:
-    """Most calls fast and few slow: the median is among the fast, the 99th among the slow."""
+    """Empty buckets do not affect a quantile."""
     latencies = recorded(*[0.0000101] * 98, *[1.0] * 2).latencies
     assert 8 <= quantile(latencies, 0.5) <= 16
     assert quantile(latencies, 0.98) == 16
@@ -146,7 +146,7 @@ def test_quantile_is_in_the_bucket_of_the_true_one(
     rank = -(-share.numerator * len(microseconds) // share.denominator)
     bucket = sorted(microseconds)[rank - 1].bit_length()
     estimate = quantile(latencies, float(share))
-    if float(share) * len(microseconds) <= rank:  # else the float has gone over to the next call
+    if float(share) * len(microseconds) <= rank:  # else rounding reached the next call
         assert (1 << bucket) >> 1 <= estimate <= max(1, 1 << bucket)
 
 
@@ -157,7 +157,7 @@ def test_quantile_is_in_the_bucket_of_the_true_one(
     st.floats(0, 1),
 )
 def test_quantiles_do_not_cross(microseconds: list[int], share: float, other: float) -> None:
-    """A larger share never has a smaller quantile, and both are within the buckets' bounds."""
+    """Quantiles increase with the share, and stay within the bounds of the buckets."""
     latencies = recorded(*(each / 1e6 for each in microseconds)).latencies
     low, high = sorted([share, other])
     assert 0 <= quantile(latencies, low) <= quantile(latencies, high) <= 2**27

@@ -1,4 +1,4 @@
-"""Replies on the wire, in RESP2 and RESP3."""
+"""Tests of reply encoding in RESP2 and RESP3."""
 
 import pytest
 from hypothesis import given, settings
@@ -63,7 +63,7 @@ def test_different(value: Value, resp2: bytes, resp3: bytes) -> None:
 
 
 def test_array_header() -> None:
-    """The header of an array says how many values follow."""
+    """The header of an array holds the number of its values."""
     assert array_header(0) == b"*0\r\n"
     assert array_header(10**7) == b"*10000000\r\n"
 
@@ -78,7 +78,7 @@ def test_error() -> None:
 @settings(deadline=None)
 @given(st.text("a \r\n\t\0φ\u2028"))
 def test_error_cannot_be_split(message: str) -> None:
-    """Whatever the message, an error reply is one line."""
+    """An error reply is one line, even if the message contains line breaks."""
     reply = encode_error(message)
     assert reply.startswith(b"-ERR ")
     assert reply.endswith(b"\r\n")
@@ -86,7 +86,7 @@ def test_error_cannot_be_split(message: str) -> None:
 
 
 def test_command_error_has_a_code() -> None:
-    """A refusal carries the first word of its error reply."""
+    """A `CommandError` has a code, which is ERR by default."""
     assert CommandError("no").code == "ERR"
     assert CommandError("later", "BUSY").code == "BUSY"
     assert str(CommandError("later", "BUSY")) == "later"

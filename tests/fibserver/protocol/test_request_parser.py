@@ -1,4 +1,4 @@
-"""The request parser: every case whole, byte by byte, and with bytes behind it."""
+"""Tests of the request parser with whole, split and concatenated requests."""
 
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ PING = b"*1\r\n$4\r\nPING\r\n"
 
 
 class Outcome(NamedTuple):
-    """What became of some bytes: requests, then perhaps an error or a part of one more."""
+    """Result of parsing: requests, then an error or the bytes of an incomplete request."""
 
     requests: list[list[bytes]]
     error: type[ProtocolError] | None = None
@@ -55,7 +55,7 @@ def feed_bytewise(data: bytes) -> Outcome:
 
 
 def error_in(data: bytes) -> str | None:
-    """Return what is wrong with the request that some bytes start with, None if nothing is."""
+    """Return the error message for the first request in some bytes, None without an error."""
     try:
         parse_request(data)
     except ProtocolError as error:
@@ -64,7 +64,7 @@ def error_in(data: bytes) -> str | None:
 
 
 def first_error_in(data: bytes) -> str | None:
-    """Return the first error when bytes arrive one at a time."""
+    """Return the first error message when bytes arrive one at a time."""
     return next(filter(None, (error_in(data[:size]) for size in range(len(data) + 1))), None)
 
 
@@ -75,7 +75,7 @@ def encode(arguments: list[bytes]) -> bytes:
 
 
 def of_size(size_bytes: int) -> bytes:
-    """Return a valid array request of so many bytes, 1000 to 9999 or so."""
+    """Return a valid array request of a size from about 1000 to 9999 bytes."""
     return encode([b"x" * (size_bytes - len(encode([b"x" * 1000])) + 1000)])
 
 
@@ -142,11 +142,11 @@ INVALID = {
     "line break for a bulk string": (b"*1\r\n\r\n", "expected '\\$', got ' '"),
     "length too small": (b"*1\r\n$3\r\nPING\r\n", "expected CRLF"),
     "length too large": (b"*2\r\n$5\r\nPING\r\n$1\r\na\r\n", "expected CRLF"),
-    "LF behind a bulk string": (b"*1\r\n$4\r\nPING\n\n", "expected CRLF"),
-    "CR behind a bulk string": (b"*1\r\n$4\r\nPING\r\r", "expected CRLF"),
+    "LF after a bulk string": (b"*1\r\n$4\r\nPING\n\n", "expected CRLF"),
+    "CR after a bulk string": (b"*1\r\n$4\r\nPING\r\r", "expected CRLF"),
     "too large": (of_size(MAX_REQUEST_BYTES + 1), "too big request, at most 4096 bytes"),
     "too large in all": (encode([b"x" * 1000] * 5), "too big request"),
-    "wrong behind the limit": (
+    "wrong after the limit": (
         b"*3\r\n" + b"$2000\r\n%b\r\n" % (b"x" * 2000) * 2 + b"$200\r\n%b\r\n:1" % (b"x" * 200),
         "too big request",
     ),
@@ -161,9 +161,9 @@ INVALID = {
     "quote that an escape leaves open": (rb'"abc\"' + b"\n", "unbalanced quotes"),
     "quote that ends within a word": (b'"a"b\n', "unbalanced quotes"),
     "two quotes in a word": (b"'a'\"b\"\n", "unbalanced quotes"),
-    # Once each of these made the parser find an empty word for ever.
-    "quote that does not end, behind a blank": (b'PING "abc\r\n', "unbalanced quotes"),
-    "single quote, behind a blank": (b"PING it's\r\n", "unbalanced quotes"),
+    # Regression: the parser entered an endless loop of empty words.
+    "quote that does not end, after a blank": (b'PING "abc\r\n', "unbalanced quotes"),
+    "single quote, after a blank": (b"PING it's\r\n", "unbalanced quotes"),
     "quote that ends within a later word": (b'PING \t"a"b\n', "unbalanced quotes"),
 }
 
@@ -186,7 +186,7 @@ every_http = pytest.mark.parametrize("data", HTTP.values(), ids=HTTP)
 
 @every_valid
 def test_valid(data: bytes, requests: list[list[bytes]]) -> None:
-    """Requests are what they say, however their bytes arrive and whatever comes behind."""
+    """Valid requests are parsed, however their bytes are split and whatever follows."""
     assert feed_whole(data) == Outcome(requests)
     assert feed_bytewise(data) == Outcome(requests)
     assert feed_whole(data + PING) == Outcome([*requests, [b"PING"]])
@@ -196,7 +196,7 @@ def test_valid(data: bytes, requests: list[list[bytes]]) -> None:
 
 @every_invalid
 def test_invalid(data: bytes, message: str) -> None:
-    """Malformed requests raise, however their bytes arrive, whatever is before and behind."""
+    """Malformed requests raise, however their bytes are split, and whatever surrounds them."""
     with pytest.raises(ProtocolError, match=message):
         parse_request(data)
     assert feed_whole(data) == Outcome([], ProtocolError)
@@ -207,20 +207,20 @@ def test_invalid(data: bytes, message: str) -> None:
 
 @every_invalid
 def test_error_says_the_same_however_it_arrives(data: bytes, message: str) -> None:
-    """The message does not tell how much had come when the error was found."""
+    """The error message does not depend on how the bytes are split."""
     assert error_in(data) == error_in(data + b"x" * 5000) == first_error_in(data)
 
 
 @every_http
 def test_http(data: bytes) -> None:
-    """A line of HTTP, or TLS, raises an error of its own, so that no reply is sent."""
+    """HTTP and TLS raise `OtherProtocolError`, so that no reply is sent."""
     expected = Outcome([], OtherProtocolError)
     assert feed_whole(data) == feed_bytewise(data) == feed_whole(data + PING) == expected
 
 
 @pytest.mark.parametrize("start", [0, 1, 14])
 def test_start(start: int) -> None:
-    """Parsing begins where it is told, and the end counts from the beginning of the data."""
+    """Parsing begins at `start`; the end is an offset from the beginning of the data."""
     assert parse_request(b"?" * start + PING + b"?", start) == Request([b"PING"], start + 14)
 
 
@@ -228,12 +228,12 @@ def test_start(start: int) -> None:
     "data", [b"", b"*", b"*1", b"*1\r", PING[:-1], b"PING", b'ECHO "a', b"\r"]
 )
 def test_incomplete(data: bytes) -> None:
-    """While the end of a request may still come there is neither a request nor an error."""
+    """An incomplete request is neither a request nor an error."""
     assert parse_request(data) is None
 
 
 def test_size_counts_one_request() -> None:
-    """The limit is that of one request, not of all that were received together."""
+    """The size limit applies to each request, not to all received data."""
     data = of_size(MAX_REQUEST_BYTES) * 3
     assert len(feed_whole(data).requests) == 3
 
@@ -248,20 +248,20 @@ short_lists = st.lists(st.binary(max_size=20), max_size=MAX_ARGUMENTS)
 @settings(deadline=None)
 @given(argument_lists)
 def test_parsing_undoes_encoding(arguments: list[bytes]) -> None:
-    """Any arguments within the limits come out of a request as they went in."""
+    """Parsing an encoded request returns its arguments."""
     assert feed_whole(encode(arguments)) == Outcome([arguments])
 
 
 @settings(deadline=None)
 @given(short_lists)
 def test_no_part_is_a_request(arguments: list[bytes]) -> None:
-    """No part of a request, cut anywhere, is taken for a request or an error."""
+    """No proper prefix of a request is a request or an error."""
     data = encode(arguments)
     assert all(parse_request(data[:size]) is None for size in range(len(data)))
 
 
 def assert_same_however_fed(data: bytes) -> None:
-    """Check that bytes lead to the same requests and error whole and one by one."""
+    """Assert that bytes give the same result whole and one by one."""
     assert feed_whole(data) == feed_bytewise(data)
 
 
@@ -278,7 +278,7 @@ TOKENS = [
 @example(b"x" * 4095 + b"\r\n")
 @example(b"x" * 4096 + b"\r\n")
 def test_any_bytes(data: bytes) -> None:
-    """Any bytes are requests, a part of one or a protocol error, however they arrive."""
+    """Any bytes are parsed or raise `ProtocolError`, with the same result however split."""
     assert_same_however_fed(data)
 
 
@@ -292,7 +292,7 @@ def test_any_bytes(data: bytes) -> None:
 def test_damaged_requests(
     requests: list[list[bytes]], position: int, removed: int, inserted: bytes
 ) -> None:
-    """Valid requests with a few bytes changed never do more harm than a protocol error."""
+    """Requests with some bytes changed are parsed or raise `ProtocolError`."""
     data = b"".join(map(encode, requests))
     position %= len(data)
     assert_same_however_fed(data[:position] + inserted + data[position + removed :])
@@ -310,14 +310,14 @@ def test_damaged_requests(
     ],
 )
 def test_printable(text: bytes, shown: str) -> None:
-    """A client's text is repeated short, printable, on one line and in quotes."""
+    """A client's text is quoted, shortened and made printable on one line."""
     assert printable(text) == shown
 
 
 @settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_anything_is_made_printable(text: bytes) -> None:
-    """Whatever the text, what is shown of it is printable ASCII."""
+    """Any text becomes printable ASCII."""
     shown = printable(text)
     assert shown.isascii()
     assert shown.isprintable()
