@@ -176,7 +176,7 @@ class OutputHolder(Protocol):
 
     @property
     def blocked_since(self) -> float:
-        """When its peer last read anything; infinite if the socket is not full."""
+        """Since when its peer has read nothing; infinite if the socket is not full."""
 
 
 Holder = TypeVar("Holder", bound=OutputHolder)

@@ -8,8 +8,8 @@ the head of the output requests blocks, so a client occupies one place in the wo
 however many requests it pipelines.
 
 Loop time: a client is served for one time slice, then the others are (`fibserver.core.overload`).
-A connection with work left is queued with its owner, and so is an event that is handled after the
-loop iteration has used up its time.
+A connection with work left is queued with its owner, and so is one with an event for which the
+loop iteration has no time left.
 
 Partial writes: a socket accepts as many bytes as its buffer has room for. The rest stays at the
 head of the output, and only then is the connection registered for EPOLLOUT: an idle socket is
@@ -100,7 +100,7 @@ class Connection:
         queued_events: Events that epoll reported while the connection was queued.
         queued_since: When the connection was queued, 0 if it is not.
         is_waiting: Whether the next bytes to send are not computed yet.
-        blocked_since: When the peer last read anything; infinite if the socket is not full.
+        blocked_since: Since when the peer has read nothing; infinite if the socket is not full.
         pace: Measures how fast the peer reads while the socket is full, else None.
         held_bytes: Bytes of memory that the output takes.
     """
