@@ -1,4 +1,4 @@
-"""A client used on both sides of a fork."""
+"""Use of a client in both processes after a fork."""
 
 import subprocess
 import sys
@@ -83,7 +83,7 @@ with socket.create_server(("127.0.0.1", 0)) as listener:
     os.waitpid(pid, 0)
     peer.sendall(b"1\\n1\\n\\r\\n")
     pieces += map(bytes, stream)
-    # It is too old now, and closed: a reset would raise.
+    # The connection has expired and is closed; after a reset recv() would raise.
     print(b"".join(pieces).decode().split(), peer.recv(1))
     peer.close()
     client.close()
@@ -104,10 +104,10 @@ def run(program: str, *arguments: str) -> str:
 
 
 def test_fork(server: RunningServer) -> None:
-    """Children forked amid traffic connect anew; the parent's connections and stream go on."""
+    """Children open their own connections; the parent's connections and stream continue."""
     assert run(PROGRAM, server.address) == f"{[0] * 10}\n"
 
 
 def test_a_child_does_not_reset() -> None:
-    """A child leaves no trace on a connection of its parent's, whose reply is still owed."""
+    """A child does not reset a connection of its parent that owes a reply."""
     assert run(QUIET_PROGRAM) == "['0', '1', '1'] b''\n"

@@ -1,4 +1,4 @@
-"""Servers that want to fill the memory of a client."""
+"""Servers that try to exhaust the memory of a client."""
 
 import threading
 import tracemalloc
@@ -13,11 +13,11 @@ from tests.fibclient.fakes import fake_server
 MIB = 1024 * 1024
 
 ROOM = 3 * MIB
-"""For the largest reply there can be, on both sides, and what this process does besides."""
+"""Memory for the largest reply, in client and fake server, and for all else in the process."""
 
 
 def endless(piece: bytes, first: bytes = b"") -> Iterator[bytes]:
-    """Yield bytes until the client has had enough."""
+    """Yield bytes until the client closes the connection."""
     yield first
     while True:
         yield piece
@@ -44,7 +44,7 @@ REPLIES: dict[str, Callable[[], Iterator[bytes]]] = {
 ANNOUNCED = ("a string that never comes", "one that is just allowed")
 
 LITTLE = MIB // 2
-"""For what is merely announced."""
+"""Memory for a reply that is announced but not sent."""
 
 CALLS: dict[str, Callable[[FibClient], object]] = {
     "ping": lambda client: client.ping(),
@@ -57,7 +57,7 @@ CALLS: dict[str, Callable[[FibClient], object]] = {
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("reply", REPLIES)
 def test_a_reply_takes_no_more_memory_than_it_may(reply: str, call: str) -> None:
-    """Whatever a server says, in whatever it announces, a call takes a few MiB at most."""
+    """Whatever a server announces or sends, a call takes a few MiB at most."""
     with (
         fake_server(lambda words: REPLIES[reply](), answers_pings=False) as server,
         FibClient(
@@ -77,7 +77,7 @@ def test_a_reply_takes_no_more_memory_than_it_may(reply: str, call: str) -> None
 
 @pytest.mark.parametrize("size", [2 * MIB, 64 * MIB])
 def test_a_reply_that_is_too_large_is_refused_at_once(size: int) -> None:
-    """Before any of it has come."""
+    """A reply that is too large raises as soon as its header is read."""
     with fake_server(lambda words: b"$%d\r\n" % size) as server:
         with (
             FibClient(server.address, max_retries=0) as client,
@@ -92,7 +92,7 @@ def test_a_reply_that_is_too_large_is_refused_at_once(size: int) -> None:
 
 
 def test_a_reply_as_large_as_allowed() -> None:
-    """Half a MiB is read; an error has a line of 64 KiB at most."""
+    """A reply of half a MiB is accepted, and an error line of just under 64 KiB."""
     text = b"x" * (MIB // 2)
     with (
         fake_server(lambda words: b"$%d\r\n%b\r\n" % (len(text), text)) as server,

@@ -1,4 +1,4 @@
-"""One client, several servers, some of which die, hang, or come back."""
+"""A client of several servers, some of which die, hang or come back."""
 
 import hashlib
 import random
@@ -22,26 +22,26 @@ ZERO = b"$4\r\n\x00\x00\x00\x00\r\n"
 
 
 def endpoint(client: FibClient, address: str) -> EndpointStatistics:
-    """Return what a client tells of one of its servers."""
-    [found] = [each for each in client.stats().endpoints if each.address == address]
+    """Return the statistics of one of a client's endpoints."""
+    [found] = [entry for entry in client.stats().endpoints if entry.address == address]
     return found
 
 
 def all_are_up(client: FibClient) -> bool:
     """Return whether no server is set aside."""
-    return all(each.state == "up" for each in client.stats().endpoints)
+    return all(entry.state == "up" for entry in client.stats().endpoints)
 
 
 def serve_on_paths(serve: Serve, folder: Path, count: int) -> list[RunningServer]:
-    """Start servers whose addresses nobody else takes when they die, as with ports."""
+    """Start servers on Unix sockets: a dead server's port could be taken by another process."""
     return [serve("--listen", f"unix:{folder / f'{number}.sock'}") for number in range(count)]
 
 
 def ask_while_servers_die(serve: Serve, folder: Path, seconds: int) -> tuple[int, int]:
-    """Kill one of three servers every second while 16 threads ask; every answer must be right.
+    """Kill one of three servers every second while 16 threads call; every result must be right.
 
     Returns:
-        how often a server was killed, and how many calls there were.
+        Numbers of servers killed and of calls made.
     """
     servers = serve_on_paths(serve, folder, 3)
     addresses = [server.address for server in servers]
@@ -71,7 +71,7 @@ def ask_while_servers_die(serve: Serve, folder: Path, seconds: int) -> tuple[int
                     lambda address=addresses[victim]: endpoint(client, address).state != "up",  # type: ignore[misc]
                     "the dead server is set aside",
                 )
-                over.wait(0.5)  # the others carry the load meanwhile
+                over.wait(0.5)  # the others take the load meanwhile
                 servers[victim] = serve("--listen", addresses[victim])
                 wait_until(
                     lambda address=addresses[victim]: endpoint(client, address).state == "up",  # type: ignore[misc]
@@ -79,22 +79,22 @@ def ask_while_servers_die(serve: Serve, folder: Path, seconds: int) -> tuple[int
                 )
         finally:
             over.set()
-        calls = sum(each.result() for each in asking)
+        calls = sum(call.result() for call in asking)
         wait_until(lambda: all_are_up(client), "all are in use")
         statistics = client.stats()
     kills = [len(range(victim, seconds, 3)) for victim in range(3)]
-    # On a busy machine a server that is well may be silent for so long that a hedge sets it aside.
-    set_asides = [each.set_asides for each in statistics.endpoints]
-    assert all(there >= least for there, least in zip(set_asides, kills, strict=True))
+    # On a busy machine a hedge may set a healthy server aside, for its silence.
+    set_asides = [entry.set_asides for entry in statistics.endpoints]
+    assert all(count >= minimum for count, minimum in zip(set_asides, kills, strict=True))
     assert sum(set_asides) <= sum(kills) + statistics.hedges
-    assert [each.recoveries for each in statistics.endpoints] == set_asides
-    assert all(each.succeeded for each in statistics.endpoints)
-    assert sum(each.succeeded for each in statistics.endpoints) >= calls
+    assert [entry.recoveries for entry in statistics.endpoints] == set_asides
+    assert all(entry.succeeded for entry in statistics.endpoints)
+    assert sum(entry.succeeded for entry in statistics.endpoints) >= calls
     return seconds, calls
 
 
 def test_servers_that_die(serve: Serve, tmp_path: Path) -> None:
-    """No call fails and none is wrong; the dead server is set aside, and used again later."""
+    """No call fails or is wrong; the dead server is set aside, and later used again."""
     kills, calls = ask_while_servers_die(serve, tmp_path, 3)
     assert kills == 3
     assert calls > 100
@@ -102,13 +102,13 @@ def test_servers_that_die(serve: Serve, tmp_path: Path) -> None:
 
 @pytest.mark.soak
 def test_servers_that_die_for_half_a_minute(serve: Serve, tmp_path: Path) -> None:
-    """The same for longer, with the figures printed."""
+    """The same for half a minute, with the numbers printed."""
     kills, calls = ask_while_servers_die(serve, tmp_path, 30)
     print(f"{kills} kills, {calls} calls, all right")
 
 
 def test_a_server_killed_in_the_middle_of_a_stream(serve: Serve, tmp_path: Path) -> None:
-    """A stream of 300 MB whose server is killed goes on elsewhere from the very next byte."""
+    """A stream of 300 MB whose server is killed resumes on another at the next byte."""
     servers = serve_on_paths(serve, tmp_path, 2)
     count, digest, received, killed = 53_600, hashlib.sha256(), 0, None
     with FibClient(",".join(server.address for server in servers)) as client:
@@ -118,7 +118,9 @@ def test_a_server_killed_in_the_middle_of_a_stream(serve: Serve, tmp_path: Path)
             digest.update(piece)
             received += len(piece)
             if killed is None and received > size / 2:
-                [killed] = [each for each in servers if endpoint(client, each.address).in_flight]
+                [killed] = [
+                    server for server in servers if endpoint(client, server.address).in_flight
+                ]
                 killed.stop(signal.SIGKILL)
         assert received == size
         assert digest.hexdigest() == digest_of_first(count)
@@ -128,7 +130,7 @@ def test_a_server_killed_in_the_middle_of_a_stream(serve: Serve, tmp_path: Path)
 
 
 def test_a_black_hole() -> None:
-    """A server that accepts and never answers costs one idle timeout, and not one a call."""
+    """A server that accepts but never replies costs one idle timeout, not one per call."""
     with (
         fake_server(in_turn(None), answers_pings=False) as hole,
         fake_server(in_turn(ZERO)) as good,
@@ -145,7 +147,7 @@ def test_a_black_hole() -> None:
 
 
 def test_a_hole_that_answers_probes() -> None:
-    """An answered probe does not make a server's failures forgotten, so pauses go on growing."""
+    """A successful probe does not reset the failures, so the delays keep growing."""
     with (
         fake_server(in_turn(None, None, None, ZERO)) as hole,
         fake_server(in_turn(ZERO)) as good,
@@ -156,7 +158,7 @@ def test_a_hole_that_answers_probes() -> None:
 
         def failures() -> int:
             [found] = [
-                each for each in client._pool.endpoints() if str(each.target) == hole.address
+                entry for entry in client._pool.endpoints() if str(entry.target) == hole.address
             ]
             return found.failures
 
@@ -173,19 +175,19 @@ def test_a_hole_that_answers_probes() -> None:
 
 
 def test_load_is_shared(server: RunningServer, serve: Serve) -> None:
-    """Idle servers are asked in turn."""
+    """Requests go to idle servers in turn."""
     other = serve()
     addresses = f"{server.address},{other.address}"
-    # No hedges: on a busy machine any server may be slow.
+    # No hedges, since any server may be slow on a busy machine.
     with FibClient(addresses, cache_bytes=0, max_retries=0) as client:
         for n in range(100):
             client.number(n)
-        shares = [endpoint(client, each.address).succeeded for each in (server, other)]
+        shares = [endpoint(client, server.address).succeeded for server in (server, other)]
     assert shares == [50, 50]
 
 
 def test_all_servers_are_gone_and_come_back(serve: Serve, tmp_path: Path) -> None:
-    """A call that finds no server waits for one, within its time."""
+    """A call without a server waits for one until its deadline."""
     address = f"unix:{tmp_path / 'socket'}"
     first = serve("--listen", address)
     with (
@@ -201,13 +203,13 @@ def test_all_servers_are_gone_and_come_back(serve: Serve, tmp_path: Path) -> Non
 
 
 def test_parts_from_several_servers(serve: Serve, tmp_path: Path) -> None:
-    """A large answer may come from several servers, one of which dies meanwhile."""
+    """A large slice is fetched from several servers, one of which dies meanwhile."""
     servers = serve_on_paths(serve, tmp_path, 2)
     count = 20_000
     with FibClient(",".join(server.address for server in servers), cache_bytes=0) as client:
         whole = client.read(0, count, "json", parts=4)
         assert hashlib.sha256(whole).hexdigest() == digest_of_first(count)
-        assert all(each.succeeded for each in client.stats().endpoints)
+        assert all(entry.succeeded for entry in client.stats().endpoints)
         servers[0].stop(signal.SIGKILL)
         again = client.read(0, count, "json", parts=4)
         assert hashlib.sha256(again).hexdigest() == digest_of_first(count)

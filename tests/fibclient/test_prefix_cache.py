@@ -1,4 +1,4 @@
-"""The first elements of each format, kept in memory."""
+"""Cache of the first elements of each format."""
 
 import threading
 import time
@@ -16,7 +16,7 @@ from tests.waiting import wait_until
 
 
 class Source:
-    """What a server would answer, and what it was asked for."""
+    """A fetch function that records the ranges it was called with."""
 
     def __init__(self) -> None:
         self.fetched: list[tuple[int, int]] = []
@@ -27,7 +27,7 @@ class Source:
 
 
 def later() -> float:
-    """Return a deadline far above anything seen."""
+    """Return a generous deadline."""
     return time.monotonic() + 30.0
 
 
@@ -43,7 +43,7 @@ bounds = st.tuples(st.integers(0, 200), st.integers(1, 200)).map(lambda p: (p[0]
 def test_what_is_read_is_right(
     reads: list[tuple[tuple[int, int], str]],
 ) -> None:
-    """Whatever was read before, an answer is right, and no element is fetched twice."""
+    """Any sequence of reads returns the right bytes and fetches no element twice."""
     cache, source = PrefixCache(10**6), Source()
     for (start, stop), format in reads:
         assert read(cache, source, start, stop, format) == expected(format, start, stop)
@@ -57,7 +57,7 @@ def test_what_is_read_is_right(
 
 
 def test_only_the_missing_tail_is_fetched() -> None:
-    """A larger answer costs what the smaller one lacks; a smaller one costs nothing."""
+    """A longer slice fetches only what the shorter one lacks; a shorter one fetches nothing."""
     cache, source = PrefixCache(10**6), Source()
     for stop in (100, 40, 100, 250):
         read(cache, source, 0, stop, "json")
@@ -69,7 +69,7 @@ def test_only_the_missing_tail_is_fetched() -> None:
 
 
 def test_far_ranges_are_not_kept() -> None:
-    """What begins far behind the prefix is none of the cache's business."""
+    """A slice that begins far after the prefix bypasses the cache."""
     cache, source = PrefixCache(10**9), Source()
     assert read(cache, source, 5000, 5001, "text") is None
     assert EncodedSlice.of(0, 5000, "text").size > GAP_BYTES
@@ -78,7 +78,7 @@ def test_far_ranges_are_not_kept() -> None:
 
 
 def test_no_more_than_its_bound() -> None:
-    """An answer beyond the bound is not kept, and the prefix used longest ago makes room."""
+    """A slice above the limit is not cached; the least recently used prefix is evicted."""
     size = len(expected("text", 0, 500))
     cache, source = PrefixCache(size + 100), Source()
     assert read(cache, source, 0, 600, "text") is None
@@ -89,14 +89,14 @@ def test_no_more_than_its_bound() -> None:
 
 
 def test_nothing_is_kept_if_so_wished() -> None:
-    """With a bound of nothing, no answer is for the cache."""
+    """A limit of 0 disables the cache."""
     cache, source = PrefixCache(0), Source()
     assert read(cache, source, 0, 1, "text") is None
     assert cache.statistics().size_bytes == 0
 
 
 def test_a_whole_answer_is_not_copied() -> None:
-    """What was fetched as it is asked for again is handed out as it is."""
+    """A slice that is exactly what was fetched is returned without a copy."""
     cache, source = PrefixCache(10**6), Source()
     first = read(cache, source, 0, 2000, "json")
     assert first is not None
@@ -106,7 +106,7 @@ def test_a_whole_answer_is_not_copied() -> None:
 
 
 def test_a_view_keeps_little_in_memory() -> None:
-    """A large answer is kept in pieces, so that a view of a byte does not keep all of it."""
+    """A large slice is split, so a view of one byte does not keep all of it in memory."""
     cache, source = PrefixCache(10**8), Source()
     answer = EncodedSlice.of(0, 6000, "json")
     assert answer.size > 3 * MAX_SEGMENT_BYTES
@@ -120,7 +120,7 @@ def test_a_view_keeps_little_in_memory() -> None:
 
 
 def test_small_steps_leave_few_segments() -> None:
-    """Growing by an element at a time joins what is small, and stays right."""
+    """Growing by single elements joins small segments, and the bytes stay right."""
     cache, source = PrefixCache(10**7), Source()
     for stop in range(1, 400):
         read(cache, source, 0, stop, "text")
@@ -131,7 +131,7 @@ def test_small_steps_leave_few_segments() -> None:
 
 
 def test_a_view_outlives_what_happens_to_the_cache() -> None:
-    """Bytes that were read stay right when the prefix grows or is dropped."""
+    """Views stay valid when the prefix grows or is dropped."""
     cache, source = PrefixCache(10**6), Source()
     read(cache, source, 0, 50, "text")
     views = cache.peek(EncodedSlice.of(0, 50, "text"), 0, 100)
@@ -141,7 +141,7 @@ def test_a_view_outlives_what_happens_to_the_cache() -> None:
 
 
 def test_a_crowd_fetches_once() -> None:
-    """Threads that want the same missing elements wait for the one that fetches them."""
+    """Threads that need the same missing elements wait for the one that fetches them."""
     cache = PrefixCache(10**6)
     fetching, may_go_on = threading.Event(), threading.Event()
     source = Source()
@@ -166,7 +166,7 @@ def test_a_crowd_fetches_once() -> None:
 
 
 def test_the_next_in_the_crowd_tries_when_the_first_fails() -> None:
-    """A failure is told to who fetched; who waited fetches in its turn."""
+    """A failed fetch raises in its own thread only; a waiting thread fetches next."""
     cache = PrefixCache(10**6)
     fetching, may_fail = threading.Event(), threading.Event()
     source = Source()
@@ -187,7 +187,7 @@ def test_the_next_in_the_crowd_tries_when_the_first_fails() -> None:
 
 
 def test_waiting_has_an_end() -> None:
-    """Who waits for another's fetch gives up at its own deadline, or when the cache is closed."""
+    """Waiting for another's fetch ends at the deadline, or when the cache is closed."""
     cache = PrefixCache(10**6)
     fetching, may_go_on = threading.Event(), threading.Event()
 

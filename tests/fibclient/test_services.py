@@ -1,4 +1,4 @@
-"""SRV records: servers by the name of their service, from a real name server."""
+"""Discovery of servers by SRV records, with a real name server."""
 
 import socket
 import sys
@@ -21,11 +21,11 @@ SERVICE = Address(service=NAME)
 
 
 class NameServer:
-    """Knows one name.
+    """Name server for one name.
 
     Attributes:
-        records: its SRV records: priority, weight, port and host.
-        port: of 127.0.0.1, UDP.
+        records: SRV records of the name: priority, weight, port and host.
+        port: UDP port on 127.0.0.1.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class NameServer:
             self._socket.sendto(reply.to_wire(), client)
 
     def stop(self) -> None:
-        """End it."""
+        """Stop the server and join its thread."""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
             last.sendto(b"", ("127.0.0.1", self.port))
         self._thread.join()
@@ -60,7 +60,7 @@ class NameServer:
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[NameServer]:
-    """The name server that dnspython asks."""
+    """Run the name server that dnspython queries."""
     server = NameServer()
     resolver = dns.resolver.Resolver(configure=False)
     resolver.nameservers = ["127.0.0.1"]
@@ -71,7 +71,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[NameServer]:
 
 
 def test_the_first_priority(names: NameServer) -> None:
-    """Servers of the lowest number are used, whatever their weights; the others are for later."""
+    """Only servers with the lowest priority number are used; weights are ignored."""
     names.records = ["10 0 11235 127.0.0.2.", "10 9 11236 127.0.0.3.", "20 0 11235 127.0.0.4."]
     found = resolve(SERVICE)
     assert {target.name for target in found} == {("127.0.0.2", 11235), ("127.0.0.3", 11236)}
@@ -83,14 +83,14 @@ def test_the_first_priority(names: NameServer) -> None:
 
 
 def test_a_name_that_nobody_knows(names: NameServer) -> None:
-    """The error has the name."""
+    """The error for an unknown service has its name."""
     assert not names.records
     with pytest.raises(ServerUnreachable, match=f"cannot resolve srv:{NAME}"):
         resolve(SERVICE)
 
 
 def test_a_server_that_nobody_knows(names: NameServer) -> None:
-    """The others are used; if there are no others, the error says which it was."""
+    """Servers with unknown names are left out; if none is left, the error has the name."""
     names.records = ["1 0 5 nobody.invalid.", "1 0 5 127.0.0.2.", "1 9 5 127.0.0.2."]
     assert [target.name for target in resolve(SERVICE)] == [("127.0.0.2", 5)]
     names.records = ["1 0 5 nobody.invalid."]
@@ -99,21 +99,21 @@ def test_a_server_that_nobody_knows(names: NameServer) -> None:
 
 
 def test_a_service_that_is_not_to_be_had(names: NameServer) -> None:
-    """A record may say so."""
+    """A record may declare the service unavailable."""
     names.records = ["0 0 0 ."]
     with pytest.raises(ServerUnreachable, match="declare it unavailable"):
         resolve(SERVICE)
 
 
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error says what to install."""
+    """The error without dnspython has the command that installs it."""
     monkeypatch.setitem(sys.modules, "dns.resolver", None)
     with pytest.raises(ServerUnreachable, match=r"pip install 'fibservice\[srv\]'"):
         resolve(SERVICE)
 
 
 def test_a_client_follows(names: NameServer, serve: Callable[..., RunningServer]) -> None:
-    """Servers come and go with the records, without a restart of the client."""
+    """A running client follows changes of the records."""
     first, second = serve(), serve()
     names.records = [f"1 0 {first.port} 127.0.0.1."]
     with FibClient(f"srv:{NAME}", cache_bytes=0) as client:

@@ -1,4 +1,4 @@
-"""A process that cannot give a client all that it needs: descriptors, threads, plain sockets."""
+"""Processes that lack what a client needs: descriptors, threads or unpatched sockets."""
 
 import errno
 import socket
@@ -16,17 +16,17 @@ ZERO = b"$4\r\n\x00\x00\x00\x00\r\n"
 
 
 class Shortage:
-    """Descriptors that run out.
+    """Simulated shortage of descriptors.
 
     Attributes:
-        remaining: how many sockets fail from now on.
+        remaining: Number of sockets that will fail.
     """
 
     def __init__(self) -> None:
         self.remaining = 0
 
     def new_socket(self, *arguments: int) -> socket.socket:
-        """Return a socket, or raise as the kernel does when there are no more."""
+        """Return a socket, or raise EMFILE during the shortage."""
         if self.remaining:
             self.remaining -= 1
             raise OSError(errno.EMFILE, "Too many open files")
@@ -45,7 +45,7 @@ class _Sockets:
 
 @pytest.fixture
 def shortage(monkeypatch: pytest.MonkeyPatch) -> Shortage:
-    """A shortage that tests bring about."""
+    """Return a shortage that a test can cause."""
     shortage = Shortage()
     monkeypatch.setattr("fibclient.connections.connection.socket", _Sockets(shortage))
     return shortage
@@ -53,7 +53,7 @@ def shortage(monkeypatch: pytest.MonkeyPatch) -> Shortage:
 
 @pytest.fixture
 def servers() -> Iterator[tuple[FakeServer, FakeServer]]:
-    """Two servers."""
+    """Run two fake servers."""
     with fake_server(in_turn(ZERO)) as one, fake_server(in_turn(ZERO)) as two:
         yield one, two
 
@@ -61,17 +61,17 @@ def servers() -> Iterator[tuple[FakeServer, FakeServer]]:
 def test_no_descriptor_for_a_moment(
     shortage: Shortage, servers: tuple[FakeServer, FakeServer]
 ) -> None:
-    """The call is tried again after a pause, and no server is blamed."""
-    with FibClient(",".join(each.address for each in servers), cache_bytes=0) as client:
+    """The call is retried after a delay, and no endpoint is set aside."""
+    with FibClient(",".join(server.address for server in servers), cache_bytes=0) as client:
         shortage.remaining = 3
         assert client.range(0, 1) == [0]
         statistics = client.stats()
         assert statistics.retries == 3
-        assert [each.set_asides for each in statistics.endpoints] == [0, 0]
+        assert [endpoint.set_asides for endpoint in statistics.endpoints] == [0, 0]
 
 
 def test_no_descriptor_at_all(shortage: Shortage, servers: tuple[FakeServer, FakeServer]) -> None:
-    """The error says what is short."""
+    """The error for a lasting shortage has its reason."""
     shortage.remaining = 10**9
     with (
         FibClient(servers[0].address, max_retries=2) as client,
@@ -83,17 +83,17 @@ def test_no_descriptor_at_all(shortage: Shortage, servers: tuple[FakeServer, Fak
 def test_idle_connections_give_way(
     shortage: Shortage, servers: tuple[FakeServer, FakeServer]
 ) -> None:
-    """The descriptor of an idle connection is used for one that is needed."""
-    with FibClient(",".join(each.address for each in servers), cache_bytes=0) as client:
+    """An idle connection is closed to free its descriptor for another."""
+    with FibClient(",".join(server.address for server in servers), cache_bytes=0) as client:
         assert client.range(0, 1) == [0]
         shortage.remaining = 1
         assert client.range(0, 1) == [0]
         assert client.stats().retries == 0
-    assert [len(each.requests) for each in servers] == [1, 1]
+    assert [len(server.requests) for server in servers] == [1, 1]
 
 
 def test_a_probe_without_a_descriptor(shortage: Shortage) -> None:
-    """A server that is down is probed again when there are descriptors again."""
+    """A dead server is probed again after the shortage."""
     with (
         fake_server(in_turn(ZERO)) as server,
         FibClient(server.address, max_retries=0, cache_bytes=0) as client,
@@ -109,7 +109,7 @@ def test_a_probe_without_a_descriptor(shortage: Shortage) -> None:
 
 @pytest.mark.parametrize("library", ["gevent._socket3", "eventlet.greenio.base"])
 def test_patched_sockets(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
-    """Sockets that ignore the kernel's time limits are refused, with the remedy."""
+    """Patched sockets raise RuntimeError with the remedy."""
     patched = type("socket", (socket.socket,), {"__module__": library})
     monkeypatch.setattr(socket, "socket", patched)
     with pytest.raises(RuntimeError, match=r"(gevent|eventlet) has replaced .* threaded worker"):
@@ -147,7 +147,7 @@ else:
 @pytest.mark.parametrize("before", ["used", "unused"])
 @pytest.mark.parametrize("where", ["atexit", "thread"])
 def test_calls_at_the_interpreters_end(server: RunningServer, where: str, before: str) -> None:
-    """Calls that need threads are answered where no more threads can be started."""
+    """Calls that need threads succeed even if no more threads can be started."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, server.address, where, before],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Which requests fetch which bytes of an answer."""
+"""Requests for byte ranges of slices."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ FORMATS = ["json", "text", "csv", "ndjson", "bfile", "binary"]
 
 @st.composite
 def some_bytes(draw: st.DrawFn) -> tuple[EncodedSlice, int, int]:
-    """An answer that is not empty, and a run of its bytes that is not empty either."""
+    """Draw a slice that is not empty, and a byte range of it that is not empty."""
     format = draw(st.sampled_from(FORMATS))
     start = draw(st.integers(0, 120))
     answer = EncodedSlice.of(start, start + draw(st.integers(1, 60)), format)
@@ -24,7 +24,7 @@ def some_bytes(draw: st.DrawFn) -> tuple[EncodedSlice, int, int]:
 
 @given(some_bytes())
 def test_a_request_brings_the_wanted_bytes(case: tuple[EncodedSlice, int, int]) -> None:
-    """What a server answers to the request has the wanted bytes behind those to be skipped."""
+    """The reply to the request has the wanted bytes after those to skip."""
     answer, begin, end = case
     name = answer.format.name
     request = answer.request(begin, end)
@@ -36,7 +36,7 @@ def test_a_request_brings_the_wanted_bytes(case: tuple[EncodedSlice, int, int]) 
 
 @given(some_bytes())
 def test_a_request_is_the_smallest(case: tuple[EncodedSlice, int, int]) -> None:
-    """Its first element has wanted bytes (or the separator before them), and its last as well."""
+    """Its first and last elements have wanted bytes, or the separator next to them."""
     answer, begin, end = case
     request = answer.request(begin, end)
     assert 0 <= request.skip < answer.format.size(request.start)
@@ -46,7 +46,7 @@ def test_a_request_is_the_smallest(case: tuple[EncodedSlice, int, int]) -> None:
 
 @given(some_bytes(), st.integers(1, 9))
 def test_parts_make_up_the_answer(case: tuple[EncodedSlice, int, int], count: int) -> None:
-    """Parts follow each other without a gap, and are no more than asked for."""
+    """Parts are consecutive, and no more than requested."""
     answer, _, _ = case
     parts = answer.parts(count)
     name = answer.format.name
@@ -57,18 +57,18 @@ def test_parts_make_up_the_answer(case: tuple[EncodedSlice, int, int], count: in
 
 
 def test_parts_are_of_about_the_same_size() -> None:
-    """A large answer is split into equal shares of bytes, not of elements."""
+    """A large slice is split into equal numbers of bytes, not of elements."""
     sizes = [part.size for part in EncodedSlice.of(0, 10_000, "text").parts(4)]
     assert max(sizes) - min(sizes) < 2 * 2091
 
 
 def test_more_parts_than_elements() -> None:
-    """However many parts are asked for, there is one for each element at most."""
+    """There are no more parts than elements."""
     assert [part.stop for part in EncodedSlice.of(3, 6, "text").parts(10**12)] == [4, 5, 6]
 
 
 def test_far_out() -> None:
-    """Bytes of answers that no machine can hold are found as well."""
+    """Requests can be computed for slices that no machine could hold."""
     answer = EncodedSlice.of(0, 2**100, "json")
     request = answer.request(10**50, 10**50 + 100)
     assert request.stop - request.start <= 2
@@ -76,7 +76,7 @@ def test_far_out() -> None:
 
 
 def test_empty() -> None:
-    """An empty answer has no bytes."""
+    """An empty slice has no bytes."""
     assert EncodedSlice.of(5, 5, "json").size == 0
 
 
@@ -85,26 +85,26 @@ def test_empty() -> None:
     [(-1, 5), (5, 4), (0, MAX_INDEX + 1), (MAX_INDEX + 1, MAX_INDEX + 1)],
 )
 def test_impossible_ranges(start: int, stop: int) -> None:
-    """A range that no server could answer is refused."""
+    """An impossible range raises ValueError."""
     with pytest.raises(ValueError, match="must hold"):
         EncodedSlice.of(start, stop, "json")
 
 
 def test_bounds_too_long_to_be_printed() -> None:
-    """Python refuses to turn such numbers into text; the message does without."""
+    """The message has no digits of bounds that Python refuses to convert to text."""
     with pytest.raises(ValueError, match="a number of 16610 bits"):
         EncodedSlice.of(-(10**5000), 10**5000, "json")
 
 
 @pytest.mark.parametrize("bound", [1.0, "1", None])
 def test_bounds_are_integers(bound: Any) -> None:
-    """What is no integer is a TypeError."""
+    """A bound that is not an integer raises TypeError."""
     with pytest.raises(TypeError):
         EncodedSlice.of(0, bound, "json")
 
 
 @pytest.mark.parametrize("format", ["xml", "", "JSON", "array"])
 def test_unknown_formats(format: str) -> None:
-    """An unknown format is refused with the known ones; `array` is for Redis clients."""
+    """An unknown format raises with the known ones; `array` is for Redis clients only."""
     with pytest.raises(ValueError, match="must be one of json, text"):
         EncodedSlice.of(0, 1, format)

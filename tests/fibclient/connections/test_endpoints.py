@@ -1,4 +1,4 @@
-"""Which server is asked next, and which are set aside."""
+"""Choice of the next endpoint, and states of endpoints."""
 
 import socket
 
@@ -13,12 +13,12 @@ ONE, OTHER = Address("one", 1), Address("other", 2)
 
 
 def target(address: Address, host: str) -> ResolvedAddress:
-    """Return a place that an address leads to."""
+    """Return a resolved address."""
     return ResolvedAddress(socket.AF_INET, (host, address.port), address)
 
 
 def three() -> tuple[Endpoints, list[Endpoint]]:
-    """Return three endpoints: two of one name, one of another."""
+    """Return three endpoints, two of one name and one of another."""
     endpoints = Endpoints()
     endpoints.update(ONE, [target(ONE, "10.0.0.1"), target(ONE, "10.0.0.2")])
     endpoints.update(OTHER, [target(OTHER, "10.0.0.3")])
@@ -26,7 +26,7 @@ def three() -> tuple[Endpoints, list[Endpoint]]:
 
 
 def test_equals_take_turns() -> None:
-    """Idle endpoints are asked one after another."""
+    """Idle endpoints are chosen in turn."""
     endpoints, all_three = three()
     chosen = []
     for _ in range(6):
@@ -42,7 +42,7 @@ def test_equals_take_turns() -> None:
 
 @given(st.lists(st.integers(0, 20), min_size=3, max_size=3), st.permutations([1, 2, 3]))
 def test_the_least_in_flight(in_flight: list[int], turns: list[int]) -> None:
-    """The endpoint with the fewest requests under way is chosen, whoever's turn it is."""
+    """The endpoint with the fewest requests in flight is chosen first."""
     endpoints, all_three = three()
     for endpoint, number, turn in zip(all_three, in_flight, turns, strict=True):
         endpoint.in_flight, endpoint.turn = number, turn
@@ -52,7 +52,7 @@ def test_the_least_in_flight(in_flight: list[int], turns: list[int]) -> None:
 
 
 def test_who_is_set_aside_is_not_chosen() -> None:
-    """Only endpoints that are up are chosen, and none if there is none."""
+    """Only endpoints that are up are chosen, or None."""
     endpoints, [first, second, third] = three()
     assert first.set_aside("broke")
     assert not first.set_aside("broke again"), "it was out of use already"
@@ -76,7 +76,7 @@ def test_recovering_twice_counts_once() -> None:
 
 
 def test_a_name_that_leads_elsewhere() -> None:
-    """What it leads to no more is gone, what is new is used, and what stays keeps its state."""
+    """After an update old endpoints are gone, new ones are up, the others keep their state."""
     endpoints, [first, second, third] = three()
     second.set_aside("broke")
     gone = endpoints.update(ONE, [target(ONE, "10.0.0.2"), target(ONE, "10.0.0.9")])
@@ -91,7 +91,7 @@ def test_a_name_that_leads_elsewhere() -> None:
 
 
 def test_latency_is_a_moving_average() -> None:
-    """The first request sets the latency; some dozens of others change it for theirs."""
+    """The first request sets the latency; some dozens of others replace it."""
     endpoint = Endpoint(target(ONE, "10.0.0.1"))
     endpoint.note_latency(0.05)
     assert endpoint.latency_seconds == 0.05

@@ -1,4 +1,4 @@
-"""The client's half of the protocol, from bytes in memory."""
+"""Client side of the protocol, with bytes from memory."""
 
 import contextlib
 
@@ -18,11 +18,11 @@ from fibclient.errors import RequestRefused, ServerMisbehaved
 
 
 class NotEnough(Exception):
-    """The bytes ended."""
+    """The end of the bytes was reached."""
 
 
 class Bytes:
-    """Replies from memory."""
+    """A source of replies from memory."""
 
     def __init__(self, data: bytes) -> None:
         self.rest = data
@@ -57,7 +57,7 @@ REPLIES: list[tuple[bytes, Reply]] = [
 
 @pytest.mark.parametrize(("data", "reply"), REPLIES)
 def test_replies(data: bytes, reply: Reply) -> None:
-    """Each kind of reply is read to its end and no further; cut short it is never complete."""
+    """Each kind of reply is read exactly to its end; no proper part of it is complete."""
     source = Bytes(data + b":7\r\n")
     assert read_reply(source) == reply
     assert source.rest == b":7\r\n"
@@ -67,7 +67,7 @@ def test_replies(data: bytes, reply: Reply) -> None:
 
 
 def test_an_error_reply() -> None:
-    """An error raises with its code, and is read to its end."""
+    """An error reply raises with its code, and is read to its end."""
     source = Bytes(b"-LIMIT too large\r\n:7\r\n")
     with pytest.raises(RequestRefused, match=r"^LIMIT too large$") as caught:
         read_reply(source)
@@ -95,21 +95,21 @@ def test_an_error_reply() -> None:
     ],
 )
 def test_rubbish(data: bytes) -> None:
-    """What is no reply raises ServerMisbehaved; so does an error inside an array, whose rest
-    would be taken for the next reply."""
+    """Invalid bytes raise ServerMisbehaved; so does an error inside an array, since the rest of
+    the array would be taken for the next reply."""
     with pytest.raises(ServerMisbehaved):
         read_reply(Bytes(data))
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes(data: bytes) -> None:
-    """Whatever comes is a reply, a refusal, misbehaviour, or too little."""
+    """Any bytes are a reply, a refusal, invalid or incomplete."""
     with contextlib.suppress(RequestRefused, ServerMisbehaved, NotEnough):
         read_reply(Bytes(data))
 
 
 def test_an_answer() -> None:
-    """An answer is announced with its exact size, and followed by CRLF."""
+    """A slice has a header with its exact size, and ends with CRLF."""
     source = Bytes(b"$5\r\n1,1,2\r\n")
     read_bulk_header(source, 5)
     assert source.take(5) == b"1,1,2"
@@ -121,24 +121,24 @@ def test_an_answer() -> None:
     "data", [b"$4\r\n", b"$05\r\n", b"$-1\r\n", b":5\r\n", b"+5\r\n", b"*5\r\n"]
 )
 def test_another_answer(data: bytes) -> None:
-    """An answer of another size or kind is refused before its bytes are read."""
+    """A reply of another size or type raises before its bytes are read."""
     with pytest.raises(ServerMisbehaved):
         read_bulk_header(Bytes(data), 5)
 
 
 def test_a_refusal_instead_of_an_answer() -> None:
-    """An error reply in the place of an answer raises with its code."""
+    """An error reply instead of a slice raises with its code."""
     with pytest.raises(RequestRefused, match="BUSY"):
         read_bulk_header(Bytes(b"-BUSY try again\r\n"), 5)
 
 
 def test_what_does_not_end_an_answer() -> None:
-    """Bytes other than CRLF behind an answer raise ServerMisbehaved."""
+    """Bytes other than CRLF after a slice raise ServerMisbehaved."""
     with pytest.raises(ServerMisbehaved, match="not CRLF"):
         read_bulk_trailer(Bytes(b"12"))
 
 
 def test_requests() -> None:
-    """A request is an array of bulk strings, sizes in bytes."""
+    """A request is an array of bulk strings with sizes in bytes."""
     want = b"*3\r\n$9\r\nFIB.RANGE\r\n$1\r\n0\r\n$2\r\n\xc3\xa9\r\n"
     assert encode_request("FIB.RANGE", 0, "é") == want

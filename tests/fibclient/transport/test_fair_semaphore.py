@@ -1,4 +1,4 @@
-"""Who may make a request, and in which order."""
+"""Fair semaphore: limit and order of its permits."""
 
 import threading
 import time
@@ -14,17 +14,17 @@ SOON = 30.0
 
 
 def later() -> float:
-    """Return a deadline far above anything seen."""
+    """Return a generous deadline."""
     return time.monotonic() + SOON
 
 
 def is_waiting(places: FairSemaphore, count: int) -> bool:
-    """Tell whether so many wait."""
+    """Return whether `count` threads wait."""
     return places.load()[1] == count
 
 
 def test_as_many_as_there_are() -> None:
-    """Places are taken and left; beyond them a taker waits in vain until its deadline."""
+    """Permits are taken and returned; without one `take` waits until its deadline."""
     places = FairSemaphore(2)
     places.take(later())
     places.take(later())
@@ -39,7 +39,7 @@ def test_as_many_as_there_are() -> None:
 
 
 def test_in_the_order_of_arrival() -> None:
-    """A place goes to who has waited longest, and not to who takes again right after leaving."""
+    """A returned permit goes to the longest waiter, not to a thread that takes again at once."""
     places = FairSemaphore(1)
     places.take(later())
     served: list[int] = []
@@ -65,7 +65,7 @@ def test_in_the_order_of_arrival() -> None:
 
 
 def test_closing_wakes_all() -> None:
-    """Who waits when it is closed raises ClientClosed, and so does who comes later."""
+    """Waiting threads and later ones raise ClientClosed."""
     places = FairSemaphore(1)
     places.take(later())
     errors: list[ClientClosed] = []
@@ -91,7 +91,7 @@ def test_closing_wakes_all() -> None:
 
 
 def test_many_threads() -> None:
-    """Never more at a time than there are places, also when some give up waiting."""
+    """The limit holds with many threads, even if some stop waiting."""
     places = FairSemaphore(3)
     lock = threading.Lock()
     inside = most = late = 0

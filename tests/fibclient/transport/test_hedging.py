@@ -1,6 +1,6 @@
-"""Servers that are silent or dead: what they cost while another one is well.
+"""Cost of silent and dead servers while another one is healthy.
 
-Where a call must not need a timeout, that is longer than the test waits for the call.
+Timeouts that a call must not need are longer than the test waits for the call.
 """
 
 import signal
@@ -47,7 +47,7 @@ PATIENT: dict[str, Any] = {
 
 @contextmanager
 def asking(call: Callable[[], object]) -> Iterator["Future[Any]"]:
-    """Run a call on a thread of its own."""
+    """Run a call on its own thread."""
     with ThreadPoolExecutor(1) as threads:
         yield threads.submit(call)
 
@@ -56,7 +56,7 @@ def asking(call: Callable[[], object]) -> Iterator["Future[Any]"]:
 def two(
     first: Script, second: Script, **options: object
 ) -> Iterator[tuple[FakeServer, FakeServer, FibClient]]:
-    """Run two fake servers, and a client that asks the first of them first."""
+    """Run two fake servers, and a client whose first request goes to the first of them."""
     with fake_server(first) as one, fake_server(second) as other:
         addresses = f"{one.address},{other.address}"
         with FibClient(addresses, **{**PATIENT, **options}) as client:
@@ -67,13 +67,13 @@ def two(
 
 
 def test_a_silent_server() -> None:
-    """Another is asked, the silent one is set aside, and its probe brings it back."""
+    """The request is hedged, the silent server set aside, and its probe brings it back."""
     with two(in_turn(None, ZERO), in_turn(ZERO)) as (silent, _, client):
         with asking(lambda: client.range(0, 1)) as call:
             assert call.result(DEADLINE_SECONDS) == [0]
         statistics = client.stats()
         assert (statistics.hedges, statistics.retries, statistics.in_use) == (1, 0, 0)
-        assert [each.set_asides for each in statistics.endpoints] == [1, 0]
+        assert [endpoint.set_asides for endpoint in statistics.endpoints] == [1, 0]
         assert "was silent when" in statistics.endpoints[0].last_error
         wait_until(lambda: client.stats().endpoints[0].state == "up", "it is back")
         wait_until(lambda: client.stats().endpoints[0].in_flight == 0, "its probe has ended")
@@ -82,7 +82,7 @@ def test_a_silent_server() -> None:
 
 @pytest.mark.parametrize("method", ["ping", "stream"])
 def test_every_kind_of_request_is_hedged(method: str) -> None:
-    """A PING and the beginning of a stream go to another server as well."""
+    """PING and the beginning of a stream are hedged as well."""
     replies = in_turn(b"+PONG\r\n" if method == "ping" else b'$3\r\n"0"\r\n')
     calls: dict[str, Callable[[FibClient], object]] = {
         "ping": lambda client: client.ping(),
@@ -99,7 +99,7 @@ def test_every_kind_of_request_is_hedged(method: str) -> None:
 
 
 def test_the_first_may_still_win() -> None:
-    """A server that answers while another is asked is not set aside, and neither is the other."""
+    """If the first server replies after all, neither is set aside."""
     second_is_asked = threading.Event()
 
     def slow(words: list[bytes]) -> bytes:
@@ -116,13 +116,13 @@ def test_the_first_may_still_win() -> None:
         assert call.result(DEADLINE_SECONDS) == [0]
         statistics = client.stats()
         assert statistics.hedges == 1
-        assert [each.set_asides for each in statistics.endpoints] == [0, 0]
-        assert [each.in_flight for each in statistics.endpoints] == [0, 0]
+        assert [endpoint.set_asides for endpoint in statistics.endpoints] == [0, 0]
+        assert [endpoint.in_flight for endpoint in statistics.endpoints] == [0, 0]
 
 
 @pytest.mark.parametrize("who", ["first", "second"])
 def test_one_of_the_two_dies(who: str) -> None:
-    """When one closes its connection, the answer of the other is waited for."""
+    """If one server closes its connection, the reply of the other is used."""
     both_are_asked = threading.Barrier(2)
     is_set_aside = threading.Event()
 
@@ -149,7 +149,7 @@ def test_one_of_the_two_dies(who: str) -> None:
 
 
 def test_the_loser_is_reset() -> None:
-    """The server that is not waited for any more learns it."""
+    """The connection that loses is reset."""
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         fake_server(in_turn(ZERO)) as other,
@@ -163,7 +163,7 @@ def test_the_loser_is_reset() -> None:
 
 @pytest.mark.parametrize("reason", ["dear", "no budget", "no retries"])
 def test_no_second_request(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is dear, what the budget has nothing left for and what may not be repeated is not."""
+    """Expensive requests, an empty budget and `max_retries=0` prevent a hedge."""
     if reason == "no budget":
         monkeypatch.setattr(RetryBudget, "spend", lambda budget, now: False)
     pause = threading.Event()
@@ -181,16 +181,16 @@ def test_no_second_request(reason: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_deadline_of_a_hedged_call() -> None:
-    """Two silent servers cost the time of the call, and no more."""
+    """A call to two silent servers ends at its deadline."""
     with two(in_turn(None), in_turn(None), timeout_seconds=0.5) as (_, _, client):
         with asking(lambda: client.range(0, 1)) as call:
             assert isinstance(call.exception(DEADLINE_SECONDS), DeadlineExceeded)
         assert client.stats().hedges == 1
-        assert [each.in_flight for each in client.stats().endpoints] == [0, 0]
+        assert [endpoint.in_flight for endpoint in client.stats().endpoints] == [0, 0]
 
 
 def test_two_silent_servers() -> None:
-    """Both are set aside when the idle timeout is over."""
+    """Two silent servers are both set aside after the idle timeout."""
     with two(in_turn(None), in_turn(None), idle_timeout_seconds=0.3, max_retries=1) as (
         _,
         _,
@@ -198,11 +198,11 @@ def test_two_silent_servers() -> None:
     ):
         with asking(lambda: client.range(0, 1)) as call:
             assert isinstance(call.exception(DEADLINE_SECONDS), ServerUnreachable)
-        assert [bool(each.set_asides) for each in client.stats().endpoints] == [True, True]
+        assert [bool(endpoint.set_asides) for endpoint in client.stats().endpoints] == [True, True]
 
 
 def test_cancelling_a_hedged_call() -> None:
-    """Both connections are abandoned, and neither server is to blame."""
+    """Both connections are closed, and neither server is set aside."""
     token = Cancellation()
     with two(in_turn(None), in_turn(None)) as (_, _, client):
         with asking(lambda: client.read(0, 1, "json", cancellation=token)) as call:
@@ -210,11 +210,14 @@ def test_cancelling_a_hedged_call() -> None:
             token.cancel()
             assert isinstance(call.exception(DEADLINE_SECONDS), CallCancelled)
         endpoints = client.stats().endpoints
-        assert [(each.failed, each.in_flight) for each in endpoints] == [(0, 0), (0, 0)]
+        assert [(endpoint.failed, endpoint.in_flight) for endpoint in endpoints] == [
+            (0, 0),
+            (0, 0),
+        ]
 
 
 def test_a_stopped_server(serve: Callable[..., RunningServer]) -> None:
-    """A process that stands still costs no call its timeout, and is used again when it goes on."""
+    """A stopped process costs no call its timeout, and is used again once it continues."""
     servers = [serve(), serve()]
     addresses = ",".join(server.address for server in servers)
     with FibClient(addresses, **PATIENT) as client, asking(lambda: None):
@@ -232,18 +235,18 @@ def test_a_stopped_server(serve: Callable[..., RunningServer]) -> None:
 
 @given(st.floats(0, 100), st.floats(0, 0.02))
 def test_patience_is_bounded(usual: float, cost: float) -> None:
-    """However fast or slow a server is, another is asked after 0.1 to 0.5 s."""
+    """The delay before a hedge is 0.1 to 0.5 s for any latency."""
     assert MIN_SECONDS <= patience_seconds(usual, cost) <= MAX_SECONDS
 
 
 def test_patience_follows_the_latency() -> None:
-    """A few times what is usual, and what the request costs."""
+    """The delay is a multiple of the usual latency and the cost of the request."""
     assert patience_seconds(0.0, 0.0001) == pytest.approx(0.1)
     assert patience_seconds(0.05, 0.02) == pytest.approx(0.21)
 
 
 def test_a_slow_server_is_known_as_one() -> None:
-    """The latency of an endpoint follows its requests."""
+    """The latency of an endpoint follows that of its requests."""
     pause = threading.Event()
 
     def slow(words: list[bytes]) -> bytes:
@@ -254,14 +257,14 @@ def test_a_slow_server_is_known_as_one() -> None:
         for _ in range(6):
             client.range(0, 1)
         found: list[Endpoint] = client._pool.endpoints()
-        assert all(each.latency_seconds >= 0.01 for each in found)
+        assert all(endpoint.latency_seconds >= 0.01 for endpoint in found)
 
 
 # Connections.
 
 
 def test_a_host_that_drops_packets() -> None:
-    """Another is connected to meanwhile, and the silent one is set aside."""
+    """The client connects to another server, and the silent one is set aside."""
     with (
         full_backlog() as silent,
         fake_server(in_turn(ZERO)) as good,
@@ -270,12 +273,12 @@ def test_a_host_that_drops_packets() -> None:
     ):
         assert call.result(DEADLINE_SECONDS) == [[0]] * 20
         endpoints = client.stats().endpoints
-        assert [each.state for each in endpoints] == ["set aside", "up"]
+        assert [endpoint.state for endpoint in endpoints] == ["set aside", "up"]
         assert "no connection within" in endpoints[0].last_error
 
 
 def test_an_answer_while_a_second_server_is_connected_to() -> None:
-    """The first server is listened to meanwhile."""
+    """A reply of the first server is used while the client connects to the second."""
     with full_backlog() as silent:
         is_connecting = threading.Event()
 
@@ -293,12 +296,12 @@ def test_an_answer_while_a_second_server_is_connected_to() -> None:
             is_connecting.set()
             assert call.result(DEADLINE_SECONDS) == [0]
             assert client.stats().hedges == 0
-            assert [each.in_flight for each in client.stats().endpoints] == [0, 0]
+            assert [endpoint.in_flight for endpoint in client.stats().endpoints] == [0, 0]
 
 
 @contextmanager
 def closed_ports(count: int) -> Iterator[list[str]]:
-    """Hold ports that refuse connections, and that nobody else can take."""
+    """Hold ports that refuse connections and that no other process can take."""
     with ExitStack() as stack:
         socks = [stack.enter_context(socket.socket()) for _ in range(count)]
         for sock in socks:
@@ -308,12 +311,12 @@ def closed_ports(count: int) -> Iterator[list[str]]:
 
 def probing_threads() -> list[threading.Thread]:
     """Return the threads that probe endpoints."""
-    return [each for each in threading.enumerate() if each.name == "fibclient-probe"]
+    return [thread for thread in threading.enumerate() if thread.name == "fibclient-probe"]
 
 
 @pytest.mark.parametrize("kind", ["closed port", "no such socket"])
 def test_a_hundred_dead_servers(kind: str, tmp_path: Path) -> None:
-    """The one healthy behind them is found by one call, without a retry or a crowd of threads."""
+    """One call finds the healthy server, without a retry and with one probing thread."""
     with (
         closed_ports(100) as ports,
         fake_server(in_turn(ZERO)) as good,
@@ -326,13 +329,13 @@ def test_a_hundred_dead_servers(kind: str, tmp_path: Path) -> None:
         assert client.range(0, 1) == [0]
         statistics = client.stats()
         assert statistics.retries == 0
-        assert sum(each.state == "set aside" for each in statistics.endpoints) == 100
+        assert sum(endpoint.state == "set aside" for endpoint in statistics.endpoints) == 100
         assert len(probing_threads()) == 1
     assert not probing_threads()
 
 
 def test_silent_servers_are_tried_side_by_side() -> None:
-    """A healthy one behind thirty that do not answer is found, and the silent are set aside."""
+    """A healthy server is found among thirty silent ones, which are set aside."""
     with ExitStack() as stack:
         silent = [stack.enter_context(full_backlog()) for _ in range(30)]
         good = stack.enter_context(fake_server(in_turn(ZERO)))
@@ -340,14 +343,14 @@ def test_silent_servers_are_tried_side_by_side() -> None:
         client = stack.enter_context(FibClient(addresses, max_retries=0, **PATIENT))
         with asking(lambda: client.range(0, 1)) as call:
             assert call.result(DEADLINE_SECONDS) == [0]
-        states = [each.state for each in client.stats().endpoints]
+        states = [endpoint.state for endpoint in client.stats().endpoints]
         assert states.count("set aside") >= 15
         assert states[-1] == "up"
         assert len(probing_threads()) == 1
 
 
 def test_a_probe_is_not_delayed_by_silent_servers() -> None:
-    """A server that comes back is found out while the probes of others wait for an answer."""
+    """A server that comes back is detected while the probes of others wait for a reply."""
     with ExitStack() as stack:
         silent = [stack.enter_context(full_backlog()) for _ in range(5)]
         good = stack.enter_context(fake_server(in_turn(HangUp(), ZERO)))
@@ -359,7 +362,7 @@ def test_a_probe_is_not_delayed_by_silent_servers() -> None:
 
 
 def test_an_error_names_a_few() -> None:
-    """When nobody can be reached, the error is not as long as the list."""
+    """If no server can be reached, the error names five and the number of others."""
     with (
         closed_ports(20) as dead,
         FibClient(",".join(dead), max_retries=0) as client,

@@ -1,4 +1,4 @@
-"""Names of hosts: where they lead, and that connections follow them."""
+"""Resolution of host names, and connections that follow it."""
 
 import re
 import socket
@@ -25,13 +25,13 @@ ZERO = b"$4\r\n\x00\x00\x00\x00\r\n"
 
 
 def target_of(server: FakeServer, name: Address) -> ResolvedAddress:
-    """Return where a name leads to if it is that server's."""
+    """Return what a name resolves to if it is that of a server."""
     address = parse_address(server.address)
     return ResolvedAddress(socket.AF_INET, (address.host, address.port), name)
 
 
 def test_an_ip_address() -> None:
-    """An IP address leads to itself, and a path too."""
+    """An IP address resolves to itself, and so does a path."""
     address = Address("127.0.0.1", 80)
     assert resolve(address) == [ResolvedAddress(socket.AF_INET, ("127.0.0.1", 80), address)]
     address = Address(path="/run/x")
@@ -39,7 +39,7 @@ def test_an_ip_address() -> None:
 
 
 def test_an_unknown_name() -> None:
-    """A name that nobody knows is an error that says so, from a client as well."""
+    """An unknown name raises an error with the name, from a client as well."""
     for host in ("nobody.invalid", "a..b", "x" * 64):
         with pytest.raises(ServerUnreachable, match=f"cannot resolve {re.escape(host)}:1"):
             resolve(Address(host, 1))
@@ -51,7 +51,7 @@ def test_an_unknown_name() -> None:
 
 
 def test_all_addresses_of_a_name_are_used() -> None:
-    """A name with two addresses is two servers."""
+    """A name with two addresses gives two endpoints."""
     with fake_server(in_turn(ZERO)) as one, fake_server(in_turn(ZERO)) as two:
 
         def both(address: Address) -> list[ResolvedAddress]:
@@ -64,7 +64,7 @@ def test_all_addresses_of_a_name_are_used() -> None:
 
 
 def test_one_of_its_addresses_is_dead(unused_port: int) -> None:
-    """A name one of whose addresses refuses costs neither an error nor a retry."""
+    """If one of a name's addresses refuses, there is neither an error nor a retry."""
     with fake_server(in_turn(ZERO)) as alive:
 
         def both(address: Address) -> list[ResolvedAddress]:
@@ -75,11 +75,11 @@ def test_one_of_its_addresses_is_dead(unused_port: int) -> None:
             for _ in range(10):
                 assert client.range(0, 1) == [0]
             assert client.stats().retries == 0
-            assert sum(each.set_asides for each in client.stats().endpoints) == 1
+            assert sum(endpoint.set_asides for endpoint in client.stats().endpoints) == 1
 
 
 def test_a_name_that_moves() -> None:
-    """Connections have a limited age, and new ones go where the name leads by then."""
+    """Connections expire, and new ones use the new address of the name."""
     with fake_server(in_turn(ZERO)) as old, fake_server(in_turn(ZERO)) as new:
         leads_to = [old]
 
@@ -102,7 +102,7 @@ def test_a_name_that_moves() -> None:
 
 
 def test_a_broken_connection_has_its_name_resolved_again() -> None:
-    """When the server of a name goes away, the name is asked for anew."""
+    """After a connection breaks, its name is resolved again."""
     with fake_server(in_turn(ZERO)) as new:
         with fake_server(in_turn(ZERO)) as old:
             leads_to = [old]
@@ -119,7 +119,7 @@ def test_a_broken_connection_has_its_name_resolved_again() -> None:
 
 
 def test_a_name_that_is_forgotten_for_a_while() -> None:
-    """A resolver that fails leaves the client with what it knew."""
+    """If resolving fails, the client uses the previous addresses."""
     with fake_server(in_turn(ZERO)) as server:
         is_broken = threading.Event()
 
@@ -138,7 +138,7 @@ def test_a_name_that_is_forgotten_for_a_while() -> None:
 
 
 def test_a_name_that_leads_nowhere() -> None:
-    """A resolver that finds nothing is an error that says so."""
+    """A name that resolves to nothing raises an error that reports it."""
     with (
         FibClient("fib.example:1", resolve=lambda address: [], max_retries=0) as client,
         pytest.raises(ServerUnreachable, match="resolve to nothing"),
@@ -148,7 +148,7 @@ def test_a_name_that_leads_nowhere() -> None:
 
 @pytest.fixture
 def stuck() -> Iterator[threading.Event]:
-    """Set at the end of the test: until then a name is being resolved."""
+    """An event set at the end of the test; until then slow.example is not resolved."""
     event = threading.Event()
     yield event
     event.set()
@@ -157,7 +157,7 @@ def stuck() -> Iterator[threading.Event]:
 def slow_resolver(
     stuck: threading.Event, server: FakeServer
 ) -> Callable[[Address], list[ResolvedAddress]]:
-    """Return a resolver for which every name is that of a server; slow.example takes long."""
+    """Return a resolver that resolves every name to a server, slow.example only late."""
 
     def resolve(address: Address) -> list[ResolvedAddress]:
         if address.host == "slow.example":
@@ -168,7 +168,7 @@ def slow_resolver(
 
 
 def test_a_silent_name_delays_no_other(stuck: threading.Event) -> None:
-    """Calls go to the servers whose names are known, over new connections as well."""
+    """A slow name delays no call to other servers, even over a new connection."""
     with fake_server(in_turn(ZERO)) as server:
         resolver = slow_resolver(stuck, server)
         with FibClient(
@@ -184,7 +184,7 @@ def test_a_silent_name_delays_no_other(stuck: threading.Event) -> None:
 
 
 def test_a_silent_name_alone(stuck: threading.Event) -> None:
-    """The call ends with its deadline, and a later one finds what was resolved meanwhile."""
+    """The call ends at its deadline, and a later one uses what was resolved meanwhile."""
     with (
         fake_server(in_turn(ZERO)) as server,
         FibClient(
@@ -208,7 +208,7 @@ def is_answered(client: FibClient) -> bool:
 
 
 def test_a_slow_name_after_a_dead_server(unused_port: int) -> None:
-    """When all known servers have failed, the names that are being resolved are waited for."""
+    """If all known servers have failed, a call waits for the names being resolved."""
     with fake_server(in_turn(ZERO)) as alive:
 
         def resolver(address: Address) -> list[ResolvedAddress]:
@@ -224,7 +224,7 @@ def test_a_slow_name_after_a_dead_server(unused_port: int) -> None:
 
 
 def test_a_look_up_is_cancelled(stuck: threading.Event) -> None:
-    """A call that waits for the resolver ends when it is cancelled."""
+    """A call that waits for the resolver can be cancelled."""
     is_asked = threading.Event()
 
     def resolver(address: Address) -> list[ResolvedAddress]:
@@ -245,7 +245,7 @@ def test_a_look_up_is_cancelled(stuck: threading.Event) -> None:
 
 
 def test_a_name_is_resolved_once_at_a_time(stuck: threading.Event) -> None:
-    """A name that is being resolved costs one thread, however many calls need it."""
+    """Concurrent calls share one thread that resolves a name."""
     asked = []
 
     def resolver(address: Address) -> list[ResolvedAddress]:
@@ -261,7 +261,7 @@ def test_a_name_is_resolved_once_at_a_time(stuck: threading.Event) -> None:
 
 
 def test_no_thread_for_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no thread can be started the caller's own resolves the name."""
+    """If no thread can be started, the calling thread resolves the name."""
 
     def no_thread(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -272,13 +272,13 @@ def test_no_thread_for_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setattr(threading.Thread, "start", no_thread)
             client._pool._resolver.refresh(time.monotonic() + 30, lambda: False)
             monkeypatch.undo()
-            assert [each.address for each in client.stats().endpoints] == [
+            assert [endpoint.address for endpoint in client.stats().endpoints] == [
                 "fast.example:1 (127.0.0.1)"
             ]
 
 
 def test_resolving_in_time(monkeypatch: pytest.MonkeyPatch, stuck: threading.Event) -> None:
-    """It returns what the resolver does, or raises when the time is over."""
+    """resolve_in_time returns the resolver's result, or raises after the timeout."""
     assert resolve_in_time(parse_address("127.0.0.1:1"), 30) == resolve(Address("127.0.0.1", 1))
     with pytest.raises(ServerUnreachable, match=r"cannot resolve a\.\.b:1"):
         resolve_in_time(Address("a..b", 1), 30)
@@ -294,7 +294,7 @@ def test_resolving_in_time(monkeypatch: pytest.MonkeyPatch, stuck: threading.Eve
 
 @pytest.fixture
 def unused_port() -> Iterator[int]:
-    """A port of 127.0.0.1 that refuses connections, and that nobody else can take."""
+    """Hold a port that refuses connections and that no other process can take."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         yield int(sock.getsockname()[1])

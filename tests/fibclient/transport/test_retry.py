@@ -1,4 +1,4 @@
-"""When a request is tried again."""
+"""Retry policy."""
 
 import pytest
 from hypothesis import given
@@ -17,7 +17,7 @@ from fibclient.transport.retry import Backoff, RetryBudget, is_worth_a_retry
 
 
 def test_pauses_double_up_to_a_cap() -> None:
-    """The longest pause doubles with each failure, and stops at the cap."""
+    """The longest delay doubles with each failure, up to the cap."""
     backoff = Backoff(base_seconds=0.05, cap_seconds=2.0)
     pauses = [backoff.pause_seconds(failures, 1.0) for failures in range(1, 9)]
     assert pauses == pytest.approx([0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0])
@@ -26,21 +26,21 @@ def test_pauses_double_up_to_a_cap() -> None:
 
 @given(st.integers(1, 100), st.floats(0, 1))
 def test_pauses_are_spread_over_their_whole_range(failures: int, share: float) -> None:
-    """Full jitter: a pause may be anything from nothing to the longest."""
+    """Full jitter: a delay is between 0 and the longest."""
     backoff = Backoff(0.05, 2.0)
     longest = backoff.pause_seconds(failures, 1.0)
     assert backoff.pause_seconds(failures, share) == pytest.approx(share * longest)
 
 
 def test_an_outage_is_not_multiplied() -> None:
-    """When every request fails there are retries from the budget, and then only a few a second."""
+    """If every request fails, the budget is used up, and then allows a few retries a second."""
     budget = RetryBudget(now=0.0)
     assert sum(budget.spend(0.0) for _ in range(10_000)) == 100
     assert sum(budget.spend(second) for second in range(1, 11) for _ in range(1000)) == 100
 
 
 def test_success_earns_retries() -> None:
-    """Ten requests that succeed bring a retry, and the budget has a bound."""
+    """Ten successful requests earn a retry, up to the capacity."""
     budget = RetryBudget(now=0.0)
     assert sum(budget.spend(0.0) for _ in range(200)) == 100
     for _ in range(10):
@@ -71,6 +71,6 @@ def test_success_earns_retries() -> None:
     ],
 )
 def test_what_is_tried_again(error: FibError, alone: bool, with_others: bool) -> None:
-    """What another moment may mend is tried again, and rubbish only if others may be asked."""
+    """Temporary failures are retried; invalid replies only if another server is available."""
     assert is_worth_a_retry(error, has_others=False) == alone
     assert is_worth_a_retry(error, has_others=True) == with_others
