@@ -18,7 +18,7 @@ class ByteRange(NamedTuple):
 
 
 def parse(header: str, size: int) -> ByteRange | None:
-    """Return the range that a Range header selects; None if the header is to be ignored.
+    """Return the range that a Range header selects; None if the header is ignored.
 
     It is ignored if it is invalid, has another unit or several ranges, or the response is empty.
 

@@ -21,7 +21,7 @@ from fibcommon.addresses import (
     ],
 )
 def test_addresses(text: str, address: Address) -> None:
-    """An address is parsed, and printed as it was written."""
+    """An address is parsed, and its text form is the same again."""
     assert parse_address(text) == address
     assert str(address) == text
 
@@ -31,13 +31,13 @@ def test_addresses(text: str, address: Address) -> None:
     ["", "localhost", ":80", "a:", "a:x", "a:-1", "a:65536", "a:1٣", "::1:80", "[::1]", "unix:x"],
 )
 def test_bad_addresses(text: str) -> None:
-    """What is no address is refused with the text itself."""
+    """The error for an invalid address quotes the text."""
     with pytest.raises(ValueError, match="address"):
         parse_address(text)
 
 
 def test_addresses_of_servers() -> None:
-    """A client may look for servers by a name; nobody can listen there."""
+    """`srv:NAME` is valid for a client, but not for a listener."""
     text = "srv:_fibserver._tcp.example.org"
     address = Address(service="_fibserver._tcp.example.org")
     assert parse_addresses(f"a:1, {text},a:1") == [Address("a", 1), address]
@@ -59,5 +59,5 @@ def test_addresses_of_servers() -> None:
     ],
 )
 def test_plain_hosts(host: str, plain: str) -> None:
-    """An IPv4-mapped address is shown as the IPv4 address that it stands for."""
+    """An IPv4-mapped address is converted to IPv4."""
     assert plain_host(host) == plain

@@ -8,7 +8,7 @@ from fibcommon.formats import FORMATS
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_costs_grow_with_the_work(name: str) -> None:
-    """A farther start costs more, and so does a longer run."""
+    """A larger first index costs more, and so does a longer slice."""
     format = FORMATS[name]
     starts = [0, 10, 1_000, 100_000, 1_000_000, 10_000_000, 10**12]
     costs = [predicted_seconds(format, n, n + 1) for n in starts]
@@ -18,7 +18,7 @@ def test_costs_grow_with_the_work(name: str) -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_giants_are_dear_and_small_numbers_are_not(name: str) -> None:
-    """The threshold separates what takes tens of milliseconds from what takes few."""
+    """The threshold separates slices that take tens of milliseconds from shorter ones."""
     format = FORMATS[name]
     assert predicted_seconds(format, 5_000, 5_001) < DEAR_SECONDS / 10
     assert predicted_seconds(format, 300_000, 300_001) < DEAR_SECONDS
@@ -26,6 +26,6 @@ def test_giants_are_dear_and_small_numbers_are_not(name: str) -> None:
 
 
 def test_numbers_of_any_size_have_a_cost() -> None:
-    """Even an index that no server answers does not overflow."""
+    """An index beyond all limits does not overflow."""
     for format in FORMATS.values():
         assert predicted_seconds(format, 2**127, 2**127 + 1) < float("inf")

@@ -1,4 +1,4 @@
-"""The format table, against encoders written by hand from the design's table."""
+"""The format table, compared with independent encoders."""
 
 import json
 import random
@@ -15,14 +15,14 @@ from tests.numbers import ENCODERS, EXACT, encoded, walk
 
 WALKED = 20_000
 THRESHOLDS = [1, 2, 10, 45, 100, 476, 1000, 4782, 10**4, 47_847, 10**5, 478_495, 10**6, 4_784_968]
-"""Where an index or the length of a number's length gets a digit more."""
+"""Where an index, or the number of digits of a length, grows by one digit."""
 
 every_format = pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
 
 
 @cache
 def walked_sizes() -> dict[str, list[int]]:
-    """The sizes of the first elements of every format, all from one walk."""
+    """The sizes of the first elements in all formats, from the numbers themselves."""
     sizes: dict[str, list[int]] = {name: [] for name in ENCODERS}
     for number in walk(0, WALKED + 1):
         for name, encode in ENCODERS.items():
@@ -51,13 +51,13 @@ def fibonacci(n: int) -> tuple[Decimal, int]:
 
 
 def test_names() -> None:
-    """The formats are those of the design, under their own names."""
+    """The table has all formats, under their own names."""
     assert list(FORMATS) == ["array", "json", "text", "csv", "ndjson", "bfile", "binary"]
     assert all(name == format.name for name, format in FORMATS.items())
 
 
 def test_element_seven() -> None:
-    """The encoders of this test make the design's examples, so they can judge the table."""
+    """The encoders of this test produce the documented examples."""
     elements = {name: encoded(name, 7, 8)[0] for name in ENCODERS}
     assert elements == {
         "array": b"$2\r\n13\r\n",
@@ -72,7 +72,7 @@ def test_element_seven() -> None:
 
 @every_format
 def test_sizes_and_offsets(format: Format) -> None:
-    """The size and the offset of every one of the first elements are the real ones."""
+    """The sizes and offsets of the first elements are those of the encoded elements."""
     offset = 0
     for n, size in enumerate(walked_sizes()[format.name]):
         assert (format.size(n), format.offset(n)) == (size, offset), n
@@ -81,7 +81,7 @@ def test_sizes_and_offsets(format: Format) -> None:
 
 @pytest.mark.parametrize("n", random.Random(11235).sample(range(10**6), 30))
 def test_sizes_of_large_elements(n: int) -> None:
-    """The sizes of far elements are those of the numbers themselves."""
+    """The sizes of far elements are those of the encoded elements."""
     decimal, value = fibonacci(n)
     digits, magnitude = str(decimal), value.to_bytes((value.bit_length() + 7) // 8, "little")
     for name, format in FORMATS.items():
@@ -90,7 +90,7 @@ def test_sizes_of_large_elements(n: int) -> None:
 
 @every_format
 def test_offsets_grow_by_the_size(format: Format) -> None:
-    """From any element to the next the offset grows by the element's size."""
+    """The offset grows from each element to the next by the size of the element."""
     near = [n + step for n in THRESHOLDS for step in (-1, 0, 1)]
     for n in near + random.Random(813).sample(range(10**7), 200):
         assert format.offset(n + 1) - format.offset(n) == format.size(n), n
@@ -101,7 +101,7 @@ def test_offsets_grow_by_the_size(format: Format) -> None:
     ("start", "stop"), [(0, 0), (0, 1), (0, 50), (7, 7), (7, 8), (90, 110), (470, 480)]
 )
 def test_slice_size(format: Format, start: int, stop: int) -> None:
-    """An answer is its elements without a separator behind the last."""
+    """The size of a slice is that of its elements without the last separator."""
     data = b"".join(encoded(format.name, start, stop))
     if format.name == "json":
         data = data.removesuffix(b",")
@@ -116,7 +116,7 @@ def test_slice_size(format: Format, start: int, stop: int) -> None:
     size_bytes=st.integers(0, 200) | st.integers(0, 10**8),
 )
 def test_stop_within(format: Format, start: int, size_bytes: int) -> None:
-    """As many elements as fit are taken: one more would not fit."""
+    """`stop_within` returns the largest stop that fits."""
     stop = format.stop_within(start, size_bytes)
     assert stop >= start
     assert format.offset(stop) <= format.offset(start) + size_bytes < format.offset(stop + 1)
@@ -124,7 +124,7 @@ def test_stop_within(format: Format, start: int, size_bytes: int) -> None:
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 def test_decode_binary(kind: Callable[[bytes], bytes]) -> None:
-    """What is decoded from the binary format are the numbers, from any kind of bytes."""
+    """The format `binary` is decoded to the numbers, from any bytes-like object."""
     data = b"".join(encoded("binary", 0, 1000))
     numbers = [int.from_bytes(magnitude, "little") for _, _, magnitude in walk(0, 1000)]
     assert decode_binary(kind(data)) == numbers
@@ -132,7 +132,7 @@ def test_decode_binary(kind: Callable[[bytes], bytes]) -> None:
 
 
 def test_decode_truncated_binary() -> None:
-    """An answer cut anywhere but between two elements is an error, not a wrong number."""
+    """Data that ends inside an element is an error."""
     elements = encoded("binary", 0, 60)
     data = b"".join(elements)
     boundaries = {len(b"".join(elements[:count])) for count in range(len(elements) + 1)}

@@ -1,4 +1,4 @@
-"""The text of INFO, parsed."""
+"""Parsing of replies to INFO."""
 
 import pytest
 from hypothesis import given
@@ -10,7 +10,7 @@ from tests.servers import RunningServer
 
 
 def test_sections() -> None:
-    """Values are found by section and name; what is neither is passed over."""
+    """Values are returned by section and name; other lines are ignored."""
     text = (
         "# Server\r\nversion:1\r\npath:unix:/run\r\n\r\n# Errorstats\r\n# CPU\nempty:\nrubbish\n"
     )
@@ -22,14 +22,14 @@ def test_sections() -> None:
 
 
 def test_no_heading() -> None:
-    """Values before any heading are in a section without a name; no text has no section."""
+    """Values before the first heading are in a section without a name; "" has no section."""
     assert parse_information("a:1\n# B\nc:2") == {"": {"a": "1"}, "b": {"c": "2"}}
     assert parse_information("") == {}
 
 
 @given(st.text())
 def test_any_text(text: str) -> None:
-    """Any text is taken, and nothing is made up."""
+    """Any text is accepted, and all results occur in it."""
     for section, values in parse_information(text).items():
         assert section in text.lower()
         assert all(f"{name}:{value}" in text for name, value in values.items())
@@ -49,12 +49,12 @@ def test_any_text(text: str) -> None:
     ],
 )
 def test_fields(value: str, fields: dict[str, str]) -> None:
-    """A value made of `name=value` parts is taken apart, any other is not."""
+    """A value of `name=value` parts is split, any other is not."""
     assert parse_fields(value) == fields
 
 
 def test_info_of_a_server(server: RunningServer) -> None:
-    """The client gives the text as it is, and its values by name."""
+    """The client returns the text unchanged, and its values by name."""
     with FibClient(server.address) as client:
         sections = parse_information(client.info_text())
         assert sections["server"]["tcp_port"] == str(server.port)

@@ -1,4 +1,4 @@
-"""Numbers modulo the prime."""
+"""Residues modulo the prime."""
 
 import pytest
 from hypothesis import given
@@ -9,21 +9,21 @@ from tests.numbers import fibonacci
 
 
 def test_fast_doubling_agrees_with_additions() -> None:
-    """Both ways to a residue lead to the same one."""
+    """The recurrence and fast doubling return the same residues."""
     numbers = fibonacci(0, 1001)
     for n in range(1000):
         assert fibonacci_pair(n) == (numbers[n] % PRIME, numbers[n + 1] % PRIME)
 
 
 def test_fast_doubling_of_a_large_index() -> None:
-    """It is right where numbers have thousands of digits."""
+    """Residues are right for numbers of thousands of digits."""
     this, following = fibonacci(20_000, 20_002)
     assert fibonacci_pair(20_000) == (this % PRIME, following % PRIME)
 
 
 @given(pieces=st.lists(st.text("0123456789", min_size=1, max_size=50), min_size=1))
 def test_digits_in_pieces(pieces: list[str]) -> None:
-    """The residue of digits does not depend on how they come."""
+    """The residue of digits does not depend on how they are split."""
     residue = 0
     for piece in pieces:
         residue = append_digits(residue, piece.encode())
@@ -32,7 +32,7 @@ def test_digits_in_pieces(pieces: list[str]) -> None:
 
 @given(pieces=st.lists(st.binary(max_size=50)))
 def test_bytes_in_pieces(pieces: list[bytes]) -> None:
-    """The residue of bytes does not depend on how they come."""
+    """The residue of bytes does not depend on how they are split."""
     residue = position = 0
     for piece in pieces:
         residue = append_bytes(residue, position, piece)
@@ -42,5 +42,5 @@ def test_bytes_in_pieces(pieces: list[bytes]) -> None:
 
 @pytest.mark.parametrize("size", [10_000, 300_000])
 def test_many_digits(size: int) -> None:
-    """More digits than Python converts to an int are no obstacle."""
+    """More digits are accepted than Python converts to an int."""
     assert append_digits(0, b"9" * size) == (pow(10, size, PRIME) - 1) % PRIME

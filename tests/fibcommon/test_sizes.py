@@ -1,4 +1,4 @@
-"""Sizes in closed form, against counting."""
+"""Sizes in closed form, compared with counting."""
 
 from collections.abc import Callable
 from decimal import MAX_EMAX, MAX_PREC, Context, Decimal
@@ -22,15 +22,15 @@ from fibcommon.sizes import (
 Size = Callable[[int], int]
 
 WALKED = 48_000
-"""How far to count: a little beyond the first number with 10,000 digits."""
+"""Largest counted index, a little beyond the first number with 10,000 digits."""
 
 FIRST_WITH_DIGITS = {10: 45, 100: 476, 1000: 4782, 10_000: 47_847, 100_000: 478_495}
-"""The smallest n whose F(n) has so many digits (OEIS A072354)."""
+"""The smallest n whose F(n) has a given number of digits (OEIS A072354)."""
 
 
 @cache
 def decimal_lengths() -> list[int]:
-    """The number of decimal digits of F(n), for n up to WALKED, by adding one's way there."""
+    """The numbers of decimal digits of F(n), for n up to WALKED, from the numbers themselves."""
     context = Context(prec=MAX_PREC, Emax=MAX_EMAX)
     current, following = Decimal(0), Decimal(1)
     lengths = []
@@ -42,7 +42,7 @@ def decimal_lengths() -> list[int]:
 
 @cache
 def byte_lengths() -> list[int]:
-    """The number of bytes of F(n), for n up to WALKED."""
+    """The numbers of bytes of F(n), for n up to WALKED."""
     current, following = 0, 1
     lengths = []
     for _ in range(WALKED):
@@ -52,7 +52,7 @@ def byte_lengths() -> list[int]:
 
 
 def assert_counts(sizes: list[int], of: Size, before: Size) -> None:
-    """Check both of a pair of size functions for every n that was counted."""
+    """Check both functions of a size for every counted n."""
     total = 0
     for n, size in enumerate(sizes):
         assert (of(n), before(n)) == (size, total), n
@@ -76,12 +76,12 @@ def test_floor_sum(count: int, slope: int, shift: int, modulus: int) -> None:
 
 
 def test_decimal_digits() -> None:
-    """The digits of F(n), and of all before it, are those of the numbers themselves."""
+    """The number of digits of F(n), and the sum over all smaller n, equal the counted ones."""
     assert_counts(decimal_lengths(), value_digits, value_digits_before)
 
 
 def test_bytes() -> None:
-    """In base 256 likewise, where zero takes no byte at all."""
+    """The same is true in base 256, where zero has no byte."""
     assert_counts(
         byte_lengths(),
         lambda n: value_digits(n, 256),
@@ -90,19 +90,19 @@ def test_bytes() -> None:
 
 
 def test_length_digits() -> None:
-    """The length of the length of F(n) is counted right."""
+    """The number of digits of the length of F(n) is right."""
     lengths = [len(str(length)) for length in decimal_lengths()]
     assert_counts(lengths, length_digits, length_digits_before)
 
 
 def test_index_digits() -> None:
-    """The digits of n itself are counted right."""
+    """The number of digits of n is right."""
     assert_counts([len(str(n)) for n in range(WALKED)], index_digits, index_digits_before)
 
 
 @pytest.mark.parametrize("power", range(1, 19))
 def test_index_thresholds(power: int) -> None:
-    """At a power of ten the index grows by a digit, and the sums follow at once."""
+    """At a power of ten the index grows by one digit, and the sum with it."""
     n = 10**power
     assert [index_digits(k) for k in (n - 1, n, n + 1)] == [power, power + 1, power + 1]
     sums = [index_digits_before(k) for k in (n - 1, n, n + 1, n + 2)]
@@ -112,7 +112,7 @@ def test_index_thresholds(power: int) -> None:
 
 @pytest.mark.parametrize(("digits", "first"), FIRST_WITH_DIGITS.items())
 def test_length_thresholds(digits: int, first: int) -> None:
-    """Where F(n) first has a power of ten of digits, its length grows by a digit."""
+    """Where the number of digits of F(n) reaches a power of ten, its length grows by one digit."""
     below, above = len(str(digits)) - 1, len(str(digits))
     assert [value_digits(n) for n in (first - 1, first)] == [digits - 1, digits]
     assert [length_digits(n) for n in (first - 1, first)] == [below, above]
@@ -130,19 +130,19 @@ def test_length_thresholds(digits: int, first: int) -> None:
         (10**6, 208_988),
         (10**7, 2_089_877),
         (10**8, 20_898_764),
-        (20_577, 4300),  # the last that CPython turns into text by default
+        (20_577, 4300),  # the longest that CPython converts to text by default
         (20_578, 4301),
     ],
 )
 def test_published_digits(n: int, digits: int) -> None:
-    """The number of digits is the published one."""
+    """The number of digits equals the published one."""
     assert value_digits(n) == digits
 
 
 @settings(deadline=None)
 @given(n=st.integers(0, 10**12), base=st.sampled_from([10, 256]))
 def test_sums_grow_by_the_size(n: int, base: int) -> None:
-    """Far beyond what can be counted, each sum grows by the size of its element."""
+    """For huge n, each sum grows by the size of the element."""
     grown = value_digits_before(n + 1, base) - value_digits_before(n, base)
     assert grown == value_digits(n, base)
     assert index_digits_before(n + 1) - index_digits_before(n) == index_digits(n)

@@ -33,7 +33,7 @@ def test_settings_in_utf_8(load: Load, encoding: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("load", LOADERS)
 @pytest.mark.parametrize("encoding", WIDE)
 def test_settings_in_utf_16(load: Load, encoding: str, tmp_path: Path) -> None:
-    """A settings file in another encoding is refused with the remedy."""
+    """A settings file in another encoding is rejected with a remedy."""
     config = tmp_path / "settings.toml"
     config.write_text('log_level = "debug"\n', encoding=encoding)
     with pytest.raises(SettingsError, match=r"^/.*: the byte order mark .*; save it as UTF-8$"):
@@ -43,7 +43,7 @@ def test_settings_in_utf_16(load: Load, encoding: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("password", ["x", "p\u00e4ss", "x" * MAX_PASSWORD_BYTES])
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
 def test_a_password_in_utf_8(password: str, end: str, tmp_path: Path) -> None:
-    """A byte order mark is no part of the password, and takes none of its length."""
+    """A byte order mark is not part of the password and does not count towards its length."""
     path = tmp_path / "password"
     encoded = password.encode()[:MAX_PASSWORD_BYTES]
     path.write_bytes(codecs.BOM_UTF8 + encoded + end.encode())
@@ -52,7 +52,7 @@ def test_a_password_in_utf_8(password: str, end: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("data", [*("secret\r\n".encode(each) for each in WIDE), b"\xfe\xff\0s"])
 def test_a_password_in_utf_16(data: bytes, tmp_path: Path) -> None:
-    """A password in another encoding is refused: no client could send it."""
+    """A password file in another encoding is rejected."""
     path = tmp_path / "password"
     path.write_bytes(data)
     with pytest.raises(SettingsError, match=r"^password_file: .*; save it as UTF-8$"):
@@ -68,7 +68,7 @@ def test_a_mark_alone_is_no_password(tmp_path: Path) -> None:
 
 
 def piped(data: bytes) -> Path:
-    """Return the name of a pipe that can be read once, as from a shell's `<(…)`."""
+    """Return the path of a pipe, as from a shell's `<(…)`."""
     reader, writer = os.pipe()
     os.write(writer, data)
     os.close(writer)
@@ -77,14 +77,14 @@ def piped(data: bytes) -> Path:
 
 @pytest.mark.parametrize("load", LOADERS)
 def test_settings_from_a_pipe(load: Load, tmp_path: Path) -> None:
-    """A reload has the settings that the start has read from a pipe."""
+    """A reload uses the settings that were read from a pipe at the start."""
     config = piped(b'log_level = "debug"\n')
     assert load(config).log_level == "debug"
     assert load(config, is_reload=True).log_level == "debug"
 
 
 def test_a_password_from_a_pipe() -> None:
-    """A reload has the password that the start has read from a pipe."""
+    """A reload uses the password that was read from a pipe at the start."""
     path = piped(b"secret\n")
     assert read_password(path) == b"secret"
     assert read_password(path, is_reload=True) == b"secret"
@@ -92,7 +92,7 @@ def test_a_password_from_a_pipe() -> None:
 
 @pytest.mark.parametrize("load", LOADERS)
 def test_a_file_in_the_place_of_a_pipe(load: Load, tmp_path: Path) -> None:
-    """A regular file is read again, even where the start has found a pipe."""
+    """A regular file that replaces a pipe is read by a reload."""
     config = tmp_path / "settings.toml"
     config.symlink_to(piped(b'log_level = "debug"\n'))
     assert load(config).log_level == "debug"
@@ -114,7 +114,7 @@ def test_a_file_in_the_place_of_a_pipe(load: Load, tmp_path: Path) -> None:
 def test_files_that_are_no_settings(
     load: Load, tmp_path: Path, is_reload: bool, text: str, reason: str
 ) -> None:
-    """No content of a file ends a service that reloads, or takes much of its time or memory."""
+    """No contents of a file can stop a service that reloads, or cost it much time or memory."""
     config = tmp_path / "settings.toml"
     config.write_text(text)
     with pytest.raises(SettingsError, match=f": {reason}$"):
@@ -122,13 +122,13 @@ def test_files_that_are_no_settings(
 
 
 def test_settings_without_end() -> None:
-    """A device that never ends is refused."""
+    """A device without an end is rejected."""
     with pytest.raises(SettingsError, match=r"^/dev/zero: larger than"):
         load_fibserver(Path("/dev/zero"))
 
 
 def test_a_pipe_in_the_place_of_a_file(tmp_path: Path) -> None:
-    """A reload does not wait for somebody to write into a FIFO."""
+    """A reload does not wait for the writer of a FIFO."""
     path = tmp_path / "password"
     path.write_text("secret\n")
     assert read_password(path) == b"secret"
@@ -141,11 +141,11 @@ def test_a_pipe_in_the_place_of_a_file(tmp_path: Path) -> None:
 
 
 def test_a_password_that_is_no_longer_mentioned(tmp_path: Path) -> None:
-    """A reload removes the password only if the settings say so."""
+    """A reload removes the password only if the setting is removed."""
     config = tmp_path / "settings.toml"
     config.write_text('password_file = "/etc/password"\n')
     current = load_fibserver(config)
-    config.write_text("")  # as an editor does before it writes
+    config.write_text("")  # as an editor does before it writes the new contents
     with pytest.raises(SettingsError, match=r"^password_file: not set any more"):
         reloaded(current, load_fibserver(config))
     config.write_text('password_file = ""\n')

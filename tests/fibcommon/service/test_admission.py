@@ -25,7 +25,7 @@ def descriptor_limit() -> Iterator[tuple[int, int]]:
 
 
 def test_the_soft_limit_is_raised(descriptor_limit: tuple[int, int]) -> None:
-    """A low soft limit costs no connections where the hard one has room."""
+    """A low soft limit does not reduce the connections if the hard limit is high enough."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, descriptor_limit[1]))
     assert affordable_connections(500, 50, "max_clients") == 500
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 550
@@ -34,7 +34,7 @@ def test_the_soft_limit_is_raised(descriptor_limit: tuple[int, int]) -> None:
 def test_the_hard_limit_bounds_connections(
     descriptor_limit: tuple[int, int], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Beyond the hard limit there are fewer connections, and the log says why."""
+    """The hard limit reduces the connections, with a warning in the log."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     assert affordable_connections(hard + 1000, 50, "max_clients") == hard - 50
     assert "max_clients lowered" in caplog.text
@@ -42,19 +42,19 @@ def test_the_hard_limit_bounds_connections(
 
 
 class Client:
-    """A connection, as far as its idleness goes."""
+    """A connection with an idle time."""
 
     def __init__(self, idle_since: float | None) -> None:
         self.idle_since = idle_since
 
 
 def victims_of(clients: list[Client]) -> IdleVictims[Client]:
-    """Return what finds victims among some clients."""
+    """Return a finder of idle connections."""
     return IdleVictims(lambda: clients, lambda client: client.idle_since)
 
 
 def test_the_longest_idle_gives_way_first() -> None:
-    """Victims come in the order of their idleness, and each once."""
+    """Connections are returned once each, the longest idle first."""
     clients = [Client(since) for since in (5.0, 3.0, None, 9.0)]
     victims = victims_of(clients)
     order = []
@@ -66,7 +66,7 @@ def test_the_longest_idle_gives_way_first() -> None:
 
 
 def test_who_was_used_meanwhile_stays() -> None:
-    """A connection that has worked since the look at all is no victim of that look."""
+    """A connection that was used after the scan is not returned."""
     clients = [Client(1.0), Client(2.0)]
     victims = victims_of(clients)
     first = victims.pop()
@@ -82,7 +82,7 @@ MIN_BATCH = 500 // admission.BATCH_SHARE
 
 
 def test_a_crowd_of_newcomers_pays_for_few_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One look at all connections finds many victims."""
+    """One scan finds many idle connections."""
     clients = [Client(float(number)) for number in range(1_000)]
     looks = []
 
@@ -99,7 +99,7 @@ def test_a_crowd_of_newcomers_pays_for_few_looks(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_reader_is_slow_only_after_a_whole_window() -> None:
-    """A pause shorter than the window is no reason to be cut off; a trickle over it is."""
+    """A reader is slow after a low rate over the window, not after a shorter pause."""
     pace = ReadingPace(0.0, 0)
     pace.sample(29.0, 100)
     assert not pace.is_slow
@@ -113,7 +113,7 @@ def test_a_reader_is_slow_only_after_a_whole_window() -> None:
 
 @pytest.mark.parametrize("family", [socket.AF_UNIX, socket.AF_INET])
 def test_unacknowledged_bytes_are_those_in_the_kernel(family: socket.AddressFamily) -> None:
-    """What was sent and not read by the peer is counted; what is gone is not."""
+    """Sent bytes that the peer has not read are counted; read bytes are not."""
     if family == socket.AF_UNIX:
         ours, theirs = socket.socketpair()
     else:

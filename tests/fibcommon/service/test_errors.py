@@ -1,4 +1,4 @@
-"""Failed starts: which of them a service manager should try again."""
+"""Failed starts: messages and exit codes."""
 
 import errno
 import re
@@ -16,7 +16,7 @@ from fibcommon.service.errors import (
 
 
 def caused_by(cause: BaseException) -> ListenError:
-    """Return an error that was raised from another."""
+    """Return an error with a cause."""
     error = ListenError("cannot listen on a:1: why")
     error.__cause__ = cause
     return error
@@ -25,7 +25,7 @@ def caused_by(cause: BaseException) -> ListenError:
 def printed_and_exited(
     error: BaseException, capsys: pytest.CaptureFixture[str]
 ) -> tuple[str, object]:
-    """Return what a start that failed prints, and its exit code."""
+    """Return the exit code and the output of a failed start."""
     with pytest.raises(SystemExit) as exited:
         end_failed_start("fibtest", error)
     return capsys.readouterr().err, exited.value.code
@@ -47,7 +47,7 @@ def printed_and_exited(
     ],
 )
 def test_shortages(error: BaseException, message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A shortage is reported with what is short, and by the exit code for temporary failures."""
+    """A shortage is reported with the missing resource and the exit code of temporary failures."""
     assert is_shortage(error)
     assert printed_and_exited(error, capsys) == (f"fibtest: {message}\n", 75)
 
@@ -62,7 +62,7 @@ def test_shortages(error: BaseException, message: str, capsys: pytest.CaptureFix
     ],
 )
 def test_other_failures(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
-    """Anything else fails again at the next start, and keeps the code that says so."""
+    """Other errors have the exit code of permanent failures."""
     assert not is_shortage(error)
     lines = "".join(f"fibtest: {line}\n" for line in str(error).splitlines())
     assert printed_and_exited(error, capsys) == (lines, 2)
@@ -72,13 +72,13 @@ def test_other_failures(error: Exception, capsys: pytest.CaptureFixture[str]) ->
 def test_systemd_never_gives_up(
     unit: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """While a shortage lasts, a unit starts no more often than systemd allows."""
+    """During a shortage a unit does not reach the start limit of systemd."""
     text = (Path(__file__).parents[3] / "systemd" / f"{unit}.service").read_text()
     value = dict(re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE))
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)
     printed_and_exited(MemoryError(), capsys)
-    assert pauses == []  # by hand
+    assert pauses == []  # without systemd
     monkeypatch.setenv("NOTIFY_SOCKET", "/run/notify")
     _, code = printed_and_exited(MemoryError(), capsys)
     assert pauses[0] > int(value["StartLimitIntervalSec"]) / int(value["StartLimitBurst"])

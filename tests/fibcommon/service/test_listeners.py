@@ -1,4 +1,4 @@
-"""Listening sockets: options, files, and sockets that others have opened."""
+"""Listening sockets: options, files, and sockets that other programs opened."""
 
 import os
 import socket
@@ -22,26 +22,26 @@ from fibcommon.service.listeners import (
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where a Unix socket can be."""
+    """The path for a Unix socket."""
     return tmp_path / "socket"
 
 
 @pytest.fixture
 def tcp() -> Iterator[socket.socket]:
-    """A listening TCP socket as another program makes it."""
+    """A listening TCP socket as another program opens it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener
 
 
 def passed(listener: socket.socket) -> int:
-    """Return a descriptor of a socket as a program inherits it."""
+    """Return an inheritable descriptor of a socket."""
     descriptor = os.dup(listener.fileno())
     os.set_inheritable(descriptor, True)
     return descriptor
 
 
 def assert_set_up(listener: socket.socket) -> None:
-    """Fail unless a listener has what the acceptor relies on."""
+    """Check the options that the acceptor relies on."""
     assert not listener.getblocking()
     assert not listener.get_inheritable()
     if listener.family != socket.AF_UNIX:
@@ -53,14 +53,14 @@ def assert_set_up(listener: socket.socket) -> None:
 
 
 def open_listener(address: Address) -> socket.socket:
-    """Return the only listening socket of an address."""
+    """Listen on an address that has one socket address."""
     (listener,) = open_listeners([address])
     return listener
 
 
 @contextmanager
 def listening(*texts: str) -> Iterator[list[Address]]:
-    """Listen at some addresses; return those of the sockets."""
+    """Listen on addresses; return the addresses of the sockets."""
     listeners = open_listeners([parse_address(text) for text in texts])
     try:
         yield [address_of(listener) for listener in listeners]
@@ -70,7 +70,7 @@ def listening(*texts: str) -> Iterator[list[Address]]:
 
 
 def names(*hosts: str) -> Callable[..., list[Any]]:
-    """Return a getaddrinfo() for which every name has these addresses."""
+    """Return a getaddrinfo() that resolves every name to these addresses."""
     real = socket.getaddrinfo
 
     def getaddrinfo(_host: str, *rest: Any, **options: Any) -> list[Any]:
@@ -86,7 +86,7 @@ def free_port() -> int:
 
 
 def test_tcp() -> None:
-    """A TCP listener tells the port that the kernel chose."""
+    """The address of a TCP listener has the port that the kernel chose."""
     listener = open_listener(Address("127.0.0.1", 0))
     address = address_of(listener)
     assert address.host == "127.0.0.1"
@@ -96,7 +96,7 @@ def test_tcp() -> None:
 
 
 def test_unix(path: Path) -> None:
-    """The file of a Unix listener goes with it."""
+    """Closing a Unix listener removes its file."""
     listener = open_listener(Address(path=str(path)))
     assert address_of(listener) == Address(path=str(path))
     assert path.is_socket()
@@ -106,14 +106,14 @@ def test_unix(path: Path) -> None:
 
 
 def test_a_removed_file(path: Path) -> None:
-    """A Unix listener whose file someone has removed closes all the same."""
+    """A Unix listener whose file was removed can be closed."""
     listener = open_listener(Address(path=str(path)))
     path.unlink()
     close_listener(listener)
 
 
 def test_someones_file(path: Path) -> None:
-    """A file that is no socket is left alone."""
+    """A file that is not a socket is not removed."""
     path.write_text("precious")
     with pytest.raises(ListenError, match="Address already in use"):
         open_listener(Address(path=str(path)))
@@ -121,7 +121,7 @@ def test_someones_file(path: Path) -> None:
 
 
 def test_a_busy_server(path: Path) -> None:
-    """A server whose backlog is full still owns its address."""
+    """The socket of a server whose backlog is full is not removed."""
     with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as waiting:
         server.bind(str(path))
         server.listen(0)
@@ -136,14 +136,14 @@ def test_a_busy_server(path: Path) -> None:
     ["192.0.2.1:1", "[2001:db8::1]:1", "a..b:1", "unix:/nowhere/x", f"unix:/{'x' * 200}"],
 )
 def test_errors(address: str) -> None:
-    """An address that is not ours is refused with the address."""
+    """The error for an address of another machine names the address."""
     with pytest.raises(ListenError) as caught:
         open_listener(parse_address(address))
     assert str(caught.value).startswith(f"cannot listen on {address}: ")
 
 
 def test_a_successors_file(path: Path) -> None:
-    """A server that ends leaves alone what its successor has put in the place of its socket."""
+    """A server that ends does not remove the socket of its successor."""
     old = open_listener(Address(path=str(path)))
     path.unlink()
     new = open_listener(Address(path=str(path)))
@@ -155,19 +155,19 @@ def test_a_successors_file(path: Path) -> None:
 
 
 def test_a_file_is_removed_once(path: Path) -> None:
-    """A socket whose file was removed before it was closed has no claim to the path any more."""
+    """Closing a socket whose file was removed does not remove a new file at its path."""
     old = open_listener(Address(path=str(path)))
     remove_socket_file(old)
     assert not path.exists()
     old.close()
-    new = open_listener(Address(path=str(path)))  # the file system may give it the same inode
+    new = open_listener(Address(path=str(path)))  # it may get the same inode
     close_listener(old)
     assert path.is_socket()
     close_listener(new)
 
 
 def test_a_stale_file_that_is_replaced(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stale file that another server replaces while it is examined stays."""
+    """A stale file that another server replaces at the same time is not removed."""
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(path))  # nobody listens
         with socket.socket(socket.AF_UNIX) as successor:
@@ -188,7 +188,7 @@ def test_a_stale_file_that_is_replaced(path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_all_addresses_of_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name is listened on at all of its addresses, each once, at the same port."""
+    """All addresses of a host name are opened, once each, with the same port."""
     with monkeypatch.context() as patch:
         patch.setattr(socket, "getaddrinfo", names("::1", "127.0.0.1", "127.0.0.1"))
         listeners = open_listeners([Address("localhost", 0)])
@@ -201,7 +201,7 @@ def test_all_addresses_of_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_address_that_the_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An address of a name that is not there is skipped, as ::1 where there is no IPv6."""
+    """An address that the machine does not have is skipped, such as ::1 without IPv6."""
     monkeypatch.setattr(socket, "getaddrinfo", names("2001:db8::1", "127.0.0.1"))
     with listening("localhost:0") as addresses:
         assert [each.host for each in addresses] == ["127.0.0.1"]
@@ -209,7 +209,7 @@ def test_an_address_that_the_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("hosts", [("0.0.0.0", "[::]"), ("[::]", "127.0.0.1"), ("[::]", "[::]")])
 def test_both_families_at_one_port(hosts: tuple[str, str]) -> None:
-    """`[::]` goes with IPv4 addresses of the same port, and may be listed twice."""
+    """`[::]` may be combined with IPv4 addresses of the same port, and listed twice."""
     port = free_port()
     with listening(*(f"{host}:{port}" for host in hosts)):
         for host in ("127.0.0.1", "::1"):
@@ -217,7 +217,7 @@ def test_both_families_at_one_port(hosts: tuple[str, str]) -> None:
 
 
 def test_a_port_in_use() -> None:
-    """The error names who listens there, and the option that chooses another port."""
+    """The error names the listening process and the option for another port."""
     with listening("127.0.0.1:0") as addresses, pytest.raises(ListenError) as caught:
         open_listeners(addresses, "--metrics-listen")
     message = str(caught.value)
@@ -228,7 +228,7 @@ def test_a_port_in_use() -> None:
 
 
 def test_a_path_in_use(path: Path) -> None:
-    """The error names who listens there."""
+    """The error names the process that listens on a Unix socket."""
     address = Address(path=str(path))
     listener = open_listener(address)
     with pytest.raises(ListenError, match=rf" by .*\(pid {os.getpid()}\); choose another path"):
@@ -237,14 +237,14 @@ def test_a_path_in_use(path: Path) -> None:
 
 
 def test_nothing_stays_open_after_an_error(path: Path) -> None:
-    """If one address cannot be listened on, the others are let go of."""
+    """If one address fails, the listeners of the others are closed."""
     with pytest.raises(ListenError, match=r"192\.0\.2\.1:1"):
         open_listeners([Address(path=str(path)), Address("192.0.2.1", 1)])
     assert not path.exists()
 
 
 def test_adopted_tcp(tcp: socket.socket) -> None:
-    """A socket from elsewhere is set up as ours are."""
+    """An adopted socket gets the same options as others."""
     listener = adopt_listener(passed(tcp), "it")
     assert address_of(listener) == Address(*tcp.getsockname())
     assert_set_up(listener)
@@ -252,7 +252,7 @@ def test_adopted_tcp(tcp: socket.socket) -> None:
 
 
 def test_adopted_unix(path: Path) -> None:
-    """The file of a Unix socket from elsewhere stays: who bound it still listens."""
+    """The file of an adopted Unix socket is not removed; its owner still listens."""
     with socket.socket(socket.AF_UNIX) as original:
         original.bind(str(path))
         original.listen()
@@ -264,14 +264,14 @@ def test_adopted_unix(path: Path) -> None:
 
 
 def test_abstract_addresses() -> None:
-    """A Unix socket without a file is shown as systemd writes it."""
+    """The address of a Unix socket without a file begins with @, as in systemd."""
     with socket.socket(socket.AF_UNIX) as original:
         original.bind(f"\0fibserver-{os.getpid()}")
         assert address_of(original) == Address(path=f"@fibserver-{os.getpid()}")
 
 
 def test_what_cannot_be_adopted(tcp: socket.socket) -> None:
-    """What is no listening stream socket is refused, and left open for its owner."""
+    """A descriptor that is not a listening stream socket is rejected and stays open."""
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
         socket.create_connection(tcp.getsockname()) as connection,

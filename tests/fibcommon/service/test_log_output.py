@@ -1,4 +1,4 @@
-"""Writing the log where nobody reads it: no write waits, and what was lost is reported."""
+"""Log output without a reader: writes do not block, and lost lines are reported."""
 
 import fcntl
 import os
@@ -35,7 +35,7 @@ class Reader:
         self.writer = writer
 
     def read(self) -> bytes:
-        """Return what there is to read by now."""
+        """Return the available bytes."""
         os.set_blocking(self.descriptor, False)
         pieces = []
         try:
@@ -52,13 +52,13 @@ def open_pipe() -> Reader:
 
 
 def open_socket() -> Reader:
-    """Return a pair of stream sockets, as the journal has."""
+    """Return a pair of stream sockets, like that of the journal."""
     ours, theirs = socket.socketpair()
     return Reader(ours.detach(), theirs.detach())
 
 
 def open_terminal() -> Reader:
-    """Return a terminal that passes on what is written as it is."""
+    """Return a terminal that does not change the bytes."""
     ours, theirs = pty.openpty()
     tty.setraw(theirs)
     return Reader(ours, theirs)
@@ -66,7 +66,7 @@ def open_terminal() -> Reader:
 
 @pytest.fixture(autouse=True)
 def no_waiting() -> Iterator[None]:
-    """Fail the test if a write waits."""
+    """Fail the test if a write blocks."""
 
     def interrupt(*_: object) -> None:
         raise AssertionError("a write waited")
@@ -79,7 +79,7 @@ def no_waiting() -> Iterator[None]:
 
 
 def deny_opening(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Permit no descriptor to be opened again."""
+    """Deny the opening of descriptors through /proc."""
 
     def refuse(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
@@ -93,7 +93,7 @@ OPENERS |= {"socket": open_socket, "terminal": open_terminal}
 
 @pytest.fixture(params=OPENERS)
 def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
-    """A reader that does not read yet."""
+    """The other end of a log, not read so far."""
     found = OPENERS[request.param]()
     if "another" in request.param:
         deny_opening(monkeypatch)
@@ -103,14 +103,14 @@ def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 def output_for(descriptor: int) -> NonBlockingOutput:
-    """Return an output that reports losses with a line of its own."""
+    """Return an output that reports lost lines."""
     output = NonBlockingOutput(descriptor)
     output.configure(lambda count: b"%d lost\n" % count)
     return output
 
 
 def written_and_lost(text: bytes) -> int:
-    """Return how many lines were written, or are reported as lost; fail if any is torn."""
+    """Return the number of lines written or reported as lost; fail if a line is incomplete."""
     count = 0
     for line in text.splitlines(keepends=True):
         assert line == LINE or line.endswith(b" lost\n")
@@ -119,7 +119,7 @@ def written_and_lost(text: bytes) -> int:
 
 
 def test_nobody_reads(reader: Reader) -> None:
-    """Lines are dropped while there is no room; then their number is written, and no line torn."""
+    """Whole lines are dropped while the pipe is full; then their number is written."""
     output = output_for(reader.writer)
     for _ in range(10_000):
         output.write(LINE)
@@ -129,7 +129,7 @@ def test_nobody_reads(reader: Reader) -> None:
     def has_been_read() -> bool:
         nonlocal text
         text += reader.read()
-        output.flush()  # reports what was lost, without another line
+        output.flush()  # reports lost lines without another line
         return text.endswith(b"lost\n")
 
     wait_until(has_been_read, "the losses reported")
@@ -140,7 +140,7 @@ def test_nobody_reads(reader: Reader) -> None:
 
 
 def test_long_lines(reader: Reader) -> None:
-    """A line that is longer than the room there is comes whole, once somebody reads."""
+    """A line that does not fit is completed when the reader reads."""
     output = output_for(reader.writer)
     for _ in range(1000):
         output.write(LINE)
@@ -162,7 +162,7 @@ def test_long_lines(reader: Reader) -> None:
 
 @pytest.mark.parametrize("make", [open_pipe, open_socket, open_terminal])
 def test_the_reader_has_gone(make: Callable[[], Reader]) -> None:
-    """An end without a reader takes nothing, and that is no error."""
+    """Writing without a reader raises nothing."""
     reader = make()
     output = output_for(reader.writer)
     output.write(LINE)
@@ -174,7 +174,7 @@ def test_the_reader_has_gone(make: Callable[[], Reader]) -> None:
 
 
 def test_a_closed_descriptor() -> None:
-    """A descriptor that is closed takes nothing, and that is no error."""
+    """Writing to a closed descriptor raises nothing."""
     reader = open_pipe()
     os.close(reader.descriptor)
     os.close(reader.writer)
@@ -182,7 +182,7 @@ def test_a_closed_descriptor() -> None:
 
 
 def test_a_file_that_others_write(tmp_path: Path) -> None:
-    """A file is written where its other writers have come to, not from its beginning."""
+    """Lines are written at the shared position of a file, not at its beginning."""
     with (tmp_path / "log").open("wb", buffering=0) as file:
         file.write(b"first\n")
         output = output_for(file.fileno())
@@ -248,7 +248,7 @@ LOG_A_LOT = """
 
 
 def test_several_processes() -> None:
-    """A parent and its child share a pipe that nobody reads, and neither waits."""
+    """A parent and a child that share a pipe without a reader do not block."""
     reader = open_pipe()
     assert run(LOG_A_LOT, reader.writer) == b"done\n" * 2
     os.close(reader.descriptor)
@@ -277,7 +277,7 @@ WORKER = """
 
 
 def test_a_worker_that_closes_what_it_inherits() -> None:
-    """A forked child logs to standard error still, and into no file that has its number."""
+    """A forked child logs to standard error, not to a file that reuses a closed descriptor."""
     reader = open_pipe()
     assert run(WORKER, reader.writer) == b""
     assert reader.read() == b"<6>INFO test: parent\n<6>INFO test: child\n"
@@ -296,7 +296,7 @@ CLOSED = """
 
 
 def test_standard_error_is_closed_at_the_start(tmp_path: Path) -> None:
-    """The file that is descriptor 2 instead gets no line of the log."""
+    """Another file that has descriptor 2 receives no log lines."""
     path = tmp_path / "file"
     run(CLOSED.replace("PATH", str(path)), subprocess.DEVNULL)
     assert path.read_bytes() == b""

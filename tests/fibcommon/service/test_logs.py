@@ -1,4 +1,4 @@
-"""The log: its forms, and the limit that keeps clients from filling it."""
+"""Logging: formats and the rate limit."""
 
 import json
 import logging
@@ -29,7 +29,7 @@ TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
 @pytest.fixture
 def log() -> Iterator[logging.Logger]:
-    """A logger; what a test sets up for it ends with the test."""
+    """A logger; the configuration of the test is undone afterwards."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield logging.getLogger("fibserver.test")
@@ -70,7 +70,7 @@ def test_plain_traceback(log: logging.Logger, written: Written) -> None:
 
 
 def test_json(log: logging.Logger, written: Written) -> None:
-    """A JSON line has the same, and the process, as one object."""
+    """A JSON line has the same fields and the process id, in one object."""
     configure_logging("info", "json", is_journal=False)
     log.warning('a "%s"\n', "quote")
     (line,) = written()
@@ -85,7 +85,7 @@ def test_json(log: logging.Logger, written: Written) -> None:
 
 
 def test_json_traceback(log: logging.Logger, written: Written) -> None:
-    """A traceback is a field of the one line."""
+    """A traceback is a field of the JSON line."""
     configure_logging("info", "json", is_journal=False)
     log_a_failure(log)
     (line,) = written()
@@ -98,7 +98,7 @@ def test_json_traceback(log: logging.Logger, written: Written) -> None:
     ("level", "priority"), [("debug", 7), ("info", 6), ("warning", 4), ("error", 3)]
 )
 def test_journal(log: logging.Logger, written: Written, level: str, priority: int) -> None:
-    """To the journal a line begins with its priority, and leaves out the time."""
+    """A line for the journal begins with its priority and has no time."""
     configure_logging("debug", "plain", is_journal=True)
     log.log(getattr(logging, level.upper()), "ready")
     assert written() == [f"<{priority}>{level.upper()} fibserver.test: ready"]
@@ -115,7 +115,7 @@ def test_journal_traceback(log: logging.Logger, written: Written) -> None:
 
 @pytest.mark.parametrize("format", ["plain", "json"])
 def test_long_records(log: logging.Logger, written: Written, format: str) -> None:
-    """Of a long message its beginning is logged, and of a long traceback its end."""
+    """Long messages are cut at the end, long tracebacks at the beginning."""
     configure_logging("info", format, is_journal=False)
     log.info("it %s", "x" * 100_000)
     try:
@@ -134,7 +134,7 @@ def test_long_records(log: logging.Logger, written: Written, format: str) -> Non
 
 
 def test_a_bad_log_call(log: logging.Logger, written: Written) -> None:
-    """A message whose arguments do not fit is reported, and its caller goes on."""
+    """A message with wrong arguments is reported, and its caller continues."""
     configure_logging("info", "plain", is_journal=True)
     log.info("%s and %s", 1)
     (line,) = written()
@@ -156,7 +156,7 @@ LOSE_LINES = """
 
 @pytest.mark.parametrize("format", ["plain", "json"])
 def test_lost_lines(format: str) -> None:
-    """A program whose log nobody reads goes on, and the log tells how many lines it lost."""
+    """A program whose log is not read continues, and the log reports the number of lost lines."""
     command = [sys.executable, "-c", textwrap.dedent(LOSE_LINES), format]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as child:
@@ -176,7 +176,7 @@ def test_lost_lines(format: str) -> None:
 
 
 def test_journal_json(log: logging.Logger, written: Written) -> None:
-    """JSON is the same to the journal, behind the priority."""
+    """A JSON line for the journal begins with its priority."""
     configure_logging("info", "json", is_journal=True)
     log_a_failure(log)
     (line,) = written()
@@ -211,7 +211,7 @@ LOG_A_LINE = """
 
 @pytest.mark.parametrize(("offset", "head"), [(0, "<6>"), (1, TIME + " ")])
 def test_the_journal_is_recognised(tmp_path: Path, offset: int, head: str) -> None:
-    """JOURNAL_STREAM counts while it names standard error; a forked child logs the same way."""
+    """JOURNAL_STREAM is ignored after a redirection; a forked child logs the same way."""
     command = [sys.executable, "-c", textwrap.dedent(LOG_A_LINE), str(offset)]
     done = subprocess.run(
         command, stderr=subprocess.PIPE, text=True, timeout=DEADLINE_SECONDS, check=True
@@ -225,7 +225,7 @@ def test_the_journal_is_recognised(tmp_path: Path, offset: int, head: str) -> No
 
 
 class Limited:
-    """A log behind the limit, at a time of the test's own.
+    """A rate-limited log with a clock of the test.
 
     Attributes:
         seconds: the time.
@@ -245,7 +245,7 @@ class Limited:
     def write(
         self, template: str, times: int = 1, level: int = logging.WARNING, place: str = ""
     ) -> None:
-        """Log a message some times with a number filled in, at its own place or a given one."""
+        """Log a numbered message repeatedly, from its own or a given line of code."""
         for number in range(times):
             name, file = self._log.name, place or template
             self._log.handle(self._log.makeRecord(name, level, file, 1, template, (number,), None))
@@ -253,12 +253,12 @@ class Limited:
 
 @pytest.fixture
 def limited(log: logging.Logger) -> Limited:
-    """A log behind the limit."""
+    """A rate-limited log."""
     return Limited(log)
 
 
 def test_limit(limited: Limited) -> None:
-    """Of one message, ten records a minute get through; other messages are not held up."""
+    """Ten records of a message per minute are logged; other messages are not affected."""
     limited.write("client %s", 25)
     limited.write("worker %s", 2, logging.INFO)
     assert limited.lines == [
@@ -270,7 +270,7 @@ def test_limit(limited: Limited) -> None:
 
 @pytest.mark.parametrize("level", [logging.ERROR, logging.CRITICAL])
 def test_errors_are_limited_too(limited: Limited, level: int) -> None:
-    """A client can cause errors as well, so they are counted like anything else."""
+    """Errors are limited as well, because clients can cause them."""
     limited.write("failure %s", 100, level)
     assert len(limited.lines) == RECORDS_PER_MINUTE
     limited.seconds += 60
@@ -279,7 +279,7 @@ def test_errors_are_limited_too(limited: Limited, level: int) -> None:
 
 
 def test_what_was_left_out_is_told(limited: Limited) -> None:
-    """After the minute, whatever is logged next first tells how many there were."""
+    """After the minute, the next record of any message first reports the suppressed ones."""
     limited.write("client %s", 25)
     limited.write("worker %s", 10)
     limited.lines.clear()
@@ -296,7 +296,7 @@ def test_what_was_left_out_is_told(limited: Limited) -> None:
 
 
 def test_the_next_minute(limited: Limited) -> None:
-    """A flood that goes on gets ten records in each minute."""
+    """A continuous flood is logged ten times in each minute."""
     for _ in range(3):
         limited.write("client %s", 11)
         limited.seconds += 60
@@ -305,7 +305,7 @@ def test_the_next_minute(limited: Limited) -> None:
 
 
 def test_messages_that_are_formatted_before(limited: Limited) -> None:
-    """However many texts a line of the code logs, they are one message."""
+    """Different texts from the same line of code count as one message."""
     for number in range(100):
         limited.write(f"client {number}: %s", level=logging.ERROR, place="library.py")
     assert len(limited.lines) == RECORDS_PER_MINUTE
@@ -316,7 +316,7 @@ def test_messages_that_are_formatted_before(limited: Limited) -> None:
 
 
 def test_one_thread_counts_at_a_time(log: logging.Logger) -> None:
-    """While one thread counts, another waits, so that no minute is closed twice."""
+    """Two threads do not report the same minute twice."""
     is_first = threading.Event()
     was_done: list[bool] = []
 
@@ -341,7 +341,7 @@ def test_one_thread_counts_at_a_time(log: logging.Logger) -> None:
 
 
 def test_a_forked_child_counts_anew(limited: Limited, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker does not tell what the acceptor left out."""
+    """A forked worker does not report the suppressed records of its parent."""
     limited.write("client %s", 11)
     limited.lines.clear()
     monkeypatch.setattr(os, "getpid", lambda: -1)

@@ -1,4 +1,4 @@
-"""Limits of control groups, in trees of files as the kernel has them."""
+"""Limits of control groups, read from directory trees like those of the kernel."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ def four_processors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def limits(root: Path, groups: str, **files: str) -> tuple[int | None, int]:
-    """Return memory in MiB and processors; two underscores in a name stand for a slash."""
+    """Return memory in MiB and processors; two underscores in a name mean a slash."""
     (root / "proc/self").mkdir(parents=True)
     (root / "proc/self/cgroup").write_text(groups)
     for name, text in files.items():
@@ -31,13 +31,13 @@ def limits(root: Path, groups: str, **files: str) -> tuple[int | None, int]:
 
 
 def test_without_limits(tmp_path: Path) -> None:
-    """No limit, or no control groups at all."""
+    """Without limits or control groups the machine's values count."""
     assert limits(tmp_path / "a", "0::/\n", a__memory_max="max") == (None, 4)
     assert (memory_limit_bytes(tmp_path), usable_processors(tmp_path)) == (None, 4)
 
 
 def test_version_2(tmp_path: Path) -> None:
-    """The least limit of the group and those above it holds."""
+    """The lowest limit of a group and its parents applies."""
     found = limits(
         tmp_path,
         "0::/a/b\n",
@@ -51,7 +51,7 @@ def test_version_2(tmp_path: Path) -> None:
 
 
 def test_version_1(tmp_path: Path) -> None:
-    """Each controller has its tree; a number beyond all memory is no limit."""
+    """In version 1 each controller has a tree; a huge number means no limit."""
     found = limits(
         tmp_path,
         "4:memory:/a\n2:cpu,cpuacct:/a\n1:name=systemd:/x\n",
@@ -67,13 +67,13 @@ def test_version_1(tmp_path: Path) -> None:
 
 
 def test_a_name_from_outside(tmp_path: Path) -> None:
-    """In a container the group's name may be that outside, where only the top is visible."""
+    """In a container the path may be that on the host, while only the top is mounted."""
     found = limits(tmp_path, "4:memory:/docker/1\n", memory__memory_limit_in_bytes=str(64 * MIB))
     assert found == (64, 4)
 
 
 def test_a_share_of_the_limit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A setting is lowered, with one warning, to its part of the limit; without one it stays."""
+    """A setting is lowered to its share of the limit with a warning; without a limit it stays."""
     assert affordable_bytes("cache_bytes", 64 * MIB, 4, tmp_path) == 64 * MIB
     limits(tmp_path, "0::/\n", memory_max=str(100 * MIB))
     assert affordable_bytes("cache_bytes", 25 * MIB, 4, tmp_path) == 25 * MIB

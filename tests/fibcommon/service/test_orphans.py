@@ -1,4 +1,4 @@
-"""Orphans, and who reaps them."""
+"""Reaping of orphans."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ os.waitpid(ours, 0)
 
 
 def test_process_1(program: Callable[[str], str]) -> None:
-    """Process 1 of a container reaps what nobody else waits for."""
+    """Process 1 of a container reaps orphans, but not its own children."""
     if os.geteuid() != 0:
         missing("root, for a process 1 of one's own")
     subprocess.run(
@@ -40,8 +40,8 @@ def test_process_1(program: Callable[[str], str]) -> None:
 
 
 def test_other_processes() -> None:
-    """Any other process leaves its children to those who have started them."""
+    """Any other process reaps nothing."""
     with subprocess.Popen(["false"]) as child:
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         reap_orphans(())
-        assert child.wait() == 1  # of a child that somebody else has reaped it is 0
+        assert child.wait() == 1  # it would be 0 if the child had been reaped already

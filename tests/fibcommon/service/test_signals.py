@@ -16,7 +16,7 @@ from tests.waiting import wait_until
 
 
 def test_signals_arrive() -> None:
-    """A signal makes the pipe readable, and does nothing else."""
+    """A signal makes the pipe readable and has no other effect."""
     with SignalPipe((signal.SIGUSR1, signal.SIGUSR2)) as signals:
         assert select.select([signals], [], [], 0)[0] == []
         os.kill(os.getpid(), signal.SIGUSR2)
@@ -26,7 +26,7 @@ def test_signals_arrive() -> None:
 
 
 def test_what_was_before_is_back() -> None:
-    """Handlers are as they were afterwards, and no descriptor is left."""
+    """Leaving the context restores the handlers and closes all descriptors."""
     before = signal.getsignal(signal.SIGUSR1)
     descriptors = os.listdir("/proc/self/fd")
     with SignalPipe((signal.SIGUSR1,)):
@@ -37,7 +37,7 @@ def test_what_was_before_is_back() -> None:
 
 
 def test_ignoring_for_good() -> None:
-    """A process that is about to end is not disturbed any more, outside the context either."""
+    """Ignored signals stay ignored after the context."""
     before = signal.getsignal(signal.SIGUSR1)
     try:
         with SignalPipe((signal.SIGUSR1, signal.SIGUSR2)) as signals:
@@ -52,7 +52,7 @@ def test_ignoring_for_good() -> None:
 
 @pytest.mark.parametrize("command", [["fibserver"], ["fibweb", "--embedded"], ["fibweb"]])
 def test_a_closed_terminal(command: list[str], tmp_path: Path) -> None:
-    """A service that was started by hand ends with its terminal."""
+    """SIGHUP ends a service that was started in a terminal."""
     listen = ["--listen", f"unix:{tmp_path / 'socket'}"]
     pid, terminal = pty.fork()
     if pid == 0:
@@ -66,7 +66,7 @@ def test_a_closed_terminal(command: list[str], tmp_path: Path) -> None:
 
 
 def test_without_a_terminal() -> None:
-    """Under nohup, and where no terminal controls a process, SIGHUP does not end it."""
+    """SIGHUP does not end a service under nohup or without a controlling terminal."""
     ask = "from fibcommon.service.signals import has_terminal; print(has_terminal())"
     done = subprocess.run(
         [sys.executable, "-c", ask], capture_output=True, check=True, start_new_session=True
@@ -80,7 +80,7 @@ def test_without_a_terminal() -> None:
 
 
 def test_how_to_end_at_once() -> None:
-    """The notice says what to press, or which signal to send."""
+    """The notice names the key or the signal that ends the process at once."""
     assert drain_notice(signal.SIGINT, 10.0) == (
         "waiting up to 10 s for requests in progress; a second Ctrl-C ends them at once"
     )

@@ -1,4 +1,4 @@
-"""What systemd and the server tell each other."""
+"""Protocols of systemd: notifications and socket activation."""
 
 import os
 import socket
@@ -28,7 +28,7 @@ def manager(tmp_path: Path) -> Iterator[socket.socket]:
 
 @pytest.fixture
 def notifier(manager: socket.socket) -> Iterator[Notifier]:
-    """A notifier that the manager hears."""
+    """A notifier connected to the manager."""
     notifier = Notifier({"NOTIFY_SOCKET": manager.getsockname()})
     yield notifier
     notifier.close()
@@ -53,13 +53,13 @@ def notifier(manager: socket.socket) -> Iterator[Notifier]:
 def test_notifications(
     manager: socket.socket, notifier: Notifier, tell: Callable[[Notifier], None], message: bytes
 ) -> None:
-    """Each call is one datagram, as sd_notify(3) has it."""
+    """Each call sends one datagram in the format of sd_notify(3)."""
     tell(notifier)
     assert manager.recv(1000) == message
 
 
 def test_reloading(manager: socket.socket, notifier: Notifier) -> None:
-    """The begin of a reload tells the monotonic time in microseconds."""
+    """The beginning of a reload is reported with the monotonic time in microseconds."""
     before = time.monotonic_ns() // 1000
     notifier.reloading()
     reloading, _, clock = manager.recv(1000).partition(b"\n")
@@ -69,7 +69,7 @@ def test_reloading(manager: socket.socket, notifier: Notifier) -> None:
 
 
 def test_abstract_socket() -> None:
-    """A name that starts with @ is one in the abstract namespace."""
+    """A name that begins with @ is in the abstract namespace."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind("\0" + f"fibserver-{os.getpid()}")
         manager.settimeout(DEADLINE_SECONDS)
@@ -80,7 +80,7 @@ def test_abstract_socket() -> None:
 
 
 def test_without_a_manager() -> None:
-    """Without a manager nothing is sent, and nothing opened."""
+    """Without a manager nothing is sent or opened."""
     descriptors = os.listdir("/proc/self/fd")
     notifier = Notifier({})
     notifier.ready("")
@@ -90,7 +90,7 @@ def test_without_a_manager() -> None:
 
 @pytest.mark.parametrize("name", ["/nowhere/notify", "x" * 200, "vsock:2:1"])
 def test_a_manager_out_of_reach(name: str) -> None:
-    """A manager that cannot be told is none of our business."""
+    """A notification that cannot be sent raises nothing."""
     notifier = Notifier({"NOTIFY_SOCKET": name})
     notifier.ready("")
     notifier.close()
@@ -98,7 +98,7 @@ def test_a_manager_out_of_reach(name: str) -> None:
 
 
 def test_a_manager_that_does_not_listen(manager: socket.socket, notifier: Notifier) -> None:
-    """A full queue delays nothing: what does not fit is lost."""
+    """With a full queue a notification is dropped without a delay."""
     for number in range(10_000):
         notifier.status(str(number))
     assert manager.recv(1000) == b"STATUS=0"
@@ -117,7 +117,7 @@ def test_a_manager_that_does_not_listen(manager: socket.socket, notifier: Notifi
     ],
 )
 def test_watchdog_seconds(environment: dict[str, str], seconds: float | None) -> None:
-    """The watchdog is on if the manager says so to this very process."""
+    """The watchdog is on only if the variables are for this process."""
     assert Notifier(environment).watchdog_seconds == seconds
 
 
@@ -137,13 +137,13 @@ TELL_SOCKETS = """
         print(name, address_of(listener), listener.getblocking(), listener.get_inheritable())
     print(*(name for name in os.environ if name.startswith("LISTEN_")))
 """
-"""Prints what was passed, and what is left of the variables."""
+"""Prints the passed sockets and the remaining variables."""
 
 TELL = [sys.executable, "-c", textwrap.dedent(TELL_SOCKETS)]
 
 
 def test_activated_sockets(tmp_path: Path) -> None:
-    """Passed sockets are taken over with their names, and no child will take them again."""
+    """Passed sockets are adopted with their names, and the variables are removed."""
     path = tmp_path / "socket"
     with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
         unix.bind(str(path))
@@ -159,7 +159,7 @@ def test_activated_sockets(tmp_path: Path) -> None:
 
 
 def test_what_is_no_listener() -> None:
-    """A datagram socket is refused, and told which it is."""
+    """A datagram socket is rejected; the error names its descriptor."""
     with (
         socket.create_server(("127.0.0.1", 0)) as tcp,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
@@ -181,7 +181,7 @@ def test_what_is_no_listener() -> None:
     ],
 )
 def test_nothing_passed(environment: dict[str, str]) -> None:
-    """Variables for another process mean nothing; they go all the same."""
+    """Variables for another process are ignored and removed."""
     environment["HOME"] = "/"
     assert activated_sockets(environment) == []
     assert environment == {"HOME": "/"}
@@ -189,13 +189,13 @@ def test_nothing_passed(environment: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("count", ["", "-1", "many"])
 def test_a_bad_count(count: str) -> None:
-    """A count that is none is refused."""
+    """An invalid count is rejected."""
     with pytest.raises(ListenError, match=r"^LISTEN_FDS: "):
         activated_sockets({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": count})
 
 
 def test_systemd_passes_sockets(program: Callable[[str], str], tmp_path: Path) -> None:
-    """What systemd itself passes is understood."""
+    """Sockets from systemd-socket-activate are adopted."""
     path = tmp_path / "socket"
     command = [program("systemd-socket-activate"), f"--listen={path}", "--fdname=private"]
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Documents as files: what is in memory, what has to be fetched, and the bytes in any case."""
+"""Tests for documents as files."""
 
 import io
 from collections.abc import Iterator
@@ -21,13 +21,13 @@ WHOLE = b"[" + expected("json", 0, N) + b"]"
 
 @pytest.fixture(params=[64 * 1024 * 1024, 0], ids=["cached", "not cached"])
 def client(server: RunningServer, request: pytest.FixtureRequest) -> Iterator[FibClient]:
-    """A client with a cache for all, and one with none."""
+    """A client with a large cache, and one without a cache."""
     with FibClient(server.address, cache_bytes=request.param) as client:
         yield client
 
 
 def file_of(client: FibClient, begin: int = 0, end: int = len(WHOLE)) -> AnswerFile:
-    """Return a part of the first numbers in brackets."""
+    """Return a file of a byte range of the first numbers in brackets."""
     return AnswerFile(client, Document(b"[", EncodedSlice.of(0, N, "json"), b"]"), begin, end)
 
 
@@ -45,7 +45,7 @@ def file_of(client: FibClient, begin: int = 0, end: int = len(WHOLE)) -> AnswerF
 )
 @pytest.mark.parametrize("step", [10**9, 100_001])
 def test_sent_as_the_event_loop_does(client: FibClient, begin: int, end: int, step: int) -> None:
-    """What is in memory is sent, what is not is fetched, and in the end all of it was there."""
+    """Cached bytes are returned, missing ones are fetched, and together they are the document."""
     file = file_of(client, begin, end)
     sent = b""
     while not file.is_at_end:
@@ -62,7 +62,7 @@ def test_sent_as_the_event_loop_does(client: FibClient, begin: int, end: int, st
 
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(1, 60))
 def test_pieces_of_any_size(offset: int, size: int, piece_bytes: int) -> None:
-    """Wherever a piece begins and ends, it fits what comes before and after it."""
+    """Pieces of any size join without gaps."""
     whole = b"[" + expected("json", 3, 12) + b"]"
     document = Document(b"[", EncodedSlice.of(3, 12, "json"), b"]")
     begin = min(offset, len(whole))
@@ -83,7 +83,7 @@ def test_pieces_of_any_size(offset: int, size: int, piece_bytes: int) -> None:
 
 
 def test_each_element_is_asked_for_once(server: RunningServer) -> None:
-    """Elements that are larger than a piece are pieces by themselves."""
+    """An element that is larger than a piece is a piece by itself."""
     document = Document(b"", EncodedSlice.of(5_100_000, 5_100_003, "text"), b"")
     with FibClient(server.address, cache_bytes=0) as client:
         file = AnswerFile(client, document, 0, document.size)
@@ -98,7 +98,7 @@ def test_each_element_is_asked_for_once(server: RunningServer) -> None:
 
 
 def test_what_was_taken_away_is_fetched_again(client: FibClient) -> None:
-    """A piece that was dropped while it was sent goes on from the very next byte."""
+    """After a piece was dropped midway, sending continues at the next byte."""
     file = file_of(client)
     file.give(file.missing().run(None))
     file.advance(1000)
@@ -109,7 +109,7 @@ def test_what_was_taken_away_is_fetched_again(client: FibClient) -> None:
 
 
 def test_what_the_cache_has_is_not_held(server: RunningServer) -> None:
-    """A reader of cached bytes keeps none of them in memory, and so do those that reopen."""
+    """Cached bytes are not held, and neither are those of a reopened file."""
     with FibClient(server.address) as client:
         file = file_of(client)
         assert not file.is_cached
@@ -125,7 +125,7 @@ def test_what_the_cache_has_is_not_held(server: RunningServer) -> None:
 
 
 def test_read_as_by_anybody(client: FibClient) -> None:
-    """It is a file: reading fetches what is missing, and seeking works from anywhere."""
+    """`read` fetches missing bytes, and `seek` works from any position."""
     file = file_of(client, 3)
     whole = WHOLE[3:]
     assert file.seekable()
@@ -144,7 +144,7 @@ def test_read_as_by_anybody(client: FibClient) -> None:
 
 
 def test_closed(client: FibClient) -> None:
-    """It lets go of the bytes, and can be asked for them again."""
+    """After `close` no bytes are held, and they can be fetched again."""
     file = file_of(client)
     file.give(file.missing().run(None))
     file.close()
@@ -153,7 +153,7 @@ def test_closed(client: FibClient) -> None:
 
 
 def test_refused(client: FibClient) -> None:
-    """A refusal comes with the fetch, before anything was promised to anybody."""
+    """A refusal of the fibserver is raised by the fetch."""
     document = Document(b"[", EncodedSlice.of(20_000_000, 20_000_001, "json"), b"]")
     with pytest.raises(RequestRefused, match="max_index"):
         AnswerFile(client, document, 0, 10).missing().run(None)

@@ -1,4 +1,4 @@
-"""Range, as RFC 9110 has it."""
+"""Tests for the Range header (RFC 9110)."""
 
 import pytest
 from hypothesis import given
@@ -19,7 +19,7 @@ SIZE = 1000
         ("bytes=0-", (0, 1000)),
         ("bytes=-1", (999, 1000)),
         ("bytes=-1000", (0, 1000)),
-        # more than there is
+        # beyond the end
         ("bytes=990-5000", (990, 1000)),
         ("bytes=-5000", (0, 1000)),
         ("bytes=5-" + "9" * 5000, (5, 1000)),
@@ -30,12 +30,12 @@ SIZE = 1000
         ("bytes=0-9,", (0, 10)),
         ("bytes=, ,0-9", (0, 10)),
         ("bytes=0" + "0" * 50 + "5-9", (5, 10)),
-        # nothing of it is there
+        # unsatisfiable
         ("bytes=1000-", (1000, 1000)),
         ("bytes=1000-1001", (1000, 1000)),
         ("bytes=" + "9" * 5000 + "-", (1000, 1000)),
         ("bytes=-0", (1000, 1000)),
-        # what makes no sense, other units and several ranges mean all of it
+        # invalid headers, other units and several ranges are ignored
         ("", None),
         ("bytes", None),
         ("bytes=", None),
@@ -58,19 +58,19 @@ SIZE = 1000
     ],
 )
 def test_parse(header: str, expected: tuple[int, int] | None) -> None:
-    """Each header asks for the bytes that the RFC has in mind."""
+    """Each header selects the bytes that the RFC defines."""
     assert parse(header, SIZE) == expected
 
 
 @pytest.mark.parametrize("header", ["bytes=0-", "bytes=0-9", "bytes=-1", "bytes=-0", "bytes=7-"])
 def test_an_empty_answer(header: str) -> None:
-    """An empty answer has no parts: it is answered whole."""
+    """Range is ignored for an empty response."""
     assert parse(header, 0) is None
 
 
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(1, 30))
 def test_first_and_last(first: int, last: int, size: int) -> None:
-    """A range with both ends is what a slice is."""
+    """A range with both ends selects the same bytes as a Python slice."""
     found = parse(f"bytes={first}-{last}", size)
     if first > last:
         assert found is None
@@ -81,6 +81,6 @@ def test_first_and_last(first: int, last: int, size: int) -> None:
 
 @given(st.text(alphabet="bytes=0123456789-, \t", max_size=40), st.integers(0, 2000))
 def test_whatever_comes(header: str, size: int) -> None:
-    """Any header leads to bytes that there are, to none of them, or to all."""
+    """Any header selects existing bytes, an empty range, or is ignored."""
     found = parse(header, size)
     assert found is None or 0 <= found.begin <= found.end <= size

@@ -1,4 +1,4 @@
-"""Reading by pages of other origins."""
+"""Tests for cross-origin resource sharing."""
 
 import pytest
 from falcon import testing
@@ -11,7 +11,7 @@ PREFLIGHT = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Hea
 
 
 def ask(origins: tuple[str, ...], method: str, target: str, **headers: str) -> testing.Result:
-    """Return an answer that needs no server."""
+    """Return a response that needs no fibserver."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     with FibClient("127.0.0.1:1") as client:
         web = testing.TestClient(create_app(client, allowed_origins=origins))
@@ -19,13 +19,13 @@ def ask(origins: tuple[str, ...], method: str, target: str, **headers: str) -> t
 
 
 def cors_headers(result: testing.Result) -> dict[str, str]:
-    """Return those of an answer that are about other origins."""
+    """Return the CORS headers of a response."""
     return {name: text for name, text in result.headers.items() if name.startswith("access-")}
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_off(method: str) -> None:
-    """By default nothing is said, so browsers refuse."""
+    """By default there are no CORS headers, so browsers deny access."""
     result = ask((), method, "/fib/0", Origin=HERE, **PREFLIGHT)
     assert not cors_headers(result)
     assert "Origin" not in result.headers.get("vary", "")
@@ -34,7 +34,7 @@ def test_off(method: str) -> None:
 @pytest.mark.parametrize("origin", [HERE, "null", ""])
 @pytest.mark.parametrize(("target", "status"), [("/fib/0", 200), ("/fib/x", 400), ("/x", 404)])
 def test_all(origin: str, target: str, status: int) -> None:
-    """With a star, everybody may read all answers and errors, and the headers that matter."""
+    """With `*`, all origins may read responses, errors and the exposed headers."""
     result = ask(("*",), "GET", target, Origin=origin)
     assert result.status_code == status
     found = cors_headers(result)
@@ -46,7 +46,7 @@ def test_all(origin: str, target: str, status: int) -> None:
 
 
 def test_some() -> None:
-    """With a list, those on it may read; the answer says that it depends on the origin."""
+    """Only listed origins may read responses, which vary by Origin."""
     origins = (HERE, "http://localhost:3000")
     for origin in origins:
         result = ask(origins, "GET", "/fib/0", Origin=origin)
@@ -61,7 +61,7 @@ def test_some() -> None:
 
 @pytest.mark.parametrize("origins", [("*",), (HERE,)])
 def test_preflight(origins: tuple[str, ...]) -> None:
-    """A browser that asks first is told what may be asked, and to remember it."""
+    """A preflight response lists the methods and headers, and may be cached."""
     result = ask(origins, "OPTIONS", "/fib/0", Origin=HERE, **PREFLIGHT)
     assert (result.status_code, result.content) == (204, b"")
     found = cors_headers(result)
@@ -72,7 +72,7 @@ def test_preflight(origins: tuple[str, ...]) -> None:
 
 
 def test_credentials_are_never_allowed() -> None:
-    """No answer depends on who asks, so no page needs to send cookies."""
+    """Credentials are not allowed."""
     for origins in (("*",), (HERE,)):
         for method in ("GET", "OPTIONS"):
             found = cors_headers(ask(origins, method, "/fib/0", Origin=HERE, **PREFLIGHT))

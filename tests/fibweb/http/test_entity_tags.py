@@ -1,4 +1,4 @@
-"""If-None-Match, If-Match and If-Range, as RFC 9110 has them."""
+"""Tests for If-None-Match, If-Match and If-Range (RFC 9110)."""
 
 import pytest
 
@@ -28,7 +28,7 @@ TAG = '"first-10-json-1"'
     ],
 )
 def test_lists(header: str, weakly: bool, strongly: bool) -> None:
-    """A list has a tag if it is there by itself; as a weak one, only weakly."""
+    """A list contains a tag as a whole; a weak one matches only weakly."""
     assert contains_tag(header, TAG, weakly=True) is weakly
     assert contains_tag(header, TAG, weakly=False) is strongly
 
@@ -38,7 +38,7 @@ def test_lists(header: str, weakly: bool, strongly: bool) -> None:
     [("*", True), (" * ", True), ("", False), ('"*"', False), ("**", False)],
 )
 def test_is_any(header: str, expected: bool) -> None:
-    """Only a star by itself stands for anything."""
+    """Only a single star matches any tag."""
     assert is_any(header) is expected
 
 
@@ -56,5 +56,5 @@ def test_is_any(header: str, expected: bool) -> None:
     ],
 )
 def test_may_be_part(header: str | None, expected: bool) -> None:
-    """A part is answered to whoever has the rest of the very same bytes, or does not ask."""
+    """A partial response requires the same strong tag, or no If-Range."""
     assert if_range_matches(header, TAG) is expected

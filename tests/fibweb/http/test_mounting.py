@@ -1,4 +1,4 @@
-"""Path prefixes: how they are written in URLs, and what is left without them."""
+"""Tests for path prefixes."""
 
 import pytest
 
@@ -17,12 +17,12 @@ from fibweb.http.mounting import mount_path, path_below
     ],
 )
 def test_mount_path(script_name: str, path: str) -> None:
-    """A prefix is encoded, begins with one slash, and ends with none."""
+    """A prefix is percent-encoded, with one leading slash and no trailing one."""
     assert mount_path({"SCRIPT_NAME": script_name}) == path
 
 
 def test_no_mount() -> None:
-    """A server may leave out SCRIPT_NAME where it is empty."""
+    """SCRIPT_NAME may be missing."""
     assert mount_path({}) == ""
 
 
@@ -40,5 +40,5 @@ def test_no_mount() -> None:
     ],
 )
 def test_path_below(root_path: str, path: str, below: str) -> None:
-    """Whole segments are taken off, once."""
+    """A prefix of whole segments is removed, once."""
     assert path_below(root_path, path) == below

@@ -1,4 +1,4 @@
-"""Accept, as RFC 9110 has it."""
+"""Tests for the Accept header (RFC 9110)."""
 
 import pytest
 from hypothesis import example, given
@@ -24,36 +24,36 @@ OFFERS = (JSON, TEXT, CSV, BINARY)
         ("application/*", JSON),
         ("image/png", None),
         ("image/*, audio/*;q=0.5", None),
-        # the highest q
+        # the highest quality
         ("text/plain;q=0.5, text/csv;q=0.9", CSV),
         ("text/plain; q=0.5 , text/csv ; q = 0.4", TEXT),
         ("text/csv;q=0.001", CSV),
         ("application/json;q=0.9, */*;q=0.8", JSON),
         ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", JSON),
-        # q=0 forbids, and the most specific range is the one that counts
+        # q=0 excludes an offer, and the most specific range decides
         ("application/json;q=0, */*", TEXT),
         ("*/*, application/json;q=0", TEXT),
         ("application/*;q=0, */*;q=0.1", TEXT),
         ("text/*;q=0.9, text/plain;q=0.1", CSV),
         ("application/json;q=0", None),
         ("*/*;q=0", None),
-        # among equals the most specific, then the first offered
+        # among equals the most specific range, then the first offer
         ("*/*, text/csv", CSV),
         ("text/*, application/octet-stream", BINARY),
         ("text/csv, application/json", JSON),
-        # parameters: any charset is right, others must be there
+        # parameters: any charset matches, others must be equal
         ("text/plain; charset=iso-8859-1", TEXT),
         ('text/csv; header="absent"', CSV),
         ("text/csv; header=present", None),
         ("application/json; profile=x", None),
         ("text/csv;q=0.1, text/csv;header=absent;q=0.2, text/plain;q=0.15", CSV),
-        # what follows q is no parameter of the media type (RFC 7231 had such)
+        # parameters after q are ignored (accept-ext of RFC 7231)
         ("text/csv;q=0.5;header=present", CSV),
         # quoted strings
         ('image/png;x="a,text/csv", text/plain', TEXT),
         ('image/png;x="a;q=0\\", text/csv', None),
         ('image/png;x="\\",text/csv;q=1", text/plain;q=0.1', TEXT),
-        # elements that make no sense are ignored
+        # invalid media ranges are ignored
         (", ,text/csv,,", CSV),
         ("json, text/csv", CSV),
         ("text/csv;q=2, text/plain", TEXT),
@@ -64,7 +64,7 @@ OFFERS = (JSON, TEXT, CSV, BINARY)
         ("text/, text/plain", TEXT),
         ("/, text/plain", TEXT),
         ("text/csv;, image/png", CSV),
-        # as is a header that has nothing else
+        # and so is a header of only invalid ones
         ("", JSON),
         (",", JSON),
         ("json", JSON),
@@ -73,14 +73,14 @@ OFFERS = (JSON, TEXT, CSV, BINARY)
     ],
 )
 def test_choose(accept: str, expected: str | None) -> None:
-    """Each header leads to the media type that the RFC has in mind."""
+    """Each header selects the media type that the RFC defines."""
     assert choose(accept, OFFERS) == expected
 
 
 @given(st.text(alphabet='abc/*;,q=01."\\ ', max_size=60))
 @example('"' + '\\"' * 20 + "\\")
 def test_whatever_comes(accept: str) -> None:
-    """Any header leads to one of the offers or to none."""
+    """Any header selects one of the offers or none."""
     assert choose(accept, OFFERS) in (*OFFERS, None)
 
 
@@ -88,12 +88,12 @@ def test_whatever_comes(accept: str) -> None:
     st.permutations(["text/plain;q=0.3", "text/csv;q=0.7", "application/json;q=0.2", "*/*;q=0"])
 )
 def test_order_is_of_no_importance(elements: list[str]) -> None:
-    """The order of the header's elements changes nothing."""
+    """The order of the media ranges does not matter."""
     assert choose(",".join(elements), OFFERS) == CSV
 
 
 @pytest.mark.parametrize("piece", ['"', '\\"', ";", " ; ", "a/b;", ",", 'a/b;c="\\', "*"])
 def test_no_header_is_slow(piece: str) -> None:
-    """Time grows with a header's length and no faster: one of a megabyte would take hours."""
+    """Parsing time is linear; with backtracking, a header of a megabyte would take hours."""
     assert choose(piece * (1_000_000 // len(piece)), OFFERS) in (*OFFERS, None)
     choose.cache_clear()

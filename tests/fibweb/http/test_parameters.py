@@ -1,4 +1,4 @@
-"""Numbers and parameters in a URL, read strictly."""
+"""Tests for the strict parsing of URL parameters."""
 
 import re
 
@@ -11,7 +11,7 @@ from fibweb.http.parameters import parse_index, parse_query
 
 @given(st.integers(0, 10**19 - 1))
 def test_every_number_has_one_spelling(n: int) -> None:
-    """A number is read as it is written, and no other spelling is."""
+    """A plain decimal number is parsed."""
     assert parse_index("n", str(n)) == n
     for spelling in (f"0{n}", f"+{n}", f"-{n}", f" {n}", f"{n} ", f"{n}\n", f"{n}.0", f"{n}_0"):
         with pytest.raises(ValueError, match="n must be a non-negative decimal integer"):
@@ -22,7 +22,7 @@ def test_every_number_has_one_spelling(n: int) -> None:
     "text", ["", "ten", "1e3", "0x10", "1,000", "٣", "３", "²", "½", "%31", "NaN", "--1"]
 )
 def test_no_number(text: str) -> None:
-    """What is no number is told back."""
+    """The error for an invalid number quotes it."""
     with pytest.raises(
         ValueError, match=re.escape(f"count must be a non-negative decimal integer, not {text!r}")
     ):
@@ -31,13 +31,13 @@ def test_no_number(text: str) -> None:
 
 @pytest.mark.parametrize("digits", [20, 1000, 1_000_000])
 def test_too_long(digits: int) -> None:
-    """A number beyond all limits is refused by its length, and not repeated."""
+    """The error for a number beyond all limits has its length instead of the number."""
     with pytest.raises(ValueError, match=f"^n has {digits} digits, beyond any limit$"):
         parse_index("n", "9" * digits)
 
 
 def test_long_nonsense_is_cut() -> None:
-    """An error does not repeat more than a little of what was wrong."""
+    """An error quotes only the beginning of a long value."""
     with pytest.raises(ValueError, match="not") as caught:
         parse_index("n", "x" * 100_000)
     assert len(str(caught.value)) < 200
@@ -58,7 +58,7 @@ def test_long_nonsense_is_cut() -> None:
     ],
 )
 def test_query(text: str, expected: dict[str, str]) -> None:
-    """Known parameters are returned as they came; others are ignored, repeated ones too."""
+    """Known parameters are returned unchanged; others are ignored, even if repeated."""
     assert parse_query(text, {"start", "count"}) == expected
 
 
@@ -66,6 +66,6 @@ def test_query(text: str, expected: dict[str, str]) -> None:
     "text", ["count=3&count=3", "count&x=1&count=", "start=1&count=2&start=1"]
 )
 def test_repeated(text: str) -> None:
-    """A known parameter that is there twice is an error, even if both say the same."""
+    """A repeated known parameter is an error, even with the same value."""
     with pytest.raises(ValueError, match="is given more than once"):
         parse_query(text, {"start", "count"})

@@ -1,4 +1,4 @@
-"""Which connections there may be, and which is closed for another."""
+"""Tests for the admission of connections."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ NOW = 10.0
 
 
 class Client:
-    """A connection, as far as admission goes."""
+    """A connection with an idle time and a pace."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class Client:
         crowd.append(self)
 
     def handle_close(self) -> None:
-        """Leave."""
+        """Remove the connection."""
         self.idle_since = None
         self._crowd.remove(self)
 
@@ -37,12 +37,12 @@ class Client:
 def admission_of(
     crowd: list[Client], max_clients: int, clock: Callable[[], float] = lambda: NOW
 ) -> Admission[Client]:
-    """Return what decides on newcomers to a crowd."""
+    """Return an admission policy for a list of connections."""
     return Admission(max_clients, lambda: len(crowd), lambda: crowd, clock)
 
 
 def test_room_for_all() -> None:
-    """Below the bound nobody gives way, however idle or slow."""
+    """Below the bound no connection is closed, however idle or slow."""
     crowd: list[Client] = []
     Client(crowd, idle_since=0.0)
     Client(crowd, pace=0)
@@ -51,7 +51,7 @@ def test_room_for_all() -> None:
 
 
 def test_the_order_of_giving_way() -> None:
-    """First the idle, the longest idle first; then slow readers, the slowest first."""
+    """The longest idle connection is closed first, then the slowest of the slow readers."""
     crowd: list[Client] = []
     busy = Client(crowd)
     slow, slower = Client(crowd, pace=4000), Client(crowd, pace=10)
@@ -68,7 +68,7 @@ def test_the_order_of_giving_way() -> None:
 
 
 def test_the_silent_give_way_before_those_that_pause() -> None:
-    """Who has never sent a request goes first, once it had the time to send one."""
+    """Connections that never sent a request are closed first, after they had time to send one."""
     crowd: list[Client] = []
     paused, silent = Client(crowd, idle_since=NOW - 6), Client(crowd, idle_since=NOW - 1)
     silent.was_served = False
@@ -88,7 +88,7 @@ def test_the_silent_give_way_before_those_that_pause() -> None:
 
 
 def test_clients_that_pause_give_way_last() -> None:
-    """One that was served just now is closed only once no silent one is left, after a wait."""
+    """A connection served just now is closed only after a wait, if no silent one is left."""
     crowd: list[Client] = []
     now = [NOW]
     served = Client(crowd, idle_since=NOW - 1)
@@ -108,7 +108,7 @@ def test_clients_that_pause_give_way_last() -> None:
 
 
 def test_surplus_connections_are_few() -> None:
-    """Beyond the bound a few are served once, and the rest is refused."""
+    """A few surplus connections are served once, and further ones are refused."""
     crowd: list[Client] = []
     admission = admission_of(crowd, 2)
     verdicts = []

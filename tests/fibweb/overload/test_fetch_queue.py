@@ -1,4 +1,4 @@
-"""Which fetch waits, which runs next, and which is refused."""
+"""Tests for the queue of fetches."""
 
 import itertools
 
@@ -16,7 +16,7 @@ _numbers = itertools.count()
 
 
 def fetch(cost_seconds: float, key: object = None) -> Fetch:
-    """Return a fetch, by default of something that no other fetch is of."""
+    """Return a fetch, by default with a unique key."""
     key = next(_numbers) if key is None else key
     return Fetch(key, cost_seconds, 1, lambda _: b"")
 
@@ -27,12 +27,12 @@ def taken(queue: FetchQueue[str], now: float = 0.0) -> list[Job[str]]:
 
 
 def waiters(jobs: list[Job[str]]) -> list[str]:
-    """Return who waits for some jobs."""
+    """Return the waiters of jobs."""
     return [waiter for job in jobs for waiter in job.waiters]
 
 
 def admitted(queue: FetchQueue[str], cost_seconds: float) -> int:
-    """Add fetches of some cost until one is refused; return how many were not."""
+    """Add fetches of one cost until one is refused; return the number accepted."""
     for count in range(MAX_WAITERS):
         try:
             queue.add(fetch(cost_seconds), f"{count}", 0.0)
@@ -43,7 +43,7 @@ def admitted(queue: FetchQueue[str], cost_seconds: float) -> int:
 
 @pytest.mark.parametrize("threads", [2, 3, 4, 8])
 def test_dear_fetches_leave_threads_to_cheap_ones(threads: int) -> None:
-    """However many dear ones wait, half of the threads are for the others."""
+    """Dear fetches use at most half of the threads."""
     queue: FetchQueue[str] = FetchQueue(threads)
     for number in range(20):
         queue.add(fetch(DEAR), f"dear {number}", 0.0)
@@ -53,7 +53,7 @@ def test_dear_fetches_leave_threads_to_cheap_ones(threads: int) -> None:
 
 
 def test_cheap_fetches_leave_a_thread_to_dear_ones() -> None:
-    """A stream of cheap ones does not starve the dear."""
+    """A stream of cheap fetches does not starve dear ones."""
     queue: FetchQueue[str] = FetchQueue(4)
     for number in range(10):
         queue.add(fetch(CHEAP), f"cheap {number}", 0.0)
@@ -65,7 +65,7 @@ def test_cheap_fetches_leave_a_thread_to_dear_ones() -> None:
 
 
 def test_one_thread_serves_both() -> None:
-    """With a single thread nobody has one to spare, and the order is that of both together."""
+    """With a single thread both classes share one order."""
     queue: FetchQueue[str] = FetchQueue(1)
     queue.add(fetch(DEAR), "dear", 0.0)
     queue.add(fetch(CHEAP), "cheap", 0.0)
@@ -78,7 +78,7 @@ def test_one_thread_serves_both() -> None:
 
 
 def test_the_shortest_comes_first_but_nobody_starves() -> None:
-    """Of those that came together the cheapest runs first; who has waited is not overtaken."""
+    """Of simultaneous fetches the cheapest runs first; one that has waited is not overtaken."""
     queue: FetchQueue[str] = FetchQueue(2)
     queue.add(fetch(0.1), "runs", 0.0)
     assert waiters(taken(queue)) == ["runs"]
@@ -94,7 +94,7 @@ def test_the_shortest_comes_first_but_nobody_starves() -> None:
 
 
 def test_who_wants_the_same_shares_a_fetch() -> None:
-    """Many who ask for the same at once cost one fetch, also when it runs already."""
+    """Waiters for the same bytes share one fetch, even if it runs already."""
     queue: FetchQueue[str] = FetchQueue(2)
     queue.add(fetch(CHEAP, "same"), "a", 0.0)
     queue.add(fetch(CHEAP, "same"), "b", 0.0)
@@ -108,7 +108,7 @@ def test_who_wants_the_same_shares_a_fetch() -> None:
 
 
 def test_whoever_leaves_is_not_worked_for() -> None:
-    """The last waiter takes its fetch along: from the queue, or to be cancelled."""
+    """The removal of the last waiter removes a queued fetch and cancels a running one."""
     queue: FetchQueue[str] = FetchQueue(1)
     queue.add(fetch(CHEAP), "runs", 0.0)
     (job,) = taken(queue)
@@ -125,7 +125,7 @@ def test_whoever_leaves_is_not_worked_for() -> None:
 
 
 def test_a_long_wait_is_refused_at_once() -> None:
-    """When what is ahead would take too long, a newcomer is told so; a cheaper one is not."""
+    """A fetch is refused if its predicted wait is too long; a cheaper one is accepted."""
     queue: FetchQueue[str] = FetchQueue(2)
     count = admitted(queue, 0.4)
     assert count == pytest.approx(MAX_WAIT_SECONDS / 0.4, abs=2)
@@ -138,7 +138,7 @@ def test_a_long_wait_is_refused_at_once() -> None:
 
 
 def test_the_prediction_follows_what_fetches_take() -> None:
-    """Where all takes ten times as long as predicted, a tenth may wait."""
+    """If fetches take ten times as long as predicted, a tenth of them is accepted."""
     queue: FetchQueue[str] = FetchQueue(2)
     for number in range(50):
         queue.add(fetch(0.1), "measures", 0.0)
@@ -148,7 +148,7 @@ def test_the_prediction_follows_what_fetches_take() -> None:
 
 
 def test_the_queue_has_a_length() -> None:
-    """Beyond a number of waiters everybody is refused, but those who join what runs."""
+    """Beyond the maximum of waiters all are refused, except waiters for a running fetch."""
     queue: FetchQueue[str] = FetchQueue(1)
     queue.add(fetch(1e-6, "runs"), "runs", 0.0)
     taken(queue)
@@ -163,7 +163,7 @@ def test_the_queue_has_a_length() -> None:
 
 
 def test_waiters_for_dear_fetches_leave_room_for_cheap_ones() -> None:
-    """However many wait for what takes long, others are not refused for that."""
+    """Waiters for dear fetches do not make the queue refuse cheap ones."""
     queue: FetchQueue[str] = FetchQueue(4)
     for number in range(3):
         queue.add(fetch(DEAR, f"dear {number}"), f"runs {number}", 0.0)
@@ -177,7 +177,7 @@ def test_waiters_for_dear_fetches_leave_room_for_cheap_ones() -> None:
 
 
 def test_a_response_in_progress_is_never_refused() -> None:
-    """Its next piece is queued however many wait, and waits for as long as it takes."""
+    """The next piece of a response in progress is always accepted and does not expire."""
     queue: FetchQueue[str] = FetchQueue(2)
     queue.add(fetch(DEAR), "runs", 0.0)
     (job,) = taken(queue)
@@ -194,7 +194,7 @@ def test_a_response_in_progress_is_never_refused() -> None:
 
 
 def test_the_queue_forgets_what_was_removed() -> None:
-    """Requests that come and go leave nothing behind, wherever they stood."""
+    """Removed waiters leave nothing in the queue."""
     queue: FetchQueue[str] = FetchQueue(2)
     queue.add(fetch(DEAR), "runs", 0.0)
     taken(queue)
@@ -206,7 +206,7 @@ def test_the_queue_forgets_what_was_removed() -> None:
 
 
 def test_a_wait_that_was_too_long_ends() -> None:
-    """Who has waited for too long is refused then, and costs nothing more."""
+    """Fetches that have waited for too long expire and do not run."""
     queue: FetchQueue[str] = FetchQueue(1)
     queue.add(fetch(CHEAP), "runs", 0.0)
     taken(queue)
@@ -227,7 +227,7 @@ def test_a_wait_that_was_too_long_ends() -> None:
     ),
 )
 def test_nobody_is_forgotten(threads: int, steps: list[tuple[str, int, float]]) -> None:
-    """Whatever happens, everybody who waits and does not leave is answered in the end."""
+    """In any sequence of events, each waiter that is not removed is served in the end."""
     queue: FetchQueue[int] = FetchQueue(threads)
     running: list[Job[int]] = []
     waiting: set[int] = set()

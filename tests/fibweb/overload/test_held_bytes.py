@@ -1,4 +1,4 @@
-"""How much answers under way hold, and who gives way."""
+"""Tests for the bound on held bytes."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,17 +13,17 @@ class Reader:
         self.times_given_up = 0
 
     def give_up_held(self) -> None:
-        """Count."""
+        """Count the calls."""
         self.times_given_up += 1
 
 
 def test_the_slowest_gives_way() -> None:
-    """Who has held for longest gives up, and as many as it takes."""
+    """The oldest holders release their bytes, as many as necessary."""
     held: HeldBytes[Reader] = HeldBytes(100)
     first, second, third = Reader(), Reader(), Reader()
     held.set(first, 40)
     held.set(second, 40)
-    held.set(first, 30)  # it went on with what it holds, and keeps its place in the line
+    held.set(first, 30)  # it holds fewer bytes now, and remains the oldest
     held.set(third, 60)
     assert [each.times_given_up for each in (first, second, third)] == [1, 0, 0]
     assert (held.size, held.given_up) == (100, 1)
@@ -33,7 +33,7 @@ def test_the_slowest_gives_way() -> None:
 
 
 def test_the_next_piece_is_a_new_turn() -> None:
-    """A fast reader, which has let go in between, is behind a slow one in the line."""
+    """A fast reader, which released its bytes in between, counts as newer than a slow one."""
     held: HeldBytes[Reader] = HeldBytes(100)
     fast, slow = Reader(), Reader()
     held.set(fast, 50)
@@ -44,7 +44,7 @@ def test_the_next_piece_is_a_new_turn() -> None:
 
 
 def test_tight() -> None:
-    """From a half on it is time to hold less."""
+    """Memory is tight when more than half of the limit is used."""
     held: HeldBytes[Reader] = HeldBytes(100)
     reader = Reader()
     held.set(reader, 50)
@@ -55,7 +55,7 @@ def test_tight() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 120))))
 def test_the_limit_holds(steps: list[tuple[int, int]]) -> None:
-    """Whatever is held, it is never more than the limit, and nothing is counted twice."""
+    """The total never exceeds the limit and is the sum of the holders."""
     held: HeldBytes[Reader] = HeldBytes(100)
     readers = [Reader() for _ in range(6)]
     for number, size in steps:

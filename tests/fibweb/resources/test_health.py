@@ -1,4 +1,4 @@
-"""`/healthz` and `/readyz`."""
+"""Tests for `/healthz` and `/readyz`."""
 
 import json
 import threading
@@ -16,7 +16,7 @@ from tests.servers import RunningServer
 
 
 def would_block(_: object) -> None:
-    """Fetch nothing, as on an event loop."""
+    """Raise `WouldBlock`, as on an event loop."""
     raise WouldBlock
 
 
@@ -30,7 +30,7 @@ def web(client: FibClient) -> testing.TestClient:
 
 
 def test_alive() -> None:
-    """A process is alive whatever its servers are, and says so without waiting."""
+    """Liveness does not depend on the fibservers and does not wait for them."""
     with FibClient("127.0.0.1:1") as client:
         result = web(client).simulate_get("/healthz", extras=MAY_NOT_BLOCK)
     assert (result.status_code, result.text) == (200, "alive\n")
@@ -38,7 +38,7 @@ def test_alive() -> None:
 
 
 def test_ready(server: RunningServer) -> None:
-    """A process is ready when a fibserver answers; HEAD tells it as well."""
+    """A process is ready when a fibserver replies, for GET and HEAD."""
     with FibClient(server.address) as client:
         app = web(client)
         result = app.simulate_get("/readyz")
@@ -49,7 +49,7 @@ def test_ready(server: RunningServer) -> None:
 
 
 def test_ready_in_spite_of_a_silent_name(server: RunningServer) -> None:
-    """A name that the resolver is silent about is no reason to be taken for useless."""
+    """A host name whose resolution hangs does not make the process unready."""
     stuck = threading.Event()
 
     def resolver(address: Address) -> list[ResolvedAddress]:
@@ -64,7 +64,7 @@ def test_ready_in_spite_of_a_silent_name(server: RunningServer) -> None:
 
 
 def test_not_ready() -> None:
-    """Without a fibserver it is 503, with the reason."""
+    """Without a fibserver the response is 503 with the reason."""
     with FibClient("127.0.0.1:1", timeout_seconds=0.3) as client:
         result = web(client).simulate_get("/readyz")
     assert result.status_code == 503
@@ -74,7 +74,7 @@ def test_not_ready() -> None:
 
 
 def test_readiness_is_not_found_out_on_the_event_loop() -> None:
-    """Where nothing may block, no server is asked; what was found out is answered."""
+    """On an event loop the resource does not block and responds from memory."""
     with FibClient("127.0.0.1:1", timeout_seconds=0.3) as client:
         ready = ReadinessResource(client)
         app = testing.TestClient(create_app(client, resources={"/readyz": ready}))

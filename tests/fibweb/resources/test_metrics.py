@@ -1,4 +1,4 @@
-"""`/metrics`: the figures of all processes, under the documented names."""
+"""Tests for `/metrics`."""
 
 import re
 import urllib.error
@@ -21,7 +21,7 @@ DOCUMENT = Path(__file__).parents[3] / "docs/metrics.md"
 
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_requests(server: RunningServer, serve_web: ServeWeb, processes: str) -> None:
-    """Every request is counted once, whichever process answered it and was asked for metrics."""
+    """Every request is counted once, whichever processes served it and the scrape."""
     web = serve_web("--servers", server.address, "--processes", processes)
     for _ in range(20):
         get(web, "/fib/10")
@@ -44,7 +44,7 @@ def test_requests(server: RunningServer, serve_web: ServeWeb, processes: str) ->
             for name in expected
         }
 
-    # What another process counted in the last moments comes with its next tick.
+    # Another process publishes its latest counts with its next tick.
     wait_until(lambda: totals() == expected, str(expected))
     samples = metrics(web)
     answered = sum(
@@ -54,7 +54,7 @@ def test_requests(server: RunningServer, serve_web: ServeWeb, processes: str) ->
     assert samples["fibweb_request_duration_seconds_sum cached"] > 0
     assert samples["fibweb_processes"] == int(processes)
     assert samples["fibweb_cache_extensions_total"] >= 2
-    # Each process has to ask for the beginning in either format, and for each far number.
+    # Each process fetches the beginning in both formats, and each far number.
     assert samples["fibweb_cache_misses_total"] >= 22
     assert samples["fibweb_cache_hits_total"] + samples["fibweb_cache_misses_total"] == 60
     assert samples["fibweb_cache_bytes"] > 0
@@ -66,7 +66,7 @@ def test_requests(server: RunningServer, serve_web: ServeWeb, processes: str) ->
 
 
 def test_counters_never_fall(server: RunningServer, serve_web: ServeWeb) -> None:
-    """Whichever process is scraped, no counter is less than in the scrape before."""
+    """No counter decreases between scrapes, whichever processes serve them."""
     web = serve_web("--servers", server.address, "--processes", "2")
     before: dict[str, float] = {}
     for _ in range(40):
@@ -78,7 +78,7 @@ def test_counters_never_fall(server: RunningServer, serve_web: ServeWeb) -> None
 
 
 def test_a_server_that_is_away(serve_web: ServeWeb) -> None:
-    """A fibserver that does not answer is told of."""
+    """The metrics show a fibserver that does not reply."""
     web = serve_web("--servers", "127.0.0.1:1", FIBWEB_TIMEOUT="0.2")
     with pytest.raises(urllib.error.HTTPError):
         get(web, "/fib/10")
@@ -89,7 +89,7 @@ def test_a_server_that_is_away(serve_web: ServeWeb) -> None:
 
 
 def test_every_metric_is_documented(server: RunningServer, serve_web: ServeWeb) -> None:
-    """docs/metrics.md lists the metrics that there are, with their labels, and no others."""
+    """docs/metrics.md lists exactly the existing metrics and labels."""
     web = serve_web("--servers", server.address)
     get(web, "/fib/10")
     get(web, "/metrics")

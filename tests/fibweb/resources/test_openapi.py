@@ -1,4 +1,4 @@
-"""The description of the API, and the application held to it."""
+"""Tests for the OpenAPI document, and of the application against it."""
 
 import json
 import re
@@ -20,7 +20,7 @@ from tests.servers import RunningServer
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 CASES = 60
-"""For each operation, in each way of generating cases: hundreds in all."""
+"""Generated cases per operation and strategy: hundreds in total."""
 
 TIME_LIMIT_SECONDS = 300
 
@@ -35,13 +35,13 @@ METHODS = [
 
 @pytest.fixture(scope="module")
 def web(server: RunningServer) -> Iterator[testing.TestClient]:
-    """The application, in front of a fibserver."""
+    """The application with a fibserver."""
     with FibClient(server.address) as client:
         yield testing.TestClient(create_app(client))
 
 
 def examples() -> Iterator[Any]:
-    """Yield status, media type, request and answer of each example in the document."""
+    """Yield status, media type, request and response of each example."""
     for _, _, operation in METHODS:
         for status, response in operation["responses"].items():
             for media_type, content in response.get("content", {}).items():
@@ -54,7 +54,7 @@ def examples() -> Iterator[Any]:
 def test_examples_of_answers(
     web: testing.TestClient, status: str, media_type: str, request_: str, answer: object
 ) -> None:
-    """Every example of an answer is what its request is answered."""
+    """Every example equals the response to its request."""
     line, *fields = request_.split(", ")
     headers = dict(field.split(": ") for field in fields)
     result = web.simulate_request(*line.split(" "), headers=headers)
@@ -84,19 +84,19 @@ def test_examples_of_requests(
 
 
 def test_all_formats_have_examples() -> None:
-    """There is an example for each format that is text, for each route with numbers."""
+    """Each route with numbers has an example in each text format."""
     requests = " ".join(parameter.values[2] for parameter in examples())
     for format in ("json", "text", "csv", "ndjson", "bfile"):
         assert len(re.findall(rf"format={format}\b", requests)) == 3
 
 
 def test_only_routes_that_there_are() -> None:
-    """A route that is not served is not described."""
+    """Only routes in use are described."""
     assert list(describe(["/fib"])["paths"]) == ["/fib"]
 
 
 def test_the_resource(web: testing.TestClient) -> None:
-    """`/openapi.json` is the document; caches ask whether it is still the same."""
+    """`/openapi.json` is the document, which caches revalidate."""
     result = web.simulate_get("/openapi.json")
     assert result.headers["content-type"] == "application/json"
     assert result.json == DOCUMENT
@@ -107,7 +107,7 @@ def test_the_resource(web: testing.TestClient) -> None:
 
 
 def test_below_a_prefix(web: testing.TestClient) -> None:
-    """The server's URL is right wherever the document is; errors name the path as it was asked."""
+    """Below a path prefix, the server URL and the paths in errors are right."""
     (server,) = DOCUMENT["servers"]
     assert urljoin("https://example.org/f/openapi.json", server["url"]) == "https://example.org/f/"
     result = web.simulate_get("/fib/-1", root_path="/f")
@@ -115,7 +115,7 @@ def test_below_a_prefix(web: testing.TestClient) -> None:
 
 
 def test_the_application_is_as_described(server: RunningServer, tmp_path: Path) -> None:
-    """Whatever is asked, the answer is one of those described, in all that is described.
+    """The response to any request conforms to the document.
 
     How large n may be depends on the servers, which the document cannot know: here it is told.
     """

@@ -1,4 +1,4 @@
-"""The files of the page: complete, from memory, under a strict policy."""
+"""Tests for the files of the page."""
 
 import re
 from configparser import ConfigParser
@@ -22,14 +22,14 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def web() -> testing.TestClient:
-    """The application, with no server behind it."""
+    """The application, without a fibserver."""
     client = FibClient("127.0.0.1:1")
     return testing.TestClient(create_app(client, resources=page_resources()))
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_file(web: testing.TestClient, path: str) -> None:
-    """Each file is answered whole, with its type, under a policy that lets nothing else in."""
+    """Each file is served with its media type and a strict content security policy."""
     result = web.simulate_get(path)
     assert result.status_code == 200
     assert (
@@ -48,7 +48,7 @@ def test_a_file(web: testing.TestClient, path: str) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_browser_asks_again(web: testing.TestClient, path: str) -> None:
-    """A browser that has a file gets 304; HEAD tells as much as GET."""
+    """A browser that has a file receives 304; HEAD has the headers of GET."""
     tag = web.simulate_get(path).headers["etag"]
     known = web.simulate_get(path, headers={"If-None-Match": tag})
     other = web.simulate_get(path, headers={"If-None-Match": '"other"'})
@@ -61,13 +61,13 @@ def test_a_browser_asks_again(web: testing.TestClient, path: str) -> None:
 
 
 def test_nothing_changes_the_page(web: testing.TestClient) -> None:
-    """Only reading is allowed."""
+    """Only GET, HEAD and OPTIONS are allowed."""
     assert web.simulate_post("/").status_code == falcon.http_status_to_code(falcon.HTTP_405)
     assert web.simulate_get("/page/nothing.js").status_code == 404
 
 
 def test_the_page_refers_to_its_files() -> None:
-    """What page and scripts load is there; all scripts are loaded early, and none in vain."""
+    """All files that the page and its scripts load exist; all scripts are preloaded and used."""
     page = (FOLDER / "index.html").read_text()
     referred = set(re.findall(r'(?:href|src)="(page/[^"]*)"', page))
     assert {f"/{path}" for path in referred} | {"/"} == set(PATHS)
@@ -94,7 +94,7 @@ def test_the_page_knows_no_prefix() -> None:
     ],
 )
 def test_below_a_prefix(web: testing.TestClient, mount: str, target: str, location: str) -> None:
-    """The page is at the prefix with a slash behind it; without one it redirects there."""
+    """The page is at the prefix with a trailing slash; without the slash it redirects."""
     environ: dict[str, Any] = testing.create_environ(query_string=target.partition("?")[2])
     environ |= {"SCRIPT_NAME": mount, "PATH_INFO": ""}
     started = testing.StartResponseMock()
@@ -106,7 +106,7 @@ def test_below_a_prefix(web: testing.TestClient, mount: str, target: str, locati
 
 
 def test_nothing_stands_inside_the_page() -> None:
-    """No inline script or style, which the policy would refuse, and no address elsewhere."""
+    """The page has no inline scripts or styles, which the policy forbids, and no foreign URLs."""
     page = (FOLDER / "index.html").read_text()
     assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script(?![^>]*\ssrc=)", page)
     for file in FOLDER.iterdir():
@@ -115,7 +115,7 @@ def test_nothing_stands_inside_the_page() -> None:
 
 
 def test_the_files_are_installed() -> None:
-    """setup.cfg names every file of the page as a part of the package."""
+    """setup.cfg lists all files of the page as package data."""
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg")
     patterns = setup["options.package_data"]["fibweb"].replace(",", "\n").split()

@@ -1,4 +1,4 @@
-"""`/status`: how the service is doing, for the page."""
+"""Tests for `/status`."""
 
 import json
 import threading
@@ -29,7 +29,7 @@ COUNTERS: Samples = {(f"cache_{name}",): 0.0 for name in ("hits", "extensions", 
 
 
 def test_status(server: RunningServer, serve_web: Serve) -> None:
-    """All that the page shows is there, and is what it is called."""
+    """The status has all values that the page shows."""
     web = serve_web("--servers", server.address)
     for _ in range(10):
         get(web, "/fib/10")
@@ -54,7 +54,7 @@ def test_status(server: RunningServer, serve_web: Serve) -> None:
 
 
 def test_a_server_goes_and_comes_back(serve: Serve, serve_web: Serve, tmp_path: Path) -> None:
-    """A server that is away is told, with the reason, and so is its return."""
+    """The status shows an unavailable fibserver with the error, and its return."""
     address = f"unix:{tmp_path / 'socket'}"
     fibserver = serve("--listen", address)
     web = serve_web("--servers", address)
@@ -73,7 +73,7 @@ def test_a_server_goes_and_comes_back(serve: Serve, serve_web: Serve, tmp_path: 
 
 
 def test_a_silent_name(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is known of the other servers is told, and which name is not resolved."""
+    """The status shows a host name that is not resolved, and the other fibservers."""
     stuck = threading.Event()
 
     def resolver(address: Address) -> list[ResolvedAddress]:
@@ -92,7 +92,7 @@ def test_a_silent_name(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -
 
 
 class Asked(ServerProbes):
-    """Probes that are answered when the test says so."""
+    """Probes that wait for the test."""
 
     def __init__(self) -> None:
         super().__init__(parse_addresses("127.0.0.1:1"), None)
@@ -102,7 +102,7 @@ class Asked(ServerProbes):
         self.may_answer.set()
 
     def ask(self) -> dict[str, dict[str, str] | str]:
-        """Count, and wait for the test."""
+        """Count the call, and wait for the test."""
         self.times += 1
         self.is_asking.set()
         assert self.may_answer.wait(30)
@@ -117,35 +117,35 @@ def asked() -> Asked:
 
 @pytest.fixture
 def client() -> Iterator[FibClient]:
-    """A client of nobody."""
+    """A client whose fibserver does not exist."""
     with FibClient("127.0.0.1:1") as client:
         yield client
 
 
 @pytest.fixture
 def resource(client: FibClient, asked: Asked) -> StatusResource:
-    """The status of some figures."""
+    """A status resource with constant metric values."""
     return StatusResource(lambda: MetricValues(COUNTERS, GAUGES), client, asked)
 
 
 @pytest.fixture
 def app(client: FibClient, resource: StatusResource) -> testing.TestClient:
-    """An application with a status."""
+    """An application with the status resource."""
     return testing.TestClient(create_app(client, resources={"/status": resource}))
 
 
 def would_block(_: object) -> None:
-    """Fetch nothing, as on an event loop."""
+    """Raise `WouldBlock`, as on an event loop."""
     raise WouldBlock
 
 
 def workers(result: testing.Result) -> int:
-    """Return what the first answer of the probes says."""
+    """Return the value from the first reply to the probes."""
     return int(json.loads(result.content)["servers"][0]["workers"])
 
 
 def test_many_pages_cost_little(app: testing.TestClient, asked: Asked) -> None:
-    """The servers are asked once, and what was found needs no waiting."""
+    """The fibservers are probed once, and then requests do not wait."""
     with pytest.raises(WouldBlock):
         app.simulate_get("/status", extras={"fibweb.fetch": would_block})
     assert asked.times == 0
@@ -156,7 +156,7 @@ def test_many_pages_cost_little(app: testing.TestClient, asked: Asked) -> None:
 def test_others_do_not_wait(
     app: testing.TestClient, asked: Asked, resource: StatusResource
 ) -> None:
-    """While a slow server is asked, who wants the status gets the one before."""
+    """During a probe of a slow fibserver, requests receive the previous status."""
     assert workers(app.simulate_get("/status")) == 1
     asked.is_asking.clear()
     asked.may_answer.clear()
@@ -172,6 +172,6 @@ def test_others_do_not_wait(
 
 
 def test_nobody_is_asked_for_nobody(resource: StatusResource, asked: Asked) -> None:
-    """Where no page is open the servers are left alone."""
+    """Without requests for the status, the fibservers are not probed."""
     resource.refresh()
     assert asked.times == 0

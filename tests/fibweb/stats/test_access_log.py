@@ -1,4 +1,4 @@
-"""The access log: one line for each exchange, whatever clients send."""
+"""Tests for the access log."""
 
 import http.client
 import json
@@ -23,7 +23,7 @@ EXCHANGE = AccessRecord(
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
-    """Leave the log as it was."""
+    """Restore the log configuration."""
     root, access = logging.getLogger(), logging.getLogger("fibweb.access")
     handlers, level = root.handlers[:], root.level
     yield
@@ -40,7 +40,7 @@ def configured(format: str, *, is_on: bool = True, is_journal: bool = False) -> 
 
 
 def test_plain(capfd: pytest.CaptureFixture[str]) -> None:
-    """A plain line has all that is known, the time first."""
+    """A plain line has all fields of the record, after the time."""
     configured("plain").write(EXCHANGE)
     time, _, line = capfd.readouterr().err.partition(" INFO fibweb.access: ")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", time)
@@ -48,7 +48,7 @@ def test_plain(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_json(capfd: pytest.CaptureFixture[str]) -> None:
-    """A JSON line has the same as fields."""
+    """A JSON line has the same fields."""
     configured("json").write(EXCHANGE)
     fields = json.loads(capfd.readouterr().err)
     assert fields["logger"] == "fibweb.access"
@@ -58,13 +58,13 @@ def test_json(capfd: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("format", ["plain", "json"])
 def test_for_the_journal(capfd: pytest.CaptureFixture[str], format: str) -> None:
-    """The journal gets a priority, as with any other line."""
+    """A line for the journal begins with its priority."""
     configured(format, is_journal=True).write(EXCHANGE)
     assert capfd.readouterr().err.startswith("<6>")
 
 
 def test_it_is_not_limited(capfd: pytest.CaptureFixture[str]) -> None:
-    """Each request has its line, a thousand in a moment too."""
+    """The rate limit does not apply: a thousand requests have a thousand lines."""
     log = configured("plain")
     for _ in range(1000):
         log.write(EXCHANGE)
@@ -84,7 +84,7 @@ NASTY = [
 @pytest.mark.parametrize("format", ["plain", "json"])
 @pytest.mark.parametrize("text", NASTY)
 def test_no_line_can_be_forged(capfd: pytest.CaptureFixture[str], format: str, text: str) -> None:
-    """Whatever a client sends, it is one line of printable ASCII, and tells what it was."""
+    """Any text from a client is escaped to one line of printable ASCII."""
     configured(format).write(EXCHANGE._replace(target=text, user_agent=text))
     written = capfd.readouterr().err
     assert re.fullmatch(r"[ -~]+\n", written)
@@ -97,7 +97,7 @@ def test_no_line_can_be_forged(capfd: pytest.CaptureFixture[str], format: str, t
 
 @pytest.mark.parametrize("format", ["plain", "json"])
 def test_what_clients_choose_is_cut(capfd: pytest.CaptureFixture[str], format: str) -> None:
-    """A long target or name makes no long line, and hides nothing else."""
+    """A long target or user agent is cut; the other fields remain."""
     long = EXCHANGE._replace(target="/" + "x" * 9000, user_agent="y" * 9000)
     configured(format).write(long)
     line = capfd.readouterr().err
@@ -107,7 +107,7 @@ def test_what_clients_choose_is_cut(capfd: pytest.CaptureFixture[str], format: s
 
 
 def test_off(capfd: pytest.CaptureFixture[str]) -> None:
-    """Turned off it tells of failures only."""
+    """While it is off, only failed requests are logged."""
     log = configured("plain", is_on=False)
     log.write(EXCHANGE)
     log.write(EXCHANGE._replace(status=404))
@@ -120,7 +120,7 @@ def test_off(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_nobody_reads_it() -> None:
-    """A pipe that is full holds up neither answers nor the end."""
+    """A full pipe delays neither responses nor the shutdown."""
     reader, writer = os.pipe()
     with subprocess.Popen(
         [*COMMAND, "--listen", "127.0.0.1:0"],

@@ -1,4 +1,4 @@
-"""Figures: adding them up, and carrying them from one process to another."""
+"""Tests for metric values: sums and encoding."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,17 +12,17 @@ FIGURES = st.builds(MetricValues, VALUES, VALUES)
 
 @given(FIGURES)
 def test_decode_of_encode(figures: MetricValues) -> None:
-    """Figures arrive as they were sent, those that are zero too."""
+    """Decoded values equal the encoded ones, zeros included."""
     assert MetricValues.decode(figures.encode()) == figures
 
 
 @given(FIGURES, FIGURES)
 def test_sums(some: MetricValues, others: MetricValues) -> None:
-    """Each figure that one of them has is in the sum, and belongs to its own part."""
+    """The sum has all keys of both, counters and gauges separately."""
     for part, one, other in zip(some.plus(others), some, others, strict=True):
         assert part == {key: one.get(key, 0) + other.get(key, 0) for key in one | other}
 
 
 def test_nothing() -> None:
-    """A process that has shown nothing yet has no figures."""
+    """No bytes are decoded to no values."""
     assert MetricValues.decode(b"") == MetricValues({}, {})

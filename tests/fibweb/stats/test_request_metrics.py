@@ -1,4 +1,4 @@
-"""Counting: by route, code, format and handling, bounded whatever clients send."""
+"""Tests for request counters and latency histograms."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def exchange(
     seconds: float = 0.0015,
     handling: str = "inline",
 ) -> AccessRecord:
-    """Return an answered request."""
+    """Return an access record."""
     return AccessRecord("GET", target, status, 100, seconds, "::1", "", "id", handling, media_type)
 
 
@@ -48,7 +48,7 @@ def exchange(
     ],
 )
 def test_routes(target: str, route: str) -> None:
-    """A request belongs to a route by its path alone."""
+    """The route depends only on the path."""
     assert route_of(target, PATHS) == route
 
 
@@ -66,12 +66,12 @@ def test_routes(target: str, route: str) -> None:
     ],
 )
 def test_formats(media_type: str, format: str) -> None:
-    """The media type of an answer tells its format."""
+    """The format depends on the media type."""
     assert format_of(media_type) == format
 
 
 def test_below_a_prefix() -> None:
-    """Targets count by what comes after the prefix, those without it as they are."""
+    """The path prefix is removed before the route is determined."""
     counts = RequestMetrics(PATHS, "/f")
     for target in ("/f/fib/1", "/fib/1", "/f/healthz", "/fx/healthz", "/f/f/fib/1"):
         counts.record(exchange(target))
@@ -96,7 +96,7 @@ def test_counters() -> None:
 
 
 def test_hits_and_misses() -> None:
-    """An answer with numbers is a hit, or a miss if a fibserver was asked; others are neither."""
+    """A response with numbers is a hit, or a miss if it was fetched; others are neither."""
     counts = RequestMetrics(PATHS)
     for handling in ("cached", "inline", "threaded"):
         counts.record(exchange(handling=handling))
@@ -113,14 +113,14 @@ def test_hits_and_misses() -> None:
     ("seconds", "bucket"), [(0.0, 0), (1e-6, 0), (1.1e-6, 1), (50.0, 23), (1e9, 24)]
 )
 def test_buckets(seconds: float, bucket: int) -> None:
-    """A bucket has what is no longer than its bound; the last has the rest."""
+    """A bucket counts latencies up to its bound; the last one counts the rest."""
     counts = RequestMetrics(PATHS)
     counts.record(exchange(seconds=seconds))
     assert counts.counters()["latency", "inline", str(bucket)] == 1
 
 
 def test_memory_is_bounded() -> None:
-    """However many targets there are, there are as many figures as kinds, and none is lost."""
+    """The number of counters does not grow with the targets, and all requests are counted."""
     counts = RequestMetrics(PATHS)
     for number in range(3 * MAX_SEEN):
         counts.record(exchange(f"/fib/{number}"))
@@ -133,7 +133,7 @@ def test_memory_is_bounded() -> None:
 
 
 def test_quantiles() -> None:
-    """A quantile is the bound of the bucket that it lies in."""
+    """A quantile is the upper bound of its bucket."""
     buckets = [0.0] * (len(BUCKET_SECONDS) + 1)
     assert quantile(buckets, 0.5) is None
     buckets[3], buckets[6] = 98, 2

@@ -1,4 +1,4 @@
-"""Claims on rows: one owner each, released by whatever ends it."""
+"""Tests for claims on rows."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ def test_each_process_has_its_own() -> None:
 
 
 def test_a_successor() -> None:
-    """The row of a process that was killed goes to the next one."""
+    """The row of a killed process can be claimed again."""
     claims = RowClaims(2)
     first, _ = owner_in_a_child(claims)
     second, _ = owner_in_a_child(claims)
@@ -50,7 +50,7 @@ def test_a_successor() -> None:
 
 
 def test_held_for_a_moment() -> None:
-    """A row without an owner can be held, and is free again after that."""
+    """A row without an owner can be held, and is free again afterwards."""
     claims = RowClaims(2)
     pid, row = owner_in_a_child(claims)
     with claims.held(row) as is_held:

@@ -1,4 +1,4 @@
-"""The notice board: what one process writes, all read, whatever becomes of it."""
+"""Tests for the shared memory of metric values."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from tests.waiting import wait_until
 
 
 def test_rows() -> None:
-    """Each row shows what was last written there, and nothing at first."""
+    """Each row has the data that was last written, and none at first."""
     board = SharedStats(3)
     assert board.read_all() == [b"", b"", b""]
     for data in (b"one", b"a longer one", b"", b"x" * 1000):
@@ -19,7 +19,7 @@ def test_rows() -> None:
 
 
 def test_too_much() -> None:
-    """What has no room is refused, and what was there remains."""
+    """Data that does not fit is rejected, and the previous data remains."""
     board = SharedStats(2)
     board.write(0, b"before")
     board.write(1, b"neighbour")
@@ -30,7 +30,7 @@ def test_too_much() -> None:
 
 
 def test_another_process() -> None:
-    """A process that was forked is read while it writes, and never half of what it wrote."""
+    """A row is read while another process writes it, and is never half-written."""
     board = SharedStats(1)
     pid = os.fork()
     if not pid:
@@ -55,7 +55,7 @@ def test_another_process() -> None:
 
 
 def test_an_overtaken_reader() -> None:
-    """Who reads while something new is written gets the new."""
+    """A reader that is overtaken by the writer reads again."""
 
     class Overtaken(SharedStats):
         is_overtaking = False
