@@ -1,4 +1,4 @@
-"""Fixtures of the tests of fibweb."""
+"""Fixtures for the tests of fibweb."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from tests.servers import RunningServer
 
 @pytest.fixture
 def serve_web(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
-    """Start fibwebs that end with the test: SIGTERM must suffice, and leave nothing."""
+    """Start fibwebs; at the end of the test SIGTERM must stop them and leave no processes."""
     started: list[RunningServer] = []
     numbers = itertools.count()
 

@@ -1,4 +1,4 @@
-"""Running fibwebs for tests, and how to ask them."""
+"""Fibweb processes for tests, and requests to them."""
 
 import json
 import re
@@ -19,7 +19,7 @@ READY = re.compile(r"fibweb: ready on ([^\s,]+)")
 
 
 def start_fibweb(log: Path, *arguments: str, **environment: str) -> RunningServer:
-    """Start the command, on a free port of 127.0.0.1 unless told otherwise; wait until it serves.
+    """Start the command, by default on a free port of 127.0.0.1, and wait until it serves.
 
     Args:
         log: where its log goes.
@@ -32,7 +32,7 @@ def start_fibweb(log: Path, *arguments: str, **environment: str) -> RunningServe
 
 
 def get(web: RunningServer, path: str, headers: Mapping[str, str] | None = None) -> bytes:
-    """Return the body at a path; raise HTTPError for an error."""
+    """Return the body of the response to GET; raise HTTPError for an error."""
     request = urllib.request.Request(web.address + path, headers=dict(headers or {}))
     with urllib.request.urlopen(request, timeout=DEADLINE_SECONDS) as reply:
         body: bytes = reply.read()
@@ -40,12 +40,12 @@ def get(web: RunningServer, path: str, headers: Mapping[str, str] | None = None)
 
 
 def status(web: RunningServer) -> Any:
-    """Return what /status says."""
+    """Return the JSON of /status."""
     return json.loads(get(web, "/status"))
 
 
 def metrics(web: RunningServer) -> dict[str, float]:
-    """Return the samples by their names, and label values in the order of the labels' names."""
+    """Return the samples by name and label values, in the order of the label names."""
     families = text_string_to_metric_families(get(web, "/metrics").decode())
     return {
         " ".join(

@@ -1,4 +1,4 @@
-"""An application served by a thread of the test: by fibweb's HTTP server, or by plain waitress."""
+"""Applications served by a thread, with the HTTP server of fibweb or with plain waitress."""
 
 import socket
 import threading
@@ -16,7 +16,7 @@ DEADLINE_SECONDS = 30
 THREADS = 2
 
 Serve = Callable[[Any], AbstractContextManager[int]]
-"""Serves an application; the value is the port."""
+"""Context in which an application is served; its value is the port."""
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def _by_waitress(app: Any) -> Iterator[int]:
             channel.handle_close()
         server.close()
 
-    # Its loop ends when nothing is left that it could wait for.
+    # The loop ends when no channel is left.
     with _running(server.run, lambda: server.trigger.pull_trigger(close)):
         yield port
     server.task_dispatcher.shutdown()

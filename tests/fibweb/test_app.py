@@ -1,4 +1,4 @@
-"""REST, in process: what each request is answered, with a real fibserver behind."""
+"""Tests of the REST application in process, with a real fibserver."""
 
 import json
 from collections.abc import Iterator
@@ -27,10 +27,10 @@ TYPES = {
 
 
 class Web(testing.TestClient):
-    """Makes requests to an application, which may answer with files."""
+    """Test client for an application that may return files."""
 
     def simulate_request(self, *arguments: Any, **options: Any) -> Any:
-        """Give the application what servers give it."""
+        """Add the environ keys that HTTP servers set."""
         return super().simulate_request(*arguments, file_wrapper=_pieces, **options)
 
 
@@ -47,12 +47,12 @@ def client(server: RunningServer) -> Iterator[FibClient]:
 
 @pytest.fixture(scope="module")
 def web(client: FibClient) -> Web:
-    """The application, in front of a fibserver."""
+    """The application with a fibserver."""
     return Web(create_app(client))
 
 
 def problem(result: testing.Result, status: int) -> dict[str, Any]:
-    """Return what an error says, after checking its form."""
+    """Return the detail of an error, after checking the form of the response."""
     assert result.status_code == status
     assert result.headers["content-type"] == "application/problem+json"
     assert result.headers["cache-control"] == "no-store"
@@ -71,7 +71,7 @@ def problem(result: testing.Result, status: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("n", [0, 1, 2, 10, 1000])
 def test_first(web: Web, n: int) -> None:
-    """`GET /fib/{n}` answers n and the first n numbers, as strings."""
+    """`GET /fib/{n}` returns n and the first n numbers, as strings."""
     result = web.simulate_get(f"/fib/{n}")
     assert result.status_code == 200
     assert result.headers["content-type"] == "application/json"
@@ -81,7 +81,7 @@ def test_first(web: Web, n: int) -> None:
 
 @pytest.mark.parametrize(("start", "count"), [(0, 0), (0, 1), (5, 3), (7, 0), (300, 700)])
 def test_part(web: Web, start: int, count: int) -> None:
-    """`GET /fib?start=s&count=c` answers c numbers from F(s) on."""
+    """`GET /fib?start=s&count=c` returns c numbers from F(s)."""
     result = web.simulate_get("/fib", query_string=f"start={start}&count={count}")
     assert result.status_code == 200
     numbers = digits(start, start + count)
@@ -89,14 +89,14 @@ def test_part(web: Web, start: int, count: int) -> None:
 
 
 def test_part_starts_at_0(web: Web) -> None:
-    """Without start, the first is F(0)."""
+    """The default of start is 0."""
     result = web.simulate_get("/fib?count=3")
     assert result.json == {"start": 0, "N": 3, "result": ["0", "1", "1"]}
 
 
 @pytest.mark.parametrize("n", [0, 1, 100, 5000])
 def test_number(web: Web, n: int) -> None:
-    """`GET /number/{n}` answers F(n)."""
+    """`GET /number/{n}` returns F(n)."""
     result = web.simulate_get(f"/number/{n}")
     assert result.status_code == 200
     assert result.json == {"n": n, "value": digits(n, n + 1)[0]}
@@ -114,7 +114,7 @@ def test_number(web: Web, n: int) -> None:
     ],
 )
 def test_bodies(web: Web, target: str, body: bytes) -> None:
-    """JSON is spelled as the design spells it."""
+    """The JSON bodies have the documented bytes."""
     assert web.simulate_get(target).content == body
 
 
@@ -132,7 +132,7 @@ def test_bodies(web: Web, target: str, body: bytes) -> None:
     ],
 )
 def test_formats(web: Web, format: str, path: str, start: int, stop: int) -> None:
-    """In each format but JSON, the answer is the elements and nothing else."""
+    """In each format except JSON, the body is the elements and nothing else."""
     result = web.simulate_get(f"{path}format={format}")
     assert result.status_code == 200
     assert result.headers["content-type"] == TYPES[format]
@@ -153,20 +153,20 @@ def test_formats(web: Web, format: str, path: str, start: int, stop: int) -> Non
     ],
 )
 def test_accept(web: Web, accept: str, format: str) -> None:
-    """Accept chooses the format; the answer says that it depends on it."""
+    """Accept selects the format, and Vary names it."""
     result = web.simulate_get("/fib/10", headers={"Accept": accept})
     assert result.headers["content-type"] == TYPES[format]
     assert result.headers["vary"] == "Accept"
 
 
 def test_format_wins(web: Web) -> None:
-    """`?format=` wins over Accept, even over one that nothing satisfies."""
+    """`?format=` overrides Accept, even one without an acceptable format."""
     result = web.simulate_get("/fib/3?format=text", headers={"Accept": "image/png"})
     assert (result.status_code, result.text) == (200, "0\n1\n1\n")
 
 
 def test_nothing_acceptable(web: Web) -> None:
-    """If nothing is acceptable, the answer is 406 with what there is."""
+    """If no format is acceptable, the response is 406 with the available ones."""
     said = problem(web.simulate_get("/fib/10", headers={"Accept": "image/png"}), 406)
     assert "text/csv" in said["detail"]
     assert said["available"] == [
@@ -176,7 +176,7 @@ def test_nothing_acceptable(web: Web) -> None:
 
 @pytest.mark.parametrize("format", ["xml", "", "JSON", "array", "json,csv", "%6Asonx"])
 def test_unknown_format(web: Web, format: str) -> None:
-    """An unknown format is 400 with those there are; `array` is for Redis clients."""
+    """An unknown format is 400 with the available ones; `array` is for Redis clients only."""
     said = problem(web.simulate_get(f"/fib/10?format={format}"), 400)
     assert said["detail"] == "format must be one of json, text, csv, ndjson, bfile, binary"
     assert [each["format"] for each in said["available"]] == list(TYPES)
@@ -194,7 +194,7 @@ def test_unknown_format(web: Web, format: str) -> None:
     ],
 )
 def test_file_names(web: Web, target: str, name: str) -> None:
-    """Each answer has a name to be saved by; with `?download`, browsers save it at once."""
+    """Each response has a file name; with `?download` it is an attachment."""
     result = web.simulate_get(target)
     assert result.headers["content-disposition"] == f'inline; filename="{name}"'
     mark = "&" if "?" in target else "?"
@@ -211,14 +211,14 @@ def test_file_names(web: Web, target: str, name: str) -> None:
 )
 @pytest.mark.parametrize("path", ["/fib", "/number"])
 def test_bad_n(web: Web, path: str, n: str) -> None:
-    """An n that is no plain decimal number is 400."""
+    """An n that is not a plain decimal number is 400."""
     said = problem(web.simulate_get(f"{path}/{n}"), 400)
     assert said["detail"] == f"n must be a non-negative decimal integer, not {n!r}"
 
 
 @pytest.mark.parametrize("path", ["/fib/%31%30", "/number/1%30", "/f%69b/10"])
 def test_percent_encoded(web: Web, path: str) -> None:
-    """Percent-encoded digits are 400: there is one URL for each answer."""
+    """Percent-encoded digits are 400, so that each number has one URL."""
     assert "percent-encoding" in problem(web.simulate_get(path), 400)["detail"]
 
 
@@ -246,12 +246,12 @@ def test_percent_encoded(web: Web, path: str) -> None:
     ],
 )
 def test_bad_parts(web: Web, query: str, reason: str) -> None:
-    """start and count are read as strictly as n; each parameter is there once."""
+    """start and count are parsed as strictly as n, and parameters must not be repeated."""
     assert reason in problem(web.simulate_get("/fib", query_string=query), 400)["detail"]
 
 
 def test_unknown_parameters(web: Web) -> None:
-    """Parameters that mean nothing here are ignored, repeated ones too."""
+    """Unknown parameters are ignored, even if repeated."""
     result = web.simulate_get("/fib/3?count=x&start=&start=&utm_source=a&_=%FF&FORMAT=text")
     assert result.json == {"N": 3, "result": ["0", "1", "1"]}
 
@@ -270,7 +270,7 @@ def test_unknown_parameters(web: Web) -> None:
 )
 @pytest.mark.parametrize("bytes_wanted", [None, "bytes=0-9", "bytes=-9", "bytes=99999999999999-"])
 def test_too_large(web: Web, target: str, reason: str, bytes_wanted: str | None) -> None:
-    """What is beyond a limit is 400 with the limit, however long it is, as are parts of it."""
+    """A request beyond a limit is 400 with the limit, and so is a range of it."""
     headers = {"Range": bytes_wanted} if bytes_wanted else {}
     assert reason in problem(web.simulate_get(target, headers=headers), 400)["detail"]
 
@@ -283,7 +283,7 @@ def test_nothing_there(web: Web) -> None:
 
 
 def test_instance_and_request_id(web: Web) -> None:
-    """An error says which path it is about, and has the request's id, or one of its own."""
+    """An error has the path and the request id, which is new if the request has none."""
     said = problem(web.simulate_get("/fib/a b<é>?x=1"), 400)
     assert said["instance"] == "/fib/a%20b%3C%C3%A9%3E"
     other = problem(web.simulate_get("/fib/x"), 400)
@@ -298,7 +298,7 @@ def test_instance_and_request_id(web: Web) -> None:
 @pytest.mark.parametrize("path", ["/fib/10", "/fib?count=1", "/number/10", "/openapi.json"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "TRACE"])
 def test_other_methods(web: Web, path: str, method: str) -> None:
-    """Another method is 405 with those there are."""
+    """A method that is not supported is 405 with the supported ones."""
     result = web.simulate_request(method, path)
     problem(result, 405)
     assert result.headers["allow"] == "GET, HEAD, OPTIONS"
@@ -306,7 +306,7 @@ def test_other_methods(web: Web, path: str, method: str) -> None:
 
 @pytest.mark.parametrize("method", ["CONNECT", "QUERY", "BREW"])
 def test_methods_nobody_knows(client: FibClient, method: str) -> None:
-    """A method that nobody has heard of is not allowed either."""
+    """An unknown method is 405 as well."""
     environ = testing.create_environ("/fib/10")
     environ["REQUEST_METHOD"] = method
     seen = testing.StartResponseMock()
@@ -316,7 +316,7 @@ def test_methods_nobody_knows(client: FibClient, method: str) -> None:
 
 @pytest.mark.parametrize("path", ["/fib/10", "/fib", "/number/10", "/openapi.json"])
 def test_options(web: Web, path: str) -> None:
-    """OPTIONS tells the methods, and nothing about other origins."""
+    """OPTIONS lists the methods, without CORS headers."""
     result = web.simulate_options(path, headers={"Origin": "https://example.org"})
     assert (result.status_code, result.content) == (204, b"")
     assert result.headers["allow"] == "GET, HEAD, OPTIONS"
@@ -341,7 +341,7 @@ def test_options(web: Web, path: str) -> None:
     ],
 )
 def test_head(web: Web, target: str, headers: dict[str, str]) -> None:
-    """HEAD is answered as GET is, errors included, with nothing in the body."""
+    """HEAD has the status and headers of GET, errors included, without the body."""
     environ = {"fibweb.request_id": "same"}
     get = web.simulate_get(target, headers=headers, extras=environ)
     head = web.simulate_head(target, headers=headers, extras=environ)
@@ -355,7 +355,7 @@ def test_head(web: Web, target: str, headers: dict[str, str]) -> None:
 
 
 def test_tags(web: Web) -> None:
-    """Different bytes have different strong tags; the same have the same, and are immutable."""
+    """Different bytes have different strong tags, equal bytes the same; all are immutable."""
     targets = ["/fib/10", "/fib/11", "/number/10", "/fib?count=10", "/fib?start=1&count=10"]
     found: list[str] = []
     for target in targets:
@@ -376,7 +376,7 @@ def test_tags(web: Web) -> None:
 @pytest.mark.parametrize("matching", ["{}", "W/{}", '"x", {}', "*"])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_not_modified(web: Web, method: str, matching: str) -> None:
-    """Whoever has the answer is told so, with what a cache needs and no body."""
+    """A matching If-None-Match gets 304 with the cache headers and no body."""
     tag = web.simulate_get("/fib/10").headers["etag"]
     headers = {"If-None-Match": matching.format(tag), "Range": "bytes=0-9"}
     result = web.simulate_request(method, "/fib/10", headers=headers)
@@ -385,14 +385,14 @@ def test_not_modified(web: Web, method: str, matching: str) -> None:
 
 
 def test_modified(web: Web) -> None:
-    """The tag of another format or number is none of this answer."""
+    """The tag of another format or number does not match."""
     tags = [web.simulate_get(f"/fib/{x}").headers["etag"] for x in ("10?format=csv", "11")]
     result = web.simulate_get("/fib/10", headers={"If-None-Match": ", ".join(tags)})
     assert result.status_code == 200
 
 
 def test_any_needs_an_answer(web: Web) -> None:
-    """`If-None-Match: *` is about an answer that there is; of an error, it is none."""
+    """`If-None-Match: *` matches any response except an error."""
     problem(web.simulate_get("/fib/10000000", headers={"If-None-Match": "*"}), 400)
 
 
@@ -400,7 +400,7 @@ def test_any_needs_an_answer(web: Web) -> None:
     ("if_match", "status"), [("{}", 200), ("*", 200), ("W/{}", 412), ('"x"', 412)]
 )
 def test_if_match(web: Web, if_match: str, status: int) -> None:
-    """If-Match asks for this very answer, or for none."""
+    """If-Match requires the same tag, or the response is 412."""
     tag = web.simulate_get("/fib/10").headers["etag"]
     result = web.simulate_get("/fib/10", headers={"If-Match": if_match.format(tag)})
     assert result.status_code == status
@@ -409,7 +409,7 @@ def test_if_match(web: Web, if_match: str, status: int) -> None:
 
 
 def test_if_match_comes_first(web: Web) -> None:
-    """A client that has the bytes hears of it only if they are what it asks for (RFC 9110)."""
+    """If-Match takes precedence over If-None-Match (RFC 9110)."""
     tag = web.simulate_get("/fib/10").headers["etag"]
     for if_match, status in ((tag, 304), ("*", 304), ('"x"', 412)):
         headers = {"If-Match": if_match, "If-None-Match": tag}
@@ -422,7 +422,7 @@ def test_if_match_comes_first(web: Web) -> None:
 @pytest.mark.parametrize("target", ["/fib/10", "/fib/3000", "/number/1000?format=text"])
 @pytest.mark.parametrize("bytes_wanted", [(0, 1), (0, 9), (5, 100), (15, 16), (-30, -1), (0, -1)])
 def test_parts(web: Web, target: str, bytes_wanted: tuple[int, int]) -> None:
-    """Range is answered with those bytes, and which they are of how many."""
+    """A range gets 206 with its bytes and Content-Range."""
     whole = web.simulate_get(target)
     size = len(whole.content)
     first, last = (each % size for each in bytes_wanted)
@@ -437,7 +437,7 @@ def test_parts(web: Web, target: str, bytes_wanted: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("bytes_wanted", ["bytes=10-", "bytes=-10"])
 def test_open_parts(web: Web, bytes_wanted: str) -> None:
-    """A part may go on to the end, or be counted from there."""
+    """A range may extend to the end, or be counted from the end."""
     whole = web.simulate_get("/fib/10").content
     begin = int(bytes_wanted.removeprefix("bytes=").rstrip("-"))
     result = web.simulate_get("/fib/10", headers={"Range": bytes_wanted})
@@ -445,7 +445,7 @@ def test_open_parts(web: Web, bytes_wanted: str) -> None:
 
 
 def test_no_such_part(web: Web) -> None:
-    """A range behind the end is 416 with the size."""
+    """A range after the end is 416 with the size."""
     size = len(web.simulate_get("/fib/10").content)
     result = web.simulate_get("/fib/10", headers={"Range": f"bytes={size}-"})
     assert str(size) in problem(result, 416)["detail"]
@@ -466,28 +466,28 @@ def test_no_such_part(web: Web) -> None:
     ],
 )
 def test_the_whole_instead(web: Web, headers: dict[str, str]) -> None:
-    """Several ranges, nonsense, and parts of other bytes are answered with all of it."""
+    """Several ranges, invalid ones, and those with another If-Range tag get the whole response."""
     result = web.simulate_get("/fib/10", headers=headers)
     assert (result.status_code, result.json["N"]) == (200, 10)
     assert "content-range" not in result.headers
 
 
 def test_if_range(web: Web) -> None:
-    """With the answer's own tag, If-Range lets a part be answered."""
+    """If-Range with the same tag allows a partial response."""
     tag = web.simulate_get("/fib/10").headers["etag"]
     result = web.simulate_get("/fib/10", headers={"Range": "bytes=2-2", "If-Range": tag})
     assert (result.status_code, result.content) == (206, b"N")
 
 
 def test_parts_are_for_get(web: Web) -> None:
-    """HEAD has no parts (RFC 9110, 14.2)."""
+    """Range is ignored for HEAD (RFC 9110, 14.2)."""
     result = web.simulate_head("/fib/10", headers={"Range": "bytes=0-1"})
     assert result.status_code == 200
     assert "content-range" not in result.headers
 
 
 def test_an_empty_answer_has_no_parts(web: Web) -> None:
-    """An empty answer is answered whole."""
+    """Range is ignored for an empty response."""
     result = web.simulate_get("/fib/0?format=text", headers={"Range": "bytes=0-"})
     assert (result.status_code, result.content) == (200, b"")
 
@@ -496,7 +496,7 @@ def test_an_empty_answer_has_no_parts(web: Web) -> None:
 
 
 def test_waiting(server: RunningServer) -> None:
-    """Where waiting is not allowed, only what is in memory is answered."""
+    """Without blocking, the application returns only bytes from memory."""
     with FibClient(server.address) as client:
         web = Web(create_app(client))
         wanted: list[Fetch] = []
@@ -512,8 +512,8 @@ def test_waiting(server: RunningServer) -> None:
         keys = [fetch.key for fetch in wanted]
         assert keys == [("json", 0, 9), "limits", ("json", 900_000, 900_001), ("json", 5, 10)]
         web.simulate_get("/fib/9")
-        web = Web(create_app(client))  # which knows no limits yet
-        with pytest.raises(WouldBlock):  # the part is there, but is the whole to be had?
+        web = Web(create_app(client))  # it has not read the limits yet
+        with pytest.raises(WouldBlock):  # the range is cached, but the limits are unknown
             web.simulate_get("/fib/10000000", extras=environ, headers={"Range": "bytes=0-1"})
         for target in ("/fib/9", "/fib/0", "/number/8", "/fib?start=5&count=4"):
             assert web.simulate_get(target, extras=environ).status_code == 200
@@ -525,7 +525,7 @@ def test_waiting(server: RunningServer) -> None:
 
 @pytest.mark.parametrize(("accept", "status"), [("a/b," * 255 + "*/*", 200), ("a/b," * 257, 431)])
 def test_a_long_accept_header(web: Web, accept: str, status: int) -> None:
-    """It takes long to understand, so there is a limit, and the error names it."""
+    """The length of Accept is limited, because parsing takes time; the error has the limit."""
     result = web.simulate_get("/fib/10", headers={"Accept": accept})
     assert result.status_code == status
     if status == 431:
@@ -533,7 +533,7 @@ def test_a_long_accept_header(web: Web, accept: str, status: int) -> None:
 
 
 def test_server_out_of_reach() -> None:
-    """Without a fibserver the answer is 503 with Retry-After; an empty one needs none."""
+    """Without a fibserver the response is 503 with Retry-After; an empty slice needs none."""
     with FibClient("127.0.0.1:1", max_retries=0) as client:
         web = Web(create_app(client))
         result = web.simulate_get("/fib/10")
@@ -544,14 +544,14 @@ def test_server_out_of_reach() -> None:
 
 
 def test_a_client_that_was_closed(server: RunningServer) -> None:
-    """While the service ends, the answer is 503."""
+    """During the shutdown the response is 503."""
     client = FibClient(server.address)
     client.close()
     problem(Web(create_app(client)).simulate_get("/fib/10"), 503)
 
 
 def answered_by(reply: bytes | None) -> testing.Result:
-    """Return what a request is answered if its server says something to everything."""
+    """Return the response if the fibserver sends the same reply to all commands."""
     with (
         fake_server(in_turn(reply)) as server,
         FibClient(server.address, max_retries=0, timeout_seconds=2, max_connections=1) as client,
@@ -561,7 +561,7 @@ def answered_by(reply: bytes | None) -> testing.Result:
 
 @pytest.mark.parametrize("code", ["BUSY", "NOSPACE", "SHUTDOWN"])
 def test_overload(code: str) -> None:
-    """What a server refuses for now is 503 with Retry-After."""
+    """A temporary error of the fibserver is 503 with Retry-After."""
     result = answered_by(b"-%b not now\r\n" % code.encode())
     assert result.headers["retry-after"] == "1"
     assert f"{code} not now" in problem(result, 503)["detail"]
@@ -569,31 +569,31 @@ def test_overload(code: str) -> None:
 
 @pytest.mark.parametrize("reply", [b"+OK\r\n", b"-ERR unknown\r\n", b"-NOAUTH no\r\n", b"\r\n"])
 def test_what_is_no_fibserver(reply: bytes) -> None:
-    """A peer that makes no sense, or does not know the client, is 502."""
+    """An invalid reply or an authentication error is 502."""
     problem(answered_by(reply), 502)
 
 
 def test_a_silent_server() -> None:
-    """A server that says nothing in time is 503."""
+    """A fibserver that does not reply in time is 503."""
     assert answered_by(None).headers["retry-after"] == "1"
 
 
 class _Broken:
-    """A resource with a bug."""
+    """A resource that raises an exception."""
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         raise ZeroDivisionError
 
 
 class _Greeting:
-    """A resource without one."""
+    """A resource that works."""
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         response.text = "hello"
 
 
 def test_bugs(client: FibClient, caplog: pytest.LogCaptureFixture) -> None:
-    """A bug is 500, with the request's id there and in the log, and its cause only in the log."""
+    """An exception is 500 with the request id; the log has the id and the cause."""
     web = Web(create_app(client, resources={"/broken": _Broken()}))
     result = web.simulate_get("/broken")
     assert problem(result, 500)["request_id"] in caplog.text
@@ -602,7 +602,7 @@ def test_bugs(client: FibClient, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_other_resources(client: FibClient) -> None:
-    """Resources that are added have HEAD, OPTIONS and 405 like the others."""
+    """Additional resources have HEAD, OPTIONS and 405 like the others."""
     web = Web(create_app(client, resources={"/greeting": _Greeting(), "/": _Greeting()}))
     assert web.simulate_get("/").text == "hello"
     head = web.simulate_head("/greeting")

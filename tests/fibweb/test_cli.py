@@ -1,4 +1,4 @@
-"""The `fibweb` command: its flags, and starts that fail."""
+"""Tests for the `fibweb` command: options and failed starts."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from tests.servers import DEADLINE_SECONDS, RunningServer
 
 
 def run_fibweb(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run the command where it is expected to end at once."""
+    """Run the command, which is expected to end at once."""
     return subprocess.run(
         [*COMMAND, *arguments],
         capture_output=True,
@@ -37,7 +37,7 @@ def run_fibweb(*arguments: str, **environment: str) -> "subprocess.CompletedProc
     ],
 )
 def test_bad_settings(arguments: list[str], environment: dict[str, str], message: str) -> None:
-    """A bad setting stops the start with one line that names it, and a code of its own."""
+    """An invalid setting ends the start with one line that names it, and the exit code 2."""
     done = run_fibweb(*arguments, **environment)
     assert done.returncode == 2
     assert done.stderr.startswith(f"fibweb: {message}")
@@ -45,7 +45,7 @@ def test_bad_settings(arguments: list[str], environment: dict[str, str], message
 
 
 def test_several_bad_settings() -> None:
-    """Each bad setting has a line."""
+    """Each invalid setting has a line."""
     done = run_fibweb("--threads", "0", "--log-level", "loud", FIBWEB_TIMEOUT="-1")
     assert done.returncode == 2
     names = [line.split(": ")[1] for line in done.stderr.splitlines()]
@@ -54,7 +54,7 @@ def test_several_bad_settings() -> None:
 
 @pytest.mark.parametrize("more", [[], ["--processes", "2"], ["--embedded"]])
 def test_a_port_in_use(server: RunningServer, more: list[str]) -> None:
-    """A failed start says why in one line, before anything else is started."""
+    """A failed start prints one line, before other processes are started."""
     done = run_fibweb("--listen", server.address, *more)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
@@ -87,7 +87,7 @@ main()
     ],
 )
 def test_shortages(name: str, error: str, message: str) -> None:
-    """A shortage that may pass is told in one line, with the exit code for another try."""
+    """A temporary shortage is reported in one line, with the exit code 75."""
     program = SHORT.format(name=name, error=error)
     arguments = ["--listen", "127.0.0.1:0", *(["--embedded"] if "Popen" in name else [])]
     done = subprocess.run(
@@ -103,7 +103,7 @@ def test_shortages(name: str, error: str, message: str) -> None:
 
 
 def test_check_config(server: RunningServer, tmp_path: Path) -> None:
-    """Fine settings are told to be fine in one line, and nothing is started."""
+    """`--check-config` confirms valid settings in one line, and starts nothing."""
     password = tmp_path / "password"
     password.write_text("secret\n")
     config = tmp_path / "fibweb.toml"
@@ -114,7 +114,7 @@ def test_check_config(server: RunningServer, tmp_path: Path) -> None:
 
 
 def test_check_config_finds_what_a_start_would(tmp_path: Path) -> None:
-    """Bad settings, and a bad password, are told as a failed start tells them."""
+    """`--check-config` reports invalid settings and passwords like a failed start."""
     config, password = tmp_path / "fibweb.toml", tmp_path / "password"
     password.write_bytes(b"\xff\n")
     for text in ("threads = 0", "thread = 1", f'password_file = "{password}"'):
@@ -127,7 +127,7 @@ def test_check_config_finds_what_a_start_would(tmp_path: Path) -> None:
 
 
 def test_help() -> None:
-    """The help lists the flags, with examples."""
+    """The help lists the options, with examples."""
     text = run_fibweb("--help").stdout
     flags = ("config", "listen", "servers", "threads", "processes", "embedded", "log-level")
     assert all(f"--{flag} " in text for flag in flags)
@@ -135,5 +135,5 @@ def test_help() -> None:
 
 
 def test_version() -> None:
-    """The version is that of the distribution."""
+    """`--version` prints the version of the distribution."""
     assert run_fibweb("--version").stdout.startswith("fibweb, version ")

@@ -1,4 +1,4 @@
-"""Answers over a real socket: headers as they travel, large bodies, and servers that die."""
+"""Tests over real sockets: headers on the wire, large bodies, and fibservers that die."""
 
 import hashlib
 import http.client
@@ -22,12 +22,12 @@ from tests.waiting import wait_until
 MIB = 1024**2
 START, COUNT = 1_000_000, 150
 LARGE = f"/fib?start={START}&count={COUNT}&format=text"
-"""31 MB, far beyond what is kept in memory."""
+"""31 MB, far more than is held in memory."""
 
 
 @pytest.fixture(params=SERVERS)
 def serve_http(request: pytest.FixtureRequest) -> Serve:
-    """What serves the application."""
+    """The HTTP server that serves the application."""
     return SERVERS[request.param]
 
 
@@ -39,18 +39,18 @@ def client(server: RunningServer) -> Iterator[FibClient]:
 
 
 def connect(port: int) -> http.client.HTTPConnection:
-    """Return a connection for any number of requests."""
+    """Return a persistent connection."""
     return http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE_SECONDS)
 
 
 def digest(address: str) -> str:
-    """Return the digest of the large answer, as one server gives it in one piece."""
+    """Return the digest of the large response, fetched from a fibserver in one piece."""
     with direct_client(address) as client:
         return hashlib.sha256(client.read(START, START + COUNT, "text")).hexdigest()
 
 
 def test_requests_on_one_connection(client: FibClient, serve_http: Serve) -> None:
-    """Small and large answers, HEAD, errors and parts follow each other on one connection."""
+    """Small and large responses, HEAD, errors and ranges share one connection."""
     with serve_http(create_app(client)) as port, closing(connect(port)) as connection:
         sizes = {}
         for method, target, status in [
@@ -66,7 +66,7 @@ def test_requests_on_one_connection(client: FibClient, serve_http: Serve) -> Non
             ("GET", "/fib/%31", 400),
             ("GET", "/fib/10", 200),
         ] * 2:
-            # An error repeats the id, so its length is the same each time.
+            # The body of an error has the id, so equal ids make equal lengths.
             connection.request(method, target, headers={"X-Request-ID": "one"})
             with connection.getresponse() as response:
                 body = response.read()
@@ -82,7 +82,7 @@ def test_requests_on_one_connection(client: FibClient, serve_http: Serve) -> Non
 
 
 def test_resuming(client: FibClient, server: RunningServer, serve_http: Serve) -> None:
-    """A download in parts, each under If-Range, is the same as in one piece."""
+    """A download by ranges, each with If-Range, is the same as in one piece."""
     found = hashlib.sha256()
     with serve_http(create_app(client)) as port, closing(connect(port)) as connection:
         connection.request("HEAD", LARGE)
@@ -103,7 +103,7 @@ def test_resuming(client: FibClient, server: RunningServer, serve_http: Serve) -
 
 
 def test_memory(server: RunningServer, tmp_path: Path) -> None:
-    """A large answer goes out in bounded memory."""
+    """A large response is sent in bounded memory."""
     command = [sys.executable, "-m", "fibweb", "--listen", "127.0.0.1:0"]
     command += ["--servers", server.address]
     fibweb = RunningServer(command, tmp_path / "log")
@@ -126,7 +126,7 @@ def test_memory(server: RunningServer, tmp_path: Path) -> None:
 
 
 def test_a_server_that_dies(serve: Callable[..., RunningServer], serve_http: Serve) -> None:
-    """When a fibserver dies in mid-answer, another goes on, and the download is right."""
+    """When a fibserver dies during a response, another one continues it."""
     servers = [serve(), serve()]
     addresses = ",".join(server.address for server in servers)
     with (
@@ -148,7 +148,7 @@ def test_a_server_that_dies(serve: Callable[..., RunningServer], serve_http: Ser
 
 
 def test_when_nothing_can_go_on(serve: Callable[..., RunningServer], serve_http: Serve) -> None:
-    """When no server is left, the connection breaks off: the answer does not seem complete."""
+    """When no fibserver is left, the connection is closed before the end of the response."""
     server = serve()
     with (
         FibClient(server.address, max_retries=0, timeout_seconds=5) as client,
@@ -161,7 +161,7 @@ def test_when_nothing_can_go_on(serve: Callable[..., RunningServer], serve_http:
             server.stop(signal.SIGKILL)
             with pytest.raises((http.client.IncompleteRead, ConnectionError)):
                 response.read()
-        # The service itself goes on.
+        # The service itself continues.
         with closing(connect(port)) as other:
             other.request("GET", "/fib/0")
             with other.getresponse() as response:
@@ -169,7 +169,7 @@ def test_when_nothing_can_go_on(serve: Callable[..., RunningServer], serve_http:
 
 
 def test_a_reader_that_goes_away(client: FibClient, serve_http: Serve) -> None:
-    """A client that goes away in mid-answer leaves nothing behind: no connection in use."""
+    """After a client disconnects during a response, no connection stays in use."""
     with serve_http(create_app(client)) as port:
         for _ in range(3):
             with closing(connect(port)) as connection:

@@ -1,4 +1,4 @@
-"""Settings of fibweb: their bounds and forms, and which may change."""
+"""Tests for the settings of fibweb."""
 
 import os
 import re
@@ -17,7 +17,7 @@ EXAMPLE = ROOT / "systemd/fibweb.toml"
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings of whoever runs the tests do not count."""
+    """Remove the settings in the environment of the tests."""
     for name in [name for name in os.environ if name.upper().startswith("FIBWEB_")]:
         monkeypatch.delenv(name)
 
@@ -35,7 +35,7 @@ def write(tmp_path: Path) -> Callable[[str], Path]:
 
 
 def test_order(write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Flags override the environment, which overrides the file, which overrides the defaults."""
+    """Options override the environment, which overrides the file, which overrides the defaults."""
     config = write("threads = 2\nprocesses = 2\nmax_connections = 2\nembedded = true")
     monkeypatch.setenv("FIBWEB_THREADS", "3")
     monkeypatch.setenv("FIBWEB_PROCESSES", "3")
@@ -69,7 +69,7 @@ def test_order(write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_values(write: Callable[[str], Path], text: str, name: str, value: object) -> None:
-    """A file may say a setting in the ways that TOML offers."""
+    """A setting in a file may have any suitable TOML type."""
     assert getattr(load_settings(write(text)), name) == value
 
 
@@ -103,7 +103,7 @@ ORIGINS = "must be comma-separated origins such as https://example.org, or *, or
     ],
 )
 def test_a_bad_value(write: Callable[[str], Path], text: str, line: str) -> None:
-    """A bad value is one line: the name, the value, and what is allowed in plain words."""
+    """An invalid value is reported in one line with the name, the value and the allowed values."""
     with pytest.raises(SettingsError) as caught:
         load_settings(write(text))
     assert str(caught.value).startswith(line)
@@ -111,7 +111,7 @@ def test_a_bad_value(write: Callable[[str], Path], text: str, line: str) -> None
 
 
 def test_reload() -> None:
-    """A reload takes over what may change, and tells what would need a restart."""
+    """A reload applies the reloadable settings and reports those that need a restart."""
     current = Settings()
     fresh = Settings(log_level="debug", access_log=True, threads=7, listen=("a:1",))
     settings, changed, left = reloaded(current, fresh)
@@ -121,7 +121,7 @@ def test_reload() -> None:
 
 
 def test_the_example() -> None:
-    """The settings file that is installed has every setting, with its default, and no other."""
+    """The installed settings file has exactly all settings, with their defaults."""
     text = EXAMPLE.read_text()
     entries = re.findall(r"^#(\w+ = .*)$", text, re.MULTILINE)
     values = tomllib.loads("\n".join(entries))
@@ -133,7 +133,7 @@ def test_the_example() -> None:
 
 
 def test_the_readme() -> None:
-    """The README's table of settings has all of them, with their defaults."""
+    """The table in the README has all settings, with their defaults."""
     text = (ROOT / "README.md").read_text().split("Those of fibweb come")[1]
     table = text.split("\n\n")[1]
     rows = [line.split(" | ") for line in table.splitlines()[2:]]

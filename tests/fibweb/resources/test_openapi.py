@@ -117,7 +117,7 @@ def test_below_a_prefix(web: testing.TestClient) -> None:
 def test_the_application_is_as_described(server: RunningServer, tmp_path: Path) -> None:
     """The response to any request conforms to the document.
 
-    How large n may be depends on the servers, which the document cannot know: here it is told.
+    The test inserts the limit of n, which depends on the fibservers, into the document.
     """
     text = json.dumps(DOCUMENT)
     assert "{0,18})$" in text
