@@ -31,7 +31,7 @@ METRICS_NAME = "metrics"
 """FileDescriptorName= of the metrics socket in its systemd unit."""
 
 
-# Options are plain text: the settings validate them, with one error message for all sources.
+# Values stay text: the settings validate them, so errors read the same for every source.
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--config",
@@ -77,7 +77,7 @@ METRICS_NAME = "metrics"
     metavar="LEVEL",
     help="debug, info, warning or error.  [default: info]",
 )
-@click.option("--check-config", is_flag=True, help="Check the settings and exit.")
+@click.option("--check-config", is_flag=True, help="Validate the settings and exit.")
 @click.version_option(package_name="fibservice", prog_name="fibweb")
 def main(config: Path | None, check_config: bool, **flags: object) -> None:
     """Serve Fibonacci numbers over HTTP.
@@ -93,8 +93,8 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
     Try it:
       curl http://127.0.0.1:8080/fib/10
 
-    SIGTERM stops it after the requests in progress. The exit code of a failed start is 2, or 75 if
-    the machine is short of memory, processes, file descriptors or disk space.
+    On SIGTERM fibweb completes the requests in progress, then exits. A failed start exits with 2,
+    or with 75 if memory, processes, file descriptors or disk space ran out and a retry may succeed.
     """
     os.environ["PYTHONSAFEPATH"] = "1"  # children import nothing from the working directory
     given = {name: value for name, value in flags.items() if value not in (None, ())}
