@@ -194,7 +194,8 @@ def _numbers(
                 "headers": {
                     **_NUMBER_HEADERS,
                     "Content-Range": _header(
-                        "Which bytes of how many.", pattern="^bytes [0-9]+-[0-9]+/[0-9]+$"
+                        "The returned range and the total size.",
+                        pattern="^bytes [0-9]+-[0-9]+/[0-9]+$",
                     ),
                 },
                 "content": {kind: {} for kind in content},
@@ -218,7 +219,7 @@ def _numbers(
             ),
             "412": _failure("If-Match does not list the entity tag."),
             "416": _with_header(
-                _failure("Range begins after the last byte."),
+                _failure("Range selects no bytes."),
                 "Content-Range",
                 "The number of bytes: `bytes */SIZE`.",
             ),
