@@ -14,20 +14,28 @@ __all__ = [
 ]
 
 
+_TEMPORARY_CODES = {"BUSY", "NOSPACE", "SHUTDOWN"}
+_TOO_MANY_CLIENTS = "ERR max number of clients reached"
+"""Neither Redis nor fibserver has a code of its own for this."""
+
+
 class FibError(Exception):
     """Base class of all errors of a call."""
 
 
 class RequestRefused(FibError):
-    """The server rejected the request: change it, or retry later if `code` is BUSY or NOSPACE.
+    """The server rejected the request: change it, or retry later if that `is_temporary`.
 
-    Args:
-        message: Error reply of the server, which begins with its code.
+    Attributes:
+        code: First word of the server's error reply, such as LIMIT.
+        is_temporary: Whether the request may succeed later, or at another server.
     """
 
     def __init__(self, message: str) -> None:
+        """Create the error from the server's error reply."""
         super().__init__(message)
         self.code = message.partition(" ")[0]
+        self.is_temporary = self.code in _TEMPORARY_CODES or message == _TOO_MANY_CLIENTS
 
 
 class ServerUnreachable(FibError):

@@ -18,12 +18,6 @@ from fibclient.errors import (
 
 __all__ = ["Backoff", "RetryBudget", "is_worth_a_retry"]
 
-_RETRYABLE_CODES = {"BUSY", "NOSPACE", "SHUTDOWN"}
-"""Refusals that may not recur later, or at another server."""
-
-_TOO_MANY_CLIENTS = "ERR max number of clients reached"
-"""Neither Redis nor fibserver has a code of its own for this."""
-
 
 class Backoff(NamedTuple):
     """Exponential backoff with full jitter.
@@ -89,7 +83,7 @@ def is_worth_a_retry(error: FibError, has_others: bool) -> bool:
         has_others: Whether another server is available.
     """
     if isinstance(error, RequestRefused):
-        return error.code in _RETRYABLE_CODES or str(error) == _TOO_MANY_CLIENTS
+        return error.is_temporary
     if isinstance(error, ServerMisbehaved):
         return has_others
     return isinstance(error, ServerUnreachable) and not isinstance(error, DeadlineExceeded)

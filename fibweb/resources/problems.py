@@ -17,7 +17,6 @@ __all__ = ["Problem", "add_problems"]
 
 RETRY_AFTER_SECONDS = 1
 
-_TRY_AGAIN = {"BUSY", "NOSPACE", "SHUTDOWN"}
 _DETAILS = {
     404: "this path does not exist",
     405: "this path does not support the method; Allow lists those that it supports",
@@ -63,12 +62,17 @@ def _on_client_error(
     parameters: dict[str, object],
 ) -> NoReturn:
     """Translate an error of the client library: 400, 502 or 503."""
-    code = error.code if isinstance(error, RequestRefused) else ""
-    if code == "LIMIT":
-        raise Problem(400, str(error))
-    if code in _TRY_AGAIN or isinstance(error, ServerUnreachable | ClientClosed):
+    is_temporary = isinstance(error, ServerUnreachable | ClientClosed)
+    if isinstance(error, RequestRefused):
+        if error.code == "LIMIT":
+            raise Problem(400, str(error))
+        is_temporary = error.is_temporary
+    if is_temporary:
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
         raise Problem(503, f"no answer from fibserver: {error}", headers)
+    if isinstance(error, RequestRefused):
+        _log.error("fibserver rejected a request: %s", error)
+        raise Problem(502, f"fibserver rejected the request: {error}")
     _log.error("invalid reply from fibserver: %s", error)
     raise Problem(502, f"invalid reply from fibserver: {error}")
 
