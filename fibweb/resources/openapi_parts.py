@@ -194,7 +194,7 @@ def _numbers(
                 "headers": {
                     **_NUMBER_HEADERS,
                     "Content-Range": _header(
-                        "The returned range and the total size.",
+                        "The range and the total size.",
                         pattern="^bytes [0-9]+-[0-9]+/[0-9]+$",
                     ),
                 },

@@ -60,11 +60,11 @@ def test_an_overtaken_reader() -> None:
     class Overtaken(SharedStats):
         is_overtaking = False
 
-        def _place(self, row: int, version: int) -> memoryview:
+        def _half(self, row: int, version: int) -> memoryview:
             if self.is_overtaking:
                 self.is_overtaking = False
                 self.write(row, b"new")
-            return super()._place(row, version)
+            return super()._half(row, version)
 
     board = Overtaken(1)
     board.write(0, b"old")
