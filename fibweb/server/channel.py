@@ -381,7 +381,8 @@ class Channel(HTTPChannel):
             self._outgoing.file.give(result)
             self._state = State.SENDING
             self.pace = None
-            self._guarded(self._proceed)
+            # Sending a piece takes milliseconds: other connections come in between.
+            self.server.loop.defer(lambda: self._guarded(self._proceed))
 
     def give_up_held(self) -> None:
         """Release the bytes held for a slow reader.

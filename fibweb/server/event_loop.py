@@ -104,7 +104,8 @@ class Loop(dict[int, Any]):
             else:
                 wasyncore.readwrite(dispatcher, events)
         self._run_deferred()
-        while self._ready:
+        # As in asyncio: what these call, and what threads add meanwhile, comes after more events.
+        for _ in range(len(self._ready)):
             _run(self._ready.popleft())
         self.turns += 1
 
@@ -129,7 +130,7 @@ class Loop(dict[int, Any]):
         self._deferred.append(call)
 
     def call_soon(self, call: Callable[[], None]) -> None:
-        """Call a function before the next wait; for use on the event loop.
+        """Call a function in this iteration, or from such a call in the next one.
 
         Args:
             call: Function that does not raise.

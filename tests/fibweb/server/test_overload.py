@@ -402,6 +402,23 @@ def is_over(client: socket.socket) -> bool:
 # Loop time
 
 
+def test_calls_that_cause_calls_do_not_hold_up_events() -> None:
+    """A queued call whose result queues another one leaves room for events in between."""
+    loop = Loop()
+    calls = 0
+
+    def again() -> None:
+        nonlocal calls
+        calls += 1
+        loop.call_soon_threadsafe(again)
+
+    loop.call_soon_threadsafe(again)
+    for iteration in range(1, 4):
+        loop.turn(10)
+        assert calls == iteration
+    loop.close()
+
+
 def test_much_work_does_not_hold_up_events(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deferred calls run in order, for a bounded time per iteration of the loop."""
     now = 0.0
