@@ -279,7 +279,7 @@ def test_what_cannot_be_adopted(tcp: socket.socket) -> None:
         open(os.devnull) as file,
     ):
         for each in (datagrams, connection, unbound, file):
-            with pytest.raises(ListenError, match=r"^it is no "):
+            with pytest.raises(ListenError, match=r"^it is not a "):
                 adopt_listener(each.fileno(), "it")
             os.fstat(each.fileno())
     with pytest.raises(ListenError, match=r"^it is not a socket: Bad file descriptor"):
