@@ -381,7 +381,7 @@ class Channel(HTTPChannel):
             self._outgoing.file.give(result)
             self._state = State.SENDING
             self.pace = None
-            # Sending a piece takes milliseconds: other connections come in between.
+            # Sending a piece takes milliseconds, so other events are handled in between.
             self.server.loop.defer(lambda: self._guarded(self._proceed))
 
     def give_up_held(self) -> None:

@@ -104,7 +104,7 @@ class Loop(dict[int, Any]):
             else:
                 wasyncore.readwrite(dispatcher, events)
         self._run_deferred()
-        # As in asyncio: what these call, and what threads add meanwhile, comes after more events.
+        # As in asyncio: calls that are added meanwhile run after the next events.
         for _ in range(len(self._ready)):
             _run(self._ready.popleft())
         self.turns += 1
@@ -125,12 +125,12 @@ class Loop(dict[int, Any]):
         """Call a function after the events of this iteration, or of a later one under load.
 
         Args:
-            call: Function that takes a fraction of a millisecond and does not raise.
+            call: Function that takes milliseconds at most and does not raise.
         """
         self._deferred.append(call)
 
     def call_soon(self, call: Callable[[], None]) -> None:
-        """Call a function in this iteration, or from such a call in the next one.
+        """Call a function at the end of this iteration; at that of the next if called there.
 
         Args:
             call: Function that does not raise.
