@@ -259,7 +259,7 @@ OPERATIONS: dict[str, Json] = {
     "/fib/{n:path}": _numbers(
         "first",
         "The first n numbers: F(0) to F(n-1)",
-        "FirstNumbersResource",
+        "FirstNumbers",
         [{**_PATH_INDEX, "description": "How many numbers."}],
         ("/fib/-1", "n must be a non-negative decimal integer, not '-1'"),
         (
@@ -278,7 +278,7 @@ OPERATIONS: dict[str, Json] = {
     "/fib": _numbers(
         "part",
         "`count` numbers, from F(start)",
-        "RangeResource",
+        "Range",
         [
             _query("start", _INDEX, "The index of the first number; 0 by default.", "5"),
             {**_query("count", _INDEX, "How many numbers.", "3"), "required": True},
@@ -300,7 +300,7 @@ OPERATIONS: dict[str, Json] = {
     "/number/{n:path}": _numbers(
         "number",
         "The number F(n)",
-        "NumberResource",
+        "Number",
         [{**_PATH_INDEX, "description": "The index of the number."}],
         ("/number/1e3", "n must be a non-negative decimal integer, not '1e3'"),
         (
@@ -343,9 +343,9 @@ OPERATIONS: dict[str, Json] = {
 COMPONENTS: Json = {
     "parameters": _PARAMETERS,
     "schemas": {
-        "FirstNumbersResource": _list_of(),
-        "RangeResource": _list_of(start=_COUNT),
-        "NumberResource": _object(n=_COUNT, value=_DIGITS),
+        "FirstNumbers": _list_of(),
+        "Range": _list_of(start=_COUNT),
+        "Number": _object(n=_COUNT, value=_DIGITS),
         "Problem": {
             "description": "An error (RFC 9457).",
             "type": "object",
