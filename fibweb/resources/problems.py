@@ -69,7 +69,7 @@ def _on_client_error(
         is_temporary = error.is_temporary
     if is_temporary:
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-        raise Problem(503, f"no answer from fibserver: {error}", headers)
+        raise Problem(503, f"fibserver is unavailable: {error}", headers)
     if isinstance(error, RequestRefused):
         _log.error("fibserver rejected a request: %s", error)
         raise Problem(502, f"fibserver rejected the request: {error}")

@@ -293,7 +293,7 @@ def test_a_dead_fibserver(web: Web) -> None:
     code, headers, body = web.ask("/number/12345")
     assert (code, headers["Content-Type"]) == (503, "application/problem+json")
     assert headers["Retry-After"]
-    assert "no answer from fibserver" in json.loads(body)["detail"]
+    assert "fibserver is unavailable" in json.loads(body)["detail"]
     assert web.ask("/healthz")[0] == 200
     wait_until(lambda: web.ask("/readyz")[0] == 503, "it is not ready")
     web.numbers.start()
