@@ -188,7 +188,7 @@ class PrefixCache:
         try:
             return fetch(missing)
         except RequestRefused:
-            if missing.start == answer.start:
+            if missing.start >= answer.start:
                 raise
             # The gap between the prefix and the slice may have made the request too large.
             with self._lock:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fibclient.connections.encoded_slice import EncodedSlice
-from fibclient.errors import ClientClosed, DeadlineExceeded, ServerUnreachable
+from fibclient.errors import ClientClosed, DeadlineExceeded, RequestRefused, ServerUnreachable
 from fibclient.prefix_cache import GAP_BYTES, MAX_SEGMENT_BYTES, SEGMENT_BYTES, PrefixCache
 from tests.numbers import encoded, expected
 from tests.waiting import wait_until
@@ -66,6 +66,20 @@ def test_only_the_missing_tail_is_fetched() -> None:
     assert (statistics.hits, statistics.extensions, statistics.misses) == (2, 2, 0)
     assert statistics.elements == {"json": 250}
     assert statistics.size_bytes == len(b"".join(encoded("json", 0, 250)))
+
+
+@pytest.mark.parametrize("start", [0, 60, 100])
+def test_a_rejection_of_the_slice_is_final(start: int) -> None:
+    """A slice whose missing elements are rejected is not fetched again as a whole."""
+    cache, source = PrefixCache(10**6), Source()
+    read(cache, source, 0, 100, "json")
+
+    def reject(answer: EncodedSlice) -> bytes:
+        raise RequestRefused("BUSY try again later")
+
+    with pytest.raises(RequestRefused):
+        cache.read(EncodedSlice.of(start, 200, "json"), later(), reject)
+    assert cache.read(EncodedSlice.of(110, 200, "json"), later(), reject) is None
 
 
 def test_far_ranges_are_not_kept() -> None:
