@@ -261,7 +261,8 @@ class WebWorker:
         if number is signal.SIGCHLD:
             return  # each iteration checks the embedded fibserver
         if number is signal.SIGHUP:
-            self._reload()
+            if not self._is_stopping:  # else systemd receives READY after STOPPING
+                self._reload()
         else:
             if self._supervisor is None:
                 log.info("received %s", number.name)

@@ -321,7 +321,9 @@ def test_a_second_signal_ends_it_at_once(server: RunningServer, serve_web: Serve
         os.kill(web.process.pid, signal.SIGTERM)
         web.wait_for_log("received SIGTERM")
         web.wait_for_log("waiting up to 1000 s for requests in progress; a second SIGTERM")
+        os.kill(web.process.pid, signal.SIGHUP)  # nothing is reloaded any more
         assert web.stop() == 0
+    assert "reloaded" not in web.log.read_text()
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
