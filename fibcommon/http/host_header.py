@@ -6,7 +6,7 @@ __all__ = ["is_valid_host"]
 
 _HOST = re.compile(
     r"(?:\[[0-9A-Fa-f:.]+\]|\[v[0-9A-Fa-f]+\.[^\[\]\s/]+\]|"
-    r"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
+    r"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::([0-9]{0,5}))?"
 )
 """A host (RFC 3986, section 3.2.2) and optionally a port."""
 
@@ -17,4 +17,5 @@ def is_valid_host(value: str) -> bool:
     Args:
         value: Value without surrounding white space. It may be empty, as a URL may have no host.
     """
-    return _HOST.fullmatch(value) is not None
+    match = _HOST.fullmatch(value)
+    return match is not None and int(match[1] or 0) < 65536

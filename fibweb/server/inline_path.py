@@ -159,13 +159,14 @@ def _header(ident: str, status: str, fields: Fields) -> _Header | None:
     """
     capitalised = [("-".join(map(str.capitalize, name.split("-"))), text) for name, text in fields]
     by_name = dict(capitalised)
-    is_bodiless = status.startswith(("1", "204", "304"))
+    is_bodiless = status.startswith(("204", "304"))
     has_line_break = (
         "\r" in status or "\n" in status or any("\r" in x or "\n" in x for x in chain(*fields))
     )
     is_for_waitress = _FOR_WAITRESS & by_name.keys() or hop_by_hop & set(map(str.lower, by_name))
-    length = by_name.get("Content-Length", "")
-    if is_bodiless or has_line_break or is_for_waitress or not length.isdecimal():
+    length = by_name.get("Content-Length", "0" if is_bodiless else "")
+    has_odd_length = not length.isdecimal() or (is_bodiless and "Content-Length" in by_name)
+    if has_odd_length or has_line_break or is_for_waitress:
         return None
     capitalised += [("Server", ident), ("Date", "")]
     capitalised.sort(key=itemgetter(0))

@@ -27,7 +27,7 @@ MAX_BODY_BYTES = 16 * 1024
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 _METHOD = re.compile(rf"{_TOKEN}{{1,64}}".encode())
-_LINE = re.compile(rf"{_TOKEN}+ [^ ]+ HTTP/[0-9]\.[0-9]|GET /[^ ]*".encode())
+_LINE = re.compile(rf"{_TOKEN}+ [^ ]+ HTTP/1\.[0-9]|GET /[^ ]*".encode())
 """Request line. `GET /` without a version is HTTP/0.9, which some scripts send."""
 
 _TLS_HANDSHAKE = b"\x16"
@@ -125,9 +125,10 @@ class Request(HTTPRequestParser):
 
     @property
     def is_usual(self) -> bool:
-        """Whether it is an HTTP/1.1 GET or HEAD without a body, on a persistent connection."""
-        is_plain_read = not self.error and self.command in ("GET", "HEAD") and not self.has_body
-        return is_plain_read and self.version == "1.1" and not self.connection_close
+        """Whether it is a valid GET, HEAD or OPTIONS without a body, on a kept connection."""
+        if self.error or self.command not in ("GET", "HEAD", "OPTIONS") or self.has_body:
+            return False
+        return self.version == "1.1" and not self.connection_close
 
     def parsed(self, adj: Adjustments) -> "Request":
         """Return this request; see `CachedHeaderRequest.parsed`."""
@@ -193,6 +194,13 @@ class Request(HTTPRequestParser):
 
     def _check_header(self) -> None:
         """Refuse headers that waitress accepts but RFC 9112 forbids."""
+        if "TRANSFER_ENCODING" in self.headers or (
+            self.chunked and "CONTENT_LENGTH" in self.headers
+        ):
+            # RFC 9112, 6.1: where the body ends is ambiguous. Waitress has removed the header if
+            # it was valid.
+            self._refuse("Transfer-Encoding requires HTTP/1.1 and excludes Content-Length")
+            return
         if not _LINE.fullmatch(self.first_line):
             self._refuse(self._line_detail)
             return
