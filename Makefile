@@ -44,14 +44,14 @@ run: $(VENV)/installed
 	@$(BIN)/fibweb --embedded
 
 test: $(VENV)/created
-	@$(PIP) install --quiet 'tox >= 4'
+	@$(PIP) install --quiet --no-compile 'tox >= 4'
 	$(BIN)/tox run
 
 install uninstall:
 	@sh systemd/install.sh $@
 
 soak: $(VENV)/created
-	@$(PIP) install --quiet 'tox >= 4'
+	@$(PIP) install --quiet --no-compile 'tox >= 4'
 	$(BIN)/tox run -e test -- -m soak
 
 fuzz: $(VENV)/installed

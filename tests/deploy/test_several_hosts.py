@@ -16,7 +16,7 @@ from tests.servers import is_running
 from tests.waiting import wait_until
 
 BENCH = Path(__file__).parents[2] / "bench" / "scaling.py"
-SECONDS = 3
+SECONDS = 2
 DEADLINE_SECONDS = 240
 CLIENTS = 8
 

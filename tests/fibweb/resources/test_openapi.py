@@ -19,7 +19,7 @@ from tests.fibweb.serving import SERVERS
 from tests.servers import RunningServer
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
-CASES = 40
+CASES = 25
 """Generated cases per operation and strategy: hundreds in total."""
 
 TIME_LIMIT_SECONDS = 300
