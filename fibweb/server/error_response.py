@@ -10,9 +10,8 @@ from fibcommon.http.problem_details import PROBLEM_MEDIA_TYPE, problem_body, rea
 from fibweb.server.parsed_headers import CachedHeaderRequest
 from fibweb.server.request import Request
 from fibweb.server.request_context import RequestContext
-from fibweb.server.response import Response
+from fibweb.server.response import Response, access_record
 from fibweb.server.response_cache import http_date
-from fibweb.stats.access_record import AccessRecord
 
 __all__ = ["error_response"]
 
@@ -53,11 +52,7 @@ def error_response(
         fields |= context.cross_origin.headers(request.origin)
     lines = [f"{name}: {fields[name]}\r\n" for name in sorted(fields)]
     header = f"HTTP/1.1 {status} {reason_phrase(status)}\r\n{''.join(lines)}\r\n"
-    own_id = request.id if request.proposed_id == request.id else ""
-    record = AccessRecord(
-        *(request.method, request.target, status, 0, 0.0, context.addr[0]),
-        *(request.user_agent, own_id, "", PROBLEM_MEDIA_TYPE),
-    )
+    record = access_record(context, request, status, PROBLEM_MEDIA_TYPE)
     if request.is_head:
         body = b""
     return Response(record, header.encode("latin-1"), body, None, closes, is_cacheable=False)

@@ -24,9 +24,8 @@ from fibweb.server.error_response import error_response
 from fibweb.server.parsed_headers import CachedHeaderRequest
 from fibweb.server.request import MAX_BODY_BYTES, MAX_HEADER_BYTES, Request
 from fibweb.server.request_context import RequestContext
-from fibweb.server.response import Response
+from fibweb.server.response import Response, access_record
 from fibweb.server.response_cache import http_date, is_cacheable
-from fibweb.stats.access_record import AccessRecord
 
 __all__ = ["respond"]
 
@@ -128,7 +127,7 @@ def _usual(
         is_head = header is not None and size == 0 and request.method == "HEAD"
         if header is not None and body is not None and (is_whole or is_head):
             data = b"".join((header.before, http_date(int(time.time())), header.after))
-            record = _access_record(context, request, header.status, header.media_type)
+            record = access_record(context, request, header.status, header.media_type)
             is_constant = is_cacheable(record.method, header.status, header.cache_control)
             return Response(record, data, body, file, closes=False, is_cacheable=is_constant)
     if hasattr(result, "close"):
@@ -200,19 +199,8 @@ def _run(task: Task, context: RequestContext, request: Request | CachedHeaderReq
         file = None
     headers = dict(task.response_headers)
     status = int(task.status[:3])
-    record = _access_record(context, request, status, headers.get("Content-Type", ""))
+    record = access_record(context, request, status, headers.get("Content-Type", ""))
     is_constant = not request.has_body and is_cacheable(
         record.method, status, headers.get("Cache-Control", "")
     )
     return Response(record, header, b"".join(pieces), file, task.close_on_finish, is_constant)
-
-
-def _access_record(
-    context: RequestContext, request: Request | CachedHeaderRequest, status: int, media_type: str
-) -> AccessRecord:
-    """Return the access record of a request before its response is sent."""
-    own_id = request.id if request.proposed_id == request.id else ""
-    client, user_agent = context.addr[0], request.user_agent
-    return AccessRecord(
-        request.method, request.target, status, 0, 0.0, client, user_agent, own_id, "", media_type
-    )

@@ -4,9 +4,12 @@ import socket
 from typing import NamedTuple
 
 from fibweb.content.answer_file import AnswerFile
+from fibweb.server.parsed_headers import CachedHeaderRequest
+from fibweb.server.request import Request
+from fibweb.server.request_context import RequestContext
 from fibweb.stats.access_record import AccessRecord
 
-__all__ = ["MAX_VIEWS", "Outgoing", "Response"]
+__all__ = ["MAX_VIEWS", "Outgoing", "Response", "access_record"]
 
 MAX_VIEWS = 64
 """Maximum number of buffers per system call: some MiB, more than a socket buffer holds."""
@@ -94,3 +97,21 @@ class Outgoing:
         self._data = memoryview(b"")
         if self.file is not None:
             self.file.close()
+
+
+def access_record(
+    context: RequestContext, request: Request | CachedHeaderRequest, status: int, media_type: str
+) -> AccessRecord:
+    """Return the access record of a request before its response is sent.
+
+    Args:
+        context: Context of the request.
+        request: The request, as far as it was parsed.
+        status: HTTP status of the response.
+        media_type: Media type of the response, or "".
+    """
+    own_id = request.id if request.proposed_id == request.id else ""
+    client, user_agent = context.addr[0], request.user_agent
+    return AccessRecord(
+        request.method, request.target, status, 0, 0.0, client, user_agent, own_id, "", media_type
+    )

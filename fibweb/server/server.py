@@ -183,11 +183,6 @@ class HttpServer:
         return self._loop.turns
 
     @property
-    def queue_depth(self) -> int:
-        """Number of requests and pieces that wait for a thread."""
-        return self._fetcher.waiting
-
-    @property
     def overload(self) -> Overload:
         """Overload statistics; for any thread."""
         fetcher, held, admission = self._fetcher, self._held, self._admission

@@ -126,7 +126,7 @@ def test_whoever_leaves_is_not_worked_for(start: Start, leave: str) -> None:
         for number, client in enumerate(crowd):
             send_read(client, get(f"/?{number}"))
         send_read(stays, get("/?stays"))
-        wait_until(lambda: running.server.queue_depth == 21, "all wait")
+        wait_until(lambda: running.server.overload.waiting == 21, "all wait")
         for client in [first, *crowd]:
             if leave == "reset":
                 client.close()
@@ -193,7 +193,7 @@ def test_a_queue_that_is_too_long(start: Start, clients: ExitStack) -> None:
         assert b"application/problem+json" in answer
     assert running.server.overload.rejections["late"] == len(refused)
     gate.is_open.set()
-    wait_until(lambda: not running.server.queue_depth, "the queue is empty")
+    wait_until(lambda: not running.server.overload.waiting, "the queue is empty")
     assert status_of(running.path, "/gate?again") == b"HTTP/1.1 200 OK"
 
 

@@ -252,7 +252,7 @@ def test_a_crowd(start: Start) -> None:
     crowd = [connect(running.path) for _ in range(10)]
     for number, client in enumerate(crowd):
         send_read(client, get(f"/?{number}"))
-    wait_until(lambda: running.server.queue_depth == 8, "eight wait for a thread")
+    wait_until(lambda: running.server.overload.waiting == 8, "eight wait for a thread")
     assert (running.server.connections, running.server.in_flight) == (10, 10)
     gate.set()
     for client in crowd:
