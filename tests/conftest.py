@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 
 import pytest
 
-from tests.scheduling import ModuleScheduling, longest_first
-from tests.servers import RunningServer, start_server
-from tests.signals import let_children_receive
+from tests.support.scheduling import ModuleScheduling, longest_first
+from tests.support.servers import RunningServer, start_server
+from tests.support.signals import let_children_receive
 
 PROGRAM_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin:/usr/sbin"])
 """Debian's nginx and haproxy need no root, and are where only root's PATH leads."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from fibclient import FibClient
 from fibweb import create_app
-from tests.fibweb.serving import SERVERS
-from tests.servers import DEADLINE_SECONDS, RunningServer
+from tests.support.http_servers import SERVERS
+from tests.support.servers import DEADLINE_SECONDS, RunningServer
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent

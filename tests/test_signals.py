@@ -3,11 +3,11 @@
 import subprocess
 import sys
 
-from tests.servers import DEADLINE_SECONDS
+from tests.support.servers import DEADLINE_SECONDS
 
 PARENT = """
 import os, signal, subprocess, sys
-from tests.signals import let_children_receive
+from tests.support.signals import let_children_receive
 
 let_children_receive()
 os.kill(os.getpid(), signal.SIGINT)

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.prometheus import CONFIG, free_port, run, running_prometheus
-from tests.servers import DEADLINE_SECONDS, RunningServer
-from tests.waiting import wait_until
+from tests.support.prometheus import CONFIG, free_port, run, running_prometheus
+from tests.support.servers import DEADLINE_SECONDS, RunningServer
+from tests.support.waiting import wait_until
 
 RECEIVER = "127.0.0.1:9099"
 

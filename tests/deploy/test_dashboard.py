@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from fibclient import FibClient, RequestRefused
-from tests.deploy.prometheus import Prometheus, free_port, running_prometheus
-from tests.fibweb.running import get, start_fibweb
-from tests.servers import RunningServer, start_server
-from tests.waiting import wait_until
+from tests.support.fibweb_process import get, start_fibweb
+from tests.support.prometheus import Prometheus, free_port, running_prometheus
+from tests.support.servers import RunningServer, start_server
+from tests.support.waiting import wait_until
 
 DASHBOARD: dict[str, Any] = json.loads(
     (Path(__file__).parents[2] / "deploy" / "grafana" / "fibservice.json").read_text()

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from fibclient import FibClient, RequestRefused, ServerUnreachable
-from tests.deploy.balancers import (
+from tests.support.balancers import (
     Behaviour,
     FakeFibweb,
     haproxy,
@@ -29,10 +29,10 @@ from tests.deploy.balancers import (
     servers_up,
     tell,
 )
-from tests.deploy.prometheus import free_port
-from tests.fibweb.running import get, start_fibweb
-from tests.servers import DEADLINE_SECONDS, RunningServer
-from tests.waiting import wait_until
+from tests.support.fibweb_process import get, start_fibweb
+from tests.support.prometheus import free_port
+from tests.support.servers import DEADLINE_SECONDS, RunningServer
+from tests.support.waiting import wait_until
 
 Serve = Callable[..., RunningServer]
 Program = Callable[[str], str]

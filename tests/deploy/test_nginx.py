@@ -17,11 +17,11 @@ from typing import NamedTuple
 import pytest
 
 from fibclient import FibClient
-from tests.deploy.balancers import DEPLOY, Behaviour, FakeFibweb, run_nginx
-from tests.deploy.prometheus import free_port
-from tests.fibweb.running import metrics, start_fibweb
-from tests.servers import DEADLINE_SECONDS, RunningServer
-from tests.waiting import wait_until
+from tests.support.balancers import DEPLOY, Behaviour, FakeFibweb, run_nginx
+from tests.support.fibweb_process import metrics, start_fibweb
+from tests.support.prometheus import free_port
+from tests.support.servers import DEADLINE_SECONDS, RunningServer
+from tests.support.waiting import wait_until
 
 Program = Callable[[str], str]
 

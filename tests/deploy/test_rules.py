@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import DEADLINE_SECONDS
+from tests.support.servers import DEADLINE_SECONDS
 
 PROMETHEUS = Path(__file__).parents[2] / "deploy" / "prometheus"
 RULES = sorted(PROMETHEUS.glob("fib-*.yml"))

@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from tests.conftest import missing
-from tests.servers import is_running
-from tests.waiting import wait_until
+from tests.support.servers import is_running
+from tests.support.waiting import wait_until
 
 BENCH = Path(__file__).parents[2] / "bench" / "scaling.py"
 SECONDS = 2

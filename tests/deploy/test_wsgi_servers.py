@@ -19,11 +19,11 @@ import psutil
 import pytest
 
 from tests.conftest import missing
-from tests.deploy.balancers import DEPLOY, listening
-from tests.deploy.prometheus import free_port
-from tests.numbers import expected
-from tests.servers import DEADLINE_SECONDS, start_server
-from tests.waiting import wait_until
+from tests.support.balancers import DEPLOY, listening
+from tests.support.expected import expected
+from tests.support.prometheus import free_port
+from tests.support.servers import DEADLINE_SECONDS, start_server
+from tests.support.waiting import wait_until
 
 ROOT = DEPLOY.parent
 FILES = DEPLOY / "wsgi"

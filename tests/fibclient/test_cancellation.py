@@ -14,10 +14,10 @@ from fibclient import CallCancelled, Cancellation, DeadlineExceeded, FibClient
 from fibclient.connections.encoded_slice import EncodedSlice
 from fibclient.prefix_cache import PrefixCache
 from fibclient.transport.fair_semaphore import FairSemaphore
-from tests.fibclient.fakes import fake_server, full_backlog, in_turn, is_reset
-from tests.numbers import expected
-from tests.servers import RunningServer
-from tests.waiting import DEADLINE_SECONDS, wait_until
+from tests.support.expected import expected
+from tests.support.fake_server import fake_server, full_backlog, in_turn, is_reset
+from tests.support.servers import RunningServer
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
 ZERO = b"$4\r\n\x00\x00\x00\x00\r\n"
 """The reply that `range(0, 1)` needs."""

@@ -17,10 +17,10 @@ from fibclient import (
     ServerMisbehaved,
     ServerUnreachable,
 )
-from tests.fibclient.fakes import fake_server, in_turn
-from tests.numbers import expected, fibonacci
-from tests.servers import RunningServer
-from tests.waiting import DEADLINE_SECONDS, wait_until
+from tests.support.expected import expected, fibonacci
+from tests.support.fake_server import fake_server, in_turn
+from tests.support.servers import RunningServer
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
 
 def test_numbers_as_ints(server: RunningServer) -> None:

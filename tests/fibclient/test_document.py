@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from fibclient import FibClient, RequestRefused
 from fibclient.connections.encoded_slice import EncodedSlice
 from fibclient.document import Document
-from tests.numbers import expected
-from tests.servers import RunningServer
+from tests.support.expected import expected
+from tests.support.servers import RunningServer
 
 FRAMES = [(b"", b""), (b"[", b"]\n"), (b'{"n": 5, "value": ', b"}\n")]
 

@@ -29,10 +29,10 @@ from fibclient.connections.endpoints import Endpoint, Endpoints
 from fibclient.transport.pool import ConnectionPool
 from fibclient.transport.probing import Prober
 from fibcommon.addresses import Address, ResolvedAddress
-from tests.fibclient.fakes import FakeServer, HangUp, fake_server, full_backlog, in_turn
-from tests.numbers import expected, fibonacci
-from tests.servers import RunningServer
-from tests.waiting import DEADLINE_SECONDS, wait_until
+from tests.support.expected import expected, fibonacci
+from tests.support.fake_server import FakeServer, HangUp, fake_server, full_backlog, in_turn
+from tests.support.servers import RunningServer
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
 ZERO = b"$4\r\n\x00\x00\x00\x00\r\n"
 """The reply that `range(0, 1)` needs."""

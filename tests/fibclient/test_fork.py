@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from tests.servers import DEADLINE_SECONDS, RunningServer
+from tests.support.servers import DEADLINE_SECONDS, RunningServer
 
 PROGRAM = """
 import os, sys, threading

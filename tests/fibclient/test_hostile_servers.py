@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from fibclient import FibClient, FibError, RequestRefused, ServerMisbehaved
-from tests.fibclient.fakes import fake_server
+from tests.support.fake_server import fake_server
 
 MIB = 1024 * 1024
 

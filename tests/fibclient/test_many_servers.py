@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from fibclient import EndpointStatistics, FibClient
-from tests.fibclient.fakes import fake_server, in_turn
-from tests.numbers import digest_of_first, fibonacci
-from tests.servers import RunningServer
-from tests.waiting import DEADLINE_SECONDS, wait_until
+from tests.support.expected import digest_of_first, fibonacci
+from tests.support.fake_server import fake_server, in_turn
+from tests.support.servers import RunningServer
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
 Serve = Callable[..., RunningServer]
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from fibclient.connections.encoded_slice import EncodedSlice
 from fibclient.errors import ClientClosed, DeadlineExceeded, RequestRefused, ServerUnreachable
 from fibclient.prefix_cache import GAP_BYTES, MAX_SEGMENT_BYTES, SEGMENT_BYTES, PrefixCache
-from tests.numbers import encoded, expected
-from tests.waiting import wait_until
+from tests.support.expected import encoded, expected
+from tests.support.waiting import wait_until
 
 
 class Source:

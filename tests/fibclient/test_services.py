@@ -14,7 +14,7 @@ import pytest
 from fibclient import FibClient, ServerUnreachable
 from fibclient.transport.resolver import resolve
 from fibcommon.addresses import Address
-from tests.servers import RunningServer
+from tests.support.servers import RunningServer
 
 NAME = "_fibserver._tcp.example.org"
 SERVICE = Address(service=NAME)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from fibclient import FibClient, ServerUnreachable
-from tests.fibclient.fakes import FakeServer, fake_server, in_turn
-from tests.servers import RunningServer
+from tests.support.fake_server import FakeServer, fake_server, in_turn
+from tests.support.servers import RunningServer
 
 ZERO = b"$4\r\n\x00\x00\x00\x00\r\n"
 

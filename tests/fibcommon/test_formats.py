@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fibcommon.formats import FORMATS, Format, decode_binary
-from tests.numbers import ENCODERS, EXACT, encoded, walk
+from tests.support.expected import ENCODERS, EXACT, encoded, walk
 
 WALKED = 20_000
 THRESHOLDS = [1, 2, 10, 45, 100, 476, 1000, 4782, 10**4, 47_847, 10**5, 478_495, 10**6, 4_784_968]

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from fibclient import FibClient
 from fibcommon.info import parse_fields, parse_information
-from tests.servers import RunningServer
+from tests.support.servers import RunningServer
 
 
 def test_sections() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fibcommon.modular import PRIME, append_bytes, append_digits, fibonacci_pair
-from tests.numbers import fibonacci
+from tests.support.expected import fibonacci
 
 
 def test_fast_doubling_agrees_with_additions() -> None:

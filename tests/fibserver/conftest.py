@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fibserver.small_machine import small_blocks
+from tests.support.small_engine import small_blocks
 
 
 @pytest.fixture(scope="module")

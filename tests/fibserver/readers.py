@@ -4,7 +4,7 @@ import hashlib
 import socket
 import threading
 
-from tests.servers import DEADLINE_SECONDS, RunningServer
+from tests.support.servers import DEADLINE_SECONDS, RunningServer
 
 __all__ = ["Reader"]
 

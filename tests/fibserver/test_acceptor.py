@@ -5,7 +5,7 @@ import resource
 import socket
 from collections.abc import Callable
 
-from tests.servers import DEADLINE_SECONDS, RunningServer, direct_client
+from tests.support.servers import DEADLINE_SECONDS, RunningServer, direct_client
 
 
 def test_descriptors_run_out(serve: Callable[..., RunningServer]) -> None:

@@ -11,8 +11,8 @@ import pytest
 from fibclient import RequestRefused
 from fibcommon.formats import FORMATS
 from tests.fibserver.readers import Reader
-from tests.numbers import digest_of_first, expected
-from tests.servers import DEADLINE_SECONDS, RunningServer, direct_client
+from tests.support.expected import digest_of_first, expected
+from tests.support.servers import DEADLINE_SECONDS, RunningServer, direct_client
 
 Serve = Callable[..., RunningServer]
 

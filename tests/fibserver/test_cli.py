@@ -18,9 +18,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from fibserver import __version__, cli
-from tests.pass_sockets import run_with_sockets
-from tests.servers import DEADLINE_SECONDS, RunningServer, direct_client
-from tests.waiting import wait_until
+from tests.support.servers import DEADLINE_SECONDS, RunningServer, direct_client
+from tests.support.socket_passing import run_with_sockets
+from tests.support.waiting import wait_until
 
 
 def run_fibserver(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":

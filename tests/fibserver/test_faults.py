@@ -13,8 +13,8 @@ import pytest
 
 from fibclient import RequestRefused, ServerUnreachable
 from fibcommon.formats import FORMATS
-from tests.numbers import expected
-from tests.servers import DEADLINE_SECONDS, RunningServer, direct_client
+from tests.support.expected import expected
+from tests.support.servers import DEADLINE_SECONDS, RunningServer, direct_client
 
 N = 4000  # 1.7 MB as json: several blocks
 CLIENTS = 8
@@ -36,7 +36,7 @@ def serve_faulty(tmp_path: Path, tokens: Path) -> Iterator[Callable[..., Running
     def start(fault: str, strikes: int, workers: int = 2, gate: str = "") -> RunningServer:
         for number in range(strikes):
             (tokens / str(number)).touch()
-        module = "tests.fibserver.faulty_server"
+        module = "tests.support.faulty_server"
         command = [sys.executable, "-m", module, fault, str(tokens)]
         environment = {
             "FIBSERVER_LISTEN": "127.0.0.1:0",

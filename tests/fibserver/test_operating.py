@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tests.servers import DEADLINE_SECONDS, RunningServer, direct_client
+from tests.support.servers import DEADLINE_SECONDS, RunningServer, direct_client
 
 Serve = Callable[..., RunningServer]
 Program = Callable[[str], str]

@@ -20,9 +20,9 @@ import pytest
 
 from fibclient import RequestRefused, ServerUnreachable
 from fibserver.workers.pool import NICENESS
-from tests.numbers import expected, fibonacci, reply
-from tests.servers import DEADLINE_SECONDS, RunningServer, direct_client
-from tests.sockets import connected, read_exactly
+from tests.support.expected import expected, fibonacci, reply
+from tests.support.servers import DEADLINE_SECONDS, RunningServer, direct_client
+from tests.support.sockets import connected, read_exactly
 
 Serve = Callable[..., RunningServer]
 Program = Callable[[str], str]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.numbers import expected
-from tests.servers import RunningServer, direct_client
+from tests.support.expected import expected
+from tests.support.servers import RunningServer, direct_client
 
 Serve = Callable[..., RunningServer]
 Mounting = Callable[[str], list[str]]

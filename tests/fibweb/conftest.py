@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fibweb.running import start_fibweb
-from tests.servers import RunningServer
+from tests.support.fibweb_process import start_fibweb
+from tests.support.servers import RunningServer
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from falcon import testing
 from fibclient import FibClient
 from fibweb import create_app
 from fibweb.content.fetch import Fetch, WouldBlock
-from tests.fibclient.fakes import fake_server, in_turn
-from tests.numbers import digits, expected
-from tests.servers import RunningServer
+from tests.support.expected import digits, expected
+from tests.support.fake_server import fake_server, in_turn
+from tests.support.servers import RunningServer
 
 IMMUTABLE = "public, max-age=31536000, immutable"
 TYPES = {

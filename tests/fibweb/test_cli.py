@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fibweb.running import COMMAND
-from tests.servers import DEADLINE_SECONDS, RunningServer
+from tests.support.fibweb_process import COMMAND
+from tests.support.servers import DEADLINE_SECONDS, RunningServer
 
 
 def run_fibweb(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":

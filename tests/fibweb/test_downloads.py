@@ -14,10 +14,10 @@ import pytest
 
 from fibclient import FibClient
 from fibweb import create_app
-from tests.fibweb.serving import SERVERS, Serve
-from tests.numbers import digits
-from tests.servers import DEADLINE_SECONDS, RunningServer, direct_client
-from tests.waiting import wait_until
+from tests.support.expected import digits
+from tests.support.http_servers import SERVERS, Serve
+from tests.support.servers import DEADLINE_SECONDS, RunningServer, direct_client
+from tests.support.waiting import wait_until
 
 MIB = 1024**2
 START, COUNT = 1_000_000, 150

@@ -13,7 +13,7 @@ from fibserver.commands import execute
 from fibserver.commands.session import Session
 from fibserver.protocol.reply_encoding import CommandError, Reply, Slice, encode_error
 from fibserver.protocol.request_parser import OtherProtocolError, ProtocolError, parse_request
-from tests.numbers import encoded
+from tests.support.expected import encoded
 
 __all__ = ["Expected", "Reference"]
 

@@ -20,7 +20,7 @@ from tests.fuzz.harness import Case, FuzzFailure, Harness, load_corpus
 from tests.fuzz.live import assert_serves, attack
 from tests.fuzz.mutation import MAX_INPUT_BYTES, Mutator
 from tests.fuzz.reply_parser import MalformedReplyError, parse_replies
-from tests.servers import DEADLINE_SECONDS, RunningServer
+from tests.support.servers import DEADLINE_SECONDS, RunningServer
 
 CORPUS = load_corpus()
 SEED = 20240229

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.numbers import expected, fibonacci
-from tests.servers import RunningServer
+from tests.support.expected import expected, fibonacci
+from tests.support.servers import RunningServer
 
 TIMEOUT_SECONDS = 60
 HERE = Path(__file__).parent / "node"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.numbers import fibonacci, reply
-from tests.servers import RunningServer
-from tests.sockets import connected, read_exactly
+from tests.support.expected import fibonacci, reply
+from tests.support.servers import RunningServer
+from tests.support.sockets import connected, read_exactly
 
 TIMEOUT_SECONDS = 30
 """Far above anything seen: reaching it is a failure, not a slow machine."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.servers import RunningServer
+from tests.support.servers import RunningServer
 
 TIMEOUT_SECONDS = 120
 

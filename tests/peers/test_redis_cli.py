@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.numbers import fibonacci
-from tests.servers import RunningServer
+from tests.support.expected import fibonacci
+from tests.support.servers import RunningServer
 
 TIMEOUT_SECONDS = 60
 

@@ -11,8 +11,8 @@ import redis
 import redis.asyncio
 from redis.cache import CacheConfig
 
-from tests.numbers import ENCODERS, expected, fibonacci
-from tests.servers import RunningServer
+from tests.support.expected import ENCODERS, expected, fibonacci
+from tests.support.servers import RunningServer
 
 TIMEOUT_SECONDS = 30
 

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 
-from tests.numbers import digits
+from tests.support.expected import digits
 
 __all__ = ["main"]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from tests.conftest import missing
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 __all__ = ["SOURCE", "Machine", "booted"]
 

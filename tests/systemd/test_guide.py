@@ -3,8 +3,8 @@
 import json
 import re
 
+from tests.support.waiting import wait_until
 from tests.systemd.guide import Guided, guide
-from tests.waiting import wait_until
 
 
 def test_the_guide(guided: Guided) -> None:

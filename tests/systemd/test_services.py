@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.waiting import wait_until
 from tests.systemd.guide import Guided
 from tests.systemd.machine import Machine
-from tests.waiting import wait_until
 
 SERVICES = ("fibserver", "fibweb")
 LARGE = "/fib/30000"

@@ -16,11 +16,11 @@ from fibclient.errors import (
     ServerMisbehaved,
     ServerUnreachable,
 )
-from tests.fibclient.cli.running import COMMAND, Terminal, fibclient
-from tests.fibclient.fakes import fake_server, in_turn
-from tests.numbers import expected
-from tests.servers import RunningServer
-from tests.waiting import DEADLINE_SECONDS
+from tests.support.expected import expected
+from tests.support.fake_server import fake_server, in_turn
+from tests.support.fibclient_command import COMMAND, Terminal, fibclient
+from tests.support.servers import RunningServer
+from tests.support.waiting import DEADLINE_SECONDS
 
 ENDING_SIGNALS = [signal.SIGTERM, signal.SIGHUP]
 

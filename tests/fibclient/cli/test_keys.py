@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from fibclient.cli.keys import keys
-from tests.waiting import DEADLINE_SECONDS
+from tests.support.waiting import DEADLINE_SECONDS
 
 
 @pytest.fixture

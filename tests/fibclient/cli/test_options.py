@@ -6,8 +6,8 @@ import click
 import pytest
 
 from fibclient.cli.options import MOST, OutputFile, Seconds, WholeNumber
-from tests.fibclient.cli.running import fibclient
-from tests.servers import RunningServer
+from tests.support.fibclient_command import fibclient
+from tests.support.servers import RunningServer
 
 
 @pytest.mark.parametrize(("text", "number"), [("0", 0), ("12", 12), (str(MOST), MOST)])

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fibclient.cli.running import fibclient
-from tests.servers import RunningServer
+from tests.support.fibclient_command import fibclient
+from tests.support.servers import RunningServer
 
 
 @pytest.mark.parametrize(

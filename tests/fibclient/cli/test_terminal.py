@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fibclient.cli.running import COMMAND, on_terminal
-from tests.servers import RunningServer
-from tests.waiting import DEADLINE_SECONDS
+from tests.support.fibclient_command import COMMAND, on_terminal
+from tests.support.servers import RunningServer
+from tests.support.waiting import DEADLINE_SECONDS
 
 
 def closed(server: RunningServer, arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fibclient.connections.encoded_slice import MAX_INDEX, EncodedSlice
-from tests.numbers import expected
+from tests.support.expected import expected
 
 FORMATS = ["json", "text", "csv", "ndjson", "bfile", "binary"]
 

@@ -8,7 +8,7 @@ import pytest
 
 from fibclient.errors import ClientClosed, DeadlineExceeded
 from fibclient.transport.fair_semaphore import FairSemaphore
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 SOON = 30.0
 

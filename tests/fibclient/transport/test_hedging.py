@@ -20,7 +20,7 @@ from fibclient import CallCancelled, Cancellation, DeadlineExceeded, FibClient, 
 from fibclient.connections.endpoints import Endpoint
 from fibclient.transport.hedging import MAX_SECONDS, MIN_SECONDS, patience_seconds
 from fibclient.transport.retry import RetryBudget
-from tests.fibclient.fakes import (
+from tests.support.fake_server import (
     FakeServer,
     HangUp,
     Script,
@@ -29,8 +29,8 @@ from tests.fibclient.fakes import (
     in_turn,
     is_reset,
 )
-from tests.servers import RunningServer
-from tests.waiting import DEADLINE_SECONDS, wait_until
+from tests.support.servers import RunningServer
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
 ZERO = b"$4\r\n\x00\x00\x00\x00\r\n"
 """The reply that `range(0, 1)` needs."""

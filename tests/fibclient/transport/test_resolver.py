@@ -18,8 +18,8 @@ from fibclient import (
 )
 from fibclient.transport.resolver import resolve, resolve_in_time
 from fibcommon.addresses import Address, ResolvedAddress, parse_address
-from tests.fibclient.fakes import FakeServer, fake_server, in_turn
-from tests.waiting import wait_until
+from tests.support.fake_server import FakeServer, fake_server, in_turn
+from tests.support.waiting import wait_until
 
 ZERO = b"$4\r\n\x00\x00\x00\x00\r\n"
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from fibcommon.service.log_output import NonBlockingOutput
-from tests.servers import DEADLINE_SECONDS
-from tests.waiting import wait_until
+from tests.support.servers import DEADLINE_SECONDS
+from tests.support.waiting import wait_until
 
 LINE = b"x" * 99 + b"\n"
 

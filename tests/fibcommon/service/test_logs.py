@@ -20,7 +20,7 @@ from fibcommon.service.logs import (
     RateLimit,
     configure_logging,
 )
-from tests.servers import DEADLINE_SECONDS
+from tests.support.servers import DEADLINE_SECONDS
 
 Written = Callable[[], list[str]]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from fibcommon.service.signals import SignalPipe, drain_notice, has_terminal
-from tests.servers import DEADLINE_SECONDS
-from tests.waiting import wait_until
+from tests.support.servers import DEADLINE_SECONDS
+from tests.support.waiting import wait_until
 
 
 def test_signals_arrive() -> None:

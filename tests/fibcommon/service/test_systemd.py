@@ -13,8 +13,8 @@ import pytest
 
 from fibcommon.service.errors import ListenError
 from fibcommon.service.systemd import Notifier, activated_sockets
-from tests.pass_sockets import run_with_sockets
-from tests.servers import DEADLINE_SECONDS
+from tests.support.servers import DEADLINE_SECONDS
+from tests.support.socket_passing import run_with_sockets
 
 
 @pytest.fixture

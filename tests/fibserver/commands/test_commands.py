@@ -16,7 +16,7 @@ from fibserver.core.statistics import Statistics
 from fibserver.monitoring.slow_log import MAX_ENTRIES, SlowLog
 from fibserver.protocol.reply_encoding import CommandError, Reply, Slice, encode_error
 from fibserver.settings import Settings
-from tests.numbers import encoded
+from tests.support.expected import encoded
 
 PONG = b"+PONG\r\n"
 OK = b"+OK\r\n"

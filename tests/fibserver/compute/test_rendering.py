@@ -16,7 +16,7 @@ from fibserver.compute import rendering
 from fibserver.compute.arithmetic import fibonacci_pair
 from fibserver.compute.rendering import CHUNK_BYTES, LANES_BYTES, RenderingError, render
 from fibserver.compute.simd_lanes import Lanes, Pair
-from tests.numbers import encoded
+from tests.support.expected import encoded
 
 every_format = pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
 every_text_format = pytest.mark.parametrize(

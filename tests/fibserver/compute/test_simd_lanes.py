@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fibserver.compute.simd_lanes import Lanes, Pair
-from tests.servers import DEADLINE_SECONDS
+from tests.support.servers import DEADLINE_SECONDS
 
 
 def sequence(first: int, second: int, count: int) -> list[int]:

@@ -8,7 +8,7 @@ from fibcommon.costs import DEAR_SECONDS, first_element_seconds
 from fibcommon.formats import FORMATS
 from fibserver.core.fair_queue import AGEING, FairQueue
 from fibserver.memory.blocks import Action, Block, Task
-from tests.fibserver.small_machine import FakeClock
+from tests.support.small_engine import FakeClock
 
 TEXT = FORMATS["text"]
 DEAR_INDEX = 1_000_000

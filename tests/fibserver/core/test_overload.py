@@ -14,7 +14,7 @@ from fibserver.core.overload import (
     ServiceQueue,
     output_victims,
 )
-from tests.fibserver.small_machine import FakeClock
+from tests.support.small_engine import FakeClock
 
 INFINITY = float("inf")
 

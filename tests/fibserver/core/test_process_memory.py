@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from fibserver.core.process_memory import PERIOD_SECONDS, MemoryMeasurement, overcounted_bytes
-from tests.fibserver.small_machine import FakeClock
+from tests.support.small_engine import FakeClock
 
 MIB = 2**20
 

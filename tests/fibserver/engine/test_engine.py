@@ -22,7 +22,7 @@ from fibserver.settings import Settings
 from fibserver.storage.snapshot import Snapshot
 from fibserver.workers.pool import TASKS_IN_HAND
 from fibserver.workers.worker import Outcome, encode_outcome, work
-from tests.numbers import expected
+from tests.support.expected import expected
 
 JSON, TEXT = FORMATS["json"], FORMATS["text"]
 

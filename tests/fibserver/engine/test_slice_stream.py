@@ -19,7 +19,7 @@ from fibserver.memory.transient_blocks import (
     TransientBlock,
     TransientBlocks,
 )
-from tests.fibserver.small_machine import (
+from tests.support.small_engine import (
     ARRAY,
     BLOCK_BYTES,
     DEAR_INDEX,

@@ -13,7 +13,7 @@ from fibcommon.formats import FORMATS, Format
 from fibserver.memory.blocks import Action, Block, Task
 from fibserver.memory.layout import HEADER
 from fibserver.memory.shared_arrays import SharedArray
-from tests.fibserver.small_machine import (
+from tests.support.small_engine import (
     ARRAY,
     BLOCK_BYTES,
     ELEMENTS,

@@ -14,7 +14,7 @@ from fibserver.memory.transient_blocks import (
     TransientBlocks,
     slots_for,
 )
-from tests.fibserver.small_machine import ELEMENTS, JSON, SMALL_BYTES, TEXT, Machine
+from tests.support.small_engine import ELEMENTS, JSON, SMALL_BYTES, TEXT, Machine
 
 pytestmark = pytest.mark.usefixtures("small")
 

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from fibserver.monitoring.info import REMEMBERED_SECONDS, process_facts
-from tests.fibserver.small_machine import FakeClock
+from tests.support.small_engine import FakeClock
 
 
 def test_process_facts_are_remembered_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from fibserver.core.event_loop import EventLoop
 from fibserver.network.metrics_server import MAX_EXCHANGES, PATIENCE_SECONDS, MetricsServer
-from tests.fibserver.small_machine import FakeClock
+from tests.support.small_engine import FakeClock
 
 REQUEST = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
 

@@ -13,7 +13,7 @@ from fibserver.network.output import (
     MAX_SEND_BYTES,
     Output,
 )
-from tests.fibserver.small_machine import BLOCK_BYTES, JSON, Client, Machine
+from tests.support.small_engine import BLOCK_BYTES, JSON, Client, Machine
 
 pytestmark = pytest.mark.usefixtures("small")
 

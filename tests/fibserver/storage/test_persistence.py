@@ -16,7 +16,7 @@ from fibserver.memory.blocks import Action, Block, Task
 from fibserver.memory.growth import Growth
 from fibserver.storage.persistence import RETRY_SECONDS, Persistence
 from fibserver.storage.snapshot import Snapshot, SnapshotError
-from tests.fibserver.small_machine import (
+from tests.support.small_engine import (
     BLOCK_BYTES,
     ELEMENTS,
     JSON,

@@ -18,7 +18,7 @@ from fibserver.core.process_memory import MemoryMeasurement
 from fibserver.memory.blocks import Action, Block, Task
 from fibserver.workers.pool import NICENESS, WorkerPool
 from fibserver.workers.worker import Outcome, encode_outcome
-from tests.fibserver.small_machine import FakeClock
+from tests.support.small_engine import FakeClock
 
 TEXT = FORMATS["text"]
 CHEAP, DEAR = (Task(Action.FILL, Block(TEXT, n, n + 1, 0, 2)) for n in (1, 9_000_000))

@@ -12,8 +12,8 @@ from fibclient import FibClient, RequestRefused
 from fibclient.connections.encoded_slice import EncodedSlice
 from fibclient.document import Document
 from fibweb.content.answer_file import PIECE_BYTES, AnswerFile
-from tests.numbers import expected
-from tests.servers import RunningServer
+from tests.support.expected import expected
+from tests.support.servers import RunningServer
 
 N = 5000
 WHOLE = b"[" + expected("json", 0, N) + b"]"

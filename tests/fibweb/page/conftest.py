@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
 from tests.fibweb.page.site import Site
-from tests.servers import DEADLINE_SECONDS, RunningServer
+from tests.support.servers import DEADLINE_SECONDS, RunningServer
 
 FLAGS = [
     "--no-sandbox",

@@ -5,7 +5,7 @@ import re
 import sys
 from pathlib import Path
 
-from tests.servers import RunningServer
+from tests.support.servers import RunningServer
 
 READY = re.compile(r"ready on (http://[^\s/,]+)")
 

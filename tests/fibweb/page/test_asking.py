@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.fibweb.page.site import Site
-from tests.numbers import digits
+from tests.support.expected import digits
 
 MANY = 10**30
 

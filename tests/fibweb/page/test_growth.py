@@ -7,7 +7,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from fibcommon.sizes import value_digits
 from tests.fibweb.page.site import Site
-from tests.numbers import fibonacci
+from tests.support.expected import fibonacci
 
 
 def figure(page: Page, name: str) -> Locator:

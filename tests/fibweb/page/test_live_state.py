@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.fibweb.page.site import Site
-from tests.servers import RunningServer
+from tests.support.servers import RunningServer
 
 TWO_POINTS = re.compile(r"\S+,\S+ \S+,\S+")
 

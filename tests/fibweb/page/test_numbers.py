@@ -8,8 +8,8 @@ from playwright.sync_api import Page, Response, Route, expect
 
 from fibcommon.sizes import value_digits
 from tests.fibweb.page.site import Site
-from tests.numbers import digits
-from tests.waiting import wait_until
+from tests.support.expected import digits
+from tests.support.waiting import wait_until
 
 MANY = 100_000
 MOST_ROWS = 60

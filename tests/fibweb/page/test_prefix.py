@@ -8,10 +8,10 @@ from contextlib import ExitStack
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.deploy.balancers import DEPLOY, run_nginx
-from tests.deploy.prometheus import free_port
 from tests.fibweb.page.site import Site
-from tests.servers import DEADLINE_SECONDS
+from tests.support.balancers import DEPLOY, run_nginx
+from tests.support.prometheus import free_port
+from tests.support.servers import DEADLINE_SECONDS
 
 PREFIXES = {"taken off by nginx": ("/", ""), "passed on": ("", "/f")}
 """By how the proxy treats it: what ends its proxy_pass, and fibweb's root_path."""

@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.fibweb.page.site import Site
-from tests.numbers import digits, expected
-from tests.servers import DEADLINE_SECONDS
+from tests.support.expected import digits, expected
+from tests.support.servers import DEADLINE_SECONDS
 
 FORMATS = ("json", "text", "csv", "ndjson", "bfile", "binary")
 

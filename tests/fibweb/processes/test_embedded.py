@@ -18,9 +18,9 @@ import pytest
 
 from fibweb.processes.embedded import ANSWER_SECONDS, EmbeddedServer
 from tests.fibserver.test_operating import Manager
-from tests.fibweb.running import get, start_fibweb
-from tests.servers import RunningServer, is_running
-from tests.waiting import wait_until
+from tests.support.fibweb_process import get, start_fibweb
+from tests.support.servers import RunningServer, is_running
+from tests.support.waiting import wait_until
 
 ServeWeb = Callable[..., RunningServer]
 
@@ -216,7 +216,9 @@ def test_code_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for name in ("ctypes", "multiprocessing", "click"):
         (tmp_path / f"{name}.py").write_text(f"open({str(proof)!r}, 'w')")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tests.fibweb.running.COMMAND", [sys.executable, "-P", "-m", "fibweb"])
+    monkeypatch.setattr(
+        "tests.support.fibweb_process.COMMAND", [sys.executable, "-P", "-m", "fibweb"]
+    )
     web = start_fibweb(tmp_path / "log", "--embedded")
     try:
         assert is_answered(web, "/fib/3")

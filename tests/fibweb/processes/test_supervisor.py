@@ -13,9 +13,9 @@ import pytest
 
 from tests.fibserver.test_operating import Manager
 from tests.fibweb.processes.test_web_worker import assert_is_whole, slow_download
-from tests.fibweb.running import get, metrics
-from tests.servers import RunningServer, is_running
-from tests.waiting import wait_until
+from tests.support.fibweb_process import get, metrics
+from tests.support.servers import RunningServer, is_running
+from tests.support.waiting import wait_until
 
 ServeWeb = Callable[..., RunningServer]
 

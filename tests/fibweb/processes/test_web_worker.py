@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from tests.fibserver.test_operating import Manager
-from tests.fibweb.running import COMMAND, get, metrics
-from tests.numbers import digits
-from tests.servers import DEADLINE_SECONDS, RunningServer
+from tests.support.expected import digits
+from tests.support.fibweb_process import COMMAND, get, metrics
+from tests.support.servers import DEADLINE_SECONDS, RunningServer
 
 ServeWeb = Callable[..., RunningServer]
 Program = Callable[[str], str]

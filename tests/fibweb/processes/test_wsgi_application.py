@@ -14,8 +14,8 @@ from falcon import testing
 from fibcommon.service.errors import SettingsError
 from fibweb.processes.wsgi_application import WsgiApplication
 from fibweb.settings import Settings
-from tests.numbers import expected
-from tests.servers import DEADLINE_SECONDS, RunningServer
+from tests.support.expected import expected
+from tests.support.servers import DEADLINE_SECONDS, RunningServer
 
 FORKED = """
 import os, sys

@@ -12,7 +12,7 @@ from fibcommon.addresses import Address, ResolvedAddress
 from fibweb import create_app
 from fibweb.content.fetch import WouldBlock
 from fibweb.resources.health import LivenessResource, ReadinessResource
-from tests.servers import RunningServer
+from tests.support.servers import RunningServer
 
 
 def would_block(_: object) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.fibweb.running import get, metrics
-from tests.servers import RunningServer
-from tests.waiting import wait_until
+from tests.support.fibweb_process import get, metrics
+from tests.support.servers import RunningServer
+from tests.support.waiting import wait_until
 
 ServeWeb = Callable[..., RunningServer]
 

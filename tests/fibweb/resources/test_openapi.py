@@ -15,8 +15,8 @@ from falcon import testing
 from fibclient import FibClient
 from fibweb import create_app
 from fibweb.resources.openapi import describe
-from tests.fibweb.serving import SERVERS
-from tests.servers import RunningServer
+from tests.support.http_servers import SERVERS
+from tests.support.servers import RunningServer
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 CASES = 25

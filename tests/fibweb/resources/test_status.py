@@ -15,9 +15,9 @@ from fibweb import create_app
 from fibweb.content.fetch import WouldBlock
 from fibweb.resources.status import ServerProbes, StatusResource
 from fibweb.stats.metric_values import MetricValues, Samples
-from tests.fibweb.running import get, status
-from tests.servers import RunningServer
-from tests.waiting import wait_until
+from tests.support.fibweb_process import get, status
+from tests.support.servers import RunningServer
+from tests.support.waiting import wait_until
 
 Serve = Callable[..., RunningServer]
 

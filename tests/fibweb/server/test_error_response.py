@@ -20,9 +20,9 @@ from fibweb.server import channel as http_channel
 from fibweb.server import server as http_server
 from fibweb.server.request import MAX_BODY_BYTES, MAX_HEADER_BYTES, Request
 from tests.fibweb.server.applications import strange
-from tests.fibweb.server.running import OwnServer, connect, read_all
-from tests.fibweb.serving import SERVERS
-from tests.waiting import DEADLINE_SECONDS, wait_until
+from tests.fibweb.server.threaded_server import OwnServer, connect, read_all
+from tests.support.http_servers import SERVERS
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
 Start = Callable[..., OwnServer]
 

@@ -17,8 +17,8 @@ from fibclient import FibClient
 from fibweb import create_app
 from fibweb.server.request import MAX_BODY_BYTES, MAX_HEADER_BYTES
 from tests.fibweb.server.applications import strange
-from tests.fibweb.server.running import OwnServer, StockServer, converse
-from tests.servers import RunningServer
+from tests.fibweb.server.threaded_server import OwnServer, StockServer, converse
+from tests.support.servers import RunningServer
 
 HOST = b"Host: example.org\r\n"
 

@@ -22,9 +22,9 @@ from fibweb.server.channel import Channel
 from fibweb.server.event_loop import WORK_SECONDS_PER_TURN, Loop
 from fibweb.server.server import Limits
 from tests.fibweb.server.applications import IMMUTABLE, strange
-from tests.fibweb.server.running import OwnServer, connect, read_all, send_read
-from tests.servers import RunningServer
-from tests.waiting import wait_until
+from tests.fibweb.server.threaded_server import OwnServer, connect, read_all, send_read
+from tests.support.servers import RunningServer
+from tests.support.waiting import wait_until
 
 Start = Callable[..., OwnServer]
 

@@ -19,10 +19,10 @@ from fibweb.server import server as http_server
 from fibweb.server.server import Limits
 from fibweb.stats.access_record import AccessRecord
 from tests.fibweb.server.applications import strange
-from tests.fibweb.server.running import OwnServer, connect, converse, read_all, send_read
-from tests.numbers import expected
-from tests.servers import RunningServer
-from tests.waiting import wait_until
+from tests.fibweb.server.threaded_server import OwnServer, connect, converse, read_all, send_read
+from tests.support.expected import expected
+from tests.support.servers import RunningServer
+from tests.support.waiting import wait_until
 
 Start = Callable[..., OwnServer]
 

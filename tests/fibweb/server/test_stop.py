@@ -16,8 +16,8 @@ from fibweb.server import channel
 from fibweb.server.server import Site, create_server
 from fibweb.stats.access_record import AccessRecord
 from tests.fibweb.server.applications import strange
-from tests.fibweb.server.running import OwnServer, connect, read_all, send_read
-from tests.waiting import wait_until
+from tests.fibweb.server.threaded_server import OwnServer, connect, read_all, send_read
+from tests.support.waiting import wait_until
 
 ASK = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 

@@ -13,8 +13,8 @@ import pytest
 from fibcommon.service.logs import configure_logging
 from fibweb.stats.access_log import AccessLog
 from fibweb.stats.access_record import AccessRecord
-from tests.fibweb.running import COMMAND
-from tests.servers import DEADLINE_SECONDS
+from tests.support.fibweb_process import COMMAND
+from tests.support.servers import DEADLINE_SECONDS
 
 EXCHANGE = AccessRecord(
     "GET", "/fib/10", 200, 65, 0.0000412, "127.0.0.1", "curl/8", "abc-1", "inline", "text/csv"

@@ -4,7 +4,7 @@ import os
 import signal
 
 from fibweb.stats.row_claims import RowClaims
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 
 def owner_in_a_child(claims: RowClaims) -> tuple[int, int]:

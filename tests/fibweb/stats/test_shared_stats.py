@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from fibweb.stats.shared_stats import PLACE_BYTES, SharedStats
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 
 def test_rows() -> None:

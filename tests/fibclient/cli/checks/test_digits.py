@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fibclient.cli.checks.digits import AnswerChecker, WrongAnswer
 from fibcommon.formats import FORMATS
-from tests.numbers import encoded, expected
+from tests.support.expected import encoded, expected
 
 
 def check(format: str, start: int, stop: int, *pieces: bytes) -> None:

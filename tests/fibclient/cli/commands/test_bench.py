@@ -5,9 +5,9 @@ import json
 import pytest
 
 from fibcommon.formats import FORMATS
-from tests.fibclient.cli.running import Terminal, fibclient, on_terminal
-from tests.fibclient.fakes import HangUp, fake_server, in_turn
-from tests.servers import RunningServer
+from tests.support.fake_server import HangUp, fake_server, in_turn
+from tests.support.fibclient_command import Terminal, fibclient, on_terminal
+from tests.support.servers import RunningServer
 
 LATENCIES = ["p50", "p90", "p99", "p99.9", "max"]
 REPLY = b"$4\r\n0\n1\n\r\n"

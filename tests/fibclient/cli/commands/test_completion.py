@@ -4,8 +4,8 @@ import subprocess
 
 import pytest
 
-from tests.fibclient.cli.running import fibclient
-from tests.waiting import DEADLINE_SECONDS
+from tests.support.fibclient_command import fibclient
+from tests.support.waiting import DEADLINE_SECONDS
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.fibclient.cli.commands.test_verify import liar
-from tests.fibclient.cli.running import fibclient, on_terminal
-from tests.fibclient.fakes import fake_server
-from tests.servers import RunningServer
+from tests.support.fake_server import fake_server
+from tests.support.fibclient_command import fibclient, on_terminal
+from tests.support.servers import RunningServer
 
 STEPS = ["name", "connect", "protocol", "password", "version", "latency"]
 REDIS_READY = re.compile(r"connections at (\S+)")

@@ -7,8 +7,8 @@ import pytest
 
 from fibclient.cli.render.tables import show_tables
 from fibcommon.info import parse_information
-from tests.fibclient.cli.running import fibclient, on_terminal
-from tests.servers import RunningServer
+from tests.support.fibclient_command import fibclient, on_terminal
+from tests.support.servers import RunningServer
 
 NOBODY = "127.0.0.1:1"
 

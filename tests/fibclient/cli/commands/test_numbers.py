@@ -5,10 +5,10 @@ import subprocess
 
 import pytest
 
-from tests.fibclient.cli.running import COMMAND, fibclient
-from tests.numbers import digits, expected
-from tests.servers import RunningServer
-from tests.waiting import DEADLINE_SECONDS
+from tests.support.expected import digits, expected
+from tests.support.fibclient_command import COMMAND, fibclient
+from tests.support.servers import RunningServer
+from tests.support.waiting import DEADLINE_SECONDS
 
 FORMATS = ["text", "csv", "ndjson", "bfile", "binary"]
 

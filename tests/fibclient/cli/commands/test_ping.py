@@ -3,9 +3,9 @@
 import json
 import re
 
-from tests.fibclient.cli.running import fibclient
-from tests.fibclient.fakes import fake_server, in_turn
-from tests.servers import RunningServer
+from tests.support.fake_server import fake_server, in_turn
+from tests.support.fibclient_command import fibclient
+from tests.support.servers import RunningServer
 
 NOBODY = "127.0.0.1:1"
 

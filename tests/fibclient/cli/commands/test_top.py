@@ -18,9 +18,9 @@ from fibclient.cli.render.top_view import TopView, sparkline
 from fibclient.errors import ServerUnreachable
 from fibcommon.addresses import Address
 from tests.fibclient.cli.measuring.test_server_sample import READING
-from tests.fibclient.cli.running import COMMAND, Terminal, fibclient
-from tests.fibclient.fakes import fake_server, in_turn
-from tests.servers import RunningServer
+from tests.support.fake_server import fake_server, in_turn
+from tests.support.fibclient_command import COMMAND, Terminal, fibclient
+from tests.support.servers import RunningServer
 
 RATES = Rates(12_345.6, 0.0, 5e6, 0.00012, 0.0034)
 UP = Status(Address("fib", 1), 1.0, READING, RATES, None, (10.0, 20.0))

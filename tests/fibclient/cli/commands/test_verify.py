@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from fibcommon.formats import FORMATS
-from tests.fibclient.cli.running import fibclient, on_terminal
-from tests.fibclient.fakes import Script, fake_server
-from tests.numbers import expected
-from tests.servers import RunningServer
+from tests.support.expected import expected
+from tests.support.fake_server import Script, fake_server
+from tests.support.fibclient_command import fibclient, on_terminal
+from tests.support.servers import RunningServer
 
 
 def liar(n: int) -> Script:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fibclient.cli.measuring.server_sample import Facts, Rates, Reading, facts_of, rates_between
 from fibclient.connections.resp import Reply
 from fibcommon.info import parse_information
-from tests.servers import RunningServer, direct_client
+from tests.support.servers import RunningServer, direct_client
 
 INFORMATION = """# Server\r
 fibserver_version:1.2.3\r

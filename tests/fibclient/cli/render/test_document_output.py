@@ -9,10 +9,10 @@ from fibclient import FibClient
 from fibclient.cli.render.document_output import write_to_file
 from fibclient.connections.encoded_slice import EncodedSlice
 from fibclient.document import Document
-from tests.fibclient.cli.running import Terminal, fibclient, on_terminal
-from tests.fibclient.fakes import HangUp, fake_server, in_turn
-from tests.numbers import expected
-from tests.servers import RunningServer, direct_client
+from tests.support.expected import expected
+from tests.support.fake_server import HangUp, fake_server, in_turn
+from tests.support.fibclient_command import Terminal, fibclient, on_terminal
+from tests.support.servers import RunningServer, direct_client
 
 LONG = 20_000
 """Enough numbers for a progress bar: 41.8 MB of text."""

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.fibclient.cli.running import on_terminal
-from tests.numbers import digits, expected
-from tests.servers import RunningServer
+from tests.support.expected import digits, expected
+from tests.support.fibclient_command import on_terminal
+from tests.support.servers import RunningServer
 
 
 def test_a_line_a_number(server: RunningServer) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fibclient.cli.render.truncation import Line, lines
-from tests.numbers import digits, expected
+from tests.support.expected import digits, expected
 
 
 def pieces(data: bytes, size: int) -> Iterator[memoryview]:

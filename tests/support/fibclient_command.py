@@ -15,7 +15,7 @@ import time
 from types import TracebackType
 from typing import IO, NamedTuple, Self
 
-from tests.waiting import DEADLINE_SECONDS
+from tests.support.waiting import DEADLINE_SECONDS
 
 __all__ = ["COMMAND", "Screen", "Terminal", "fibclient", "on_terminal"]
 

@@ -24,7 +24,7 @@ from fibserver.memory.layout import ArenaLayout
 from fibserver.memory.shared_arrays import SharedArrays
 from fibserver.memory.transient_blocks import TransientBlocks
 from fibserver.protocol.reply_encoding import Slice
-from tests.numbers import encoded
+from tests.support.expected import encoded
 
 BLOCK_BYTES = 16 * 1024
 FIRST_BLOCK_BYTES = 4 * 1024

@@ -24,7 +24,7 @@ from fibweb.server.server import (
     create_server,
 )
 from fibweb.stats.access_record import AccessRecord
-from tests.waiting import DEADLINE_SECONDS, wait_until
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
 __all__ = [
     "OwnServer",

@@ -1,6 +1,6 @@
 """Starts programs with sockets as systemd does, without systemd.
 
-    python -m tests.pass_sockets 7,9 fibserver --workers 1
+    python -m tests.support.socket_passing 7,9 fibserver --workers 1
 
 runs the command with descriptors 7 and 9 as its descriptors 3 and 4, and variables that tell so
 to this very process.
@@ -13,9 +13,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.servers import DEADLINE_SECONDS
+from tests.support.servers import DEADLINE_SECONDS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FIRST_DESCRIPTOR = 3
 OUT_OF_THE_WAY = 100
 
@@ -33,7 +33,7 @@ def run_with_sockets(
     descriptors = [each.fileno() for each in sockets]
     listed = ",".join(map(str, descriptors))
     return subprocess.run(
-        [sys.executable, "-m", "tests.pass_sockets", listed, *command],
+        [sys.executable, "-m", "tests.support.socket_passing", listed, *command],
         capture_output=True,
         text=True,
         timeout=DEADLINE_SECONDS,

@@ -15,8 +15,8 @@ from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from tests.servers import DEADLINE_SECONDS
-from tests.waiting import wait_until
+from tests.support.servers import DEADLINE_SECONDS
+from tests.support.waiting import wait_until
 
 __all__ = [
     "DEPLOY",

@@ -4,7 +4,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.servers import DEADLINE_SECONDS, RunningServer
+from tests.support.servers import DEADLINE_SECONDS, RunningServer
 
 __all__ = ["connected", "read_exactly"]
 

@@ -1,6 +1,6 @@
 """fibserver whose workers have one fault, for test_faults.py.
 
-    python -m tests.fibserver.faulty_server FAULT TOKENS
+    python -m tests.support.faulty_server FAULT TOKENS
 
 Each strike of the fault removes one file from the directory TOKENS, so a test sets the number of
 strikes and sees when they have happened. Everything else is the real server, with settings from

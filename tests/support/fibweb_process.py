@@ -10,7 +10,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.servers import DEADLINE_SECONDS, RunningServer
+from tests.support.servers import DEADLINE_SECONDS, RunningServer
 
 __all__ = ["COMMAND", "get", "metrics", "start_fibweb", "status"]
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.servers import DEADLINE_SECONDS
-from tests.waiting import wait_until
+from tests.support.servers import DEADLINE_SECONDS
+from tests.support.waiting import wait_until
 
 __all__ = ["CONFIG", "Prometheus", "free_port", "run", "running_prometheus"]
 

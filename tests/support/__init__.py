@@ -1,0 +1,1 @@
+"""Tools that several test modules share: servers, clients, expected replies, real peers."""
