@@ -4,6 +4,7 @@ docs/reliability.md has a row for each; test_faults.py tests crashes of workers.
 """
 
 import contextlib
+import functools
 import random
 import resource
 import signal
@@ -19,7 +20,6 @@ import psutil
 import pytest
 
 from fibclient import RequestRefused, ServerUnreachable
-from fibserver.workers.pool import NICENESS
 from tests.support.expected import expected, fibonacci, reply
 from tests.support.servers import DEADLINE_SECONDS, RunningServer, direct_client
 from tests.support.sockets import connected, read_exactly
@@ -47,51 +47,62 @@ CASES = [
 """All are short, so that on a slow machine no block outlasts three workers."""
 
 
-def kill_workers_under_load(server: RunningServer, seconds: float) -> tuple[int, int]:
-    """Kill a worker every 100 ms under load, and check that no reply is wrong or lost.
+def kill_workers_under_load(server: RunningServer, kills: int) -> int:
+    """Kill workers under load, and check that no reply is wrong or lost.
+
+    A worker is killed as soon as every request that the previous kill can have hit has its reply,
+    so that no block loses three workers, however slow the machine is.
 
     Returns:
-        Number of killed workers, and number of replies.
+        Number of replies.
     """
     right = {case: expected(*case) for case in CASES}
-    deadline = time.monotonic() + seconds
+    replies = [0] * 4
+    progress = threading.Condition()
+    is_over = threading.Event()
 
-    def ask(seed: int) -> int:
-        chance = random.Random(seed)
-        replies = 0
+    def ask(number: int) -> None:
+        chance = random.Random(number)
         with direct_client(server.address) as client:
-            while time.monotonic() < deadline:
+            while not is_over.is_set():
                 format, start, stop = case = chance.choice(CASES)
                 assert client.read(start, stop, format) == right[case]
-                replies += 1
-        return replies
+                with progress:
+                    replies[number] += 1
+                    progress.notify()
 
-    chance, killed, pause = random.Random(7), 0, threading.Event()
-    with ThreadPoolExecutor(4) as threads:
-        clients = [threads.submit(ask, seed) for seed in range(4)]
-        while time.monotonic() < deadline:
-            with contextlib.suppress(psutil.NoSuchProcess, IndexError):
-                chance.choice(server.workers()).kill()
-                killed += 1
-            pause.wait(0.1)
-        return killed, sum(client.result() for client in clients)
+    def all_were_answered_since(before: list[int]) -> bool:
+        return all(now > then for now, then in zip(replies, before, strict=True))
+
+    chance = random.Random(7)
+    with ThreadPoolExecutor(len(replies)) as threads:
+        clients = [threads.submit(ask, number) for number in range(len(replies))]
+        try:
+            for _ in range(kills):
+                with contextlib.suppress(psutil.NoSuchProcess, IndexError):
+                    chance.choice(server.workers()).kill()
+                with progress:
+                    before = replies.copy()
+                    was_answered = functools.partial(all_were_answered_since, before)
+                    assert progress.wait_for(was_answered, DEADLINE_SECONDS)
+        finally:
+            is_over.set()
+            for client in clients:
+                client.result()
+    return sum(replies)
 
 
-@pytest.mark.parametrize("seconds", [3, pytest.param(30, marks=pytest.mark.soak)])
-def test_workers_killed_all_the_time(serve: Serve, seconds: int) -> None:
-    """No reply is wrong or lost while workers are killed at random every 100 ms."""
-    # With this little memory nearly every reply needs a worker. nice(1), which needs a privilege,
-    # makes up for NICENESS: on a busy machine three slower workers could be killed over one block.
-    nice = ("nice", "-n", str(-NICENESS))
-    server = serve("--workers", "2", FIBSERVER_MEMORY_LIMIT="1MiB", under=nice)
-    killed, replies = kill_workers_under_load(server, seconds)
-    print(f"{killed} workers killed, {replies} replies, all right")
-    assert killed >= 5 * seconds
-    assert replies > killed
-    server.wait_until(lambda each: len(each.workers()) == 2, "the pool is whole")
-    information = server.information()
-    assert int(information["worker_deaths"]) >= killed / 2  # some were killed twice
-    assert information["total_error_replies"] == "0"
+@pytest.mark.parametrize("kills", [40, pytest.param(1000, marks=pytest.mark.soak)])
+def test_workers_killed_under_load(serve: Serve, kills: int) -> None:
+    """No reply is wrong or lost while one worker after another is killed."""
+    # With this little memory nearly every reply needs a worker.
+    server = serve("--workers", "2", FIBSERVER_MEMORY_LIMIT="1MiB")
+    replies = kill_workers_under_load(server, kills)
+    print(f"{kills} workers killed, {replies} replies, all right")
+    server.wait_until(lambda each: len(each.workers()) == 2, "both workers run")
+    info = server.information()
+    assert int(info["worker_deaths"]) >= kills / 2  # some were killed twice
+    assert info["total_error_replies"] == "0"
 
 
 def test_a_stopped_worker(serve: Serve) -> None:
