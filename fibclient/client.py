@@ -29,7 +29,7 @@ from fibclient.transport.resolver import resolve as system_resolve
 from fibclient.transport.retry import Backoff, RetryBudget
 from fibcommon.addresses import DEFAULT_ADDRESS, Address, ResolvedAddress, parse_addresses
 from fibcommon.formats import decode_binary
-from fibcommon.info import parse_information
+from fibcommon.info import parse_info
 
 __all__ = ["FibClient", "Limits"]
 
@@ -187,10 +187,10 @@ class FibClient:
         """
         if parts < 1:
             raise ValueError(f"parts is {parts}, must be at least 1")
-        answer = EncodedSlice.of(start, stop, format)
-        if parts == 1 or not answer.size:
+        slice_ = EncodedSlice.of(start, stop, format)
+        if parts == 1 or not slice_.size:
             return self._read(self._deadline(), start, stop, format, cancellation)
-        return self._gather(answer, parts, cancellation)
+        return self._gather(slice_, parts, cancellation)
 
     def stream(
         self,
@@ -215,23 +215,23 @@ class FibClient:
             end: Byte to stop before; the end of the slice by default.
             cancellation: As in `read`; a cancelled stream must still be read on or closed.
         """
-        answer = EncodedSlice.of(start, stop, format)
-        end = answer.size if end is None else end
-        if not 0 <= begin <= end <= answer.size:
+        slice_ = EncodedSlice.of(start, stop, format)
+        end = slice_.size if end is None else end
+        if not 0 <= begin <= end <= slice_.size:
             raise ValueError(
-                f"bytes {begin} to {end}: 0 <= begin <= end <= {answer.size} must hold"
+                f"bytes {begin} to {end}: 0 <= begin <= end <= {slice_.size} must hold"
             )
-        return self._stream(answer, begin, end, cancellation)
+        return self._stream(slice_, begin, end, cancellation)
 
-    def cached(self, answer: EncodedSlice, begin: int, end: int) -> list[memoryview] | None:
+    def cached(self, slice_: EncodedSlice, begin: int, end: int) -> list[memoryview] | None:
         """Return bytes begin to end-1 of a slice from the cache, or None if any are missing.
 
         Args:
-            answer: The slice, from `EncodedSlice.of`.
+            slice_: The slice, from `EncodedSlice.of`.
             begin: First byte, 0 <= begin <= end.
             end: Byte to stop before, <= the size of the slice.
         """
-        views = self._cache.peek(answer, begin, end)
+        views = self._cache.peek(slice_, begin, end)
         return views if sum(map(len, views)) == end - begin else None
 
     def size(self, start: int, stop: int, format: str) -> int:
@@ -248,7 +248,7 @@ class FibClient:
         Args:
             section: Name of a section, such as `server`, or `all`.
         """
-        sections = parse_information(self.info_text(section))
+        sections = parse_info(self.info_text(section))
         return {name: value for values in sections.values() for name, value in values.items()}
 
     def info_text(self, section: str = "default") -> str:
@@ -350,28 +350,28 @@ class FibClient:
         format: str,
         cancellation: Cancellation | None = None,
     ) -> bytes:
-        answer = EncodedSlice.of(start, stop, format)
-        if not answer.size:
+        slice_ = EncodedSlice.of(start, stop, format)
+        if not slice_.size:
             return b""
         fetch = partial(self._requester.fetch, deadline, cancellation)
-        cached = self._cache.read(answer, deadline, fetch, cancellation)
-        return fetch(answer) if cached is None else cached
+        cached = self._cache.read(slice_, deadline, fetch, cancellation)
+        return fetch(slice_) if cached is None else cached
 
     def _gather(
-        self, answer: EncodedSlice, parts: int, cancellation: Cancellation | None
+        self, slice_: EncodedSlice, parts: int, cancellation: Cancellation | None
     ) -> bytes:
         """Return a slice whose parts are fetched in parallel."""
         deadline = self._deadline()
         # Let the server reject the request before a buffer is allocated.
-        args = ("FIB.SIZE", answer.start, answer.stop, "FORMAT", answer.format.name)
+        args = ("FIB.SIZE", slice_.start, slice_.stop, "FORMAT", slice_.format.name)
         self._requester.call(deadline, *args, cancellation=cancellation)
-        buffer = BytesIO(bytes(answer.size))
+        buffer = BytesIO(bytes(slice_.size))
         fetch, calls = self._requester.fetch_into, []
         with buffer.getbuffer() as view:
-            for part in answer.parts(parts):
-                begin = answer.offset(part.start)
+            for part in slice_.parts(parts):
+                begin = slice_.offset(part.start)
                 end = begin + part.size
-                separator = answer.format.separator[: answer.size - end]  # none after the last
+                separator = slice_.format.separator[: slice_.size - end]  # none after the last
                 view[end : end + len(separator)] = separator
                 arguments = (deadline, cancellation, part, view[begin:end])
                 calls.append(self._submit(fetch, *arguments))
@@ -398,15 +398,15 @@ class FibClient:
                 call.cancel()
 
     def _stream(
-        self, answer: EncodedSlice, begin: int, end: int, cancellation: Cancellation | None
+        self, slice_: EncodedSlice, begin: int, end: int, cancellation: Cancellation | None
     ) -> Generator[memoryview, None, None]:
-        for view in self._cache.peek(answer, begin, end):
+        for view in self._cache.peek(slice_, begin, end):
             for position in builtins.range(0, len(view), STREAM_BUFFER_BYTES):
                 yield view[position : position + STREAM_BUFFER_BYTES]
             begin += len(view)
         if begin == end:
             return
-        yield from self._requester.stream(self._timeout, cancellation, answer, begin, end)
+        yield from self._requester.stream(self._timeout, cancellation, slice_, begin, end)
 
     def _ping(self, deadline: float) -> None:
         reply = self._requester.call(deadline, "PING")

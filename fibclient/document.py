@@ -17,35 +17,35 @@ class Document(NamedTuple):
 
     Attributes:
         opening: Bytes before the slice.
-        answer: The slice.
+        slice: The slice.
         closing: Bytes after the slice.
     """
 
     opening: bytes
-    answer: EncodedSlice
+    slice: EncodedSlice
     closing: bytes
 
     @property
     def size(self) -> int:
         """Total size in bytes."""
-        return len(self.opening) + self.answer.size + len(self.closing)
+        return len(self.opening) + self.slice.size + len(self.closing)
 
     def is_cached(self, client: FibClient) -> bool:
         """Whether the client's cache holds the whole slice."""
-        size = self.answer.size  # the cache holds prefixes: the last byte implies the others
-        return not size or client.cached(self.answer, size - 1, size) is not None
+        size = self.slice.size  # the cache holds prefixes: the last byte implies the others
+        return not size or client.cached(self.slice, size - 1, size) is not None
 
     def cached_whole(self, client: FibClient) -> bytes | None:
         """Return all bytes from the client's cache, or None if any are missing."""
-        views = client.cached(self.answer, 0, self.answer.size)
+        views = client.cached(self.slice, 0, self.slice.size)
         return None if views is None else b"".join((self.opening, *views, self.closing))
 
     def cached(self, client: FibClient, begin: int, end: int) -> list[memoryview] | None:
         """Return bytes begin to end-1 from the client's cache, or None if any are missing."""
-        start, size = len(self.opening), self.answer.size
+        start, size = len(self.opening), self.slice.size
         stop = start + size
         first, last = _clamp(begin - start, size), _clamp(end - start, size)
-        views = client.cached(self.answer, first, last)
+        views = client.cached(self.slice, first, last)
         if views is None:
             return None
         opening = self.opening[begin:end]
@@ -65,14 +65,14 @@ class Document(NamedTuple):
             end: Byte to stop before, <= size; the end of the document by default.
         """
         end = self.size if end is None else end
-        answer, start = self.answer, len(self.opening)
-        stop = start + answer.size
+        slice_, start = self.slice, len(self.opening)
+        stop = start + slice_.size
         chunks = client.stream(
-            answer.start,
-            answer.stop,
-            answer.format.name,
-            begin=_clamp(begin - start, answer.size),
-            end=_clamp(end - start, answer.size),
+            slice_.start,
+            slice_.stop,
+            slice_.format.name,
+            begin=_clamp(begin - start, slice_.size),
+            end=_clamp(end - start, slice_.size),
         )
         first = next(chunks, None)  # raises if the server rejects the request
         if opening := self.opening[begin:end]:

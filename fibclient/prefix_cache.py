@@ -104,23 +104,23 @@ class PrefixCache:
         self._hits = self._extensions = self._misses = 0
         self._is_closed = False
 
-    def peek(self, answer: EncodedSlice, begin: int, end: int) -> list[memoryview]:
+    def peek(self, slice_: EncodedSlice, begin: int, end: int) -> list[memoryview]:
         """Return the cached part of bytes begin to end-1 of a slice, from `begin` on."""
         if begin == end:
             return []
         with self._lock:
-            prefix = self._prefixes.get(answer.format)
-            if prefix is None or answer.start >= prefix.stop:
+            prefix = self._prefixes.get(slice_.format)
+            if prefix is None or slice_.start >= prefix.stop:
                 return []  # checked first: offsets take time to compute
-            base = offset(answer.format, answer.start)
+            base = offset(slice_.format, slice_.start)
             if base + begin >= prefix.size:
                 return []
-            self._prefixes.move_to_end(answer.format)
+            self._prefixes.move_to_end(slice_.format)
             return prefix.views(base + begin, min(prefix.size, base + end))
 
     def read(
         self,
-        answer: EncodedSlice,
+        slice_: EncodedSlice,
         deadline: float,
         fetch: Callable[[EncodedSlice], bytes],
         cancellation: Cancellation | None = None,
@@ -128,7 +128,7 @@ class PrefixCache:
         """Return a slice from the cache, after extending the prefix if necessary.
 
         Args:
-            answer: The slice, not empty.
+            slice_: The slice, not empty.
             deadline: Monotonic time until which to wait for another caller's fetch.
             fetch: Returns a slice; called by one caller at a time for each format. If it fails,
                 the next waiting caller fetches.
@@ -146,28 +146,28 @@ class PrefixCache:
         """
         if not self._max_bytes:
             return None
-        begin = offset(answer.format, answer.start)
-        end = begin + answer.size
+        begin = offset(slice_.format, slice_.start)
+        end = begin + slice_.size
         growing, data, segments = None, None, []
         try:
             with notified(cancellation, self._notify), self._lock:
-                prefix = self._wait_for_prefix(answer, deadline, cancellation)
+                prefix = self._wait_for_prefix(slice_, deadline, cancellation)
                 if prefix is None:
                     self._misses += 1
                     return None
-                self._prefixes.move_to_end(answer.format)
+                self._prefixes.move_to_end(slice_.format)
                 known = prefix.views(begin, end) if begin < prefix.size else []
-                if answer.stop <= prefix.stop:
+                if slice_.stop <= prefix.stop:
                     self._hits += 1
                 else:
                     prefix.is_growing = True
                     growing = prefix
             if growing is not None:
-                missing = answer.between(growing.stop, answer.stop)
-                data = self._fetch_missing(missing, answer, fetch)
+                missing = slice_.between(growing.stop, slice_.stop)
+                data = self._fetch_missing(missing, slice_, fetch)
                 if data is None:
                     return None
-                skip = max(0, begin - offset(answer.format, missing.start))
+                skip = max(0, begin - offset(slice_.format, missing.start))
                 known.append(memoryview(data)[skip:])
                 segments = _split(data)
         finally:
@@ -182,13 +182,13 @@ class PrefixCache:
         return _join(known)
 
     def _fetch_missing(
-        self, missing: EncodedSlice, answer: EncodedSlice, fetch: Callable[[EncodedSlice], bytes]
+        self, missing: EncodedSlice, slice_: EncodedSlice, fetch: Callable[[EncodedSlice], bytes]
     ) -> bytes | None:
         """Fetch the missing elements; return None if only they, not the slice, may be rejected."""
         try:
             return fetch(missing)
         except RequestRefused:
-            if missing.start >= answer.start:
+            if missing.start >= slice_.start:
                 raise
             # The gap between the prefix and the slice may have made the request too large.
             with self._lock:
@@ -196,19 +196,19 @@ class PrefixCache:
             return None
 
     def _wait_for_prefix(
-        self, answer: EncodedSlice, deadline: float, cancellation: Cancellation | None
+        self, slice_: EncodedSlice, deadline: float, cancellation: Cancellation | None
     ) -> _Prefix | None:
         """Return the prefix once it holds the slice or no other caller is extending it.
 
         Return None if the slice must be fetched without the cache.
         """
         while True:
-            prefix = self._prefixes.get(answer.format)
+            prefix = self._prefixes.get(slice_.format)
             if prefix is None:
-                prefix = self._prefixes[answer.format] = _Prefix()
-            if answer.stop <= prefix.stop:
+                prefix = self._prefixes[slice_.format] = _Prefix()
+            if slice_.stop <= prefix.stop:
                 return prefix
-            if not self._is_worth_keeping(prefix, answer):
+            if not self._is_worth_keeping(prefix, slice_):
                 return None
             if not prefix.is_growing:
                 return prefix
@@ -218,11 +218,11 @@ class PrefixCache:
             if self._is_closed:
                 raise ClientClosed("the client is closed")
 
-    def _is_worth_keeping(self, prefix: _Prefix, answer: EncodedSlice) -> bool:
-        if offset(answer.format, answer.stop) > self._max_bytes:
+    def _is_worth_keeping(self, prefix: _Prefix, slice_: EncodedSlice) -> bool:
+        if offset(slice_.format, slice_.stop) > self._max_bytes:
             return False
-        gap = offset(answer.format, answer.start) - prefix.size
-        return gap <= max(GAP_BYTES, answer.size)
+        gap = offset(slice_.format, slice_.start) - prefix.size
+        return gap <= max(GAP_BYTES, slice_.size)
 
     def _keep(self, prefix: _Prefix, segments: list[bytes], missing: EncodedSlice) -> None:
         """Append fetched elements to a prefix, after evicting others, if they fit."""

@@ -14,11 +14,11 @@ class EndpointStatistics:
 
     Attributes:
         address: Address as configured, followed by the resolved one if that differs.
-        state: `up`, or `set aside` until a probe succeeds.
+        state: `up`, or `down` until a probe succeeds.
         in_flight: Requests and probes under way.
         succeeded: Requests that got a reply, refusals included.
         failed: Failed requests and probes.
-        set_asides: Number of times it was set aside.
+        times_down: Number of times it was marked down.
         recoveries: Number of times it came back into use.
         last_error: Error of the latest failure; empty if there was none.
     """
@@ -28,7 +28,7 @@ class EndpointStatistics:
     in_flight: int
     succeeded: int
     failed: int
-    set_asides: int
+    times_down: int
     recoveries: int
     last_error: str
 
@@ -41,7 +41,7 @@ class EndpointStatistics:
             endpoint.in_flight,
             endpoint.succeeded,
             endpoint.failed,
-            endpoint.set_asides,
+            endpoint.times_down,
             endpoint.recoveries,
             endpoint.last_error,
         )

@@ -1,9 +1,9 @@
 """Parser of the reply to INFO: sections of `name:value` lines."""
 
-__all__ = ["parse_fields", "parse_information"]
+__all__ = ["parse_fields", "parse_info"]
 
 
-def parse_information(text: str) -> dict[str, dict[str, str]]:
+def parse_info(text: str) -> dict[str, dict[str, str]]:
     """Return the values by section and name, in the order of the reply.
 
     Args:

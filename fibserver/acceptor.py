@@ -213,7 +213,7 @@ class Acceptor:
         """Return the size in bytes of elements start to stop-1."""
         return self._engine.arrays[format].slice_size(start, stop)
 
-    def information(self, sections: list[str]) -> str:
+    def info_text(self, sections: list[str]) -> str:
         """Return the text of INFO for these sections, or the default ones if there are none."""
         return format_info(self._server_info(), sections)
 

@@ -27,9 +27,9 @@ __all__ = [
     "UnsuitableFile",
     "advice",
     "end_by_signals",
-    "endings",
     "exit_code",
-    "say",
+    "exit_on_errors",
+    "print_error",
 ]
 
 EXIT_REFUSED = 1
@@ -65,7 +65,7 @@ def advice(error: FibError) -> str:
     return ""
 
 
-def say(text: str) -> None:
+def print_error(text: str) -> None:
     """Print a line on standard error; ignore failures, which nothing could report."""
     with suppress(OSError):
         click.echo(text, err=True)
@@ -80,7 +80,7 @@ def end_by_signals() -> None:
 
 
 @contextmanager
-def endings() -> Iterator[None]:
+def exit_on_errors() -> Iterator[None]:
     """Convert Ctrl-C and I/O errors in the block to exit codes."""
     try:
         yield
@@ -92,7 +92,7 @@ def endings() -> Iterator[None]:
     except OSError as error:
         _give_up_stdout()
         where = "" if error.filename is None else f"{error.filename}: "
-        say(f"fibclient: {where}{error.strerror or error}")
+        print_error(f"fibclient: {where}{error.strerror or error}")
         raise click.exceptions.Exit(EXIT_REFUSED) from error
 
 

@@ -8,9 +8,9 @@ import click
 from fibclient.client import MAX_SECONDS
 from fibcommon.formats import FORMATS
 
-__all__ = ["FORMAT", "CommandOfNumbers", "OutputFile", "Seconds", "WholeNumber"]
+__all__ = ["FORMAT", "NumericCommand", "OutputFile", "Seconds", "WholeNumber"]
 
-MOST = 2**63 - 1
+MAX_INDEX = 2**63 - 1
 """The largest index that is sent at all; each server has a lower limit of its own."""
 
 SHOWN_CHARACTERS = 32
@@ -24,31 +24,31 @@ class WholeNumber(click.ParamType[int]):
 
     name = "number"
 
-    def __init__(self, least: int = 0, most: int = MOST) -> None:
+    def __init__(self, minimum: int = 0, maximum: int = MAX_INDEX) -> None:
         """Set the range.
 
         Args:
-            least: The smallest value.
-            most: The largest value.
+            minimum: The smallest value.
+            maximum: The largest value.
         """
-        self._least = least
-        self._most = most
+        self._minimum = minimum
+        self._maximum = maximum
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         try:
             number = int(value)
         except ValueError:
-            number = self._least - 1
-        if not self._least <= number <= self._most:
-            self.fail(_out_of_range(value, self._least, self._most), param, ctx)
+            number = self._minimum - 1
+        if not self._minimum <= number <= self._maximum:
+            self.fail(_out_of_range(value, self._minimum, self._maximum), param, ctx)
         return number
 
 
-def _out_of_range(value: Any, least: int, most: int) -> str:
-    return f"{f'{value!r}':.{SHOWN_CHARACTERS}} is not a whole number from {least} to {most}"
+def _out_of_range(value: Any, minimum: int, maximum: int) -> str:
+    return f"{f'{value!r}':.{SHOWN_CHARACTERS}} is not a whole number from {minimum} to {maximum}"
 
 
-class CommandOfNumbers(click.Command):
+class NumericCommand(click.Command):
     """A command with numeric arguments: -5 is reported as out of range, not as an option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -59,7 +59,7 @@ class CommandOfNumbers(click.Command):
             if not error.option_name[1:2].isdigit():
                 raise
             value = next(value for value in arguments if value.startswith(error.option_name))
-            raise click.BadParameter(_out_of_range(value, 0, MOST), ctx) from error
+            raise click.BadParameter(_out_of_range(value, 0, MAX_INDEX), ctx) from error
 
 
 class Seconds(click.ParamType[float]):
@@ -67,13 +67,13 @@ class Seconds(click.ParamType[float]):
 
     name = "seconds"
 
-    def __init__(self, least: float = 0.0) -> None:
+    def __init__(self, minimum: float = 0.0) -> None:
         """Set the lower bound.
 
         Args:
-            least: The shortest duration; 0 allows any that is positive.
+            minimum: The shortest duration; 0 allows any that is positive.
         """
-        self._least = least
+        self._minimum = minimum
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -83,9 +83,11 @@ class Seconds(click.ParamType[float]):
         except ValueError:
             self.fail(f"{value!r} is not a number of seconds", param, ctx)
         # Comparisons with nan are false.
-        if not (seconds > 0 and self._least <= seconds <= MAX_SECONDS):
-            least = f"at least {self._least:g}" if self._least else "more than 0"
-            self.fail(f"{value} is out of range: expected {least} and at most a year", param, ctx)
+        if not (seconds > 0 and self._minimum <= seconds <= MAX_SECONDS):
+            minimum = f"at least {self._minimum:g}" if self._minimum else "more than 0"
+            self.fail(
+                f"{value} is out of range: expected {minimum} and at most a year", param, ctx
+            )
         return seconds
 
 

@@ -12,9 +12,9 @@ from fibclient.cli.exit_codes import (
     UnsuitableFile,
     advice,
     end_by_signals,
-    endings,
     exit_code,
-    say,
+    exit_on_errors,
+    print_error,
 )
 from fibclient.cli.options import Seconds
 from fibclient.cli.terminal import prepare_streams
@@ -26,7 +26,7 @@ from fibcommon.service.errors import SettingsError
 
 __all__ = ["Session", "commands", "pass_session", "run"]
 
-MAX_PATIENCE_SECONDS = 5.0
+MAX_STEP_TIMEOUT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,9 @@ class Session:
     as_json: bool
 
     @property
-    def patience_seconds(self) -> float:
+    def step_timeout_seconds(self) -> float:
         """The time limit for each step on a connection without retries."""
-        return min(MAX_PATIENCE_SECONDS, self.timeout_seconds / 3)
+        return min(MAX_STEP_TIMEOUT_SECONDS, self.timeout_seconds / 3)
 
     def client(self, server: Address | None = None, **options: Any) -> FibClient:
         """Return a client without a cache, so that every call reaches a server.
@@ -100,18 +100,18 @@ class _Commands(click.Group):
         return found
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
-        with endings():  # --help prints during parsing
+        with exit_on_errors():  # --help prints during parsing
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with endings():
+        with exit_on_errors():
             try:
                 return super().invoke(ctx)
             except FibError as error:
                 # These two errors do not name the server; all others do.
                 is_unnamed = isinstance(error, RequestRefused | ServerMisbehaved)
                 where = f"{','.join(map(str, ctx.obj.servers))}: " if is_unnamed else ""
-                say(f"fibclient: {where}{error}{advice(error)}")
+                print_error(f"fibclient: {where}{error}{advice(error)}")
                 raise click.exceptions.Exit(exit_code(error)) from error
 
 

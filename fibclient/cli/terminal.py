@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Literal, TextIO
 
-__all__ = ["is_lively", "prepare_streams"]
+__all__ = ["prepare_streams", "supports_live_display"]
 
 DUMB_TERMINALS = ("dumb", "unknown")
 
@@ -39,6 +39,6 @@ def _null(number: int, flags: int, mode: Literal["r", "w"]) -> TextIO:
     return os.fdopen(number, mode, closefd=False)
 
 
-def is_lively(stream: TextIO) -> bool:
+def supports_live_display(stream: TextIO) -> bool:
     """Return whether a stream is a terminal with colours and cursor movement."""
     return stream.isatty() and os.environ["TERM"] not in DUMB_TERMINALS

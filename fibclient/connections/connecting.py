@@ -1,7 +1,7 @@
 """Parallel connecting to several servers; the first that accepts is used.
 
 A server that refuses is replaced by the next at once. While servers stay silent, the number of
-concurrent attempts doubles every `CONNECT_PATIENCE_SECONDS`, so a healthy server is found among a
+concurrent attempts doubles every `CONNECT_DELAY_SECONDS`, so a healthy server is found among a
 hundred silent ones within a second (RFC 8305, Happy Eyeballs, starts attempts one by one). With
 one server this is an ordinary connect.
 """
@@ -15,7 +15,7 @@ from fibclient.errors import DeadlineExceeded, ServerUnreachable
 
 __all__ = ["first_connected"]
 
-CONNECT_PATIENCE_SECONDS = 0.1
+CONNECT_DELAY_SECONDS = 0.1
 """Connecting takes one round trip, whatever the load; only distant hosts need this long."""
 
 
@@ -43,7 +43,7 @@ def first_connected(
     poll = select.poll()
     if watched is not None:
         poll.register(watched, select.POLLIN)
-    max_opening, next_growth = 1, time.monotonic() + CONNECT_PATIENCE_SECONDS
+    max_opening, next_growth = 1, time.monotonic() + CONNECT_DELAY_SECONDS
     try:
         while True:
             while len(opening) < max_opening and (started := start_next()) is not None:
@@ -71,7 +71,7 @@ def first_connected(
             now = time.monotonic()
             if now >= next_growth:
                 max_opening *= 2
-                next_growth = now + CONNECT_PATIENCE_SECONDS
+                next_growth = now + CONNECT_DELAY_SECONDS
             for fd, connection in list(opening.items()):
                 if now >= connection.started_at + timeout_seconds:
                     poll.unregister(fd)
@@ -86,10 +86,10 @@ def _fail_silent(
     winner: Connection,
     fail: Callable[[Connection, ServerUnreachable | None], None],
 ) -> None:
-    """Fail the attempts that began at least `CONNECT_PATIENCE_SECONDS` before the winner's."""
+    """Fail the attempts that began at least `CONNECT_DELAY_SECONDS` before the winner's."""
     now = time.monotonic()
     for fd, connection in list(opening.items()):
-        if connection.started_at + CONNECT_PATIENCE_SECONDS <= winner.started_at:
+        if connection.started_at + CONNECT_DELAY_SECONDS <= winner.started_at:
             fail(opening.pop(fd), _timed_out(connection, now - connection.started_at))
 
 

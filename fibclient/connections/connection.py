@@ -234,12 +234,12 @@ class Connection:
         except OSError as error:
             raise self._wrap(error) from error
 
-    def await_reply(self, limit: int, patience_seconds: float | None = None) -> bool:
+    def await_reply(self, limit: int, hedge_delay_seconds: float | None = None) -> bool:
         """Receive the beginning of the reply to a request.
 
         Args:
             limit: Maximum number of bytes to receive, >= 1.
-            patience_seconds: Longest wait for the first byte; the idle timeout by default.
+            hedge_delay_seconds: Longest wait for the first byte; the idle timeout by default.
 
         Returns:
             Whether anything arrived in that time.
@@ -251,8 +251,8 @@ class Connection:
         if self.may_spin:
             self._spin_for_reply()
         try:
-            self._receive_more(limit, patience_seconds)
-        except _PatienceExceeded:
+            self._receive_more(limit, hedge_delay_seconds)
+        except _HedgeDelayExpired:
             return False
         if self._awaits_auth:
             self._awaits_auth = False
@@ -297,7 +297,7 @@ class Connection:
         """Note the end of a reply; bytes after it make the connection unusable."""
         self.owes_reply = bool(self._buffer)
 
-    def end_answer(self) -> None:
+    def read_trailer(self) -> None:
         """Read the end of the reply to a request for a slice, after its last byte."""
         if self._buffer.startswith(b"\r\n", self._position):
             self._advance_to(self._position + 2)
@@ -356,7 +356,7 @@ class Connection:
             raise self._closed_by_server()
         return size
 
-    def line(self) -> bytes:
+    def read_line(self) -> bytes:
         """Return the bytes up to the next CRLF, and skip it."""
         while True:
             begin = self._position
@@ -372,7 +372,7 @@ class Connection:
         self._advance_to(end + 2)
         return line
 
-    def take(self, size: int) -> bytes:
+    def read_exactly(self, size: int) -> bytes:
         """Return exactly `size` bytes; memory is allocated as they arrive."""
         taken = self.receive(min(size, STEP_BYTES)) if size else b""
         if len(taken) == size:
@@ -394,15 +394,17 @@ class Connection:
         else:
             self._position = position
 
-    def _receive_more(self, limit: int, patience_seconds: float | None = None) -> None:
+    def _receive_more(self, limit: int, hedge_delay_seconds: float | None = None) -> None:
         """Receive at least one more byte into the buffer."""
-        data = self._receive(limit, patience_seconds=patience_seconds)
+        data = self._receive(limit, hedge_delay_seconds=hedge_delay_seconds)
         self.was_idle = False
         self._buffer = self._buffer[self._position :] + data if self._buffer else data
         self._position = 0
 
-    def _receive(self, limit: int, flags: int = 0, patience_seconds: float | None = None) -> bytes:
-        self._prepare_wait(patience_seconds)
+    def _receive(
+        self, limit: int, flags: int = 0, hedge_delay_seconds: float | None = None
+    ) -> bytes:
+        self._prepare_wait(hedge_delay_seconds)
         try:
             data = self._socket.recv(limit, flags)
         except OSError as error:
@@ -411,13 +413,13 @@ class Connection:
             raise self._closed_by_server()
         return data
 
-    def _prepare_wait(self, patience_seconds: float | None = None) -> None:
+    def _prepare_wait(self, hedge_delay_seconds: float | None = None) -> None:
         wait = self.deadline - time.monotonic()
         if wait <= 0:
             raise self._too_late()
         max_wait = self._idle_timeout
-        if patience_seconds is not None and patience_seconds < max_wait:
-            max_wait = patience_seconds
+        if hedge_delay_seconds is not None and hedge_delay_seconds < max_wait:
+            max_wait = hedge_delay_seconds
         self._max_wait = max_wait
         if wait > max_wait:
             wait = max_wait
@@ -434,16 +436,16 @@ class Connection:
         timeval = struct.pack("@ll", *divmod(microseconds, 1_000_000))
         self._socket.setsockopt(socket.SOL_SOCKET, option, timeval)
 
-    def _wrap(self, error: OSError) -> "ServerUnreachable | _PatienceExceeded":
+    def _wrap(self, error: OSError) -> "ServerUnreachable | _HedgeDelayExpired":
         if isinstance(error, BlockingIOError):
             return self._nothing_received()
         return ConnectionLost(f"connection to {self.target} lost: {_reason(error)}")
 
-    def _nothing_received(self) -> "ServerUnreachable | _PatienceExceeded":
+    def _nothing_received(self) -> "ServerUnreachable | _HedgeDelayExpired":
         if self._wait < self._max_wait:
             return self._too_late()
         if self._max_wait < self._idle_timeout:
-            return _PatienceExceeded()
+            return _HedgeDelayExpired()
         return ServerUnreachable(f"nothing received from {self.target} for {self._wait:.3g} s")
 
     def _too_late(self) -> DeadlineExceeded:
@@ -473,7 +475,7 @@ class Connection:
         self._socket.close()
 
 
-class _PatienceExceeded(Exception):
+class _HedgeDelayExpired(Exception):
     """Nothing arrived within the patience of `await_reply`; no timeout has expired."""
 
 

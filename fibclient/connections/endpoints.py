@@ -1,7 +1,7 @@
 """Endpoints of a client, their states, and the choice of the next one.
 
 Each request goes to the endpoint with the fewest in flight, round-robin among equals. An endpoint
-that fails is set aside: it gets no requests until it has replied to a probe. The delays between
+that fails is marked down: it gets no requests until it has replied to a probe. The delays between
 probes grow with its failures, which only a successful request resets, so an endpoint that replies
 to probes alone is tried ever less often.
 
@@ -24,7 +24,7 @@ class EndpointState(Enum):
     """Whether an endpoint gets requests."""
 
     UP = "up"
-    SET_ASIDE = "set aside"
+    DOWN = "down"
     GONE = "gone"  # its name no longer resolves to it
 
 
@@ -40,7 +40,7 @@ class Endpoint:
         failures: Failures since its last successful request.
         succeeded: Requests that got a reply, refusals included.
         failed: Failed requests and probes.
-        set_asides: Number of times it was set aside.
+        times_down: Number of times it was marked down.
         recoveries: Number of times it came back into use.
         last_error: Error of its latest failure.
         latency_seconds: Moving average over cheap requests; 0 while unknown.
@@ -53,7 +53,7 @@ class Endpoint:
     failures: int = 0
     succeeded: int = 0
     failed: int = 0
-    set_asides: int = 0
+    times_down: int = 0
     recoveries: int = 0
     last_error: str = ""
     latency_seconds: float = 0.0
@@ -63,18 +63,18 @@ class Endpoint:
         """Whether it gets requests."""
         return self.state is EndpointState.UP
 
-    def set_aside(self, error: str) -> bool:
-        """Count a failure and set the endpoint aside; return whether it was up."""
+    def mark_down(self, error: str) -> bool:
+        """Count a failure and mark the endpoint down; return whether it was up."""
         self.failures += 1
         self.failed += 1
         self.last_error = error
         if not self.is_up:
             return False
-        self.state = EndpointState.SET_ASIDE
-        self.set_asides += 1
+        self.state = EndpointState.DOWN
+        self.times_down += 1
         return True
 
-    def note_latency(self, seconds: float) -> None:
+    def record_latency(self, seconds: float) -> None:
         """Add a cheap request to the moving average.
 
         Args:
@@ -85,7 +85,7 @@ class Endpoint:
 
     def recover(self) -> None:
         """Put the endpoint back into use after a successful probe."""
-        if self.state is EndpointState.SET_ASIDE:
+        if self.state is EndpointState.DOWN:
             self.state = EndpointState.UP
             self.recoveries += 1
 

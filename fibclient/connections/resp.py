@@ -34,10 +34,10 @@ MAX_DEPTH = 8
 class Source(Protocol):
     """Source of replies."""
 
-    def line(self) -> bytes:
+    def read_line(self) -> bytes:
         """Return the bytes up to the next CRLF, and skip it."""
 
-    def take(self, size: int) -> bytes:
+    def read_exactly(self, size: int) -> bytes:
         """Return exactly `size` bytes."""
 
 
@@ -83,7 +83,7 @@ def read_reply(source: Source) -> Reply:
 
 
 def _read(source: Source, allowance: _Allowance, depth: int) -> Reply:
-    line = source.line()
+    line = source.read_line()
     allowance.spend(len(line) + REPLY_OVERHEAD_BYTES)
     kind = line[:1]
     if kind == b"+":
@@ -100,7 +100,7 @@ def _read(source: Source, allowance: _Allowance, depth: int) -> Reply:
         return None
     if kind == b"$":
         allowance.spend(number)  # before any of it is read
-        value = source.take(number)
+        value = source.read_exactly(number)
         read_bulk_trailer(source)
         return value
     if depth == MAX_DEPTH:
@@ -117,7 +117,7 @@ def read_bulk_header(source: Source, size: int) -> None:
         RequestRefused: It is an error reply, which was read completely.
         ServerMisbehaved: It is anything else.
     """
-    line = source.line()
+    line = source.read_line()
     if line == b"$%d" % size:
         return
     if line[:1] != b"$":
@@ -131,7 +131,7 @@ def read_bulk_trailer(source: Source) -> None:
     Raises:
         ServerMisbehaved: It is not CRLF.
     """
-    ending = source.take(2)
+    ending = source.read_exactly(2)
     if ending != b"\r\n":
         raise ServerMisbehaved(f"invalid reply: bulk string followed by {ending!r}, not CRLF")
 

@@ -41,9 +41,9 @@ from fibclient.errors import (
     ServerUnreachable,
     SocketShortage,
 )
-from fibclient.transport.hedging import patience_seconds
+from fibclient.transport.hedging import hedge_delay_seconds
 from fibclient.transport.pool import ConnectionPool
-from fibclient.transport.retry import Backoff, RetryBudget, is_worth_a_retry
+from fibclient.transport.retry import Backoff, RetryBudget, is_retryable
 from fibcommon.costs import DEAR_SECONDS
 
 __all__ = ["Attempts", "RetryPolicy"]
@@ -150,7 +150,7 @@ class Attempts:
         endpoint = connection.endpoint
         sent_at = time.monotonic()
         try:
-            patience = patience_seconds(endpoint.latency_seconds, cost_seconds)
+            patience = hedge_delay_seconds(endpoint.latency_seconds, cost_seconds)
             if connection.await_reply(limit, patience):
                 return connection
             second = self._send_hedge(connection, encoded)
@@ -160,7 +160,7 @@ class Attempts:
             return connection
         finally:
             # A request that was abandoned counts too: a server that is slow now gets more time.
-            endpoint.note_latency(time.monotonic() - sent_at)
+            endpoint.record_latency(time.monotonic() - sent_at)
 
     def _send_hedge(self, first: Connection, encoded: bytes) -> Connection | None:
         """Send a request to a second server, if allowed and possible; return the connection."""
@@ -169,7 +169,7 @@ class Attempts:
             return None
         if not policy.budget.spend(time.monotonic()):
             return None
-        second = pool.borrow_second(first, self._cancellation)
+        second = pool.acquire_other(first, self._cancellation)
         if second is None:
             return None
         try:
@@ -264,7 +264,7 @@ class Attempts:
         if pool.is_closed:
             raise ClientClosed("the client is closed") from error
         # A probe may have brought the failed endpoint back already: only others count.
-        if not is_worth_a_retry(error, pool.has_endpoint(failed)):
+        if not is_retryable(error, pool.has_endpoint(failed)):
             raise error
         self._failures += 1
         now = time.monotonic()

@@ -36,7 +36,7 @@ class FairSemaphore:
     """Thread-safe counting semaphore that is fair.
 
     Attributes:
-        taken: Number of permits taken now.
+        acquired: Number of permits acquired now.
     """
 
     def __init__(self, size: int) -> None:
@@ -47,12 +47,12 @@ class FairSemaphore:
         """
         self._size = size
         self._lock = threading.RLock()  # reentrant: see `fibclient.transport.pool`
-        self.taken = 0
-        self._line: deque[_Waiter] = deque()
+        self.acquired = 0
+        self._waiters: deque[_Waiter] = deque()
         self._is_closed = False
 
-    def take(self, deadline: float, cancellation: Cancellation | None = None) -> None:
-        """Take a permit; wait until there is one.
+    def acquire(self, deadline: float, cancellation: Cancellation | None = None) -> None:
+        """Acquire a permit; wait until there is one.
 
         Args:
             deadline: Monotonic deadline of the wait.
@@ -66,11 +66,11 @@ class FairSemaphore:
         with self._lock:
             if self._is_closed:
                 raise ClientClosed("the client is closed")
-            if self.taken < self._size:
-                self.taken += 1
+            if self.acquired < self._size:
+                self.acquired += 1
                 return
             waiter = _Waiter()
-            self._line.append(waiter)
+            self._waiters.append(waiter)
         try:
             with notified(cancellation, partial(self._dismiss, waiter)):
                 raise_if_cancelled(cancellation)
@@ -89,38 +89,38 @@ class FairSemaphore:
     def _dismiss(self, waiter: _Waiter) -> bool:
         """Remove a waiter from the queue and wake it; return False if it was not in the queue."""
         with self._lock:
-            if waiter not in self._line:
+            if waiter not in self._waiters:
                 return False
-            self._line.remove(waiter)
+            self._waiters.remove(waiter)
             waiter.wake.release()
             return True
 
     def _abandon(self, waiter: _Waiter) -> None:
         if not self._dismiss(waiter) and waiter.has_permit:
-            self.leave()
+            self.release()
 
-    def leave(self) -> None:
-        """Return a permit; the thread that has waited longest gets it."""
+    def release(self) -> None:
+        """Release a permit; the thread that has waited longest gets it."""
         with self._lock:
-            if self._line:
+            if self._waiters:
                 self._grant_next()
             else:
-                self.taken -= 1
+                self.acquired -= 1
 
     def _grant_next(self) -> None:
-        waiter = self._line.popleft()
+        waiter = self._waiters.popleft()
         waiter.has_permit = True
         waiter.wake.release()
 
     def load(self) -> tuple[int, int]:
-        """Return the numbers of permits taken and of threads waiting."""
+        """Return the numbers of permits acquired and of threads waiting."""
         with self._lock:
-            return self.taken, len(self._line)
+            return self.acquired, len(self._waiters)
 
     def close(self) -> None:
         """Wake all waiting threads; they and later ones raise `ClientClosed`."""
         with self._lock:
             self._is_closed = True
-            self.taken += len(self._line)
-            while self._line:
+            self.acquired += len(self._waiters)
+            while self._waiters:
                 self._grant_next()

@@ -6,7 +6,7 @@ costs a moment instead of a timeout. Few requests are sent twice: the retry budg
 those that are expensive to compute are never hedged.
 """
 
-__all__ = ["patience_seconds"]
+__all__ = ["hedge_delay_seconds"]
 
 MIN_SECONDS = 0.1
 MAX_SECONDS = 0.5
@@ -16,7 +16,7 @@ FACTOR = 3
 """Multiple of its usual latency that a server may take; healthy servers seldom take as much."""
 
 
-def patience_seconds(usual_seconds: float, cost_seconds: float) -> float:
+def hedge_delay_seconds(usual_seconds: float, cost_seconds: float) -> float:
     """Return how long to wait for the first byte before hedging.
 
     Args:

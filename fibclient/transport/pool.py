@@ -4,7 +4,7 @@ The pool decides under its lock and connects outside it. The most recently used 
 reused first, so surplus ones become stale and are closed when that is detected. At most `size`
 requests are under way; further ones wait in order of arrival.
 
-A thread probes all endpoints that are set aside, so a dead server costs only the requests that
+A thread probes all endpoints that are down, so a dead server costs only the requests that
 found it dead. A failed connect does not fail the request while other endpoints are left.
 
 The locks of this package are reentrant: the garbage collector may run at any allocation, also
@@ -70,7 +70,7 @@ class ConnectionPool:
 
     Attributes:
         connections_opened: Number of connections opened so far.
-        has_several: Whether there is more than one endpoint, up or set aside.
+        has_several: Whether there is more than one endpoint, up or down.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class ConnectionPool:
     def reset(self) -> None:
         """Reset to the initial state, for a forked child."""
         self._lock = threading.RLock()
-        self._places = FairSemaphore(self._options.size)
+        self._permits = FairSemaphore(self._options.size)
         self._state_changed = threading.Condition(self._lock)  # of an endpoint or of the pool
         self._endpoints = Endpoints()
         self._idle: dict[Endpoint, list[Connection]] = {}
@@ -140,20 +140,20 @@ class ConnectionPool:
             ClientClosed: The pool is closed.
             CallCancelled: The call was cancelled.
         """
-        self._places.take(deadline, cancellation)
+        self._permits.acquire(deadline, cancellation)
         try:
             if time.monotonic() >= deadline:
                 raise DeadlineExceeded("deadline exceeded before the request was sent")
             raise_if_cancelled(cancellation)
             connection = self._usable_idle(cancellation) or self._opened(deadline, cancellation)
         except BaseException:
-            self._places.leave()
+            self._permits.release()
             raise
         connection.deadline = deadline
-        connection.may_spin = self._places.taken == 1
+        connection.may_spin = self._permits.acquired == 1
         return connection
 
-    def borrow_second(
+    def acquire_other(
         self, first: Connection, cancellation: Cancellation | None
     ) -> Connection | None:
         """Return a connection to another endpoint, to hedge a request.
@@ -298,7 +298,7 @@ class ConnectionPool:
                     raise
             except ServerUnreachable as error:
                 with self._lock:
-                    self._set_aside(endpoint, error)
+                    self._mark_down(endpoint, error)
                 raise
         with self._lock:
             # `close` finds it from here on.
@@ -355,7 +355,7 @@ class ConnectionPool:
         if expired:
             self._close(expired)
         # Last, so that the next request finds the connection.
-        self._places.leave()
+        self._permits.release()
 
     def warm_up(self) -> None:
         """Open an idle connection in advance, if a server can be reached."""
@@ -394,11 +394,11 @@ class ConnectionPool:
 
         Args:
             connection: The connection.
-            error: What happened; if the server is at fault, its endpoint is set aside.
+            error: What happened; if the server is at fault, its endpoint is marked down.
         """
         if connection in self._open:  # else it was acquired before a fork
             self._drop(connection, error)
-            self._places.leave()
+            self._permits.release()
 
     def drop(self, connection: Connection, error: BaseException | None) -> None:
         """Take back and close one of two connections of a call that continues with the other.
@@ -419,12 +419,12 @@ class ConnectionPool:
             endpoint.in_flight -= 1
             idle = self._idle.pop(endpoint, []) if is_fault else []
             if is_fault and not is_stale:
-                self._set_aside(endpoint, error)
+                self._mark_down(endpoint, error)
         for untrusted in [connection, *idle]:
             self._close(untrusted)
 
-    def _set_aside(self, endpoint: Endpoint, error: BaseException | None) -> None:
-        if not endpoint.set_aside(str(error)) or self._is_closed:
+    def _mark_down(self, endpoint: Endpoint, error: BaseException | None) -> None:
+        if not endpoint.mark_down(str(error)) or self._is_closed:
             return
         try:
             self._prober.add(endpoint)
@@ -441,7 +441,7 @@ class ConnectionPool:
         try:
             connection = self._new_connection(endpoint)
         except SocketShortage as error:
-            endpoint.set_aside(str(error))  # so that the delays grow
+            endpoint.mark_down(str(error))  # so that the delays grow
             raise
         connection.deadline = time.monotonic() + self._options.connect_timeout_seconds
         try:
@@ -462,7 +462,7 @@ class ConnectionPool:
                 connection.endpoint.recover()
                 self._state_changed.notify_all()
             else:
-                connection.endpoint.set_aside(str(error))
+                connection.endpoint.mark_down(str(error))
         self._drop(connection)
         return is_alive
 
@@ -508,7 +508,7 @@ class ConnectionPool:
 
     def load(self) -> tuple[int, int]:
         """Return the numbers of requests under way and of calls waiting."""
-        return self._places.load()
+        return self._permits.load()
 
     def endpoints(self) -> list[Endpoint]:
         """Return copies of all endpoints."""
@@ -529,7 +529,7 @@ class ConnectionPool:
             self._idle.clear()
             prober = self._prober.thread
             self._prober.wake()
-            self._places.close()
+            self._permits.close()
             self._state_changed.notify_all()
         for connection in idle:
             self._close(connection)
@@ -538,7 +538,7 @@ class ConnectionPool:
 
 
 def _is_fault(error: BaseException | None) -> bool:
-    """Return whether an error is a reason to set the endpoint aside."""
+    """Return whether an error is a reason to mark the endpoint down."""
     if isinstance(error, RequestRefused):
         return error.code == "SHUTDOWN"
     return isinstance(error, ServerUnreachable | ServerMisbehaved) and not isinstance(

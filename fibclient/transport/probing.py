@@ -1,4 +1,4 @@
-"""Probes of endpoints that are set aside, on one thread that ends when none is left.
+"""Probes of endpoints that are down, on one thread that ends when none is left.
 
 Each endpoint gets a PING at once, and more after growing delays, until it replies. Probes run
 concurrently, so a hundred silent servers do not delay the probe of a live one.

@@ -68,10 +68,10 @@ class Requester:
         return self._with_retries(deadline, cancellation, lambda attempts: attempts.call(*args))
 
     def fetch(
-        self, deadline: float, cancellation: Cancellation | None, answer: EncodedSlice
+        self, deadline: float, cancellation: Cancellation | None, slice_: EncodedSlice
     ) -> bytes:
         """Return the bytes of a slice that is not empty."""
-        transfer = Transfer(answer)
+        transfer = Transfer(slice_)
 
         def ask(attempts: Attempts) -> bytes:
             return transfer.fetch(transfer.start(attempts.ask))
@@ -82,11 +82,11 @@ class Requester:
         self,
         deadline: float,
         cancellation: Cancellation | None,
-        answer: EncodedSlice,
+        slice_: EncodedSlice,
         view: memoryview,
     ) -> None:
         """Receive a slice that is not empty into a buffer of its size."""
-        transfer = Transfer(answer)
+        transfer = Transfer(slice_)
 
         def ask(attempts: Attempts) -> None:
             transfer.fill(transfer.start(attempts.ask), view)
@@ -97,7 +97,7 @@ class Requester:
         self,
         timeout_seconds: float,
         cancellation: Cancellation | None,
-        answer: EncodedSlice,
+        slice_: EncodedSlice,
         begin: int,
         end: int,
     ) -> Iterator[memoryview]:
@@ -106,11 +106,11 @@ class Requester:
         Args:
             timeout_seconds: Timeout of each chunk.
             cancellation: Ends the call when it is cancelled.
-            answer: The slice.
+            slice_: The slice.
             begin: First byte, 0 <= begin < end.
             end: Byte to stop before, <= the size of the slice.
         """
-        transfer = Transfer(answer, begin, end)
+        transfer = Transfer(slice_, begin, end)
         buffer = memoryview(bytearray(min(STREAM_BUFFER_BYTES, end - begin)))
         deadline = monotonic() + timeout_seconds
         attempts = Attempts(self._pool, self._policy, deadline, cancellation)

@@ -16,7 +16,7 @@ from fibclient.errors import (
     ServerUnreachable,
 )
 
-__all__ = ["Backoff", "RetryBudget", "is_worth_a_retry"]
+__all__ = ["Backoff", "RetryBudget", "is_retryable"]
 
 
 class Backoff(NamedTuple):
@@ -75,7 +75,7 @@ class RetryBudget:
         return True
 
 
-def is_worth_a_retry(error: FibError, has_others: bool) -> bool:
+def is_retryable(error: FibError, has_others: bool) -> bool:
     """Return whether a request may succeed if it is retried.
 
     Args:

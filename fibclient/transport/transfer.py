@@ -19,13 +19,13 @@ class Transfer:
         end: Byte to stop before.
     """
 
-    __slots__ = ("_answer", "_begin", "_excess", "_pieces", "end", "position")
+    __slots__ = ("_begin", "_excess", "_pieces", "_slice", "end", "position")
 
-    def __init__(self, answer: EncodedSlice, begin: int = 0, end: int | None = None) -> None:
+    def __init__(self, slice_: EncodedSlice, begin: int = 0, end: int | None = None) -> None:
         """Create a transfer of bytes begin to end-1, by default of the whole slice."""
-        self._answer = answer
+        self._slice = slice_
         self._begin = self.position = begin
-        self.end = answer.size if end is None else end
+        self.end = slice_.size if end is None else end
         self._pieces: list[bytes] = []
 
     def start(self, ask: Callable[[Request], Connection]) -> Connection:
@@ -34,7 +34,7 @@ class Transfer:
         Args:
             ask: Sends a request; returns a connection after reading the header of the reply.
         """
-        request = self._answer.request(self.position, self.end)
+        request = self._slice.request(self.position, self.end)
         connection = ask(request)
         if request.skip:
             connection.skip(request.skip)
@@ -85,5 +85,5 @@ class Transfer:
         if self.position + size == self.end:
             if self._excess:
                 connection.skip(self._excess)
-            connection.end_answer()
+            connection.read_trailer()
         self.position += size

@@ -66,7 +66,7 @@ _COMMAND = Subcommands(
 def info(session: Session, arguments: list[bytes]) -> list[Reply]:
     """Return the given sections, or the default ones if none are given."""
     sections = [section.decode("ascii", "replace").lower() for section in arguments]
-    return [encode(session.server.information(sections), session.protocol)]
+    return [encode(session.server.info_text(sections), session.protocol)]
 
 
 @command("TIME", 1, "Returns the server's time: seconds and microseconds.", _GROUP)

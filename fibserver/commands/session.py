@@ -80,7 +80,7 @@ class Server(Protocol):
     def slice_size(self, format: Format, start: int, stop: int) -> int:
         """Return `format.slice_size(start, stop)`; faster for resident elements."""
 
-    def information(self, sections: list[str]) -> str:
+    def info_text(self, sections: list[str]) -> str:
         """Return the text of INFO for these lower-case sections, or the default ones if empty."""
 
     def clients(self) -> Iterable[ClientInfo]:

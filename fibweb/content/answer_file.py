@@ -33,12 +33,12 @@ class _Piece(NamedTuple):
     """Whole elements of a document, and at its ends the opening or the closing.
 
     Attributes:
-        answer: Slice of the elements.
+        slice: Slice of the elements.
         begin: Offset of the first byte in the document.
         end: Offset after the last byte.
     """
 
-    answer: EncodedSlice
+    slice: EncodedSlice
     begin: int
     end: int
 
@@ -76,8 +76,8 @@ class AnswerFile:
     @property
     def is_cached(self) -> bool:
         """Whether the cache of the client has all bytes."""
-        opening, answer, _ = self._document
-        end = min(self._end, len(opening) + answer.size)
+        opening, slice_, _ = self._document
+        end = min(self._end, len(opening) + slice_.size)
         # The cache holds a prefix of the sequence: if it has the last byte, it has all.
         return end <= self._begin or bool(self._cached(end - 1, end))
 
@@ -104,7 +104,7 @@ class AnswerFile:
             return ()
         views = self._cached(begin, end)
         # Computing the end of a piece is slow: check first whether the cache has any of it.
-        if not views and self._cached(begin, begin + 1) and has_many_pieces(self._document.answer):
+        if not views and self._cached(begin, begin + 1) and has_many_pieces(self._document.slice):
             views = self._cached(begin, self._piece(PIECE_BYTES).end)
         return views
 
@@ -128,14 +128,14 @@ class AnswerFile:
             piece_bytes: Approximate size of the piece.
         """
         self._wanted = self._piece(piece_bytes)
-        answer, client = self._wanted.answer, self._client
-        format, start, stop = answer.format, answer.start, answer.stop
+        slice_, client = self._wanted.slice, self._client
+        format, start, stop = slice_.format, slice_.start, slice_.stop
 
         def run(cancellation: Cancellation | None) -> bytes:
             return client.read(start, stop, format.name, cancellation=cancellation)
 
-        cost_seconds = slice_seconds(format, start, answer.size)
-        return Fetch((format.name, start, stop), cost_seconds, answer.size, run)
+        cost_seconds = slice_seconds(format, start, slice_.size)
+        return Fetch((format.name, start, stop), cost_seconds, slice_.size, run)
 
     def _piece(self, piece_bytes: int) -> _Piece:
         """Return the piece whose first element is at the current position."""
@@ -163,7 +163,7 @@ class AnswerFile:
             return
         opening, whole, closing = self._document
         before = opening if piece.begin == 0 else b""
-        after = closing if piece.answer.stop == whole.stop else whole.format.separator
+        after = closing if piece.slice.stop == whole.stop else whole.format.separator
         self._held = [memoryview(part) for part in (before, data, after) if part]
         self._held_begin, self._held_end = piece.begin, piece.end
 
@@ -204,9 +204,9 @@ class AnswerFile:
         return True
 
 
-def has_many_pieces(answer: EncodedSlice) -> bool:
+def has_many_pieces(slice_: EncodedSlice) -> bool:
     """Whether a slice is fetched in several requests."""
-    return answer.size > PIECE_BYTES and answer.stop - answer.start > 1
+    return slice_.size > PIECE_BYTES and slice_.stop - slice_.start > 1
 
 
 def _cut(views: Sequence[memoryview], begin: int, end: int) -> list[memoryview]:

@@ -69,36 +69,36 @@ class Representation(NamedTuple):
 @lru_cache(maxsize=1024)
 def first(n: int, format: str) -> Representation:
     """Return the representation of F(0) to F(n-1)."""
-    answer = EncodedSlice.of(0, n, format)
-    document = Document(b"", answer, b"")
+    slice_ = EncodedSlice.of(0, n, format)
+    document = Document(b"", slice_, b"")
     if format == "json":
-        document = Document(b'{"N": %d, "result": [' % n, answer, b"]}")
+        document = Document(b'{"N": %d, "result": [' % n, slice_, b"]}")
     return _representation(document, f"first-{n}", f"fibonacci-0-{n}")
 
 
 @lru_cache(maxsize=1024)
 def part(start: int, count: int, format: str) -> Representation:
     """Return the representation of F(start) to F(start+count-1)."""
-    answer = EncodedSlice.of(start, start + count, format)
-    document = Document(b"", answer, b"")
+    slice_ = EncodedSlice.of(start, start + count, format)
+    document = Document(b"", slice_, b"")
     if format == "json":
         opening = b'{"start": %d, "N": %d, "result": [' % (start, count)
-        document = Document(opening, answer, b"]}")
+        document = Document(opening, slice_, b"]}")
     return _representation(document, f"part-{start}-{count}", f"fibonacci-{start}-{start + count}")
 
 
 @lru_cache(maxsize=1024)
 def number(n: int, format: str) -> Representation:
     """Return the representation of F(n)."""
-    answer = EncodedSlice.of(n, n + 1, format)
-    document = Document(b"", answer, b"")
+    slice_ = EncodedSlice.of(n, n + 1, format)
+    document = Document(b"", slice_, b"")
     if format == "json":
-        document = Document(b'{"n": %d, "value": ' % n, answer, b"}")
+        document = Document(b'{"n": %d, "value": ' % n, slice_, b"}")
     return _representation(document, f"number-{n}", f"fibonacci-{n}")
 
 
 def _representation(document: Document, what: str, file_name: str) -> Representation:
-    format = document.answer.format.name
+    format = document.slice.format.name
     tag = f'"{what}-{format}-{ENCODING_VERSION}"'
     not_modified_headers = [("etag", tag), ("cache-control", CACHE_CONTROL), ("vary", "Accept")]
     headers = [

@@ -51,8 +51,8 @@ _COUNTERS = {
     "server_requests": _Description(
         "server_requests", "Requests to a fibserver, by outcome.", ("server", "outcome")
     ),
-    "server_set_asides": _Description(
-        "server_set_asides", "How often a fibserver was marked down.", ("server",)
+    "server_times_down": _Description(
+        "server_times_down", "How often a fibserver was marked down.", ("server",)
     ),
     "server_connections_opened": _Description(
         "server_connections_opened", "Connections opened to fibservers."

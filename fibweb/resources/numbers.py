@@ -112,9 +112,9 @@ class _Numbers(ABC):
         """Return a file with the requested bytes, the first of them in memory."""
         file = AnswerFile(self._client, document, *(part or (0, document.size)))
         # A fibserver checks its limits for each fetch, never for the document as a whole.
-        is_fetched_whole = part is None and not has_many_pieces(document.answer)
+        is_fetched_whole = part is None and not has_many_pieces(document.slice)
         if not is_fetched_whole and not document.is_cached(self._client):
-            self._limits.check(document.answer, fetch)
+            self._limits.check(document.slice, fetch)
         if file.size and not file.views():
             file.give(fetch(file.missing()))
         return file

@@ -39,11 +39,11 @@ class ServerLimits:
         """
         self._remembered.refresh()
 
-    def check(self, answer: EncodedSlice, fetch: Callable[[Fetch], Any]) -> None:
+    def check(self, slice_: EncodedSlice, fetch: Callable[[Fetch], Any]) -> None:
         """Raise `RequestRefused` if a slice exceeds the limits.
 
         Args:
-            answer: Slice to fetch in pieces.
+            slice_: Slice to fetch in pieces.
             fetch: Runs the fetch of the limits, if they have expired.
 
         Raises:
@@ -51,13 +51,13 @@ class ServerLimits:
         """
         self._remembered.ensure(fetch)
         assert self._limits is not None, "ensure() reads them"
-        last, limits = answer.stop - 1, self._limits
+        last, limits = slice_.stop - 1, self._limits
         if last > limits.max_index:
             raise RequestRefused(
                 f"LIMIT the answer would reach F({last}), max_index is {limits.max_index}"
             )
-        if answer.size > limits.max_answer_bytes:
+        if slice_.size > limits.max_answer_bytes:
             raise RequestRefused(
-                f"LIMIT the answer would be {answer.size} bytes, "
+                f"LIMIT the answer would be {slice_.size} bytes, "
                 f"max_answer_bytes is {limits.max_answer_bytes}"
             )

@@ -197,7 +197,7 @@ class StatusResource:
             error = reply if isinstance(reply, str) else ""
             server: dict[str, Any] = {
                 "address": address,
-                "state": "up" if is_up and not error else "set aside",
+                "state": "up" if is_up and not error else "down",
                 "in_flight": values.gauges.get(("server_in_flight", address), 0),
                 "last_error": error or (endpoint.last_error if endpoint else ""),
             }

@@ -47,7 +47,7 @@ def process_figures(
         address = endpoint.address
         counters["server_requests", address, "succeeded"] = endpoint.succeeded
         counters["server_requests", address, "failed"] = endpoint.failed
-        counters["server_set_asides", address] = endpoint.set_asides
+        counters["server_times_down", address] = endpoint.times_down
         gauges["server_up", address] = int(endpoint.state == "up")
         gauges["server_in_flight", address] = endpoint.in_flight
     return MetricValues(counters, gauges)

@@ -100,34 +100,34 @@ def test_one_token_for_several_calls() -> None:
 def test_a_call_that_waits_for_a_permit() -> None:
     """A call that waits for a permit ends; the next waiting call gets the permit."""
     token = Cancellation()
-    places = FairSemaphore(1)
-    places.take(later())
+    permits = FairSemaphore(1)
+    permits.acquire(later())
     with (
-        calling(lambda: places.take(later(), token)) as call,
-        calling(lambda: places.take(later())) as next_call,
+        calling(lambda: permits.acquire(later(), token)) as call,
+        calling(lambda: permits.acquire(later())) as next_call,
     ):
-        wait_until(lambda: places.load() == (1, 2), "both wait")
+        wait_until(lambda: permits.load() == (1, 2), "both wait")
         token.cancel()
         assert is_cancelled(call)
-        places.leave()
+        permits.release()
         assert next_call.result(DEADLINE_SECONDS) is None
-    places.leave()
-    assert places.load() == (0, 0)
+    permits.release()
+    assert permits.load() == (0, 0)
 
 
 def test_a_permit_at_the_last_moment() -> None:
     """A permit granted at the moment of the cancellation is passed on."""
     for _ in range(200):
-        token, places = Cancellation(), FairSemaphore(1)
-        places.take(later())
+        token, permits = Cancellation(), FairSemaphore(1)
+        permits.acquire(later())
         with ThreadPoolExecutor(3) as threads:
-            call = threads.submit(places.take, later(), token)
-            wait_until(lambda places=places: places.load() == (1, 1), "it waits")  # type: ignore[misc]
+            call = threads.submit(permits.acquire, later(), token)
+            wait_until(lambda permits=permits: permits.load() == (1, 1), "it waits")  # type: ignore[misc]
             threads.submit(token.cancel)
-            threads.submit(places.leave)
+            threads.submit(permits.release)
             if not isinstance(call.exception(DEADLINE_SECONDS), CallCancelled):
-                places.leave()
-        assert places.load() == (0, 0)
+                permits.release()
+        assert permits.load() == (0, 0)
 
 
 def test_a_call_that_pauses() -> None:
@@ -181,16 +181,16 @@ def test_who_waits_for_anothers_fetch() -> None:
     """Cancelling a call that waits for another's fetch does not end the fetch."""
     token, cache = Cancellation(), PrefixCache(10**6)
     fetching, may_go_on = threading.Event(), threading.Event()
-    answer = EncodedSlice.of(0, 9, "json")
+    slice_ = EncodedSlice.of(0, 9, "json")
 
-    def fetch(answer: EncodedSlice) -> bytes:
+    def fetch(slice_: EncodedSlice) -> bytes:
         fetching.set()
         assert may_go_on.wait(DEADLINE_SECONDS)
-        return expected("json", answer.start, answer.stop)
+        return expected("json", slice_.start, slice_.stop)
 
-    with calling(lambda: cache.read(answer, later(), fetch)) as first:
+    with calling(lambda: cache.read(slice_, later(), fetch)) as first:
         assert fetching.wait(DEADLINE_SECONDS)
-        with calling(lambda: cache.read(answer, later(), fetch, token)) as second:
+        with calling(lambda: cache.read(slice_, later(), fetch, token)) as second:
             wait_until(lambda: bool(token._notifications), "another waits")
             token.cancel()
             assert is_cancelled(second)

@@ -347,12 +347,12 @@ def test_a_thundering_herd(serve: Callable[..., RunningServer]) -> None:
     """200 threads that read the same uncached prefix transfer it once."""
     server = serve()
     want = expected("json", 0, 5000)
-    sent = int(server.information()["total_net_output_bytes"])
+    sent = int(server.info()["total_net_output_bytes"])
     with (
         FibClient(server.address, timeout_seconds=DEADLINE_SECONDS) as client,
         ThreadPoolExecutor(200) as threads,
     ):
         answers = list(threads.map(lambda n: client.read(0, 5000, "json"), range(200)))
     assert all(answer == want for answer in answers)
-    sent = int(server.information()["total_net_output_bytes"]) - sent
+    sent = int(server.info()["total_net_output_bytes"]) - sent
     assert len(want) <= sent < len(want) + 20_000

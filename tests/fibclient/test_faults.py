@@ -124,7 +124,7 @@ def test_streams_that_the_garbage_collector_ends(
     gc.disable()
     try:
         with FibClient(server.address, timeout_seconds=DEADLINE_SECONDS, cache_bytes=0) as client:
-            client._pool._places._line = CollectingLine()
+            client._pool._permits._waiters = CollectingLine()
             monkeypatch.setattr(Endpoints, "choose", collect_and_choose)
             for _ in range(3):
                 abandon_a_stream(client)
@@ -165,7 +165,7 @@ def test_a_stale_connection() -> None:
         assert client.range(0, 1) == [0]
         statistics = client.stats()
         assert (statistics.connections_opened, statistics.retries) == (2, 0)
-        assert statistics.endpoints[0].set_asides == 0
+        assert statistics.endpoints[0].times_down == 0
 
 
 def _is_stale(client: FibClient) -> bool:
@@ -181,7 +181,7 @@ def test_a_connection_closed_as_it_is_used() -> None:
     ):
         client.range(0, 1)
         assert client.range(1, 2) == [1]
-        assert client.stats().endpoints[0].set_asides == 0
+        assert client.stats().endpoints[0].times_down == 0
 
 
 # No call waits forever.
@@ -375,7 +375,7 @@ def test_a_server_that_is_stopping() -> None:
 
 
 def test_a_server_whose_workers_hang() -> None:
-    """A server set aside that replies BUSY to probes gets no requests until it replies PONG."""
+    """A server that is down and replies BUSY to probes gets no requests until it replies PONG."""
     is_well = threading.Event()
 
     def ailing(words: list[bytes]) -> bytes | None:
@@ -406,12 +406,12 @@ def test_a_server_that_closes_on_a_slow_reader(serve: Callable[..., RunningServe
     with FibClient(server.address, cache_bytes=0) as client:
         stream = client.stream(0, 20_000, "text")
         size = len(next(stream))
-        wait_until(lambda: server.information()["connected_clients"] == "1", "it is closed")
+        wait_until(lambda: server.info()["connected_clients"] == "1", "it is closed")
         pause = threading.Event()
         pause.wait(1.1)  # longer than SLOW_READER_SECONDS
         size += sum(map(len, stream))
         assert size == client.size(0, 20_000, "text")
-        assert client.stats().endpoints[0].set_asides == 0
+        assert client.stats().endpoints[0].times_down == 0
 
 
 def test_no_thread_for_a_probe(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -479,7 +479,7 @@ def test_rubbish(reply: bytes) -> None:
         with pytest.raises(ServerMisbehaved):
             client.range(0, 1)
         assert client.range(0, 1) == [0]
-        assert client.stats().endpoints[0].set_asides == 1
+        assert client.stats().endpoints[0].times_down == 1
 
 
 def test_rubbish_from_one_that_a_probe_brings_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ def endpoint(client: FibClient, address: str) -> EndpointStatistics:
 
 
 def all_are_up(client: FibClient) -> bool:
-    """Return whether no server is set aside."""
+    """Return whether no server is marked down."""
     return all(entry.state == "up" for entry in client.stats().endpoints)
 
 
@@ -69,7 +69,7 @@ def ask_while_servers_die(serve: Serve, folder: Path, seconds: int) -> tuple[int
                 servers[victim].stop(signal.SIGKILL)
                 wait_until(
                     lambda address=addresses[victim]: endpoint(client, address).state != "up",  # type: ignore[misc]
-                    "the dead server is set aside",
+                    "the dead server is marked down",
                 )
                 over.wait(0.5)  # the others take the load meanwhile
                 servers[victim] = serve("--listen", addresses[victim])
@@ -84,17 +84,17 @@ def ask_while_servers_die(serve: Serve, folder: Path, seconds: int) -> tuple[int
         statistics = client.stats()
     kills = [len(range(victim, seconds, 3)) for victim in range(3)]
     # On a busy machine a hedge may set a healthy server aside, for its silence.
-    set_asides = [entry.set_asides for entry in statistics.endpoints]
-    assert all(count >= minimum for count, minimum in zip(set_asides, kills, strict=True))
-    assert sum(set_asides) <= sum(kills) + statistics.hedges
-    assert [entry.recoveries for entry in statistics.endpoints] == set_asides
+    times_down = [entry.times_down for entry in statistics.endpoints]
+    assert all(count >= minimum for count, minimum in zip(times_down, kills, strict=True))
+    assert sum(times_down) <= sum(kills) + statistics.hedges
+    assert [entry.recoveries for entry in statistics.endpoints] == times_down
     assert all(entry.succeeded for entry in statistics.endpoints)
     assert sum(entry.succeeded for entry in statistics.endpoints) >= calls
     return seconds, calls
 
 
 def test_servers_that_die(serve: Serve, tmp_path: Path) -> None:
-    """No call fails or is wrong; the dead server is set aside, and later used again."""
+    """No call fails or is wrong; the dead server is marked down, and later used again."""
     kills, calls = ask_while_servers_die(serve, tmp_path, 3)
     assert kills == 3
     assert calls > 100
@@ -142,7 +142,7 @@ def test_a_black_hole() -> None:
             assert client.range(0, 1) == [0]
         assert len(hole.requests) == 1
         assert len(good.requests) == 50
-        assert endpoint(client, hole.address).state == "set aside"
+        assert endpoint(client, hole.address).state == "down"
         assert "nothing received" in endpoint(client, hole.address).last_error
 
 
@@ -171,7 +171,7 @@ def test_a_hole_that_answers_probes() -> None:
             wait_until(lambda: endpoint(client, hole.address).state == "up", "a probe is answered")
             assert failures() == count
         wait_until(lambda: client.range(0, 1) == [0] and not failures(), "it answers")
-        assert endpoint(client, hole.address).set_asides == 3
+        assert endpoint(client, hole.address).times_down == 3
 
 
 def test_load_is_shared(server: RunningServer, serve: Serve) -> None:

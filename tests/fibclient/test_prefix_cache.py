@@ -21,9 +21,9 @@ class Source:
     def __init__(self) -> None:
         self.fetched: list[tuple[int, int]] = []
 
-    def __call__(self, answer: EncodedSlice) -> bytes:
-        self.fetched.append((answer.start, answer.stop))
-        return expected(answer.format.name, answer.start, answer.stop)
+    def __call__(self, slice_: EncodedSlice) -> bytes:
+        self.fetched.append((slice_.start, slice_.stop))
+        return expected(slice_.format.name, slice_.start, slice_.stop)
 
 
 def later() -> float:
@@ -47,8 +47,8 @@ def test_what_is_read_is_right(
     cache, source = PrefixCache(10**6), Source()
     for (start, stop), format in reads:
         assert read(cache, source, start, stop, format) == expected(format, start, stop)
-        answer = EncodedSlice.of(start, stop, format)
-        peeked = b"".join(cache.peek(answer, 0, answer.size))
+        slice_ = EncodedSlice.of(start, stop, format)
+        peeked = b"".join(cache.peek(slice_, 0, slice_.size))
         assert peeked == expected(format, start, stop)
     assert len(set(source.fetched)) <= len(reads)
     statistics = cache.statistics()
@@ -74,7 +74,7 @@ def test_a_rejection_of_the_slice_is_final(start: int) -> None:
     cache, source = PrefixCache(10**6), Source()
     read(cache, source, 0, 100, "json")
 
-    def reject(answer: EncodedSlice) -> bytes:
+    def reject(slice_: EncodedSlice) -> bytes:
         raise RequestRefused("BUSY try again later")
 
     with pytest.raises(RequestRefused):
@@ -122,10 +122,10 @@ def test_a_whole_answer_is_not_copied() -> None:
 def test_a_view_keeps_little_in_memory() -> None:
     """A large slice is split, so a view of one byte does not keep all of it in memory."""
     cache, source = PrefixCache(10**8), Source()
-    answer = EncodedSlice.of(0, 6000, "json")
-    assert answer.size > 3 * MAX_SEGMENT_BYTES
+    slice_ = EncodedSlice.of(0, 6000, "json")
+    assert slice_.size > 3 * MAX_SEGMENT_BYTES
     assert read(cache, source, 0, 6000, "json") == expected("json", 0, 6000)
-    views = cache.peek(answer, 0, answer.size)
+    views = cache.peek(slice_, 0, slice_.size)
     assert max(len(view.obj) for view in views) <= MAX_SEGMENT_BYTES  # type: ignore[arg-type]
     assert b"".join(views) == expected("json", 0, 6000)
     assert read(cache, source, 10, 5990, "json") == expected("json", 10, 5990)
@@ -138,9 +138,9 @@ def test_small_steps_leave_few_segments() -> None:
     cache, source = PrefixCache(10**7), Source()
     for stop in range(1, 400):
         read(cache, source, 0, stop, "text")
-    answer = EncodedSlice.of(0, 399, "text")
-    assert answer.size < SEGMENT_BYTES
-    assert len(cache.peek(answer, 0, answer.size)) == 1
+    slice_ = EncodedSlice.of(0, 399, "text")
+    assert slice_.size < SEGMENT_BYTES
+    assert len(cache.peek(slice_, 0, slice_.size)) == 1
     assert read(cache, source, 0, 399, "text") == expected("text", 0, 399)
 
 
@@ -160,10 +160,10 @@ def test_a_crowd_fetches_once() -> None:
     fetching, may_go_on = threading.Event(), threading.Event()
     source = Source()
 
-    def fetch(answer: EncodedSlice) -> bytes:
+    def fetch(slice_: EncodedSlice) -> bytes:
         fetching.set()
         assert may_go_on.wait(30)
-        return source(answer)
+        return source(slice_)
 
     def ask(stop: int) -> bytes | None:
         return cache.read(EncodedSlice.of(0, stop, "json"), later(), fetch)
@@ -185,7 +185,7 @@ def test_the_next_in_the_crowd_tries_when_the_first_fails() -> None:
     fetching, may_fail = threading.Event(), threading.Event()
     source = Source()
 
-    def fail(answer: EncodedSlice) -> bytes:
+    def fail(slice_: EncodedSlice) -> bytes:
         fetching.set()
         assert may_fail.wait(30)
         raise ServerUnreachable("gone")
@@ -205,10 +205,10 @@ def test_waiting_has_an_end() -> None:
     cache = PrefixCache(10**6)
     fetching, may_go_on = threading.Event(), threading.Event()
 
-    def fetch(answer: EncodedSlice) -> bytes:
+    def fetch(slice_: EncodedSlice) -> bytes:
         fetching.set()
         assert may_go_on.wait(30)
-        return Source()(answer)
+        return Source()(slice_)
 
     with ThreadPoolExecutor(2) as threads:
         first = threads.submit(cache.read, EncodedSlice.of(0, 9, "json"), later(), fetch)

@@ -61,13 +61,13 @@ def servers() -> Iterator[tuple[FakeServer, FakeServer]]:
 def test_no_descriptor_for_a_moment(
     shortage: Shortage, servers: tuple[FakeServer, FakeServer]
 ) -> None:
-    """The call is retried after a delay, and no endpoint is set aside."""
+    """The call is retried after a delay, and no endpoint is marked down."""
     with FibClient(",".join(server.address for server in servers), cache_bytes=0) as client:
         shortage.remaining = 3
         assert client.range(0, 1) == [0]
         statistics = client.stats()
         assert statistics.retries == 3
-        assert [endpoint.set_asides for endpoint in statistics.endpoints] == [0, 0]
+        assert [endpoint.times_down for endpoint in statistics.endpoints] == [0, 0]
 
 
 def test_no_descriptor_at_all(shortage: Shortage, servers: tuple[FakeServer, FakeServer]) -> None:
@@ -101,7 +101,7 @@ def test_a_probe_without_a_descriptor(shortage: Shortage) -> None:
         assert client.range(0, 1) == [0]
         endpoint = next(iter(client._pool._endpoints))
         shortage.remaining = 3
-        client._pool._set_aside(endpoint, ServerUnreachable("tested"))
+        client._pool._mark_down(endpoint, ServerUnreachable("tested"))
         client._pool.wait(30, None, for_endpoint=True)
         assert endpoint.is_up
         assert shortage.remaining == 0

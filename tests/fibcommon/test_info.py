@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fibclient import FibClient
-from fibcommon.info import parse_fields, parse_information
+from fibcommon.info import parse_fields, parse_info
 from tests.support.servers import RunningServer
 
 
@@ -14,7 +14,7 @@ def test_sections() -> None:
     text = (
         "# Server\r\nversion:1\r\npath:unix:/run\r\n\r\n# Errorstats\r\n# CPU\nempty:\nrubbish\n"
     )
-    assert parse_information(text) == {
+    assert parse_info(text) == {
         "server": {"version": "1", "path": "unix:/run"},
         "errorstats": {},
         "cpu": {"empty": ""},
@@ -23,14 +23,14 @@ def test_sections() -> None:
 
 def test_no_heading() -> None:
     """Values before the first heading are in a section without a name; "" has no section."""
-    assert parse_information("a:1\n# B\nc:2") == {"": {"a": "1"}, "b": {"c": "2"}}
-    assert parse_information("") == {}
+    assert parse_info("a:1\n# B\nc:2") == {"": {"a": "1"}, "b": {"c": "2"}}
+    assert parse_info("") == {}
 
 
 @given(st.text())
 def test_any_text(text: str) -> None:
     """Any text is accepted, and all results occur in it."""
-    for section, values in parse_information(text).items():
+    for section, values in parse_info(text).items():
         assert section in text.lower()
         assert all(f"{name}:{value}" in text for name, value in values.items())
 
@@ -56,7 +56,7 @@ def test_fields(value: str, fields: dict[str, str]) -> None:
 def test_info_of_a_server(server: RunningServer) -> None:
     """The client returns the text unchanged, and its values by name."""
     with FibClient(server.address) as client:
-        sections = parse_information(client.info_text())
+        sections = parse_info(client.info_text())
         assert sections["server"]["tcp_port"] == str(server.port)
         assert list(client.info("server")) == list(sections["server"])
         assert set(sections["memory"]) < set(client.info())

@@ -38,12 +38,12 @@ def bounded_memory(server: RunningServer) -> Iterator[None]:
     before = highest = server.memory_bytes()
     is_over = threading.Event()
 
-    def watch() -> None:
+    def poll() -> None:
         nonlocal highest
         while not is_over.wait(0.1):
             highest = max(highest, server.memory_bytes())
 
-    watcher = threading.Thread(target=watch)
+    watcher = threading.Thread(target=poll)
     watcher.start()
     try:
         yield
@@ -68,8 +68,8 @@ def test_a_gigabyte_streams_in_bounded_memory(small: RunningServer) -> None:
             read.result(DEADLINE_SECONDS)
     for reader in (fast, stopped, *slow):
         reader.close()
-    small.wait_until(lambda server: server.information()["slots_used"] == "0", "slots are free")
-    assert small.information()["worker_deaths"] == "0"
+    small.wait_until(lambda server: server.info()["slots_used"] == "0", "slots are free")
+    assert small.info()["worker_deaths"] == "0"
 
 
 @pytest.mark.soak
@@ -124,7 +124,7 @@ def test_far_ranges(small: RunningServer, format: str) -> None:
     with direct_client(small.address) as client:
         got = client.read(60_000, 60_040, format)
     assert got == expected(format, 60_000, 60_040)
-    assert small.information()[format].startswith("elements=0,bytes=0,streamed_bytes=")
+    assert small.info()[format].startswith("elements=0,bytes=0,streamed_bytes=")
 
 
 def test_a_giant_number(small: RunningServer) -> None:
@@ -152,7 +152,7 @@ def test_too_large_is_refused_before_any_work(
         client.read(start, stop, "json")
     assert caught.value.code == "LIMIT"
     assert message in str(caught.value)
-    assert small.information()["blocks_filled"] == "0"
+    assert small.info()["blocks_filled"] == "0"
 
 
 def test_a_cold_format_makes_room(small: RunningServer) -> None:
@@ -167,10 +167,10 @@ def test_a_cold_format_makes_room(small: RunningServer) -> None:
     assert resident(small, "csv") > 14 * MIB
     assert resident(small, "json") < 35 * MIB
     assert sum(resident(small, format) for format in FORMATS) <= MEMORY_LIMIT
-    assert int(small.information()["evicted_keys"]) > 0
+    assert int(small.info()["evicted_keys"]) > 0
 
 
 def resident(server: RunningServer, format: str) -> int:
     """Return how many bytes of a format are resident."""
-    fields = dict(pair.split("=") for pair in server.information()[format].split(","))
+    fields = dict(pair.split("=") for pair in server.info()[format].split(","))
     return int(fields["bytes"])

@@ -79,8 +79,8 @@ def test_a_worker_killed_over_a_block(
     server = serve_faulty(fault, 2)
     ask_from_many(server.address, N)
     assert not list(tokens.iterdir()), "the fault did not strike"
-    assert server.information()["worker_deaths"] == "2"
-    assert server.information()["workers"] == str(len(server.workers()))
+    assert server.info()["worker_deaths"] == "2"
+    assert server.info()["workers"] == str(len(server.workers()))
     ask_from_many(server.address, N, "csv")
 
 
@@ -91,7 +91,7 @@ def test_a_block_that_kills_every_worker(serve_faulty: Callable[..., RunningServ
         with pytest.raises(RequestRefused, match="3 workers died"):
             client.read(0, 10, "json")
         assert client.read(0, 10, "json") == expected("json", 0, 10)
-    assert server.information()["worker_deaths"] == "3"
+    assert server.info()["worker_deaths"] == "3"
 
 
 def test_a_block_lost_after_the_answer_began(
@@ -117,7 +117,7 @@ def test_shared_memory_full(serve_faulty: Callable[..., RunningServer]) -> None:
             client.read(0, 10, "json")
         assert caught.value.code == "NOSPACE"
         assert client.read(0, 10, "json") == expected("json", 0, 10)
-    assert server.information()["worker_deaths"] == "0"
+    assert server.info()["worker_deaths"] == "0"
 
 
 def test_requests_that_miss_the_same_blocks_share_them(
@@ -126,11 +126,11 @@ def test_requests_that_miss_the_same_blocks_share_them(
     """Concurrent requests for the same cold numbers compute each block once."""
     server = serve()
     ask_from_many(server.address, N)
-    together = server.information()["blocks_filled"]
+    together = server.info()["blocks_filled"]
     alone = serve()
     with direct_client(alone.address) as client:
         client.read(0, N, "json")
-    assert together == alone.information()["blocks_filled"]
+    assert together == alone.info()["blocks_filled"]
 
 
 def test_an_answer_starts_before_its_last_block_is_done(
@@ -165,8 +165,8 @@ def test_workers_killed_from_outside(serve: Callable[..., RunningServer]) -> Non
             victim.kill()
         for answer in answers:
             answer.result(DEADLINE_SECONDS)
-    assert server.information()["workers"] == "2"
-    assert server.information()["worker_deaths"] == "2"
+    assert server.info()["workers"] == "2"
+    assert server.info()["worker_deaths"] == "2"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])

@@ -345,7 +345,7 @@ def test_metrics(measured: tuple[RunningServer, str]) -> None:
 def test_every_metric_is_documented(measured: tuple[RunningServer, str]) -> None:
     """docs/metrics.md lists exactly the exported metrics."""
     server, address = measured
-    server.information()  # creates request metrics
+    server.info()  # creates request metrics
     with client(server, protocol=2) as connected, pytest.raises(redis.ResponseError):
         connected.execute_command("NONSENSE")
     with urllib.request.urlopen(address, timeout=DEADLINE_SECONDS) as reply:
@@ -370,7 +370,7 @@ def test_metrics_are_at_one_path(measured: tuple[RunningServer, str]) -> None:
     with socket.create_connection((host, int(port)), DEADLINE_SECONDS) as sock:
         sock.sendall(b"GET")
     assert metrics(address)["fibserver_connections"] == 0
-    assert server.information()["worker_deaths"] == "0"
+    assert server.info()["worker_deaths"] == "0"
 
 
 @pytest.mark.parametrize("version", ["x", "1." + "0" * 5000])

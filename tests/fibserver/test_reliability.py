@@ -100,7 +100,7 @@ def test_workers_killed_under_load(serve: Serve, kills: int) -> None:
     replies = kill_workers_under_load(server, kills)
     print(f"{kills} workers killed, {replies} replies, all right")
     server.wait_until(lambda each: len(each.workers()) == 2, "both workers run")
-    info = server.information()
+    info = server.info()
     assert int(info["worker_deaths"]) == kills
     assert info["total_error_replies"] == "0"
 
@@ -156,13 +156,13 @@ def test_giant_numbers_leave_a_worker_free(serve: Serve) -> None:
         for number in range(9_000_000, 9_000_020):
             sock = stack.enter_context(connected(server))
             sock.sendall(b"FIB.NUMBER %d FORMAT binary\r\n" % number)  # a minute of work
-        server.wait_until(lambda each: each.information()["workers_busy"] == "1", "one is busy")
+        server.wait_until(lambda each: each.info()["workers_busy"] == "1", "one is busy")
         for format in ("json", "csv", "text"):
             with direct_client(server.address) as client:
                 assert client.read(0, 50, format) == expected(format, 0, 50)
-        information = server.information()
-        assert int(information["blocked_clients"]) >= 18, "all still wait"
-        assert information["workers_busy"] == "1"
+        info = server.info()
+        assert int(info["blocked_clients"]) >= 18, "all still wait"
+        assert info["workers_busy"] == "1"
 
 
 @pytest.mark.parametrize("is_reset", [False, True])
@@ -175,17 +175,13 @@ def test_clients_that_leave_free_their_blocks(serve: Serve, is_reset: bool) -> N
             if is_reset:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             sock.sendall(b"FIB.NUMBER %d FORMAT binary\r\n" % number)
-        server.wait_until(
-            lambda each: each.information()["blocked_clients"] == "20", "all of them wait"
-        )
-        assert int(server.information()["queued_dear"]) >= 17
+        server.wait_until(lambda each: each.info()["blocked_clients"] == "20", "all of them wait")
+        assert int(server.info()["queued_dear"]) >= 17
     assert_serves(server)
-    server.wait_until(
-        lambda each: each.information()["connected_clients"] == "1", "all of them are gone"
-    )
-    information = server.information()
-    assert information["queued_dear"] == "0"
-    assert int(information["blocks_filled"]) <= 5
+    server.wait_until(lambda each: each.info()["connected_clients"] == "1", "all of them are gone")
+    info = server.info()
+    assert info["queued_dear"] == "0"
+    assert int(info["blocks_filled"]) <= 5
 
 
 # Shared memory, descriptors, clients.
@@ -199,7 +195,7 @@ def test_shared_memory_is_full(serve: Serve, mounting: Callable[[str], list[str]
         assert client.read(0, 1000, "json") == expected("json", 0, 1000)
         with filler.open("wb") as file, pytest.raises(OSError, match="No space left"):
             file.write(bytes(8 * MIB))
-        assert server.information()["shared_memory_available"] == "0"
+        assert server.info()["shared_memory_available"] == "0"
         for start in (5000, 100_000):  # resident, and short-lived
             with pytest.raises(RequestRefused) as caught:
                 client.read(start, start + 1000, "json")
@@ -207,10 +203,10 @@ def test_shared_memory_is_full(serve: Serve, mounting: Callable[[str], list[str]
         assert client.read(0, 1000, "json") == expected("json", 0, 1000)
         filler.unlink()
         assert client.read(0, 3000, "json") == expected("json", 0, 3000)
-    information = server.information()
-    assert information["worker_deaths"] == "0"
-    assert information["errorstat_NOSPACE"] == "count=2"
-    assert 0 < int(information["shared_memory_available"]) < 8 * MIB
+    info = server.info()
+    assert info["worker_deaths"] == "0"
+    assert info["errorstat_NOSPACE"] == "count=2"
+    assert 0 < int(info["shared_memory_available"]) < 8 * MIB
 
 
 def test_shared_memory_is_small(serve: Serve, mounting: Callable[[str], list[str]]) -> None:
@@ -220,7 +216,7 @@ def test_shared_memory_is_small(serve: Serve, mounting: Callable[[str], list[str
     with direct_client(server.address) as client:
         for format in ("json", "csv", "json"):
             assert client.read(0, 20_000, format) == expected(format, 0, 20_000)
-    assert server.information()["total_error_replies"] == "0"
+    assert server.info()["total_error_replies"] == "0"
 
 
 @pytest.mark.parametrize(
@@ -261,15 +257,13 @@ def test_ten_thousand_idle_connections(serve: Serve) -> None:
         before = server.memory_bytes()
         idle = [stack.enter_context(connected(server)) for _ in range(count)]
         assert_serves(server)
-        assert server.information()["connected_clients"] == str(count + 1)
+        assert server.info()["connected_clients"] == str(count + 1)
         assert server.memory_bytes() - before < 100 * MIB
         for sock in (idle[0], idle[-1]):
             sock.sendall(b"FIB.FIRST 10\r\n")
             want = reply("array", 0, 10)
             assert read_exactly(sock, len(want)) == want
-    server.wait_until(
-        lambda each: each.information()["connected_clients"] == "1", "they are forgotten"
-    )
+    server.wait_until(lambda each: each.info()["connected_clients"] == "1", "they are forgotten")
 
 
 def test_a_slow_loris(serve: Serve) -> None:
@@ -376,7 +370,7 @@ def test_who_waits_in_vain_is_told_so(serve: Serve) -> None:
     with connected(server) as first, connected(server) as second:
         for sock in (first, second):
             sock.sendall(b"FIB.NUMBER 9999999 FORMAT binary\r\nPING\r\n")  # takes seconds
-        server.wait_until(lambda each: each.information()["blocked_clients"] == "2", "both wait")
+        server.wait_until(lambda each: each.info()["blocked_clients"] == "2", "both wait")
         assert server.stop() == 0
         for sock in (first, second):
             answer = read_exactly(sock, 1000)
@@ -406,14 +400,14 @@ def test_the_clock_jumps(serve: Serve, program: Program, tmp_path: Path) -> None
             wait_for_ticks(server, 2)
         sock.sendall(b"PING\r\n")
         assert read_exactly(sock, 7) == b"+PONG\r\n"
-    assert server.information()["worker_deaths"] == "0"
+    assert server.info()["worker_deaths"] == "0"
 
 
 def wait_for_ticks(server: RunningServer, count: int) -> None:
     """Wait for `count` periodic maintenance runs of the server."""
-    before = int(server.information()["uptime_in_seconds"])
+    before = int(server.info()["uptime_in_seconds"])
     server.wait_until(
-        lambda each: int(each.information()["uptime_in_seconds"]) >= before + count,
+        lambda each: int(each.info()["uptime_in_seconds"]) >= before + count,
         "time goes on",
     )
 

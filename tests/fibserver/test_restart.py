@@ -34,20 +34,18 @@ def blocks(state: Path, format: str = "json") -> list[Path]:
 
 def is_saved(server: RunningServer) -> bool:
     """Return whether every resident block is in the snapshot."""
-    information = server.information()
-    return information["rdb_changes_since_last_save"] == "0" and (
-        int(information["snapshot_blocks"]) > 0
-    )
+    info = server.info()
+    return info["rdb_changes_since_last_save"] == "0" and (int(info["snapshot_blocks"]) > 0)
 
 
 def is_loaded(server: RunningServer) -> bool:
     """Return whether the snapshot is loaded."""
-    return server.information()["async_loading"] == "0"
+    return server.info()["async_loading"] == "0"
 
 
 def elements(server: RunningServer, format: str = "json") -> int:
     """Return how many elements of a format are resident."""
-    return int(server.information()[format].partition(",")[0].removeprefix("elements="))
+    return int(server.info()[format].partition(",")[0].removeprefix("elements="))
 
 
 def fill_and_stop(serve: Serve, state: Path) -> None:
@@ -72,9 +70,9 @@ def test_saved_at_the_end(serve: Serve, state: Path) -> None:
     server.wait_until(is_loaded, "loaded")
     assert elements(server) >= N
     ask(server)
-    information = server.information()
-    assert information["blocks_filled"] == "6"
-    assert information["snapshot_blocks"] == "6"
+    info = server.info()
+    assert info["blocks_filled"] == "6"
+    assert info["snapshot_blocks"] == "6"
     assert not warnings(server)
 
 
@@ -162,7 +160,7 @@ def test_a_damaged_file(
     ask(server)
     (warning,) = warnings(server)
     assert message in warning
-    assert server.information()["worker_deaths"] == "0"
+    assert server.info()["worker_deaths"] == "0"
     server.wait_until(is_saved, "saved")
     server.stop()
     again = serve("--state-dir", str(state))
@@ -192,9 +190,9 @@ def test_a_full_disk(serve: Serve, tmp_path: Path, mounting: Mounting) -> None:
     ask(server, N, "csv")
     (warning,) = warnings(server)
     assert "trying again in 30 s" in warning
-    information = server.information()
-    assert information["rdb_last_bgsave_status"] == "err"
-    assert information["worker_deaths"] == "0"
+    info = server.info()
+    assert info["rdb_last_bgsave_status"] == "err"
+    assert info["worker_deaths"] == "0"
     root = Path(f"/proc/{server.process.pid}/root")
     assert not list((root / state.relative_to("/")).glob("*.new"))
     assert server.stop() == 0

@@ -142,7 +142,7 @@ def test_a_server_that_dies(serve: Callable[..., RunningServer], serve_http: Ser
             dying.stop(signal.SIGKILL)
             while piece := response.read(MIB):
                 found.update(piece)
-        assert sum(each.set_asides for each in client.stats().endpoints) == 1
+        assert sum(each.times_down for each in client.stats().endpoints) == 1
     surviving = next(each for each in servers if each is not dying)
     assert found.hexdigest() == digest(surviving.address)
 

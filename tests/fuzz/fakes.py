@@ -342,7 +342,7 @@ class FakeServer:
         """Return the size in bytes of elements start to stop-1."""
         return self.engine.arrays[format].slice_size(start, stop)
 
-    def information(self, sections: list[str]) -> str:
+    def info_text(self, sections: list[str]) -> str:
         """Return the names of the sections asked for."""
         return ",".join(sections)
 

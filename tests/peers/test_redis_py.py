@@ -161,10 +161,10 @@ def test_options_of_a_connection_are_accepted(connect: Connect) -> None:
     client = connect(health_check_interval=1, client_name="test-peer", db=0)
     assert ask(client, "FIB.FIRST", 3) == as_bytes([0, 1, 1])
     assert client.client_getname() in ("test-peer", b"test-peer")
-    information = client.client_info()
-    assert information["name"] == "test-peer"
-    assert information["lib-name"] == "redis-py"
-    assert information["lib-ver"] == redis.__version__
+    info = client.client_info()
+    assert info["name"] == "test-peer"
+    assert info["lib-name"] == "redis-py"
+    assert info["lib-ver"] == redis.__version__
 
 
 def test_help_is_there(client: redis.Redis) -> None:

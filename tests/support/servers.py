@@ -85,7 +85,7 @@ class RunningServer:
                 return os.stat(path).st_blocks * 512
         raise AssertionError("the server has no segment in /dev/shm")
 
-    def information(self) -> dict[str, str]:
+    def info(self) -> dict[str, str]:
         """Return the fields of INFO ALL."""
         with direct_client(self.address) as client:
             return client.info("ALL")

@@ -48,14 +48,14 @@ def kill(machine: Machine, signal: str, pid: int) -> None:
     machine.run("kill", f"-{signal}", str(pid))
 
 
-def information(machine: Machine) -> str:
+def info(machine: Machine) -> str:
     """Return what INFO says."""
     return machine.run("redis-cli", "-p", "11235", "INFO", "ALL")
 
 
 def workers(machine: Machine) -> list[int]:
     """Return the worker processes."""
-    found = re.search(r"^worker_pids:(.+)$", information(machine), re.MULTILINE)
+    found = re.search(r"^worker_pids:(.+)$", info(machine), re.MULTILINE)
     assert found is not None
     return [int(pid) for pid in found[1].split(",")]
 
@@ -136,7 +136,7 @@ def test_a_worker_is_killed(machine: Machine) -> None:
     """It is replaced, without a restart of the service."""
     pid = main_pid(machine, "fibserver")
     kill(machine, "KILL", workers(machine)[0])
-    wait_until(lambda: "worker_deaths:1" in information(machine), "another worker")
+    wait_until(lambda: "worker_deaths:1" in info(machine), "another worker")
     assert json.loads(get(machine, "/fib?start=8000&count=1"))["N"] == 1
     assert main_pid(machine, "fibserver") == pid
 
@@ -258,7 +258,7 @@ def test_numbers_outlive_a_restart(machine: Machine) -> None:
     get(machine, "/fib/3000")
     machine.run("systemctl", "restart", "fibserver")
     assert machine.run("ls", "/var/lib/fibserver/").strip()
-    wait_until(lambda: "snapshot_blocks:0" not in information(machine), "the snapshot is loaded")
+    wait_until(lambda: "snapshot_blocks:0" not in info(machine), "the snapshot is loaded")
 
 
 def test_the_units_are_right(machine: Machine) -> None:

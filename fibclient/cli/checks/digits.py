@@ -8,13 +8,13 @@ from fibcommon.formats import Field, Format
 from fibcommon.modular import PRIME, append_bytes, append_digits, fibonacci_pair
 from fibcommon.sizes import value_digits
 
-__all__ = ["AnswerChecker", "WrongAnswer"]
+__all__ = ["SliceChecker", "WrongNumber"]
 
 SHOWN_BYTES = 32
 """The number of wrong bytes that an error message shows."""
 
 
-class WrongAnswer(Exception):
+class WrongNumber(Exception):
     """A number is wrong.
 
     Args:
@@ -28,7 +28,7 @@ class WrongAnswer(Exception):
         self.reason = reason
 
 
-class AnswerChecker:
+class SliceChecker:
     """Checks the elements of a slice in order.
 
     Attributes:
@@ -79,15 +79,15 @@ class AnswerChecker:
             WrongAnswer: The reply is too short, or the residues were computed wrongly.
         """
         if self.n < self._stop:
-            raise WrongAnswer(self.n, "the reply ends before or within it")
+            raise WrongNumber(self.n, "the reply ends before or within it")
         if self._residues != fibonacci_pair(self.n):
-            raise WrongAnswer(self.n - 1, "its residue differs from that of fast doubling")
+            raise WrongNumber(self.n - 1, "its residue differs from that of fast doubling")
 
     def _begin_piece(self) -> None:
         """Start the next piece of the element, or the first piece of the next element."""
         n, element = self.n, self._format.element
         if n == self._stop:
-            raise WrongAnswer(n, "it was not requested")
+            raise WrongNumber(n, "it was not requested")
         self._piece = piece = element[self._next_piece]
         self._next_piece += 1
         self._done = self._residue = 0
@@ -115,20 +115,20 @@ class AnswerChecker:
         """Check some bytes of the current piece."""
         if self._piece is Field.DIGITS:
             if not taken.isdigit():
-                raise WrongAnswer(self.n, f"{_shown(taken.strip(b'0123456789'))} is not a digit")
+                raise WrongNumber(self.n, f"{_shown(taken.strip(b'0123456789'))} is not a digit")
             if not self._done and taken[:1] == b"0" and self._size > 1:
-                raise WrongAnswer(self.n, "it has a leading zero")
+                raise WrongNumber(self.n, "it has a leading zero")
             self._residue = append_digits(self._residue, taken)
         elif self._piece is Field.MAGNITUDE:
             is_last = self._done + len(taken) == self._size
             if is_last and not taken[-1]:
-                raise WrongAnswer(self.n, "its most significant byte is zero")
+                raise WrongNumber(self.n, "its most significant byte is zero")
             self._residue = append_bytes(self._residue, self._done, taken)
         else:
             expected = self._expected[self._done : self._done + len(taken)]
             if taken != expected:
                 name = _FIELD_NAMES[self._piece] if isinstance(self._piece, Field) else "text"
-                raise WrongAnswer(
+                raise WrongNumber(
                     self.n, f"the {name} is {_shown(taken)}, expected {_shown(expected)}"
                 )
 
@@ -137,7 +137,7 @@ class AnswerChecker:
         current, following = self._residues
         is_number = self._piece is Field.DIGITS or self._piece is Field.MAGNITUDE
         if is_number and self._residue != current:
-            raise WrongAnswer(
+            raise WrongNumber(
                 self.n, f"modulo 2^61-1 it is {self._residue:,}, expected {current:,}"
             )
         if self._next_piece == len(self._format.element):

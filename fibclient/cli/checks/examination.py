@@ -14,21 +14,21 @@ from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from fibclient.cli.checks.digits import AnswerChecker, WrongAnswer
+from fibclient.cli.checks.digits import SliceChecker, WrongNumber
 from fibclient.cli.checks.findings import (
     Finding,
     Level,
-    judge_connect,
-    judge_first_reply,
-    judge_latency,
-    judge_name,
-    judge_password,
-    judge_version,
+    check_connect,
+    check_first_reply,
+    check_latency,
+    check_name,
+    check_password,
+    check_version,
     needs_password,
 )
-from fibclient.cli.checks.health import Sample, judge_health, judge_sample
-from fibclient.cli.measuring.server_sample import facts_of
-from fibclient.cli.measuring.unpooled import DirectConnection
+from fibclient.cli.checks.health import Sample, check_health, check_sample
+from fibclient.cli.measuring.server_sample import info_fields
+from fibclient.cli.measuring.unpooled import UnpooledConnection
 from fibclient.cli.session import Session
 from fibclient.connections.resp import encode_request
 from fibclient.errors import FibError, RequestRefused, ServerMisbehaved, ServerUnreachable
@@ -36,7 +36,7 @@ from fibclient.transport.resolver import resolve_in_time
 from fibcommon.addresses import Address, ResolvedAddress
 from fibcommon.formats import FORMATS
 
-__all__ = ["Report", "examine"]
+__all__ = ["EndpointReport", "examine"]
 
 ROUND_TRIPS = 21
 FIRST_REPLY_BYTES = 64
@@ -47,7 +47,7 @@ LARGE_SAMPLES = (("binary", 1_000_000, 1_000_002), ("text", 1_000_000, 1_000_002
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class EndpointReport:
     """The findings about one endpoint.
 
     Attributes:
@@ -76,25 +76,25 @@ class _Contact:
     reply: bytes | None
 
 
-def examine(session: Session, server: Address) -> list[Report]:
+def examine(session: Session, server: Address) -> list[EndpointReport]:
     """Examine all endpoints of an address.
 
     Args:
         session: The password and the time limits.
         server: The address.
     """
-    patience = session.patience_seconds
+    patience = session.step_timeout_seconds
     try:
         targets = resolve_in_time(server, patience)
     except ServerUnreachable as error:
-        return [Report(server, str(server), [judge_name([], str(error))])]
-    name = judge_name(targets, "")
+        return [EndpointReport(server, str(server), [check_name([], str(error))])]
+    name = check_name(targets, "")
     with ThreadPoolExecutor(len(targets)) as threads:
         contacts = list(threads.map(lambda target: _contact(target, patience), targets))
         are_reached = [not isinstance(contact.connect, OSError) for contact in contacts]
         return list(
             threads.map(
-                lambda contact: Report(
+                lambda contact: EndpointReport(
                     server,
                     str(contact.target),
                     [name, *_findings(session, contact, any(are_reached), patience)],
@@ -104,10 +104,10 @@ def examine(session: Session, server: Address) -> list[Report]:
         )
 
 
-def _contact(target: ResolvedAddress, patience_seconds: float) -> _Contact:
+def _contact(target: ResolvedAddress, step_timeout_seconds: float) -> _Contact:
     """Connect, send PING, and return the reply of any kind of peer."""
     with socket.socket(target.family, socket.SOCK_STREAM) as sock:
-        sock.settimeout(patience_seconds)
+        sock.settimeout(step_timeout_seconds)
         begin = time.monotonic()
         try:
             sock.connect(target.name)
@@ -130,20 +130,22 @@ def _contact(target: ResolvedAddress, patience_seconds: float) -> _Contact:
 
 
 def _findings(
-    session: Session, contact: _Contact, is_any_reached: bool, patience_seconds: float
+    session: Session, contact: _Contact, is_any_reached: bool, step_timeout_seconds: float
 ) -> Iterator[Finding]:
     """Yield the findings about an endpoint, up to the first step that fails."""
     target, connect = contact.target, contact.connect
-    yield judge_connect(target, connect, is_other_reached=is_any_reached)
+    yield check_connect(target, connect, is_other_reached=is_any_reached)
     if isinstance(connect, OSError):
         return
-    protocol = judge_first_reply(contact.reply)
+    protocol = check_first_reply(contact.reply)
     yield protocol
     if protocol.level is not Level.OK:
         return
     try:
-        with closing(DirectConnection(target, patience_seconds)) as connection:
-            yield from _server_findings(session, contact, connect, connection, patience_seconds)
+        with closing(UnpooledConnection(target, step_timeout_seconds)) as connection:
+            yield from _server_findings(
+                session, contact, connect, connection, step_timeout_seconds
+            )
     except FibError as error:
         yield Finding(
             "protocol",
@@ -158,11 +160,11 @@ def _server_findings(
     session: Session,
     contact: _Contact,
     connect_seconds: float,
-    connection: DirectConnection,
-    patience_seconds: float,
+    connection: UnpooledConnection,
+    step_timeout_seconds: float,
 ) -> Iterator[Finding]:
     """Yield the findings about a peer that replies to PING."""
-    password = judge_password(
+    password = check_password(
         is_needed=needs_password(contact.reply or b""),
         is_given=session.password is not None,
         refusal=_refusal(connection, session.password),
@@ -170,20 +172,20 @@ def _server_findings(
     yield password
     if password.level is not Level.OK:
         return
-    facts = facts_of(connection.information())
-    identity = judge_version(
-        facts.get("fibserver_version", ""), version("fibservice"), facts.get("redis_version", "")
+    info = info_fields(connection.info())
+    identity = check_version(
+        info.get("fibserver_version", ""), version("fibservice"), info.get("redis_version", "")
     )
     yield identity
     if identity.level is Level.PROBLEM:
         return
-    yield judge_latency(contact.target, connect_seconds, _round_trips_seconds(connection))
-    facts["memory_limit"] = _setting(connection, "memory_limit")
-    yield from judge_health(facts)
-    yield judge_sample(list(_samples(session, contact.target, patience_seconds)))
+    yield check_latency(contact.target, connect_seconds, _round_trips_seconds(connection))
+    info["memory_limit"] = _setting(connection, "memory_limit")
+    yield from check_health(info)
+    yield check_sample(list(_samples(session, contact.target, step_timeout_seconds)))
 
 
-def _refusal(connection: DirectConnection, password: str | None) -> str:
+def _refusal(connection: UnpooledConnection, password: str | None) -> str:
     """Send the password, if any; return the server's error, or ""."""
     if password is not None:
         try:
@@ -193,14 +195,14 @@ def _refusal(connection: DirectConnection, password: str | None) -> str:
     return ""
 
 
-def _setting(connection: DirectConnection, name: str) -> str:
+def _setting(connection: UnpooledConnection, name: str) -> str:
     match connection.call("CONFIG", "GET", name):
         case [_, bytes(value)]:
             return value.decode("utf-8", "replace")
     return ""
 
 
-def _round_trips_seconds(connection: DirectConnection) -> list[float]:
+def _round_trips_seconds(connection: UnpooledConnection) -> list[float]:
     times = []
     for _ in range(ROUND_TRIPS):
         begin = time.monotonic()
@@ -210,7 +212,7 @@ def _round_trips_seconds(connection: DirectConnection) -> list[float]:
 
 
 def _samples(
-    session: Session, target: ResolvedAddress, patience_seconds: float
+    session: Session, target: ResolvedAddress, step_timeout_seconds: float
 ) -> Iterator[Sample]:
     """Request and check some numbers in each format, until a request gets no reply."""
     formats = [name for name in FORMATS if name != "array"]
@@ -219,15 +221,15 @@ def _samples(
         target.address,
         resolve=lambda address: [target],
         max_retries=0,
-        idle_timeout_seconds=patience_seconds,
+        idle_timeout_seconds=step_timeout_seconds,
     ) as client:
         for name, start, stop in (*wanted, *LARGE_SAMPLES):
-            checker = AnswerChecker(FORMATS[name], start, stop)
+            checker = SliceChecker(FORMATS[name], start, stop)
             try:
                 for piece in client.stream(start, stop, name):
                     checker.feed(piece)
                 checker.finish()
-            except WrongAnswer as error:
+            except WrongNumber as error:
                 yield Sample(name, start, stop, "wrong", str(error))
             except RequestRefused as error:
                 yield Sample(name, start, stop, error.code, str(error))

@@ -18,12 +18,12 @@ from fibcommon.addresses import ResolvedAddress
 __all__ = [
     "Finding",
     "Level",
-    "judge_connect",
-    "judge_first_reply",
-    "judge_latency",
-    "judge_name",
-    "judge_password",
-    "judge_version",
+    "check_connect",
+    "check_first_reply",
+    "check_latency",
+    "check_name",
+    "check_password",
+    "check_version",
     "needs_password",
 ]
 
@@ -73,7 +73,7 @@ _USUAL_LOCAL_SECONDS = 0.001
 _USUAL_NETWORK_SECONDS = 0.005
 
 
-def judge_name(targets: Sequence[ResolvedAddress], error: str) -> Finding:
+def check_name(targets: Sequence[ResolvedAddress], error: str) -> Finding:
     """Judge the resolution of an address.
 
     Args:
@@ -97,20 +97,20 @@ def _endpoint_text(target: ResolvedAddress) -> str:
     return f"{target.name[0]} ({'IPv4' if len(target.name) == 2 else 'IPv6'})"
 
 
-def judge_connect(
-    target: ResolvedAddress, outcome: float | OSError, *, is_other_reached: bool
+def check_connect(
+    target: ResolvedAddress, result: float | OSError, *, is_other_reached: bool
 ) -> Finding:
     """Judge an attempt to connect.
 
     Args:
         target: The endpoint.
-        outcome: The seconds it took, or the error.
+        result: The seconds it took, or the error.
         is_other_reached: Whether another endpoint of the same name is reachable.
     """
-    if not isinstance(outcome, OSError):
-        return Finding("connect", Level.OK, f"took {milliseconds_text(outcome)}")
-    number = errno.ETIMEDOUT if isinstance(outcome, TimeoutError) else outcome.errno or 0
-    reason = outcome.strerror or str(outcome)
+    if not isinstance(result, OSError):
+        return Finding("connect", Level.OK, f"took {milliseconds_text(result)}")
+    number = errno.ETIMEDOUT if isinstance(result, TimeoutError) else result.errno or 0
+    reason = result.strerror or str(result)
     advice = _CONNECT_ADVICE.get(number, "check whether the server runs, and firewalls in between")
     if is_other_reached:
         return Finding(
@@ -128,7 +128,7 @@ def judge_connect(
     )
 
 
-def judge_first_reply(reply: bytes | None) -> Finding:
+def check_first_reply(reply: bytes | None) -> Finding:
     """Judge a peer's reply to PING on a new connection.
 
     Args:
@@ -175,7 +175,7 @@ def needs_password(reply: bytes) -> bool:
     return reply.startswith(b"-NOAUTH")
 
 
-def judge_password(*, is_needed: bool, is_given: bool, refusal: str) -> Finding:
+def check_password(*, is_needed: bool, is_given: bool, refusal: str) -> Finding:
     """Judge the password.
 
     Args:
@@ -209,7 +209,7 @@ def judge_password(*, is_needed: bool, is_given: bool, refusal: str) -> Finding:
     )
 
 
-def judge_version(server: str, client: str, redis: str) -> Finding:
+def check_version(server: str, client: str, redis: str) -> Finding:
     """Judge the peer's version.
 
     Args:
@@ -237,7 +237,7 @@ def judge_version(server: str, client: str, redis: str) -> Finding:
     )
 
 
-def judge_latency(
+def check_latency(
     target: ResolvedAddress, connect_seconds: float, round_trips_seconds: Sequence[float]
 ) -> Finding:
     """Judge the round-trip time.

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from fibclient.cli.checks.findings import Finding, Level
-from fibclient.cli.measuring.server_sample import Facts
+from fibclient.cli.measuring.server_sample import InfoFields
 from fibclient.cli.render.units import duration_text, size_text
 
-__all__ = ["Sample", "judge_health", "judge_sample"]
+__all__ = ["Sample", "check_health", "check_sample"]
 
 LITTLE_ROOM_BYTES = 16 * 1024 * 1024
 """Four blocks of 4 MiB: with less, the next requests may fail."""
@@ -19,24 +19,24 @@ MANY_CLIENTS_SHARE = 0.8
 MANY_BUSY_SHARE = 0.01
 
 
-def judge_health(facts: Facts) -> list[Finding]:
+def check_health(info: InfoFields) -> list[Finding]:
     """Judge a server's workers, memory, clients, errors and snapshot.
 
     Args:
-        facts: The fields of INFO ALL, and the setting memory_limit: INFO reports only the
+        info: The fields of INFO ALL, and the setting memory_limit: INFO reports only the
             effective limit, which may be lower.
     """
     return [
         finding
-        for needed, judge in _JUDGES
-        if all(name in facts for name in needed)
-        for finding in judge(facts)
+        for needed, check in _CHECKS
+        if all(name in info for name in needed)
+        for finding in check(info)
     ]
 
 
-def _workers(facts: Facts) -> Iterator[Finding]:
-    workers, busy = facts.whole("workers"), facts.whole("workers_busy")
-    waiting, deaths = facts.whole("blocked_clients"), facts.whole("worker_deaths")
+def _workers(info: InfoFields) -> Iterator[Finding]:
+    workers, busy = info.whole("workers"), info.whole("workers_busy")
+    waiting, deaths = info.whole("blocked_clients"), info.whole("worker_deaths")
     if not workers:
         yield Finding(
             "workers",
@@ -61,18 +61,18 @@ def _workers(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "workers",
             Level.WARNING,
-            f"{text}; {deaths:,} died in {duration_text(facts.whole('uptime_in_seconds'))}",
+            f"{text}; {deaths:,} died in {duration_text(info.whole('uptime_in_seconds'))}",
             "see the server's log and the kernel's (`dmesg | grep -i oom`) for the cause",
         )
 
 
-def _memory(facts: Facts) -> Iterator[Finding]:
-    resident, limit = facts.whole("resident_bytes"), facts.whole("maxmemory")
+def _memory(info: InfoFields) -> Iterator[Finding]:
+    resident, limit = info.whole("resident_bytes"), info.whole("maxmemory")
     text = (
         f"numbers use {size_text(resident)} of memory_limit, {size_text(limit)}; "
-        f"the server uses {size_text(facts.whole('used_memory_rss'))} in total"
+        f"the server uses {size_text(info.whole('used_memory_rss'))} in total"
     )
-    evicted, filled = facts.whole("evicted_keys"), facts.whole("blocks_filled")
+    evicted, filled = info.whole("evicted_keys"), info.whole("blocks_filled")
     if evicted * 2 > filled:
         yield Finding(
             "memory",
@@ -84,10 +84,10 @@ def _memory(facts: Facts) -> Iterator[Finding]:
         yield Finding("memory", Level.OK, text)
 
 
-def _shared_memory(facts: Facts) -> Iterator[Finding]:
-    available, limit = facts.whole("shared_memory_available"), facts.whole("maxmemory")
-    growth = max(0, limit - facts.whole("resident_bytes"))
-    configured = facts.whole("memory_limit", limit)
+def _shared_memory(info: InfoFields) -> Iterator[Finding]:
+    available, limit = info.whole("shared_memory_available"), info.whole("maxmemory")
+    growth = max(0, limit - info.whole("resident_bytes"))
+    configured = info.whole("memory_limit", limit)
     text = f"{size_text(available)} left"
     enlarge = "enlarge it (`mount -o remount,size=SIZE /dev/shm`; in a container: --shm-size)"
     if available < LITTLE_ROOM_BYTES:
@@ -116,9 +116,9 @@ def _shared_memory(facts: Facts) -> Iterator[Finding]:
         yield Finding("/dev/shm", Level.OK, text)
 
 
-def _clients(facts: Facts) -> Iterator[Finding]:
-    connected, limit = facts.whole("connected_clients"), facts.whole("maxclients")
-    rejected = facts.whole("rejected_connections")
+def _clients(info: InfoFields) -> Iterator[Finding]:
+    connected, limit = info.whole("connected_clients"), info.whole("maxclients")
+    rejected = info.whole("rejected_connections")
     text = f"{connected:,} of at most {limit:,}"
     if not rejected and connected < MANY_CLIENTS_SHARE * limit:
         yield Finding("clients", Level.OK, text)
@@ -133,9 +133,9 @@ def _clients(facts: Facts) -> Iterator[Finding]:
     )
 
 
-def _errors(facts: Facts) -> Iterator[Finding]:
-    commands = max(1, facts.whole("total_commands_processed"))
-    busy, no_space = (_errors_of(facts, code) for code in ("BUSY", "NOSPACE"))
+def _errors(info: InfoFields) -> Iterator[Finding]:
+    commands = max(1, info.whole("total_commands_processed"))
+    busy, no_space = (_errors_of(info, code) for code in ("BUSY", "NOSPACE"))
     if no_space:
         yield Finding(
             "errors",
@@ -156,16 +156,18 @@ def _errors(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _errors_of(facts: Facts, code: str) -> int:
-    return Facts(count=facts.get(f"errorstat_{code}", "").removeprefix("count=")).whole("count")
+def _errors_of(info: InfoFields, code: str) -> int:
+    return InfoFields(count=info.get(f"errorstat_{code}", "").removeprefix("count=")).whole(
+        "count"
+    )
 
 
-def _snapshot(facts: Facts) -> Iterator[Finding]:
-    if not facts.whole("snapshot_enabled"):
+def _snapshot(info: InfoFields) -> Iterator[Finding]:
+    if not info.whole("snapshot_enabled"):
         yield Finding("snapshot", Level.OK, "disabled: state_dir is not set")
         return
-    blocks = f"{facts.whole('snapshot_blocks'):,} blocks saved"
-    if facts.get("rdb_last_bgsave_status") == "err":
+    blocks = f"{info.whole('snapshot_blocks'):,} blocks saved"
+    if info.get("rdb_last_bgsave_status") == "err":
         yield Finding(
             "snapshot",
             Level.PROBLEM,
@@ -173,11 +175,11 @@ def _snapshot(facts: Facts) -> Iterator[Finding]:
             "see the server's log; check space and permissions of state_dir (`df`, `ls -ld`)",
         )
         return
-    is_loading = facts.whole("async_loading")
+    is_loading = info.whole("async_loading")
     yield Finding("snapshot", Level.OK, f"{blocks}{', still loading' if is_loading else ''}")
 
 
-_JUDGES: tuple[tuple[tuple[str, ...], Callable[[Facts], Iterator[Finding]]], ...] = (
+_CHECKS: tuple[tuple[tuple[str, ...], Callable[[InfoFields], Iterator[Finding]]], ...] = (
     (("workers", "workers_busy", "worker_deaths"), _workers),
     (("resident_bytes", "maxmemory", "used_memory_rss"), _memory),
     (("shared_memory_available", "resident_bytes", "maxmemory"), _shared_memory),
@@ -217,7 +219,7 @@ _SAMPLE_ADVICE = {
 }
 
 
-def judge_sample(samples: list[Sample]) -> Finding:
+def check_sample(samples: list[Sample]) -> Finding:
     """Judge the numbers; samples beyond the server's limits are ignored."""
     for sample in samples:
         if sample.failure not in ("", "LIMIT"):

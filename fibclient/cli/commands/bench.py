@@ -17,11 +17,11 @@ from rich.progress import (
 from rich.table import Table
 
 from fibclient.cli.exit_codes import EXIT_REFUSED
-from fibclient.cli.measuring.load import Load, Outcome
+from fibclient.cli.measuring.load import Load, LoadResult
 from fibclient.cli.options import FORMAT, Seconds, WholeNumber
 from fibclient.cli.render.units import duration_text, milliseconds_text, rate_text, size_text
 from fibclient.cli.session import Session, pass_session
-from fibclient.cli.terminal import is_lively
+from fibclient.cli.terminal import supports_live_display
 
 __all__ = ["bench"]
 
@@ -53,7 +53,7 @@ WATCH_SECONDS = 0.1
 @click.option(
     "--first",
     "count",
-    type=WholeNumber(least=1),
+    type=WholeNumber(minimum=1),
     default=1000,
     metavar="N",
     help="Request the first N numbers.",
@@ -96,21 +96,21 @@ def bench(
         client.ping()  # with the usual retries, to fail early if no server is reachable
     with session.client(max_connections=threads, max_retries=0) as client:
         load = Load(client, count, format_name, threads, requests)
-        outcome = _watch(load, requests, seconds)
+        result = _run(load, requests, seconds)
     if session.as_json:
-        click.echo(json.dumps(_figures(outcome)))
+        click.echo(json.dumps(_figures(result)))
     elif sys.stdout.isatty():
-        Console().print(_table(outcome))
+        Console().print(_table(result))
     else:
-        for name, value in _flat(_figures(outcome)).items():
+        for name, value in _flat(_figures(result)).items():
             click.echo(f"{name}: {value}")
-    if outcome.failures:
+    if result.failures:
         raise click.exceptions.Exit(EXIT_REFUSED)
 
 
-def _watch(load: Load, requests: int | None, seconds: float | None) -> Outcome:
+def _run(load: Load, requests: int | None, seconds: float | None) -> LoadResult:
     """Run a load until it ends or Ctrl-C, and show its progress."""
-    is_visible = is_lively(sys.stderr)
+    is_visible = supports_live_display(sys.stderr)
     progress = Progress(
         BarColumn(),
         TaskProgressColumn(),
@@ -144,20 +144,20 @@ def _watch(load: Load, requests: int | None, seconds: float | None) -> Outcome:
         return load.end(is_patient=True)
 
 
-def _figures(outcome: Outcome) -> dict[str, object]:
+def _figures(result: LoadResult) -> dict[str, object]:
     """Return the results as values for JSON."""
-    seconds, latencies = outcome.seconds, outcome.latencies
+    seconds, latencies = result.seconds, result.latencies
     percentiles: dict[str, float] = {}
     if latencies.count:
         percentiles = {f"p{percent:g}": latencies.percentile(percent) for percent in PERCENTS}
         percentiles["max"] = latencies.longest_seconds
     return {
         "seconds": round(seconds, 3),
-        "requests": outcome.requests,
-        "failed": outcome.failures.total(),
-        "failures": dict(outcome.failures.most_common()),
+        "requests": result.requests,
+        "failed": result.failures.total(),
+        "failures": dict(result.failures.most_common()),
         "requests_per_second": round(latencies.count / seconds, 1),
-        "megabytes_per_second": round(outcome.size_bytes / seconds / 1e6, 3),
+        "megabytes_per_second": round(result.size_bytes / seconds / 1e6, 3),
         "latency_ms": {name: round(value * 1000, 4) for name, value in percentiles.items()},
     }
 
@@ -173,18 +173,18 @@ def _flat(figures: dict[str, object]) -> dict[str, object]:
     return flat
 
 
-def _table(outcome: Outcome) -> Table:
+def _table(result: LoadResult) -> Table:
     """Return the results as a table."""
-    seconds, latencies = outcome.seconds, outcome.latencies
+    seconds, latencies = result.seconds, result.latencies
     table = Table(show_header=False)
     table.add_column(style="bold")
     table.add_column(justify="right")
-    table.add_row("requests", f"{outcome.requests:,} in {duration_text(seconds)}")
-    table.add_row("failed", f"{outcome.failures.total():,}")
-    for kind, count in outcome.failures.most_common():
+    table.add_row("requests", f"{result.requests:,} in {duration_text(seconds)}")
+    table.add_row("failed", f"{result.failures.total():,}")
+    for kind, count in result.failures.most_common():
         table.add_row(f"  {kind}", f"[red]{count:,}[/red]")
     table.add_row("rate", rate_text(latencies.count, seconds))
-    table.add_row("output", f"{size_text(outcome.size_bytes / seconds)}/s", end_section=True)
+    table.add_row("output", f"{size_text(result.size_bytes / seconds)}/s", end_section=True)
     if latencies.count:
         for percent in PERCENTS:
             value = milliseconds_text(latencies.percentile(percent))

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fibclient.cli.checks.examination import Report, examine
+from fibclient.cli.checks.examination import EndpointReport, examine
 from fibclient.cli.checks.findings import Finding, Level
 from fibclient.cli.exit_codes import EXIT_REFUSED, EXIT_UNREACHABLE
 from fibclient.cli.session import Session, pass_session
-from fibclient.cli.terminal import is_lively
+from fibclient.cli.terminal import supports_live_display
 from fibcommon.addresses import Address
 
 __all__ = ["doctor"]
@@ -48,7 +48,7 @@ def doctor(session: Session) -> None:
       fibclient --json doctor | jq '.[] | select(.level != "ok")'
     """
 
-    def examine_server(server: Address) -> list[Report]:
+    def examine_server(server: Address) -> list[EndpointReport]:
         return examine(session, server)
 
     with ThreadPoolExecutor(MAX_THREADS) as threads, _spinner(session):
@@ -72,13 +72,13 @@ def doctor(session: Session) -> None:
 
 def _spinner(session: Session) -> AbstractContextManager[object]:
     """Return a context that shows a spinner if standard error is a terminal."""
-    if not is_lively(sys.stderr):
+    if not supports_live_display(sys.stderr):
         return nullcontext()
     servers = ", ".join(map(str, session.servers))
     return Console(stderr=True).status(f"examining {servers}")
 
 
-def _table(report: Report) -> Table:
+def _table(report: EndpointReport) -> Table:
     table = Table(
         title=report.place, title_justify="left", title_style="bold", show_header=False, box=None
     )
@@ -94,7 +94,7 @@ def _table(report: Report) -> Table:
     return table
 
 
-def _verdict(report: Report) -> Text:
+def _verdict(report: EndpointReport) -> Text:
     levels = [finding.level for finding in report.findings]
     problems, warnings = levels.count(Level.PROBLEM), levels.count(Level.WARNING)
     if any(finding.is_unreachable for finding in report.findings):
@@ -110,12 +110,12 @@ def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _line(report: Report, finding: Finding) -> str:
+def _line(report: EndpointReport, finding: Finding) -> str:
     advice = f" -> {finding.advice}" if finding.advice else ""
     return f"{finding.level.value:<7}  {finding.check:<8}  {report.place}: {finding.text}{advice}"
 
 
-def _objects(report: Report) -> list[dict[str, object]]:
+def _objects(report: EndpointReport) -> list[dict[str, object]]:
     return [
         {
             "server": str(report.server),

@@ -9,7 +9,7 @@ from fibclient.cli.exit_codes import advice, exit_code
 from fibclient.cli.session import Session, pass_session
 from fibclient.errors import FibError
 from fibcommon.addresses import Address
-from fibcommon.info import parse_information
+from fibcommon.info import parse_info
 
 __all__ = ["info"]
 
@@ -86,12 +86,10 @@ def _print_json(
     servers: list[Address], texts: dict[Address, str], failures: dict[Address, FibError]
 ) -> None:
     found: dict[Address, object] = {
-        server: parse_information(texts[server])
-        if server in texts
-        else {"error": str(failures[server])}
+        server: parse_info(texts[server]) if server in texts else {"error": str(failures[server])}
         for server in servers
     }
-    by_address = {str(server): facts for server, facts in found.items()}
+    by_address = {str(server): info for server, info in found.items()}
     click.echo(json.dumps(by_address if len(servers) > 1 else found[servers[0]], indent=2))
 
 
@@ -107,6 +105,6 @@ def _print(
         if sys.stdout.isatty():
             from fibclient.cli.render.tables import show_tables  # slow to import
 
-            show_tables(parse_information(texts[server]))
+            show_tables(parse_info(texts[server]))
         else:
             click.echo("\n".join(texts[server].splitlines()))

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from fibclient.cli.options import FORMAT, MOST, CommandOfNumbers, OutputFile, WholeNumber
+from fibclient.cli.options import FORMAT, MAX_INDEX, NumericCommand, OutputFile, WholeNumber
 from fibclient.cli.render.document_output import write_to_file, write_to_stdout
 from fibclient.cli.render.number_lines import show
 from fibclient.cli.session import Session, pass_session
@@ -56,7 +56,7 @@ def _output_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@click.command(cls=CommandOfNumbers)
+@click.command(cls=NumericCommand)
 @click.argument("n", type=WholeNumber())
 @_output_options
 @pass_session
@@ -76,7 +76,7 @@ def first(session: Session, /, n: int, **output: Any) -> None:
     _write_numbers(session, 0, n, (b"[", b"]\n"), **output)
 
 
-@click.command(cls=CommandOfNumbers)
+@click.command(cls=NumericCommand)
 @click.argument("start", type=WholeNumber())
 @click.argument("stop", type=WholeNumber())
 @_output_options
@@ -97,8 +97,8 @@ def range(session: Session, /, start: int, stop: int, **output: Any) -> None:
     _write_numbers(session, start, stop, (b"[", b"]\n"), **output)
 
 
-@click.command(cls=CommandOfNumbers)
-@click.argument("n", type=WholeNumber(most=MOST - 1))
+@click.command(cls=NumericCommand)
+@click.argument("n", type=WholeNumber(maximum=MAX_INDEX - 1))
 @_output_options
 @pass_session
 def number(session: Session, /, n: int, **output: Any) -> None:

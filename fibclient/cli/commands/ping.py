@@ -101,5 +101,5 @@ class _JsonReport:
     def ended(self, times: list[float]) -> None:
         """Print no summary."""
 
-    def _print(self, **facts: object) -> None:
-        click.echo(json.dumps({"server": self._server, **facts}))
+    def _print(self, **values: object) -> None:
+        click.echo(json.dumps({"server": self._server, **values}))

@@ -12,12 +12,12 @@ from rich.live import Live
 
 from fibclient.cli.exit_codes import EXIT_UNREACHABLE, exit_code
 from fibclient.cli.keys import keys, pause
-from fibclient.cli.measuring.polling import Status, watch
-from fibclient.cli.measuring.server_sample import Rates, Reading
+from fibclient.cli.measuring.polling import ServerStatus, poll
+from fibclient.cli.measuring.server_sample import SampleRates, ServerSample
 from fibclient.cli.options import Seconds
 from fibclient.cli.render.top_view import TopView
 from fibclient.cli.session import Session, pass_session
-from fibclient.cli.terminal import is_lively
+from fibclient.cli.terminal import supports_live_display
 
 __all__ = ["top"]
 
@@ -40,16 +40,16 @@ COLUMNS = (
 """The columns of a line, before the server, whose width is not known."""
 
 CUMULATIVE = {"latencies"}
-"""Fields of a reading that only serve to compute rates, and are not printed."""
+"""Fields of a sample that only serve to compute rates, and are not printed."""
 
 
 @click.command()
 @click.option(
     "--interval",
-    type=Seconds(least=0.1),
+    type=Seconds(minimum=0.1),
     default=1.0,
     metavar="SECONDS",
-    help="Time between two readings.",
+    help="Time between two samples.",
 )
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="Stop after N intervals.")
 @pass_session
@@ -71,7 +71,7 @@ def top(session: Session, interval: float, count: int | None) -> None:
       fibclient --json top --count 10 | jq .requests_per_second
       fibclient top --interval 60 >> load.txt
     """
-    is_live = is_lively(sys.stdout) and not session.as_json
+    is_live = supports_live_display(sys.stdout) and not session.as_json
     try:
         code = (_show_live if is_live else _print)(session, interval, count)
     except KeyboardInterrupt:
@@ -106,12 +106,12 @@ def _print(session: Session, interval: float, count: int | None) -> int:
 
 def _views(
     session: Session, interval: float, count: int | None, wait: Callable[[float], bool]
-) -> Iterator[list[Status]]:
+) -> Iterator[list[ServerStatus]]:
     """Yield the statuses before the first interval and after each interval."""
-    return islice(watch(session, interval, wait), None if count is None else count + 1)
+    return islice(poll(session, interval, wait), None if count is None else count + 1)
 
 
-def _exit_code(statuses: list[Status]) -> int:
+def _exit_code(statuses: list[ServerStatus]) -> int:
     """Return 0 if any server is up, else the highest exit code of the errors."""
     errors = [status.error for status in statuses if status.error is not None]
     return max(map(exit_code, errors)) if len(errors) == len(statuses) else 0
@@ -121,7 +121,7 @@ def _width(name: str) -> int:
     return max(len(name), 7)
 
 
-def _figures(reading: Reading, rates: Rates | None) -> dict[str, float | None]:
+def _figures(sample: ServerSample, rates: SampleRates | None) -> dict[str, float | None]:
     """Return the value of each column; unknown ones are None."""
     figures: dict[str, float | None] = dict.fromkeys(COLUMNS)
     if rates is not None:
@@ -133,15 +133,15 @@ def _figures(reading: Reading, rates: Rates | None) -> dict[str, float | None]:
             "err/s": round(rates.errors_per_second, 1),
         }
     return figures | {
-        "clients": reading.connected_clients,
-        "waiting": reading.waiting_clients,
-        "workers": reading.workers,
-        "busy": reading.workers_busy,
-        "died": reading.worker_deaths,
-        "used_MB": round(reading.used_bytes / 1e6, 1),
-        "shared_MB": round(reading.shared_bytes / 1e6, 1),
-        "kept_MB": round(reading.resident_bytes / 1e6, 1),
-        "limit_MB": round(reading.memory_limit_bytes / 1e6, 1),
+        "clients": sample.connected_clients,
+        "waiting": sample.waiting_clients,
+        "workers": sample.workers,
+        "busy": sample.workers_busy,
+        "died": sample.worker_deaths,
+        "used_MB": round(sample.used_bytes / 1e6, 1),
+        "shared_MB": round(sample.shared_bytes / 1e6, 1),
+        "kept_MB": round(sample.resident_bytes / 1e6, 1),
+        "limit_MB": round(sample.memory_limit_bytes / 1e6, 1),
     }
 
 
@@ -149,11 +149,11 @@ def _milliseconds(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds * 1000, 3)
 
 
-def _plain_line(status: Status) -> str:
+def _plain_line(status: ServerStatus) -> str:
     """Return a line of the table, with dashes for unknown values."""
     figures: dict[str, float | None] = dict.fromkeys(COLUMNS)
-    if status.reading is not None:
-        figures = _figures(status.reading, status.rates)
+    if status.sample is not None:
+        figures = _figures(status.sample, status.rates)
     values = ("-" if value is None else f"{value}" for value in figures.values())
     line = " ".join(
         f"{value:>{_width(name)}}" for name, value in zip(COLUMNS, values, strict=True)
@@ -161,15 +161,17 @@ def _plain_line(status: Status) -> str:
     return f"{line}  {status.server}" + (f"  down: {status.error}" if status.error else "")
 
 
-def _json_line(status: Status) -> str:
+def _json_line(status: ServerStatus) -> str:
     """Return a status as a JSON object."""
-    reading, rates = status.reading, status.rates
-    facts: dict[str, object] = {"server": str(status.server), "is_up": reading is not None}
-    if reading is None:
-        return json.dumps(facts | {"error": str(status.error)})
-    facts |= {"interval_seconds": round(status.seconds, 3)}
-    facts |= (
-        dict.fromkeys(field.name for field in fields(Rates)) if rates is None else asdict(rates)
+    sample, rates = status.sample, status.rates
+    values: dict[str, object] = {"server": str(status.server), "is_up": sample is not None}
+    if sample is None:
+        return json.dumps(values | {"error": str(status.error)})
+    values |= {"interval_seconds": round(status.seconds, 3)}
+    values |= (
+        dict.fromkeys(field.name for field in fields(SampleRates))
+        if rates is None
+        else asdict(rates)
     )
-    facts |= {name: value for name, value in asdict(reading).items() if name not in CUMULATIVE}
-    return json.dumps(facts)
+    values |= {name: value for name, value in asdict(sample).items() if name not in CUMULATIVE}
+    return json.dumps(values)

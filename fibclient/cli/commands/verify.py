@@ -7,10 +7,10 @@ from contextlib import closing
 
 import click
 
-from fibclient.cli.checks.digits import AnswerChecker, WrongAnswer
+from fibclient.cli.checks.digits import SliceChecker, WrongNumber
 from fibclient.cli.exit_codes import EXIT_REFUSED
 from fibclient.cli.measuring.unpooled import connect
-from fibclient.cli.options import FORMAT, CommandOfNumbers, WholeNumber
+from fibclient.cli.options import FORMAT, NumericCommand, WholeNumber
 from fibclient.cli.render.progress import progress_bar
 from fibclient.cli.render.units import duration_text, size_text
 from fibclient.cli.session import Session, pass_session
@@ -23,7 +23,7 @@ REQUEST_BYTES = 64 * 1024 * 1024
 """The size of a request: servers limit the size of a reply, `verify` has no limit."""
 
 
-@click.command(cls=CommandOfNumbers)
+@click.command(cls=NumericCommand)
 @click.argument("n", type=WholeNumber())
 @click.option(
     "--from",
@@ -58,17 +58,17 @@ def verify(session: Session, n: int, start: int, format_name: str) -> None:
     _check_limits(session, start, stop, format_name)
     begin = time.monotonic()
     checked_bytes = 0
-    wrong: WrongAnswer | None = None
+    wrong: WrongNumber | None = None
     with session.client() as client, progress_bar(0, format.slice_size(start, stop)) as advance:
         try:
             for first, end in _requests(format, start, stop):
-                checker = AnswerChecker(format, first, end)
+                checker = SliceChecker(format, first, end)
                 for piece in client.stream(first, end, format_name):
                     checker.feed(piece)
                     checked_bytes += len(piece)
                     advance(len(piece))
                 checker.finish()
-        except WrongAnswer as error:
+        except WrongNumber as error:
             wrong = error
     seconds = time.monotonic() - begin
     if session.as_json:
@@ -96,7 +96,7 @@ def _check_limits(session: Session, start: int, stop: int, format_name: str) -> 
     """
     for server in session.servers:
         try:
-            with closing(connect(server, session.password, session.patience_seconds)) as first:
+            with closing(connect(server, session.password, session.step_timeout_seconds)) as first:
                 first.call("FIB.SIZE", start, stop, "FORMAT", format_name)
         except FibError as error:
             if isinstance(error, RequestRefused) and error.code == "LIMIT":
@@ -119,9 +119,9 @@ def _as_json(
     format_name: str,
     checked_bytes: int,
     seconds: float,
-    wrong: WrongAnswer | None,
+    wrong: WrongNumber | None,
 ) -> str:
-    facts: dict[str, object] = {
+    values: dict[str, object] = {
         "start": start,
         "stop": stop,
         "format": format_name,
@@ -131,5 +131,5 @@ def _as_json(
         "chance_unseen": 2.0**-61,
     }
     if wrong is not None:
-        facts |= {"first_wrong": wrong.n, "reason": wrong.reason}
-    return json.dumps(facts)
+        values |= {"first_wrong": wrong.n, "reason": wrong.reason}
+    return json.dumps(values)

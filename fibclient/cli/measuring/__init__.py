@@ -1,1 +1,1 @@
-"""Measurements: readings of running servers, load generation and latencies."""
+"""Measurements: samples of running servers, load generation and latencies."""

@@ -96,8 +96,8 @@ def parse_histograms(reply: Reply) -> dict[str, dict[int, int]]:
         not histograms are left out.
     """
     histograms = {}
-    for name, facts in _pairs(reply):
-        bounds = dict(_pairs(facts)).get("histogram_usec")
+    for name, info in _pairs(reply):
+        bounds = dict(_pairs(info)).get("histogram_usec")
         before = 0
         counts = histograms[name] = dict[int, int]()
         for bound, total in _pairs(bounds):

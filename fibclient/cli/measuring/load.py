@@ -16,14 +16,14 @@ from fibclient.errors import (
     ServerUnreachable,
 )
 
-__all__ = ["Load", "Outcome"]
+__all__ = ["Load", "LoadResult"]
 
 PAUSE_SECONDS = 0.05
 """The pause after a request that reached no server, to avoid a busy loop."""
 
 
 @dataclass(slots=True)
-class Outcome:
+class LoadResult:
     """The outcomes of requests.
 
     Attributes:
@@ -64,10 +64,10 @@ class Load:
         self._format_name = format_name
         # next() is atomic for these iterators.
         self._tickets = iter(range(requests)) if requests is not None else itertools.count()
-        self._outcomes = [Outcome() for _ in range(threads)]
+        self._results = [LoadResult() for _ in range(threads)]
         self._threads = [
-            threading.Thread(target=self._run, args=(outcome,), daemon=True)
-            for outcome in self._outcomes
+            threading.Thread(target=self._run, args=(result,), daemon=True)
+            for result in self._results
         ]
         self._is_over = threading.Event()
 
@@ -80,7 +80,7 @@ class Load:
     @property
     def done(self) -> int:
         """The number of requests that have ended."""
-        return sum(outcome.requests for outcome in self._outcomes)
+        return sum(result.requests for result in self._results)
 
     def wait(self, seconds: float) -> bool:
         """Wait up to `seconds` for the load to end; return whether it has ended."""
@@ -89,7 +89,7 @@ class Load:
             thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
-    def end(self, *, is_patient: bool) -> Outcome:
+    def end(self, *, is_patient: bool) -> LoadResult:
         """Stop the load and return its outcome.
 
         Args:
@@ -100,14 +100,14 @@ class Load:
             self._client.close()
         for thread in self._threads:
             thread.join()
-        total = Outcome(seconds=time.monotonic() - self._begin)
-        for outcome in self._outcomes:
-            total.latencies.add(outcome.latencies)
-            total.failures.update(outcome.failures)
-            total.size_bytes += outcome.size_bytes
+        total = LoadResult(seconds=time.monotonic() - self._begin)
+        for result in self._results:
+            total.latencies.add(result.latencies)
+            total.failures.update(result.failures)
+            total.size_bytes += result.size_bytes
         return total
 
-    def _run(self, outcome: Outcome) -> None:
+    def _run(self, result: LoadResult) -> None:
         read, count, format_name = self._client.read, self._count, self._format_name
         while not self._is_over.is_set() and next(self._tickets, None) is not None:
             begin = time.monotonic()
@@ -116,12 +116,12 @@ class Load:
             except FibError as error:
                 if self._is_over.is_set():
                     return  # interrupted by end()
-                outcome.failures[_kind(error)] += 1
+                result.failures[_kind(error)] += 1
                 if isinstance(error, ServerUnreachable):
                     self._is_over.wait(PAUSE_SECONDS)
             else:
-                outcome.latencies.record(time.monotonic() - begin)
-                outcome.size_bytes += len(encoded)
+                result.latencies.record(time.monotonic() - begin)
+                result.size_bytes += len(encoded)
 
 
 def _kind(error: FibError) -> str:

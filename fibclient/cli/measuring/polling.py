@@ -1,7 +1,7 @@
-"""Periodic readings of servers, and the rates between them.
+"""Periodic samples of servers, and the rates between them.
 
-Each reading is taken in its own thread: a server that does not reply does not delay the others. It
-is polled again only after its reading has ended.
+Each sample is taken in its own thread: a server that does not reply does not delay the others. It
+is polled again only after its sample has ended.
 """
 
 import threading
@@ -10,27 +10,27 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from fibclient.cli.measuring.server_sample import Rates, Reading, rates_between
-from fibclient.cli.measuring.unpooled import DirectConnection, connect
+from fibclient.cli.measuring.server_sample import SampleRates, ServerSample, sample_rates
+from fibclient.cli.measuring.unpooled import UnpooledConnection, connect
 from fibclient.cli.session import Session
 from fibclient.errors import FibError, ServerMisbehaved, ServerUnreachable
 from fibcommon.addresses import Address
 
-__all__ = ["Status", "watch"]
+__all__ = ["ServerStatus", "poll"]
 
 HISTORY_LENGTH = 120
-MIN_PATIENCE_SECONDS = 1.0
+MIN_STEP_TIMEOUT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class ServerStatus:
     """The status of a server.
 
     Attributes:
         server: The address of the server.
-        seconds: The time between the last two readings; 0 if there are not two.
-        reading: The last reading; None if the server is down.
-        rates: The rates between the last two readings; None if there are not two.
+        seconds: The time between the last two samples; 0 if there are not two.
+        sample: The last sample; None if the server is down.
+        rates: The rates between the last two samples; None if there are not two.
         error: Why the server is down; None if it is up.
         history: The requests per second in each interval, oldest first; None while the server
             was down.
@@ -38,23 +38,23 @@ class Status:
 
     server: Address
     seconds: float
-    reading: Reading | None
-    rates: Rates | None
+    sample: ServerSample | None
+    rates: SampleRates | None
     error: FibError | None
     history: tuple[float | None, ...]
 
 
-def watch(
+def poll(
     session: Session, interval_seconds: float, wait: Callable[[float], bool]
-) -> Iterator[list[Status]]:
+) -> Iterator[list[ServerStatus]]:
     """Yield the statuses of all servers, first at once, then after each interval.
 
     Args:
         session: The servers, their password and the time limit.
-        interval_seconds: The time between two readings, > 0.
+        interval_seconds: The time between two samples, > 0.
         wait: Waits for a number of seconds and returns whether to continue.
     """
-    patience = min(session.timeout_seconds, max(MIN_PATIENCE_SECONDS, interval_seconds))
+    patience = min(session.timeout_seconds, max(MIN_STEP_TIMEOUT_SECONDS, interval_seconds))
     pollers = [_Poller(session, server, patience) for server in session.servers]
     due = time.monotonic()
     while True:
@@ -69,59 +69,61 @@ def watch(
 
 
 class _Poller:
-    """Takes the readings of one server."""
+    """Takes the samples of one server."""
 
-    def __init__(self, session: Session, server: Address, patience_seconds: float) -> None:
+    def __init__(self, session: Session, server: Address, step_timeout_seconds: float) -> None:
         self._session = session
         self._server = server
-        self._patience = patience_seconds
-        self._connection: DirectConnection | None = None
+        self._step_timeout = step_timeout_seconds
+        self._connection: UnpooledConnection | None = None
         self._thread = threading.Thread()
-        self._outcome: tuple[float, Reading] | FibError
-        self._last: tuple[float, Reading] | None = None
+        self._result: tuple[float, ServerSample] | FibError
+        self._last: tuple[float, ServerSample] | None = None
         self._history: deque[float | None] = deque(maxlen=HISTORY_LENGTH)
 
     def begin(self) -> None:
-        """Start a reading, unless one is still under way."""
+        """Start a sample, unless one is still under way."""
         if not self._thread.is_alive():
-            self._outcome = ServerUnreachable(f"no reply from {self._server} yet")
-            self._thread = threading.Thread(target=self._take_reading, daemon=True)
+            self._result = ServerUnreachable(f"no reply from {self._server} yet")
+            self._thread = threading.Thread(target=self._take_sample, daemon=True)
             self._thread.start()
 
-    def status(self, deadline: float) -> Status:
-        """Return the status of the server once its reading has ended.
+    def status(self, deadline: float) -> ServerStatus:
+        """Return the status of the server once its sample has ended.
 
         Args:
             deadline: The monotonic time after which the server is down.
         """
         self._thread.join(max(0.0, deadline - time.monotonic()))
-        outcome = self._outcome
-        if isinstance(outcome, FibError):
+        result = self._result
+        if isinstance(result, FibError):
             self._last = None
             self._history.append(None)
-            return Status(self._server, 0.0, None, None, outcome, tuple(self._history))
-        at, reading = outcome
+            return ServerStatus(self._server, 0.0, None, None, result, tuple(self._history))
+        at, sample = result
         seconds, rates = 0.0, None
         if self._last is not None:
             seconds = at - self._last[0]
-            rates = rates_between(self._last[1], reading, seconds)
+            rates = sample_rates(self._last[1], sample, seconds)
             self._history.append(rates.requests_per_second)
-        self._last = outcome
-        return Status(self._server, seconds, reading, rates, None, tuple(self._history))
+        self._last = result
+        return ServerStatus(self._server, seconds, sample, rates, None, tuple(self._history))
 
-    def _take_reading(self) -> None:
+    def _take_sample(self) -> None:
         try:
             if self._connection is None:
-                self._connection = connect(self._server, self._session.password, self._patience)
-            info = self._connection.information()
+                self._connection = connect(
+                    self._server, self._session.password, self._step_timeout
+                )
+            info = self._connection.info()
             at = time.monotonic()
-            reading = Reading.of(info, self._connection.call("LATENCY", "HISTOGRAM"))
-            if not reading.version:
+            sample = ServerSample.of(info, self._connection.call("LATENCY", "HISTOGRAM"))
+            if not sample.version:
                 raise ServerMisbehaved(f"{self._server} is not a fibserver: INFO has no version")
         except FibError as error:
-            self._outcome = error
+            self._result = error
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
         else:
-            self._outcome = at, reading
+            self._result = at, sample

@@ -1,4 +1,4 @@
-"""Readings of a server's statistics, and the rates between two readings."""
+"""Readings of a server's statistics, and the rates between two samples."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from fibclient.cli.measuring.latency import parse_histograms, quantile
 from fibclient.connections.resp import Reply
 from fibcommon.formats import FORMATS
-from fibcommon.info import parse_fields, parse_information
+from fibcommon.info import parse_fields, parse_info
 
-__all__ = ["Facts", "Rates", "Reading", "facts_of", "rates_between"]
+__all__ = ["InfoFields", "SampleRates", "ServerSample", "info_fields", "sample_rates"]
 
 OWN_COMMANDS = {"info", "latency"}
-"""The commands that readings send; they are not counted."""
+"""The commands that samples send; they are not counted."""
 
 
-class Facts(dict[str, str]):
+class InfoFields(dict[str, str]):
     """The fields of INFO by name."""
 
     def whole(self, name: str, default: int = 0) -> int:
@@ -24,24 +24,24 @@ class Facts(dict[str, str]):
         return int(value) if value.isascii() and value.isdigit() else default
 
 
-def facts_of(information: str) -> Facts:
+def info_fields(info_text: str) -> InfoFields:
     """Return the fields of all sections of an INFO text."""
-    return Facts(
+    return InfoFields(
         (name, value)
-        for section in parse_information(information).values()
+        for section in parse_info(info_text).values()
         for name, value in section.items()
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ServerSample:
     """The statistics of a server at one moment.
 
     Attributes:
         version: The server's version; empty if it is not a fibserver.
         uptime_seconds: The time since its start.
         process_id: The process id of its acceptor.
-        calls: The number of requests answered, without those of readings.
+        calls: The number of requests answered, without those of samples.
         errors: The number of error replies.
         bytes_sent: The number of bytes sent to clients.
         latencies: The number of requests in each latency bucket, by its upper bound in
@@ -77,44 +77,44 @@ class Reading:
     elements: Mapping[str, int]
 
     @classmethod
-    def of(cls, information: str, histograms: Reply) -> "Reading":
-        """Return a reading.
+    def of(cls, info_text: str, histograms: Reply) -> "ServerSample":
+        """Return a sample.
 
         Args:
-            information: The text of INFO ALL.
+            info_text: The text of INFO ALL.
             histograms: The reply to LATENCY HISTOGRAM.
         """
-        facts = facts_of(information)
+        info = info_fields(info_text)
         latencies: Counter[int] = Counter()
         for name, counts in parse_histograms(histograms).items():
             if name not in OWN_COMMANDS:
                 latencies.update(counts)
-        fields = {name: Facts(parse_fields(facts.get(name, ""))) for name in FORMATS}
+        fields = {name: InfoFields(parse_fields(info.get(name, ""))) for name in FORMATS}
         elements = {name: values.whole("elements") for name, values in fields.items()}
         return cls(
-            version=facts.get("fibserver_version", ""),
-            uptime_seconds=facts.whole("uptime_in_seconds"),
-            process_id=facts.whole("process_id"),
+            version=info.get("fibserver_version", ""),
+            uptime_seconds=info.whole("uptime_in_seconds"),
+            process_id=info.whole("process_id"),
             calls=latencies.total(),
-            errors=facts.whole("total_error_replies"),
-            bytes_sent=facts.whole("total_net_output_bytes"),
+            errors=info.whole("total_error_replies"),
+            bytes_sent=info.whole("total_net_output_bytes"),
             latencies=latencies,
-            connected_clients=facts.whole("connected_clients"),
-            waiting_clients=facts.whole("blocked_clients"),
-            workers=facts.whole("workers"),
-            workers_busy=facts.whole("workers_busy"),
-            worker_deaths=facts.whole("worker_deaths"),
-            used_bytes=facts.whole("used_memory_rss"),
-            shared_bytes=facts.whole("used_memory_shared"),
-            resident_bytes=facts.whole("resident_bytes"),
-            memory_limit_bytes=facts.whole("maxmemory"),
+            connected_clients=info.whole("connected_clients"),
+            waiting_clients=info.whole("blocked_clients"),
+            workers=info.whole("workers"),
+            workers_busy=info.whole("workers_busy"),
+            worker_deaths=info.whole("worker_deaths"),
+            used_bytes=info.whole("used_memory_rss"),
+            shared_bytes=info.whole("used_memory_shared"),
+            resident_bytes=info.whole("resident_bytes"),
+            memory_limit_bytes=info.whole("maxmemory"),
             elements={name: count for name, count in elements.items() if count},
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
-    """The rates and latencies between two readings.
+class SampleRates:
+    """The rates and latencies between two samples.
 
     Attributes:
         requests_per_second: Requests answered.
@@ -131,14 +131,14 @@ class Rates:
     p99_seconds: float | None
 
 
-def rates_between(before: Reading, after: Reading, seconds: float) -> Rates:
-    """Return the rates between two readings of a server.
+def sample_rates(before: ServerSample, after: ServerSample, seconds: float) -> SampleRates:
+    """Return the rates between two samples of a server.
 
     If the server was restarted in between, only what it has done since then counts.
 
     Args:
-        before: The earlier reading.
-        after: The later reading.
+        before: The earlier sample.
+        after: The later sample.
         seconds: The time between them, > 0.
     """
     calls, errors, bytes_sent = before.calls, before.errors, before.bytes_sent
@@ -151,7 +151,7 @@ def rates_between(before: Reading, after: Reading, seconds: float) -> Rates:
     # The bucket with bound 8 µs covers 4 to 8 µs, the one with bound 1 µs starts at 0.
     buckets = [(bound // 2 / 1e6, bound / 1e6, count) for bound, count in counts.items()]
     has_requests = any(counts.values())
-    return Rates(
+    return SampleRates(
         (after.calls - calls) / seconds,
         (after.errors - errors) / seconds,
         (after.bytes_sent - bytes_sent) / seconds,
@@ -160,7 +160,7 @@ def rates_between(before: Reading, after: Reading, seconds: float) -> Rates:
     )
 
 
-def _is_restarted(before: Reading, after: Reading) -> bool:
+def _is_restarted(before: ServerSample, after: ServerSample) -> bool:
     return before.process_id != after.process_id or (
         # In a container, a restarted process often has the same id.
         after.uptime_seconds < before.uptime_seconds

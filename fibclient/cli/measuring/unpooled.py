@@ -9,27 +9,27 @@ from fibclient.errors import FibError, ServerMisbehaved, ServerUnreachable
 from fibclient.transport.resolver import resolve_in_time
 from fibcommon.addresses import Address, ResolvedAddress
 
-__all__ = ["DirectConnection", "connect"]
+__all__ = ["UnpooledConnection", "connect"]
 
 
-class DirectConnection:
+class UnpooledConnection:
     """A connection to one endpoint, with the same time limit for every step."""
 
-    def __init__(self, target: ResolvedAddress, patience_seconds: float) -> None:
+    def __init__(self, target: ResolvedAddress, step_timeout_seconds: float) -> None:
         """Connect, without authentication.
 
         Args:
             target: The endpoint.
-            patience_seconds: The time limit for each step, > 0.
+            step_timeout_seconds: The time limit for each step, > 0.
 
         Raises:
             ServerUnreachable: The connection failed.
         """
-        self._patience = patience_seconds
-        self._connection = Connection(Endpoint(target), patience_seconds)
-        self._connection.deadline = time.monotonic() + patience_seconds
+        self._step_timeout = step_timeout_seconds
+        self._connection = Connection(Endpoint(target), step_timeout_seconds)
+        self._connection.deadline = time.monotonic() + step_timeout_seconds
         try:
-            self._connection.open(patience_seconds)
+            self._connection.open(step_timeout_seconds)
         except BaseException:
             self.close()
             raise
@@ -40,10 +40,10 @@ class DirectConnection:
         Raises:
             FibError: No reply came in time, or it is an error.
         """
-        self._connection.deadline = time.monotonic() + self._patience
+        self._connection.deadline = time.monotonic() + self._step_timeout
         return self._connection.call(*args)
 
-    def information(self) -> str:
+    def info(self) -> str:
         """Return the text of INFO ALL.
 
         Raises:
@@ -59,21 +59,23 @@ class DirectConnection:
         self._connection.close()
 
 
-def connect(server: Address, password: str | None, patience_seconds: float) -> DirectConnection:
+def connect(
+    server: Address, password: str | None, step_timeout_seconds: float
+) -> UnpooledConnection:
     """Connect to the first reachable endpoint of an address, and authenticate.
 
     Args:
         server: The address.
         password: The password; None for none.
-        patience_seconds: The time limit for each step, > 0.
+        step_timeout_seconds: The time limit for each step, > 0.
 
     Raises:
         FibError: No endpoint is reachable, or the server rejects the password.
     """
     failure: FibError = ServerUnreachable(f"{server} has no addresses")
-    for target in resolve_in_time(server, patience_seconds):
+    for target in resolve_in_time(server, step_timeout_seconds):
         try:
-            connection = DirectConnection(target, patience_seconds)
+            connection = UnpooledConnection(target, step_timeout_seconds)
         except ServerUnreachable as error:
             failure = error
             continue

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import click
 
-from fibclient.cli.exit_codes import UnsuitableFile, say
+from fibclient.cli.exit_codes import UnsuitableFile, print_error
 from fibclient.cli.render.progress import progress_bar
 from fibclient.cli.render.units import size_text
 from fibclient.client import FibClient
@@ -70,7 +70,7 @@ def _suggest_continue(path: Path, size: int) -> None:
     """Print how to continue if the file is a regular one and smaller than `size`."""
     found = path.stat()
     if stat.S_ISREG(found.st_mode) and found.st_size < size:
-        say(
+        print_error(
             f"{path} has {size_text(found.st_size)} of {size_text(size)};"
             " repeat the command with --continue to resume"
         )

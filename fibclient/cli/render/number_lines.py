@@ -7,7 +7,7 @@ import sys
 import click
 
 from fibclient.cli.render.truncation import lines
-from fibclient.cli.terminal import is_lively
+from fibclient.cli.terminal import supports_live_display
 from fibclient.client import FibClient
 
 __all__ = ["show"]
@@ -15,7 +15,7 @@ __all__ = ["show"]
 
 def show(client: FibClient, start: int, stop: int) -> None:
     """Print F(start) to F(stop-1) on standard output, one per line."""
-    is_plain = not is_lively(sys.stdout) or bool(os.environ.get("NO_COLOR"))
+    is_plain = not supports_live_display(sys.stdout) or bool(os.environ.get("NO_COLOR"))
     columns = shutil.get_terminal_size().columns
     for line in lines(client.stream(start, stop, "text"), start, stop, columns):
         label = line.label if is_plain else click.style(line.label, dim=True)

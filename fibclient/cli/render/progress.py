@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from fibclient.cli.terminal import is_lively
+from fibclient.cli.terminal import supports_live_display
 
 __all__ = ["progress_bar"]
 
@@ -22,7 +22,7 @@ def progress_bar(done: int, total: int) -> Iterator[Callable[[int], None]]:
     Yields:
         A function to call with the number of bytes of each piece received.
     """
-    if total - done < MIN_BYTES or not is_lively(sys.stderr):
+    if total - done < MIN_BYTES or not supports_live_display(sys.stderr):
         yield lambda size: None
         return
     # Importing rich takes as long as a small request.

@@ -9,8 +9,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from fibclient.cli.measuring.polling import Status
-from fibclient.cli.measuring.server_sample import Rates, Reading
+from fibclient.cli.measuring.polling import ServerStatus
+from fibclient.cli.measuring.server_sample import SampleRates, ServerSample
 from fibclient.cli.render.units import duration_text, milliseconds_text, size_text
 
 __all__ = ["TopView", "sparkline"]
@@ -42,7 +42,7 @@ def sparkline(values: Sequence[float | None], width: int) -> str:
 class TopView:
     """The statuses of all servers, laid out for the size of the terminal."""
 
-    def __init__(self, statuses: list[Status], interval_seconds: float) -> None:
+    def __init__(self, statuses: list[ServerStatus], interval_seconds: float) -> None:
         """Set what to show.
 
         Args:
@@ -54,7 +54,7 @@ class TopView:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         statuses, width = self._statuses, options.max_width
-        lines = sum(3 if status.reading is None else _PANEL_LINES for status in statuses)
+        lines = sum(3 if status.sample is None else _PANEL_LINES for status in statuses)
         yield Text(f"every {self._interval:g} s · q to quit", style="dim", justify="right")
         if lines < (options.height or console.height):
             yield Group(*(_panel(status, width) for status in statuses))
@@ -62,35 +62,35 @@ class TopView:
             yield _rows(statuses, width)
 
 
-def _panel(status: Status, width: int) -> Panel:
-    reading = status.reading
-    if reading is None:
+def _panel(status: ServerStatus, width: int) -> Panel:
+    sample = status.sample
+    if sample is None:
         return Panel(
             _down(status), title=str(status.server), title_align="left", border_style="red"
         )
     title = (
-        f"[bold]{status.server}[/bold] · fibserver {reading.version} · "
-        f"up {duration_text(reading.uptime_seconds)}"
+        f"[bold]{status.server}[/bold] · fibserver {sample.version} · "
+        f"up {duration_text(sample.uptime_seconds)}"
     )
-    lines = _lines(status, reading, width - _FRAME_WIDTH - _LABEL_WIDTH)
+    lines = _lines(status, sample, width - _FRAME_WIDTH - _LABEL_WIDTH)
     body = Text("\n", no_wrap=True, overflow="ellipsis").join(
         Text.assemble((label.ljust(_LABEL_WIDTH), "dim"), line) for label, line in lines
     )
     return Panel(body, title=title, title_align="left", border_style="green")
 
 
-def _lines(status: Status, reading: Reading, width: int) -> list[tuple[str, Text]]:
+def _lines(status: ServerStatus, sample: ServerSample, width: int) -> list[tuple[str, Text]]:
     """Return the lines of a panel with their labels."""
     rates = status.rates
     requests, output, latency = _rate_texts(rates)
     line = sparkline(status.history, width - _VALUE_WIDTH)
     errors = rates.errors_per_second if rates else 0.0
-    kept, limit = reading.resident_bytes, reading.memory_limit_bytes
+    kept, limit = sample.resident_bytes, sample.memory_limit_bytes
     memory = (
         f"{size_text(kept)} of {size_text(limit)}, "
-        f"{size_text(reading.shared_bytes)} shared, {size_text(reading.used_bytes)} in total"
+        f"{size_text(sample.shared_bytes)} shared, {size_text(sample.used_bytes)} in total"
     )
-    elements = " · ".join(f"{name} {count:,}" for name, count in reading.elements.items())
+    elements = " · ".join(f"{name} {count:,}" for name, count in sample.elements.items())
     return [
         ("requests", Text.assemble(requests.ljust(_VALUE_WIDTH), (line, "cyan"))),
         (
@@ -103,13 +103,13 @@ def _lines(status: Status, reading: Reading, width: int) -> list[tuple[str, Text
         ("latency", Text(latency)),
         (
             "clients",
-            Text(f"{reading.connected_clients:,}, {reading.waiting_clients:,} waiting"),
+            Text(f"{sample.connected_clients:,}, {sample.waiting_clients:,} waiting"),
         ),
         (
             "workers",
             Text.assemble(
-                f"{reading.workers}, {reading.workers_busy} busy, ",
-                (f"{reading.worker_deaths} died", "red" if reading.worker_deaths else ""),
+                f"{sample.workers}, {sample.workers_busy} busy, ",
+                (f"{sample.worker_deaths} died", "red" if sample.worker_deaths else ""),
             ),
         ),
         ("memory", _with_bar(memory, kept / limit if limit else 0.0, width)),
@@ -117,7 +117,7 @@ def _lines(status: Status, reading: Reading, width: int) -> list[tuple[str, Text
     ]
 
 
-def _rate_texts(rates: Rates | None) -> tuple[str, str, str]:
+def _rate_texts(rates: SampleRates | None) -> tuple[str, str, str]:
     """Return the texts for requests, output and latency."""
     if rates is None:
         return "–", "–", "–"
@@ -144,7 +144,7 @@ def _with_bar(text: str, share: float, width: int) -> Text:
     )
 
 
-def _down(status: Status) -> Text:
+def _down(status: ServerStatus) -> Text:
     return Text.assemble(("down", "bold red"), f"  {status.error}")
 
 
@@ -159,34 +159,34 @@ class _Column(NamedTuple):
 
     title: str
     min_width: int
-    value: Callable[[Reading, Rates], str]
+    value: Callable[[ServerSample, SampleRates], str]
 
 
 _COLUMNS = (
-    _Column("req/s", 0, lambda reading, rates: f"{rates.requests_per_second:,.0f}"),
-    _Column("output", 0, lambda reading, rates: f"{size_text(rates.bytes_per_second)}/s"),
-    _Column("p50", 80, lambda reading, rates: _latency(rates.p50_seconds)),
-    _Column("p99", 0, lambda reading, rates: _latency(rates.p99_seconds)),
-    _Column("errors/s", 100, lambda reading, rates: f"{rates.errors_per_second:,.1f}"),
-    _Column("clients", 110, lambda reading, rates: f"{reading.connected_clients:,}"),
-    _Column("busy", 70, lambda reading, rates: f"{reading.workers_busy}/{reading.workers}"),
-    _Column("memory", 120, lambda reading, rates: size_text(reading.used_bytes)),
+    _Column("req/s", 0, lambda sample, rates: f"{rates.requests_per_second:,.0f}"),
+    _Column("output", 0, lambda sample, rates: f"{size_text(rates.bytes_per_second)}/s"),
+    _Column("p50", 80, lambda sample, rates: _latency(rates.p50_seconds)),
+    _Column("p99", 0, lambda sample, rates: _latency(rates.p99_seconds)),
+    _Column("errors/s", 100, lambda sample, rates: f"{rates.errors_per_second:,.1f}"),
+    _Column("clients", 110, lambda sample, rates: f"{sample.connected_clients:,}"),
+    _Column("busy", 70, lambda sample, rates: f"{sample.workers_busy}/{sample.workers}"),
+    _Column("memory", 120, lambda sample, rates: size_text(sample.used_bytes)),
 )
 
 
-def _rows(statuses: list[Status], width: int) -> Table:
+def _rows(statuses: list[ServerStatus], width: int) -> Table:
     columns = [column for column in _COLUMNS if column.min_width <= width]
     table = Table(box=box.SIMPLE_HEAD, expand=True, padding=(0, 1, 0, 0))
     table.add_column("server", ratio=1, no_wrap=True, overflow="ellipsis")
     for column in columns:
         table.add_column(column.title, justify="right", no_wrap=True)
     for status in statuses:
-        reading, rates = status.reading, status.rates
-        if reading is None:
+        sample, rates = status.sample, status.rates
+        if sample is None:
             table.add_row(Text.assemble(f"{status.server} ", _down(status)))
         elif rates is None:
             table.add_row(str(status.server), *("–" for _ in columns))
         else:
-            values = (column.value(reading, rates) for column in columns)
+            values = (column.value(sample, rates) for column in columns)
             table.add_row(str(status.server), *values)
     return table

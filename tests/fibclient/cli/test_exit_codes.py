@@ -106,8 +106,8 @@ def test_a_reader_that_stops(server: RunningServer, n: int) -> None:
 @pytest.mark.parametrize("arguments", [["first", "10"], ["info"], ["ping"]])
 def test_no_reader(server: RunningServer, arguments: list[str]) -> None:
     """A pipe that is closed before the first byte is not an error."""
-    reading, writing = os.pipe()
-    os.close(reading)
+    sample, writing = os.pipe()
+    os.close(sample)
     with os.fdopen(writing, "wb") as pipe:
         done = subprocess.run(
             [*COMMAND, "--server", server.address, *arguments],
@@ -218,8 +218,8 @@ def test_interrupted_while_it_starts(tmp_path: Path) -> None:
 @pytest.mark.parametrize("arguments", [["--help"], ["first", "--help"], ["--version"]])
 def test_help_that_cannot_be_written(arguments: list[str]) -> None:
     """For help too, a full disk is an error and a closed pipe is not."""
-    reading, writing = os.pipe()
-    os.close(reading)
+    sample, writing = os.pipe()
+    os.close(sample)
     for target, ending in (
         (os.open("/dev/full", os.O_WRONLY), (1, b"fibclient: No space left on device\n")),
         (writing, (0, b"")),

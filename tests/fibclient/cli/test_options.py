@@ -5,21 +5,21 @@ from pathlib import Path
 import click
 import pytest
 
-from fibclient.cli.options import MOST, OutputFile, Seconds, WholeNumber
+from fibclient.cli.options import MAX_INDEX, OutputFile, Seconds, WholeNumber
 from tests.support.fibclient_command import fibclient
 from tests.support.servers import RunningServer
 
 
-@pytest.mark.parametrize(("text", "number"), [("0", 0), ("12", 12), (str(MOST), MOST)])
+@pytest.mark.parametrize(("text", "number"), [("0", 0), ("12", 12), (str(MAX_INDEX), MAX_INDEX)])
 def test_whole_numbers(text: str, number: int) -> None:
     """Whole numbers in range are accepted."""
     assert WholeNumber().convert(text, None, None) == number
 
 
-@pytest.mark.parametrize("text", ["", "abc", "1.5", "-1", "nan", str(MOST + 1), "9" * 5000])
+@pytest.mark.parametrize("text", ["", "abc", "1.5", "-1", "nan", str(MAX_INDEX + 1), "9" * 5000])
 def test_no_whole_numbers(text: str) -> None:
     """Other values are rejected with a message of limited length."""
-    pattern = f"is not a whole number from 0 to {MOST}$"
+    pattern = f"is not a whole number from 0 to {MAX_INDEX}$"
     with pytest.raises(click.BadParameter, match=pattern) as error:
         WholeNumber().convert(text, None, None)
     assert len(error.value.message) < 100
@@ -28,14 +28,14 @@ def test_no_whole_numbers(text: str) -> None:
 @pytest.mark.parametrize("text", ["0.1", "60", "31622400"])
 def test_seconds(text: str) -> None:
     """Durations in range are accepted."""
-    assert Seconds(least=0.1).convert(text, None, None) == float(text)
+    assert Seconds(minimum=0.1).convert(text, None, None) == float(text)
 
 
 @pytest.mark.parametrize("text", ["nan", "-nan", "inf", "-inf", "0", "-1", "0.09", "1e9", "soon"])
 def test_no_seconds(text: str) -> None:
     """Durations out of range and values that are not numbers are rejected."""
     with pytest.raises(click.BadParameter):
-        Seconds(least=0.1).convert(text, None, None)
+        Seconds(minimum=0.1).convert(text, None, None)
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "0"])

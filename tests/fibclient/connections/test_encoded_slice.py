@@ -17,42 +17,42 @@ def some_bytes(draw: st.DrawFn) -> tuple[EncodedSlice, int, int]:
     """Draw a slice that is not empty, and a byte range of it that is not empty."""
     format = draw(st.sampled_from(FORMATS))
     start = draw(st.integers(0, 120))
-    answer = EncodedSlice.of(start, start + draw(st.integers(1, 60)), format)
-    begin = draw(st.integers(0, answer.size - 1))
-    return answer, begin, draw(st.integers(begin + 1, answer.size))
+    slice_ = EncodedSlice.of(start, start + draw(st.integers(1, 60)), format)
+    begin = draw(st.integers(0, slice_.size - 1))
+    return slice_, begin, draw(st.integers(begin + 1, slice_.size))
 
 
 @given(some_bytes())
 def test_a_request_brings_the_wanted_bytes(case: tuple[EncodedSlice, int, int]) -> None:
     """The reply to the request has the wanted bytes after those to skip."""
-    answer, begin, end = case
-    name = answer.format.name
-    request = answer.request(begin, end)
+    slice_, begin, end = case
+    name = slice_.format.name
+    request = slice_.request(begin, end)
     reply = expected(name, request.start, request.stop)
     assert len(reply) == request.size
-    wanted = expected(name, answer.start, answer.stop)[begin:end]
+    wanted = expected(name, slice_.start, slice_.stop)[begin:end]
     assert reply[request.skip : request.skip + end - begin] == wanted
 
 
 @given(some_bytes())
 def test_a_request_is_the_smallest(case: tuple[EncodedSlice, int, int]) -> None:
     """Its first and last elements have wanted bytes, or the separator next to them."""
-    answer, begin, end = case
-    request = answer.request(begin, end)
-    assert 0 <= request.skip < answer.format.size(request.start)
-    without_last = answer.between(request.start, request.stop - 1).size
+    slice_, begin, end = case
+    request = slice_.request(begin, end)
+    assert 0 <= request.skip < slice_.format.size(request.start)
+    without_last = slice_.between(request.start, request.stop - 1).size
     assert without_last < request.skip + end - begin
 
 
 @given(some_bytes(), st.integers(1, 9))
 def test_parts_make_up_the_answer(case: tuple[EncodedSlice, int, int], count: int) -> None:
     """Parts are consecutive, and no more than requested."""
-    answer, _, _ = case
-    parts = answer.parts(count)
-    name = answer.format.name
+    slice_, _, _ = case
+    parts = slice_.parts(count)
+    name = slice_.format.name
     assert 1 <= len(parts) <= count
     pieces = [expected(name, part.start, part.stop) for part in parts]
-    assert answer.format.separator.join(pieces) == expected(name, answer.start, answer.stop)
+    assert slice_.format.separator.join(pieces) == expected(name, slice_.start, slice_.stop)
     assert [len(piece) for piece in pieces] == [part.size for part in parts]
 
 
@@ -69,10 +69,10 @@ def test_more_parts_than_elements() -> None:
 
 def test_far_out() -> None:
     """Requests can be computed for slices that no machine could hold."""
-    answer = EncodedSlice.of(0, 2**100, "json")
-    request = answer.request(10**50, 10**50 + 100)
+    slice_ = EncodedSlice.of(0, 2**100, "json")
+    request = slice_.request(10**50, 10**50 + 100)
     assert request.stop - request.start <= 2
-    assert 0 <= request.skip < answer.format.size(request.start)
+    assert 0 <= request.skip < slice_.format.size(request.start)
 
 
 def test_empty() -> None:

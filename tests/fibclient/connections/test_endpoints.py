@@ -54,17 +54,17 @@ def test_the_least_in_flight(in_flight: list[int], turns: list[int]) -> None:
 def test_who_is_set_aside_is_not_chosen() -> None:
     """Only endpoints that are up are chosen, or None."""
     endpoints, [first, second, third] = three()
-    assert first.set_aside("broke")
-    assert not first.set_aside("broke again"), "it was out of use already"
-    assert third.set_aside("broke")
+    assert first.mark_down("broke")
+    assert not first.mark_down("broke again"), "it was out of use already"
+    assert third.mark_down("broke")
     assert endpoints.choose() is second
     second.in_flight = 9
     assert endpoints.choose() is second
-    assert second.set_aside("broke")
+    assert second.mark_down("broke")
     assert endpoints.choose() is None
     first.recover()
     assert endpoints.choose() is first
-    assert (first.failures, first.set_asides, first.recoveries) == (2, 1, 1)
+    assert (first.failures, first.times_down, first.recoveries) == (2, 1, 1)
     assert first.last_error == "broke again"
 
 
@@ -78,7 +78,7 @@ def test_recovering_twice_counts_once() -> None:
 def test_a_name_that_leads_elsewhere() -> None:
     """After an update old endpoints are gone, new ones are up, the others keep their state."""
     endpoints, [first, second, third] = three()
-    second.set_aside("broke")
+    second.mark_down("broke")
     gone = endpoints.update(ONE, [target(ONE, "10.0.0.2"), target(ONE, "10.0.0.9")])
     assert gone == [first]
     assert first.state is EndpointState.GONE
@@ -93,8 +93,8 @@ def test_a_name_that_leads_elsewhere() -> None:
 def test_latency_is_a_moving_average() -> None:
     """The first request sets the latency; some dozens of others replace it."""
     endpoint = Endpoint(target(ONE, "10.0.0.1"))
-    endpoint.note_latency(0.05)
+    endpoint.record_latency(0.05)
     assert endpoint.latency_seconds == 0.05
     for _ in range(50):
-        endpoint.note_latency(0.1)
+        endpoint.record_latency(0.1)
     assert endpoint.latency_seconds == pytest.approx(0.1, rel=0.01)

@@ -27,14 +27,14 @@ class Bytes:
     def __init__(self, data: bytes) -> None:
         self.rest = data
 
-    def line(self) -> bytes:
+    def read_line(self) -> bytes:
         line, found, rest = self.rest.partition(b"\r\n")
         if not found:
             raise NotEnough
         self.rest = rest
         return line
 
-    def take(self, size: int) -> bytes:
+    def read_exactly(self, size: int) -> bytes:
         if len(self.rest) < size:
             raise NotEnough
         taken, self.rest = self.rest[:size], self.rest[size:]
@@ -112,7 +112,7 @@ def test_an_answer() -> None:
     """A slice has a header with its exact size, and ends with CRLF."""
     source = Bytes(b"$5\r\n1,1,2\r\n")
     read_bulk_header(source, 5)
-    assert source.take(5) == b"1,1,2"
+    assert source.read_exactly(5) == b"1,1,2"
     read_bulk_trailer(source)
     assert source.rest == b""
 

@@ -18,81 +18,81 @@ def later() -> float:
     return time.monotonic() + SOON
 
 
-def is_waiting(places: FairSemaphore, count: int) -> bool:
+def is_waiting(permits: FairSemaphore, count: int) -> bool:
     """Return whether `count` threads wait."""
-    return places.load()[1] == count
+    return permits.load()[1] == count
 
 
 def test_as_many_as_there_are() -> None:
     """Permits are taken and returned; without one `take` waits until its deadline."""
-    places = FairSemaphore(2)
-    places.take(later())
-    places.take(later())
+    permits = FairSemaphore(2)
+    permits.acquire(later())
+    permits.acquire(later())
     with pytest.raises(DeadlineExceeded, match="all 2 connections"):
-        places.take(time.monotonic())
-    assert places.load() == (2, 0)
-    places.leave()
-    places.take(later())
-    places.leave()
-    places.leave()
-    assert places.load() == (0, 0)
+        permits.acquire(time.monotonic())
+    assert permits.load() == (2, 0)
+    permits.release()
+    permits.acquire(later())
+    permits.release()
+    permits.release()
+    assert permits.load() == (0, 0)
 
 
 def test_in_the_order_of_arrival() -> None:
     """A returned permit goes to the longest waiter, not to a thread that takes again at once."""
-    places = FairSemaphore(1)
-    places.take(later())
+    permits = FairSemaphore(1)
+    permits.acquire(later())
     served: list[int] = []
 
     def wait_and_leave(number: int) -> None:
-        places.take(later())
+        permits.acquire(later())
         served.append(number)
-        places.leave()
+        permits.release()
 
     threads = []
     for number in range(5):
         thread = threading.Thread(target=wait_and_leave, args=(number,))
         threads.append(thread)
         thread.start()
-        wait_until(partial(is_waiting, places, number + 1), "another waits")
-    places.leave()
-    places.take(later())
+        wait_until(partial(is_waiting, permits, number + 1), "another waits")
+    permits.release()
+    permits.acquire(later())
     assert served == [0, 1, 2, 3, 4]
-    places.leave()
+    permits.release()
     for thread in threads:
         thread.join(SOON)
-    assert places.load() == (0, 0)
+    assert permits.load() == (0, 0)
 
 
 def test_closing_wakes_all() -> None:
     """Waiting threads and later ones raise ClientClosed."""
-    places = FairSemaphore(1)
-    places.take(later())
+    permits = FairSemaphore(1)
+    permits.acquire(later())
     errors: list[ClientClosed] = []
 
     def wait() -> None:
         try:
-            places.take(later())
+            permits.acquire(later())
         except ClientClosed as error:
             errors.append(error)
 
     threads = [threading.Thread(target=wait) for _ in range(3)]
     for thread in threads:
         thread.start()
-    wait_until(partial(is_waiting, places, 3), "three wait")
-    places.close()
+    wait_until(partial(is_waiting, permits, 3), "three wait")
+    permits.close()
     for thread in threads:
         thread.join(SOON)
     assert len(errors) == 3
     with pytest.raises(ClientClosed):
-        places.take(later())
-    places.leave()
-    assert places.load() == (0, 0)
+        permits.acquire(later())
+    permits.release()
+    assert permits.load() == (0, 0)
 
 
 def test_many_threads() -> None:
     """The limit holds with many threads, even if some stop waiting."""
-    places = FairSemaphore(3)
+    permits = FairSemaphore(3)
     lock = threading.Lock()
     inside = most = late = 0
 
@@ -100,7 +100,7 @@ def test_many_threads() -> None:
         nonlocal inside, most, late
         for turn in range(200):
             try:
-                places.take(time.monotonic() + (SOON if turn % 3 else 0.0001))
+                permits.acquire(time.monotonic() + (SOON if turn % 3 else 0.0001))
             except DeadlineExceeded:
                 late += 1
                 continue
@@ -109,7 +109,7 @@ def test_many_threads() -> None:
                 most = max(most, inside)
             with lock:
                 inside -= 1
-            places.leave()
+            permits.release()
 
     threads = [threading.Thread(target=work) for _ in range(12)]
     for thread in threads:
@@ -117,4 +117,4 @@ def test_many_threads() -> None:
     for thread in threads:
         thread.join(SOON)
     assert 1 <= most <= 3
-    assert places.load() == (0, 0)
+    assert permits.load() == (0, 0)

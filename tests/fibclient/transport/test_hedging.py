@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from fibclient import CallCancelled, Cancellation, DeadlineExceeded, FibClient, ServerUnreachable
 from fibclient.connections.endpoints import Endpoint
-from fibclient.transport.hedging import MAX_SECONDS, MIN_SECONDS, patience_seconds
+from fibclient.transport.hedging import MAX_SECONDS, MIN_SECONDS, hedge_delay_seconds
 from fibclient.transport.retry import RetryBudget
 from tests.support.fake_server import (
     FakeServer,
@@ -67,13 +67,13 @@ def two(
 
 
 def test_a_silent_server() -> None:
-    """The request is hedged, the silent server set aside, and its probe brings it back."""
+    """The request is hedged, the silent server marked down, and its probe brings it back."""
     with two(in_turn(None, ZERO), in_turn(ZERO)) as (silent, _, client):
         with asking(lambda: client.range(0, 1)) as call:
             assert call.result(DEADLINE_SECONDS) == [0]
         statistics = client.stats()
         assert (statistics.hedges, statistics.retries, statistics.in_use) == (1, 0, 0)
-        assert [endpoint.set_asides for endpoint in statistics.endpoints] == [1, 0]
+        assert [endpoint.times_down for endpoint in statistics.endpoints] == [1, 0]
         assert "was silent when" in statistics.endpoints[0].last_error
         wait_until(lambda: client.stats().endpoints[0].state == "up", "it is back")
         wait_until(lambda: client.stats().endpoints[0].in_flight == 0, "its probe has ended")
@@ -99,7 +99,7 @@ def test_every_kind_of_request_is_hedged(method: str) -> None:
 
 
 def test_the_first_may_still_win() -> None:
-    """If the first server replies after all, neither is set aside."""
+    """If the first server replies after all, neither is marked down."""
     second_is_asked = threading.Event()
 
     def slow(words: list[bytes]) -> bytes:
@@ -116,7 +116,7 @@ def test_the_first_may_still_win() -> None:
         assert call.result(DEADLINE_SECONDS) == [0]
         statistics = client.stats()
         assert statistics.hedges == 1
-        assert [endpoint.set_asides for endpoint in statistics.endpoints] == [0, 0]
+        assert [endpoint.times_down for endpoint in statistics.endpoints] == [0, 0]
         assert [endpoint.in_flight for endpoint in statistics.endpoints] == [0, 0]
 
 
@@ -142,7 +142,7 @@ def test_one_of_the_two_dies(who: str) -> None:
     ):
         wait_until(lambda: bool(client.stats().endpoints), "its name is resolved")
         number = 0 if who == "first" else 1
-        wait_until(lambda: client.stats().endpoints[number].set_asides == 1, "it is missed")
+        wait_until(lambda: client.stats().endpoints[number].times_down == 1, "it is missed")
         is_set_aside.set()
         assert call.result(DEADLINE_SECONDS) == [0]
         assert (client.stats().hedges, client.stats().retries) == (1, 0)
@@ -190,7 +190,7 @@ def test_the_deadline_of_a_hedged_call() -> None:
 
 
 def test_two_silent_servers() -> None:
-    """Two silent servers are both set aside after the idle timeout."""
+    """Two silent servers are both marked down after the idle timeout."""
     with two(in_turn(None), in_turn(None), idle_timeout_seconds=0.3, max_retries=1) as (
         _,
         _,
@@ -198,11 +198,11 @@ def test_two_silent_servers() -> None:
     ):
         with asking(lambda: client.range(0, 1)) as call:
             assert isinstance(call.exception(DEADLINE_SECONDS), ServerUnreachable)
-        assert [bool(endpoint.set_asides) for endpoint in client.stats().endpoints] == [True, True]
+        assert [bool(endpoint.times_down) for endpoint in client.stats().endpoints] == [True, True]
 
 
 def test_cancelling_a_hedged_call() -> None:
-    """Both connections are closed, and neither server is set aside."""
+    """Both connections are closed, and neither server is marked down."""
     token = Cancellation()
     with two(in_turn(None), in_turn(None)) as (_, _, client):
         with asking(lambda: client.read(0, 1, "json", cancellation=token)) as call:
@@ -236,13 +236,13 @@ def test_a_stopped_server(serve: Callable[..., RunningServer]) -> None:
 @given(st.floats(0, 100), st.floats(0, 0.02))
 def test_patience_is_bounded(usual: float, cost: float) -> None:
     """The delay before a hedge is 0.1 to 0.5 s for any latency."""
-    assert MIN_SECONDS <= patience_seconds(usual, cost) <= MAX_SECONDS
+    assert MIN_SECONDS <= hedge_delay_seconds(usual, cost) <= MAX_SECONDS
 
 
 def test_patience_follows_the_latency() -> None:
     """The delay is a multiple of the usual latency and the cost of the request."""
-    assert patience_seconds(0.0, 0.0001) == pytest.approx(0.1)
-    assert patience_seconds(0.05, 0.02) == pytest.approx(0.21)
+    assert hedge_delay_seconds(0.0, 0.0001) == pytest.approx(0.1)
+    assert hedge_delay_seconds(0.05, 0.02) == pytest.approx(0.21)
 
 
 def test_a_slow_server_is_known_as_one() -> None:
@@ -264,7 +264,7 @@ def test_a_slow_server_is_known_as_one() -> None:
 
 
 def test_a_host_that_drops_packets() -> None:
-    """The client connects to another server, and the silent one is set aside."""
+    """The client connects to another server, and the silent one is marked down."""
     with (
         full_backlog() as silent,
         fake_server(in_turn(ZERO)) as good,
@@ -273,7 +273,7 @@ def test_a_host_that_drops_packets() -> None:
     ):
         assert call.result(DEADLINE_SECONDS) == [[0]] * 20
         endpoints = client.stats().endpoints
-        assert [endpoint.state for endpoint in endpoints] == ["set aside", "up"]
+        assert [endpoint.state for endpoint in endpoints] == ["down", "up"]
         assert "no connection within" in endpoints[0].last_error
 
 
@@ -329,13 +329,13 @@ def test_a_hundred_dead_servers(kind: str, tmp_path: Path) -> None:
         assert client.range(0, 1) == [0]
         statistics = client.stats()
         assert statistics.retries == 0
-        assert sum(endpoint.state == "set aside" for endpoint in statistics.endpoints) == 100
+        assert sum(endpoint.state == "down" for endpoint in statistics.endpoints) == 100
         assert len(probing_threads()) == 1
     assert not probing_threads()
 
 
 def test_silent_servers_are_tried_side_by_side() -> None:
-    """A healthy server is found among thirty silent ones, which are set aside."""
+    """A healthy server is found among thirty silent ones, which are marked down."""
     with ExitStack() as stack:
         silent = [stack.enter_context(full_backlog()) for _ in range(30)]
         good = stack.enter_context(fake_server(in_turn(ZERO)))
@@ -344,7 +344,7 @@ def test_silent_servers_are_tried_side_by_side() -> None:
         with asking(lambda: client.range(0, 1)) as call:
             assert call.result(DEADLINE_SECONDS) == [0]
         states = [endpoint.state for endpoint in client.stats().endpoints]
-        assert states.count("set aside") >= 15
+        assert states.count("down") >= 15
         assert states[-1] == "up"
         assert len(probing_threads()) == 1
 

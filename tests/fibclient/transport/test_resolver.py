@@ -75,7 +75,7 @@ def test_one_of_its_addresses_is_dead(unused_port: int) -> None:
             for _ in range(10):
                 assert client.range(0, 1) == [0]
             assert client.stats().retries == 0
-            assert sum(endpoint.set_asides for endpoint in client.stats().endpoints) == 1
+            assert sum(endpoint.times_down for endpoint in client.stats().endpoints) == 1
 
 
 def test_a_name_that_moves() -> None:

@@ -13,7 +13,7 @@ from fibclient.errors import (
     ServerMisbehaved,
     ServerUnreachable,
 )
-from fibclient.transport.retry import Backoff, RetryBudget, is_worth_a_retry
+from fibclient.transport.retry import Backoff, RetryBudget, is_retryable
 
 
 def test_pauses_double_up_to_a_cap() -> None:
@@ -72,5 +72,5 @@ def test_success_earns_retries() -> None:
 )
 def test_what_is_tried_again(error: FibError, alone: bool, with_others: bool) -> None:
     """Temporary failures are retried; invalid replies only if another server is available."""
-    assert is_worth_a_retry(error, has_others=False) == alone
-    assert is_worth_a_retry(error, has_others=True) == with_others
+    assert is_retryable(error, has_others=False) == alone
+    assert is_retryable(error, has_others=True) == with_others

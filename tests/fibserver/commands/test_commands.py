@@ -63,7 +63,7 @@ class FakeServer:
         self.sized.append((format.name, stop))
         return format.slice_size(start, stop)
 
-    def information(self, sections: list[str]) -> str:
+    def info_text(self, sections: list[str]) -> str:
         """Return the names of the requested sections."""
         return ",".join(sections)
 

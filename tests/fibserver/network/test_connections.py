@@ -247,11 +247,11 @@ def test_a_request_is_not_charged_with_those_before_it(house: Callable[..., Hous
     table(b"LATER\r\n", [b"+1\r\n"], server.statistics.command("later"))
     sock = server.connect()
 
-    def slow_information(sections: list[str]) -> str:
+    def slow_info_text(sections: list[str]) -> str:
         server.clock.now += 1.0
         return "slow"
 
-    server.information = slow_information  # type: ignore[method-assign]
+    server.info_text = slow_info_text  # type: ignore[method-assign]
     sock.sendall(b"PING\r\nREADY\r\nINFO\r\nLATER\r\nECHO x\r\n")
     server.turn(10)
     assert received(sock).endswith(b"+1\r\n$1\r\nx\r\n")

@@ -99,7 +99,7 @@ def test_the_number_server_goes_and_comes_back(
     expect(page.get_by_role("option")).to_have_count(10)
     number_server.stop()
     expect(page.locator("#health")).to_contain_text("No server can be reached")
-    expect(page.get_by_role("article")).to_contain_text("set aside")
+    expect(page.get_by_role("article")).to_contain_text("down")
     page.locator("#first").fill("50000")
     page.locator("#first").press("Enter")
     expect(page.get_by_role("alert").filter(has_text="goes on by itself")).to_be_visible()

@@ -65,7 +65,7 @@ def test_a_server_goes_and_comes_back(serve: Serve, serve_web: Serve, tmp_path: 
     def state() -> str:
         return str(status(web)["servers"][0]["state"])
 
-    wait_until(lambda: state() == "set aside", "set aside")
+    wait_until(lambda: state() == "down", "down")
     assert "No such file" in status(web)["servers"][0]["last_error"]
     serve("--listen", address)
     wait_until(lambda: state() == "up", "up")

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fibclient.cli.checks.digits import AnswerChecker, WrongAnswer
+from fibclient.cli.checks.digits import SliceChecker, WrongNumber
 from fibcommon.formats import FORMATS
 from tests.support.expected import encoded, expected
 
 
 def check(format: str, start: int, stop: int, *pieces: bytes) -> None:
     """Check a slice that arrives in pieces."""
-    checker = AnswerChecker(FORMATS[format], start, stop)
+    checker = SliceChecker(FORMATS[format], start, stop)
     for piece in pieces:
         checker.feed(piece)
     checker.finish()
@@ -38,7 +38,7 @@ def test_each_byte_matters(format: str) -> None:
     for position, byte in enumerate(elements):
         for other in {byte ^ 1, byte ^ 0x80, ord("0"), ord("_")} - {byte}:
             wrong = bytes([*elements[:position], other, *elements[position + 1 :]])
-            with pytest.raises(WrongAnswer) as caught:
+            with pytest.raises(WrongNumber) as caught:
                 check(format, 0, 40, wrong)
             assert caught.value.n == sum(end <= position for end in ends)
 
@@ -48,9 +48,9 @@ def test_each_length_matters(format: str) -> None:
     """A slice that is too short or too long is wrong."""
     elements = expected(format, 0, 40)
     for size in range(len(elements)):
-        with pytest.raises(WrongAnswer, match="ends before or within"):
+        with pytest.raises(WrongNumber, match="ends before or within"):
             check(format, 0, 40, elements[:size])
-    with pytest.raises(WrongAnswer, match=r"F\(40\) is wrong: it was not requested"):
+    with pytest.raises(WrongNumber, match=r"F\(40\) is wrong: it was not requested"):
         check(format, 0, 40, elements, b"1")
 
 
@@ -71,7 +71,7 @@ def test_a_digit_of_a_long_number(n: int, digit: int, other: str, data: st.DataO
     if is_same:
         check("text", 9_900, 10_000, bytes(elements[:cut]), bytes(elements[cut:]))
         return
-    with pytest.raises(WrongAnswer) as caught:
+    with pytest.raises(WrongNumber) as caught:
         check("text", 9_900, 10_000, bytes(elements[:cut]), bytes(elements[cut:]))
     assert caught.value.n == 9_900 + n
 
@@ -92,7 +92,7 @@ def test_a_digit_of_a_long_number(n: int, digit: int, other: str, data: st.DataO
 )
 def test_reasons(format: str, element: bytes, reason: str) -> None:
     """The error names the number and what is wrong with it."""
-    with pytest.raises(WrongAnswer) as caught:
+    with pytest.raises(WrongNumber) as caught:
         check(format, 7, 9, element)
     assert str(caught.value).startswith(f"F(7) is wrong: {reason}")
 
@@ -100,6 +100,6 @@ def test_reasons(format: str, element: bytes, reason: str) -> None:
 def test_numbers_in_the_wrong_order() -> None:
     """Two correct numbers in the wrong order are wrong."""
     first, second = encoded("text", 100, 102)
-    with pytest.raises(WrongAnswer) as caught:
+    with pytest.raises(WrongNumber) as caught:
         check("text", 100, 102, second + first)
     assert caught.value.n == 100

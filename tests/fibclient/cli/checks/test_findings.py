@@ -8,12 +8,12 @@ import pytest
 from fibclient.cli.checks.findings import (
     Finding,
     Level,
-    judge_connect,
-    judge_first_reply,
-    judge_latency,
-    judge_name,
-    judge_password,
-    judge_version,
+    check_connect,
+    check_first_reply,
+    check_latency,
+    check_name,
+    check_password,
+    check_version,
 )
 from fibcommon.addresses import Address, ResolvedAddress
 
@@ -41,12 +41,12 @@ def assert_sound(finding: Finding) -> None:
 )
 def test_name(targets: list[ResolvedAddress], text: str) -> None:
     """The finding lists all endpoints of a name with their address families."""
-    assert judge_name(targets, "") == Finding("name", Level.OK, text)
+    assert check_name(targets, "") == Finding("name", Level.OK, text)
 
 
 def test_unknown_name() -> None:
     """A name that cannot be resolved is a problem."""
-    finding = judge_name([], "cannot resolve x:1: Name or service not known")
+    finding = check_name([], "cannot resolve x:1: Name or service not known")
     assert (finding.level, finding.is_unreachable) == (Level.PROBLEM, True)
     assert_sound(finding)
 
@@ -68,26 +68,26 @@ def test_unknown_name() -> None:
 def test_no_connection(number: int, advice: str) -> None:
     """Each error has its own advice; it is a warning if another endpoint is reachable."""
     error = OSError(number, os.strerror(number))
-    finding = judge_connect(REMOTE, error, is_other_reached=False)
+    finding = check_connect(REMOTE, error, is_other_reached=False)
     assert (finding.level, finding.is_unreachable) == (Level.PROBLEM, True)
     assert os.strerror(number) in finding.text
     assert advice in finding.advice
     assert_sound(finding)
-    other = judge_connect(REMOTE, error, is_other_reached=True)
+    other = check_connect(REMOTE, error, is_other_reached=True)
     assert (other.level, other.is_unreachable) == (Level.WARNING, False)
     assert_sound(other)
 
 
 def test_no_connection_in_time() -> None:
     """Python's TimeoutError, which has no errno, counts as ETIMEDOUT."""
-    finding = judge_connect(REMOTE, TimeoutError("timed out"), is_other_reached=False)
+    finding = check_connect(REMOTE, TimeoutError("timed out"), is_other_reached=False)
     assert "timed out" in finding.text
     assert "drops packets" in finding.advice
 
 
 def test_connection() -> None:
     """A connection is OK however long it took."""
-    finding = judge_connect(REMOTE, 1.5, is_other_reached=True)
+    finding = check_connect(REMOTE, 1.5, is_other_reached=True)
     assert finding == Finding("connect", Level.OK, "took 1,500 ms")
 
 
@@ -114,7 +114,7 @@ def test_connection() -> None:
 )
 def test_other_replies(reply: bytes | None, text: str, is_unreachable: bool) -> None:
     """Peers that are not available fibservers are identified."""
-    finding = judge_first_reply(reply)
+    finding = check_first_reply(reply)
     assert (finding.level, finding.is_unreachable) == (Level.PROBLEM, is_unreachable)
     assert text in finding.text
     assert_sound(finding)
@@ -123,7 +123,7 @@ def test_other_replies(reply: bytes | None, text: str, is_unreachable: bool) -> 
 @pytest.mark.parametrize("reply", [b"+PONG\r\n", b"-NOAUTH Authentication required.\r\n"])
 def test_replies(reply: bytes) -> None:
     """A server may reply, or require a password first."""
-    assert judge_first_reply(reply).level is Level.OK
+    assert check_first_reply(reply).level is Level.OK
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_replies(reply: bytes) -> None:
 )
 def test_password(is_needed: bool, is_given: bool, refusal: str, level: Level, text: str) -> None:
     """A password must be given if and only if the server requires one."""
-    finding = judge_password(is_needed=is_needed, is_given=is_given, refusal=refusal)
+    finding = check_password(is_needed=is_needed, is_given=is_given, refusal=refusal)
     assert finding.level is level
     assert text in finding.text
     assert_sound(finding)
@@ -156,7 +156,7 @@ def test_password(is_needed: bool, is_given: bool, refusal: str, level: Level, t
 )
 def test_version(server: str, redis: str, level: Level, text: str) -> None:
     """Another version is a warning; a peer that is not a fibserver is a problem."""
-    finding = judge_version(server, "1.0", redis)
+    finding = check_version(server, "1.0", redis)
     assert finding.level is level
     assert text in finding.text
     assert_sound(finding)
@@ -183,7 +183,7 @@ def test_latency(
 
     Single slow round trips do not count: the median is judged.
     """
-    finding = judge_latency(target, connect, [round_trip, 9.0, 0.0])
+    finding = check_latency(target, connect, [round_trip, 9.0, 0.0])
     assert finding.level is level
     assert text in finding.text
     assert_sound(finding)

@@ -3,8 +3,8 @@
 import pytest
 
 from fibclient.cli.checks.findings import Level
-from fibclient.cli.checks.health import Sample, judge_health, judge_sample
-from fibclient.cli.measuring.server_sample import Facts
+from fibclient.cli.checks.health import Sample, check_health, check_sample
+from fibclient.cli.measuring.server_sample import InfoFields
 
 MIB = 1024 * 1024
 HEALTHY = {
@@ -33,14 +33,14 @@ HEALTHY = {
 CHECKS = ["workers", "memory", "/dev/shm", "clients", "errors", "snapshot"]
 
 
-def facts(**changes: object) -> Facts:
+def info(**changes: object) -> InfoFields:
     """Return the INFO fields of a healthy server with some changes."""
-    return Facts((name, str(value)) for name, value in (HEALTHY | changes).items())
+    return InfoFields((name, str(value)) for name, value in (HEALTHY | changes).items())
 
 
 def test_a_healthy_server() -> None:
     """Every check of a healthy server is OK and gives no advice."""
-    findings = judge_health(facts())
+    findings = check_health(info())
     assert [finding.check for finding in findings] == CHECKS
     assert {finding.level for finding in findings} == {Level.OK}
     assert not any(finding.advice for finding in findings)
@@ -104,7 +104,7 @@ def test_a_healthy_server() -> None:
 )
 def test_unhealthy(check: str, changes: dict[str, object], level: Level, text: str) -> None:
     """Only the check of an unhealthy value reports it."""
-    findings = judge_health(facts(**changes))
+    findings = check_health(info(**changes))
     assert [finding.check for finding in findings] == CHECKS
     for finding in findings:
         assert finding.level is (level if finding.check == check else Level.OK)
@@ -114,8 +114,8 @@ def test_unhealthy(check: str, changes: dict[str, object], level: Level, text: s
 
 def test_several_warnings() -> None:
     """A check reports each of its unhealthy values."""
-    findings = judge_health(
-        facts(
+    findings = check_health(
+        info(
             worker_deaths=1,
             workers_busy=2,
             blocked_clients=1,
@@ -129,10 +129,10 @@ def test_several_warnings() -> None:
 
 def test_missing_fields() -> None:
     """Fields that a server of another version does not report are not judged."""
-    assert judge_health(Facts()) == []
-    fewer = facts()
+    assert check_health(InfoFields()) == []
+    fewer = info()
     del fewer["shared_memory_available"]
-    assert [finding.check for finding in judge_health(fewer)] == [
+    assert [finding.check for finding in check_health(fewer)] == [
         check for check in CHECKS if check != "/dev/shm"
     ]
 
@@ -156,7 +156,7 @@ TOO_LARGE = Sample("text", 10**6, 10**6 + 1, "LIMIT", "LIMIT too large")
 )
 def test_sample(samples: list[Sample], level: Level, text: str) -> None:
     """Wrong or missing numbers are a problem; numbers beyond the limits are not."""
-    finding = judge_sample(samples)
+    finding = check_sample(samples)
     assert finding.level is level
     assert text in finding.text
     assert bool(finding.advice) == (level is not Level.OK)

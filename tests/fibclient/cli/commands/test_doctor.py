@@ -215,9 +215,7 @@ def test_a_dead_worker(serve: Callable[..., RunningServer]) -> None:
     """A dead worker is a warning."""
     server = serve()
     server.workers()[0].kill()
-    server.wait_until(
-        lambda running: running.information()["worker_deaths"] == "1", "a death is seen"
-    )
+    server.wait_until(lambda running: running.info()["worker_deaths"] == "1", "a death is seen")
     diagnosis = Diagnosis(server.address)
     assert diagnosis.code == 0
     assert diagnosis.findings["workers"]["level"] == "warning"

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from fibclient.cli.render.tables import show_tables
-from fibcommon.info import parse_information
+from fibcommon.info import parse_info
 from tests.support.fibclient_command import fibclient, on_terminal
 from tests.support.servers import RunningServer
 
@@ -29,9 +29,7 @@ def test_json(server: RunningServer) -> None:
     sections = json.loads(done.stdout)
     assert sections["server"]["tcp_port"] == str(server.port)
     assert sections["workers"]["workers"]
-    assert list(sections) == list(
-        parse_information(fibclient("--server", server.address, "info").stdout)
-    )
+    assert list(sections) == list(parse_info(fibclient("--server", server.address, "info").stdout))
 
 
 def test_several(server: RunningServer) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from fibclient.cli.measuring.polling import Status
-from fibclient.cli.measuring.server_sample import Rates
+from fibclient.cli.measuring.polling import ServerStatus
+from fibclient.cli.measuring.server_sample import SampleRates
 from fibclient.cli.render.top_view import TopView, sparkline
 from fibclient.errors import ServerUnreachable
 from fibcommon.addresses import Address
@@ -22,9 +22,11 @@ from tests.support.fake_server import fake_server, in_turn
 from tests.support.fibclient_command import COMMAND, Terminal, fibclient
 from tests.support.servers import RunningServer
 
-RATES = Rates(12_345.6, 0.0, 5e6, 0.00012, 0.0034)
-UP = Status(Address("fib", 1), 1.0, READING, RATES, None, (10.0, 20.0))
-DOWN = Status(Address("nobody", 2), 0.0, None, None, ServerUnreachable("cannot connect"), (None,))
+RATES = SampleRates(12_345.6, 0.0, 5e6, 0.00012, 0.0034)
+UP = ServerStatus(Address("fib", 1), 1.0, READING, RATES, None, (10.0, 20.0))
+DOWN = ServerStatus(
+    Address("nobody", 2), 0.0, None, None, ServerUnreachable("cannot connect"), (None,)
+)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +47,7 @@ def test_sparkline(values: list[float | None], width: int, line: str) -> None:
     assert sparkline(values, width) == line
 
 
-def shown(statuses: list[Status], width: int, height: int) -> list[str]:
+def shown(statuses: list[ServerStatus], width: int, height: int) -> list[str]:
     """Return the lines of a view on a screen of the given size."""
     console = Console(width=width, height=height, file=io.StringIO(), color_system=None)
     with console.capture() as capture:

@@ -58,9 +58,9 @@ def test_nothing(server: RunningServer) -> None:
 def test_json(server: RunningServer) -> None:
     """`--json` prints an object."""
     done = fibclient("--server", server.address, "--json", "verify", "100", "--format", "csv")
-    facts = json.loads(done.stdout)
-    assert facts.pop("seconds") > 0
-    assert facts == {
+    info = json.loads(done.stdout)
+    assert info.pop("seconds") > 0
+    assert info == {
         "start": 0,
         "stop": 100,
         "format": "csv",
@@ -79,9 +79,9 @@ def test_a_wrong_number(n: int) -> None:
         assert done.stdout.startswith(f"F({n}) is wrong: modulo 2^61-1 it is ")
         done = fibclient("--server", server.address, "--json", "verify", "500", "--format", "text")
     assert done.returncode == 1
-    facts = json.loads(done.stdout)
-    assert (facts["is_right"], facts["first_wrong"]) == (False, n)
-    assert facts["reason"]
+    info = json.loads(done.stdout)
+    assert (info["is_right"], info["first_wrong"]) == (False, n)
+    assert info["reason"]
 
 
 def test_on_a_terminal(server: RunningServer) -> None:

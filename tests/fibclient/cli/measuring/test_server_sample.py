@@ -6,9 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fibclient.cli.measuring.server_sample import Facts, Rates, Reading, facts_of, rates_between
+from fibclient.cli.measuring.server_sample import (
+    InfoFields,
+    SampleRates,
+    ServerSample,
+    info_fields,
+    sample_rates,
+)
 from fibclient.connections.resp import Reply
-from fibcommon.info import parse_information
+from fibcommon.info import parse_info
 from tests.support.servers import RunningServer, direct_client
 
 INFORMATION = """# Server\r
@@ -45,7 +51,7 @@ HISTOGRAMS: Reply = [
     b"latency",
     [b"calls", 500, b"histogram_usec", [1024, 500]],
 ]
-READING = Reading(
+READING = ServerSample(
     version="1.2.3",
     uptime_seconds=60,
     process_id=17,
@@ -71,39 +77,39 @@ LATER = replace(
 
 def test_reading() -> None:
     """A reading combines INFO and the histograms, without the commands of readings."""
-    assert Reading.of(INFORMATION, HISTOGRAMS) == READING
+    assert ServerSample.of(INFORMATION, HISTOGRAMS) == READING
 
 
 def test_reading_of_little() -> None:
     """Missing fields and fields that are not numbers are 0."""
-    reading = Reading.of("workers:many\r\nused_memory_rss:-1\r\n", None)
-    assert reading.version == ""
-    assert not any(getattr(reading, field.name) for field in fields(Reading))
+    sample = ServerSample.of("workers:many\r\nused_memory_rss:-1\r\n", None)
+    assert sample.version == ""
+    assert not any(getattr(sample, field.name) for field in fields(ServerSample))
 
 
 def test_reading_of_a_server(server: RunningServer) -> None:
     """A real server reports all fields of a reading."""
     with direct_client(server.address) as client:
         client.first(1000)
-        information = "".join(f"{name}:{value}\n" for name, value in client.info("all").items())
-    reading = Reading.of(information, HISTOGRAMS)
-    assert reading.version
-    assert min(reading.process_id, reading.workers, reading.connected_clients) > 0
-    assert min(reading.bytes_sent, reading.used_bytes, reading.memory_limit_bytes) > 0
-    assert "binary" in reading.elements
+        info = "".join(f"{name}:{value}\n" for name, value in client.info("all").items())
+    sample = ServerSample.of(info, HISTOGRAMS)
+    assert sample.version
+    assert min(sample.process_id, sample.workers, sample.connected_clients) > 0
+    assert min(sample.bytes_sent, sample.used_bytes, sample.memory_limit_bytes) > 0
+    assert "binary" in sample.elements
 
 
 def test_facts() -> None:
     """Fields are found in all sections, and numbers have a default."""
-    facts = facts_of("# Server\r\na:1\r\n# Other\r\nb:x:y\r\n")
-    assert facts == {"a": "1", "b": "x:y"}
-    assert [facts.whole("a"), facts.whole("b"), facts.whole("c", 7)] == [1, 0, 7]
-    assert parse_information("a:1")[""] == Facts(a="1")
+    info = info_fields("# Server\r\na:1\r\n# Other\r\nb:x:y\r\n")
+    assert info == {"a": "1", "b": "x:y"}
+    assert [info.whole("a"), info.whole("b"), info.whole("c", 7)] == [1, 0, 7]
+    assert parse_info("a:1")[""] == InfoFields(a="1")
 
 
 def test_rates() -> None:
     """Rates and percentiles are those of the difference between two readings."""
-    rates = rates_between(READING, LATER, 2.0)
+    rates = sample_rates(READING, LATER, 2.0)
     assert (rates.requests_per_second, rates.errors_per_second) == (50, 1)
     assert rates.bytes_per_second == 100_000
     assert rates.p50_seconds == pytest.approx(16e-6)
@@ -112,7 +118,7 @@ def test_rates() -> None:
 
 def test_rates_of_nothing() -> None:
     """Without requests there are no percentiles."""
-    assert rates_between(READING, READING, 1.0) == Rates(0, 0, 0, None, None)
+    assert sample_rates(READING, READING, 1.0) == SampleRates(0, 0, 0, None, None)
 
 
 @pytest.mark.parametrize(
@@ -126,9 +132,9 @@ def test_rates_of_nothing() -> None:
         replace(READING, latencies={16: 30, 64: 10}),
     ],
 )
-def test_restart(restarted: Reading) -> None:
+def test_restart(restarted: ServerSample) -> None:
     """After a restart, counters are assumed to have started at 0."""
-    rates = rates_between(READING, restarted, 1.0)
+    rates = sample_rates(READING, restarted, 1.0)
     assert rates.requests_per_second == restarted.calls
     assert rates.errors_per_second == restarted.errors
     assert rates.bytes_per_second == restarted.bytes_sent
@@ -148,9 +154,9 @@ READINGS = st.builds(
 
 
 @given(before=READINGS, after=READINGS)
-def test_no_rate_is_negative(before: Reading, after: Reading) -> None:
+def test_no_rate_is_negative(before: ServerSample, after: ServerSample) -> None:
     """No rate is negative, whatever the two readings contain."""
-    rates = rates_between(before, after, 0.5)
+    rates = sample_rates(before, after, 0.5)
     assert min(rates.requests_per_second, rates.errors_per_second, rates.bytes_per_second) >= 0
     assert (rates.p50_seconds or 0) <= (rates.p99_seconds or 0)
     assert (rates.p50_seconds or 0) >= 0
