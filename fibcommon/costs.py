@@ -15,10 +15,10 @@ import math
 
 from fibcommon.formats import Format
 
-__all__ = ["DEAR_SECONDS", "first_element_seconds", "predicted_seconds", "slice_seconds"]
+__all__ = ["EXPENSIVE_SECONDS", "first_element_seconds", "predicted_seconds", "slice_seconds"]
 
-DEAR_SECONDS = 0.02
-"""Work that costs more is dear: it never occupies the last worker or thread."""
+EXPENSIVE_SECONDS = 0.02
+"""Work that costs more is expensive: it never occupies the last worker or thread."""
 
 FIXED_SECONDS = 1e-4
 DECIMAL_SECONDS_PER_INDEX = 4.2e-8

@@ -164,7 +164,7 @@ class Acceptor:
             log.info("ready on %s with %s workers", addresses, self.settings.workers)
             self._notifier.ready(f"serving on {addresses}")
             while self._phase is not Phase.STOPPED:
-                self._loop.turn(self._timeout())
+                self._loop.run_once(self._timeout())
                 self._clients.accept()
                 if self._loop.now >= self._next_tick:
                     self._tick()
@@ -235,11 +235,11 @@ class Acceptor:
 
     def clients(self) -> Iterable[ClientInfo]:
         """Return a lazy iterator over the connected clients, in the order they connected."""
-        return self._clients.facts()
+        return self._clients.infos()
 
     def client(self, client_id: int) -> ClientInfo | None:
         """Return information about a client, or None if it is not connected."""
-        return self._clients.facts_of(client_id)
+        return self._clients.info_of(client_id)
 
     def close_client(self, client_id: int) -> None:
         """Close a client's connection."""
@@ -260,7 +260,10 @@ class Acceptor:
         watchdog_seconds = self._notifier.watchdog_seconds
         if watchdog_seconds:
             self._next_tick = min(self._next_tick, now + watchdog_seconds / 2)
-            if self._engine.is_healthy(self.settings.request_timeout) or self._engine.is_short:
+            if (
+                self._engine.is_healthy(self.settings.request_timeout)
+                or self._engine.lacks_workers
+            ):
                 self._notifier.watchdog()
         self._notifier.status(self._status())
 
@@ -317,7 +320,7 @@ class Acceptor:
                 log.warning("drain timeout: %s clients still connected", len(self._clients))
                 self._clients.abandon()
             self._phase = Phase.SAVING
-        if self._phase is Phase.SAVING and (is_late or not self._engine.has_to_save):
+        if self._phase is Phase.SAVING and (is_late or not self._engine.has_unsaved_blocks):
             self._phase = Phase.STOPPED
 
 

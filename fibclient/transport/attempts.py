@@ -44,7 +44,7 @@ from fibclient.errors import (
 from fibclient.transport.hedging import hedge_delay_seconds
 from fibclient.transport.pool import ConnectionPool
 from fibclient.transport.retry import Backoff, RetryBudget, is_retryable
-from fibcommon.costs import DEAR_SECONDS
+from fibcommon.costs import EXPENSIVE_SECONDS
 
 __all__ = ["Attempts", "RetryPolicy"]
 
@@ -144,7 +144,7 @@ class Attempts:
         """Send a request; return the connection over which the first byte of the reply arrived."""
         connection = self._connection
         connection.send(encoded)
-        if not self._pool.has_several or cost_seconds > DEAR_SECONDS:
+        if not self._pool.has_several or cost_seconds > EXPENSIVE_SECONDS:
             connection.await_reply(limit)
             return connection
         endpoint = connection.endpoint

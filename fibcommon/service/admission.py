@@ -25,7 +25,7 @@ __all__ = [
     "UNSERVED_SECONDS",
     "WINDOW_SECONDS",
     "IdleVictims",
-    "ReadingPace",
+    "ReadRate",
     "affordable_connections",
     "unacknowledged_bytes",
 ]
@@ -117,7 +117,7 @@ class IdleVictims(Generic[Connection]):
         return self._next()
 
 
-class ReadingPace:
+class ReadRate:
     """Rate at which a peer reads.
 
     Attributes:

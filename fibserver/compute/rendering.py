@@ -197,7 +197,7 @@ def _render_in_lanes(
                 run.write(values)
         for run in runs:
             run.close()
-        is_verified = lanes.meet(fibonacci_pair(end, Decimal))
+        is_verified = lanes.ends_at(fibonacci_pair(end, Decimal))
     except OverflowError as error:
         raise RenderingError(f"numbers from F({start}) on are too large: {error}") from error
     if not is_verified:

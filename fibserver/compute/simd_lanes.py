@@ -126,7 +126,7 @@ class Lanes:
                 total[position] += _ONE
         self._current, self._following, self._spare = self._following, self._spare, self._current
 
-    def meet(self, pair: Pair) -> bool:
+    def ends_at(self, pair: Pair) -> bool:
         """Return whether each lane ends where the next began, and the last one at `pair`.
 
         Raises:

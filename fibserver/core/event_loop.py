@@ -57,11 +57,11 @@ class EventLoop:
         del self._handlers[fd]
         self._epoll.unregister(fd)
 
-    def turn(self, timeout_seconds: float) -> None:
+    def run_once(self, timeout_seconds: float) -> None:
         """Run one iteration: wait for events up to the timeout, and call their handlers."""
         events = self._epoll.poll(max(0.0, timeout_seconds))
         self.now = self.since = self._clock()
-        self.budget.start_turn(self.now)
+        self.budget.start_iteration(self.now)
         for fd, event in events:
             handler = self._handlers.get(fd)
             if handler is not None:  # else unregistered earlier in this iteration

@@ -1,17 +1,17 @@
 """Fair queue of tasks for the workers: cheap tasks first, then the shortest expensive one.
 
 A *source* yields tasks for blocks that it needs; usually it is the stream of a slice. A source is
-expensive (*dear*) if its next block is predicted to take longer than `DEAR_SECONDS`, else cheap.
+expensive if its next block is predicted to take longer than `EXPENSIVE_SECONDS`, else cheap.
 
 Cheap sources are served round-robin, one block each, so a huge cheap slice delays a small one by
-at most one block per source. Dear sources are ordered by a virtual deadline: the time when the
-client began to wait, plus `AGEING` times the predicted cost. This combines shortest-job-first with
-ageing: a source is overtaken only by cheaper ones that arrive within `AGEING` times the difference
-in cost. The order never changes as time passes, because all sources age equally.
+at most one block per source. Expensive sources are ordered by a virtual deadline: the time when
+the client began to wait, plus `AGEING` times the predicted cost. This combines shortest-job-first
+with ageing: a source is overtaken only by cheaper ones that arrive within `AGEING` times the
+difference in cost. The order never changes as time passes, because all sources age equally.
 
-Cheap tasks go first. Once its deadline has passed, a dear task alternates with cheap ones, so that
-no number of cheap tasks starves it. The worker pool reserves one worker for cheap tasks: it takes
-with `accepts_dear=False`, so cheap tasks never wait for dear ones there.
+Cheap tasks go first. Once its deadline has passed, an expensive task alternates with cheap ones,
+so that no number of cheap tasks starves it. The worker pool reserves one worker for cheap tasks:
+it takes with `accepts_expensive=False`, so cheap tasks never wait for expensive ones there.
 
 A task whose worker died goes first, because its client has waited longest. Background tasks, which
 no client waits for, are taken when no other task waits.
@@ -23,14 +23,15 @@ from collections.abc import Callable
 from itertools import count
 from typing import NamedTuple, Protocol
 
-from fibcommon.costs import DEAR_SECONDS
+from fibcommon.costs import EXPENSIVE_SECONDS
 from fibserver.memory.blocks import Task
 
 __all__ = ["AGEING", "FairQueue", "TaskSource"]
 
 AGEING = 10.0
-"""For this many times its own predicted cost, a dear source is overtaken by cheaper ones. With
-default settings F(10**7) costs most: it is overtaken for 4 s, and its client waits up to 60 s."""
+"""For this many times its own predicted cost, an expensive source is overtaken by cheaper ones.
+With default settings F(10**7) costs most: it is overtaken for 4 s, and its client waits up to 60
+s."""
 
 
 class TaskSource(Protocol):
@@ -48,8 +49,8 @@ class TaskSource(Protocol):
         """Return the next task, or None if none can be given out now."""
 
 
-class _DearEntry(NamedTuple):
-    """A queued dear source; entries compare by deadline, then by order of arrival."""
+class _ExpensiveEntry(NamedTuple):
+    """A queued expensive source; entries compare by deadline, then by order of arrival."""
 
     deadline: float
     number: int
@@ -61,7 +62,7 @@ class FairQueue:
     """Queue of sources, from which workers take tasks.
 
     Attributes:
-        dear_seconds: Predicted cost of one block of each queued dear source, in total.
+        expensive_seconds: Predicted cost of one block of each queued expensive source, in total.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -70,15 +71,15 @@ class FairQueue:
         Args:
             clock: Returns the monotonic time in seconds.
         """
-        self.dear_seconds = 0.0
+        self.expensive_seconds = 0.0
         self._clock = clock
         self._put_back: deque[Task] = deque()
         self._cheap: dict[TaskSource, None] = {}  # in round-robin order
-        self._dear: list[_DearEntry] = []  # sorted
-        self._dear_entries: dict[TaskSource, _DearEntry] = {}
+        self._expensive: list[_ExpensiveEntry] = []  # sorted
+        self._expensive_entries: dict[TaskSource, _ExpensiveEntry] = {}
         self._background: dict[TaskSource, None] = {}
         self._numbers = count()
-        self._is_dear_turn = False
+        self._is_expensive_next = False
 
     @property
     def cheap_sources(self) -> int:
@@ -86,41 +87,41 @@ class FairQueue:
         return len(self._cheap)
 
     @property
-    def dear_sources(self) -> int:
-        """Number of queued dear sources."""
-        return len(self._dear)
+    def expensive_sources(self) -> int:
+        """Number of queued expensive sources."""
+        return len(self._expensive)
 
-    def dear_seconds_before(self, cost_seconds: float) -> float:
-        """Return the part of `dear_seconds` that would be served before a new source.
+    def expensive_seconds_before(self, cost_seconds: float) -> float:
+        """Return the part of `expensive_seconds` that would be served before a new source.
 
         Args:
             cost_seconds: Predicted cost of the new source's first block.
         """
         deadline = self._clock() + AGEING * cost_seconds
-        stop = bisect_right(self._dear, deadline, key=lambda entry: entry.deadline)
-        return sum(entry.cost_seconds for entry in self._dear[:stop])
+        stop = bisect_right(self._expensive, deadline, key=lambda entry: entry.deadline)
+        return sum(entry.cost_seconds for entry in self._expensive[:stop])
 
     @property
-    def is_dear_due(self) -> bool:
-        """Whether the deadline of a dear source has passed."""
-        return bool(self._dear) and self._dear[0].deadline <= self._clock()
+    def is_expensive_due(self) -> bool:
+        """Whether the deadline of an expensive source has passed."""
+        return bool(self._expensive) and self._expensive[0].deadline <= self._clock()
 
     def add(self, source: TaskSource) -> None:
         """Add a source unless it is queued already."""
-        if source not in self._cheap and source not in self._dear_entries:
+        if source not in self._cheap and source not in self._expensive_entries:
             self._append(source)
 
     def _append(self, source: TaskSource) -> None:
         cost = source.cost_seconds
-        if cost <= DEAR_SECONDS:
+        if cost <= EXPENSIVE_SECONDS:
             self._cheap[source] = None
             return
         since = source.waiting_since
         deadline = (self._clock() if since is None else since) + AGEING * cost
-        entry = _DearEntry(deadline, next(self._numbers), cost, source)
-        insort(self._dear, entry)
-        self._dear_entries[source] = entry
-        self.dear_seconds += cost
+        entry = _ExpensiveEntry(deadline, next(self._numbers), cost, source)
+        insort(self._expensive, entry)
+        self._expensive_entries[source] = entry
+        self.expensive_seconds += cost
 
     def add_background(self, source: TaskSource) -> None:
         """Add a source whose tasks are taken when no other task waits."""
@@ -130,45 +131,47 @@ class FairQueue:
         """Remove a source if it is queued."""
         self._cheap.pop(source, None)
         self._background.pop(source, None)
-        entry = self._dear_entries.get(source)
+        entry = self._expensive_entries.get(source)
         if entry is not None:
-            self._remove_dear(bisect_left(self._dear, entry))
+            self._remove_expensive(bisect_left(self._expensive, entry))
 
-    def _remove_dear(self, index: int) -> TaskSource:
-        entry = self._dear.pop(index)
-        del self._dear_entries[entry.source]
+    def _remove_expensive(self, index: int) -> TaskSource:
+        entry = self._expensive.pop(index)
+        del self._expensive_entries[entry.source]
         # Resetting the sum when the queue is empty keeps rounding errors from accumulating.
-        self.dear_seconds = self.dear_seconds - entry.cost_seconds if self._dear else 0.0
+        self.expensive_seconds = (
+            self.expensive_seconds - entry.cost_seconds if self._expensive else 0.0
+        )
         return entry.source
 
     def put_back(self, task: Task) -> None:
         """Return a task whose worker died to the front of the queue."""
         self._put_back.append(task)
 
-    def take(self, accepts_dear: bool = True) -> Task | None:
+    def pop(self, accepts_expensive: bool = True) -> Task | None:
         """Return the next task, or None if none waits.
 
         Args:
-            accepts_dear: Whether the task may be dear.
+            accepts_expensive: Whether the task may be expensive.
         """
         for task in self._put_back:
-            if accepts_dear or not task.block.is_dear:
+            if accepts_expensive or not task.block.is_expensive:
                 self._put_back.remove(task)
                 return task
-        if accepts_dear and self._is_dear_turn and self.is_dear_due:
-            dear = self._take_dear()
-            if dear is not None:
-                return dear
-        cheap = self._take_cheap()
+        if accepts_expensive and self._is_expensive_next and self.is_expensive_due:
+            expensive = self._pop_expensive()
+            if expensive is not None:
+                return expensive
+        cheap = self._pop_cheap()
         if cheap is not None:
-            self._is_dear_turn = True
+            self._is_expensive_next = True
             return cheap
-        return self._take_dear() if accepts_dear else None
+        return self._pop_expensive() if accepts_expensive else None
 
-    def _take_cheap(self) -> Task | None:
+    def _pop_cheap(self) -> Task | None:
         while self._cheap:
             source = _pop_first(self._cheap)
-            if source.cost_seconds > DEAR_SECONDS:  # its next block has become dear
+            if source.cost_seconds > EXPENSIVE_SECONDS:  # its next block has become expensive
                 self._append(source)
                 continue
             task = source.next_task()
@@ -177,17 +180,17 @@ class FairQueue:
                 return task
         return None
 
-    def _take_dear(self) -> Task | None:
-        self._is_dear_turn = False
-        while self._dear:
-            source = self._remove_dear(0)
+    def _pop_expensive(self) -> Task | None:
+        self._is_expensive_next = False
+        while self._expensive:
+            source = self._remove_expensive(0)
             task = source.next_task()
             if task is not None:
                 self._append(source)
                 return task
         return None
 
-    def take_background(self) -> Task | None:
+    def pop_background(self) -> Task | None:
         """Return the next background task, or None if none waits."""
         while self._background:
             source = _pop_first(self._background)

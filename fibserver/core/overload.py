@@ -37,7 +37,7 @@ SLICE_SECONDS = 0.0005
 EVENTS_SECONDS = 0.002
 """Time for which an iteration handles events before the remaining ones are queued."""
 
-TURN_SECONDS = 0.004
+ITERATION_SECONDS = 0.004
 """Time after which an iteration stops serving clients; at least one gets a time slice."""
 
 REQUEST_SECONDS = 10.0
@@ -76,9 +76,9 @@ class LoopBudget:
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
         self.slice_end = 0.0
-        self.start_turn(clock())
+        self.start_iteration(clock())
 
-    def start_turn(self, now: float) -> None:
+    def start_iteration(self, now: float) -> None:
         """Start an iteration with the phase that handles events."""
         self.is_spent = False
         self.end = now + EVENTS_SECONDS
@@ -87,7 +87,7 @@ class LoopBudget:
     def start_queue(self) -> None:
         """Start the phase that serves the queue, which lasts for at least one time slice."""
         self.is_spent = False
-        self.end = max(self._started + TURN_SECONDS, self.clock() + SLICE_SECONDS)
+        self.end = max(self._started + ITERATION_SECONDS, self.clock() + SLICE_SECONDS)
 
     def start_slice(self) -> None:
         """Start the time slice of a client."""

@@ -126,7 +126,7 @@ class Statistics:
         bytes_sent: Bytes sent to clients.
         blocks_filled: Blocks that workers have filled.
         blocks_failed: Blocks whose computation was given up.
-        blocks_dropped: Resident blocks evicted to make room for others.
+        blocks_evicted: Resident blocks evicted to make room for others.
         rates: Rates between the last two samples.
     """
 
@@ -140,7 +140,7 @@ class Statistics:
         self.bytes_sent = 0
         self.blocks_filled = 0
         self.blocks_failed = 0
-        self.blocks_dropped = 0
+        self.blocks_evicted = 0
         self.rates = Rates()
         self._sampled_at: float | None = None
         self._sampled = Rates()

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import TypeAlias
 
-from fibcommon.costs import DEAR_SECONDS
+from fibcommon.costs import EXPENSIVE_SECONDS
 from fibcommon.formats import FORMATS
 from fibcommon.service.errors import SettingsError, reason
 from fibcommon.service.machine import memory_limit_bytes
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 Work: TypeAlias = Callable[[socket.socket, Arena, Snapshot | None], None]
 """Main function of a worker."""
 
-LEAST_MEMORY_BYTES = 1024 * 1024
+MIN_MEMORY_BYTES = 1024 * 1024
 
 PROCESS_BYTES = 32 * 1024 * 1024
 """Estimated private memory of the acceptor or of one worker, with a margin."""
@@ -59,7 +59,7 @@ ARENA_REMEDIES = {
 GRACE_SECONDS = 3.0
 """Time after a stuck worker's limit to replace it and get an outcome from the new one."""
 
-MAX_WAITING_ANSWERS = 1000
+MAX_WAITING_STREAMS = 1000
 """Maximum number of replies that wait for an expensive block. It bounds the time for ordering the
 queue to microseconds, even if the predicted costs are low."""
 
@@ -81,7 +81,7 @@ class Engine:
         pool: The workers.
         persistence: Persistence of the arrays; None without a `state_dir`.
         queue: Sources of tasks that wait for a worker.
-        answers_rejected: Number of replies rejected because they would have waited too long.
+        overload_rejections: Number of replies rejected because they would have waited too long.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Engine:
         """
         self._statistics = statistics
         self._max_wait_seconds = settings.request_timeout
-        self.answers_rejected = 0
+        self.overload_rejections = 0
         slots = slots_for(settings.workers)
         try:
             self.memory_limit = _affordable_memory(settings, slots)
@@ -147,17 +147,17 @@ class Engine:
         return time.monotonic() - self.pool.last_outcome < request_timeout / 2 + GRACE_SECONDS
 
     @property
-    def is_short(self) -> bool:
+    def lacks_workers(self) -> bool:
         """Whether no worker runs because none can be started: a restart would not help."""
         return not self.pool.workers
 
     @property
-    def has_to_save(self) -> bool:
+    def has_unsaved_blocks(self) -> bool:
         """Whether blocks remain to be saved and the last attempt did not fail."""
         persistence = self.persistence
         return bool(persistence and persistence.unsaved_blocks and not persistence.is_failing)
 
-    def answer(self, slice: Slice, owner: SliceStreamOwner) -> SliceStream:
+    def open_stream(self, slice: Slice, owner: SliceStreamOwner) -> SliceStream:
         """Create the stream of a slice; it requests no blocks until it is started."""
         return SliceStream(slice, self.arrays, self.scratch, self.queue, self._refusal, owner)
 
@@ -165,13 +165,13 @@ class Engine:
     def queued_seconds(self) -> float:
         """Predicted time to finish the expensive blocks that are queued or being computed.
 
-        Includes one block of each waiting reply, scaled by the measured pace of the workers.
+        Includes one block of each waiting reply, scaled by the measured speed of the workers.
         """
-        return self._wait_seconds(self.queue.dear_seconds)
+        return self._wait_seconds(self.queue.expensive_seconds)
 
     def _wait_seconds(self, predicted_seconds: float) -> float:
-        total = predicted_seconds + self.pool.dear_seconds_in_hand
-        return total * self.pool.pace / self.pool.dear_workers
+        total = predicted_seconds + self.pool.assigned_expensive_seconds
+        return total * self.pool.cost_ratio / self.pool.expensive_workers
 
     def _refusal(self, cost_seconds: float) -> str | None:
         """Return the error message for a reply that would wait too long, or None.
@@ -182,15 +182,15 @@ class Engine:
         Args:
             cost_seconds: Predicted cost of the reply's first block.
         """
-        if cost_seconds <= DEAR_SECONDS:
+        if cost_seconds <= EXPENSIVE_SECONDS:
             return None
-        is_long = self.queue.dear_sources >= MAX_WAITING_ANSWERS
+        is_long = self.queue.expensive_sources >= MAX_WAITING_STREAMS
         if not is_long and self.queued_seconds <= self._max_wait_seconds:
             return None  # the common case: no scan of the queue
-        wait = self._wait_seconds(self.queue.dear_seconds_before(cost_seconds))
+        wait = self._wait_seconds(self.queue.expensive_seconds_before(cost_seconds))
         if not is_long and wait <= self._max_wait_seconds:
             return None
-        self.answers_rejected += 1
+        self.overload_rejections += 1
         return f"overloaded: {self.queued_seconds:.0f} s of work are waiting; try again later"
 
     def tick(self, request_timeout: float) -> None:
@@ -203,12 +203,12 @@ class Engine:
         self._max_wait_seconds = request_timeout
         self.pool.ensure_workers()
         self.pool.check(request_timeout / 2, _PROBE)
-        self.scratch.give_back_idle_memory()
+        self.scratch.free_idle_memory()
         if self.persistence:
             self.persistence.tick()
 
     def _on_dropped(self, block: Block) -> None:
-        self._statistics.blocks_dropped += 1
+        self._statistics.blocks_evicted += 1
         if self.persistence:
             self.persistence.on_dropped(block)
 
@@ -283,7 +283,7 @@ def _affordable_memory(settings: Settings, slots: int) -> int:
         bounds[f"the control group's memory limit of {group >> 20} MiB"] = rest
     name = min(bounds, key=bounds.__getitem__)
     for_arrays = (bounds[name] - slots * BLOCK_BYTES) * 15 // 16  # the rest is for their indexes
-    affordable = max(LEAST_MEMORY_BYTES, min(settings.memory_limit, for_arrays))
+    affordable = max(MIN_MEMORY_BYTES, min(settings.memory_limit, for_arrays))
     if affordable < settings.memory_limit:
         log.warning(
             "memory_limit lowered to %s MiB by %s, which leaves %s MiB",

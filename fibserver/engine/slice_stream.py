@@ -38,13 +38,13 @@ Filling the gap takes some 50 ms at most, and later requests find the elements t
 class SliceStreamOwner(Protocol):
     """Sender of a stream."""
 
-    def on_answer_ready(self) -> None:
+    def on_output_ready(self) -> None:
         """Handle that bytes are ready to be sent."""
 
-    def on_answer_begun(self, answer: "SliceStream") -> None:
+    def on_stream_started(self, answer: "SliceStream") -> None:
         """Handle that the first byte of a stream was sent."""
 
-    def on_answer_failed(self, answer: "SliceStream", code: str) -> None:
+    def on_stream_failed(self, answer: "SliceStream", code: str) -> None:
         """Handle that a stream became an error reply, or is broken."""
 
 
@@ -122,7 +122,7 @@ class SliceStream:
         self._claims: deque[TransientBlock] = deque()  # in order, without gaps
         if self._offset <= array.growth.frontier_bytes + MAX_GAP_BYTES:
             self._read_array_up_to(slice.stop, self._end)
-            array.use(slice.stop)
+            array.touch(slice.stop)
         else:
             self._leave_array()
 
@@ -160,7 +160,7 @@ class SliceStream:
         """Stop requesting blocks, and release all claims."""
         self._array.discard_reader(self)
         self._queue.discard(self)
-        self._scratch.forget(self)
+        self._scratch.cancel_wait(self)
         self._release_claims(0)
 
     def _enqueue(self) -> None:
@@ -209,7 +209,7 @@ class SliceStream:
             self._release_claims(0)
             end = min(growth.published_bytes, self._end)
             self._read_array_up_to(min(growth.published, self.slice.stop), end)
-            self._owner.on_answer_ready()
+            self._owner.on_output_ready()
         while self._may_claim:
             start = self._next_start
             stop = stop_of_block(self.slice.format, start, self.slice.stop)
@@ -230,7 +230,7 @@ class SliceStream:
         return (
             self._next_start < self.slice.stop
             and self._array_end - self._offset <= BLOCK_BYTES
-            and len(self._claims) < self._scratch.most_claims
+            and len(self._claims) < self._scratch.max_claims
         )
 
     # Progress and failure.
@@ -238,7 +238,7 @@ class SliceStream:
     def on_progress(self) -> None:
         """Notify the owner if bytes are ready to be sent."""
         if self.started_at and self.is_ready:
-            self._owner.on_answer_ready()
+            self._owner.on_output_ready()
 
     def on_failure(self, block: Block, message: str, code: str) -> None:
         """Fail, if the stream was started."""
@@ -254,7 +254,7 @@ class SliceStream:
             self.is_broken = True
         else:
             self._error = encode_error(message, code)
-        self._owner.on_answer_failed(self, code)
+        self._owner.on_stream_failed(self, code)
 
     def on_evicted(self, entry: TransientBlock) -> None:
         """Prepare to claim an evicted block again, and all blocks after it."""
@@ -338,7 +338,7 @@ class SliceStream:
             return
         if not self.has_begun:
             self.has_begun = True
-            self._owner.on_answer_begun(self)
+            self._owner.on_stream_started(self)
         if self._header:
             header_sent = min(sent, len(self._header))
             self._header = self._header[header_sent:]

@@ -7,7 +7,7 @@ short-lived blocks; `fibserver.memory.growth` divides arrays into resident ones.
 from enum import IntEnum
 from typing import NamedTuple
 
-from fibcommon.costs import DEAR_SECONDS, first_element_seconds
+from fibcommon.costs import EXPENSIVE_SECONDS, first_element_seconds
 from fibcommon.formats import Format
 
 __all__ = ["BLOCK_BYTES", "Action", "Block", "Task", "stop_of_block"]
@@ -51,12 +51,12 @@ class Block(NamedTuple):
         return first_element_seconds(self.format, self.start)
 
     @property
-    def is_dear(self) -> bool:
-        """Whether the block is expensive: its first element takes more than `DEAR_SECONDS`.
+    def is_expensive(self) -> bool:
+        """Whether the block is expensive: its first element takes more than `EXPENSIVE_SECONDS`.
 
         Expensive blocks must not occupy all workers.
         """
-        return self.cost_seconds > DEAR_SECONDS
+        return self.cost_seconds > EXPENSIVE_SECONDS
 
 
 class Action(IntEnum):

@@ -37,8 +37,8 @@ class Growth:
         # Boundaries are computed on demand, at most one block past the frontier.
         self._boundaries = [0]  # block k holds elements boundaries[k] to boundaries[k + 1] - 1
         self._offsets = [0]  # of the boundaries, in bytes
-        self._frontier = 0  # number of blocks handed out, `_given_back` included
-        self._given_back: list[int] = []
+        self._frontier = 0  # number of blocks handed out, `_returned` included
+        self._returned: list[int] = []
         self._finished: set[int] = set()  # but not yet published
         self._published_blocks = 0
 
@@ -55,7 +55,7 @@ class Growth:
     @property
     def has_none_in_flight(self) -> bool:
         """Whether no worker holds a block of the array."""
-        done = self._published_blocks + len(self._finished) + len(self._given_back)
+        done = self._published_blocks + len(self._finished) + len(self._returned)
         return done == self._frontier
 
     def next_size(self) -> int | None:
@@ -83,8 +83,8 @@ class Growth:
         Returns:
             The block, or None.
         """
-        if self._given_back and self._boundaries[self._given_back[0]] < stop:
-            return self._block(self._given_back.pop(0))
+        if self._returned and self._boundaries[self._returned[0]] < stop:
+            return self._block(self._returned.pop(0))
         return None
 
     def extend(self) -> Block:
@@ -105,9 +105,9 @@ class Growth:
             layout.index_position + (start + 1) * INDEX_ENTRY_BYTES,
         )
 
-    def give_back(self, block: Block) -> None:
+    def return_block(self, block: Block) -> None:
         """Take back a block that could not be filled; a later request retries it."""
-        insort(self._given_back, self._number(block))
+        insort(self._returned, self._number(block))
 
     def finish(self, block: Block) -> bool:
         """Mark a block as filled; return whether that published any element."""
@@ -136,7 +136,7 @@ class Growth:
         assert self.has_none_in_flight, "a worker may still write to the tail"
         self._frontier -= 1
         self._finished.discard(self._frontier)
-        if self._given_back and self._given_back[-1] == self._frontier:
-            self._given_back.pop()
+        if self._returned and self._returned[-1] == self._frontier:
+            self._returned.pop()
         self._published_blocks = min(self._published_blocks, self._frontier)
         self._update_published()

@@ -73,7 +73,7 @@ class SharedArray:
         """Return the array's bytes from `offset` up to `end`; all must be published."""
         return self._arena.bytes_between(self._position + offset, self._position + end)
 
-    def use(self, stop: int) -> None:
+    def touch(self, stop: int) -> None:
         """Record a use of the block that holds element `stop - 1`, or of the tail if none does."""
         if self._block_stops:
             number = min(bisect_left(self._block_stops, stop), len(self._block_stops) - 1)
@@ -133,7 +133,7 @@ class SharedArray:
 
     def block_failed(self, block: Block, message: str, code: str) -> None:
         """Notify the readers that need a failed block; a later request retries it."""
-        self.growth.give_back(block)
+        self.growth.return_block(block)
         for reader in list(self._readers):
             if reader.array_stop > block.start:
                 reader.on_failure(block, message, code)

@@ -23,7 +23,7 @@ from fibserver.memory.blocks import Block
 
 __all__ = ["STALLED_SECONDS", "Claimant", "TransientBlock", "TransientBlocks", "slots_for"]
 
-MOST_CLAIMS = 3
+MAX_CLAIMS = 3
 """Maximum number of blocks that a reply claims: one being sent, one ready, one being filled."""
 
 STALLED_SECONDS = 0.1
@@ -135,9 +135,9 @@ class TransientBlocks:
         return len(self._arena.layout.slot_positions) - len(self._free)
 
     @property
-    def most_claims(self) -> int:
+    def max_claims(self) -> int:
         """Maximum number of blocks that a reply may claim now: one if slots are scarce."""
-        return MOST_CLAIMS if len(self._free) > MOST_CLAIMS and not self.is_wanted else 1
+        return MAX_CLAIMS if len(self._free) > MAX_CLAIMS and not self.is_wanted else 1
 
     def claim(
         self, claimant: Claimant, format: Format, start: int, stop: int
@@ -163,7 +163,7 @@ class TransientBlocks:
             entry = self._blocks[key] = TransientBlock(block, offset, slot)
         self._last_claim = self._clock()
         entry.claimants[claimant] = None
-        self.forget(claimant)
+        self.cancel_wait(claimant)
         return entry, is_new
 
     def _make_room(self, claimant: Claimant, size: int) -> bool:
@@ -183,7 +183,7 @@ class TransientBlocks:
             self._free_slot(entry)
             self.wake_next_waiter()
 
-    def forget(self, claimant: Claimant) -> None:
+    def cancel_wait(self, claimant: Claimant) -> None:
         """Remove a claimant from the queue for free slots."""
         self._waiting_small.pop(claimant, None)
         self._waiting_large.pop(claimant, None)
@@ -252,7 +252,7 @@ class TransientBlocks:
             owner.on_evicted(entry)
         return True
 
-    def give_back_idle_memory(self) -> None:
+    def free_idle_memory(self) -> None:
         """Free the slots' memory after an idle period; called periodically."""
         if not self._blocks and self._clock() - self._last_claim > IDLE_SECONDS:
             for slot in self._dirty:

@@ -19,7 +19,7 @@ __all__ = [
     "ServerInfo",
     "acceptor_memory_bytes",
     "format_info",
-    "process_facts",
+    "process_usage",
     "shared_memory_available_bytes",
     "worker_memory_bytes",
 ]
@@ -62,7 +62,7 @@ class ServerInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessFacts:
+class ProcessUsage:
     """Memory and CPU time of one process.
 
     Attributes:
@@ -87,34 +87,34 @@ def _process(pid: int) -> psutil.Process:
     return psutil.Process(pid)
 
 
-def process_facts(pid: int) -> ProcessFacts:
+def process_usage(pid: int) -> ProcessUsage:
     """Return memory and CPU time of a process, zeros if it has ended.
 
     Results are cached for up to half a second: reading them takes longer than the rest of INFO.
     """
-    return _process_facts(pid, int(time.monotonic() / REMEMBERED_SECONDS))
+    return _process_usage(pid, int(time.monotonic() / REMEMBERED_SECONDS))
 
 
 @functools.lru_cache(maxsize=2048)
-def _process_facts(pid: int, _period: int) -> ProcessFacts:
+def _process_usage(pid: int, _period: int) -> ProcessUsage:
     try:
         process = _process(pid)
         with process.oneshot():
             memory, cpu = process.memory_info(), process.cpu_times()
     except psutil.NoSuchProcess:
-        return ProcessFacts(0, 0.0, 0.0)
-    return ProcessFacts(memory.rss - memory.shared, cpu.user, cpu.system)
+        return ProcessUsage(0, 0.0, 0.0)
+    return ProcessUsage(memory.rss - memory.shared, cpu.user, cpu.system)
 
 
 def acceptor_memory_bytes(engine: Engine) -> int:
     """Return the proportional set size of this process, without shared memory."""
-    memory_bytes = process_facts(os.getpid()).memory_bytes
+    memory_bytes = process_usage(os.getpid()).memory_bytes
     return max(0, memory_bytes - engine.pool.acceptor_overcounted_bytes)
 
 
 def worker_memory_bytes(worker: WorkerInfo) -> int:
     """Return the proportional set size of a worker, without shared memory."""
-    return max(0, process_facts(worker.pid).memory_bytes - worker.overcounted_bytes)
+    return max(0, process_usage(worker.pid).memory_bytes - worker.overcounted_bytes)
 
 
 def shared_memory_available_bytes() -> int:
@@ -230,16 +230,16 @@ def _stats(info: ServerInfo) -> Mapping[str, object]:
         "rejected_connections": statistics.connections_rejected,
         "evicted_clients": statistics.evictions.total(),
         **{f"evicted_clients_{reason}": statistics.evictions[reason] for reason in Eviction},
-        "evicted_keys": statistics.blocks_dropped,
+        "evicted_keys": statistics.blocks_evicted,
         "total_error_replies": statistics.errors.total(),
         "blocks_filled": statistics.blocks_filled,
         "blocks_failed": statistics.blocks_failed,
         "blocks_retried": info.engine.pool.retried,
-        "blocks_in_flight": info.engine.pool.tasks_in_hand,
+        "blocks_in_flight": info.engine.pool.assigned_tasks,
         "queued_cheap": info.engine.queue.cheap_sources,
-        "queued_dear": info.engine.queue.dear_sources,
+        "queued_expensive": info.engine.queue.expensive_sources,
         "queued_seconds": f"{info.engine.queued_seconds:.3f}",
-        "rejected_answers": info.engine.answers_rejected,
+        "overload_rejections": info.engine.overload_rejections,
         "streamed_bytes": sum(array.streamed_bytes for array in arrays),
     }
 
@@ -250,8 +250,8 @@ def _replication(info: ServerInfo) -> Mapping[str, object]:
 
 
 def _cpu(info: ServerInfo) -> Mapping[str, object]:
-    own = process_facts(os.getpid())
-    workers = [process_facts(worker.pid) for worker in info.engine.pool.workers]
+    own = process_usage(os.getpid())
+    workers = [process_usage(worker.pid) for worker in info.engine.pool.workers]
     return {
         "used_cpu_sys": f"{own.cpu_system_seconds:.6f}",
         "used_cpu_user": f"{own.cpu_user_seconds:.6f}",
@@ -307,7 +307,7 @@ def _workers(info: ServerInfo) -> Mapping[str, object]:
         "worker_pids": ",".join(str(worker.pid) for worker in workers),
     }
     for number, worker in enumerate(workers):
-        process = process_facts(worker.pid)
+        process = process_usage(worker.pid)
         fields[f"worker{number}"] = (
             f"pid={worker.pid},busy={int(worker.is_busy)},tasks={worker.tasks_done},"
             f"memory={worker_memory_bytes(worker)},cpu_user={process.cpu_user_seconds:.2f},"

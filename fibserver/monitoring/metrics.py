@@ -24,7 +24,7 @@ from fibserver.core.statistics import BUCKETS
 from fibserver.monitoring.info import (
     ServerInfo,
     acceptor_memory_bytes,
-    process_facts,
+    process_usage,
     shared_memory_available_bytes,
     worker_memory_bytes,
 )
@@ -188,22 +188,22 @@ def _memory(info: ServerInfo) -> Iterator[Metric]:
 def _work(info: ServerInfo) -> Iterator[Metric]:
     statistics, pool = info.statistics, info.engine.pool
     queued = GaugeMetricFamily(
-        "fibserver_queued_answers",
+        "fibserver_queued_replies",
         "Slice replies that wait for a worker, by the predicted cost of their next block.",
         labels=["cost"],
     )
     queued.add_metric(["cheap"], info.engine.queue.cheap_sources)
-    queued.add_metric(["dear"], info.engine.queue.dear_sources)
+    queued.add_metric(["expensive"], info.engine.queue.expensive_sources)
     yield queued
     yield _gauge(
         "queued_seconds",
-        "Predicted time until the queued and current dear blocks are computed.",
+        "Predicted time until the queued and current expensive blocks are computed.",
         info.engine.queued_seconds,
     )
     yield _counter(
-        "answers_rejected",
+        "overload_rejections",
         "Slice replies rejected with BUSY because they would have waited too long.",
-        info.engine.answers_rejected,
+        info.engine.overload_rejections,
     )
     yield _counter("blocks_filled", "Blocks computed or loaded.", statistics.blocks_filled)
     yield _counter(
@@ -213,12 +213,12 @@ def _work(info: ServerInfo) -> Iterator[Metric]:
     )
     yield _counter("blocks_retried", "Tasks retried after a worker died.", pool.retried)
     yield _counter(
-        "blocks_dropped",
+        "blocks_evicted",
         "Resident blocks evicted to make room for others.",
-        statistics.blocks_dropped,
+        statistics.blocks_evicted,
     )
     yield _gauge(
-        "blocks_in_flight", "Tasks assigned to workers and not finished.", pool.tasks_in_hand
+        "blocks_in_flight", "Tasks assigned to workers and not finished.", pool.assigned_tasks
     )
     yield _gauge(
         "slots_used", "Slots that hold a short-lived block.", info.engine.scratch.used_slots
@@ -265,9 +265,9 @@ def _processes(info: ServerInfo) -> Iterator[Metric]:
     workers = info.engine.pool.workers
     memory.add_metric(["acceptor"], acceptor_memory_bytes(info.engine))
     memory.add_metric(["workers"], sum(map(worker_memory_bytes, workers)))
-    cpu.add_metric(["acceptor"], process_facts(os.getpid()).cpu_seconds)
+    cpu.add_metric(["acceptor"], process_usage(os.getpid()).cpu_seconds)
     cpu.add_metric(
-        ["workers"], _total(process_facts(worker.pid).cpu_seconds for worker in workers)
+        ["workers"], _total(process_usage(worker.pid).cpu_seconds for worker in workers)
     )
     yield memory
     yield cpu

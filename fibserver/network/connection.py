@@ -28,16 +28,16 @@ from enum import Enum
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
 from typing import Protocol
 
-from fibcommon.service.admission import ReadingPace, unacknowledged_bytes
+from fibcommon.service.admission import ReadRate, unacknowledged_bytes
 from fibserver.commands.session import Session
 from fibserver.core.overload import OutputTotal
 from fibserver.engine.slice_stream import Buffer
 from fibserver.network.output import MAX_SEND_BYTES
 from fibserver.network.reply_cache import CachedReply
-from fibserver.network.request_handler import ConversationOwner, RequestHandler
+from fibserver.network.request_handler import HandlerContext, RequestHandler
 from fibserver.protocol.reply_encoding import Slice
 
-__all__ = ["Connection", "ConnectionOwner", "State"]
+__all__ = ["ClientConnection", "ConnectionOwner", "ConnectionState"]
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ INFINITY = float("inf")
 _FAILED = EPOLLERR | EPOLLHUP
 
 
-class State(Enum):
+class ConnectionState(Enum):
     """Lifecycle state of a connection."""
 
     OPEN = "requests are read and answered"
@@ -57,18 +57,18 @@ class State(Enum):
     CLOSED = "the socket is closed"
 
 
-_ENDING = (State.ENDED, State.DRAINING, State.CLOSING)
+_ENDING = (ConnectionState.ENDED, ConnectionState.DRAINING, ConnectionState.CLOSING)
 
 
-class ConnectionOwner(ConversationOwner, Protocol):
+class ConnectionOwner(HandlerContext, Protocol):
     """Interface that a connection requires of its owner."""
 
     output_total: OutputTotal
 
-    def want_events(self, connection: "Connection", events: int) -> None:
+    def want_events(self, connection: "ClientConnection", events: int) -> None:
         """Change the epoll events that a connection is registered for."""
 
-    def serve_later(self, connection: "Connection", *, is_busy: bool = False) -> None:
+    def serve_later(self, connection: "ClientConnection", *, is_busy: bool = False) -> None:
         """Queue a connection; the owner calls `on_event` with its `queued_events` later.
 
         Args:
@@ -76,23 +76,23 @@ class ConnectionOwner(ConversationOwner, Protocol):
             is_busy: Whether it has used up a time slice.
         """
 
-    def release_later(self, connection: "Connection") -> None:
+    def release_later(self, connection: "ClientConnection") -> None:
         """Call the connection's `release` after the delay for a failed authentication."""
 
-    def note_waiting(self, change: int) -> None:
+    def count_waiting(self, change: int) -> None:
         """Add `change` to the number of connections that wait for workers."""
 
-    def forget(self, connection: "Connection") -> None:
+    def unregister(self, connection: "ClientConnection") -> None:
         """Unregister a connection that is about to close its socket."""
 
 
-class Connection:
+class ClientConnection:
     """One client's connection.
 
     Attributes:
         socket: The non-blocking socket.
         session: The client's protocol state.
-        conversation: The request handler, which owns the output.
+        handler: The request handler, which owns the output.
         connected_at: When the connection was accepted, on the loop's clock.
         last_progress: When bytes were last received or sent, on the loop's clock.
         events: The epoll events that the socket is registered for.
@@ -101,7 +101,7 @@ class Connection:
         queued_since: When the connection was queued, 0 if it is not.
         is_waiting: Whether the next bytes to send are not computed yet.
         blocked_since: Since when the peer has read nothing; infinite if the socket is not full.
-        pace: Measures how fast the peer reads while the socket is full, else None.
+        read_rate: Measures how fast the peer reads while the socket is full, else None.
         held_bytes: Bytes of memory that the output takes.
     """
 
@@ -113,14 +113,14 @@ class Connection:
         "_sent_bytes",
         "blocked_since",
         "connected_at",
-        "conversation",
         "events",
+        "handler",
         "held_bytes",
         "is_waiting",
         "last_progress",
-        "pace",
         "queued_events",
         "queued_since",
+        "read_rate",
         "session",
         "socket",
         "state",
@@ -129,18 +129,18 @@ class Connection:
     def __init__(self, sock: socket.socket, session: Session, owner: ConnectionOwner) -> None:
         self.socket = sock
         self.session = session
-        self.conversation = RequestHandler(session, owner, self)
+        self.handler = RequestHandler(session, owner, self)
         self.connected_at = self.last_progress = owner.loop.now
         self.events: int = EPOLLIN
-        self.state = State.OPEN
+        self.state = ConnectionState.OPEN
         self.queued_events = 0
         self.queued_since = 0.0
         self.held_bytes = 0
         self.is_waiting = False
         self.blocked_since = INFINITY
-        self.pace: ReadingPace | None = None
+        self.read_rate: ReadRate | None = None
         self._owner = owner
-        self._output = self.conversation.output
+        self._output = self.handler.output
         self._is_blocked = False  # the socket has no room for the head of the output
         self._sent_bytes = 0  # from the output; cached replies are often sent without it
         self._acknowledged_bytes = 0  # of those, at the last measurement
@@ -148,7 +148,7 @@ class Connection:
     @property
     def is_idle(self) -> bool:
         """Whether no complete request and no output is pending."""
-        return not self._output and self.conversation.needs_data
+        return not self._output and self.handler.needs_data
 
     @property
     def idle_since(self) -> float | None:
@@ -156,17 +156,21 @@ class Connection:
 
         A connection whose failed authentication is still unanswered counts as idle.
         """
-        if self.state is not State.OPEN or self.queued_since:
+        if self.state is not ConnectionState.OPEN or self.queued_since:
             return None
-        is_idle = self.is_idle or self.conversation.held_error is not None
+        is_idle = self.is_idle or self.handler.held_error is not None
         return self.last_progress if is_idle else None
 
     @property
     def bytes_per_second(self) -> float:
         """Rate at which the peer reads if it is slow; infinite if it is not, or is unknown."""
-        return self.pace.bytes_per_second if self.pace and self.pace.is_slow else INFINITY
+        return (
+            self.read_rate.bytes_per_second
+            if self.read_rate and self.read_rate.is_slow
+            else INFINITY
+        )
 
-    def sample_pace(self) -> None:
+    def sample_read_rate(self) -> None:
         """Measure how fast the peer reads, if the socket is full."""
         if not self._is_blocked:
             return
@@ -175,10 +179,10 @@ class Connection:
         except OSError:
             return  # the connection is broken, which epoll will report
         now = self._owner.loop.now
-        if self.pace is None:
-            self.pace = ReadingPace(now, acknowledged)
+        if self.read_rate is None:
+            self.read_rate = ReadRate(now, acknowledged)
         else:
-            self.pace.sample(now, acknowledged)
+            self.read_rate.sample(now, acknowledged)
             if acknowledged > self._acknowledged_bytes:
                 self.blocked_since = now
         self._acknowledged_bytes = acknowledged
@@ -208,27 +212,27 @@ class Connection:
             log.exception("%s: closed after an internal error", self.session.address)
             self.close()
 
-    def on_answer_ready(self) -> None:
+    def on_output_ready(self) -> None:
         """Queue the connection to send output that has become ready."""
         self._owner.serve_later(self)
 
     def release(self) -> None:
         """Send the held-back error of a failed authentication, and continue."""
-        self.conversation.release()
+        self.handler.release()
         self.on_event(0)
 
     # Closing.
 
-    def finish(self, state: State = State.DRAINING) -> None:
+    def finish(self, state: ConnectionState = ConnectionState.DRAINING) -> None:
         """Stop reading requests, answer those received, then close.
 
         Args:
             state: The state until then: `DRAINING` or `ENDED`.
         """
-        if self.state is not State.OPEN:
+        if self.state is not ConnectionState.OPEN:
             return
         self.state = state
-        if state is State.DRAINING and self.is_idle:
+        if state is ConnectionState.DRAINING and self.is_idle:
             # A request may have arrived that epoll has not reported yet.
             self.on_event(EPOLLIN, may_queue=False)
         if self.state is not state:
@@ -246,7 +250,7 @@ class Connection:
             self.on_event(0, may_queue=False)
         self.close()
 
-    def give_up(self, timeout_seconds: float) -> None:
+    def time_out(self, timeout_seconds: float) -> None:
         """Time out: fail a reply that waits for its first block, otherwise close the connection.
 
         Args:
@@ -261,24 +265,24 @@ class Connection:
 
     def refuse(self, message: str, code: str = "ERR") -> None:
         """Send an error reply, then close."""
-        self.conversation.push_error(message, code)
-        self.state = State.CLOSING
+        self.handler.push_error(message, code)
+        self.state = ConnectionState.CLOSING
         self.on_event(0, may_queue=False)
 
     def close(self) -> None:
         """Close the socket at once and discard pending output."""
-        if self.state is State.CLOSED:
+        if self.state is ConnectionState.CLOSED:
             return
-        self.state = State.CLOSED
+        self.state = ConnectionState.CLOSED
         if self.is_waiting:
             self._set_waiting(False)
-        self.conversation.end()
+        self.handler.end()
         self._count_output()
-        self._owner.forget(self)  # epoll must not hold a closed descriptor
+        self._owner.unregister(self)  # epoll must not hold a closed descriptor
         self.socket.close()
 
     def _linger(self) -> None:
-        self.state = State.LINGERING
+        self.state = ConnectionState.LINGERING
         try:
             self.socket.shutdown(socket.SHUT_WR)
         except OSError:
@@ -295,47 +299,47 @@ class Connection:
             log.debug("%s: %s", self.session.address, error)
             self.close()
             return
-        if self.state is State.LINGERING:
+        if self.state is ConnectionState.LINGERING:
             if not data:
                 self.close()
             return
         if not data:
-            self.finish(State.ENDED)
+            self.finish(ConnectionState.ENDED)
             return
         owner = self._owner
         self.last_progress = owner.loop.now
         owner.statistics.bytes_received += len(data)
-        cached = self.conversation.replay_of(data)
+        cached = self.handler.find_cached(data)
         if cached is None:
-            self.conversation.receive(data)
+            self.handler.receive(data)
             self._advance()
         else:
             self._send_cached(cached)
-            self.conversation.record_replay(data, cached)
+            self.handler.record_cached(data, cached)
 
     def _advance(self) -> None:
         """Execute received requests and send output until data, room or time run out."""
-        conversation, output = self.conversation, self._output
+        handler, output = self.handler, self._output
         budget = self._owner.loop.budget
         budget.start_slice()
         while True:
-            if not conversation.needs_data:
-                conversation.answer_requests()
-            if conversation.is_over and self.state is State.OPEN:
-                self.state = State.CLOSING
+            if not handler.needs_data:
+                handler.answer_requests()
+            if handler.is_over and self.state is ConnectionState.OPEN:
+                self.state = ConnectionState.CLOSING
             self._flush()
-            if conversation.needs_data or output.pieces or self.state is State.CLOSED:
+            if handler.needs_data or output.pieces or self.state is ConnectionState.CLOSED:
                 break
-            if conversation.held_error is not None:
+            if handler.held_error is not None:
                 break
             if budget.is_slice_over:
                 self._owner.serve_later(self, is_busy=True)
                 break
         if output.pieces or self.held_bytes:
             self._count_output()
-        if conversation.held_error is not None and self.state is not State.CLOSED:
+        if handler.held_error is not None and self.state is not ConnectionState.CLOSED:
             self._owner.release_later(self)
-        if self.state is not State.OPEN and self.state in _ENDING and self.is_idle:
+        if self.state is not ConnectionState.OPEN and self.state in _ENDING and self.is_idle:
             self._linger()
         self._watch()
 
@@ -351,10 +355,12 @@ class Connection:
         Nothing is read while requests wait for room in the output: otherwise a client that sends
         short requests for long replies, and reads slowly, would fill the memory with requests.
         """
-        if self.state is State.CLOSED:
+        if self.state is ConnectionState.CLOSED:
             return
-        reads = self.state is State.LINGERING or (
-            self.state is State.OPEN and self.conversation.needs_data and not self._output.is_full
+        reads = self.state is ConnectionState.LINGERING or (
+            self.state is ConnectionState.OPEN
+            and self.handler.needs_data
+            and not self._output.is_full
         )
         events = (EPOLLIN if reads else 0) | (EPOLLOUT if self._is_blocked else 0)
         if events == self.events:
@@ -384,20 +390,20 @@ class Connection:
         elif len(cached.replies) == 1 and isinstance(cached.replies[0], Slice):
             self._send_slice(cached.replies[0])
         else:
-            self.conversation.push_replay(cached)
+            self.handler.push_cached(cached)
             self._advance()
 
     def _send_slice(self, slice: Slice) -> None:
         """Send a slice, directly from the array if possible; the output is empty."""
         sent = 0
-        view = self.conversation.published(slice) if slice.size <= MAX_SEND_BYTES else None
+        view = self.handler.published(slice) if slice.size <= MAX_SEND_BYTES else None
         if view is not None:
             with contextlib.suppress(OSError):  # as above
                 sent = self.socket.sendmsg([slice.header, view, slice.trailer])
             self._owner.statistics.bytes_sent += sent
             if sent == len(slice.header) + slice.size + len(slice.trailer):
                 return
-        stream = self.conversation.push_stream(slice)
+        stream = self.handler.push_stream(slice)
         if sent:
             stream.drop(sent)
         self._advance()
@@ -410,7 +416,7 @@ class Connection:
                 log.warning("%s: closed, a reply failed after it had begun", self.session.address)
                 self.close()
                 return
-            stream.sends_header_early = self.state is State.ENDED
+            stream.sends_header_early = self.state is ConnectionState.ENDED
             stream.start(self._owner.loop.now)
         buffers = self._output.next_buffers()
         if buffers:
@@ -424,14 +430,14 @@ class Connection:
         if is_blocked is not self._is_blocked:
             self._is_blocked = is_blocked
             self.blocked_since = self._owner.loop.now if is_blocked else INFINITY
-            self.pace = None
+            self.read_rate = None
         is_waiting = stream is not None and not is_blocked
         if is_waiting is not self.is_waiting:
             self._set_waiting(is_waiting)
 
     def _set_waiting(self, is_waiting: bool) -> None:
         self.is_waiting = is_waiting
-        self._owner.note_waiting(1 if is_waiting else -1)
+        self._owner.count_waiting(1 if is_waiting else -1)
 
     def _send(self, buffers: list[Buffer]) -> None:
         try:

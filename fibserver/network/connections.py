@@ -27,14 +27,14 @@ from fibserver.core.overload import (
     output_victims,
 )
 from fibserver.engine.engine import Engine
-from fibserver.network.connection import INFINITY, Connection, State
+from fibserver.network.connection import INFINITY, ClientConnection, ConnectionState
 from fibserver.network.reply_cache import ReplyCache
 
 __all__ = ["Clients"]
 
 log = logging.getLogger(__name__)
 
-ACCEPTS_PER_TURN = 16
+ACCEPTS_PER_ITERATION = 16
 SWEEP_CONNECTIONS = 200
 """Connections checked per loop iteration: all at once would take milliseconds."""
 
@@ -83,7 +83,7 @@ class Clients:
         """
         self.loop = loop
         self.engine = engine
-        self.replay = ReplyCache()
+        self.reply_cache = ReplyCache()
         self.statistics = server.statistics
         self.slow_log = server.slow_log
         self.max_clients = 0
@@ -94,12 +94,12 @@ class Clients:
         self._paused_listeners = list(listeners)
         self._ready_listeners: list[socket.socket] = []
         self._next_client_id = 1
-        self._connections: dict[int, Connection] = {}  # by client id
-        self._queue: ServiceQueue[Connection] = ServiceQueue()
-        self._held: dict[Connection, float] = {}  # when to release each, in order
-        self._sweep: Iterator[Connection] | None = None
+        self._connections: dict[int, ClientConnection] = {}  # by client id
+        self._queue: ServiceQueue[ClientConnection] = ServiceQueue()
+        self._held: dict[ClientConnection, float] = {}  # when to release each, in order
+        self._sweep: Iterator[ClientConnection] | None = None
         self._idle = IdleVictims(self._connections.values, lambda client: client.idle_since)
-        self._slow = IdleVictims(self._connections.values, _pace_of_slow_reader)
+        self._slow = IdleVictims(self._connections.values, _read_rate_of_slow_reader)
         self._full_until = 0.0
         self.apply_settings()
         self._resume_listeners()
@@ -111,7 +111,7 @@ class Clients:
         reserve += DESCRIPTORS_PER_WORKER * settings.workers
         self.max_clients = affordable_connections(settings.max_clients, reserve, "max_clients")
         self._max_output_bytes = settings.max_output_bytes
-        self.replay.clear()  # a limit may have been lowered below a cached request
+        self.reply_cache.clear()  # a limit may have been lowered below a cached request
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -124,7 +124,7 @@ class Clients:
     def accept(self) -> None:
         """Accept new clients; call this after all other events of the loop iteration."""
         for listener in self._ready_listeners:
-            for _ in range(ACCEPTS_PER_TURN):
+            for _ in range(ACCEPTS_PER_ITERATION):
                 try:
                     sock, address = listener.accept()
                 except BlockingIOError:
@@ -168,7 +168,7 @@ class Clients:
             return
         session = Session(self._server, self._next_client_id, _name(address))
         self._next_client_id += 1
-        connection = Connection(sock, session, self)
+        connection = ClientConnection(sock, session, self)
         self._connections[session.client_id] = connection
         try:
             self.loop.register(sock.fileno(), connection.on_event)
@@ -196,18 +196,18 @@ class Clients:
         else:
             self._full_until = self.loop.now + FULL_SECONDS
 
-    def _evict(self, connection: Connection, reason: Eviction) -> None:
+    def _evict(self, connection: ClientConnection, reason: Eviction) -> None:
         log.warning("%s: evicted to free resources: %s", connection.session.address, reason)
         self.statistics.evictions[reason] += 1
         connection.close()
 
     # Interface for connections.
 
-    def want_events(self, connection: Connection, events: int) -> None:
+    def want_events(self, connection: ClientConnection, events: int) -> None:
         """Change the epoll events that a connection is registered for."""
         self.loop.modify(connection.socket.fileno(), events)
 
-    def serve_later(self, connection: Connection, *, is_busy: bool = False) -> None:
+    def serve_later(self, connection: ClientConnection, *, is_busy: bool = False) -> None:
         """Queue a connection; `serve` calls its `on_event` with its `queued_events`."""
         if not connection.queued_since:
             connection.queued_since = self.loop.now
@@ -216,15 +216,15 @@ class Clients:
         else:
             self._queue.add_new(connection)
 
-    def release_later(self, connection: Connection) -> None:
+    def release_later(self, connection: ClientConnection) -> None:
         """Call the connection's `release` after the delay for a failed authentication."""
         self._held.setdefault(connection, self.loop.now + AUTH_DELAY_SECONDS)
 
-    def note_waiting(self, change: int) -> None:
+    def count_waiting(self, change: int) -> None:
         """Add `change` to the number of connections that wait for workers."""
         self.waiting += change
 
-    def forget(self, connection: Connection) -> None:
+    def unregister(self, connection: ClientConnection) -> None:
         """Unregister a connection that is about to close its socket."""
         self.loop.unregister(connection.socket.fileno())
         del self._connections[connection.session.client_id]
@@ -278,28 +278,28 @@ class Clients:
 
     # Introspection.
 
-    def facts(self) -> Iterator[ClientInfo]:
+    def infos(self) -> Iterator[ClientInfo]:
         """Yield information about each client, in the order of arrival."""
         for connection in list(self._connections.values()):
-            if connection.state is not State.CLOSED:
+            if connection.state is not ConnectionState.CLOSED:
                 yield self._info(connection)
 
-    def facts_of(self, client_id: int) -> ClientInfo | None:
+    def info_of(self, client_id: int) -> ClientInfo | None:
         """Return information about one client, or None if it is not connected."""
         connection = self._connections.get(client_id)
         return None if connection is None else self._info(connection)
 
-    def _info(self, connection: Connection) -> ClientInfo:
-        events, conversation = connection.events, connection.conversation
+    def _info(self, connection: ClientConnection) -> ClientInfo:
+        events, handler = connection.events, connection.handler
         return ClientInfo(
             connection.session,
             _name(connection.socket.getsockname()),
             connection.socket.fileno(),
             int(self.loop.now - connection.connected_at),
             int(self.loop.now - connection.last_progress),
-            conversation.received_bytes,
-            len(conversation.output),
-            conversation.output.pending_bytes,
+            handler.received_bytes,
+            len(handler.output),
+            handler.output.pending_bytes,
             ("r" if events & EPOLLIN else "") + ("w" if events & EPOLLOUT else ""),
             connection.is_waiting,
         )
@@ -316,19 +316,19 @@ class Clients:
         if self._sweep is None:
             self._sweep = iter(list(self._connections.values()))
 
-    def _continue_sweep(self, sweep: Iterator[Connection]) -> None:
+    def _continue_sweep(self, sweep: Iterator[ClientConnection]) -> None:
         batch = list(islice(sweep, SWEEP_CONNECTIONS))
         for connection in batch:
-            if connection.state is not State.CLOSED:
+            if connection.state is not ConnectionState.CLOSED:
                 self._check(connection)
         if len(batch) < SWEEP_CONNECTIONS:
             self._sweep = None
 
-    def _check(self, connection: Connection) -> None:
+    def _check(self, connection: ClientConnection) -> None:
         """Time out a connection that has stalled; measure how fast the peer of any other reads."""
         settings = self._server.settings
         quiet_seconds = self.loop.now - connection.last_progress
-        if connection.state is State.LINGERING:
+        if connection.state is ConnectionState.LINGERING:
             if quiet_seconds > LINGER_SECONDS:
                 connection.close()
         elif connection.is_idle:
@@ -336,12 +336,12 @@ class Clients:
             if 0 < settings.idle_timeout < quiet_seconds:
                 connection.close()
         elif quiet_seconds > settings.request_timeout:
-            connection.give_up(settings.request_timeout)
+            connection.time_out(settings.request_timeout)
         limit = min(REQUEST_SECONDS, settings.request_timeout)
-        if connection.conversation.partial_seconds > limit:
+        if connection.handler.partial_seconds > limit:
             connection.close()
-        if connection.state is not State.CLOSED:
-            connection.sample_pace()
+        if connection.state is not ConnectionState.CLOSED:
+            connection.sample_read_rate()
 
     def finish(self) -> None:
         """Close the listeners, and each connection once its received requests are answered."""
@@ -370,7 +370,7 @@ class Clients:
         for connection in list(self._connections.values()):
             connection.close()
         self.close_listeners()
-        self.replay.clear()
+        self.reply_cache.clear()
 
 
 def _name(address: object) -> str:
@@ -380,6 +380,6 @@ def _name(address: object) -> str:
     return UNIX_ADDRESS
 
 
-def _pace_of_slow_reader(connection: Connection) -> float | None:
-    pace = connection.bytes_per_second
-    return pace if pace < INFINITY else None
+def _read_rate_of_slow_reader(connection: ClientConnection) -> float | None:
+    read_rate = connection.bytes_per_second
+    return read_rate if read_rate < INFINITY else None

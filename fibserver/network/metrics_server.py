@@ -35,12 +35,12 @@ __all__ = ["MetricsServer"]
 
 log = logging.getLogger(__name__)
 
-MAX_EXCHANGES = 16
+MAX_CONNECTIONS = 16
 MAX_HEAD_BYTES = 8 * 1024
-PATIENCE_SECONDS = 5.0
+TIMEOUT_SECONDS = 5.0
 
 _DETAILS = {
-    408: f"the request has not arrived within {PATIENCE_SECONDS:g} s",
+    408: f"the request has not arrived within {TIMEOUT_SECONDS:g} s",
     431: f"the request line and headers must be shorter than {MAX_HEAD_BYTES} bytes",
 }
 
@@ -68,7 +68,7 @@ class MetricsServer:
         self._loop = loop
         self._listener = listener
         self._registry = registry
-        self._exchanges: dict[_Exchange, None] = {}  # in the order of arrival
+        self._connections: dict[_MetricsConnection, None] = {}  # in the order of arrival
         self._is_paused = False
         loop.register(listener.fileno(), self._accept)
 
@@ -83,23 +83,23 @@ class MetricsServer:
             self._is_paused = True
             return
         sock.setblocking(False)
-        exchange = _Exchange(sock, self._loop.now, self._registry)
-        if len(self._exchanges) >= MAX_EXCHANGES:
-            silent = (other for other in self._exchanges if not other.is_answered)
-            self._end(next(silent, next(iter(self._exchanges))))
+        connection = _MetricsConnection(sock, self._loop.now, self._registry)
+        if len(self._connections) >= MAX_CONNECTIONS:
+            silent = (other for other in self._connections if not other.is_answered)
+            self._end(next(silent, next(iter(self._connections))))
         try:
-            self._loop.register(sock.fileno(), partial(self._on_event, exchange))
+            self._loop.register(sock.fileno(), partial(self._on_event, connection))
         except OSError as error:
             log.warning("metrics: cannot register a connection: %s", error)
             sock.close()
         else:
-            self._exchanges[exchange] = None
+            self._connections[connection] = None
 
-    def _on_event(self, exchange: "_Exchange", _events: int) -> None:
+    def _on_event(self, connection: "_MetricsConnection", _events: int) -> None:
         try:
-            events = exchange.advance()
+            events = connection.advance()
             if events:
-                self._loop.modify(exchange.socket.fileno(), events)
+                self._loop.modify(connection.socket.fileno(), events)
         except BlockingIOError:
             return  # a stale event for a descriptor that has been reused
         except OSError as error:
@@ -109,12 +109,12 @@ class MetricsServer:
             log.exception("metrics: closed a connection after an internal error")
             events = 0
         if not events:
-            self._end(exchange)
+            self._end(connection)
 
-    def _end(self, exchange: "_Exchange") -> None:
-        del self._exchanges[exchange]
-        self._loop.unregister(exchange.socket.fileno())
-        exchange.socket.close()
+    def _end(self, connection: "_MetricsConnection") -> None:
+        del self._connections[connection]
+        self._loop.unregister(connection.socket.fileno())
+        connection.socket.close()
 
     def tick(self) -> None:
         """Resume accepting if paused, and end exchanges that have timed out."""
@@ -124,21 +124,21 @@ class MetricsServer:
                 self._is_paused = False
             except OSError as error:
                 log.warning("metrics: cannot register the listener, retrying in 1 s: %s", error)
-        for exchange in list(self._exchanges):
-            if self._loop.now - exchange.started_at > PATIENCE_SECONDS:
-                exchange.time_out()
-                self._end(exchange)
+        for connection in list(self._connections):
+            if self._loop.now - connection.started_at > TIMEOUT_SECONDS:
+                connection.time_out()
+                self._end(connection)
 
     def close(self) -> None:
         """Close the listener and all connections."""
-        for exchange in list(self._exchanges):
-            self._end(exchange)
+        for connection in list(self._connections):
+            self._end(connection)
         if not self._is_paused:
             self._loop.unregister(self._listener.fileno())
         close_listener(self._listener)
 
 
-class _Exchange:
+class _MetricsConnection:
     """One request and its response."""
 
     def __init__(self, sock: socket.socket, now: float, registry: CollectorRegistry) -> None:

@@ -50,7 +50,7 @@ class ReplyCache:
         self._held_bytes = 0
         self.get = self._entries.get
 
-    def learn(
+    def put(
         self, received: bytes, replies: list[Reply], command: CommandStatistics, calls: int = 1
     ) -> None:
         """Store the replies to requests, unless they are stored already.

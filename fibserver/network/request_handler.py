@@ -6,7 +6,7 @@ Replies keep the order of the requests because there is one output. Requests are
 one is incomplete, the output is full or the client's time slice is over; the connection calls
 again when there is more data, room or time. A long reply is generated in steps while it is sent,
 so it pauses for the same reasons.
-Requests in the reply cache skip all of this (`replay_of`).
+Requests in the reply cache skip all of this (`find_cached`).
 
 After a failed authentication the error reply is held back, and nothing else is executed, until
 the connection calls `release`.
@@ -30,11 +30,11 @@ from fibserver.protocol.reply_encoding import CommandError, Reply, Slice, encode
 from fibserver.protocol.request_parser import (
     OtherProtocolError,
     ProtocolError,
-    Request,
+    RespRequest,
     parse_request,
 )
 
-__all__ = ["Clock", "ConversationListener", "ConversationOwner", "RequestHandler"]
+__all__ = ["Clock", "HandlerContext", "OutputListener", "RequestHandler"]
 
 log = logging.getLogger(__name__)
 
@@ -58,11 +58,11 @@ class Clock(Protocol):
     """Time budget of this loop iteration."""
 
 
-class ConversationOwner(Protocol):
+class HandlerContext(Protocol):
     """Objects that all request handlers share."""
 
     engine: Engine
-    replay: ReplyCache
+    reply_cache: ReplyCache
     statistics: Statistics
     slow_log: SlowLog
 
@@ -71,17 +71,17 @@ class ConversationOwner(Protocol):
         """Time and time budget of the event loop."""
 
 
-class ConversationListener(Protocol):
+class OutputListener(Protocol):
     """Sender of the output, notified by the request handler."""
 
-    def on_answer_ready(self) -> None:
+    def on_output_ready(self) -> None:
         """Schedule sending: the head of the output has become ready."""
 
 
 class _NullListener:
     """Listener of a closed request handler."""
 
-    def on_answer_ready(self) -> None:
+    def on_output_ready(self) -> None:
         """Do nothing."""
 
 
@@ -147,17 +147,15 @@ class RequestHandler:
         "session",
     )
 
-    def __init__(
-        self, session: Session, owner: ConversationOwner, listener: ConversationListener
-    ) -> None:
+    def __init__(self, session: Session, owner: HandlerContext, listener: OutputListener) -> None:
         self.session = session
         self.output = Output()
         self.needs_data = True
         self.is_over = False
         self.held_error: CommandError | None = None
         self._owner = owner
-        self._find_cached = owner.replay.get
-        self._listener: ConversationListener = listener
+        self._find_cached = owner.reply_cache.get
+        self._listener: OutputListener = listener
         self._received = b""  # not yet parsed
         self._partial_since = 0.0  # since when a request is incomplete, 0 if none is
         self._since = 0.0  # when epoll reported the bytes that are executed next
@@ -196,7 +194,7 @@ class RequestHandler:
         """Whether replies depend on the request alone, not on the session."""
         return self.session.transaction is None and self.session.is_authenticated
 
-    def replay_of(self, data: bytes) -> CachedReply | None:
+    def find_cached(self, data: bytes) -> CachedReply | None:
         """Return the cached replies to received bytes if they can be sent at once, else None.
 
         They cannot while earlier bytes wait to be executed, or earlier replies to be sent.
@@ -236,7 +234,7 @@ class RequestHandler:
                 position = request.end
                 cached = find_cached(received)
                 if cached is not None and self._may_use_cache:
-                    self.push_replay(cached)
+                    self.push_cached(cached)
                     self.session.last_command = cached.command.name
                     self._record(cached.command, request.arguments)
                 elif request.arguments:
@@ -257,11 +255,13 @@ class RequestHandler:
     def _cache_repeated(self, data: bytes, request: bytes) -> None:
         """Cache the replies to a pipeline of equal requests, as benchmarks send them."""
         count = len(data) // len(request)
-        cached = self._owner.replay.get(request) if count > 1 and self._may_use_cache else None
+        cached = (
+            self._owner.reply_cache.get(request) if count > 1 and self._may_use_cache else None
+        )
         if cached is not None and data == request * count:
-            self._owner.replay.learn(data, cached.replies * count, cached.command, count)
+            self._owner.reply_cache.put(data, cached.replies * count, cached.command, count)
 
-    def _next_request(self, data: bytes, position: int) -> Request | None:
+    def _next_request(self, data: bytes, position: int) -> RespRequest | None:
         """Parse a request; return None if it is incomplete, or no more are executed."""
         if self.is_over:
             return None
@@ -315,7 +315,7 @@ class RequestHandler:
             self._record(statistics, args)
         self.is_over = session.is_quitting
         if command.is_immutable and session.transaction is None and _are_cacheable(replies):
-            self._owner.replay.learn(received, replies, statistics)
+            self._owner.reply_cache.put(received, replies, statistics)
 
     def _pending_request(self, command: CommandStatistics, args: list[bytes]) -> _PendingRequest:
         return _PendingRequest(command, args, self._started, self._started - self._since)
@@ -341,7 +341,7 @@ class RequestHandler:
             self._record_pending(long.request, long.request.started)
         self.is_over = self.session.is_quitting
 
-    def push_replay(self, cached: CachedReply) -> None:
+    def push_cached(self, cached: CachedReply) -> None:
         """Queue cached replies."""
         if cached.ready:
             self.output.push(cached.ready)
@@ -369,7 +369,7 @@ class RequestHandler:
         array = self._owner.engine.arrays[slice.format]
         if slice.stop > array.growth.published:
             return None
-        array.use(slice.stop)
+        array.touch(slice.stop)
         offset = array.offset(slice.start)
         return array.bytes_between(offset, offset + slice.size)
 
@@ -383,7 +383,7 @@ class RequestHandler:
         Returns:
             The stream.
         """
-        stream = self._owner.engine.answer(slice, self)
+        stream = self._owner.engine.open_stream(slice, self)
         if request is not None:
             self._pending[stream] = request
         self.output.push_stream(stream)
@@ -396,26 +396,26 @@ class RequestHandler:
 
     # Stream events and statistics.
 
-    def on_answer_ready(self) -> None:
+    def on_output_ready(self) -> None:
         """Schedule sending: a stream has bytes ready."""
-        self._listener.on_answer_ready()
+        self._listener.on_output_ready()
 
-    def on_answer_begun(self, answer: SliceStream) -> None:
+    def on_stream_started(self, answer: SliceStream) -> None:
         """Record the request of a stream whose first byte has been sent."""
         request = self._pending.pop(answer, None)
         if request is not None:
             self._record_pending(request, answer.started_at)
 
-    def on_answer_failed(self, answer: SliceStream, code: str) -> None:
+    def on_stream_failed(self, answer: SliceStream, code: str) -> None:
         """Record the failure of a stream, and schedule sending its error."""
         self._owner.statistics.errors[code] += 1
         request = self._pending.pop(answer, None)
         if request is not None:
             request.command.errors[code] += 1
             self._record_pending(request, answer.started_at)
-        self._listener.on_answer_ready()
+        self._listener.on_output_ready()
 
-    def record_replay(self, data: bytes, cached: CachedReply) -> None:
+    def record_cached(self, data: bytes, cached: CachedReply) -> None:
         """Record requests that were just answered from the cache.
 
         Args:

@@ -19,7 +19,7 @@ __all__ = [
     "MAX_REQUEST_BYTES",
     "OtherProtocolError",
     "ProtocolError",
-    "Request",
+    "RespRequest",
     "parse_request",
     "printable",
 ]
@@ -42,7 +42,7 @@ class OtherProtocolError(ProtocolError):
     """HTTP or TLS instead of RESP; the connection is closed without a reply."""
 
 
-class Request(NamedTuple):
+class RespRequest(NamedTuple):
     """One request.
 
     Attributes:
@@ -55,7 +55,7 @@ class Request(NamedTuple):
     end: int
 
 
-def parse_request(data: bytes, start: int = 0) -> Request | None:
+def parse_request(data: bytes, start: int = 0) -> RespRequest | None:
     """Parse the request that begins at `start`.
 
     Returns:
@@ -73,7 +73,7 @@ def parse_request(data: bytes, start: int = 0) -> Request | None:
     return _parse(first_bytes, 0)
 
 
-def _parse(data: bytes, start: int) -> Request | None:
+def _parse(data: bytes, start: int) -> RespRequest | None:
     if data[start : start + 1] == b"*":
         request = _parse_array(data, start)
     elif data.startswith(_TLS_HANDSHAKE, start):
@@ -90,10 +90,10 @@ def _parse(data: bytes, start: int) -> Request | None:
 # accepts nothing else.
 _COUNTS = {b"*%d" % count: count for count in range(-1, MAX_ARGUMENTS + 1)}
 _LENGTHS = {b"$%d" % length: length for length in range(MAX_REQUEST_BYTES + 1)}
-_LONGEST_HEADER = 16
+_MAX_HEADER = 16
 
 
-def _parse_array(data: bytes, start: int) -> Request | None:
+def _parse_array(data: bytes, start: int) -> RespRequest | None:
     line_end = data.find(b"\r\n", start)
     count = _COUNTS.get(data[start:line_end]) if line_end >= 0 else None
     if count is None:
@@ -117,12 +117,12 @@ def _parse_array(data: bytes, start: int) -> Request | None:
                 return None
             raise ProtocolError("expected CRLF after a bulk string")
         arguments.append(data[line_end + 2 : value_end])
-    return Request(arguments, position)
+    return RespRequest(arguments, position)
 
 
 def _check_header(data: bytes, start: int, line_end: int, what: str, limit: int) -> None:
     """Raise `ProtocolError` if more data cannot make an invalid header line valid."""
-    longest_end = start + _LONGEST_HEADER
+    longest_end = start + _MAX_HEADER
     if line_end >= 0 or len(data) > longest_end:
         end = min(line_end, longest_end) if line_end >= 0 else longest_end
         raise ProtocolError(f"invalid {what}: {printable(data[start + 1 : end])}, at most {limit}")
@@ -134,7 +134,7 @@ _TLS_HANDSHAKE = b"\x16\x03"
 _HTTP = re.compile(rb"(?:post|host:)(?: |$)|[^ ]+ [^ ]+ http/[0-9.]+$", re.IGNORECASE)
 
 
-def _parse_inline(data: bytes, start: int) -> Request | None:
+def _parse_inline(data: bytes, start: int) -> RespRequest | None:
     line_end = data.find(b"\n", start, start + MAX_REQUEST_BYTES + 1)
     if line_end < 0:
         return None
@@ -144,7 +144,7 @@ def _parse_inline(data: bytes, start: int) -> Request | None:
     arguments = _split_inline(line)
     if len(arguments) > MAX_ARGUMENTS:
         raise ProtocolError(f"too many arguments: {len(arguments)}, at most {MAX_ARGUMENTS}")
-    return Request(arguments, line_end + 1)
+    return RespRequest(arguments, line_end + 1)
 
 
 # A word of an inline command is unquoted text that may end with one "double-quoted" or

@@ -56,7 +56,7 @@ log = logging.getLogger(__name__)
 MAX_DEATHS = 3
 """Number of worker deaths over a task after which it is given up."""
 
-TASKS_IN_HAND = 2
+MAX_ASSIGNED_TASKS = 2
 """Maximum number of tasks of a worker: the current one and the next."""
 
 NICENESS = 5
@@ -64,7 +64,7 @@ NICENESS = 5
 of the core that they share; with 10 it was a tenth, and new small numbers took half a second."""
 
 WEIGHT = 0.2
-"""Weight of the latest expensive block in the moving average of the pace."""
+"""Weight of the latest expensive block in the moving average of `cost_ratio`."""
 
 _FORK = multiprocessing.get_context("fork")
 
@@ -119,8 +119,8 @@ class _Worker:
 
     @property
     def is_full(self) -> bool:
-        return len(self.tasks) >= TASKS_IN_HAND or any(
-            task.block.is_dear or task.action is Action.PROBE for task in self.tasks
+        return len(self.tasks) >= MAX_ASSIGNED_TASKS or any(
+            task.block.is_expensive or task.action is Action.PROBE for task in self.tasks
         )
 
 
@@ -131,7 +131,7 @@ class WorkerPool:
         deaths: Number of workers that have died.
         retried: Number of tasks retried after their worker died.
         last_outcome: When a worker last reported an outcome, monotonic, in seconds.
-        pace: Measured time of expensive blocks relative to the prediction, a moving average.
+        cost_ratio: Measured time of expensive blocks relative to the prediction, a moving average.
         acceptor_overcounted_bytes: By how much this process's memory is overcounted; 0 before it
             was measured.
     """
@@ -158,7 +158,7 @@ class WorkerPool:
         self.deaths = 0
         self.retried = 0
         self.last_outcome = time.monotonic()
-        self.pace = 1.0
+        self.cost_ratio = 1.0
         self.acceptor_overcounted_bytes = 0
         self._size = size
         self._queue = queue
@@ -184,17 +184,17 @@ class WorkerPool:
         ]
 
     @property
-    def tasks_in_hand(self) -> int:
+    def assigned_tasks(self) -> int:
         """Number of tasks that workers hold."""
         return sum(len(worker.tasks) for worker in self._workers)
 
     @property
-    def dear_seconds_in_hand(self) -> float:
+    def assigned_expensive_seconds(self) -> float:
         """Predicted cost of the expensive blocks that workers hold."""
-        return sum(task.block.cost_seconds for task in self._dear_tasks())
+        return sum(task.block.cost_seconds for task in self._expensive_tasks())
 
     @property
-    def dear_workers(self) -> int:
+    def expensive_workers(self) -> int:
         """Maximum number of workers that may hold expensive blocks."""
         return max(1, self._size - 1)
 
@@ -244,14 +244,14 @@ class WorkerPool:
     def dispatch(self) -> None:
         """Dispatch queued tasks, to idle workers first."""
         while worker := self._least_busy_worker():
-            accepts_dear = self._accepts_dear()
+            accepts_expensive = self._accepts_expensive()
             if worker.tasks:
-                if accepts_dear and self._queue.is_dear_due:
+                if accepts_expensive and self._queue.is_expensive_due:
                     break
-                accepts_dear = False
-            task = self._queue.take(accepts_dear)
+                accepts_expensive = False
+            task = self._queue.pop(accepts_expensive)
             if task is None and not worker.tasks:
-                task = self._queue.take_background()
+                task = self._queue.pop_background()
             if task is None:
                 break
             self._give(worker, task)
@@ -260,11 +260,13 @@ class WorkerPool:
         ready = [worker for worker in self._workers if not worker.is_full]
         return min(ready, key=lambda worker: len(worker.tasks), default=None)
 
-    def _accepts_dear(self) -> bool:
-        return len(self._dear_tasks()) < self.dear_workers
+    def _accepts_expensive(self) -> bool:
+        return len(self._expensive_tasks()) < self.expensive_workers
 
-    def _dear_tasks(self) -> list[Task]:
-        return [task for worker in self._workers for task in worker.tasks if task.block.is_dear]
+    def _expensive_tasks(self) -> list[Task]:
+        return [
+            task for worker in self._workers for task in worker.tasks if task.block.is_expensive
+        ]
 
     def _give(self, worker: _Worker, task: Task) -> None:
         if not worker.tasks:
@@ -315,9 +317,9 @@ class WorkerPool:
         if task.action is Action.PROBE:
             worker.overcounted_bytes = overcounted
             self.acceptor_overcounted_bytes = acceptor_overcounted
-        if task.block.is_dear and outcome is not Outcome.FAILED:
+        if task.block.is_expensive and outcome is not Outcome.FAILED:
             ratio = (self.last_outcome - worker.working_since) / task.block.cost_seconds
-            self.pace += WEIGHT * (ratio - self.pace)
+            self.cost_ratio += WEIGHT * (ratio - self.cost_ratio)
         worker.working_since = self.last_outcome
         self._deaths_by_task.pop(task, None)
         if task.action is not Action.PROBE:

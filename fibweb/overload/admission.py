@@ -19,7 +19,7 @@ from fibcommon.service.admission import (
     NEWCOMER_SECONDS,
     UNSERVED_SECONDS,
     IdleVictims,
-    ReadingPace,
+    ReadRate,
 )
 
 __all__ = ["SURPLUS_CONNECTIONS", "Admission", "Admittable", "Verdict"]
@@ -45,7 +45,7 @@ class Verdict(Enum):
 class Admittable(Protocol):
     """A connection that an `Admission` can close."""
 
-    pace: ReadingPace | None
+    pace: ReadRate | None
     was_served: bool
     """Whether the client has ever sent a whole request."""
 

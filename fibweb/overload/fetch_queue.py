@@ -3,9 +3,10 @@
 The predicted cost of a fetch determines its order and whether it is accepted.
 
 - Waiters for the same bytes share one fetch.
-- A fetch is cheap or dear (`fibcommon.costs.DEAR_SECONDS`). Dear fetches use at most half of the
-  threads, so a cheap one never waits for a dear one. If dear fetches wait and none runs, the next
-  free thread takes one of them, so a stream of cheap ones does not starve them.
+- A fetch is cheap or expensive (`fibcommon.costs.EXPENSIVE_SECONDS`). Expensive fetches use at
+  most half of the threads, so a cheap one never waits for an expensive one. If expensive fetches
+  wait and none runs, the next free thread takes one of them, so a stream of cheap ones does not
+  starve them.
 - Within each class the fetch with the earliest virtual deadline runs first: arrival time plus a
   multiple of the cost. Among fetches that arrive together that is shortest job first. Over time it
   is ageing: a fetch is overtaken for at most that multiple of its own cost.
@@ -22,7 +23,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
-from fibcommon.costs import DEAR_SECONDS
+from fibcommon.costs import EXPENSIVE_SECONDS
 from fibweb.content.fetch import Fetch
 
 __all__ = ["MAX_WAITERS", "MAX_WAIT_SECONDS", "FetchQueue", "Job", "JobState", "Refused"]
@@ -36,7 +37,7 @@ MAX_WAIT_SECONDS = 5.0
 """Maximum wait for a thread. A request that would wait longer is refused at once."""
 
 CHEAP_OVERTAKEN_FACTOR = 500.0
-DEAR_OVERTAKEN_FACTOR = 10.0
+EXPENSIVE_OVERTAKEN_FACTOR = 10.0
 """A fetch can be overtaken for at most this many times its own cost: for 5 s if it is a piece of
 10 ms, so that hundreds of downloads do not delay small numbers; for 4 s if it is F(10,000,000)."""
 
@@ -97,28 +98,28 @@ class Job(Generic[Waiter]):
     virtual_deadline: float = field(init=False)
 
     def __post_init__(self) -> None:
-        factor = DEAR_OVERTAKEN_FACTOR if self.is_dear else CHEAP_OVERTAKEN_FACTOR
+        factor = EXPENSIVE_OVERTAKEN_FACTOR if self.is_expensive else CHEAP_OVERTAKEN_FACTOR
         started = STARTED_SECONDS if self.is_started else 0.0
         self.virtual_deadline = self.added_at + factor * self.fetch.cost_seconds + started
 
     @property
-    def is_dear(self) -> bool:
-        """Whether its cost exceeds `DEAR_SECONDS`."""
-        return self.fetch.cost_seconds > DEAR_SECONDS
+    def is_expensive(self) -> bool:
+        """Whether its cost exceeds `EXPENSIVE_SECONDS`."""
+        return self.fetch.cost_seconds > EXPENSIVE_SECONDS
 
     def __lt__(self, other: "Job[Waiter]") -> bool:
         return self.virtual_deadline < other.virtual_deadline
 
 
 class _Class(Generic[Waiter]):
-    """Queue of the cheap jobs or of the dear ones."""
+    """Queue of the cheap jobs or of the expensive ones."""
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self.running = 0
         self.running_cost = 0.0
         self.waiting = 0
-        self._measured = self._predicted = DEAR_SECONDS  # a small weight on a ratio of 1
+        self._measured = self._predicted = EXPENSIVE_SECONDS  # a small weight on a ratio of 1
         self._heap: list[Job[Waiter]] = []
         self._compact_at = MIN_COMPACTED
 
@@ -164,7 +165,7 @@ class FetchQueue(Generic[Waiter]):
         """
         self._threads = threads
         self._cheap: _Class[Waiter] = _Class(threads)
-        self._dear: _Class[Waiter] = _Class(max(1, threads // 2))
+        self._expensive: _Class[Waiter] = _Class(max(1, threads // 2))
         self._jobs: dict[Fetch, Job[Waiter]] = {}
         self._by_waiter: dict[Waiter, Job[Waiter]] = {}
 
@@ -174,12 +175,12 @@ class FetchQueue(Generic[Waiter]):
     @property
     def waiting(self) -> int:
         """Number of waiters whose jobs do not run yet."""
-        return self._cheap.waiting + self._dear.waiting
+        return self._cheap.waiting + self._expensive.waiting
 
     @property
     def running(self) -> int:
         """Number of running jobs."""
-        return self._cheap.running + self._dear.running
+        return self._cheap.running + self._expensive.running
 
     def add(self, fetch: Fetch, waiter: Waiter, now: float, *, is_started: bool = False) -> None:
         """Add a waiter for a fetch.
@@ -215,7 +216,7 @@ class FetchQueue(Generic[Waiter]):
         self._by_waiter[waiter] = job
 
     def _class_of(self, job: Job[Waiter]) -> _Class[Waiter]:
-        return self._dear if job.is_dear else self._cheap
+        return self._expensive if job.is_expensive else self._cheap
 
     def take(self, now: float) -> Job[Waiter] | None:
         """Start the next job and return it, or return None if no job may run now."""
@@ -234,11 +235,12 @@ class FetchQueue(Generic[Waiter]):
 
     def _order(self) -> tuple[_Class[Waiter], _Class[Waiter]]:
         if self._threads == 1:
-            heads = self._cheap.head, self._dear.head
-            is_dear_first = None not in heads and heads[1] < heads[0]  # type: ignore[operator]
+            heads = self._cheap.head, self._expensive.head
+            is_expensive_first = None not in heads and heads[1] < heads[0]  # type: ignore[operator]
         else:
-            is_dear_first = not self._dear.running
-        return (self._dear, self._cheap) if is_dear_first else (self._cheap, self._dear)
+            is_expensive_first = not self._expensive.running
+        order = (self._cheap, self._expensive)
+        return order[::-1] if is_expensive_first else order
 
     def finish(self, job: Job[Waiter], now: float, *, is_success: bool) -> list[Waiter]:
         """Record the end of a job and return its waiters.

@@ -37,7 +37,7 @@ from typing import Any
 
 from waitress.channel import HTTPChannel
 
-from fibcommon.service.admission import ReadingPace, unacknowledged_bytes
+from fibcommon.service.admission import ReadRate, unacknowledged_bytes
 from fibweb.content.answer_file import PIECE_BYTES, SMALL_PIECE_BYTES, AnswerFile
 from fibweb.content.fetch import Fetch, WouldBlock
 from fibweb.overload.admission import Admission
@@ -142,7 +142,7 @@ class Channel(HTTPChannel):
         super().__init__(server, sock, addr, adj, map)
         self.server_context: ServerContext = server.server_context
         self.is_surplus = False
-        self.pace: ReadingPace | None = None
+        self.pace: ReadRate | None = None
         self._state = State.IDLE
         self._progress = self._began = time.monotonic()
         self._bytes = b""  # of the current request, if one read returned just that
@@ -222,7 +222,7 @@ class Channel(HTTPChannel):
             return  # the client waits for the server
         acknowledged = self._outgoing.sent - unacknowledged_bytes(self.socket)
         if self.pace is None:
-            self.pace = ReadingPace(now, acknowledged)
+            self.pace = ReadRate(now, acknowledged)
         self.pace.sample(now, acknowledged)
 
     def readable(self) -> bool:

@@ -68,8 +68,8 @@ HEALTHY = {
     f"fibserver_connections_max{{{SERVER}}}": steady(100),
     f"fibserver_connections_waiting{{{SERVER}}}": steady(3),
     # Queues are empty time and again; clients that are idle or slow give way to others.
-    f'fibserver_queued_answers{{{SERVER},cost="cheap"}}': OFTEN_EMPTY,
-    f'fibserver_queued_answers{{{SERVER},cost="dear"}}': OFTEN_EMPTY,
+    f'fibserver_queued_replies{{{SERVER},cost="cheap"}}': OFTEN_EMPTY,
+    f'fibserver_queued_replies{{{SERVER},cost="expensive"}}': OFTEN_EMPTY,
     f'fibserver_clients_evicted_total{{{SERVER},reason="idle"}}': counter(20),
     f'fibserver_clients_evicted_total{{{SERVER},reason="slow_reader"}}': counter(20),
     f'fibserver_clients_evicted_total{{{SERVER},reason="output_memory"}}': steady(0),
@@ -254,7 +254,7 @@ CASES: list[Case] = [
     ),
     (
         "a queue in fibserver that is never empty",
-        {f'fibserver_queued_answers{{{SERVER},cost="dear"}}': "0x60 1x40"},
+        {f'fibserver_queued_replies{{{SERVER},cost="expensive"}}': "0x60 1x40"},
         80,
         {"FibserverQueueSaturated"},
     ),
@@ -267,7 +267,7 @@ CASES: list[Case] = [
     (
         "queues for ten minutes",
         {
-            f'fibserver_queued_answers{{{SERVER},cost="dear"}}': "0x69 1x40",
+            f'fibserver_queued_replies{{{SERVER},cost="expensive"}}': "0x69 1x40",
             f"fibweb_queue_depth{{{WEB}}}": "0x69 1x40",
         },
         80,

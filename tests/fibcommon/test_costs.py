@@ -2,7 +2,7 @@
 
 import pytest
 
-from fibcommon.costs import DEAR_SECONDS, predicted_seconds
+from fibcommon.costs import EXPENSIVE_SECONDS, predicted_seconds
 from fibcommon.formats import FORMATS
 
 
@@ -17,12 +17,12 @@ def test_costs_grow_with_the_work(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_giants_are_dear_and_small_numbers_are_not(name: str) -> None:
+def test_giants_are_expensive_and_small_numbers_are_not(name: str) -> None:
     """The threshold separates slices that take tens of milliseconds from shorter ones."""
     format = FORMATS[name]
-    assert predicted_seconds(format, 5_000, 5_001) < DEAR_SECONDS / 10
-    assert predicted_seconds(format, 300_000, 300_001) < DEAR_SECONDS
-    assert predicted_seconds(format, 1_000_000, 1_000_001) > DEAR_SECONDS
+    assert predicted_seconds(format, 5_000, 5_001) < EXPENSIVE_SECONDS / 10
+    assert predicted_seconds(format, 300_000, 300_001) < EXPENSIVE_SECONDS
+    assert predicted_seconds(format, 1_000_000, 1_000_001) > EXPENSIVE_SECONDS
 
 
 def test_numbers_of_any_size_have_a_cost() -> None:

@@ -329,10 +329,10 @@ def test_metrics(measured: tuple[RunningServer, str]) -> None:
     assert samples["fibserver_connections"] == 1
     assert samples["fibserver_resident_elements json"] >= 1000
     assert samples["fibserver_streamed_bytes_total json"] > 180_000
-    assert samples["fibserver_queued_answers cheap"] == 0
-    assert samples["fibserver_queued_answers dear"] == 0
+    assert samples["fibserver_queued_replies cheap"] == 0
+    assert samples["fibserver_queued_replies expensive"] == 0
     assert samples["fibserver_queued_seconds"] == 0
-    assert samples["fibserver_answers_rejected_total"] == 0
+    assert samples["fibserver_overload_rejections_total"] == 0
     assert samples["fibserver_workers"] == len(server.workers())
     assert samples["fibserver_sent_bytes_total"] > 280_000
     assert samples["fibserver_process_memory_bytes acceptor"] > 1e6

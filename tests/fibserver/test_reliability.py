@@ -176,11 +176,11 @@ def test_clients_that_leave_free_their_blocks(serve: Serve, is_reset: bool) -> N
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             sock.sendall(b"FIB.NUMBER %d FORMAT binary\r\n" % number)
         server.wait_until(lambda each: each.info()["blocked_clients"] == "20", "all of them wait")
-        assert int(server.info()["queued_dear"]) >= 17
+        assert int(server.info()["queued_expensive"]) >= 17
     assert_serves(server)
     server.wait_until(lambda each: each.info()["connected_clients"] == "1", "all of them are gone")
     info = server.info()
-    assert info["queued_dear"] == "0"
+    assert info["queued_expensive"] == "0"
     assert int(info["blocks_filled"]) <= 5
 
 

@@ -4,7 +4,7 @@ from random import Random
 from select import EPOLLHUP, EPOLLIN, EPOLLOUT
 
 from fibserver.network import connection as connection_module
-from fibserver.network.connection import State
+from fibserver.network.connection import ConnectionState
 from fibserver.protocol.request_parser import MAX_REQUEST_BYTES
 from tests.fuzz.fakes import FakeServer, FakeSocket
 
@@ -32,13 +32,13 @@ class FuzzedConversation:
         self.connection = server.connect(sock)
         self.most_pending = 0
         # Looked at after every event, so without detours.
-        self._output = self.connection.conversation.output
+        self._output = self.connection.handler.output
         self._input_limit = MAX_REQUEST_BYTES + connection_module.READ_BYTES
 
     @property
     def is_over(self) -> bool:
         """Whether the connection is closed."""
-        return self.connection.state is State.CLOSED
+        return self.connection.state is ConnectionState.CLOSED
 
     def event(self, events: int, is_late: bool = False) -> None:
         """Tell the connection of events, and see how much it holds then.
@@ -48,12 +48,12 @@ class FuzzedConversation:
             is_late: whether the turn has used up its time.
         """
         loop = self._server.loop
-        loop.budget.start_turn(loop.now)
+        loop.budget.start_iteration(loop.now)
         loop.budget.is_spent = is_late
         self.connection.on_event(events)
         if self._output.pending_bytes > self.most_pending:
             self.most_pending = self._output.pending_bytes
-        held = self.connection.conversation.received_bytes
+        held = self.connection.handler.received_bytes
         if held > self._input_limit:
             raise FuzzFailure(f"{held} bytes of input are held")
 
@@ -73,10 +73,10 @@ class FuzzedConversation:
         waits = connection.events == EPOLLIN and not connection.queued_since
         return waits and not self.sock.is_closed
 
-    def turn(self, rng: Random | None = None) -> bool:
+    def run_once(self, rng: Random | None = None) -> bool:
         """Have the connection do what there is to do; return whether there was anything."""
         connection, sock, server = self.connection, self.sock, self._server
-        if connection.state is State.CLOSED:
+        if connection.state is ConnectionState.CLOSED:
             return False
         if connection in server.to_send:
             del server.to_send[connection]

@@ -33,8 +33,8 @@ from fibserver.memory import blocks, growth, layout
 from fibserver.memory.blocks import Block, Task
 from fibserver.monitoring.slow_log import SlowLog
 from fibserver.network import connection, output
-from fibserver.network import request_handler as conversation
-from fibserver.network.connection import Connection
+from fibserver.network import request_handler as handler
+from fibserver.network.connection import ClientConnection
 from fibserver.network.reply_cache import ReplyCache
 from fibserver.protocol.reply_encoding import Slice
 from fibserver.protocol.request_parser import OtherProtocolError
@@ -52,17 +52,17 @@ PASSWORD = b"secret"
 CLIENT_ID = 7
 MAX_RENDERED = 4000
 """How many blocks are kept, of 16 KiB at most."""
-DEAR_SECONDS = first_element_seconds(FORMATS["text"], 1899)
+EXPENSIVE_SECONDS = first_element_seconds(FORMATS["text"], 1899)
 TIME_NS = 1_700_000_000_123_456_789
 
 _SCALED: tuple[tuple[Any, str, float], ...] = (
     (answer, "BLOCK_BYTES", 16 * 1024),
     (answer, "MAX_GAP_BYTES", 48 * 1024),
     (blocks, "BLOCK_BYTES", 16 * 1024),
-    (blocks, "DEAR_SECONDS", DEAR_SECONDS),
+    (blocks, "EXPENSIVE_SECONDS", EXPENSIVE_SECONDS),
     (connection, "READ_BYTES", 1024),
-    (conversation, "JOIN_BELOW_BYTES", 4 * 1024),
-    (fair_queue, "DEAR_SECONDS", DEAR_SECONDS),
+    (handler, "JOIN_BELOW_BYTES", 4 * 1024),
+    (fair_queue, "EXPENSIVE_SECONDS", EXPENSIVE_SECONDS),
     (growth, "BLOCK_BYTES", 16 * 1024),
     (growth, "FIRST_BLOCK_BYTES", 4 * 1024),
     (layout, "BLOCK_BYTES", 16 * 1024),
@@ -143,7 +143,7 @@ class FakeSocket:
     def _check(self) -> None:
         assert not self.is_closed, "used after it was closed"
         if self.is_broken:
-            raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+            raise ConnectionResetError(errno.ECONNRESET, "ClientConnection reset by peer")
 
 
 def _no_worker(*_arguments: object) -> None:
@@ -164,14 +164,14 @@ class HandWorkedEngine(Engine):
         self.has_answered = False
         self._rendered: dict[tuple[Format, int, int], tuple[bytes, bytes]] = {}
 
-    def answer(self, slice: Slice, owner: SliceStreamOwner) -> SliceStream:
+    def open_stream(self, slice: Slice, owner: SliceStreamOwner) -> SliceStream:
         """Return the answer that a slice asks for."""
         self.has_answered = True
-        return super().answer(slice, owner)
+        return super().open_stream(slice, owner)
 
     def take_task(self) -> bool:
         """Take the next task, as a worker does; return whether there was one."""
-        task = self.queue.take()
+        task = self.queue.pop()
         if task is not None:
             self.in_hand.append(task)
         return task is not None
@@ -228,7 +228,7 @@ class HandWorkedEngine(Engine):
         queue, scratch = self.queue, self.scratch
         found = {
             "waiting, cheap": queue._cheap,
-            "waiting, dear": queue._dear,
+            "waiting, expensive": queue._expensive,
             "put back": queue._put_back,
             "waiting for a slot": scratch._waiting_small | scratch._waiting_large,
             "in slots": scratch._blocks,
@@ -268,13 +268,13 @@ class FakeServer:
         self._loop.budget.clock = lambda: self._loop.now + next(ticks) * SLICE_SECONDS / 10
         self.statistics = Statistics()
         self.slow_log = SlowLog()
-        self.replay = ReplyCache()
+        self.reply_cache = ReplyCache()
         self.password: bytes | None = None
         self.engine: Engine = HandWorkedEngine(self._settings, self._loop, self.statistics)
         self.output_total = OutputTotal()
         self.listings = Listings()
-        self.to_send: dict[Connection, None] = {}
-        self.held: dict[Connection, None] = {}
+        self.to_send: dict[ClientConnection, None] = {}
+        self.held: dict[ClientConnection, None] = {}
         self.waiting = 0
         self.faults: list[str] = []
         self.has_refused_http = False
@@ -287,9 +287,9 @@ class FakeServer:
         """The engine, as its workers see it."""
         return cast(HandWorkedEngine, self.engine)
 
-    def connect(self, sock: FakeSocket) -> Connection:
+    def connect(self, sock: FakeSocket) -> ClientConnection:
         """Return a new connection."""
-        return Connection(cast(Any, sock), self.new_session(), self)
+        return ClientConnection(cast(Any, sock), self.new_session(), self)
 
     def new_session(self) -> Session:
         """Return the session of a new client, which finds two others here."""
@@ -304,24 +304,24 @@ class FakeServer:
         """Tells the time."""
         return self._loop
 
-    def want_events(self, connection: Connection, events: int) -> None:
+    def want_events(self, connection: ClientConnection, events: int) -> None:
         """Watch a connection for other events than so far."""
         assert not cast(FakeSocket, connection.socket).is_closed, "closed and watched"
 
-    def serve_later(self, connection: Connection, *, is_busy: bool = False) -> None:
+    def serve_later(self, connection: ClientConnection, *, is_busy: bool = False) -> None:
         """Have `on_event` called later."""
         connection.queued_since = self.loop.now
         self.to_send[connection] = None
 
-    def release_later(self, connection: Connection) -> None:
+    def release_later(self, connection: ClientConnection) -> None:
         """Have `release` called later."""
         self.held[connection] = None
 
-    def note_waiting(self, change: int) -> None:
+    def count_waiting(self, change: int) -> None:
         """Count those that wait for workers."""
         self.waiting += change
 
-    def forget(self, connection: Connection) -> None:
+    def unregister(self, connection: ClientConnection) -> None:
         """Unwatch a connection that is about to close its socket."""
         assert not cast(FakeSocket, connection.socket).is_closed, "closed before forgotten"
         self.to_send.pop(connection, None)
@@ -396,14 +396,14 @@ def open_server() -> Iterator[FakeServer]:
         setattr(module, name, value)
     server = FakeServer()
     clocks: tuple[tuple[Any, str, Any], ...] = (
-        (conversation, "time", lambda: TIME_NS / 1e9),
+        (handler, "time", lambda: TIME_NS / 1e9),
         (server_commands, "time", SimpleNamespace(time_ns=lambda: TIME_NS)),
     )
     saved += [(module, name, getattr(module, name)) for module, name, _ in clocks]
     for module, name, clock in clocks:
         setattr(module, name, clock)
     loggers, engine_logger = (
-        (connection.log, conversation.log),
+        (connection.log, handler.log),
         logging.getLogger("fibserver.engine.engine"),
     )
     levels = [each.level for each in (*loggers, engine_logger)]

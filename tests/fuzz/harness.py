@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from fibserver.network import output as output_module
 from fibserver.network import request_handler as conversation_module
-from fibserver.network.connection import State
+from fibserver.network.connection import ConnectionState
 from tests.fuzz.conversation import FuzzedConversation, FuzzFailure
 from tests.fuzz.fakes import MAX_INDEX, PASSWORD, FakeServer, FakeSocket
 from tests.fuzz.reference import Reference
@@ -31,7 +31,7 @@ from tests.fuzz.reply_parser import MalformedReplyError, parse_replies
 __all__ = ["Case", "Figures", "FuzzFailure", "Harness", "load_corpus"]
 
 CORPUS = Path(__file__).parent / "corpus"
-MAX_TURNS = 400_000
+MAX_ITERATIONS = 400_000
 """Far more than anything needs that comes to an end: bytes cut singly, and as many blocks."""
 
 MAX_ROUNDS = 60_000
@@ -210,8 +210,8 @@ class Harness:
         talk = FuzzedConversation(self._server, sock)
         if rng is None and not ends_early:
             talk.go_straight()
-        for _ in range(MAX_TURNS):
-            if talk.turn(rng) or (not talk.is_over and self._engine_turn(rng)):
+        for _ in range(MAX_ITERATIONS):
+            if talk.run_once(rng) or (not talk.is_over and self._run_engine(rng)):
                 continue
             limit = output_module.MAX_PENDING_BYTES + conversation_module.JOIN_BELOW_BYTES
             if copied is not None and talk.most_pending > limit + copied:
@@ -219,7 +219,7 @@ class Harness:
             return self._judge(talk)
         raise FuzzFailure(f"no end, {talk.connection.state}")
 
-    def _engine_turn(self, rng: Random | None, failing: float = 0.0) -> bool:
+    def _run_engine(self, rng: Random | None, failing: float = 0.0) -> bool:
         """Have the workers do something; return whether there was anything to do."""
         hands = self._server.hands
         in_hand = hands.in_hand
@@ -238,7 +238,7 @@ class Harness:
             hands.finish_task(number)
         if rng.random() < 0.2:
             self._server.loop.now += 10 ** (rng.random() * 3 - 2)  # 10 ms to 10 s
-            hands.scratch.give_back_idle_memory()
+            hands.scratch.free_idle_memory()
         return True
 
     def _judge(self, talk: FuzzedConversation, may_be_cut: bool = False) -> bytes:
@@ -279,7 +279,7 @@ class Harness:
         is_known = talk.connection in server.to_send or talk.connection in server.held
         if is_known or server.waiting or not talk.sock.is_closed:
             raise FuzzFailure("closed by half")
-        if talk.connection.conversation.output or server.output_total.held_bytes:
+        if talk.connection.handler.output or server.output_total.held_bytes:
             raise FuzzFailure("closed with output")
         hands = server.hands
         if hands.has_answered and not server.to_send:
@@ -300,10 +300,10 @@ class Harness:
         talk = FuzzedConversation(self._server, sock)
         failing = 0.5 if fault == "workers" else 0.0
         when = int(rng.random() ** 2 * (len(sock.chunks) + 6))
-        for turn in range(MAX_TURNS):
-            if turn == when and not talk.is_over:
+        for iteration in range(MAX_ITERATIONS):
+            if iteration == when and not talk.is_over:
                 self._harm(talk, fault)
-            if not (talk.turn(rng) or (not talk.is_over and self._engine_turn(rng, failing))):
+            if not (talk.run_once(rng) or (not talk.is_over and self._run_engine(rng, failing))):
                 break
         self._judge(talk, may_be_cut=fault not in ("finish", "refuse"))
 
@@ -317,10 +317,10 @@ class Harness:
             case "finish":
                 connection.finish()
             case "give up":
-                connection.give_up(60.0)
+                connection.time_out(60.0)
             case "close":
                 connection.close()
-            case "refuse" if connection.state is State.OPEN and connection.is_idle:
+            case "refuse" if connection.state is ConnectionState.OPEN and connection.is_idle:
                 connection.refuse("max number of clients reached")
 
     # Many connections.
@@ -341,10 +341,10 @@ class Harness:
                 states = [talk.connection.state.name for talk in talks if not talk.is_over]
                 raise FuzzFailure(f"no end: {', '.join(states)}")
             for talk in talks:
-                if (idle_rounds > 2 or rng.random() < 0.7) and talk.turn(rng):
+                if (idle_rounds > 2 or rng.random() < 0.7) and talk.run_once(rng):
                     idle_rounds = 0
             server.loop.now += 0.03
-            if self._engine_turn(rng):
+            if self._run_engine(rng):
                 idle_rounds = 0
         for talk, expected in zip(talks, wanted, strict=True):
             got = self._judge(talk, may_be_cut=expected.is_http)

@@ -13,7 +13,7 @@ from fibcommon.addresses import parse_address
 from fibserver.core.fair_queue import FairQueue
 from fibserver.engine.slice_stream import SliceStream
 from fibserver.memory.shared_arrays import SharedArray
-from fibserver.network import request_handler as conversation
+from fibserver.network import request_handler as handler
 from fibserver.network.output import Output
 from tests.fuzz.fakes import open_server
 from tests.fuzz.harness import Case, FuzzFailure, Harness, load_corpus
@@ -119,9 +119,9 @@ def _between(self: SharedArray, offset: int, end: int) -> memoryview:
 
 
 SABOTAGES: dict[str, tuple[Any, str, Any, str, bytes]] = {
-    "exception": (conversation, "execute", _raise, "RuntimeError", b"PING\r\n"),
-    "malformed reply": (conversation, "encode_error", _encode_badly, "bad line", b"NOSUCH\r\n"),
-    "reply behind the last": (conversation, "encode_error", _encode_twice, "behind", b"*x\r\n"),
+    "exception": (handler, "execute", _raise, "RuntimeError", b"PING\r\n"),
+    "malformed reply": (handler, "encode_error", _encode_badly, "bad line", b"NOSUCH\r\n"),
+    "reply behind the last": (handler, "encode_error", _encode_twice, "behind", b"*x\r\n"),
     "reader left": (SliceStream, "stop", _keep, "reading text", b"FIB.FIRST 300 FORMAT text\r\n"),
     "no turn": (FairQueue, "add", lambda *_: None, "stuck", b"FIB.FIRST 1900 FORMAT csv\r\n"),
     "never full": (Output, "is_full", False, "pending", b"FIB.FIRST 99\r\n" * 500),

@@ -30,7 +30,7 @@ BLOCK_BYTES = 16 * 1024
 FIRST_BLOCK_BYTES = 4 * 1024
 MAX_GAP_BYTES = 2 * BLOCK_BYTES
 SMALL_BYTES = 4 * 1024
-DEAR_INDEX = 1_500
+EXPENSIVE_INDEX = 1_500
 MAX_INDEX = 2_000
 """Largest index; in every format about 400 KB come before it."""
 
@@ -49,7 +49,9 @@ def small_blocks() -> Iterator[None]:
         for module in (answer, blocks, growth, layout):
             patch.setattr(module, "BLOCK_BYTES", BLOCK_BYTES)
         for module in (blocks, fair_queue):
-            patch.setattr(module, "DEAR_SECONDS", first_element_seconds(JSON, DEAR_INDEX - 1))
+            patch.setattr(
+                module, "EXPENSIVE_SECONDS", first_element_seconds(JSON, EXPENSIVE_INDEX - 1)
+            )
         patch.setattr(growth, "FIRST_BLOCK_BYTES", FIRST_BLOCK_BYTES)
         patch.setattr(answer, "MAX_GAP_BYTES", MAX_GAP_BYTES)
         patch.setattr(scratch, "SMALL_BYTES", SMALL_BYTES)
@@ -111,7 +113,7 @@ class Machine:
 
     def take_all(self) -> list[Task]:
         """Take all tasks that are available now."""
-        return list(iter(self.queue.take, None))
+        return list(iter(self.queue.pop, None))
 
     def grow(self, format: Format, size_bytes: int) -> None:
         """Fill blocks of an array up to `size_bytes` or more, without evicting any."""
@@ -153,8 +155,8 @@ class Client:
         is_woken: Whether the stream has reported bytes to send.
         is_blocked: Whether bytes were left after the last `send`.
         is_done: Whether the reply is complete.
-        times_begun: Number of calls of `on_answer_begun`.
-        failures: Error codes passed to `on_answer_failed`.
+        times_begun: Number of calls of `on_stream_started`.
+        failures: Error codes passed to `on_stream_failed`.
     """
 
     def __init__(
@@ -175,16 +177,16 @@ class Client:
             slice, machine.arrays, machine.scratch, machine.queue, machine.refusal, self
         )
 
-    def on_answer_ready(self) -> None:
+    def on_output_ready(self) -> None:
         """Record that there are bytes to send."""
         self.is_woken = True
 
-    def on_answer_begun(self, answer: SliceStream) -> None:
+    def on_stream_started(self, answer: SliceStream) -> None:
         """Count the call."""
         assert answer is self.answer
         self.times_begun += 1
 
-    def on_answer_failed(self, answer: SliceStream, code: str) -> None:
+    def on_stream_failed(self, answer: SliceStream, code: str) -> None:
         """Record the error code."""
         assert answer is self.answer
         self.failures.append(code)

@@ -161,7 +161,7 @@ def test_the_loser_is_reset() -> None:
         assert is_reset(peer)
 
 
-@pytest.mark.parametrize("reason", ["dear", "no budget", "no retries"])
+@pytest.mark.parametrize("reason", ["expensive", "no budget", "no retries"])
 def test_no_second_request(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Expensive requests, an empty budget and `max_retries=0` prevent a hedge."""
     if reason == "no budget":
@@ -172,7 +172,7 @@ def test_no_second_request(reason: str, monkeypatch: pytest.MonkeyPatch) -> None
         pause.wait(2 * MAX_SECONDS)
         return b"-LIMIT no\r\n"
 
-    n = 9_999_999 if reason == "dear" else 0
+    n = 9_999_999 if reason == "expensive" else 0
     retries = 0 if reason == "no retries" else 8
     with two(slow, in_turn(ZERO), max_retries=retries) as (_, other, client):
         with asking(lambda: client.read(n, n + 1, "text")) as call:

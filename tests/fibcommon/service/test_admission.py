@@ -10,7 +10,7 @@ import pytest
 from fibcommon.service import admission
 from fibcommon.service.admission import (
     IdleVictims,
-    ReadingPace,
+    ReadRate,
     affordable_connections,
     unacknowledged_bytes,
 )
@@ -100,7 +100,7 @@ def test_a_crowd_of_newcomers_pays_for_few_looks(monkeypatch: pytest.MonkeyPatch
 
 def test_a_reader_is_slow_only_after_a_whole_window() -> None:
     """A reader is slow after a low rate over the window, not after a shorter pause."""
-    pace = ReadingPace(0.0, 0)
+    pace = ReadRate(0.0, 0)
     pace.sample(29.0, 100)
     assert not pace.is_slow
     pace.sample(30.0, 30 * 4096 - 1)

@@ -42,9 +42,9 @@ def check(numbers: list[int], count: int, length: int, steps_at_once: int) -> No
     want = list(map(str, numbers))
     assert found == [want[first : first + length] for first in range(0, end, length)]
     (pair,) = pairs_of(numbers, range(end, end + 1))
-    assert lanes.meet(pair)
-    assert not lanes.meet((pair[0] + 1, pair[1]))
-    assert not lanes.meet((pair[0], pair[1] - 1))
+    assert lanes.ends_at(pair)
+    assert not lanes.ends_at((pair[0] + 1, pair[1]))
+    assert not lanes.ends_at((pair[0], pair[1] - 1))
 
 
 @settings(deadline=None)
@@ -90,7 +90,7 @@ def test_too_large_a_number() -> None:
     with pytest.raises(OverflowError):
         Lanes([(Decimal(1), Decimal(10**20))], 4, 1)
     with pytest.raises(OverflowError):
-        Lanes([(Decimal(1), Decimal(1))], 4, 1).meet((Decimal(1), Decimal(10**20)))
+        Lanes([(Decimal(1), Decimal(1))], 4, 1).ends_at((Decimal(1), Decimal(10**20)))
 
 
 @pytest.mark.parametrize("module", ["acceptor", "workers.worker", "compute.simd_lanes"])

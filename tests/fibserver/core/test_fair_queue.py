@@ -4,20 +4,20 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fibcommon.costs import DEAR_SECONDS, first_element_seconds
+from fibcommon.costs import EXPENSIVE_SECONDS, first_element_seconds
 from fibcommon.formats import FORMATS
 from fibserver.core.fair_queue import AGEING, FairQueue
 from fibserver.memory.blocks import Action, Block, Task
 from tests.support.small_engine import FakeClock
 
 TEXT = FORMATS["text"]
-DEAR_INDEX = 1_000_000
-"""Index from which on a block is dear: it takes at least 42 ms."""
+EXPENSIVE_INDEX = 1_000_000
+"""Index from which on a block is expensive: it takes at least 42 ms."""
 
 
 def task(number: int) -> Task:
-    """Return a task identified by a number; negative numbers are dear."""
-    start = DEAR_INDEX - number if number < 0 else number
+    """Return a task identified by a number; negative numbers are expensive."""
+    start = EXPENSIVE_INDEX - number if number < 0 else number
     return Task(Action.FILL, Block(TEXT, start, start + 1, 0, 2))
 
 
@@ -26,7 +26,7 @@ def number_of(taken: Task | None) -> int | None:
     if taken is None:
         return None
     start = taken.block.start
-    return DEAR_INDEX - start if taken.block.is_dear else start
+    return EXPENSIVE_INDEX - start if taken.block.is_expensive else start
 
 
 def cost(number: int) -> float:
@@ -67,22 +67,22 @@ def queue_of(*sources: FakeSource, clock: FakeClock | None = None) -> FairQueue:
     return queue
 
 
-def numbers(queue: FairQueue, accepts_dear: bool = True) -> list[int]:
+def numbers(queue: FairQueue, accepts_expensive: bool = True) -> list[int]:
     """Take all tasks except background ones; return their numbers."""
     taken = []
-    while (number := number_of(queue.take(accepts_dear))) is not None:
+    while (number := number_of(queue.pop(accepts_expensive))) is not None:
         taken.append(number)
     return taken
 
 
 def test_empty() -> None:
-    """An empty queue has no task, and no dear seconds."""
+    """An empty queue has no task, and no expensive seconds."""
     queue = queue_of()
-    assert queue.take() is None
-    assert queue.take(accepts_dear=False) is None
-    assert queue.take_background() is None
-    assert not queue.is_dear_due
-    assert queue.dear_seconds_before(1.0) == 0
+    assert queue.pop() is None
+    assert queue.pop(accepts_expensive=False) is None
+    assert queue.pop_background() is None
+    assert not queue.is_expensive_due
+    assert queue.expensive_seconds_before(1.0) == 0
 
 
 # Cheap sources.
@@ -97,26 +97,26 @@ def test_cheap_sources_take_turns() -> None:
 def test_new_source_waits_for_one_round() -> None:
     """A new source is served after one block of each queued source."""
     queue = queue_of(FakeSource(10, 11, 12), FakeSource(20, 21))
-    assert number_of(queue.take()) == 10
+    assert number_of(queue.pop()) == 10
     queue.add(FakeSource(30))
     assert numbers(queue) == [20, 11, 30, 21, 12]
 
 
 def test_adding_twice_gives_no_second_turn() -> None:
-    """Adding a queued source again, cheap or dear, has no effect."""
-    source, dear = FakeSource(10, 11), FakeSource(-10, -10)
-    queue = queue_of(source, dear, FakeSource(20), source, dear)
-    assert (queue.cheap_sources, queue.dear_sources) == (2, 1)
+    """Adding a queued source again, cheap or expensive, has no effect."""
+    source, expensive = FakeSource(10, 11), FakeSource(-10, -10)
+    queue = queue_of(source, expensive, FakeSource(20), source, expensive)
+    assert (queue.cheap_sources, queue.expensive_sources) == (2, 1)
     assert numbers(queue) == [10, 20, 11, -10, -10]
 
 
 def test_adding_again_does_not_make_it_wait_twice() -> None:
-    """A cheap source whose next block has become dear is moved, not queued twice."""
+    """A cheap source whose next block has become expensive is moved, not queued twice."""
     source = FakeSource(10)
     queue = queue_of(source)
     source.numbers[:] = [-11]
     queue.add(source)
-    assert queue.take(accepts_dear=False) is None, "it is moved before a worker gets it"
+    assert queue.pop(accepts_expensive=False) is None, "it is moved before a worker gets it"
     assert source.times_asked == 0
     assert numbers(queue) == [-11]
     assert source.times_asked == 2
@@ -128,34 +128,34 @@ def test_adding_again_does_not_make_it_wait_twice() -> None:
 def test_task_put_back_goes_first() -> None:
     """Returned tasks go first, in the order of their return."""
     queue = queue_of(FakeSource(10, 11))
-    assert number_of(queue.take()) == 10
+    assert number_of(queue.pop()) == 10
     queue.put_back(task(98))
     queue.put_back(task(99))
     assert numbers(queue) == [98, 99, 11]
 
 
-def test_dear_task_put_back_waits_for_a_worker_that_takes_it() -> None:
-    """A returned dear task is skipped by a worker that does not accept dear tasks."""
+def test_expensive_task_put_back_waits_for_a_worker_that_takes_it() -> None:
+    """A returned expensive task is skipped by a worker that does not accept expensive tasks."""
     queue = queue_of(FakeSource(10, 11))
     queue.put_back(task(-98))
     queue.put_back(task(99))
-    assert number_of(queue.take(accepts_dear=False)) == 99
-    assert number_of(queue.take(accepts_dear=False)) == 10
-    assert number_of(queue.take()) == -98
+    assert number_of(queue.pop(accepts_expensive=False)) == 99
+    assert number_of(queue.pop(accepts_expensive=False)) == 10
+    assert number_of(queue.pop()) == -98
     assert numbers(queue) == [11]
 
 
-# Dear sources.
+# Expensive sources.
 
 
-def test_cheap_before_dear() -> None:
-    """Before its deadline, a dear task is taken only if no cheap one waits."""
+def test_cheap_before_expensive() -> None:
+    """Before its deadline, an expensive task is taken only if no cheap one waits."""
     queue = queue_of(FakeSource(-30, -31), FakeSource(10, 11, 12), FakeSource(20))
     assert numbers(queue) == [10, 20, 11, 12, -30, -31]
 
 
-def test_the_shortest_dear_one_first() -> None:
-    """Among dear sources that arrive together the cheapest is first, equal ones in order."""
+def test_the_shortest_expensive_one_first() -> None:
+    """Among expensive sources that arrive together the cheapest is first, equal ones in order."""
     queue = queue_of(*(FakeSource(-number) for number in (5000, 3000, 9000, 3000, 4000)))
     assert numbers(queue) == [-3000, -3000, -4000, -5000, -9000]
 
@@ -163,10 +163,10 @@ def test_the_shortest_dear_one_first() -> None:
 def test_ageing() -> None:
     """A cheaper source overtakes one that has waited less than AGEING times the difference."""
     clock = FakeClock()
-    dear, cheaper = -9_000_000, -1_000_000
-    head_start = AGEING * (cost(dear) - cost(cheaper))
-    for waited, order in ((0.99, [cheaper, dear]), (1.01, [dear, cheaper])):
-        queue = queue_of(FakeSource(dear), clock=clock)
+    expensive, cheaper = -9_000_000, -1_000_000
+    head_start = AGEING * (cost(expensive) - cost(cheaper))
+    for waited, order in ((0.99, [cheaper, expensive]), (1.01, [expensive, cheaper])):
+        queue = queue_of(FakeSource(expensive), clock=clock)
         clock.now += waited * head_start
         queue.add(FakeSource(cheaper))
         assert numbers(queue) == order
@@ -180,12 +180,12 @@ def test_ageing_counts_from_when_the_client_began_to_wait() -> None:
     assert numbers(queue) == [-2, -1]
 
 
-def test_a_dear_stream_waits_anew_for_each_block() -> None:
-    """Each block of a dear source has its own deadline, so dear streams alternate."""
+def test_a_expensive_stream_waits_anew_for_each_block() -> None:
+    """Each block of an expensive source has its own deadline, so expensive streams alternate."""
     clock = FakeClock()
     queue = queue_of(FakeSource(-10, -10, -10), FakeSource(-10, -10), clock=clock)
     taken = []
-    while (number := number_of(queue.take())) is not None:
+    while (number := number_of(queue.pop())) is not None:
         clock.now += cost(number)
         taken.append(number)
         if len(taken) == 2:
@@ -193,75 +193,80 @@ def test_a_dear_stream_waits_anew_for_each_block() -> None:
     assert taken == [-10, -10, -10, -10, -9, -10]
 
 
-def test_overdue_dear_tasks_take_turns_with_cheap_ones() -> None:
-    """After its deadline, every second task is dear, however many cheap ones wait."""
+def test_overdue_expensive_tasks_take_turns_with_cheap_ones() -> None:
+    """After its deadline, every second task is expensive, however many cheap ones wait."""
     clock = FakeClock()
     queue = queue_of(
         FakeSource(10, 11, 12), FakeSource(-30), FakeSource(-31), FakeSource(20, 21), clock=clock
     )
-    assert not queue.is_dear_due
-    assert number_of(queue.take()) == 10
+    assert not queue.is_expensive_due
+    assert number_of(queue.pop()) == 10
     clock.now += AGEING * cost(-31)
-    assert queue.is_dear_due
+    assert queue.is_expensive_due
     assert numbers(queue) == [-30, 20, -31, 11, 21, 12]
 
 
-def test_a_dear_turn_is_spent_without_cheap_ones_too() -> None:
-    """A cheap source that arrives after a dear task is served before a second dear one."""
+def test_an_expensive_turn_is_spent_without_cheap_ones_too() -> None:
+    """A cheap source that arrives after an expensive task is served before a second expensive
+    one."""
     clock = FakeClock()
     queue = queue_of(FakeSource(10), FakeSource(-30), FakeSource(-31), clock=clock)
     clock.now += AGEING * cost(-31)
-    assert [number_of(queue.take()) for _ in range(2)] == [10, -30]
+    assert [number_of(queue.pop()) for _ in range(2)] == [10, -30]
     queue.add(FakeSource(11))
     assert numbers(queue) == [11, -31]
 
 
-def test_dear_tasks_are_kept_where_none_is_accepted() -> None:
-    """A worker that accepts no dear tasks gets only cheap ones; the dear ones stay queued."""
+def test_expensive_tasks_are_kept_where_none_is_accepted() -> None:
+    """A worker that accepts no expensive tasks gets only cheap ones; the expensive ones stay
+    queued."""
     clock = FakeClock()
     queue = queue_of(FakeSource(-10, -11), FakeSource(20, 21), clock=clock)
     clock.now += 1000
-    assert numbers(queue, accepts_dear=False) == [20, 21]
+    assert numbers(queue, accepts_expensive=False) == [20, 21]
     assert numbers(queue) == [-10, -11]
 
 
 def test_source_changes_its_kind() -> None:
-    """A source with cheap and dear blocks is queued by the cost of the next one."""
+    """A source with cheap and expensive blocks is queued by the cost of the next one."""
     queue = queue_of(FakeSource(10, -11, 12), FakeSource(20, 21))
-    assert numbers(queue, accepts_dear=False) == [10, 20, 21]
+    assert numbers(queue, accepts_expensive=False) == [10, 20, 21]
     assert numbers(queue) == [-11, 12]
 
 
 def test_seconds_that_wait() -> None:
-    """The queue reports the predicted cost of its dear sources, in total and before a new one."""
+    """The queue reports the predicted cost of its expensive sources, in total and before a new
+    one."""
     clock = FakeClock()
     sources = [FakeSource(-number * 1_000_000) for number in (1, 2, 3)]
     queue = queue_of(FakeSource(10), *sources, clock=clock)
     costs = [cost(source.numbers[0]) for source in sources]
-    assert queue.dear_seconds == pytest.approx(sum(costs))
-    assert queue.dear_seconds_before(costs[0] / 2) == 0
-    assert queue.dear_seconds_before(costs[1]) == sum(costs[:2]), "equal ones are served in order"
+    assert queue.expensive_seconds == pytest.approx(sum(costs))
+    assert queue.expensive_seconds_before(costs[0] / 2) == 0
+    assert queue.expensive_seconds_before(costs[1]) == sum(costs[:2]), (
+        "equal ones are served in order"
+    )
     clock.now += AGEING * costs[-1]
-    assert queue.dear_seconds_before(DEAR_SECONDS) == sum(costs)
+    assert queue.expensive_seconds_before(EXPENSIVE_SECONDS) == sum(costs)
     queue.discard(sources[1])
-    assert queue.dear_seconds == pytest.approx(costs[0] + costs[2])
-    assert (queue.cheap_sources, queue.dear_sources) == (1, 2)
+    assert queue.expensive_seconds == pytest.approx(costs[0] + costs[2])
+    assert (queue.cheap_sources, queue.expensive_sources) == (1, 2)
     assert numbers(queue) == [10, -1_000_000, -3_000_000]
-    assert queue.dear_seconds == 0
+    assert queue.expensive_seconds == 0
 
 
 # Background tasks, and removal.
 
 
 def test_background_is_apart() -> None:
-    """Background tasks, cheap or dear, are taken round-robin by `take_background` only."""
+    """Background tasks, cheap or expensive, are taken round-robin by `pop_background` only."""
     queue = queue_of(FakeSource(10))
     queue.add_background(FakeSource(20, -21))
     queue.add_background(FakeSource(30))
     assert numbers(queue) == [10]
-    taken = [number_of(queue.take_background()) for _ in range(4)]
+    taken = [number_of(queue.pop_background()) for _ in range(4)]
     assert taken == [20, 30, -21, None]
-    assert queue.take() is None
+    assert queue.pop() is None
 
 
 def test_background_once() -> None:
@@ -270,22 +275,22 @@ def test_background_once() -> None:
     source, other = FakeSource(10, 11), FakeSource(20)
     for each in (source, other, source):
         queue.add_background(each)
-    assert [number_of(queue.take_background()) for _ in range(4)] == [10, 20, 11, None]
+    assert [number_of(queue.pop_background()) for _ in range(4)] == [10, 20, 11, None]
 
 
 def test_discard() -> None:
     """A discarded source yields no more tasks; discarding one that is not queued is allowed."""
-    cheap, dear, background = FakeSource(10, 11), FakeSource(-12), FakeSource(13)
+    cheap, expensive, background = FakeSource(10, 11), FakeSource(-12), FakeSource(13)
     kept = [FakeSource(20, 21), FakeSource(-12), FakeSource(-13)]
-    queue = queue_of(cheap, kept[0], kept[1], dear, kept[2])
+    queue = queue_of(cheap, kept[0], kept[1], expensive, kept[2])
     queue.add_background(background)
-    assert number_of(queue.take()) == 10
-    for gone in (cheap, dear, background, FakeSource()):
+    assert number_of(queue.pop()) == 10
+    for gone in (cheap, expensive, background, FakeSource()):
         queue.discard(gone)
     assert numbers(queue) == [20, 21, -12, -13]
-    assert queue.take_background() is None
-    assert (cheap.times_asked, dear.times_asked, background.times_asked) == (1, 0, 0)
-    queue.add(dear)
+    assert queue.pop_background() is None
+    assert (cheap.times_asked, expensive.times_asked, background.times_asked) == (1, 0, 0)
+    queue.add(expensive)
     assert numbers(queue) == [-12]
 
 
@@ -294,10 +299,10 @@ def test_exhausted_source_vanishes() -> None:
     empty = FakeSource()
     queue = queue_of(empty, FakeSource(20, 21))
     assert numbers(queue) == [20, 21]
-    assert queue.take() is None
+    assert queue.pop() is None
     assert empty.times_asked == 1
     queue.add(empty)
-    assert queue.take() is None
+    assert queue.pop() is None
     assert empty.times_asked == 2
 
 
@@ -306,9 +311,9 @@ def test_exhausted_source_vanishes() -> None:
 steps = st.lists(
     st.one_of(
         st.lists(st.integers(1, 400_000), min_size=1, max_size=9),  # a cheap source
-        st.lists(st.integers(-9_000_000, -1), min_size=1, max_size=3),  # a dear one
+        st.lists(st.integers(-9_000_000, -1), min_size=1, max_size=3),  # an expensive one
         st.floats(0.01, 5),  # time passes
-        st.booleans(),  # a worker takes a task, that accepts dear ones or not
+        st.booleans(),  # a worker takes a task, that accepts expensive ones or not
     ),
     max_size=60,
 )
@@ -316,14 +321,15 @@ steps = st.lists(
 
 @given(steps)
 @example([[-1], True, [-1], [1, 1], 1.0, False])
-def test_cheap_never_waits_for_dear_and_no_dear_one_starves(
+def test_cheap_never_waits_for_expensive_and_no_expensive_one_starves(
     plan: list[list[int] | float | bool],
 ) -> None:
-    """Cheap tasks never wait where dear ones are not accepted; overdue dear ones alternate."""
+    """Cheap tasks never wait where expensive ones are not accepted; overdue expensive ones
+    alternate."""
     clock = FakeClock()
     queue = FairQueue(clock)
     sources: list[FakeSource] = []
-    was_dear = was_cheap_though_due = False
+    was_expensive = was_cheap_though_due = False
     for step in [*plan, *[True] * 200]:
         if isinstance(step, list):
             sources.append(FakeSource(*step))
@@ -332,21 +338,23 @@ def test_cheap_never_waits_for_dear_and_no_dear_one_starves(
             clock.now += step
         else:
             cheap_waits = any(each.numbers and each.numbers[0] > 0 for each in sources)
-            dear_waits = any(each.numbers and each.numbers[0] < 0 for each in sources)
-            is_due = queue.is_dear_due
-            number = number_of(queue.take(accepts_dear=step))
+            expensive_waits = any(each.numbers and each.numbers[0] < 0 for each in sources)
+            is_due = queue.is_expensive_due
+            number = number_of(queue.pop(accepts_expensive=step))
             if not step:
                 assert (number is not None) == cheap_waits
                 assert number is None or number > 0
-                was_dear = was_dear and number is None
+                was_expensive = was_expensive and number is None
                 continue
-            assert (number is not None) == (cheap_waits or dear_waits)
-            is_dear = number is not None and number < 0
-            if is_dear and cheap_waits:
+            assert (number is not None) == (cheap_waits or expensive_waits)
+            is_expensive = number is not None and number < 0
+            if is_expensive and cheap_waits:
                 assert is_due
-                assert not was_dear, "two dear ones while a cheap one waits"
-            assert not (was_cheap_though_due and is_due and not is_dear), "a dear one starves"
-            was_dear, was_cheap_though_due = is_dear, is_due and not is_dear
+                assert not was_expensive, "two expensive ones while a cheap one waits"
+            assert not (was_cheap_though_due and is_due and not is_expensive), (
+                "an expensive one starves"
+            )
+            was_expensive, was_cheap_though_due = is_expensive, is_due and not is_expensive
     assert not any(each.numbers for each in sources)
 
 
@@ -354,10 +362,10 @@ def test_cheap_never_waits_for_dear_and_no_dear_one_starves(
     st.lists(st.tuples(st.integers(0, 10_000), st.integers(-9_000_000, -1)), max_size=40),
     st.data(),
 )
-def test_dear_sources_in_the_order_of_their_deadlines(
+def test_expensive_sources_in_the_order_of_their_deadlines(
     waiting: list[tuple[int, int]], data: st.DataObject
 ) -> None:
-    """Dear tasks are ordered by the start of waiting plus AGEING times the cost."""
+    """Expensive tasks are ordered by the start of waiting plus AGEING times the cost."""
     sources = [FakeSource(number, waiting_since=float(since)) for since, number in waiting]
     queue = queue_of(*sources)
     gone = data.draw(st.sets(st.sampled_from(range(len(sources))))) if sources else set()
@@ -368,7 +376,7 @@ def test_dear_sources_in_the_order_of_their_deadlines(
     assert numbers(queue) == [number for _, number in kept]
 
 
-def test_the_index_of_dear_blocks() -> None:
-    """The numbers that these tests use as dear are dear, and the others cheap."""
-    assert first_element_seconds(TEXT, DEAR_INDEX) > DEAR_SECONDS
-    assert first_element_seconds(TEXT, 400_000) < DEAR_SECONDS
+def test_the_index_of_expensive_blocks() -> None:
+    """The numbers that these tests use as expensive are expensive, and the others cheap."""
+    assert first_element_seconds(TEXT, EXPENSIVE_INDEX) > EXPENSIVE_SECONDS
+    assert first_element_seconds(TEXT, 400_000) < EXPENSIVE_SECONDS

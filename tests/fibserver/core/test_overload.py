@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from fibserver.core.overload import (
     EVENTS_SECONDS,
+    ITERATION_SECONDS,
     SLICE_SECONDS,
-    TURN_SECONDS,
     LoopBudget,
     ServiceQueue,
     output_victims,
@@ -36,27 +36,27 @@ def test_events_have_a_part_of_the_turn() -> None:
     """After EVENTS_SECONDS, the remaining events of an iteration are queued."""
     clock = FakeClock()
     budget = LoopBudget(clock)
-    budget.start_turn(clock.now)
+    budget.start_iteration(clock.now)
     budget.start_slice()
     assert not budget.is_spent
     clock.now += EVENTS_SECONDS
     budget.start_slice()
     assert budget.is_spent
-    budget.start_turn(clock.now)
+    budget.start_iteration(clock.now)
     assert not budget.is_spent
 
 
-@pytest.mark.parametrize("late", [0.0, EVENTS_SECONDS, TURN_SECONDS, 100 * TURN_SECONDS])
+@pytest.mark.parametrize("late", [0.0, EVENTS_SECONDS, ITERATION_SECONDS, 100 * ITERATION_SECONDS])
 def test_the_queue_has_the_rest_of_the_turn(late: float) -> None:
     """The queue is served until TURN_SECONDS, but for at least one time slice."""
     clock = FakeClock()
     budget = LoopBudget(clock)
     start = clock.now
-    budget.start_turn(start)
+    budget.start_iteration(start)
     clock.now += late
     budget.start_queue()
     assert not budget.check()
-    clock.now = max(start + TURN_SECONDS, clock.now + SLICE_SECONDS) - 1e-5
+    clock.now = max(start + ITERATION_SECONDS, clock.now + SLICE_SECONDS) - 1e-5
     assert not budget.check()
     clock.now += 2e-5
     assert budget.check()

@@ -20,7 +20,7 @@ from fibserver.memory.arena import Arena
 from fibserver.protocol.reply_encoding import Slice
 from fibserver.settings import Settings
 from fibserver.storage.snapshot import Snapshot
-from fibserver.workers.pool import TASKS_IN_HAND
+from fibserver.workers.pool import MAX_ASSIGNED_TASKS
 from fibserver.workers.worker import Outcome, encode_outcome, work
 from tests.support.expected import expected
 
@@ -40,16 +40,16 @@ class Client:
 
     def __init__(self, engine: Engine, format: Format, stop: int, *, start: int = 0) -> None:
         slice = Slice(b"", format, start, stop, format.slice_size(start, stop), b"")
-        self.answer = engine.answer(slice, self)
+        self.answer = engine.open_stream(slice, self)
         self.received = b""
 
-    def on_answer_ready(self) -> None:
+    def on_output_ready(self) -> None:
         """Do nothing: `send` polls."""
 
-    def on_answer_begun(self, answer: SliceStream) -> None:
+    def on_stream_started(self, answer: SliceStream) -> None:
         """Do nothing."""
 
-    def on_answer_failed(self, answer: SliceStream, code: str) -> None:
+    def on_stream_failed(self, answer: SliceStream, code: str) -> None:
         """Do nothing: the error reply is sent like other bytes."""
 
     def send(self) -> bool:
@@ -82,9 +82,9 @@ class Running:
         for _ in range(MOST_TURNS):
             is_complete = is_done()
             self.engine.pool.dispatch()
-            if is_complete and not self.engine.pool.tasks_in_hand:
+            if is_complete and not self.engine.pool.assigned_tasks:
                 return
-            self._loop.turn(0.1)
+            self._loop.run_once(0.1)
         raise AssertionError("the worker still has tasks")
 
     def ask(self, format: Format, stop: int) -> bytes:
@@ -141,22 +141,22 @@ class IdleEngine:
         self._loop.close()
 
 
-def test_dear_work_waits_no_longer_than_a_client_does(tmp_path: Path) -> None:
+def test_expensive_work_waits_no_longer_than_a_client_does(tmp_path: Path) -> None:
     """Replies wait for up to `request_timeout` of predicted work; further ones are rejected."""
     giant = 9_000_000
     cost = first_element_seconds(TEXT, giant)
-    for pace, workers, share in ((1.0, 2, 1), (4.0, 2, 1), (4.0, 4, 3)):
+    for cost_ratio, workers, share in ((1.0, 2, 1), (4.0, 2, 1), (4.0, 4, 3)):
         idle = IdleEngine(tmp_path, workers, request_timeout=8 * cost)
         engine = idle.engine
-        engine.pool.pace = pace
-        fits = int(8 * share / pace) + 1  # the last one waits for the others
+        engine.pool.cost_ratio = cost_ratio
+        fits = int(8 * share / cost_ratio) + 1  # the last one waits for the others
         assert [idle.ask(giant) for _ in range(fits)] == [b""] * fits
-        assert engine.queued_seconds == pytest.approx(fits * cost * pace / share)
+        assert engine.queued_seconds == pytest.approx(fits * cost * cost_ratio / share)
         seconds = f"{engine.queued_seconds:.0f}"
         for count in (1, 2):
             error = f"-BUSY overloaded: {seconds} s of work are waiting; try again later\r\n"
             assert idle.ask(giant) == error.encode()
-            assert engine.answers_rejected == count
+            assert engine.overload_rejections == count
         assert idle.ask(giant // 2) == b"", "cheaper than the queued replies"
         assert idle.ask(100_000) == b"", "cheap: does not wait for them"
         engine.tick(100 * cost)
@@ -164,13 +164,13 @@ def test_dear_work_waits_no_longer_than_a_client_does(tmp_path: Path) -> None:
         idle.close()
 
 
-def test_so_many_dear_answers_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At most `MAX_WAITING_ANSWERS` expensive replies wait, however low their predicted cost."""
-    monkeypatch.setattr(engine_module, "MAX_WAITING_ANSWERS", 3)
+def test_so_many_expensive_answers_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most `MAX_WAITING_STREAMS` expensive replies wait, however low their predicted cost."""
+    monkeypatch.setattr(engine_module, "MAX_WAITING_STREAMS", 3)
     idle = IdleEngine(tmp_path, 2, request_timeout=60)
     assert [idle.ask(1_000_000)[:6] for _ in range(4)] == [b"", b"", b"", b"-BUSY "]
     assert idle.ask(100_000) == b""
-    assert idle.engine.answers_rejected == 1
+    assert idle.engine.overload_rejections == 1
     idle.close()
 
 
@@ -186,7 +186,7 @@ def test_what_one_saves_another_loads(run: Run) -> None:
     first = run(work)
     for format in (JSON, TEXT):
         assert first.ask(format, 2000) == expected(format.name, 0, 2000)
-    first.turn_until(lambda: not first.engine.has_to_save)
+    first.turn_until(lambda: not first.engine.has_unsaved_blocks)
     second = run(work)
     persistence = second.engine.persistence
     assert persistence is not None
@@ -211,10 +211,10 @@ def test_loading_without_memory_comes_to_an_end(run: Run) -> None:
     first = run(work)
     for format in (JSON, TEXT):
         first.ask(format, 2000)
-    first.turn_until(lambda: not first.engine.has_to_save)
+    first.turn_until(lambda: not first.engine.has_unsaved_blocks)
     second = run(work_without_memory)
     persistence = second.engine.persistence
     assert persistence is not None
     second.turn_until(lambda: not persistence.is_loading)
-    assert 2 <= second.statistics.blocks_failed <= 2 * TASKS_IN_HAND
+    assert 2 <= second.statistics.blocks_failed <= 2 * MAX_ASSIGNED_TASKS
     assert persistence.saved_blocks > 4, "they can be loaded once there is memory"

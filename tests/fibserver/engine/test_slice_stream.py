@@ -13,7 +13,7 @@ from fibcommon.costs import first_element_seconds
 from fibcommon.formats import Format
 from fibserver.memory.blocks import Task
 from fibserver.memory.transient_blocks import (
-    MOST_CLAIMS,
+    MAX_CLAIMS,
     STALLED_SECONDS,
     Claimant,
     TransientBlock,
@@ -22,8 +22,8 @@ from fibserver.memory.transient_blocks import (
 from tests.support.small_engine import (
     ARRAY,
     BLOCK_BYTES,
-    DEAR_INDEX,
     ELEMENTS,
+    EXPENSIVE_INDEX,
     FIRST_BLOCK_BYTES,
     JSON,
     MAX_GAP_BYTES,
@@ -61,12 +61,12 @@ def machine(make_machine: Callable[..., Machine]) -> Machine:
 
 def take(machine: Machine) -> Task:
     """Take the next task, which must exist."""
-    task = machine.queue.take()
+    task = machine.queue.pop()
     assert task is not None
     return task
 
 
-def turn(machine: Machine, *clients: Client) -> bool:
+def run_once(machine: Machine, *clients: Client) -> bool:
     """Send all ready bytes and complete all tasks; return whether there were any."""
     machine.scratch.wake_next_waiter()
     sent = 0
@@ -80,8 +80,8 @@ def turn(machine: Machine, *clients: Client) -> bool:
 
 
 def run(machine: Machine, *clients: Client) -> None:
-    """Repeat `turn` until nothing is left to do."""
-    while turn(machine, *clients):
+    """Repeat `run_once` until nothing is left to do."""
+    while run_once(machine, *clients):
         pass
 
 
@@ -98,7 +98,7 @@ def assert_at_rest(machine: Machine) -> None:
     """Assert that nothing is claimed, queued or read."""
     assert machine.scratch.used_slots == 0
     assert not machine.scratch.is_wanted
-    assert machine.queue.take() is None
+    assert machine.queue.pop() is None
     for array in machine.arrays:
         assert array.growth.has_none_in_flight
         assert array.can_shrink == (array.growth.frontier > 0)
@@ -110,7 +110,8 @@ def assert_at_rest(machine: Machine) -> None:
 @pytest.mark.parametrize("format", ELEMENTS, ids=lambda format: format.name)
 @pytest.mark.parametrize("memory_limit", [0, FIRST_BLOCK_BYTES, MEMORY_LIMIT, 100 * BLOCK_BYTES])
 @pytest.mark.parametrize(
-    ("start", "stop"), [(0, 1), (0, ALL), (1, 2), (700, 900), (DEAR_INDEX, ALL), (MAX_INDEX, ALL)]
+    ("start", "stop"),
+    [(0, 1), (0, ALL), (1, 2), (700, 900), (EXPENSIVE_INDEX, ALL), (MAX_INDEX, ALL)],
 )
 def test_every_byte(
     make_machine: Callable[..., Machine], format: Format, memory_limit: int, start: int, stop: int
@@ -128,7 +129,7 @@ def test_every_byte(
 def test_an_answer_waits_for_its_turn(machine: Machine) -> None:
     """A stream requests no blocks before it is started, and records when it was."""
     client = Client(machine, JSON, 0, 500)
-    assert machine.queue.take() is None
+    assert machine.queue.pop() is None
     assert client.answer.started_at == 0
     machine.clock.now = 5.0
     client.start()
@@ -145,7 +146,7 @@ def test_published_elements_need_no_worker(machine: Machine) -> None:
     assert client.answer.is_ready
     client.send()
     assert_answered(client)
-    assert machine.queue.take() is None
+    assert machine.queue.pop() is None
 
 
 def test_an_answer_is_sent_as_it_grows(machine: Machine) -> None:
@@ -195,7 +196,7 @@ def test_limit_of_one_send(machine: Machine, start: int) -> None:
     run(machine, Client(machine, JSON, 0, 300))
     client = Client(machine, JSON, start, start + 100)
     while not client.is_done:
-        turn(machine)
+        run_once(machine)
         assert client.send(limit=1000) <= 1000 + 2
     assert_answered(client)
 
@@ -277,12 +278,12 @@ def test_adoption_half_way(make_machine: Callable[..., Machine]) -> None:
     run(machine, Client(machine, JSON, 0, ALL))
     streamed = machine.arrays[JSON].streamed_bytes
     client.send()
-    assert machine.scratch.used_slots == MOST_CLAIMS - 1
+    assert machine.scratch.used_slots == MAX_CLAIMS - 1
     assert machine.take_all() == []
     assert machine.scratch.used_slots == 0, "its claims are no longer needed"
     run(machine, client)
     assert_answered(client)
-    assert machine.arrays[JSON].streamed_bytes - streamed <= MOST_CLAIMS * BLOCK_BYTES
+    assert machine.arrays[JSON].streamed_bytes - streamed <= MAX_CLAIMS * BLOCK_BYTES
     assert_at_rest(machine)
 
 
@@ -291,7 +292,7 @@ def test_the_array_may_go_when_its_part_has_been_sent(machine: Machine) -> None:
     client = Client(machine, JSON, 0, ALL)
     array = machine.arrays[JSON]
     while array.streamed_bytes == 0:
-        turn(machine)
+        run_once(machine)
         client.send(room=2000)
     assert array.can_shrink
     other = Client(machine, TEXT, 0, 700)
@@ -322,7 +323,7 @@ def test_what_is_still_to_be_sent_stays(machine: Machine) -> None:
     """Blocks that a stream has yet to send are not evicted for another stream."""
     client = Client(machine, JSON, 0, 300)
     for _ in range(20):
-        turn(machine)
+        run_once(machine)
         client.start()
     assert machine.arrays[JSON].growth.published >= 300
     run(machine, Client(machine, TEXT, 0, ALL))
@@ -334,27 +335,27 @@ def test_what_is_still_to_be_sent_stays(machine: Machine) -> None:
 def test_cost(make_machine: Callable[..., Machine]) -> None:
     """The cost of a stream is that of its next block: in the array, after it, or far beyond."""
     machine = make_machine(100 * BLOCK_BYTES)
-    near, far = Client(machine, JSON, 0, ALL), Client(machine, JSON, DEAR_INDEX, ALL)
+    near, far = Client(machine, JSON, 0, ALL), Client(machine, JSON, EXPENSIVE_INDEX, ALL)
     assert near.answer.cost_seconds == first_element_seconds(JSON, 0)
-    assert far.answer.cost_seconds == first_element_seconds(JSON, DEAR_INDEX)
+    assert far.answer.cost_seconds == first_element_seconds(JSON, EXPENSIVE_INDEX)
     near.start()
-    while not machine.queue.dear_sources:
+    while not machine.queue.expensive_sources:
         machine.complete(take(machine))
     frontier = machine.arrays[JSON].growth.frontier
-    assert frontier >= DEAR_INDEX
+    assert frontier >= EXPENSIVE_INDEX
     assert near.answer.cost_seconds == first_element_seconds(JSON, frontier)
 
 
 def test_an_answer_that_would_wait_too_long(machine: Machine) -> None:
     """A refused stream fails at once with BUSY, queues nothing, and calls `refusal` once."""
     machine.refused = "overloaded"
-    client = Client(machine, JSON, DEAR_INDEX, ALL)
+    client = Client(machine, JSON, EXPENSIVE_INDEX, ALL)
     assert machine.asked_costs == [], "called before the start"
     client.send(room=10)
     client.send()
     assert client.received == b"-BUSY overloaded\r\n"
     assert client.failures == ["BUSY"]
-    assert machine.asked_costs == [first_element_seconds(JSON, DEAR_INDEX)]
+    assert machine.asked_costs == [first_element_seconds(JSON, EXPENSIVE_INDEX)]
     assert_at_rest(machine)
 
 
@@ -371,7 +372,7 @@ def test_what_is_resident_is_never_refused(machine: Machine) -> None:
 
 def test_an_answer_that_has_begun_to_wait_is_not_refused(machine: Machine) -> None:
     """`refusal` is called for the first block only: later overload does not end a stream."""
-    client = Client(machine, JSON, DEAR_INDEX, ALL)
+    client = Client(machine, JSON, EXPENSIVE_INDEX, ALL)
     client.start()
     machine.refused = "overloaded"
     run(machine, client)
@@ -413,10 +414,10 @@ def test_claims_are_few(machine: Machine) -> None:
     start = JSON.stop_within(0, MAX_GAP_BYTES) + 1
     client = Client(machine, JSON, start, ALL)
     while not client.is_done:
-        turn(machine)
+        run_once(machine)
         client.send(room=1000)
-        assert scratch.used_slots <= MOST_CLAIMS
-    assert scratch.max_held == MOST_CLAIMS == 3
+        assert scratch.used_slots <= MAX_CLAIMS
+    assert scratch.max_held == MAX_CLAIMS == 3
 
 
 def test_no_claim_before_it_is_time(machine: Machine) -> None:
@@ -424,7 +425,7 @@ def test_no_claim_before_it_is_time(machine: Machine) -> None:
     client = Client(machine, JSON, 0, ALL)
     sent = 0
     while not machine.scratch.used_slots:
-        turn(machine)
+        run_once(machine)
         sent += client.send(room=1000)
     array = machine.arrays[JSON].growth
     assert (
@@ -437,9 +438,9 @@ def test_a_client_that_does_not_read_claims_nothing(machine: Machine) -> None:
     client = Client(machine, JSON, 0, ALL)
     client.start()
     for _ in range(20):
-        turn(machine)
+        run_once(machine)
         client.start()
-    assert machine.queue.take() is None
+    assert machine.queue.pop() is None
     assert machine.scratch.used_slots == 0
 
 
@@ -479,7 +480,7 @@ def test_stop_lets_go_of_everything(machine: Machine, start: int) -> None:
     """A stopped stream has no place in the queue, and holds neither slots nor the array."""
     client = Client(machine, JSON, start, ALL)
     tasks: list[Task] = []
-    while machine.scratch.used_slots < MOST_CLAIMS:
+    while machine.scratch.used_slots < MAX_CLAIMS:
         client.send(room=3000)
         for task in machine.take_all():
             if task.block.is_resident:
@@ -488,7 +489,7 @@ def test_stop_lets_go_of_everything(machine: Machine, start: int) -> None:
                 tasks.append(task)
     client.answer.stop()
     client.answer.stop()
-    assert machine.queue.take() is None
+    assert machine.queue.pop() is None
     for task in tasks:
         machine.complete(task)
     assert_at_rest(machine)
@@ -502,7 +503,7 @@ def test_stop_while_waiting_for_a_slot(make_machine: Callable[..., Machine]) -> 
     machine.complete(take(machine))
     for client in (gone, late):
         client.send()
-        assert machine.queue.take() is None
+        assert machine.queue.pop() is None
     gone.answer.stop()
     run(machine, owner, late)
     assert_answered(owner, late)
@@ -556,11 +557,11 @@ def test_a_loss_of_a_later_block(machine: Machine) -> None:
 def test_a_loss_of_the_first_takes_the_rest_along(machine: Machine) -> None:
     """If the block being sent is evicted, the stream releases the blocks after it."""
     stalled = Client(machine, JSON, 1000, ALL)
-    for _ in range(MOST_CLAIMS):
+    for _ in range(MAX_CLAIMS):
         stalled.send(room=10)
         for task in machine.take_all():
             machine.complete(task)
-    assert machine.scratch.used_slots == MOST_CLAIMS
+    assert machine.scratch.used_slots == MAX_CLAIMS
     machine.clock.now += STALLED_SECONDS + 0.01
     clients = [Client(machine, TEXT, 900 + 10 * n, 901 + 10 * n) for n in range(6)]
     for client in clients:
@@ -608,7 +609,7 @@ def test_failure_after_the_first_byte(machine: Machine, start: int) -> None:
     assert client.answer.is_broken
     assert client.failures == ["NOSPACE"]
     client.start()
-    assert machine.queue.take() is None
+    assert machine.queue.pop() is None
     for task in tasks:
         machine.complete(task)
     assert_at_rest(machine)
@@ -717,11 +718,11 @@ class ManyAnswers(RuleBasedStateMachine):
         client.answer.stop()
         self.clients.remove(client)
 
-    @rule(count=st.integers(1, 6), accepts_dear=st.booleans())
-    def dispatch(self, count: int, accepts_dear: bool) -> None:
+    @rule(count=st.integers(1, 6), accepts_expensive=st.booleans())
+    def dispatch(self, count: int, accepts_expensive: bool) -> None:
         """Give tasks to workers."""
         for _ in range(count):
-            task = self.machine.queue.take(accepts_dear)
+            task = self.machine.queue.pop(accepts_expensive)
             if task is not None:
                 self.in_hand.append(task)
 
@@ -754,7 +755,7 @@ class ManyAnswers(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         """Advance the clock."""
         self.machine.clock.now += seconds
-        self.machine.scratch.give_back_idle_memory()
+        self.machine.scratch.free_idle_memory()
         self.machine.scratch.wake_next_waiter()
 
     @rule()
@@ -775,7 +776,7 @@ class ManyAnswers(RuleBasedStateMachine):
             claimed = sum(array.growth.frontier_bytes for array in machine.arrays)
             assert claimed <= machine.arrays._memory_limit
             assert isinstance(machine.scratch, CountingScratch)
-            assert machine.scratch.max_held <= MOST_CLAIMS
+            assert machine.scratch.max_held <= MAX_CLAIMS
 
     def teardown(self) -> None:
         """Assert that every client gets its whole reply if all read and all workers work."""

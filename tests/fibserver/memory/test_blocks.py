@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fibcommon.costs import DEAR_SECONDS, first_element_seconds
+from fibcommon.costs import EXPENSIVE_SECONDS, first_element_seconds
 from fibcommon.formats import FORMATS, Format
 from fibserver.memory.blocks import BLOCK_BYTES, Block, stop_of_block
 
@@ -96,10 +96,13 @@ def test_a_block_with_an_index_is_resident() -> None:
     assert Block(TEXT, 0, 5, 8192, 10, index_position=4104).is_resident
 
 
-def test_far_blocks_are_dear() -> None:
-    """A block is expensive if the predicted cost of its first element exceeds `DEAR_SECONDS`."""
+def test_far_blocks_are_expensive() -> None:
+    """A block is expensive if the predicted cost of its first element exceeds
+    `EXPENSIVE_SECONDS`."""
     for format in (TEXT, FORMATS["binary"]):
         for start in (0, 400_000, 500_000, 10**7):
             block = Block(format, start, start + 10, 0, 1)
             assert block.cost_seconds == first_element_seconds(format, start)
-            assert block.is_dear == (block.cost_seconds > DEAR_SECONDS) == (start > 450_000)
+            assert (
+                block.is_expensive == (block.cost_seconds > EXPENSIVE_SECONDS) == (start > 450_000)
+            )

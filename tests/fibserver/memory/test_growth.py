@@ -167,7 +167,7 @@ def test_block_given_back_holds_back_publication() -> None:
     growth = Growth(JSON)
     first, second, third = hand_out_all(growth)[:3]
     assert growth.finish(first)
-    growth.give_back(second)
+    growth.return_block(second)
     assert not growth.finish(third)
     assert growth.published == first.stop
     assert growth.reclaim_block(third.stop) == second
@@ -180,7 +180,7 @@ def test_reclaiming_reaches_no_farther_than_asked() -> None:
     growth = Growth(JSON)
     blocks = hand_out_all(growth)
     for number in (4, 1, 3):
-        growth.give_back(blocks[number])
+        growth.return_block(blocks[number])
     assert growth.reclaim_block(blocks[1].start) is None
     assert growth.reclaim_block(blocks[1].start + 1) == blocks[1]
     assert growth.reclaim_block(blocks[3].start) is None
@@ -236,11 +236,11 @@ class GrowingArray(RuleBasedStateMachine):
 
     @precondition(lambda self: self.in_hand)
     @rule(data=st.data())
-    def give_back(self, data: st.DataObject) -> None:
+    def return_block(self, data: st.DataObject) -> None:
         """Give back a block in flight."""
         number = data.draw(st.sampled_from(self.in_hand))
         self.in_hand.remove(number)
-        self.growth.give_back(GRID[number])
+        self.growth.return_block(GRID[number])
         self.given_back.add(number)
 
     @rule(stop=st.integers(0, JSON.capacity_elements))

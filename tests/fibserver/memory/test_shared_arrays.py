@@ -226,7 +226,7 @@ def test_the_coldest_tail_gives_way(machine: Machine, used_last: Format, coldest
     """The tail that was used longest ago is evicted first."""
     fill_memory(machine, JSON, TEXT)
     machine.clock.now += 1
-    machine.arrays[used_last].use(MAX_INDEX)
+    machine.arrays[used_last].touch(MAX_INDEX)
     tail = tail_of(machine, coldest)
     while not machine.dropped:
         grow_by_force(machine, ARRAY)
@@ -240,7 +240,7 @@ def test_tails_give_way_in_the_order_of_their_last_use(machine: Machine) -> None
     fill_memory(machine, JSON, TEXT)
     for format, share in ((JSON, 1.0), (TEXT, 1.0), (TEXT, 0.3), (JSON, 0.3), (TEXT, 0.1)):
         machine.clock.now += 1
-        machine.arrays[format].use(int(machine.arrays[format].growth.frontier * share))
+        machine.arrays[format].touch(int(machine.arrays[format].growth.frontier * share))
     displaced: set[Format] = set()
     while len(machine.dropped) < 5:
         times = {
@@ -271,20 +271,20 @@ def test_a_new_tail_is_warm(machine: Machine) -> None:
 def test_use(machine: Machine) -> None:
     """`use` affects the block of the last element, or the tail if the slice ends after it."""
     array = machine.arrays[JSON]
-    array.use(5)
+    array.touch(5)
     machine.grow(JSON, 3 * FIRST_BLOCK_BYTES)
     first_use = array.last_use_of_tail
     machine.clock.now += 1
     tail = tail_of(machine, JSON)
-    array.use(tail.start)
+    array.touch(tail.start)
     assert array.last_use_of_tail == first_use
-    array.use(tail.start + 1)
+    array.touch(tail.start + 1)
     assert array.last_use_of_tail == machine.clock.now
     machine.clock.now += 1
-    array.use(tail.stop)
+    array.touch(tail.stop)
     assert array.last_use_of_tail == machine.clock.now
     machine.clock.now += 1
-    array.use(10**9)
+    array.touch(10**9)
     assert array.last_use_of_tail == machine.clock.now
 
 
@@ -420,7 +420,7 @@ def test_whatever_gives_way_the_rest_is_right(
             task = machine.arrays.next_task(array, stop)
             if task is not None:
                 machine.complete(task)
-            array.use(stop)
+            array.touch(stop)
             assert machine.arrays.claimed_bytes <= blocks * BLOCK_BYTES // 2
         for format in ELEMENTS:
             assert_right(machine, format)

@@ -8,7 +8,7 @@ from fibserver.memory.blocks import Block
 from fibserver.memory.transient_blocks import (
     HELD_SECONDS,
     IDLE_SECONDS,
-    MOST_CLAIMS,
+    MAX_CLAIMS,
     STALLED_SECONDS,
     TransientBlock,
     TransientBlocks,
@@ -265,8 +265,8 @@ def test_forget(machine: Machine, scratch: TransientBlocks) -> None:
     entries = use_up(machine, owner)
     for claimant in (gone, waiting):
         scratch.claim(claimant, TEXT, 500, 516)
-    scratch.forget(gone)
-    scratch.forget(FakeClaimant())
+    scratch.cancel_wait(gone)
+    scratch.cancel_wait(FakeClaimant())
     scratch.release(owner, entries[0])
     assert (gone.offers, waiting.offers) == (0, 1)
 
@@ -274,9 +274,9 @@ def test_forget(machine: Machine, scratch: TransientBlocks) -> None:
 def test_fewer_claims_when_slots_run_short(machine: Machine, scratch: TransientBlocks) -> None:
     """A reply may claim several blocks, but only one when few slots are free."""
     owner = FakeClaimant()
-    assert scratch.most_claims == MOST_CLAIMS
+    assert scratch.max_claims == MAX_CLAIMS
     claim(scratch, owner)
-    assert scratch.most_claims == 1, "the free slots are left for others"
+    assert scratch.max_claims == 1, "the free slots are left for others"
 
 
 def test_one_claim_while_somebody_waits(machine: Machine, scratch: TransientBlocks) -> None:
@@ -289,9 +289,9 @@ def test_one_claim_while_somebody_waits(machine: Machine, scratch: TransientBloc
         scratch.release(owner, entry)
     assert scratch.used_slots == 0
     assert scratch.is_wanted
-    assert scratch.most_claims == 1
+    assert scratch.max_claims == 1
     scratch.wake_next_waiter()
-    assert scratch.most_claims == MOST_CLAIMS
+    assert scratch.max_claims == MAX_CLAIMS
 
 
 def test_taken_from_the_stalled(machine: Machine, scratch: TransientBlocks) -> None:
@@ -365,7 +365,7 @@ def test_small_blocks_are_offered_a_slot_first(machine: Machine, scratch: Transi
     assert (large.offers, small.offers) == (1, 1)
     for claimant in (large, small):
         claim_large(scratch, claimant, 9)
-        scratch.forget(claimant)
+        scratch.cancel_wait(claimant)
     assert not scratch.is_wanted
 
 
@@ -412,16 +412,16 @@ def test_idle_memory_is_given_back(machine: Machine, scratch: TransientBlocks) -
         used = machine.resident_bytes
         assert used > empty
         machine.clock.now += IDLE_SECONDS + 1
-        scratch.give_back_idle_memory()
+        scratch.free_idle_memory()
         assert machine.resident_bytes == used, "a slot in use keeps its memory"
         for entry in entries:
             scratch.release(owner, entry)
         claim_and_release(machine, owner)
         machine.clock.now += IDLE_SECONDS
-        scratch.give_back_idle_memory()
+        scratch.free_idle_memory()
         assert machine.resident_bytes == used, "not yet"
         machine.clock.now += 0.001
-        scratch.give_back_idle_memory()
+        scratch.free_idle_memory()
         assert machine.resident_bytes == empty
 
 
@@ -438,7 +438,7 @@ def test_idle_memory_of_arrays_stays(machine: Machine, scratch: TransientBlocks)
     content = machine.content(TEXT)
     claim_and_release(machine, FakeClaimant())
     machine.clock.now += IDLE_SECONDS + 1
-    scratch.give_back_idle_memory()
+    scratch.free_idle_memory()
     assert machine.content(TEXT) == content == b"".join(ELEMENTS[TEXT])[: len(content)]
 
 
@@ -447,7 +447,7 @@ def test_a_slot_is_used_again(machine: Machine, scratch: TransientBlocks) -> Non
     owner = FakeClaimant()
     use_up_and_release(machine, owner)
     machine.clock.now += IDLE_SECONDS + 1
-    scratch.give_back_idle_memory()
+    scratch.free_idle_memory()
     entry = claim(scratch, owner, 700)
     fill(machine, entry)
     content = bytes(scratch.bytes_between(entry, entry.offset, entry.end))

@@ -15,12 +15,12 @@ from typing import Any, cast
 
 import pytest
 
-from fibcommon.service.admission import ReadingPace
+from fibcommon.service.admission import ReadRate
 from fibserver.commands.session import ClientInfo
 from fibserver.core.event_loop import EventLoop
 from fibserver.core.overload import AUTH_DELAY_SECONDS, REQUEST_SECONDS, SLICE_SECONDS, Eviction
 from fibserver.engine.engine import Engine
-from fibserver.network.connection import Connection
+from fibserver.network.connection import ClientConnection
 from fibserver.network.connections import SWEEP_CONNECTIONS, Clients
 from fibserver.network.output import MAX_PENDING_BYTES
 from fibserver.settings import Settings
@@ -70,29 +70,29 @@ class House(FakeServer):
 
     def clients(self) -> Iterator[ClientInfo]:
         """Return information about all clients."""
-        return self.served.facts()
+        return self.served.infos()
 
     def client(self, client_id: int) -> ClientInfo | None:
         """Return information about one client."""
-        return self.served.facts_of(client_id)
+        return self.served.info_of(client_id)
 
     def close_client(self, client_id: int) -> None:
         """Close the connection of a client."""
         self.served.close_client(client_id)
 
-    def turn(self, count: int = 1) -> None:
+    def iterate(self, count: int = 1) -> None:
         """Run iterations of the loop without waiting."""
         for _ in range(count):
-            self.loop.turn(0)
+            self.loop.run_once(0)
             self.served.accept()
             self.served.serve()
 
     def tick(self) -> None:
         """Start periodic maintenance, and run the loop until it is complete."""
         self.served.tick()
-        self.turn()
+        self.iterate()
         while self.served._sweep is not None:
-            self.turn()
+            self.iterate()
 
     def connect(self, buffer_bytes: int = 0) -> socket.socket:
         """Connect a client, and let the server accept or reject it."""
@@ -102,10 +102,10 @@ class House(FakeServer):
         sock.connect(self._path)
         sock.setblocking(False)
         self._sockets.append(sock)
-        self.turn()
+        self.iterate()
         return sock
 
-    def connection(self, number: int) -> Connection:
+    def connection(self, number: int) -> ClientConnection:
         """Return the connection of a client, numbered from 0 in order of arrival."""
         return self.served._connections[number + 1]
 
@@ -158,15 +158,15 @@ def test_a_pipeline_is_answered_slice_by_slice(house: Callable[..., House]) -> N
     greedy, modest = server.connect(), server.connect()
     greedy.sendall(b"ECHO x\r\n" * 1000)
     server.clock.step = SLICE_SECONDS / 10
-    server.turn()
+    server.iterate()
     first = received(greedy).count(b"x")
     assert 0 < first <= 100
     modest.sendall(b"PING\r\n")
-    server.turn()
+    server.iterate()
     assert received(modest) == PONG
     turns, replies = 2, first + received(greedy).count(b"x")
     while replies < 1000:
-        server.turn()
+        server.iterate()
         turns += 1
         assert turns < 1000
         replies += received(greedy).count(b"x")
@@ -184,7 +184,7 @@ def test_busy_clients_take_turns(house: Callable[..., House]) -> None:
     server.clock.step = SLICE_SECONDS / 10
     replies = [0] * 5
     while max(replies) < 500:
-        server.turn()
+        server.iterate()
         replies = [
             n + received(sock).count(b"x") for n, sock in zip(replies, clients, strict=True)
         ]
@@ -200,7 +200,7 @@ def test_a_crowd_is_served_over_several_turns(house: Callable[..., House]) -> No
     server.clock.step = SLICE_SECONDS / 10
     answered: list[int] = []
     while sum(answered) < len(crowd):
-        server.turn()
+        server.iterate()
         answered.append(sum(received(sock) == PONG for sock in crowd))
         assert len(answered) < 200
     assert max(answered) < 50
@@ -210,15 +210,15 @@ def test_a_crowd_is_served_over_several_turns(house: Callable[..., House]) -> No
 def test_replayed_requests_count_as_well(house: Callable[..., House]) -> None:
     """Requests answered from the reply cache use up the time budget as well."""
     server = house()
-    server.served.replay.learn(b"READY\r\n", [b"+1\r\n"], server.statistics.command("ready"))
+    server.served.reply_cache.put(b"READY\r\n", [b"+1\r\n"], server.statistics.command("ready"))
     crowd = [server.connect() for _ in range(100)]
     for sock in crowd:
         sock.sendall(b"READY\r\n")
     server.clock.step = SLICE_SECONDS
-    server.turn()
+    server.iterate()
     assert sum(received(sock) == b"+1\r\n" for sock in crowd) < 50
     assert server.served.next_due <= server.loop.now
-    server.turn(100)
+    server.iterate(100)
     assert server.statistics.command("ready").calls == 100
 
 
@@ -231,7 +231,7 @@ def test_waiting_in_the_queue_is_no_execution(house: Callable[..., House]) -> No
     server.connection(0).on_event(1)
     server.loop.budget.is_spent = False
     server.clock.now += 5.0
-    server.turn()
+    server.iterate()
     assert received(sock) == PONG
     ping = server.statistics.command("ping")
     assert ping.waiting_seconds > 4.9
@@ -242,8 +242,8 @@ def test_waiting_in_the_queue_is_no_execution(house: Callable[..., House]) -> No
 def test_a_request_is_not_charged_with_those_before_it(house: Callable[..., House]) -> None:
     """A slow request in a pipeline adds to the waiting time of later ones only."""
     server = house()
-    server.served.replay.learn(b"READY\r\n", [b"+1\r\n"], server.statistics.command("ready"))
-    table = server.served.replay.learn
+    server.served.reply_cache.put(b"READY\r\n", [b"+1\r\n"], server.statistics.command("ready"))
+    table = server.served.reply_cache.put
     table(b"LATER\r\n", [b"+1\r\n"], server.statistics.command("later"))
     sock = server.connect()
 
@@ -253,7 +253,7 @@ def test_a_request_is_not_charged_with_those_before_it(house: Callable[..., Hous
 
     server.info_text = slow_info_text  # type: ignore[method-assign]
     sock.sendall(b"PING\r\nREADY\r\nINFO\r\nLATER\r\nECHO x\r\n")
-    server.turn(10)
+    server.iterate(10)
     assert received(sock).endswith(b"+1\r\n$1\r\nx\r\n")
     commands = {name: server.statistics.command(name) for name in ("ping", "ready", "info")}
     commands |= {name: server.statistics.command(name) for name in ("later", "echo")}
@@ -268,7 +268,7 @@ def test_calls_that_fail_are_in_the_histograms(house: Callable[..., House]) -> N
     server = house()
     sock = server.connect()
     sock.sendall(b"SELECT 0\r\nSELECT 1\r\nSELECT x\r\nSELECT\r\nCLIENT KILL no\r\nEXEC\r\n")
-    server.turn(10)
+    server.iterate(10)
     assert received(sock).count(b"-ERR") == 5
     calls = {name: each.calls for name, each in server.statistics.commands.items()}
     assert calls == {"select": 3, "client": 1, "exec": 1}
@@ -282,12 +282,12 @@ def test_a_client_is_not_charged_with_those_before_it(house: Callable[..., House
     """Execution times of cached replies exclude other clients' requests in the iteration."""
     server = house()
     ready = server.statistics.command("ready")
-    server.served.replay.learn(b"READY\r\n", [b"+1\r\n"], ready)
+    server.served.reply_cache.put(b"READY\r\n", [b"+1\r\n"], ready)
     crowd = [server.connect() for _ in range(10)]
     for sock in crowd:
         sock.sendall(b"READY\r\n")
     server.clock.step = 1e-4
-    server.turn()
+    server.iterate()
     assert ready.calls == 10
     assert ready.seconds == pytest.approx(10e-4)
     assert ready.waiting_seconds == pytest.approx(55e-4)
@@ -303,17 +303,17 @@ def test_exec_is_made_as_it_is_sent(house: Callable[..., House]) -> None:
     sock = server.connect()
     count = 200
     sock.sendall(b"MULTI\r\n" + b"COMMAND DOCS\r\n" * count + b"EXEC\r\nPING\r\n")
-    server.turn(500)
-    sock_output = server.connection(0).conversation.output
+    server.iterate(500)
+    sock_output = server.connection(0).handler.output
     assert 0 < sock_output.held_bytes < 2 * MAX_PENDING_BYTES
     assert server.served.output_total.held_bytes == sock_output.held_bytes
     answer = b""
     while not answer.endswith(PONG):
-        server.turn()
+        server.iterate()
         answer += received(sock)
     docs = server.connect()
     docs.sendall(b"COMMAND DOCS\r\n")
-    server.turn()
+    server.iterate()
     head = b"+OK\r\n" + b"+QUEUED\r\n" * count + b"*%d\r\n" % count
     assert answer == head + received(docs) * count + PONG
     assert server.served.output_total.held_bytes == 0
@@ -327,9 +327,9 @@ def test_a_list_of_many_takes_many_steps(house: Callable[..., House]) -> None:
         server.connect()
     asking.sendall(b"CLIENT LIST\r\n")
     server.clock.step = SLICE_SECONDS
-    server.turn()
+    server.iterate()
     assert received(asking) == b""
-    server.turn(30)
+    server.iterate(30)
     assert received(asking).count(b"\n") == 301 + 2
     assert len(server.listings) == 0
 
@@ -342,7 +342,7 @@ def test_who_leaves_frees_the_list(house: Callable[..., House]) -> None:
         server.connect()
     asking.sendall(b"CLIENT LIST\r\n")
     server.clock.step = SLICE_SECONDS
-    server.turn()
+    server.iterate()
     assert len(server.listings) == 1
     server.close_client(1)
     assert len(server.listings) == 0
@@ -360,12 +360,12 @@ def unread(server: House, count: int) -> list[socket.socket]:
         sock = server.connect()
         sock.sendall(b"COMMAND DOCS\r\n" * 200)
         server.clock.now += 1.0
-        server.turn(20)
+        server.iterate(20)
         connection = list(server.served._connections.values())[-1]
         assert connection.held_bytes
-        connection.conversation.output.push(bytes(50_000))
+        connection.handler.output.push(bytes(50_000))
         connection.on_event(0)
-        server.turn()
+        server.iterate()
         clients.append(sock)
     return clients
 
@@ -387,7 +387,7 @@ def test_a_reader_is_kept(house: Callable[..., House]) -> None:
     server = house(max_output_bytes=2**20)
     reading = server.connect()
     reading.sendall(b"COMMAND DOCS\r\n" * 1000)
-    server.turn(20)
+    server.iterate(20)
     server.tick()
     for _ in range(20):
         unread(server, 1)
@@ -419,10 +419,10 @@ def test_ones_own_pace_is_no_latency(house: Callable[..., House]) -> None:
     sock = server.connect()
     sock.sendall(b"COMMAND DOCS\r\n" * 500 + b"PING\r\n")
     server.clock.step = 0.0
-    server.turn(20)
+    server.iterate(20)
     server.clock.now += 100.0
     while not received(sock).endswith(PONG):
-        server.turn()
+        server.iterate()
     assert server.statistics.command("ping").waiting_seconds < 1.0
 
 
@@ -432,7 +432,7 @@ def test_ones_own_pace_is_no_latency(house: Callable[..., House]) -> None:
 def ping(server: House, sock: socket.socket) -> bytes:
     """Send PING and return the reply."""
     sock.sendall(b"PING\r\n")
-    server.turn(2)
+    server.iterate(2)
     return received(sock)
 
 
@@ -443,7 +443,7 @@ def test_the_longest_idle_gives_way(house: Callable[..., House]) -> None:
     first, second, third = (server.connect() for _ in range(3))
     server.clock.now += 1.0
     second.sendall(b"*1\r\n$4\r\nPI")
-    server.turn()
+    server.iterate()
     server.clock.now += 1.0
     assert ping(server, first) == PONG
     for _ in range(2):
@@ -461,10 +461,10 @@ def test_a_held_client_gives_way(house: Callable[..., House]) -> None:
     guessing = [server.connect() for _ in range(2)]
     for sock in guessing:
         sock.sendall(b"AUTH 1\r\n")
-    server.turn()
+    server.iterate()
     newcomer = server.connect()
     newcomer.sendall(b"AUTH secret\r\nPING\r\n")
-    server.turn()
+    server.iterate()
     assert received(newcomer) == b"+OK\r\n" + PONG
     assert server.statistics.evictions == {Eviction.IDLE: 1}
 
@@ -491,10 +491,10 @@ def test_slow_readers_give_way_next(house: Callable[..., House]) -> None:
     """Without idle clients, the slowest reader is evicted, but none that reads fast enough."""
     server = house(max_clients=3, max_output_bytes="1GiB")
     unread(server, 3)
-    for number, pace in enumerate((100.0, 50.0)):
+    for number, read_rate in enumerate((100.0, 50.0)):
         connection = server.connection(number)
-        connection.pace = ReadingPace(0.0, 0)
-        connection.pace.bytes_per_second = pace
+        connection.read_rate = ReadRate(0.0, 0)
+        connection.read_rate.bytes_per_second = read_rate
     newcomer = server.connect()
     assert ping(server, newcomer) == PONG
     assert sorted(server.served._connections) == [1, 3, 4]
@@ -522,12 +522,12 @@ def test_pace_is_measured_while_the_socket_is_full(house: Callable[..., House]) 
         server.clock.now += 10.0
         sock.recv(100)
         server.tick()
-    assert connection.pace is not None
-    assert connection.pace.is_slow
-    while connection.conversation.output:
+    assert connection.read_rate is not None
+    assert connection.read_rate.is_slow
+    while connection.handler.output:
         received(sock)
-        server.turn()
-    assert connection.pace is None
+        server.iterate()
+    assert connection.read_rate is None
 
 
 def test_idle_clients_are_kept(house: Callable[..., House]) -> None:
@@ -538,7 +538,7 @@ def test_idle_clients_are_kept(house: Callable[..., House]) -> None:
         server.clock.now += 1e6
         server.tick()
         sock.sendall(b"PING\r\n")
-        server.turn()
+        server.iterate()
         assert received(sock) == PONG
     third = server.connect()
     assert (is_closed(first), is_closed(second), is_closed(third)) == (False, True, False)
@@ -551,12 +551,12 @@ def test_maintenance_is_spread_over_turns(house: Callable[..., House]) -> None:
     for _ in range(2 * SWEEP_CONNECTIONS + 10):
         server.connect()
     server.clock.now += 2.0
-    server.loop.turn(0)
+    server.loop.run_once(0)
     server.served.tick()
     left = [len(server.served)]
     while left[-1]:
         assert server.served.next_due <= server.loop.now
-        server.turn()
+        server.iterate()
         left.append(len(server.served))
     assert left == [410, 210, 10, 0]
 
@@ -567,12 +567,12 @@ def test_a_request_must_be_complete_in_time(house: Callable[..., House]) -> None
     sock = server.connect()
     for byte in b"*1\r\n$4\r\nPI":
         sock.sendall(bytes([byte]))
-        server.turn()
+        server.iterate()
         server.tick()
         assert not is_closed(sock)
         server.clock.now += REQUEST_SECONDS / 10.5
     server.clock.now += REQUEST_SECONDS / 5
-    server.turn()
+    server.iterate()
     server.tick()
     assert is_closed(sock)
 
@@ -588,20 +588,20 @@ def test_a_failed_authentication_is_slow(
     guessing, other = server.connect(), server.connect()
     guessing.sendall(b"PING\r\nAUTH 1\r\nHELLO 3 AUTH default 2\r\nAUTH secret\r\nPING\r\n")
     start = server.loop.now
-    server.turn(10)
+    server.iterate(10)
     assert received(guessing) == b"-NOAUTH Authentication required.\r\n"
     assert start + AUTH_DELAY_SECONDS - 0.1 < server.served.next_due <= server.clock.now + 1.0
     other.sendall(b"AUTH secret\r\nPING\r\n")
-    server.turn()
+    server.iterate()
     assert received(other) == b"+OK\r\n" + PONG
     for _ in range(2):
         server.clock.now = server.served.next_due - 0.1
-        server.turn()
+        server.iterate()
         assert received(guessing) == b""
         server.clock.now += 0.2
-        server.turn()
+        server.iterate()
         assert received(guessing).startswith(b"-WRONGPASS ")
-    server.turn()
+    server.iterate()
     assert server.served.next_due == float("inf")
     guessing.sendall(b"")
     assert server.statistics.errors["WRONGPASS"] == 2
@@ -613,7 +613,7 @@ def test_one_who_leaves_meanwhile(house: Callable[..., House]) -> None:
     server = house(password=b"secret")
     guessing = server.connect()
     guessing.sendall(b"AUTH 1\r\n")
-    server.turn()
+    server.iterate()
     server.close_client(1)
     assert server.served.next_due == float("inf")
 
@@ -629,7 +629,7 @@ def test_a_closed_connection_is_freed_at_once(house: Callable[..., House]) -> No
         for data in (b"", b"PING\r\n", b"CLIENT LIST\r\n" * 100, b"AUTH a b\r\n", b"HELLO 3"):
             sock = server.connect()
             sock.sendall(data)
-            server.turn(3)
+            server.iterate(3)
             (connection,) = server.served._connections.values()
             session = weakref.ref(connection.session)
             server.close_client(connection.session.client_id)
@@ -661,7 +661,7 @@ def test_a_connection_that_cannot_be_watched(
 
     monkeypatch.setattr(server.loop, "modify", fail_for_the_first)
     unlucky.sendall(b"COMMAND DOCS\r\n" * 1000)
-    server.turn(10)
+    server.iterate(10)
     assert sorted(server.served._connections) == [2]
     assert "cannot register with epoll" in caplog.text
     assert ping(server, lucky) == PONG
@@ -687,7 +687,7 @@ def test_memory_runs_out_for_one_client(
 
     monkeypatch.setattr("fibserver.network.request_handler.parse_request", fail)
     unlucky.sendall(b"PING\r\n")
-    server.turn()
+    server.iterate()
     assert is_closed(unlucky)
     monkeypatch.undo()
     assert ping(server, lucky) == PONG

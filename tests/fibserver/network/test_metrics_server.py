@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
 from fibserver.core.event_loop import EventLoop
-from fibserver.network.metrics_server import MAX_EXCHANGES, PATIENCE_SECONDS, MetricsServer
+from fibserver.network.metrics_server import MAX_CONNECTIONS, TIMEOUT_SECONDS, MetricsServer
 from tests.support.small_engine import FakeClock
 
 REQUEST = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -36,7 +36,7 @@ class Scraped:
         sock.sendall(sent)
         sock.setblocking(False)
         for _ in range(3):
-            self.loop.turn(0)
+            self.loop.run_once(0)
         return sock
 
     def close(self) -> None:
@@ -68,10 +68,10 @@ def is_open(sock: socket.socket) -> bool:
 
 def test_silent_connections_do_not_blind_it(scraped: Scraped) -> None:
     """At the limit, a new connection replaces the oldest silent one."""
-    silent = [scraped.connect(b"GET") for _ in range(MAX_EXCHANGES)]
+    silent = [scraped.connect(b"GET") for _ in range(MAX_CONNECTIONS)]
     for _ in range(3):
         assert b"answer 42.0" in scraped.connect(REQUEST).recv(10_000)
-    assert [is_open(each) for each in silent] == [False] + [True] * (MAX_EXCHANGES - 1)
+    assert [is_open(each) for each in silent] == [False] + [True] * (MAX_CONNECTIONS - 1)
     scraped.connect(b"GET")
     assert [is_open(each) for each in silent[:2]] == [False, True], "there was room for this one"
 
@@ -79,12 +79,12 @@ def test_silent_connections_do_not_blind_it(scraped: Scraped) -> None:
 def test_a_request_has_seconds(scraped: Scraped) -> None:
     """A connection is closed if its request does not arrive in time."""
     sock = scraped.connect(b"GET /metrics")
-    scraped.clock.now += PATIENCE_SECONDS - 0.1
-    scraped.loop.turn(0)
+    scraped.clock.now += TIMEOUT_SECONDS - 0.1
+    scraped.loop.run_once(0)
     scraped.server.tick()
     assert is_open(sock)
     scraped.clock.now += 0.2
-    scraped.loop.turn(0)
+    scraped.loop.run_once(0)
     scraped.server.tick()
     assert not is_open(sock)
 
@@ -131,12 +131,12 @@ def test_a_head_that_is_too_long(scraped: Scraped) -> None:
     assert sock.recv(10_000).startswith(b"HTTP/1.0 431 ")
     sock.sendall(b"a" * 20_000)
     for _ in range(10):
-        scraped.loop.turn(0)
+        scraped.loop.run_once(0)
     assert sock.recv(10_000) == b""
     sock.close()
     for _ in range(10):
-        scraped.loop.turn(0)
-    assert not scraped.server._exchanges
+        scraped.loop.run_once(0)
+    assert not scraped.server._connections
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_errors(scraped: Scraped, data: bytes, status: int) -> None:
     sock = scraped.connect(data)
     sock.sendall(b"a" * 100_000)
     for _ in range(20):
-        scraped.loop.turn(0)
+        scraped.loop.run_once(0)
     head, _, body = sock.recv(10_000).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.0 %d " % status)
     assert b"\r\nContent-Type: application/problem+json\r\n" in head
@@ -171,8 +171,8 @@ def test_errors(scraped: Scraped, data: bytes, status: int) -> None:
 def test_a_request_that_does_not_end(scraped: Scraped) -> None:
     """A client that sends an incomplete request receives a 408 after the timeout."""
     sock = scraped.connect(b"HEAD /met")
-    scraped.clock.now += PATIENCE_SECONDS + 0.1
-    scraped.loop.turn(0)
+    scraped.clock.now += TIMEOUT_SECONDS + 0.1
+    scraped.loop.run_once(0)
     scraped.server.tick()
     head, _, body = sock.recv(10_000).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.0 408 Request Timeout\r\n")

@@ -192,7 +192,7 @@ def test_clear_stops_answers(machine: Machine) -> None:
     output.clear()
     assert not output
     assert output.pending_bytes == 0
-    assert machine.queue.take() is None
+    assert machine.queue.pop() is None
     for task in tasks:
         machine.complete(task)
     assert machine.scratch.used_slots == 0

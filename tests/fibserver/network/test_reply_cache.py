@@ -12,29 +12,29 @@ SLICE = Slice(b"$9\r\n", FORMATS["json"], 0, 1000, 106_000, b"\r\n")
 def test_unknown_request() -> None:
     """Unknown bytes have no cached reply."""
     table = ReplyCache()
-    table.learn(b"FIB.FIRST 1\r\n", [b"0"], FIRST)
+    table.put(b"FIB.FIRST 1\r\n", [b"0"], FIRST)
     assert table.get(b"FIB.FIRST 2\r\n") is None
 
 
 def test_small_replies_are_joined() -> None:
     """Replies that are all bytes are joined, so that one call sends them."""
     table = ReplyCache()
-    table.learn(b"requests", [b"*1\r\n", b"$1\r\n0\r\n"], FIRST, 2)
-    replay = table.get(b"requests")
-    assert replay is not None
-    assert replay.replies == [b"*1\r\n$1\r\n0\r\n"]
-    assert replay.ready == b"*1\r\n$1\r\n0\r\n"
+    table.put(b"requests", [b"*1\r\n", b"$1\r\n0\r\n"], FIRST, 2)
+    reply_cache = table.get(b"requests")
+    assert reply_cache is not None
+    assert reply_cache.replies == [b"*1\r\n$1\r\n0\r\n"]
+    assert reply_cache.ready == b"*1\r\n$1\r\n0\r\n"
 
 
 def test_slices_stay_slices() -> None:
     """Large replies are stored as slices, in order with the others."""
     table = ReplyCache()
-    table.learn(b"requests", [b"1", b"2", SLICE, b"3", SLICE], FIRST)
-    table.learn(b"alone", [SLICE], FIRST)
-    replay, alone = table.get(b"requests"), table.get(b"alone")
-    assert replay is not None
-    assert replay.replies == [b"1", b"2", SLICE, b"3", SLICE]
-    assert replay.ready == b""
+    table.put(b"requests", [b"1", b"2", SLICE, b"3", SLICE], FIRST)
+    table.put(b"alone", [SLICE], FIRST)
+    reply_cache, alone = table.get(b"requests"), table.get(b"alone")
+    assert reply_cache is not None
+    assert reply_cache.replies == [b"1", b"2", SLICE, b"3", SLICE]
+    assert reply_cache.ready == b""
     assert alone is not None
     assert alone.replies == [SLICE]
 
@@ -42,8 +42,8 @@ def test_slices_stay_slices() -> None:
 def test_requests_are_counted() -> None:
     """An entry holds the command and the number of its requests."""
     table = ReplyCache()
-    table.learn(b"one", [b"1"], FIRST)
-    table.learn(b"three", [b"1", b"1", b"1"], FIRST, 3)
+    table.put(b"one", [b"1"], FIRST)
+    table.put(b"three", [b"1", b"1", b"1"], FIRST, 3)
     one, three = table.get(b"one"), table.get(b"three")
     assert one is not None
     assert three is not None
@@ -55,19 +55,19 @@ def test_what_was_learnt_stays() -> None:
     """Changing the passed list later does not change the entry."""
     table = ReplyCache()
     replies: list[Reply] = [b"1", SLICE]
-    table.learn(b"request", replies, FIRST)
+    table.put(b"request", replies, FIRST)
     replies.clear()
-    replay = table.get(b"request")
-    assert replay is not None
-    assert replay.replies == [b"1", SLICE]
+    reply_cache = table.get(b"request")
+    assert reply_cache is not None
+    assert reply_cache.replies == [b"1", SLICE]
 
 
 def test_what_is_learnt_again_counts_once() -> None:
     """Storing an existing entry again uses no additional memory."""
     table = ReplyCache()
-    table.learn(b"first", [b"1"], FIRST)
+    table.put(b"first", [b"1"], FIRST)
     for _ in range(20):
-        table.learn(b"large", [bytes(MAX_BYTES // 10)], FIRST)
+        table.put(b"large", [bytes(MAX_BYTES // 10)], FIRST)
     assert table.get(b"first")
     assert table.get(b"large")
 
@@ -77,9 +77,9 @@ def test_entries_are_bounded() -> None:
     table = ReplyCache()
     keys = [b"%d" % number for number in range(MAX_ENTRIES)]
     for key in keys:
-        table.learn(key, [b"+OK\r\n"], FIRST)
+        table.put(key, [b"+OK\r\n"], FIRST)
     assert all(table.get(key) for key in keys)
-    table.learn(b"one more", [b"+OK\r\n"], FIRST)
+    table.put(b"one more", [b"+OK\r\n"], FIRST)
     assert not any(table.get(key) for key in keys)
     assert table.get(b"one more")
 
@@ -88,7 +88,7 @@ def kept_of(table: ReplyCache, count: int, received: int, *replies: bytes | Slic
     """Store `count` entries of equal size; return how many remain."""
     keys = [(b"%d" % number).ljust(received) for number in range(count)]
     for key in keys:
-        table.learn(key, list(replies), FIRST)
+        table.put(key, list(replies), FIRST)
     return sum(table.get(key) is not None for key in keys)
 
 
@@ -131,5 +131,5 @@ def test_get_survives_being_cleared() -> None:
     table = ReplyCache()
     get = table.get
     table.clear()
-    table.learn(b"request", [b"+OK\r\n"], FIRST)
+    table.put(b"request", [b"+OK\r\n"], FIRST)
     assert get(b"request")

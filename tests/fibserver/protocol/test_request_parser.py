@@ -12,7 +12,7 @@ from fibserver.protocol.request_parser import (
     QUOTED_BYTES,
     OtherProtocolError,
     ProtocolError,
-    Request,
+    RespRequest,
     parse_request,
     printable,
 )
@@ -221,7 +221,7 @@ def test_http(data: bytes) -> None:
 @pytest.mark.parametrize("start", [0, 1, 14])
 def test_start(start: int) -> None:
     """Parsing begins at `start`; the end is an offset from the beginning of the data."""
-    assert parse_request(b"?" * start + PING + b"?", start) == Request([b"PING"], start + 14)
+    assert parse_request(b"?" * start + PING + b"?", start) == RespRequest([b"PING"], start + 14)
 
 
 @pytest.mark.parametrize(

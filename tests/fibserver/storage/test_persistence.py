@@ -46,7 +46,7 @@ class PersistentMachine(Machine):
 
     def next_task(self) -> Task | None:
         """Take a task as an idle worker does: a background task if no other waits."""
-        return self.queue.take() or self.queue.take_background()
+        return self.queue.pop() or self.queue.pop_background()
 
     def complete(self, task: Task) -> None:
         """Carry out a task and report it, as worker and engine do."""
@@ -160,7 +160,7 @@ def test_what_was_filled_is_saved(start: Make) -> None:
     machine.work()
     machine.grow(JSON, 3 * BLOCK_BYTES)
     blocks = starts(machine, JSON)
-    assert machine.queue.take() is None, "saving is a background task"
+    assert machine.queue.pop() is None, "saving is a background task"
     assert machine.persistence.unsaved_blocks == len(blocks)
     machine.clock.now += 7
     assert kinds(machine.work()) == [(Action.SAVE, "json", block) for block in blocks]
@@ -176,7 +176,7 @@ def test_what_was_saved_is_loaded(start: Make) -> None:
     before = grown(start, TEXT, JSON)
     machine = start()
     assert machine.persistence.is_loading
-    assert machine.queue.take_background() is None
+    assert machine.queue.pop_background() is None
     loads = [
         (Action.LOAD, format.name, block)
         for format in (JSON, TEXT)
@@ -217,7 +217,7 @@ def test_a_damaged_block_is_saved_again(start: Make) -> None:
     path.write_bytes(content[:-1] + b"x")
     machine = start()
     while machine.persistence.unsaved_blocks == 0:
-        machine.complete(machine.queue.take() or pytest.fail("nothing is loaded"))
+        machine.complete(machine.queue.pop() or pytest.fail("nothing is loaded"))
     assert machine.persistence.saved_blocks == len(starts(before, JSON)) - 1
     assert kinds(machine.work())[-1] == (Action.SAVE, "json", second)
     assert path.read_bytes() == content
@@ -316,7 +316,7 @@ def test_what_had_no_room_comes_back(start: Make) -> None:
     """A block that had no room when loading, and is computed later, is saved in the end."""
     before = grown(start, JSON, TEXT)
     machine = start(JSON.offset(starts(before, JSON)[-1]))
-    while (task := machine.queue.take()) is not None:
+    while (task := machine.queue.pop()) is not None:
         machine.complete(task)
     machine.drop_tail(JSON)
     machine.grow(TEXT, 100)

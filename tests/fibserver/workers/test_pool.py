@@ -21,7 +21,7 @@ from fibserver.workers.worker import Outcome, encode_outcome
 from tests.support.small_engine import FakeClock
 
 TEXT = FORMATS["text"]
-CHEAP, DEAR = (Task(Action.FILL, Block(TEXT, n, n + 1, 0, 2)) for n in (1, 9_000_000))
+CHEAP, EXPENSIVE = (Task(Action.FILL, Block(TEXT, n, n + 1, 0, 2)) for n in (1, 9_000_000))
 
 MOST_TURNS = 100
 """Maximum loop iterations of a second each; far more than any test needs."""
@@ -84,16 +84,16 @@ class Pool:
         for _ in range(MOST_TURNS):
             if len(self.done) >= wanted:
                 return
-            self.loop.turn(1.0)
+            self.loop.run_once(1.0)
         raise AssertionError("no worker finishes its task")
 
     def finish_probe(self) -> None:
         """Let the only worker respond to a probe."""
         os.write(self._key, bytes(1))
         for _ in range(MOST_TURNS):
-            if not self.pool.tasks_in_hand:
+            if not self.pool.assigned_tasks:
                 return
-            self.loop.turn(1.0)
+            self.loop.run_once(1.0)
         raise AssertionError("the worker does not respond to the probe")
 
     def close(self) -> None:
@@ -128,9 +128,9 @@ def test_a_sign_of_life_brings_what_memory_is_counted_twice(
     pool.pool.dispatch()
     pool.finish_tasks(2)
     assert pool.pool.workers[0].overcounted_bytes == pool.pool.acceptor_overcounted_bytes == 0
-    assert pool.pool.tasks_in_hand == 0
+    assert pool.pool.assigned_tasks == 0
     pool.pool.check(1000.0, CHEAP.block)
-    assert pool.pool.tasks_in_hand == 1
+    assert pool.pool.assigned_tasks == 1
     pool.finish_probe()
     assert pool.pool.workers[0].overcounted_bytes == 5_000_000
     assert pool.pool.acceptor_overcounted_bytes == -3
@@ -139,54 +139,54 @@ def test_a_sign_of_life_brings_what_memory_is_counted_twice(
 # Dispatch.
 
 
-@pytest.mark.parametrize(("workers", "dear"), [(1, 1), (2, 1), (4, 3)])
-def test_a_worker_is_kept_free_of_dear_tasks(
-    make_pool: Callable[[int], Pool], workers: int, dear: int
+@pytest.mark.parametrize(("workers", "expensive"), [(1, 1), (2, 1), (4, 3)])
+def test_a_worker_is_kept_free_of_expensive_tasks(
+    make_pool: Callable[[int], Pool], workers: int, expensive: int
 ) -> None:
     """However many expensive tasks wait, one of several workers does only cheap ones."""
     pool = make_pool(workers)
     pool.pool.ensure_workers()
     for _ in range(workers):
-        pool.queue.add(FakeSource(DEAR))
+        pool.queue.add(FakeSource(EXPENSIVE))
     pool.pool.dispatch()
-    assert pool.pool.tasks_in_hand == pool.pool.dear_workers == dear
-    assert pool.pool.dear_seconds_in_hand == dear * DEAR.block.cost_seconds
+    assert pool.pool.assigned_tasks == pool.pool.expensive_workers == expensive
+    assert pool.pool.assigned_expensive_seconds == expensive * EXPENSIVE.block.cost_seconds
     pool.queue.add(FakeSource(CHEAP))
     pool.pool.dispatch()
-    assert pool.pool.tasks_in_hand == (1 if workers == 1 else dear + 2)
+    assert pool.pool.assigned_tasks == (1 if workers == 1 else expensive + 2)
 
 
-def test_an_overdue_dear_task_gets_a_worker(make_pool: Callable[[int], Pool]) -> None:
+def test_an_overdue_expensive_task_gets_a_worker(make_pool: Callable[[int], Pool]) -> None:
     """An endless supply of cheap tasks does not keep an overdue expensive one waiting."""
     pool = make_pool(2)
     pool.pool.ensure_workers()
     pool.queue.add(FakeSource(CHEAP))
-    pool.queue.add(FakeSource(DEAR))
+    pool.queue.add(FakeSource(EXPENSIVE))
     pool.pool.dispatch()
-    assert pool.pool.tasks_in_hand == 4, "each worker has a second task"
+    assert pool.pool.assigned_tasks == 4, "each worker has a second task"
     pool.clock.now += 1000
     tasks_until_idle = 3
-    while not pool.pool.dear_seconds_in_hand and tasks_until_idle:
+    while not pool.pool.assigned_expensive_seconds and tasks_until_idle:
         pool.finish_tasks(1)
         pool.pool.dispatch()
         tasks_until_idle -= 1
-    assert pool.pool.dear_seconds_in_hand == DEAR.block.cost_seconds
-    assert pool.pool.tasks_in_hand == 3, "the other worker has a second task"
+    assert pool.pool.assigned_expensive_seconds == EXPENSIVE.block.cost_seconds
+    assert pool.pool.assigned_tasks == 3, "the other worker has a second task"
 
 
 def test_pace(make_pool: Callable[[int], Pool]) -> None:
     """The pace follows the measured time of expensive blocks only."""
     pool = make_pool(1)
     pool.pool.ensure_workers()
-    for task, is_measured in ((CHEAP, False), (DEAR, True)):
+    for task, is_measured in ((CHEAP, False), (EXPENSIVE, True)):
         source = FakeSource(task)
         pool.queue.add(source)
         pool.pool.dispatch()
         pool.queue.discard(source)
-        pace = pool.pool.pace
-        pool.finish_tasks(pool.pool.tasks_in_hand)
-        assert (pool.pool.pace != pace) == is_measured
-    assert pool.pool.pace < pace, "these workers compute nothing"
+        cost_ratio = pool.pool.cost_ratio
+        pool.finish_tasks(pool.pool.assigned_tasks)
+        assert (pool.pool.cost_ratio != cost_ratio) == is_measured
+    assert pool.pool.cost_ratio < cost_ratio, "these workers compute nothing"
 
 
 # Priority.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from fibcommon.service.admission import NEWCOMER_SECONDS, WINDOW_SECONDS, ReadingPace
+from fibcommon.service.admission import NEWCOMER_SECONDS, WINDOW_SECONDS, ReadRate
 from fibweb.overload.admission import SURPLUS_CONNECTIONS, Admission, Verdict
 
 NOW = 10.0
@@ -21,9 +21,9 @@ class Client:
     ) -> None:
         self.idle_since = idle_since
         self.was_served = was_served
-        self.pace: ReadingPace | None = None
+        self.pace: ReadRate | None = None
         if pace is not None:
-            self.pace = ReadingPace(0.0, 0)
+            self.pace = ReadRate(0.0, 0)
             self.pace.sample(WINDOW_SECONDS, pace * int(WINDOW_SECONDS))
         self._crowd = crowd
         crowd.append(self)

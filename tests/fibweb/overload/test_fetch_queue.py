@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fibcommon.costs import DEAR_SECONDS
+from fibcommon.costs import EXPENSIVE_SECONDS
 from fibweb.content.fetch import Fetch
 from fibweb.overload.fetch_queue import MAX_WAIT_SECONDS, MAX_WAITERS, FetchQueue, Job, Refused
 
-CHEAP, DEAR = DEAR_SECONDS / 10, DEAR_SECONDS * 5
+CHEAP, EXPENSIVE = EXPENSIVE_SECONDS / 10, EXPENSIVE_SECONDS * 5
 
 _numbers = itertools.count()
 
@@ -42,39 +42,39 @@ def admitted(queue: FetchQueue[str], cost_seconds: float) -> int:
 
 
 @pytest.mark.parametrize("threads", [2, 3, 4, 8])
-def test_dear_fetches_leave_threads_to_cheap_ones(threads: int) -> None:
-    """Dear fetches use at most half of the threads."""
+def test_expensive_fetches_leave_threads_to_cheap_ones(threads: int) -> None:
+    """Expensive fetches use at most half of the threads."""
     queue: FetchQueue[str] = FetchQueue(threads)
     for number in range(20):
-        queue.add(fetch(DEAR), f"dear {number}", 0.0)
+        queue.add(fetch(EXPENSIVE), f"expensive {number}", 0.0)
     assert len(taken(queue)) == threads // 2
     queue.add(fetch(CHEAP), "cheap", 1.0)
     assert waiters(taken(queue)) == ["cheap"]
 
 
-def test_cheap_fetches_leave_a_thread_to_dear_ones() -> None:
-    """A stream of cheap fetches does not starve dear ones."""
+def test_cheap_fetches_leave_a_thread_to_expensive_ones() -> None:
+    """A stream of cheap fetches does not starve expensive ones."""
     queue: FetchQueue[str] = FetchQueue(4)
     for number in range(10):
         queue.add(fetch(CHEAP), f"cheap {number}", 0.0)
     running = taken(queue)
     assert len(running) == 4
-    queue.add(fetch(DEAR), "dear", 1.0)
+    queue.add(fetch(EXPENSIVE), "expensive", 1.0)
     queue.finish(running[0], 1.0, is_success=True)
-    assert waiters(taken(queue)) == ["dear"]
+    assert waiters(taken(queue)) == ["expensive"]
 
 
 def test_one_thread_serves_both() -> None:
     """With a single thread both classes share one order."""
     queue: FetchQueue[str] = FetchQueue(1)
-    queue.add(fetch(DEAR), "dear", 0.0)
+    queue.add(fetch(EXPENSIVE), "expensive", 0.0)
     queue.add(fetch(CHEAP), "cheap", 0.0)
     queue.add(fetch(CHEAP), "late", 1e3)
     order = []
     while jobs := taken(queue):
         order += waiters(jobs)
         queue.finish(jobs[0], 0.0, is_success=False)
-    assert order == ["cheap", "dear", "late"]
+    assert order == ["cheap", "expensive", "late"]
 
 
 def test_the_shortest_comes_first_but_nobody_starves() -> None:
@@ -162,16 +162,16 @@ def test_the_queue_has_a_length() -> None:
     queue.add(fetch(1e-6), "another", 0.0)
 
 
-def test_waiters_for_dear_fetches_leave_room_for_cheap_ones() -> None:
-    """Waiters for dear fetches do not make the queue refuse cheap ones."""
+def test_waiters_for_expensive_fetches_leave_room_for_cheap_ones() -> None:
+    """Waiters for expensive fetches do not make the queue refuse cheap ones."""
     queue: FetchQueue[str] = FetchQueue(4)
     for number in range(3):
-        queue.add(fetch(DEAR, f"dear {number}"), f"runs {number}", 0.0)
+        queue.add(fetch(EXPENSIVE, f"expensive {number}"), f"runs {number}", 0.0)
     taken(queue)
     for number in range(MAX_WAITERS - 1):
-        queue.add(fetch(DEAR, "dear 2"), f"{number}", 0.0)
+        queue.add(fetch(EXPENSIVE, "expensive 2"), f"{number}", 0.0)
     with pytest.raises(Refused):
-        queue.add(fetch(DEAR, "dear 2"), "one more", 0.0)
+        queue.add(fetch(EXPENSIVE, "expensive 2"), "one more", 0.0)
     queue.add(fetch(CHEAP), "cheap", 0.0)
     assert waiters(taken(queue)) == ["cheap"]
 
@@ -179,7 +179,7 @@ def test_waiters_for_dear_fetches_leave_room_for_cheap_ones() -> None:
 def test_a_response_in_progress_is_never_refused() -> None:
     """The next piece of a response in progress is always accepted and does not expire."""
     queue: FetchQueue[str] = FetchQueue(2)
-    queue.add(fetch(DEAR), "runs", 0.0)
+    queue.add(fetch(EXPENSIVE), "runs", 0.0)
     (job,) = taken(queue)
     admitted(queue, 0.4)
     piece = fetch(0.4)
@@ -196,13 +196,15 @@ def test_a_response_in_progress_is_never_refused() -> None:
 def test_the_queue_forgets_what_was_removed() -> None:
     """Removed waiters leave nothing in the queue."""
     queue: FetchQueue[str] = FetchQueue(2)
-    queue.add(fetch(DEAR), "runs", 0.0)
+    queue.add(fetch(EXPENSIVE), "runs", 0.0)
     taken(queue)
-    queue.add(fetch(DEAR), "waits", 0.0)
+    queue.add(fetch(EXPENSIVE), "waits", 0.0)
     for number in range(10_000):
-        queue.add(fetch(1e6 if number % 2 else DEAR * 2), "comes and goes", 0.0, is_started=True)
+        queue.add(
+            fetch(1e6 if number % 2 else EXPENSIVE * 2), "comes and goes", 0.0, is_started=True
+        )
         queue.remove("comes and goes")
-    assert len(queue._dear._heap) < 200
+    assert len(queue._expensive._heap) < 200
 
 
 def test_a_wait_that_was_too_long_ends() -> None:
