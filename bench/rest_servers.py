@@ -18,7 +18,7 @@ from servers import ROOT, running, wait_for
 __all__ = ["check", "fibweb", "flask", "nginx", "stock", "uvicorn"]
 
 BENCH = ROOT / "bench"
-ASK_SECONDS = 30
+POLL_SECONDS = 30
 GUNICORN = [sys.executable, "-m", "gunicorn", "--chdir", str(BENCH), "yardsticks:flask_app()"]
 
 NGINX = """
@@ -51,7 +51,7 @@ http {{
 
 def get(port: int, path: str) -> bytes | None:
     """Return the body at a path, None if nobody answers."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=ASK_SECONDS)
+    connection = HTTPConnection("127.0.0.1", port, timeout=POLL_SECONDS)
     try:
         connection.request("GET", path)
         reply = connection.getresponse()

@@ -98,8 +98,8 @@ def _median_p50(runs: Iterable[Run]) -> float | None:
 
 def measure(cases: list[Case], rounds: int, label: str) -> None:
     """Run every case once a round, with a progress bar."""
-    turns = [(number, case) for number in range(rounds) for case in cases]
-    with click.progressbar(turns, label=label, file=sys.stderr) as progress:
+    iterations = [(number, case) for number in range(rounds) for case in cases]
+    with click.progressbar(iterations, label=label, file=sys.stderr) as progress:
         for number, case in progress:
             case.measure(other_first=number % 2 == 1)
 

@@ -156,7 +156,7 @@ class Acceptor:
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then answer the pending requests and return."""
         with SignalPipe(SIGNALS, ends_with_terminal=has_terminal()) as signals:
-            self._loop.register(signals.fileno(), lambda _: self._on_signals(signals.take()))
+            self._loop.register(signals.fileno(), lambda _: self._on_signals(signals.read()))
             self._engine.pool.ensure_workers()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)

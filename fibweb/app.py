@@ -7,7 +7,7 @@ import falcon
 from falcon.routing import CompiledRouter
 
 from fibclient import FibClient
-from fibweb.http.cors import CrossOriginReading
+from fibweb.http.cors import CorsPolicy
 from fibweb.resources.numbers import FirstNumbersResource, NumberResource, RangeResource
 from fibweb.resources.openapi import OpenApiResource
 from fibweb.resources.problems import add_problems
@@ -37,7 +37,7 @@ def create_app(
         resources: Additional Falcon resources by path.
     """
     limits = limits or ServerLimits(client)
-    middleware = [CrossOriginReading(allowed_origins)] if allowed_origins else []
+    middleware = [CorsPolicy(allowed_origins)] if allowed_origins else []
     app = falcon.App(middleware=middleware, router=_Router())
     add_problems(app)
     # The converter "path" matches the rest of the URL, so one check finds every invalid n.

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 from click.shell_completion import get_completion_class
 
-from fibclient.cli.session import commands as fibclient
+from fibclient.cli.main import commands as fibclient
 from fibserver.cli import main as fibserver
 from fibweb.cli import main as fibweb
 

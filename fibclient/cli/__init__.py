@@ -16,7 +16,7 @@ __all__ = ["main"]
 def main(prog_name: str = "fibclient") -> NoReturn:
     """Run the command and exit; Ctrl-C prints no traceback, even during the imports."""
     try:
-        from fibclient.cli.session import run
+        from fibclient.cli.main import run
 
         run(prog_name)
     except KeyboardInterrupt:

@@ -25,10 +25,10 @@ __all__ = [
     "EXIT_REFUSED",
     "EXIT_UNREACHABLE",
     "UnsuitableFile",
-    "advice",
     "end_by_signals",
     "exit_code",
     "exit_on_errors",
+    "hint_for",
     "print_error",
 ]
 
@@ -50,7 +50,7 @@ def exit_code(error: FibError) -> int:
     return EXIT_UNREACHABLE if isinstance(error, ServerUnreachable) else EXIT_REFUSED
 
 
-def advice(error: FibError) -> str:
+def hint_for(error: FibError) -> str:
     """Return a hint to append to the error message, or ""."""
     if isinstance(error, RequestRefused) and error.code in ("NOAUTH", "WRONGPASS"):
         return "; pass the correct password with --password-file FILE"

@@ -32,7 +32,7 @@ class SignalPipe:
         """Return the descriptor that becomes readable with a signal."""
         return self._reader
 
-    def take(self) -> list[signal.Signals]:
+    def read(self) -> list[signal.Signals]:
         """Return the received signals, at least one; block until there is one."""
         received = [signal.Signals(number) for number in os.read(self._reader, 64)]
         if self._ends_with_terminal:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 __all__ = ["Glob"]
 
 
-class _Class(NamedTuple):
+class _CharacterSet(NamedTuple):
     """A set of characters.
 
     Attributes:
@@ -24,7 +24,7 @@ class _Class(NamedTuple):
         return self.is_negated != any(low <= character <= high for low, high in self.ranges)
 
 
-_ANY = _Class((), is_negated=True)
+_ANY = _CharacterSet((), is_negated=True)
 
 
 class Glob:
@@ -32,7 +32,7 @@ class Glob:
 
     def __init__(self, pattern: str) -> None:
         """Parse a pattern; every text is valid."""
-        self._parts: list[_Class | None] = []  # None is a star
+        self._parts: list[_CharacterSet | None] = []  # None is a star
         rest = list(reversed(pattern))
         while rest:
             character = rest.pop()
@@ -44,7 +44,7 @@ class Glob:
                 self._parts.append(_parse_class(rest))
             else:
                 literal = rest.pop() if character == "\\" and rest else character
-                self._parts.append(_Class(((literal, literal),)))
+                self._parts.append(_CharacterSet(((literal, literal),)))
 
     def matches(self, text: str) -> bool:
         """Return whether the pattern matches the whole text.
@@ -56,7 +56,7 @@ class Glob:
         position = index = 0
         after_star, star_index = -1, 0
         while index < len(text):
-            part = parts[position] if position < len(parts) else _Class(())
+            part = parts[position] if position < len(parts) else _CharacterSet(())
             if part is None:
                 position += 1
                 after_star, star_index = position, index
@@ -71,7 +71,7 @@ class Glob:
         return all(part is None for part in parts[position:])
 
 
-def _parse_class(rest: list[str]) -> _Class:
+def _parse_class(rest: list[str]) -> _CharacterSet:
     """Pop a class, up to its `]` or the end, from the reversed rest of a pattern."""
     is_negated = bool(rest) and rest[-1] == "^"
     if is_negated:
@@ -85,4 +85,4 @@ def _parse_class(rest: list[str]) -> _Class:
             rest.pop()
             high = rest.pop()
         ranges.append((min(low, high), max(low, high)))
-    return _Class(tuple(ranges), is_negated)
+    return _CharacterSet(tuple(ranges), is_negated)

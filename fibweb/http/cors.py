@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 import falcon
 
-__all__ = ["CrossOriginReading"]
+__all__ = ["CorsPolicy"]
 
 EXPOSED = "Accept-Ranges, Content-Disposition, Content-Range, ETag, Retry-After, X-Request-ID"
 ALLOWED_METHODS = "GET, HEAD, OPTIONS"
@@ -13,7 +13,7 @@ PREFLIGHT_SECONDS = 86_400
 """The longest that any browser caches the result of a preflight request."""
 
 
-class CrossOriginReading:
+class CorsPolicy:
     """CORS policy, and the Falcon middleware that applies it."""
 
     def __init__(self, origins: Collection[str]) -> None:

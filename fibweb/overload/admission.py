@@ -45,7 +45,7 @@ class Verdict(Enum):
 class Admittable(Protocol):
     """A connection that an `Admission` can close."""
 
-    pace: ReadRate | None
+    read_rate: ReadRate | None
     was_served: bool
     """Whether the client has ever sent a whole request."""
 
@@ -152,8 +152,8 @@ class Admission(Generic[Connection]):
     def _slowest(self) -> Connection | None:
         """Return the slowest reader below the minimum rate, or None."""
         slow = [
-            (connection.pace.bytes_per_second, connection)
+            (connection.read_rate.bytes_per_second, connection)
             for connection in self._connections()
-            if connection.pace is not None and connection.pace.is_slow
+            if connection.read_rate is not None and connection.read_rate.is_slow
         ]
         return min(slow, key=lambda pair: pair[0])[1] if slow else None

@@ -111,7 +111,7 @@ class Job(Generic[Waiter]):
         return self.virtual_deadline < other.virtual_deadline
 
 
-class _Class(Generic[Waiter]):
+class _CostClass(Generic[Waiter]):
     """Queue of the cheap jobs or of the expensive ones."""
 
     def __init__(self, threads: int) -> None:
@@ -149,7 +149,7 @@ class _Class(Generic[Waiter]):
         scale = min(max(self._measured / self._predicted, MIN_SCALE), MAX_SCALE)
         return scale * (ahead + self.running_cost) / self.threads
 
-    def learn(self, predicted_seconds: float, seconds: float) -> None:
+    def record(self, predicted_seconds: float, seconds: float) -> None:
         self._measured = DECAY * self._measured + seconds
         self._predicted = DECAY * self._predicted + predicted_seconds
 
@@ -164,8 +164,8 @@ class FetchQueue(Generic[Waiter]):
             threads: Maximum number of fetches that run at the same time, >= 1.
         """
         self._threads = threads
-        self._cheap: _Class[Waiter] = _Class(threads)
-        self._expensive: _Class[Waiter] = _Class(max(1, threads // 2))
+        self._cheap: _CostClass[Waiter] = _CostClass(threads)
+        self._expensive: _CostClass[Waiter] = _CostClass(max(1, threads // 2))
         self._jobs: dict[Fetch, Job[Waiter]] = {}
         self._by_waiter: dict[Waiter, Job[Waiter]] = {}
 
@@ -215,10 +215,10 @@ class FetchQueue(Generic[Waiter]):
         job.waiters[waiter] = None
         self._by_waiter[waiter] = job
 
-    def _class_of(self, job: Job[Waiter]) -> _Class[Waiter]:
+    def _class_of(self, job: Job[Waiter]) -> _CostClass[Waiter]:
         return self._expensive if job.is_expensive else self._cheap
 
-    def take(self, now: float) -> Job[Waiter] | None:
+    def start_next(self, now: float) -> Job[Waiter] | None:
         """Start the next job and return it, or return None if no job may run now."""
         if self.running >= self._threads:
             return None
@@ -233,7 +233,7 @@ class FetchQueue(Generic[Waiter]):
                 return job
         return None
 
-    def _order(self) -> tuple[_Class[Waiter], _Class[Waiter]]:
+    def _order(self) -> tuple[_CostClass[Waiter], _CostClass[Waiter]]:
         if self._threads == 1:
             heads = self._cheap.head, self._expensive.head
             is_expensive_first = None not in heads and heads[1] < heads[0]  # type: ignore[operator]
@@ -254,7 +254,7 @@ class FetchQueue(Generic[Waiter]):
         kind.running -= 1
         kind.running_cost = kind.running and kind.running_cost - job.fetch.cost_seconds
         if is_success:
-            kind.learn(job.fetch.cost_seconds, now - job.started_at)
+            kind.record(job.fetch.cost_seconds, now - job.started_at)
         return self._end(job)
 
     def _end(self, job: Job[Waiter]) -> list[Waiter]:

@@ -13,7 +13,7 @@ __all__ = ["HeldBytes", "Holder"]
 class Holder(Protocol):
     """A connection that holds bytes."""
 
-    def give_up_held(self) -> None:
+    def release_held(self) -> None:
         """Release the held bytes."""
 
 
@@ -37,7 +37,7 @@ class HeldBytes(Generic[AnyHolder]):
         """
         self.limit = limit
         self.size = 0
-        self.given_up = 0
+        self.released = 0
         self._holders: dict[AnyHolder, int] = {}  # the longest holder is first
 
     @property
@@ -61,5 +61,5 @@ class HeldBytes(Generic[AnyHolder]):
         while self.size > self.limit:
             slowest = next(iter(self._holders))
             self.size -= self._holders.pop(slowest)
-            self.given_up += 1
-            slowest.give_up_held()
+            self.released += 1
+            slowest.release_held()

@@ -19,10 +19,10 @@ from fibclient import FibClient
 from fibcommon.addresses import parse_addresses
 from fibcommon.service.machine import affordable_bytes
 from fibweb.app import create_app, create_metrics_app
+from fibweb.resources.expiry import Refresher
 from fibweb.resources.health import LivenessResource, ReadinessResource
 from fibweb.resources.metrics import MetricsResource
 from fibweb.resources.page import page_resources
-from fibweb.resources.remembered import Refresher
 from fibweb.resources.server_limits import ServerLimits
 from fibweb.resources.status import ServerProbes, StatusResource
 from fibweb.settings import Settings

@@ -33,7 +33,7 @@ STOP_SECONDS = 15
 """Time limit for a stop; after it the server is killed."""
 
 CHECK_SECONDS = 1.0
-ANSWER_SECONDS = 30.0
+REPLY_SECONDS = 30.0
 """A server without a reply for longer is killed."""
 
 IGNORED_VARIABLES = ("FIBSERVER_LISTEN", "FIBSERVER_PASSWORD_FILE")
@@ -154,7 +154,7 @@ class EmbeddedServer:
         return (self._check_at if self._process is not None else self._plan.due_at) - now
 
     def _check(self, now: float) -> None:
-        """Kill the server if its socket is gone or it has not replied for `ANSWER_SECONDS`."""
+        """Kill the server if its socket is gone or it has not replied for `REPLY_SECONDS`."""
         assert self._process is not None
         self._check_at = now + CHECK_SECONDS
         is_gone = False
@@ -170,7 +170,7 @@ class EmbeddedServer:
             self._end_probe()
             if reply:
                 self._answered_at, self._has_answered = now, True
-        if is_gone or now - self._answered_at > ANSWER_SECONDS:
+        if is_gone or now - self._answered_at > REPLY_SECONDS:
             log.error("killing the embedded fibserver: it does not answer at %s", self._path)
             self._process.kill()
 

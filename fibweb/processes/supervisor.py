@@ -144,8 +144,8 @@ class Supervisor:
             child.channel.close()
             row.child = None
             # The counters continue in its replacement; the gauges are void.
-            counters = MetricValues.decode(self._service.board.read(row.number)).counters
-            self._service.board.write(row.number, MetricValues(counters, {}).encode())
+            counters = MetricValues.decode(self._service.stats.read(row.number)).counters
+            self._service.stats.write(row.number, MetricValues(counters, {}).encode())
             if self._phase is not _Phase.DRAINING:
                 now = time.monotonic()
                 row.plan.ended(now)
@@ -180,7 +180,7 @@ class Supervisor:
         )
         self._notifier.watchdog()
         serving = sum(child.is_ready for child in self._children())
-        summary = status_line(gather(self._service.board))
+        summary = status_line(gather(self._service.stats))
         self._notifier.status(f"{serving} of {len(self._rows)} processes, {summary}")
 
     def _wait(self, signals: SignalPipe) -> None:
@@ -197,7 +197,7 @@ class Supervisor:
             due.append(self._embedded.restart_if_dead())
         for fd, _ in poller.poll(max(0.0, min(due)) * 1000):
             if fd == signals.fileno():
-                for number in signals.take():
+                for number in signals.read():
                     self._on_signal(number)
             else:
                 self._read_heartbeat(children[fd])

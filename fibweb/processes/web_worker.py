@@ -33,16 +33,16 @@ from fibcommon.service.machine import affordable_bytes
 from fibcommon.service.orphans import reap_orphans
 from fibcommon.service.signals import SignalPipe, drain_notice, has_terminal
 from fibcommon.service.systemd import Notifier
-from fibweb.http.cors import CrossOriginReading
+from fibweb.http.cors import CorsPolicy
 from fibweb.overload.admission import SURPLUS_CONNECTIONS
 from fibweb.processes.composition import Composition, compose, memory_parts
 from fibweb.processes.embedded import STOP_SECONDS, EmbeddedServer
-from fibweb.server.server import HttpServer, Limits, Site, create_server
+from fibweb.server.server import HttpLimits, HttpServer, Site, create_server
 from fibweb.settings import Settings, reloaded
 from fibweb.stats.access_log import AccessLog
 from fibweb.stats.access_record import AccessRecord
 from fibweb.stats.metric_values import MetricValues, Samples
-from fibweb.stats.process_metrics import gather, process_figures
+from fibweb.stats.process_metrics import gather, process_values
 from fibweb.stats.shared_stats import SharedStats
 
 __all__ = [
@@ -87,7 +87,7 @@ class ServiceContext:
     metrics_listeners: Sequence[socket.socket]
     servers: str
     password: str | None
-    board: SharedStats
+    stats: SharedStats
     started: Callable[[], None]
 
 
@@ -120,11 +120,11 @@ class WebWorker:
         self._supervisor = supervisor
         self._notifier = notifier or Notifier({})
         self._embedded = embedded
-        self._inherited = MetricValues.decode(service.board.read(row)).counters
-        self._board_lock = threading.Lock()
+        self._inherited = MetricValues.decode(service.stats.read(row)).counters
+        self._stats_lock = threading.Lock()
         self._access_log = AccessLog()
         self._is_stopping = False
-        self._turns = -1  # of the event loop, at the last tick
+        self._iterations = -1  # of the event loop, at the last tick
         self._ended = os.eventfd(0)
         self._failure: BaseException | None = None
         self._process = psutil.Process()
@@ -177,10 +177,10 @@ class WebWorker:
             has_metrics=not metrics_listeners,
         )
         origins = self._settings.allowed_origins
-        cross_origin = CrossOriginReading(origins) if origins else None
+        cors = CorsPolicy(origins) if origins else None
         server = create_server(
             [
-                *(Site(composition.app, sock, cross_origin) for sock in self._service.listeners),
+                *(Site(composition.app, sock, cors) for sock in self._service.listeners),
                 *(Site(composition.metrics_app, sock) for sock in metrics_listeners),
             ],
             on_response=self._on_response,
@@ -189,10 +189,10 @@ class WebWorker:
         )
         return composition, server
 
-    def _limits(self) -> Limits:
+    def _limits(self) -> HttpLimits:
         settings = self._settings
         reserve = SPARE_DESCRIPTORS + SURPLUS_CONNECTIONS + self._server_connections
-        return Limits(
+        return HttpLimits(
             settings.threads,
             affordable_connections(settings.max_clients, reserve, "max_clients"),
             affordable_bytes(
@@ -237,7 +237,7 @@ class WebWorker:
                 if fd == self._ended:
                     return
                 if fd == signals.fileno():
-                    for number in signals.take():
+                    for number in signals.read():
                         self._on_signal(number)
                 else:
                     poller.unregister(fd)
@@ -249,8 +249,8 @@ class WebWorker:
 
     def _tick(self) -> None:
         metrics = self._gather()
-        turns, self._turns = self._turns, self._http.turns
-        if self._turns != turns:  # no heartbeat if the event loop hangs
+        iterations, self._iterations = self._iterations, self._http.iterations
+        if self._iterations != iterations:  # no heartbeat if the event loop hangs
             if self._supervisor is not None:
                 with suppress(OSError):  # full, since the supervisor is stopped, or closed
                     self._supervisor.send(b".", socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
@@ -296,9 +296,9 @@ class WebWorker:
 
     def _gather(self) -> MetricValues:
         """Publish the metrics of this process, and return those of all processes."""
-        with self._board_lock:
-            self._service.board.write(self._row, self._metrics().encode())
-        return gather(self._service.board)
+        with self._stats_lock:
+            self._service.stats.write(self._row, self._metrics().encode())
+        return gather(self._service.stats)
 
     def _metrics(self) -> MetricValues:
         overload = self._http.overload
@@ -317,7 +317,7 @@ class WebWorker:
             counters["rejections", reason] = count
         for reason, count in overload.cut_off.items():
             counters["connections_cut_off", reason] = count
-        metrics = process_figures(self._counts, self._client, self._process)
+        metrics = process_values(self._counts, self._client, self._process)
         return metrics.plus(MetricValues(counters, gauges)).plus(MetricValues(self._inherited, {}))
 
 

@@ -26,16 +26,16 @@ import psutil
 from fibcommon.service.admission import affordable_connections
 from fibcommon.service.errors import SettingsError
 from fibcommon.service.logs import configure_logging
-from fibweb.content.answer_file import AnswerFile
+from fibweb.content.document_file import DocumentFile
 from fibweb.content.fetch import Fetch, run_now
 from fibweb.http.mounting import mount_path
 from fibweb.processes.composition import compose
-from fibweb.resources.remembered import FETCH, Refresher
+from fibweb.resources.expiry import FETCH, Refresher
 from fibweb.settings import Settings, servers_password
 from fibweb.stats.access_log import AccessLog
 from fibweb.stats.access_record import AccessRecord, RequestIds
 from fibweb.stats.metric_values import MetricValues
-from fibweb.stats.process_metrics import gather, process_figures
+from fibweb.stats.process_metrics import gather, process_values
 from fibweb.stats.row_claims import RowClaims
 from fibweb.stats.shared_stats import SharedStats
 
@@ -82,7 +82,7 @@ class WsgiApplication:
         ignored = [name for name in IGNORED_SETTINGS if name in settings.model_fields_set]
         if ignored:
             log.warning("ignoring settings of fibweb's own server: %s", ", ".join(ignored))
-        self._board = SharedStats(MAX_PROCESSES)
+        self._stats = SharedStats(MAX_PROCESSES)
         self._claims = RowClaims(MAX_PROCESSES)
         self._lock = threading.Lock()
         self._lock_pid = os.getpid()
@@ -107,7 +107,7 @@ class WsgiApplication:
         with self._lock:
             if self._process is None or self._process.pid != pid:
                 self._process = WsgiProcess(
-                    self._settings, self._password, self._board, self._claims
+                    self._settings, self._password, self._stats, self._claims
                 )
             return self._process
 
@@ -139,7 +139,7 @@ class WsgiProcess:
     """
 
     def __init__(
-        self, settings: Settings, password: str | None, board: SharedStats, claims: RowClaims
+        self, settings: Settings, password: str | None, stats: SharedStats, claims: RowClaims
     ) -> None:
         """Create the clients and threads; call this in the process that serves.
 
@@ -147,7 +147,7 @@ class WsgiProcess:
             settings: Settings of the service.
             password: Password of the fibservers.
             board: Shared statistics of all processes.
-            claims: Ownership of the rows of `board`.
+            claims: Ownership of the rows of `stats`.
         """
         self.pid = os.getpid()
         row = claims.claim()
@@ -156,9 +156,9 @@ class WsgiProcess:
                 "more than %s processes: /metrics of this process covers itself alone",
                 MAX_PROCESSES,
             )
-            board, claims, row = SharedStats(1), RowClaims(1), 0
-        self._board, self._claims, self._row = board, claims, row
-        self._inherited = MetricValues.decode(self._board.read(self._row)).counters
+            stats, claims, row = SharedStats(1), RowClaims(1), 0
+        self._stats, self._claims, self._row = stats, claims, row
+        self._inherited = MetricValues.decode(self._stats.read(self._row)).counters
         self._process = psutil.Process()
         self._lock = threading.Lock()  # for the counts and the board
         self._in_flight = 0
@@ -218,26 +218,26 @@ class WsgiProcess:
     def _gather(self) -> MetricValues:
         """Publish the metrics of this process, and return those of all processes."""
         self._publish()
-        return gather(self._board)
+        return gather(self._stats)
 
     def _publish(self) -> None:
         with self._lock:
-            metrics = process_figures(self._counts, self._client, self._process)
+            metrics = process_values(self._counts, self._client, self._process)
             metrics = metrics.plus(
                 MetricValues(self._inherited, {("in_flight",): self._in_flight})
             )
-            self._board.write(self._row, metrics.encode())
+            self._stats.write(self._row, metrics.encode())
             self._retire_dead()
 
     def _retire_dead(self) -> None:
         """Remove the gauges of processes that have ended; keep their counters."""
         for row in range(self._claims.rows):
-            if row == self._row or not self._board.read(row):
+            if row == self._row or not self._stats.read(row):
                 continue
             with self._claims.held(row) as is_held:
-                dead = MetricValues.decode(self._board.read(row))
+                dead = MetricValues.decode(self._stats.read(row))
                 if is_held and dead.gauges:
-                    self._board.write(row, MetricValues(dead.counters, {}).encode())
+                    self._stats.write(row, MetricValues(dead.counters, {}).encode())
 
 
 class _Request:
@@ -310,7 +310,7 @@ class _CountedBody:
         self._on_close(self._sent)
 
 
-def _file_blocks(file: AnswerFile, _: int) -> Iterator[bytes]:
+def _file_blocks(file: DocumentFile, _: int) -> Iterator[bytes]:
     """Yield the bytes of a file; replaces the server's `wsgi.file_wrapper`.
 
     Those of servers are made for files with a descriptor, and read others in blocks of 8 KiB.

@@ -4,8 +4,8 @@ import falcon
 
 from fibclient import FibClient, FibError
 from fibweb.content.fetch import run_now
+from fibweb.resources.expiry import FETCH, Expiry
 from fibweb.resources.problems import Problem
-from fibweb.resources.remembered import FETCH, Remembered
 
 __all__ = ["LivenessResource", "ReadinessResource"]
 
@@ -32,7 +32,7 @@ class ReadinessResource:
         """
         self._client = client
         self._error = ""
-        self._remembered = Remembered("readiness", self._ping)
+        self._expiry = Expiry("readiness", self._ping)
 
     def _ping(self) -> None:
         try:
@@ -44,11 +44,11 @@ class ReadinessResource:
 
     def refresh(self) -> None:
         """Ping a fibserver and store the result."""
-        self._remembered.refresh()
+        self._expiry.refresh()
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Respond with `ready`, or with 503 if no fibserver replied."""
-        self._remembered.ensure(request.env.get(FETCH, run_now))
+        self._expiry.ensure(request.env.get(FETCH, run_now))
         if self._error:
             raise Problem(
                 503,

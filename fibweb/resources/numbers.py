@@ -1,6 +1,6 @@
 """Resources that return numbers: `/fib/{n}`, `/fib` and `/number/{n}`.
 
-They choose the format, the byte range and the headers; `AnswerFile` provides the bytes. They run
+They choose the format, the byte range and the headers; `DocumentFile` provides the bytes. They run
 on the event loop. If bytes must be fetched first, the HTTP server fetches them and then runs the
 resource again.
 """
@@ -13,14 +13,14 @@ import falcon
 
 from fibclient import FibClient
 from fibclient.document import Document
-from fibweb.content.answer_file import AnswerFile, has_many_pieces
+from fibweb.content.document_file import DocumentFile, needs_several_requests
 from fibweb.content.fetch import Fetch, run_now
 from fibweb.http import byte_ranges, entity_tags, representations
 from fibweb.http.negotiation import choose
 from fibweb.http.parameters import parse_index, parse_query
 from fibweb.http.representations import AVAILABLE, MEDIA_TYPES, NEGOTIABLE, Representation
+from fibweb.resources.expiry import FETCH
 from fibweb.resources.problems import Problem
-from fibweb.resources.remembered import FETCH
 from fibweb.resources.server_limits import ServerLimits
 
 __all__ = ["FirstNumbersResource", "NumberResource", "RangeResource"]
@@ -108,15 +108,15 @@ class _Numbers(ABC):
         document: Document,
         part: byte_ranges.ByteRange | None,
         fetch: Callable[[Fetch], Any],
-    ) -> AnswerFile:
+    ) -> DocumentFile:
         """Return a file with the requested bytes, the first of them in memory."""
-        file = AnswerFile(self._client, document, *(part or (0, document.size)))
+        file = DocumentFile(self._client, document, *(part or (0, document.size)))
         # A fibserver checks its limits for each fetch, never for the document as a whole.
-        is_fetched_whole = part is None and not has_many_pieces(document.slice)
+        is_fetched_whole = part is None and not needs_several_requests(document.slice)
         if not is_fetched_whole and not document.is_cached(self._client):
             self._limits.check(document.slice, fetch)
         if file.size and not file.views():
-            file.give(fetch(file.missing()))
+            file.hold(fetch(file.next_fetch()))
         return file
 
 

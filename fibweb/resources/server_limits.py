@@ -10,7 +10,7 @@ from typing import Any
 from fibclient import FibClient, Limits, RequestRefused
 from fibclient.connections.encoded_slice import EncodedSlice
 from fibweb.content.fetch import Fetch
-from fibweb.resources.remembered import Remembered
+from fibweb.resources.expiry import Expiry
 
 __all__ = ["ServerLimits"]
 
@@ -26,7 +26,7 @@ class ServerLimits:
         """
         self._client = client
         self._limits: Limits | None = None
-        self._remembered = Remembered("limits", self._read)
+        self._expiry = Expiry("limits", self._read)
 
     def _read(self) -> None:
         self._limits = self._client.limits()
@@ -37,7 +37,7 @@ class ServerLimits:
         Raises:
             FibError: No fibserver replied.
         """
-        self._remembered.refresh()
+        self._expiry.refresh()
 
     def check(self, slice_: EncodedSlice, fetch: Callable[[Fetch], Any]) -> None:
         """Raise `RequestRefused` if a slice exceeds the limits.
@@ -49,7 +49,7 @@ class ServerLimits:
         Raises:
             RequestRefused: The slice is too large; the message is that of a fibserver.
         """
-        self._remembered.ensure(fetch)
+        self._expiry.ensure(fetch)
         assert self._limits is not None, "ensure() reads them"
         last, limits = slice_.stop - 1, self._limits
         if last > limits.max_index:

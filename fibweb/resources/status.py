@@ -17,17 +17,17 @@ from fibclient import DeadlineExceeded, FibClient, FibError
 from fibclient.transport.resolver import ResolverCache, resolve
 from fibcommon.addresses import Address, ResolvedAddress
 from fibweb.content.fetch import run_now
+from fibweb.resources.expiry import FETCH, Expiry
 from fibweb.resources.metrics import buckets_of
-from fibweb.resources.remembered import FETCH, Remembered
 from fibweb.stats.metric_values import MetricValues, Samples
 from fibweb.stats.request_metrics import quantile
 
 __all__ = ["ServerProbes", "StatusResource"]
 
-WANTED_SECONDS = 10.0
+KEEP_POLLING_SECONDS = 10.0
 """The status is refreshed for this long after a request for it."""
 
-ASK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 """Timeout of a probe. A healthy fibserver replies to INFO within a millisecond."""
 
 WINDOW_SECONDS = 10.0
@@ -62,7 +62,7 @@ class ServerProbes:
         )
         self._clients: dict[ResolvedAddress, FibClient] = {}
 
-    def ask(self) -> dict[str, dict[str, str] | str]:
+    def poll(self) -> dict[str, dict[str, str] | str]:
         """Request INFO from each fibserver.
 
         Returns:
@@ -72,7 +72,7 @@ class ServerProbes:
         resolved: set[ResolvedAddress] = set()
         timeout_error = ""
         try:
-            self._resolver.refresh(time.monotonic() + ASK_SECONDS, lambda: False)
+            self._resolver.refresh(time.monotonic() + POLL_SECONDS, lambda: False)
         except DeadlineExceeded as error:
             timeout_error = str(error)
         for address in self._addresses:
@@ -81,18 +81,18 @@ class ServerProbes:
                 replies[str(address)] = self._resolver.errors.get(address, timeout_error)
             resolved.update(found)
             for server in found:
-                replies[str(server)] = self._ask_one(server)
+                replies[str(server)] = self._poll_one(server)
         for server in self._clients.keys() - resolved:
             self._clients.pop(server).close()
         return replies
 
-    def _ask_one(self, server: ResolvedAddress) -> dict[str, str] | str:
+    def _poll_one(self, server: ResolvedAddress) -> dict[str, str] | str:
         client = self._clients.get(server)
         if client is None:
             client = self._clients[server] = FibClient(
                 str(server.address),
                 max_connections=1,
-                timeout_seconds=ASK_SECONDS,
+                timeout_seconds=POLL_SECONDS,
                 max_retries=0,
                 cache_bytes=0,
                 password=self._password,
@@ -127,26 +127,26 @@ class StatusResource:
         self._probes = probes
         self._lock = threading.Lock()
         self._data = b""
-        self._wanted_at = float("-inf")
-        self._remembered = Remembered("status", self._update)
+        self._requested_at = float("-inf")
+        self._expiry = Expiry("status", self._update)
         self._window: deque[tuple[float, list[float]]] = deque()
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Respond with the status, usually about a second old."""
-        self._wanted_at = time.monotonic()
-        self._remembered.ensure(request.env.get(FETCH, run_now))
+        self._requested_at = time.monotonic()
+        self._expiry.ensure(request.env.get(FETCH, run_now))
         response.content_type = falcon.MEDIA_JSON
         response.cache_control = ["no-store"]
         response.data = self._data
 
     def refresh(self) -> None:
         """Update the status if it was requested lately."""
-        if time.monotonic() - self._wanted_at < WANTED_SECONDS:
-            self._remembered.refresh()
+        if time.monotonic() - self._requested_at < KEEP_POLLING_SECONDS:
+            self._expiry.refresh()
 
     def _update(self) -> None:
         with self._lock:  # the refresher and a request may call this at the same time
-            replies = self._probes.ask()
+            replies = self._probes.poll()
             self._data = json.dumps(self._status(self._gather(), replies)).encode()
 
     def _status(

@@ -38,14 +38,14 @@ from typing import Any
 from waitress.channel import HTTPChannel
 
 from fibcommon.service.admission import ReadRate, unacknowledged_bytes
-from fibweb.content.answer_file import PIECE_BYTES, SMALL_PIECE_BYTES, AnswerFile
+from fibweb.content.document_file import PIECE_BYTES, SMALL_PIECE_BYTES, DocumentFile
 from fibweb.content.fetch import Fetch, WouldBlock
 from fibweb.overload.admission import Admission
 from fibweb.overload.held_bytes import HeldBytes
 from fibweb.server.fetcher import Fetcher
 from fibweb.server.inline_path import respond
 from fibweb.server.parsed_headers import CachedHeaderRequest
-from fibweb.server.request import Request
+from fibweb.server.request import HttpRequest
 from fibweb.server.request_context import RequestContext
 from fibweb.server.response import MAX_VIEWS, Outgoing, Response
 from fibweb.server.response_cache import CachedResponse
@@ -67,7 +67,7 @@ LINGER_BYTES = 64 * 1024 * 1024
 """Bounds for discarding the rest of a refused request: longest pause, total time, total bytes."""
 
 DISCARD_BYTES = 256 * 1024
-DISCARDS_PER_TURN = 8
+DISCARDS_PER_ITERATION = 8
 """Size of one read while lingering, and the number of reads per iteration of the loop."""
 
 _discarded = bytearray(DISCARD_BYTES)
@@ -86,7 +86,7 @@ MAX_FETCHES = 8
 the fibservers and for the first piece; eviction of cached bytes may cause more."""
 
 
-class State(Enum):
+class ChannelState(Enum):
     """State of a connection."""
 
     IDLE = auto()  # reads the next request
@@ -129,10 +129,10 @@ class Channel(HTTPChannel):
         pace: Rate at which the client reads its response; None until it is measured.
     """
 
-    parser_class = Request
+    parser_class = HttpRequest
     server: Any
     requests: Any  # Request and CachedHeaderRequest, in order of arrival
-    request: Request | None
+    request: HttpRequest | None
     addr: Any
     socket: Any
     _fileno: Any
@@ -142,8 +142,8 @@ class Channel(HTTPChannel):
         super().__init__(server, sock, addr, adj, map)
         self.server_context: ServerContext = server.server_context
         self.is_surplus = False
-        self.pace: ReadRate | None = None
-        self._state = State.IDLE
+        self.read_rate: ReadRate | None = None
+        self._state = ChannelState.IDLE
         self._progress = self._began = time.monotonic()
         self._bytes = b""  # of the current request, if one read returned just that
         self._unparsed = b""
@@ -162,7 +162,7 @@ class Channel(HTTPChannel):
     def is_idle(self) -> bool:
         """Whether every byte received so far has been answered."""
         is_empty = not self.requests and self.request is None and not self._unparsed
-        return self._state is State.IDLE and is_empty
+        return self._state is ChannelState.IDLE and is_empty
 
     @property
     def closes_next(self) -> bool:
@@ -172,14 +172,14 @@ class Channel(HTTPChannel):
     @property
     def idle_since(self) -> float | None:
         """When the connection was last active; None during a request, -inf while lingering."""
-        if self._state is State.LINGERING:
+        if self._state is ChannelState.LINGERING:
             return float("-inf")
-        return self._progress if self._state is State.IDLE and not self.requests else None
+        return self._progress if self._state is ChannelState.IDLE and not self.requests else None
 
     @property
     def is_answering(self) -> bool:
         """Whether a request is in progress."""
-        return self._state not in (State.IDLE, State.LINGERING, State.CLOSED)
+        return self._state not in (ChannelState.IDLE, ChannelState.LINGERING, ChannelState.CLOSED)
 
     def is_overdue(self, now: float) -> bool:
         """Return whether the client has exceeded a time limit.
@@ -191,18 +191,18 @@ class Channel(HTTPChannel):
         """
         if self.is_surplus and now - self._began > SURPLUS_SECONDS:
             return True
-        if self._state is State.LINGERING:
+        if self._state is ChannelState.LINGERING:
             is_quiet = now - self._progress > LINGER_QUIET_SECONDS
             return is_quiet or now - self._began > LINGER_SECONDS
         if self._is_receiving:
             return now - self._began > REQUEST_SECONDS
-        is_waiting = self._state in (State.IDLE, State.SENDING)
+        is_waiting = self._state in (ChannelState.IDLE, ChannelState.SENDING)
         return is_waiting and now - self._progress > self.adj.channel_timeout
 
     @property
     def _is_receiving(self) -> bool:
         """Whether a request has arrived in part."""
-        return self._state is State.IDLE and self.request is not None
+        return self._state is ChannelState.IDLE and self.request is not None
 
     def time_out(self) -> None:
         """Respond 408 to an overdue client with an incomplete request; close any other."""
@@ -216,33 +216,33 @@ class Channel(HTTPChannel):
         self.requests.append(request)
         self._guarded(self._begin_request)
 
-    def measure_pace(self, now: float) -> None:
+    def measure_read_rate(self, now: float) -> None:
         """Sample the rate at which the client reads; to be called every few seconds."""
-        if self._outgoing is None or self._state is not State.SENDING:
+        if self._outgoing is None or self._state is not ChannelState.SENDING:
             return  # the client waits for the server
         acknowledged = self._outgoing.sent - unacknowledged_bytes(self.socket)
-        if self.pace is None:
-            self.pace = ReadRate(now, acknowledged)
-        self.pace.sample(now, acknowledged)
+        if self.read_rate is None:
+            self.read_rate = ReadRate(now, acknowledged)
+        self.read_rate.sample(now, acknowledged)
 
     def readable(self) -> bool:
         """Return whether to wait for input: for a request, or for bytes to discard."""
-        if self._state is State.LINGERING:
+        if self._state is ChannelState.LINGERING:
             return True
-        return self._state is State.IDLE and super().readable()
+        return self._state is ChannelState.IDLE and super().readable()
 
     def writable(self) -> bool:
         """Return whether to wait until the socket accepts bytes."""
-        if self._state is State.IDLE:
+        if self._state is ChannelState.IDLE:
             return bool(self.requests) or super().writable()
-        return self._state is State.SENDING
+        return self._state is ChannelState.SENDING
 
     def handle_read(self) -> None:
         """Receive data; start its request, or respond from the cache."""
-        if self._state is State.LINGERING:
+        if self._state is ChannelState.LINGERING:
             self._discard()
             return
-        if self._state is not State.IDLE or self.requests:
+        if self._state is not ChannelState.IDLE or self.requests:
             self._watch()  # one request at a time: the next is read after this response
             return
         try:
@@ -257,10 +257,10 @@ class Channel(HTTPChannel):
         if self.request is None:
             self._progress = self._began = time.monotonic()
             self._bytes = data
-            cached = self.server.responses.find(data)
+            cached = self.server.responses.get(data)
             if cached is not None and self._respond_from_cache(cached):
                 return
-            request = self.server.parsed_headers.find(data)
+            request = self.server.parsed_headers.get(data)
             if request is not None:
                 self.requests.append(request)
                 self._begin_request()
@@ -303,7 +303,7 @@ class Channel(HTTPChannel):
 
     def handle_write(self) -> None:
         """Continue the current response, or begin the next request."""
-        if self._state is State.IDLE and (self.total_outbufs_len or self.will_close):
+        if self._state is ChannelState.IDLE and (self.total_outbufs_len or self.will_close):
             super().handle_write()  # "100 Continue"
         self._proceed()
 
@@ -312,7 +312,7 @@ class Channel(HTTPChannel):
         log.exception("closing a connection after an internal error")
         self.handle_close()
 
-    def leave(self) -> None:
+    def close_if_idle(self) -> None:
         """Close the connection if it is idle; called repeatedly while the server drains.
 
         A request that has just arrived is answered first. A client that was active a moment ago
@@ -321,16 +321,16 @@ class Channel(HTTPChannel):
         """
         if self.is_idle:
             self.handle_read()
-        is_over = self.is_idle or self._state is State.LINGERING
+        is_over = self.is_idle or self._state is ChannelState.LINGERING
         if is_over and time.monotonic() - self._progress >= QUIET_SECONDS:
             self.handle_close()
 
     def handle_close(self) -> None:
         """Close the connection, even during a request."""
-        if self._state is not State.CLOSED:
-            if self._state in (State.WAITING, State.LOADING):
+        if self._state is not ChannelState.CLOSED:
+            if self._state in (ChannelState.WAITING, ChannelState.LOADING):
                 self.server_context.fetcher.remove(self)
-            self._state = State.CLOSED
+            self._state = ChannelState.CLOSED
             super().handle_close()
             self._fetched.clear()
             self._report(self._outgoing.sent if self._outgoing else 0)
@@ -367,24 +367,24 @@ class Channel(HTTPChannel):
             fetch: The fetch that has ended.
             result: Its bytes or its error.
         """
-        if self._state is State.WAITING:
+        if self._state is ChannelState.WAITING:
             self._fetched[fetch] = result
-            self._state = State.READY
+            self._state = ChannelState.READY
             self.server.loop.defer(self._serve)
-        elif self._state is State.LOADING:
+        elif self._state is ChannelState.LOADING:
             if isinstance(result, Exception):
                 log.warning("aborting a response: %s", result)
                 self.handle_close()  # the client sees fewer bytes than Content-Length
                 return
             assert self._outgoing is not None
             assert self._outgoing.file is not None
-            self._outgoing.file.give(result)
-            self._state = State.SENDING
-            self.pace = None
+            self._outgoing.file.hold(result)
+            self._state = ChannelState.SENDING
+            self.read_rate = None
             # Sending a piece takes milliseconds, so other events are handled in between.
             self.server.loop.defer(lambda: self._guarded(self._proceed))
 
-    def give_up_held(self) -> None:
+    def release_held(self) -> None:
         """Release the bytes held for a slow reader.
 
         A piece is fetched again when the client continues to read. Other bytes cannot be: the
@@ -398,7 +398,7 @@ class Channel(HTTPChannel):
             # A number larger than a piece costs a fibserver much more than other pieces.
             self._drops += outgoing.file.held_bytes > PIECE_BYTES
             is_cut_off = self._drops > MAX_DROPS
-            outgoing.file.drop_held()
+            outgoing.file.release_held()
         if outgoing.held_bytes or is_cut_off:
             log.info("closing the slowest reader, %s: memory is short", self.addr[0])
             self.server_context.admission.cut_off["memory"] += 1
@@ -441,7 +441,7 @@ class Channel(HTTPChannel):
 
     def _proceed(self) -> None:
         """Begin the next request or send more of the response, then update the event loop."""
-        if self._state is State.IDLE and self.requests and not self.total_outbufs_len:
+        if self._state is ChannelState.IDLE and self.requests and not self.total_outbufs_len:
             self._begin_request()
             return
         if self._outgoing is not None:
@@ -451,34 +451,36 @@ class Channel(HTTPChannel):
     def _watch(self) -> None:
         """Set the events to wait for, by the current state."""
         state = self._state
-        if state is State.CLOSED:
+        if state is ChannelState.CLOSED:
             return
         loop = self.server.loop
         try:
-            if state is State.WAITING:
-                loop.want(self._fileno, select.EPOLLRDHUP)
+            if state is ChannelState.WAITING:
+                loop.set_events(self._fileno, select.EPOLLRDHUP)
             elif (
-                state is State.IDLE
+                state is ChannelState.IDLE
                 and not self.requests
                 and not self.total_outbufs_len
                 and not self.will_close
             ):
-                loop.want(self._fileno, select.EPOLLIN)  # the result of `watch`, faster
+                loop.set_events(
+                    self._fileno, select.EPOLLIN
+                )  # the result of `refresh_events`, faster
             else:
-                loop.watch(self._fileno)
+                loop.refresh_events(self._fileno)
         except OSError as error:  # the kernel is out of memory
             log.warning("closing a connection: %s", error)
             self.handle_close()
 
     def _begin_request(self) -> None:
         """Schedule the application for the next request."""
-        self._state = State.READY
-        request: Request | CachedHeaderRequest = self.requests[0]
+        self._state = ChannelState.READY
+        request: HttpRequest | CachedHeaderRequest = self.requests[0]
         request.id = self.server_context.request_ids.choose(request.proposed_id)
-        if isinstance(request, Request) and request.is_tls:
+        if isinstance(request, HttpRequest) and request.is_tls:
             log.warning("%s sent TLS to a plain HTTP port: check the URL it uses", self.addr[0])
-        if self._bytes and request.is_usual and isinstance(request, Request):
-            self.server.parsed_headers.learn(self._bytes, request.template(self._context()))
+        if self._bytes and request.is_usual and isinstance(request, HttpRequest):
+            self.server.parsed_headers.put(self._bytes, request.template(self._context()))
         self._handling = "inline"
         self.server.loop.defer(self._serve)
 
@@ -501,15 +503,15 @@ class Channel(HTTPChannel):
 
     def _serve(self) -> None:
         """Run the application for the current request, unless the connection has been closed."""
-        if self._state is State.READY:
+        if self._state is ChannelState.READY:
             self._guarded(self._run_application)
 
     def _run_application(self) -> None:
-        request: Request | CachedHeaderRequest = self.requests[0]
+        request: HttpRequest | CachedHeaderRequest = self.requests[0]
         try:
             response = respond(self._context(), request)
         except WouldBlock:
-            self._state = State.WAITING
+            self._state = ChannelState.WAITING
             self._handling = "threaded"
             self._watch()
             return
@@ -518,15 +520,15 @@ class Channel(HTTPChannel):
         self.requests.pop(0)
         request.close()
         if self._bytes and response.is_cacheable:
-            self.server.responses.learn(self._bytes, response)
+            self.server.responses.put(self._bytes, response)
         self._request_id = request.id
         self._response = response
-        self._state = State.SENDING
+        self._state = ChannelState.SENDING
         self.server.loop.call_soon(self._send_response)
 
     def _send_response(self) -> None:
         """Begin to send the response, unless the connection has been closed."""
-        if self._state is State.SENDING and self._response is not None:
+        if self._state is ChannelState.SENDING and self._response is not None:
             self._guarded(self._send_now)
 
     def _send_now(self) -> None:
@@ -553,7 +555,7 @@ class Channel(HTTPChannel):
         else:
             self._send_first(Outgoing(data, None, sent))
 
-    def _send_cached(self, data: bytes, views: Sequence[memoryview], file: AnswerFile) -> None:
+    def _send_cached(self, data: bytes, views: Sequence[memoryview], file: DocumentFile) -> None:
         """Send a header and a file that is wholly in memory, with one system call if possible."""
         try:
             sent = self.socket.sendmsg((data, *views))
@@ -568,7 +570,7 @@ class Channel(HTTPChannel):
             self._send_first(Outgoing(data, file.reopened(), sent))
 
     def _send_first(self, outgoing: Outgoing) -> None:
-        self._state = State.SENDING
+        self._state = ChannelState.SENDING
         self._outgoing = outgoing
         self._send_more()
 
@@ -588,7 +590,7 @@ class Channel(HTTPChannel):
             self._finish(outgoing.sent)
             return
         self._hold()
-        if not is_full and self._state is State.SENDING:
+        if not is_full and self._state is ChannelState.SENDING:
             self._load()
 
     def _load(self) -> None:
@@ -599,9 +601,9 @@ class Channel(HTTPChannel):
             self.handle_close()  # surplus connections get only what is in memory
             return
         is_tight = self.server_context.held.is_tight
-        fetch = self._outgoing.file.missing(SMALL_PIECE_BYTES if is_tight else PIECE_BYTES)
+        fetch = self._outgoing.file.next_fetch(SMALL_PIECE_BYTES if is_tight else PIECE_BYTES)
         self.server_context.fetcher.add_next(fetch, self)
-        self._state = State.LOADING
+        self._state = ChannelState.LOADING
         self._handling = "threaded"
 
     def _finish(self, sent: int) -> None:
@@ -611,7 +613,7 @@ class Channel(HTTPChannel):
             sent: Bytes of the response, header included.
         """
         response = self._response
-        self._state = State.IDLE
+        self._state = ChannelState.IDLE
         self._report(sent)
         if response is not None and response.closes:
             self._end()
@@ -628,7 +630,7 @@ class Channel(HTTPChannel):
         except OSError:  # the client has disconnected
             self.handle_close()
             return
-        self._state = State.LINGERING
+        self._state = ChannelState.LINGERING
         self._began = self._progress
         self._unparsed = b""
         self.requests.clear()
@@ -641,7 +643,7 @@ class Channel(HTTPChannel):
 
     def _discard(self) -> None:
         """Discard received bytes; close the connection at end of file or beyond the limit."""
-        for _ in range(DISCARDS_PER_TURN):
+        for _ in range(DISCARDS_PER_ITERATION):
             try:
                 size = self.socket.recv_into(_discarded)
             except BlockingIOError:
@@ -657,7 +659,7 @@ class Channel(HTTPChannel):
     def _report(self, sent: int) -> None:
         """Release the current response, which has ended, and report it."""
         response, outgoing = self._response, self._outgoing
-        self._response = self._outgoing = self.pace = None
+        self._response = self._outgoing = self.read_rate = None
         self._drops = 0
         self._progress = time.monotonic()
         if outgoing is not None:

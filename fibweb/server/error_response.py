@@ -8,7 +8,7 @@ import time
 
 from fibcommon.http.problem_details import PROBLEM_MEDIA_TYPE, problem_body, reason_phrase
 from fibweb.server.parsed_headers import CachedHeaderRequest
-from fibweb.server.request import Request
+from fibweb.server.request import HttpRequest
 from fibweb.server.request_context import RequestContext
 from fibweb.server.response import Response, access_record
 from fibweb.server.response_cache import http_date
@@ -18,7 +18,7 @@ __all__ = ["error_response"]
 
 def error_response(
     context: RequestContext,
-    request: Request | CachedHeaderRequest,
+    request: HttpRequest | CachedHeaderRequest,
     status: int,
     detail: str,
     *,
@@ -35,7 +35,7 @@ def error_response(
         retry_after_seconds: When to try again; 0 omits Retry-After.
         closes: Whether the response closes the connection.
     """
-    body = problem_body(status, detail, request.path_asked_for, request.id)
+    body = problem_body(status, detail, request.requested_path, request.id)
     fields = {
         "Cache-Control": "no-store",
         "Content-Length": str(len(body)),
@@ -48,8 +48,8 @@ def error_response(
         fields["Connection"] = "close"
     if retry_after_seconds:
         fields["Retry-After"] = str(retry_after_seconds)
-    if context.cross_origin is not None:
-        fields |= context.cross_origin.headers(request.origin)
+    if context.cors is not None:
+        fields |= context.cors.headers(request.origin)
     lines = [f"{name}: {fields[name]}\r\n" for name in sorted(fields)]
     header = f"HTTP/1.1 {status} {reason_phrase(status)}\r\n{''.join(lines)}\r\n"
     record = access_record(context, request, status, PROBLEM_MEDIA_TYPE)

@@ -17,13 +17,13 @@ from waitress import wasyncore
 
 __all__ = ["Loop"]
 
-EVENTS_PER_TURN = 64
+EVENTS_PER_ITERATION = 64
 """Maximum number of events per iteration, so that calls queued for its end are not delayed. The
 kernel reports the remaining events first the next time."""
 
 log = logging.getLogger(__name__)
 
-WORK_SECONDS_PER_TURN = 0.002
+WORK_SECONDS_PER_ITERATION = 0.002
 """Time limit for deferred calls per iteration: enough to run the application about 20 times."""
 
 
@@ -37,7 +37,7 @@ class Loop(dict[int, Any]):
     def __init__(self) -> None:
         """Open the epoll instance and the descriptor that wakes it."""
         super().__init__()
-        self.turns = 0
+        self.iterations = 0
         self._epoll = select.epoll()
         self._wanted: dict[int, int] = {}
         self._ready: deque[Callable[[], None]] = deque()
@@ -60,7 +60,7 @@ class Loop(dict[int, Any]):
         del self._wanted[descriptor]
         super().__delitem__(descriptor)
 
-    def watch(self, descriptor: int) -> None:
+    def refresh_events(self, descriptor: int) -> None:
         """Update the events of a descriptor from its dispatcher's `readable` and `writable`.
 
         Args:
@@ -72,9 +72,9 @@ class Loop(dict[int, Any]):
         wanted = select.EPOLLIN if dispatcher.readable() else 0
         if dispatcher.writable():
             wanted |= select.EPOLLOUT
-        self.want(descriptor, wanted)
+        self.set_events(descriptor, wanted)
 
-    def want(self, descriptor: int, events: int) -> None:
+    def set_events(self, descriptor: int, events: int) -> None:
         """Set the events to wait for on a descriptor.
 
         Args:
@@ -86,14 +86,14 @@ class Loop(dict[int, Any]):
             self._epoll.modify(descriptor, events)
             self._wanted[descriptor] = events
 
-    def turn(self, seconds: float) -> None:
+    def run_once(self, seconds: float) -> None:
         """Run one iteration: wait for events, handle them, then run the queued calls.
 
         Args:
             seconds: Longest wait; there is none if calls are queued.
         """
         wait_seconds = 0 if self._ready or self._deferred else seconds
-        for descriptor, events in self._epoll.poll(wait_seconds, EVENTS_PER_TURN):
+        for descriptor, events in self._epoll.poll(wait_seconds, EVENTS_PER_ITERATION):
             dispatcher = self.get(descriptor)
             if descriptor == self._wakeup:
                 os.eventfd_read(self._wakeup)
@@ -107,14 +107,14 @@ class Loop(dict[int, Any]):
         # As in asyncio: calls that are added meanwhile run after the next events.
         for _ in range(len(self._ready)):
             _run(self._ready.popleft())
-        self.turns += 1
+        self.iterations += 1
 
     def _run_deferred(self) -> None:
         """Run deferred calls in order until the time limit.
 
         So a cached response never waits for many requests that run the application.
         """
-        end = time.monotonic() + WORK_SECONDS_PER_TURN
+        end = time.monotonic() + WORK_SECONDS_PER_ITERATION
         deferred = self._deferred
         while deferred:
             _run(deferred.popleft())

@@ -130,7 +130,7 @@ class Fetcher:
         return Overloaded(_MESSAGES[reason], random.randint(1, longest))
 
     def _start_next(self, now: float) -> None:
-        while not self._is_closed and (job := self._queue.take(now)) is not None:
+        while not self._is_closed and (job := self._queue.start_next(now)) is not None:
             cancellation = self._running[job] = Cancellation()
             self._threads.submit(self._run, job, cancellation)
 

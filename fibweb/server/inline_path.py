@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 from waitress.buffers import ReadOnlyFileBasedBuffer
 from waitress.task import Task, WSGITask, hop_by_hop
 
-from fibweb.content.answer_file import AnswerFile
+from fibweb.content.document_file import DocumentFile
 from fibweb.content.fetch import Overloaded, WouldBlock
 from fibweb.server.error_response import error_response
 from fibweb.server.parsed_headers import CachedHeaderRequest
-from fibweb.server.request import MAX_BODY_BYTES, MAX_HEADER_BYTES, Request
+from fibweb.server.request import MAX_BODY_BYTES, MAX_HEADER_BYTES, HttpRequest
 from fibweb.server.request_context import RequestContext
 from fibweb.server.response import Response, access_record
 from fibweb.server.response_cache import http_date, is_cacheable
@@ -45,7 +45,7 @@ Fields = tuple[tuple[str, str], ...]
 _FOR_WAITRESS = frozenset({"Date", "Server"})
 
 
-def respond(context: RequestContext, request: Request | CachedHeaderRequest) -> Response:
+def respond(context: RequestContext, request: HttpRequest | CachedHeaderRequest) -> Response:
     """Return the response to a request.
 
     Args:
@@ -97,7 +97,9 @@ class _Header(NamedTuple):
     media_type: str
 
 
-def _run_application(context: RequestContext, request: Request | CachedHeaderRequest) -> Response:
+def _run_application(
+    context: RequestContext, request: HttpRequest | CachedHeaderRequest
+) -> Response:
     environ = request.environ(context)
     if request.is_usual and not context.closes_next:
         response = _usual(context, request, environ)
@@ -109,7 +111,7 @@ def _run_application(context: RequestContext, request: Request | CachedHeaderReq
 
 
 def _usual(
-    context: RequestContext, request: Request | CachedHeaderRequest, environ: dict[str, Any]
+    context: RequestContext, request: HttpRequest | CachedHeaderRequest, environ: dict[str, Any]
 ) -> Response | None:
     """Run the application; return its response, or None if that is unusual."""
     started: list[tuple[Any, ...]] = []
@@ -135,14 +137,14 @@ def _usual(
     return None
 
 
-def _body(result: Any) -> tuple[bytes | None, AnswerFile | None]:
+def _body(result: Any) -> tuple[bytes | None, DocumentFile | None]:
     """Return the body that the application returned, as bytes or as a file.
 
     An unusual one is (None, None).
     """
     if type(result) is list and len(result) <= 1:
         return (result[0] if result else b""), None
-    if type(result) is ReadOnlyFileBasedBuffer and isinstance(result.file, AnswerFile):
+    if type(result) is ReadOnlyFileBasedBuffer and isinstance(result.file, DocumentFile):
         return b"", result.file
     return None, None
 
@@ -184,7 +186,9 @@ def _header(ident: str, status: str, fields: Fields) -> _Header | None:
     )
 
 
-def _run(task: Task, context: RequestContext, request: Request | CachedHeaderRequest) -> Response:
+def _run(
+    task: Task, context: RequestContext, request: HttpRequest | CachedHeaderRequest
+) -> Response:
     """Run a task of waitress; return the response, which it would send itself."""
     if context.closes_next:
         task.set_close_on_finish()
@@ -193,7 +197,7 @@ def _run(task: Task, context: RequestContext, request: Request | CachedHeaderReq
     file = None
     if pieces and isinstance(pieces[-1], ReadOnlyFileBasedBuffer):
         file = pieces.pop().file
-    if file is not None and not isinstance(file, AnswerFile):
+    if file is not None and not isinstance(file, DocumentFile):
         pieces.append(file.read())
         file.close()
         file = None

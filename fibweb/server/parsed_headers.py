@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 from waitress.adjustments import Adjustments
 
 from fibweb.http.mounting import path_below
-from fibweb.server.request import Request
+from fibweb.server.request import HttpRequest
 from fibweb.server.request_context import RequestContext
 
 __all__ = ["CachedHeaderRequest", "ParsedHeaderCache"]
 
-MAX_KNOWN_HEADERS = 512
-MAX_KNOWN_BYTES = 2048
+MAX_CACHED_HEADERS = 512
+MAX_CACHED_BYTES = 2048
 """Maximum size of the headers of one request; browsers with many cookies send more."""
 
 _LINE = re.compile(
@@ -29,7 +29,7 @@ _LINE = re.compile(
 _UNUSUAL = frozenset({"CONTENT_LENGTH", "CONTENT_TYPE", "HTTP_EXPECT", "HTTP_TRANSFER_ENCODING"})
 
 
-class _Known(NamedTuple):
+class _CachedHeaders(NamedTuple):
     """Parsed headers.
 
     Attributes:
@@ -44,7 +44,7 @@ class _Known(NamedTuple):
 
 
 class CachedHeaderRequest:
-    """Plain request whose headers were in the cache; it has the interface of `Request`.
+    """Plain request whose headers were in the cache; it has the interface of `HttpRequest`.
 
     Attributes:
         id: Identifies the request in errors and in the log; empty until it is handled.
@@ -58,7 +58,7 @@ class CachedHeaderRequest:
     has_body = False
     is_usual = True
 
-    def __init__(self, data: bytes, line: re.Match[str], known: "_Known") -> None:
+    def __init__(self, data: bytes, line: re.Match[str], known: "_CachedHeaders") -> None:
         """Create a request.
 
         Args:
@@ -88,7 +88,7 @@ class CachedHeaderRequest:
         return str(self._known.template.get("HTTP_ORIGIN", ""))
 
     @property
-    def path_asked_for(self) -> str:
+    def requested_path(self) -> str:
         """Path of the request target as sent."""
         return self._path
 
@@ -97,13 +97,13 @@ class CachedHeaderRequest:
         """Whether the response must have no body."""
         return self.method == "HEAD"
 
-    def parsed(self, adj: Adjustments) -> Request:
+    def parsed(self, adj: Adjustments) -> HttpRequest:
         """Return the request as parsed by waitress.
 
         Args:
             adj: Settings of waitress.
         """
-        request = Request(adj)
+        request = HttpRequest(adj)
         request.received(self._data)
         request.id = self.id
         return request
@@ -137,13 +137,13 @@ class ParsedHeaderCache:
 
     def __init__(self) -> None:
         """Create an empty cache."""
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, _CachedHeaders] = {}
 
     def __len__(self) -> int:
         """Return the number of cached headers."""
         return len(self._known)
 
-    def find(self, data: bytes) -> CachedHeaderRequest | None:
+    def get(self, data: bytes) -> CachedHeaderRequest | None:
         """Return the plain request in `data` if its headers are cached, else None.
 
         Args:
@@ -156,7 +156,7 @@ class ParsedHeaderCache:
         known = self._known.get(text[line.end() :])
         return None if known is None else CachedHeaderRequest(data, line, known)
 
-    def learn(self, data: bytes, template: dict[str, Any]) -> None:
+    def put(self, data: bytes, template: dict[str, Any]) -> None:
         """Add the headers of a request, if it is plain.
 
         Args:
@@ -166,11 +166,11 @@ class ParsedHeaderCache:
         text = data.decode("latin-1")
         line = _LINE.match(text)
         headers = text[line.end() :] if line else ""
-        if not headers or len(headers) > MAX_KNOWN_BYTES or _UNUSUAL & template.keys():
+        if not headers or len(headers) > MAX_CACHED_BYTES or _UNUSUAL & template.keys():
             return
         if template.get("HTTP_CONNECTION", "").lower() == "close":
             return
-        if len(self._known) >= MAX_KNOWN_HEADERS:
+        if len(self._known) >= MAX_CACHED_HEADERS:
             self._known.clear()
         user_agent, proposed_id = map(template.get, ("HTTP_USER_AGENT", "HTTP_X_REQUEST_ID"))
-        self._known[headers] = _Known(template, user_agent or "", proposed_id or "")
+        self._known[headers] = _CachedHeaders(template, user_agent or "", proposed_id or "")

@@ -12,7 +12,7 @@ from waitress.utilities import BadRequest
 from fibcommon.http.host_header import is_valid_host
 from fibweb.server.request_context import RequestContext
 
-__all__ = ["MAX_BODY_BYTES", "MAX_HEADER_BYTES", "Request"]
+__all__ = ["MAX_BODY_BYTES", "MAX_HEADER_BYTES", "HttpRequest"]
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class RequestTimeout(BadRequest):
     reason = "Request Timeout"
 
 
-class Request(HTTPRequestParser):
+class HttpRequest(HTTPRequestParser):
     """Request, as far as it has arrived.
 
     Attributes:
@@ -96,7 +96,7 @@ class Request(HTTPRequestParser):
         return self.headers.get("ORIGIN", "")
 
     @property
-    def path_asked_for(self) -> str:
+    def requested_path(self) -> str:
         """Path of the request target as sent, or empty if it cannot be parsed."""
         return self.request_uri.partition("?")[0] if self._is_known else ""
 
@@ -130,7 +130,7 @@ class Request(HTTPRequestParser):
             return False
         return self.version == "1.1" and not self.connection_close
 
-    def parsed(self, adj: Adjustments) -> "Request":
+    def parsed(self, adj: Adjustments) -> "HttpRequest":
         """Return this request; see `CachedHeaderRequest.parsed`."""
         return self
 

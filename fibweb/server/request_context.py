@@ -10,7 +10,7 @@ from typing import Any
 from waitress.adjustments import Adjustments
 
 from fibweb.content.fetch import Fetch
-from fibweb.http.cors import CrossOriginReading
+from fibweb.http.cors import CorsPolicy
 
 __all__ = ["RequestContext"]
 
@@ -30,7 +30,7 @@ class RequestContext:
     """
 
     __slots__ = (
-        *("addr", "adj", "check_client_disconnected", "closes_next", "cross_origin", "fetch"),
+        *("addr", "adj", "check_client_disconnected", "closes_next", "cors", "fetch"),
         *("server", "written"),
     )
 
@@ -46,7 +46,7 @@ class RequestContext:
         """Create the context of a request; see the attributes."""
         self.server = server
         self.adj: Adjustments = server.adj
-        self.cross_origin: CrossOriginReading | None = server.cross_origin
+        self.cors: CorsPolicy | None = server.cors
         self.addr = addr
         self.fetch = fetch
         self.check_client_disconnected = check_client_disconnected

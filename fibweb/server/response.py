@@ -3,9 +3,9 @@
 import socket
 from typing import NamedTuple
 
-from fibweb.content.answer_file import AnswerFile
+from fibweb.content.document_file import DocumentFile
 from fibweb.server.parsed_headers import CachedHeaderRequest
-from fibweb.server.request import Request
+from fibweb.server.request import HttpRequest
 from fibweb.server.request_context import RequestContext
 from fibweb.stats.access_record import AccessRecord
 
@@ -30,7 +30,7 @@ class Response(NamedTuple):
     exchange: AccessRecord
     header: bytes
     body: bytes
-    file: AnswerFile | None
+    file: DocumentFile | None
     closes: bool
     is_cacheable: bool
 
@@ -42,7 +42,7 @@ class Outgoing:
         sent: Number of bytes that the kernel has accepted.
     """
 
-    def __init__(self, data: bytes, file: AnswerFile | None, sent: int = 0) -> None:
+    def __init__(self, data: bytes, file: DocumentFile | None, sent: int = 0) -> None:
         """Create a transmission; nothing is sent before `send`.
 
         Args:
@@ -100,7 +100,10 @@ class Outgoing:
 
 
 def access_record(
-    context: RequestContext, request: Request | CachedHeaderRequest, status: int, media_type: str
+    context: RequestContext,
+    request: HttpRequest | CachedHeaderRequest,
+    status: int,
+    media_type: str,
 ) -> AccessRecord:
     """Return the access record of a request before its response is sent.
 

@@ -17,7 +17,7 @@ from fibweb.server.response import Response
 
 __all__ = ["CachedResponse", "ResponseCache", "http_date", "is_cacheable"]
 
-MAX_REPLAYS = 4096
+MAX_RESPONSES = 4096
 MAX_BYTES = 32 * 1024 * 1024
 """Maximum size of requests and responses together. At either limit the cache is cleared: a full
 cache that accepts no more entries would leave every new client on the slow path."""
@@ -69,7 +69,7 @@ class ResponseCache:
         self._responses: dict[bytes, Response | CachedResponse] = {}
         self._size = 0
 
-    def find(self, request: bytes) -> CachedResponse | None:
+    def get(self, request: bytes) -> CachedResponse | None:
         """Return the response to a request, or None.
 
         Args:
@@ -80,7 +80,7 @@ class ResponseCache:
             found = self._responses[request] = CachedResponse(found)
         return found
 
-    def learn(self, request: bytes, response: Response) -> None:
+    def put(self, request: bytes, response: Response) -> None:
         """Add the response to a request, if it is new and small enough.
 
         Args:
@@ -91,7 +91,7 @@ class ResponseCache:
             return
         # A CachedResponse holds header and body twice.
         size = len(request) + 2 * (len(response.header) + len(response.body))
-        if len(self._responses) >= MAX_REPLAYS or self._size + size > MAX_BYTES:
+        if len(self._responses) >= MAX_RESPONSES or self._size + size > MAX_BYTES:
             self._responses.clear()
             self._size = 0
         self._responses[request] = response

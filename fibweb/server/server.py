@@ -15,7 +15,7 @@ from waitress.server import TcpWSGIServer, UnixWSGIServer
 
 from fibcommon.addresses import plain_host
 from fibcommon.service.admission import NEWCOMER_SECONDS
-from fibweb.http.cors import CrossOriginReading
+from fibweb.http.cors import CorsPolicy
 from fibweb.overload.admission import Admission, Verdict
 from fibweb.overload.held_bytes import HeldBytes
 from fibweb.server.channel import Channel, ServerContext
@@ -26,7 +26,7 @@ from fibweb.server.request import MAX_BODY_BYTES, MAX_HEADER_BYTES
 from fibweb.server.response_cache import ResponseCache
 from fibweb.stats.access_record import AccessRecord, RequestIds
 
-__all__ = ["HttpServer", "Limits", "Overload", "Site", "create_server"]
+__all__ = ["HttpLimits", "HttpServer", "Overload", "Site", "create_server"]
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ CHANNEL_TIMEOUT_SECONDS = 120
 CLEANUP_SECONDS = 1.0
 """Interval of the checks of connections for their time limits."""
 
-ACCEPTS_PER_TURN = 16
+ACCEPTS_PER_ITERATION = 16
 """Connections accepted per iteration, so that a burst of them does not delay the others."""
 
 LOOP_SECONDS = 0.25
@@ -60,11 +60,11 @@ class Site(NamedTuple):
 
     application: Callable[..., Any]
     listener: socket.socket
-    cross_origin: CrossOriginReading | None = None
+    cors: CorsPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class HttpLimits:
     """Limits of a server.
 
     Attributes:
@@ -107,7 +107,7 @@ def create_server(
     sites: Sequence[Site],
     *,
     on_response: Callable[[AccessRecord], None],
-    limits: Limits | None = None,
+    limits: HttpLimits | None = None,
     root_path: str = "",
 ) -> "HttpServer":
     """Return a server that is ready to run.
@@ -121,7 +121,7 @@ def create_server(
         limits: Limits of the server; None for the defaults.
         root_path: Path prefix, such as `/f`, that becomes SCRIPT_NAME.
     """
-    return HttpServer(sites, on_response, limits or Limits(), root_path)
+    return HttpServer(sites, on_response, limits or HttpLimits(), root_path)
 
 
 class HttpServer:
@@ -131,7 +131,7 @@ class HttpServer:
         self,
         sites: Sequence[Site],
         on_response: Callable[[AccessRecord], None],
-        limits: Limits,
+        limits: HttpLimits,
         root_path: str,
     ) -> None:
         """Create the event loop, threads and listeners; nothing is accepted before `run`."""
@@ -178,9 +178,9 @@ class HttpServer:
         return sum(channel.is_answering for channel in self._channels())
 
     @property
-    def turns(self) -> int:
+    def iterations(self) -> int:
         """Number of iterations of the event loop: at least four per second unless it hangs."""
-        return self._loop.turns
+        return self._loop.iterations
 
     @property
     def overload(self) -> Overload:
@@ -194,7 +194,7 @@ class HttpServer:
             rejections,
             fetcher.cancelled,
             dict(admission.cut_off),
-            held.given_up,
+            held.released,
         )
 
     def run(self) -> None:
@@ -204,10 +204,12 @@ class HttpServer:
                 wait_seconds = LOOP_SECONDS
                 for listener in self._listeners:
                     with suppress(OSError):  # out of memory: the next iteration tries again
-                        self._loop.watch(listener.socket.fileno())  # a pause may begin or end
+                        self._loop.refresh_events(
+                            listener.socket.fileno()
+                        )  # a pause may begin or end
                     if (pause_seconds := listener.paused_until - time.monotonic()) > 0:
                         wait_seconds = min(wait_seconds, pause_seconds)
-                self._loop.turn(wait_seconds)
+                self._loop.run_once(wait_seconds)
                 self._tick()
             self._drain()
         finally:
@@ -237,7 +239,7 @@ class HttpServer:
             if channel.is_overdue(now):
                 channel.time_out()
             else:
-                channel.measure_pace(now)
+                channel.measure_read_rate(now)
 
     def _drain(self) -> None:
         self._server_context.is_draining = True
@@ -245,11 +247,11 @@ class HttpServer:
             listener.close()
         while True:
             for channel in self._channels():
-                channel.leave()
+                channel.close_if_idle()
             rest = (self._deadline or 0) - time.monotonic()
             if not self.connections or rest <= 0:
                 return
-            self._loop.turn(min(rest, LOOP_SECONDS))
+            self._loop.run_once(min(rest, LOOP_SECONDS))
             self._tick()
 
     def _close(self) -> None:
@@ -277,7 +279,7 @@ class _Listener:
     fix_addr: Any
     set_socket_options: Any
     server_context: ServerContext
-    cross_origin: CrossOriginReading | None
+    cors: CorsPolicy | None
     parsed_headers: ParsedHeaderCache
     responses: ResponseCache
     active_channels: Any
@@ -289,9 +291,9 @@ class _Listener:
         return self.accepting and time.monotonic() >= self.paused_until
 
     def handle_accept(self) -> None:
-        """Accept pending connections, up to `ACCEPTS_PER_TURN`."""
+        """Accept pending connections, up to `ACCEPTS_PER_ITERATION`."""
         admission = self.server_context.admission
-        for _ in range(ACCEPTS_PER_TURN):
+        for _ in range(ACCEPTS_PER_ITERATION):
             verdict = Verdict.SERVE
             if admission.is_full:
                 if not self._has_pending:
@@ -370,7 +372,7 @@ def _listen(site: Site, settings: Adjustments, loop: Loop, context: ServerContex
         bind_socket=False,
     )
     listener.server_context = context
-    listener.cross_origin = site.cross_origin
+    listener.cors = site.cors
     listener.parsed_headers = ParsedHeaderCache()
     listener.loop = loop
     return listener

@@ -13,10 +13,10 @@ from fibweb.stats.metric_values import MetricValues, Samples
 from fibweb.stats.request_metrics import RequestMetrics
 from fibweb.stats.shared_stats import SharedStats
 
-__all__ = ["gather", "process_figures"]
+__all__ = ["gather", "process_values"]
 
 
-def process_figures(
+def process_values(
     counts: RequestMetrics, client: FibClient, process: psutil.Process
 ) -> MetricValues:
     """Return the values of this process.
@@ -53,6 +53,6 @@ def process_figures(
     return MetricValues(counters, gauges)
 
 
-def gather(board: SharedStats) -> MetricValues:
+def gather(stats: SharedStats) -> MetricValues:
     """Return the summed values of all processes."""
-    return reduce(MetricValues.plus, map(MetricValues.decode, board.read_all()))
+    return reduce(MetricValues.plus, map(MetricValues.decode, stats.read_all()))

@@ -16,7 +16,7 @@ import struct
 
 __all__ = ["SharedStats"]
 
-PLACE_BYTES = 256 * 1024
+HALF_BYTES = 256 * 1024
 """Size of one half of a row: some thousand values. Pages that are never written take no memory."""
 
 _LENGTH = struct.Struct("=Q")
@@ -33,7 +33,7 @@ class SharedStats:
             rows: Number of rows, >= 1.
         """
         self._rows = rows
-        self._memory = mmap.mmap(-1, rows * (_HEADER_BYTES + 2 * PLACE_BYTES))
+        self._memory = mmap.mmap(-1, rows * (_HEADER_BYTES + 2 * HALF_BYTES))
         self._view = memoryview(self._memory)
         self._versions = self._view[: rows * _HEADER_BYTES].cast("Q")
 
@@ -43,7 +43,7 @@ class SharedStats:
         Raises:
             ValueError: The data is too large.
         """
-        if len(data) > PLACE_BYTES - _LENGTH.size:
+        if len(data) > HALF_BYTES - _LENGTH.size:
             raise ValueError(f"{len(data)} bytes do not fit into a row")
         version = self._versions[row] + 1
         half = self._half(row, version)
@@ -66,5 +66,5 @@ class SharedStats:
         return [self.read(row) for row in range(self._rows)]
 
     def _half(self, row: int, version: int) -> memoryview:
-        begin = self._rows * _HEADER_BYTES + (2 * row + version % 2) * PLACE_BYTES
-        return self._view[begin : begin + PLACE_BYTES]
+        begin = self._rows * _HEADER_BYTES + (2 * row + version % 2) * HALF_BYTES
+        return self._view[begin : begin + HALF_BYTES]

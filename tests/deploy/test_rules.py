@@ -202,9 +202,9 @@ CASES: list[Case] = [
         | failures("fibweb", "503", 0.02),
         400,
         {
-            f"{service}Errors{pace}"
+            f"{service}Errors{read_rate}"
             for service in ("Fibserver", "Fibweb")
-            for pace in ("Fast", "Slow")
+            for read_rate in ("Fast", "Slow")
         }
         | {"FibserverOverloaded"},
     ),

@@ -8,7 +8,7 @@ from typing import Any
 
 import waitress.server
 
-from fibweb.server.server import Limits, Site, create_server
+from fibweb.server.server import HttpLimits, Site, create_server
 
 __all__ = ["SERVERS", "Serve"]
 
@@ -23,7 +23,7 @@ Serve = Callable[[Any], AbstractContextManager[int]]
 def _by_fibweb(app: Any) -> Iterator[int]:
     listener = socket.create_server(("127.0.0.1", 0))
     port: int = listener.getsockname()[1]
-    limits = Limits(threads=THREADS)
+    limits = HttpLimits(threads=THREADS)
     server = create_server([Site(app, listener)], on_response=lambda exchange: None, limits=limits)
     with _running(server.run, lambda: server.stop(0)):
         yield port

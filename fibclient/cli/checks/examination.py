@@ -27,9 +27,9 @@ from fibclient.cli.checks.findings import (
     needs_password,
 )
 from fibclient.cli.checks.health import Sample, check_health, check_sample
+from fibclient.cli.main import CliSession
 from fibclient.cli.measuring.server_sample import info_fields
 from fibclient.cli.measuring.unpooled import UnpooledConnection
-from fibclient.cli.session import Session
 from fibclient.connections.resp import encode_request
 from fibclient.errors import FibError, RequestRefused, ServerMisbehaved, ServerUnreachable
 from fibclient.transport.resolver import resolve_in_time
@@ -76,7 +76,7 @@ class _Contact:
     reply: bytes | None
 
 
-def examine(session: Session, server: Address) -> list[EndpointReport]:
+def examine(session: CliSession, server: Address) -> list[EndpointReport]:
     """Examine all endpoints of an address.
 
     Args:
@@ -130,7 +130,7 @@ def _contact(target: ResolvedAddress, step_timeout_seconds: float) -> _Contact:
 
 
 def _findings(
-    session: Session, contact: _Contact, is_any_reached: bool, step_timeout_seconds: float
+    session: CliSession, contact: _Contact, is_any_reached: bool, step_timeout_seconds: float
 ) -> Iterator[Finding]:
     """Yield the findings about an endpoint, up to the first step that fails."""
     target, connect = contact.target, contact.connect
@@ -157,7 +157,7 @@ def _findings(
 
 
 def _server_findings(
-    session: Session,
+    session: CliSession,
     contact: _Contact,
     connect_seconds: float,
     connection: UnpooledConnection,
@@ -212,7 +212,7 @@ def _round_trips_seconds(connection: UnpooledConnection) -> list[float]:
 
 
 def _samples(
-    session: Session, target: ResolvedAddress, step_timeout_seconds: float
+    session: CliSession, target: ResolvedAddress, step_timeout_seconds: float
 ) -> Iterator[Sample]:
     """Request and check some numbers in each format, until a request gets no reply."""
     formats = [name for name in FORMATS if name != "array"]

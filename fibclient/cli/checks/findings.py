@@ -51,7 +51,7 @@ class Finding:
     check: str
     level: Level
     text: str
-    advice: str = ""
+    hint: str = ""
     is_unreachable: bool = False
 
 
@@ -111,7 +111,7 @@ def check_connect(
         return Finding("connect", Level.OK, f"took {milliseconds_text(result)}")
     number = errno.ETIMEDOUT if isinstance(result, TimeoutError) else result.errno or 0
     reason = result.strerror or str(result)
-    advice = _CONNECT_ADVICE.get(number, "check whether the server runs, and firewalls in between")
+    hint = _CONNECT_ADVICE.get(number, "check whether the server runs, and firewalls in between")
     if is_other_reached:
         return Finding(
             "connect",
@@ -123,7 +123,7 @@ def check_connect(
         "connect",
         Level.PROBLEM,
         reason,
-        advice.format(address=target.address),
+        hint.format(address=target.address),
         is_unreachable=True,
     )
 
@@ -135,8 +135,8 @@ def check_first_reply(reply: bytes | None) -> Finding:
         reply: Its first bytes; empty if the peer closed the connection, None if none came in time.
     """
 
-    def problem(text: str, advice: str, *, is_unreachable: bool = False) -> Finding:
-        return Finding("protocol", Level.PROBLEM, text, advice, is_unreachable)
+    def problem(text: str, hint: str, *, is_unreachable: bool = False) -> Finding:
+        return Finding("protocol", Level.PROBLEM, text, hint, is_unreachable)
 
     if reply is None:
         return problem(

@@ -17,10 +17,10 @@ from rich.progress import (
 from rich.table import Table
 
 from fibclient.cli.exit_codes import EXIT_REFUSED
+from fibclient.cli.main import CliSession, pass_session
 from fibclient.cli.measuring.load import Load, LoadResult
 from fibclient.cli.options import FORMAT, Seconds, WholeNumber
 from fibclient.cli.render.units import duration_text, milliseconds_text, rate_text, size_text
-from fibclient.cli.session import Session, pass_session
 from fibclient.cli.terminal import supports_live_display
 
 __all__ = ["bench"]
@@ -67,7 +67,7 @@ WATCH_SECONDS = 0.1
 )
 @pass_session
 def bench(
-    session: Session,
+    session: CliSession,
     requests: int | None,
     seconds: float | None,
     threads: int,

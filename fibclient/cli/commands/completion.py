@@ -3,7 +3,7 @@
 import click
 from click.shell_completion import get_completion_class
 
-from fibclient.cli.session import commands
+from fibclient.cli.main import commands
 
 __all__ = ["completion"]
 

@@ -14,7 +14,7 @@ from rich.text import Text
 from fibclient.cli.checks.examination import EndpointReport, examine
 from fibclient.cli.checks.findings import Finding, Level
 from fibclient.cli.exit_codes import EXIT_REFUSED, EXIT_UNREACHABLE
-from fibclient.cli.session import Session, pass_session
+from fibclient.cli.main import CliSession, pass_session
 from fibclient.cli.terminal import supports_live_display
 from fibcommon.addresses import Address
 
@@ -31,7 +31,7 @@ MARKS = {
 
 @click.command()
 @pass_session
-def doctor(session: Session) -> None:
+def doctor(session: CliSession) -> None:
     """Diagnose each server and the connection to it.
 
     The checks resolve the name, connect, identify the peer, authenticate and compare versions,
@@ -70,7 +70,7 @@ def doctor(session: Session) -> None:
         raise click.exceptions.Exit(EXIT_REFUSED)
 
 
-def _spinner(session: Session) -> AbstractContextManager[object]:
+def _spinner(session: CliSession) -> AbstractContextManager[object]:
     """Return a context that shows a spinner if standard error is a terminal."""
     if not supports_live_display(sys.stderr):
         return nullcontext()
@@ -88,8 +88,8 @@ def _table(report: EndpointReport) -> Table:
     for finding in report.findings:
         mark, style = MARKS[finding.level]
         text = Text(finding.text)
-        if finding.advice:
-            text = Text.assemble(text, "\n", (f"→ {finding.advice}", style))
+        if finding.hint:
+            text = Text.assemble(text, "\n", (f"→ {finding.hint}", style))
         table.add_row(Text(mark, style), finding.check, text)
     return table
 
@@ -111,8 +111,8 @@ def _counted(count: int, noun: str) -> str:
 
 
 def _line(report: EndpointReport, finding: Finding) -> str:
-    advice = f" -> {finding.advice}" if finding.advice else ""
-    return f"{finding.level.value:<7}  {finding.check:<8}  {report.place}: {finding.text}{advice}"
+    hint = f" -> {finding.hint}" if finding.hint else ""
+    return f"{finding.level.value:<7}  {finding.check:<8}  {report.place}: {finding.text}{hint}"
 
 
 def _objects(report: EndpointReport) -> list[dict[str, object]]:
@@ -123,7 +123,7 @@ def _objects(report: EndpointReport) -> list[dict[str, object]]:
             "check": finding.check,
             "level": finding.level.value,
             "text": finding.text,
-            "advice": finding.advice,
+            "advice": finding.hint,
             "is_unreachable": finding.is_unreachable,
         }
         for finding in report.findings

@@ -5,8 +5,8 @@ import sys
 
 import click
 
-from fibclient.cli.exit_codes import advice, exit_code
-from fibclient.cli.session import Session, pass_session
+from fibclient.cli.exit_codes import exit_code, hint_for
+from fibclient.cli.main import CliSession, pass_session
 from fibclient.errors import FibError
 from fibcommon.addresses import Address
 from fibcommon.info import parse_info
@@ -43,7 +43,7 @@ SECTIONS = (
     ],
 )
 @pass_session
-def info(session: Session, section: str) -> None:
+def info(session: CliSession, section: str) -> None:
     """Print the INFO of each server.
 
     SECTION is one of server, clients, memory, persistence, stats, replication, cpu,
@@ -74,7 +74,7 @@ def info(session: Session, section: str) -> None:
         raise click.exceptions.Exit(max(map(exit_code, failures.values())))
 
 
-def _fetch(session: Session, server: Address, section: str) -> str:
+def _fetch(session: CliSession, server: Address, section: str) -> str:
     with session.client(server, max_retries=0) as client:
         text = client.info_text(section)
     if not text:
@@ -98,7 +98,7 @@ def _print(
 ) -> None:
     for server in servers:
         if server in failures:
-            click.echo(f"{server}  {failures[server]}{advice(failures[server])}", err=True)
+            click.echo(f"{server}  {failures[server]}{hint_for(failures[server])}", err=True)
             continue
         if len(servers) > 1:
             click.echo(f"## {server}")

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import click
 
-from fibclient.cli.exit_codes import advice, exit_code
-from fibclient.cli.session import Session, pass_session
+from fibclient.cli.exit_codes import exit_code, hint_for
+from fibclient.cli.main import CliSession, pass_session
 from fibclient.errors import FibError
 from fibcommon.addresses import Address
 
@@ -24,7 +24,7 @@ __all__ = ["ping"]
     help="Round trips to each server.",
 )
 @pass_session
-def ping(session: Session, count: int) -> None:
+def ping(session: CliSession, count: int) -> None:
     """Measure the round-trip time to each server.
 
     The time to connect is not included. If a server is unreachable, the others are still measured,
@@ -55,7 +55,7 @@ def ping(session: Session, count: int) -> None:
         raise click.exceptions.Exit(max(map(exit_code, failures)))
 
 
-def _round_trips(session: Session, server: Address, count: int) -> Iterator[float]:
+def _round_trips(session: CliSession, server: Address, count: int) -> Iterator[float]:
     """Yield the duration of each round trip to a server, in milliseconds."""
     with session.client(server, max_retries=0) as client:
         client.ping()
@@ -76,7 +76,7 @@ class _Report:
         click.echo(f"{self._label}PONG in {milliseconds:.3f} ms")
 
     def failed(self, error: FibError) -> None:
-        click.echo(f"{self._label}{error}{advice(error)}", err=True)
+        click.echo(f"{self._label}{error}{hint_for(error)}", err=True)
 
     def ended(self, times: list[float]) -> None:
         if len(times) > 1:

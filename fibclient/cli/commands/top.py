@@ -12,11 +12,11 @@ from rich.live import Live
 
 from fibclient.cli.exit_codes import EXIT_UNREACHABLE, exit_code
 from fibclient.cli.keys import keys, pause
+from fibclient.cli.main import CliSession, pass_session
 from fibclient.cli.measuring.polling import ServerStatus, poll
 from fibclient.cli.measuring.server_sample import SampleRates, ServerSample
 from fibclient.cli.options import Seconds
 from fibclient.cli.render.top_view import TopView
-from fibclient.cli.session import Session, pass_session
 from fibclient.cli.terminal import supports_live_display
 
 __all__ = ["top"]
@@ -53,7 +53,7 @@ CUMULATIVE = {"latencies"}
 )
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="Stop after N intervals.")
 @pass_session
-def top(session: Session, interval: float, count: int | None) -> None:
+def top(session: CliSession, interval: float, count: int | None) -> None:
     """Watch the load, latency, workers and memory of servers.
 
     On a terminal, this is a live view, which q or Ctrl-C ends. Elsewhere, it prints a line for
@@ -80,7 +80,7 @@ def top(session: Session, interval: float, count: int | None) -> None:
         raise click.exceptions.Exit(code)
 
 
-def _show_live(session: Session, interval: float, count: int | None) -> int:
+def _show_live(session: CliSession, interval: float, count: int | None) -> int:
     """Show the live view; return the exit code."""
     code = EXIT_UNREACHABLE
     console = Console()
@@ -91,7 +91,7 @@ def _show_live(session: Session, interval: float, count: int | None) -> int:
     return code
 
 
-def _print(session: Session, interval: float, count: int | None) -> int:
+def _print(session: CliSession, interval: float, count: int | None) -> int:
     """Print a line for each server and interval; return the exit code."""
     code = EXIT_UNREACHABLE
     line = _json_line if session.as_json else _plain_line
@@ -105,7 +105,7 @@ def _print(session: Session, interval: float, count: int | None) -> int:
 
 
 def _views(
-    session: Session, interval: float, count: int | None, wait: Callable[[float], bool]
+    session: CliSession, interval: float, count: int | None, wait: Callable[[float], bool]
 ) -> Iterator[list[ServerStatus]]:
     """Yield the statuses before the first interval and after each interval."""
     return islice(poll(session, interval, wait), None if count is None else count + 1)

@@ -9,11 +9,11 @@ import click
 
 from fibclient.cli.checks.digits import SliceChecker, WrongNumber
 from fibclient.cli.exit_codes import EXIT_REFUSED
+from fibclient.cli.main import CliSession, pass_session
 from fibclient.cli.measuring.unpooled import connect
 from fibclient.cli.options import FORMAT, NumericCommand, WholeNumber
 from fibclient.cli.render.progress import progress_bar
 from fibclient.cli.render.units import duration_text, size_text
-from fibclient.cli.session import Session, pass_session
 from fibclient.errors import FibError, RequestRefused
 from fibcommon.formats import FORMATS, Format
 
@@ -41,7 +41,7 @@ REQUEST_BYTES = 64 * 1024 * 1024
     help="Format to request.",
 )
 @pass_session
-def verify(session: Session, n: int, start: int, format_name: str) -> None:
+def verify(session: CliSession, n: int, start: int, format_name: str) -> None:
     """Check N numbers, starting with F(0) or F(START).
 
     Every byte of the replies is checked. Each number is compared modulo the prime 2^61-1 with the
@@ -86,7 +86,7 @@ def verify(session: Session, n: int, start: int, format_name: str) -> None:
         raise click.exceptions.Exit(EXIT_REFUSED)
 
 
-def _check_limits(session: Session, start: int, stop: int, format_name: str) -> None:
+def _check_limits(session: CliSession, start: int, stop: int, format_name: str) -> None:
     """Request the total size from a server, which rejects numbers beyond its limits at once.
 
     Otherwise the limit would show only after all numbers below it were checked, maybe hours later.

@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from fibclient.cli.main import CliSession
 from fibclient.cli.measuring.server_sample import SampleRates, ServerSample, sample_rates
 from fibclient.cli.measuring.unpooled import UnpooledConnection, connect
-from fibclient.cli.session import Session
 from fibclient.errors import FibError, ServerMisbehaved, ServerUnreachable
 from fibcommon.addresses import Address
 
@@ -45,7 +45,7 @@ class ServerStatus:
 
 
 def poll(
-    session: Session, interval_seconds: float, wait: Callable[[float], bool]
+    session: CliSession, interval_seconds: float, wait: Callable[[float], bool]
 ) -> Iterator[list[ServerStatus]]:
     """Yield the statuses of all servers, first at once, then after each interval.
 
@@ -71,7 +71,7 @@ def poll(
 class _Poller:
     """Takes the samples of one server."""
 
-    def __init__(self, session: Session, server: Address, step_timeout_seconds: float) -> None:
+    def __init__(self, session: CliSession, server: Address, step_timeout_seconds: float) -> None:
         self._session = session
         self._server = server
         self._step_timeout = step_timeout_seconds

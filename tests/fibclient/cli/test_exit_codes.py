@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fibclient.cli.exit_codes import advice, exit_code
+from fibclient.cli.exit_codes import exit_code, hint_for
 from fibclient.errors import (
     DeadlineExceeded,
     FibError,
@@ -41,8 +41,8 @@ ENDING_SIGNALS = [signal.SIGTERM, signal.SIGHUP]
 def test_failures(error: FibError, code: int, hint: str) -> None:
     """Each failure has its exit code, and some have advice."""
     assert exit_code(error) == code
-    assert hint in advice(error)
-    assert bool(hint) == bool(advice(error))
+    assert hint in hint_for(error)
+    assert bool(hint) == bool(hint_for(error))
 
 
 @pytest.mark.parametrize(

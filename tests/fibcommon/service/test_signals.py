@@ -22,7 +22,7 @@ def test_signals_arrive() -> None:
         os.kill(os.getpid(), signal.SIGUSR2)
         os.kill(os.getpid(), signal.SIGUSR1)
         assert select.select([signals], [], [], 30)[0] == [signals]
-        assert signals.take() == [signal.SIGUSR2, signal.SIGUSR1]
+        assert signals.read() == [signal.SIGUSR2, signal.SIGUSR1]
 
 
 def test_what_was_before_is_back() -> None:

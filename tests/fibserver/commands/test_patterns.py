@@ -50,14 +50,14 @@ def test_any_text_is_a_pattern(pattern: str) -> None:
 def test_steps_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pattern with many stars takes at most pattern length times text length steps."""
     steps = 0
-    contains = patterns._Class.contains
+    contains = patterns._CharacterSet.contains
 
-    def counted(self: patterns._Class, character: str) -> bool:
+    def counted(self: patterns._CharacterSet, character: str) -> bool:
         nonlocal steps
         steps += 1
         return contains(self, character)
 
-    monkeypatch.setattr(patterns._Class, "contains", counted)
+    monkeypatch.setattr(patterns._CharacterSet, "contains", counted)
     for pattern in ("*a" * 31 + "b", "*" + "[a-z]" * 12 + "!", "*a*" * 20 + "?!"):
         steps = 0
         assert not Glob(pattern).matches("a" * 40)

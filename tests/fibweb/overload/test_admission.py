@@ -17,14 +17,14 @@ class Client:
         *,
         idle_since: float | None = None,
         was_served: bool = True,
-        pace: int | None = None,
+        read_rate: int | None = None,
     ) -> None:
         self.idle_since = idle_since
         self.was_served = was_served
-        self.pace: ReadRate | None = None
-        if pace is not None:
-            self.pace = ReadRate(0.0, 0)
-            self.pace.sample(WINDOW_SECONDS, pace * int(WINDOW_SECONDS))
+        self.read_rate: ReadRate | None = None
+        if read_rate is not None:
+            self.read_rate = ReadRate(0.0, 0)
+            self.read_rate.sample(WINDOW_SECONDS, read_rate * int(WINDOW_SECONDS))
         self._crowd = crowd
         crowd.append(self)
 
@@ -45,7 +45,7 @@ def test_room_for_all() -> None:
     """Below the bound no connection is closed, however idle or slow."""
     crowd: list[Client] = []
     Client(crowd, idle_since=0.0)
-    Client(crowd, pace=0)
+    Client(crowd, read_rate=0)
     assert admission_of(crowd, 3).admit() is Verdict.SERVE
     assert len(crowd) == 2
 
@@ -54,8 +54,8 @@ def test_the_order_of_giving_way() -> None:
     """The longest idle connection is closed first, then the slowest of the slow readers."""
     crowd: list[Client] = []
     busy = Client(crowd)
-    slow, slower = Client(crowd, pace=4000), Client(crowd, pace=10)
-    fast = Client(crowd, pace=5000)
+    slow, slower = Client(crowd, read_rate=4000), Client(crowd, read_rate=10)
+    fast = Client(crowd, read_rate=5000)
     idle, long_idle = Client(crowd, idle_since=5.0), Client(crowd, idle_since=1.0)
     admission = admission_of(crowd, 6)
     for victim in (long_idle, idle, slower, slow):

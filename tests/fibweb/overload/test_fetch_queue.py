@@ -23,7 +23,7 @@ def fetch(cost_seconds: float, key: object = None) -> Fetch:
 
 def taken(queue: FetchQueue[str], now: float = 0.0) -> list[Job[str]]:
     """Return all jobs that may run now."""
-    return list(iter(lambda: queue.take(now), None))
+    return list(iter(lambda: queue.start_next(now), None))
 
 
 def waiters(jobs: list[Job[str]]) -> list[str]:
@@ -245,12 +245,12 @@ def test_nobody_is_forgotten(threads: int, steps: list[tuple[str, int, float]]) 
             waiting.discard(number)
         elif step == "finish" and running:
             waiting -= set(queue.finish(running.pop(0), float(now), is_success=True))
-        running += iter(lambda now=now: queue.take(float(now)), None)  # type: ignore[misc]
+        running += iter(lambda now=now: queue.start_next(float(now)), None)  # type: ignore[misc]
         assert len(running) <= threads
     for _ in range(200):
         if not running:
             break
         waiting -= set(queue.finish(running.pop(0), 1e3, is_success=True))
-        running += iter(lambda: queue.take(1e3), None)
+        running += iter(lambda: queue.start_next(1e3), None)
     assert not waiting
     assert len(queue) == queue.running == queue.waiting == 0

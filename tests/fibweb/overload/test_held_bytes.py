@@ -12,7 +12,7 @@ class Reader:
     def __init__(self) -> None:
         self.times_given_up = 0
 
-    def give_up_held(self) -> None:
+    def release_held(self) -> None:
         """Count the calls."""
         self.times_given_up += 1
 
@@ -26,7 +26,7 @@ def test_the_slowest_gives_way() -> None:
     held.set(first, 30)  # it holds fewer bytes now, and remains the oldest
     held.set(third, 60)
     assert [each.times_given_up for each in (first, second, third)] == [1, 0, 0]
-    assert (held.size, held.given_up) == (100, 1)
+    assert (held.size, held.released) == (100, 1)
     held.set(first, 100)
     assert [each.times_given_up for each in (first, second, third)] == [1, 1, 1]
     assert held.size == 100

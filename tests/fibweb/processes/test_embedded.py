@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, NoReturn, cast
 import psutil
 import pytest
 
-from fibweb.processes.embedded import ANSWER_SECONDS, EmbeddedServer
+from fibweb.processes.embedded import REPLY_SECONDS, EmbeddedServer
 from tests.fibserver.test_operating import Manager
 from tests.support.fibweb_process import get, start_fibweb
 from tests.support.servers import RunningServer, is_running
@@ -134,7 +134,7 @@ def test_a_full_backlog(embedded: EmbeddedServer) -> None:
         listener.listen(0)
         waiting.connect(str(embedded._path))
         assert not is_killed(embedded)
-        embedded._answered_at -= ANSWER_SECONDS + 1
+        embedded._answered_at -= REPLY_SECONDS + 1
         assert is_killed(embedded)
 
 
@@ -143,7 +143,7 @@ def test_connections_that_end(embedded: EmbeddedServer) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(embedded._path))
         listener.listen(16)
-        embedded._answered_at -= ANSWER_SECONDS / 2
+        embedded._answered_at -= REPLY_SECONDS / 2
         for reply in (b"", b"+PONG\r\n"):
             before = embedded._answered_at
             assert not is_killed(embedded, checks=1)
@@ -163,7 +163,7 @@ def test_no_descriptors_for_a_check(
     def fail(*_: object) -> NoReturn:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    embedded._answered_at -= ANSWER_SECONDS - 1
+    embedded._answered_at -= REPLY_SECONDS - 1
     monkeypatch.setattr(socket, "socket", fail)
     before = embedded._answered_at
     assert not is_killed(embedded)

@@ -84,7 +84,7 @@ def test_a_silent_name(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr("fibweb.resources.status.resolve", resolver)
     probes = ServerProbes(parse_addresses(f"slow.example:1,{server.address}"), None)
-    answers = probes.ask()
+    answers = probes.poll()
     probes.close()
     stuck.set()
     assert answers["slow.example:1"] == "cannot resolve slow.example:1: no answer in time"
@@ -101,7 +101,7 @@ class Asked(ServerProbes):
         self.may_answer = threading.Event()
         self.may_answer.set()
 
-    def ask(self) -> dict[str, dict[str, str] | str]:
+    def poll(self) -> dict[str, dict[str, str] | str]:
         """Count the call, and wait for the test."""
         self.times += 1
         self.is_asking.set()

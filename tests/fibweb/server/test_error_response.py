@@ -15,10 +15,10 @@ from fibclient import FibClient
 from fibcommon.http.problem_details import PROBLEM_MEDIA_TYPE
 from fibweb import create_app
 from fibweb.content.fetch import Overloaded
-from fibweb.http.cors import CrossOriginReading
+from fibweb.http.cors import CorsPolicy
 from fibweb.server import channel as http_channel
 from fibweb.server import server as http_server
-from fibweb.server.request import MAX_BODY_BYTES, MAX_HEADER_BYTES, Request
+from fibweb.server.request import MAX_BODY_BYTES, MAX_HEADER_BYTES, HttpRequest
 from tests.fibweb.server.applications import strange
 from tests.fibweb.server.threaded_server import OwnServer, connect, read_all
 from tests.support.http_servers import SERVERS
@@ -187,7 +187,7 @@ def test_tls(start: Start, caplog: pytest.LogCaptureFixture) -> None:
 )
 def test_hosts(host: str, is_valid: bool) -> None:
     """Host accepts names, addresses and ports, and an empty name (RFC 9110, 7.2)."""
-    request = Request(Adjustments())
+    request = HttpRequest(Adjustments())
     request.received(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin-1"))
     assert request.completed
     assert (request.error is None) is is_valid
@@ -285,7 +285,7 @@ def test_a_client_that_sends_on_after_its_refusal(
 
 def test_lingering_clients_give_way(start: Start) -> None:
     """At the bound of connections, a lingering one is closed for a new one."""
-    running = start(strange, limits=http_server.Limits(threads=1, max_clients=1))
+    running = start(strange, limits=http_server.HttpLimits(threads=1, max_clients=1))
     with lingering(running), connect(running.path) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         assert ParsedResponse(read_all(client)).status == 200
@@ -340,7 +340,7 @@ def test_other_origins(start: Start, origins: tuple[str, ...], origin: str) -> N
     with FibClient("127.0.0.1:1") as client:
         resource = SimpleNamespace(on_get=lambda request, response: overloaded({}, None))
         app = create_app(client, allowed_origins=origins, resources={"/busy": resource})
-        running = start(app, cross_origin=CrossOriginReading(origins))
+        running = start(app, cors=CorsPolicy(origins))
         named = f"Origin: {origin}\r\n".encode() if origin else b""
         found = [
             ask(running.path, line + b" HTTP/1.1\r\nConnection: close\r\n" + named + more)

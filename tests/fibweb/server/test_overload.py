@@ -19,8 +19,8 @@ from fibweb.content.fetch import Fetch
 from fibweb.overload import fetch_queue
 from fibweb.server import server as http_server
 from fibweb.server.channel import Channel
-from fibweb.server.event_loop import WORK_SECONDS_PER_TURN, Loop
-from fibweb.server.server import Limits
+from fibweb.server.event_loop import WORK_SECONDS_PER_ITERATION, Loop
+from fibweb.server.server import HttpLimits
 from tests.fibweb.server.applications import IMMUTABLE, strange
 from tests.fibweb.server.threaded_server import OwnServer, connect, read_all, send_read
 from tests.support.servers import RunningServer
@@ -37,7 +37,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     started: list[OwnServer] = []
 
     def one(app: Callable[..., Any], **limits: Any) -> OwnServer:
-        own = OwnServer(app, tmp_path / f"http-{len(started)}", Limits(**limits))
+        own = OwnServer(app, tmp_path / f"http-{len(started)}", HttpLimits(**limits))
         started.append(own)
         return own
 
@@ -317,7 +317,7 @@ def test_a_connection_that_cannot_be_watched(
 ) -> None:
     """A connection that epoll refuses is closed; the server keeps serving."""
     running = start(strange)
-    want, watched = Loop.want, Loop.__setitem__
+    want, watched = Loop.set_events, Loop.__setitem__
     failing = threading.Event()
 
     def failing_want(loop: Loop, descriptor: int, events: int) -> None:
@@ -330,7 +330,7 @@ def test_a_connection_that_cannot_be_watched(
             raise OSError(28, "no room to watch it")
         watched(loop, descriptor, dispatcher)
 
-    monkeypatch.setattr(Loop, "want", failing_want)
+    monkeypatch.setattr(Loop, "set_events", failing_want)
     monkeypatch.setattr(Loop, "__setitem__", failing_watch)
     with connect(running.path) as client:
         client.sendall(get("/changing"))
@@ -383,7 +383,9 @@ def test_slow_readers_give_way_when_it_is_full(
 
     def are_slow() -> bool:
         channels = running.server._channels()
-        return all(channel.pace is not None and channel.pace.is_slow for channel in channels)
+        return all(
+            channel.read_rate is not None and channel.read_rate.is_slow for channel in channels
+        )
 
     wait_until(lambda: running.server.in_flight == 2 and are_slow(), "both are found to be slow")
     assert running.server.connections == 2
@@ -414,7 +416,7 @@ def test_calls_that_cause_calls_do_not_hold_up_events() -> None:
 
     loop.call_soon_threadsafe(again)
     for iteration in range(1, 4):
-        loop.turn(10)
+        loop.run_once(10)
         assert calls == iteration
     loop.close()
 
@@ -428,14 +430,14 @@ def test_much_work_does_not_hold_up_events(monkeypatch: pytest.MonkeyPatch) -> N
 
     def work(number: int) -> None:
         nonlocal now
-        now += WORK_SECONDS_PER_TURN / 4
+        now += WORK_SECONDS_PER_ITERATION / 4
         done.append(number)
 
     for number in range(20):
         loop.defer(partial(work, number))
     counts = []
     while len(done) < 20:
-        loop.turn(0)
+        loop.run_once(0)
         counts.append(len(done))
     loop.close()
     assert done == list(range(20))
@@ -462,11 +464,11 @@ def test_a_request_that_comes_while_another_waits_for_the_loop(
         client.sendall(get("/one"))
         wait_until(lambda: bool(held), "the first waits for the loop")
         client.sendall(get("/two"))
-        turns = running.server.turns
+        iterations = running.server.iterations
 
         def has_turned() -> bool:
             running.server._loop.wake()
-            return running.server.turns > turns + 3
+            return running.server.iterations > iterations + 3
 
         wait_until(has_turned, "the loop has had time for the second")
         monkeypatch.undo()

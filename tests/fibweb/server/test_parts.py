@@ -12,18 +12,18 @@ from waitress.adjustments import Adjustments
 
 from fibweb.content.fetch import Fetch
 from fibweb.server.parsed_headers import (
-    MAX_KNOWN_BYTES,
-    MAX_KNOWN_HEADERS,
+    MAX_CACHED_BYTES,
+    MAX_CACHED_HEADERS,
     CachedHeaderRequest,
     ParsedHeaderCache,
 )
-from fibweb.server.request import Request
+from fibweb.server.request import HttpRequest
 from fibweb.server.response import Outgoing, Response
 from fibweb.server.response_cache import (
     IMMUTABLE,
     MAX_BODY_BYTES,
     MAX_BYTES,
-    MAX_REPLAYS,
+    MAX_RESPONSES,
     ResponseCache,
     http_date,
     is_cacheable,
@@ -83,14 +83,14 @@ class Connection:
 CONNECTION: Any = Connection()
 
 
-def parsed(data: bytes) -> Request:
+def parsed(data: bytes) -> HttpRequest:
     """Return a request parsed by waitress."""
-    request = Request(LIMITS)
+    request = HttpRequest(LIMITS)
     request.received(data)
     return request
 
 
-def environ(request: Request | CachedHeaderRequest) -> dict[str, Any]:
+def environ(request: HttpRequest | CachedHeaderRequest) -> dict[str, Any]:
     """Return the WSGI environment of a request, with its body as bytes."""
     made = request.environ(CONNECTION)
     return made | {"wsgi.input": made["wsgi.input"].read()}
@@ -98,7 +98,7 @@ def environ(request: Request | CachedHeaderRequest) -> dict[str, Any]:
 
 def is_whole(data: bytes) -> bool:
     """Return whether `data` is exactly one complete, valid request."""
-    request = Request(LIMITS)
+    request = HttpRequest(LIMITS)
     consumed = request.received(data)
     is_one = request.completed and not request.empty and consumed == len(data)
     return is_one and request.error is None
@@ -113,7 +113,7 @@ def test_plain_requests_are_as_waitress_has_them(
     for line, fields in requests:
         for request_line in (line, b"GET /other?q=1 HTTP/1.1"):  # the second may hit the cache
             data = b"\r\n".join([request_line, *fields, b"", b""])
-            plain = parsed_headers.find(data)
+            plain = parsed_headers.get(data)
             request = parsed(data)
             if plain is not None:
                 assert is_whole(data)
@@ -123,7 +123,7 @@ def test_plain_requests_are_as_waitress_has_them(
                 assert request.is_usual
                 assert environ(plain.parsed(LIMITS)) == environ(request)
             elif is_whole(data) and request.is_usual:
-                parsed_headers.learn(data, request.template(CONNECTION))
+                parsed_headers.put(data, request.template(CONNECTION))
 
 
 USUAL = b"Host: a\r\nUser-Agent: b\r\nX-Request-ID: c\r\n\r\n"
@@ -136,14 +136,14 @@ def test_plain_requests_are_found(headers: bytes) -> None:
     """Cached headers apply to every request line, in the same cache only."""
     parsed_headers = ParsedHeaderCache()
     first = b"HEAD / HTTP/1.1\r\n" + headers
-    assert parsed_headers.find(first) is None
-    parsed_headers.learn(first, parsed(first).template(CONNECTION))
-    found = parsed_headers.find(b"GET /fib/10?a=1 HTTP/1.1\r\n" + headers)
+    assert parsed_headers.get(first) is None
+    parsed_headers.put(first, parsed(first).template(CONNECTION))
+    found = parsed_headers.get(b"GET /fib/10?a=1 HTTP/1.1\r\n" + headers)
     assert found is not None
     assert (found.method, found.target) == ("GET", "/fib/10?a=1")
     assert found.user_agent == ("b" if b"User" in headers else "")
     assert found.proposed_id == ("c" if b"X-Request" in headers else "")
-    assert ParsedHeaderCache().find(first) is None
+    assert ParsedHeaderCache().get(first) is None
 
 
 @pytest.mark.parametrize(
@@ -157,24 +157,24 @@ def test_plain_requests_are_found(headers: bytes) -> None:
         b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n",
-        b"GET / HTTP/1.1\r\nX: %b\r\n\r\n" % (b"x" * MAX_KNOWN_BYTES),
+        b"GET / HTTP/1.1\r\nX: %b\r\n\r\n" % (b"x" * MAX_CACHED_BYTES),
     ],
 )
 def test_what_is_not_plain(data: bytes) -> None:
     """Headers of requests that are not plain are not cached."""
     parsed_headers = ParsedHeaderCache()
-    parsed_headers.learn(data, parsed(data).template(CONNECTION))
-    assert parsed_headers.find(data) is None
+    parsed_headers.put(data, parsed(data).template(CONNECTION))
+    assert parsed_headers.get(data) is None
 
 
 def test_few_headers_are_remembered() -> None:
     """The number of cached headers is bounded, however much they vary."""
     parsed_headers = ParsedHeaderCache()
-    for number in range(2 * MAX_KNOWN_HEADERS):
+    for number in range(2 * MAX_CACHED_HEADERS):
         data = b"GET / HTTP/1.1\r\nX: %d\r\n\r\n" % number
-        parsed_headers.learn(data, parsed(data).template(CONNECTION))
-        assert parsed_headers.find(data) is not None
-        assert len(parsed_headers) <= MAX_KNOWN_HEADERS
+        parsed_headers.put(data, parsed(data).template(CONNECTION))
+        assert parsed_headers.get(data) is not None
+        assert len(parsed_headers) <= MAX_CACHED_HEADERS
 
 
 @pytest.mark.parametrize(
@@ -220,8 +220,8 @@ def response(body: bytes) -> Response:
 def test_a_cached_response_has_the_current_date() -> None:
     """A cached response differs from the first one only in its Date."""
     responses = ResponseCache()
-    responses.learn(b"request", response(b"body"))
-    cached = responses.find(b"request")
+    responses.put(b"request", response(b"body"))
+    cached = responses.get(b"request")
     assert cached is not None
     for second in (0, 1, 1, 1_700_000_000):
         date = http_date(second)
@@ -232,17 +232,20 @@ def test_a_cached_response_has_the_current_date() -> None:
 
 def test_the_response_cache_is_bounded() -> None:
     """The response cache is cleared at its limits, and accepts new entries then."""
-    for body, limit in ((b"", MAX_REPLAYS), (bytes(MAX_BODY_BYTES), MAX_BYTES // MAX_BODY_BYTES)):
+    for body, limit in (
+        (b"", MAX_RESPONSES),
+        (bytes(MAX_BODY_BYTES), MAX_BYTES // MAX_BODY_BYTES),
+    ):
         responses = ResponseCache()
-        for number in range(2 * MAX_REPLAYS):
-            responses.learn(b"%d" % number, response(body))
-            assert responses.find(b"%d" % number)
+        for number in range(2 * MAX_RESPONSES):
+            responses.put(b"%d" % number, response(body))
+            assert responses.get(b"%d" % number)
         known = sum(
-            responses.find(b"%d" % number) is not None for number in range(2 * MAX_REPLAYS)
+            responses.get(b"%d" % number) is not None for number in range(2 * MAX_RESPONSES)
         )
         assert known <= limit
-    responses.learn(b"large", response(bytes(MAX_BODY_BYTES + 1)))
-    assert responses.find(b"large") is None
+    responses.put(b"large", response(bytes(MAX_BODY_BYTES + 1)))
+    assert responses.get(b"large") is None
 
 
 @given(st.binary(min_size=6), st.integers(0, 5))

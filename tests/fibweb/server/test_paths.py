@@ -16,7 +16,7 @@ from fibweb import create_app
 from fibweb.content.fetch import Fetch
 from fibweb.server import channel as http_channel
 from fibweb.server import server as http_server
-from fibweb.server.server import Limits
+from fibweb.server.server import HttpLimits
 from fibweb.stats.access_record import AccessRecord
 from tests.fibweb.server.applications import strange
 from tests.fibweb.server.threaded_server import OwnServer, connect, converse, read_all, send_read
@@ -34,7 +34,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     def one(app: Callable[..., Any], **limits: Any) -> OwnServer:
         limits.setdefault("threads", 2)
-        own = OwnServer(app, tmp_path / f"http-{len(started)}", Limits(**limits))
+        own = OwnServer(app, tmp_path / f"http-{len(started)}", HttpLimits(**limits))
         started.append(own)
         return own
 

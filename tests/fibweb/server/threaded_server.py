@@ -14,12 +14,12 @@ from typing import Any
 import waitress.server
 from waitress import wasyncore
 
-from fibweb.http.cors import CrossOriginReading
+from fibweb.http.cors import CorsPolicy
 from fibweb.server.request import MAX_BODY_BYTES, MAX_HEADER_BYTES
 from fibweb.server.server import (
     IDENT,
+    HttpLimits,
     HttpServer,
-    Limits,
     Site,
     create_server,
 )
@@ -54,9 +54,9 @@ class OwnServer:
         self,
         app: Callable[..., Any],
         path: Path,
-        limits: Limits | None = None,
+        limits: HttpLimits | None = None,
         root_path: str = "",
-        cross_origin: CrossOriginReading | None = None,
+        cors: CorsPolicy | None = None,
     ) -> None:
         self.path = path
         self.exchanges: list[AccessRecord] = []
@@ -64,9 +64,9 @@ class OwnServer:
         listener.bind(str(path))
         listener.listen()
         self.server: HttpServer = create_server(
-            [Site(app, listener, cross_origin)],
+            [Site(app, listener, cors)],
             on_response=self.exchanges.append,
-            limits=limits or Limits(threads=2),
+            limits=limits or HttpLimits(threads=2),
             root_path=root_path,
         )
         _running[path] = self.server
@@ -182,8 +182,8 @@ def _receive_until_settled(client: socket.socket, server: HttpServer, received: 
         is_quiet = not any(channel.is_answering or channel.requests for channel in channels)
         if not (is_quiet and _is_read(client)):
             quiet_turns.clear()
-        elif server.turns not in quiet_turns:
-            quiet_turns.append(server.turns)
+        elif server.iterations not in quiet_turns:
+            quiet_turns.append(server.iterations)
         server._loop.wake()
         return len(quiet_turns) > 2
 

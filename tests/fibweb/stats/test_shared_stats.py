@@ -5,44 +5,44 @@ import signal
 
 import pytest
 
-from fibweb.stats.shared_stats import PLACE_BYTES, SharedStats
+from fibweb.stats.shared_stats import HALF_BYTES, SharedStats
 from tests.support.waiting import wait_until
 
 
 def test_rows() -> None:
     """Each row has the data that was last written, and none at first."""
-    board = SharedStats(3)
-    assert board.read_all() == [b"", b"", b""]
+    stats = SharedStats(3)
+    assert stats.read_all() == [b"", b"", b""]
     for data in (b"one", b"a longer one", b"", b"x" * 1000):
-        board.write(1, data)
-        assert board.read_all() == [b"", data, b""]
+        stats.write(1, data)
+        assert stats.read_all() == [b"", data, b""]
 
 
 def test_too_much() -> None:
     """Data that does not fit is rejected, and the previous data remains."""
-    board = SharedStats(2)
-    board.write(0, b"before")
-    board.write(1, b"neighbour")
-    board.write(0, b"x" * (PLACE_BYTES - 8))
+    stats = SharedStats(2)
+    stats.write(0, b"before")
+    stats.write(1, b"neighbour")
+    stats.write(0, b"x" * (HALF_BYTES - 8))
     with pytest.raises(ValueError, match="do not fit"):
-        board.write(0, b"y" * (PLACE_BYTES - 7))
-    assert board.read_all() == [b"x" * (PLACE_BYTES - 8), b"neighbour"]
+        stats.write(0, b"y" * (HALF_BYTES - 7))
+    assert stats.read_all() == [b"x" * (HALF_BYTES - 8), b"neighbour"]
 
 
 def test_another_process() -> None:
     """A row is read while another process writes it, and is never half-written."""
-    board = SharedStats(1)
+    stats = SharedStats(1)
     pid = os.fork()
     if not pid:
         try:
             for number in range(10**9):
-                board.write(0, b"%d" % (number % 10) * (1 + number % 5000))
+                stats.write(0, b"%d" % (number % 10) * (1 + number % 5000))
         finally:
             os._exit(1)
     seen: set[bytes] = set()
 
     def have_many_been_seen() -> bool:
-        seen.update(board.read(0) for _ in range(1000))
+        seen.update(stats.read(0) for _ in range(1000))
         return len(seen) > 100
 
     try:
@@ -50,7 +50,7 @@ def test_another_process() -> None:
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-    seen.add(board.read(0))
+    seen.add(stats.read(0))
     assert all(len(set(data)) <= 1 for data in seen), "half of one and half of another"
 
 
@@ -66,7 +66,7 @@ def test_an_overtaken_reader() -> None:
                 self.write(row, b"new")
             return super()._half(row, version)
 
-    board = Overtaken(1)
-    board.write(0, b"old")
-    board.is_overtaking = True
-    assert board.read(0) == b"new"
+    stats = Overtaken(1)
+    stats.write(0, b"old")
+    stats.is_overtaking = True
+    assert stats.read(0) == b"new"

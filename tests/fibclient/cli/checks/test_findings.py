@@ -26,7 +26,7 @@ UNIX = ResolvedAddress(1, "/run/fib.sock", Address(path="/run/fib.sock"))
 
 def assert_sound(finding: Finding) -> None:
     """Check that a finding gives advice if and only if something is wrong."""
-    assert bool(finding.advice) == (finding.level is not Level.OK)
+    assert bool(finding.hint) == (finding.level is not Level.OK)
     assert finding.text
     assert not finding.is_unreachable or finding.level is Level.PROBLEM
 
@@ -52,7 +52,7 @@ def test_unknown_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "advice"),
+    ("number", "hint"),
     [
         (errno.ECONNREFUSED, "fibserver --listen fib.example:11235"),
         (errno.ENOENT, "path of its socket"),
@@ -65,13 +65,13 @@ def test_unknown_name() -> None:
         (errno.EIO, "check whether the server runs"),
     ],
 )
-def test_no_connection(number: int, advice: str) -> None:
+def test_no_connection(number: int, hint: str) -> None:
     """Each error has its own advice; it is a warning if another endpoint is reachable."""
     error = OSError(number, os.strerror(number))
     finding = check_connect(REMOTE, error, is_other_reached=False)
     assert (finding.level, finding.is_unreachable) == (Level.PROBLEM, True)
     assert os.strerror(number) in finding.text
-    assert advice in finding.advice
+    assert hint in finding.hint
     assert_sound(finding)
     other = check_connect(REMOTE, error, is_other_reached=True)
     assert (other.level, other.is_unreachable) == (Level.WARNING, False)
@@ -82,7 +82,7 @@ def test_no_connection_in_time() -> None:
     """Python's TimeoutError, which has no errno, counts as ETIMEDOUT."""
     finding = check_connect(REMOTE, TimeoutError("timed out"), is_other_reached=False)
     assert "timed out" in finding.text
-    assert "drops packets" in finding.advice
+    assert "drops packets" in finding.hint
 
 
 def test_connection() -> None:

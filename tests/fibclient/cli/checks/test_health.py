@@ -43,7 +43,7 @@ def test_a_healthy_server() -> None:
     findings = check_health(info())
     assert [finding.check for finding in findings] == CHECKS
     assert {finding.level for finding in findings} == {Level.OK}
-    assert not any(finding.advice for finding in findings)
+    assert not any(finding.hint for finding in findings)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_unhealthy(check: str, changes: dict[str, object], level: Level, text: s
     assert [finding.check for finding in findings] == CHECKS
     for finding in findings:
         assert finding.level is (level if finding.check == check else Level.OK)
-        assert bool(finding.advice) == (finding.level is not Level.OK)
+        assert bool(finding.hint) == (finding.level is not Level.OK)
         assert finding.check != check or text in finding.text
 
 
@@ -159,4 +159,4 @@ def test_sample(samples: list[Sample], level: Level, text: str) -> None:
     finding = check_sample(samples)
     assert finding.level is level
     assert text in finding.text
-    assert bool(finding.advice) == (level is not Level.OK)
+    assert bool(finding.hint) == (level is not Level.OK)

@@ -19,7 +19,7 @@ from fibclient.document import Document
 from fibcommon.costs import slice_seconds
 from fibweb.content.fetch import Fetch
 
-__all__ = ["PIECE_BYTES", "SMALL_PIECE_BYTES", "AnswerFile", "has_many_pieces"]
+__all__ = ["PIECE_BYTES", "SMALL_PIECE_BYTES", "DocumentFile", "needs_several_requests"]
 
 PIECE_BYTES = 1024 * 1024
 SMALL_PIECE_BYTES = 64 * 1024
@@ -43,7 +43,7 @@ class _Piece(NamedTuple):
     end: int
 
 
-class AnswerFile:
+class DocumentFile:
     """Bytes begin to end-1 of a document, as a file.
 
     Attributes:
@@ -69,9 +69,9 @@ class AnswerFile:
         self._held: list[memoryview] = []
         self._held_begin = self._held_end = 0
 
-    def reopened(self) -> "AnswerFile":
+    def reopened(self) -> "DocumentFile":
         """Return a new file of the same bytes, at its beginning."""
-        return AnswerFile(self._client, self._document, self._begin, self._end)
+        return DocumentFile(self._client, self._document, self._begin, self._end)
 
     @property
     def is_cached(self) -> bool:
@@ -104,7 +104,11 @@ class AnswerFile:
             return ()
         views = self._cached(begin, end)
         # Computing the end of a piece is slow: check first whether the cache has any of it.
-        if not views and self._cached(begin, begin + 1) and has_many_pieces(self._document.slice):
+        if (
+            not views
+            and self._cached(begin, begin + 1)
+            and needs_several_requests(self._document.slice)
+        ):
             views = self._cached(begin, self._piece(PIECE_BYTES).end)
         return views
 
@@ -119,9 +123,9 @@ class AnswerFile:
         """Skip bytes that were sent, and drop the held piece at its end."""
         self._position += count
         if self._position >= min(self._held_end, self._end):
-            self.drop_held()
+            self.release_held()
 
-    def missing(self, piece_bytes: int = PIECE_BYTES) -> Fetch:
+    def next_fetch(self, piece_bytes: int = PIECE_BYTES) -> Fetch:
         """Return the fetch that is needed before `views` can return bytes.
 
         Args:
@@ -150,7 +154,7 @@ class AnswerFile:
         end = len(opening) + whole.offset(stop) if stop < whole.stop else self._document.size
         return _Piece(whole.between(start, stop), begin, end)
 
-    def give(self, data: bytes) -> None:
+    def hold(self, data: bytes) -> None:
         """Hold fetched bytes, unless the cache of the client has them by now.
 
         Args:
@@ -158,7 +162,7 @@ class AnswerFile:
         """
         piece = self._wanted
         assert piece is not None, "missing() has not been called"
-        self.drop_held()
+        self.release_held()
         if self._cached(self._position, piece.end):
             return
         opening, whole, closing = self._document
@@ -167,14 +171,14 @@ class AnswerFile:
         self._held = [memoryview(part) for part in (before, data, after) if part]
         self._held_begin, self._held_end = piece.begin, piece.end
 
-    def drop_held(self) -> None:
+    def release_held(self) -> None:
         """Release the held piece; what was not sent must be fetched again."""
         self._held = []
         self._held_begin = self._held_end = 0
 
     def close(self) -> None:
         """Release the held piece."""
-        self.drop_held()
+        self.release_held()
 
     def read(self, size: int = -1) -> bytes:
         """Return bytes, fetched if necessary; fewer than `size` at the end of a piece."""
@@ -182,7 +186,7 @@ class AnswerFile:
             return b""
         views = self.views()
         if not views:
-            self.give(self.missing().run(None))
+            self.hold(self.next_fetch().run(None))
             views = self.views()
         data = bytes(views[0] if size < 0 else views[0][:size])
         self.advance(len(data))
@@ -204,7 +208,7 @@ class AnswerFile:
         return True
 
 
-def has_many_pieces(slice_: EncodedSlice) -> bool:
+def needs_several_requests(slice_: EncodedSlice) -> bool:
     """Whether a slice is fetched in several requests."""
     return slice_.size > PIECE_BYTES and slice_.stop - slice_.start > 1
 

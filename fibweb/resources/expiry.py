@@ -13,14 +13,14 @@ from typing import Any
 from fibclient import Cancellation, FibError
 from fibweb.content.fetch import Fetch
 
-__all__ = ["FETCH", "Refresher", "Remembered"]
+__all__ = ["FETCH", "Expiry", "Refresher"]
 
 FETCH = "fibweb.fetch"
 """Environ key of the fetch function; missing if the application may block."""
 
 log = logging.getLogger(__name__)
 
-REMEMBERED_SECONDS = 10.0
+FRESH_SECONDS = 10.0
 """A value expires after this time, longer than two refreshes from a server that hangs."""
 
 ROUND_TRIP_SECONDS = 0.001
@@ -29,7 +29,7 @@ ROUND_TRIP_SECONDS = 0.001
 REFRESH_SECONDS = 1.0
 
 
-class Remembered:
+class Expiry:
     """Expiry of a value that its owner stores. Thread-safe."""
 
     def __init__(self, name: str, update: Callable[[], None]) -> None:
@@ -55,7 +55,7 @@ class Remembered:
         Args:
             fetch: Runs a fetch; its errors propagate.
         """
-        if time.monotonic() - self._updated_at > REMEMBERED_SECONDS:
+        if time.monotonic() - self._updated_at > FRESH_SECONDS:
             fetch(Fetch(self._name, ROUND_TRIP_SECONDS, 0, self.refresh))
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
+from fibclient.cli.main import CliSession, pass_session
 from fibclient.cli.options import FORMAT, MAX_INDEX, NumericCommand, OutputFile, WholeNumber
 from fibclient.cli.render.document_output import write_to_file, write_to_stdout
 from fibclient.cli.render.number_lines import show
-from fibclient.cli.session import Session, pass_session
 from fibclient.connections.encoded_slice import EncodedSlice
 from fibclient.document import Document
 
@@ -60,7 +60,7 @@ def _output_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("n", type=WholeNumber())
 @_output_options
 @pass_session
-def first(session: Session, /, n: int, **output: Any) -> None:
+def first(session: CliSession, /, n: int, **output: Any) -> None:
     """Print the first N numbers, F(0) to F(N-1).
 
     On a terminal, the middle of long numbers is left out; elsewhere, all digits are printed.
@@ -81,7 +81,7 @@ def first(session: Session, /, n: int, **output: Any) -> None:
 @click.argument("stop", type=WholeNumber())
 @_output_options
 @pass_session
-def range(session: Session, /, start: int, stop: int, **output: Any) -> None:
+def range(session: CliSession, /, start: int, stop: int, **output: Any) -> None:
     """Print F(START) to F(STOP-1).
 
     On a terminal, the middle of long numbers is left out; elsewhere, all digits are printed.
@@ -101,7 +101,7 @@ def range(session: Session, /, start: int, stop: int, **output: Any) -> None:
 @click.argument("n", type=WholeNumber(maximum=MAX_INDEX - 1))
 @_output_options
 @pass_session
-def number(session: Session, /, n: int, **output: Any) -> None:
+def number(session: CliSession, /, n: int, **output: Any) -> None:
     """Print F(N).
 
     On a terminal, the middle of a long number is left out, unless --full is given; elsewhere, all
@@ -120,7 +120,7 @@ def number(session: Session, /, n: int, **output: Any) -> None:
 
 
 def _write_numbers(
-    session: Session,
+    session: CliSession,
     start: int,
     stop: int,
     json_frame: tuple[bytes, bytes],

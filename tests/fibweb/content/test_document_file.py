@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fibclient import FibClient, RequestRefused
 from fibclient.connections.encoded_slice import EncodedSlice
 from fibclient.document import Document
-from fibweb.content.answer_file import PIECE_BYTES, AnswerFile
+from fibweb.content.document_file import PIECE_BYTES, DocumentFile
 from tests.support.expected import expected
 from tests.support.servers import RunningServer
 
@@ -26,9 +26,9 @@ def client(server: RunningServer, request: pytest.FixtureRequest) -> Iterator[Fi
         yield client
 
 
-def file_of(client: FibClient, begin: int = 0, end: int = len(WHOLE)) -> AnswerFile:
+def file_of(client: FibClient, begin: int = 0, end: int = len(WHOLE)) -> DocumentFile:
     """Return a file of a byte range of the first numbers in brackets."""
-    return AnswerFile(client, Document(b"[", EncodedSlice.of(0, N, "json"), b"]"), begin, end)
+    return DocumentFile(client, Document(b"[", EncodedSlice.of(0, N, "json"), b"]"), begin, end)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_sent_as_the_event_loop_does(client: FibClient, begin: int, end: int, st
     sent = b""
     while not file.is_at_end:
         if not file.views():
-            file.give(file.missing().run(None))
+            file.hold(file.next_fetch().run(None))
         data = b"".join(file.views())[:step]
         assert data
         sent += data
@@ -68,13 +68,13 @@ def test_pieces_of_any_size(offset: int, size: int, piece_bytes: int) -> None:
     begin = min(offset, len(whole))
     end = min(begin + size, len(whole))
     with FibClient("127.0.0.1:1", cache_bytes=0) as client:
-        file = AnswerFile(client, document, begin, end)
+        file = DocumentFile(client, document, begin, end)
         sent = b""
         while not file.is_at_end:
             if not file.views():
-                _, start, stop = cast(tuple[str, int, int], file.missing(piece_bytes).key)
+                _, start, stop = cast(tuple[str, int, int], file.next_fetch(piece_bytes).key)
                 assert stop - start == 1 or len(expected("json", start, stop)) <= piece_bytes
-                file.give(expected("json", start, stop))
+                file.hold(expected("json", start, stop))
                 assert file.held_bytes
             data = b"".join(file.views())
             sent += data
@@ -86,13 +86,13 @@ def test_each_element_is_asked_for_once(server: RunningServer) -> None:
     """An element that is larger than a piece is a piece by itself."""
     document = Document(b"", EncodedSlice.of(5_100_000, 5_100_003, "text"), b"")
     with FibClient(server.address, cache_bytes=0) as client:
-        file = AnswerFile(client, document, 0, document.size)
+        file = DocumentFile(client, document, 0, document.size)
         starts = []
         while not file.is_at_end:
-            fetch = file.missing()
+            fetch = file.next_fetch()
             starts.append(cast(tuple[str, int, int], fetch.key)[1])
             assert fetch.size_bytes > PIECE_BYTES
-            file.give(bytes(fetch.size_bytes))
+            file.hold(bytes(fetch.size_bytes))
             file.advance(sum(map(len, file.views())))
     assert starts == [5_100_000, 5_100_001, 5_100_002]
 
@@ -100,11 +100,11 @@ def test_each_element_is_asked_for_once(server: RunningServer) -> None:
 def test_what_was_taken_away_is_fetched_again(client: FibClient) -> None:
     """After a piece was dropped midway, sending continues at the next byte."""
     file = file_of(client)
-    file.give(file.missing().run(None))
+    file.hold(file.next_fetch().run(None))
     file.advance(1000)
-    file.drop_held()
+    file.release_held()
     if not file.views():
-        file.give(file.missing().run(None))
+        file.hold(file.next_fetch().run(None))
     assert b"".join(file.views()).startswith(WHOLE[1000:2000])
 
 
@@ -115,7 +115,7 @@ def test_what_the_cache_has_is_not_held(server: RunningServer) -> None:
         assert not file.is_cached
         while not file.is_at_end:
             if not file.views():
-                file.give(file.missing().run(None))
+                file.hold(file.next_fetch().run(None))
             assert not file.held_bytes
             file.advance(sum(map(len, file.views())))
         assert file.is_cached
@@ -146,7 +146,7 @@ def test_read_as_by_anybody(client: FibClient) -> None:
 def test_closed(client: FibClient) -> None:
     """After `close` no bytes are held, and they can be fetched again."""
     file = file_of(client)
-    file.give(file.missing().run(None))
+    file.hold(file.next_fetch().run(None))
     file.close()
     assert not file.held_bytes
     assert WHOLE.startswith(file.read(3) + file.read(3))
@@ -156,4 +156,4 @@ def test_refused(client: FibClient) -> None:
     """A refusal of the fibserver is raised by the fetch."""
     document = Document(b"[", EncodedSlice.of(20_000_000, 20_000_001, "json"), b"]")
     with pytest.raises(RequestRefused, match="max_index"):
-        AnswerFile(client, document, 0, 10).missing().run(None)
+        DocumentFile(client, document, 0, 10).next_fetch().run(None)

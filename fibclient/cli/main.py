@@ -10,10 +10,10 @@ import click
 
 from fibclient.cli.exit_codes import (
     UnsuitableFile,
-    advice,
     end_by_signals,
     exit_code,
     exit_on_errors,
+    hint_for,
     print_error,
 )
 from fibclient.cli.options import Seconds
@@ -24,13 +24,13 @@ from fibcommon.addresses import DEFAULT_ADDRESS, Address, parse_addresses
 from fibcommon.configuration.passwords import read_password
 from fibcommon.service.errors import SettingsError
 
-__all__ = ["Session", "commands", "pass_session", "run"]
+__all__ = ["CliSession", "commands", "pass_session", "run"]
 
 MAX_STEP_TIMEOUT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class CliSession:
     """The options before the command's name.
 
     Attributes:
@@ -67,13 +67,13 @@ class Session:
         )
 
 
-pass_session = click.make_pass_decorator(Session)
+pass_session = click.make_pass_decorator(CliSession)
 
 
 _MODULES = {
-    "first": "numbers",
-    "range": "numbers",
-    "number": "numbers",
+    "first": "sequence",
+    "range": "sequence",
+    "number": "sequence",
     "ping": "ping",
     "info": "info",
     "top": "top",
@@ -111,7 +111,7 @@ class _Commands(click.Group):
                 # These two errors do not name the server; all others do.
                 is_unnamed = isinstance(error, RequestRefused | ServerMisbehaved)
                 where = f"{','.join(map(str, ctx.obj.servers))}: " if is_unnamed else ""
-                print_error(f"fibclient: {where}{error}{advice(error)}")
+                print_error(f"fibclient: {where}{error}{hint_for(error)}")
                 raise click.exceptions.Exit(exit_code(error)) from error
 
 
@@ -198,7 +198,7 @@ def commands(
             raise UnsuitableFile(str(error)) from error
         except UnicodeDecodeError as error:
             raise UnsuitableFile(f"{password_file}: the password is not UTF-8") from error
-    context.obj = Session(servers, timeout, password, as_json)
+    context.obj = CliSession(servers, timeout, password, as_json)
 
 
 def run(prog_name: str) -> NoReturn:
