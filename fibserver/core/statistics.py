@@ -1,11 +1,12 @@
 """Counters and latency histograms of the server."""
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from fibserver.core.overload import Eviction
 
-__all__ = ["BUCKETS", "CommandStatistics", "Rates", "Statistics", "quantile"]
+__all__ = ["BUCKETS", "CommandStatistics", "Rates", "Statistics", "intervals"]
 
 BUCKETS = 28
 """Latencies are counted by powers of two: bucket k holds those from 2^(k-1) to below 2^k
@@ -173,19 +174,8 @@ class Statistics:
         return statistics
 
 
-def quantile(latencies: list[int], share: float) -> float:
-    """Return the latency in microseconds that a share of all calls did not exceed.
-
-    Calls are assumed to be distributed evenly within a bucket.
-
-    Args:
-        latencies: Number of calls in each bucket.
-        share: The share, from 0 to 1.
-    """
-    rank = share * sum(latencies)
+def intervals(latencies: list[int]) -> Iterator[tuple[float, float, int]]:
+    """Yield the lower bound, the upper bound (microseconds) and the count of each bucket."""
     for number, count in enumerate(latencies):
-        if count and rank <= count:
-            low = (1 << number) >> 1
-            return low + max(1, low) * rank / count
-        rank -= count
-    return 0.0
+        low = (1 << number) >> 1
+        yield low, low + max(1, low), count

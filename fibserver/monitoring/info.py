@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import psutil
 
+from fibcommon.quantiles import quantile
 from fibserver import __version__
 from fibserver.core.overload import Eviction
-from fibserver.core.statistics import Statistics, quantile
+from fibserver.core.statistics import Statistics, intervals
 from fibserver.engine.engine import Engine
 from fibserver.protocol.redis_version import REDIS_VERSION
 from fibserver.workers.pool import WorkerInfo
@@ -295,7 +296,10 @@ def _waitingstats(info: ServerInfo) -> Mapping[str, object]:
 
 def _percentiles(buckets: list[int]) -> str:
     shares = (0.5, 0.99, 0.999)
-    return ",".join(f"p{share * 100:g}={quantile(buckets, share):.3f}" for share in shares)
+    values = (quantile(intervals(buckets), share) for share in shares)
+    return ",".join(
+        f"p{share * 100:g}={value:.3f}" for share, value in zip(shares, values, strict=True)
+    )
 
 
 def _workers(info: ServerInfo) -> Mapping[str, object]:

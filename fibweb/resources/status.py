@@ -16,11 +16,12 @@ import falcon
 from fibclient import DeadlineExceeded, FibClient, FibError
 from fibclient.transport.resolver import ResolverCache, resolve
 from fibcommon.addresses import Address, ResolvedAddress
+from fibcommon.quantiles import quantile
 from fibweb.content.fetch import run_now
 from fibweb.resources.expiry import FETCH, Expiry
 from fibweb.resources.metrics import buckets_of
 from fibweb.stats.metric_values import MetricValues, Samples
-from fibweb.stats.request_metrics import quantile
+from fibweb.stats.request_metrics import intervals
 
 __all__ = ["ServerProbes", "StatusResource"]
 
@@ -153,7 +154,7 @@ class StatusResource:
         self, values: MetricValues, replies: dict[str, dict[str, str] | str]
     ) -> dict[str, Any]:
         counters, gauges = values
-        buckets = self._recent(counters)
+        buckets = list(self._recent(counters))
         return {
             "servers": self._servers(values, replies),
             "requests_total": sum(
@@ -163,7 +164,10 @@ class StatusResource:
             # Unknown under another HTTP server.
             "connections": gauges.get(("connections",)),
             "processes": gauges["processes",],
-            "latency_seconds": {"p50": quantile(buckets, 0.5), "p99": quantile(buckets, 0.99)},
+            "latency_seconds": {
+                "p50": quantile(intervals(buckets), 0.5) if any(buckets) else None,
+                "p99": quantile(intervals(buckets), 0.99) if any(buckets) else None,
+            },
             "memory_bytes": gauges["memory_bytes",],
             "cache": {
                 "hits": counters["cache_hits",],

@@ -5,14 +5,15 @@ dictionary look-ups. The number of label values is bounded, whatever clients sen
 """
 
 from bisect import bisect_left
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator
+from itertools import pairwise
 
 from fibcommon.formats import FORMATS
 from fibweb.http.mounting import path_below
 from fibweb.stats.access_record import AccessRecord
 from fibweb.stats.metric_values import Samples
 
-__all__ = ["BUCKET_SECONDS", "RequestMetrics", "format_of", "quantile", "route_of"]
+__all__ = ["BUCKET_SECONDS", "RequestMetrics", "format_of", "intervals", "route_of"]
 
 BUCKET_SECONDS = tuple(
     float(f"{step}e{exponent}") for exponent in range(-6, 2) for step in (1, 2, 5)
@@ -123,23 +124,11 @@ def format_of(media_type: str) -> str:
     return _FORMATS.get(media_type.partition(";")[0], OTHER)
 
 
-def quantile(buckets: Sequence[float], share: float) -> float | None:
-    """Return a quantile of the latency in seconds.
+def intervals(buckets: Iterable[float]) -> Iterator[tuple[float, float, int]]:
+    """Yield the lower bound, the upper bound (seconds) and the count of each latency bucket.
 
-    Args:
-        buckets: Number of requests in each latency bucket.
-        share: Share of the requests, 0 to 1.
-
-    Returns:
-        The upper bound of the bucket that contains the quantile, or the largest bound for the
-        last bucket. None without requests.
+    The last bucket has no upper bound: its values count as the largest bound.
     """
-    rank = share * sum(buckets)
-    if not rank:
-        return None
-    reached = 0.0
-    for bound, count in zip(BUCKET_SECONDS, buckets, strict=False):
-        reached += count
-        if reached >= rank:
-            return bound
-    return BUCKET_SECONDS[-1]
+    bounds = (0.0, *BUCKET_SECONDS, BUCKET_SECONDS[-1])
+    for (low, high), count in zip(pairwise(bounds), buckets, strict=False):
+        yield low, high, round(count)

@@ -8,8 +8,9 @@ import math
 from collections.abc import Iterable
 
 from fibclient.connections.resp import Reply
+from fibcommon.quantiles import quantile
 
-__all__ = ["Latencies", "parse_histograms", "quantile"]
+__all__ = ["Latencies", "parse_histograms"]
 
 _LOWEST_SECONDS = 1e-6
 _RATIO = 1.01
@@ -59,29 +60,6 @@ class Latencies:
             for bucket, count in sorted(self._counts.items())
         )
         return min(quantile(buckets, percent / 100), self.longest_seconds)
-
-
-def quantile(buckets: Iterable[tuple[float, float, int]], share: float) -> float:
-    """Return the value that a share of all values does not exceed.
-
-    Values are interpolated linearly within a bucket.
-
-    Args:
-        buckets: The lower bound, upper bound and count of each bucket, in ascending order.
-        share: 0 to 1.
-
-    Returns:
-        The value; 0 if there are none.
-    """
-    buckets = [bucket for bucket in buckets if bucket[2]]
-    rank = share * sum(count for _, _, count in buckets)
-    value = 0.0
-    for low, high, count in buckets:
-        value = low + (high - low) * min(1.0, rank / count)
-        if rank <= count:
-            break
-        rank -= count
-    return value
 
 
 def parse_histograms(reply: Reply) -> dict[str, dict[int, int]]:

@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fibclient.cli.measuring.latency import parse_histograms, quantile
+from fibclient.cli.measuring.latency import parse_histograms
 from fibclient.connections.resp import Reply
 from fibcommon.formats import FORMATS
 from fibcommon.info import parse_fields, parse_info
+from fibcommon.quantiles import quantile
 
 __all__ = ["InfoFields", "SampleRates", "ServerSample", "info_fields", "sample_rates"]
 

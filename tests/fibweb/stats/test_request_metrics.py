@@ -2,13 +2,14 @@
 
 import pytest
 
+from fibcommon.quantiles import quantile
 from fibweb.stats.access_record import AccessRecord
 from fibweb.stats.request_metrics import (
     BUCKET_SECONDS,
     MAX_SEEN,
     RequestMetrics,
     format_of,
-    quantile,
+    intervals,
     route_of,
 )
 
@@ -132,12 +133,10 @@ def test_memory_is_bounded() -> None:
     assert len([key for key in counters if key[0] == "requests"]) == 2
 
 
-def test_quantiles() -> None:
-    """A quantile is the upper bound of its bucket."""
-    buckets = [0.0] * (len(BUCKET_SECONDS) + 1)
-    assert quantile(buckets, 0.5) is None
-    buckets[3], buckets[6] = 98, 2
-    assert quantile(buckets, 0.5) == BUCKET_SECONDS[3]
-    assert quantile(buckets, 0.98) == BUCKET_SECONDS[3]
-    assert quantile(buckets, 0.99) == BUCKET_SECONDS[6]
-    assert quantile([0.0] * len(BUCKET_SECONDS) + [1], 0.5) == BUCKET_SECONDS[-1]
+def test_intervals_of_latency_buckets() -> None:
+    """Each bucket begins where the previous one ends; the last one counts as the largest bound."""
+    buckets = list(intervals([1.0] * (len(BUCKET_SECONDS) + 1)))
+    assert buckets[0] == (0, BUCKET_SECONDS[0], 1)
+    assert buckets[3] == (BUCKET_SECONDS[2], BUCKET_SECONDS[3], 1)
+    assert buckets[-1] == (BUCKET_SECONDS[-1], BUCKET_SECONDS[-1], 1)
+    assert quantile(buckets, 1) == BUCKET_SECONDS[-1]

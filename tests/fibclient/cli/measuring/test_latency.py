@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fibclient.cli.measuring.latency import Latencies, parse_histograms, quantile
+from fibclient.cli.measuring.latency import Latencies, parse_histograms
 from fibclient.connections.resp import Reply
 
 SECONDS = st.lists(st.floats(1e-6, 1e4), min_size=1)
@@ -47,17 +47,6 @@ def test_no_latencies() -> None:
     assert Latencies().percentile(99) == 0
     assert counted([0.0]).percentile(50) == 0
     assert counted([0.0, 1e-9, 1.0]).percentile(50) < 1.1e-6
-
-
-@pytest.mark.parametrize(("share", "value"), [(0, 2), (0.25, 3), (0.5, 4), (0.75, 24), (1, 32)])
-def test_quantiles(share: float, value: float) -> None:
-    """Values are interpolated within a bucket; empty buckets are ignored."""
-    assert quantile([(0, 2, 0), (2, 4, 2), (4, 16, 0), (16, 32, 2), (32, 64, 0)], share) == value
-
-
-def test_no_values() -> None:
-    """Without values, the quantile is 0."""
-    assert quantile([], 0.5) == quantile([(1, 2, 0)], 0.5) == 0
 
 
 def test_histograms() -> None:
