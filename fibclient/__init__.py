@@ -7,8 +7,10 @@ with FibClient("127.0.0.1:11235") as fib:
     fib.read(0, 1000, "json")     # bytes
 """
 
-from fibclient.cancellation import Cancellation
+from fibclient.cancellation import Cancellation, Interruptible
 from fibclient.client import FibClient, Limits
+from fibclient.connections.encoded_slice import EncodedSlice, SliceRequest
+from fibclient.document import Document
 from fibclient.errors import (
     CallCancelled,
     ClientClosed,
@@ -19,10 +21,14 @@ from fibclient.errors import (
     RequestRefused,
     ServerMisbehaved,
     ServerUnreachable,
+    SocketShortage,
 )
 from fibclient.statistics import CacheStatistics, ClientStatistics, EndpointStatistics
+from fibclient.transport.resolver import ResolverCache, resolve
+from fibcommon.addresses import Address, ResolvedAddress
 
 __all__ = [
+    "Address",
     "CacheStatistics",
     "CallCancelled",
     "Cancellation",
@@ -30,12 +36,20 @@ __all__ = [
     "ClientStatistics",
     "ConnectionLost",
     "DeadlineExceeded",
+    "Document",
+    "EncodedSlice",
     "EndpointStatistics",
     "FibClient",
     "FibError",
+    "Interruptible",
     "Limits",
     "NotFibserver",
     "RequestRefused",
+    "ResolvedAddress",
+    "ResolverCache",
     "ServerMisbehaved",
     "ServerUnreachable",
+    "SliceRequest",
+    "SocketShortage",
+    "resolve",
 ]

@@ -21,7 +21,7 @@ from fibclient.cancellation import Cancellation
 from fibclient.connections.encoded_slice import EncodedSlice
 from fibclient.errors import ClientClosed, ServerMisbehaved
 from fibclient.prefix_cache import PrefixCache
-from fibclient.statistics import ClientStatistics, EndpointStatistics
+from fibclient.statistics import ClientStatistics, endpoint_statistics
 from fibclient.transport.attempts import RetryPolicy
 from fibclient.transport.pool import ConnectionPool, PoolOptions
 from fibclient.transport.requester import STREAM_BUFFER_BYTES, Requester
@@ -305,7 +305,7 @@ class FibClient:
             self._policy.retries,
             self._policy.hedges,
             self._cache.statistics(),
-            tuple(map(EndpointStatistics.of, self._pool.endpoints())),
+            tuple(map(endpoint_statistics, self._pool.endpoints())),
         )
 
     def close(self) -> None:

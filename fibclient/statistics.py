@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fibclient.connections.endpoints import Endpoint
 from fibclient.prefix_cache import CacheStatistics
 
-__all__ = ["CacheStatistics", "ClientStatistics", "EndpointStatistics"]
+__all__ = ["CacheStatistics", "ClientStatistics", "EndpointStatistics", "endpoint_statistics"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +32,19 @@ class EndpointStatistics:
     recoveries: int
     last_error: str
 
-    @classmethod
-    def of(cls, endpoint: Endpoint) -> "EndpointStatistics":
-        """Return the statistics of an endpoint."""
-        return cls(
-            str(endpoint.target),
-            endpoint.state.value,
-            endpoint.in_flight,
-            endpoint.succeeded,
-            endpoint.failed,
-            endpoint.times_down,
-            endpoint.recoveries,
-            endpoint.last_error,
-        )
+
+def endpoint_statistics(endpoint: Endpoint) -> EndpointStatistics:
+    """Return the statistics of an endpoint."""
+    return EndpointStatistics(
+        str(endpoint.target),
+        endpoint.state.value,
+        endpoint.in_flight,
+        endpoint.succeeded,
+        endpoint.failed,
+        endpoint.times_down,
+        endpoint.recoveries,
+        endpoint.last_error,
+    )
 
 
 @dataclass(frozen=True, slots=True)

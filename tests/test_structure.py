@@ -128,6 +128,13 @@ def test_packages_import_one_way(package: str) -> None:
         assert roots <= PACKAGES[package] | {package}, path
 
 
+def test_the_web_service_imports_only_public_names_of_the_client() -> None:
+    """What `fibclient` exports is enough for programs that use it."""
+    for path in modules("fibweb").values():
+        for name in imported(path):
+            assert not name.startswith("fibclient.") or name == "fibclient.__init__", path
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_rooms_import_one_way(package: str) -> None:
     """A folder imports only what stands below it, and each has its place in the order."""

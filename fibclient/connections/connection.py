@@ -25,7 +25,7 @@ import time
 from contextlib import suppress
 
 from fibclient.cancellation import Cancellation
-from fibclient.connections.encoded_slice import Request
+from fibclient.connections.encoded_slice import SliceRequest
 from fibclient.connections.endpoints import Endpoint
 from fibclient.connections.other_services import service_of
 from fibclient.connections.resp import (
@@ -275,7 +275,7 @@ class Connection:
         self._end_reply()
         return reply
 
-    def read_header(self, request: Request) -> None:
+    def read_header(self, request: SliceRequest) -> None:
         """Read the header of the reply to a request for a slice, after `await_reply`.
 
         Args:

@@ -14,7 +14,7 @@ from fibclient.connections.resp import encode_request
 from fibcommon.costs import SECONDS_PER_BYTE, first_element_seconds
 from fibcommon.formats import FORMATS, Format
 
-__all__ = ["EncodedSlice", "Request", "offset"]
+__all__ = ["EncodedSlice", "SliceRequest", "offset"]
 
 MAX_INDEX = 2**128 - 1
 """Far beyond any limit that a server can have; servers enforce their own."""
@@ -36,7 +36,7 @@ def _slice_size(format: Format, start: int, stop: int) -> int:
     return offset(format, stop) - offset(format, start) - format.separator_size
 
 
-class Request(NamedTuple):
+class SliceRequest(NamedTuple):
     """A request for a byte range of a slice.
 
     Attributes:
@@ -58,7 +58,7 @@ class Request(NamedTuple):
     cost_seconds: float
 
     @classmethod
-    def of(cls, format: Format, start: int, stop: int, skip: int = 0) -> "Request":
+    def of(cls, format: Format, start: int, stop: int, skip: int = 0) -> "SliceRequest":
         """Return the request for elements start to stop-1."""
         size = _slice_size(format, start, stop)
         encoded = encode_request("FIB.RANGE", start, stop, "FORMAT", format.name)
@@ -81,7 +81,7 @@ class EncodedSlice(NamedTuple):
     start: int
     stop: int
     size: int
-    whole: Request
+    whole: SliceRequest
 
     @classmethod
     def of(cls, start: int, stop: int, format_name: str) -> "EncodedSlice":
@@ -97,7 +97,7 @@ class EncodedSlice(NamedTuple):
         """Return the slice with other bounds in the same format."""
         return _slice(self.format, start, stop)
 
-    def request(self, begin: int, end: int) -> Request:
+    def request(self, begin: int, end: int) -> SliceRequest:
         """Return the smallest request that covers bytes begin to end-1 of this slice.
 
         Args:
@@ -113,7 +113,7 @@ class EncodedSlice(NamedTuple):
         # a separator needs one more element.
         while stop < self.stop and _slice_size(format, self.start, stop) < end:
             stop += 1
-        return Request.of(format, start, stop, skip=begin - self.offset(start))
+        return SliceRequest.of(format, start, stop, skip=begin - self.offset(start))
 
     def offset(self, n: int) -> int:
         """Return the number of bytes of this slice before element n."""
@@ -133,7 +133,7 @@ class EncodedSlice(NamedTuple):
 
 
 def _slice(format: Format, start: int, stop: int) -> EncodedSlice:
-    whole = Request.of(format, start, stop)
+    whole = SliceRequest.of(format, start, stop)
     return EncodedSlice(format, start, stop, whole.size, whole)
 
 

@@ -30,7 +30,7 @@ from fibclient.connections.connection import (
     Connection,
     first_readable,
 )
-from fibclient.connections.encoded_slice import Request
+from fibclient.connections.encoded_slice import SliceRequest
 from fibclient.connections.endpoints import Endpoint
 from fibclient.connections.resp import Reply, encode_request
 from fibclient.errors import (
@@ -125,7 +125,7 @@ class Attempts:
         """
         return self._first_to_reply(encode_request(*args), STEP_BYTES, 0.0).read_reply()
 
-    def ask(self, request: Request) -> Connection:
+    def ask(self, request: SliceRequest) -> Connection:
         """Send a request for a slice; return a connection whose next byte is the slice's first.
 
         Raises:

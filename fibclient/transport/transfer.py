@@ -6,7 +6,7 @@ An interrupted transfer resumes at the next byte, over any connection.
 from collections.abc import Callable, Iterator
 
 from fibclient.connections.connection import Connection
-from fibclient.connections.encoded_slice import EncodedSlice, Request
+from fibclient.connections.encoded_slice import EncodedSlice, SliceRequest
 
 __all__ = ["Transfer"]
 
@@ -28,7 +28,7 @@ class Transfer:
         self.end = slice_.size if end is None else end
         self._pieces: list[bytes] = []
 
-    def start(self, ask: Callable[[Request], Connection]) -> Connection:
+    def start(self, ask: Callable[[SliceRequest], Connection]) -> Connection:
         """Request the missing bytes; return a connection whose next byte is the first of them.
 
         Args:

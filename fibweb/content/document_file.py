@@ -6,16 +6,14 @@ Bytes in the cache of the client library are looked up each time and never held.
 keeps at most one piece in memory.
 
 The event loop of the HTTP server must not block: it sends the bytes from `views`, and a thread
-runs the fetch from `missing`. Other callers use `read`, which blocks.
+runs the fetch from `next_fetch`. Other callers use `read`, which blocks.
 """
 
 import io
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from fibclient import Cancellation, FibClient
-from fibclient.connections.encoded_slice import EncodedSlice
-from fibclient.document import Document
+from fibclient import Cancellation, Document, EncodedSlice, FibClient
 from fibcommon.costs import slice_seconds
 from fibweb.content.fetch import Fetch
 

@@ -3,8 +3,7 @@
 from functools import lru_cache
 from typing import NamedTuple
 
-from fibclient.connections.encoded_slice import EncodedSlice
-from fibclient.document import Document
+from fibclient import Document, EncodedSlice
 from fibcommon.formats import FORMATS
 
 __all__ = [

@@ -11,8 +11,7 @@ from typing import Any, cast
 
 import falcon
 
-from fibclient import FibClient
-from fibclient.document import Document
+from fibclient import Document, FibClient
 from fibweb.content.document_file import DocumentFile, needs_several_requests
 from fibweb.content.fetch import Fetch, run_now
 from fibweb.http import byte_ranges, entity_tags, representations

@@ -7,8 +7,7 @@ fibweb checks that before the first byte is sent.
 from collections.abc import Callable
 from typing import Any
 
-from fibclient import FibClient, Limits, RequestRefused
-from fibclient.connections.encoded_slice import EncodedSlice
+from fibclient import EncodedSlice, FibClient, Limits, RequestRefused
 from fibweb.content.fetch import Fetch
 from fibweb.resources.expiry import Expiry
 

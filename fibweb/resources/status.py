@@ -13,8 +13,7 @@ from typing import Any
 
 import falcon
 
-from fibclient import DeadlineExceeded, FibClient, FibError
-from fibclient.transport.resolver import ResolverCache, resolve
+from fibclient import DeadlineExceeded, FibClient, FibError, ResolverCache, resolve
 from fibcommon.addresses import Address, ResolvedAddress
 from fibcommon.quantiles import quantile
 from fibweb.content.fetch import run_now

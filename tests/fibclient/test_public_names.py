@@ -1,0 +1,47 @@
+"""The public names of the client library.
+
+Those of `fibcommon` are shared by all packages, and need not be exported again.
+"""
+
+import inspect
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import fibclient
+
+
+def annotations(public: Any) -> Iterator[Any]:
+    """Yield the annotations of a function, or of the public members and fields of a class."""
+    if inspect.isfunction(public):
+        yield from typing.get_type_hints(public).values()
+        return
+    module = vars(inspect.getmodule(public))
+    yield from typing.get_type_hints(public, module).values()
+    for name, member in vars(public).items():
+        function = member.fget if isinstance(member, property) else member
+        function = getattr(function, "__func__", function)
+        if inspect.isfunction(function) and (not name.startswith("_") or name == "__init__"):
+            yield from typing.get_type_hints(function, module).values()
+
+
+def classes(annotation: Any) -> Iterator[type]:
+    """Yield the classes that an annotation mentions."""
+    if isinstance(annotation, type) and not typing.get_args(annotation):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        arguments = argument if isinstance(argument, list) else [argument]
+        for each in arguments:
+            yield from classes(each)
+
+
+@pytest.mark.parametrize("name", fibclient.__all__)
+def test_public_signatures_mention_only_public_classes(name: str) -> None:
+    """Users can import every class that a public signature mentions."""
+    public = {getattr(fibclient, each) for each in fibclient.__all__}
+    for annotation in annotations(getattr(fibclient, name)):
+        for mentioned in classes(annotation):
+            if mentioned.__module__.startswith("fibclient."):
+                assert mentioned in public
