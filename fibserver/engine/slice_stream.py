@@ -41,10 +41,10 @@ class SliceStreamOwner(Protocol):
     def on_output_ready(self) -> None:
         """Handle that bytes are ready to be sent."""
 
-    def on_stream_started(self, answer: "SliceStream") -> None:
+    def on_stream_started(self, stream: "SliceStream") -> None:
         """Handle that the first byte of a stream was sent."""
 
-    def on_stream_failed(self, answer: "SliceStream", code: str) -> None:
+    def on_stream_failed(self, stream: "SliceStream", code: str) -> None:
         """Handle that a stream became an error reply, or is broken."""
 
 

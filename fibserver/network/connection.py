@@ -25,6 +25,7 @@ import contextlib
 import logging
 import socket
 from enum import Enum
+from functools import partial
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
 from typing import Protocol
 
@@ -129,7 +130,7 @@ class ClientConnection:
     def __init__(self, sock: socket.socket, session: Session, owner: ConnectionOwner) -> None:
         self.socket = sock
         self.session = session
-        self.handler = RequestHandler(session, owner, self)
+        self.handler = RequestHandler(session, owner, partial(owner.serve_later, self))
         self.connected_at = self.last_progress = owner.loop.now
         self.events: int = EPOLLIN
         self.state = ConnectionState.OPEN
@@ -211,10 +212,6 @@ class ClientConnection:
         except Exception:  # a bug must not affect the other connections
             log.exception("%s: closed after an internal error", self.session.address)
             self.close()
-
-    def on_output_ready(self) -> None:
-        """Queue the connection to send output that has become ready."""
-        self._owner.serve_later(self)
 
     def release(self) -> None:
         """Send the held-back error of a failed authentication, and continue."""
@@ -324,7 +321,7 @@ class ClientConnection:
         budget.start_slice()
         while True:
             if not handler.needs_data:
-                handler.answer_requests()
+                handler.execute_requests()
             if handler.is_over and self.state is ConnectionState.OPEN:
                 self.state = ConnectionState.CLOSING
             self._flush()

@@ -13,7 +13,7 @@ the connection calls `release`.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import time
 from typing import NamedTuple, Protocol
 
@@ -34,7 +34,7 @@ from fibserver.protocol.request_parser import (
     parse_request,
 )
 
-__all__ = ["Clock", "HandlerContext", "OutputListener", "RequestHandler"]
+__all__ = ["Clock", "HandlerContext", "RequestHandler"]
 
 log = logging.getLogger(__name__)
 
@@ -71,21 +71,8 @@ class HandlerContext(Protocol):
         """Time and time budget of the event loop."""
 
 
-class OutputListener(Protocol):
-    """Sender of the output, notified by the request handler."""
-
-    def on_output_ready(self) -> None:
-        """Schedule sending: the head of the output has become ready."""
-
-
-class _NullListener:
-    """Listener of a closed request handler."""
-
-    def on_output_ready(self) -> None:
-        """Do nothing."""
-
-
-_NULL_LISTENER = _NullListener()
+def _do_nothing() -> None:
+    pass
 
 
 class _PendingRequest(NamedTuple):
@@ -125,16 +112,16 @@ class RequestHandler:
     Attributes:
         session: The client's protocol state.
         output: The pending replies.
+        on_output_ready: Schedules sending; called when a stream in the output has bytes ready.
         needs_data: Whether no complete request is left to execute.
         held_error: Error of a failed authentication while its reply is held back, else None.
         is_over: Whether further requests are ignored, after QUIT or a malformed request.
     """
 
     __slots__ = (
+        "_context",
         "_find_cached",
-        "_listener",
         "_long_reply",
-        "_owner",
         "_partial_since",
         "_pending",
         "_received",
@@ -143,19 +130,22 @@ class RequestHandler:
         "held_error",
         "is_over",
         "needs_data",
+        "on_output_ready",
         "output",
         "session",
     )
 
-    def __init__(self, session: Session, owner: HandlerContext, listener: OutputListener) -> None:
+    def __init__(
+        self, session: Session, context: HandlerContext, on_output_ready: Callable[[], None]
+    ) -> None:
         self.session = session
+        self.on_output_ready = on_output_ready
         self.output = Output()
         self.needs_data = True
         self.is_over = False
         self.held_error: CommandError | None = None
-        self._owner = owner
-        self._find_cached = owner.reply_cache.get
-        self._listener: OutputListener = listener
+        self._context = context
+        self._find_cached = context.reply_cache.get
         self._received = b""  # not yet parsed
         self._partial_since = 0.0  # since when a request is incomplete, 0 if none is
         self._since = 0.0  # when epoll reported the bytes that are executed next
@@ -171,7 +161,7 @@ class RequestHandler:
     @property
     def partial_seconds(self) -> float:
         """Time for which a request has been incomplete, 0 if none is."""
-        return self._owner.loop.now - self._partial_since if self._partial_since else 0.0
+        return self._context.loop.now - self._partial_since if self._partial_since else 0.0
 
     def end(self) -> None:
         """Discard pending requests and replies."""
@@ -179,7 +169,7 @@ class RequestHandler:
         self._pending.clear()
         self._long_reply = None
         # This breaks a reference cycle: a closed connection needs no garbage collection.
-        self._listener = _NULL_LISTENER
+        self.on_output_ready = _do_nothing
 
     def release(self) -> None:
         """Queue the held-back error of a failed authentication."""
@@ -207,21 +197,21 @@ class RequestHandler:
         return cached if may_use_cache and not self._received and not self.output.pieces else None
 
     def receive(self, data: bytes) -> None:
-        """Append received bytes; call `answer_requests` next."""
+        """Append received bytes; call `execute_requests` next."""
         self._received += data
         self.needs_data = False
-        self._since = self._owner.loop.since
+        self._since = self._context.loop.since
 
-    def answer_requests(self) -> None:
+    def execute_requests(self) -> None:
         """Execute received requests until data, room in the output or time run out."""
         data, position = self._received, 0
         find_cached = self._find_cached
-        budget = self._owner.loop.budget
+        budget = self._context.loop.budget
         clock, slice_end = budget.clock, budget.slice_end
         self.needs_data = False
         self._started = budget.last_read
         if not self._since:
-            self._since = self._owner.loop.now
+            self._since = self._context.loop.now
         while not self.output.is_full and self.held_error is None:
             if self._long_reply is not None:
                 self._continue_reply(self._long_reply)
@@ -250,16 +240,16 @@ class RequestHandler:
         if not (self._received and self.needs_data):
             self._partial_since = 0.0
         elif position or not self._partial_since:
-            self._partial_since = self._owner.loop.now
+            self._partial_since = self._context.loop.now
 
     def _cache_repeated(self, data: bytes, request: bytes) -> None:
         """Cache the replies to a pipeline of equal requests, as benchmarks send them."""
         count = len(data) // len(request)
         cached = (
-            self._owner.reply_cache.get(request) if count > 1 and self._may_use_cache else None
+            self._context.reply_cache.get(request) if count > 1 and self._may_use_cache else None
         )
         if cached is not None and data == request * count:
-            self._owner.reply_cache.put(data, cached.replies * count, cached.command, count)
+            self._context.reply_cache.put(data, cached.replies * count, cached.command, count)
 
     def _next_request(self, data: bytes, position: int) -> RespRequest | None:
         """Parse a request; return None if it is incomplete, or no more are executed."""
@@ -315,7 +305,7 @@ class RequestHandler:
             self._record(statistics, args)
         self.is_over = session.is_quitting
         if command.is_immutable and session.transaction is None and _are_cacheable(replies):
-            self._owner.reply_cache.put(received, replies, statistics)
+            self._context.reply_cache.put(received, replies, statistics)
 
     def _pending_request(self, command: CommandStatistics, args: list[bytes]) -> _PendingRequest:
         return _PendingRequest(command, args, self._started, self._started - self._since)
@@ -366,7 +356,7 @@ class RequestHandler:
 
     def published(self, slice: Slice) -> memoryview | None:
         """Return the elements of a slice if all of them are published, else None."""
-        array = self._owner.engine.arrays[slice.format]
+        array = self._context.engine.arrays[slice.format]
         if slice.stop > array.growth.published:
             return None
         array.touch(slice.stop)
@@ -383,7 +373,7 @@ class RequestHandler:
         Returns:
             The stream.
         """
-        stream = self._owner.engine.open_stream(slice, self)
+        stream = self._context.engine.open_stream(slice, self)
         if request is not None:
             self._pending[stream] = request
         self.output.push_stream(stream)
@@ -391,29 +381,25 @@ class RequestHandler:
 
     def push_error(self, message: str, code: str) -> None:
         """Queue an error reply, and count it."""
-        self._owner.statistics.errors[code] += 1
+        self._context.statistics.errors[code] += 1
         self.output.push(encode_error(message, code))
 
     # Stream events and statistics.
 
-    def on_output_ready(self) -> None:
-        """Schedule sending: a stream has bytes ready."""
-        self._listener.on_output_ready()
-
-    def on_stream_started(self, answer: SliceStream) -> None:
+    def on_stream_started(self, stream: SliceStream) -> None:
         """Record the request of a stream whose first byte has been sent."""
-        request = self._pending.pop(answer, None)
+        request = self._pending.pop(stream, None)
         if request is not None:
-            self._record_pending(request, answer.started_at)
+            self._record_pending(request, stream.started_at)
 
-    def on_stream_failed(self, answer: SliceStream, code: str) -> None:
+    def on_stream_failed(self, stream: SliceStream, code: str) -> None:
         """Record the failure of a stream, and schedule sending its error."""
-        self._owner.statistics.errors[code] += 1
-        request = self._pending.pop(answer, None)
+        self._context.statistics.errors[code] += 1
+        request = self._pending.pop(stream, None)
         if request is not None:
             request.command.errors[code] += 1
-            self._record_pending(request, answer.started_at)
-        self._listener.on_output_ready()
+            self._record_pending(request, stream.started_at)
+        self.on_output_ready()
 
     def record_cached(self, data: bytes, cached: CachedReply) -> None:
         """Record requests that were just answered from the cache.
@@ -422,7 +408,7 @@ class RequestHandler:
             data: The bytes of the requests.
             cached: Their replies.
         """
-        loop = self._owner.loop
+        loop = self._context.loop
         budget = loop.budget
         started = budget.last_read
         budget.last_read = now = budget.clock()
@@ -438,7 +424,7 @@ class RequestHandler:
     def _record(self, command: CommandStatistics, args: list[bytes]) -> None:
         """Record the current request, whose reply is ready now."""
         started = self._started
-        seconds = self._owner.loop.budget.clock() - started
+        seconds = self._context.loop.budget.clock() - started
         command.record(seconds, started - self._since)
         if seconds > SLOW_SECONDS:
             self._record_slow(seconds, args)
@@ -451,7 +437,7 @@ class RequestHandler:
             started: When the work on its reply started: later than its execution if earlier
                 replies had to be sent first, 0 if no work was needed.
         """
-        now = self._owner.loop.budget.clock()
+        now = self._context.loop.budget.clock()
         seconds = now - started if started else 0.0
         request.command.record(seconds, request.queued_seconds)
         if seconds > SLOW_SECONDS:
@@ -459,7 +445,7 @@ class RequestHandler:
 
     def _record_slow(self, seconds: float, args: list[bytes]) -> None:
         session = self.session
-        self._owner.slow_log.add(time(), seconds, args, session.address, session.name)
+        self._context.slow_log.add(time(), seconds, args, session.address, session.name)
 
 
 def _are_cacheable(replies: list[Reply]) -> bool:
