@@ -27,14 +27,14 @@ def execute(session: Session, args: list[bytes]) -> tuple[Command, CommandStatis
 
     Raises:
         CommandError: The request is rejected, or fails while it runs. In the latter case
-            `was_run` is true, and the caller records the call for the session's last command.
+            `was_run` is true, and the caller records the call.
     """
     try:
         entry = find(args)
     except CommandError:
         session.transaction_failed = session.is_in_transaction
         raise
-    session.last_command = entry.lower_name
+    session.last_command = entry.full_name(args)
     statistics = session.server.statistics.command(entry.lower_name)
     try:
         may_run = session.is_authenticated or session.server.password is None

@@ -40,6 +40,7 @@ _SUBCOMMANDS = Subcommands(
                 "* LADDR (<ip:port>|unix:0)",
                 "* TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
                 "* USER <username>",
+                "* MAXAGE <seconds>",
                 "* SKIPME (YES|NO)",
                 "  Skip the current connection (default: yes).",
             ),
@@ -77,11 +78,12 @@ _SUBCOMMANDS = Subcommands(
         Argument("subcommand", "string"),
         Argument("value", "string", is_optional=True),
     ),
+    subcommands=_SUBCOMMANDS,
 )
 def client(session: Session, arguments: list[bytes]) -> Replies:
     """Run a subcommand: client libraries send some on connect, operators send the others."""
     value: Value = _OK
-    match _SUBCOMMANDS.parse(session, arguments), *arguments[1:]:
+    match arguments[0].upper(), *arguments[1:]:
         case (b"HELP",):
             return _SUBCOMMANDS.help()
         case b"SETINFO", attribute, text:
@@ -197,7 +199,10 @@ def _kill(session: Session, options: list[bytes]) -> Iterator[Reply]:
     if len(options) == 1:
         selection = _Selection(session, [b"ADDR", options[0]])
         return _close(session, selection, is_old_form=True)
-    return _close(session, _Selection(session, options, skips_self=True), is_old_form=False)
+    selection = _Selection(session, options, skips_self=True)
+    if selection.has_id(0):  # as in Redis, which accepts it in CLIENT LIST
+        raise CommandError("client-id should be greater than 0")
+    return _close(session, selection, is_old_form=False)
 
 
 def _close(session: Session, selection: "_Selection", *, is_old_form: bool) -> Iterator[Reply]:
@@ -265,6 +270,10 @@ class _Selection:
         """Whether the options name clients by ID, so that there are few candidates."""
         return self._ids is not None
 
+    def has_id(self, client_id: int) -> bool:
+        """Whether the options name a client by this ID."""
+        return self._ids is not None and client_id in self._ids
+
     def candidates(self) -> Iterator[ClientInfo]:
         """Return the clients to test: those with the given IDs, or all."""
         if self._ids is None:
@@ -289,7 +298,13 @@ def _test(name: bytes, value: str) -> _Test:
         case b"LADDR":
             return lambda info: info.local_address == value
         case b"USER":
-            return lambda info: value == "default"
+            if value != "default":
+                raise CommandError(f"No such user {printable(value.encode())}")
+            return lambda info: True
+        case b"MAXAGE":
+            if not value.isdigit():
+                raise CommandError("maxage is not an integer or out of range")
+            return lambda info: info.age_seconds >= int(value)
         case b"TYPE" if value.lower() in ("normal", "master", "replica", "slave", "pubsub"):
             return lambda info: value.lower() == "normal"
         case b"TYPE":

@@ -67,12 +67,13 @@ _LATENCY = Subcommands(
         Argument("subcommand", "string"),
         Argument("count", is_optional=True),
     ),
+    subcommands=_SLOWLOG,
 )
 def slowlog(session: Session, arguments: list[bytes]) -> Replies:
     """Return entries, the newest first, or their number, or clear the log."""
     slow_log = session.server.slow_log
     value: Value
-    match _SLOWLOG.parse(session, arguments), *arguments[1:]:
+    match arguments[0].upper(), *arguments[1:]:
         case (b"HELP",):
             return _SLOWLOG.help()
         case (b"GET",):
@@ -108,11 +109,12 @@ def _entries(requests: list[SlowRequest]) -> Iterator[Reply]:
         Argument("subcommand", "string"),
         Argument("command", "string", is_optional=True),
     ),
+    subcommands=_LATENCY,
 )
 def latency(session: Session, arguments: list[bytes]) -> Replies:
     """Return histograms; the other subcommands reply that no latency events are recorded."""
     value: Value
-    match _LATENCY.parse(session, arguments), *arguments[1:]:
+    match arguments[0].upper(), *arguments[1:]:
         case (b"HELP",):
             return _LATENCY.help()
         case b"HISTOGRAM", *names:

@@ -85,10 +85,11 @@ def time_(session: Session, arguments: list[bytes]) -> list[Reply]:
         Argument("subcommand", "string"),
         Argument("pattern", "string"),
     ),
+    subcommands=_CONFIG,
 )
 def config(session: Session, arguments: list[bytes]) -> Replies:
     """Return the settings whose names match a pattern, under fibserver's and Redis's names."""
-    if _CONFIG.parse(session, arguments) == b"HELP":
+    if arguments[0].upper() == b"HELP":
         return _CONFIG.help()
     patterns = [_glob(pattern) for pattern in arguments[1:]]
     return _matching_settings(session, patterns)
@@ -133,12 +134,13 @@ def _matching_settings(session: Session, patterns: list[Glob]) -> Iterator[Reply
         Argument("subcommand", "string", is_optional=True),
         Argument("name", "string", is_optional=True),
     ),
+    subcommands=_COMMAND,
 )
 def command_(session: Session, arguments: list[bytes]) -> Replies:
     """Return data of the command table, as client libraries and redis-cli's help expect it."""
     if not arguments:
         return [_of_all_commands(b"INFO", session.protocol)]
-    name, names = _COMMAND.parse(session, arguments), arguments[1:]
+    name, names = arguments[0].upper(), arguments[1:]
     if name == b"HELP":
         return _COMMAND.help()
     if not names and name != b"COUNT":

@@ -6,7 +6,6 @@ A command such as CLIENT has one table, from which both HELP and the error messa
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from fibserver.commands.session import Session
 from fibserver.protocol.reply_encoding import CommandError, Reply, Simple, encode
 from fibserver.protocol.request_parser import printable
 
@@ -50,15 +49,11 @@ class Subcommands:
             lines += [f"    {line}" for line in subcommand.summary]
         return lines
 
-    def parse(self, session: Session, arguments: list[bytes]) -> bytes:
-        """Return the subcommand's name in upper case, and record it as the last command.
+    def check(self, arguments: list[bytes]) -> None:
+        """Raise CommandError if the subcommand is unknown, or has too many or few arguments.
 
         Args:
-            session: Session of the client.
             arguments: Subcommand and its arguments; at least the subcommand.
-
-        Raises:
-            CommandError: The subcommand is unknown, or the number of arguments is wrong.
         """
         name = arguments[0].upper()
         subcommand = self._table.get(name)
@@ -66,12 +61,13 @@ class Subcommands:
             raise CommandError(
                 f"unknown subcommand {printable(arguments[0])}. Try {self._command} HELP."
             )
-        full_name = f"{self._command}|{name.decode()}".lower()
-        session.last_command = full_name
         count, arity = len(arguments), subcommand.arity
         if count != arity if arity >= 0 else count < -arity:
+            full_name = f"{self._command}|{name.decode()}".lower()
             raise CommandError(f"wrong number of arguments for '{full_name}' command")
-        return name
+
+    def __contains__(self, name: bytes) -> bool:
+        return name.upper() in self._table
 
     def help(self) -> list[Reply]:
         """Return the reply to HELP: an array of simple strings, as in Redis."""

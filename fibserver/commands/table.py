@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from fibserver.commands.session import Session
+from fibserver.commands.subcommands import Subcommands
 from fibserver.protocol.reply_encoding import CommandError, Reply
 from fibserver.protocol.request_parser import printable
 
@@ -54,6 +55,7 @@ class Command:
         is_immutable: Whether a successful reply depends on the request alone and never changes.
         is_queued: Whether the command is queued until EXEC inside a transaction.
         needs_authentication: Whether the client must have authenticated if a password is set.
+        subcommands: The subcommands, one of which the first argument names; None without any.
     """
 
     name: str
@@ -66,12 +68,29 @@ class Command:
     is_immutable: bool
     is_queued: bool
     needs_authentication: bool
+    subcommands: Subcommands | None
+
+    def full_name(self, args: list[bytes]) -> str:
+        """Return the name in lower case, with that of the subcommand if there is one.
+
+        Args:
+            args: Command name and its arguments.
+        """
+        if self.subcommands is None or len(args) == 1 or args[1] not in self.subcommands:
+            return self.lower_name
+        return f"{self.lower_name}|{args[1].decode().lower()}"
 
     def check(self, args: list[bytes]) -> None:
-        """Raise CommandError if the number of arguments, the name included, is wrong."""
+        """Raise CommandError if the subcommand or the number of arguments is wrong.
+
+        Args:
+            args: Command name and its arguments.
+        """
         count = len(args)
         if not (count == self.arity if self.arity >= 0 else count >= -self.arity):
             raise CommandError(f"wrong number of arguments for '{self.lower_name}' command")
+        if self.subcommands is not None and count > 1:
+            self.subcommands.check(args[1:])
 
 
 COMMANDS: dict[bytes, Command] = {}
@@ -87,6 +106,7 @@ def command(
     is_immutable: bool = False,
     is_queued: bool = True,
     needs_authentication: bool = True,
+    subcommands: Subcommands | None = None,
 ) -> Callable[[Handler], Handler]:
     """Register the decorated handler; the parameters are the attributes of `Command`."""
 
@@ -102,6 +122,7 @@ def command(
             is_immutable,
             is_queued,
             needs_authentication,
+            subcommands,
         )
         return handler
 

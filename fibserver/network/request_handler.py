@@ -278,7 +278,7 @@ class RequestHandler:
             command, statistics, replies = execute(session, args)
         except CommandError as error:
             if error.was_run:
-                statistics = session.server.statistics.command(session.last_command)
+                statistics = session.server.statistics.command(args[0].decode().lower())
                 self._record(statistics, args)
             if error.code == AUTHENTICATION_FAILED:
                 log.warning("%s: failed authentication", session.address)

@@ -783,7 +783,8 @@ def test_client_list(party: list[Talk]) -> None:
         ("ADDR 127.0.0.1", []),
         ("LADDR 127.0.0.1:9", [9]),
         ("USER default", [7, 8, 9]),
-        ("USER someone", []),
+        ("MAXAGE 0", [7, 8, 9]),
+        ("MAXAGE 1000000", []),
         ("TYPE normal", [7, 8, 9]),
         ("TYPE NORMAL", [7, 8, 9]),
         ("TYPE pubsub", []),
@@ -808,6 +809,8 @@ def test_client_list_options(party: list[Talk], options: str, numbers: list[int]
         ("ID 1 x", "ERR syntax error"),
         ("ID x", "ERR client-id should be greater than 0"),
         ("ID -1", "ERR client-id should be greater than 0"),
+        ("USER someone", "ERR No such user 'someone'"),
+        ("MAXAGE soon", "ERR maxage is not an integer or out of range"),
         ("TYPE nonsense", "ERR Unknown client type 'nonsense'"),
         ("SKIPME maybe", "ERR syntax error"),
     ],
@@ -877,7 +880,8 @@ def test_old_client_kill(party: list[Talk]) -> None:
 
 
 def test_client_kill_nobody(talk: Talk) -> None:
-    """CLIENT KILL without arguments is rejected."""
+    """CLIENT KILL without arguments, and of the client 0, is rejected."""
+    assert talk.refusal("CLIENT KILL ID 0") == "ERR client-id should be greater than 0"
     assert talk.refusal("CLIENT KILL") == (
         "ERR wrong number of arguments for 'client|kill' command"
     )
@@ -917,7 +921,9 @@ def test_multi_does_not_nest(talk: Talk) -> None:
     assert talk.refusal("MULTI") == "ERR MULTI calls can not be nested"
 
 
-@pytest.mark.parametrize("line", ["NOSUCH", "ECHO", "FIB.FIRST"])
+@pytest.mark.parametrize(
+    "line", ["NOSUCH", "ECHO", "FIB.FIRST", "CLIENT NOSUCH", "CLIENT KILL", "CONFIG GET"]
+)
 def test_refused_request_aborts_its_transaction(talk: Talk, line: str) -> None:
     """A rejected request makes EXEC fail, and ends the transaction."""
     talk("MULTI")
