@@ -25,7 +25,17 @@ PACKAGES = {
 ROOMS = {
     "fibcommon": (
         *("configuration", "service", "http"),
-        *("modular", "info", "quantiles", "costs", "formats", "sizes", "addresses", "__init__"),
+        *(
+            "modular",
+            "info",
+            "quantiles",
+            "bounded_cache",
+            "costs",
+            "formats",
+            "sizes",
+            "addresses",
+            "__init__",
+        ),
     ),
     "fibclient": (
         *("__main__", "cli/commands", "cli/checks", "cli/render", "cli/measuring", "cli"),

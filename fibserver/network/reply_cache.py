@@ -10,6 +10,7 @@ stored: its elements are in shared memory, from which they may be evicted.
 
 from dataclasses import dataclass
 
+from fibcommon.bounded_cache import BoundedCache
 from fibserver.core.statistics import CommandStatistics
 from fibserver.protocol.reply_encoding import Reply, Slice
 
@@ -17,8 +18,7 @@ __all__ = ["CachedReply", "ReplyCache"]
 
 MAX_ENTRIES = 4096
 MAX_BYTES = 32 * 1024 * 1024
-"""Maximum size of the cached requests and replies. A full cache is cleared: requests that are
-still in use are soon cached again, and new ones are cached too."""
+"""Maximum size of the cached requests and replies."""
 
 SLICE_BYTES = 300
 POINTER_BYTES = 8
@@ -46,9 +46,8 @@ class ReplyCache:
     """Bounded cache from received bytes to replies."""
 
     def __init__(self) -> None:
-        self._entries: dict[bytes, CachedReply] = {}
-        self._held_bytes = 0
-        self.get = self._entries.get
+        self._cache: BoundedCache[bytes, CachedReply] = BoundedCache(MAX_ENTRIES, MAX_BYTES)
+        self.get = self._cache.get
 
     def put(
         self, received: bytes, replies: list[Reply], command: CommandStatistics, calls: int = 1
@@ -61,7 +60,7 @@ class ReplyCache:
             command: Statistics of the command.
             calls: Number of requests.
         """
-        if received in self._entries:
+        if received in self._cache:
             return
         pieces = [reply for reply in replies if isinstance(reply, bytes)]
         ready = b"".join(pieces) if len(pieces) == len(replies) else b""
@@ -70,12 +69,8 @@ class ReplyCache:
         slices = len([reply for reply in replies if isinstance(reply, Slice)])
         held = len(received) + sum(map(len, pieces)) + POINTER_BYTES * len(replies)
         held += SLICE_BYTES * (slices + 1)  # the entry itself takes about as much
-        if len(self._entries) >= MAX_ENTRIES or self._held_bytes + held > MAX_BYTES:
-            self.clear()
-        self._entries[received] = CachedReply(ready, list(replies), command, calls)
-        self._held_bytes += held
+        self._cache.put(received, CachedReply(ready, list(replies), command, calls), held)
 
     def clear(self) -> None:
         """Remove all entries."""
-        self._entries.clear()
-        self._held_bytes = 0
+        self._cache.clear()

@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator
 from itertools import pairwise
 
+from fibcommon.bounded_cache import BoundedCache
 from fibcommon.formats import FORMATS
 from fibweb.http.mounting import path_below
 from fibweb.stats.access_record import AccessRecord
@@ -20,8 +21,8 @@ BUCKET_SECONDS = tuple(
 )
 """Upper bounds of the latency buckets, from 1 µs to 50 s; the last bucket has no bound."""
 
-MAX_SEEN = 4096
-"""Maximum of cached look-ups; then the cache is cleared."""
+MAX_CELLS = 4096
+"""Maximum number of cached look-ups."""
 
 OTHER = "other"
 
@@ -46,7 +47,7 @@ class RequestMetrics:
         """
         self._root_path = root_path
         self._paths = frozenset(paths)
-        self._seen: dict[tuple[str, int, str, str], list[int]] = {}
+        self._cells: BoundedCache[tuple[str, int, str, str], list[int]] = BoundedCache(MAX_CELLS)
         self._requests: dict[tuple[str, ...], list[int]] = {}
         self._handlings: dict[str, list[int]] = {}
         self._seconds: dict[str, float] = {}
@@ -56,7 +57,7 @@ class RequestMetrics:
         handling = entry.handling
         path = entry.target.partition("?")[0]
         kind = (path, entry.status, entry.media_type, handling)
-        cell = self._seen.get(kind) or self._cell(kind)
+        cell = self._cells.get(kind) or self._cell(kind)
         cell[0] += 1
         cell[1] += entry.body_bytes
         if handling not in self._handlings:
@@ -90,9 +91,7 @@ class RequestMetrics:
         route = route_of(path_below(self._root_path, path), self._paths)
         labels = (route, str(status), format_of(media_type), handling)
         cell = self._requests.setdefault(labels, [0, 0])
-        if len(self._seen) >= MAX_SEEN:
-            self._seen.clear()
-        self._seen[kind] = cell
+        self._cells.put(kind, cell)
         return cell
 
 

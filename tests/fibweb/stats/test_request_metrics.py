@@ -6,7 +6,7 @@ from fibcommon.quantiles import quantile
 from fibweb.stats.access_record import AccessRecord
 from fibweb.stats.request_metrics import (
     BUCKET_SECONDS,
-    MAX_SEEN,
+    MAX_CELLS,
     RequestMetrics,
     format_of,
     intervals,
@@ -123,13 +123,13 @@ def test_buckets(seconds: float, bucket: int) -> None:
 def test_memory_is_bounded() -> None:
     """The number of counters does not grow with the targets, and all requests are counted."""
     counts = RequestMetrics(PATHS)
-    for number in range(3 * MAX_SEEN):
+    for number in range(3 * MAX_CELLS):
         counts.record(exchange(f"/fib/{number}"))
         counts.record(exchange(f"/{number}", 404, "application/problem+json"))
-        assert len(counts._seen) <= MAX_SEEN
+        assert len(counts._cells) <= MAX_CELLS
     counters = counts.counters()
-    assert counters["requests", "/fib/{n}", "200", "json", "inline"] == 3 * MAX_SEEN
-    assert counters["requests", "other", "404", "problem", "inline"] == 3 * MAX_SEEN
+    assert counters["requests", "/fib/{n}", "200", "json", "inline"] == 3 * MAX_CELLS
+    assert counters["requests", "other", "404", "problem", "inline"] == 3 * MAX_CELLS
     assert len([key for key in counters if key[0] == "requests"]) == 2
 
 
