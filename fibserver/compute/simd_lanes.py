@@ -12,7 +12,7 @@ are added in lockstep:
     lane 2  F(m+2s) …
 
 Verification: every step is reversible, as two consecutive numbers determine all earlier ones. So
-if a word anywhere in a lane is wrong, the pair at its end is wrong too. `meet` compares the end of
+if a word anywhere in a lane is wrong, the pair at its end is wrong too. `ends_at` compares the end of
 each lane with the start of the next, and the end of the last with a pair that the caller computed
 independently. If all are equal, all numbers between are right.
 
@@ -63,7 +63,7 @@ class Lanes:
 
         Args:
             pairs: F(n) and F(n+1) for the first n of each lane, in order.
-            max_digits: Maximum digits of a number, including those passed to `meet`.
+            max_digits: Maximum digits of a number, including those passed to `ends_at`.
             steps_at_once: Maximum steps per call of `advance`.
 
         Raises:
