@@ -12,9 +12,9 @@ are added in lockstep:
     lane 2  F(m+2s) …
 
 Verification: every step is reversible, as two consecutive numbers determine all earlier ones. So
-if a word anywhere in a lane is wrong, the pair at its end is wrong too. `ends_at` compares the end of
-each lane with the start of the next, and the end of the last with a pair that the caller computed
-independently. If all are equal, all numbers between are right.
+if a word anywhere in a lane is wrong, the pair at its end is wrong too. `ends_at` compares the end
+of each lane with the start of the next, and the end of the last with a pair that the caller
+computed independently. If all are equal, all numbers between are right.
 
 The text of a number is its row without leading zeros. Its length is counted, not predicted: at the
 start of a lane it is that of `str`, and since each number is at least the previous one and at most

@@ -156,7 +156,7 @@ class DocumentFile:
         """Hold fetched bytes, unless the cache of the client has them by now.
 
         Args:
-            data: Result of the last fetch that `missing` returned.
+            data: Result of the last fetch that `next_fetch` returned.
         """
         piece = self._wanted
         assert piece is not None, "missing() has not been called"

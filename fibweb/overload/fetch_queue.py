@@ -13,8 +13,8 @@ The predicted cost of a fetch determines its order and whether it is accepted.
 - A fetch is refused if its predicted wait, scaled by the measured duration of recent fetches, is
   too long, or if there are too many waiters. A fetch that does not start in time expires.
 
-The queue has no threads and no clock: the caller passes the time, runs the job that `take` returns
-and reports its end to `finish`.
+The queue has no threads and no clock: the caller passes the time, runs the job that `start_next`
+returns and reports its end to `finish`.
 """
 
 import heapq
@@ -246,7 +246,7 @@ class FetchQueue(Generic[Waiter]):
         """Record the end of a job and return its waiters.
 
         Args:
-            job: Job from `take`.
+            job: Job from `start_next`.
             now: Current time in seconds.
             is_success: Whether the duration counts as a measurement.
         """

@@ -24,7 +24,7 @@ def is_waiting(permits: FairSemaphore, count: int) -> bool:
 
 
 def test_as_many_as_there_are() -> None:
-    """Permits are taken and returned; without one `take` waits until its deadline."""
+    """Permits are taken and returned; without one `acquire` waits until its deadline."""
     permits = FairSemaphore(2)
     permits.acquire(later())
     permits.acquire(later())
