@@ -58,7 +58,7 @@ class SliceChecker:
         """Check the next bytes.
 
         Raises:
-            WrongAnswer: Some of them are wrong.
+            WrongNumber: Some of them are wrong.
         """
         data = bytes(data)
         position = 0
@@ -76,7 +76,7 @@ class SliceChecker:
         """Check that all elements have come, and verify the residues by fast doubling.
 
         Raises:
-            WrongAnswer: The reply is too short, or the residues were computed wrongly.
+            WrongNumber: The reply is too short, or the residues were computed wrongly.
         """
         if self.n < self._stop:
             raise WrongNumber(self.n, "the reply ends before or within it")
