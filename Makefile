@@ -21,24 +21,25 @@ export PIP_USER := 0
 unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PYTHONPATH PYTHONHOME
 PIP := $(BIN)/python -m pip
 
-.PHONY: help run test soak fuzz install uninstall clean
+.PHONY: help run test soak fuzz install uninstall images clean
 .PHONY: bench-rpc bench-client bench-rest bench-overload bench-fairness bench-restart bench-scaling
 
 help:
-	@echo 'make run             serve http://127.0.0.1:8080/fib/10, with a fibserver of its own'
+	@echo 'make run             serve http://127.0.0.1:8080/, with a fibserver of its own'
 	@echo 'make test            style, types and all tests but the long ones'
-	@echo 'make install     for systemd, into /opt/fib (root; DESTDIR, PREFIX and PYTHON are honoured)'
-	@echo 'make uninstall   all of it but the settings that were changed'
 	@echo 'make soak            the long tests'
-	@echo 'make fuzz            ten million malformed inputs, about half an hour'
-	@echo 'make bench-rpc       fibserver beside redis-server'
-	@echo 'make bench-client    fibclient beside redis-py'
+	@echo 'make fuzz            ten million malformed inputs (about 10 minutes)'
+	@echo 'make install         for systemd, into /opt/fib (root; honours DESTDIR, PREFIX and PYTHON)'
+	@echo 'make uninstall       remove it, except for settings that were changed'
+	@echo 'make bench-rpc       fibserver beside redis-server (about 5 minutes)'
+	@echo 'make bench-client    fibclient beside redis-py (about 4 minutes)'
 	@echo 'make bench-rest      fibweb beside nginx, uvicorn, waitress and Flask'
 	@echo 'make bench-overload  what others see while clients misbehave, beside nginx and redis-server'
-	@echo 'make bench-fairness  small requests while others pull everything'
+	@echo 'make bench-fairness  small requests while others request everything'
 	@echo 'make bench-restart   a cold start beside one with a snapshot'
-	@echo 'make bench-scaling   three hosts, of which one fails (root, haproxy)'
-	@echo 'make clean           remove what the others made'
+	@echo 'make bench-scaling   three hosts, one of which fails (root, haproxy)'
+	@echo 'make images          the pictures in docs/images (chromium)'
+	@echo 'make clean           remove what the other targets made'
 
 run: $(VENV)/installed
 	@$(BIN)/fibweb --embedded
@@ -57,6 +58,14 @@ soak: $(VENV)/created
 fuzz: $(VENV)/installed
 	@$(PIP) install --quiet --editable '.[test]'
 	$(BIN)/python -m tests.fuzz
+
+images: $(VENV)/installed
+	@command -v chromium >/dev/null || { \
+		echo 'chromium is missing: try "apt install chromium fonts-dejavu".' >&2; \
+		exit 1; \
+	}
+	@$(PIP) install --quiet --editable '.[test]'
+	$(BIN)/python -m docs.images.make
 
 bench-rpc bench-client: bench-%: $(VENV)/installed
 	@for program in redis-server redis-benchmark; do \
