@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fibclient import FibClient
 from fibweb import create_app
+from tests.support.fibclient_command import on_terminal
 from tests.support.http_servers import SERVERS
 from tests.support.servers import DEADLINE_SECONDS, RunningServer
 
@@ -17,7 +18,7 @@ DOCS = ROOT / "docs"
 
 
 def test_the_examples_of_the_client(server: RunningServer) -> None:
-    """Every example in docs/client.md gives what it says."""
+    """Every example in docs/client.md gives what it shows."""
     text = (DOCS / "client.md").read_text().replace("127.0.0.1:11235", server.address)
     examples = doctest.DocTestParser().get_doctest(text, {}, "client.md", "client.md", 0)
     assert len(examples.examples) > 20
@@ -30,31 +31,69 @@ def test_the_examples_of_the_client(server: RunningServer) -> None:
 def test_the_examples_of_rest(
     server: RunningServer, program: Callable[[str], str], tmp_path: Path
 ) -> None:
-    """Every command in docs/rest.md says what the document says."""
+    """Every command in docs/rest.md prints what the document shows."""
     program("curl")
-    text = (DOCS / "rest.md").read_text()
-    lines = [line[4:] for line in text.splitlines() if line.startswith("    ")]
-    examples: list[tuple[str, list[str]]] = []
-    for line in lines:
-        if line.startswith("$ "):
-            examples.append((line[2:], []))
-        else:
-            examples[-1][1].append(line)
+    examples = list(_shell_examples((DOCS / "rest.md").read_text()))
     assert len(examples) > 15
     with FibClient(server.address) as client, SERVERS["fibweb"](create_app(client)) as port:
         for command, expected in examples:
-            done = subprocess.run(
-                command.replace("127.0.0.1:8080", f"127.0.0.1:{port}"),
-                shell=True,
-                cwd=tmp_path,
-                stdout=subprocess.PIPE,
-                timeout=DEADLINE_SECONDS,
-                check=False,
-            )
-            # Lines end as each of the programs likes.
-            said = done.stdout.decode().splitlines()
-            said = [re.sub('("request_id": )"[^"]+"', r'\1"..."', line) for line in said]
-            assert (said, done.returncode) == (expected, 0), command
+            text = _output(command.replace("127.0.0.1:8080", f"127.0.0.1:{port}"), tmp_path)
+            text = re.sub('("request_id": )"[^"]+"', r'\1"..."', text)
+            assert text.splitlines() == expected, command
+
+
+def test_the_examples_of_the_readme(
+    server: RunningServer, program: Callable[[str], str], tmp_path: Path
+) -> None:
+    """Every command in README.md prints what it shows, with … for what is left out."""
+    program("curl")
+    program("redis-cli")
+    text = (ROOT / "README.md").read_text().replace("127.0.0.1:11235", server.address)
+    examples = list(_shell_examples(text))
+    assert len(examples) > 9
+    with FibClient(server.address) as client, SERVERS["fibweb"](create_app(client)) as port:
+        for command, expected in examples:
+            if command.startswith(".venv/bin/fibclient "):
+                arguments = command.split()[1:]
+                shown = on_terminal("--server", server.address, *arguments).text
+            else:
+                command = command.replace("127.0.0.1:8080", f"127.0.0.1:{port}")
+                redis_cli = f"redis-cli --no-raw -p {server.port}"
+                shown = _output(command.replace("redis-cli -p 11235", redis_cli), tmp_path)
+            pattern = re.escape("\n".join(expected)).replace("…", r"[^$]*")
+            pattern = re.sub(r"[\d.\\]+(\\ m?s)\b", r"[\\d.]+\1", pattern)
+            lines = "\n".join(line.rstrip() for line in shown.splitlines())
+            assert re.search(rf"(?m)^{pattern}\s*\Z", lines), f"{command}\n{shown}"
+
+
+def test_the_python_examples_of_the_readme(server: RunningServer) -> None:
+    """Every Python example in README.md gives what it shows."""
+    text = (ROOT / "README.md").read_text().replace("127.0.0.1:11235", server.address)
+    examples = doctest.DocTestParser().get_doctest(text, {}, "README.md", "README.md", 0)
+    report: list[str] = []
+    failed, attempted = doctest.DocTestRunner().run(examples, out=report.append)
+    assert attempted == 2
+    assert not failed, "".join(report)
+
+
+def _shell_examples(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield the commands of a document, which follow "$ ", and the lines of their output."""
+    for block in re.findall(r"(?m)(?:^    .*\n)+", text):
+        for example in re.split(r"(?m)^    \$ ", block)[1:]:
+            command, *output = example.splitlines()
+            yield command, [line[4:] for line in output]
+
+
+def _output(command: str, folder: Path) -> str:
+    """Run a command of a shell in a folder and return what it prints."""
+    return subprocess.run(
+        command,
+        shell=True,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        timeout=DEADLINE_SECONDS,
+        check=True,
+    ).stdout.decode()
 
 
 def test_the_named_tests_exist() -> None:
