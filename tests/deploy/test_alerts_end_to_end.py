@@ -113,7 +113,7 @@ def test_one_fault_is_one_alert(program: Callable[[str], str], tmp_path: Path) -
         ("FibserverDown", "a", "fibserver"),
         ("FibserverErrorsFast", "a", "fibserver"),
         ("FibserverErrorsFast", "b", "fibserver"),
-        ("FibwebServerSetAside", "a", "fibweb"),
+        ("FibwebServerMarkedDown", "a", "fibweb"),
         ("FibwebErrorsFast", "a", "fibweb"),
         ("FibwebDown", "b", "fibweb"),
         ("FibwebSlow", "b", "fibweb"),
@@ -141,7 +141,7 @@ def test_one_fault_is_one_alert(program: Callable[[str], str], tmp_path: Path) -
 
         expected = {
             ("FibserverErrorsFast", "a"),
-            ("FibwebServerSetAside", "a"),
+            ("FibwebServerMarkedDown", "a"),
             ("FibwebSlow", "b"),
         }
         wait_until(lambda: silent() == expected, "what follows is silent")

@@ -220,13 +220,13 @@ CASES: list[Case] = [
         "one fibserver is not used",
         {f'fibweb_server_up{{{WEB},server="b"}}': "2x95 0x20"},
         98,
-        {"FibwebServerSetAside"},
+        {"FibwebServerMarkedDown"},
     ),
     (
         "no fibserver is used",
         {f'fibweb_server_up{{{WEB},server="{name}"}}': "2x95 0x20" for name in "ab"},
         98,
-        {"FibwebServerSetAside", "FibwebWithoutServer"},
+        {"FibwebServerMarkedDown", "FibwebWithoutServer"},
     ),
     (
         "/dev/shm is nearly full",

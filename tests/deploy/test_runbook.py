@@ -33,3 +33,15 @@ def test_each_metric_is_served() -> None:
     asked = {name.removesuffix("_bucket") for name in asked if not name.endswith("_errors")}
     assert len(asked) > 30
     assert asked <= served, asked - served
+
+
+def test_each_log_line_exists() -> None:
+    """The texts that the runbook greps for in the journal are in the source."""
+    texts = re.findall(r"journalctl .*\| grep '?([\w ]+)", RUNBOOK)
+    assert len(texts) > 1
+    source = [
+        path.read_text()
+        for folder in ("fibserver", "fibweb")
+        for path in (ROOT / folder).rglob("*.py")
+    ]
+    assert not [text for text in texts if not any(text in code for code in source)]
