@@ -39,7 +39,7 @@ help:
 	@echo 'make bench-restart   a cold start beside one with a snapshot'
 	@echo 'make bench-scaling   three hosts, one of which fails (root, haproxy)'
 	@echo 'make images          the pictures in docs/images (chromium)'
-	@echo 'make clean           remove what the other targets made'
+	@echo 'make clean           remove the virtual environments and all caches'
 
 run: $(VENV)/installed
 	@$(BIN)/fibweb --embedded

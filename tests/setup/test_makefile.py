@@ -1,6 +1,7 @@
 """The Makefile's virtual environment: its Python, when it is made anew, and pip's settings."""
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -90,6 +91,14 @@ def make(folder: Path, *arguments: str, **environment: str) -> str:
         text=True,
         timeout=30,
     )
+
+
+def test_help_lists_all_targets(checkout: Path) -> None:
+    """`make help` has a line for each target, and all descriptions begin in one column."""
+    lines = make(checkout, "help").splitlines()
+    targets = re.findall(r"^\.PHONY: ([a-z -]+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {line.split()[1] for line in lines} == set(" ".join(targets).split()) - {"help"}
+    assert all(re.match(r"make [a-z-]+ +$", line[:21]) and line[21] != " " for line in lines)
 
 
 @pytest.mark.parametrize("target", ["run", "test", "fuzz"])
