@@ -93,7 +93,7 @@ def raise_if_cancelled(cancellation: Cancellation | None) -> None:
 
 
 def as_cancelled(error: BaseException, cancellation: Cancellation | None) -> BaseException:
-    """Return the exception to raise: `CallCancelled` in place of what an interruption caused."""
+    """Return `CallCancelled` if the call was cancelled and `error` is a FibError, else `error`."""
     if cancellation is None or not cancellation.is_cancelled or not isinstance(error, FibError):
         return error
     return CallCancelled("the call was cancelled")

@@ -59,7 +59,7 @@ class ServerMisbehaved(FibError):
 
 
 class NotFibserver(ServerMisbehaved):
-    """The peer is another service, such as a web server: correct the address."""
+    """The peer is another service, such as a web server; the address is probably wrong."""
 
 
 class ClientClosed(FibError):

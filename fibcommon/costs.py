@@ -7,8 +7,7 @@ There are two costs. The first element of a slice is computed by fast doubling, 
 multiplications dominate: nearly linear in n for `decimal`, which multiplies by a number-theoretic
 transform, and about n^1.65 for `int`, which the format `binary` needs, by Karatsuba's method. Each
 further element is an addition and a conversion, linear in the bytes written. The factors were
-measured
-with `fibserver.compute.rendering` on one core of 2024 (F(10,000,000) as text: 0.43 s).
+measured with `fibserver.compute.rendering` on one core of 2024 (F(10,000,000) as text: 0.43 s).
 """
 
 import math

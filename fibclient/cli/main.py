@@ -31,7 +31,7 @@ MAX_STEP_TIMEOUT_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class CliSession:
-    """The options before the command's name.
+    """The global options of the command line.
 
     Attributes:
         servers: The addresses of the servers.

@@ -230,7 +230,7 @@ class Attempts:
         self._policy.budget.earn()
 
     def failed(self, error: BaseException) -> None:
-        """Release or close the connection after a failure; return when to begin the next attempt.
+        """Release or close the connection after a failure; wait until the next attempt is due.
 
         Raises:
             ClientClosed: The client is closed.

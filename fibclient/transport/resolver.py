@@ -164,7 +164,7 @@ class ResolverCache:
                         return
                 elif now >= deadline:
                     names = ", ".join(map(str, self._started_at))
-                    raise DeadlineExceeded(f"cannot resolve {names}: no answer in time")
+                    raise DeadlineExceeded(f"timed out resolving {names}")
                 self._condition.wait(end - now)
 
     def _start_due(self) -> None:

@@ -42,9 +42,11 @@ class Backoff(NamedTuple):
 
 
 class RetryBudget:
-    """Token bucket for retries: a retry costs ten tokens, a successful request earns one.
+    """Token bucket for retries and hedged requests.
 
-    Time earns tokens too, since a client with few requests would run out of them otherwise.
+    Each of them costs ten tokens, and a successful request earns one.
+
+    Tokens are also added over time, for clients that send few requests.
     """
 
     CAPACITY = 1000

@@ -48,8 +48,8 @@ def read_text_file(
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: The file is UTF-16 or UTF-32 or too large, the path contains a NUL, or a reload
-            found a pipe that was not there at the start.
+        ValueError: The file is UTF-16 or UTF-32 or too large for the default `read`, the path
+            contains a NUL, or a reload found a pipe that was not there at the start.
     """
     if is_reload and path in _kept and not path.is_file():
         log.info("%s cannot be read again: keeping the contents read at the start", path)
@@ -64,7 +64,9 @@ def read_text_file(
         if is_reload and not is_regular:
             raise ValueError("not a regular file: it can be read only at the start")
         data = read(file)
-    if not is_regular:
+    if is_regular:
+        _kept.pop(path, None)
+    else:
         _kept[path] = data
     return _without_mark(data)
 

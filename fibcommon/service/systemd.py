@@ -93,7 +93,7 @@ class Notifier:
         return self._watchdog_seconds
 
     def ready(self, status: str) -> None:
-        """Report the end of the start or of a reload.
+        """Report that the start or a reload is complete.
 
         Args:
             status: One line for `systemctl status`, as in the other methods.

@@ -200,7 +200,7 @@ def _kill(session: Session, options: list[bytes]) -> Iterator[Reply]:
         selection = _Selection(session, [b"ADDR", options[0]])
         return _close(session, selection, is_old_form=True)
     selection = _Selection(session, options, skips_self=True)
-    if selection.has_id(0):  # as in Redis, which accepts it in CLIENT LIST
+    if selection.has_id(0):  # as in Redis: an error here, but not in CLIENT LIST
         raise CommandError("client-id should be greater than 0")
     return _close(session, selection, is_old_form=False)
 
@@ -231,7 +231,7 @@ class _Selection:
     """Filter of clients, from the options of CLIENT LIST and CLIENT KILL.
 
     Attributes:
-        key: Equal for filters that select the same clients.
+        key: Filters with equal keys select the same clients.
     """
 
     def __init__(self, session: Session, options: list[bytes], skips_self: bool = False) -> None:

@@ -125,7 +125,7 @@ class Statistics:
         evictions: Clients disconnected to free resources for others, by reason.
         bytes_received: Bytes received from clients.
         bytes_sent: Bytes sent to clients.
-        blocks_filled: Blocks that workers have filled.
+        blocks_filled: Blocks that were computed or loaded.
         blocks_failed: Blocks whose computation was given up.
         blocks_evicted: Resident blocks evicted to make room for others.
         rates: Rates between the last two samples.

@@ -39,13 +39,13 @@ class SliceStreamOwner(Protocol):
     """Sender of a stream."""
 
     def on_output_ready(self) -> None:
-        """Handle that bytes are ready to be sent."""
+        """Schedule sending; called when bytes are ready to be sent."""
 
     def on_stream_started(self, stream: "SliceStream") -> None:
-        """Handle that the first byte of a stream was sent."""
+        """Record the start of a stream; called when its first byte was sent."""
 
     def on_stream_failed(self, stream: "SliceStream", code: str) -> None:
-        """Handle that a stream became an error reply, or is broken."""
+        """Record a failure; called when a stream became an error reply, or is broken."""
 
 
 class SliceStream:
@@ -97,7 +97,8 @@ class SliceStream:
         Args:
             slice: The elements to send.
             arrays: The arrays of published elements.
-            scratch: Short-lived blocks for elements for which the arrays have no room.
+            scratch: Short-lived blocks, for elements that the arrays have no room for or that lie
+                far beyond their end.
             queue: Queue for workers.
             refusal: Called with the predicted cost of the first block, in seconds; returns an
                 error message if the stream would wait too long, else None.
@@ -189,7 +190,7 @@ class SliceStream:
         return None if self.has_begun else self.started_at
 
     def next_task(self) -> Task | None:
-        """Return a task for the next missing block, or None if none is needed at present."""
+        """Return a task for the next missing block, or None if none can be requested now."""
         task = self._arrays.next_task(self._array, self.array_stop)
         if task is not None:
             return task

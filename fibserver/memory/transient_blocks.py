@@ -53,7 +53,7 @@ class Claimant(Protocol):
     """A user of short-lived blocks."""
 
     def on_progress(self) -> None:
-        """Handle that a claimed block is filled."""
+        """Continue; called when a claimed block is filled."""
 
     def on_failure(self, block: Block, message: str, code: str) -> None:
         """Handle the failure of a claimed block; `message` and `code` are for an error reply."""
@@ -62,7 +62,7 @@ class Claimant(Protocol):
         """Handle the eviction of a claimed block."""
 
     def on_free_slot(self) -> None:
-        """Handle that a slot may be free."""
+        """Retry a claim; called when a slot may be free."""
 
 
 class TransientBlock:
@@ -177,7 +177,7 @@ class TransientBlocks:
         return True
 
     def release(self, claimant: Claimant, entry: TransientBlock) -> None:
-        """Release a claim; free the slot if it was the last one of a filled block."""
+        """Release a claim; free the slot if the block is filled and has no other claim."""
         entry.claimants.pop(claimant, None)
         if not entry.claimants and entry.is_filled:
             self._free_slot(entry)

@@ -19,7 +19,7 @@ class SlowRequest(NamedTuple):
     """Entry of the slow log.
 
     Attributes:
-        number: Number that is never used again by this server.
+        number: Unique number of the entry.
         time: Start of the reply, in Unix seconds.
         microseconds: Time from the start of the execution to the first byte of the reply.
         words: Command name and arguments, shortened and without passwords.

@@ -258,7 +258,7 @@ class ClientConnection:
             self.close()
             return
         self.last_progress = self._owner.loop.now
-        stream.fail(f"no worker had time for it within {timeout_seconds:g} s: try again", "BUSY")
+        stream.fail(f"no worker was free within {timeout_seconds:g} s: try again", "BUSY")
 
     def refuse(self, message: str, code: str = "ERR") -> None:
         """Send an error reply, then close."""

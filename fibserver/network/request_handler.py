@@ -147,7 +147,7 @@ class RequestHandler:
         self._context = context
         self._find_cached = context.reply_cache.get
         self._received = b""  # not yet parsed
-        self._partial_since = 0.0  # since when a request is incomplete, 0 if none is
+        self._partial_since = 0.0  # when the incomplete request began, 0 if none is
         self._since = 0.0  # when epoll reported the bytes that are executed next
         self._started = 0.0  # when the execution of the current request started
         self._pending: dict[SliceStream, _PendingRequest] = {}  # of streams that have not begun
@@ -172,7 +172,7 @@ class RequestHandler:
         self.on_output_ready = _do_nothing
 
     def release(self) -> None:
-        """Queue the held-back error of a failed authentication."""
+        """Queue the delayed error of a failed authentication."""
         error, self.held_error = self.held_error, None
         if error is not None:
             self.push_error(str(error), error.code)
@@ -282,7 +282,7 @@ class RequestHandler:
                 self._record(statistics, args)
             if error.code == AUTHENTICATION_FAILED:
                 log.warning("%s: failed authentication", session.address)
-                self.held_error = error.with_traceback(None)  # its frames would refer to self
+                self.held_error = error.with_traceback(None)  # with it, a reference cycle
             else:
                 self.push_error(str(error), error.code)
             self.is_over = session.is_quitting

@@ -356,7 +356,7 @@ class WorkerPool:
             block.stop - 1,
             MAX_DEATHS,
         )
-        self._owner.task_given_up(task, f"{MAX_DEATHS} workers died over one part of the answer")
+        self._owner.task_given_up(task, f"{MAX_DEATHS} workers died while computing one block")
 
     def close(self) -> None:
         """Kill and reap all workers."""

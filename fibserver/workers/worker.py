@@ -123,7 +123,7 @@ def work(channel: socket.socket, arena: Arena, snapshot: Snapshot | None) -> Non
         while message := channel.recv(_TASK.size):
             task = decode_task(message)
             if task.action is Action.PROBE:
-                memory.refresh()  # delays no block: a probed worker is given none
+                memory.refresh()  # delays no block: a worker with a pending probe gets no task
             channel.send(encode_outcome(*_run(task, arena, snapshot), memory))
     except (BrokenPipeError, ConnectionResetError):
         log.debug("the acceptor has ended")

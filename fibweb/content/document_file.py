@@ -140,7 +140,7 @@ class DocumentFile:
         return Fetch((format.name, start, stop), cost_seconds, slice_.size, run)
 
     def _piece(self, piece_bytes: int) -> _Piece:
-        """Return the piece whose first element is at the current position."""
+        """Return the piece that contains the current position."""
         opening, whole, _ = self._document
         if whole.stop - whole.start == 1 or self._document.size <= piece_bytes:
             return _Piece(whole, 0, self._document.size)

@@ -26,7 +26,7 @@ class HeldBytes(Generic[AnyHolder]):
     Attributes:
         limit: Maximum of the total.
         size: Total in bytes.
-        given_up: Number of times that a connection had to release its bytes.
+        released: Number of times that a connection had to release its bytes.
     """
 
     def __init__(self, limit: int) -> None:

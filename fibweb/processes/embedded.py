@@ -140,7 +140,7 @@ class EmbeddedServer:
         if self._process is not None and self._process.poll() is not None:
             self._plan.ended(now)
             log.error(
-                "the embedded fibserver ended with code %s; restarting it in %.1f s",
+                "the embedded fibserver exited with code %s; restarting it in %.1f s",
                 self._process.returncode,
                 max(0.0, self._plan.due_at - now),
             )

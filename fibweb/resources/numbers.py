@@ -123,7 +123,7 @@ class FirstNumbersResource(_Numbers):
     """`/fib/{n}`: F(0) to F(n-1)."""
 
     def representation(self, n: str, query: Mapping[str, str], format: str) -> Representation:
-        """Return the first n numbers."""
+        """Return the representation of the first n numbers."""
         return representations.first(parse_index("n", n), format)
 
 
@@ -133,7 +133,7 @@ class RangeResource(_Numbers):
     parameters = _Numbers.parameters | {"start", "count"}
 
     def representation(self, n: str, query: Mapping[str, str], format: str) -> Representation:
-        """Return `count` numbers from F(start)."""
+        """Return the representation of `count` numbers from F(start)."""
         if "count" not in query:
             raise ValueError("count is missing")
         start = parse_index("start", query.get("start", "0"))
@@ -144,7 +144,7 @@ class NumberResource(_Numbers):
     """`/number/{n}`: F(n)."""
 
     def representation(self, n: str, query: Mapping[str, str], format: str) -> Representation:
-        """Return F(n)."""
+        """Return the representation of F(n)."""
         return representations.number(parse_index("n", n), format)
 
 

@@ -1,7 +1,7 @@
 """Limits of the fibservers, checked for slices that are fetched in pieces.
 
-A fibserver checks each request. It never receives a request for the whole of such a slice, so
-fibweb checks that before the first byte is sent.
+A fibserver checks each request, but never receives one for the whole of such a slice. So fibweb
+checks the whole slice before it sends the first byte.
 """
 
 from collections.abc import Callable

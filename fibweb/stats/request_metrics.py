@@ -1,5 +1,8 @@
 """Request counters by route, status, format and handling, and latency histograms.
 
+The handling is where the response came from: the cache, inline code or a thread (`cached`,
+`inline`, `threaded`).
+
 A request from the cache takes only microseconds, so counting it must be cheap: a few additions and
 dictionary look-ups. The number of label values is bounded, whatever clients send.
 """

@@ -266,7 +266,7 @@ def test_no_worker_can_be_started(serve: Serve, manager: Manager, tmp_path: Path
         server.workers()[0].kill()
         server.wait_for_log("cannot start a worker")
         sock.sendall(b"FIB.NUMBER 50000\r\n")
-        assert replies.readline().startswith(b"-BUSY no worker had time")
+        assert replies.readline().startswith(b"-BUSY no worker was free")
         busy = b"-BUSY no worker has responded lately: try another server or retry later\r\n"
         server.wait_until(lambda each: ask(each, b"PING\r\nQUIT\r\n") == busy, "BUSY")
         manager.forget()

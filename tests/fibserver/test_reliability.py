@@ -143,7 +143,7 @@ def test_no_worker_in_time(serve: Serve) -> None:
         rest = b""
         while not rest.endswith(b"+PONG\r\n"):
             rest += sock.recv(1000)
-    assert rest.startswith(b"no worker had time for it within 1 s: try again\r\n")
+    assert rest.startswith(b"no worker was free within 1 s: try again\r\n")
 
 
 # Fairness.

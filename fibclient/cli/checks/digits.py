@@ -47,7 +47,7 @@ class SliceChecker:
         self._format = format
         self._stop = stop
         self._residues = fibonacci_pair(start)  # of F(n) and F(n+1)
-        self._next_piece = 0  # its index in the element
+        self._next_piece = 0  # index of the next piece of the element
         self._piece: str | Field = ""  # the current one
         self._size = 0  # of the piece, in bytes
         self._done = 0  # bytes of the piece checked so far
@@ -147,7 +147,7 @@ class SliceChecker:
         else:
             self._begin_piece()
             if not self._size:
-                self._end_piece()  # F(0) has no bytes
+                self._end_piece()  # F(0) has no bytes in the format binary
 
 
 _FIELD_NAMES = {

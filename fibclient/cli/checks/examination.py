@@ -3,7 +3,7 @@
     name ──> connect ──> protocol ──> password ──> version ──> latency, health, numbers
 
 A failed step ends the examination, since later steps would fail for the same reason. This module
-fetches the data; `fibclient.cli.checks.findings` and `fibclient.cli.checks.health` judge it.
+fetches the data; `fibclient.cli.checks.findings` and `fibclient.cli.checks.health` check it.
 """
 
 import socket

@@ -1,6 +1,6 @@
 """Findings about the connection to a server, its protocol, password, version and latency.
 
-As in `fibclient.cli.checks.health`, the functions do no I/O: each judges observations and, if
+As in `fibclient.cli.checks.health`, the functions do no I/O: each checks measurements and, if
 something is wrong, gives advice.
 """
 
@@ -74,7 +74,7 @@ _USUAL_NETWORK_SECONDS = 0.005
 
 
 def check_name(targets: Sequence[ResolvedAddress], error: str) -> Finding:
-    """Judge the resolution of an address.
+    """Check the resolution of an address.
 
     Args:
         targets: The endpoints; empty if the address cannot be resolved.
@@ -100,7 +100,7 @@ def _endpoint_text(target: ResolvedAddress) -> str:
 def check_connect(
     target: ResolvedAddress, result: float | OSError, *, is_other_reached: bool
 ) -> Finding:
-    """Judge an attempt to connect.
+    """Check the result of a connection attempt.
 
     Args:
         target: The endpoint.
@@ -129,7 +129,7 @@ def check_connect(
 
 
 def check_first_reply(reply: bytes | None) -> Finding:
-    """Judge a peer's reply to PING on a new connection.
+    """Check a peer's reply to PING on a new connection.
 
     Args:
         reply: Its first bytes; empty if the peer closed the connection, None if none came in time.
@@ -176,7 +176,7 @@ def needs_password(reply: bytes) -> bool:
 
 
 def check_password(*, is_needed: bool, is_given: bool, refusal: str) -> Finding:
-    """Judge the password.
+    """Check the password.
 
     Args:
         is_needed: Whether the server requires one.
@@ -210,7 +210,7 @@ def check_password(*, is_needed: bool, is_given: bool, refusal: str) -> Finding:
 
 
 def check_version(server: str, client: str, redis: str) -> Finding:
-    """Judge the peer's version.
+    """Check the peer's version.
 
     Args:
         server: The fibserver version that the peer reports; empty if none.
@@ -240,7 +240,7 @@ def check_version(server: str, client: str, redis: str) -> Finding:
 def check_latency(
     target: ResolvedAddress, connect_seconds: float, round_trips_seconds: Sequence[float]
 ) -> Finding:
-    """Judge the round-trip time.
+    """Check the round-trip time.
 
     Args:
         target: The endpoint.

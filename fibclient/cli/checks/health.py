@@ -1,6 +1,6 @@
 """Findings about the health of a server, from its INFO.
 
-Fields that a server of another version does not report are not judged.
+Fields that a server of another version does not report are not checked.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ MANY_BUSY_SHARE = 0.01
 
 
 def check_health(info: InfoFields) -> list[Finding]:
-    """Judge a server's workers, memory, clients, errors and snapshot.
+    """Check a server's workers, memory, clients, errors and snapshot.
 
     Args:
         info: The fields of INFO ALL, and the setting memory_limit: INFO reports only the
@@ -187,7 +187,7 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[InfoFields], Iterator[Finding]]]
     (("total_commands_processed",), _errors),
     (("snapshot_enabled",), _snapshot),
 )
-"""The fields that each judge needs, and the judges in the order of their findings."""
+"""The fields that each check needs, and the checks in the order of their findings."""
 
 
 class Sample(NamedTuple):
@@ -220,7 +220,7 @@ _SAMPLE_ADVICE = {
 
 
 def check_sample(samples: list[Sample]) -> Finding:
-    """Judge the numbers; samples beyond the server's limits are ignored."""
+    """Check the samples; those beyond the server's limits count only if all are."""
     for sample in samples:
         if sample.failure not in ("", "LIMIT"):
             return Finding(

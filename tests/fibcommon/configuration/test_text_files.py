@@ -100,6 +100,9 @@ def test_a_file_in_the_place_of_a_pipe(load: Load, tmp_path: Path) -> None:
     assert load(config, is_reload=True).log_level == "debug", "it is kept while there is no file"
     config.write_text('log_level = "error"\n')
     assert load(config, is_reload=True).log_level == "error"
+    config.unlink()
+    with pytest.raises(SettingsError, match="No such file"):
+        load(config, is_reload=True)  # the contents of the pipe do not come back
 
 
 @pytest.mark.parametrize("load", LOADERS)

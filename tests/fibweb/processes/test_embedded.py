@@ -73,7 +73,7 @@ def test_it_is_started_again(serve_web: ServeWeb, processes: str) -> None:
         wait_until(lambda: fibserver_of(web) is not None, "another fibserver")
         path = f"/fib?start={1000 * count}&count=1"  # in no cache
         wait_until(lambda path=path: is_answered(web, path), path)  # type: ignore[misc]
-    assert web.log.read_text().count("the embedded fibserver ended with code -9") == 3
+    assert web.log.read_text().count("the embedded fibserver exited with code -9") == 3
 
 
 @pytest.fixture
