@@ -1,11 +1,11 @@
-"""Side by side: fibclient against redis-py with hiredis, each with its own server.
+"""Benchmark of fibclient against redis-py with hiredis, each with its own server.
 
-A redis-server that holds the very same bytes, asked by the client that most Python programs use,
-is the yardstick. Each side of a case runs in a process of its own (`client_run.py`), for a fixed
-time. What redis-py has nothing like, the cache and the queue, stands beside its plain GET without
-a target; the memory of a long stream stands alone.
+The baseline is redis-py, the client that most Python programs use, with a redis-server that holds
+the same bytes. Each side of a case runs in a process of its own (`client_run.py`) for a fixed
+time. fibclient's cache and queue, which redis-py does not have, are compared with its plain GET
+without a target; the memory of a long stream is compared with a fixed limit.
 
-Nothing here judges: a missed target is marked, and the exit code is 0.
+A missed target is marked in the table; the exit code is 0 nevertheless.
 """
 
 import hashlib
@@ -24,14 +24,15 @@ from typing import Any, NamedTuple, TextIO
 
 import click
 import client_run
+from checkouts import before_option
 from servers import ROOT, client, fibserver, redis_server
-from side_by_side import Case, Run, machine, measure, print_table
+from side_by_side import Comparison, Measurement, machine, measure, print_table
 from slices import copy_slices
 
 __all__ = ["main"]
 
 RUN_SECONDS = 120
-"""Far above anything seen: reaching it is a failure, not a slow machine."""
+"""Far above any measured time: reaching it is a failure, not a slow machine."""
 
 CALL_SECONDS = 1.5
 QUICK_SHARE = 10
@@ -46,7 +47,7 @@ from pathlib import Path
 from fibclient import FibClient
 
 def peak_mib():
-    # Of this program alone: getrusage() counts what the process was before exec() as well.
+    # Of this program alone: getrusage() also counts the process before exec().
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) / 1024
 
@@ -63,7 +64,7 @@ with FibClient(f"127.0.0.1:{sys.argv[1]}") as fib:
 
 
 class Side(NamedTuple):
-    """What a process measures: a call of `client_run.CALLS`, to a server."""
+    """What one process measures: a call of `client_run.CALLS` to a server."""
 
     call: str
     port: int
@@ -71,7 +72,7 @@ class Side(NamedTuple):
 
 
 def _python(arguments: list[str], checkout: Path) -> Any:
-    """Run a Python process that uses the fibclient of a checkout; return what it reports."""
+    """Run a Python process with the fibclient of a checkout, and return its JSON output."""
     finished = subprocess.run(
         [sys.executable, *arguments],
         env=os.environ | {"PYTHONPATH": str(checkout)},
@@ -86,25 +87,29 @@ def _python(arguments: list[str], checkout: Path) -> Any:
     return json.loads(finished.stdout)
 
 
-def _run(side: Side, n: int, threads: int, seconds: float, digest: str) -> Run:
-    words = (side.call, n, threads, seconds, side.port)
-    report = _python([client_run.__file__, *map(str, words)], side.checkout)
+def _run(side: Side, n: int, threads: int, seconds: float, digest: str) -> Measurement:
+    args = (side.call, n, threads, seconds, side.port)
+    report = _python([client_run.__file__, *map(str, args)], side.checkout)
     if report["digest"] != digest:
-        raise click.ClickException(f"{side.call} {n} answers wrongly")
-    return Run(report["rate"], report["p50_ms"])
+        raise click.ClickException(f"{side.call} {n} returned wrong numbers")
+    return Measurement(report["rate"], report["p50_ms"])
 
 
-def _cases(fib_port: int, redis_port: int, before: Path | None, seconds: float) -> Iterator[Case]:
-    """Yield the cases: each with its call of fibclient, and that of redis-py beside it."""
+def _cases(
+    fib_port: int, redis_port: int, before: Path | None, seconds: float
+) -> Iterator[Comparison]:
+    """Yield the cases, each with a call of fibclient and one of redis-py."""
     with client(redis_port) as other:
         values: dict[int, Any] = {n: other.get(client_run.key(n)) for n in COUNTS}
     digests = {n: hashlib.sha256(value).hexdigest() for n, value in values.items()}
 
-    def case(ours: str, other: str, n: int, threads: int, target: float | None = None) -> Case:
-        def run(side: Side) -> partial[Run]:
+    def case(
+        ours: str, other: str, n: int, threads: int, target: float | None = None
+    ) -> Comparison:
+        def run(side: Side) -> partial[Measurement]:
             return partial(_run, side, n, threads, seconds, digests[n])
 
-        return Case(
+        return Comparison(
             f"{ours} {n} × {threads}",
             "calls/s",
             target,
@@ -125,7 +130,7 @@ def _cases(fib_port: int, redis_port: int, before: Path | None, seconds: float) 
 
 
 def _stream(port: int) -> dict[str, Any]:
-    """Return what a stream took, in a process that does nothing else."""
+    """Return the time and the peak memory of a stream in a process of its own."""
     report: dict[str, Any] = _python(["-c", STREAM, str(port), str(STREAMED)], ROOT)
     if not report["is_whole"]:
         raise click.ClickException(f"a stream of the first {STREAMED} ended early")
@@ -143,10 +148,11 @@ def _print_report(
     click.echo(", ".join(f"{name} {value}" for name, value in facts.items()))
     click.echo(
         f"Medians of {rounds} rounds; × threads that share a client; redis-py parses with "
-        "hiredis.\nread: without the cache, beside GET; first: ints, without the cache, beside "
-        "GET and json.loads;\ncached: beside GET, which has no cache; submit: read through the "
-        "queue, beside plain GET.\nRatio: of the medians; by round: the median of the ratios of "
-        "each round, likewise to the earlier\nfibclient. The ratio must reach the target.\n"
+        "hiredis.\nread: without the cache, against GET; first: ints, without the cache, against "
+        "GET and json.loads;\ncached: against GET, which has no cache; submit: read through the "
+        "queue, against plain GET.\nRatio: of the medians; by round: the median of the ratios of "
+        "the rounds; before: the same for\nthe earlier fibclient. The ratio must reach the "
+        "target.\n"
     )
     if rows:
         print_table(rows, "fibclient", "redis-py")
@@ -162,16 +168,14 @@ def _print_report(
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
-@click.option("--json", "report", type=click.File("w"), help="Write the raw figures there.")
+@click.option("--json", "report", type=click.File("w"), help="Write the raw figures to this file.")
 @click.option("--only", metavar="REGEX", default="", help="Run the cases whose names match.")
+@before_option("fibclient")
 @click.option(
-    "--before",
-    type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),
-    help="A checkout with an earlier fibclient, to be compared with as well.",
+    "--quick", is_flag=True, help="Check that the benchmark works: one round, short runs."
 )
-@click.option("--quick", is_flag=True, help="One round, short runs: does it work at all?")
 def main(rounds: int, report: TextIO | None, only: str, before: Path | None, quick: bool) -> None:
-    """Compare fibclient with redis-py, and see how much memory a long stream takes."""
+    """Compare fibclient with redis-py, and measure the memory of a long stream."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # clean up first
     rounds = 1 if quick else rounds
     seconds = CALL_SECONDS / QUICK_SHARE if quick else CALL_SECONDS
@@ -184,7 +188,7 @@ def main(rounds: int, report: TextIO | None, only: str, before: Path | None, qui
         cases = [case for case in cases if re.search(only, case.name)]
         is_streaming = bool(re.search(only, "stream"))
         if not cases and not is_streaming:
-            raise click.BadParameter("no case has such a name", param_hint="--only")
+            raise click.BadParameter(f'no case matches "{only}"', param_hint="--only")
         measure(cases, rounds, "bench-client")
         stream = _stream(fib_port) if is_streaming else None
     rows = [case.summary() for case in cases]

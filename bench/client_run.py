@@ -1,8 +1,8 @@
-"""One side of a case of `bench/client.py`, in a process of its own.
+"""Process that measures one side of a case of `bench/client.py`.
 
-It makes the same call over and over, on one or several threads that share a client, for some
-seconds, and prints what it saw as JSON. So the imports, the garbage and the threads of one side
-do not weigh on the other; each imports only what it uses.
+It repeats a call for some seconds, on one or several threads that share a client, and prints its
+rate and latency as JSON. In separate processes the imports, the garbage and the threads of one
+side do not slow down the other; each side imports only what it uses.
 """
 
 import hashlib
@@ -23,13 +23,13 @@ __all__ = ["CALLS", "MAX_THREADS", "key"]
 MAX_THREADS = 16
 
 START_SECONDS = 60
-"""Far above anything seen: reaching it is a failure, not a slow machine."""
+"""Far above any measured time: reaching it is a failure, not a slow machine."""
 
 Call = Callable[[], Any]
 
 
 def key(n: int) -> str:
-    """Return where redis-server has the first n numbers."""
+    """Return the key of the first n numbers in redis-server."""
     return f"f:{n}"
 
 
@@ -67,16 +67,16 @@ def _submit(port: int, n: int) -> Iterator[Call]:
 
 @contextmanager
 def _redis(port: int) -> Iterator[Any]:
-    """Give redis-py at its fastest, as far as one client for all threads goes.
+    """Open the fastest redis-py client that all threads can share.
 
-    No timeout saves it a poll() for each recv(), and a large buffer most of the recv() of a large
-    reply; the pool that does not wait for a connection is the faster one of the two.
+    Without a timeout it needs no poll() before each recv(); with a large buffer it needs fewer
+    recv() for a large reply; the pool that does not wait for a connection is the faster one.
     """
     import redis
     from redis.connection import DefaultParser
 
     if DefaultParser.__name__ != "_HiredisParser":
-        raise SystemExit(f"redis-py would parse with {DefaultParser.__name__}, not with hiredis")
+        raise SystemExit(f"redis-py parses with {DefaultParser.__name__}: install hiredis")
     pool = redis.ConnectionPool(
         host="127.0.0.1",
         port=port,
@@ -109,34 +109,34 @@ CALLS: dict[str, Callable[[int, int], AbstractContextManager[Call]]] = {
     "get": _get,
     "get ints": _get_ints,
 }
-"""What is measured: from the port of a server and n, the call to repeat."""
+"""Functions that open a client, given the port of a server and n, and yield the call to repeat."""
 
 REDIS_READ_BYTES = 256 * 1024
 
 
-def _digest(answer: Any) -> str:
-    """Return a digest that is the same for bytes and for ints, if they are the same numbers."""
-    if isinstance(answer, list):
-        answer = ",".join(f'"{number}"' for number in answer).encode()
-    return hashlib.sha256(answer).hexdigest()
+def _digest(numbers: Any) -> str:
+    """Return a digest of numbers, which is the same for `json` bytes and a list of ints."""
+    if isinstance(numbers, list):
+        numbers = ",".join(f'"{number}"' for number in numbers).encode()
+    return hashlib.sha256(numbers).hexdigest()
 
 
 def _repeat(call: Call, barrier: Barrier, seconds: float) -> list[float]:
-    """Return the moments between which calls were made, as soon as all threads are ready."""
+    """Repeat a call once all threads are ready; return the times between the calls."""
     barrier.wait()
-    moments = [time.perf_counter()]
-    end = moments[0] + seconds
-    while moments[-1] < end:
+    times = [time.perf_counter()]
+    end = times[0] + seconds
+    while times[-1] < end:
         call()
-        moments.append(time.perf_counter())
-    return moments
+        times.append(time.perf_counter())
+    return times
 
 
 def _measure(call: Call, threads: int, seconds: float) -> dict[str, float]:
     barrier = Barrier(threads, timeout=START_SECONDS)
     with ThreadPoolExecutor(threads) as executor:
-        for opened in [executor.submit(call) for _ in range(threads)]:
-            opened.result()
+        for warm_up in [executor.submit(call) for _ in range(threads)]:
+            warm_up.result()
         jobs = [executor.submit(_repeat, call, barrier, seconds) for _ in range(threads)]
         runs = [job.result() for job in jobs]
     wall_seconds = max(run[-1] for run in runs) - min(run[0] for run in runs)
@@ -145,7 +145,7 @@ def _measure(call: Call, threads: int, seconds: float) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure the call, with the n, threads, seconds and port that the command line names."""
+    """Measure the call that the command line names."""
     name, n, threads, seconds, port = sys.argv[1:]
     with CALLS[name](int(port), int(n)) as call:
         digest = _digest(call())

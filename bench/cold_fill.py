@@ -1,6 +1,6 @@
-"""A cold fill, and the same additions without a server.
+"""Cold fill of fibserver, and the same additions without a server.
 
-Run as a command, it does the additions and prints, as JSON, what one thread took for them.
+Run as a command, it does the additions in one thread and prints their time as JSON.
 """
 
 import json
@@ -18,23 +18,23 @@ import servers
 __all__ = ["COLD", "EXACT", "Additions", "fill", "run_additions"]
 
 COLD = 30_000
-"""How many numbers a cold fill asks for."""
+"""Number of elements that a cold fill requests."""
 
 EXACT = Context(prec=10_000, traps=[Inexact])
-"""Wide enough for F(COLD), so that nothing is rounded."""
+"""Context with enough digits for F(COLD): inexact additions raise."""
 
 DEADLINE_SECONDS = 120
-"""Far above anything seen: reaching it is a failure, not a slow machine."""
+"""Far above any measured time: reaching it is a failure, not a slow machine."""
 
 DISCARD_BYTES = 1024 * 1024
 
 
 class Additions(NamedTuple):
-    """What one thread took to add and render the first COLD numbers, without keeping them.
+    """Cost of adding and rendering the first COLD numbers in one thread.
 
     Attributes:
-        seconds: start of the process excluded.
-        size_bytes: of the numbers as `json`.
+        seconds: Time without the start of the process.
+        size_bytes: Size of the numbers as `json`.
     """
 
     seconds: float
@@ -42,7 +42,7 @@ class Additions(NamedTuple):
 
 
 def run_additions() -> Additions:
-    """Measure the additions in a process of their own."""
+    """Measure the additions in a new process."""
     finished = subprocess.run(
         [sys.executable, __file__],
         stdin=subprocess.DEVNULL,
@@ -67,12 +67,12 @@ def _add() -> Additions:
 
 
 def fill(request: bytes, reply_bytes: int, checkout: Path = servers.ROOT) -> float:
-    """Return the seconds from a request to an empty server to the last byte of its answer.
+    """Start an empty server, and return the seconds from a request to the last byte of its reply.
 
     Args:
-        request: whose answer is a bulk string.
-        reply_bytes: the size of that string.
-        checkout: where the server's source is.
+        request: A request whose reply is a bulk string.
+        reply_bytes: Size of that string.
+        checkout: Directory with the server's source.
     """
     with servers.fibserver(checkout=checkout) as (port, _):
         return _seconds_to_receive(port, request, reply_bytes)
@@ -99,12 +99,12 @@ def _expect(sock: socket.socket, expected: bytes) -> None:
 
 
 def _discard(sock: socket.socket, left: int) -> None:
-    """Receive bytes without copying them: MSG_TRUNC, on Linux, throws TCP data away (tcp(7))."""
+    """Receive bytes without copying them: with MSG_TRUNC Linux discards TCP data (tcp(7))."""
     buffer = bytearray(DISCARD_BYTES)
     while left:
         received = sock.recv_into(buffer, min(left, DISCARD_BYTES), socket.MSG_TRUNC)
         if not received:
-            raise click.ClickException(f"fibserver broke off {left} bytes before the end")
+            raise click.ClickException(f"fibserver closed the connection {left} bytes too early")
         left -= received
 
 

@@ -1,8 +1,8 @@
-"""Load for `bench/scaling.py`, run on the host that asks: `host_load.py rpc|http TARGET SECONDS`.
+"""Load generator of `bench/scaling.py`, run on the client's host.
 
-It prints, as JSON, how many requests were answered rightly, wrongly and not at all, and how long
-they took. Over HTTP nothing is tried again; fibclient tries again by itself, as it always does,
-and how many servers answer it in the end is said as well.
+Usage: `host_load.py rpc|http TARGET SECONDS`. It prints as JSON how many requests got a wrong
+reply or none, and the latencies. HTTP requests are not retried; fibclient retries as usual, and
+the report includes how many servers answer it in the end.
 """
 
 import hashlib
@@ -26,42 +26,42 @@ HTTP_SECONDS = 10
 CALL_SECONDS = 20.0
 SLOW_SECONDS = 1.0
 PAUSE_SECONDS = 0.002
-RETURN_SECONDS = 20
-"""For a server that is back: probes are some seconds apart by then."""
+RECOVERY_SECONDS = 20
+"""Time for a server that came back to get requests: fibclient probes it every few seconds."""
 
-Ask = Callable[[int], bytes]
+Fetch = Callable[[int], bytes]
 
 
-class Way(NamedTuple):
-    """A way to ask.
+class LoadTarget(NamedTuple):
+    """Connections to the target of the load.
 
     Attributes:
-        connect: returns what asks, for one client.
-        serving: returns how many servers answer in the end; None: this end cannot tell.
+        connect: Returns a function that fetches the first n numbers, for one client.
+        serving: Returns how many servers answer in the end; None if the client cannot see it.
     """
 
-    connect: Callable[[], Ask]
+    connect: Callable[[], Fetch]
     serving: Callable[[], int | None]
 
 
-def _expected(ask: Ask) -> dict[int, bytes]:
-    return {n: hashlib.sha256(ask(n)).digest() for n in COUNTS}
+def _expected(fetch: Fetch) -> dict[int, bytes]:
+    return {n: hashlib.sha256(fetch(n)).digest() for n in COUNTS}
 
 
 @contextmanager
-def _rpc(target: str) -> Iterator[Way]:
+def _rpc(target: str) -> Iterator[LoadTarget]:
     with FibClient(target, cache_bytes=0, timeout_seconds=CALL_SECONDS) as client:
-        yield Way(lambda: lambda n: client.read(0, n, "json"), lambda: _serving(client))
+        yield LoadTarget(lambda: lambda n: client.read(0, n, "json"), lambda: _serving(client))
 
 
 def _serving(client: FibClient) -> int:
-    """Return how many servers answer from now on, once all do or that takes too long."""
+    """Return how many servers answer, after all do or `RECOVERY_SECONDS` have passed."""
 
     def succeeded() -> dict[str, int]:
-        return {each.address: each.succeeded for each in client.stats().endpoints}
+        return {endpoint.address: endpoint.succeeded for endpoint in client.stats().endpoints}
 
     before = succeeded()
-    deadline = time.monotonic() + RETURN_SECONDS
+    deadline = time.monotonic() + RECOVERY_SECONDS
     while True:
         client.read(0, 10, "json")
         count = sum(now > before[address] for address, now in succeeded().items())
@@ -70,12 +70,12 @@ def _serving(client: FibClient) -> int:
 
 
 @contextmanager
-def _http(target: str) -> Iterator[Way]:
-    def connect() -> Ask:
+def _http(target: str) -> Iterator[LoadTarget]:
+    def connect() -> Fetch:
         host, _, port = target.rpartition(":")
         connection = http.client.HTTPConnection(host, int(port), timeout=HTTP_SECONDS)
 
-        def ask(n: int) -> bytes:
+        def fetch(n: int) -> bytes:
             try:
                 connection.request("GET", f"/fib?start=0&count={n}")
                 reply = connection.getresponse()
@@ -87,15 +87,15 @@ def _http(target: str) -> Iterator[Way]:
                 raise http.client.HTTPException(f"{reply.status}")
             return body
 
-        return ask
+        return fetch
 
-    yield Way(connect, lambda: None)
+    yield LoadTarget(connect, lambda: None)
 
 
-class _Clients:
-    """Those that ask, and what they have seen."""
+class _LoadClients:
+    """Threads that fetch numbers, and the results."""
 
-    def __init__(self, connect: Callable[[], Ask], until: float) -> None:
+    def __init__(self, connect: Callable[[], Fetch], until: float) -> None:
         self.seconds: list[float] = []
         self.lost: list[str] = []
         self.wrong = 0
@@ -105,49 +105,49 @@ class _Clients:
         self._lock = threading.Lock()
 
     def run(self) -> None:
-        """Ask until it is time."""
-        threads = [threading.Thread(target=self._ask_on) for _ in range(CLIENTS)]
+        """Fetch numbers until the time is over."""
+        threads = [threading.Thread(target=self._send_requests) for _ in range(CLIENTS)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
 
-    def _ask_on(self) -> None:
-        ask = self._connect()
+    def _send_requests(self) -> None:
+        fetch = self._connect()
         while time.monotonic() < self._until:
             n = random.choice(COUNTS)
-            began = time.monotonic()
-            error, is_right = "", True
+            started = time.monotonic()
+            error, is_correct = "", True
             try:
-                is_right = hashlib.sha256(ask(n)).digest() == self._expected[n]
+                is_correct = hashlib.sha256(fetch(n)).digest() == self._expected[n]
             except (FibError, OSError, http.client.HTTPException) as failure:
                 error = repr(failure)
             with self._lock:
-                self.seconds.append(time.monotonic() - began)
-                self.wrong += not is_right
+                self.seconds.append(time.monotonic() - started)
+                self.wrong += not is_correct
                 if error:
                     self.lost.append(error)
             time.sleep(PAUSE_SECONDS)
 
 
 def main() -> None:
-    """Ask, and print what came of it."""
+    """Generate the load, and print the report."""
     kind, target, seconds = sys.argv[1:]
-    with {"rpc": _rpc, "http": _http}[kind](target) as way:
-        clients = _Clients(way.connect, time.monotonic() + float(seconds))
+    with {"rpc": _rpc, "http": _http}[kind](target) as load:
+        clients = _LoadClients(load.connect, time.monotonic() + float(seconds))
         print("asking", flush=True)
         clients.run()
         print("done", flush=True)
-        serving = way.serving()
-    taken = sorted(clients.seconds)
+        serving = load.serving()
+    latencies = sorted(clients.seconds)
     report = {
-        "requests": len(taken),
+        "requests": len(latencies),
         "lost": len(clients.lost),
         "wrong": clients.wrong,
-        "slow": sum(each > SLOW_SECONDS for each in taken),
-        "p50_ms": taken[len(taken) // 2] * 1000,
-        "p99_ms": taken[len(taken) * 99 // 100] * 1000,
-        "worst_ms": taken[-1] * 1000,
+        "slow": sum(latency > SLOW_SECONDS for latency in latencies),
+        "p50_ms": latencies[len(latencies) // 2] * 1000,
+        "p99_ms": latencies[len(latencies) * 99 // 100] * 1000,
+        "worst_ms": latencies[-1] * 1000,
         "serving": serving,
         "errors": sorted(set(clients.lost))[:5],
     }

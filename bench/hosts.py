@@ -1,12 +1,12 @@
-"""Several hosts on one machine: network namespaces on a bridge, whose cables can be pulled.
+"""Several hosts on one machine: network namespaces on a bridge that can be disconnected.
 
     client ─┐
          a ─┤
          b ─┼─ bridge
          c ─┘
 
-The bridge is in a namespace of its own. Pulling a host's cable drops its packets without a word,
-as a dead switch does: nothing is refused, nothing is reset.
+The bridge is in a namespace of its own. The packets of a disconnected host are dropped, as by a
+dead switch: connections are neither refused nor reset.
 """
 
 import os
@@ -25,26 +25,26 @@ CLIENT = "client"
 NAMES = ("a", "b", "c")
 SUBNET = "10.77.0"
 SERVICE = "fibservers.test"
-"""The name that leads to all of the hosts."""
+"""Host name that resolves to the addresses of all servers."""
 
 
 class Host:
     """One host.
 
     Attributes:
-        name: such as a.
-        address: its IP address.
+        name: Name, such as "a".
+        address: IP address.
     """
 
     def __init__(self, namespace: str, name: str, address: str, hub: str, cable: str) -> None:
-        """Describe a host.
+        """Refer to a host that exists.
 
         Args:
-            namespace: its network namespace.
-            name: what people call it.
-            address: its IP address.
-            hub: the namespace of the bridge.
-            cable: the bridge's end of its cable.
+            namespace: Its network namespace.
+            name: Name, such as "a".
+            address: IP address.
+            hub: Network namespace of the bridge.
+            cable: Name of its interface at the bridge.
         """
         self.name = name
         self.address = address
@@ -52,25 +52,25 @@ class Host:
         self._hub = hub
         self._cable = cable
 
-    def command(self, *words: str) -> list[str]:
-        """Return a command as it is to be run there."""
-        return ["ip", "netns", "exec", self._namespace, *words]
+    def command(self, *args: str) -> list[str]:
+        """Return the command line that runs a command on this host."""
+        return ["ip", "netns", "exec", self._namespace, *args]
 
-    def pull(self) -> None:
-        """Drop all packets to it and from it."""
+    def disconnect(self) -> None:
+        """Drop all packets to and from this host."""
         _ip("-n", self._hub, "link", "set", self._cable, "down")
 
-    def plug(self) -> None:
-        """Let packets through again."""
+    def reconnect(self) -> None:
+        """Undo `disconnect`."""
         _ip("-n", self._hub, "link", "set", self._cable, "up")
 
     @contextmanager
-    def running(self, *words: str, ready: str) -> Iterator["subprocess.Popen[bytes]"]:
-        """Run a program there until the context ends; it is given once its log says something."""
+    def running(self, *args: str, ready: str) -> Iterator["subprocess.Popen[bytes]"]:
+        """Run a program on this host; yield it once its log contains `ready`."""
         with tempfile.TemporaryDirectory(prefix="bench-host-") as folder:
             log = Path(folder, "log")
-            # A signal may come before the child is known here: then it ends with this process.
-            command = ["setpriv", "--pdeathsig", "KILL", *self.command(*words)]
+            # If a signal arrives before `child` is assigned, the kernel kills the program.
+            command = ["setpriv", "--pdeathsig", "KILL", *self.command(*args)]
             with log.open("wb") as out:
                 child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
             try:
@@ -82,21 +82,22 @@ class Host:
 
 
 class Network:
-    """Hosts that reach each other.
+    """Hosts on one bridge.
 
     Attributes:
-        client: the host that asks.
-        hosts: those that answer.
+        client: Host of the load generator.
+        hosts: Hosts of the servers.
     """
 
     def __init__(self, client: Host, hosts: list[Host]) -> None:
+        """Collect hosts that exist."""
         self.client = client
         self.hosts = hosts
 
 
 @contextmanager
 def network() -> Iterator[Network]:
-    """Make hosts, and remove them with the context."""
+    """Create the hosts, and remove them at the end."""
     mark = f"fib{os.getpid()}"
     hub = f"{mark}-hub"
     with ExitStack() as stack:
@@ -107,7 +108,7 @@ def network() -> Iterator[Network]:
             _host(stack, mark, hub, name, f"{SUBNET}.{number}")
             for number, name in enumerate((CLIENT, *NAMES), start=1)
         ]
-        # `ip netns exec` shows a namespace's programs its own /etc/hosts.
+        # `ip netns exec` mounts this file over /etc/hosts.
         own = Path("/etc/netns", f"{mark}-{CLIENT}")
         stack.callback(shutil.rmtree, own, ignore_errors=True)
         own.mkdir(parents=True)
@@ -129,7 +130,7 @@ def _host(stack: ExitStack, mark: str, hub: str, name: str, address: str) -> Hos
 
 
 def _namespace(stack: ExitStack, name: str) -> None:
-    # First of all: a signal may come at any time.
+    # Registered first: a signal may arrive at any time.
     stack.callback(_remove_namespace, name)
     _ip("netns", "add", name)
 
@@ -139,5 +140,5 @@ def _remove_namespace(name: str) -> None:
         _ip("netns", "delete", name)
 
 
-def _ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, timeout=30)
+def _ip(*args: str) -> None:
+    subprocess.run(["ip", *args], check=True, timeout=30)

@@ -1,4 +1,4 @@
-"""Load on an HTTP server: many requests by wrk or ab, and readers that are slow."""
+"""Load on an HTTP server: requests by wrk and ab, and slow readers."""
 
 import re
 import subprocess
@@ -13,18 +13,18 @@ from typing import Any, NamedTuple
 
 import click
 import psutil
-from side_by_side import Run
+from side_by_side import Measurement
 
-__all__ = ["Served", "ab", "slowly_read", "wrk"]
+__all__ = ["ServerUnderTest", "ab", "measure_slow_readers", "wrk"]
 
 QUICK_SECONDS = 30
-"""A client that waits for longer has been turned away, and how much longer does not matter."""
+"""Timeout of the quick client; a longer wait counts as a failure."""
 
 RUN_SECONDS = 300
-"""Far above anything seen: reaching it is a failure, not a slow machine."""
+"""Far above any measured time: reaching it is a failure, not a slow machine."""
 
 WRK_THREADS = 1
-"""Of two cores the server has one to itself."""
+"""Leaves one of two cores to the server."""
 
 DIFFERENT = """
 local threads = 0
@@ -36,7 +36,7 @@ function request()
   return wrk.format("GET", "/fib/" .. n .. "?request=" .. id .. "-" .. count)
 end
 """
-"""Every request is another: by its n, which is up to a tenth less, and by a parameter."""
+"""Script of wrk for different requests: n is up to a tenth less, and a parameter changes."""
 
 UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 
@@ -60,36 +60,36 @@ while True:
             pass
     time.sleep(0.05)
 """
-"""A process of its own with many connections, each of which takes about 160 KB a second."""
+"""Program with many connections, each of which reads about 160 KB/s."""
 
 
-class Served(NamedTuple):
+class ServerUnderTest(NamedTuple):
     """A server under test.
 
     Attributes:
-        port: of 127.0.0.1.
-        pid: of its first process.
+        port: Port on 127.0.0.1.
+        pid: Process ID of its parent process.
     """
 
     port: int
     pid: int
 
     def memory_bytes(self) -> int:
-        """Return what its processes have for themselves."""
+        """Return the unshared memory (USS) of its processes."""
         first = psutil.Process(self.pid)
         family = [first, *first.children(recursive=True)]
-        return sum(each.memory_full_info().uss for each in family)
+        return sum(process.memory_full_info().uss for process in family)
 
 
-def wrk(port: int, n: int, connections: int, seconds: float, *, is_different: bool) -> Run:
-    """Return what wrk measures while it asks for the first n numbers.
+def wrk(port: int, n: int, connections: int, seconds: float, *, is_different: bool) -> Measurement:
+    """Measure requests for the first n numbers with wrk.
 
     Args:
-        port: of the server.
-        n: how many numbers.
-        connections: how many, kept alive.
-        seconds: how long.
-        is_different: whether every request is to be another.
+        port: Port of the server.
+        n: How many numbers to request.
+        connections: Number of persistent connections.
+        seconds: Duration; rounded to whole seconds, at least one.
+        is_different: Whether each request differs from all others.
     """
     command = ["wrk", "--latency", "-t", str(WRK_THREADS), "-c", str(connections)]
     command += ["-d", f"{max(1, round(seconds))}s", "--timeout", "30s"]
@@ -100,18 +100,18 @@ def wrk(port: int, n: int, connections: int, seconds: float, *, is_different: bo
             command += ["-s", script.name]
         text = _output([*command, f"http://127.0.0.1:{port}/fib/{n}"])
     if re.search(r"Non-2xx|Socket errors", text):
-        raise click.ClickException(f"wrk met errors at port {port}:\n{text}")
+        raise click.ClickException(f"wrk reports failed requests to port {port}:\n{text}")
     rate, p50 = (
         re.search(r"Requests/sec:\s+([\d.]+)", text),
         re.search(r"50%\s+([\d.]+)(\w+)", text),
     )
     if rate is None or p50 is None:
-        raise click.ClickException(f"wrk says what is not understood:\n{text}")
-    return Run(float(rate[1]), float(p50[1]) * UNITS_MS[p50[2]])
+        raise click.ClickException(f"cannot parse the output of wrk:\n{text}")
+    return Measurement(float(rate[1]), float(p50[1]) * UNITS_MS[p50[2]])
 
 
 def ab(port: int, n: int, requests: int, *, keeps_alive: bool) -> dict[str, float]:
-    """Return what ab measures with 100 connections: requests/s, failures, p99 and worst in ms."""
+    """Measure with ab and 100 connections: requests/s, failures, p99 and worst time in ms."""
     command = ["ab", "-q", "-c", "100", "-n", str(requests), *(["-k"] if keeps_alive else [])]
     text = _output([*command, f"http://127.0.0.1:{port}/fib/{n}"])
     patterns = {
@@ -145,47 +145,51 @@ def _slow_readers(port: int, path: str) -> Iterator[None]:
             child.kill()
 
 
-def slowly_read(server: Served, n: int, seconds: float) -> dict[str, Any]:
-    """Return what slow readers of the first n numbers cost the server, and other clients.
+def measure_slow_readers(server: ServerUnderTest, n: int, seconds: float) -> dict[str, Any]:
+    """Measure the effect of slow readers of the first n numbers.
 
     Returns:
-        by how many bytes its memory grew at most, and the median and the longest time in ms
-        that a client waited who asked for the first ten numbers meanwhile.
+        `growth_bytes`, the largest growth of the server's memory; `p50_ms` and `worst_ms`, the
+        median and longest response time of another client that requests the first ten numbers.
     """
     path = f"/fib/{n}"
     quick = HTTPConnection("127.0.0.1", server.port, timeout=QUICK_SECONDS)
     try:
         for warm in (path, "/fib/10", path, "/fib/10"):
-            _ask(quick, warm)
-        before = most = server.memory_bytes()
-        taken = []
+            _get(quick, warm)
+        before = peak = server.memory_bytes()
+        latencies_ms = []
         with _slow_readers(server.port, path):
             deadline = time.perf_counter() + seconds
             next_look = 0.0
             while (started := time.perf_counter()) < deadline:
                 is_answered = _is_answered(quick, "/fib/10")
-                taken.append((time.perf_counter() - started) * 1000)
+                latencies_ms.append((time.perf_counter() - started) * 1000)
                 if not is_answered:
-                    break  # it waited for as long as anybody would
+                    break  # it timed out
                 if started > next_look:
-                    most = max(most, server.memory_bytes())
+                    peak = max(peak, server.memory_bytes())
                     next_look = started + 0.25
-                time.sleep(0.002)  # one client, not a load
+                time.sleep(0.002)  # a client, not a load generator
     finally:
         quick.close()
-    return {"growth_bytes": most - before, "p50_ms": median(taken), "worst_ms": max(taken)}
+    return {
+        "growth_bytes": peak - before,
+        "p50_ms": median(latencies_ms),
+        "worst_ms": max(latencies_ms),
+    }
 
 
 def _is_answered(connection: HTTPConnection, path: str) -> bool:
     try:
-        _ask(connection, path)
+        _get(connection, path)
     except TimeoutError:
         return False
     return True
 
 
-def _ask(connection: HTTPConnection, path: str) -> None:
+def _get(connection: HTTPConnection, path: str) -> None:
     connection.request("GET", path)
-    reply = connection.getresponse()
-    if reply.status != 200 or not reply.read():
-        raise click.ClickException(f"{path}: {reply.status}")
+    response = connection.getresponse()
+    if response.status != 200 or not response.read():
+        raise click.ClickException(f"{path}: {response.status}")

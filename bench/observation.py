@@ -1,4 +1,4 @@
-"""Observation of servers under load: the process of well-behaved clients, and memory."""
+"""Observers of servers under load: a process of well-behaved clients, and a memory sampler."""
 
 import math
 import os
@@ -13,30 +13,37 @@ from pathlib import Path
 from typing import NamedTuple
 
 import click
-from wellbehaved import Sample, samples_of
+from wellbehaved import RequestSample, with_missed_ticks
 
-__all__ = ["OVERLOADED", "Memory", "MemoryWatch", "MetricValues", "WellBehaved", "figures_of"]
+__all__ = [
+    "OVERLOADED",
+    "LatencySummary",
+    "Memory",
+    "MemorySampler",
+    "WellBehavedClients",
+    "summarize",
+]
 
 WELL_BEHAVED = Path(__file__).with_name("wellbehaved.py")
 
 OVERLOADED = frozenset({"503", "BUSY"})
-"""These outcomes are replies; any other failure counts as a reply that never came."""
+"""Outcomes that count as replies; any other failure counts as an infinite latency."""
 
 RECOVERY_KINDS = frozenset({"new", "range"})
 RECOVERED_SECONDS = 0.25
 STEADY_SECONDS = 1.0
-"""New numbers must have been quick for so long before a server counts as recovered."""
+"""A server has recovered once requests for new numbers have been quick for this long."""
 
 POLL_SECONDS = 0.05
 START_SECONDS = 60
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
-class MetricValues(NamedTuple):
-    """What the clients of one kind saw; times in seconds, infinite where no reply came.
+class LatencySummary(NamedTuple):
+    """Latencies of one kind of request, in seconds; infinite where no reply arrived.
 
     Attributes:
-        outcomes: how many requests came to which outcome.
+        outcomes: Number of requests by outcome.
     """
 
     p50: float
@@ -46,37 +53,39 @@ class MetricValues(NamedTuple):
     outcomes: Counter[str]
 
     def failed_share(self) -> float:
-        """Return the share of requests without a good reply."""
+        """Return the share of requests, 0 to 1, whose outcome is not `ok`."""
         return 1 - self.outcomes["ok"] / self.outcomes.total()
 
 
-def figures_of(samples: Iterable[Sample]) -> MetricValues:
-    """Return the figures of samples of one kind, of which there is at least one."""
+def summarize(samples: Iterable[RequestSample]) -> LatencySummary:
+    """Summarize at least one sample of one kind."""
     samples = list(samples)
     times = sorted(
-        each.seconds if each.outcome == "ok" or each.outcome in OVERLOADED else math.inf
-        for each in samples
+        sample.seconds if sample.outcome == "ok" or sample.outcome in OVERLOADED else math.inf
+        for sample in samples
     )
 
     def percentile(share: float) -> float:
         return times[math.ceil(share * len(times)) - 1]
 
-    outcomes = Counter(each.outcome for each in samples)
-    return MetricValues(percentile(0.5), percentile(0.99), percentile(0.999), times[-1], outcomes)
+    outcomes = Counter(sample.outcome for sample in samples)
+    return LatencySummary(
+        percentile(0.5), percentile(0.99), percentile(0.999), times[-1], outcomes
+    )
 
 
-class WellBehaved:
-    """The process of the well-behaved clients, and all samples that it has written so far."""
+class WellBehavedClients:
+    """Process of the well-behaved clients, and the samples that it has written so far."""
 
     def __init__(self, ports: Mapping[str, int], seed: int, timeout_seconds: float) -> None:
         """Start the process.
 
         Args:
-            ports: the kinds of requests, and where each is sent.
-            seed: of what is random.
-            timeout_seconds: how long a client waits for a reply.
+            ports: Port for each kind of request.
+            seed: Seed of the random generators.
+            timeout_seconds: How long a client waits for a reply.
         """
-        self.samples: list[Sample] = []
+        self.samples: list[RequestSample] = []
         self._kinds = frozenset(ports)
         self._timeout_seconds = timeout_seconds
         named_ports = (f"{kind}={port}" for kind, port in ports.items())
@@ -84,13 +93,13 @@ class WellBehaved:
             [sys.executable, str(WELL_BEHAVED), str(seed), str(timeout_seconds), *named_ports],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for this process, which ends that one
+            start_new_session=True,  # Ctrl-C reaches this process alone, which ends the child
         )
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """End the process, whatever it does."""
+        """Kill the process."""
         self._child.kill()
         self._child.wait()
         self._thread.join()
@@ -99,70 +108,80 @@ class WellBehaved:
         assert self._child.stdout is not None
         for line in self._child.stdout:
             kind, began, seconds, outcome = line.decode().split()
-            self.samples += samples_of(Sample(kind, float(began), float(seconds), outcome))
+            self.samples += with_missed_ticks(
+                RequestSample(kind, float(began), float(seconds), outcome)
+            )
 
     def wait_for_all(self) -> None:
-        """Wait until every kind of request has had a good reply."""
+        """Wait until a request of every kind has succeeded."""
         deadline = time.monotonic() + START_SECONDS
-        while self._kinds - {each.kind for each in self.samples if each.outcome == "ok"}:
+        while self._kinds - {sample.kind for sample in self.samples if sample.outcome == "ok"}:
             if time.monotonic() > deadline or self._child.poll() is not None:
-                raise click.ClickException("the well-behaved clients do not get replies")
+                raise click.ClickException(
+                    "some kinds of requests of the well-behaved clients never succeeded"
+                )
             time.sleep(POLL_SECONDS)
 
     def recovery_seconds(self, ended: float, limit_seconds: float) -> float:
-        """Wait until new numbers are quick again and return for how long they were not.
+        """Wait until requests for new numbers are quick again, and return how long that took.
 
         Args:
-            ended: when the load ended, by `time.monotonic()`.
-            limit_seconds: after that it is given up.
+            ended: When the load ended, by `time.monotonic()`.
+            limit_seconds: How long to wait.
 
         Returns:
-            From then to the last request that was slow or failed; the limit if given up.
+            Seconds from `ended` to the last request that was slow or failed; `limit_seconds` if
+            the server did not recover.
         """
         kinds = self._kinds & RECOVERY_KINDS
         while time.monotonic() < ended + limit_seconds:
-            after = [each for each in self.samples if each.kind in kinds and each.began >= ended]
-            slow = (each.began for each in after if not _is_quick(each))
+            after = [
+                sample for sample in self.samples if sample.kind in kinds and sample.began >= ended
+            ]
+            slow = (sample.began for sample in after if not _is_quick(sample))
             last_slow = max(slow, default=ended)
-            known = [max((s.began for s in after if s.kind == kind), default=0) for kind in kinds]
+            known = [
+                max((sample.began for sample in after if sample.kind == kind), default=0)
+                for kind in kinds
+            ]
             if min(known, default=math.inf) >= last_slow + STEADY_SECONDS:
                 return last_slow - ended
             time.sleep(POLL_SECONDS)
         return limit_seconds
 
     def finish(self) -> None:
-        """Wait for the replies to what has been asked, so that all samples are there."""
+        """Stop the clients, and wait for the samples of all pending requests."""
         assert self._child.stdin is not None
         self._child.stdin.close()
         self._child.wait(2 * self._timeout_seconds + START_SECONDS)
         self._thread.join()
 
-    def figures(self, began: float, ended: float) -> dict[str, MetricValues]:
-        """Return the figures of each kind, of the requests that were due within a time."""
-        within = [each for each in self.samples if began <= each.began <= ended]
+    def figures(self, began: float, ended: float) -> dict[str, LatencySummary]:
+        """Return the latencies by kind, of requests that were due between two times."""
+        within = [sample for sample in self.samples if began <= sample.began <= ended]
         return {
-            kind: figures_of(each for each in within if each.kind == kind)
-            for kind in sorted({each.kind for each in within})
+            kind: summarize(sample for sample in within if sample.kind == kind)
+            for kind in sorted({sample.kind for sample in within})
         }
 
 
-def _is_quick(sample: Sample) -> bool:
+def _is_quick(sample: RequestSample) -> bool:
     return sample.outcome == "ok" and sample.seconds <= RECOVERED_SECONDS
 
 
 class Memory(NamedTuple):
-    """What counts as the memory of a server.
+    """Memory of a server.
 
     Attributes:
-        pids: of its processes.
-        is_private: whether pages that are shared, such as the arena's, are left out.
+        pids: Process IDs of the server.
+        is_private: Whether shared pages, such as the arena's, are left out.
     """
 
     pids: tuple[int, ...]
     is_private: bool = False
 
     def size_bytes(self) -> int:
-        """Return how much memory is resident; of a process that has ended, none."""
+        """Return the resident memory; a process that has ended counts as 0."""
         pages = 0
         for pid in self.pids:
             with suppress(OSError):
@@ -171,10 +190,11 @@ class Memory(NamedTuple):
         return pages * PAGE_BYTES
 
 
-class MemoryWatch:
-    """Samples the memory of servers until it is closed."""
+class MemorySampler:
+    """Thread that samples the memory of servers until it is closed."""
 
     def __init__(self, servers: Mapping[str, Memory]) -> None:
+        """Start sampling."""
         self._servers = servers
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -187,12 +207,12 @@ class MemoryWatch:
         self._thread.join()
 
     def restart(self) -> None:
-        """Let growth begin at what memory is there now."""
+        """Measure growth from the present size on."""
         self._quiet = {name: memory.size_bytes() for name, memory in self._servers.items()}
         self._peak = dict(self._quiet)
 
     def growth_bytes(self) -> dict[str, int]:
-        """Return by how much each server's memory has grown at most."""
+        """Return the largest growth of each server's memory."""
         return {name: self._peak[name] - self._quiet[name] for name in self._servers}
 
     def _watch(self) -> None:

@@ -1,17 +1,16 @@
-"""What well-behaved clients see while others abuse the services, beside nginx and redis-server.
+"""Benchmark of well-behaved clients during abuse, against nginx and redis-server.
 
-Each abuse has servers of its own: a fibserver, and a fibweb in front of it, started for it. While
-it lasts, well-behaved clients (`wellbehaved.py`) ask every 10 ms for a cached answer, for a new
-small number, whether fibweb is ready, and PING, over connections that were there before; and ten
-times a second over a new one. What nginx and redis-server can be asked as well is done to them
-next, in the same run: nginx serves the same bytes as files, with one worker. The first row is
-quiet.
+Each abuse runs against a new fibserver, with a fibweb in front of it. Meanwhile well-behaved
+clients (`wellbehaved.py`) send requests over connections that were opened before: a cached
+response, `/readyz` and PING every 10 ms, and a new small number every 20 ms; and ten requests a
+second over new connections. An abuse that nginx or redis-server can serve as well runs against
+them next; nginx serves the same bytes as files, with one worker. The first row has no abuse.
 
-The clients that misbehave (`abuses.py`), the well-behaved ones and the servers share this
-machine's cores. The column *machine* is how late a process that only sleeps was woken up
-meanwhile; all other times contain that.
+The abusive clients (`abuses.py`), the well-behaved ones and the servers share this machine's
+cores. The column *machine* is how late a process that only sleeps was woken up; all other times
+contain that delay.
 
-Nothing here judges by its exit code: missed targets are printed.
+Missed targets are printed; the exit code is 0 nevertheless.
 """
 
 import json
@@ -30,8 +29,15 @@ import click
 import psutil
 import rest_servers
 from abuses import ABUSES, FILES, Abuse
-from observation import Memory, MemoryWatch, WellBehaved
-from overload_report import Observation, Row, as_json, print_details, print_table, print_targets
+from observation import Memory, MemorySampler, WellBehavedClients
+from overload_report import (
+    AbuseRow,
+    Observation,
+    as_json,
+    print_details,
+    print_table,
+    print_targets,
+)
 from servers import client, fibserver, redis_server
 from side_by_side import machine
 
@@ -39,21 +45,21 @@ __all__ = ["main"]
 
 BENCH = Path(__file__).parent
 QUIET_SECONDS = 1.0
-"""Before an abuse begins: the level that growth of memory is counted from."""
+"""Quiet time before an abuse; the memory at its end is the base of the growth."""
 
 GRACE_SECONDS = 60
-"""Far above what an abuse needs to end: reaching it is a failure, not a slow machine."""
+"""Far above the time that an abuse takes to end: reaching it is a failure."""
 
 
-class Servers(NamedTuple):
-    """What is observed.
+class ObservedServers(NamedTuple):
+    """Servers under observation.
 
     Attributes:
-        http: the port for abuse over HTTP; 0: none.
-        resp: likewise over RESP.
-        ports: where each kind of well-behaved client asks.
-        memory: what is sampled.
-        log_pid: the process whose standard error counts as the log.
+        http: Port for abuse over HTTP; 0: none.
+        resp: Port for abuse over RESP; 0: none.
+        ports: Port for each kind of well-behaved request.
+        memory: Memory to sample, by name.
+        log_pid: Process whose standard error is the log.
     """
 
     http: int
@@ -64,7 +70,7 @@ class Servers(NamedTuple):
 
 
 class Options(NamedTuple):
-    """What the command line says."""
+    """Values of the command line options."""
 
     seconds: float
     timeout_seconds: float
@@ -73,37 +79,39 @@ class Options(NamedTuple):
 
 
 @contextmanager
-def _ours() -> Iterator[Servers]:
+def _fibservice() -> Iterator[ObservedServers]:
     with fibserver() as (resp, _), rest_servers.fibweb(resp) as web:
         acceptor = client(resp).info("server")["process_id"]
         memory = {"fibweb": Memory((web.pid,)), "acceptor": Memory((acceptor,), is_private=True)}
         http_kinds = ("cached", "new", "readyz", "connect-http", "nothing")
         ports = dict.fromkeys(http_kinds, web.port)
         ports |= dict.fromkeys(("ping", "range", "connect-resp"), resp)
-        yield Servers(web.port, resp, ports, memory, web.pid)
+        yield ObservedServers(web.port, resp, ports, memory, web.pid)
 
 
 @contextmanager
-def _nginx(files: Mapping[int, bytes]) -> Iterator[Servers]:
+def _nginx(files: Mapping[int, bytes]) -> Iterator[ObservedServers]:
     with rest_servers.nginx(dict(files), sendfile=True) as nginx:
-        family = (nginx.pid, *(each.pid for each in psutil.Process(nginx.pid).children()))
+        pids = (nginx.pid, *(child.pid for child in psutil.Process(nginx.pid).children()))
         ports = dict.fromkeys(("cached", "connect-http"), nginx.port)
-        yield Servers(nginx.port, 0, ports, {"nginx": Memory(family)}, nginx.pid)
+        yield ObservedServers(nginx.port, 0, ports, {"nginx": Memory(pids)}, nginx.pid)
 
 
 @contextmanager
-def _redis() -> Iterator[Servers]:
+def _redis() -> Iterator[ObservedServers]:
     with redis_server() as port:
         pid = client(port).info("server")["process_id"]
         ports = dict.fromkeys(("ping", "connect-resp"), port)
-        yield Servers(0, port, ports, {"redis": Memory((pid,))}, pid)
+        yield ObservedServers(0, port, ports, {"redis": Memory((pid,))}, pid)
 
 
-def _observe(abuse: Abuse, servers: Servers, options: Options) -> Observation:
-    """Return what well-behaved clients see before, during and after an abuse."""
+def _observe(abuse: Abuse, servers: ObservedServers, options: Options) -> Observation:
+    """Run an abuse, and observe the well-behaved clients, memory and log meanwhile."""
     with (
-        closing(WellBehaved(servers.ports, options.seed, options.timeout_seconds)) as clients,
-        closing(MemoryWatch(servers.memory)) as memory,
+        closing(
+            WellBehavedClients(servers.ports, options.seed, options.timeout_seconds)
+        ) as clients,
+        closing(MemorySampler(servers.memory)) as memory,
     ):
         clients.wait_for_all()
         time.sleep(QUIET_SECONDS)
@@ -120,15 +128,17 @@ def _observe(abuse: Abuse, servers: Servers, options: Options) -> Observation:
 
 
 def _log_bytes(pid: int) -> int:
-    """Return the size of the file that a process has as its standard error."""
+    """Return the size of the file that is the standard error of a process."""
     try:
         return os.stat(f"/proc/{pid}/fd/2").st_size
     except FileNotFoundError:
-        return 0  # it has ended, which the clients notice
+        return 0  # it has ended: requests fail
 
 
-def _abuse(abuse: Abuse, servers: Servers, options: Options) -> tuple[float, list[dict[str, int]]]:
-    """Run all parts of an abuse; return when they began, and what came of each."""
+def _abuse(
+    abuse: Abuse, servers: ObservedServers, options: Options
+) -> tuple[float, list[dict[str, int]]]:
+    """Run all parts of an abuse; return the start time and the outcomes of each part."""
     if not abuse.parts:
         began = time.monotonic()
         time.sleep(options.seconds)
@@ -137,12 +147,12 @@ def _abuse(abuse: Abuse, servers: Servers, options: Options) -> tuple[float, lis
     with ExitStack() as stack:
         children = []
         for part in range(len(abuse.parts)):
-            arguments = (abuse.name, part, port, options.seconds, options.seed)
+            args = (abuse.name, part, port, options.seconds, options.seed)
             child = subprocess.Popen(
-                [sys.executable, str(BENCH / "abuses.py"), *map(str, arguments)],
+                [sys.executable, str(BENCH / "abuses.py"), *map(str, args)],
                 stdout=subprocess.PIPE,
                 text=True,
-                start_new_session=True,  # Ctrl-C is for this process, which ends that one
+                start_new_session=True,  # Ctrl-C reaches this process alone, which ends the child
             )
             stack.enter_context(child)
             stack.callback(child.kill)
@@ -156,10 +166,10 @@ def _abuse(abuse: Abuse, servers: Servers, options: Options) -> tuple[float, lis
     return began, [json.loads(output or "{}") for output in outputs]
 
 
-def _row(abuse: Abuse, files: Mapping[int, bytes], options: Options) -> Row:
-    """Return what an abuse of our services does to others, and one of the peers."""
+def _row(abuse: Abuse, files: Mapping[int, bytes], options: Options) -> AbuseRow:
+    """Observe an abuse of our services, and of the peers."""
     click.echo(f"{abuse.name}: {abuse.title}", err=True)
-    with _ours() as servers:
+    with _fibservice() as servers:
         ours = _observe(abuse, servers, options)
     peers = {}
     if "nginx" in abuse.peers:
@@ -168,17 +178,17 @@ def _row(abuse: Abuse, files: Mapping[int, bytes], options: Options) -> Row:
     if "redis" in abuse.peers:
         with _redis() as servers:
             peers["redis"] = _observe(abuse, servers, options)
-    return Row(abuse.name, abuse.title, ours, peers)
+    return AbuseRow(abuse.name, abuse.title, ours, peers)
 
 
 def _files() -> dict[int, bytes]:
-    """Return what nginx serves: the bodies of fibweb's responses."""
+    """Return the response bodies of fibweb, for nginx to serve."""
     with fibserver() as (port, _), rest_servers.fibweb(port) as web:
         return {n: rest_servers.get(web.port, f"/fib/{n}") or b"" for n in FILES}
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """End the program, and let a second Ctrl-C not disturb how it cleans up."""
+    """End the program, and ignore further signals while it cleans up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(128 + number)
@@ -186,15 +196,26 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "--seconds", type=click.FloatRange(1), default=8.0, show_default=True, help="Of each abuse."
+    "--seconds",
+    type=click.FloatRange(1),
+    default=8.0,
+    show_default=True,
+    help="Duration of each abuse.",
 )
-@click.option("--only", type=click.Choice([each.name for each in ABUSES]), multiple=True)
-@click.option("--seed", type=int, default=20261128)
-@click.option("--timeout", type=click.FloatRange(0.5), default=10.0, help="Of a good client.")
 @click.option(
-    "--recovery", type=click.FloatRange(2), default=30.0, help="Give up after so many seconds."
+    "--only",
+    type=click.Choice([abuse.name for abuse in ABUSES]),
+    multiple=True,
+    help="Run this abuse and quiet.",
 )
-@click.option("--json", "report", type=click.File("w"), help="Write the raw figures there.")
+@click.option("--seed", type=int, default=20261128, help="Of the random generators.")
+@click.option(
+    "--timeout", type=click.FloatRange(0.5), default=10.0, help="Of well-behaved clients."
+)
+@click.option(
+    "--recovery", type=click.FloatRange(2), default=30.0, help="Seconds to wait for recovery."
+)
+@click.option("--json", "report", type=click.File("w"), help="Write the raw figures to this file.")
 def main(
     seconds: float,
     only: tuple[str, ...],
@@ -203,13 +224,13 @@ def main(
     recovery: float,
     report: TextIO | None,
 ) -> None:
-    """Measure what well-behaved clients see while others misbehave."""
+    """Measure the latencies of well-behaved clients while others abuse the services."""
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
     options = Options(seconds, timeout, recovery, seed)
-    chosen = [each for each in ABUSES if not only or each.name in (*only, "quiet")]
+    chosen = [abuse for abuse in ABUSES if not only or abuse.name in (*only, "quiet")]
     facts = machine()
-    files = _files() if any("nginx" in each.peers for each in chosen) else {}
+    files = _files() if any("nginx" in abuse.peers for abuse in chosen) else {}
     rows = []
     for abuse in chosen:
         rows.append(_row(abuse, files, options))

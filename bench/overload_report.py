@@ -1,4 +1,4 @@
-"""The report of `bench/overload.py`: details, a table in Markdown, and the targets."""
+"""Report of `bench/overload.py`: details, a table in Markdown, and the targets."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -6,46 +6,46 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import click
-from observation import MetricValues
+from observation import LatencySummary
 
-__all__ = ["Observation", "Row", "as_json", "print_details", "print_table", "print_targets"]
+__all__ = ["AbuseRow", "Observation", "as_json", "print_details", "print_table", "print_targets"]
 
 MIB = 1024**2
 
 CACHE_MIB = 64
-"""fibweb's `cache_bytes`."""
+"""Default of fibweb's `cache_bytes`."""
 
 PENDING_MIB = 64
-"""All answers that fibweb has under way."""
+"""Bound of all pending responses of fibweb."""
 
 FIBWEB_SLACK_MIB = 40
 OUTPUT_MIB = 64
-"""All output that the acceptor has under way."""
+"""Bound of all pending output of the acceptor."""
 
 ACCEPTOR_SLACK_MIB = 16
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What was observed of a service during one abuse.
+    """Observation of servers during one abuse.
 
     Attributes:
-        figures: of each kind of well-behaved client.
-        growth_bytes: of memory at most, for each server.
-        recovery_seconds: until new numbers were quick again.
-        log_bytes_per_second: written meanwhile.
-        ends: how many requests or connections of each abusing process came to which end.
+        figures: Latencies by kind of well-behaved request.
+        growth_bytes: Largest growth of memory, by server.
+        recovery_seconds: Time after the abuse until new numbers were quick again.
+        log_bytes_per_second: Bytes logged per second of the abuse.
+        ends: For each part of the abuse, the number of requests or connections by outcome.
     """
 
-    figures: dict[str, MetricValues]
+    figures: dict[str, LatencySummary]
     growth_bytes: dict[str, int]
     recovery_seconds: float
     log_bytes_per_second: float
     ends: list[dict[str, int]]
 
 
-class Row(NamedTuple):
-    """One abuse: what it did to our services, and to the peers it was done to."""
+class AbuseRow(NamedTuple):
+    """Observations of one abuse: of our services, and of the peers."""
 
     name: str
     title: str
@@ -54,7 +54,7 @@ class Row(NamedTuple):
 
 
 def _time(seconds: float) -> str:
-    """Return milliseconds in few digits; long times with their unit."""
+    """Format a time: milliseconds without a unit; from one second on, seconds with theirs."""
     if math.isinf(seconds):
         return "never"
     if seconds >= 1:
@@ -70,15 +70,15 @@ def _percent(share: float) -> str:
     return f"{share * 100:.1f} %"
 
 
-def _failures(figures: MetricValues) -> str:
-    """Return the shares of what failed, by kind; empty if nothing did."""
+def _failures(figures: LatencySummary) -> str:
+    """Format the share of each failure; "" if all requests succeeded."""
     total = figures.outcomes.total()
     failed = ((name, count) for name, count in figures.outcomes.items() if name != "ok")
     return "".join(f", {_percent(count / total)} {name}" for name, count in sorted(failed))
 
 
 def _cell(observed: Observation, kind: str, *percentiles: str) -> str:
-    """Return the named percentiles of a kind, its worst, and its failures."""
+    """Format the named percentiles of a kind, its longest time, and its failures."""
     figures = observed.figures.get(kind)
     if figures is None:
         return ""
@@ -86,18 +86,18 @@ def _cell(observed: Observation, kind: str, *percentiles: str) -> str:
     return " / ".join(map(_time, times)) + _failures(figures)
 
 
-def _peer_cells(row: Row) -> tuple[str, str, str]:
-    answers, connects, growths = [], [], []
+def _peer_cells(row: AbuseRow) -> tuple[str, str, str]:
+    replies, connects, growths = [], [], []
     for name, observed in row.peers.items():
         kinds = ("cached", "connect-http") if name == "nginx" else ("ping", "connect-resp")
-        answers.append(f"{name} {_cell(observed, kinds[0], 'p50', 'p99')}")
+        replies.append(f"{name} {_cell(observed, kinds[0], 'p50', 'p99')}")
         connects.append(_cell(observed, kinds[1], "p99"))
         growths.append(f"{observed.growth_bytes[name] / MIB:.0f}")
-    return "; ".join(answers), "; ".join(connects), "; ".join(growths)
+    return "; ".join(replies), "; ".join(connects), "; ".join(growths)
 
 
-def print_details(row: Row) -> None:
-    """Print all figures of one row, and what became of those who misbehave."""
+def print_details(row: AbuseRow) -> None:
+    """Print all figures of one row, and the outcomes of the abuse."""
     layout = "{:<9}{:<14}{:>8}{:>10}{:>10}{:>10}{:>10}  {}"
     click.echo(f"\n{row.name}: {row.title}")
     click.echo(layout.format("", "ms", "count", "p50", "p99", "p99.9", "worst", "failures"))
@@ -116,7 +116,7 @@ def print_details(row: Row) -> None:
             click.echo(f"{service:<9}the abuse: {counts or 'nothing'}")
 
 
-def print_table(rows: Sequence[Row]) -> None:
+def print_table(rows: Sequence[AbuseRow]) -> None:
     """Print the table, in Markdown."""
     names = (
         "meanwhile",
@@ -156,14 +156,14 @@ def _print_line(cells: Sequence[str]) -> None:
     click.echo(f"| {' | '.join(cells)} |")
 
 
-class ResolvedAddress(NamedTuple):
-    """A bound that every row has to keep.
+class Target(NamedTuple):
+    """A bound for a figure of every row.
 
     Attributes:
-        text: what it asks for, with the bound.
-        value: returns what is bounded.
-        bound: the highest value that will do.
-        show: returns a value as text.
+        text: Description, with the bound.
+        value: Returns the bounded figure.
+        bound: Highest permitted value.
+        show: Formats a value.
     """
 
     text: str
@@ -176,31 +176,31 @@ FIBWEB_MIB = CACHE_MIB + PENDING_MIB + FIBWEB_SLACK_MIB
 ACCEPTOR_MIB = OUTPUT_MIB + ACCEPTOR_SLACK_MIB
 
 TARGETS = (
-    ResolvedAddress("cached answers, p99 ≤ 20 ms", lambda o: o.figures["cached"].p99, 0.020),
-    ResolvedAddress("new small numbers, p99 ≤ 250 ms", lambda o: o.figures["new"].p99, 0.250),
-    ResolvedAddress(
+    Target("cached responses, p99 ≤ 20 ms", lambda o: o.figures["cached"].p99, 0.020),
+    Target("new small numbers, p99 ≤ 250 ms", lambda o: o.figures["new"].p99, 0.250),
+    Target(
         "new small numbers, 503 or failed < 1 %",
         lambda o: o.figures["new"].failed_share(),
         0.00999,
         _percent,
     ),
-    ResolvedAddress("FIB.RANGE, p99 ≤ 250 ms", lambda o: o.figures["range"].p99, 0.250),
-    ResolvedAddress(
+    Target("FIB.RANGE, p99 ≤ 250 ms", lambda o: o.figures["range"].p99, 0.250),
+    Target(
         "FIB.RANGE, BUSY or failed < 1 %",
         lambda o: o.figures["range"].failed_share(),
         0.00999,
         _percent,
     ),
-    ResolvedAddress("/readyz, p99.9 ≤ 250 ms", lambda o: o.figures["readyz"].p999, 0.250),
-    ResolvedAddress("PING, p99.9 ≤ 250 ms", lambda o: o.figures["ping"].p999, 0.250),
-    ResolvedAddress("recovery ≤ 1 s", lambda o: o.recovery_seconds, 1.0),
-    ResolvedAddress(
+    Target("/readyz, p99.9 ≤ 250 ms", lambda o: o.figures["readyz"].p999, 0.250),
+    Target("PING, p99.9 ≤ 250 ms", lambda o: o.figures["ping"].p999, 0.250),
+    Target("recovery ≤ 1 s", lambda o: o.recovery_seconds, 1.0),
+    Target(
         f"growth of fibweb ≤ {FIBWEB_MIB} MiB",
         lambda o: o.growth_bytes["fibweb"],
         FIBWEB_MIB * MIB,
         _mib,
     ),
-    ResolvedAddress(
+    Target(
         f"growth of the acceptor ≤ {ACCEPTOR_MIB} MiB",
         lambda o: o.growth_bytes["acceptor"],
         ACCEPTOR_MIB * MIB,
@@ -209,8 +209,8 @@ TARGETS = (
 )
 
 
-def print_targets(rows: Sequence[Row]) -> None:
-    """Print which targets are met, and where the others are missed."""
+def print_targets(rows: Sequence[AbuseRow]) -> None:
+    """Print which targets are met, and in which rows the others are missed."""
     click.echo("\nTargets:\n")
     for target in TARGETS:
         values = {row.name: target.value(row.ours) for row in rows}
@@ -226,11 +226,11 @@ def print_targets(rows: Sequence[Row]) -> None:
             click.echo(f"- met: {target.text}; at most {target.show(values[name])} ({name})")
 
 
-def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return the rows as they are written to a report, infinite times as `Infinity`."""
+def as_json(rows: Sequence[AbuseRow]) -> list[dict[str, Any]]:
+    """Return the rows for a JSON report; infinite times become `Infinity`."""
 
     def plain(observed: Observation) -> dict[str, Any]:
-        figures = {kind: each._asdict() for kind, each in observed.figures.items()}
+        figures = {kind: summary._asdict() for kind, summary in observed.figures.items()}
         return {**observed.__dict__, "figures": figures}
 
     return [

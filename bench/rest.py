@@ -1,16 +1,16 @@
-"""Side by side: fibweb against nginx, uvicorn, stock waitress, and Flask under gunicorn.
+"""Benchmark of fibweb against nginx, uvicorn, stock waitress, and Flask under gunicorn.
 
-wrk asks for the first 10, 100, 1,000 and 10,000 numbers over 16 and 64 connections, always the
-same (*repeated*) or each time another (*different*). nginx, which serves the very same bytes as
-files, stands for what a web server can do; uvicorn with ready bytes for the fastest that Python is
-known for; waitress as it comes for what fibweb is built on; and Flask with a list and jsonify for
-how such a service is usually written. Every server has one process, except where two of fibweb
-stand beside one.
+wrk requests the first 10, 100, 1,000 and 10,000 numbers over 16 and 64 connections; the requests
+are all the same (*repeated*) or all different (*different*). The baselines: nginx, which serves
+the same bytes as files, for web servers in C; uvicorn with ready bytes, for the fastest servers in
+Python; stock waitress, which fibweb's server is based on; and Flask with a list and jsonify, the
+usual way to write such a service. Every server has one process; one case compares fibweb with two
+processes to fibweb with one.
 
-Then, 16 clients that read 10,000 numbers slowly: how much memory do they cost, and how long do
-others wait? And last what ab measures, with 100 connections.
+Further measurements: memory and the latency of another client while 16 clients read 10,000 numbers
+slowly, and ab with 100 connections.
 
-Nothing here judges: a missed target is marked, and the exit code is 0.
+A missed target is marked in the table; the exit code is 0 nevertheless.
 """
 
 import json
@@ -19,14 +19,17 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, TextIO
 
 import click
 import rest_servers
-from load import Served, ab, slowly_read, wrk
+from checkouts import before_option
+from load import ServerUnderTest, ab, measure_slow_readers, wrk
 from servers import fibserver
-from side_by_side import Case, Run, machine, measure, print_table
+from side_by_side import Comparison, Measurement, machine, measure, print_table
 
 __all__ = ["main"]
 
@@ -48,33 +51,37 @@ SLOW_GROWTH_MB = 8.0
 SLOW_P50_MS = 1.0
 SLOW_WORST_MS = 20.0
 
-Servers = Mapping[str, Served]
+Servers = Mapping[str, ServerUnderTest]
 
 
-def _cases(servers: Servers, seconds: float) -> Iterator[Case]:
-    """Yield the cases: what is asked for, of which two servers, and the ratio to reach."""
+def _cases(servers: Servers, seconds: float) -> Iterator[Comparison]:
+    """Yield the cases: a request, two servers, and the target of their ratio.
+
+    The fibweb of an earlier checkout is compared with as well if it is among the servers.
+    """
 
     def case(
         other: str, n: int, connections: int, target: float | None, ours: str = "fibweb"
-    ) -> Case:
+    ) -> Comparison:
         is_different = other in ("stock", "uvicorn")
 
-        def run(name: str) -> Run:
+        def run(name: str) -> Measurement:
             return wrk(servers[name].port, n, connections, seconds, is_different=is_different)
 
-        def run_other() -> Run:
+        def run_other() -> Measurement:
             if other == "nginx" and n == LARGE:
                 return max(run("nginx"), run("nginx without sendfile"))
             return run(other)
 
-        return Case(
+        return Comparison(
             f"{n} × {connections} / {other}"
             if ours == "fibweb"
             else f"{n} × {connections}, {ours}",
             "requests/s",
             target,
-            lambda: run(ours),
+            partial(run, ours),
             run_other,
+            partial(run, _before(ours)) if _before(ours) in servers else None,
         )
 
     for connections in CONNECTIONS:
@@ -86,31 +93,36 @@ def _cases(servers: Servers, seconds: float) -> Iterator[Case]:
             yield case("fibweb", n, connections, None, "two processes")
 
 
+def _before(name: str) -> str:
+    """Return the name of the same server of the earlier checkout."""
+    return f"{name}, before"
+
+
 def _slow(servers: Servers, only: str, seconds: float) -> dict[str, dict[str, Any]]:
-    """Return what slow readers cost each server."""
+    """Measure slow readers of each server."""
     return {
-        name: slowly_read(server, LARGE, seconds)
+        name: measure_slow_readers(server, LARGE, seconds)
         for name, server in servers.items()
         if re.search(only, f"slow {name}")
     }
 
 
 def _ab(servers: Servers, only: str, requests: int) -> list[dict[str, Any]]:
-    """Return what ab measures."""
+    """Measure servers with ab."""
     return [
         {"server": name, "n": n, "keeps_alive": keeps_alive}
         | ab(servers[name].port, n, requests, keeps_alive=keeps_alive)
         for n in (100, 1000)
         for keeps_alive in (True, False)
-        for name in ("fibweb", "flask")
-        if re.search(only, f"ab {name}")
+        for name in ("fibweb", _before("fibweb"), "flask")
+        if name in servers and re.search(only, f"ab {name}")
     ]
 
 
 def _print_slow(slow: dict[str, dict[str, Any]]) -> None:
     click.echo(
-        f"\nWhile 16 clients read {LARGE:,} numbers slowly; of fibweb memory may grow by "
-        f"{SLOW_GROWTH_MB:g} MB,\na quick client may wait {SLOW_P50_MS:g} ms (p50), "
+        f"\nWhile 16 clients read {LARGE:,} numbers slowly; targets for fibweb: growth of memory "
+        f"{SLOW_GROWTH_MB:g} MB,\nresponse time of a quick client {SLOW_P50_MS:g} ms (p50), "
         f"{SLOW_WORST_MS:g} ms (worst).\n"
     )
     click.echo(f"{'server':<24}{'growth MB':>10}{'p50 ms':>9}{'worst ms':>10}")
@@ -124,17 +136,17 @@ def _print_slow(slow: dict[str, dict[str, Any]]) -> None:
 def _print_ab(rows: list[dict[str, Any]], requests: int) -> None:
     click.echo(f"\nab -c 100 -n {requests}\n")
     names = ("server", "n", "", "requests/s", "failed", "p99 ms", "worst ms")
-    layout = "{:<10}{:>6}  {:<4}{:>12}{:>8}{:>8}{:>10}"
+    layout = "{:<16}{:>6}  {:<4}{:>12}{:>8}{:>8}{:>10}"
     click.echo(layout.format(*names))
     for row in rows:
         rate, failed, p99, worst = (row[name] for name in ("rate", "failed", "p99_ms", "worst_ms"))
         figures = (f"{rate:,.0f}", f"{failed:.0f}", f"{p99:.0f}", f"{worst:.0f}")
-        not_modified_headers = "-k" if row["keeps_alive"] else ""
-        click.echo(layout.format(row["server"], row["n"], not_modified_headers, *figures))
+        option = "-k" if row["keeps_alive"] else ""
+        click.echo(layout.format(row["server"], row["n"], option, *figures))
 
 
-def _start(stack: ExitStack) -> dict[str, Served]:
-    """Start all servers; each has answered everything once, and rightly."""
+def _start(stack: ExitStack, before: Path | None) -> dict[str, ServerUnderTest]:
+    """Start all servers, and check their responses to all requests."""
     port, _ = stack.enter_context(fibserver())
     ours = stack.enter_context(rest_servers.fibweb(port))
     bodies = {n: rest_servers.get(ours.port, f"/fib/{n}") or b"" for n in COUNTS}
@@ -147,18 +159,26 @@ def _start(stack: ExitStack) -> dict[str, Served]:
         "stock": stack.enter_context(rest_servers.stock()),
         "flask": stack.enter_context(rest_servers.flask()),
     }
-    answers = {n: json.loads(body) for n, body in bodies.items()}
+    if before:
+        port, _ = stack.enter_context(fibserver(checkout=before))
+        for name, processes in (("fibweb", 1), ("two processes", 2)):
+            fibweb = rest_servers.fibweb(port, processes, checkout=before)
+            servers[_before(name)] = stack.enter_context(fibweb)
+    expected = {n: json.loads(body) for n, body in bodies.items()}
     for server in servers.values():
-        rest_servers.check(server, COUNTS, answers)
+        rest_servers.check(server, COUNTS, expected)
     return servers
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
-@click.option("--json", "report", type=click.File("w"), help="Write the raw figures there.")
+@click.option("--json", "report", type=click.File("w"), help="Write the raw figures to this file.")
 @click.option("--only", metavar="REGEX", default="", help="Run the cases whose names match.")
-@click.option("--quick", is_flag=True, help="One round, short runs: does it work at all?")
-def main(rounds: int, report: TextIO | None, only: str, quick: bool) -> None:
+@before_option("fibweb")
+@click.option(
+    "--quick", is_flag=True, help="Check that the benchmark works: one round, short runs."
+)
+def main(rounds: int, report: TextIO | None, only: str, before: Path | None, quick: bool) -> None:
     """Compare fibweb with other ways to serve the same numbers."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # clean up first
     rounds = 1 if quick else rounds
@@ -166,7 +186,7 @@ def main(rounds: int, report: TextIO | None, only: str, quick: bool) -> None:
     yardsticks = ("waitress", "falcon", "uvicorn", "gunicorn", "flask")
     facts = machine() | {name: version(name) for name in yardsticks}
     with ExitStack() as stack:
-        servers = _start(stack)
+        servers = _start(stack, before)
         cases = [
             case for case in _cases(servers, RUN_SECONDS / share) if re.search(only, case.name)
         ]
@@ -175,15 +195,15 @@ def main(rounds: int, report: TextIO | None, only: str, quick: bool) -> None:
         requests = AB_REQUESTS // share
         ab_rows = _ab(servers, only, requests)
     if not (cases or slow or ab_rows):
-        raise click.BadParameter("no case has such a name", param_hint="--only")
+        raise click.BadParameter(f'no case matches "{only}"', param_hint="--only")
     rows = [case.summary() for case in cases]
     click.echo(", ".join(f"{name} {value}" for name, value in facts.items()))
     if rows:
         click.echo(
-            f"Medians of {rounds} rounds; n × connections, / the yardstick. Beside stock and "
-            "uvicorn every request is\ndifferent, else all are the same. Ratio: of the medians; "
-            "by round: the median of the ratios of each\nround. The ratio must reach the "
-            "target.\n"
+            f"Medians of {rounds} rounds; n × connections / the baseline. Against stock and "
+            "uvicorn every request is\ndifferent, otherwise all are the same. Ratio: of the "
+            "medians; by round: the median of the ratios of the\nrounds; before: the same for "
+            "the earlier fibweb. The ratio must reach the target.\n"
         )
         print_table(rows, "fibweb", "other")
     if slow:

@@ -1,4 +1,4 @@
-"""The servers of `bench/rest.py`: fibweb, and each of the yardsticks, on free ports."""
+"""Servers of `bench/rest.py` on free ports: fibweb and the baselines."""
 
 import json
 import shutil
@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from load import Served
+from load import ServerUnderTest
 from servers import ROOT, running, wait_for
 
-__all__ = ["check", "fibweb", "flask", "nginx", "stock", "uvicorn"]
+__all__ = ["check", "fibweb", "flask", "get", "nginx", "stock", "uvicorn"]
 
 BENCH = ROOT / "bench"
 POLL_SECONDS = 30
@@ -50,41 +50,44 @@ http {{
 
 
 def get(port: int, path: str) -> bytes | None:
-    """Return the body at a path, None if nobody answers."""
+    """Return the body at a path; None without a response or if its status is not 200."""
     connection = HTTPConnection("127.0.0.1", port, timeout=POLL_SECONDS)
     try:
         connection.request("GET", path)
-        reply = connection.getresponse()
-        body = reply.read()
-        return body if reply.status == 200 else None
+        response = connection.getresponse()
+        body = response.read()
+        return body if response.status == 200 else None
     except OSError:
         return None
     finally:
         connection.close()
 
 
-def check(server: Served, counts: Collection[int], answers: dict[int, Any]) -> None:
-    """Fail unless a server answers as another did; this also has it ready for what is measured.
+def check(server: ServerUnderTest, counts: Collection[int], expected: dict[int, Any]) -> None:
+    """Compare the responses of a server with the expected ones, and so warm it up.
 
     Args:
-        server: the server.
-        counts: of the first n numbers.
-        answers: of the other.
+        server: Server to check.
+        counts: Values of n, for the first n numbers.
+        expected: Decoded responses by n.
+
+    Raises:
+        click.ClickException: A response is missing or wrong.
     """
     for n in counts:
         body = get(server.port, f"/fib/{n}")
-        if body is None or json.loads(body) != answers[n]:
-            raise click.ClickException(f"the server at port {server.port} answers {n} wrongly")
+        if body is None or json.loads(body) != expected[n]:
+            raise click.ClickException(f"port {server.port}: wrong response to /fib/{n}")
 
 
 @contextmanager
-def _served(command: list[str], port: int) -> Iterator[Served]:
-    """Run a server until the context ends; it is given once it answers."""
+def _run(command: list[str], port: int, directory: Path = BENCH) -> Iterator[ServerUnderTest]:
+    """Run a server in a directory; yield it once it answers."""
     with tempfile.TemporaryDirectory(prefix="bench-rest-") as folder:
         log = Path(folder, "log")
-        with running(command, log, BENCH) as child:
+        with running(command, log, directory) as child:
             wait_for(child, log, lambda: get(port, "/fib/10"))
-            yield Served(port, child.pid)
+            yield ServerUnderTest(port, child.pid)
 
 
 def _free_port() -> int:
@@ -93,60 +96,68 @@ def _free_port() -> int:
 
 
 @contextmanager
-def fibweb(fibserver_port: int, processes: int = 1) -> Iterator[Served]:
-    """Run fibweb in front of a fibserver."""
+def fibweb(
+    fibserver_port: int, processes: int = 1, checkout: Path = ROOT
+) -> Iterator[ServerUnderTest]:
+    """Run fibweb in front of a fibserver.
+
+    Args:
+        fibserver_port: Port of the fibserver on 127.0.0.1.
+        processes: Number of web workers.
+        checkout: Directory with its source.
+    """
     port = _free_port()
     command = [sys.executable, "-m", "fibweb", "--listen", f"127.0.0.1:{port}"]
     command += ["--servers", f"127.0.0.1:{fibserver_port}", "--processes", str(processes)]
-    with _served(command, port) as served:
-        yield served
+    with _run(command, port, checkout) as server:
+        yield server
 
 
 @contextmanager
-def stock() -> Iterator[Served]:
-    """Run waitress as it comes."""
+def stock() -> Iterator[ServerUnderTest]:
+    """Run waitress without changes."""
     port = _free_port()
-    with _served([sys.executable, str(BENCH / "yardsticks.py"), str(port)], port) as served:
-        yield served
+    with _run([sys.executable, str(BENCH / "yardsticks.py"), str(port)], port) as server:
+        yield server
 
 
 @contextmanager
-def flask() -> Iterator[Served]:
-    """Run Flask under gunicorn, one worker of the default kind."""
+def flask() -> Iterator[ServerUnderTest]:
+    """Run Flask under gunicorn with one worker of the default class."""
     port = _free_port()
-    with _served([*GUNICORN, "--workers", "1", "--bind", f"127.0.0.1:{port}"], port) as served:
-        yield served
+    with _run([*GUNICORN, "--workers", "1", "--bind", f"127.0.0.1:{port}"], port) as server:
+        yield server
 
 
 @contextmanager
-def uvicorn() -> Iterator[Served]:
+def uvicorn() -> Iterator[ServerUnderTest]:
     """Run Falcon under uvicorn, with its fastest loop and parser."""
     port = _free_port()
     command = [sys.executable, "-m", "uvicorn", "--factory", "--app-dir", str(BENCH)]
     command += ["--loop", "uvloop", "--http", "httptools", "--no-access-log"]
     command += ["--log-level", "warning", "--port", str(port), "yardsticks:asgi_app"]
-    with _served(command, port) as served:
-        yield served
+    with _run(command, port) as server:
+        yield server
 
 
 @contextmanager
-def nginx(answers: dict[int, bytes], *, sendfile: bool) -> Iterator[Served]:
-    """Run nginx, one worker, that serves answers as files.
+def nginx(bodies: dict[int, bytes], *, sendfile: bool) -> Iterator[ServerUnderTest]:
+    """Run nginx with one worker that serves bodies as files.
 
     Args:
-        answers: the bodies, by how many numbers they have.
-        sendfile: whether the kernel is to copy them; which is faster depends on the machine.
+        bodies: Response bodies by n.
+        sendfile: Whether nginx uses sendfile(2); whether that is faster depends on the machine.
     """
     port = _free_port()
     with tempfile.TemporaryDirectory(prefix="bench-nginx-") as name:
         folder = Path(name)
-        folder.chmod(0o755)  # the worker is another user
+        folder.chmod(0o755)  # the worker runs as another user
         (folder / "fib").mkdir()
-        for n, body in answers.items():
+        for n, body in bodies.items():
             (folder / "fib" / str(n)).write_bytes(body)
         switch = "on" if sendfile else "off"
         text = NGINX.format(folder=folder, port=port, sendfile=switch)
         (folder / "nginx.conf").write_text(text)
         program = shutil.which("nginx") or "/usr/sbin/nginx"
-        with _served([program, "-c", str(folder / "nginx.conf"), "-p", name], port) as served:
-            yield served
+        with _run([program, "-c", str(folder / "nginx.conf"), "-p", name], port) as server:
+            yield server

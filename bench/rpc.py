@@ -1,10 +1,10 @@
-"""Side by side: fibserver against redis-server, and a cold fill against bare arithmetic.
+"""Benchmark of fibserver against redis-server, and of a cold fill against bare arithmetic.
 
-A redis-server that holds the very same bytes is the yardstick for what is ready: redis-benchmark
-asks both for them. One thread that does the same additions in `decimal`, times the number of
-workers, is the yardstick for what must be computed first.
+The baseline for computed numbers is a redis-server that holds the same bytes; redis-benchmark
+measures both. The baseline for numbers that must be computed first is one thread that does the
+same additions in `decimal`, times the number of workers.
 
-Nothing here judges: a missed target is marked, and the exit code is 0.
+A missed target is marked in the table; the exit code is 0 nevertheless.
 """
 
 import csv
@@ -20,24 +20,25 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import click
+from checkouts import before_option
 from cold_fill import COLD, fill, run_additions
 from servers import ROOT, fibserver, redis_server
-from side_by_side import Case, Run, machine, measure, print_table
+from side_by_side import Comparison, Measurement, machine, measure, print_table
 from slices import copy_slices
 
 __all__ = ["main"]
 
 RUN_SECONDS = 120
-"""Far above anything seen: reaching it is a failure, not a slow machine."""
+"""Far above any measured time: reaching it is a failure, not a slow machine."""
 
 FIRST = (10, 100, 1000, 10_000)
 DIFFERENT = 1000
-"""How many different n the runs with different arguments draw from."""
+"""Upper bound of n in the runs with random arguments."""
 
 QUICK_SHARE = 20
 
 
-def _redis_benchmark(port: int, options: list[str], command: list[str]) -> Run:
+def _redis_benchmark(port: int, options: list[str], command: list[str]) -> Measurement:
     finished = subprocess.run(
         ["redis-benchmark", "-p", str(port), "-q", "--csv", *options, *command],
         stdin=subprocess.DEVNULL,
@@ -49,15 +50,15 @@ def _redis_benchmark(port: int, options: list[str], command: list[str]) -> Run:
     rows = list(csv.DictReader(finished.stdout.splitlines()))
     if finished.returncode or len(rows) != 1 or "Error" in finished.stderr:
         raise click.ClickException(f"{finished.args}: {finished.stdout}{finished.stderr}")
-    return Run(float(rows[0]["rps"]), float(rows[0]["p50_latency_ms"]))
+    return Measurement(float(rows[0]["rps"]), float(rows[0]["p50_latency_ms"]))
 
 
 def _request_cases(
     fib_port: int, redis_port: int, before_port: int | None, share: int
-) -> Iterator[Case]:
-    """Yield the cases whose answers are ready; each run makes 1/share of its requests."""
+) -> Iterator[Comparison]:
+    """Yield the cases with computed numbers; each run makes 1/share of its requests."""
 
-    def case(n: str, target: float, requests: int, *more: str) -> Case:
+    def case(n: str, target: float, requests: int, *more: str) -> Comparison:
         options = ["-c", "50", "-n", str(max(requests // share, 50)), *more]
         words = ["first", n] if n.isdecimal() else ["different"]
         name = " ".join(words + (["-P 16"] if "-P" in more else []))
@@ -65,7 +66,7 @@ def _request_cases(
         fib = partial(_redis_benchmark, fib_port, options, command)
         other = partial(_redis_benchmark, redis_port, options, ["GET", f"f:{n}"])
         before = partial(_redis_benchmark, before_port, options, command) if before_port else None
-        return Case(name, "requests/s", target, fib, other, before)
+        return Comparison(name, "requests/s", target, fib, other, before)
 
     yield case("10", 0.95, 100_000)
     yield case("100", 0.95, 100_000)
@@ -77,19 +78,19 @@ def _request_cases(
     yield case("__rand_int__", 0.35, 100_000, "-r", str(DIFFERENT), "-P", "16")
 
 
-def _cold_cases(workers: int, before: Path | None) -> Iterator[Case]:
-    """Yield the cases that start from an empty server, in megabytes of the first numbers."""
+def _cold_cases(workers: int, before: Path | None) -> Iterator[Comparison]:
+    """Yield the cases that start with an empty server; rates are in megabytes of `json`."""
     _, size_bytes = run_additions()
 
-    def cold(checkout: Path) -> Run:
+    def cold(checkout: Path) -> Measurement:
         request = b"FIB.FIRST %d FORMAT json\r\n" % COLD
-        return Run(size_bytes / 1e6 / fill(request, size_bytes, checkout))
+        return Measurement(size_bytes / 1e6 / fill(request, size_bytes, checkout))
 
-    def bare() -> Run:
-        return Run(workers * size_bytes / 1e6 / run_additions().seconds)
+    def bare() -> Measurement:
+        return Measurement(workers * size_bytes / 1e6 / run_additions().seconds)
 
     run_before = partial(cold, before) if before else None
-    yield Case("cold fill", "MB/s", 0.8, partial(cold, ROOT), bare, run_before)
+    yield Comparison("cold fill", "MB/s", 0.8, partial(cold, ROOT), bare, run_before)
 
 
 def _print_report(facts: Mapping[str, str], rows: list[dict[str, Any]], rounds: int) -> None:
@@ -97,22 +98,20 @@ def _print_report(facts: Mapping[str, str], rows: list[dict[str, Any]], rounds: 
     click.echo(
         f"Medians of {rounds} rounds. Other: redis-server, or for a cold fill one thread of "
         f"decimal × {facts['workers']}.\nRatio: of the medians; by round: the median of the "
-        "ratios of each round, likewise to the earlier fibserver. The ratio must reach the "
-        "target.\n"
+        "ratios of the rounds; before: the same for the earlier fibserver.\nThe ratio must reach "
+        "the target.\n"
     )
     print_table(rows, "fibserver", "other")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
-@click.option("--json", "report", type=click.File("w"), help="Write the raw figures there.")
+@click.option("--json", "report", type=click.File("w"), help="Write the raw figures to this file.")
 @click.option("--only", metavar="REGEX", default="", help="Run the cases whose names match.")
+@before_option("fibserver")
 @click.option(
-    "--before",
-    type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),
-    help="A checkout with an earlier fibserver, to be compared with as well.",
+    "--quick", is_flag=True, help="Check that the benchmark works: one round, few requests."
 )
-@click.option("--quick", is_flag=True, help="One round, few requests: does it work at all?")
 def main(rounds: int, report: TextIO | None, only: str, before: Path | None, quick: bool) -> None:
     """Compare fibserver with redis-server, and a cold fill with bare arithmetic."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # clean up first
@@ -131,7 +130,7 @@ def main(rounds: int, report: TextIO | None, only: str, before: Path | None, qui
         ]
         cases = [case for case in cases if re.search(only, case.name)]
         if not cases:
-            raise click.BadParameter("no case has such a name", param_hint="--only")
+            raise click.BadParameter(f'no case matches "{only}"', param_hint="--only")
         measure(cases, rounds, "bench-rpc")
     rows = [case.summary() for case in cases]
     _print_report(facts, rows, rounds)

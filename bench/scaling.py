@@ -1,11 +1,9 @@
-"""Several hosts: what is lost when one of three fails, and what one and three carry.
+"""Benchmark of several hosts: requests lost when one of three fails, and throughput.
 
-Each host is a network namespace with a fibserver and a fibweb; load comes from a fourth. While it
-runs, a host is killed (`kill -9` of its servers, which are started again later) or cut off (its
-packets are dropped, and let through again later). Then it is measured what three carry, and one.
-Needs root, for the namespaces.
-
-Nothing here judges; the exit code is 0.
+Each host is a network namespace with a fibserver and a fibweb; the load comes from a fourth. Under
+load a host is killed (`kill -9` of its servers, which are restarted later) or cut off (its packets
+are dropped for some time). Then the throughput of three hosts and of one is measured. The
+namespaces need root.
 """
 
 import csv
@@ -26,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 import click
-from capacity import Carried, Door, as_json, carried, print_carried
+from capacity import CapacityRow, EntryPoint, as_json, measure_capacity, print_capacity
 from hosts import SERVICE, Host, Network, network
 from servers import ROOT
 from side_by_side import machine
@@ -36,12 +34,12 @@ __all__ = ["main"]
 RPC_PORT, HTTP_PORT = 11235, 8080
 BALANCED_RPC, BALANCED_HTTP, CACHED = "127.0.0.1:11235", "127.0.0.1:8000", "127.0.0.1:8001"
 DEPLOY = ROOT / "deploy"
-RETURN_SECONDS = 20
-"""Far above anything seen."""
+RECOVERY_SECONDS = 20
+"""Far above any measured time."""
 
-NEEDED = {"ip": "iproute2", "haproxy": "haproxy"}
-NEEDED_TO_CARRY = {"wrk": "wrk", "redis-benchmark": "redis-tools", "nginx": "nginx-light"}
-"""Programs, and the Debian packages that have them."""
+PACKAGES = {"ip": "iproute2", "haproxy": "haproxy"}
+CAPACITY_PACKAGES = {"wrk": "wrk", "redis-benchmark": "redis-tools", "nginx": "nginx-light"}
+"""Debian packages by the programs that they provide."""
 
 NGINX = """
 daemon off;
@@ -66,9 +64,9 @@ class Arrangement(NamedTuple):
     """A way to reach several hosts.
 
     Attributes:
-        name: what the table calls it.
-        kind: of load: rpc or http.
-        target: what the clients are told.
+        name: Name in the table.
+        kind: Kind of load, `rpc` or `http`.
+        target: Address or addresses for the clients.
     """
 
     name: str
@@ -76,21 +74,21 @@ class Arrangement(NamedTuple):
     target: str
 
 
-class Servers:
-    """The servers of a host, which can be killed and started again.
+class HostServers:
+    """Servers of a host, which can be killed and restarted.
 
     Attributes:
-        host: where they run.
-        processes: those of the servers, by the name of their program.
+        host: Host that runs them.
+        processes: Their processes, by program.
     """
 
     def __init__(self, host: Host) -> None:
-        """Prepare to start them; `kill` ends those that run, whatever has failed."""
+        """Start nothing yet; `kill` works even if `start` failed halfway."""
         self.host = host
         self._stack = ExitStack()
 
     def start(self) -> None:
-        """Start them, and wait until they answer."""
+        """Start the servers, and wait until they are ready."""
         python = [sys.executable, "-m"]
         server = [*python, "fibserver", "--workers", "1"]
         server += ["--listen", f"{self.host.address}:{RPC_PORT}"]
@@ -103,19 +101,19 @@ class Servers:
         }
 
     def kill(self) -> None:
-        """Kill them, without a chance to say anything."""
+        """Kill the servers with SIGKILL."""
         self._stack.close()
 
 
 class Balancers:
-    """HAProxy on the client's host, in front of fibservers and of fibwebs.
+    """HAProxy on the client's host: one in front of the fibservers, one in front of the fibwebs.
 
     Attributes:
-        processes: both.
+        processes: Both processes.
     """
 
     def __init__(self, net: Network, stack: ExitStack) -> None:
-        """Start them, until the stack ends."""
+        """Start both; the stack ends them."""
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-haproxy-")))
         self._controls: dict[str, Path] = {}
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -126,18 +124,18 @@ class Balancers:
             variables = {f"FIB_{h.name.upper()}": f"{h.address}:{port}" for h in net.hosts}
             self._controls[bind] = folder / name
             variables |= {"FIB_BIND": bind, "FIB_SOCKET": str(folder / name)}
-            words = [f"{key}={value}" for key, value in variables.items()]
+            args = [f"{key}={value}" for key, value in variables.items()]
             path = DEPLOY / "haproxy" / f"{name}.cfg"
-            command = ["env", *words, _path("haproxy"), "-db", "-V", "-f", str(path)]
+            command = ["env", *args, _path("haproxy"), "-db", "-V", "-f", str(path)]
             running = net.client.running(*command, ready="Available polling")
             self.processes.append(stack.enter_context(running))
 
     def wait_for(self, bind: str, count: int) -> int:
-        """Return how many servers get requests, once they are so many or that takes too long."""
-        deadline = time.monotonic() + RETURN_SECONDS
-        while (found := self._up(bind)) != count and time.monotonic() < deadline:
+        """Wait until `count` servers are up, and return how many are."""
+        deadline = time.monotonic() + RECOVERY_SECONDS
+        while (up := self._up(bind)) != count and time.monotonic() < deadline:
             time.sleep(0.1)
-        return found
+        return up
 
     def _up(self, bind: str) -> int:
         with socket.socket(socket.AF_UNIX) as control:
@@ -151,10 +149,10 @@ class Balancers:
 
 @contextmanager
 def _caching(net: Network) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run nginx on the client's host, as deploy/nginx has it but without limits."""
+    """Run nginx on the client's host, configured by deploy/nginx without its limits."""
     with tempfile.TemporaryDirectory(prefix="bench-nginx-") as name:
         folder = Path(name)
-        folder.chmod(0o755)  # its workers are another user
+        folder.chmod(0o755)  # its workers run as another user
         text = (DEPLOY / "nginx" / "fib.conf").read_text()
         text = re.sub(r"^ *(limit_|server 192).*\n", "", text, flags=re.MULTILINE)
         servers = "".join(f"    server {host.address}:{HTTP_PORT};\n" for host in net.hosts)
@@ -181,7 +179,7 @@ def _caching(net: Network) -> Iterator["subprocess.Popen[bytes]"]:
             try:
                 yield child
             finally:
-                child.terminate()  # killed, it would leave its worker behind
+                child.terminate()  # SIGKILL would not end its worker
                 child.wait()
 
 
@@ -189,11 +187,13 @@ def _path(program: str) -> str:
     return shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") or program
 
 
-def _faults(servers: list[Servers]) -> dict[str, tuple[Callable[[], None], Callable[[], None]]]:
+def _faults(
+    servers: list[HostServers],
+) -> dict[str, tuple[Callable[[], None], Callable[[], None]]]:
     first, second = servers[0], servers[1]
     return {
         "killed": (first.kill, first.start),
-        "cut off": (second.host.pull, second.host.plug),
+        "cut off": (second.host.disconnect, second.host.reconnect),
     }
 
 
@@ -204,7 +204,7 @@ def _under_fault(
     end: Callable[[], None],
     seconds: float,
 ) -> dict[str, Any]:
-    """Return what the clients of an arrangement saw while a host failed and came back."""
+    """Run the clients of an arrangement while a host fails and returns; return their report."""
     load = [sys.executable, str(ROOT / "bench" / "host_load.py"), arrangement.kind]
     command = net.client.command(*load, arrangement.target, str(seconds))
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -217,7 +217,7 @@ def _under_fault(
         time.sleep(seconds / 3)
         end()
         if child.stdout.readline() != "done\n":
-            raise click.ClickException(f"{arrangement.name}: the clients broke off")
+            raise click.ClickException(f"{arrangement.name}: the clients ended early")
         report: dict[str, Any] = json.loads(child.stdout.readline())
     return report
 
@@ -248,27 +248,28 @@ def _print_faults(rows: list[dict[str, Any]]) -> None:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--seconds", default=12.0, show_default=True, help="For each fault.")
-@click.option("--faults-only", is_flag=True, help="Leave out what hosts carry.")
-@click.option("--json", "report", type=click.File("w"), help="Write the raw figures there.")
+@click.option(
+    "--seconds", default=12.0, show_default=True, help="Duration of the load for each fault."
+)
+@click.option("--faults-only", is_flag=True, help="Do not measure throughput.")
+@click.option("--json", "report", type=click.File("w"), help="Write the raw figures to this file.")
 def main(seconds: float, faults_only: bool, report: TextIO | None) -> None:
-    """Measure what several hosts are good for."""
-    needed = NEEDED if faults_only else NEEDED | NEEDED_TO_CARRY
+    """Measure the reliability and the throughput of several hosts."""
+    needed = PACKAGES if faults_only else PACKAGES | CAPACITY_PACKAGES
     missing = [package for name, package in needed.items() if shutil.which(_path(name)) is None]
     if missing:
-        raise click.ClickException(f'something is missing: try "apt install {" ".join(missing)}"')
+        raise click.ClickException(f'missing programs: try "apt install {" ".join(missing)}"')
     if os.geteuid() != 0:
         raise click.ClickException("network namespaces need root")
-    # Whoever ends this has the hosts removed.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # removes the hosts
     rows: list[dict[str, Any]] = []
-    rates: dict[str, list[Carried]] = {}
+    rates: dict[str, list[CapacityRow]] = {}
     with ExitStack() as stack:
         net = stack.enter_context(network())
-        servers = [Servers(host) for host in net.hosts]
-        for each in servers:
-            stack.callback(each.kill)
-            each.start()
+        servers = [HostServers(host) for host in net.hosts]
+        for host_servers in servers:
+            stack.callback(host_servers.kill)
+            host_servers.start()
         balancers = Balancers(net, stack)
         listed = ",".join(f"{host.address}:{RPC_PORT}" for host in net.hosts)
         arrangements = [
@@ -279,37 +280,40 @@ def main(seconds: float, faults_only: bool, report: TextIO | None) -> None:
         ]
         for arrangement in arrangements:
             for fault, (begin, end) in _faults(servers).items():
-                found = _under_fault(net, arrangement, begin, end, seconds)
+                result = _under_fault(net, arrangement, begin, end, seconds)
                 if "HAProxy" in arrangement.name:
-                    found["serving"] = balancers.wait_for(arrangement.target, len(servers))
-                rows.append({"arrangement": arrangement.name, "fault": fault} | found)
+                    result["serving"] = balancers.wait_for(arrangement.target, len(servers))
+                rows.append({"arrangement": arrangement.name, "fault": fault} | result)
         if not faults_only:
             cache = stack.enter_context(_caching(net))
-            balanced = Door("HAProxy", BALANCED_HTTP, BALANCED_RPC)
+            balanced = EntryPoint("HAProxy", BALANCED_HTTP, BALANCED_RPC)
             programs = _programs(servers) | {"HAProxy": balancers.processes, "nginx": [cache]}
-            doors = [balanced, Door("nginx", CACHED)]
-            rates["three hosts"] = list(carried(net.client, doors, programs))
-            for each in servers[1:]:
-                each.kill()
+            entry_points = [balanced, EntryPoint("nginx", CACHED)]
+            rates["three hosts"] = list(measure_capacity(net.client, entry_points, programs))
+            for host_servers in servers[1:]:
+                host_servers.kill()
             for bind in (BALANCED_RPC, BALANCED_HTTP):
                 balancers.wait_for(bind, 1)
             first = net.hosts[0].address
-            direct = Door("nothing", f"{first}:{HTTP_PORT}", f"{first}:{RPC_PORT}")
+            direct = EntryPoint("nothing", f"{first}:{HTTP_PORT}", f"{first}:{RPC_PORT}")
             programs = programs | _programs(servers[:1])
-            rates["one host"] = list(carried(net.client, [direct, balanced], programs))
+            rates["one host"] = list(measure_capacity(net.client, [direct, balanced], programs))
     click.echo(", ".join(f"{name} {value}" for name, value in machine().items()))
     _print_faults(rows)
     if rates:
-        print_carried(rates)
+        print_capacity(rates)
     if report:
-        found = {"machine": machine(), "faults": rows, "carried": as_json(rates)}
-        json.dump(found, report, indent=2)
+        figures = {"machine": machine(), "faults": rows, "carried": as_json(rates)}
+        json.dump(figures, report, indent=2)
         report.write("\n")
 
 
-def _programs(servers: list[Servers]) -> dict[str, list["subprocess.Popen[bytes]"]]:
-    """Return the processes of servers by the name of their program."""
-    return {name: [each.processes[name] for each in servers] for name in ("fibserver", "fibweb")}
+def _programs(servers: list[HostServers]) -> dict[str, list["subprocess.Popen[bytes]"]]:
+    """Return the processes of servers, by program."""
+    return {
+        name: [host_servers.processes[name] for host_servers in servers]
+        for name in ("fibserver", "fibweb")
+    }
 
 
 if __name__ == "__main__":

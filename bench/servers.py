@@ -1,4 +1,4 @@
-"""The servers that benchmarks run: started on free ports, and ended whatever happens."""
+"""fibserver and redis-server for benchmarks: started on free ports, and ended with the context."""
 
 import os
 import re
@@ -20,7 +20,7 @@ __all__ = ["ROOT", "client", "fibserver", "redis_server", "running", "wait_for"]
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 30
 STOP_SECONDS = 20
-"""Far above anything seen: reaching one is a failure, not a slow machine."""
+"""Far above any measured time: reaching one is a failure, not a slow machine."""
 
 READY = re.compile(r"ready on 127\.0\.0\.1:(\d+) with (\d+) workers")
 
@@ -29,7 +29,7 @@ READY = re.compile(r"ready on 127\.0\.0\.1:(\d+) with (\d+) workers")
 def running(
     command: list[str], log: Path, directory: Path = ROOT
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Start a server in a folder, and end it whatever happens meanwhile."""
+    """Run a server in a directory, and end it with the context."""
     with log.open("wb") as out:
         child = subprocess.Popen(
             command, cwd=directory, stdin=subprocess.DEVNULL, stdout=out, stderr=out
@@ -46,7 +46,11 @@ def running(
 
 
 def wait_for(child: "subprocess.Popen[bytes]", log: Path, is_ready: Callable[[], Any]) -> Any:
-    """Return what `is_ready` returns as soon as it is true."""
+    """Poll `is_ready` until its result is true, and return that.
+
+    Raises:
+        click.ClickException: The server has ended, or took longer than `START_SECONDS`.
+    """
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and not _has_ended(child):
         if result := is_ready():
@@ -56,23 +60,23 @@ def wait_for(child: "subprocess.Popen[bytes]", log: Path, is_ready: Callable[[],
 
 
 def _has_ended(child: "subprocess.Popen[bytes]") -> bool:
-    """Whether a child has ended; it is not reaped.
+    """Whether a child has ended. Does not reap it.
 
-    In place of `Popen.poll`: an exception that a signal handler raises there may leave its lock
-    locked, and a later `wait` would never return.
+    `Popen.poll` is not safe here: if a signal handler raises an exception in it, its lock may stay
+    locked, and a later `wait` never returns.
     """
     return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 @contextmanager
-def fibserver(*arguments: str, checkout: Path = ROOT) -> Iterator[tuple[int, int]]:
-    """Run an empty fibserver; give its port and the number of its workers.
+def fibserver(*args: str, checkout: Path = ROOT) -> Iterator[tuple[int, int]]:
+    """Run an empty fibserver; yield its port and the number of its workers.
 
     Args:
-        arguments: of its command line, the address aside.
-        checkout: where its source is.
+        args: Command line arguments besides the address.
+        checkout: Directory with its source.
     """
-    command = [sys.executable, "-m", "fibserver", "--listen", "127.0.0.1:0", *arguments]
+    command = [sys.executable, "-m", "fibserver", "--listen", "127.0.0.1:0", *args]
     with tempfile.TemporaryDirectory(prefix="bench-fibserver-") as directory:
         log = Path(directory, "log")
         with running(command, log, checkout) as child:
@@ -82,7 +86,7 @@ def fibserver(*arguments: str, checkout: Path = ROOT) -> Iterator[tuple[int, int
 
 @contextmanager
 def redis_server() -> Iterator[int]:
-    """Run an empty redis-server that keeps nothing on disk; give its port."""
+    """Run an empty redis-server without persistence; yield its port."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="bench-redis-") as directory:
@@ -95,7 +99,10 @@ def redis_server() -> Iterator[int]:
 
 
 def _redis_pid(port: int) -> Any:
-    """Return the process that serves a port: between probe and bind another may take it."""
+    """Return the process ID of the server at a port, None without a reply.
+
+    Another program may have taken the free port before redis-server bound it.
+    """
     try:
         with client(port) as connection:
             return connection.info("server")["process_id"]
@@ -104,5 +111,5 @@ def _redis_pid(port: int) -> Any:
 
 
 def client(port: int) -> redis.Redis:
-    """Return a client of either server."""
+    """Return a redis-py client of fibserver or redis-server."""
     return redis.Redis("127.0.0.1", port, socket_timeout=START_SECONDS, protocol=2)

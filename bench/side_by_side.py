@@ -1,10 +1,8 @@
-"""Cases with two sides, measured in turns, and the table of their medians and ratios.
+"""Comparisons of two sides that are measured in turn, and the table of their medians and ratios.
 
-The sides of a case run one right after the other, and take turns at going first, so that a slow
-minute of the machine hits both alike. This module starts nothing itself: a case says how a run of
-each side is made.
-
-Nothing here judges: a missed target is marked.
+The sides of a comparison run one right after the other, in alternating order, so that a slow
+minute of the machine affects both. This module starts no servers: a comparison has a function that
+runs each side.
 """
 
 import os
@@ -20,41 +18,41 @@ from typing import Any, NamedTuple
 
 import click
 
-__all__ = ["Case", "Run", "machine", "measure", "print_table"]
+__all__ = ["Comparison", "Measurement", "machine", "measure", "print_table"]
 
 
-class Run(NamedTuple):
-    """What one run measured: a rate, and for requests their median latency."""
+class Measurement(NamedTuple):
+    """Result of one run: a rate, and for requests the median latency in milliseconds."""
 
     rate: float
     p50_ms: float | None = None
 
 
 @dataclass
-class Case:
-    """One line of the table: two things to measure side by side, and what they gave.
+class Comparison:
+    """One row of the table: the functions that run its sides, and their results.
 
     Attributes:
-        name: what the table and `--only` call it.
-        unit: of the rates.
-        target: the least ratio of ours to the other that will do; None if any will.
-        run_ours: measures ours once.
-        run_other: measures the yardstick once.
-        run_before: measures an earlier checkout once, if there is one to compare with.
-        ours: one run a round.
-        other: likewise.
-        before: likewise.
+        name: Name in the table and for `--only`.
+        unit: Unit of the rates.
+        target: Lowest ratio of ours to the baseline that is good enough; None: no target.
+        run_ours: Measures our side once.
+        run_other: Measures the baseline once.
+        run_before: Measures an earlier checkout once; None: there is none to compare with.
+        ours: Results of our side, one per round.
+        other: Results of the baseline, one per round.
+        before: Results of the earlier checkout, one per round.
     """
 
     name: str
     unit: str
     target: float | None
-    run_ours: Callable[[], Run]
-    run_other: Callable[[], Run]
-    run_before: Callable[[], Run] | None = None
-    ours: list[Run] = field(default_factory=list)
-    other: list[Run] = field(default_factory=list)
-    before: list[Run] = field(default_factory=list)
+    run_ours: Callable[[], Measurement]
+    run_other: Callable[[], Measurement]
+    run_before: Callable[[], Measurement] | None = None
+    ours: list[Measurement] = field(default_factory=list)
+    other: list[Measurement] = field(default_factory=list)
+    before: list[Measurement] = field(default_factory=list)
 
     def measure(self, other_first: bool) -> None:
         """Run all sides once."""
@@ -65,7 +63,7 @@ class Case:
             runs.append(run())
 
     def summary(self) -> dict[str, Any]:
-        """Return medians, ratios and the raw figures."""
+        """Return the medians, the ratios and the raw results."""
         ours, other = (median(run.rate for run in runs) for runs in (self.ours, self.other))
         return {
             "case": self.name,
@@ -85,19 +83,19 @@ class Case:
         }
 
 
-def _median_ratio(runs: list[Run], others: list[Run]) -> float | None:
+def _median_ratio(runs: list[Measurement], others: list[Measurement]) -> float | None:
     if not others:
         return None
     return median(ours.rate / theirs.rate for ours, theirs in zip(runs, others, strict=True))
 
 
-def _median_p50(runs: Iterable[Run]) -> float | None:
+def _median_p50(runs: Iterable[Measurement]) -> float | None:
     known = [run.p50_ms for run in runs if run.p50_ms is not None]
     return median(known) if known else None
 
 
-def measure(cases: list[Case], rounds: int, label: str) -> None:
-    """Run every case once a round, with a progress bar."""
+def measure(cases: list[Comparison], rounds: int, label: str) -> None:
+    """Run every case once per round, with a progress bar."""
     iterations = [(number, case) for number in range(rounds) for case in cases]
     with click.progressbar(iterations, label=label, file=sys.stderr) as progress:
         for number, case in progress:
@@ -105,7 +103,7 @@ def measure(cases: list[Case], rounds: int, label: str) -> None:
 
 
 def machine() -> dict[str, str]:
-    """Return what figures depend on: the machine, and the versions of what runs on it."""
+    """Return the facts that the figures depend on: the machine, and versions of programs."""
     models = re.findall(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     version = subprocess.run(
         ["redis-server", "--version"], capture_output=True, text=True, timeout=10, check=True
@@ -122,20 +120,20 @@ def machine() -> dict[str, str]:
 
 
 def print_table(rows: list[dict[str, Any]], ours: str, other: str) -> None:
-    """Print the summaries of cases.
+    """Print the summaries of comparisons.
 
     Args:
-        rows: a summary each.
-        ours: what to call our side.
-        other: what to call the yardstick.
+        rows: Summaries.
+        ours: Name of our side.
+        other: Name of the baseline.
     """
     layout = "{:<23}{:>12}{:>12} {:<11}{:>6}{:>10}{:>8}{:>8}{:>10}{:>10}  {}"
     names = ("case", ours, other, "", "ratio", "by round", "target", "before")
     click.echo(layout.format(*names, "p50 ms", "other", "").rstrip())
     for row in rows:
         rates = (f"{row[side]:,.0f}" for side in ("ours", "other"))
-        shown = ("ratio", "median_round_ratio", "target", "ratio_to_before")
-        ratios = ("" if row[each] is None else f"{row[each]:.2f}" for each in shown)
+        columns = ("ratio", "median_round_ratio", "target", "ratio_to_before")
+        ratios = ("" if row[column] is None else f"{row[column]:.2f}" for column in columns)
         p50s = (row["ours_p50_ms"], row["other_p50_ms"])
         latencies = ("" if p50 is None else f"{p50:.3f}" for p50 in p50s)
         mark = "" if row["is_met"] else "missed"

@@ -1,4 +1,4 @@
-"""The same bytes on both sides: what fibserver answers, checked, and put into redis-server."""
+"""Copies of fibserver's slices in redis-server, so that both serve the same bytes."""
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal, localcontext
@@ -11,19 +11,22 @@ __all__ = ["copy_slices"]
 
 
 def copy_slices(fib_port: int, redis_port: int, keys: Mapping[str, int]) -> None:
-    """Give redis the slices that fibserver serves, each checked against plain additions.
+    """Copy slices from fibserver to redis-server, and check them against plain additions.
 
     Args:
-        fib_port: of a fibserver.
-        redis_port: of a redis-server.
-        keys: for each the n whose first n numbers it is to hold, as `json`.
+        fib_port: Port of a fibserver.
+        redis_port: Port of a redis-server.
+        keys: For each key the n of its value, the first n numbers as `json`.
+
+    Raises:
+        click.ClickException: A slice is wrong.
     """
     elements = list(_elements(max(keys.values())))
     with client(fib_port) as fib, client(redis_port) as other:
         for key, n in keys.items():
             value = fib.execute_command("FIB.FIRST", n, "FORMAT", "json")
             if value != b",".join(elements[:n]):
-                raise click.ClickException(f"fibserver answers FIB.FIRST {n} wrongly")
+                raise click.ClickException(f"wrong reply of fibserver to FIB.FIRST {n}")
             other.set(key, value)
 
 

@@ -1,18 +1,17 @@
-"""Well-behaved clients: each asks one thing every 10 or 20 ms and reports how long the reply took.
+"""Well-behaved clients that send a request every 10, 20 or 100 ms and report its latency.
 
-Run as a command (`wellbehaved.py SEED TIMEOUT_SECONDS KIND=PORT…`) it is the process that
-measures: a thread for each kind of request, with a plain blocking socket. It writes one line for
-each request, `kind began seconds outcome`, until its standard input ends; `began` is in the time
-of `time.monotonic()`, which all processes share.
+Run as a command (`wellbehaved.py SEED TIMEOUT_SECONDS KIND=PORT…`), it has a thread with a
+blocking socket for each kind of request. It writes a line for each request, `kind began seconds
+outcome`, until its standard input ends; `began` is by `time.monotonic()`, which all processes
+share.
 
-A request is due at its tick, whatever became of the one before, and its time counts from that
-tick. While one reply takes longer than a tick, the requests that were due meanwhile are not sent;
-`samples_of` adds them with the rest of that time. Otherwise a stall of a second would count as one
-slow request among hundreds (coordinated omission; Gil Tene's HdrHistogram corrects it the same
-way).
+Requests are due at fixed ticks, and their latency counts from the tick. While a reply takes longer
+than a tick, the requests of the missed ticks are not sent; `with_missed_ticks` adds them with the
+rest of that time. Otherwise a stall of a second would count as one slow request among hundreds
+(coordinated omission, which Gil Tene's HdrHistogram corrects in the same way).
 
-The kind `nothing` sends no request. Its times are how late the machine wakes this process up,
-which the times of all other kinds contain.
+The kind `nothing` sends no request. Its latency is how late the machine wakes this process up,
+which is part of all other latencies.
 """
 
 import os
@@ -28,31 +27,31 @@ from contextlib import suppress
 from io import BufferedReader
 from typing import NamedTuple
 
-__all__ = ["KINDS", "Kind", "Sample", "main", "samples_of"]
+__all__ = ["KINDS", "RequestKind", "RequestSample", "main", "with_missed_ticks"]
 
 TICK_SECONDS = 0.01
 NEW_TICK_SECONDS = 0.02
-"""A new number takes a worker some 4 ms on average: twice as many would keep a core busy."""
+"""A new number takes a worker about 4 ms: with 10 ms both kinds would keep a core busy."""
 
 CONNECT_TICK_SECONDS = 0.1
-"""Each new connection costs two system calls more and an entry in TIME_WAIT."""
+"""A new connection costs two more system calls and an entry in TIME_WAIT."""
 
 WRITE_SECONDS = 0.2
 NICENESS = -10
-"""A client on another machine would not wait for this machine's processors."""
+"""Clients on another machine would not compete for this machine's processors."""
 
-LOWEST_NEW, HIGHEST_NEW = 5_000, 200_000
-"""The new numbers: none is ready, and each takes a worker a few milliseconds at most."""
+NEW_START, NEW_STOP = 5_000, 200_000
+"""Range of the new numbers: none is computed yet, and each takes a worker some milliseconds."""
 
 
-class Sample(NamedTuple):
+class RequestSample(NamedTuple):
     """One request.
 
     Attributes:
-        kind: a name in `KINDS`.
-        began: when it was due, by `time.monotonic()`.
-        seconds: from then to the end of the reply, or to the failure.
-        outcome: `ok`, an HTTP status, the code of an error reply, `timeout`, `refused`, `broken`.
+        kind: A name in `KINDS`.
+        began: When it was due, by `time.monotonic()`.
+        seconds: Time from then to the end of the reply or to the failure.
+        outcome: `ok`, an HTTP status, an error code of RESP, `timeout`, `refused` or `broken`.
     """
 
     kind: str
@@ -62,7 +61,7 @@ class Sample(NamedTuple):
 
 
 Reader = Callable[[BufferedReader], tuple[str, bool]]
-"""Reads one reply; returns the outcome, and whether the connection stays open."""
+"""Function that reads one reply and returns the outcome, and whether the connection stays open."""
 
 
 def _read_http(reader: BufferedReader) -> tuple[str, bool]:
@@ -95,14 +94,14 @@ def _read_resp(reader: BufferedReader) -> tuple[str, bool]:
     return "ok", True
 
 
-class Kind(NamedTuple):
+class RequestKind(NamedTuple):
     """A kind of request.
 
     Attributes:
-        requests: returns the requests, given a source of chance; None: nothing is sent.
-        read: reads a reply.
-        tick_seconds: between two requests.
-        reuses_connection: whether one connection carries them all.
+        requests: Returns an iterator of requests, given a random generator; None: none is sent.
+        read: Reads a reply.
+        tick_seconds: Interval between two requests.
+        reuses_connection: Whether all requests share one connection.
     """
 
     requests: Callable[[random.Random], Iterator[bytes]] | None
@@ -111,20 +110,20 @@ class Kind(NamedTuple):
     reuses_connection: bool = True
 
 
-class _Client:
-    """A connection that is opened when it is needed, and the requests for it."""
+class _PacedClient:
+    """Client that sends requests of one kind, and opens its connection when needed."""
 
     def __init__(
-        self, kind: Kind, port: int, chance: random.Random, timeout_seconds: float
+        self, kind: RequestKind, port: int, rng: random.Random, timeout_seconds: float
     ) -> None:
         self._kind = kind
         self._port = port
-        self._requests = kind.requests(chance) if kind.requests else None
+        self._requests = kind.requests(rng) if kind.requests else None
         self._timeout_seconds = timeout_seconds
         self._sock: socket.socket | None = None
         self._reader: BufferedReader | None = None
 
-    def ask(self) -> str:
+    def request_once(self) -> str:
         """Send the next request, if this kind has any, and return the outcome."""
         if self._requests is None:
             return "ok"
@@ -161,11 +160,11 @@ def _always(request: bytes) -> Callable[[random.Random], Iterator[bytes]]:
 
 
 def _new(template: str, parity: int) -> Callable[[random.Random], Iterator[bytes]]:
-    """Return what yields requests for numbers in random order, each asked for once."""
+    """Return a function that yields requests for numbers in random order, without repetition."""
 
-    def requests(chance: random.Random) -> Iterator[bytes]:
-        starts = list(range(LOWEST_NEW + parity, HIGHEST_NEW, 2))
-        chance.shuffle(starts)
+    def requests(rng: random.Random) -> Iterator[bytes]:
+        starts = list(range(NEW_START + parity, NEW_STOP, 2))
+        rng.shuffle(starts)
         return ((template % {"start": n, "stop": n + 1}).encode() for n in starts)
 
     return requests
@@ -174,23 +173,27 @@ def _new(template: str, parity: int) -> Callable[[random.Random], Iterator[bytes
 _CACHED = _always(b"GET /fib/100 HTTP/1.1\r\nHost: x\r\n\r\n")
 _READY = _always(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
 _NEW_NUMBER = _new("GET /fib?start=%(start)d&count=1 HTTP/1.1\r\nHost: x\r\n\r\n", 0)
-_NEW_RANGE = _new("FIB.RANGE %(start)d %(stop)d FORMAT text\r\n", 1)  # others than fibweb's
+_NEW_RANGE = _new(
+    "FIB.RANGE %(start)d %(stop)d FORMAT text\r\n", 1
+)  # numbers that fibweb does not request
 _PING = _always(b"PING\r\n")
 
 KINDS = {
-    "cached": Kind(_CACHED, _read_http),
-    "new": Kind(_NEW_NUMBER, _read_http, NEW_TICK_SECONDS),
-    "readyz": Kind(_READY, _read_http),
-    "ping": Kind(_PING, _read_resp),
-    "range": Kind(_NEW_RANGE, _read_resp, NEW_TICK_SECONDS),
-    "connect-http": Kind(_CACHED, _read_http, CONNECT_TICK_SECONDS, reuses_connection=False),
-    "connect-resp": Kind(_PING, _read_resp, CONNECT_TICK_SECONDS, reuses_connection=False),
-    "nothing": Kind(None, _read_resp),
+    "cached": RequestKind(_CACHED, _read_http),
+    "new": RequestKind(_NEW_NUMBER, _read_http, NEW_TICK_SECONDS),
+    "readyz": RequestKind(_READY, _read_http),
+    "ping": RequestKind(_PING, _read_resp),
+    "range": RequestKind(_NEW_RANGE, _read_resp, NEW_TICK_SECONDS),
+    "connect-http": RequestKind(
+        _CACHED, _read_http, CONNECT_TICK_SECONDS, reuses_connection=False
+    ),
+    "connect-resp": RequestKind(_PING, _read_resp, CONNECT_TICK_SECONDS, reuses_connection=False),
+    "nothing": RequestKind(None, _read_resp),
 }
 
 
-def samples_of(sample: Sample) -> Iterator[Sample]:
-    """Yield a request, and those that were due while it waited."""
+def with_missed_ticks(sample: RequestSample) -> Iterator[RequestSample]:
+    """Yield a sample, and one for each tick that was missed during it."""
     yield sample
     tick = KINDS[sample.kind].tick_seconds
     for missed in range(1, int(sample.seconds / tick) + 1):
@@ -198,46 +201,52 @@ def samples_of(sample: Sample) -> Iterator[Sample]:
         yield sample._replace(began=sample.began + waited, seconds=sample.seconds - waited)
 
 
-def _ask_on(
-    name: str, client: _Client, due: float, done: deque[Sample], end: threading.Event
+def _send_requests(
+    name: str,
+    client: _PacedClient,
+    due: float,
+    samples: deque[RequestSample],
+    stopping: threading.Event,
 ) -> None:
     tick = KINDS[name].tick_seconds
-    while not end.is_set():
+    while not stopping.is_set():
         time.sleep(max(0.0, due - time.monotonic()))
-        outcome = client.ask()
+        outcome = client.request_once()
         seconds = time.monotonic() - due
-        done.append(Sample(name, due, seconds, outcome))
+        samples.append(RequestSample(name, due, seconds, outcome))
         due += tick * (int(seconds / tick) + 1)
 
 
-def _write(done: deque[Sample]) -> None:
-    for _ in range(len(done)):
-        print(*done.popleft())
+def _write(samples: deque[RequestSample]) -> None:
+    for _ in range(len(samples)):
+        print(*samples.popleft())
     sys.stdout.flush()
 
 
 def main() -> None:
-    """Ask until standard input ends, and write the samples."""
+    """Send requests until standard input ends, and write the samples."""
     seed, timeout_seconds, *named_ports = sys.argv[1:]
     with suppress(PermissionError):
         os.nice(NICENESS)
-    done: deque[Sample] = deque()
-    end = threading.Event()
+    samples: deque[RequestSample] = deque()
+    stopping = threading.Event()
     threads = []
-    for index, (name, port) in enumerate(each.split("=") for each in named_ports):
-        kind, chance = KINDS[name], random.Random(f"{seed} {name}")
-        client = _Client(kind, int(port), chance, float(timeout_seconds))
-        offset = index / len(named_ports)  # not all at once
+    for index, (name, port) in enumerate(pair.split("=") for pair in named_ports):
+        kind, rng = KINDS[name], random.Random(f"{seed} {name}")
+        client = _PacedClient(kind, int(port), rng, float(timeout_seconds))
+        offset = index / len(named_ports)  # spreads the kinds over a tick
         due = time.monotonic() + kind.tick_seconds * (1 + offset)
-        threads.append(threading.Thread(target=_ask_on, args=(name, client, due, done, end)))
+        threads.append(
+            threading.Thread(target=_send_requests, args=(name, client, due, samples, stopping))
+        )
     for thread in threads:
         thread.start()
     while not select.select([sys.stdin], [], [], WRITE_SECONDS)[0]:
-        _write(done)
-    end.set()
+        _write(samples)
+    stopping.set()
     for thread in threads:
-        thread.join()  # what is under way belongs to the figures
-    _write(done)
+        thread.join()  # their pending requests count
+    _write(samples)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What fibweb is compared with: other ways to serve the same numbers over HTTP, each at its best.
+"""Baselines for fibweb: other applications that serve the same numbers over HTTP.
 
-`stock` is waitress as it comes, with Falcon. `flask_app` is for gunicorn: a list in memory, and
-jsonify, as most would write it first. `asgi_app` is for uvicorn: Falcon again, and ready bytes.
-All have the numbers from the start; none asks anybody.
+`stock_app` is for stock waitress: Falcon and ready bytes. `flask_app` is for gunicorn: a list in
+memory and jsonify, the usual first version. `asgi_app` is for uvicorn: Falcon and ready bytes. All
+compute their numbers at the start and need no other server.
 """
 
 import sys
@@ -30,44 +30,44 @@ def _digits() -> Iterator[str]:
             current, following = following, current + following
 
 
-class _Ready:
-    """Answers that are slices of one text."""
+class _PreparedBodies:
+    """Response bodies that are slices of one byte string."""
 
     def __init__(self) -> None:
         elements = [f'"{digits}"'.encode() for digits in _digits()]
         self._text = b",".join(elements)
-        self._ends = [0, *accumulate(len(each) + 1 for each in elements)]
+        self._ends = [0, *accumulate(len(element) + 1 for element in elements)]
 
-    def answer(self, n: int) -> bytes:
-        """Return the first n numbers as fibweb answers them."""
+    def body(self, n: int) -> bytes:
+        """Return the body of fibweb's response with the first n numbers."""
         return b'{"N": %d, "result": [%b]}' % (n, self._text[: max(0, self._ends[n] - 1)])
 
 
-class _Resource(_Ready):
+class _WsgiResource(_PreparedBodies):
     def on_get(self, request: falcon.Request, response: falcon.Response, n: int) -> None:
-        """Answer at once."""
-        response.data = self.answer(n)
+        """Respond with the first n numbers."""
+        response.data = self.body(n)
         response.content_type = falcon.MEDIA_JSON
 
 
-class _AsyncResource(_Ready):
+class _AsgiResource(_PreparedBodies):
     async def on_get(self, request: Any, response: Any, n: int) -> None:
-        """Answer at once."""
-        response.data = self.answer(n)
+        """Respond with the first n numbers."""
+        response.data = self.body(n)
         response.content_type = falcon.MEDIA_JSON
 
 
 def stock_app() -> falcon.App[falcon.Request, falcon.Response]:
     """Return the application for waitress."""
     app = falcon.App()
-    app.add_route("/fib/{n:int}", _Resource())
+    app.add_route("/fib/{n:int}", _WsgiResource())
     return app
 
 
 def asgi_app() -> Any:
     """Return the application for uvicorn."""
     app: Any = falcon.asgi.App()
-    app.add_route("/fib/{n:int}", _AsyncResource())
+    app.add_route("/fib/{n:int}", _AsgiResource())
     return app
 
 
@@ -84,7 +84,7 @@ def flask_app() -> flask.Flask:
 
 
 def main() -> None:
-    """Serve the stock application at the port that is given."""
+    """Serve the stock application at the port on the command line."""
     waitress.serve(stock_app(), host="127.0.0.1", port=int(sys.argv[1]))
 
 
