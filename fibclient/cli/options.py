@@ -35,6 +35,7 @@ class WholeNumber(click.ParamType[int]):
         self._maximum = maximum
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number; fail if it is not a whole number within the range."""
         try:
             number = int(value)
         except ValueError:
@@ -52,6 +53,7 @@ class NumericCommand(click.Command):
     """A command with numeric arguments: -5 is reported as out of range, not as an option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments; fail on a negative number."""
         arguments = list(args)  # the parser consumes args
         try:
             return super().parse_args(ctx, args)
@@ -78,6 +80,7 @@ class Seconds(click.ParamType[float]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
+        """Return the seconds; fail if they are not a number, too few, or more than a year."""
         try:
             seconds = float(value)
         except ValueError:
@@ -98,6 +101,7 @@ class OutputFile(click.Path):
         super().__init__(dir_okay=False, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path, None for standard output; fail if it is empty or a directory."""
         if value == "":
             self.fail("the file name is empty", param, ctx)
         return None if value == "-" else super().convert(value, param, ctx)

@@ -139,6 +139,7 @@ class JournalFormatter(logging.Formatter):
     """Formatter for systemd's journal, which prefixes the lines of another one with a priority."""
 
     def __init__(self, formatter: logging.Formatter) -> None:
+        """Wrap the formatter that returns the lines."""
         super().__init__()
         self._formatter = formatter
 

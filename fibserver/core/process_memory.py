@@ -52,6 +52,11 @@ class MemoryMeasurement:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Schedule the first measurement for the first `refresh`.
+
+        Args:
+            clock: Returns the monotonic time in seconds.
+        """
         self.own_bytes = 0
         self.parent_bytes = 0
         self._clock = clock

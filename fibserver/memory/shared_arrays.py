@@ -42,6 +42,13 @@ class SharedArray:
     """
 
     def __init__(self, arena: Arena, format: Format, clock: Callable[[], float]) -> None:
+        """Start with an empty array.
+
+        Args:
+            arena: Shared memory with room for the array.
+            format: How the elements are encoded.
+            clock: Returns the current time in seconds.
+        """
         self.format = format
         self.growth = Growth(arena.layout.arrays[format])
         self.streamed_bytes = 0

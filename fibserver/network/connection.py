@@ -128,6 +128,13 @@ class ClientConnection:
     )
 
     def __init__(self, sock: socket.socket, session: Session, owner: ConnectionOwner) -> None:
+        """Take over a socket that its owner registers for EPOLLIN.
+
+        Args:
+            sock: The non-blocking socket.
+            session: The client's protocol state.
+            owner: Provides the event loop and what connections share.
+        """
         self.socket = sock
         self.session = session
         self.handler = RequestHandler(session, owner, partial(owner.serve_later, self))

@@ -138,6 +138,13 @@ class RequestHandler:
     def __init__(
         self, session: Session, context: HandlerContext, on_output_ready: Callable[[], None]
     ) -> None:
+        """Start without requests.
+
+        Args:
+            session: The client's protocol state.
+            context: Provides the engine, the reply cache, the statistics and the loop's clock.
+            on_output_ready: Schedules sending.
+        """
         self.session = session
         self.on_output_ready = on_output_ready
         self.output = Output()

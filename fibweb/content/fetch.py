@@ -27,6 +27,12 @@ class Overloaded(Exception):
     """
 
     def __init__(self, message: str, retry_after_seconds: int) -> None:
+        """Set the message and the delay.
+
+        Args:
+            message: What is exhausted, for the log and the response.
+            retry_after_seconds: Delay before a retry.
+        """
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
 

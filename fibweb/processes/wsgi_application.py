@@ -146,7 +146,7 @@ class WsgiProcess:
         Args:
             settings: Settings of the service.
             password: Password of the fibservers.
-            board: Shared statistics of all processes.
+            stats: Shared statistics of all processes.
             claims: Ownership of the rows of `stats`.
         """
         self.pid = os.getpid()

@@ -348,8 +348,7 @@ def test_the_acceptor_is_killed(serve: Serve, tmp_path: Path) -> None:
 
 
 def test_a_client_that_comes_with_sigterm(serve: Serve) -> None:
-    """Connections and requests that arrive together with SIGTERM do not disturb the stop, and the
-    requests are answered."""
+    """Requests that arrive together with SIGTERM are answered, and fibserver stops."""
     server = serve("--workers", "1")
     with connected(server) as known:
         known.sendall(b"PING\r\n")

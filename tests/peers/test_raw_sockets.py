@@ -247,8 +247,7 @@ def test_the_longest_idle_gives_way(serve: Serve) -> None:
 
 
 def test_clients_beyond_the_limit_are_told_so(serve: Serve) -> None:
-    """With max_clients connections waiting for answers the next gets an error; when one leaves, it
-    is served."""
+    """While max_clients connections wait for replies a further one gets an error."""
     refusal = b"-ERR max number of clients reached\r\n"
     server = serve("--workers", "1", FIBSERVER_MAX_CLIENTS="3", FIBSERVER_DRAIN_TIMEOUT="0")
     with connected(server) as first, connected(server) as second, connected(server) as third:

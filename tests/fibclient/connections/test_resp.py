@@ -95,8 +95,10 @@ def test_an_error_reply() -> None:
     ],
 )
 def test_rubbish(data: bytes) -> None:
-    """Invalid bytes raise ServerMisbehaved; so does an error inside an array, since the rest of
-    the array would be taken for the next reply."""
+    """Invalid bytes raise ServerMisbehaved, and so does an error inside an array.
+
+    The client would take the rest of the array for the next reply.
+    """
     with pytest.raises(ServerMisbehaved):
         read_reply(Bytes(data))
 

@@ -37,10 +37,10 @@ def cost(number: int) -> float:
 class FakeSource:
     """Source of tasks for tests.
 
-        Attributes:
-    numbers: Numbers of its remaining tasks.
-    times_asked: Number of calls of `next_task`.
-    waiting_since: When its client began to wait, or None.
+    Attributes:
+        numbers: Numbers of its remaining tasks.
+        times_asked: Number of calls of `next_task`.
+        waiting_since: When its client began to wait, or None.
     """
 
     def __init__(self, *numbers: int, waiting_since: float | None = None) -> None:
@@ -207,8 +207,7 @@ def test_overdue_expensive_tasks_take_turns_with_cheap_ones() -> None:
 
 
 def test_an_expensive_turn_is_spent_without_cheap_ones_too() -> None:
-    """A cheap source that arrives after an expensive task is served before a second expensive
-    one."""
+    """A cheap source that arrives after an expensive task is served before the next one."""
     clock = FakeClock()
     queue = queue_of(FakeSource(10), FakeSource(-30), FakeSource(-31), clock=clock)
     clock.now += AGEING * cost(-31)
@@ -218,8 +217,7 @@ def test_an_expensive_turn_is_spent_without_cheap_ones_too() -> None:
 
 
 def test_expensive_tasks_are_kept_where_none_is_accepted() -> None:
-    """A worker that accepts no expensive tasks gets only cheap ones; the expensive ones stay
-    queued."""
+    """A worker that accepts no expensive tasks gets cheap ones; the others stay queued."""
     clock = FakeClock()
     queue = queue_of(FakeSource(-10, -11), FakeSource(20, 21), clock=clock)
     clock.now += 1000
@@ -235,8 +233,7 @@ def test_source_changes_its_kind() -> None:
 
 
 def test_seconds_that_wait() -> None:
-    """The queue reports the predicted cost of its expensive sources, in total and before a new
-    one."""
+    """The queue reports the predicted cost of its expensive sources, and that before a new one."""
     clock = FakeClock()
     sources = [FakeSource(-number * 1_000_000) for number in (1, 2, 3)]
     queue = queue_of(FakeSource(10), *sources, clock=clock)
@@ -324,8 +321,7 @@ steps = st.lists(
 def test_cheap_never_waits_for_expensive_and_no_expensive_one_starves(
     plan: list[list[int] | float | bool],
 ) -> None:
-    """Cheap tasks never wait where expensive ones are not accepted; overdue expensive ones
-    alternate."""
+    """Cheap tasks never wait for refused expensive ones; overdue expensive ones alternate."""
     clock = FakeClock()
     queue = FairQueue(clock)
     sources: list[FakeSource] = []

@@ -11,9 +11,9 @@ from fibserver.protocol.reply_encoding import encode
 class Lines:
     """Numbered lines, which can be generated several times.
 
-        Attributes:
-    begun: Number of times the generator was started.
-    made: Number of lines generated.
+    Attributes:
+        begun: Number of times the generator was started.
+        made: Number of lines generated.
     """
 
     def __init__(self, count: int) -> None:

@@ -97,8 +97,7 @@ def test_a_block_with_an_index_is_resident() -> None:
 
 
 def test_far_blocks_are_expensive() -> None:
-    """A block is expensive if the predicted cost of its first element exceeds
-    `EXPENSIVE_SECONDS`."""
+    """A block is expensive if its first element is predicted to take over EXPENSIVE_SECONDS."""
     for format in (TEXT, FORMATS["binary"]):
         for start in (0, 400_000, 500_000, 10**7):
             block = Block(format, start, start + 10, 0, 1)

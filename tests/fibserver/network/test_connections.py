@@ -33,9 +33,9 @@ PONG = b"+PONG\r\n"
 class TickingClock:
     """A clock that advances whenever it is read.
 
-        Attributes:
-    now: The time, in seconds.
-    step: How far each call advances it.
+    Attributes:
+        now: The time, in seconds.
+        step: How far each call advances it.
     """
 
     def __init__(self) -> None:
@@ -50,10 +50,10 @@ class TickingClock:
 class House(FakeServer):
     """A server with real clients and without an engine.
 
-        Attributes:
-    clock: The clock of the loop.
-    loop: The event loop.
-    served: The client connections.
+    Attributes:
+        clock: The clock of the loop.
+        loop: The event loop.
+        served: The client connections.
     """
 
     def __init__(self, path: Path, password: bytes | None = None, **settings: Any) -> None:
@@ -437,8 +437,10 @@ def ping(server: House, sock: socket.socket) -> bytes:
 
 
 def test_the_longest_idle_gives_way(house: Callable[..., House]) -> None:
-    """At the limit a new connection replaces the longest idle one; a connection that has sent
-    part of a request counts as idle."""
+    """At the limit a new connection replaces the longest idle one.
+
+    A connection that has sent part of a request counts as idle.
+    """
     server = house(max_clients=3)
     first, second, third = (server.connect() for _ in range(3))
     server.clock.now += 1.0
