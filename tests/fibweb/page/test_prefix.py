@@ -41,7 +41,7 @@ def below(
         yield inner.seen_at(f"http://{address}/f")
 
 
-def test_the_page(below: Site, open_page: Callable[..., Page]) -> None:
+def test_page_works_below_prefix(below: Site, open_page: Callable[..., Page]) -> None:
     """It shows numbers and the live state, leads back to itself, and offers what is there."""
     page = open_page(below, "?first=30")
     expect(page.locator("#number-7 .value")).to_have_text("13")
