@@ -163,7 +163,7 @@ def test_the_acceptor_hangs(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_reload(machine: Machine, service: str) -> None:
+def test_systemctl_reload_changes_settings(machine: Machine, service: str) -> None:
     """What can change does, a mistake changes nothing and is told, and nothing restarts."""
     pid, path = main_pid(machine, service), f"/etc/fib/{service}.toml"
     before = machine.read(path)
