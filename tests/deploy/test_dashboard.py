@@ -119,7 +119,7 @@ def test_all_is_well(prometheus: Prometheus) -> None:
     assert not prometheus.query('ALERTS{alertname=~"Fib.+"}')
 
 
-def test_the_page() -> None:
+def test_dashboard_panels_are_complete() -> None:
     """Panels have ids of their own, do not overlap, and say what they show and in which unit."""
     ids = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(set(ids)) == len(ids)

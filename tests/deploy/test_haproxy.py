@@ -170,7 +170,7 @@ def ask(address: str, target: str) -> tuple[int, str | None]:
         connection.close()
 
 
-def test_overload_is_passed_on(program: Program, tmp_path: Path) -> None:
+def test_haproxy_passes_on_503(program: Program, tmp_path: Path) -> None:
     """In a storm each 503 reaches its client, is asked of one fibweb once, and takes none out."""
     path = program("haproxy")
     bind = f"127.0.0.1:{free_port()}"
@@ -190,7 +190,7 @@ def test_overload_is_passed_on(program: Program, tmp_path: Path) -> None:
             assert [row[name] for name in ("chkdown", "wretr", "wredis")] == ["0"] * 3
 
 
-def test_a_dropped_connection_goes_to_another(program: Program, tmp_path: Path) -> None:
+def test_haproxy_retries_dropped_connection(program: Program, tmp_path: Path) -> None:
     """A fibweb that ends before it answers is no overload: the next one is asked."""
     path = program("haproxy")
     bind = f"127.0.0.1:{free_port()}"

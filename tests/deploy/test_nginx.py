@@ -268,7 +268,7 @@ def test_what_caches_are_told(cache: WebCache) -> None:
 
 
 @pytest.mark.parametrize("n", [0, 40])
-def test_ranges(cache: WebCache, n: int) -> None:
+def test_nginx_serves_byte_ranges(cache: WebCache, n: int) -> None:
     """A part is a part of the whole, and one behind the end is refused; nothing is there for 0."""
     path = f"/fib/{n}?format=text"
     whole = cache.ask(path).body
@@ -391,7 +391,7 @@ def test_operations_are_not_for_everybody(cache: WebCache) -> None:
 # Overload.
 
 
-def test_overload_is_passed_on(program: Program, tmp_path: Path) -> None:
+def test_nginx_passes_on_503(program: Program, tmp_path: Path) -> None:
     """In a storm each 503 reaches its client, is asked of one fibweb once, and takes none out."""
     targets = [f"/number/{n}" for n in range(400)]
 
@@ -447,7 +447,7 @@ def test_stale_answers_in_an_overload(program: Program, tmp_path: Path) -> None:
         wait_until(lambda: cache.get("/fib/3") == (b"body\n", "STALE", 200), "a stale answer")
 
 
-def test_a_dropped_connection_goes_to_another(program: Program, tmp_path: Path) -> None:
+def test_nginx_retries_dropped_connection(program: Program, tmp_path: Path) -> None:
     """A fibweb that ends before it answers is no overload: the next one is asked."""
     with (
         FakeFibweb(Behaviour.DROP) as bad,

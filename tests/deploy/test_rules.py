@@ -407,7 +407,9 @@ def test_every_alert(program: Callable[[str], str], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("severity", "receiver"), [("page", "pager"), ("ticket", "tickets"), ("", "tickets")]
 )
-def test_routes(program: Callable[[str], str], severity: str, receiver: str) -> None:
+def test_alerts_are_routed_by_severity(
+    program: Callable[[str], str], severity: str, receiver: str
+) -> None:
     """What is urgent comes to the pager, all else to the tickets."""
     command = [program("amtool"), "config", "routes", "test", f"severity={severity}"]
     command += ["--config.file", str(PROMETHEUS / "alertmanager.yml")]

@@ -222,7 +222,7 @@ def web(
 
 
 @pytest.mark.parametrize("n", [0, 10, 600, 1000, 3000, 9000])
-def test_all_sizes(web: Web, n: int) -> None:
+def test_wsgi_servers_send_all_sizes(web: Web, n: int) -> None:
     """Answers are whole and exact, in one piece or many; HEAD tells their size alone."""
     code, headers, body = web.ask(f"/fib/{n}?format=text")
     assert (code, body) == (200, expected("text", 0, n))
@@ -235,7 +235,7 @@ def test_all_sizes(web: Web, n: int) -> None:
     assert headers["Content-Length"] == str(len(body))
 
 
-def test_ranges(web: Web) -> None:
+def test_wsgi_servers_serve_byte_ranges(web: Web) -> None:
     """A part is that part, and one behind the end is refused."""
     whole = expected("text", 0, 3000)
     code, headers, body = web.ask("/fib/3000?format=text", headers={"Range": "bytes=99-300098"})
@@ -255,7 +255,7 @@ def test_what_the_client_has(web: Web) -> None:
     ("target", "code"),
     [("/fib/-1", 400), ("/fib/%31", 400), ("/number/99999999", 400), ("/x", 404)],
 )
-def test_errors(web: Web, target: str, code: int) -> None:
+def test_wsgi_servers_send_problem_details(web: Web, target: str, code: int) -> None:
     """Errors are problem details, with the path as it was asked for."""
     status, headers, body = web.ask(target)
     assert (status, headers["Content-Type"]) == (code, "application/problem+json")
@@ -272,7 +272,9 @@ def test_page_and_probes(web: Web) -> None:
         assert headers["Location"].endswith("/f/")
 
 
-def test_metrics(web: Web, request: pytest.FixtureRequest) -> None:
+def test_wsgi_servers_count_requests_of_all_processes(
+    web: Web, request: pytest.FixtureRequest
+) -> None:
     """They have the requests of all processes, where these were forked after the import."""
     before = web.metric("fibweb_requests_total")
     with ThreadPoolExecutor(8) as threads:
