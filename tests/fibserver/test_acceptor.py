@@ -8,7 +8,7 @@ from collections.abc import Callable
 from tests.support.servers import DEADLINE_SECONDS, RunningServer, direct_client
 
 
-def test_descriptors_run_out(serve: Callable[..., RunningServer]) -> None:
+def test_clients_wait_in_backlog_without_descriptors(serve: Callable[..., RunningServer]) -> None:
     """Without free descriptors clients wait in the backlog until one is closed."""
     server = serve("--workers", "1")
     used = server.process.num_fds()

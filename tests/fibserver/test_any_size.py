@@ -144,7 +144,7 @@ def test_a_giant_number(small: RunningServer) -> None:
         (10**30, 10**30 + 1, "max_index is 10000000"),
     ],
 )
-def test_too_large_is_refused_before_any_work(
+def test_reply_over_limit_is_rejected_before_computing(
     small: RunningServer, start: int, stop: int, message: str
 ) -> None:
     """A reply over a limit is rejected with the limit before anything is computed."""

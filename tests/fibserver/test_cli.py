@@ -83,7 +83,9 @@ def write_once(path: Path, data: bytes) -> Path:
     return path
 
 
-def test_code_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fibserver_ignores_modules_in_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither the server nor its children import modules from the working directory."""
     proof = tmp_path / "ran"
     (tmp_path / "folder").mkdir()
@@ -124,7 +126,9 @@ def test_code_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ),
     ],
 )
-def test_bad_settings(arguments: list[str], environment: dict[str, str], message: str) -> None:
+def test_invalid_setting_fails_start(
+    arguments: list[str], environment: dict[str, str], message: str
+) -> None:
     """An invalid setting fails the start with exit code 2 and one line that names it."""
     done = run_fibserver(*arguments, **environment)
     assert done.returncode == 2
@@ -132,7 +136,7 @@ def test_bad_settings(arguments: list[str], environment: dict[str, str], message
     assert done.stderr.count("\n") == 1
 
 
-def test_several_bad_settings() -> None:
+def test_each_invalid_setting_has_a_line() -> None:
     """Each invalid setting has a line of its own."""
     done = run_fibserver("--workers", "0", "--log-level", "loud", FIBSERVER_MAX_INDEX="-1")
     assert done.returncode == 2
@@ -162,7 +166,7 @@ def test_a_passed_socket_that_exposes() -> None:
 # --check-config, --help and --version.
 
 
-def test_check_config(server: RunningServer, tmp_path: Path) -> None:
+def test_check_config_accepts_valid_settings(server: RunningServer, tmp_path: Path) -> None:
     """Valid settings print one line, and no server starts."""
     password = tmp_path / "password"
     password.write_text("secret\n")
@@ -173,7 +177,7 @@ def test_check_config(server: RunningServer, tmp_path: Path) -> None:
     assert done.stdout == "fibserver: the configuration is fine\n"
 
 
-def test_check_config_finds_what_a_start_would(tmp_path: Path) -> None:
+def test_check_config_reports_errors_like_start(tmp_path: Path) -> None:
     """Invalid settings and passwords print the same errors as a failed start."""
     config = tmp_path / "fibserver.toml"
     for text in ("workers = 0", "worker = 1", 'password_file = "/dev/null"'):
@@ -185,7 +189,7 @@ def test_check_config_finds_what_a_start_would(tmp_path: Path) -> None:
         assert checked.stderr.count("\n") == 1
 
 
-def test_help() -> None:
+def test_fibserver_help_lists_options() -> None:
     """The help lists all options, with examples."""
     text = run_fibserver("--help").stdout
     flags = "config listen workers state-dir metrics-listen log-level check-config version"
@@ -193,7 +197,7 @@ def test_help() -> None:
     assert "\n    fibserver --config /etc/fibserver.toml --check-config\n" in text
 
 
-def test_version() -> None:
+def test_fibserver_version() -> None:
     """The command prints the version of the package."""
     assert run_fibserver("--version").stdout == f"fibserver, version {__version__}\n"
 

@@ -42,7 +42,7 @@ def client(server: RunningServer, **options: object) -> redis.Redis:
 # The password.
 
 
-def test_password(serve: Serve, tmp_path: Path) -> None:
+def test_requests_before_auth_are_rejected(serve: Serve, tmp_path: Path) -> None:
     """Before AUTH every request is rejected, even one whose reply is cached."""
     secret = tmp_path / "password"
     secret.write_text("open sesame\n")
@@ -89,7 +89,7 @@ def reload(server: RunningServer, message: str) -> None:
     server.wait_for_log(message)
 
 
-def test_reload(serve: Serve, config: Path, tmp_path: Path) -> None:
+def test_sighup_reloads_fibserver_settings(serve: Serve, config: Path, tmp_path: Path) -> None:
     """SIGHUP applies the reloadable settings at once, and logs those that need a restart."""
     server = serve("--config", str(config))
     with client(server) as connected:
@@ -125,7 +125,7 @@ def test_a_bad_reload_changes_nothing(serve: Serve, config: Path) -> None:
 # systemd.
 
 
-def test_socket_activation(program: Program, tmp_path: Path) -> None:
+def test_fibserver_socket_activation(program: Program, tmp_path: Path) -> None:
     """Sockets from systemd replace the configured addresses, and outlive the server."""
     path = tmp_path / "socket"
     with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -195,7 +195,7 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
     manager.close()
 
 
-def test_notifications(serve: Serve, manager: Manager, tmp_path: Path) -> None:
+def test_fibserver_notifies_systemd(serve: Serve, manager: Manager, tmp_path: Path) -> None:
     """The server notifies the manager of start, watchdog, reload and stop."""
     server = serve(NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="2000000")
     assert f"STATUS=serving on {server.address}" in manager.next("READY")
@@ -308,7 +308,7 @@ def measured(serve: Serve) -> tuple[RunningServer, str]:
     return server, match[1]
 
 
-def test_metrics(measured: tuple[RunningServer, str]) -> None:
+def test_fibserver_metrics_count_requests(measured: tuple[RunningServer, str]) -> None:
     """The metrics count requests, bytes and connections under the documented names."""
     server, address = measured
     with client(server, protocol=2) as connected:
@@ -342,7 +342,7 @@ def test_metrics(measured: tuple[RunningServer, str]) -> None:
     )
 
 
-def test_every_metric_is_documented(measured: tuple[RunningServer, str]) -> None:
+def test_every_fibserver_metric_is_documented(measured: tuple[RunningServer, str]) -> None:
     """docs/metrics.md lists exactly the exported metrics."""
     server, address = measured
     server.info()  # creates request metrics
@@ -401,7 +401,7 @@ def test_clients_are_listed_and_killed(serve: Serve) -> None:
             operator.client_kill("127.0.0.1:1")
 
 
-def test_ipv4_clients_of_a_dual_stack_socket(serve: Serve) -> None:
+def test_ipv4_client_of_dual_stack_socket_is_listed(serve: Serve) -> None:
     """IPv4 clients of a dual-stack socket are listed and killed by their IPv4 address."""
     server = serve("--listen", "[::]:0", FIBSERVER_ALLOW_UNAUTHENTICATED="true")
     with (

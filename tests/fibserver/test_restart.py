@@ -179,7 +179,7 @@ def test_all_files_of_another_version(serve: Serve, state: Path) -> None:
     assert "ignored 6 block files: version" in warning
 
 
-def test_a_full_disk(serve: Serve, tmp_path: Path, mounting: Mounting) -> None:
+def test_snapshot_on_full_disk_warns(serve: Serve, tmp_path: Path, mounting: Mounting) -> None:
     """A full disk causes a warning; requests are still served."""
     state = tmp_path / "state"
     state.mkdir()

@@ -54,7 +54,9 @@ def refusal(config: Path | None = None, **flags: object) -> list[str]:
 # Sources.
 
 
-def test_order(write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precedence_of_fibserver_settings(
+    write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The command line overrides the environment, which overrides the file and the defaults."""
     config = write("workers = 2\nmax_clients = 2\nmax_index = 2")
     monkeypatch.setenv("FIBSERVER_WORKERS", "3")
@@ -85,7 +87,9 @@ def test_order(write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) ->
         ("allow_unauthenticated = true", "allow_unauthenticated", True),
     ],
 )
-def test_values(write: Callable[[str], Path], text: str, name: str, value: object) -> None:
+def test_toml_types_of_fibserver_settings(
+    write: Callable[[str], Path], text: str, name: str, value: object
+) -> None:
     """A file can use the TOML types that suit a setting."""
     assert getattr(load_settings(write(text)), name) == value
 
@@ -159,7 +163,9 @@ SECONDS = "up to 31,536,000 (a year)"
         ('listen = ["localhost:1", "b"]', "listen: 'b': must be HOST:PORT or unix:/path"),
     ],
 )
-def test_a_bad_value(write: Callable[[str], Path], text: str, line: str) -> None:
+def test_invalid_value_is_reported_in_one_line(
+    write: Callable[[str], Path], text: str, line: str
+) -> None:
     """The error is one line with name, value and allowed values."""
     (found,) = refusal(write(text))
     assert found.startswith(line)
@@ -241,7 +247,7 @@ def test_several_exposed_addresses() -> None:
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"\nmore\n"])
 @pytest.mark.parametrize("password", [b"x", b" two words ", b"\xff" * MAX_PASSWORD_BYTES])
-def test_password(tmp_path: Path, password: bytes, end: bytes) -> None:
+def test_password_is_first_line_of_file(tmp_path: Path, password: bytes, end: bytes) -> None:
     """The password is the first line of its file, byte for byte."""
     path = tmp_path / "password"
     path.write_bytes(password + end)
@@ -275,7 +281,7 @@ def test_unreadable_passwords(tmp_path: Path) -> None:
 # Reloading.
 
 
-def test_reload() -> None:
+def test_reload_applies_reloadable_settings() -> None:
     """A reload applies the reloadable settings, and names those that need a restart."""
     current = load_settings(workers="1", log_level="info", max_index="5", drain_timeout="1")
     fresh = load_settings(workers="2", log_level="debug", max_index="6", drain_timeout="1")
