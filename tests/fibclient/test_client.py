@@ -85,7 +85,7 @@ def test_a_server_restarted_between_calls(
         assert client.first(3) == [0, 1, 1]
 
 
-def test_closed(server: RunningServer) -> None:
+def test_closed_client_raises(server: RunningServer) -> None:
     """A closed client raises ClientClosed, and may be closed again."""
     client = FibClient(server.address)
     client.ping()
@@ -118,7 +118,9 @@ def test_bad_options(option: str, value: float) -> None:
         FibClient(**{option: value})  # type: ignore[arg-type]
 
 
-def test_password(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
+def test_password_is_sent_on_each_connection(
+    serve: Callable[..., RunningServer], tmp_path: Path
+) -> None:
     """The password is sent on each connection; a wrong or missing one raises RequestRefused."""
     (tmp_path / "password").write_text("open sesame\n")
     server = serve(FIBSERVER_PASSWORD_FILE=str(tmp_path / "password"))

@@ -473,7 +473,7 @@ def test_a_client_that_nobody_closed() -> None:
         b"+" + b"x" * 100_000,
     ],
 )
-def test_rubbish(reply: bytes) -> None:
+def test_connection_with_invalid_reply_is_not_reused(reply: bytes) -> None:
     """An invalid reply raises ServerMisbehaved, and its connection is not reused."""
     with fake_server(in_turn(reply, ZERO)) as server, client_of(server) as client:
         with pytest.raises(ServerMisbehaved):

@@ -129,7 +129,7 @@ def test_a_server_killed_in_the_middle_of_a_stream(serve: Serve, tmp_path: Path)
         assert client.stats().retries >= 1
 
 
-def test_a_black_hole() -> None:
+def test_silent_server_costs_one_timeout() -> None:
     """A server that accepts but never replies costs one idle timeout, not one per call."""
     with (
         fake_server(in_turn(None), answers_pings=False) as hole,

@@ -131,7 +131,9 @@ def test_bodies(web: Web, target: str, body: bytes) -> None:
         ("/number/9?", 9, 10),
     ],
 )
-def test_formats(web: Web, format: str, path: str, start: int, stop: int) -> None:
+def test_body_is_elements_of_format(
+    web: Web, format: str, path: str, start: int, stop: int
+) -> None:
     """In each format except JSON, the body is the elements and nothing else."""
     result = web.simulate_get(f"{path}format={format}")
     assert result.status_code == 200
@@ -340,7 +342,7 @@ def test_options(web: Web, path: str) -> None:
         ("/openapi.json", {}),
     ],
 )
-def test_head(web: Web, target: str, headers: dict[str, str]) -> None:
+def test_head_has_headers_of_get(web: Web, target: str, headers: dict[str, str]) -> None:
     """HEAD has the status and headers of GET, errors included, without the body."""
     environ = {"fibweb.request_id": "same"}
     get = web.simulate_get(target, headers=headers, extras=environ)
@@ -562,7 +564,7 @@ def answered_by(reply: bytes | None) -> testing.Result:
 @pytest.mark.parametrize(
     "error", ["BUSY no", "NOSPACE no", "SHUTDOWN no", "ERR max number of clients reached"]
 )
-def test_overload(error: str) -> None:
+def test_overloaded_fibserver_is_503(error: str) -> None:
     """A temporary error of the fibserver is 503 with Retry-After."""
     result = answered_by(b"-%b\r\n" % error.encode())
     assert result.headers["retry-after"] == "1"
@@ -575,7 +577,7 @@ def test_what_is_no_fibserver(reply: bytes) -> None:
     problem(answered_by(reply), 502)
 
 
-def test_a_silent_server() -> None:
+def test_silent_fibserver_is_503() -> None:
     """A fibserver that does not reply in time is 503."""
     assert answered_by(None).headers["retry-after"] == "1"
 

@@ -36,7 +36,9 @@ def run_fibweb(*arguments: str, **environment: str) -> "subprocess.CompletedProc
         (["--listen", "unix:/no/socket"], {}, "cannot listen on unix:/no/socket: No such"),
     ],
 )
-def test_bad_settings(arguments: list[str], environment: dict[str, str], message: str) -> None:
+def test_invalid_setting_fails_web_start(
+    arguments: list[str], environment: dict[str, str], message: str
+) -> None:
     """An invalid setting ends the start with one line that names it, and the exit code 2."""
     done = run_fibweb(*arguments, **environment)
     assert done.returncode == 2
@@ -44,7 +46,7 @@ def test_bad_settings(arguments: list[str], environment: dict[str, str], message
     assert done.stderr.count("\n") == 1
 
 
-def test_several_bad_settings() -> None:
+def test_each_invalid_web_setting_has_a_line() -> None:
     """Each invalid setting has a line."""
     done = run_fibweb("--threads", "0", "--log-level", "loud", FIBWEB_TIMEOUT="-1")
     assert done.returncode == 2
@@ -53,7 +55,7 @@ def test_several_bad_settings() -> None:
 
 
 @pytest.mark.parametrize("more", [[], ["--processes", "2"], ["--embedded"]])
-def test_a_port_in_use(server: RunningServer, more: list[str]) -> None:
+def test_port_in_use_fails_start_in_one_line(server: RunningServer, more: list[str]) -> None:
     """A failed start prints one line, before other processes are started."""
     done = run_fibweb("--listen", server.address, *more)
     assert done.returncode == 2
@@ -86,7 +88,7 @@ main()
         ("subprocess.Popen", "OSError(errno.EAGAIN, 'busy')", "processes: [Errno 11] busy"),
     ],
 )
-def test_shortages(name: str, error: str, message: str) -> None:
+def test_shortage_fails_start_with_75(name: str, error: str, message: str) -> None:
     """A temporary shortage is reported in one line, with the exit code 75."""
     program = SHORT.format(name=name, error=error)
     arguments = ["--listen", "127.0.0.1:0", *(["--embedded"] if "Popen" in name else [])]
@@ -102,7 +104,7 @@ def test_shortages(name: str, error: str, message: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_check_config(server: RunningServer, tmp_path: Path) -> None:
+def test_check_config_accepts_valid_web_settings(server: RunningServer, tmp_path: Path) -> None:
     """`--check-config` confirms valid settings in one line, and starts nothing."""
     password = tmp_path / "password"
     password.write_text("secret\n")
@@ -113,7 +115,7 @@ def test_check_config(server: RunningServer, tmp_path: Path) -> None:
     assert done.stdout == "fibweb: the configuration is fine\n"
 
 
-def test_check_config_finds_what_a_start_would(tmp_path: Path) -> None:
+def test_check_config_reports_errors_like_web_start(tmp_path: Path) -> None:
     """`--check-config` reports invalid settings and passwords like a failed start."""
     config, password = tmp_path / "fibweb.toml", tmp_path / "password"
     password.write_bytes(b"\xff\n")
@@ -126,7 +128,7 @@ def test_check_config_finds_what_a_start_would(tmp_path: Path) -> None:
         assert checked.stderr.count("\n") == 1
 
 
-def test_help() -> None:
+def test_fibweb_help_lists_options() -> None:
     """The help lists the options, with examples."""
     text = run_fibweb("--help").stdout
     flags = ("config", "listen", "servers", "threads", "processes", "embedded", "log-level")
@@ -134,6 +136,6 @@ def test_help() -> None:
     assert "curl" in text
 
 
-def test_version() -> None:
+def test_fibweb_version() -> None:
     """`--version` prints the version of the distribution."""
     assert run_fibweb("--version").stdout.startswith("fibweb, version ")

@@ -34,7 +34,9 @@ def write(tmp_path: Path) -> Callable[[str], Path]:
     return write
 
 
-def test_order(write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precedence_of_fibweb_settings(
+    write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Options override the environment, which overrides the file, which overrides the defaults."""
     config = write("threads = 2\nprocesses = 2\nmax_connections = 2\nembedded = true")
     monkeypatch.setenv("FIBWEB_THREADS", "3")
@@ -68,7 +70,9 @@ def test_order(write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) ->
         ('log_format = "json"', "log_format", "json"),
     ],
 )
-def test_values(write: Callable[[str], Path], text: str, name: str, value: object) -> None:
+def test_toml_types_of_fibweb_settings(
+    write: Callable[[str], Path], text: str, name: str, value: object
+) -> None:
     """A setting in a file may have any suitable TOML type."""
     assert getattr(load_settings(write(text)), name) == value
 
@@ -102,7 +106,9 @@ ORIGINS = "must be comma-separated origins such as https://example.org, or *, or
         ('log_level = "loud"', "log_level: 'loud': must be debug, info, warning or error"),
     ],
 )
-def test_a_bad_value(write: Callable[[str], Path], text: str, line: str) -> None:
+def test_invalid_web_setting_is_reported_in_one_line(
+    write: Callable[[str], Path], text: str, line: str
+) -> None:
     """An invalid value is reported in one line with the name, the value and the allowed values."""
     with pytest.raises(SettingsError) as caught:
         load_settings(write(text))
@@ -110,7 +116,7 @@ def test_a_bad_value(write: Callable[[str], Path], text: str, line: str) -> None
     assert "\n" not in str(caught.value)
 
 
-def test_reload() -> None:
+def test_reload_applies_reloadable_web_settings() -> None:
     """A reload applies the reloadable settings and reports those that need a restart."""
     current = Settings()
     fresh = Settings(log_level="debug", access_log=True, threads=7, listen=("a:1",))

@@ -230,7 +230,7 @@ def test_quit_drops_what_follows(server: RunningServer) -> None:
     assert_serves(server)
 
 
-def test_the_longest_idle_gives_way(serve: Serve) -> None:
+def test_longest_idle_client_is_closed_for_next(serve: Serve) -> None:
     """With max_clients connections open the next is served, and the longest idle one closed."""
     server = serve(FIBSERVER_MAX_CLIENTS="3")
     with connected(server) as first, connected(server) as second, connected(server) as third:

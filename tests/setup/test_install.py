@@ -58,7 +58,7 @@ def test_a_narrow_terminal(tmp_path: Path) -> None:
     assert 70 < max(map(len, page.replace("\\", "").splitlines())) <= 80
 
 
-def test_settings_of_pip_for_elsewhere(tmp_path: Path) -> None:
+def test_installer_overrides_pip_settings(tmp_path: Path) -> None:
     """pip installs into the release, with all that it needs, whatever its settings are."""
     elsewhere = {"PIP_TARGET": "/x", "PIP_PREFIX": "/x", "PIP_ROOT": "/x", "PYTHONPATH": "/x"}
     install(tmp_path, DESTDIR=str(tmp_path / "root"), PIP_USER="1", **elsewhere)
@@ -67,7 +67,7 @@ def test_settings_of_pip_for_elsewhere(tmp_path: Path) -> None:
     assert not {line.partition("=")[0] for line in environment} & elsewhere.keys()
 
 
-def test_code_in_the_working_folder(tmp_path: Path) -> None:
+def test_installer_ignores_modules_in_working_directory(tmp_path: Path) -> None:
     """Python is told not to import from the folder that root calls the installer in."""
     install(tmp_path, DESTDIR=str(tmp_path / "root"))
     assert "PYTHONSAFEPATH=1" in (tmp_path / "environment").read_text().splitlines()

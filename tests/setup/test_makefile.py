@@ -133,7 +133,7 @@ def test_a_python_that_is_gone(checkout: Path) -> None:
     assert ANEW in make(checkout, "--dry-run", "run")
 
 
-def test_settings_of_pip_for_elsewhere(checkout: Path) -> None:
+def test_makefile_overrides_pip_settings(checkout: Path) -> None:
     """pip installs into the virtual environment, whatever its settings are."""
     elsewhere = {"PIP_TARGET": "/x", "PIP_PREFIX": "/x", "PIP_ROOT": "/x", "PYTHONPATH": "/x"}
     make(checkout, ".venv/installed", PIP_USER="1", **elsewhere)

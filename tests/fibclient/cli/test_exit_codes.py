@@ -120,7 +120,7 @@ def test_no_reader(server: RunningServer, arguments: list[str]) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_interrupted() -> None:
+def test_interrupted_command_exits_with_130() -> None:
     """SIGINT ends a command that waits for a server without a message, with code 130."""
     with fake_server(in_turn(None)) as server:
         running = subprocess.Popen(

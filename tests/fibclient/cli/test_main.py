@@ -31,7 +31,7 @@ from tests.support.servers import RunningServer
         (["frist", "10"], 2),
     ],
 )
-def test_exit_codes(server: RunningServer, arguments: list[str], code: int) -> None:
+def test_fibclient_exit_codes(server: RunningServer, arguments: list[str], code: int) -> None:
     """Each failure has its exit code and a message on standard error."""
     done = fibclient("--server", server.address, *arguments)
     assert done.returncode == code
@@ -60,7 +60,7 @@ def test_a_file_without_a_password(tmp_path: Path, content: bytes, reason: str) 
     assert reason in done.stderr
 
 
-def test_help() -> None:
+def test_fibclient_help_documents_exit_codes() -> None:
     """The help documents the exit codes and where errors are printed."""
     text = " ".join(fibclient("--help").stdout.split())
     assert "3 the server is unreachable" in text

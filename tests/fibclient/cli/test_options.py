@@ -26,7 +26,7 @@ def test_no_whole_numbers(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["0.1", "60", "31622400"])
-def test_seconds(text: str) -> None:
+def test_durations_in_range_are_accepted(text: str) -> None:
     """Durations in range are accepted."""
     assert Seconds(minimum=0.1).convert(text, None, None) == float(text)
 

@@ -75,7 +75,7 @@ def test_far_out() -> None:
     assert 0 <= request.skip < slice_.format.size(request.start)
 
 
-def test_empty() -> None:
+def test_empty_slice_has_no_bytes() -> None:
     """An empty slice has no bytes."""
     assert EncodedSlice.of(5, 5, "json").size == 0
 

@@ -56,7 +56,7 @@ REPLIES: list[tuple[bytes, Reply]] = [
 
 
 @pytest.mark.parametrize(("data", "reply"), REPLIES)
-def test_replies(data: bytes, reply: Reply) -> None:
+def test_reply_is_read_to_its_end(data: bytes, reply: Reply) -> None:
     """Each kind of reply is read exactly to its end; no proper part of it is complete."""
     source = Bytes(data + b":7\r\n")
     assert read_reply(source) == reply
@@ -94,7 +94,7 @@ def test_an_error_reply() -> None:
         b"%1\r\n+a\r\n+b\r\n",
     ],
 )
-def test_rubbish(data: bytes) -> None:
+def test_invalid_bytes_raise(data: bytes) -> None:
     """Invalid bytes raise ServerMisbehaved, and so does an error inside an array.
 
     The client would take the rest of the array for the next reply.
@@ -104,7 +104,7 @@ def test_rubbish(data: bytes) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes(data: bytes) -> None:
+def test_any_bytes_as_reply(data: bytes) -> None:
     """Any bytes are a reply, a refusal, invalid or incomplete."""
     with contextlib.suppress(RequestRefused, ServerMisbehaved, NotEnough):
         read_reply(Bytes(data))
@@ -140,7 +140,7 @@ def test_what_does_not_end_an_answer() -> None:
         read_bulk_trailer(Bytes(b"12"))
 
 
-def test_requests() -> None:
+def test_request_is_array_of_bulk_strings() -> None:
     """A request is an array of bulk strings with sizes in bytes."""
     want = b"*3\r\n$9\r\nFIB.RANGE\r\n$1\r\n0\r\n$2\r\n\xc3\xa9\r\n"
     assert encode_request("FIB.RANGE", 0, "é") == want

@@ -66,7 +66,7 @@ def two(
 # Requests.
 
 
-def test_a_silent_server() -> None:
+def test_request_to_silent_server_is_hedged() -> None:
     """The request is hedged, the silent server marked down, and its probe brings it back."""
     with two(in_turn(None, ZERO), in_turn(ZERO)) as (silent, _, client):
         with asking(lambda: client.range(0, 1)) as call:

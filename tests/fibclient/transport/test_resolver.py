@@ -38,7 +38,7 @@ def test_an_ip_address() -> None:
     assert resolve(address) == [ResolvedAddress(socket.AF_UNIX, "/run/x", address)]
 
 
-def test_an_unknown_name() -> None:
+def test_unknown_host_name_raises() -> None:
     """An unknown name raises an error with the name, from a client as well."""
     for host in ("nobody.invalid", "a..b", "x" * 64):
         with pytest.raises(ServerUnreachable, match=f"cannot resolve {re.escape(host)}:1"):

@@ -46,7 +46,9 @@ def printed_and_exited(
         ),
     ],
 )
-def test_shortages(error: BaseException, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_shortage_names_resource(
+    error: BaseException, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A shortage is reported with the missing resource and the exit code of temporary failures."""
     assert is_shortage(error)
     assert printed_and_exited(error, capsys) == (f"fibtest: {message}\n", 75)

@@ -135,7 +135,7 @@ def test_a_busy_server(path: Path) -> None:
     "address",
     ["192.0.2.1:1", "[2001:db8::1]:1", "a..b:1", "unix:/nowhere/x", f"unix:/{'x' * 200}"],
 )
-def test_errors(address: str) -> None:
+def test_foreign_address_is_named_in_error(address: str) -> None:
     """The error for an address of another machine names the address."""
     with pytest.raises(ListenError) as caught:
         open_listener(parse_address(address))
@@ -216,7 +216,7 @@ def test_both_families_at_one_port(hosts: tuple[str, str]) -> None:
             socket.create_connection((host, port)).close()
 
 
-def test_a_port_in_use() -> None:
+def test_port_in_use_names_process_and_option() -> None:
     """The error names the listening process and the option for another port."""
     with listening("127.0.0.1:0") as addresses, pytest.raises(ListenError) as caught:
         open_listeners(addresses, "--metrics-listen")

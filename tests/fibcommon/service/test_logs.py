@@ -51,7 +51,7 @@ def log_a_failure(log: logging.Logger) -> None:
         log.exception("it %s", "failed")
 
 
-def test_plain(log: logging.Logger, written: Written) -> None:
+def test_log_line_is_plain(log: logging.Logger, written: Written) -> None:
     """A plain line has time, level, logger and message."""
     configure_logging("info", "plain", is_journal=False)
     log.info("ready on %s", "a:1")
@@ -69,7 +69,7 @@ def test_plain_traceback(log: logging.Logger, written: Written) -> None:
     assert last == "news"
 
 
-def test_json(log: logging.Logger, written: Written) -> None:
+def test_log_line_is_json(log: logging.Logger, written: Written) -> None:
     """A JSON line has the same fields and the process id, in one object."""
     configure_logging("info", "json", is_journal=False)
     log.warning('a "%s"\n', "quote")

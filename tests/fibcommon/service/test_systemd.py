@@ -50,7 +50,7 @@ def notifier(manager: socket.socket) -> Iterator[Notifier]:
         (lambda notifier: notifier.watchdog(), b"WATCHDOG=1"),
     ],
 )
-def test_notifications(
+def test_notification_is_one_datagram(
     manager: socket.socket, notifier: Notifier, tell: Callable[[Notifier], None], message: bytes
 ) -> None:
     """Each call sends one datagram in the format of sd_notify(3)."""

@@ -351,7 +351,7 @@ def test_largest_answer(name: str) -> None:
     )
 
 
-def test_too_large_is_refused_before_any_work() -> None:
+def test_error_for_huge_reply_has_size_and_limit() -> None:
     """The error for a huge reply contains its size and the limit."""
     talk = Talk(max_answer_bytes=2**31)
     size = FORMATS["array"].slice_size(0, 10_000_000)
@@ -905,7 +905,7 @@ def test_empty_transaction(talk: Talk) -> None:
     assert talk("EXEC") == b"*0\r\n"
 
 
-def test_discard(talk: Talk) -> None:
+def test_discard_command_clears_transaction(talk: Talk) -> None:
     """DISCARD clears the queue and its errors."""
     talk("MULTI")
     talk("PING")

@@ -75,7 +75,7 @@ def numbers(queue: FairQueue, accepts_expensive: bool = True) -> list[int]:
     return taken
 
 
-def test_empty() -> None:
+def test_empty_queue_has_no_task() -> None:
     """An empty queue has no task, and no expensive seconds."""
     queue = queue_of()
     assert queue.pop() is None
@@ -275,7 +275,7 @@ def test_background_once() -> None:
     assert [number_of(queue.pop_background()) for _ in range(4)] == [10, 20, 11, None]
 
 
-def test_discard() -> None:
+def test_discarded_source_yields_no_tasks() -> None:
     """A discarded source yields no more tasks; discarding one that is not queued is allowed."""
     cheap, expensive, background = FakeSource(10, 11), FakeSource(-12), FakeSource(13)
     kept = [FakeSource(20, 21), FakeSource(-12), FakeSource(-13)]

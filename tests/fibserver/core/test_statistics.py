@@ -44,7 +44,7 @@ def test_nothing_at_first() -> None:
         (3.6e9, 27),
     ],
 )
-def test_buckets(microseconds: float, bucket: int) -> None:
+def test_latency_buckets_are_powers_of_two(microseconds: float, bucket: int) -> None:
     """Bucket k counts latencies below 2^k microseconds, the last one all longer ones."""
     latencies = recorded((microseconds + 0.01) / 1e6).latencies
     assert [number for number, count in enumerate(latencies) if count] == [bucket]
@@ -83,7 +83,7 @@ def test_one_entry_for_each_command() -> None:
     assert statistics.command("echo") is not ping
 
 
-def test_rates() -> None:
+def test_rates_need_half_a_second() -> None:
     """Rates are computed between two samples, which are at least half a second apart."""
     statistics = Statistics()
     statistics.command("ping").record(0.1, calls=100)
@@ -104,7 +104,7 @@ def test_rates() -> None:
     assert statistics.rates == Rates()
 
 
-def test_no_latencies() -> None:
+def test_quantiles_without_calls_are_0() -> None:
     """Without calls every quantile is 0."""
     assert quantile(intervals([0] * BUCKETS), 0.99) == 0
 

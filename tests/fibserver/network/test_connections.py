@@ -436,7 +436,7 @@ def ping(server: House, sock: socket.socket) -> bytes:
     return received(sock)
 
 
-def test_the_longest_idle_gives_way(house: Callable[..., House]) -> None:
+def test_longest_idle_connection_is_closed_at_limit(house: Callable[..., House]) -> None:
     """At the limit a new connection replaces the longest idle one.
 
     A connection that has sent part of a request counts as idle.
@@ -645,7 +645,7 @@ def test_a_closed_connection_is_freed_at_once(house: Callable[..., House]) -> No
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.ENOMEM])
-def test_a_connection_that_cannot_be_watched(
+def test_client_that_epoll_refuses_is_closed(
     house: Callable[..., House],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,

@@ -108,7 +108,7 @@ def test_no_room_to_watch(scraped: Scraped, monkeypatch: pytest.MonkeyPatch) -> 
     assert b"answer 42.0" in scraped.connect(REQUEST).recv(10_000)
 
 
-def test_head(scraped: Scraped) -> None:
+def test_metrics_server_answers_head(scraped: Scraped) -> None:
     """The response to HEAD is that to GET without the body."""
     asked, headed = (
         scraped.connect(method + b" /metrics HTTP/1.1\r\nHost: x\r\n\r\n").recv(10_000)
@@ -154,7 +154,7 @@ def test_a_head_that_is_too_long(scraped: Scraped) -> None:
         (b"GET /metrics HTTP/1.1\r\nX: " + b"a" * 20_000, 431),
     ],
 )
-def test_errors(scraped: Scraped, data: bytes, status: int) -> None:
+def test_metrics_server_sends_problem_details(scraped: Scraped, data: bytes, status: int) -> None:
     """Errors are problem details, and reach a client that keeps sending."""
     sock = scraped.connect(data)
     sock.sendall(b"a" * 100_000)

@@ -43,7 +43,7 @@ def send_all(output: Output, room: int = 10**9) -> bytes:
     return sent
 
 
-def test_empty() -> None:
+def test_new_output_is_empty() -> None:
     """A new output is empty."""
     output = Output()
     assert not output

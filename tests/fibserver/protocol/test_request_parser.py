@@ -277,7 +277,7 @@ TOKENS = [
 @example(b'PING "abc\r\n')
 @example(b"x" * 4095 + b"\r\n")
 @example(b"x" * 4096 + b"\r\n")
-def test_any_bytes(data: bytes) -> None:
+def test_any_bytes_as_request(data: bytes) -> None:
     """Any bytes are parsed or raise `ProtocolError`, with the same result however split."""
     assert_same_however_fed(data)
 

@@ -105,7 +105,7 @@ def test_a_block_is_saved_again(snapshot: Snapshot, saved: Path) -> None:
     assert load(snapshot, BLOCK) == (ENDS, DATA)
 
 
-def test_discard(snapshot: Snapshot, saved: Path) -> None:
+def test_discarded_block_has_no_file(snapshot: Snapshot, saved: Path) -> None:
     """A discarded block has no file; discarding it again is no error."""
     for _ in range(2):
         snapshot.discard(BLOCK)

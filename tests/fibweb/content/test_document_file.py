@@ -143,7 +143,7 @@ def test_read_as_by_anybody(client: FibClient) -> None:
     assert file.tell() == 19
 
 
-def test_closed(client: FibClient) -> None:
+def test_closed_document_holds_no_bytes(client: FibClient) -> None:
     """After `close` no bytes are held, and they can be fetched again."""
     file = file_of(client)
     file.hold(file.next_fetch().run(None))

@@ -80,7 +80,7 @@ def test_first_and_last(first: int, last: int, size: int) -> None:
 
 
 @given(st.text(alphabet="bytes=0123456789-, \t", max_size=40), st.integers(0, 2000))
-def test_whatever_comes(header: str, size: int) -> None:
+def test_any_range_header(header: str, size: int) -> None:
     """Any header selects existing bytes, an empty range, or is ignored."""
     found = parse(header, size)
     assert found is None or 0 <= found.begin <= found.end <= size

@@ -24,7 +24,7 @@ def cors_headers(result: testing.Result) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
-def test_off(method: str) -> None:
+def test_cors_is_off_by_default(method: str) -> None:
     """By default there are no CORS headers, so browsers deny access."""
     result = ask((), method, "/fib/0", Origin=HERE, **PREFLIGHT)
     assert not cors_headers(result)

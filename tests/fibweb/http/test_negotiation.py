@@ -79,7 +79,7 @@ def test_choose(accept: str, expected: str | None) -> None:
 
 @given(st.text(alphabet='abc/*;,q=01."\\ ', max_size=60))
 @example('"' + '\\"' * 20 + "\\")
-def test_whatever_comes(accept: str) -> None:
+def test_any_accept_header(accept: str) -> None:
     """Any header selects one of the offers or none."""
     assert choose(accept, OFFERS) in (*OFFERS, None)
 

@@ -107,7 +107,7 @@ def test_who_wants_the_same_shares_a_fetch() -> None:
     assert len(queue) == queue.running == 0
 
 
-def test_whoever_leaves_is_not_worked_for() -> None:
+def test_fetch_is_cancelled_with_last_waiter() -> None:
     """The removal of the last waiter removes a queued fetch and cancels a running one."""
     queue: FetchQueue[str] = FetchQueue(1)
     queue.add(fetch(CHEAP), "runs", 0.0)

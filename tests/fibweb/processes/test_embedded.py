@@ -210,7 +210,9 @@ def test_settings_of_another_server(serve_web: ServeWeb, tmp_path: Path) -> None
     assert "the embedded fibserver uses FIBSERVER_WORKERS" in log
 
 
-def test_code_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_embedded_service_ignores_modules_in_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No process of either service imports modules from the working directory."""
     proof = tmp_path / "ran"
     for name in ("ctypes", "multiprocessing", "click"):

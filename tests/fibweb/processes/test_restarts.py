@@ -22,7 +22,7 @@ def test_the_first_is_replaced_at_once() -> None:
     assert pauses([0.1]) == [0.0]
 
 
-def test_pauses_grow() -> None:
+def test_restart_delay_grows_to_maximum() -> None:
     """The pauses between consecutive failures grow up to a maximum."""
     found = pauses([0.0] * 100)
     assert found[:4] == [0.0, 0.1, 0.2, 0.4]

@@ -66,7 +66,7 @@ def test_all_at_once(web: RunningServer) -> None:
     wait_until(lambda: len(pids(web) - before) == 3, "three others")
 
 
-def test_pauses_grow(web: RunningServer) -> None:
+def test_dying_processes_are_restarted_with_growing_delay(web: RunningServer) -> None:
     """Processes that keep dying are restarted with growing pauses, and serve in the end."""
     text = ""
     while "restarting it in 0.2 s" not in text:
@@ -200,7 +200,9 @@ def test_no_orphans(web: RunningServer) -> None:
     assert web.stop(signal.SIGKILL) == -9
 
 
-def test_reload(server: RunningServer, serve_web: ServeWeb, tmp_path: Path) -> None:
+def test_sighup_reloads_settings_of_all_processes(
+    server: RunningServer, serve_web: ServeWeb, tmp_path: Path
+) -> None:
     """SIGHUP reloads the settings of all processes, and is logged once."""
     config = tmp_path / "fibweb.toml"
     config.write_text("")
@@ -238,7 +240,9 @@ def test_a_reload_outlives_the_processes(
     web.wait_for_log('"GET /fib/10"')
 
 
-def test_notifications(server: RunningServer, serve_web: ServeWeb, tmp_path: Path) -> None:
+def test_supervisor_notifies_systemd(
+    server: RunningServer, serve_web: ServeWeb, tmp_path: Path
+) -> None:
     """The supervisor notifies the service manager for all processes."""
     manager = Manager(tmp_path / "notify")
     web = serve_web(

@@ -98,7 +98,7 @@ def test_settings_reach_what_they_are_for(
     assert metrics(web)["fibweb_cache_bytes"] == 0
 
 
-def test_a_unix_socket(server: RunningServer, serve_web: ServeWeb, tmp_path: Path) -> None:
+def test_http_on_unix_socket(server: RunningServer, serve_web: ServeWeb, tmp_path: Path) -> None:
     """HTTP is served on a Unix socket, whose file is removed at the end."""
     path = tmp_path / "fibweb.sock"
     web = serve_web("--servers", server.address, "--listen", f"unix:{path}")
@@ -131,7 +131,9 @@ def test_access_log(server: RunningServer, serve_web: ServeWeb) -> None:
     assert len(log_lines(web)) == 4
 
 
-def test_ipv4_clients_of_a_dual_stack_socket(server: RunningServer, serve_web: ServeWeb) -> None:
+def test_ipv4_client_of_dual_stack_socket_is_logged(
+    server: RunningServer, serve_web: ServeWeb
+) -> None:
     """IPv4 clients are logged with their IPv4 address."""
     web = serve_web("--servers", server.address, "--listen", "[::]:0", FIBWEB_ACCESS_LOG="true")
     with socket.create_connection(("127.0.0.1", web.port), DEADLINE_SECONDS) as client:
@@ -153,7 +155,9 @@ def test_failures_are_logged(serve_web: ServeWeb) -> None:
 # Reload.
 
 
-def test_reload(server: RunningServer, serve_web: ServeWeb, tmp_path: Path) -> None:
+def test_sighup_reloads_web_worker_settings(
+    server: RunningServer, serve_web: ServeWeb, tmp_path: Path
+) -> None:
     """SIGHUP applies the reloadable settings, logs the others, and rejects invalid ones."""
     config = tmp_path / "fibweb.toml"
     config.write_text("")
@@ -215,7 +219,7 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
     manager.close()
 
 
-def test_notifications(
+def test_web_worker_notifies_systemd(
     server: RunningServer, serve_web: ServeWeb, manager: Manager, tmp_path: Path
 ) -> None:
     """The service manager is notified of start, reload, watchdog ticks and stop."""
@@ -276,7 +280,7 @@ def test_the_watchdog_hears_nothing_of_a_loop_that_hangs(
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
-def test_socket_activation(
+def test_web_worker_socket_activation(
     server: RunningServer, program: Program, tmp_path: Path, processes: str
 ) -> None:
     """Sockets passed by systemd replace `listen`; their files are not removed."""

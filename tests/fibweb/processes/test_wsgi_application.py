@@ -73,7 +73,9 @@ def ask(application: WsgiApplication) -> Callable[..., testing.Result]:
 
 @pytest.mark.parametrize("n", [0, 1, 100, 600, 1000, 3000, 6000])
 @pytest.mark.parametrize("format", ["text", "binary"])
-def test_all_sizes(ask: Callable[..., testing.Result], n: int, format: str) -> None:
+def test_responses_of_all_sizes_match_content_length(
+    ask: Callable[..., testing.Result], n: int, format: str
+) -> None:
     """Responses of all sizes match Content-Length; HEAD has the same headers."""
     target = f"/fib/{n}?format={format}"
     got, head = ask("GET", target), ask("HEAD", target)

@@ -20,7 +20,9 @@ DOCUMENT = Path(__file__).parents[3] / "docs/metrics.md"
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
-def test_requests(server: RunningServer, serve_web: ServeWeb, processes: str) -> None:
+def test_each_request_is_counted_once(
+    server: RunningServer, serve_web: ServeWeb, processes: str
+) -> None:
     """Every request is counted once, whichever processes served it and the scrape."""
     web = serve_web("--servers", server.address, "--processes", processes)
     for _ in range(20):
@@ -88,7 +90,7 @@ def test_a_server_that_is_away(serve_web: ServeWeb) -> None:
     assert samples["fibweb_requests_total 503 problem threaded /fib/{n}"] == 1
 
 
-def test_every_metric_is_documented(server: RunningServer, serve_web: ServeWeb) -> None:
+def test_every_fibweb_metric_is_documented(server: RunningServer, serve_web: ServeWeb) -> None:
     """docs/metrics.md lists exactly the existing metrics and labels."""
     web = serve_web("--servers", server.address)
     get(web, "/fib/10")

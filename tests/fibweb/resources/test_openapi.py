@@ -106,7 +106,7 @@ def test_the_resource(web: testing.TestClient) -> None:
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
 
 
-def test_below_a_prefix(web: testing.TestClient) -> None:
+def test_openapi_below_path_prefix(web: testing.TestClient) -> None:
     """Below a path prefix, the server URL and the paths in errors are right."""
     (server,) = DOCUMENT["servers"]
     assert urljoin("https://example.org/f/openapi.json", server["url"]) == "https://example.org/f/"

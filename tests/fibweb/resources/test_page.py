@@ -28,7 +28,7 @@ def web() -> testing.TestClient:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_file(web: testing.TestClient, path: str) -> None:
+def test_page_file_has_media_type_and_policy(web: testing.TestClient, path: str) -> None:
     """Each file is served with its media type and a strict content security policy."""
     result = web.simulate_get(path)
     assert result.status_code == 200
@@ -93,7 +93,9 @@ def test_the_page_knows_no_prefix() -> None:
         ("//evil.example", "", "/evil.example/"),
     ],
 )
-def test_below_a_prefix(web: testing.TestClient, mount: str, target: str, location: str) -> None:
+def test_page_below_path_prefix(
+    web: testing.TestClient, mount: str, target: str, location: str
+) -> None:
     """The page is at the prefix with a trailing slash; without the slash it redirects."""
     environ: dict[str, Any] = testing.create_environ(query_string=target.partition("?")[2])
     environ |= {"SCRIPT_NAME": mount, "PATH_INFO": ""}

@@ -193,7 +193,7 @@ def test_hosts(host: str, is_valid: bool) -> None:
     assert (request.error is None) is is_valid
 
 
-def test_head(start: Start) -> None:
+def test_error_response_to_head_has_no_body(start: Start) -> None:
     """Error responses to HEAD have the headers of GET, and no body."""
     running = start(strange)
     for data in (b"HEAD / HTTP/1.1\r\n\r\n", b"HEAD /raises HTTP/1.1\r\nHost: a\r\n\r\n"):
@@ -307,7 +307,7 @@ def overloaded(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     raise Overloaded("try again later", 7)
 
 
-def test_overload(start: Start) -> None:
+def test_error_response_to_overload_has_retry_after(start: Start) -> None:
     """503 has Retry-After, and the connection stays open."""
     running = start(overloaded)
     with connect(running.path) as client:

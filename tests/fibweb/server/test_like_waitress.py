@@ -249,7 +249,7 @@ def test_a_304_keeps_the_connection(real_pair: tuple[OwnServer, StockServer]) ->
     assert [int(status) for status in statuses] in ([304, 304, 200, 304], [304, 304, 204, 304])
 
 
-def test_below_a_prefix(tmp_path: Path) -> None:
+def test_path_prefix_is_removed_like_waitress(tmp_path: Path) -> None:
     """A path prefix is removed as by waitress, also from requests with cached headers."""
 
     def mounted(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:

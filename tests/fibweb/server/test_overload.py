@@ -115,7 +115,7 @@ class Gate:
 
 
 @pytest.mark.parametrize("leave", ["reset", "end"])
-def test_whoever_leaves_is_not_worked_for(start: Start, leave: str) -> None:
+def test_fetches_of_disconnected_clients_are_cancelled(start: Start, leave: str) -> None:
     """The fetches of disconnected clients are cancelled or never run; others are not affected."""
     gate = Gate()
     running = start(gate, threads=1)
@@ -285,7 +285,7 @@ def test_probes_reach_a_server_that_is_full(start: Start, clients: ExitStack) ->
     gate.is_open.set()
 
 
-def test_descriptors_run_out(start: Start, clients: ExitStack) -> None:
+def test_idle_connection_is_closed_without_descriptors(start: Start, clients: ExitStack) -> None:
     """Without a free descriptor, an idle connection is closed for the new one."""
     running = start(strange)
     idle = [clients.enter_context(connect(running.path)) for _ in range(5)]
@@ -312,7 +312,7 @@ def test_descriptors_run_out(start: Start, clients: ExitStack) -> None:
     assert running.server.overload.cut_off["idle"] >= 1
 
 
-def test_a_connection_that_cannot_be_watched(
+def test_http_connection_that_epoll_refuses_is_closed(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection that epoll refuses is closed; the server keeps serving."""

@@ -39,7 +39,7 @@ def configured(format: str, *, is_on: bool = True, is_journal: bool = False) -> 
     return log
 
 
-def test_plain(capfd: pytest.CaptureFixture[str]) -> None:
+def test_access_record_is_plain_line(capfd: pytest.CaptureFixture[str]) -> None:
     """A plain line has all fields of the record, after the time."""
     configured("plain").write(EXCHANGE)
     time, _, line = capfd.readouterr().err.partition(" INFO fibweb.access: ")
@@ -47,7 +47,7 @@ def test_plain(capfd: pytest.CaptureFixture[str]) -> None:
     assert line == '127.0.0.1 "GET /fib/10" 200 65 0.000041 inline abc-1 "curl/8"\n'
 
 
-def test_json(capfd: pytest.CaptureFixture[str]) -> None:
+def test_access_record_is_json(capfd: pytest.CaptureFixture[str]) -> None:
     """A JSON line has the same fields."""
     configured("json").write(EXCHANGE)
     fields = json.loads(capfd.readouterr().err)
@@ -106,7 +106,7 @@ def test_what_clients_choose_is_cut(capfd: pytest.CaptureFixture[str], format: s
     assert "abc-1" in line
 
 
-def test_off(capfd: pytest.CaptureFixture[str]) -> None:
+def test_access_log_that_is_off_has_failures(capfd: pytest.CaptureFixture[str]) -> None:
     """While it is off, only failed requests are logged."""
     log = configured("plain", is_on=False)
     log.write(EXCHANGE)

@@ -23,6 +23,6 @@ def test_sums(some: MetricValues, others: MetricValues) -> None:
         assert part == {key: one.get(key, 0) + other.get(key, 0) for key in one | other}
 
 
-def test_nothing() -> None:
+def test_no_bytes_decode_to_no_values() -> None:
     """No bytes are decoded to no values."""
     assert MetricValues.decode(b"") == MetricValues({}, {})

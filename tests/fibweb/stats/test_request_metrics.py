@@ -48,7 +48,7 @@ def exchange(
         ("http://x/fib/10", "other"),
     ],
 )
-def test_routes(target: str, route: str) -> None:
+def test_route_label_depends_on_path(target: str, route: str) -> None:
     """The route depends only on the path."""
     assert route_of(target, PATHS) == route
 
@@ -66,12 +66,12 @@ def test_routes(target: str, route: str) -> None:
         ("", "none"),
     ],
 )
-def test_formats(media_type: str, format: str) -> None:
+def test_format_label_depends_on_media_type(media_type: str, format: str) -> None:
     """The format depends on the media type."""
     assert format_of(media_type) == format
 
 
-def test_below_a_prefix() -> None:
+def test_route_below_path_prefix() -> None:
     """The path prefix is removed before the route is determined."""
     counts = RequestMetrics(PATHS, "/f")
     for target in ("/f/fib/1", "/fib/1", "/f/healthz", "/fx/healthz", "/f/f/fib/1"):
@@ -113,7 +113,7 @@ def test_hits_and_misses() -> None:
 @pytest.mark.parametrize(
     ("seconds", "bucket"), [(0.0, 0), (1e-6, 0), (1.1e-6, 1), (50.0, 23), (1e9, 24)]
 )
-def test_buckets(seconds: float, bucket: int) -> None:
+def test_duration_buckets_include_their_bounds(seconds: float, bucket: int) -> None:
     """A bucket counts latencies up to its bound; the last one counts the rest."""
     counts = RequestMetrics(PATHS)
     counts.record(exchange(seconds=seconds))

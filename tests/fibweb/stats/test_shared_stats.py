@@ -9,7 +9,7 @@ from fibweb.stats.shared_stats import HALF_BYTES, SharedStats
 from tests.support.waiting import wait_until
 
 
-def test_rows() -> None:
+def test_row_has_last_written_data() -> None:
     """Each row has the data that was last written, and none at first."""
     stats = SharedStats(3)
     assert stats.read_all() == [b"", b"", b""]
@@ -18,7 +18,7 @@ def test_rows() -> None:
         assert stats.read_all() == [b"", data, b""]
 
 
-def test_too_much() -> None:
+def test_data_larger_than_row_is_rejected() -> None:
     """Data that does not fit is rejected, and the previous data remains."""
     stats = SharedStats(2)
     stats.write(0, b"before")

@@ -112,7 +112,9 @@ def test_connection() -> None:
         (b"\xff\xfe\0", "is not a reply to PING", False),
     ],
 )
-def test_other_replies(reply: bytes | None, text: str, is_unreachable: bool) -> None:
+def test_peer_without_available_fibserver_is_identified(
+    reply: bytes | None, text: str, is_unreachable: bool
+) -> None:
     """Peers that are not available fibservers are identified."""
     finding = check_first_reply(reply)
     assert (finding.level, finding.is_unreachable) == (Level.PROBLEM, is_unreachable)
@@ -121,7 +123,7 @@ def test_other_replies(reply: bytes | None, text: str, is_unreachable: bool) -> 
 
 
 @pytest.mark.parametrize("reply", [b"+PONG\r\n", b"-NOAUTH Authentication required.\r\n"])
-def test_replies(reply: bytes) -> None:
+def test_available_server_is_found(reply: bytes) -> None:
     """A server may reply, or require a password first."""
     assert check_first_reply(reply).level is Level.OK
 
@@ -137,7 +139,9 @@ def test_replies(reply: bytes) -> None:
         (False, True, "ERR none configured", Level.PROBLEM, "the server has none"),
     ],
 )
-def test_password(is_needed: bool, is_given: bool, refusal: str, level: Level, text: str) -> None:
+def test_missing_or_needless_password_is_found(
+    is_needed: bool, is_given: bool, refusal: str, level: Level, text: str
+) -> None:
     """A password must be given if and only if the server requires one."""
     finding = check_password(is_needed=is_needed, is_given=is_given, refusal=refusal)
     assert finding.level is level
@@ -154,7 +158,7 @@ def test_password(is_needed: bool, is_given: bool, refusal: str, level: Level, t
         ("", "", Level.PROBLEM, "not a fibserver: it reports no version"),
     ],
 )
-def test_version(server: str, redis: str, level: Level, text: str) -> None:
+def test_other_version_is_found(server: str, redis: str, level: Level, text: str) -> None:
     """Another version is a warning; a peer that is not a fibserver is a problem."""
     finding = check_version(server, "1.0", redis)
     assert finding.level is level

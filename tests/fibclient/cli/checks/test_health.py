@@ -38,7 +38,7 @@ def info(**changes: object) -> InfoFields:
     return InfoFields((name, str(value)) for name, value in (HEALTHY | changes).items())
 
 
-def test_a_healthy_server() -> None:
+def test_checks_of_healthy_server_are_ok() -> None:
     """Every check of a healthy server is OK and gives no advice."""
     findings = check_health(info())
     assert [finding.check for finding in findings] == CHECKS

@@ -15,7 +15,7 @@ REPLY = b"$4\r\n0\n1\n\r\n"
 TWO = ("bench", "--first", "2", "--format", "text")
 
 
-def test_json(server: RunningServer) -> None:
+def test_bench_prints_json(server: RunningServer) -> None:
     """`--json` prints all results as an object."""
     done = fibclient("--server", server.address, "--json", "bench", "--requests", "300")
     assert (done.returncode, done.stderr) == (0, "")
@@ -28,7 +28,7 @@ def test_json(server: RunningServer) -> None:
     assert 0 < latencies["p50"] <= latencies["p99"] <= latencies["max"]
 
 
-def test_lines(server: RunningServer) -> None:
+def test_bench_prints_lines_without_terminal(server: RunningServer) -> None:
     """Without a terminal or --json, each result is a line."""
     done = fibclient("--server", server.address, "bench", "--requests", "50", "--threads", "3")
     figures = dict(line.split(": ") for line in done.stdout.splitlines())
@@ -37,7 +37,7 @@ def test_lines(server: RunningServer) -> None:
     assert float(figures["latency_ms.p99"]) > 0
 
 
-def test_requests() -> None:
+def test_bench_requests_first_numbers() -> None:
     """Each request is for the first numbers in the chosen format."""
     with fake_server(in_turn(REPLY)) as fake:
         done = fibclient("--server", fake.address, *TWO, "--requests", "20", "--threads", "2")
@@ -47,7 +47,7 @@ def test_requests() -> None:
 
 
 @pytest.mark.parametrize("format", [name for name in FORMATS if name != "array"])
-def test_seconds(server: RunningServer, format: str) -> None:
+def test_bench_stops_after_seconds(server: RunningServer, format: str) -> None:
     """The load stops after the given time, in every format."""
     arguments = ("bench", "--seconds", "0.2", "--format", format)
     done = fibclient("--server", server.address, "--json", *arguments)
@@ -80,7 +80,7 @@ def test_rejected(server: RunningServer) -> None:
     assert figures["latency_ms"] == {}
 
 
-def test_on_a_terminal(server: RunningServer) -> None:
+def test_bench_on_terminal_shows_table(server: RunningServer) -> None:
     """A terminal shows a table."""
     screen = on_terminal("--server", server.address, "bench", "--requests", "100")
     assert screen.code == 0
@@ -88,7 +88,7 @@ def test_on_a_terminal(server: RunningServer) -> None:
         assert text in screen.text
 
 
-def test_interrupted(server: RunningServer) -> None:
+def test_interrupted_bench_prints_results(server: RunningServer) -> None:
     """Ctrl-C stops the load and prints the results so far."""
     with Terminal("--server", server.address, "bench", "--seconds", "9999") as terminal:
         terminal.wait_for("/s")
@@ -108,7 +108,7 @@ def test_interrupted(server: RunningServer) -> None:
         (["--server", "127.0.0.1:1", "bench"], 3),
     ],
 )
-def test_exit_codes(arguments: list[str], code: int) -> None:
+def test_bench_exit_codes(arguments: list[str], code: int) -> None:
     """Each failure has its exit code and an error message."""
     done = fibclient(*arguments)
     assert done.returncode == code

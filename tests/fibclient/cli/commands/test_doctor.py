@@ -79,7 +79,7 @@ def password_file(folder: Path, password: str) -> str:
     return str(path)
 
 
-def test_a_healthy_server(serve: Callable[..., RunningServer]) -> None:
+def test_doctor_with_healthy_server(serve: Callable[..., RunningServer]) -> None:
     """All checks run and are OK."""
     address = serve().address
     diagnosis = Diagnosis(address)
@@ -93,7 +93,7 @@ def test_a_healthy_server(serve: Callable[..., RunningServer]) -> None:
         assert (finding["server"], finding["place"]) == (address, address)
 
 
-def test_lines(server: RunningServer) -> None:
+def test_doctor_prints_lines_without_terminal(server: RunningServer) -> None:
     """Without a terminal or --json, each finding is a line."""
     done = fibclient("--server", server.address, "doctor")
     lines = [line.split(maxsplit=3) for line in done.stdout.splitlines()]
@@ -101,7 +101,7 @@ def test_lines(server: RunningServer) -> None:
     assert {line[0] for line in lines} <= {"ok", "warning"}
 
 
-def test_on_a_terminal(server: RunningServer) -> None:
+def test_doctor_on_terminal_shows_table(server: RunningServer) -> None:
     """A terminal shows a table and a verdict for each server."""
     screen = on_terminal("--server", f"{server.address},127.0.0.1:1", "doctor", columns=100)
     assert screen.code == 3
@@ -112,7 +112,7 @@ def test_on_a_terminal(server: RunningServer) -> None:
     assert "The server is unreachable." in screen.text
 
 
-def test_a_unix_socket(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
+def test_doctor_checks_unix_socket(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
     """A Unix socket is examined too."""
     diagnosis = Diagnosis(serve("--listen", f"unix:{tmp_path}/fib.sock").address)
     assert diagnosis.code == 0
@@ -130,14 +130,14 @@ def test_nothing_listens(address: str, reason: str) -> None:
     diagnosis.assert_problem("connect", reason)
 
 
-def test_an_unknown_name() -> None:
+def test_doctor_reports_unknown_host_name() -> None:
     """A name that cannot be resolved is a problem."""
     diagnosis = Diagnosis("nowhere.invalid:11235")
     assert diagnosis.code == 3
     diagnosis.assert_problem("name", "cannot resolve nowhere.invalid:11235")
 
 
-def test_a_black_hole() -> None:
+def test_doctor_reports_silent_peer() -> None:
     """A peer that accepts connections and sends nothing is unreachable."""
     with peer(None) as address:
         diagnosis = Diagnosis(address, "--timeout", "1")
@@ -163,7 +163,7 @@ def test_another_service(reply: bytes, code: int, text: str) -> None:
     diagnosis.assert_problem("protocol", text)
 
 
-def test_a_redis(program: Callable[[str], str], tmp_path: Path) -> None:
+def test_doctor_recognizes_redis(program: Callable[[str], str], tmp_path: Path) -> None:
     """A Redis is recognised, although it replies to PING and INFO."""
     path = tmp_path / "redis.sock"
     command = [program("redis-server"), "--port", "0", "--unixsocket", str(path), "--save", ""]

@@ -13,7 +13,7 @@ from tests.support.servers import RunningServer
 NOBODY = "127.0.0.1:1"
 
 
-def test_plain(server: RunningServer) -> None:
+def test_info_prints_plain_lines_without_terminal(server: RunningServer) -> None:
     """Without a terminal, the lines are printed as the server sends them."""
     done = fibclient("--server", server.address, "info", "server")
     assert (done.returncode, done.stderr) == (0, "")
@@ -23,7 +23,7 @@ def test_plain(server: RunningServer) -> None:
     assert f"tcp_port:{server.port}" in rest
 
 
-def test_json(server: RunningServer) -> None:
+def test_info_prints_json(server: RunningServer) -> None:
     """`--json` prints the values by section."""
     done = fibclient("--server", server.address, "--json", "info")
     sections = json.loads(done.stdout)
@@ -32,7 +32,7 @@ def test_json(server: RunningServer) -> None:
     assert list(sections) == list(parse_info(fibclient("--server", server.address, "info").stdout))
 
 
-def test_several(server: RunningServer) -> None:
+def test_info_of_several_servers(server: RunningServer) -> None:
     """Each server is shown under its address; an unreachable one does not affect others."""
     servers = f"{NOBODY},{server.address}"
     done = fibclient("--server", servers, "info", "clients")
@@ -47,7 +47,7 @@ def test_several(server: RunningServer) -> None:
     assert found[server.address]["clients"]["connected_clients"]
 
 
-def test_unreachable() -> None:
+def test_info_of_unreachable_server() -> None:
     """A single unreachable server gives exit code 3 and one line."""
     done = fibclient("--server", NOBODY, "info")
     assert (done.returncode, done.stdout) == (3, "")

@@ -17,7 +17,7 @@ def test_one(server: RunningServer) -> None:
     assert re.fullmatch(r"PONG in \d+\.\d{3} ms\n", done.stdout)
 
 
-def test_json(server: RunningServer) -> None:
+def test_ping_prints_json(server: RunningServer) -> None:
     """`--json` prints an object per line."""
     done = fibclient("--server", server.address, "--json", "ping", "--count", "3")
     trips = [json.loads(line) for line in done.stdout.splitlines()]
@@ -40,7 +40,7 @@ def test_count(server: RunningServer) -> None:
     assert re.fullmatch(pattern, summary)
 
 
-def test_unreachable() -> None:
+def test_ping_of_unreachable_server() -> None:
     """An unreachable server gives exit code 3 and one line."""
     done = fibclient("--server", NOBODY, "ping")
     assert (done.returncode, done.stdout) == (3, "")
@@ -48,7 +48,7 @@ def test_unreachable() -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_several(server: RunningServer) -> None:
+def test_ping_of_several_servers(server: RunningServer) -> None:
     """Each server has a line with its address; an unreachable one does not affect others."""
     done = fibclient("--server", f"{NOBODY},{server.address}", "ping")
     assert done.returncode == 3

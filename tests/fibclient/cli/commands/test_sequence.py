@@ -34,7 +34,7 @@ def test_the_default_is_text(server: RunningServer) -> None:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_formats(server: RunningServer, format: str) -> None:
+def test_output_is_bytes_of_format(server: RunningServer, format: str) -> None:
     """The output is exactly the bytes of the format."""
     assert output(server, "first", "300", "--format", format) == expected(format, 0, 300)
     assert output(server, "range", "7", "300", "--format", format) == expected(format, 7, 300)
@@ -42,7 +42,9 @@ def test_formats(server: RunningServer, format: str) -> None:
 
 
 @pytest.mark.parametrize("format", [*FORMATS, None])
-def test_nothing(server: RunningServer, format: str | None) -> None:
+def test_sequence_without_numbers_prints_nothing(
+    server: RunningServer, format: str | None
+) -> None:
     """Without numbers there is no output."""
     options = [] if format is None else ["--format", format]
     assert output(server, "first", "0", *options) == b""
@@ -50,7 +52,7 @@ def test_nothing(server: RunningServer, format: str | None) -> None:
 
 
 @pytest.mark.parametrize("n", [0, 1, 400])
-def test_json(server: RunningServer, n: int) -> None:
+def test_sequence_prints_json(server: RunningServer, n: int) -> None:
     """`--json` and `--format json` print a JSON array of strings, and a newline."""
     by_format = output(server, "first", str(n), "--format", "json")
     assert by_format.endswith(b"]\n")
@@ -68,7 +70,7 @@ def test_json_of_one_number(server: RunningServer) -> None:
     assert json.loads(both) == {"n": 100, "value": value}
 
 
-def test_a_rejected_request(server: RunningServer) -> None:
+def test_rejected_request_prints_nothing(server: RunningServer) -> None:
     """A rejected request prints nothing, not even the opening bracket."""
     done = fibclient("--server", server.address, "--json", "first", "99999999999")
     assert (done.returncode, done.stdout) == (1, "")
@@ -77,7 +79,7 @@ def test_a_rejected_request(server: RunningServer) -> None:
 
 
 @pytest.mark.parametrize("command", ["first", "range", "number"])
-def test_help(command: str) -> None:
+def test_sequence_help_has_examples(command: str) -> None:
     """The help has examples."""
     text = fibclient(command, "--help").stdout
     assert "Examples:\n    fibclient" in text

@@ -82,7 +82,7 @@ def test_before_the_first_interval() -> None:
     assert "2, 1 busy" in text
 
 
-def test_rows() -> None:
+def test_top_shows_rows_without_room_for_panels() -> None:
     """If panels do not fit, each server has a row."""
     lines = shown([UP, replace(UP, rates=None), DOWN], 100, 12)
     assert len(lines) < 12
@@ -113,7 +113,7 @@ def test_plain_lines(server: RunningServer) -> None:
     assert lines[1][15] == "down:"
 
 
-def test_json(server: RunningServer) -> None:
+def test_top_prints_json(server: RunningServer) -> None:
     """`--json` prints an object for each server and interval."""
     arguments = ("top", "--count", "2", "--interval", "0.1")
     done = fibclient("--server", server.address, "--json", *arguments)
@@ -179,7 +179,7 @@ def test_rejecting_servers(reply: bytes, also: str, code: int) -> None:
     assert done.returncode == code
 
 
-def test_a_redis() -> None:
+def test_top_shows_redis_as_down() -> None:
     """A Redis is down, and the error says that it is not a fibserver."""
     with fake_server(in_turn(*[b"$15\r\nredis_version:7\r\n", b"*0\r\n"] * 2)) as server:
         arguments = ("top", "--count", "1", "--interval", "0.1")

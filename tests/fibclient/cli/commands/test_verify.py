@@ -49,13 +49,13 @@ def test_several_requests(serve: Callable[..., RunningServer]) -> None:
     assert done.stdout.startswith("F(0) to F(40999) are correct: 41,000 numbers, 73.1 MB")
 
 
-def test_nothing(server: RunningServer) -> None:
+def test_verify_with_0_checks_nothing(server: RunningServer) -> None:
     """With N = 0, nothing is checked."""
     done = fibclient("--server", server.address, "verify", "0")
     assert (done.returncode, done.stdout) == (0, "Nothing to check: N is 0.\n")
 
 
-def test_json(server: RunningServer) -> None:
+def test_verify_prints_json(server: RunningServer) -> None:
     """`--json` prints an object."""
     done = fibclient("--server", server.address, "--json", "verify", "100", "--format", "csv")
     info = json.loads(done.stdout)
@@ -84,7 +84,7 @@ def test_a_wrong_number(n: int) -> None:
     assert info["reason"]
 
 
-def test_on_a_terminal(server: RunningServer) -> None:
+def test_verify_on_terminal_shows_progress(server: RunningServer) -> None:
     """A large check shows a progress bar before the result."""
     for n, has_bar in ((20_000, True), (10_000, False)):
         screen = on_terminal("--server", server.address, "verify", str(n))
@@ -93,7 +93,7 @@ def test_on_a_terminal(server: RunningServer) -> None:
         assert screen.lines[-1].startswith(f"F(0) to F({n - 1}) are correct")
 
 
-def test_too_much(server: RunningServer) -> None:
+def test_verify_beyond_limit_is_rejected(server: RunningServer) -> None:
     """The first reachable server rejects numbers beyond its limit at once."""
     servers = f"127.0.0.1:1,{server.address}"
     done = fibclient("--server", servers, "verify", "99999999999")
@@ -111,7 +111,7 @@ def test_too_much(server: RunningServer) -> None:
         (["--server", "127.0.0.1:1", "verify", "1"], 3),
     ],
 )
-def test_exit_codes(server: RunningServer, arguments: list[str], code: int) -> None:
+def test_verify_exit_codes(server: RunningServer, arguments: list[str], code: int) -> None:
     """Each failure has its exit code and an error message."""
     done = fibclient(*arguments, FIBCLIENT_SERVER=server.address)
     assert done.returncode == code

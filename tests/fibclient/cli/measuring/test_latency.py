@@ -42,7 +42,7 @@ def test_counts_of_threads_are_added(one: list[float], other: list[float]) -> No
     assert (added.count, added.longest_seconds) == (whole.count, whole.longest_seconds)
 
 
-def test_no_latencies() -> None:
+def test_percentiles_without_latencies_are_0() -> None:
     """Without latencies, percentiles are 0; latencies of 0 count as a microsecond."""
     assert Latencies().percentile(99) == 0
     assert counted([0.0]).percentile(50) == 0
@@ -63,6 +63,6 @@ def test_histograms() -> None:
 @pytest.mark.parametrize(
     "reply", [None, b"", 7, [], [b"ping"], [b"ping", 3], [b"ping", [b"calls", 3]], [[], []]]
 )
-def test_other_replies(reply: Reply) -> None:
+def test_reply_without_histogram_gives_no_counts(reply: Reply) -> None:
     """A reply that is not a histogram gives no counts."""
     assert not any(parse_histograms(reply).values())

@@ -107,7 +107,7 @@ def test_facts() -> None:
     assert parse_info("a:1")[""] == InfoFields(a="1")
 
 
-def test_rates() -> None:
+def test_rates_are_between_two_samples() -> None:
     """Rates and percentiles are those of the difference between two readings."""
     rates = sample_rates(READING, LATER, 2.0)
     assert (rates.requests_per_second, rates.errors_per_second) == (50, 1)

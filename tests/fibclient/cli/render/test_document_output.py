@@ -18,7 +18,7 @@ LONG = 20_000
 """Enough numbers for a progress bar: 41.8 MB of text."""
 
 
-def test_a_file(server: RunningServer, tmp_path: Path) -> None:
+def test_output_option_replaces_file(server: RunningServer, tmp_path: Path) -> None:
     """`--output` writes the bytes of the format, and replaces the contents of the file."""
     path = tmp_path / "numbers"
     for n in (2000, 1000):
@@ -35,7 +35,7 @@ def test_a_file_from_a_terminal(server: RunningServer, tmp_path: Path) -> None:
     assert path.read_bytes() == expected("binary", 0, 900)
 
 
-def test_a_rejected_request(server: RunningServer, tmp_path: Path) -> None:
+def test_rejected_request_leaves_file_unchanged(server: RunningServer, tmp_path: Path) -> None:
     """A rejected request neither changes nor creates the file."""
     path = tmp_path / "numbers"
     arguments = ["--server", server.address, "first", "99999999999", "--output", str(path)]
@@ -104,7 +104,7 @@ def test_not_its_beginning(
     assert path.read_bytes() == content
 
 
-def test_a_full_disk(server: RunningServer) -> None:
+def test_output_to_full_disk_fails(server: RunningServer) -> None:
     """A full disk gives exit code 1 and one line with the file's name."""
     done = fibclient("--server", server.address, "first", "5000", "--output", "/dev/full")
     assert done.returncode == 1

@@ -33,7 +33,7 @@ from fibclient.cli.render.info_format import readable
         ("connected_clients", "9" * 5000, "9" * 5000),
     ],
 )
-def test_values(name: str, value: str, text: str) -> None:
+def test_info_values_are_formatted(name: str, value: str, text: str) -> None:
     """Sizes, durations, counts and identifiers each have their format."""
     assert readable(name, value) == text
 

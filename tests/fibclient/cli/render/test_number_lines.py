@@ -25,7 +25,7 @@ def test_the_width_is_used(server: RunningServer, columns: int) -> None:
     assert line.endswith("  1,045 digits")
 
 
-def test_plain(server: RunningServer) -> None:
+def test_numbers_are_plain_on_dumb_terminal(server: RunningServer) -> None:
     """A dumb terminal, or one with NO_COLOR, gets plain text."""
     arguments = ["--server", server.address, "first", "2"]
     for screen in (on_terminal(*arguments, term="dumb"), on_terminal(*arguments, NO_COLOR="1")):
@@ -47,7 +47,7 @@ def test_wanted_as_for_programs(server: RunningServer, options: list[str], outpu
     assert (screen.code, screen.text) == (0, output)
 
 
-def test_json(server: RunningServer) -> None:
+def test_numbers_are_json_on_terminal(server: RunningServer) -> None:
     """`--json` prints JSON, even on a terminal."""
     screen = on_terminal("--server", server.address, "--json", "number", "7")
     assert (screen.code, screen.text) == (0, '{"n": 7, "value": "13"}\n')

@@ -49,7 +49,7 @@ def test_aligned_counts() -> None:
     ]
 
 
-def test_nothing() -> None:
+def test_no_numbers_give_no_lines() -> None:
     """Without numbers there are no lines."""
     assert shown(7, 7, 80) == []
 

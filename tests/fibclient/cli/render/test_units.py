@@ -50,6 +50,6 @@ def test_milliseconds(seconds: float, text: str) -> None:
     ("amount", "seconds", "text"),
     [(24_690, 2.0, "12,345/s"), (3, 2.0, "1.5/s"), (0, 1.0, "0/s"), (5, 0.0, "0/s")],
 )
-def test_rates(amount: float, seconds: float, text: str) -> None:
+def test_rate_format(amount: float, seconds: float, text: str) -> None:
     """Small rates have a decimal; a rate over no time is 0."""
     assert rate_text(amount, seconds) == text
