@@ -26,7 +26,7 @@ def expect_row(page: Page, n: int, value: str) -> None:
     expect(row.locator(".value")).to_have_text(value)
 
 
-def test_it_opens_with_numbers(home: Page) -> None:
+def test_page_opens_with_numbers(home: Page) -> None:
     """The first 100 numbers are there at once."""
     expect(home.locator("#result-title")).to_have_text("The first 100 numbers")
     for n, value in enumerate(digits(0, 10)):
@@ -69,7 +69,7 @@ def test_none_at_all(home: Page) -> None:
 
 
 @pytest.mark.parametrize("text", ["1,000", "1_000", " 1 000 ", "1'000"])
-def test_what_people_write_between_digits(home: Page, text: str) -> None:
+def test_separators_between_digits_are_ignored(home: Page, text: str) -> None:
     """Separators of thousands mean nothing."""
     ask(home, "The first N", first=text)
     expect(home.locator("#result-title")).to_have_text("The first 1,000 numbers")

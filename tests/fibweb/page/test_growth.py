@@ -67,7 +67,7 @@ def test_the_ratio(home: Page) -> None:
     assert agreeing[-1] >= 9
 
 
-def test_a_table_for_those_who_do_not_see(home: Page) -> None:
+def test_plots_have_tables(home: Page) -> None:
     """Each plot has its values as a table."""
     ratio = figure(home, "closes in on φ")
     ratio.get_by_text("As a table").click()

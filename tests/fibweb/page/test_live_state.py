@@ -55,9 +55,7 @@ def test_pause(open_page: Callable[..., Page], site: Site) -> None:
         home.clock.run_for(4_000)
 
 
-def test_the_web_service_goes_and_comes_back(
-    open_page: Callable[..., Page], own_site: Site
-) -> None:
+def test_page_recovers_with_web_service(open_page: Callable[..., Page], own_site: Site) -> None:
     """It is told, the page stays, and goes on by itself, also with what was asked meanwhile."""
     page = open_page(own_site, "?first=100000")
     expect(page.locator("#numbers .pending")).to_have_count(0)
@@ -75,7 +73,7 @@ def test_the_web_service_goes_and_comes_back(
     expect(page.locator("#outage")).to_be_hidden()
 
 
-def test_asked_while_it_was_away(open_page: Callable[..., Page], own_site: Site) -> None:
+def test_request_during_outage_is_repeated(open_page: Callable[..., Page], own_site: Site) -> None:
     """What was asked for in vain is answered when the service is back."""
     page = open_page(own_site, "?first=10")
     expect(page.get_by_role("option")).to_have_count(10)
@@ -88,7 +86,7 @@ def test_asked_while_it_was_away(open_page: Callable[..., Page], own_site: Site)
     expect(page.locator("#number-19 .value, #number-12 .value").first).not_to_be_empty()
 
 
-def test_the_number_server_goes_and_comes_back(
+def test_page_recovers_with_fibserver(
     open_page: Callable[..., Page],
     number_server: RunningServer,
     own_site: Site,

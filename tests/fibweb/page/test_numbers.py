@@ -62,7 +62,7 @@ def test_digits_are_known_before(long_list: Page) -> None:
     assert answer == [value_digits(n) for n in indices]
 
 
-def test_only_the_visible_part_is_there(long_list: Page) -> None:
+def test_only_visible_rows_are_in_the_page(long_list: Page) -> None:
     """Of 100,000 numbers some dozens are in the page, wherever one looks; never the gigabyte."""
     received = []
 
@@ -120,7 +120,7 @@ def test_the_page_stays_responsive(long_list: Page) -> None:
     expect(numbers.locator(".pending")).to_have_count(0)
 
 
-def test_what_is_scrolled_past_is_not_fetched(long_list: Page) -> None:
+def test_request_for_hidden_rows_is_aborted(long_list: Page) -> None:
     """A request for rows that are out of sight is given up."""
     aborted = []
     long_list.on("requestfailed", lambda request: aborted.append(request.url))

@@ -74,7 +74,7 @@ def test_copy_over_plain_http(open_page: Callable[..., Page], site: Site) -> Non
     assert page.locator("#first").input_value().split() == ["0,0", "1,1", "2,1", "3,2", "4,3"]
 
 
-def test_what_cannot_be_copied(open_page: Callable[..., Page], site: Site) -> None:
+def test_large_and_binary_cannot_be_copied(open_page: Callable[..., Page], site: Site) -> None:
     """Binary, and what is too large, can only be downloaded."""
     page = open_page(site, "?first=100000")
     expect(page.locator("#size-json")).to_have_text("1.05 GB")
