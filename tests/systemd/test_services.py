@@ -182,7 +182,7 @@ def test_systemctl_reload_changes_settings(machine: Machine, service: str) -> No
     assert get(machine, "/readyz") == "ready\n"
 
 
-def test_stop_finishes_what_was_asked(machine: Machine) -> None:
+def test_stop_finishes_response_in_progress(machine: Machine) -> None:
     """An answer under way is whole, though its service was told to stop meanwhile."""
     command = [*machine.entering(), "curl", "-sS", "--limit-rate", "40M"]
     command += ["-w", "%{size_download} %{http_code}", "-o", "/dev/null"]
