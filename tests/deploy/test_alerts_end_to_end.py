@@ -80,7 +80,7 @@ def alertmanager(program: str, folder: Path, receiver: str) -> Iterator[str]:
         yield address
 
 
-def test_a_stopped_fibserver_is_told_of(
+def test_alert_for_stopped_fibserver(
     serve: Callable[..., RunningServer],
     webhook: Webhook,
     program: Callable[[str], str],

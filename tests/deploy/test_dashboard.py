@@ -113,7 +113,7 @@ def metrics_in(text: str) -> set[str]:
     return set(re.findall(r"(?<![\w:])(?:fib(?:server|web)_\w+|up(?=\{))", text))
 
 
-def test_all_is_well(prometheus: Prometheus) -> None:
+def test_rules_run_without_warnings(prometheus: Prometheus) -> None:
     """Each rule runs, and none of them has anything to tell."""
     assert len(prometheus.rules()) > 30
     assert not prometheus.query('ALERTS{alertname=~"Fib.+"}')

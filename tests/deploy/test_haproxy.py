@@ -110,7 +110,7 @@ class Ailing(socketserver.ThreadingTCPServer):
                 self.wfile.write(b"-BUSY no worker\r\n" if self.server.is_ill else b"+PONG\r\n")
 
 
-def test_a_fibserver_that_is_not_well(serve: Serve, program: Program, tmp_path: Path) -> None:
+def test_haproxy_skips_unhealthy_fibserver(serve: Serve, program: Program, tmp_path: Path) -> None:
     """It says so when asked how it is, and gets nothing until it is well."""
     path = program("haproxy")
     well = serve()

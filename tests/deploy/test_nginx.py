@@ -175,7 +175,7 @@ def test_on_debian(program: Program, mounting: Callable[[str], list[str]]) -> No
     assert "[warn]" not in done.stdout
 
 
-def test_an_answer_is_asked_for_once(cache: WebCache) -> None:
+def test_second_request_is_answered_from_cache(cache: WebCache) -> None:
     """The second request is answered by nginx, with the same bytes."""
     first, again = cache.get("/fib/1000"), cache.get("/fib/1000")
     assert (first[1], again[1]) == ("MISS", "HIT")
@@ -184,7 +184,7 @@ def test_an_answer_is_asked_for_once(cache: WebCache) -> None:
     assert cache.asked() == 1
 
 
-def test_formats_are_told_apart(cache: WebCache) -> None:
+def test_cache_distinguishes_formats(cache: WebCache) -> None:
     """By Accept as well as by ?format=."""
     for _ in range(2):
         assert cache.get("/fib/3")[0] == b'{"N": 3, "result": ["0","1","1"]}'
@@ -194,7 +194,9 @@ def test_formats_are_told_apart(cache: WebCache) -> None:
     assert cache.asked() == 3
 
 
-def test_origins_are_told_apart(server: RunningServer, program: Program, tmp_path: Path) -> None:
+def test_cache_distinguishes_origins(
+    server: RunningServer, program: Program, tmp_path: Path
+) -> None:
     """Each page that may read an answer can, whoever has asked before; others fill no cache."""
     origins = ("https://a.example", "https://b.example", "http://[::1]:8080")
     web = start_fibweb(
@@ -216,7 +218,7 @@ def test_origins_are_told_apart(server: RunningServer, program: Program, tmp_pat
         web.stop()
 
 
-def test_a_crowd_asks_once(cache: WebCache) -> None:
+def test_concurrent_misses_share_one_request(cache: WebCache) -> None:
     """Fifty who miss the same at the same time wait for one answer."""
 
     def ask(number: int) -> Reply:
@@ -249,7 +251,7 @@ def test_connections_to_fibweb_are_kept(cache: WebCache) -> None:
     assert before & connections()
 
 
-def test_what_caches_are_told(cache: WebCache) -> None:
+def test_cache_headers_are_passed_on(cache: WebCache) -> None:
     """Headers of the answer come through, from fibweb and from the cache; 304 and HEAD work."""
     for status in ("MISS", "HIT"):
         reply = cache.ask("/fib/100?format=text")
@@ -363,7 +365,7 @@ def test_stale_answers(server: RunningServer, program: Program, tmp_path: Path) 
             web.stop()
 
 
-def test_a_client_in_a_hurry(cache: WebCache) -> None:
+def test_client_over_rate_limit_is_rejected(cache: WebCache) -> None:
     """Who asks more than is good for others is told so, and others are answered."""
     codes = []
     for _ in range(400):
@@ -376,7 +378,7 @@ def test_a_client_in_a_hurry(cache: WebCache) -> None:
     assert re.search(r"limiting requests", cache.log.read_text())
 
 
-def test_operations_are_not_for_everybody(cache: WebCache) -> None:
+def test_operational_paths_are_denied(cache: WebCache) -> None:
     """The page and what it asks for are; probes are for this host, and metrics for nobody."""
     stranger = "127.0.0.2"
     assert cache.ask("/", source=stranger).body.startswith(b"<!doctype html>")
@@ -419,7 +421,7 @@ def test_nginx_passes_on_503(program: Program, tmp_path: Path) -> None:
         assert webs[1].requests
 
 
-def test_many_wait_for_an_answer_that_is_refused(program: Program, tmp_path: Path) -> None:
+def test_waiting_requests_share_a_503(program: Program, tmp_path: Path) -> None:
     """Who waits for another's answer soon asks for it, once, and is told of the overload too."""
     with FakeFibweb(Behaviour.OVERLOADED) as web, ExitStack() as stack:
         nginx = stack.enter_context(nginx_before(program("nginx"), [web.address], tmp_path, {}))

@@ -79,7 +79,7 @@ def test_a_host_fails(scaling: list[str], tmp_path: Path) -> None:
         assert row["serving"] == 3, row
 
 
-def test_hosts_go_with_who_made_them(scaling: list[str]) -> None:
+def test_sigterm_removes_hosts(scaling: list[str]) -> None:
     """SIGTERM in the middle leaves no host and no server behind."""
     with running(scaling) as child:
 

@@ -244,7 +244,7 @@ def test_wsgi_servers_serve_byte_ranges(web: Web) -> None:
     assert web.ask("/fib/3000", headers={"Range": "bytes=99999999-"})[0] == 416
 
 
-def test_what_the_client_has(web: Web) -> None:
+def test_wsgi_servers_send_304(web: Web) -> None:
     """Who has an answer already gets none."""
     tag = {"If-None-Match": '"first-3000-text-1"'}
     code, headers, body = web.ask("/fib/3000?format=text", headers=tag)
