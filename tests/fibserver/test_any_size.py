@@ -89,7 +89,7 @@ def test_ten_readers_of_a_gigabyte(small: RunningServer) -> None:
         each.close()
 
 
-def test_readers_that_stop_hold_up_nobody(small: RunningServer) -> None:
+def test_stalled_readers_do_not_delay_others(small: RunningServer) -> None:
     """Stalled readers, more than there are slots, delay nobody and can continue later."""
     start, stop = 200_000, 200_200  # 8 MB, far beyond the array
     request = b"FIB.RANGE %d %d FORMAT json" % (start, stop)

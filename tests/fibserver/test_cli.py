@@ -62,7 +62,9 @@ def test_a_stale_unix_socket(serve: Callable[..., RunningServer], tmp_path: Path
         client.ping()
 
 
-def test_what_can_be_read_only_once(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
+def test_settings_from_pipes_are_read_once(
+    serve: Callable[..., RunningServer], tmp_path: Path
+) -> None:
     """Settings and password can come from pipes: a start reads each once."""
     password = write_once(tmp_path / "password", b"secret\n")
     config = write_once(tmp_path / "config", f'password_file = "{password}"'.encode())

@@ -64,7 +64,7 @@ def test_requests_before_auth_are_rejected(serve: Serve, tmp_path: Path) -> None
         unknown.ping()
 
 
-def test_password_makes_other_machines_welcome(serve: Serve, tmp_path: Path) -> None:
+def test_password_allows_other_machines(serve: Serve, tmp_path: Path) -> None:
     """A server with a password can listen on all addresses."""
     secret = tmp_path / "password"
     secret.write_text("x\n")
@@ -209,7 +209,7 @@ def test_fibserver_notifies_systemd(serve: Serve, manager: Manager, tmp_path: Pa
     manager.next("STOPPING")
 
 
-def test_the_watchdog_hears_nothing_without_workers(
+def test_watchdog_is_not_notified_without_workers(
     serve: Serve, manager: Manager, tmp_path: Path
 ) -> None:
     """The server sends no watchdog notification while its workers hang."""
@@ -431,7 +431,7 @@ def test_slow_requests_are_kept(serve: Serve) -> None:
         assert b"FIB.NUMBER 2000000" not in commands
 
 
-def test_used_memory_is_what_maxmemory_bounds(serve: Serve) -> None:
+def test_used_memory_excludes_process_memory(serve: Serve) -> None:
     """`used_memory` holds resident numbers only; process memory is in `used_memory_rss`."""
     server = serve("--workers", "2", FIBSERVER_MEMORY_LIMIT="1MiB")
     with client(server) as operator:

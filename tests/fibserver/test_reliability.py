@@ -303,7 +303,7 @@ def test_a_pipeline_of_a_hundred_thousand_commands(serve: Serve) -> None:
         assert server.memory_bytes() - before < 20 * MIB
 
 
-def test_pipelines_that_nobody_reads(serve: Serve) -> None:
+def test_unread_pipelines_take_bounded_memory(serve: Serve) -> None:
     """Clients that never read take bounded memory."""
     server = serve("--workers", "1")
     assert_serves(server)
@@ -363,7 +363,7 @@ def test_a_client_that_comes_with_sigterm(serve: Serve) -> None:
     assert "Traceback" not in server.log.read_text()
 
 
-def test_who_waits_in_vain_is_told_so(serve: Serve) -> None:
+def test_waiting_clients_get_shutdown_error(serve: Serve) -> None:
     """After `drain_timeout` waiting clients get SHUTDOWN, and the server exits."""
     server = serve("--workers", "1", FIBSERVER_DRAIN_TIMEOUT="0.2")
     with connected(server) as first, connected(server) as second:

@@ -231,7 +231,7 @@ def test_less_memory_than_before(serve: Serve, state: Path) -> None:
     assert not warnings(server)
 
 
-def test_what_gives_way_leaves_the_snapshot(serve: Serve, state: Path) -> None:
+def test_evicted_blocks_leave_the_snapshot(serve: Serve, state: Path) -> None:
     """Blocks evicted from memory are removed from the snapshot."""
     server = serve("--state-dir", str(state), FIBSERVER_MEMORY_LIMIT="4MiB")
     ask(server)

@@ -323,13 +323,13 @@ def test_the_example_has_every_setting() -> None:
     assert load_settings(EXAMPLE) == Settings()
 
 
-def test_the_example_tells_the_defaults(write: Callable[[str], Path]) -> None:
+def test_example_has_the_defaults(write: Callable[[str], Path]) -> None:
     """Uncommented, the example sets the defaults."""
     text = re.sub(r"^#(?=\w+ = )", "", EXAMPLE.read_text(), flags=re.MULTILINE)
     assert load_settings(write(text)) == Settings()
 
 
-def test_the_example_tells_what_can_be_reloaded() -> None:
+def test_example_marks_reloadable_settings() -> None:
     """The example marks exactly the reloadable settings with (reload)."""
     paragraphs = EXAMPLE.read_text().split("\n\n")[1:]
     marked = {
