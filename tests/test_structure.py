@@ -146,7 +146,7 @@ def test_the_web_service_imports_only_public_names_of_the_client() -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_rooms_import_one_way(package: str) -> None:
+def test_folders_import_one_way(package: str) -> None:
     """A folder imports only what stands below it, and each has its place in the order."""
     order = ROOMS[package]
     for module, path in modules(package).items():
@@ -167,7 +167,7 @@ def test_files_import_without_circles(package: str) -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_folders_say_what_they_are(package: str) -> None:
+def test_folders_have_docstrings(package: str) -> None:
     """Each folder of code has a paragraph about itself."""
     for folder in {path.parent for path in modules(package).values()}:
         text = (folder / "__init__.py").read_text()

@@ -160,7 +160,7 @@ def test_a_call_that_connects() -> None:
         assert client.stats().endpoints[0].state == "up"
 
 
-def test_a_crowd_whose_first_gives_up() -> None:
+def test_waiting_call_fetches_after_cancelled_fetch() -> None:
     """When a fetch is cancelled, a call that waits for it fetches instead."""
     token, other = Cancellation(), Cancellation()
     with (
@@ -177,7 +177,7 @@ def test_a_crowd_whose_first_gives_up() -> None:
         assert second.result() == b"0\n1\n"
 
 
-def test_who_waits_for_anothers_fetch() -> None:
+def test_cancelled_waiter_does_not_end_fetch() -> None:
     """Cancelling a call that waits for another's fetch does not end the fetch."""
     token, cache = Cancellation(), PrefixCache(10**6)
     fetching, may_go_on = threading.Event(), threading.Event()

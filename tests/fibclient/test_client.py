@@ -60,7 +60,7 @@ def test_refusal_leaves_the_connection_usable(server: RunningServer) -> None:
         assert client.first(3) == [0, 1, 1]
 
 
-def test_nobody_there() -> None:
+def test_unreachable_server_raises_with_address() -> None:
     """A server that cannot be reached raises ServerUnreachable with its address."""
     with (
         FibClient("127.0.0.1:1", max_retries=2) as client,
@@ -182,7 +182,7 @@ def test_pieces_are_small(server: RunningServer) -> None:
 
 
 @pytest.mark.parametrize(("begin", "end"), [(-1, 5), (5, 4), (0, 22)])
-def test_bytes_that_are_not_there(begin: int, end: int) -> None:
+def test_byte_range_outside_slice_raises(begin: int, end: int) -> None:
     """A byte range outside the slice raises ValueError at once."""
     with FibClient("127.0.0.1:1") as client:
         assert client.size(0, 9, "json") == 37
@@ -203,7 +203,7 @@ def test_submit(server: RunningServer) -> None:
         assert client.submit("ping").result() is None
 
 
-def test_submit_what_cannot_be(server: RunningServer) -> None:
+def test_submit_of_unknown_method_raises(server: RunningServer) -> None:
     """An unknown method raises at once; errors of the call are set on the future."""
     with FibClient(server.address) as client:
         with pytest.raises(ValueError, match="'close': must be one of first, range"):
@@ -263,7 +263,7 @@ def test_no_bytes_need_no_server() -> None:
         assert list(client.stream(0, 2**100, "json", begin=10**20, end=10**20)) == []
 
 
-def test_parts_of_what_is_refused(server: RunningServer) -> None:
+def test_refusal_is_raised_before_allocation(server: RunningServer) -> None:
     """A refusal is raised before a buffer is allocated."""
     with (
         FibClient(server.address) as client,
@@ -324,7 +324,7 @@ def test_pieces_of_the_cache_are_small_too(server: RunningServer) -> None:
         assert max(map(len, pieces)) <= 256 * 1024
 
 
-def test_what_only_the_cache_asks_for(serve: Callable[..., RunningServer]) -> None:
+def test_large_gap_before_slice_is_not_fetched(serve: Callable[..., RunningServer]) -> None:
     """If the gap before a slice is too large to fetch, the slice is fetched alone."""
     server = serve(FIBSERVER_MAX_ANSWER_BYTES="1000000")
     with FibClient(server.address) as client:
@@ -345,7 +345,7 @@ def test_the_cache(server: RunningServer) -> None:
         assert cache.elements == {"json": 1500, "binary": 20}
 
 
-def test_a_thundering_herd(serve: Callable[..., RunningServer]) -> None:
+def test_thundering_herd_transfers_once(serve: Callable[..., RunningServer]) -> None:
     """200 threads that read the same uncached prefix transfer it once."""
     server = serve()
     want = expected("json", 0, 5000)

@@ -36,7 +36,7 @@ def test_any_part(server: RunningServer, data: st.DataObject) -> None:
         assert b"".join(views) == whole[begin:end]
 
 
-def test_nothing_before_the_server_agrees(server: RunningServer) -> None:
+def test_refusal_is_raised_before_opening(server: RunningServer) -> None:
     """A refusal is raised before the opening is yielded."""
     document = Document(b"[", EncodedSlice.of(0, 10**9, "json"), b"]\n")
     with FibClient(server.address) as client, pytest.raises(RequestRefused):

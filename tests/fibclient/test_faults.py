@@ -50,7 +50,7 @@ def client_of(*servers: FakeServer, **options: float) -> FibClient:
 # A reply to one caller never reaches another.
 
 
-def test_a_stream_that_nobody_reads_on(server: RunningServer) -> None:
+def test_rest_of_abandoned_stream_is_discarded(server: RunningServer) -> None:
     """The rest of an abandoned stream is not taken for the reply to the next request."""
     with FibClient(server.address, max_connections=1, cache_bytes=0) as client:
         stream = client.stream(0, 5000, "text")
@@ -70,7 +70,7 @@ def test_an_interrupted_call(server: RunningServer) -> None:
         assert client.range(7, 9) == [13, 21]
 
 
-def test_a_call_whose_time_was_over() -> None:
+def test_reply_after_deadline_is_discarded() -> None:
     """A reply that arrives after the deadline of its call is discarded."""
     is_late = threading.Event()
 
@@ -353,7 +353,7 @@ def test_a_server_that_is_busy(refusal: bytes) -> None:
 
 
 @pytest.mark.parametrize("refusal", [b"-LIMIT too large\r\n", b"-ERR no\r\n", b"-NOAUTH no\r\n"])
-def test_a_refusal_for_good(refusal: bytes) -> None:
+def test_permanent_refusal_is_not_retried(refusal: bytes) -> None:
     """A permanent refusal is not retried."""
     with fake_server(in_turn(refusal)) as server, client_of(server) as client:
         with pytest.raises(RequestRefused) as caught:
@@ -446,7 +446,7 @@ def test_no_memory_for_a_probe(monkeypatch: pytest.MonkeyPatch) -> None:
         assert client.stats().endpoints[0].recoveries == 2
 
 
-def test_a_client_that_nobody_closed() -> None:
+def test_probes_end_with_collected_client() -> None:
     """Probes end when their client is collected without being closed."""
     client = FibClient("127.0.0.1:1", max_retries=0)
     with pytest.raises(ServerUnreachable):
@@ -482,7 +482,7 @@ def test_connection_with_invalid_reply_is_not_reused(reply: bytes) -> None:
         assert client.stats().endpoints[0].times_down == 1
 
 
-def test_rubbish_from_one_that_a_probe_brings_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_with_invalid_reply_is_not_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     """After an invalid reply the same server is not retried, even if a probe has succeeded."""
     discard = ConnectionPool.discard
 
@@ -535,7 +535,7 @@ def test_a_reply_cut_short(cut: int) -> None:
         assert len(server.requests) == 2
 
 
-def test_a_reply_cut_short_for_good() -> None:
+def test_replies_that_are_always_cut_short_raise() -> None:
     """If every reply is cut short, the error reports it and the number of attempts."""
     with (
         fake_server(in_turn(HangUp(ZERO[:6]))) as server,
@@ -545,7 +545,7 @@ def test_a_reply_cut_short_for_good() -> None:
         client.range(0, 1)
 
 
-def test_rubbish_from_one_of_two() -> None:
+def test_invalid_reply_is_retried_on_another_server() -> None:
     """Among several servers, one with invalid replies costs only a retry."""
     with (
         fake_server(in_turn(b"HTTP/1.1 200 OK\r\n\r\n"), answers_pings=False) as bad,
@@ -570,7 +570,7 @@ def test_errors_are_one_family() -> None:
         assert others == ([ServerUnreachable] if kind is DeadlineExceeded else [])
 
 
-def test_it_is_typed() -> None:
+def test_package_is_typed() -> None:
     """Type checkers find the types of the package."""
     assert (Path(fibclient.__file__).parent / "py.typed").exists()
 

@@ -56,7 +56,7 @@ CALLS: dict[str, Callable[[FibClient], object]] = {
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("reply", REPLIES)
-def test_a_reply_takes_no_more_memory_than_it_may(reply: str, call: str) -> None:
+def test_reply_memory_is_bounded(reply: str, call: str) -> None:
     """Whatever a server announces or sends, a call takes a few MiB at most."""
     with (
         fake_server(lambda words: REPLIES[reply](), answers_pings=False) as server,

@@ -146,7 +146,7 @@ def test_silent_server_costs_one_timeout() -> None:
         assert "nothing received" in endpoint(client, hole.address).last_error
 
 
-def test_a_hole_that_answers_probes() -> None:
+def test_successful_probes_do_not_reset_failures() -> None:
     """A successful probe does not reset the failures, so the delays keep growing."""
     with (
         fake_server(in_turn(None, None, None, ZERO)) as hole,
@@ -186,7 +186,7 @@ def test_load_is_shared(server: RunningServer, serve: Serve) -> None:
     assert shares == [50, 50]
 
 
-def test_all_servers_are_gone_and_come_back(serve: Serve, tmp_path: Path) -> None:
+def test_call_waits_for_a_server_until_deadline(serve: Serve, tmp_path: Path) -> None:
     """A call without a server waits for one until its deadline."""
     address = f"unix:{tmp_path / 'socket'}"
     first = serve("--listen", address)

@@ -40,7 +40,7 @@ bounds = st.tuples(st.integers(0, 200), st.integers(1, 200)).map(lambda p: (p[0]
 
 
 @given(st.lists(st.tuples(bounds, st.sampled_from(["json", "text", "binary"])), max_size=8))
-def test_what_is_read_is_right(
+def test_any_sequence_of_reads_is_correct(
     reads: list[tuple[tuple[int, int], str]],
 ) -> None:
     """Any sequence of reads returns the right bytes and fetches no element twice."""
@@ -91,7 +91,7 @@ def test_far_ranges_are_not_kept() -> None:
     assert source.fetched == []
 
 
-def test_no_more_than_its_bound() -> None:
+def test_cache_is_bounded() -> None:
     """A slice above the limit is not cached; the least recently used prefix is evicted."""
     size = len(expected("text", 0, 500))
     cache, source = PrefixCache(size + 100), Source()
@@ -102,7 +102,7 @@ def test_no_more_than_its_bound() -> None:
     assert cache.statistics().size_bytes <= size + 100
 
 
-def test_nothing_is_kept_if_so_wished() -> None:
+def test_limit_of_0_disables_cache() -> None:
     """A limit of 0 disables the cache."""
     cache, source = PrefixCache(0), Source()
     assert read(cache, source, 0, 1, "text") is None
@@ -144,7 +144,7 @@ def test_small_steps_leave_few_segments() -> None:
     assert read(cache, source, 0, 399, "text") == expected("text", 0, 399)
 
 
-def test_a_view_outlives_what_happens_to_the_cache() -> None:
+def test_view_stays_valid_when_cache_changes() -> None:
     """Views stay valid when the prefix grows or is dropped."""
     cache, source = PrefixCache(10**6), Source()
     read(cache, source, 0, 50, "text")
@@ -154,7 +154,7 @@ def test_a_view_outlives_what_happens_to_the_cache() -> None:
     assert b"".join(views) == expected("text", 0, 50)[:100]
 
 
-def test_a_crowd_fetches_once() -> None:
+def test_concurrent_readers_share_a_fetch() -> None:
     """Threads that need the same missing elements wait for the one that fetches them."""
     cache = PrefixCache(10**6)
     fetching, may_go_on = threading.Event(), threading.Event()
@@ -179,7 +179,7 @@ def test_a_crowd_fetches_once() -> None:
     assert source.fetched == [(0, 300)]
 
 
-def test_the_next_in_the_crowd_tries_when_the_first_fails() -> None:
+def test_waiting_reader_fetches_after_failed_fetch() -> None:
     """A failed fetch raises in its own thread only; a waiting thread fetches next."""
     cache = PrefixCache(10**6)
     fetching, may_fail = threading.Event(), threading.Event()

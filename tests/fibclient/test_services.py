@@ -82,14 +82,14 @@ def test_the_first_priority(names: NameServer) -> None:
     }
 
 
-def test_a_name_that_nobody_knows(names: NameServer) -> None:
+def test_unknown_service_is_named_in_error(names: NameServer) -> None:
     """The error for an unknown service has its name."""
     assert not names.records
     with pytest.raises(ServerUnreachable, match=f"cannot resolve srv:{NAME}"):
         resolve(SERVICE)
 
 
-def test_a_server_that_nobody_knows(names: NameServer) -> None:
+def test_unknown_server_of_service_is_skipped(names: NameServer) -> None:
     """Servers with unknown names are left out; if none is left, the error has the name."""
     names.records = ["1 0 5 nobody.invalid.", "1 0 5 127.0.0.2.", "1 9 5 127.0.0.2."]
     assert [target.name for target in resolve(SERVICE)] == [("127.0.0.2", 5)]
@@ -98,7 +98,7 @@ def test_a_server_that_nobody_knows(names: NameServer) -> None:
         resolve(SERVICE)
 
 
-def test_a_service_that_is_not_to_be_had(names: NameServer) -> None:
+def test_service_declared_unavailable(names: NameServer) -> None:
     """A record may declare the service unavailable."""
     names.records = ["0 0 0 ."]
     with pytest.raises(ServerUnreachable, match="declare it unavailable"):

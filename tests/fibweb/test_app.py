@@ -277,7 +277,7 @@ def test_too_large(web: Web, target: str, reason: str, bytes_wanted: str | None)
     assert reason in problem(web.simulate_get(target, headers=headers), 400)["detail"]
 
 
-def test_nothing_there(web: Web) -> None:
+def test_unknown_path_is_404(web: Web) -> None:
     """Any other path is 404."""
     for path in ("/nothing", "/fib/10/../x", "/number", "/openapi.json/", "/Fib/10", "/é"):
         said = problem(web.simulate_get(path), 404 if not path.startswith("/fib/") else 400)
@@ -307,7 +307,7 @@ def test_other_methods(web: Web, path: str, method: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["CONNECT", "QUERY", "BREW"])
-def test_methods_nobody_knows(client: FibClient, method: str) -> None:
+def test_unknown_method_is_405(client: FibClient, method: str) -> None:
     """An unknown method is 405 as well."""
     environ = testing.create_environ("/fib/10")
     environ["REQUEST_METHOD"] = method
@@ -467,7 +467,7 @@ def test_no_such_part(web: Web) -> None:
         {"Range": "bytes=9999-", "If-Range": '"x"'},
     ],
 )
-def test_the_whole_instead(web: Web, headers: dict[str, str]) -> None:
+def test_unusable_ranges_get_whole_response(web: Web, headers: dict[str, str]) -> None:
     """Several ranges, invalid ones, and those with another If-Range tag get the whole response."""
     result = web.simulate_get("/fib/10", headers=headers)
     assert (result.status_code, result.json["N"]) == (200, 10)
@@ -572,7 +572,7 @@ def test_overloaded_fibserver_is_503(error: str) -> None:
 
 
 @pytest.mark.parametrize("reply", [b"+OK\r\n", b"-ERR unknown\r\n", b"-NOAUTH no\r\n", b"\r\n"])
-def test_what_is_no_fibserver(reply: bytes) -> None:
+def test_invalid_reply_is_502(reply: bytes) -> None:
     """An invalid reply or an authentication error is 502."""
     problem(answered_by(reply), 502)
 

@@ -147,7 +147,9 @@ def test_a_server_that_dies(serve: Callable[..., RunningServer], serve_http: Ser
     assert found.hexdigest() == digest(surviving.address)
 
 
-def test_when_nothing_can_go_on(serve: Callable[..., RunningServer], serve_http: Serve) -> None:
+def test_connection_is_closed_without_fibserver(
+    serve: Callable[..., RunningServer], serve_http: Serve
+) -> None:
     """When no fibserver is left, the connection is closed before the end of the response."""
     server = serve()
     with (
@@ -168,7 +170,7 @@ def test_when_nothing_can_go_on(serve: Callable[..., RunningServer], serve_http:
                 assert response.status == 200
 
 
-def test_a_reader_that_goes_away(client: FibClient, serve_http: Serve) -> None:
+def test_disconnected_reader_frees_connection(client: FibClient, serve_http: Serve) -> None:
     """After a client disconnects during a response, no connection stays in use."""
     with serve_http(create_app(client)) as port:
         for _ in range(3):

@@ -68,7 +68,7 @@ def test_a_fresh_array_may_grow_past_an_answer_that_left_it() -> None:
 
 
 @pytest.mark.parametrize("plan", range(20))
-def test_an_array_may_shrink_behind_an_answer(plan: int) -> None:
+def test_array_may_shrink_below_a_stream(plan: int) -> None:
     """An answer that goes on where its array ends is not led back when the array gives way."""
     with open_server() as server:
         late = b"".join(b"FIB.FIRST 900 FORMAT %b\r\n" % name for name in (b"csv", b"bfile"))

@@ -88,7 +88,7 @@ def test_requests_before_a_malformed_one_are_answered(server: RunningServer) -> 
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_random_bytes_get_nothing_but_errors(server: RunningServer, seed: int) -> None:
+def test_random_bytes_get_only_errors(server: RunningServer, seed: int) -> None:
     """Noise is refused line by line, or ends the connection, and harms nobody else."""
     noise = random.Random(seed).randbytes(20_000)
     with connected(server) as sock:
@@ -193,7 +193,7 @@ def test_half_closed_connection_gets_all_replies(serve: Serve) -> None:
     )
 
 
-def test_client_that_never_reads_holds_back_only_itself(server: RunningServer) -> None:
+def test_client_that_never_reads_delays_only_itself(server: RunningServer) -> None:
     """Half a gigabyte of answers that nobody fetches costs other clients nothing."""
     with connected(server) as greedy:
         greedy.sendall(b"FIB.FIRST 5000\r\n" * 200)
@@ -207,7 +207,7 @@ def test_client_that_never_reads_holds_back_only_itself(server: RunningServer) -
     assert_serves(server)
 
 
-def test_client_that_vanishes_leaves_the_server_well(serve: Serve) -> None:
+def test_reset_connection_does_not_harm_the_server(serve: Serve) -> None:
     """A connection reset while its answer is computed or sent is forgotten."""
     server = serve("--workers", "1")
     for count in range(1000, 6000, 500):
@@ -246,7 +246,7 @@ def test_longest_idle_client_is_closed_for_next(serve: Serve) -> None:
                 assert read_exactly(sock, 7) == b"+PONG\r\n"
 
 
-def test_clients_beyond_the_limit_are_told_so(serve: Serve) -> None:
+def test_clients_beyond_the_limit_get_an_error(serve: Serve) -> None:
     """While max_clients connections wait for replies a further one gets an error."""
     refusal = b"-ERR max number of clients reached\r\n"
     server = serve("--workers", "1", FIBSERVER_MAX_CLIENTS="3", FIBSERVER_DRAIN_TIMEOUT="0")

@@ -167,7 +167,7 @@ def test_options_of_a_connection_are_accepted(connect: Connect) -> None:
     assert info["lib-ver"] == redis.__version__
 
 
-def test_help_is_there(client: redis.Redis) -> None:
+def test_help_is_a_list_of_lines(client: redis.Redis) -> None:
     """HELP is a list of lines, and several clients can be asked for by their numbers."""
     assert ask(client, "CLIENT HELP")[0].startswith(b"CLIENT <subcommand> ")
     own = client.client_id()

@@ -27,7 +27,7 @@ def versions(lines: str, operator: str) -> dict[str, str]:
     return found
 
 
-def test_the_floors_are_what_is_tested() -> None:
+def test_lowest_versions_are_tested() -> None:
     """Each least version, Python's included, is the one that is installed to test it."""
     setup, floors = read("setup.cfg"), read("tox.ini")["testenv:floors"]
     required = setup["options"]["install_requires"] + setup["options.extras_require"]["srv"]

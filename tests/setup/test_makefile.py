@@ -123,7 +123,7 @@ def test_a_copied_folder(checkout: Path, target: str) -> None:
     assert ANEW not in make(checkout, "--dry-run", target)
 
 
-def test_a_python_that_is_gone(checkout: Path) -> None:
+def test_environment_without_python_is_replaced(checkout: Path) -> None:
     """A virtual environment without its Python, or with another's packages, is made anew."""
     python = checkout / ".venv" / "bin" / "python"
     write_program(python, OLD.replace("exit", "echo 'No module named pip'; exit"))

@@ -51,7 +51,7 @@ def test_the_least_in_flight(in_flight: list[int], turns: list[int]) -> None:
     assert chosen.in_flight == min(in_flight)
 
 
-def test_who_is_set_aside_is_not_chosen() -> None:
+def test_endpoint_that_is_down_is_not_chosen() -> None:
     """Only endpoints that are up are chosen, or None."""
     endpoints, [first, second, third] = three()
     assert first.mark_down("broke")
@@ -75,7 +75,7 @@ def test_recovering_twice_counts_once() -> None:
     assert first.recoveries == 0
 
 
-def test_a_name_that_leads_elsewhere() -> None:
+def test_update_replaces_endpoints_of_name() -> None:
     """After an update old endpoints are gone, new ones are up, the others keep their state."""
     endpoints, [first, second, third] = three()
     second.mark_down("broke")

@@ -134,7 +134,7 @@ def test_a_refusal_instead_of_an_answer() -> None:
         read_bulk_header(Bytes(b"-BUSY try again\r\n"), 5)
 
 
-def test_what_does_not_end_an_answer() -> None:
+def test_slice_without_crlf_raises() -> None:
     """Bytes other than CRLF after a slice raise ServerMisbehaved."""
     with pytest.raises(ServerMisbehaved, match="not CRLF"):
         read_bulk_trailer(Bytes(b"12"))

@@ -23,7 +23,7 @@ def is_waiting(permits: FairSemaphore, count: int) -> bool:
     return permits.load()[1] == count
 
 
-def test_as_many_as_there_are() -> None:
+def test_acquire_waits_for_permit_until_deadline() -> None:
     """Permits are taken and returned; without one `acquire` waits until its deadline."""
     permits = FairSemaphore(2)
     permits.acquire(later())

@@ -137,7 +137,7 @@ def test_a_name_that_is_forgotten_for_a_while() -> None:
                 assert client.range(0, 1) == [0]
 
 
-def test_a_name_that_leads_nowhere() -> None:
+def test_name_without_addresses_raises() -> None:
     """A name that resolves to nothing raises an error that reports it."""
     with (
         FibClient("fib.example:1", resolve=lambda address: [], max_retries=0) as client,

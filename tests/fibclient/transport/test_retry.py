@@ -70,7 +70,7 @@ def test_success_earns_retries() -> None:
         (ClientClosed("closed"), False, False),
     ],
 )
-def test_what_is_tried_again(error: FibError, alone: bool, with_others: bool) -> None:
+def test_temporary_failures_are_retried(error: FibError, alone: bool, with_others: bool) -> None:
     """Temporary failures are retried; invalid replies only if another server is available."""
     assert is_retryable(error, has_others=False) == alone
     assert is_retryable(error, has_others=True) == with_others

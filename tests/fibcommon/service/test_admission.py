@@ -65,7 +65,7 @@ def test_the_longest_idle_gives_way_first() -> None:
     assert order == [3.0, 5.0, 9.0]
 
 
-def test_who_was_used_meanwhile_stays() -> None:
+def test_connection_used_after_scan_stays() -> None:
     """A connection that was used after the scan is not returned."""
     clients = [Client(1.0), Client(2.0)]
     victims = victims_of(clients)
@@ -81,7 +81,7 @@ def test_who_was_used_meanwhile_stays() -> None:
 MIN_BATCH = 500 // admission.BATCH_SHARE
 
 
-def test_a_crowd_of_newcomers_pays_for_few_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_scan_finds_many_idle_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     """One scan finds many idle connections."""
     clients = [Client(float(number)) for number in range(1_000)]
     looks = []

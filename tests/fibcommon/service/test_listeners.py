@@ -112,7 +112,7 @@ def test_a_removed_file(path: Path) -> None:
     close_listener(listener)
 
 
-def test_someones_file(path: Path) -> None:
+def test_file_that_is_no_socket_is_kept(path: Path) -> None:
     """A file that is not a socket is not removed."""
     path.write_text("precious")
     with pytest.raises(ListenError, match="Address already in use"):
@@ -270,7 +270,7 @@ def test_abstract_addresses() -> None:
         assert address_of(original) == Address(path=f"@fibserver-{os.getpid()}")
 
 
-def test_what_cannot_be_adopted(tcp: socket.socket) -> None:
+def test_descriptor_without_listener_is_rejected(tcp: socket.socket) -> None:
     """A descriptor that is not a listening stream socket is rejected and stays open."""
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,

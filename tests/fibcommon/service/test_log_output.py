@@ -118,7 +118,7 @@ def written_and_lost(text: bytes) -> int:
     return count
 
 
-def test_nobody_reads(reader: Reader) -> None:
+def test_lines_are_dropped_while_pipe_is_full(reader: Reader) -> None:
     """Whole lines are dropped while the pipe is full; then their number is written."""
     output = output_for(reader.writer)
     for _ in range(10_000):
@@ -161,7 +161,7 @@ def test_long_lines(reader: Reader) -> None:
 
 
 @pytest.mark.parametrize("make", [open_pipe, open_socket, open_terminal])
-def test_the_reader_has_gone(make: Callable[[], Reader]) -> None:
+def test_write_without_reader_does_not_raise(make: Callable[[], Reader]) -> None:
     """Writing without a reader raises nothing."""
     reader = make()
     output = output_for(reader.writer)
@@ -276,7 +276,7 @@ WORKER = """
 """
 
 
-def test_a_worker_that_closes_what_it_inherits() -> None:
+def test_forked_child_logs_to_standard_error() -> None:
     """A forked child logs to standard error, not to a file that reuses a closed descriptor."""
     reader = open_pipe()
     assert run(WORKER, reader.writer) == b""

@@ -278,7 +278,7 @@ def test_errors_are_limited_too(limited: Limited, level: int) -> None:
     assert limited.lines[-2:] == ["90 more like this within a minute: failure %s", "failure 0"]
 
 
-def test_what_was_left_out_is_told(limited: Limited) -> None:
+def test_number_of_suppressed_records_is_logged(limited: Limited) -> None:
     """After the minute, the next record of any message first reports the suppressed ones."""
     limited.write("client %s", 25)
     limited.write("worker %s", 10)

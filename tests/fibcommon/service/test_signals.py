@@ -25,7 +25,7 @@ def test_signals_arrive() -> None:
         assert signals.read() == [signal.SIGUSR2, signal.SIGUSR1]
 
 
-def test_what_was_before_is_back() -> None:
+def test_handlers_are_restored() -> None:
     """Leaving the context restores the handlers and closes all descriptors."""
     before = signal.getsignal(signal.SIGUSR1)
     descriptors = os.listdir("/proc/self/fd")

@@ -158,7 +158,7 @@ def test_activated_sockets(tmp_path: Path) -> None:
     ]
 
 
-def test_what_is_no_listener() -> None:
+def test_datagram_socket_is_rejected() -> None:
     """A datagram socket is rejected; the error names its descriptor."""
     with (
         socket.create_server(("127.0.0.1", 0)) as tcp,

@@ -581,7 +581,7 @@ def test_nothing_without_the_password(stranger: Talk, name: bytes) -> None:
     assert not stranger.session.is_in_transaction
 
 
-def test_what_may_be_said_without_the_password(stranger: Talk) -> None:
+def test_commands_without_authentication(stranger: Talk) -> None:
     """AUTH, HELLO, RESET and QUIT need no authentication; unknown commands stay unknown."""
     assert {
         name for name, entry in COMMANDS.items() if not entry.needs_authentication
@@ -629,7 +629,7 @@ UNAVAILABLE = [("BUSY", "no worker has responded lately"), ("SHUTDOWN", "the ser
 
 @pytest.mark.parametrize("unavailable_reason", UNAVAILABLE)
 @pytest.mark.parametrize("password", [None, PASSWORD])
-def test_ping_of_a_server_that_is_not_well(
+def test_ping_of_unhealthy_server(
     unavailable_reason: tuple[str, str], password: bytes | None
 ) -> None:
     """PING returns the reason and closes the connection; other commands still work."""
@@ -859,7 +859,9 @@ def test_client_kill(party: list[Talk], options: str, closed: list[int]) -> None
 @pytest.mark.parametrize(
     ("options", "closed"), [("ID 7 SKIPME no", []), ("SKIPME NO", [8, 9]), ("skipme no", [8, 9])]
 )
-def test_client_kill_includes_oneself(party: list[Talk], options: str, closed: list[int]) -> None:
+def test_client_kill_can_include_caller(
+    party: list[Talk], options: str, closed: list[int]
+) -> None:
     """With SKIPME no the caller is closed too, after the reply."""
     asking = party[0]
     assert asking(f"CLIENT KILL {options}") == b":%d\r\n" % (len(closed) + 1)
@@ -879,7 +881,7 @@ def test_old_client_kill(party: list[Talk]) -> None:
     assert asking.server.closed == [8]
 
 
-def test_client_kill_nobody(talk: Talk) -> None:
+def test_client_kill_without_client_is_rejected(talk: Talk) -> None:
     """CLIENT KILL without arguments, and of the client 0, is rejected."""
     assert talk.refusal("CLIENT KILL ID 0") == "ERR client-id should be greater than 0"
     assert talk.refusal("CLIENT KILL") == (
@@ -1005,7 +1007,7 @@ def counts(talk: Talk, name: str) -> tuple[int, int]:
     return statistics.rejected_calls, statistics.failed_calls
 
 
-def test_nothing_is_counted_of_what_is_well(talk: Talk) -> None:
+def test_success_counts_neither_rejected_nor_failed(talk: Talk) -> None:
     """A successful command counts neither as rejected nor as failed."""
     talk("PING")
     talk("FIB.FIRST 5")
@@ -1242,7 +1244,7 @@ def test_command_list_filters(talk: Talk, options: str, names: list[str]) -> Non
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_errors_recommend_what_exists(talk: Talk, name: bytes) -> None:
+def test_help_recommended_by_errors_exists(talk: Talk, name: bytes) -> None:
     """Every HELP that an error recommends exists, and lists existing subcommands."""
     try:
         talk([name, b"NO-SUCH"])
@@ -1283,7 +1285,7 @@ def test_command_docs(talk: Talk) -> None:
 
 
 @pytest.mark.parametrize("line", ["COMMAND", "COMMAND INFO", "COMMAND LIST", "COMMAND DOCS"])
-def test_what_is_the_same_for_all_is_one_object(party: list[Talk], line: str) -> None:
+def test_clients_share_one_reply_object(party: list[Talk], line: str) -> None:
     """All clients share one reply object, so that it takes memory once."""
     words = line.encode().split()
     (one,), (other,) = (list(execute(each.session, words)[2]) for each in party[:2])

@@ -107,7 +107,7 @@ def test_rounding_is_an_error(doubling: Doubling) -> None:
         doubling(100, Decimal)  # F(100) has 21 digits
 
 
-def test_nonsense_is_an_error() -> None:
+def test_invalid_operation_raises() -> None:
     """An invalid operation raises instead of returning NaN."""
     with pytest.raises(InvalidOperation):
         EXACT.subtract(Decimal("Infinity"), Decimal("Infinity"))

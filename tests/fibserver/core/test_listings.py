@@ -50,7 +50,7 @@ def test_a_step_makes_few_lines() -> None:
         assert len(listings) == 0
 
 
-def test_requests_share_what_has_not_begun() -> None:
+def test_requests_share_next_listing() -> None:
     """Requests that arrive while a listing is being built share the next one."""
     lines, listings = Lines(100), Listings()
     first, second, third = (listings.read("all", lines) for _ in range(3))
@@ -62,7 +62,7 @@ def test_requests_share_what_has_not_begun() -> None:
     assert lines.begun == 2
 
 
-def test_who_waits_works_on_the_first() -> None:
+def test_waiting_reader_continues_first_listing() -> None:
     """A reader whose listing is queued continues the first listing instead."""
     one, other, listings = Lines(64), Lines(64), Listings()
     first, second = listings.read("one", one), listings.read("other", other)
@@ -74,7 +74,7 @@ def test_who_waits_works_on_the_first() -> None:
     assert finish(first) == one.text(1)
 
 
-def test_nobody_waits_for_it() -> None:
+def test_listing_is_discarded_with_last_reader() -> None:
     """A listing is discarded when its last reader is closed."""
     lines, listings = Lines(1000), Listings()
     first, second = listings.read("all", lines), listings.read("all", lines)

@@ -105,7 +105,7 @@ class Holder:
     blocked_since: float = INFINITY
 
 
-def test_nobody_is_a_victim_within_the_bound() -> None:
+def test_no_victim_within_the_bound() -> None:
     """No connection is chosen if all output fits exactly."""
     assert output_victims([Holder(80), Holder(20, 0.0, 0.0)], 100, 100) == []
 
@@ -122,7 +122,7 @@ def test_the_slowest_comes_first() -> None:
 
 
 @given(st.lists(st.integers(0, 100)), st.integers(0, 1000))
-def test_no_more_victims_than_it_takes(sizes: list[int], limit: int) -> None:
+def test_victims_are_as_few_as_possible(sizes: list[int], limit: int) -> None:
     """The victims are the fewest that free an eighth of the bound."""
     holders = [Holder(size, float(size)) for size in sizes]
     held = sum(sizes)

@@ -32,7 +32,7 @@ def test_shared_pages_count_once(child: int) -> None:
         assert overcounted_bytes(pid) > 12 * MIB
 
 
-def test_a_process_that_is_gone() -> None:
+def test_ended_process_counts_0() -> None:
     """The result for a process that has ended is 0."""
     pid = os.fork()
     if not pid:

@@ -164,7 +164,9 @@ def test_expensive_work_waits_no_longer_than_a_client_does(tmp_path: Path) -> No
         idle.close()
 
 
-def test_so_many_expensive_answers_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_waiting_expensive_replies_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At most `MAX_WAITING_STREAMS` expensive replies wait, however low their predicted cost."""
     monkeypatch.setattr(engine_module, "MAX_WAITING_STREAMS", 3)
     idle = IdleEngine(tmp_path, 2, request_timeout=60)
@@ -181,7 +183,7 @@ def work_without_memory(channel: socket.socket, arena: Arena, snapshot: Snapshot
         channel.send(failed)
 
 
-def test_what_one_saves_another_loads(run: Run) -> None:
+def test_next_engine_loads_saved_blocks(run: Run) -> None:
     """Blocks are saved when the engine is idle, and loaded by the next engine."""
     first = run(work)
     for format in (JSON, TEXT):

@@ -242,7 +242,7 @@ def test_a_small_gap_where_there_is_no_memory(make_machine: Callable[..., Machin
     assert client.answer.array_stop == 0
 
 
-def test_adoption_of_what_others_published(machine: Machine) -> None:
+def test_stream_adopts_elements_of_others(machine: Machine) -> None:
     """A stream reads from the array as far as another stream has made it grow."""
     start = JSON.stop_within(0, MAX_GAP_BYTES) + 1
     client = Client(machine, JSON, start, ALL)
@@ -304,7 +304,7 @@ def test_the_array_may_go_when_its_part_has_been_sent(machine: Machine) -> None:
     assert array.growth.frontier == frontier
 
 
-def test_an_answer_warms_what_it_ends_in(machine: Machine) -> None:
+def test_stream_touches_its_last_block(machine: Machine) -> None:
     """A stream counts as a use of its last block: other arrays are evicted first."""
     for first, last in ((JSON, TEXT), (TEXT, JSON)):
         for format in (first, last):
@@ -319,7 +319,7 @@ def test_an_answer_warms_what_it_ends_in(machine: Machine) -> None:
         assert machine.dropped[dropped] == tail
 
 
-def test_what_is_still_to_be_sent_stays(machine: Machine) -> None:
+def test_unsent_blocks_are_not_evicted(machine: Machine) -> None:
     """Blocks that a stream has yet to send are not evicted for another stream."""
     client = Client(machine, JSON, 0, 300)
     for _ in range(20):
@@ -359,7 +359,7 @@ def test_an_answer_that_would_wait_too_long(machine: Machine) -> None:
     assert_at_rest(machine)
 
 
-def test_what_is_resident_is_never_refused(machine: Machine) -> None:
+def test_resident_stream_is_never_refused(machine: Machine) -> None:
     """A stream that needs no worker does not call `refusal`."""
     run(machine, Client(machine, JSON, 0, 300))
     machine.refused = "overloaded"
@@ -615,7 +615,7 @@ def test_failure_after_the_first_byte(machine: Machine, start: int) -> None:
     assert_at_rest(machine)
 
 
-def test_all_who_need_a_block_fail_with_it(machine: Machine) -> None:
+def test_failed_block_fails_streams_that_need_it(machine: Machine) -> None:
     """A failed block fails the started streams that need it or later blocks, and no others."""
     short, long, other = (
         Client(machine, JSON, 0, 10),

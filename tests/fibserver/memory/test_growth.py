@@ -135,7 +135,7 @@ def test_an_empty_array() -> None:
     assert growth.reclaim_block(10**9) is None
 
 
-def test_next_size_hands_nothing_out() -> None:
+def test_next_size_changes_nothing() -> None:
     """`next_size` returns the size of the next block and changes nothing."""
     growth = Growth(JSON)
     for block in GRID:
@@ -175,7 +175,7 @@ def test_block_given_back_holds_back_publication() -> None:
     assert growth.published == third.stop
 
 
-def test_reclaiming_reaches_no_farther_than_asked() -> None:
+def test_failed_block_is_reclaimed_only_if_needed() -> None:
     """A failed block is handed out again only if one of its elements is needed, lowest first."""
     growth = Growth(JSON)
     blocks = hand_out_all(growth)

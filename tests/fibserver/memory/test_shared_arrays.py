@@ -110,7 +110,7 @@ def test_published_elements(machine: Machine, format: Format) -> None:
         assert array.slice_size(start, stop) == format.slice_size(start, stop)
 
 
-def test_readers_are_told_of_progress(machine: Machine) -> None:
+def test_readers_are_notified_of_progress(machine: Machine) -> None:
     """Readers are notified when elements are published, until they are discarded."""
     array = machine.arrays[JSON]
     reader, gone = FakeReader(500), FakeReader(500)
@@ -128,7 +128,7 @@ def test_readers_are_told_of_progress(machine: Machine) -> None:
     assert gone.progress == 0
 
 
-def test_readers_are_told_of_failure(machine: Machine) -> None:
+def test_readers_are_notified_of_failure(machine: Machine) -> None:
     """Only readers that need a failed block are notified."""
     array = machine.arrays[JSON]
     first, second = next_task(machine, JSON).block, next_task(machine, JSON).block
@@ -204,7 +204,7 @@ def fill_memory(machine: Machine, *formats: Format) -> None:
             machine.clock.now += 1
 
 
-def test_who_may_displace_nobody_gets_nothing(machine: Machine) -> None:
+def test_array_without_displacement_does_not_grow(machine: Machine) -> None:
     """With `may_displace=False` nothing is evicted, and the array does not grow."""
     fill_memory(machine, JSON, TEXT)
     array = machine.arrays[ARRAY]
@@ -222,7 +222,9 @@ def tail_of(machine: Machine, format: Format) -> Block:
 
 
 @pytest.mark.parametrize(("used_last", "coldest"), [(JSON, TEXT), (TEXT, JSON)])
-def test_the_coldest_tail_gives_way(machine: Machine, used_last: Format, coldest: Format) -> None:
+def test_least_recently_used_tail_is_evicted(
+    machine: Machine, used_last: Format, coldest: Format
+) -> None:
     """The tail that was used longest ago is evicted first."""
     fill_memory(machine, JSON, TEXT)
     machine.clock.now += 1
@@ -268,8 +270,8 @@ def test_a_new_tail_is_warm(machine: Machine) -> None:
     assert machine.arrays[ARRAY].last_use_of_tail == machine.clock.now
 
 
-def test_use(machine: Machine) -> None:
-    """`use` affects the block of the last element, or the tail if the slice ends after it."""
+def test_touched_tail_is_evicted_later(machine: Machine) -> None:
+    """`touch` affects the block of the last element, or the tail if the slice ends after it."""
     array = machine.arrays[JSON]
     array.touch(5)
     machine.grow(JSON, 3 * FIRST_BLOCK_BYTES)
@@ -389,7 +391,7 @@ def test_an_array_grows_again(machine: Machine) -> None:
     assert_right(machine, JSON)
 
 
-def test_what_was_given_back_is_zero(machine: Machine) -> None:
+def test_evicted_pages_read_as_zeros(machine: Machine) -> None:
     """Evicted pages are freed: they read as zeros."""
     machine.grow(JSON, 40_000)
     array = machine.arrays[JSON]
@@ -407,7 +409,7 @@ def test_what_was_given_back_is_zero(machine: Machine) -> None:
         max_size=30,
     ),
 )
-def test_whatever_gives_way_the_rest_is_right(
+def test_arrays_stay_correct_while_evicting(
     blocks: int, wishes: list[tuple[Format, int, int]]
 ) -> None:
     """Arrays that evict each other's blocks keep to the limit and stay correct."""

@@ -203,7 +203,7 @@ def test_failure(scratch: TransientBlocks) -> None:
     claim(scratch, one)
 
 
-def test_failure_of_what_nobody_wants(scratch: TransientBlocks) -> None:
+def test_failure_without_claimants_frees_slot(scratch: TransientBlocks) -> None:
     """The failure of a block without claimants frees its slot."""
     owner = FakeClaimant()
     entry = claim(scratch, owner)
@@ -294,7 +294,7 @@ def test_one_claim_while_somebody_waits(machine: Machine, scratch: TransientBloc
     assert scratch.max_claims == MAX_CLAIMS
 
 
-def test_taken_from_the_stalled(machine: Machine, scratch: TransientBlocks) -> None:
+def test_slot_of_stalled_reader_is_evicted(machine: Machine, scratch: TransientBlocks) -> None:
     """A claimant that waits gets the least recently used slot among those that have stalled."""
     owner, late = FakeClaimant(), FakeClaimant()
     entries = use_up(machine, owner)
@@ -313,7 +313,7 @@ def test_taken_from_the_stalled(machine: Machine, scratch: TransientBlocks) -> N
     assert owner.losses == [entries[1], entries[0]]
 
 
-def test_taken_from_the_slow(machine: Machine, scratch: TransientBlocks) -> None:
+def test_slot_of_slow_reader_is_evicted(machine: Machine, scratch: TransientBlocks) -> None:
     """A block that is sent slowly is evicted too, after `HELD_SECONDS`."""
     owner, late = FakeClaimant(), FakeClaimant()
     entries = use_up(machine, owner)
@@ -369,7 +369,9 @@ def test_small_blocks_are_offered_a_slot_first(machine: Machine, scratch: Transi
     assert not scratch.is_wanted
 
 
-def test_all_who_shared_it_lose_it(machine: Machine, scratch: TransientBlocks) -> None:
+def test_all_claimants_are_notified_of_eviction(
+    machine: Machine, scratch: TransientBlocks
+) -> None:
     """All claimants of an evicted block are notified, and may release it."""
     owner, other, late = FakeClaimant(), FakeClaimant(), FakeClaimant()
     first, *_ = use_up(machine, owner)
@@ -382,7 +384,7 @@ def test_all_who_shared_it_lose_it(machine: Machine, scratch: TransientBlocks) -
     assert scratch.used_slots == SLOTS, "the late claimant has the slot now"
 
 
-def test_nothing_is_taken_from_workers(machine: Machine, scratch: TransientBlocks) -> None:
+def test_block_being_filled_is_never_evicted(machine: Machine, scratch: TransientBlocks) -> None:
     """A block that is being filled is never evicted."""
     owner, late = FakeClaimant(), FakeClaimant()
     for number in range(SLOTS):
@@ -392,7 +394,7 @@ def test_nothing_is_taken_from_workers(machine: Machine, scratch: TransientBlock
     assert owner.losses == []
 
 
-def test_taken_away_only_when_slots_are_short(machine: Machine, scratch: TransientBlocks) -> None:
+def test_eviction_only_when_slots_are_short(machine: Machine, scratch: TransientBlocks) -> None:
     """A stalled block is not evicted while another slot is free."""
     owner, late = FakeClaimant(), FakeClaimant()
     entry = claim(scratch, owner)

@@ -191,7 +191,7 @@ def test_busy_clients_take_turns(house: Callable[..., House]) -> None:
         assert max(replies) - min(replies) <= 30
 
 
-def test_a_crowd_is_served_over_several_turns(house: Callable[..., House]) -> None:
+def test_many_requests_are_served_over_several_iterations(house: Callable[..., House]) -> None:
     """Many simultaneous requests do not make an iteration long: later ones are queued."""
     server = house()
     crowd = [server.connect() for _ in range(200)]
@@ -207,7 +207,7 @@ def test_a_crowd_is_served_over_several_turns(house: Callable[..., House]) -> No
     assert len(answered) > 4
 
 
-def test_replayed_requests_count_as_well(house: Callable[..., House]) -> None:
+def test_cached_replies_use_time_budget(house: Callable[..., House]) -> None:
     """Requests answered from the reply cache use up the time budget as well."""
     server = house()
     server.served.reply_cache.put(b"READY\r\n", [b"+1\r\n"], server.statistics.command("ready"))
@@ -334,7 +334,7 @@ def test_a_list_of_many_takes_many_steps(house: Callable[..., House]) -> None:
     assert len(server.listings) == 0
 
 
-def test_who_leaves_frees_the_list(house: Callable[..., House]) -> None:
+def test_closed_client_discards_its_list(house: Callable[..., House]) -> None:
     """Closing a client while its list is being built discards the list."""
     server = house()
     asking = server.connect()
@@ -457,7 +457,7 @@ def test_longest_idle_connection_is_closed_at_limit(house: Callable[..., House])
     assert server.statistics.connections_rejected == 0
 
 
-def test_a_held_client_gives_way(house: Callable[..., House]) -> None:
+def test_client_with_held_error_can_be_evicted(house: Callable[..., House]) -> None:
     """A client that waits after a failed authentication can be evicted."""
     server = house(password=b"secret", max_clients=2)
     guessing = [server.connect() for _ in range(2)]
@@ -471,7 +471,7 @@ def test_a_held_client_gives_way(house: Callable[..., House]) -> None:
     assert server.statistics.evictions == {Eviction.IDLE: 1}
 
 
-def test_one_that_has_just_asked_does_not_give_way(house: Callable[..., House]) -> None:
+def test_client_with_new_request_is_not_evicted(house: Callable[..., House]) -> None:
     """A client whose request arrives together with a new connection is not evicted."""
     server = house(max_clients=2)
     first, second = server.connect(), server.connect()
@@ -610,7 +610,7 @@ def test_a_failed_authentication_is_slow(
     assert caplog.text.count("failed authentication") == 2
 
 
-def test_one_who_leaves_meanwhile(house: Callable[..., House]) -> None:
+def test_closed_client_discards_held_error(house: Callable[..., House]) -> None:
     """Closing a client discards its held-back error."""
     server = house(password=b"secret")
     guessing = server.connect()

@@ -126,7 +126,7 @@ def test_answers_count_as_pieces_only(machine: Machine) -> None:
     output.clear()
 
 
-def test_an_answer_holds_back_what_is_behind(machine: Machine) -> None:
+def test_stream_holds_back_later_pieces(machine: Machine) -> None:
     """A slice stream without ready bytes holds back later pieces, but not earlier ones."""
     output, client = Output(), Client(machine, JSON, 0, 200)
     output.push(b"before")

@@ -51,7 +51,7 @@ def test_requests_are_counted() -> None:
     assert (three.command, three.calls) == (FIRST, 3)
 
 
-def test_what_was_learnt_stays() -> None:
+def test_entry_is_independent_of_passed_list() -> None:
     """Changing the passed list later does not change the entry."""
     table = ReplyCache()
     replies: list[Reply] = [b"1", SLICE]
@@ -62,7 +62,7 @@ def test_what_was_learnt_stays() -> None:
     assert reply_cache.replies == [b"1", SLICE]
 
 
-def test_what_is_learnt_again_counts_once() -> None:
+def test_entry_stored_again_counts_once() -> None:
     """Storing an existing entry again uses no additional memory."""
     table = ReplyCache()
     table.put(b"first", [b"1"], FIRST)
@@ -108,7 +108,7 @@ def test_bytes_are_bounded() -> None:
     assert kept_of(ReplyCache(), many, len(reply), bytes(received)) < many
 
 
-def test_what_slices_point_to_is_not_counted() -> None:
+def test_elements_of_slices_are_not_counted() -> None:
     """Slices count as little memory, without their elements in shared memory."""
     huge = SLICE._replace(stop=100_000, size=10**9)
     assert kept_of(ReplyCache(), 100, 50, huge) == 100

@@ -206,7 +206,7 @@ def test_invalid(data: bytes, message: str) -> None:
 
 
 @every_invalid
-def test_error_says_the_same_however_it_arrives(data: bytes, message: str) -> None:
+def test_error_does_not_depend_on_split(data: bytes, message: str) -> None:
     """The error message does not depend on how the bytes are split."""
     assert error_in(data) == error_in(data + b"x" * 5000) == first_error_in(data)
 

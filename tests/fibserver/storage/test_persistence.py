@@ -154,7 +154,7 @@ def test_an_empty_folder(start: Make) -> None:
     assert persistence.last_save is None
 
 
-def test_what_was_filled_is_saved(start: Make) -> None:
+def test_computed_block_is_saved_once(start: Make) -> None:
     """Each computed block is saved in the background, once."""
     machine = start()
     machine.work()
@@ -171,7 +171,7 @@ def test_what_was_filled_is_saved(start: Make) -> None:
     assert machine.work() == []
 
 
-def test_what_was_saved_is_loaded(start: Make) -> None:
+def test_saved_blocks_are_loaded_in_order(start: Make) -> None:
     """After a restart all blocks are loaded in order, and are correct."""
     before = grown(start, TEXT, JSON)
     machine = start()
@@ -224,7 +224,7 @@ def test_a_damaged_block_is_saved_again(start: Make) -> None:
     assert_right(machine, JSON)
 
 
-def test_useless_files_are_told(start: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_unusable_files_are_logged(start: Make, caplog: pytest.LogCaptureFixture) -> None:
     """Unusable files are logged by reason, with their number, in one warning each."""
     before = grown(start, JSON)
     for block in starts(before, JSON)[1:3]:
@@ -251,7 +251,9 @@ def test_gaps_are_filled(start: Make) -> None:
     assert machine.content(JSON) == before.content(JSON)
 
 
-def test_no_folder_to_be_had(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_directory_that_cannot_be_created(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """If the directory cannot be created or read, the server logs that and starts without it."""
     path = tmp_path / "state"
     path.touch()
@@ -282,7 +284,7 @@ def test_no_room(start: Make) -> None:
     assert not machine.persistence.is_loading
 
 
-def test_what_is_dropped_leaves_the_snapshot(start: Make) -> None:
+def test_evicted_block_is_removed_from_snapshot(start: Make) -> None:
     """An evicted block is removed from the snapshot and computed when it is needed again."""
     machine = grown(start, JSON)
     tail = machine.drop_tail(JSON)
@@ -293,7 +295,7 @@ def test_what_is_dropped_leaves_the_snapshot(start: Make) -> None:
     assert task == Task(Action.FILL, tail)
 
 
-def test_what_is_dropped_before_it_was_saved(start: Make) -> None:
+def test_block_evicted_before_saving(start: Make) -> None:
     """A block that is evicted before it was saved is neither saved nor discarded."""
     machine = start()
     machine.work()
@@ -303,7 +305,7 @@ def test_what_is_dropped_before_it_was_saved(start: Make) -> None:
     assert machine.work() == []
 
 
-def test_what_comes_back_stays(start: Make) -> None:
+def test_block_computed_again_is_saved(start: Make) -> None:
     """An evicted block that is computed again before its file is removed is saved."""
     machine = grown(start, JSON)
     tail = machine.drop_tail(JSON)
@@ -312,7 +314,7 @@ def test_what_comes_back_stays(start: Make) -> None:
     assert ("json", tail.start) in machine.files()
 
 
-def test_what_had_no_room_comes_back(start: Make) -> None:
+def test_block_without_room_is_saved_later(start: Make) -> None:
     """A block that had no room when loading, and is computed later, is saved in the end."""
     before = grown(start, JSON, TEXT)
     machine = start(JSON.offset(starts(before, JSON)[-1]))
@@ -427,7 +429,7 @@ def test_blocks_are_saved_one_at_a_time(start: Make) -> None:
     assert machine.persistence.unsaved_blocks == 0
 
 
-def test_every_pause_is_told(start: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_each_pause_is_logged(start: Make, caplog: pytest.LogCaptureFixture) -> None:
     """If the disk still fails after a pause, it is logged and there is another pause."""
     machine = start()
     machine.work()

@@ -84,9 +84,7 @@ def patched(content: bytes, position: int, new: bytes) -> bytes:
 
 @pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
 @pytest.mark.parametrize(("start", "stop"), [(0, 1), (0, 40), (3, 4), (999, 1200)])
-def test_what_is_saved_is_loaded(
-    snapshot: Snapshot, format: Format, start: int, stop: int
-) -> None:
+def test_saved_block_is_loaded(snapshot: Snapshot, format: Format, start: int, stop: int) -> None:
     """Index entries and bytes are loaded as they were saved, for any format and range."""
     block = block_of(format, start, stop)
     ends, data = content_of(block)
@@ -136,7 +134,7 @@ def file_size_limit(limit: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("limit", [0, HEADER_BYTES, HEADER_BYTES + 10, HEADER_BYTES + len(ENDS)])
-def test_a_failed_write_leaves_what_there_was(snapshot: Snapshot, saved: Path, limit: int) -> None:
+def test_failed_write_keeps_old_file(snapshot: Snapshot, saved: Path, limit: int) -> None:
     """If the disk fills up while writing, the old file remains and no other."""
     before = saved.read_bytes()
     with file_size_limit(limit), pytest.raises(OSError, match="File too large"):
@@ -145,7 +143,7 @@ def test_a_failed_write_leaves_what_there_was(snapshot: Snapshot, saved: Path, l
     assert names(snapshot) == [saved.name]
 
 
-def test_a_failed_rename_leaves_nothing(snapshot: Snapshot) -> None:
+def test_failed_rename_leaves_no_file(snapshot: Snapshot) -> None:
     """If the file name is taken by a directory, no temporary file is left."""
     path = snapshot.path(JSON, BLOCK.start)
     path.mkdir()
@@ -330,7 +328,7 @@ def test_scan_makes_the_folder(tmp_path: Path) -> None:
     assert snapshot.directory.stat().st_mode & 0o777 == 0o700
 
 
-def test_scan_of_what_is_no_folder(tmp_path: Path) -> None:
+def test_scan_of_file_raises(tmp_path: Path) -> None:
     """`scan` raises `OSError` if the path is a file."""
     path = tmp_path / "state"
     path.touch()
@@ -338,7 +336,7 @@ def test_scan_of_what_is_no_folder(tmp_path: Path) -> None:
         Snapshot(path).scan()
 
 
-def test_scan_groups_what_is_wrong(snapshot: Snapshot) -> None:
+def test_scan_counts_unusable_files_by_reason(snapshot: Snapshot) -> None:
     """`scan` finds the valid blocks and counts the unusable files by reason."""
     blocks = [block_of(TEXT, start, start + 10) for start in range(0, 80, 10)]
     for block in blocks:

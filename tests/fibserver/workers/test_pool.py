@@ -117,7 +117,7 @@ def make_pool() -> Iterator[Callable[[int], Pool]]:
         yield make
 
 
-def test_a_sign_of_life_brings_what_memory_is_counted_twice(
+def test_probes_report_overcounted_memory(
     make_pool: Callable[[int], Pool],
 ) -> None:
     """Only the outcomes of probes report overcounted memory."""

@@ -82,7 +82,7 @@ def test_pieces_of_any_size(offset: int, size: int, piece_bytes: int) -> None:
     assert sent == whole[begin:end]
 
 
-def test_each_element_is_asked_for_once(server: RunningServer) -> None:
+def test_large_element_is_a_piece(server: RunningServer) -> None:
     """An element that is larger than a piece is a piece by itself."""
     document = Document(b"", EncodedSlice.of(5_100_000, 5_100_003, "text"), b"")
     with FibClient(server.address, cache_bytes=0) as client:
@@ -97,7 +97,7 @@ def test_each_element_is_asked_for_once(server: RunningServer) -> None:
     assert starts == [5_100_000, 5_100_001, 5_100_002]
 
 
-def test_what_was_taken_away_is_fetched_again(client: FibClient) -> None:
+def test_dropped_piece_is_fetched_again(client: FibClient) -> None:
     """After a piece was dropped midway, sending continues at the next byte."""
     file = file_of(client)
     file.hold(file.next_fetch().run(None))
@@ -108,7 +108,7 @@ def test_what_was_taken_away_is_fetched_again(client: FibClient) -> None:
     assert b"".join(file.views()).startswith(WHOLE[1000:2000])
 
 
-def test_what_the_cache_has_is_not_held(server: RunningServer) -> None:
+def test_cached_bytes_are_not_held(server: RunningServer) -> None:
     """Cached bytes are not held, and neither are those of a reopened file."""
     with FibClient(server.address) as client:
         file = file_of(client)
@@ -124,7 +124,7 @@ def test_what_the_cache_has_is_not_held(server: RunningServer) -> None:
         assert b"".join(again.views()) == WHOLE[: 4 * PIECE_BYTES]
 
 
-def test_read_as_by_anybody(client: FibClient) -> None:
+def test_read_and_seek(client: FibClient) -> None:
     """`read` fetches missing bytes, and `seek` works from any position."""
     file = file_of(client, 3)
     whole = WHOLE[3:]

@@ -55,6 +55,6 @@ def test_is_any(header: str, expected: bool) -> None:
         ("Wed, 21 Oct 2015 07:28:00 GMT", False),
     ],
 )
-def test_may_be_part(header: str | None, expected: bool) -> None:
+def test_if_range_matches(header: str | None, expected: bool) -> None:
     """A partial response requires the same strong tag, or no If-Range."""
     assert if_range_matches(header, TAG) is expected

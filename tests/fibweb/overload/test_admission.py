@@ -50,7 +50,7 @@ def test_room_for_all() -> None:
     assert len(crowd) == 2
 
 
-def test_the_order_of_giving_way() -> None:
+def test_order_of_eviction() -> None:
     """The longest idle connection is closed first, then the slowest of the slow readers."""
     crowd: list[Client] = []
     busy = Client(crowd)

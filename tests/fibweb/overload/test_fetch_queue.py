@@ -77,7 +77,7 @@ def test_one_thread_serves_both() -> None:
     assert order == ["cheap", "expensive", "late"]
 
 
-def test_the_shortest_comes_first_but_nobody_starves() -> None:
+def test_cheapest_fetch_runs_first_without_starvation() -> None:
     """Of simultaneous fetches the cheapest runs first; one that has waited is not overtaken."""
     queue: FetchQueue[str] = FetchQueue(2)
     queue.add(fetch(0.1), "runs", 0.0)
@@ -93,7 +93,7 @@ def test_the_shortest_comes_first_but_nobody_starves() -> None:
     assert order == ["0.1", "0.2", "0.4", "0.1 after 4 s"]
 
 
-def test_who_wants_the_same_shares_a_fetch() -> None:
+def test_waiters_for_same_bytes_share_a_fetch() -> None:
     """Waiters for the same bytes share one fetch, even if it runs already."""
     queue: FetchQueue[str] = FetchQueue(2)
     queue.add(fetch(CHEAP, "same"), "a", 0.0)
@@ -193,7 +193,7 @@ def test_a_response_in_progress_is_never_refused() -> None:
     assert waiters(taken(queue)) == ["started"]
 
 
-def test_the_queue_forgets_what_was_removed() -> None:
+def test_removed_waiters_leave_nothing() -> None:
     """Removed waiters leave nothing in the queue."""
     queue: FetchQueue[str] = FetchQueue(2)
     queue.add(fetch(EXPENSIVE), "runs", 0.0)
@@ -228,7 +228,7 @@ def test_a_wait_that_was_too_long_ends() -> None:
         max_size=60,
     ),
 )
-def test_nobody_is_forgotten(threads: int, steps: list[tuple[str, int, float]]) -> None:
+def test_every_waiter_is_served(threads: int, steps: list[tuple[str, int, float]]) -> None:
     """In any sequence of events, each waiter that is not removed is served in the end."""
     queue: FetchQueue[int] = FetchQueue(threads)
     running: list[Job[int]] = []

@@ -47,7 +47,7 @@ def is_answered(web: RunningServer, path: str) -> bool:
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 0), (signal.SIGKILL, -9)]
 )
-def test_it_ends_with_fibweb(
+def test_embedded_fibserver_ends_with_fibweb(
     serve_web: ServeWeb, tmp_path: Path, processes: str, number: int, code: int
 ) -> None:
     """The fibserver, its workers and the serving processes end however fibweb ends."""
@@ -62,7 +62,7 @@ def test_it_ends_with_fibweb(
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
-def test_it_is_started_again(serve_web: ServeWeb, processes: str) -> None:
+def test_embedded_fibserver_is_restarted(serve_web: ServeWeb, processes: str) -> None:
     """The fibserver is restarted each time it dies."""
     web = serve_web("--embedded", "--processes", processes)
     for count in range(1, 4):
@@ -84,7 +84,7 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
     manager.close()
 
 
-def test_the_manager_hears_fibweb_only(
+def test_embedded_fibserver_does_not_notify_systemd(
     serve_web: ServeWeb, manager: Manager, tmp_path: Path
 ) -> None:
     """The fibserver does not inherit the variables of the service manager."""
@@ -171,7 +171,7 @@ def test_no_descriptors_for_a_check(
     assert embedded._answered_at > before
 
 
-def test_a_socket_that_is_gone(embedded: EmbeddedServer) -> None:
+def test_embedded_fibserver_without_socket_is_killed(embedded: EmbeddedServer) -> None:
     """A server whose socket is missing is killed, unless it has not opened it yet."""
     embedded._has_answered = False
     assert not is_killed(embedded)

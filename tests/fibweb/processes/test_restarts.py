@@ -30,6 +30,6 @@ def test_restart_delay_grows_to_maximum() -> None:
     assert found[-1] == MAX_PAUSE_SECONDS
 
 
-def test_one_that_lasts_makes_good() -> None:
+def test_long_run_resets_backoff() -> None:
     """A long run resets the backoff."""
     assert pauses([0.0, 0.0, 0.0, STEADY_SECONDS, 0.0, 0.0]) == [0.0, 0.1, 0.2, 0.0, 0.0, 0.1]

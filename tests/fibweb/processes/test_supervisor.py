@@ -36,7 +36,7 @@ def serving(web: RunningServer) -> float:
     return metrics(web)["fibweb_processes"]
 
 
-def test_there_are_as_many_as_asked_for(web: RunningServer) -> None:
+def test_configured_number_of_processes_serves(web: RunningServer) -> None:
     """The configured number of processes serves; the supervisor does not."""
     assert len(pids(web)) == 3
     assert serving(web) == 3
@@ -156,7 +156,7 @@ def test_a_shortage_passes(server: RunningServer, tmp_path: Path, name: str, err
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_all_finish_what_they_began(
+def test_processes_finish_responses_in_progress(
     server: RunningServer, serve_web: ServeWeb, number: signal.Signals
 ) -> None:
     """All processes finish their responses in progress, then end."""

@@ -74,9 +74,7 @@ def test_all_routes(server: RunningServer, serve_web: ServeWeb) -> None:
         assert json.loads(error.read())["request_id"] == "mine"
 
 
-def test_settings_reach_what_they_are_for(
-    serve: ServeWeb, serve_web: ServeWeb, tmp_path: Path
-) -> None:
+def test_settings_are_in_effect(serve: ServeWeb, serve_web: ServeWeb, tmp_path: Path) -> None:
     """Password, allowed origins and cache size of the settings are in effect."""
     secret = tmp_path / "password"
     secret.write_text("öffne dich\n")
@@ -250,7 +248,7 @@ main()
 """fibweb whose event loop blocks after each response until its standard input is readable."""
 
 
-def test_the_watchdog_hears_nothing_of_a_loop_that_hangs(
+def test_watchdog_is_not_notified_while_loop_hangs(
     server: RunningServer, manager: Manager, tmp_path: Path
 ) -> None:
     """The watchdog is not notified while the event loop hangs."""
@@ -305,7 +303,7 @@ def test_web_worker_socket_activation(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_finishes_what_it_began(
+def test_web_worker_finishes_response_in_progress(
     server: RunningServer, serve_web: ServeWeb, number: signal.Signals
 ) -> None:
     """A response in progress is finished before the process ends."""
@@ -318,7 +316,7 @@ def test_it_finishes_what_it_began(
     assert web.stop() == 0
 
 
-def test_a_second_signal_ends_it_at_once(server: RunningServer, serve_web: ServeWeb) -> None:
+def test_second_signal_ends_web_worker_at_once(server: RunningServer, serve_web: ServeWeb) -> None:
     """A second signal ends the process without waiting for slow readers."""
     web = serve_web("--servers", server.address, FIBWEB_DRAIN_TIMEOUT="1000")
     with slow_download(web):

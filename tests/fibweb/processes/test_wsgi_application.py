@@ -121,7 +121,7 @@ def test_the_id_of_a_request(ask: Callable[..., testing.Result]) -> None:
     assert got.json["request_id"] == got.headers["x-request-id"] == "my-7"
 
 
-def test_what_is_counted(server: RunningServer) -> None:
+def test_requests_are_counted_by_labels(server: RunningServer) -> None:
     """Requests and bytes are counted by route, code, format and handling."""
     with closing(WsgiApplication(Settings(servers=(server.address,)))) as application:
         web = testing.TestClient(application)

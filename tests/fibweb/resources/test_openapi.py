@@ -90,7 +90,7 @@ def test_all_formats_have_examples() -> None:
         assert len(re.findall(rf"format={format}\b", requests)) == 3
 
 
-def test_only_routes_that_there_are() -> None:
+def test_only_routes_in_use_are_described() -> None:
     """Only routes in use are described."""
     assert list(describe(["/fib"])["paths"]) == ["/fib"]
 

@@ -47,7 +47,7 @@ def test_page_file_has_media_type_and_policy(web: testing.TestClient, path: str)
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_browser_asks_again(web: testing.TestClient, path: str) -> None:
+def test_page_file_is_revalidated(web: testing.TestClient, path: str) -> None:
     """A browser that has a file receives 304; HEAD has the headers of GET."""
     tag = web.simulate_get(path).headers["etag"]
     known = web.simulate_get(path, headers={"If-None-Match": tag})
@@ -107,7 +107,7 @@ def test_page_below_path_prefix(
     assert started.status == "200 OK"
 
 
-def test_nothing_stands_inside_the_page() -> None:
+def test_page_has_no_inline_code() -> None:
     """The page has no inline scripts or styles, which the policy forbids, and no foreign URLs."""
     page = (FOLDER / "index.html").read_text()
     assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script(?![^>]*\ssrc=)", page)

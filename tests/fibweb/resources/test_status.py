@@ -53,7 +53,7 @@ def test_status(server: RunningServer, serve_web: Serve) -> None:
     assert found["cache"]["size_bytes"] > 0
 
 
-def test_a_server_goes_and_comes_back(serve: Serve, serve_web: Serve, tmp_path: Path) -> None:
+def test_status_shows_outage_and_recovery(serve: Serve, serve_web: Serve, tmp_path: Path) -> None:
     """The status shows an unavailable fibserver with the error, and its return."""
     address = f"unix:{tmp_path / 'socket'}"
     fibserver = serve("--listen", address)
@@ -171,7 +171,7 @@ def test_others_do_not_wait(
     assert workers(app.simulate_get("/status")) == 2
 
 
-def test_nobody_is_asked_for_nobody(resource: StatusResource, asked: Asked) -> None:
+def test_no_probes_without_status_requests(resource: StatusResource, asked: Asked) -> None:
     """Without requests for the status, the fibservers are not probed."""
     resource.refresh()
     assert asked.times == 0

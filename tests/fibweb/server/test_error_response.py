@@ -136,7 +136,7 @@ def test_chunks_beyond_the_limit(start: Start) -> None:
         TLS_HELLO,
     ],
 )
-def test_what_is_no_http_is_refused_at_once(start: Start, data: bytes) -> None:
+def test_data_that_is_not_http_is_rejected_at_once(start: Start, data: bytes) -> None:
     """Data that is not HTTP gets 400 without further input, also if sent byte by byte."""
     running = start(strange)
     assert ask(running.path, data).problem["status"] == 400

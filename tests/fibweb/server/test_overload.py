@@ -150,7 +150,7 @@ def test_half_a_connection_is_answered_from_memory(start: Start) -> None:
         assert read_all(client).count(b"changing") == 3
 
 
-def test_many_who_want_the_same(start: Start, clients: ExitStack) -> None:
+def test_concurrent_requests_share_a_fetch(start: Start, clients: ExitStack) -> None:
     """Concurrent requests for the same bytes share one fetch."""
     gate = Gate()
     running = start(gate, threads=4)
@@ -255,7 +255,7 @@ def test_idle_clients_give_way(start: Start, clients: ExitStack) -> None:
     assert first_line(busy) == b"HTTP/1.1 200 OK"
 
 
-def test_a_silent_crowd_gives_way_first(start: Start, clients: ExitStack) -> None:
+def test_connections_without_request_are_closed_first(start: Start, clients: ExitStack) -> None:
     """Connections without a request are closed before one that was served and pauses."""
     running = start(strange, max_clients=5)
     first = clients.enter_context(connect(running.path))
@@ -452,7 +452,7 @@ def named(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     return [body]
 
 
-def test_a_request_that_comes_while_another_waits_for_the_loop(
+def test_second_request_is_read_after_first_response(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second request is read after the first response, so the cache never mixes them up."""
@@ -580,7 +580,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_what_the_parser_chokes_on(
+def test_malformed_request_is_400(
     start: Start, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A malformed request gets 400 and closes the connection; earlier ones are served first."""

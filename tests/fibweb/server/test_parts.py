@@ -160,7 +160,7 @@ def test_plain_requests_are_found(headers: bytes) -> None:
         b"GET / HTTP/1.1\r\nX: %b\r\n\r\n" % (b"x" * MAX_CACHED_BYTES),
     ],
 )
-def test_what_is_not_plain(data: bytes) -> None:
+def test_headers_of_other_requests_are_not_cached(data: bytes) -> None:
     """Headers of requests that are not plain are not cached."""
     parsed_headers = ParsedHeaderCache()
     parsed_headers.put(data, parsed(data).template(CONNECTION))
@@ -206,7 +206,9 @@ def test_request_ids(proposed: str, is_taken: bool) -> None:
         ("GET", 200, "", False),
     ],
 )
-def test_what_is_cacheable(method: str, status: int, cache_control: str, verdict: bool) -> None:
+def test_only_immutable_responses_are_cacheable(
+    method: str, status: int, cache_control: str, verdict: bool
+) -> None:
     """Only immutable responses to GET and HEAD are cacheable."""
     assert is_cacheable(method, status, cache_control) is verdict
 

@@ -96,7 +96,7 @@ def test_handlings(start: Start, target: str, handlings: list[str]) -> None:
         [get("/").replace(b"GET", b"POST")],
     ],
 )
-def test_what_is_not_cached(start: Start, pieces: list[bytes]) -> None:
+def test_unusual_requests_are_not_cached(start: Start, pieces: list[bytes]) -> None:
     """Requests that are split, pipelined, have a body or another method are not cached."""
     running = start(strange)
     for _ in range(2):
@@ -177,7 +177,7 @@ def test_slow_readers(server: RunningServer, start: Start) -> None:
         wait_until(lambda: running.server.in_flight == 0, "all are answered")
 
 
-def test_slow_readers_of_what_is_not_cached(server: RunningServer, start: Start) -> None:
+def test_slow_readers_of_uncached_bytes(server: RunningServer, start: Start) -> None:
     """Slow readers of uncached bytes occupy neither the only thread nor the only connection."""
     with FibClient(server.address, max_connections=1, cache_bytes=0) as client:
         running = start(create_app(client), threads=1)
@@ -191,7 +191,7 @@ def test_slow_readers_of_what_is_not_cached(server: RunningServer, start: Start)
             reader.close()
 
 
-def test_a_pipeline_that_nobody_reads(server: RunningServer, start: Start) -> None:
+def test_unread_pipeline_is_handled_one_at_a_time(server: RunningServer, start: Start) -> None:
     """Pipelined requests for large responses are handled one at a time."""
     with FibClient(server.address) as client:
         running = start(create_app(client))
@@ -235,7 +235,7 @@ def test_an_answer_that_cannot_go_on(serve: Callable[..., RunningServer], start:
         assert running.exchanges[0].body_bytes < received
 
 
-def test_a_crowd(start: Start) -> None:
+def test_requests_beyond_threads_are_queued(start: Start) -> None:
     """Requests beyond the number of threads are queued and counted; all get a response."""
     gate = threading.Event()
 

@@ -96,7 +96,7 @@ def test_no_line_can_be_forged(capfd: pytest.CaptureFixture[str], format: str, t
 
 
 @pytest.mark.parametrize("format", ["plain", "json"])
-def test_what_clients_choose_is_cut(capfd: pytest.CaptureFixture[str], format: str) -> None:
+def test_long_client_values_are_cut(capfd: pytest.CaptureFixture[str], format: str) -> None:
     """A long target or user agent is cut; the other fields remain."""
     long = EXCHANGE._replace(target="/" + "x" * 9000, user_agent="y" * 9000)
     configured(format).write(long)
@@ -119,7 +119,7 @@ def test_access_log_that_is_off_has_failures(capfd: pytest.CaptureFixture[str]) 
     assert "abc-1" in line
 
 
-def test_nobody_reads_it() -> None:
+def test_full_pipe_delays_nothing() -> None:
     """A full pipe delays neither responses nor the shutdown."""
     reader, writer = os.pipe()
     with subprocess.Popen(

@@ -123,7 +123,7 @@ def test_doctor_checks_unix_socket(serve: Callable[..., RunningServer], tmp_path
     ("address", "reason"),
     [("127.0.0.1:1", "Connection refused"), ("unix:/nowhere/fib.sock", "No such file")],
 )
-def test_nothing_listens(address: str, reason: str) -> None:
+def test_doctor_without_listener_ends_with_connection(address: str, reason: str) -> None:
     """If nothing listens, the examination ends with the connection."""
     diagnosis = Diagnosis(address)
     assert diagnosis.code == 3

@@ -126,7 +126,7 @@ def test_top_prints_json(server: RunningServer) -> None:
         assert view["memory_limit_bytes"] > 0
 
 
-def test_a_server_that_comes_back(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
+def test_top_shows_recovered_server(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
     """A server that was down is shown as up once it replies."""
     address = f"unix:{tmp_path}/fib.sock"
     command = [*COMMAND, "--server", address, "--json", "top", "--interval", "0.1"]

@@ -116,7 +116,7 @@ def test_rates_are_between_two_samples() -> None:
     assert rates.p99_seconds == pytest.approx(1013.76e-6)
 
 
-def test_rates_of_nothing() -> None:
+def test_rates_without_requests() -> None:
     """Without requests there are no percentiles."""
     assert sample_rates(READING, READING, 1.0) == SampleRates(0, 0, 0, None, None)
 

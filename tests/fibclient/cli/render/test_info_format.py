@@ -49,6 +49,6 @@ def test_moments() -> None:
 @given(
     name=st.text() | st.sampled_from(["used_memory", "a_time_usec", "b_seconds"]), value=st.text()
 )
-def test_whatever_a_server_sends(name: str, value: str) -> None:
+def test_any_info_field_can_be_formatted(name: str, value: str) -> None:
     """Any name and value can be formatted."""
     assert readable(name, value) is not None
