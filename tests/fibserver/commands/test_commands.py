@@ -95,7 +95,7 @@ class FakeServer:
         self.closed.append(client_id)
 
 
-class Talk:
+class CommandRunner:
     """Client that runs requests and returns the bytes of their replies.
 
     Attributes:
@@ -131,9 +131,9 @@ class Talk:
 
 
 @pytest.fixture
-def talk() -> Talk:
+def run() -> CommandRunner:
     """Return a client of a server with default settings."""
-    return Talk()
+    return CommandRunner()
 
 
 def sent(reply: Reply) -> bytes:
@@ -290,51 +290,51 @@ TOO_FEW_OR_MANY = [
 
 
 @pytest.mark.parametrize(("line", "answer"), ANSWERS)
-def test_answers(talk: Talk, line: str, answer: bytes) -> None:
+def test_answers(run: CommandRunner, line: str, answer: bytes) -> None:
     """Each command returns these bytes on a new connection."""
-    assert talk(line) == answer
+    assert run(line) == answer
 
 
 @pytest.mark.parametrize(("line", "message"), REFUSALS)
-def test_refusals(talk: Talk, line: str, message: str) -> None:
+def test_refusals(run: CommandRunner, line: str, message: str) -> None:
     """Each invalid request gets this error, and the connection stays usable."""
-    assert talk.refusal(line).startswith(message)
-    assert talk("PING") == PONG
+    assert run.refusal(line).startswith(message)
+    assert run("PING") == PONG
 
 
 @pytest.mark.parametrize(("name", "count"), TOO_FEW_OR_MANY)
-def test_number_of_words(talk: Talk, name: str, count: int) -> None:
+def test_number_of_words(run: CommandRunner, name: str, count: int) -> None:
     """The error for a wrong number of arguments names the command."""
-    refusal = talk.refusal(" ".join([name, *["0"] * (count - 1)]))
+    refusal = run.refusal(" ".join([name, *["0"] * (count - 1)]))
     assert refusal == f"ERR wrong number of arguments for '{name.lower()}' command"
 
 
-def test_long_unknown_command_is_cut(talk: Talk) -> None:
+def test_long_unknown_command_is_cut(run: CommandRunner) -> None:
     """An error quotes at most 128 bytes of a name or argument, on one line."""
     cut = "x" * 128
-    assert talk.refusal([b"x" * 4000, b"x" * 200]) == (
+    assert run.refusal([b"x" * 4000, b"x" * 200]) == (
         f"ERR unknown command '{cut}', with args beginning with: '{cut}'"
     )
-    assert talk.refusal([b"a\r\n+OK\r\n"]).startswith("ERR unknown command 'a  +OK  ', ")
-    assert cut + "x" not in talk.refusal([b"FIB.FIRST", b"x" * 4000])
-    assert cut + "x" not in talk.refusal([b"FIB.FIRST", b"1", b"FORMAT", b"x" * 4000])
-    assert cut + "x" not in talk.refusal([b"CLIENT", b"x" * 4000])
+    assert run.refusal([b"a\r\n+OK\r\n"]).startswith("ERR unknown command 'a  +OK  ', ")
+    assert cut + "x" not in run.refusal([b"FIB.FIRST", b"x" * 4000])
+    assert cut + "x" not in run.refusal([b"FIB.FIRST", b"1", b"FORMAT", b"x" * 4000])
+    assert cut + "x" not in run.refusal([b"CLIENT", b"x" * 4000])
 
 
-def test_any_bytes_for_a_command(talk: Talk) -> None:
+def test_any_bytes_for_a_command(run: CommandRunner) -> None:
     """Empty and binary names are unknown commands."""
-    assert talk.refusal([b""]).startswith("ERR unknown command ''")
-    assert talk.refusal([b"\xff\0"]).startswith(r"ERR unknown command '\xff '")
+    assert run.refusal([b""]).startswith("ERR unknown command ''")
+    assert run.refusal([b"\xff\0"]).startswith(r"ERR unknown command '\xff '")
 
 
 # FIB.* and its limits.
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_first_in_every_format(talk: Talk, name: str) -> None:
+def test_first_in_every_format(run: CommandRunner, name: str) -> None:
     """In every format FIB.FIRST returns as many bytes as FIB.SIZE reports."""
-    answer = talk(f"FIB.FIRST 300 FORMAT {name}")
-    size = int(talk(f"FIB.SIZE 0 300 FORMAT {name}")[1:-2])
+    answer = run(f"FIB.FIRST 300 FORMAT {name}")
+    size = int(run(f"FIB.SIZE 0 300 FORMAT {name}")[1:-2])
     header = b"*300\r\n" if name == "array" else b"$%d\r\n" % size
     assert answer.startswith(header)
     assert len(answer) == len(header) + size + (0 if name == "array" else 2)
@@ -345,44 +345,44 @@ def test_largest_answer(name: str) -> None:
     """A reply of exactly `max_answer_bytes` is allowed; one more byte is rejected."""
     size = FORMATS[name].slice_size(10, 40)
     request = f"FIB.RANGE 10 40 FORMAT {name}"
-    assert Talk(max_answer_bytes=size)(request)
-    assert Talk(max_answer_bytes=size - 1).refusal(request) == (
+    assert CommandRunner(max_answer_bytes=size)(request)
+    assert CommandRunner(max_answer_bytes=size - 1).refusal(request) == (
         f"LIMIT the answer would be {size} bytes, max_answer_bytes is {size - 1}"
     )
 
 
 def test_error_for_huge_reply_has_size_and_limit() -> None:
     """The error for a huge reply contains its size and the limit."""
-    talk = Talk(max_answer_bytes=2**31)
+    run = CommandRunner(max_answer_bytes=2**31)
     size = FORMATS["array"].slice_size(0, 10_000_000)
-    assert talk.refusal("FIB.FIRST 10000000") == (
+    assert run.refusal("FIB.FIRST 10000000") == (
         f"LIMIT the answer would be {size} bytes, max_answer_bytes is {2**31}"
     )
 
 
-def test_size_of_too_large_an_answer(talk: Talk) -> None:
+def test_size_of_too_large_an_answer(run: CommandRunner) -> None:
     """FIB.SIZE reports sizes beyond `max_answer_bytes`."""
-    assert talk("FIB.SIZE 0 10000000 FORMAT text") == b":%d\r\n" % FORMATS["text"].offset(10**7)
+    assert run("FIB.SIZE 0 10000000 FORMAT text") == b":%d\r\n" % FORMATS["text"].offset(10**7)
 
 
 def test_largest_index() -> None:
     """Every command accepts F(max_index) and rejects the next number."""
-    talk = Talk(max_index=100)
+    run = CommandRunner(max_index=100)
     for line in ("FIB.FIRST 101", "FIB.RANGE 99 101", "FIB.NUMBER 100", "FIB.SIZE 0 101"):
-        assert talk(line)
-    talk.server.sized.clear()
+        assert run(line)
+    run.server.sized.clear()
     for line in ("FIB.FIRST 102", "FIB.RANGE 99 102", "FIB.NUMBER 101", "FIB.SIZE 0 102"):
-        assert talk.refusal(line) == "LIMIT the answer would reach F(101), max_index is 100"
-    assert talk.server.sized == []
+        assert run.refusal(line) == "LIMIT the answer would reach F(101), max_index is 100"
+    assert run.server.sized == []
 
 
 @pytest.mark.parametrize("command", ["FIB.FIRST", "FIB.NUMBER", "FIB.RANGE 0", "FIB.SIZE 0"])
-def test_number_of_many_digits(talk: Talk, command: str) -> None:
+def test_number_of_many_digits(run: CommandRunner, command: str) -> None:
     """The error for a very long index quotes it shortened."""
-    refusal = talk.refusal(f"{command} {'9' * 4000}")
+    refusal = run.refusal(f"{command} {'9' * 4000}")
     assert refusal.startswith("LIMIT the answer would reach F(99999999999999999999... of 4000")
     assert len(refusal) < 200
-    assert len(talk.refusal(f"FIB.RANGE {'9' * 2000} {'8' * 2000}")) < 200
+    assert len(run.refusal(f"FIB.RANGE {'9' * 2000} {'8' * 2000}")) < 200
 
 
 def test_only_answers_that_never_change_are_marked_so() -> None:
@@ -395,64 +395,64 @@ def test_only_answers_that_never_change_are_marked_so() -> None:
 # The connection.
 
 
-def test_hello_switches_the_protocol(talk: Talk) -> None:
+def test_hello_switches_the_protocol(run: CommandRunner) -> None:
     """HELLO 3 and HELLO 2 switch the encoding of maps and nulls; plain HELLO does not."""
-    assert talk("HELLO 3") == talk("HELLO") == HELLO_3
-    assert talk("CLIENT GETNAME") == b"_\r\n"
-    assert talk("CONFIG GET save") == b"%1\r\n" + bulk("save") + bulk("")
-    assert talk("HELLO 2") == HELLO_2
-    assert talk("CLIENT GETNAME") == b"$-1\r\n"
+    assert run("HELLO 3") == run("HELLO") == HELLO_3
+    assert run("CLIENT GETNAME") == b"_\r\n"
+    assert run("CONFIG GET save") == b"%1\r\n" + bulk("save") + bulk("")
+    assert run("HELLO 2") == HELLO_2
+    assert run("CLIENT GETNAME") == b"$-1\r\n"
 
 
 @pytest.mark.parametrize(
     "line",
     ["HELLO 4", "HELLO 3 AUTH someone x", "HELLO 3 SETNAME me AUTH x", "HELLO 3 SETNAME me X"],
 )
-def test_refused_hello_changes_nothing(talk: Talk, line: str) -> None:
+def test_refused_hello_changes_nothing(run: CommandRunner, line: str) -> None:
     """A rejected HELLO changes neither protocol nor name."""
-    talk.refusal(line)
-    assert talk("HELLO") == HELLO_2
-    assert talk("CLIENT GETNAME") == b"$-1\r\n"
+    run.refusal(line)
+    assert run("HELLO") == HELLO_2
+    assert run("CLIENT GETNAME") == b"$-1\r\n"
 
 
-def test_client_name(talk: Talk) -> None:
+def test_client_name(run: CommandRunner) -> None:
     """CLIENT SETNAME and HELLO set the name; an empty name removes it."""
-    talk("CLIENT SETNAME me")
-    assert talk("CLIENT GETNAME") == bulk("me")
-    talk("HELLO 2 SETNAME myself")
-    assert talk("CLIENT GETNAME") == bulk("myself")
-    talk([b"CLIENT", b"SETNAME", b""])
-    assert talk("CLIENT GETNAME") == b"$-1\r\n"
+    run("CLIENT SETNAME me")
+    assert run("CLIENT GETNAME") == bulk("me")
+    run("HELLO 2 SETNAME myself")
+    assert run("CLIENT GETNAME") == bulk("myself")
+    run([b"CLIENT", b"SETNAME", b""])
+    assert run("CLIENT GETNAME") == b"$-1\r\n"
 
 
 @pytest.mark.parametrize("word", [b"two words", b"line\nbreak", b"\xff", b"\x7f", b"\0"])
-def test_names_are_single_words(talk: Talk, word: bytes) -> None:
+def test_names_are_single_words(run: CommandRunner, word: bytes) -> None:
     """Names that would break the lines of CLIENT INFO are rejected."""
     for words in ([b"SETNAME"], [b"SETINFO", b"LIB-NAME"], [b"SETINFO", b"LIB-VER"]):
-        assert "cannot contain spaces, newlines" in talk.refusal([b"CLIENT", *words, word])
-    assert "cannot contain spaces" in talk.refusal([b"HELLO", b"2", b"SETNAME", word])
+        assert "cannot contain spaces, newlines" in run.refusal([b"CLIENT", *words, word])
+    assert "cannot contain spaces" in run.refusal([b"HELLO", b"2", b"SETNAME", word])
 
 
 @pytest.mark.parametrize("size", [128, 129])
-def test_names_are_short(talk: Talk, size: int) -> None:
+def test_names_are_short(run: CommandRunner, size: int) -> None:
     """Names are limited to 128 bytes."""
     name = b"x" * size
     for words in ([b"SETNAME"], [b"SETINFO", b"LIB-NAME"], [b"SETINFO", b"LIB-VER"]):
         if size <= 128:
-            assert talk([b"CLIENT", *words, name]) == OK
+            assert run([b"CLIENT", *words, name]) == OK
         else:
-            refusal = talk.refusal([b"CLIENT", *words, name])
+            refusal = run.refusal([b"CLIENT", *words, name])
             assert refusal.endswith(" cannot be longer than 128 bytes.")
     if size > 128:
-        assert "longer than 128" in talk.refusal([b"HELLO", b"2", b"SETNAME", name])
-        assert talk("CLIENT GETNAME") == b"$-1\r\n"
+        assert "longer than 128" in run.refusal([b"HELLO", b"2", b"SETNAME", name])
+        assert run("CLIENT GETNAME") == b"$-1\r\n"
 
 
-def test_client_info(talk: Talk) -> None:
+def test_client_info(run: CommandRunner) -> None:
     """CLIENT INFO is one line with the client's name and library."""
     for line in ("SETNAME me", "SETINFO LIB-NAME lib", "SETINFO LIB-VER 1.2"):
-        talk(f"CLIENT {line}")
-    answer = talk("CLIENT INFO").decode()
+        run(f"CLIENT {line}")
+    answer = run("CLIENT INFO").decode()
     assert re.fullmatch(r"\$\d+\r\n[^\n]+\n\r\n", answer)
     fields = set(answer.split())
     assert fields >= {"id=7", "addr=127.0.0.1:50000", "name=me", "resp=2"}
@@ -472,44 +472,44 @@ def test_client_info(talk: Talk) -> None:
         ("BCAST PREFIX a prefix b", ["on", "bcast"], ["a", "b"]),
     ],
 )
-def test_tracking(talk: Talk, options: str, flags: list[str], prefixes: list[str]) -> None:
+def test_tracking(run: CommandRunner, options: str, flags: list[str], prefixes: list[str]) -> None:
     """CLIENT TRACKING is reported until OFF or RESET."""
-    off = talk("CLIENT TRACKINGINFO")
+    off = run("CLIENT TRACKINGINFO")
     assert off == (
         b"*6\r\n" + bulk("flags") + bulks("off") + bulk("redirect") + b":-1\r\n"
         + bulk("prefixes") + b"*0\r\n"
     )  # fmt: skip
     for end in ("CLIENT TRACKING off", "RESET"):
-        assert talk(f"CLIENT TRACKING on {options}") == OK
-        assert talk("CLIENT TRACKINGINFO") == (
+        assert run(f"CLIENT TRACKING on {options}") == OK
+        assert run("CLIENT TRACKINGINFO") == (
             b"*6\r\n" + bulk("flags") + bulks(*flags) + bulk("redirect") + b":0\r\n"
             + bulk("prefixes") + bulks(*prefixes)
         )  # fmt: skip
-        assert b" flags=tB " in talk("CLIENT INFO") or "bcast" not in flags
-        assert b" redir=0 " in talk("CLIENT INFO")
-        assert talk(end) in (OK, b"+RESET\r\n")
-        assert talk("CLIENT TRACKINGINFO") == off
-        assert b" flags=N " in talk("CLIENT INFO")
+        assert b" flags=tB " in run("CLIENT INFO") or "bcast" not in flags
+        assert b" redir=0 " in run("CLIENT INFO")
+        assert run(end) in (OK, b"+RESET\r\n")
+        assert run("CLIENT TRACKINGINFO") == off
+        assert b" flags=N " in run("CLIENT INFO")
 
 
-def test_tracking_redirected(party: list[Talk]) -> None:
+def test_tracking_redirected(runners: list[CommandRunner]) -> None:
     """Notifications can be redirected to an existing client."""
-    asking = party[0]
+    asking = runners[0]
     assert asking("CLIENT GETREDIR") == b":-1\r\n"
     assert asking("CLIENT TRACKING ON REDIRECT 9") == OK
     assert asking("CLIENT GETREDIR") == b":9\r\n"
     assert b" redir=9 " in asking("CLIENT INFO")
 
 
-def test_caching_of_the_next_request(talk: Talk) -> None:
+def test_caching_of_the_next_request(run: CommandRunner) -> None:
     """CLIENT CACHING YES needs OPTIN mode, and NO needs OPTOUT mode."""
     for mode, right, wrong in (("OPTIN", "yes", "no"), ("OPTOUT", "no", "yes")):
-        talk(f"CLIENT TRACKING on {mode}")
-        assert talk(f"CLIENT CACHING {right}") == OK
-        assert "is only valid when tracking" in talk.refusal(f"CLIENT CACHING {wrong}")
-        assert talk.refusal("CLIENT CACHING maybe") == "ERR syntax error"
-        talk("CLIENT TRACKING off")
-    assert talk.refusal("CLIENT CACHING yes").startswith("ERR CLIENT CACHING can be called only")
+        run(f"CLIENT TRACKING on {mode}")
+        assert run(f"CLIENT CACHING {right}") == OK
+        assert "is only valid when tracking" in run.refusal(f"CLIENT CACHING {wrong}")
+        assert run.refusal("CLIENT CACHING maybe") == "ERR syntax error"
+        run("CLIENT TRACKING off")
+    assert run.refusal("CLIENT CACHING yes").startswith("ERR CLIENT CACHING can be called only")
 
 
 @pytest.mark.parametrize(
@@ -533,30 +533,30 @@ def test_caching_of_the_next_request(talk: Talk) -> None:
         ("ON OPTIN", "ON OPTOUT", "ERR You can't switch OPTIN/OPTOUT mode before disabling"),
     ],
 )
-def test_refused_tracking(talk: Talk, current: str, line: str, message: str) -> None:
+def test_refused_tracking(run: CommandRunner, current: str, line: str, message: str) -> None:
     """Options that Redis rejects get its error messages, and change nothing."""
-    talk(f"CLIENT TRACKING {current}")
-    before = talk("CLIENT TRACKINGINFO")
-    assert talk.refusal(f"CLIENT TRACKING {line}").startswith(message)
-    assert talk("CLIENT TRACKINGINFO") == before
+    run(f"CLIENT TRACKING {current}")
+    before = run("CLIENT TRACKINGINFO")
+    assert run.refusal(f"CLIENT TRACKING {line}").startswith(message)
+    assert run("CLIENT TRACKINGINFO") == before
 
 
-def test_quit(talk: Talk) -> None:
+def test_quit(run: CommandRunner) -> None:
     """QUIT closes the connection; PING does not."""
-    talk("PING")
-    assert not talk.session.is_quitting
-    talk("QUIT")
-    assert talk.session.is_quitting
+    run("PING")
+    assert not run.session.is_quitting
+    run("QUIT")
+    assert run.session.is_quitting
 
 
-def test_reset(talk: Talk) -> None:
+def test_reset(run: CommandRunner) -> None:
     """RESET resets protocol, name and transaction."""
     for line in ("HELLO 3 SETNAME me", "MULTI", "PING"):
-        talk(line)
-    assert talk("RESET") == b"+RESET\r\n"
-    assert talk("HELLO") == HELLO_2
-    assert talk("CLIENT GETNAME") == b"$-1\r\n"
-    assert talk.refusal("EXEC") == "ERR EXEC without MULTI"
+        run(line)
+    assert run("RESET") == b"+RESET\r\n"
+    assert run("HELLO") == HELLO_2
+    assert run("CLIENT GETNAME") == b"$-1\r\n"
+    assert run.refusal("EXEC") == "ERR EXEC without MULTI"
 
 
 # The password.
@@ -567,37 +567,41 @@ HEALTH_CHECK = {b"PING"}  # checks authentication itself, after the health of th
 
 
 @pytest.fixture
-def stranger() -> Talk:
+def unauthenticated() -> CommandRunner:
     """Return an unauthenticated client of a server with a password."""
-    return Talk(FakeServer(Settings(), PASSWORD))
+    return CommandRunner(FakeServer(Settings(), PASSWORD))
 
 
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - WITHOUT_PASSWORD))
-def test_nothing_without_the_password(stranger: Talk, name: bytes) -> None:
+def test_commands_without_password_are_rejected(
+    unauthenticated: CommandRunner, name: bytes
+) -> None:
     """Without authentication every command is rejected, whatever its arguments."""
     for count in range(5):
-        assert stranger.refusal([name, *[b"0"] * count]) == "NOAUTH Authentication required."
-    assert stranger.server.sized == []
-    assert not stranger.session.is_in_transaction
+        assert (
+            unauthenticated.refusal([name, *[b"0"] * count]) == "NOAUTH Authentication required."
+        )
+    assert unauthenticated.server.sized == []
+    assert not unauthenticated.session.is_in_transaction
 
 
-def test_commands_without_authentication(stranger: Talk) -> None:
+def test_commands_without_authentication(unauthenticated: CommandRunner) -> None:
     """AUTH, HELLO, RESET and QUIT need no authentication; unknown commands stay unknown."""
     assert {
         name for name, entry in COMMANDS.items() if not entry.needs_authentication
     } == WITHOUT_PASSWORD | HEALTH_CHECK
-    assert stranger.refusal("NOSUCH").startswith("ERR unknown command 'NOSUCH'")
-    assert stranger("RESET") == b"+RESET\r\n"
-    assert stranger("QUIT") == OK
+    assert unauthenticated.refusal("NOSUCH").startswith("ERR unknown command 'NOSUCH'")
+    assert unauthenticated("RESET") == b"+RESET\r\n"
+    assert unauthenticated("QUIT") == OK
 
 
 @pytest.mark.parametrize("user", [[], [b"default"]])
-def test_auth(stranger: Talk, user: list[bytes]) -> None:
+def test_auth(unauthenticated: CommandRunner, user: list[bytes]) -> None:
     """AUTH accepts the password alone or with the user `default`."""
-    assert not stranger.session.is_authenticated
-    assert stranger([b"AUTH", *user, PASSWORD]) == OK
-    assert stranger("PING") == PONG
-    assert stranger.session.is_authenticated
+    assert not unauthenticated.session.is_authenticated
+    assert unauthenticated([b"AUTH", *user, PASSWORD]) == OK
+    assert unauthenticated("PING") == PONG
+    assert unauthenticated.session.is_authenticated
 
 
 WRONG_CREDENTIALS = [
@@ -615,13 +619,13 @@ WRONG = "WRONGPASS invalid username-password pair or user is disabled."
 
 
 @pytest.mark.parametrize("credentials", WRONG_CREDENTIALS)
-def test_wrong_password(stranger: Talk, credentials: list[bytes]) -> None:
+def test_wrong_password(unauthenticated: CommandRunner, credentials: list[bytes]) -> None:
     """Wrong credentials change nothing, before and after a successful AUTH."""
-    assert stranger.refusal([b"AUTH", *credentials]) == WRONG
-    assert stranger.refusal("PING").startswith("NOAUTH")
-    stranger([b"AUTH", PASSWORD])
-    assert stranger.refusal([b"AUTH", *credentials]) == WRONG
-    assert stranger("PING") == PONG
+    assert unauthenticated.refusal([b"AUTH", *credentials]) == WRONG
+    assert unauthenticated.refusal("PING").startswith("NOAUTH")
+    unauthenticated([b"AUTH", PASSWORD])
+    assert unauthenticated.refusal([b"AUTH", *credentials]) == WRONG
+    assert unauthenticated("PING") == PONG
 
 
 UNAVAILABLE = [("BUSY", "no worker has responded lately"), ("SHUTDOWN", "the server is stopping")]
@@ -633,81 +637,83 @@ def test_ping_of_unhealthy_server(
     unavailable_reason: tuple[str, str], password: bytes | None
 ) -> None:
     """PING returns the reason and closes the connection; other commands still work."""
-    talk = Talk(FakeServer(Settings(), password))
-    talk.server.unavailable_reason = unavailable_reason
+    run = CommandRunner(FakeServer(Settings(), password))
+    run.server.unavailable_reason = unavailable_reason
     for line in ("PING", "PING hello"):
-        talk.session.is_quitting = False
-        assert talk.refusal(line) == " ".join(unavailable_reason)
-        assert talk.session.is_quitting
-    talk.session.is_quitting = False
+        run.session.is_quitting = False
+        assert run.refusal(line) == " ".join(unavailable_reason)
+        assert run.session.is_quitting
+    run.session.is_quitting = False
     if password:
-        talk([b"AUTH", password])
-    assert talk("ECHO x") == bulk("x")
-    talk.server.unavailable_reason = None
-    assert talk("PING") == PONG
-    assert not talk.session.is_quitting
+        run([b"AUTH", password])
+    assert run("ECHO x") == bulk("x")
+    run.server.unavailable_reason = None
+    assert run("PING") == PONG
+    assert not run.session.is_quitting
 
 
-def test_hello_without_the_password(stranger: Talk) -> None:
+def test_hello_without_the_password(unauthenticated: CommandRunner) -> None:
     """Unauthenticated HELLO is rejected and changes nothing."""
     for line in ("HELLO", "HELLO 3", "HELLO 3 SETNAME me"):
-        assert stranger.refusal(line).startswith("NOAUTH HELLO must be called with the client")
-    assert (stranger.session.protocol, stranger.session.name) == (2, "")
+        assert unauthenticated.refusal(line).startswith(
+            "NOAUTH HELLO must be called with the client"
+        )
+    assert (unauthenticated.session.protocol, unauthenticated.session.name) == (2, "")
 
 
-def test_hello_with_the_password(stranger: Talk) -> None:
+def test_hello_with_the_password(unauthenticated: CommandRunner) -> None:
     """HELLO accepts AUTH at any position among its options."""
-    assert stranger([b"HELLO", b"3", b"AUTH", b"default", PASSWORD]) == HELLO_3
-    assert stranger("PING") == PONG
-    other = Talk(stranger.server, 8)
+    assert unauthenticated([b"HELLO", b"3", b"AUTH", b"default", PASSWORD]) == HELLO_3
+    assert unauthenticated("PING") == PONG
+    other = CommandRunner(unauthenticated.server, 8)
     other([b"HELLO", b"2", b"SETNAME", b"me", b"AUTH", b"default", PASSWORD])
     assert other("CLIENT GETNAME") == bulk("me")
 
 
-def test_hello_with_a_wrong_password(stranger: Talk) -> None:
+def test_hello_with_a_wrong_password(unauthenticated: CommandRunner) -> None:
     """HELLO with wrong credentials changes nothing."""
     for credentials in (pair for pair in WRONG_CREDENTIALS if len(pair) == 2):
-        assert stranger.refusal([b"HELLO", b"3", b"AUTH", *credentials]) == WRONG
-    assert stranger.session.protocol == 2
-    assert stranger.refusal("PING").startswith("NOAUTH")
+        assert unauthenticated.refusal([b"HELLO", b"3", b"AUTH", *credentials]) == WRONG
+    assert unauthenticated.session.protocol == 2
+    assert unauthenticated.refusal("PING").startswith("NOAUTH")
 
 
-def test_reset_forgets_the_password(stranger: Talk) -> None:
+def test_reset_forgets_the_password(unauthenticated: CommandRunner) -> None:
     """RESET ends the authentication if a password is set."""
-    stranger([b"AUTH", PASSWORD])
-    stranger("RESET")
-    assert stranger.refusal("PING").startswith("NOAUTH")
-    talk = Talk()
-    talk("RESET")
-    assert talk("PING") == PONG
+    unauthenticated([b"AUTH", PASSWORD])
+    unauthenticated("RESET")
+    assert unauthenticated.refusal("PING").startswith("NOAUTH")
+    run = CommandRunner()
+    run("RESET")
+    assert run("PING") == PONG
 
 
-def test_a_password_that_comes_later(talk: Talk) -> None:
+def test_a_password_that_comes_later(run: CommandRunner) -> None:
     """A connected client stays authenticated when a password is configured later."""
-    talk.server.password = PASSWORD
-    assert talk("PING") == PONG
-    assert Talk(talk.server, 8).refusal("PING").startswith("NOAUTH")
+    run.server.password = PASSWORD
+    assert run("PING") == PONG
+    assert CommandRunner(run.server, 8).refusal("PING").startswith("NOAUTH")
 
 
 # The clients.
 
 
 @pytest.fixture
-def party() -> list[Talk]:
+def runners() -> list[CommandRunner]:
     """Return three clients of one server, with IDs 7, 8 and 9."""
     server = FakeServer(Settings())
     return [
-        Talk(server, 7 + number, address)
+        CommandRunner(server, 7 + number, address)
         for number, address in enumerate(["127.0.0.1:50000", "127.0.0.1:50001", "unix:0"])
     ]
 
 
-def listed(talk: Talk, options: str = "") -> list[int]:
+def listed(run: CommandRunner, options: str = "") -> list[int]:
     """Return the IDs in a CLIENT LIST reply."""
-    return [int(number) for number in re.findall(rb"id=(\d+) ", talk(f"CLIENT LIST {options}"))]
+    return [int(number) for number in re.findall(rb"id=(\d+) ", run(f"CLIENT LIST {options}"))]
 
 
-def test_client_line(talk: Talk) -> None:
+def test_client_line(run: CommandRunner) -> None:
     """CLIENT INFO and CLIENT LIST return Redis's line with all fields."""
     line = (
         "id=7 addr=127.0.0.1:50000 laddr=127.0.0.1:7 fd=17 name= age=100 idle=20 flags=N db=0 "
@@ -715,8 +721,8 @@ def test_client_line(talk: Talk) -> None:
         "rbp=0 obl=0 oll=4 omem=500 tot-mem=4599 events=rw cmd=client|{} user=default "
         "redir=-1 resp=2 lib-name= lib-ver=\n"
     )
-    assert talk("CLIENT INFO") == bulk(line.format("info"))
-    assert talk("CLIENT LIST") == bulk(line.format("list"))
+    assert run("CLIENT INFO") == bulk(line.format("info"))
+    assert run("CLIENT LIST") == bulk(line.format("list"))
 
 
 REDIS_7_FIELDS = (
@@ -725,16 +731,16 @@ REDIS_7_FIELDS = (
 )
 
 
-def test_client_line_has_the_fields_of_redis_7(talk: Talk) -> None:
+def test_client_line_has_the_fields_of_redis_7(run: CommandRunner) -> None:
     """The line has all fields of Redis 7.0 in order, which some clients require."""
-    fields = re.findall(r"([a-z-]+)=\S*", talk("CLIENT INFO").decode())
+    fields = re.findall(r"([a-z-]+)=\S*", run("CLIENT INFO").decode())
     expected = REDIS_7_FIELDS.split()
     assert [field for field in fields if field in expected] == expected
 
 
-def test_client_flags(party: list[Talk]) -> None:
+def test_client_flags(runners: list[CommandRunner]) -> None:
     """The flags show transactions, waiting, closing and Unix sockets."""
-    asking, waiting, local = party
+    asking, waiting, local = runners
     assert b" flags=N " in asking("CLIENT INFO")
     waiting.server.waiting.add(8)
     assert b" flags=b " in asking("CLIENT LIST ID 8")
@@ -743,27 +749,27 @@ def test_client_flags(party: list[Talk]) -> None:
     assert b" flags=xcU " in asking("CLIENT LIST ID 9")
 
 
-def test_client_memory(talk: Talk) -> None:
+def test_client_memory(run: CommandRunner) -> None:
     """The memory of a client includes its transaction."""
-    empty = int(re.findall(rb"tot-mem=(\d+)", talk("CLIENT INFO"))[0])
-    talk.session.transaction_bytes = 1000
-    line = talk("CLIENT INFO")
+    empty = int(re.findall(rb"tot-mem=(\d+)", run("CLIENT INFO"))[0])
+    run.session.transaction_bytes = 1000
+    line = run("CLIENT INFO")
     assert b" multi-mem=1000 " in line
     assert b" tot-mem=%d " % (empty + 1000) in line
 
 
-def test_client_line_within_a_transaction(party: list[Talk]) -> None:
+def test_client_line_within_a_transaction(runners: list[CommandRunner]) -> None:
     """The line of a client shows the number of its queued requests."""
-    asking, busy, _ = party
+    asking, busy, _ = runners
     for words in ("MULTI", "PING", "ECHO x"):
         busy(words)
     assert b" db=0 sub=0 psub=0 ssub=0 multi=2 " in asking("CLIENT LIST ID 8")
     assert b"cmd=echo " in asking("CLIENT LIST ID 8")
 
 
-def test_client_list(party: list[Talk]) -> None:
+def test_client_list(runners: list[CommandRunner]) -> None:
     """CLIENT LIST has a line per client in connection order; CLIENT INFO has the caller's."""
-    asking = party[1]
+    asking = runners[1]
     assert listed(asking) == [7, 8, 9]
     assert asking("CLIENT LIST").count(b"\n") == 3 + 2
     assert b"id=8 " in asking("CLIENT INFO")
@@ -796,9 +802,11 @@ def test_client_list(party: list[Talk]) -> None:
         ("SKIPME yes ID 7", []),
     ],
 )
-def test_client_list_options(party: list[Talk], options: str, numbers: list[int]) -> None:
+def test_client_list_options(
+    runners: list[CommandRunner], options: str, numbers: list[int]
+) -> None:
     """CLIENT LIST returns the clients that match all options."""
-    assert listed(party[0], options) == numbers
+    assert listed(runners[0], options) == numbers
 
 
 @pytest.mark.parametrize(
@@ -815,22 +823,22 @@ def test_client_list_options(party: list[Talk], options: str, numbers: list[int]
         ("SKIPME maybe", "ERR syntax error"),
     ],
 )
-def test_wrong_client_options(party: list[Talk], options: str, message: str) -> None:
+def test_wrong_client_options(runners: list[CommandRunner], options: str, message: str) -> None:
     """CLIENT LIST and CLIENT KILL reject invalid options with the same errors."""
-    assert party[0].refusal(f"CLIENT LIST {options}") == message
+    assert runners[0].refusal(f"CLIENT LIST {options}") == message
     if len(options.split()) > 1:  # one argument is the old form of CLIENT KILL
-        assert party[0].refusal(f"CLIENT KILL {options}") == message
-    assert party[0].server.closed == []
+        assert runners[0].refusal(f"CLIENT KILL {options}") == message
+    assert runners[0].server.closed == []
 
 
 @pytest.mark.parametrize("subcommand", ["LIST", "KILL"])
-def test_ids_are_looked_up(party: list[Talk], subcommand: str) -> None:
+def test_ids_are_looked_up(runners: list[CommandRunner], subcommand: str) -> None:
     """The ID option looks clients up without iterating over all."""
-    party[0](f"CLIENT {subcommand} ID 8 9")
-    assert party[0].server.scans == 0
-    assert isinstance(execute(party[0].session, [b"CLIENT", b"LIST", b"ID", b"7"])[2], list)
-    party[0](f"CLIENT {subcommand} TYPE normal")
-    assert party[0].server.scans == 1
+    runners[0](f"CLIENT {subcommand} ID 8 9")
+    assert runners[0].server.scans == 0
+    assert isinstance(execute(runners[0].session, [b"CLIENT", b"LIST", b"ID", b"7"])[2], list)
+    runners[0](f"CLIENT {subcommand} TYPE normal")
+    assert runners[0].server.scans == 1
 
 
 @pytest.mark.parametrize(
@@ -848,9 +856,9 @@ def test_ids_are_looked_up(party: list[Talk], subcommand: str) -> None:
         ("SKIPME yes", [8, 9]),
     ],
 )
-def test_client_kill(party: list[Talk], options: str, closed: list[int]) -> None:
+def test_client_kill(runners: list[CommandRunner], options: str, closed: list[int]) -> None:
     """CLIENT KILL closes and counts the clients that match all options, except the caller."""
-    asking = party[0]
+    asking = runners[0]
     assert asking(f"CLIENT KILL {options}") == b":%d\r\n" % len(closed)
     assert asking.server.closed == closed
     assert not asking.session.is_quitting
@@ -860,18 +868,18 @@ def test_client_kill(party: list[Talk], options: str, closed: list[int]) -> None
     ("options", "closed"), [("ID 7 SKIPME no", []), ("SKIPME NO", [8, 9]), ("skipme no", [8, 9])]
 )
 def test_client_kill_can_include_caller(
-    party: list[Talk], options: str, closed: list[int]
+    runners: list[CommandRunner], options: str, closed: list[int]
 ) -> None:
     """With SKIPME no the caller is closed too, after the reply."""
-    asking = party[0]
+    asking = runners[0]
     assert asking(f"CLIENT KILL {options}") == b":%d\r\n" % (len(closed) + 1)
     assert asking.session.is_quitting
     assert asking.server.closed == closed
 
 
-def test_old_client_kill(party: list[Talk]) -> None:
+def test_old_client_kill(runners: list[CommandRunner]) -> None:
     """CLIENT KILL with an address closes that client, even the caller, or returns an error."""
-    asking = party[0]
+    asking = runners[0]
     assert asking("CLIENT KILL 127.0.0.1:50001") == OK
     assert asking.server.closed == [8]
     assert asking.refusal("CLIENT KILL 127.0.0.1:50001") == "ERR No such client"
@@ -881,10 +889,10 @@ def test_old_client_kill(party: list[Talk]) -> None:
     assert asking.server.closed == [8]
 
 
-def test_client_kill_without_client_is_rejected(talk: Talk) -> None:
+def test_client_kill_without_client_is_rejected(run: CommandRunner) -> None:
     """CLIENT KILL without arguments, and of the client 0, is rejected."""
-    assert talk.refusal("CLIENT KILL ID 0") == "ERR client-id should be greater than 0"
-    assert talk.refusal("CLIENT KILL") == (
+    assert run.refusal("CLIENT KILL ID 0") == "ERR client-id should be greater than 0"
+    assert run.refusal("CLIENT KILL") == (
         "ERR wrong number of arguments for 'client|kill' command"
     )
 
@@ -892,201 +900,201 @@ def test_client_kill_without_client_is_rejected(talk: Talk) -> None:
 # Transactions.
 
 
-def test_exec(talk: Talk) -> None:
+def test_exec(run: CommandRunner) -> None:
     """Requests after MULTI are queued, and EXEC replies to all in order."""
     for line, reply in (("MULTI", OK), ("PING", QUEUED), ("FIB.FIRST 2", QUEUED)):
-        assert talk(line) == reply
-    assert talk.server.sized == [], "nothing is done before EXEC"
-    assert talk("EXEC") == b"*2\r\n" + PONG + bulks("0", "1")
-    assert talk("PING") == PONG
+        assert run(line) == reply
+    assert run.server.sized == [], "nothing is done before EXEC"
+    assert run("EXEC") == b"*2\r\n" + PONG + bulks("0", "1")
+    assert run("PING") == PONG
 
 
-def test_empty_transaction(talk: Talk) -> None:
+def test_empty_transaction(run: CommandRunner) -> None:
     """A transaction can be empty."""
-    talk("MULTI")
-    assert talk("EXEC") == b"*0\r\n"
+    run("MULTI")
+    assert run("EXEC") == b"*0\r\n"
 
 
-def test_discard_command_clears_transaction(talk: Talk) -> None:
+def test_discard_command_clears_transaction(run: CommandRunner) -> None:
     """DISCARD clears the queue and its errors."""
-    talk("MULTI")
-    talk("PING")
-    talk.refusal("NOSUCH")
-    assert talk("DISCARD") == OK
-    assert talk("MULTI") == OK
-    assert talk("EXEC") == b"*0\r\n"
+    run("MULTI")
+    run("PING")
+    run.refusal("NOSUCH")
+    assert run("DISCARD") == OK
+    assert run("MULTI") == OK
+    assert run("EXEC") == b"*0\r\n"
 
 
-def test_multi_does_not_nest(talk: Talk) -> None:
+def test_multi_does_not_nest(run: CommandRunner) -> None:
     """MULTI within a transaction is rejected."""
-    talk("MULTI")
-    assert talk.refusal("MULTI") == "ERR MULTI calls can not be nested"
+    run("MULTI")
+    assert run.refusal("MULTI") == "ERR MULTI calls can not be nested"
 
 
 @pytest.mark.parametrize(
     "line", ["NOSUCH", "ECHO", "FIB.FIRST", "CLIENT NOSUCH", "CLIENT KILL", "CONFIG GET"]
 )
-def test_refused_request_aborts_its_transaction(talk: Talk, line: str) -> None:
+def test_refused_request_aborts_its_transaction(run: CommandRunner, line: str) -> None:
     """A rejected request makes EXEC fail, and ends the transaction."""
-    talk("MULTI")
-    talk("PING")
-    talk.refusal(line)
-    assert talk("PING") == QUEUED
-    assert talk.refusal("EXEC") == ("EXECABORT Transaction discarded because of previous errors.")
-    assert talk("PING") == PONG
-    talk("MULTI")
-    assert talk("EXEC") == b"*0\r\n"
+    run("MULTI")
+    run("PING")
+    run.refusal(line)
+    assert run("PING") == QUEUED
+    assert run.refusal("EXEC") == ("EXECABORT Transaction discarded because of previous errors.")
+    assert run("PING") == PONG
+    run("MULTI")
+    assert run("EXEC") == b"*0\r\n"
 
 
-def test_error_within_exec(talk: Talk) -> None:
+def test_error_within_exec(run: CommandRunner) -> None:
     """A queued request that fails yields an error; the others still run."""
     for line in ("MULTI", "PING", "SELECT 1", "FIB.FIRST 10000000", "PING"):
-        talk(line)
-    first, second, third, fourth, fifth, end = talk("EXEC").split(b"\r\n")
+        run(line)
+    first, second, third, fourth, fifth, end = run("EXEC").split(b"\r\n")
     assert [first, second, fifth, end] == [b"*4", b"+PONG", b"+PONG", b""]
     assert third == b"-ERR DB index is out of range"
     assert fourth.startswith(b"-LIMIT the answer would be ")
 
 
-def test_transaction_is_bounded(talk: Talk) -> None:
+def test_transaction_is_bounded(run: CommandRunner) -> None:
     """A transaction takes MAX_QUEUED requests; one more is rejected and aborts it."""
-    talk("MULTI")
-    assert {talk("PING") for _ in range(MAX_QUEUED)} == {QUEUED}
-    assert talk.refusal("PING") == (
+    run("MULTI")
+    assert {run("PING") for _ in range(MAX_QUEUED)} == {QUEUED}
+    assert run.refusal("PING") == (
         f"ERR transaction too large: at most {MAX_QUEUED} requests and 256 KiB"
     )
-    assert talk.session.transaction is not None
-    assert len(talk.session.transaction) == MAX_QUEUED
-    assert talk.refusal("EXEC").startswith("EXECABORT")
-    assert talk("PING") == PONG
+    assert run.session.transaction is not None
+    assert len(run.session.transaction) == MAX_QUEUED
+    assert run.refusal("EXEC").startswith("EXECABORT")
+    assert run("PING") == PONG
 
 
-def test_large_requests_fill_a_transaction_sooner(talk: Talk) -> None:
+def test_large_requests_fill_a_transaction_sooner(run: CommandRunner) -> None:
     """The bytes of a transaction are limited; a request over the limit aborts it."""
-    talk("MULTI")
+    run("MULTI")
     request = [b"ECHO", bytes(4000)]
     fitting = 256 * 1024 // 4100
     for _ in range(fitting):
-        assert talk(request) == QUEUED
-    assert "and 256 KiB" in talk.refusal(request)
-    assert talk.refusal("EXEC").startswith("EXECABORT ")
+        assert run(request) == QUEUED
+    assert "and 256 KiB" in run.refusal(request)
+    assert run.refusal("EXEC").startswith("EXECABORT ")
 
 
-def test_replies_of_a_transaction_are_made_one_by_one(talk: Talk) -> None:
+def test_replies_of_a_transaction_are_made_one_by_one(run: CommandRunner) -> None:
     """EXEC runs each request when its reply is consumed; an error replaces one reply."""
-    talk("MULTI")
+    run("MULTI")
     for line in ("FIB.FIRST 2", "FIB.FIRST 3", "SELECT 1", "FIB.FIRST 4"):
-        talk(line)
-    _, _, replies = execute(talk.session, [b"EXEC"])
-    assert talk.server.sized == []
+        run(line)
+    _, _, replies = execute(run.session, [b"EXEC"])
+    assert run.server.sized == []
     replies = iter(replies)
     assert next(replies) == b"*4\r\n"
     for stop in (2, 3):
         assert sent(next(replies)) == bulks(*"011"[:stop])
-        assert talk.server.sized[-1] == ("array", stop)
+        assert run.server.sized[-1] == ("array", stop)
     assert next(replies) == b"-ERR DB index is out of range\r\n"
-    assert len(talk.server.sized) == 2
+    assert len(run.server.sized) == 2
     assert sent(next(replies)) == bulks("0", "1", "1", "2")
     assert list(replies) == []
 
 
-def test_full_transaction(talk: Talk) -> None:
+def test_full_transaction(run: CommandRunner) -> None:
     """EXEC replies to all requests of a full transaction."""
-    talk("MULTI")
+    run("MULTI")
     for _ in range(MAX_QUEUED):
-        talk("PING")
-    assert talk("EXEC") == b"*%d\r\n" % MAX_QUEUED + PONG * MAX_QUEUED
+        run("PING")
+    assert run("EXEC") == b"*%d\r\n" % MAX_QUEUED + PONG * MAX_QUEUED
 
 
 # Statistics.
 
 
-def counts(talk: Talk, name: str) -> tuple[int, int]:
+def counts(run: CommandRunner, name: str) -> tuple[int, int]:
     """Return the numbers of rejected and failed calls."""
-    statistics = talk.server.statistics.command(name.lower())
+    statistics = run.server.statistics.command(name.lower())
     return statistics.rejected_calls, statistics.failed_calls
 
 
-def test_success_counts_neither_rejected_nor_failed(talk: Talk) -> None:
+def test_success_counts_neither_rejected_nor_failed(run: CommandRunner) -> None:
     """A successful command counts neither as rejected nor as failed."""
-    talk("PING")
-    talk("FIB.FIRST 5")
-    assert counts(talk, "PING") == counts(talk, "FIB.FIRST") == (0, 0)
+    run("PING")
+    run("FIB.FIRST 5")
+    assert counts(run, "PING") == counts(run, "FIB.FIRST") == (0, 0)
 
 
-def test_rejected_calls(talk: Talk, stranger: Talk) -> None:
+def test_rejected_calls(run: CommandRunner, unauthenticated: CommandRunner) -> None:
     """Wrong arguments and missing authentication count as rejected."""
-    talk.refusal("ECHO")
-    talk.refusal("ECHO a b")
-    assert counts(talk, "ECHO") == (2, 0)
-    stranger.refusal("ECHO a")
-    assert counts(stranger, "ECHO") == (1, 0)
+    run.refusal("ECHO")
+    run.refusal("ECHO a b")
+    assert counts(run, "ECHO") == (2, 0)
+    unauthenticated.refusal("ECHO a")
+    assert counts(unauthenticated, "ECHO") == (1, 0)
 
 
-def test_unknown_commands_are_not_counted(talk: Talk) -> None:
+def test_unknown_commands_are_not_counted(run: CommandRunner) -> None:
     """Unknown commands have no statistics, which would be unbounded."""
-    talk.refusal("NOSUCH")
-    assert talk.server.statistics.commands == {}
+    run.refusal("NOSUCH")
+    assert run.server.statistics.commands == {}
 
 
-def test_failed_calls(talk: Talk) -> None:
+def test_failed_calls(run: CommandRunner) -> None:
     """Errors while a command runs count as failed, whatever the case of its name."""
-    talk.refusal("SELECT 1")
-    talk.refusal("select x")
-    assert counts(talk, "SELECT") == (0, 2)
+    run.refusal("SELECT 1")
+    run.refusal("select x")
+    assert counts(run, "SELECT") == (0, 2)
 
 
-def test_rejected_within_a_transaction(talk: Talk) -> None:
+def test_rejected_within_a_transaction(run: CommandRunner) -> None:
     """A request that cannot be queued counts as rejected; a queued one counts when it runs."""
-    talk("MULTI")
-    talk.refusal("ECHO")
-    talk("SELECT 1")
-    assert counts(talk, "ECHO") == (1, 0)
-    assert counts(talk, "SELECT") == (0, 0)
-    talk.refusal("EXEC")
-    assert counts(talk, "EXEC") == (0, 1)
+    run("MULTI")
+    run.refusal("ECHO")
+    run("SELECT 1")
+    assert counts(run, "ECHO") == (1, 0)
+    assert counts(run, "SELECT") == (0, 0)
+    run.refusal("EXEC")
+    assert counts(run, "EXEC") == (0, 1)
 
 
-def test_too_many_queued_requests_are_rejected(talk: Talk) -> None:
+def test_too_many_queued_requests_are_rejected(run: CommandRunner) -> None:
     """A request over the transaction limit counts as rejected."""
-    talk("MULTI")
+    run("MULTI")
     for _ in range(MAX_QUEUED):
-        talk("PING")
-    talk.refusal("PING")
-    assert counts(talk, "PING") == (1, 0)
+        run("PING")
+    run.refusal("PING")
+    assert counts(run, "PING") == (1, 0)
 
 
-def test_errors_within_exec_are_counted(talk: Talk) -> None:
+def test_errors_within_exec_are_counted(run: CommandRunner) -> None:
     """Errors within EXEC count by code and by command."""
     for line in ("MULTI", "SELECT 1", "FIB.FIRST 10000000", "SELECT x", "PING"):
-        talk(line)
-    talk("EXEC")
-    assert talk.server.statistics.errors == {"ERR": 2, "LIMIT": 1}
-    assert counts(talk, "SELECT") == (0, 2)
-    assert counts(talk, "FIB.FIRST") == (0, 1)
-    assert counts(talk, "EXEC") == counts(talk, "PING") == (0, 0)
-    calls = {name: each.calls for name, each in talk.server.statistics.commands.items()}
+        run(line)
+    run("EXEC")
+    assert run.server.statistics.errors == {"ERR": 2, "LIMIT": 1}
+    assert counts(run, "SELECT") == (0, 2)
+    assert counts(run, "FIB.FIRST") == (0, 1)
+    assert counts(run, "EXEC") == counts(run, "PING") == (0, 0)
+    calls = {name: statistics.calls for name, statistics in run.server.statistics.commands.items()}
     assert (calls["select"], calls["fib.first"], calls["ping"]) == (2, 1, 1)
 
 
-def test_last_command(talk: Talk) -> None:
+def test_last_command(run: CommandRunner) -> None:
     """The session records the last known command, even if it fails."""
-    assert talk.session.last_command == "NULL"
+    assert run.session.last_command == "NULL"
     for line in ("PING", "fib.first 5"):
-        talk(line)
-        assert talk.session.last_command == line.split()[0].lower()
-    talk.refusal("SELECT 1")
-    assert talk.session.last_command == "select"
-    talk.refusal("NOSUCH")
-    assert talk.session.last_command == "select"
-    talk("config get x")
-    assert talk.session.last_command == "config|get"
+        run(line)
+        assert run.session.last_command == line.split()[0].lower()
+    run.refusal("SELECT 1")
+    assert run.session.last_command == "select"
+    run.refusal("NOSUCH")
+    assert run.session.last_command == "select"
+    run("config get x")
+    assert run.session.last_command == "config|get"
 
 
 @pytest.mark.parametrize(("seconds", "timeout"), [(0, "0"), (300, "300"), (0.5, "1"), (1.5, "2")])
 def test_config_timeout_is_whole(seconds: float, timeout: str) -> None:
     """CONFIG GET timeout is in whole seconds, rounded up, because clients parse an integer."""
-    assert Talk(idle_timeout=seconds)("CONFIG GET timeout") == bulks("timeout", timeout)
+    assert CommandRunner(idle_timeout=seconds)("CONFIG GET timeout") == bulks("timeout", timeout)
 
 
 # Slow log and latency.
@@ -1099,11 +1107,11 @@ def slow_entry(number: int) -> bytes:
     return b"*6\r\n:%d\r\n:1700000000\r\n:250000\r\n%b%b" % (number, words, client)
 
 
-def make_slow(talk: Talk, count: int) -> None:
+def make_slow(run: CommandRunner, count: int) -> None:
     """Add `count` entries to the slow log."""
     for number in range(count):
         words = [b"FIB.FIRST", b"%d" % number]
-        talk.server.slow_log.add(1_700_000_000.5, 0.25, words, "127.0.0.1:50000", "me")
+        run.server.slow_log.add(1_700_000_000.5, 0.25, words, "127.0.0.1:50000", "me")
 
 
 @pytest.mark.parametrize(
@@ -1118,21 +1126,21 @@ def make_slow(talk: Talk, count: int) -> None:
         ("SLOWLOG GET -1", 12),
     ],
 )
-def test_slowlog_get(talk: Talk, line: str, count: int) -> None:
+def test_slowlog_get(run: CommandRunner, line: str, count: int) -> None:
     """SLOWLOG GET returns the newest entries first, ten by default."""
-    make_slow(talk, 12)
+    make_slow(run, 12)
     entries = [slow_entry(number) for number in range(11, 11 - count, -1)]
-    assert talk(line) == b"*%d\r\n%b" % (count, b"".join(entries))
+    assert run(line) == b"*%d\r\n%b" % (count, b"".join(entries))
 
 
-def test_slowlog_len_and_reset(talk: Talk) -> None:
+def test_slowlog_len_and_reset(run: CommandRunner) -> None:
     """SLOWLOG LEN counts the entries, and SLOWLOG RESET removes them."""
-    assert talk("SLOWLOG LEN") == b":0\r\n"
-    make_slow(talk, MAX_ENTRIES + 1)
-    assert talk("SLOWLOG LEN") == b":%d\r\n" % MAX_ENTRIES
-    assert talk("SLOWLOG RESET") == OK
-    assert talk("SLOWLOG LEN") == b":0\r\n"
-    assert talk("SLOWLOG GET") == b"*0\r\n"
+    assert run("SLOWLOG LEN") == b":0\r\n"
+    make_slow(run, MAX_ENTRIES + 1)
+    assert run("SLOWLOG LEN") == b":%d\r\n" % MAX_ENTRIES
+    assert run("SLOWLOG RESET") == OK
+    assert run("SLOWLOG LEN") == b":0\r\n"
+    assert run("SLOWLOG GET") == b"*0\r\n"
 
 
 @pytest.mark.parametrize(
@@ -1147,19 +1155,19 @@ def test_slowlog_len_and_reset(talk: Talk) -> None:
         ("SLOWLOG GET 1 2", "ERR wrong number of arguments for 'slowlog|get' command"),
     ],
 )
-def test_refused_monitoring(talk: Talk, line: str, message: str) -> None:
+def test_refused_monitoring(run: CommandRunner, line: str, message: str) -> None:
     """SLOWLOG and LATENCY reject invalid arguments."""
-    make_slow(talk, 1)
-    assert talk.refusal(line) == message
-    assert talk("SLOWLOG LEN") == b":1\r\n"
+    make_slow(run, 1)
+    assert run.refusal(line) == message
+    assert run("SLOWLOG LEN") == b":1\r\n"
 
 
-def test_latency_histogram(talk: Talk) -> None:
+def test_latency_histogram(run: CommandRunner) -> None:
     """LATENCY HISTOGRAM returns cumulative counts per command and upper bound."""
     for seconds, calls in ((0.000003, 2), (0.0000005, 1), (0.001, 5), (1000.0, 1)):
-        talk.server.statistics.command("ping").record(seconds, calls=calls)
-    talk.server.statistics.command("echo").record(0.0000015)
-    talk.server.statistics.command("select").errors["ERR"] += 1  # without a call
+        run.server.statistics.command("ping").record(seconds, calls=calls)
+    run.server.statistics.command("echo").record(0.0000015)
+    run.server.statistics.command("select").errors["ERR"] += 1  # without a call
     ping = [(1, 1), (4, 3), (1024, 8), (2**27, 9)]
     ping_bounds = b"".join(b":%d\r\n:%d\r\n" % pair for pair in ping)
     ping_2 = (
@@ -1170,12 +1178,12 @@ def test_latency_histogram(talk: Talk) -> None:
         bulk("echo") + b"*4\r\n" + bulk("calls") + b":1\r\n"
         + bulk("histogram_usec") + b"*2\r\n:2\r\n:1\r\n"
     )  # fmt: skip
-    assert talk("LATENCY HISTOGRAM") == b"*4\r\n" + ping_2 + echo_2
-    assert talk("latency histogram Echo") == b"*2\r\n" + echo_2
-    assert talk("LATENCY HISTOGRAM echo nosuch ping") == b"*4\r\n" + ping_2 + echo_2
-    assert talk("LATENCY HISTOGRAM select") == b"*0\r\n"
-    talk("HELLO 3")
-    answer = talk("LATENCY HISTOGRAM echo")
+    assert run("LATENCY HISTOGRAM") == b"*4\r\n" + ping_2 + echo_2
+    assert run("latency histogram Echo") == b"*2\r\n" + echo_2
+    assert run("LATENCY HISTOGRAM echo nosuch ping") == b"*4\r\n" + ping_2 + echo_2
+    assert run("LATENCY HISTOGRAM select") == b"*0\r\n"
+    run("HELLO 3")
+    answer = run("LATENCY HISTOGRAM echo")
     assert answer.startswith(b"%1\r\n" + bulk("echo") + b"%2\r\n" + bulk("calls"))
     assert answer.endswith(bulk("histogram_usec") + b"%1\r\n:2\r\n:1\r\n")
 
@@ -1190,14 +1198,14 @@ def test_latency_histogram(talk: Talk) -> None:
         ("LATENCY RESET command fork", b":0\r\n"),
     ],
 )
-def test_latency_has_no_events(talk: Talk, line: str, answer: bytes) -> None:
+def test_latency_has_no_events(run: CommandRunner, line: str, answer: bytes) -> None:
     """Subcommands about latency events return empty replies."""
-    assert talk(line) == answer
+    assert run(line) == answer
 
 
-def test_latency_doctor(talk: Talk) -> None:
+def test_latency_doctor(run: CommandRunner) -> None:
     """LATENCY DOCTOR names the other reports."""
-    assert b"LATENCY HISTOGRAM and SLOWLOG GET" in talk("LATENCY DOCTOR")
+    assert b"LATENCY HISTOGRAM and SLOWLOG GET" in run("LATENCY DOCTOR")
 
 
 # The server.
@@ -1208,18 +1216,18 @@ PING_ENTRY = (
 )
 
 
-def test_command_info(talk: Talk) -> None:
+def test_command_info(run: CommandRunner) -> None:
     """COMMAND INFO describes the given commands, with null for unknown ones."""
-    assert talk("COMMAND INFO ping") == b"*1\r\n" + PING_ENTRY
-    assert talk("COMMAND INFO nosuch PING") == b"*2\r\n$-1\r\n" + PING_ENTRY
-    talk("HELLO 3")
-    assert talk("COMMAND INFO nosuch") == b"*1\r\n_\r\n"
+    assert run("COMMAND INFO ping") == b"*1\r\n" + PING_ENTRY
+    assert run("COMMAND INFO nosuch PING") == b"*2\r\n$-1\r\n" + PING_ENTRY
+    run("HELLO 3")
+    assert run("COMMAND INFO nosuch") == b"*1\r\n_\r\n"
 
 
-def test_command(talk: Talk) -> None:
+def test_command(run: CommandRunner) -> None:
     """COMMAND without arguments describes all commands."""
-    answer = talk("COMMAND")
-    assert answer == talk("COMMAND INFO")
+    answer = run("COMMAND")
+    assert answer == run("COMMAND INFO")
     assert answer.startswith(b"*%d\r\n*10\r\n" % len(COMMANDS))
     assert PING_ENTRY in answer
     assert all(bulk(name.decode().lower()) in answer for name in COMMANDS)
@@ -1236,23 +1244,23 @@ def test_command(talk: Talk) -> None:
         ("ACLCAT fast", [entry.lower_name for entry in COMMANDS.values()]),
     ],
 )
-def test_command_list_filters(talk: Talk, options: str, names: list[str]) -> None:
+def test_command_list_filters(run: CommandRunner, options: str, names: list[str]) -> None:
     """COMMAND LIST FILTERBY selects by module, category or pattern, in any case."""
-    answer = talk(f"COMMAND LIST FILTERBY {options}")
+    answer = run(f"COMMAND LIST FILTERBY {options}")
     assert sorted(re.findall(rb"\n([a-z._]+)\r", answer)) == sorted(map(str.encode, names))
     assert answer.startswith(b"*%d\r\n" % len(names))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_recommended_by_errors_exists(talk: Talk, name: bytes) -> None:
+def test_help_recommended_by_errors_exists(run: CommandRunner, name: bytes) -> None:
     """Every HELP that an error recommends exists, and lists existing subcommands."""
     try:
-        talk([name, b"NO-SUCH"])
+        run([name, b"NO-SUCH"])
         return
     except CommandError as error:
         if f"Try {name.decode()} HELP" not in str(error):
             return
-    lines = talk([name.lower(), b"help"]).split(b"\r\n")
+    lines = run([name.lower(), b"help"]).split(b"\r\n")
     assert lines[0] == b"*%d" % (len(lines) - 2)
     assert lines[1].startswith(b"+%b <subcommand> " % name)
     subcommands = [line[1:].split()[0] for line in lines[2:-1] if line[1:2] != b" "]
@@ -1260,12 +1268,12 @@ def test_help_recommended_by_errors_exists(talk: Talk, name: bytes) -> None:
     assert all(line[:1] == b"+" for line in lines[1:-1])
     for subcommand in subcommands:
         with contextlib.suppress(CommandError):
-            talk.session.last_command = ""
-            talk([name, subcommand])
-        assert talk.session.last_command == b"|".join([name, subcommand]).decode().lower()
+            run.session.last_command = ""
+            run([name, subcommand])
+        assert run.session.last_command == b"|".join([name, subcommand]).decode().lower()
 
 
-def test_command_docs(talk: Talk) -> None:
+def test_command_docs(run: CommandRunner) -> None:
     """COMMAND DOCS has the fields that redis-cli shows, with flags as simple strings."""
     fields = [
         (bulk("summary"), bulk(COMMANDS[b"PING"].summary)),
@@ -1275,47 +1283,47 @@ def test_command_docs(talk: Talk) -> None:
     body = b"".join(name + value for name, value in fields) + bulk("arguments") + b"*1\r\n"
     argument = bulk("name") + bulk("message") + bulk("type") + bulk("string") + bulk("flags")
     flags = b"*1\r\n+optional\r\n"
-    assert talk("COMMAND DOCS ping") == (
+    assert run("COMMAND DOCS ping") == (
         b"*2\r\n" + bulk("ping") + b"*8\r\n" + body + b"*6\r\n" + argument + flags
     )
-    talk("HELLO 3")
-    assert talk("COMMAND DOCS ping") == (
+    run("HELLO 3")
+    assert run("COMMAND DOCS ping") == (
         b"%1\r\n" + bulk("ping") + b"%4\r\n" + body + b"%3\r\n" + argument + flags
     )
 
 
 @pytest.mark.parametrize("line", ["COMMAND", "COMMAND INFO", "COMMAND LIST", "COMMAND DOCS"])
-def test_clients_share_one_reply_object(party: list[Talk], line: str) -> None:
+def test_clients_share_one_reply_object(runners: list[CommandRunner], line: str) -> None:
     """All clients share one reply object, so that it takes memory once."""
     words = line.encode().split()
-    (one,), (other,) = (list(execute(each.session, words)[2]) for each in party[:2])
+    (one,), (other,) = (list(execute(runner.session, words)[2]) for runner in runners[:2])
     assert one is other
-    party[2]("HELLO 3")
-    (third,) = list(execute(party[2].session, words)[2])
+    runners[2]("HELLO 3")
+    (third,) = list(execute(runners[2].session, words)[2])
     assert (third == one) == (line != "COMMAND DOCS")
 
 
 @pytest.mark.parametrize(
     "line", ["CONFIG GET *a*b*c*d ?*?", "SLOWLOG GET -1", "LATENCY HISTOGRAM"]
 )
-def test_long_replies_are_made_in_steps(talk: Talk, line: str) -> None:
+def test_long_replies_are_made_in_steps(run: CommandRunner, line: str) -> None:
     """Long replies are iterators of many parts."""
-    make_slow(talk, 50)
+    make_slow(run, 50)
     for name in COMMANDS:
-        talk.server.statistics.command(name.decode().lower()).record(0.1)
-    _, _, replies = execute(talk.session, line.encode().split())
+        run.server.statistics.command(name.decode().lower()).record(0.1)
+    _, _, replies = execute(run.session, line.encode().split())
     assert not isinstance(replies, list)
     assert len(list(replies)) > 10
 
 
-def test_command_docs_of_all(talk: Talk) -> None:
+def test_command_docs_of_all(run: CommandRunner) -> None:
     """COMMAND DOCS documents all commands by default, and omits unknown names."""
-    answer = talk("COMMAND DOCS")
+    answer = run("COMMAND DOCS")
     assert answer.startswith(b"*%d\r\n" % (2 * len(COMMANDS)))
     assert all(bulk(entry.summary) in answer for entry in COMMANDS.values())
     assert bulk("token") + bulk("FORMAT") in answer
     assert bulk("optional") not in answer
-    assert talk("COMMAND DOCS nosuch") == b"*0\r\n"
+    assert run("COMMAND DOCS nosuch") == b"*0\r\n"
 
 
 @pytest.mark.parametrize(
@@ -1329,16 +1337,16 @@ def test_command_docs_of_all(talk: Talk) -> None:
         ("max", set()),
     ],
 )
-def test_config_get_patterns(talk: Talk, patterns: str, names: set[str]) -> None:
+def test_config_get_patterns(run: CommandRunner, patterns: str, names: set[str]) -> None:
     """CONFIG GET returns the settings that match any pattern."""
-    shown = talk(f"CONFIG GET {patterns}").decode().split("\r\n")[2::4]
+    shown = run(f"CONFIG GET {patterns}").decode().split("\r\n")[2::4]
     assert len(shown) == len(set(shown))
     assert set(shown) == names
 
 
 def test_config_get_values() -> None:
     """CONFIG GET returns current values under fibserver's and Redis's names."""
-    talk = Talk(max_clients=123, memory_limit="64MiB", max_index=5000)
+    run = CommandRunner(max_clients=123, memory_limit="64MiB", max_index=5000)
     for line, value in (
         ("maxclients", "123"),
         ("max_clients", "123"),
@@ -1346,11 +1354,11 @@ def test_config_get_values() -> None:
         ("memory_limit", str(64 * 2**20)),
         ("max_index", "5000"),
     ):
-        assert talk(f"CONFIG GET {line}") == bulks(line, value)
+        assert run(f"CONFIG GET {line}") == bulks(line, value)
 
 
-def test_time(talk: Talk) -> None:
+def test_time(run: CommandRunner) -> None:
     """TIME returns seconds and microseconds as two strings."""
-    match = re.fullmatch(rb"\*2\r\n\$\d+\r\n(\d+)\r\n\$\d+\r\n(\d+)\r\n", talk("TIME"))
+    match = re.fullmatch(rb"\*2\r\n\$\d+\r\n(\d+)\r\n\$\d+\r\n(\d+)\r\n", run("TIME"))
     assert match is not None
     assert int(match[2]) < 1_000_000

@@ -47,13 +47,13 @@ class TickingClock:
         return self.now
 
 
-class House(FakeServer):
+class SteppedServer(FakeServer):
     """A server with real clients and without an engine.
 
     Attributes:
         clock: The clock of the loop.
         loop: The event loop.
-        served: The client connections.
+        client_connections: The client connections.
     """
 
     def __init__(self, path: Path, password: bytes | None = None, **settings: Any) -> None:
@@ -65,33 +65,33 @@ class House(FakeServer):
         listener.bind(self._path)
         listener.listen(1024)
         listener.setblocking(False)
-        self.served = Clients(self, self.loop, cast(Engine, None), [listener])
+        self.client_connections = Clients(self, self.loop, cast(Engine, None), [listener])
         self._sockets: list[socket.socket] = []
 
     def clients(self) -> Iterator[ClientInfo]:
         """Return information about all clients."""
-        return self.served.infos()
+        return self.client_connections.infos()
 
     def client(self, client_id: int) -> ClientInfo | None:
         """Return information about one client."""
-        return self.served.info_of(client_id)
+        return self.client_connections.info_of(client_id)
 
     def close_client(self, client_id: int) -> None:
         """Close the connection of a client."""
-        self.served.close_client(client_id)
+        self.client_connections.close_client(client_id)
 
     def iterate(self, count: int = 1) -> None:
         """Run iterations of the loop without waiting."""
         for _ in range(count):
             self.loop.run_once(0)
-            self.served.accept()
-            self.served.serve()
+            self.client_connections.accept()
+            self.client_connections.serve()
 
     def tick(self) -> None:
         """Start periodic maintenance, and run the loop until it is complete."""
-        self.served.tick()
+        self.client_connections.tick()
         self.iterate()
-        while self.served._sweep is not None:
+        while self.client_connections._sweep is not None:
             self.iterate()
 
     def connect(self, buffer_bytes: int = 0) -> socket.socket:
@@ -107,28 +107,28 @@ class House(FakeServer):
 
     def connection(self, number: int) -> ClientConnection:
         """Return the connection of a client, numbered from 0 in order of arrival."""
-        return self.served._connections[number + 1]
+        return self.client_connections._connections[number + 1]
 
     def close(self) -> None:
         """Close the server and all clients."""
-        self.served.close()
+        self.client_connections.close()
         self.loop.close()
         for sock in self._sockets:
             sock.close()
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[Callable[..., House]]:
+def make_server(tmp_path: Path) -> Iterator[Callable[..., SteppedServer]]:
     """Return a factory of servers that are closed after the test."""
-    made: list[House] = []
+    made: list[SteppedServer] = []
 
-    def make(**settings: Any) -> House:
-        made.append(House(tmp_path / f"s{len(made)}", **settings))
+    def make(**settings: Any) -> SteppedServer:
+        made.append(SteppedServer(tmp_path / f"s{len(made)}", **settings))
         return made[-1]
 
     yield make
-    for each in made:
-        each.close()
+    for server in made:
+        server.close()
 
 
 def received(sock: socket.socket) -> bytes:
@@ -152,9 +152,9 @@ def is_closed(sock: socket.socket) -> bool:
 # Loop time.
 
 
-def test_a_pipeline_is_answered_slice_by_slice(house: Callable[..., House]) -> None:
+def test_a_pipeline_is_answered_slice_by_slice(make_server: Callable[..., SteppedServer]) -> None:
     """An iteration executes only as much of a pipeline as fits into its time slices."""
-    server = house()
+    server = make_server()
     greedy, modest = server.connect(), server.connect()
     greedy.sendall(b"ECHO x\r\n" * 1000)
     server.clock.step = SLICE_SECONDS / 10
@@ -172,12 +172,12 @@ def test_a_pipeline_is_answered_slice_by_slice(house: Callable[..., House]) -> N
         replies += received(greedy).count(b"x")
     assert turns > 10
     assert received(greedy) == b""
-    assert server.served.next_due == float("inf")
+    assert server.client_connections.next_due == float("inf")
 
 
-def test_busy_clients_take_turns(house: Callable[..., House]) -> None:
+def test_busy_clients_take_turns(make_server: Callable[..., SteppedServer]) -> None:
     """Pipelines that arrive together are served round-robin, one time slice each."""
-    server = house()
+    server = make_server()
     clients = [server.connect() for _ in range(5)]
     for sock in clients:
         sock.sendall(b"ECHO x\r\n" * 500)
@@ -191,9 +191,11 @@ def test_busy_clients_take_turns(house: Callable[..., House]) -> None:
         assert max(replies) - min(replies) <= 30
 
 
-def test_many_requests_are_served_over_several_iterations(house: Callable[..., House]) -> None:
+def test_many_requests_are_served_over_several_iterations(
+    make_server: Callable[..., SteppedServer],
+) -> None:
     """Many simultaneous requests do not make an iteration long: later ones are queued."""
-    server = house()
+    server = make_server()
     crowd = [server.connect() for _ in range(200)]
     for sock in crowd:
         sock.sendall(b"PING\r\n")
@@ -207,24 +209,26 @@ def test_many_requests_are_served_over_several_iterations(house: Callable[..., H
     assert len(answered) > 4
 
 
-def test_cached_replies_use_time_budget(house: Callable[..., House]) -> None:
+def test_cached_replies_use_time_budget(make_server: Callable[..., SteppedServer]) -> None:
     """Requests answered from the reply cache use up the time budget as well."""
-    server = house()
-    server.served.reply_cache.put(b"READY\r\n", [b"+1\r\n"], server.statistics.command("ready"))
+    server = make_server()
+    server.client_connections.reply_cache.put(
+        b"READY\r\n", [b"+1\r\n"], server.statistics.command("ready")
+    )
     crowd = [server.connect() for _ in range(100)]
     for sock in crowd:
         sock.sendall(b"READY\r\n")
     server.clock.step = SLICE_SECONDS
     server.iterate()
     assert sum(received(sock) == b"+1\r\n" for sock in crowd) < 50
-    assert server.served.next_due <= server.loop.now
+    assert server.client_connections.next_due <= server.loop.now
     server.iterate(100)
     assert server.statistics.command("ready").calls == 100
 
 
-def test_waiting_in_the_queue_is_no_execution(house: Callable[..., House]) -> None:
+def test_waiting_in_the_queue_is_no_execution(make_server: Callable[..., SteppedServer]) -> None:
     """Time in the queue counts as waiting time, not as execution time."""
-    server = house()
+    server = make_server()
     sock = server.connect()
     sock.sendall(b"PING\r\n")
     server.loop.budget.is_spent = True
@@ -239,11 +243,15 @@ def test_waiting_in_the_queue_is_no_execution(house: Callable[..., House]) -> No
     assert sum(ping.waits) == sum(ping.latencies) == ping.calls == 1
 
 
-def test_a_request_is_not_charged_with_those_before_it(house: Callable[..., House]) -> None:
+def test_a_request_is_not_charged_with_those_before_it(
+    make_server: Callable[..., SteppedServer],
+) -> None:
     """A slow request in a pipeline adds to the waiting time of later ones only."""
-    server = house()
-    server.served.reply_cache.put(b"READY\r\n", [b"+1\r\n"], server.statistics.command("ready"))
-    table = server.served.reply_cache.put
+    server = make_server()
+    server.client_connections.reply_cache.put(
+        b"READY\r\n", [b"+1\r\n"], server.statistics.command("ready")
+    )
+    table = server.client_connections.reply_cache.put
     table(b"LATER\r\n", [b"+1\r\n"], server.statistics.command("later"))
     sock = server.connect()
 
@@ -257,32 +265,34 @@ def test_a_request_is_not_charged_with_those_before_it(house: Callable[..., Hous
     assert received(sock).endswith(b"+1\r\n$1\r\nx\r\n")
     commands = {name: server.statistics.command(name) for name in ("ping", "ready", "info")}
     commands |= {name: server.statistics.command(name) for name in ("later", "echo")}
-    assert [name for name, each in commands.items() if each.seconds > 0.5] == ["info"]
-    waited = [name for name, each in commands.items() if each.waiting_seconds > 0.5]
+    assert [name for name, statistics in commands.items() if statistics.seconds > 0.5] == ["info"]
+    waited = [name for name, statistics in commands.items() if statistics.waiting_seconds > 0.5]
     assert waited == ["info", "later", "echo"]
     assert [entry.words for entry in server.slow_log.entries] == [[b"INFO"]]
 
 
-def test_calls_that_fail_are_in_the_histograms(house: Callable[..., House]) -> None:
+def test_calls_that_fail_are_in_the_histograms(make_server: Callable[..., SteppedServer]) -> None:
     """Every call has one entry in each histogram; rejected requests are not calls."""
-    server = house()
+    server = make_server()
     sock = server.connect()
     sock.sendall(b"SELECT 0\r\nSELECT 1\r\nSELECT x\r\nSELECT\r\nCLIENT KILL no\r\nEXEC\r\n")
     server.iterate(10)
     assert received(sock).count(b"-ERR") == 5
-    calls = {name: each.calls for name, each in server.statistics.commands.items()}
+    calls = {name: statistics.calls for name, statistics in server.statistics.commands.items()}
     assert calls == {"select": 3, "client": 1, "exec": 1}
-    for each in server.statistics.commands.values():
-        assert each.calls == sum(each.latencies) == sum(each.waits)
+    for statistics in server.statistics.commands.values():
+        assert statistics.calls == sum(statistics.latencies) == sum(statistics.waits)
     select = server.statistics.command("select")
     assert (select.failed_calls, select.rejected_calls) == (2, 1)
 
 
-def test_a_client_is_not_charged_with_those_before_it(house: Callable[..., House]) -> None:
+def test_a_client_is_not_charged_with_those_before_it(
+    make_server: Callable[..., SteppedServer],
+) -> None:
     """Execution times of cached replies exclude other clients' requests in the iteration."""
-    server = house()
+    server = make_server()
     ready = server.statistics.command("ready")
-    server.served.reply_cache.put(b"READY\r\n", [b"+1\r\n"], ready)
+    server.client_connections.reply_cache.put(b"READY\r\n", [b"+1\r\n"], ready)
     crowd = [server.connect() for _ in range(10)]
     for sock in crowd:
         sock.sendall(b"READY\r\n")
@@ -297,16 +307,16 @@ def test_a_client_is_not_charged_with_those_before_it(house: Callable[..., House
 # Long replies.
 
 
-def test_exec_is_made_as_it_is_sent(house: Callable[..., House]) -> None:
+def test_exec_is_made_as_it_is_sent(make_server: Callable[..., SteppedServer]) -> None:
     """For a client that reads nothing, the reply to EXEC is generated until its output is full."""
-    server = house()
+    server = make_server()
     sock = server.connect()
     count = 200
     sock.sendall(b"MULTI\r\n" + b"COMMAND DOCS\r\n" * count + b"EXEC\r\nPING\r\n")
     server.iterate(500)
     sock_output = server.connection(0).handler.output
     assert 0 < sock_output.held_bytes < 2 * MAX_PENDING_BYTES
-    assert server.served.output_total.held_bytes == sock_output.held_bytes
+    assert server.client_connections.output_total.held_bytes == sock_output.held_bytes
     answer = b""
     while not answer.endswith(PONG):
         server.iterate()
@@ -316,12 +326,12 @@ def test_exec_is_made_as_it_is_sent(house: Callable[..., House]) -> None:
     server.iterate()
     head = b"+OK\r\n" + b"+QUEUED\r\n" * count + b"*%d\r\n" % count
     assert answer == head + received(docs) * count + PONG
-    assert server.served.output_total.held_bytes == 0
+    assert server.client_connections.output_total.held_bytes == 0
 
 
-def test_a_list_of_many_takes_many_steps(house: Callable[..., House]) -> None:
+def test_a_list_of_many_takes_many_steps(make_server: Callable[..., SteppedServer]) -> None:
     """CLIENT LIST of many clients is built in several iterations, and lists all of them."""
-    server = house()
+    server = make_server()
     asking = server.connect()
     for _ in range(300):
         server.connect()
@@ -334,9 +344,9 @@ def test_a_list_of_many_takes_many_steps(house: Callable[..., House]) -> None:
     assert len(server.listings) == 0
 
 
-def test_closed_client_discards_its_list(house: Callable[..., House]) -> None:
+def test_closed_client_discards_its_list(make_server: Callable[..., SteppedServer]) -> None:
     """Closing a client while its list is being built discards the list."""
-    server = house()
+    server = make_server()
     asking = server.connect()
     for _ in range(100):
         server.connect()
@@ -346,14 +356,14 @@ def test_closed_client_discards_its_list(house: Callable[..., House]) -> None:
     assert len(server.listings) == 1
     server.close_client(1)
     assert len(server.listings) == 0
-    assert not server.served._queue.new
-    assert not server.served._queue.busy
+    assert not server.client_connections._queue.new
+    assert not server.client_connections._queue.busy
 
 
 # Memory.
 
 
-def unread(server: House, count: int) -> list[socket.socket]:
+def unread(server: SteppedServer, count: int) -> list[socket.socket]:
     """Return clients that read nothing, with full sockets and 50 KB of pending output."""
     clients = []
     for _ in range(count):
@@ -361,7 +371,7 @@ def unread(server: House, count: int) -> list[socket.socket]:
         sock.sendall(b"COMMAND DOCS\r\n" * 200)
         server.clock.now += 1.0
         server.iterate(20)
-        connection = list(server.served._connections.values())[-1]
+        connection = list(server.client_connections._connections.values())[-1]
         assert connection.held_bytes
         connection.handler.output.push(bytes(50_000))
         connection.on_event(0)
@@ -370,21 +380,23 @@ def unread(server: House, count: int) -> list[socket.socket]:
     return clients
 
 
-def test_output_is_bounded(house: Callable[..., House], caplog: pytest.LogCaptureFixture) -> None:
+def test_output_is_bounded(
+    make_server: Callable[..., SteppedServer], caplog: pytest.LogCaptureFixture
+) -> None:
     """Above max_output_bytes, clients that have read nothing for longest are evicted."""
-    server = house(max_output_bytes=2**20)
+    server = make_server(max_output_bytes=2**20)
     unread(server, 30)
-    assert 0 < server.served.output_total.held_bytes <= 2**20
+    assert 0 < server.client_connections.output_total.held_bytes <= 2**20
     evicted = server.statistics.evictions[Eviction.OUTPUT_MEMORY]
     assert 0 < evicted < 30
-    kept = [number for number in range(30) if number + 1 in server.served._connections]
+    kept = [number for number in range(30) if number + 1 in server.client_connections._connections]
     assert kept == list(range(evicted, 30)), "the clients whose sockets filled up last"
     assert "evicted to free resources: output_memory" in caplog.text
 
 
-def test_a_reader_is_kept(house: Callable[..., House]) -> None:
+def test_a_reader_is_kept(make_server: Callable[..., SteppedServer]) -> None:
     """A client that reads is not evicted because of clients that do not."""
-    server = house(max_output_bytes=2**20)
+    server = make_server(max_output_bytes=2**20)
     reading = server.connect()
     reading.sendall(b"COMMAND DOCS\r\n" * 1000)
     server.iterate(20)
@@ -393,14 +405,14 @@ def test_a_reader_is_kept(house: Callable[..., House]) -> None:
         unread(server, 1)
         assert reading.recv(50_000)
         server.tick()
-    assert 1 in server.served._connections
+    assert 1 in server.client_connections._connections
     assert server.connection(0).held_bytes > 0
     assert server.statistics.evictions[Eviction.OUTPUT_MEMORY] > 0
 
 
-def test_a_slow_reader_is_seen_to_read(house: Callable[..., House]) -> None:
+def test_a_slow_reader_is_seen_to_read(make_server: Callable[..., SteppedServer]) -> None:
     """Bytes read by the peer are noticed before its socket has room again."""
-    server = house(max_output_bytes="1GiB")
+    server = make_server(max_output_bytes="1GiB")
     (sock,) = unread(server, 1)
     connection = server.connection(0)
     blocked_since = connection.blocked_since
@@ -413,9 +425,9 @@ def test_a_slow_reader_is_seen_to_read(house: Callable[..., House]) -> None:
     assert connection.blocked_since > blocked_since + 0.9
 
 
-def test_ones_own_pace_is_no_latency(house: Callable[..., House]) -> None:
+def test_ones_own_pace_is_no_latency(make_server: Callable[..., SteppedServer]) -> None:
     """The time a client takes to read earlier replies is not part of any latency."""
-    server = house()
+    server = make_server()
     sock = server.connect()
     sock.sendall(b"COMMAND DOCS\r\n" * 500 + b"PING\r\n")
     server.clock.step = 0.0
@@ -429,19 +441,21 @@ def test_ones_own_pace_is_no_latency(house: Callable[..., House]) -> None:
 # Admission.
 
 
-def ping(server: House, sock: socket.socket) -> bytes:
+def ping(server: SteppedServer, sock: socket.socket) -> bytes:
     """Send PING and return the reply."""
     sock.sendall(b"PING\r\n")
     server.iterate(2)
     return received(sock)
 
 
-def test_longest_idle_connection_is_closed_at_limit(house: Callable[..., House]) -> None:
+def test_longest_idle_connection_is_closed_at_limit(
+    make_server: Callable[..., SteppedServer],
+) -> None:
     """At the limit a new connection replaces the longest idle one.
 
     A connection that has sent part of a request counts as idle.
     """
-    server = house(max_clients=3)
+    server = make_server(max_clients=3)
     first, second, third = (server.connect() for _ in range(3))
     server.clock.now += 1.0
     second.sendall(b"*1\r\n$4\r\nPI")
@@ -457,9 +471,9 @@ def test_longest_idle_connection_is_closed_at_limit(house: Callable[..., House])
     assert server.statistics.connections_rejected == 0
 
 
-def test_client_with_held_error_can_be_evicted(house: Callable[..., House]) -> None:
+def test_client_with_held_error_can_be_evicted(make_server: Callable[..., SteppedServer]) -> None:
     """A client that waits after a failed authentication can be evicted."""
-    server = house(password=b"secret", max_clients=2)
+    server = make_server(password=b"secret", max_clients=2)
     guessing = [server.connect() for _ in range(2)]
     for sock in guessing:
         sock.sendall(b"AUTH 1\r\n")
@@ -471,9 +485,9 @@ def test_client_with_held_error_can_be_evicted(house: Callable[..., House]) -> N
     assert server.statistics.evictions == {Eviction.IDLE: 1}
 
 
-def test_client_with_new_request_is_not_evicted(house: Callable[..., House]) -> None:
+def test_client_with_new_request_is_not_evicted(make_server: Callable[..., SteppedServer]) -> None:
     """A client whose request arrives together with a new connection is not evicted."""
-    server = house(max_clients=2)
+    server = make_server(max_clients=2)
     first, second = server.connect(), server.connect()
     server.clock.now += 1.0
     server.loop.now = server.clock.now  # as at the start of an iteration
@@ -482,16 +496,16 @@ def test_client_with_new_request_is_not_evicted(house: Callable[..., House]) -> 
     newcomer = socket.socket(socket.AF_UNIX)
     newcomer.connect(server._path)
     server._sockets.append(newcomer)
-    listener = server.served._listeners[0]
-    server.served._on_listener_ready(listener, 1)
-    server.served.accept()
+    listener = server.client_connections._listeners[0]
+    server.client_connections._on_listener_ready(listener, 1)
+    server.client_connections.accept()
     assert received(first) == PONG
     assert is_closed(second)
 
 
-def test_slow_readers_give_way_next(house: Callable[..., House]) -> None:
+def test_slow_readers_give_way_next(make_server: Callable[..., SteppedServer]) -> None:
     """Without idle clients, the slowest reader is evicted, but none that reads fast enough."""
-    server = house(max_clients=3, max_output_bytes="1GiB")
+    server = make_server(max_clients=3, max_output_bytes="1GiB")
     unread(server, 3)
     for number, read_rate in enumerate((100.0, 50.0)):
         connection = server.connection(number)
@@ -499,24 +513,26 @@ def test_slow_readers_give_way_next(house: Callable[..., House]) -> None:
         connection.read_rate.bytes_per_second = read_rate
     newcomer = server.connect()
     assert ping(server, newcomer) == PONG
-    assert sorted(server.served._connections) == [1, 3, 4]
+    assert sorted(server.client_connections._connections) == [1, 3, 4]
     assert server.statistics.evictions == {Eviction.SLOW_READER: 1}
 
 
-def test_refused_if_none_gives_way(house: Callable[..., House]) -> None:
+def test_refused_if_none_gives_way(make_server: Callable[..., SteppedServer]) -> None:
     """A new connection is rejected if all others are being served."""
-    server = house(max_clients=2, max_output_bytes="1GiB")
+    server = make_server(max_clients=2, max_output_bytes="1GiB")
     unread(server, 2)
     newcomer = server.connect()
     assert received(newcomer) == b"-ERR max number of clients reached\r\n"
-    assert sorted(server.served._connections)[:2] == [1, 2]
+    assert sorted(server.client_connections._connections)[:2] == [1, 2]
     assert server.statistics.connections_rejected == 1
     assert server.statistics.evictions.total() == 0
 
 
-def test_pace_is_measured_while_the_socket_is_full(house: Callable[..., House]) -> None:
+def test_pace_is_measured_while_the_socket_is_full(
+    make_server: Callable[..., SteppedServer],
+) -> None:
     """A reader's rate is known half a minute after its socket is full, and reset later."""
-    server = house(max_output_bytes="1GiB")
+    server = make_server(max_output_bytes="1GiB")
     (sock,) = unread(server, 1)
     connection = server.connection(0)
     server.tick()
@@ -532,9 +548,9 @@ def test_pace_is_measured_while_the_socket_is_full(house: Callable[..., House]) 
     assert connection.read_rate is None
 
 
-def test_idle_clients_are_kept(house: Callable[..., House]) -> None:
+def test_idle_clients_are_kept(make_server: Callable[..., SteppedServer]) -> None:
     """By default an idle client is closed only when a new connection needs its place."""
-    server = house(max_clients=2)
+    server = make_server(max_clients=2)
     first, second = server.connect(), server.connect()
     for sock in (second, first):
         server.clock.now += 1e6
@@ -547,25 +563,25 @@ def test_idle_clients_are_kept(house: Callable[..., House]) -> None:
     assert server.statistics.evictions == {Eviction.IDLE: 1}
 
 
-def test_maintenance_is_spread_over_turns(house: Callable[..., House]) -> None:
+def test_maintenance_is_spread_over_turns(make_server: Callable[..., SteppedServer]) -> None:
     """A tick checks all connections, a limited number in each iteration."""
-    server = house(idle_timeout=1)
+    server = make_server(idle_timeout=1)
     for _ in range(2 * SWEEP_CONNECTIONS + 10):
         server.connect()
     server.clock.now += 2.0
     server.loop.run_once(0)
-    server.served.tick()
-    left = [len(server.served)]
+    server.client_connections.tick()
+    left = [len(server.client_connections)]
     while left[-1]:
-        assert server.served.next_due <= server.loop.now
+        assert server.client_connections.next_due <= server.loop.now
         server.iterate()
-        left.append(len(server.served))
+        left.append(len(server.client_connections))
     assert left == [410, 210, 10, 0]
 
 
-def test_a_request_must_be_complete_in_time(house: Callable[..., House]) -> None:
+def test_a_request_must_be_complete_in_time(make_server: Callable[..., SteppedServer]) -> None:
     """A request that arrives slowly times out, however long request_timeout is."""
-    server = house(request_timeout=600)
+    server = make_server(request_timeout=600)
     sock = server.connect()
     for byte in b"*1\r\n$4\r\nPI":
         sock.sendall(bytes([byte]))
@@ -583,56 +599,60 @@ def test_a_request_must_be_complete_in_time(house: Callable[..., House]) -> None
 
 
 def test_a_failed_authentication_is_slow(
-    house: Callable[..., House], caplog: pytest.LogCaptureFixture
+    make_server: Callable[..., SteppedServer], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The error is delayed by a second, as are later requests of that client only."""
-    server = house(password=b"secret")
+    server = make_server(password=b"secret")
     guessing, other = server.connect(), server.connect()
     guessing.sendall(b"PING\r\nAUTH 1\r\nHELLO 3 AUTH default 2\r\nAUTH secret\r\nPING\r\n")
     start = server.loop.now
     server.iterate(10)
     assert received(guessing) == b"-NOAUTH Authentication required.\r\n"
-    assert start + AUTH_DELAY_SECONDS - 0.1 < server.served.next_due <= server.clock.now + 1.0
+    assert (
+        start + AUTH_DELAY_SECONDS - 0.1
+        < server.client_connections.next_due
+        <= server.clock.now + 1.0
+    )
     other.sendall(b"AUTH secret\r\nPING\r\n")
     server.iterate()
     assert received(other) == b"+OK\r\n" + PONG
     for _ in range(2):
-        server.clock.now = server.served.next_due - 0.1
+        server.clock.now = server.client_connections.next_due - 0.1
         server.iterate()
         assert received(guessing) == b""
         server.clock.now += 0.2
         server.iterate()
         assert received(guessing).startswith(b"-WRONGPASS ")
     server.iterate()
-    assert server.served.next_due == float("inf")
+    assert server.client_connections.next_due == float("inf")
     guessing.sendall(b"")
     assert server.statistics.errors["WRONGPASS"] == 2
     assert caplog.text.count("failed authentication") == 2
 
 
-def test_closed_client_discards_held_error(house: Callable[..., House]) -> None:
+def test_closed_client_discards_held_error(make_server: Callable[..., SteppedServer]) -> None:
     """Closing a client discards its held-back error."""
-    server = house(password=b"secret")
+    server = make_server(password=b"secret")
     guessing = server.connect()
     guessing.sendall(b"AUTH 1\r\n")
     server.iterate()
     server.close_client(1)
-    assert server.served.next_due == float("inf")
+    assert server.client_connections.next_due == float("inf")
 
 
 # The loop.
 
 
-def test_a_closed_connection_is_freed_at_once(house: Callable[..., House]) -> None:
+def test_a_closed_connection_is_freed_at_once(make_server: Callable[..., SteppedServer]) -> None:
     """A closed connection is in no reference cycle, so it needs no garbage collection."""
-    server = house()
+    server = make_server()
     gc.disable()
     try:
         for data in (b"", b"PING\r\n", b"CLIENT LIST\r\n" * 100, b"AUTH a b\r\n", b"HELLO 3"):
             sock = server.connect()
             sock.sendall(data)
             server.iterate(3)
-            (connection,) = server.served._connections.values()
+            (connection,) = server.client_connections._connections.values()
             session = weakref.ref(connection.session)
             server.close_client(connection.session.client_id)
             del connection
@@ -646,13 +666,13 @@ def test_a_closed_connection_is_freed_at_once(house: Callable[..., House]) -> No
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.ENOMEM])
 def test_client_that_epoll_refuses_is_closed(
-    house: Callable[..., House],
+    make_server: Callable[..., SteppedServer],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     number: int,
 ) -> None:
     """If epoll cannot register a client, only that client is closed."""
-    server = house()
+    server = make_server()
     unlucky, lucky = server.connect(), server.connect()
     modify = server.loop.modify
 
@@ -664,7 +684,7 @@ def test_client_that_epoll_refuses_is_closed(
     monkeypatch.setattr(server.loop, "modify", fail_for_the_first)
     unlucky.sendall(b"COMMAND DOCS\r\n" * 1000)
     server.iterate(10)
-    assert sorted(server.served._connections) == [2]
+    assert sorted(server.client_connections._connections) == [2]
     assert "cannot register with epoll" in caplog.text
     assert ping(server, lucky) == PONG
 
@@ -678,10 +698,12 @@ def test_client_that_epoll_refuses_is_closed(
 
 
 def test_memory_runs_out_for_one_client(
-    house: Callable[..., House], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    make_server: Callable[..., SteppedServer],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """If memory runs out for a client, it is closed and logged, and others are served."""
-    server = house()
+    server = make_server()
     unlucky, lucky = server.connect(), server.connect()
 
     def fail(*_: object) -> None:
@@ -693,5 +715,5 @@ def test_memory_runs_out_for_one_client(
     assert is_closed(unlucky)
     monkeypatch.undo()
     assert ping(server, lucky) == PONG
-    (record,) = [each for each in caplog.records if each.levelno == logging.WARNING]
+    (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert "closed, out of memory" in record.getMessage()
