@@ -33,14 +33,14 @@ def classes(annotation: Any) -> Iterator[type]:
         yield annotation
     for argument in typing.get_args(annotation):
         arguments = argument if isinstance(argument, list) else [argument]
-        for each in arguments:
-            yield from classes(each)
+        for argument in arguments:
+            yield from classes(argument)
 
 
 @pytest.mark.parametrize("name", fibclient.__all__)
 def test_public_signatures_mention_only_public_classes(name: str) -> None:
     """Users can import every class that a public signature mentions."""
-    public = {getattr(fibclient, each) for each in fibclient.__all__}
+    public = {getattr(fibclient, name) for name in fibclient.__all__}
     for annotation in annotations(getattr(fibclient, name)):
         for mentioned in classes(annotation):
             if mentioned.__module__.startswith("fibclient."):

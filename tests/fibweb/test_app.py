@@ -181,7 +181,7 @@ def test_unknown_format(web: Web, format: str) -> None:
     """An unknown format is 400 with the available ones; `array` is for Redis clients only."""
     said = problem(web.simulate_get(f"/fib/10?format={format}"), 400)
     assert said["detail"] == "format must be one of json, text, csv, ndjson, bfile, binary"
-    assert [each["format"] for each in said["available"]] == list(TYPES)
+    assert [available["format"] for available in said["available"]] == list(TYPES)
 
 
 @pytest.mark.parametrize(
@@ -427,7 +427,7 @@ def test_parts(web: Web, target: str, bytes_wanted: tuple[int, int]) -> None:
     """A range gets 206 with its bytes and Content-Range."""
     whole = web.simulate_get(target)
     size = len(whole.content)
-    first, last = (each % size for each in bytes_wanted)
+    first, last = (number % size for number in bytes_wanted)
     result = web.simulate_get(target, headers={"Range": f"bytes={first}-{last}"})
     assert result.status_code == 206
     last = min(last, size - 1)

@@ -137,13 +137,13 @@ def test_a_server_that_dies(serve: Callable[..., RunningServer], serve_http: Ser
         connection.request("GET", LARGE)
         with connection.getresponse() as response:
             found = hashlib.sha256(response.read(MIB))
-            busiest = max(client.stats().endpoints, key=lambda each: each.succeeded)
-            dying = next(each for each in servers if each.address == str(busiest.address))
+            busiest = max(client.stats().endpoints, key=lambda endpoint: endpoint.succeeded)
+            dying = next(server for server in servers if server.address == str(busiest.address))
             dying.stop(signal.SIGKILL)
             while piece := response.read(MIB):
                 found.update(piece)
-        assert sum(each.times_down for each in client.stats().endpoints) == 1
-    surviving = next(each for each in servers if each is not dying)
+        assert sum(endpoint.times_down for endpoint in client.stats().endpoints) == 1
+    surviving = next(server for server in servers if server is not dying)
     assert found.hexdigest() == digest(surviving.address)
 
 

@@ -104,12 +104,14 @@ def _work(pipe: Connection, inputs: int, seed: str) -> None:
 
 
 def _print(reports: list[Report], failures: int, seconds: float) -> None:
-    inputs = sum(each.inputs for each in reports)
-    peaks = ", ".join(f"{each.warm_peak // 1024} to {each.peak // 1024} MiB" for each in reports)
+    inputs = sum(report.inputs for report in reports)
+    peaks = ", ".join(
+        f"{report.warm_peak // 1024} to {report.peak // 1024} MiB" for report in reports
+    )
     print(
-        f"{inputs:,} inputs, {sum(each.bytes for each in reports):,} bytes, "
-        f"{sum(each.replies for each in reports):,} replies, "
-        f"{sum(each.protocol_errors for each in reports):,} protocol errors, "
+        f"{inputs:,} inputs, {sum(report.bytes for report in reports):,} bytes, "
+        f"{sum(report.replies for report in reports):,} replies, "
+        f"{sum(report.protocol_errors for report in reports):,} protocol errors, "
         f"{seconds:,.0f} s, {inputs / seconds:,.0f} inputs/s, peak RSS {peaks}, "
         f"{failures} failures",
         flush=True,

@@ -234,7 +234,7 @@ class HandWorkedEngine(Engine):
             "in slots": scratch._blocks,
             **{f"reading {array.format.name}": array._readers for array in self.arrays},
         }
-        return [f"{len(each)} {what}" for what, each in found.items() if each]
+        return [f"{len(objects)} {what}" for what, objects in found.items() if objects]
 
 
 class FakeServer:
@@ -279,7 +279,7 @@ class FakeServer:
         self.faults: list[str] = []
         self.has_refused_http = False
         self.has_broken_off = False
-        self._others = [Session(self, each, f"127.0.0.1:5000{each}") for each in (8, 9)]
+        self._others = [Session(self, number, f"127.0.0.1:5000{number}") for number in (8, 9)]
         self._sessions: list[Session] = []
 
     @property
@@ -352,12 +352,14 @@ class FakeServer:
 
     def client(self, client_id: int) -> ClientInfo | None:
         """Return the facts of one client."""
-        return next((each for each in self.clients() if each.session.client_id == client_id), None)
+        return next(
+            (client for client in self.clients() if client.session.client_id == client_id), None
+        )
 
     def close_client(self, client_id: int) -> None:
         """Close the connection of a client."""
         assert client_id != CLIENT_ID, "it must outlive its reply"
-        self._sessions = [each for each in self._sessions if each.client_id != client_id]
+        self._sessions = [session for session in self._sessions if session.client_id != client_id]
 
     def close(self) -> None:
         """Give the memory back."""
@@ -406,7 +408,7 @@ def open_server() -> Iterator[FakeServer]:
         (connection.log, handler.log),
         logging.getLogger("fibserver.engine.engine"),
     )
-    levels = [each.level for each in (*loggers, engine_logger)]
+    levels = [logger.level for logger in (*loggers, engine_logger)]
     reader = _LogReader(server)
     for logger in loggers:
         logger.addHandler(reader)
@@ -420,8 +422,8 @@ def open_server() -> Iterator[FakeServer]:
         for logger in loggers:
             logger.removeHandler(reader)
             logger.propagate = True
-        for each, level in zip((*loggers, engine_logger), levels, strict=True):
-            each.setLevel(level)
+        for logger, level in zip((*loggers, engine_logger), levels, strict=True):
+            logger.setLevel(level)
         for module, name, value in saved:
             setattr(module, name, value)
         server.close()

@@ -21,7 +21,7 @@ from select import EPOLLERR, EPOLLHUP, EPOLLIN
 from typing import NamedTuple
 
 from fibserver.network import output as output_module
-from fibserver.network import request_handler as conversation_module
+from fibserver.network import request_handler as handler_module
 from fibserver.network.connection import ConnectionState
 from tests.fuzz.conversation import FuzzedConversation, FuzzFailure
 from tests.fuzz.fakes import MAX_INDEX, PASSWORD, FakeServer, FakeSocket
@@ -207,17 +207,17 @@ class Harness:
         """
         sock = FakeSocket(chunks, rng)
         sock.has_ended = ends_early
-        talk = FuzzedConversation(self._server, sock)
+        conversation = FuzzedConversation(self._server, sock)
         if rng is None and not ends_early:
-            talk.go_straight()
+            conversation.go_straight()
         for _ in range(MAX_ITERATIONS):
-            if talk.run_once(rng) or (not talk.is_over and self._run_engine(rng)):
+            if conversation.run_once(rng) or (not conversation.is_over and self._run_engine(rng)):
                 continue
-            limit = output_module.MAX_PENDING_BYTES + conversation_module.JOIN_BELOW_BYTES
-            if copied is not None and talk.most_pending > limit + copied:
-                raise FuzzFailure(f"{talk.most_pending} bytes of output were pending")
-            return self._judge(talk)
-        raise FuzzFailure(f"no end, {talk.connection.state}")
+            limit = output_module.MAX_PENDING_BYTES + handler_module.JOIN_BELOW_BYTES
+            if copied is not None and conversation.most_pending > limit + copied:
+                raise FuzzFailure(f"{conversation.most_pending} bytes of output were pending")
+            return self._judge(conversation)
+        raise FuzzFailure(f"no end, {conversation.connection.state}")
 
     def _run_engine(self, rng: Random | None, failing: float = 0.0) -> bool:
         """Have the workers do something; return whether there was anything to do."""
@@ -241,18 +241,20 @@ class Harness:
             hands.scratch.free_idle_memory()
         return True
 
-    def _judge(self, talk: FuzzedConversation, may_be_cut: bool = False) -> bytes:
+    def _judge(self, conversation: FuzzedConversation, may_be_cut: bool = False) -> bytes:
         """Check what must hold at the end; return what the client got."""
         server = self._server
-        if not talk.is_over:
-            raise FuzzFailure(f"stuck, {talk.connection.state}, {talk.sock.chunks} to come")
-        self._check_leaks(talk)
+        if not conversation.is_over:
+            raise FuzzFailure(
+                f"stuck, {conversation.connection.state}, {conversation.sock.chunks} to come"
+            )
+        self._check_leaks(conversation)
         if server.has_refused_http or server.has_broken_off:
             if server.has_broken_off and not may_be_cut:
                 raise FuzzFailure("an answer broke off")
             server.has_refused_http = server.has_broken_off = False
             may_be_cut = True
-        output = b"".join(talk.sock.received)
+        output = b"".join(conversation.sock.received)
         try:
             replies = parse_replies(output)
         except MalformedReplyError as error:
@@ -263,23 +265,25 @@ class Harness:
             replies.protocol_errors == 1 and (replies.ends_with_protocol_error or may_be_cut)
         ):
             raise FuzzFailure(f"replies behind a protocol error: {output[-1000:]!r}")
-        excess = talk.most_pending - output_module.MAX_PENDING_BYTES
+        excess = conversation.most_pending - output_module.MAX_PENDING_BYTES
         if excess > replies.largest and not may_be_cut:
-            raise FuzzFailure(f"{talk.most_pending} bytes of output were pending")
+            raise FuzzFailure(f"{conversation.most_pending} bytes of output were pending")
         self.figures.replies += replies.total
         self.figures.protocol_errors += replies.protocol_errors
         return output
 
-    def _check_leaks(self, talk: FuzzedConversation) -> None:
+    def _check_leaks(self, conversation: FuzzedConversation) -> None:
         server = self._server
         if server.faults:
             faults = "\n".join(server.faults)
             server.faults.clear()
             raise FuzzFailure(faults)
-        is_known = talk.connection in server.to_send or talk.connection in server.held
-        if is_known or server.waiting or not talk.sock.is_closed:
+        is_known = (
+            conversation.connection in server.to_send or conversation.connection in server.held
+        )
+        if is_known or server.waiting or not conversation.sock.is_closed:
             raise FuzzFailure("closed by half")
-        if talk.connection.handler.output or server.output_total.held_bytes:
+        if conversation.connection.handler.output or server.output_total.held_bytes:
             raise FuzzFailure("closed with output")
         hands = server.hands
         if hands.has_answered and not server.to_send:
@@ -297,23 +301,28 @@ class Harness:
         fault = _FAULTS[int(rng.random() * len(_FAULTS))]
         sock = FakeSocket(list(self._cuts(data)), rng if rng.random() < 0.7 else None)
         sock.has_ended = rng.random() < 0.5
-        talk = FuzzedConversation(self._server, sock)
+        conversation = FuzzedConversation(self._server, sock)
         failing = 0.5 if fault == "workers" else 0.0
         when = int(rng.random() ** 2 * (len(sock.chunks) + 6))
         for iteration in range(MAX_ITERATIONS):
-            if iteration == when and not talk.is_over:
-                self._harm(talk, fault)
-            if not (talk.run_once(rng) or (not talk.is_over and self._run_engine(rng, failing))):
+            if iteration == when and not conversation.is_over:
+                self._harm(conversation, fault)
+            if not (
+                conversation.run_once(rng)
+                or (not conversation.is_over and self._run_engine(rng, failing))
+            ):
                 break
-        self._judge(talk, may_be_cut=fault not in ("finish", "refuse"))
+        self._judge(conversation, may_be_cut=fault not in ("finish", "refuse"))
 
-    def _harm(self, talk: FuzzedConversation, fault: str) -> None:
-        connection = talk.connection
+    def _harm(self, conversation: FuzzedConversation, fault: str) -> None:
+        connection = conversation.connection
         match fault:
             case "reset":
-                talk.sock.is_broken = True
+                conversation.sock.is_broken = True
             case "hang-up":
-                talk.event((EPOLLHUP, EPOLLERR, EPOLLHUP | EPOLLIN)[int(self._rng.random() * 3)])
+                conversation.event(
+                    (EPOLLHUP, EPOLLERR, EPOLLHUP | EPOLLIN)[int(self._rng.random() * 3)]
+                )
             case "finish":
                 connection.finish()
             case "give up":
@@ -330,7 +339,7 @@ class Harness:
         wanted = []
         for data in inputs:
             wanted.append(self._reference.answer(server.new_session(), data))
-        talks = [
+        conversations = [
             FuzzedConversation(server, FakeSocket(list(self._cuts(data)), rng)) for data in inputs
         ]
         idle_rounds = rounds = 0
@@ -338,16 +347,20 @@ class Harness:
             idle_rounds += 1
             rounds += 1
             if rounds > MAX_ROUNDS:
-                states = [talk.connection.state.name for talk in talks if not talk.is_over]
+                states = [
+                    conversation.connection.state.name
+                    for conversation in conversations
+                    if not conversation.is_over
+                ]
                 raise FuzzFailure(f"no end: {', '.join(states)}")
-            for talk in talks:
-                if (idle_rounds > 2 or rng.random() < 0.7) and talk.run_once(rng):
+            for conversation in conversations:
+                if (idle_rounds > 2 or rng.random() < 0.7) and conversation.run_once(rng):
                     idle_rounds = 0
             server.loop.now += 0.03
             if self._run_engine(rng):
                 idle_rounds = 0
-        for talk, expected in zip(talks, wanted, strict=True):
-            got = self._judge(talk, may_be_cut=expected.is_http)
+        for conversation, expected in zip(conversations, wanted, strict=True):
+            got = self._judge(conversation, may_be_cut=expected.is_http)
             if not expected.allows(got):
                 raise FuzzFailure(f"in a crowd: {_difference(got, expected.output)}")
 

@@ -76,7 +76,9 @@ class Reference:
             if request.arguments:
                 varies |= request.arguments[0].upper() in _VARYING
                 replies = self._replies(session, request.arguments)
-                copied = max(copied, sum(len(each) for each in replies if isinstance(each, bytes)))
+                copied = max(
+                    copied, sum(len(reply) for reply in replies if isinstance(reply, bytes))
+                )
                 parts += map(self._bytes_of, replies)
         return Expected(b"".join(parts), False, varies, copied)
 

@@ -263,7 +263,7 @@ def test_client_side_cache(server: RunningServer) -> None:
 def test_asyncio_client_shares_a_loop(server: RunningServer, protocol: int) -> None:
     """Concurrent requests of the asyncio client get each its own answer."""
 
-    async def talk() -> None:
+    async def run_requests() -> None:
         async with redis.asyncio.Redis(
             host="127.0.0.1", port=server.port, protocol=protocol
         ) as client:
@@ -275,4 +275,4 @@ def test_asyncio_client_shares_a_loop(server: RunningServer, protocol: int) -> N
                 ask(pipeline, "FIB.NUMBER", 300)
                 assert await pipeline.execute() == [b"55", b"%d" % fibonacci(0, 301)[300]]
 
-    asyncio.run(talk())
+    asyncio.run(run_requests())

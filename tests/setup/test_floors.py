@@ -21,9 +21,9 @@ def versions(lines: str, operator: str) -> dict[str, str]:
     for line in lines.splitlines():
         if line and not line.startswith("#"):
             requirement = Requirement(line)
-            for each in requirement.specifier:
-                if each.operator == operator:
-                    found[requirement.name] = each.version
+            for part in requirement.specifier:
+                if part.operator == operator:
+                    found[requirement.name] = part.version
     return found
 
 

@@ -32,7 +32,7 @@ class ModuleScheduling(LoadScopeScheduling):  # type: ignore[misc]
 
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.partition("::")[0]
-        return next((each for each in PACKAGES if module.startswith(f"{each}/")), module)
+        return next((package for package in PACKAGES if module.startswith(f"{package}/")), module)
 
 
 def longest_first(items: list[pytest.Item]) -> None:

@@ -152,7 +152,7 @@ def _wait_until_ended(processes: list[psutil.Process]) -> None:
     """Wait for processes that are not our children; a zombie has ended."""
     pause = threading.Event()
     for _ in range(DEADLINE_SECONDS * 100):
-        processes = [each for each in processes if is_running(each)]
+        processes = [process for process in processes if is_running(process)]
         if not processes:
             return
         pause.wait(0.01)

@@ -30,7 +30,7 @@ def run_with_sockets(
         sockets: what it is passed.
         names: what they are called, with colons between.
     """
-    descriptors = [each.fileno() for each in sockets]
+    descriptors = [sock.fileno() for sock in sockets]
     listed = ",".join(map(str, descriptors))
     return subprocess.run(
         [sys.executable, "-m", "tests.support.socket_passing", listed, *command],
@@ -48,7 +48,10 @@ def main() -> None:
     """Become the command that the arguments tell."""
     descriptors = [int(text) for text in sys.argv[1].split(",")]
     # First out of the way, since one may have the number that another is to get.
-    far = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, OUT_OF_THE_WAY) for each in descriptors]
+    far = [
+        fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, OUT_OF_THE_WAY)
+        for descriptor in descriptors
+    ]
     for number, descriptor in enumerate(far, FIRST_DESCRIPTOR):
         os.dup2(descriptor, number)
     os.environ["LISTEN_PID"] = str(os.getpid())

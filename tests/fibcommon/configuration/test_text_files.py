@@ -50,7 +50,9 @@ def test_a_password_in_utf_8(password: str, end: str, tmp_path: Path) -> None:
     assert read_password(path) == encoded
 
 
-@pytest.mark.parametrize("data", [*("secret\r\n".encode(each) for each in WIDE), b"\xfe\xff\0s"])
+@pytest.mark.parametrize(
+    "data", [*("secret\r\n".encode(encoding) for encoding in WIDE), b"\xfe\xff\0s"]
+)
 def test_a_password_in_utf_16(data: bytes, tmp_path: Path) -> None:
     """A password file in another encoding is rejected."""
     path = tmp_path / "password"

@@ -193,8 +193,8 @@ def test_all_addresses_of_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
         patch.setattr(socket, "getaddrinfo", names("::1", "127.0.0.1", "127.0.0.1"))
         listeners = open_listeners([Address("localhost", 0)])
     addresses = list(map(address_of, listeners))
-    assert [each.host for each in addresses] == ["::1", "127.0.0.1"]
-    assert len({each.port for each in addresses}) == 1
+    assert [address.host for address in addresses] == ["::1", "127.0.0.1"]
+    assert len({address.port for address in addresses}) == 1
     for address, listener in zip(addresses, listeners, strict=True):
         socket.create_connection((address.host, address.port)).close()
         close_listener(listener)
@@ -204,7 +204,7 @@ def test_an_address_that_the_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> N
     """An address that the machine does not have is skipped, such as ::1 without IPv6."""
     monkeypatch.setattr(socket, "getaddrinfo", names("2001:db8::1", "127.0.0.1"))
     with listening("localhost:0") as addresses:
-        assert [each.host for each in addresses] == ["127.0.0.1"]
+        assert [address.host for address in addresses] == ["127.0.0.1"]
 
 
 @pytest.mark.parametrize("hosts", [("0.0.0.0", "[::]"), ("[::]", "127.0.0.1"), ("[::]", "[::]")])
@@ -278,9 +278,9 @@ def test_descriptor_without_listener_is_rejected(tcp: socket.socket) -> None:
         socket.socket() as unbound,
         open(os.devnull) as file,
     ):
-        for each in (datagrams, connection, unbound, file):
+        for item in (datagrams, connection, unbound, file):
             with pytest.raises(ListenError, match=r"^it is not a "):
-                adopt_listener(each.fileno(), "it")
-            os.fstat(each.fileno())
+                adopt_listener(item.fileno(), "it")
+            os.fstat(item.fileno())
     with pytest.raises(ListenError, match=r"^it is not a socket: Bad file descriptor"):
         adopt_listener(2**20, "it")

@@ -270,8 +270,8 @@ def test_background_once() -> None:
     """Adding a background source again has no effect."""
     queue = queue_of()
     source, other = FakeSource(10, 11), FakeSource(20)
-    for each in (source, other, source):
-        queue.add_background(each)
+    for background in (source, other, source):
+        queue.add_background(background)
     assert [number_of(queue.pop_background()) for _ in range(4)] == [10, 20, 11, None]
 
 
@@ -333,8 +333,8 @@ def test_cheap_never_waits_for_expensive_and_no_expensive_one_starves(
         elif not isinstance(step, bool):
             clock.now += step
         else:
-            cheap_waits = any(each.numbers and each.numbers[0] > 0 for each in sources)
-            expensive_waits = any(each.numbers and each.numbers[0] < 0 for each in sources)
+            cheap_waits = any(source.numbers and source.numbers[0] > 0 for source in sources)
+            expensive_waits = any(source.numbers and source.numbers[0] < 0 for source in sources)
             is_due = queue.is_expensive_due
             number = number_of(queue.pop(accepts_expensive=step))
             if not step:
@@ -351,7 +351,7 @@ def test_cheap_never_waits_for_expensive_and_no_expensive_one_starves(
                 "an expensive one starves"
             )
             was_expensive, was_cheap_though_due = is_expensive, is_due and not is_expensive
-    assert not any(each.numbers for each in sources)
+    assert not any(source.numbers for source in sources)
 
 
 @given(
@@ -368,7 +368,7 @@ def test_expensive_sources_in_the_order_of_their_deadlines(
     for index in gone:
         queue.discard(sources[index])
     kept = [each for index, each in enumerate(waiting) if index not in gone]
-    kept.sort(key=lambda each: each[0] + AGEING * cost(each[1]))
+    kept.sort(key=lambda entry: entry[0] + AGEING * cost(entry[1]))
     assert numbers(queue) == [number for _, number in kept]
 
 

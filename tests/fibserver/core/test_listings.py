@@ -110,14 +110,14 @@ def test_lines_that_fail(good: int) -> None:
     held = listings.read("first", first)
     failing = [listings.read("bad", lines) for _ in range(2)]
     waiting = listings.read("last", last)
-    for each in (held, *failing, waiting):
-        next(each)
+    for reader in (held, *failing, waiting):
+        next(reader)
     assert len(listings) == 3
     assert finish(waiting) == last.text(1)
     assert finish(held) == first.text(1)
-    for each in failing:
+    for reader in failing:
         with pytest.raises(ZeroDivisionError):
-            finish(each)
+            finish(reader)
     assert len(listings) == 0
 
 

@@ -117,7 +117,7 @@ def test_the_slowest_comes_first() -> None:
     small, large = Holder(1), Holder(10)
     empty = Holder(0, 1.0, 1.0)
     holders = [small, new, slow, large, old, slower, empty]
-    total = sum(each.held_bytes for each in holders)
+    total = sum(holder.held_bytes for holder in holders)
     assert output_victims(holders, total, 0) == [slower, slow, old, new, large, small]
 
 
@@ -127,7 +127,7 @@ def test_victims_are_as_few_as_possible(sizes: list[int], limit: int) -> None:
     holders = [Holder(size, float(size)) for size in sizes]
     held = sum(sizes)
     victims = output_victims(holders, held, limit)
-    left = held - sum(each.held_bytes for each in victims)
+    left = held - sum(victim.held_bytes for victim in victims)
     if held <= limit:
         assert victims == []
     else:

@@ -13,8 +13,8 @@ from fibserver.core.statistics import BUCKETS, CommandStatistics, Rates, Statist
 def recorded(*seconds: float) -> CommandStatistics:
     """Return the statistics of a command whose calls took these times."""
     statistics = CommandStatistics("ping")
-    for each in seconds:
-        statistics.record(each)
+    for latency in seconds:
+        statistics.record(latency)
     return statistics
 
 
@@ -142,8 +142,8 @@ def test_quantile_is_in_the_bucket_of_the_true_one(
 ) -> None:
     """The estimate lies within the bucket that holds the true quantile."""
     latencies = [0] * BUCKETS
-    for each in microseconds:
-        latencies[each.bit_length()] += 1
+    for latency in microseconds:
+        latencies[latency.bit_length()] += 1
     rank = -(-share.numerator * len(microseconds) // share.denominator)
     bucket = sorted(microseconds)[rank - 1].bit_length()
     estimate = quantile(intervals(latencies), float(share))

@@ -71,9 +71,9 @@ def test_silent_connections_do_not_blind_it(scraped: Scraped) -> None:
     silent = [scraped.connect(b"GET") for _ in range(MAX_CONNECTIONS)]
     for _ in range(3):
         assert b"answer 42.0" in scraped.connect(REQUEST).recv(10_000)
-    assert [is_open(each) for each in silent] == [False] + [True] * (MAX_CONNECTIONS - 1)
+    assert [is_open(sock) for sock in silent] == [False] + [True] * (MAX_CONNECTIONS - 1)
     scraped.connect(b"GET")
-    assert [is_open(each) for each in silent[:2]] == [False, True], "there was room for this one"
+    assert [is_open(sock) for sock in silent[:2]] == [False, True], "there was room for this one"
 
 
 def test_a_request_has_seconds(scraped: Scraped) -> None:
@@ -114,7 +114,7 @@ def test_metrics_server_answers_head(scraped: Scraped) -> None:
         scraped.connect(method + b" /metrics HTTP/1.1\r\nHost: x\r\n\r\n").recv(10_000)
         for method in (b"GET", b"HEAD")
     )
-    lengths = [each.partition(b"\r\n\r\n")[2] for each in (asked, headed)]
+    lengths = [response.partition(b"\r\n\r\n")[2] for response in (asked, headed)]
     assert b"answer 42.0" in lengths[0]
     assert lengths[1] == b""
     assert headed.startswith(b"HTTP/1.0 200 OK\r\n")

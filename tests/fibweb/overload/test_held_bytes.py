@@ -25,10 +25,10 @@ def test_the_slowest_gives_way() -> None:
     held.set(second, 40)
     held.set(first, 30)  # it holds fewer bytes now, and remains the oldest
     held.set(third, 60)
-    assert [each.times_given_up for each in (first, second, third)] == [1, 0, 0]
+    assert [holder.times_given_up for holder in (first, second, third)] == [1, 0, 0]
     assert (held.size, held.released) == (100, 1)
     held.set(first, 100)
-    assert [each.times_given_up for each in (first, second, third)] == [1, 1, 1]
+    assert [holder.times_given_up for holder in (first, second, third)] == [1, 1, 1]
     assert held.size == 100
 
 

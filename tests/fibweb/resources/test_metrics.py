@@ -98,6 +98,6 @@ def test_every_fibweb_metric_is_documented(server: RunningServer, serve_web: Ser
     there = {}
     for family in text_string_to_metric_families(get(web, "/metrics").decode()):
         name = family.name + ("_total" if family.type == "counter" else "")
-        there[name] = {label for each in family.samples for label in each.labels} - {"le"}
+        there[name] = {label for sample in family.samples for label in sample.labels} - {"le"}
     rows = re.findall(r"^\| `(fibweb_\w+)`[^|]*\|([^|]*)\|", DOCUMENT.read_text(), re.MULTILINE)
     assert there == {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}

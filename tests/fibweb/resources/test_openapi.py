@@ -67,7 +67,7 @@ def test_examples_of_answers(
 
 
 def _without_id(value: Any) -> dict[str, object]:
-    return {key: each for key, each in value.items() if key != "request_id"}
+    return {key: content for key, content in value.items() if key != "request_id"}
 
 
 @pytest.mark.parametrize(("path", "method", "operation"), METHODS)
@@ -75,10 +75,14 @@ def test_examples_of_requests(
     web: testing.TestClient, path: str, method: str, operation: dict[str, Any]
 ) -> None:
     """Every operation works with the examples of its parameters."""
-    given = [each for each in operation.get("parameters", []) if "example" in each]
-    for each in given:
-        path = path.replace(f"{{{each['name']}}}", each["example"])
-    query = {each["name"]: each["example"] for each in given if each["in"] == "query"}
+    given = [parameter for parameter in operation.get("parameters", []) if "example" in parameter]
+    for parameter in given:
+        path = path.replace(f"{{{parameter['name']}}}", parameter["example"])
+    query = {
+        parameter["name"]: parameter["example"]
+        for parameter in given
+        if parameter["in"] == "query"
+    }
     result = web.simulate_request(method.upper(), path, params=query)
     assert result.status_code == 200
 

@@ -92,7 +92,7 @@ def test_no_line_can_be_forged(capfd: pytest.CaptureFixture[str], format: str, t
         assert json.loads(written)["target"] == text
     else:
         quoted = re.findall(r'"(?:[^"\\]|\\.)*"', written)
-        assert [json.loads(each) for each in quoted] == [f"GET {text}", text]
+        assert [json.loads(field) for field in quoted] == [f"GET {text}", text]
 
 
 @pytest.mark.parametrize("format", ["plain", "json"])
