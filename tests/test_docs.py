@@ -1,4 +1,4 @@
-"""What the documents show is what happens."""
+"""Tests that the documents are true."""
 
 import doctest
 import re
@@ -18,7 +18,7 @@ DOCS = ROOT / "docs"
 
 
 def test_the_examples_of_the_client(server: RunningServer) -> None:
-    """Every example in docs/client.md gives what it shows."""
+    """Every example in docs/client.md has the documented result."""
     text = (DOCS / "client.md").read_text().replace("127.0.0.1:11235", server.address)
     examples = doctest.DocTestParser().get_doctest(text, {}, "client.md", "client.md", 0)
     assert len(examples.examples) > 20
@@ -31,7 +31,7 @@ def test_the_examples_of_the_client(server: RunningServer) -> None:
 def test_the_examples_of_rest(
     server: RunningServer, program: Callable[[str], str], tmp_path: Path
 ) -> None:
-    """Every command in docs/rest.md prints what the document shows."""
+    """Every command in docs/rest.md prints the documented output."""
     program("curl")
     examples = list(_shell_examples((DOCS / "rest.md").read_text()))
     assert len(examples) > 15

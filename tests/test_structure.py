@@ -1,6 +1,6 @@
 """Structure of the code: imports point one way, without circles, and pure parts stay pure.
 
-Imports count wherever they stand, those for typing included.
+All imports count, those for typing included.
 """
 
 import ast
@@ -132,7 +132,7 @@ def room(module: str) -> str:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_packages_import_one_way(package: str) -> None:
-    """Web, server and client import what they share; only the web service imports the client."""
+    """Web, server and client import shared code; only the web service imports the client."""
     for path in modules(package).values():
         roots = {name.split(".")[0] for name in imported(path)} & set(PACKAGES)
         assert roots <= PACKAGES[package] | {package}, path
@@ -147,7 +147,7 @@ def test_the_web_service_imports_only_public_names_of_the_client() -> None:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_folders_import_one_way(package: str) -> None:
-    """A folder imports only what stands below it, and each has its place in the order."""
+    """A folder imports only folders below it in the order, which has them all."""
     order = ROOMS[package]
     for module, path in modules(package).items():
         here = order.index(room(module))

@@ -1,4 +1,4 @@
-"""The two Redis clients of Node.js; node/install.sh installs them."""
+"""The two Redis clients of Node.js, which node/install.sh installs."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def node(program: Callable[[str], str]) -> str:
 def test_client_gets_what_it_asks_for(
     node: str, server: RunningServer, arguments: list[str]
 ) -> None:
-    """A client connects, gets exact numbers, survives an error, pipelines, and leaves."""
+    """A client gets exact numbers, survives an error, pipelines, and disconnects."""
     script, *options = arguments
     done = subprocess.run(
         [node, HERE / script, str(server.port), *options],

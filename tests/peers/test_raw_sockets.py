@@ -1,4 +1,4 @@
-"""Plain sockets: malformed, slow, greedy and vanishing clients, which no library imitates."""
+"""Malformed requests, slow readers and disconnecting clients, over plain sockets."""
 
 import hashlib
 import random
@@ -20,7 +20,7 @@ Serve = Callable[..., RunningServer]
 
 
 def read_to_end(sock: socket.socket) -> bytes:
-    """Read until the peer ends."""
+    """Read until the server closes the connection."""
     return read_exactly(sock, 1 << 40)
 
 
@@ -32,7 +32,7 @@ def assert_serves(server: RunningServer) -> None:
 
 
 def is_served(server: RunningServer) -> bool:
-    """Return whether the server has room for one more connection."""
+    """Return whether the server accepts one more connection."""
     with connected(server) as sock:
         try:
             sock.sendall(b"PING\r\n")
@@ -68,7 +68,7 @@ def is_served(server: RunningServer) -> bool:
     ids=lambda sent: repr(sent[:24]),
 )
 def test_malformed_request_ends_its_connection_alone(server: RunningServer, sent: bytes) -> None:
-    """Bytes that are no request get one error, whatever follows them, and the connection ends."""
+    """A malformed request gets one error and closes its connection; others are served."""
     with connected(server) as sock:
         sock.sendall(sent + b"\r\nPING\r\n" * 1000)
         answer = read_to_end(sock)
@@ -79,7 +79,7 @@ def test_malformed_request_ends_its_connection_alone(server: RunningServer, sent
 
 
 def test_requests_before_a_malformed_one_are_answered(server: RunningServer) -> None:
-    """The error comes behind the replies to what was well-formed."""
+    """The error for a malformed request follows the replies to the requests before it."""
     with connected(server) as sock:
         sock.sendall(b"ECHO a\r\n*1\r\n$4\r\nPING\r\n*x\r\nPING\r\n")
         answer = read_to_end(sock)
@@ -89,7 +89,7 @@ def test_requests_before_a_malformed_one_are_answered(server: RunningServer) -> 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_random_bytes_get_only_errors(server: RunningServer, seed: int) -> None:
-    """Noise is refused line by line, or ends the connection, and harms nobody else."""
+    """Random bytes get an error for each line, or close their connection; others are served."""
     noise = random.Random(seed).randbytes(20_000)
     with connected(server) as sock:
         sock.sendall(noise)
@@ -116,9 +116,9 @@ def test_random_bytes_get_only_errors(server: RunningServer, seed: int) -> None:
     ids=lambda sent: repr(sent.partition(b"\r\n")[0]),
 )
 def test_http_is_closed_without_a_reply(server: RunningServer, sent: bytes) -> None:
-    """A browser tricked into talking to us learns nothing, and its body is not executed.
+    """HTTP and TLS get no reply, and the bytes after the first line are not executed.
 
-    Nor does a client that speaks TLS, which would wait for a reply.
+    So a browser cannot be made to send requests, and a TLS client does not wait for a reply.
     """
     with connected(server) as sock:
         sock.sendall(sent)
@@ -127,7 +127,7 @@ def test_http_is_closed_without_a_reply(server: RunningServer, sent: bytes) -> N
 
 
 def test_requests_may_come_byte_by_byte(server: RunningServer) -> None:
-    """However the network cuts requests, inline and arrays, they get the same replies."""
+    """Inline requests and arrays get the same replies however they are split."""
     requests = (
         b'FIB.FIRST 5\r\n*3\r\n$9\r\nFIB.RANGE\r\n$1\r\n5\r\n$1\r\n9\r\nECHO "a\\r\\nb"\nQUIT\r\n'
     )
@@ -139,7 +139,7 @@ def test_requests_may_come_byte_by_byte(server: RunningServer) -> None:
 
 
 def test_long_pipeline_is_answered_in_order(server: RunningServer) -> None:
-    """Ten thousand requests sent before a reply is read get their replies, each in its place."""
+    """Ten thousand pipelined requests get their replies in order."""
     numbers = fibonacci(0, 90)
     requests = b"".join(
         b"FIB.NUMBER %d\r\nECHO %d\r\n" % (index % 90, index) for index in range(5000)
@@ -159,7 +159,7 @@ def test_long_pipeline_is_answered_in_order(server: RunningServer) -> None:
 
 
 def test_cold_answers_keep_their_place_in_a_pipeline(serve: Serve) -> None:
-    """Replies keep the order of requests when some are ready and others must be computed."""
+    """Replies keep the order of requests even if some must be computed first."""
     with connected(serve("--workers", "2")) as sock:
         sock.sendall(
             b"PING\r\nFIB.FIRST 2000\r\nECHO a\r\nFIB.RANGE 2500 3000 FORMAT csv\r\nPING\r\n"
@@ -177,7 +177,7 @@ def test_cold_answers_keep_their_place_in_a_pipeline(serve: Serve) -> None:
 
 
 def test_half_closed_connection_gets_all_replies(serve: Serve) -> None:
-    """A client that says it sends no more, as `nc -N` does, is answered to the end."""
+    """A client that shuts down its sending side, like `nc -N`, gets all replies."""
     with connected(serve("--workers", "1")) as sock:
         sock.sendall(b"FIB.FIRST 5000 FORMAT text\r\nPING\r\nFIB.FIRST 100\r\nFIB.NUMBER 5500\r\n")
         sock.shutdown(socket.SHUT_WR)
@@ -194,7 +194,7 @@ def test_half_closed_connection_gets_all_replies(serve: Serve) -> None:
 
 
 def test_client_that_never_reads_delays_only_itself(server: RunningServer) -> None:
-    """Half a gigabyte of answers that nobody fetches costs other clients nothing."""
+    """Half a gigabyte of unread replies does not delay other clients."""
     with connected(server) as greedy:
         greedy.sendall(b"FIB.FIRST 5000\r\n" * 200)
         with connected(server) as modest:
@@ -208,7 +208,7 @@ def test_client_that_never_reads_delays_only_itself(server: RunningServer) -> No
 
 
 def test_reset_connection_does_not_harm_the_server(serve: Serve) -> None:
-    """A connection reset while its answer is computed or sent is forgotten."""
+    """A connection may be reset while its reply is computed or sent."""
     server = serve("--workers", "1")
     for count in range(1000, 6000, 500):
         with connected(server) as sock:
@@ -223,7 +223,7 @@ def test_reset_connection_does_not_harm_the_server(serve: Serve) -> None:
 
 
 def test_quit_drops_what_follows(server: RunningServer) -> None:
-    """QUIT is answered, requests behind it are not, and the connection ends."""
+    """QUIT is answered, later requests are ignored, and the connection is closed."""
     with connected(server) as sock:
         sock.sendall(b"PING\r\nQUIT\r\n" + b"PING\r\n" * 1000)
         assert read_to_end(sock) == b"+PONG\r\n+OK\r\n"
@@ -231,7 +231,7 @@ def test_quit_drops_what_follows(server: RunningServer) -> None:
 
 
 def test_longest_idle_client_is_closed_for_next(serve: Serve) -> None:
-    """With max_clients connections open the next is served, and the longest idle one closed."""
+    """At max_clients the longest idle connection is closed for a new one."""
     server = serve(FIBSERVER_MAX_CLIENTS="3")
     with connected(server) as first, connected(server) as second, connected(server) as third:
         for sock in (first, second, third, first):
@@ -261,7 +261,7 @@ def test_clients_beyond_the_limit_get_an_error(serve: Serve) -> None:
 
 
 def test_unix_socket_is_served_and_removed(serve: Serve, tmp_path: Path) -> None:
-    """A server listens on a Unix socket, and removes its file when it ends."""
+    """A server listens on a Unix socket, and removes its file when it stops."""
     path = tmp_path / "s"
     server = serve("--listen", f"unix:{path}")
     assert server.address == f"unix:{path}"
@@ -274,7 +274,7 @@ def test_unix_socket_is_served_and_removed(serve: Serve, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("sent", [b"", b"PING\r\n", b"*1\r\n$4\r\nPI"])
 def test_idle_connection_is_closed(serve: Serve, sent: bytes) -> None:
-    """After idle_timeout without a whole request a connection ends, and not the server."""
+    """A connection without a complete request is closed after idle_timeout."""
     server = serve(FIBSERVER_IDLE_TIMEOUT="1")
     with connected(server) as sock:
         sock.sendall(sent)
@@ -283,7 +283,7 @@ def test_idle_connection_is_closed(serve: Serve, sent: bytes) -> None:
 
 
 def test_slow_reader_gets_every_byte(server: RunningServer) -> None:
-    """An answer far larger than all socket buffers, read in small pieces, is whole."""
+    """A slow reader gets every byte of a reply that is larger than all socket buffers."""
     expected = reply("text", 0, 10_000)
     digest = hashlib.sha256()
     with connected(server) as sock:
@@ -300,7 +300,7 @@ def test_slow_reader_gets_every_byte(server: RunningServer) -> None:
 
 
 def test_text_of_a_client_cannot_forge_a_reply(server: RunningServer) -> None:
-    """CR and LF in a request are not repeated by the error about it."""
+    """Errors do not repeat the CR and LF of a request."""
     with connected(server) as sock:
         for name in (b"X\r\n+OK", b"Y" * 1000):
             sock.sendall(b"*2\r\n$%d\r\n%b\r\n$4\r\n\r\n+A\r\n" % (len(name), name))

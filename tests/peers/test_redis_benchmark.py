@@ -29,7 +29,7 @@ TIMEOUT_SECONDS = 120
 def test_runs_to_the_end(
     program: Callable[[str], str], server: RunningServer, arguments: list[str]
 ) -> None:
-    """All requests of a run are answered, and none with an error."""
+    """All requests of a run are answered without an error."""
     done = subprocess.run(
         [program("redis-benchmark"), "-p", str(server.port), "-n", "2000", "--csv", *arguments],
         stdin=subprocess.DEVNULL,

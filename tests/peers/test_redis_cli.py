@@ -1,4 +1,4 @@
-"""redis-cli, as people and shell scripts use it."""
+"""redis-cli, interactive and in scripts."""
 
 import json
 import subprocess
@@ -34,7 +34,7 @@ def redis_cli(program: Callable[[str], str], server: RunningServer) -> Run:
 
 @pytest.mark.parametrize("options", [[], ["-3"], ["-n", "0"], ["-2"]])
 def test_prints_the_first_numbers_on_lines(redis_cli: Run, options: list[str]) -> None:
-    """A request on the command line prints one number on each line, in either protocol."""
+    """A request on the command line prints each number on a line, in both protocols."""
     done = redis_cli(*options, "FIB.FIRST", "10")
     assert (done.stdout, done.stderr) == ("0\n1\n1\n2\n3\n5\n8\n13\n21\n34\n", "")
     assert done.returncode == 0
@@ -48,12 +48,12 @@ def test_json_output_is_an_array_of_strings(redis_cli: Run) -> None:
 
 
 def test_large_number_is_exact(redis_cli: Run) -> None:
-    """A number of 209 digits arrives whole."""
+    """A number of 209 digits is printed completely."""
     assert redis_cli("FIB.NUMBER", "1000").stdout == f"{fibonacci(0, 1001)[1000]}\n"
 
 
 def test_large_answer_is_valid_json(redis_cli: Run) -> None:
-    """The json format of 5,000 numbers, in brackets, parses to those numbers."""
+    """The json format of 5,000 numbers is valid JSON within brackets."""
     done = redis_cli("FIB.FIRST", "5000", "FORMAT", "json")
     assert json.loads(f"[{done.stdout}]") == [str(number) for number in fibonacci(0, 5000)]
 
@@ -68,7 +68,7 @@ def test_large_answer_is_valid_json(redis_cli: Run) -> None:
     ],
 )
 def test_error_is_printed(redis_cli: Run, words: list[str], message: str) -> None:
-    """A refused request prints the server's text, and with -e redis-cli fails."""
+    """The error of a rejected request is printed; with -e redis-cli fails."""
     plain, strict = redis_cli(*words), redis_cli("-e", *words)
     assert plain.stdout.startswith(message)
     assert plain.returncode == 0
@@ -77,12 +77,12 @@ def test_error_is_printed(redis_cli: Run, words: list[str], message: str) -> Non
 
 
 def test_other_database_is_refused(redis_cli: Run) -> None:
-    """There is only database 0, and redis-cli says so."""
+    """Only database 0 exists; redis-cli prints the error for others."""
     assert "DB index is out of range" in redis_cli("-n", "1", "PING").stderr
 
 
 def test_interactive_mode_answers_line_by_line(redis_cli: Run) -> None:
-    """Commands typed one after another are answered, and an error ends nothing."""
+    """Interactive commands are answered one by one, also after an error."""
     done = redis_cli(stdin="fib.first 3\nFIB.FIRST -1\nFIB.NUMBER 7\nping\nquit\n")
     assert done.returncode == 0, done.stderr  # an unexpected COMMAND DOCS makes it abort
     lines = [line for line in done.stdout.split("\n") if line]
@@ -95,7 +95,7 @@ def test_interactive_mode_answers_line_by_line(redis_cli: Run) -> None:
 
 
 def test_help_shows_the_arguments(redis_cli: Run) -> None:
-    """`help` at the prompt knows our commands from COMMAND DOCS."""
+    """`help` at the prompt shows our commands, from COMMAND DOCS."""
     done = redis_cli(stdin="help fib.first\nhelp @sequence\n")
     assert done.returncode == 0, done.stderr
     assert "n [FORMAT format]" in done.stdout
@@ -104,19 +104,19 @@ def test_help_shows_the_arguments(redis_cli: Run) -> None:
 
 
 def test_repeats_a_command(redis_cli: Run) -> None:
-    """-r sends a request again on the same connection."""
+    """-r repeats a request on the same connection."""
     assert redis_cli("-r", "3", "FIB.NUMBER", "10").stdout == "55\n55\n55\n"
 
 
 def test_pipe_mode_completes(redis_cli: Run) -> None:
-    """--pipe sends raw requests and ends at the reply to its own ECHO."""
+    """--pipe sends raw requests, and ends at the reply to its own ECHO."""
     done = redis_cli("--pipe", stdin="FIB.FIRST 3\r\n" * 1000 + "FIB.NUMBER 100\r\n")
     assert "errors: 0, replies: 1001" in done.stdout
     assert done.returncode == 0
 
 
 def test_pipe_mode_counts_errors(redis_cli: Run) -> None:
-    """--pipe reports a refused request among others, and goes on behind it."""
+    """--pipe counts a rejected request, and continues after it."""
     done = redis_cli("--pipe", stdin="PING\r\nFIB.FIRST x\r\nPING\r\n")
     assert "errors: 1, replies: 3" in done.stdout
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""redis-py, in both versions of the protocol."""
+"""redis-py with RESP2 and RESP3."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ Connect = Callable[..., redis.Redis]
 
 @pytest.fixture(params=[2, 3], ids=["RESP2", "RESP3"])
 def connect(request: pytest.FixtureRequest, server: RunningServer) -> Iterator[Connect]:
-    """Make clients of the shared server, which are closed with the test."""
+    """Return a factory of clients of the shared server, which are closed after the test."""
     clients = []
 
     def make(**options: Any) -> redis.Redis:
@@ -52,12 +52,12 @@ def ask(client: Any, *words: object) -> Any:
 
 
 def as_bytes(numbers: list[int]) -> list[bytes]:
-    """Return numbers as they come in an array."""
+    """Return numbers as the elements of an array."""
     return [b"%d" % number for number in numbers]
 
 
 def test_arrays_are_lists_of_bytes(client: redis.Redis) -> None:
-    """Numbers of the default format arrive one by one, of any size."""
+    """Numbers in the default format arrive as elements, of any size."""
     assert ask(client, "FIB.FIRST", 1000) == as_bytes(fibonacci(0, 1000))
     assert ask(client, "fib.range", 90, 3000) == as_bytes(fibonacci(90, 3000))
     assert ask(client, "FIB.NUMBER", 1000) == b"%d" % fibonacci(0, 1001)[1000]
@@ -66,7 +66,7 @@ def test_arrays_are_lists_of_bytes(client: redis.Redis) -> None:
 
 @pytest.mark.parametrize("format", ENCODERS)
 def test_formats_are_bulk_strings(client: redis.Redis, format: str) -> None:
-    """Every format is answered by every command, with the size that FIB.SIZE tells."""
+    """Every command supports every format, with the size that FIB.SIZE returns."""
     first = ask(client, "FIB.FIRST", 300, "FORMAT", format)
     part = ask(client, "FIB.RANGE", 90, 300, "format", format.upper())
     alone = ask(client, "FIB.NUMBER", 299, "FORMAT", format)
@@ -108,7 +108,7 @@ def test_decoded_responses_are_text(connect: Connect) -> None:
 def test_error_is_raised_and_the_connection_goes_on(
     connect: Connect, words: list[str], message: str
 ) -> None:
-    """A refused request raises ResponseError; the next on the same connection is answered."""
+    """A rejected request raises ResponseError; its connection stays usable."""
     client = connect(single_connection_client=True)
     identity = client.client_id()
     with pytest.raises(redis.ResponseError) as caught:
@@ -120,7 +120,7 @@ def test_error_is_raised_and_the_connection_goes_on(
 
 @pytest.mark.parametrize("transaction", [True, False])
 def test_pipeline_answers_in_order(client: redis.Redis, transaction: bool) -> None:
-    """A pipeline, in MULTI and EXEC or not, gives its results in order, errors among them."""
+    """A pipeline returns its results in order, errors included, with or without MULTI."""
     with client.pipeline(transaction=transaction) as pipeline:
         for n in range(200):
             ask(pipeline, "FIB.NUMBER", n)
@@ -134,7 +134,7 @@ def test_pipeline_answers_in_order(client: redis.Redis, transaction: bool) -> No
 
 
 def test_broken_transaction_is_discarded(client: redis.Redis) -> None:
-    """A request that cannot even be queued makes EXEC fail, and the connection goes on."""
+    """A request that cannot be queued makes EXEC fail; the connection stays usable."""
     with client.pipeline() as pipeline:
         ask(pipeline, "FIB.FIRST", 10)
         ask(pipeline, "NONSENSE")
@@ -144,7 +144,7 @@ def test_broken_transaction_is_discarded(client: redis.Redis) -> None:
 
 
 def test_pool_serves_threads(connect: Connect) -> None:
-    """Threads that share a pool of connections get each its own answers."""
+    """Threads that share a pool each get their own replies."""
     client = connect(max_connections=8)
 
     def is_answered(index: int) -> bool:
@@ -157,7 +157,7 @@ def test_pool_serves_threads(connect: Connect) -> None:
 
 
 def test_options_of_a_connection_are_accepted(connect: Connect) -> None:
-    """Health checks, a client name and database 0 are what connections begin with."""
+    """Connections may start with health checks, a client name and database 0."""
     client = connect(health_check_interval=1, client_name="test-peer", db=0)
     assert ask(client, "FIB.FIRST", 3) == as_bytes([0, 1, 1])
     assert client.client_getname() in ("test-peer", b"test-peer")
@@ -168,21 +168,21 @@ def test_options_of_a_connection_are_accepted(connect: Connect) -> None:
 
 
 def test_help_is_a_list_of_lines(client: redis.Redis) -> None:
-    """HELP is a list of lines, and several clients can be asked for by their numbers."""
+    """HELP is a list of lines, and CLIENT LIST accepts several client IDs."""
     assert ask(client, "CLIENT HELP")[0].startswith(b"CLIENT <subcommand> ")
     own = client.client_id()
     assert [entry["id"] for entry in client.client_list(client_id=[own, 0])] == [str(own)]
 
 
 def test_reset_connection_works_again(client: redis.Redis) -> None:
-    """A pool that lost its connections opens new ones."""
+    """A pool whose connections were closed opens new ones."""
     assert client.ping()
     client.connection_pool.disconnect()
     assert ask(client, "FIB.NUMBER", 10) == b"55"
 
 
 def test_information_is_parsed(client: redis.Redis) -> None:
-    """INFO has the fields that dashboards of Redis read, whole or by section."""
+    """INFO has the fields that Redis dashboards read, in whole and by section."""
     everything = client.info()
     assert everything["redis_mode"] == "standalone"
     assert everything["role"] == "master"
@@ -198,7 +198,7 @@ def test_information_is_parsed(client: redis.Redis) -> None:
 
 
 def test_settings_can_be_read(client: redis.Redis) -> None:
-    """CONFIG GET answers our settings and those of Redis that tools ask for."""
+    """CONFIG GET returns our settings, and those of Redis that tools read."""
     assert client.config_get("max_index") == {"max_index": "10000000"}
     assert client.config_get("save", "appendonly") == {"save": "", "appendonly": "no"}
     assert client.config_get("no-such-setting") == {}
@@ -206,7 +206,7 @@ def test_settings_can_be_read(client: redis.Redis) -> None:
 
 
 def test_commands_describe_themselves(client: redis.Redis) -> None:
-    """COMMAND, its COUNT, LIST, INFO and DOCS tell of the same commands."""
+    """COMMAND, COMMAND COUNT, LIST, INFO and DOCS list the same commands."""
     commands = client.command()
     assert commands["fib.first"]["arity"] == -2
     assert client.command_count() == len(commands)
@@ -219,7 +219,7 @@ def test_commands_describe_themselves(client: redis.Redis) -> None:
 
 
 def test_time_is_now(client: redis.Redis) -> None:
-    """TIME answers seconds and microseconds of the clock that we share."""
+    """TIME returns seconds and microseconds of the system clock."""
     before = int(time.time())
     seconds, microseconds = client.time()
     assert before <= seconds <= time.time()
@@ -227,7 +227,7 @@ def test_time_is_now(client: redis.Redis) -> None:
 
 
 def test_hello_describes_the_server(connect: Connect, request: pytest.FixtureRequest) -> None:
-    """HELLO answers the facts that Redis does, and an unknown version changes nothing."""
+    """HELLO returns the fields of Redis; an unknown version changes nothing."""
     client = connect(single_connection_client=True, decode_responses=True)
     answer = ask(client, "HELLO")
     facts = answer if isinstance(answer, dict) else dict(zip(*[iter(answer)] * 2, strict=True))
@@ -241,7 +241,7 @@ def test_hello_describes_the_server(connect: Connect, request: pytest.FixtureReq
 
 
 def test_small_commands_answer_as_redis_does(client: redis.Redis) -> None:
-    """PING, ECHO, SELECT and the like are what libraries expect."""
+    """PING, ECHO, SELECT and similar commands reply as libraries expect."""
     assert client.ping()
     assert client.echo("a b\r\nc") == b"a b\r\nc"
     assert ask(client, "SELECT", 0) in (True, b"OK")
@@ -250,7 +250,7 @@ def test_small_commands_answer_as_redis_does(client: redis.Redis) -> None:
 
 
 def test_client_side_cache(server: RunningServer) -> None:
-    """A client with a cache of its own connects: the server accepts tracking."""
+    """A client with a client-side cache connects: the server accepts CLIENT TRACKING."""
     with redis.Redis(
         host="127.0.0.1", port=server.port, protocol=3, cache_config=CacheConfig()
     ) as client:
@@ -261,7 +261,7 @@ def test_client_side_cache(server: RunningServer) -> None:
 
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_asyncio_client_shares_a_loop(server: RunningServer, protocol: int) -> None:
-    """Concurrent requests of the asyncio client get each its own answer."""
+    """Concurrent requests of the asyncio client each get their own reply."""
 
     async def run_requests() -> None:
         async with redis.asyncio.Redis(

@@ -1,4 +1,4 @@
-"""The least versions in setup.cfg: the tox environment `floors` installs exactly these."""
+"""The lowest versions in setup.cfg, which the tox environment `floors` installs."""
 
 from configparser import ConfigParser
 from pathlib import Path
@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def read(name: str) -> ConfigParser:
-    """Return a configuration file of this repository."""
+    """Return the text of a configuration file of this repository."""
     parser = ConfigParser(interpolation=None)
     parser.read(ROOT / name)
     return parser
@@ -28,7 +28,7 @@ def versions(lines: str, operator: str) -> dict[str, str]:
 
 
 def test_lowest_versions_are_tested() -> None:
-    """Each least version, Python's included, is the one that is installed to test it."""
+    """The environment `floors` installs each lowest version, that of Python included."""
     setup, floors = read("setup.cfg"), read("tox.ini")["testenv:floors"]
     required = setup["options"]["install_requires"] + setup["options.extras_require"]["srv"]
     assert versions(floors["deps"], "==") == versions(required, ">=")
@@ -37,7 +37,7 @@ def test_lowest_versions_are_tested() -> None:
 
 
 def test_each_requirement_has_a_floor() -> None:
-    """No requirement of the program leaves its least version open."""
+    """Each requirement names its lowest version."""
     setup = read("setup.cfg")
     for section, option in (("options", "install_requires"), ("options.extras_require", "srv")):
         lines = [line for line in setup[section][option].splitlines() if line[:1] not in ("", "#")]

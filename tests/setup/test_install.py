@@ -1,4 +1,4 @@
-"""The installer in surroundings that are not its own; tests/systemd has whole installations."""
+"""The installer in unusual environments; tests/systemd has complete installations."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ esac
 
 
 def install(tmp_path: Path, *, under: Sequence[str] = (), **environment: str) -> str:
-    """Run the installer with a Python that downloads nothing, and return what it prints."""
+    """Run the installer with a Python that downloads nothing, and return its output."""
     python = tmp_path / "python"
     python.write_text(PYTHON)
     python.chmod(0o755)
@@ -46,20 +46,20 @@ def install(tmp_path: Path, *, under: Sequence[str] = (), **environment: str) ->
 
 @pytest.mark.parametrize("folder", [".", "/nowhere:.", str(ROOT)])
 def test_cdpath(tmp_path: Path, folder: str) -> None:
-    """CDPATH, with which cd prints a folder or goes to another, changes nothing."""
+    """CDPATH does not affect the installer."""
     install(tmp_path, DESTDIR=str(tmp_path / "root"), CDPATH=folder)
     assert (tmp_path / "root/usr/local/lib/systemd/system/fibserver.service").exists()
 
 
 def test_a_narrow_terminal(tmp_path: Path) -> None:
-    """Man pages are as wide as always, whatever the terminal is."""
+    """The width of man pages does not depend on the terminal."""
     install(tmp_path, DESTDIR=str(tmp_path / "root"), COLUMNS="40")
     page = (tmp_path / "root/usr/local/share/man/man1/fibweb.1").read_text()
     assert 70 < max(map(len, page.replace("\\", "").splitlines())) <= 80
 
 
 def test_installer_overrides_pip_settings(tmp_path: Path) -> None:
-    """pip installs into the release, with all that it needs, whatever its settings are."""
+    """pip installs all requirements into the release, whatever its settings are."""
     elsewhere = {"PIP_TARGET": "/x", "PIP_PREFIX": "/x", "PIP_ROOT": "/x", "PYTHONPATH": "/x"}
     install(tmp_path, DESTDIR=str(tmp_path / "root"), PIP_USER="1", **elsewhere)
     environment = (tmp_path / "environment").read_text().splitlines()
@@ -68,7 +68,7 @@ def test_installer_overrides_pip_settings(tmp_path: Path) -> None:
 
 
 def test_installer_ignores_modules_in_working_directory(tmp_path: Path) -> None:
-    """Python is told not to import from the folder that root calls the installer in."""
+    """Python does not import modules from root's working directory."""
     install(tmp_path, DESTDIR=str(tmp_path / "root"))
     assert "PYTHONSAFEPATH=1" in (tmp_path / "environment").read_text().splitlines()
 
@@ -82,7 +82,7 @@ HOST = (
 
 
 def test_without_systemd(tmp_path: Path, mounting: Callable[[str], list[str]]) -> None:
-    """Where systemd does not run the installer says so, and how to start without it."""
+    """Without systemd the installer reports that, and how to start the services."""
     printed = install(tmp_path, under=mounting(HOST), PREFIX=str(tmp_path / "local"))
     assert "systemd does not run here" in printed
     assert f"{tmp_path}/local/bin/fibweb --embedded" in printed

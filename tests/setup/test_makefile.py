@@ -1,4 +1,4 @@
-"""The Makefile's virtual environment: its Python, when it is made anew, and pip's settings."""
+"""The Makefile's virtual environment: its Python, when it is recreated, and pip's settings."""
 
 import os
 import re
@@ -27,7 +27,7 @@ def write_program(path: Path, text: str) -> None:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A folder for PATH, with the tools that are needed and an old python3."""
+    """A directory for PATH with the required tools and an old python3."""
     folder = tmp_path / "a folder"
     folder.mkdir()
     for name in NEEDED:
@@ -39,27 +39,27 @@ def path(tmp_path: Path) -> Path:
 
 
 def found(*folders: Path) -> str:
-    """Return the Python that is found on a PATH."""
+    """Return the Python that the Makefile finds on a PATH."""
     environment = {"PATH": ":".join(map(str, folders))}
     command = [shutil.which("sh") or "sh", str(ROOT / "systemd" / "find_python.sh")]
     return subprocess.check_output(command, env=environment, text=True, timeout=30).strip()
 
 
 def test_no_python(path: Path) -> None:
-    """Nothing is found where every Python is too old."""
+    """Without a Python that is new enough none is found."""
     write_program(path / "python3.10", OLD)
     assert found(path) == ""
 
 
 def test_python3_is_preferred(path: Path) -> None:
-    """python3 is taken if it is new enough."""
+    """python3 is used if it is new enough."""
     write_program(path / "python3", NEW)
     write_program(path / "python3.14", NEW)
     assert found(path) == "python3"
 
 
 def test_the_newest_python(path: Path, tmp_path: Path) -> None:
-    """Where python3 is too old, the newest of all folders is taken, whatever its version."""
+    """If python3 is too old, the newest Python of all directories is used."""
     write_program(path / "python3.11", NEW)
     write_program(tmp_path / "python3.9", NEW)
     write_program(tmp_path / "python3.27", NEW)
@@ -70,7 +70,7 @@ def test_the_newest_python(path: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path, program: Callable[[str], str]) -> Path:
-    """A checkout whose virtual environment is complete."""
+    """A checkout with a complete virtual environment."""
     program("make")
     folder = tmp_path / "checkout"
     (folder / ".venv" / "bin").mkdir(parents=True)
@@ -82,7 +82,7 @@ def checkout(tmp_path: Path, program: Callable[[str], str]) -> Path:
 
 
 def make(folder: Path, *arguments: str, **environment: str) -> str:
-    """Run make in a folder, and return what it prints."""
+    """Run make in a directory, and return its output."""
     return subprocess.check_output(
         ["make", "--no-print-directory", *arguments],
         cwd=folder,
@@ -103,20 +103,20 @@ def test_help_lists_all_targets(checkout: Path) -> None:
 
 @pytest.mark.parametrize("target", ["run", "test", "fuzz"])
 def test_a_sound_environment_is_kept(checkout: Path, target: str) -> None:
-    """Nothing is made anew where the folder and its Python are as they were."""
+    """The environment is kept if neither directory nor Python has changed."""
     assert ANEW not in make(checkout, "--dry-run", target)
 
 
 @pytest.mark.parametrize("target", ["run", "test", "fuzz"])
 def test_a_moved_folder(checkout: Path, target: str) -> None:
-    """A virtual environment is made anew after a move: its programs hold the old path."""
+    """The environment is recreated after a move, because its programs contain the old path."""
     moved = checkout.rename(checkout.with_name("moved"))
     assert ANEW in make(moved, "--dry-run", target)
 
 
 @pytest.mark.parametrize("target", ["run", "test", "fuzz"])
 def test_a_copied_folder(checkout: Path, target: str) -> None:
-    """A copy does not run the code of the folder that it was copied from."""
+    """A copy does not run the code of the original directory."""
     copy = checkout.with_name("copy")
     shutil.copytree(checkout, copy, symlinks=True)
     assert ANEW in make(copy, "--dry-run", target)
@@ -124,7 +124,7 @@ def test_a_copied_folder(checkout: Path, target: str) -> None:
 
 
 def test_environment_without_python_is_replaced(checkout: Path) -> None:
-    """A virtual environment without its Python, or with another's packages, is made anew."""
+    """An environment without its Python, or with packages of another, is recreated."""
     python = checkout / ".venv" / "bin" / "python"
     write_program(python, OLD.replace("exit", "echo 'No module named pip'; exit"))
     assert ANEW in make(checkout, "--dry-run", "run")

@@ -1,4 +1,4 @@
-"""Real load balancers with the configurations in deploy/: only addresses differ."""
+"""Load balancers with the configurations of deploy/, on other addresses."""
 
 import csv
 import getpass
@@ -53,7 +53,7 @@ http {{
 
 
 class Behaviour(Enum):
-    """What a fake fibweb does with a request."""
+    """Behaviour of a fake fibweb."""
 
     ANSWER = "200"
     OVERLOADED = "503 with Retry-After"
@@ -62,14 +62,14 @@ class Behaviour(Enum):
 
 
 class FakeFibweb(ThreadingHTTPServer):
-    """A fibweb that is ready, and does one thing with all requests; as a context it serves.
+    """HTTP server that behaves like a ready fibweb with one behaviour; as a context it serves.
 
     Attributes:
-        address: where it listens, as HOST:PORT.
-        behaviour: what it does with requests.
-        requests: how often each target was asked for, probes aside.
-        departed: how many clients have left before their answer.
-        gate: nothing is answered while it is not set, probes aside.
+        address: Its address, as HOST:PORT.
+        behaviour: What it does with requests.
+        requests: Number of requests by target, without probes.
+        departed: Number of clients that disconnected before their response.
+        gate: While it is not set, no request but probes gets a response.
     """
 
     daemon_threads = True
@@ -82,7 +82,7 @@ class FakeFibweb(ThreadingHTTPServer):
         server: "FakeFibweb"
 
         def do_GET(self) -> None:
-            """Answer a request, or do not."""
+            """Handle a request according to the behaviour."""
             web = self.server
             if self.path == "/readyz":
                 return self._send(200)
@@ -134,11 +134,11 @@ class FakeFibweb(ThreadingHTTPServer):
         self.server_close()
 
     def handle_error(self, *_: object) -> None:
-        """Take no notice of balancers that reset connections."""
+        """Ignore balancers that reset connections."""
 
 
 def listening(address: str) -> bool:
-    """Tell whether somebody accepts connections at HOST:PORT."""
+    """Return whether a connection to HOST:PORT is accepted."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=DEADLINE_SECONDS).close()
@@ -151,14 +151,14 @@ def listening(address: str) -> bool:
 def haproxy(
     program: str, name: str, folder: Path, bind: str, variables: Mapping[str, str]
 ) -> Iterator[Path]:
-    """Run HAProxy until the context ends; give its admin socket.
+    """Run HAProxy until the context ends; yield the path of its admin socket.
 
     Args:
-        program: its path.
-        name: of the configuration in deploy/haproxy.
-        folder: for its log and socket.
+        program: Path of the program.
+        name: Name of the configuration in deploy/haproxy.
+        folder: Directory for its log and socket.
         bind: HOST:PORT to listen on.
-        variables: what the configuration is to be told, besides.
+        variables: Further environment variables for the configuration.
     """
     control = folder / f"{name}.sock"
     own = {"FIB_BIND": bind, "FIB_SOCKET": str(control)}
@@ -193,13 +193,13 @@ def haproxy(
 
 @contextmanager
 def run_nginx(program: str, folder: Path, text: str, address: str) -> Iterator[Path]:
-    """Run nginx until the context ends; give its error log.
+    """Run nginx until the context ends; yield the path of its error log.
 
     Args:
-        program: its path.
-        folder: an empty one for all files.
-        text: the configuration of its servers.
-        address: HOST:PORT where that listens.
+        program: Path of the program.
+        folder: Empty directory for all files.
+        text: Configuration of its servers.
+        address: HOST:PORT on which they listen.
     """
     (folder / "fib.conf").write_text(text)
     (folder / "nginx.conf").write_text(MAIN.format(folder=folder, user=getpass.getuser()))
@@ -218,7 +218,7 @@ def run_nginx(program: str, folder: Path, text: str, address: str) -> Iterator[P
 
 
 def tell(control: Path, command: str) -> str:
-    """Give a command at the admin socket, and return what HAProxy says."""
+    """Send a command to the admin socket, and return HAProxy's reply."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(DEADLINE_SECONDS)
         sock.connect(str(control))
@@ -232,14 +232,14 @@ def servers_up(control: Path) -> set[str]:
 
 
 def servers_checked(control: Path) -> set[str]:
-    """Return the names of the servers whose last check went well; unlike an unchecked one."""
+    """Return the names of the servers whose last check succeeded."""
     return {
         name for name, row in server_rows(control).items() if row["check_status"].endswith("L7OK")
     }
 
 
 def server_rows(control: Path) -> dict[str, dict[str, str]]:
-    """Return what HAProxy counts of each server, by the names of its columns."""
+    """Return HAProxy's statistics of each server, by column."""
     header, *rows = tell(control, "show stat").strip().splitlines()
     table = csv.DictReader([header.removeprefix("# "), *rows])
     return {row["svname"]: row for row in table if row["svname"] not in ("FRONTEND", "BACKEND")}

@@ -1,4 +1,4 @@
-"""What answers must be, computed the slow and plain way, with no code of the product."""
+"""Expected replies, computed by plain additions without code of the product."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -47,13 +47,13 @@ def encoded(format: str, start: int, stop: int) -> list[bytes]:
 
 @cache
 def expected(format: str, start: int, stop: int) -> bytes:
-    """Return elements start to stop-1 as an answer has them: no separator behind the last."""
+    """Return elements start to stop-1 of a slice, without a separator at the end."""
     answer = b"".join(encoded(format, start, stop))
     return answer.removesuffix(b",") if format == "json" else answer
 
 
 def reply(format: str, start: int, stop: int) -> bytes:
-    """Return the reply to FIB.RANGE as it travels."""
+    """Return the reply to FIB.RANGE as sent."""
     answer = expected(format, start, stop)
     if format == "array":
         return b"*%d\r\n%b" % (stop - start, answer)
@@ -62,7 +62,7 @@ def reply(format: str, start: int, stop: int) -> bytes:
 
 @cache
 def digest_of_first(n: int) -> str:
-    """Return the digest of the first n numbers as json, added up one by one."""
+    """Return the digest of the first n numbers as json, computed by plain additions."""
     digest = hashlib.sha256()
     with localcontext(EXACT):
         current, following = Decimal(0), Decimal(1)

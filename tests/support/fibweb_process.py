@@ -19,12 +19,12 @@ READY = re.compile(r"fibweb: ready on ([^\s,]+)")
 
 
 def start_fibweb(log: Path, *arguments: str, **environment: str) -> RunningServer:
-    """Start the command, by default on a free port of 127.0.0.1, and wait until it serves.
+    """Start `fibweb`, by default on a free port of 127.0.0.1, and wait until it is ready.
 
     Args:
-        log: where its log goes.
-        arguments: of the command line.
-        environment: variables to set for it.
+        log: File for its log.
+        arguments: Command-line arguments.
+        environment: Environment variables to set.
     """
     if "--listen" not in arguments:
         arguments = ("--listen", "127.0.0.1:0", *arguments)

@@ -1,4 +1,4 @@
-"""A real Prometheus with the configuration in deploy/: only addresses and waits differ."""
+"""Prometheus with the configuration of deploy/, on other addresses and with shorter intervals."""
 
 import json
 import re
@@ -24,7 +24,7 @@ OWN = "127.0.0.1:9090"
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody has at the moment."""
+    """Return an unused TCP port of 127.0.0.1."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
@@ -32,7 +32,7 @@ def free_port() -> int:
 
 @contextmanager
 def run(command: list[str], folder: Path, url: str) -> Iterator[None]:
-    """Run a program until the context ends; it is given once it says at a URL that it is ready."""
+    """Run a program until the context ends; yield once its readiness URL responds."""
     log = folder / f"{Path(command[0]).name}.log"
     with (
         log.open("wb") as out,
@@ -59,20 +59,20 @@ class Prometheus:
     """A running Prometheus."""
 
     def __init__(self, port: int) -> None:
-        """Describe it.
+        """Refer to a running Prometheus.
 
         Args:
-            port: of 127.0.0.1.
+            port: Port on 127.0.0.1.
         """
         self._url = f"http://127.0.0.1:{port}/api/v1"
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """Return what an expression gives now; raise ValueError if it is wrong."""
+        """Return the current value of an expression; raise ValueError if it is invalid."""
         result: list[dict[str, Any]] = self._get("query", query=expression)["result"]
         return result
 
     def rules(self) -> list[str]:
-        """Return the expressions of all rules, each of which must have run without complaint."""
+        """Return the expressions of all rules, each of which must have run without an error."""
         rules = [rule for group in self._get("rules")["groups"] for rule in group["rules"]]
         for rule in rules:
             assert rule["health"] == "ok", rule
@@ -99,10 +99,10 @@ def running_prometheus(
     """Run Prometheus.
 
     Args:
-        program: its path.
-        folder: for its files.
-        targets: the address of each job.
-        manager: the address of Alertmanager.
+        program: Path of the program.
+        folder: Directory for its files.
+        targets: Address of the target of each job.
+        manager: Address of Alertmanager.
     """
     port = free_port()
     text = (CONFIG / "prometheus.yml").read_text()

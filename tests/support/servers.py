@@ -1,4 +1,4 @@
-"""Real fibservers for tests: started on a port of their own, watched, and ended cleanly."""
+"""fibserver processes for tests, each on its own port, which must stop cleanly."""
 
 import os
 import re
@@ -22,8 +22,8 @@ class RunningServer:
     """A server process.
 
     Attributes:
-        process: the server, as psutil sees it; of a fibserver, the acceptor.
-        address: where it listens, as its log says: `HOST:PORT`, `unix:/path` or a URL.
+        process: The server's first process; of a fibserver, the acceptor.
+        address: Address from its log: `HOST:PORT`, `unix:/path` or a URL.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class RunningServer:
         environment: Mapping[str, str] | None = None,
         ready: re.Pattern[str] = READY,
     ) -> None:
-        """Start the command and wait until its log says that it is ready, and where."""
+        """Start the command, and wait until its log reports the address."""
         self.log = log
         self._ready = ready
         with log.open("wb") as out:
@@ -72,12 +72,12 @@ class RunningServer:
         return [child for child in self.process.children() if _is_worker(child)]
 
     def memory_bytes(self) -> int:
-        """Return what all processes of the server and its shared memory take together."""
+        """Return the memory of all processes of the server and its shared memory."""
         family = [self.process, *self.process.children(recursive=True)]
         return sum(map(_private_bytes, family)) + self.shared_bytes()
 
     def shared_bytes(self) -> int:
-        """Return what the server's shared memory takes."""
+        """Return the size of the server's shared memory."""
         pid = self.process.pid
         for fd in os.listdir(f"/proc/{pid}/fd"):
             path = f"/proc/{pid}/fd/{fd}"
@@ -91,7 +91,7 @@ class RunningServer:
             return client.info("ALL")
 
     def wait_until(self, holds: Callable[["RunningServer"], bool], what: str) -> None:
-        """Wait until something holds of the server; fail if it never does."""
+        """Wait until a condition on the server is true; fail if it never is."""
         pause = threading.Event()
         for _ in range(DEADLINE_SECONDS * 20):
             if holds(self):
@@ -100,13 +100,13 @@ class RunningServer:
         raise AssertionError(f"never: {what}\n{self.log.read_text()}")
 
     def wait_for_log(self, text: str) -> None:
-        """Wait until the log says something."""
+        """Wait until the log contains a text."""
         self.wait_until(lambda server: text in server.log.read_text(), f"{text!r} in the log")
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal, wait for the end, and return the exit code.
 
-        Fails if any process that the server started outlives it.
+        Fail if a process that the server started outlives it.
         """
         family = self.process.children(recursive=True) if self._child.poll() is None else []
         if self._child.poll() is None:
@@ -122,7 +122,7 @@ class RunningServer:
 
 
 def direct_client(address: str, max_connections: int = 16) -> FibClient:
-    """Return a client with nothing between its caller and the server: no cache, no retries."""
+    """Return a client without cache and retries."""
     return FibClient(
         address,
         max_connections=max_connections,
@@ -160,7 +160,7 @@ def _wait_until_ended(processes: list[psutil.Process]) -> None:
 
 
 def is_running(process: psutil.Process) -> bool:
-    """Tell whether a process lives; a zombie does not."""
+    """Return whether a process is running; a zombie is not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -173,13 +173,13 @@ def start_server(
     environment: Mapping[str, str] | None = None,
     under: Sequence[str] = (),
 ) -> RunningServer:
-    """Start the `fibserver` command, on a free port of 127.0.0.1 unless told otherwise.
+    """Start `fibserver`, by default on a free port of 127.0.0.1.
 
     Args:
-        log: where its log goes.
-        arguments: of the command line.
-        environment: variables to set for it, such as FIBSERVER_MEMORY_LIMIT.
-        under: a command that becomes the one it is given, such as `env`.
+        log: File for its log.
+        arguments: Command-line arguments.
+        environment: Environment variables to set, such as FIBSERVER_MEMORY_LIMIT.
+        under: Command that executes the given one, such as `env`.
     """
     if "--listen" not in arguments:
         arguments = ("--listen", "127.0.0.1:0", *arguments)

@@ -1,9 +1,9 @@
-"""Starts programs with sockets as systemd does, without systemd.
+"""Program that passes sockets to another one like systemd.
 
     python -m tests.support.socket_passing 7,9 fibserver --workers 1
 
-runs the command with descriptors 7 and 9 as its descriptors 3 and 4, and variables that tell so
-to this very process.
+runs the command with descriptors 7 and 9 as its descriptors 3 and 4, and with the environment
+variables that announce them to its process.
 """
 
 import fcntl
@@ -23,12 +23,12 @@ OUT_OF_THE_WAY = 100
 def run_with_sockets(
     command: list[str], *sockets: socket.socket, names: str = ""
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a command that is passed sockets, and is expected to end by itself.
+    """Run a command with passed sockets until it exits.
 
     Args:
-        command: the program and its arguments.
-        sockets: what it is passed.
-        names: what they are called, with colons between.
+        command: Program and arguments.
+        sockets: Sockets to pass.
+        names: Their names, separated by colons.
     """
     descriptors = [sock.fileno() for sock in sockets]
     listed = ",".join(map(str, descriptors))
@@ -45,7 +45,7 @@ def run_with_sockets(
 
 
 def main() -> None:
-    """Become the command that the arguments tell."""
+    """Execute the command on the command line."""
     descriptors = [int(text) for text in sys.argv[1].split(",")]
     # First out of the way, since one may have the number that another is to get.
     far = [

@@ -1,4 +1,4 @@
-"""Plain sockets to a fibserver, every operation bounded in time."""
+"""Plain sockets to a fibserver, with a timeout for every operation."""
 
 import socket
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ __all__ = ["connected", "read_exactly"]
 
 @contextmanager
 def connected(server: RunningServer) -> Iterator[socket.socket]:
-    """Open a connection, TCP or Unix, and close it at the end."""
+    """Open a TCP or Unix connection, and close it at the end."""
     path = server.address.removeprefix("unix:") if server.address.startswith("unix:") else ""
     with socket.socket(socket.AF_UNIX if path else socket.AF_INET) as sock:
         sock.settimeout(DEADLINE_SECONDS)
@@ -22,7 +22,7 @@ def connected(server: RunningServer) -> Iterator[socket.socket]:
 
 
 def read_exactly(sock: socket.socket, size: int) -> bytes:
-    """Read so many bytes, or fewer if the peer ends before."""
+    """Read `size` bytes, or fewer if the peer closes the connection."""
     parts = []
     while size and (part := sock.recv(min(size, 1 << 20))):
         parts.append(part)

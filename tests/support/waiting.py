@@ -1,4 +1,4 @@
-"""Waiting for what must come, with a deadline that fails loudly."""
+"""Waiting for a condition with a deadline."""
 
 import threading
 from collections.abc import Callable
@@ -10,7 +10,7 @@ DEADLINE_SECONDS = 30
 
 
 def wait_until(holds: Callable[[], bool], what: str) -> None:
-    """Wait until something holds; fail if it never does."""
+    """Wait until a condition is true; fail at the deadline."""
     pause = threading.Event()
     for _ in range(DEADLINE_SECONDS * 100):
         if holds():
