@@ -1,1 +1,1 @@
-"""What stands around the services: configurations, run by the programs they are for."""
+"""The configurations in deploy/, run by the programs that they are for."""

@@ -1,4 +1,4 @@
-"""A fibserver that is stopped wakes somebody, through real Prometheus and Alertmanager."""
+"""Alerts for a stopped fibserver, through Prometheus and Alertmanager."""
 
 import json
 import queue
@@ -21,11 +21,11 @@ RECEIVER = "127.0.0.1:9099"
 
 
 class Webhook:
-    """Who is woken.
+    """HTTP server that receives the alerts.
 
     Attributes:
-        address: where to call.
-        calls: the path and the alerts of each call.
+        address: URL that Alertmanager calls.
+        calls: Path and alerts of each call.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Webhook:
         self.address = f"127.0.0.1:{self.server.server_port}"
 
     def next(self, alert: str, status: str) -> tuple[str, dict[str, Any]]:
-        """Wait for an alert with a certain status, and return where it came to."""
+        """Wait for an alert with a status, and return the path that received it."""
         while True:
             path, alerts = self.calls.get(timeout=2 * DEADLINE_SECONDS)
             for each in alerts:
@@ -56,7 +56,7 @@ class Webhook:
 
 @pytest.fixture
 def webhook() -> Iterator[Webhook]:
-    """Somebody to wake."""
+    """A receiver of alerts."""
     hook = Webhook()
     thread = threading.Thread(target=hook.server.serve_forever)
     thread.start()
@@ -86,7 +86,7 @@ def test_alert_for_stopped_fibserver(
     program: Callable[[str], str],
     tmp_path: Path,
 ) -> None:
-    """FibserverDown comes to the pager when it is stopped, and is over when it is back."""
+    """FibserverDown reaches the pager when fibserver stops, and is resolved when it is back."""
     metrics = f"127.0.0.1:{free_port()}"
     programs = program("prometheus"), program("prometheus-alertmanager")
     server = serve("--metrics-listen", metrics)
@@ -108,7 +108,7 @@ def test_alert_for_stopped_fibserver(
 
 
 def test_one_fault_is_one_alert(program: Callable[[str], str], tmp_path: Path) -> None:
-    """What follows from a fibserver that is down is silent on its host, and there alone."""
+    """FibserverDown suppresses the alerts that follow from it, on the same host only."""
     faults = [
         ("FibserverDown", "a", "fibserver"),
         ("FibserverErrorsFast", "a", "fibserver"),

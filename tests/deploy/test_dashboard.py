@@ -1,4 +1,4 @@
-"""The Grafana dashboard and the rules, on a Prometheus with real data."""
+"""The Grafana dashboard and the rules, on a Prometheus with data of the services."""
 
 import itertools
 import json
@@ -28,7 +28,7 @@ VALUES = {"$host": ".*", "$__rate_interval": "1m"}
 def prometheus(
     program: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prometheus]:
-    """A Prometheus that has watched both services while they were used."""
+    """A Prometheus that scraped both services while they were used."""
     path = program("prometheus")
     folder = tmp_path_factory.mktemp("watched")
     with ExitStack() as stack:
@@ -54,7 +54,7 @@ def prometheus(
 
 
 def use(web: RunningServer, server: RunningServer) -> None:
-    """Ask for what there is, and for what there is not."""
+    """Send requests that succeed and requests that fail."""
     for n in (10, 10, 1000, 5000):
         get(web, f"/fib/{n}")
     with pytest.raises(urllib.error.HTTPError) as caught:
@@ -67,7 +67,7 @@ def use(web: RunningServer, server: RunningServer) -> None:
 
 
 def has_seen(prometheus: Prometheus) -> bool:
-    """Tell whether some scrapes with traffic have been seen, and the rules have run."""
+    """Return whether some scrapes had traffic, and the rules have run."""
     seen = ["rate(fibserver_sent_bytes_total[1m]) > 0", "instance:fibweb_errors:ratio_rate5m"]
     seen += ["instance:fibserver_errors:ratio_rate5m", "fibserver_snapshot_age_seconds"]
     seen += ['count_over_time(up{job="fibserver"}[1m]) > 5']
@@ -83,7 +83,7 @@ def filled_in(expression: str) -> str:
 
 
 def test_every_expression(prometheus: Prometheus) -> None:
-    """None is wrong, and none is empty."""
+    """Every expression is valid and has a result."""
     targets = [(panel, target) for panel in PANELS for target in panel["targets"]]
     assert len(targets) > 40
     for panel, target in targets:
@@ -101,7 +101,7 @@ def test_every_expression(prometheus: Prometheus) -> None:
 
 
 def test_every_metric(prometheus: Prometheus) -> None:
-    """Whatever rules and dashboard ask for is served."""
+    """Every metric in rules and dashboard is exported."""
     names = metrics_in(json.dumps(DASHBOARD)).union(*map(metrics_in, prometheus.rules()))
     assert len(names) > 40
     missing = {name for name in names if not prometheus.query(name)}
@@ -109,18 +109,18 @@ def test_every_metric(prometheus: Prometheus) -> None:
 
 
 def metrics_in(text: str) -> set[str]:
-    """Return the metrics of ours that a text speaks of."""
+    """Return the names of our metrics in a text."""
     return set(re.findall(r"(?<![\w:])(?:fib(?:server|web)_\w+|up(?=\{))", text))
 
 
 def test_rules_run_without_warnings(prometheus: Prometheus) -> None:
-    """Each rule runs, and none of them has anything to tell."""
+    """Each rule runs without warnings."""
     assert len(prometheus.rules()) > 30
     assert not prometheus.query('ALERTS{alertname=~"Fib.+"}')
 
 
 def test_dashboard_panels_are_complete() -> None:
-    """Panels have ids of their own, do not overlap, and say what they show and in which unit."""
+    """Panels have unique IDs, do not overlap, and have a description and a unit."""
     ids = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(set(ids)) == len(ids)
     taken: set[tuple[int, int]] = set()

@@ -1,4 +1,4 @@
-"""HAProxy in front of several servers: who is out gets nothing, and nobody notices."""
+"""HAProxy in front of several servers: one that is down gets no requests, and none is lost."""
 
 import contextlib
 import http.client
@@ -47,12 +47,12 @@ GIANTS_SECONDS = 8.0
 
 
 def addresses(*values: str) -> dict[str, str]:
-    """Return what the configurations call their servers."""
+    """Return the environment variables with the addresses of the servers."""
     return {f"FIB_{name}": value for name, value in zip("ABC", values, strict=False)}
 
 
 def test_fibservers(serve: Serve, program: Program, tmp_path: Path) -> None:
-    """One is killed and comes back, one is drained: all requests are answered rightly."""
+    """While one fibserver is killed and returns, and another is drained, all replies are right."""
     path = program("haproxy")
     servers = [serve() for _ in "abc"]
     bind = f"127.0.0.1:{free_port()}"
@@ -77,7 +77,7 @@ def test_fibservers(serve: Serve, program: Program, tmp_path: Path) -> None:
 
 
 def test_fibservers_with_a_password(serve: Serve, program: Program, tmp_path: Path) -> None:
-    """They are well without HAProxy knowing it; clients say it to the server behind."""
+    """The checks succeed without the password; clients send it to the fibserver."""
     path = program("haproxy")
     secret = tmp_path / "password"
     secret.write_text("s3cret\n")
@@ -92,8 +92,8 @@ def test_fibservers_with_a_password(serve: Serve, program: Program, tmp_path: Pa
             stranger.number(10)
 
 
-class Ailing(socketserver.ThreadingTCPServer):
-    """Answers PING as a fibserver does whose workers hang, while it is ill."""
+class UnhealthyServer(socketserver.ThreadingTCPServer):
+    """Server that replies to PING like a fibserver with hanging workers while it is unhealthy."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -104,18 +104,18 @@ class Ailing(socketserver.ThreadingTCPServer):
 
         def handle(self) -> None:
             """Answer, and close the connection."""
-            assert isinstance(self.server, Ailing)
+            assert isinstance(self.server, UnhealthyServer)
             with contextlib.suppress(OSError):  # HAProxy resets the connection when it has seen
                 self.rfile.readline()
                 self.wfile.write(b"-BUSY no worker\r\n" if self.server.is_ill else b"+PONG\r\n")
 
 
 def test_haproxy_skips_unhealthy_fibserver(serve: Serve, program: Program, tmp_path: Path) -> None:
-    """It says so when asked how it is, and gets nothing until it is well."""
+    """A fibserver whose PING reports an error gets no requests until it is healthy."""
     path = program("haproxy")
     well = serve()
     bind = f"127.0.0.1:{free_port()}"
-    with Ailing(("127.0.0.1", 0), Ailing.Handler) as ailing:
+    with UnhealthyServer(("127.0.0.1", 0), UnhealthyServer.Handler) as ailing:
         thread = threading.Thread(target=ailing.serve_forever)
         thread.start()
         targets = addresses(well.address, f"127.0.0.1:{ailing.server_address[1]}", well.address)
@@ -132,7 +132,7 @@ def test_haproxy_skips_unhealthy_fibserver(serve: Serve, program: Program, tmp_p
 
 
 def test_fibwebs(server: RunningServer, program: Program, tmp_path: Path) -> None:
-    """One is killed: each request is answered, since any may be asked again elsewhere."""
+    """While one fibweb is killed, each request gets a response: HAProxy retries it elsewhere."""
     path = program("haproxy")
     webs = [
         start_fibweb(tmp_path / f"fibweb-{name}.log", "--servers", server.address)
@@ -159,7 +159,7 @@ def test_fibwebs(server: RunningServer, program: Program, tmp_path: Path) -> Non
 
 
 def ask(address: str, target: str) -> tuple[int, str | None]:
-    """Return the code of an answer, and its Retry-After."""
+    """Return the status code and Retry-After of a response."""
     connection = http.client.HTTPConnection(address, timeout=DEADLINE_SECONDS)
     try:
         connection.request("GET", target)
@@ -171,7 +171,7 @@ def ask(address: str, target: str) -> tuple[int, str | None]:
 
 
 def test_haproxy_passes_on_503(program: Program, tmp_path: Path) -> None:
-    """In a storm each 503 reaches its client, is asked of one fibweb once, and takes none out."""
+    """In a storm each 503 is passed on without a retry, and no fibweb is marked down."""
     path = program("haproxy")
     bind = f"127.0.0.1:{free_port()}"
     targets = [f"/number/{n}" for n in range(400)]
@@ -191,7 +191,7 @@ def test_haproxy_passes_on_503(program: Program, tmp_path: Path) -> None:
 
 
 def test_haproxy_retries_dropped_connection(program: Program, tmp_path: Path) -> None:
-    """A fibweb that ends before it answers is no overload: the next one is asked."""
+    """A request whose fibweb closes the connection is sent to the next one."""
     path = program("haproxy")
     bind = f"127.0.0.1:{free_port()}"
     with FakeFibweb(Behaviour.DROP) as bad, FakeFibweb(Behaviour.ANSWER) as good:
@@ -204,7 +204,7 @@ def test_haproxy_retries_dropped_connection(program: Program, tmp_path: Path) ->
 
 @pytest.mark.parametrize("is_reset", [False, True])
 def test_a_client_that_leaves(program: Program, tmp_path: Path, is_reset: bool) -> None:
-    """Its fibweb learns of it, and no other is asked."""
+    """The connection to fibweb is closed with the client's; the request is not retried."""
     path = program("haproxy")
     bind = f"127.0.0.1:{free_port()}"
     host, _, port = bind.rpartition(":")
@@ -222,7 +222,7 @@ def test_a_client_that_leaves(program: Program, tmp_path: Path, is_reset: bool) 
 
 
 def test_no_fibweb(program: Program, tmp_path: Path) -> None:
-    """When all are down, HAProxy's own 503 has Retry-After too."""
+    """Without any fibweb HAProxy responds 503 with Retry-After."""
     path = program("haproxy")
     bind = f"127.0.0.1:{free_port()}"
     with haproxy(path, "fibweb", tmp_path, bind, addresses(*["127.0.0.1:1"] * 3)) as control:
@@ -231,7 +231,7 @@ def test_no_fibweb(program: Program, tmp_path: Path) -> None:
 
 
 def test_all_connections_are_in_use(program: Program, tmp_path: Path) -> None:
-    """No fibweb gets more connections than it accepts: HAProxy lets clients wait, not for long."""
+    """Beyond the connections that a fibweb accepts, requests wait in HAProxy for a short time."""
     path = program("haproxy")
     bind = f"127.0.0.1:{free_port()}"
     host, _, port = bind.rpartition(":")
@@ -253,7 +253,7 @@ def test_all_connections_are_in_use(program: Program, tmp_path: Path) -> None:
 def test_haproxy_keeps_its_fibwebs_through_the_giants(
     server: RunningServer, program: Program, tmp_path: Path
 ) -> None:
-    """Forty ask for giants; cached answers are given meanwhile, and no fibweb goes out."""
+    """While forty clients request giant numbers, no fibweb is marked down."""
     path = program("haproxy")
     bind = f"127.0.0.1:{free_port()}"
     numbers, is_over = itertools.count(9_000_000), threading.Event()
@@ -289,7 +289,7 @@ def test_haproxy_keeps_its_fibwebs_through_the_giants(
 
 @pytest.mark.parametrize("is_reset", [False, True])
 def test_how_a_client_of_fibserver_ends(program: Program, tmp_path: Path, is_reset: bool) -> None:
-    """A reset, by which fibclient cancels, stays one; and one that only wants to ask no more."""
+    """A reset, by which fibclient cancels, is passed on as a reset, and a half-close as such."""
     path = program("haproxy")
     bind = f"127.0.0.1:{free_port()}"
     host, _, port = bind.rpartition(":")
@@ -317,7 +317,7 @@ def test_how_a_client_of_fibserver_ends(program: Program, tmp_path: Path, is_res
 
 
 def accept_request(listener: socket.socket, start: bytes) -> socket.socket:
-    """Return the first connection that brings a request, and no check; the request is read."""
+    """Accept connections until one sends a request instead of a check; return it, read."""
     listener.settimeout(DEADLINE_SECONDS)
     while True:
         server, _ = listener.accept()
@@ -328,7 +328,7 @@ def accept_request(listener: socket.socket, start: bytes) -> socket.socket:
 
 
 def certificates(openssl: str, folder: Path) -> None:
-    """Make a CA, and certificates for a node and for its clients, as the guide says."""
+    """Create a CA, and certificates for a node and its clients, as in the guide."""
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
 
     def run(*words: str) -> None:
@@ -346,7 +346,7 @@ def certificates(openssl: str, folder: Path) -> None:
 
 
 def test_tls_between_hosts(serve: Serve, program: Program, tmp_path: Path) -> None:
-    """Numbers go through TLS with certificates on both sides; who has none is turned away."""
+    """Numbers are sent through TLS; a client without a certificate is rejected."""
     path, openssl = program("haproxy"), program("openssl")
     certificates(openssl, tmp_path)
     server = serve()

@@ -1,4 +1,4 @@
-"""nginx as a cache in front of fibweb, with the very configuration in deploy/nginx."""
+"""nginx as a cache in front of fibweb, with the configuration in deploy/nginx."""
 
 import hashlib
 import http.client
@@ -27,7 +27,7 @@ Program = Callable[[str], str]
 
 
 class Reply(NamedTuple):
-    """What nginx answered."""
+    """Response of nginx."""
 
     code: int
     headers: http.client.HTTPMessage
@@ -38,8 +38,8 @@ class Cache:
     """A running nginx.
 
     Attributes:
-        address: where it listens.
-        log: its error log.
+        address: Address on which it listens.
+        log: Its error log.
     """
 
     def __init__(self, address: str, log: Path) -> None:
@@ -47,7 +47,7 @@ class Cache:
         self.log = log
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[bytes, str, int]:
-        """Return the body at a path, whether it came from the cache, and the code."""
+        """Return the body at a path, whether the cache had it, and the status code."""
         request = urllib.request.Request(
             f"http://{self.address}{path}", headers=dict(headers or {})
         )
@@ -62,7 +62,7 @@ class Cache:
         source: str = "127.0.0.1",
         **headers: str,
     ) -> Reply:
-        """Return what is answered, errors included, to a client with some address."""
+        """Return the response to a client with an address, errors included."""
         host, _, port = self.address.rpartition(":")
         connection = http.client.HTTPConnection(
             host, int(port), timeout=DEADLINE_SECONDS, source_address=(source, 0)
@@ -80,7 +80,7 @@ class WebCache(Cache):
     """A running nginx in front of a fibweb.
 
     Attributes:
-        web: the fibweb.
+        web: The fibweb.
     """
 
     def __init__(self, cache: Cache, web: RunningServer) -> None:
@@ -88,7 +88,7 @@ class WebCache(Cache):
         self.web = web
 
     def asked(self) -> float:
-        """Return how many answers with numbers fibweb has given."""
+        """Return the number of responses with numbers that fibweb has sent."""
         found = metrics(self.web)
         return sum(
             value
@@ -101,13 +101,13 @@ class WebCache(Cache):
 def nginx_before(
     path: str, webs: Sequence[str], folder: Path, changes: Mapping[str, str]
 ) -> Iterator[Cache]:
-    """Run nginx with an empty cache.
+    """Run nginx with an empty cache in front of running fibwebs.
 
     Args:
-        path: the program.
-        webs: the addresses of one or two fibwebs.
-        folder: for all files.
-        changes: of the configuration, the addresses aside.
+        path: Path of nginx.
+        webs: Addresses of one or two fibwebs.
+        folder: Directory for all files.
+        changes: Changes to the configuration besides the addresses.
     """
     own = folder / "nginx"
     own.mkdir()
@@ -134,13 +134,13 @@ def nginx_before(
 def running_nginx(
     path: str, server: RunningServer, folder: Path, changes: Mapping[str, str]
 ) -> Iterator[WebCache]:
-    """Run nginx with an empty cache, in front of one fibweb.
+    """Run nginx with an empty cache in front of one fibweb.
 
     Args:
-        path: the program.
-        server: a fibserver for the fibweb.
-        folder: for all files.
-        changes: of the configuration, the addresses aside.
+        path: Path of nginx.
+        server: A fibserver for the fibweb.
+        folder: Directory for all files.
+        changes: Changes to the configuration besides the addresses.
     """
     with ExitStack() as stack:
         web = start_fibweb(folder / "fibweb.log", "--servers", server.address)
@@ -152,13 +152,13 @@ def running_nginx(
 
 @pytest.fixture
 def cache(server: RunningServer, program: Program, tmp_path: Path) -> Iterator[WebCache]:
-    """nginx as it is configured."""
+    """nginx with the configuration in deploy/nginx."""
     with running_nginx(program("nginx"), server, tmp_path, {}) as running:
         yield running
 
 
 def test_on_debian(program: Program, mounting: Callable[[str], list[str]]) -> None:
-    """The file is taken as it is by Debian's own configuration, once its welcome page is gone."""
+    """Debian's nginx.conf includes the file unchanged, once the default site is removed."""
     path = program("nginx")
     folders = ("/etc/nginx/conf.d", "/etc/nginx/sites-enabled", "/var/lib/nginx", "/run")
     mounts = [f"mount -t tmpfs none {folder}" for folder in (*folders, "/var/log/nginx")]
@@ -185,7 +185,7 @@ def test_second_request_is_answered_from_cache(cache: WebCache) -> None:
 
 
 def test_cache_distinguishes_formats(cache: WebCache) -> None:
-    """By Accept as well as by ?format=."""
+    """Formats by Accept and by ?format= are cached separately."""
     for _ in range(2):
         assert cache.get("/fib/3")[0] == b'{"N": 3, "result": ["0","1","1"]}'
         assert cache.get("/fib/3", {"Accept": "*/*"})[0].startswith(b"{")
@@ -197,7 +197,7 @@ def test_cache_distinguishes_formats(cache: WebCache) -> None:
 def test_cache_distinguishes_origins(
     server: RunningServer, program: Program, tmp_path: Path
 ) -> None:
-    """Each page that may read an answer can, whoever has asked before; others fill no cache."""
+    """Allowed origins get their CORS headers, from the cache as well; others fill no cache."""
     origins = ("https://a.example", "https://b.example", "http://[::1]:8080")
     web = start_fibweb(
         tmp_path / "log",
@@ -219,7 +219,7 @@ def test_cache_distinguishes_origins(
 
 
 def test_concurrent_misses_share_one_request(cache: WebCache) -> None:
-    """Fifty who miss the same at the same time wait for one answer."""
+    """Fifty concurrent misses of one response wait for one request."""
 
     def ask(number: int) -> Reply:
         # One client may ask 20 times at once.
@@ -234,7 +234,7 @@ def test_concurrent_misses_share_one_request(cache: WebCache) -> None:
 
 
 def test_connections_to_fibweb_are_kept(cache: WebCache) -> None:
-    """Answers that nginx does not have come over connections that there are."""
+    """Misses reuse connections to fibweb."""
 
     def connections() -> set[object]:
         found = cache.web.process.net_connections("tcp")
@@ -252,7 +252,7 @@ def test_connections_to_fibweb_are_kept(cache: WebCache) -> None:
 
 
 def test_cache_headers_are_passed_on(cache: WebCache) -> None:
-    """Headers of the answer come through, from fibweb and from the cache; 304 and HEAD work."""
+    """Headers are passed on from fibweb and from the cache; 304 and HEAD work."""
     for status in ("MISS", "HIT"):
         reply = cache.ask("/fib/100?format=text")
         assert reply.headers["X-Cache-Status"] == status
@@ -271,7 +271,7 @@ def test_cache_headers_are_passed_on(cache: WebCache) -> None:
 
 @pytest.mark.parametrize("n", [0, 40])
 def test_nginx_serves_byte_ranges(cache: WebCache, n: int) -> None:
-    """A part is a part of the whole, and one behind the end is refused; nothing is there for 0."""
+    """A range gets its bytes; one after the end is rejected, and any of an empty response."""
     path = f"/fib/{n}?format=text"
     whole = cache.ask(path).body
     assert len(whole.split()) == n
@@ -284,7 +284,7 @@ def test_nginx_serves_byte_ranges(cache: WebCache, n: int) -> None:
 
 
 def test_bodies_are_dropped(cache: WebCache) -> None:
-    """A request with a body is answered, and its body is not taken for a request."""
+    """A request with a body gets a response, and its body is not parsed as a request."""
     body = b"GET /fib/5 HTTP/1.1\r\nHost: x\r\n\r\n"
     assert cache.ask("/fib/3", body=body).body == b'{"N": 3, "result": ["0","1","1"]}'
     assert cache.ask("/fib/3", "POST", body).code == 405
@@ -293,7 +293,7 @@ def test_bodies_are_dropped(cache: WebCache) -> None:
 
 
 def test_errors_are_not_kept(cache: WebCache) -> None:
-    """A bad request is told so each time."""
+    """Errors are not cached."""
     for _ in range(2):
         with pytest.raises(urllib.error.HTTPError) as caught:
             cache.get("/fib/x")
@@ -304,7 +304,7 @@ def test_errors_are_not_kept(cache: WebCache) -> None:
 
 
 def test_large_answers_come_in_slices(cache: WebCache, server: RunningServer) -> None:
-    """A range costs its slices alone, and the whole is right to the last byte."""
+    """A range fetches only its slices, and the complete response is right."""
     size = int(urllib.request.urlopen(head(cache, "/fib/10000")).headers["Content-Length"])
     wait_until(lambda: cache.asked() == 1, "the slice that HEAD asked for is counted")
     begin = size - 100
@@ -324,12 +324,12 @@ def test_large_answers_come_in_slices(cache: WebCache, server: RunningServer) ->
 
 
 def head(cache: WebCache, path: str) -> urllib.request.Request:
-    """Return a HEAD request."""
+    """Send a HEAD request."""
     return urllib.request.Request(f"http://{cache.address}{path}", method="HEAD")
 
 
 def test_without_fibweb(cache: WebCache) -> None:
-    """What was asked for before is answered still, the rest is an error."""
+    """Without fibweb, cached responses are sent; other requests fail."""
     known = cache.get("/fib/500")[0]
     cache.web.stop()
     assert cache.get("/fib/500")[0] == known
@@ -340,7 +340,7 @@ def test_without_fibweb(cache: WebCache) -> None:
 
 
 def test_stale_answers(server: RunningServer, program: Program, tmp_path: Path) -> None:
-    """An answer whose time is over is given all the same while no fibweb answers."""
+    """An expired response is sent while no fibweb responds."""
     changes = {
         "proxy_ignore_headers Vary;": "proxy_ignore_headers Vary Cache-Control;",
         "proxy_cache_valid 200 206 1y;": "proxy_cache_valid 200 206 1s;",
@@ -366,7 +366,7 @@ def test_stale_answers(server: RunningServer, program: Program, tmp_path: Path) 
 
 
 def test_client_over_rate_limit_is_rejected(cache: WebCache) -> None:
-    """Who asks more than is good for others is told so, and others are answered."""
+    """A client above the rate limit is rejected; others get responses."""
     codes = []
     for _ in range(400):
         try:
@@ -379,7 +379,7 @@ def test_client_over_rate_limit_is_rejected(cache: WebCache) -> None:
 
 
 def test_operational_paths_are_denied(cache: WebCache) -> None:
-    """The page and what it asks for are; probes are for this host, and metrics for nobody."""
+    """The page is public; probes are for this host, and metrics for nobody."""
     stranger = "127.0.0.2"
     assert cache.ask("/", source=stranger).body.startswith(b"<!doctype html>")
     assert b"servers" in cache.ask("/status", source=stranger).body
@@ -394,7 +394,7 @@ def test_operational_paths_are_denied(cache: WebCache) -> None:
 
 
 def test_nginx_passes_on_503(program: Program, tmp_path: Path) -> None:
-    """In a storm each 503 reaches its client, is asked of one fibweb once, and takes none out."""
+    """In a storm each 503 is passed on without a retry, and no fibweb is marked down."""
     targets = [f"/number/{n}" for n in range(400)]
 
     def ask(number: int) -> tuple[int, str | None]:
@@ -421,8 +421,8 @@ def test_nginx_passes_on_503(program: Program, tmp_path: Path) -> None:
         assert webs[1].requests
 
 
-def test_waiting_requests_share_a_503(program: Program, tmp_path: Path) -> None:
-    """Who waits for another's answer soon asks for it, once, and is told of the overload too."""
+def test_waiting_requests_are_sent_after_a_short_wait(program: Program, tmp_path: Path) -> None:
+    """Requests that wait for another's response are sent after a short wait, and get 503."""
     with FakeFibweb(Behaviour.OVERLOADED) as web, ExitStack() as stack:
         nginx = stack.enter_context(nginx_before(program("nginx"), [web.address], tmp_path, {}))
         threads = stack.enter_context(ThreadPoolExecutor(20))
@@ -438,7 +438,7 @@ def test_waiting_requests_share_a_503(program: Program, tmp_path: Path) -> None:
 
 
 def test_stale_answers_in_an_overload(program: Program, tmp_path: Path) -> None:
-    """An answer whose time is over is given while fibweb is overloaded."""
+    """An expired response is sent while fibweb is overloaded."""
     changes = {"proxy_cache_valid 200 206 1y;": "proxy_cache_valid 200 206 1s;"}
     with FakeFibweb(Behaviour.ANSWER) as web, ExitStack() as stack:
         cache = stack.enter_context(
@@ -450,7 +450,7 @@ def test_stale_answers_in_an_overload(program: Program, tmp_path: Path) -> None:
 
 
 def test_nginx_retries_dropped_connection(program: Program, tmp_path: Path) -> None:
-    """A fibweb that ends before it answers is no overload: the next one is asked."""
+    """A request whose fibweb closes the connection is sent to the next one."""
     with (
         FakeFibweb(Behaviour.DROP) as bad,
         FakeFibweb(Behaviour.ANSWER) as good,

@@ -1,4 +1,4 @@
-"""The alerting rules, as promtool runs them: each alert fires when it should, and no other."""
+"""The alerting rules in promtool: each alert fires in its cases, and in no others."""
 
 import json
 import subprocess
@@ -26,17 +26,17 @@ WEB = 'job="fibweb",host="h",instance="w:1"'
 
 
 def counter(each_minute: int) -> str:
-    """Return values that grow, as promtool writes them."""
+    """Return increasing values in promtool's notation."""
     return f"0+{each_minute}x{MINUTES}"
 
 
 def steady(value: float) -> str:
-    """Return values that stay, as promtool writes them."""
+    """Return constant values in promtool's notation."""
     return f"{value}x{MINUTES}"
 
 
 def seconds(service: str, extra: str, below: Mapping[str, int]) -> dict[str, str]:
-    """Return a histogram: how many requests a minute took up to each bound."""
+    """Return a histogram: requests per minute up to each bound."""
     name = f"{service}_request_duration_seconds_bucket"
     return {f'{name}{{{extra},le="{bound}"}}': counter(count) for bound, count in below.items()}
 
@@ -91,7 +91,7 @@ HEALTHY = {
 
 
 def failures(service: str, code: str, ratio: float) -> dict[str, str]:
-    """Return a share of all requests that fail."""
+    """Return counters with a share of failed requests."""
     labels = SERVER if service == "fibserver" else WEB
     kind = 'command="fib.range"' if service == "fibserver" else 'route="/fib"'
     return {f'{service}_requests_total{{{labels},{kind},code="{code}"}}': f"0+{900 * ratio}x420"}
@@ -343,7 +343,7 @@ CASES: list[Case] = [
 
 
 def promtool(path: str, *arguments: str) -> str:
-    """Run promtool, and return what it said if it had no complaint."""
+    """Run promtool, and return its output; fail if it reports an error."""
     done = subprocess.run(
         [path, *arguments],
         stdout=subprocess.PIPE,
@@ -357,7 +357,7 @@ def promtool(path: str, *arguments: str) -> str:
 
 
 def test_check(program: Callable[[str], str]) -> None:
-    """The files are what Prometheus and Alertmanager take."""
+    """Prometheus and Alertmanager accept the files."""
     said = promtool(program("promtool"), "check", "config", str(PROMETHEUS / "prometheus.yml"))
     assert f"{len(RULES)} rule files found" in said
     path = str(PROMETHEUS / "alertmanager.yml")
@@ -365,12 +365,12 @@ def test_check(program: Callable[[str], str]) -> None:
 
 
 def on_host(series: str, host: str) -> str:
-    """Return a series as its counterpart on another host."""
+    """Return a series with the label of another host."""
     return series.replace('host="h",instance="', f'host="{host}",instance="{host}/')
 
 
 def simulation(cases: Iterable[Case]) -> dict[str, object]:
-    """Return a promtool test in which each case happens on a host of its own, named after it.
+    """Return a promtool test in which each case is on its own host, named after it.
 
     promtool evaluates every rule at every minute: many hosts cost little more than one.
     """
@@ -392,7 +392,7 @@ def simulation(cases: Iterable[Case]) -> dict[str, object]:
 
 
 def test_every_alert(program: Callable[[str], str], tmp_path: Path) -> None:
-    """In each of the cases exactly the alerts fire that should."""
+    """In each case exactly the expected alerts fire."""
     groups: dict[tuple[bool, bool], list[Case]] = {}
     for case in CASES:
         _, _, minute, firing = case
@@ -410,7 +410,7 @@ def test_every_alert(program: Callable[[str], str], tmp_path: Path) -> None:
 def test_alerts_are_routed_by_severity(
     program: Callable[[str], str], severity: str, receiver: str
 ) -> None:
-    """What is urgent comes to the pager, all else to the tickets."""
+    """Critical alerts are routed to the pager, all others to the tickets."""
     command = [program("amtool"), "config", "routes", "test", f"severity={severity}"]
     command += ["--config.file", str(PROMETHEUS / "alertmanager.yml")]
     said = subprocess.check_output(command, text=True, timeout=DEADLINE_SECONDS)
@@ -418,7 +418,7 @@ def test_alerts_are_routed_by_severity(
 
 
 def test_every_alert_has_a_case() -> None:
-    """None is forgotten above."""
+    """Each alert has a case."""
     text = (PROMETHEUS / "fib-alerts.yml").read_text()
     alerts = {line.split()[-1] for line in text.splitlines() if "- alert:" in line}
     assert len(alerts) > 15
@@ -427,6 +427,6 @@ def test_every_alert_has_a_case() -> None:
 
 @pytest.mark.parametrize("name", ["fib-alerts.yml", "fib-recording.yml"])
 def test_rules_are_checked(program: Callable[[str], str], name: str) -> None:
-    """promtool finds no mistake in them, duplicates included."""
+    """promtool finds neither errors nor duplicates in the rules."""
     said = promtool(program("promtool"), "check", "rules", "--lint=all", str(PROMETHEUS / name))
     assert "SUCCESS" in said

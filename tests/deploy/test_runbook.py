@@ -1,4 +1,4 @@
-"""The runbook has a section for each alert, and all that watches us names what there is."""
+"""The runbook has a section for each alert, and monitoring uses only existing metrics."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ WATCHING = [
 
 
 def test_each_alert_has_a_section() -> None:
-    """And each section an alert, which points to it."""
+    """Each alert points to its section, and each section has an alert."""
     alerts = re.findall(r"- alert: (\w+)", ALERTS)
     assert sorted(re.findall(r"^## (\w+)$", RUNBOOK, re.MULTILINE)) == sorted(alerts)
     links = re.findall(r"runbook_url: docs/runbook\.md#(\w+)", ALERTS)
@@ -25,7 +25,7 @@ def test_each_alert_has_a_section() -> None:
 
 
 def test_each_metric_is_served() -> None:
-    """What rules and dashboard ask for is in docs/metrics.md, which is held to what is served."""
+    """The metrics in rules and dashboard are in docs/metrics.md, which other tests check."""
     served = set(re.findall(r"^\| `(fib\w+)`", METRICS, re.MULTILINE))
     asked = {
         name for text in WATCHING for name in re.findall(r"(?<![\w:])fib(?:server|web)_\w+", text)

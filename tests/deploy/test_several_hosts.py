@@ -1,4 +1,4 @@
-"""Three hosts, of which one is killed or cut off and comes back, under load."""
+"""Three hosts under load, of which one is killed or cut off and returns."""
 
 import json
 import os
@@ -23,7 +23,7 @@ CLIENTS = 8
 
 @pytest.fixture
 def scaling(program: Callable[[str], str]) -> list[str]:
-    """The command that measures several hosts while one fails."""
+    """Command that measures several hosts while one fails."""
     for name in ("ip", "haproxy"):
         program(name)
     if os.geteuid() != 0:
@@ -33,7 +33,7 @@ def scaling(program: Callable[[str], str]) -> list[str]:
 
 @contextmanager
 def running(command: list[str]) -> Iterator["subprocess.Popen[str]"]:
-    """Run a command, and have it clean up with the context; nothing of it may be left."""
+    """Run a command, which must remove its hosts when it ends."""
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as child:
@@ -47,13 +47,13 @@ def running(command: list[str]) -> Iterator["subprocess.Popen[str]"]:
 
 
 def hosts_of(child: "subprocess.Popen[str]") -> list[Path]:
-    """Return what there is of the hosts that a command has made."""
+    """Return the remaining files of the hosts that a command created."""
     folders = (Path("/run/netns"), Path("/etc/netns"))
     return [found for folder in folders for found in folder.glob(f"fib{child.pid}-*")]
 
 
 def cmdline(process: psutil.Process) -> list[str]:
-    """Return a process's command, of one that has ended too."""
+    """Return the command line of a process, [] if it has ended."""
     try:
         return process.cmdline()
     except psutil.NoSuchProcess:
@@ -61,7 +61,7 @@ def cmdline(process: psutil.Process) -> list[str]:
 
 
 def test_a_host_fails(scaling: list[str], tmp_path: Path) -> None:
-    """No answer is wrong; fibclient loses none, HAProxy at most those that were under way.
+    """No response is wrong; fibclient loses none, HAProxy at most those in progress.
 
     In the end all hosts serve again.
     """
@@ -80,7 +80,7 @@ def test_a_host_fails(scaling: list[str], tmp_path: Path) -> None:
 
 
 def test_sigterm_removes_hosts(scaling: list[str]) -> None:
-    """SIGTERM in the middle leaves no host and no server behind."""
+    """SIGTERM removes the hosts and ends the servers."""
     with running(scaling) as child:
 
         def servers() -> list[psutil.Process]:

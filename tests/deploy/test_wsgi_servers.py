@@ -1,4 +1,4 @@
-"""fibweb.wsgi under real WSGI servers, with the files of deploy/wsgi: only addresses differ."""
+"""fibweb.wsgi under real WSGI servers, with the files of deploy/wsgi on other addresses."""
 
 import http.client
 import json
@@ -46,23 +46,23 @@ Include {folder}/fib.conf
 MODULES = "/usr/lib/apache2/modules"
 
 
-class Web:
+class WsgiServer:
     """A running WSGI server.
 
     Attributes:
-        prefix: the path below which it serves.
-        numbers: the fibserver behind it, which may be ended and started again.
+        prefix: Path prefix of the application.
+        fibserver: Its fibserver, which tests can stop and start again.
     """
 
-    def __init__(self, address: str, prefix: str, numbers: "Numbers") -> None:
+    def __init__(self, address: str, prefix: str, fibserver: "RestartableFibserver") -> None:
         self._address = address
         self.prefix = prefix
-        self.numbers = numbers
+        self.fibserver = fibserver
 
     def ask(
         self, target: str, method: str = "GET", headers: Mapping[str, str] | None = None
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
-        """Return code, headers and body of an answer."""
+        """Return status code, headers and body of a response."""
         with self.open(target, method, headers) as reply:
             return reply.status, reply.headers, reply.read()
 
@@ -70,7 +70,7 @@ class Web:
     def open(
         self, target: str, method: str = "GET", headers: Mapping[str, str] | None = None
     ) -> Iterator[http.client.HTTPResponse]:
-        """Give an answer whose body has not been read."""
+        """Yield a response whose body has not been read."""
         connection = http.client.HTTPConnection(self._address, timeout=DEADLINE_SECONDS)
         with closing(connection):
             connection.request(method, self.prefix + target, headers=dict(headers or {}))
@@ -83,7 +83,7 @@ class Web:
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
 
-class Numbers:
+class RestartableFibserver:
     """A fibserver on a Unix socket."""
 
     def __init__(self, folder: Path) -> None:
@@ -91,17 +91,17 @@ class Numbers:
         self.start()
 
     def start(self) -> None:
-        """Start it."""
+        """Start the fibserver."""
         self.server = start_server(self._log, "--listen", self.address)
 
     def stop(self) -> None:
-        """End it, and drop whatever it has under way."""
+        """Kill the fibserver, with all requests in progress."""
         self.server.stop(signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Callable[[], Path]]:
-    """A virtual environment with fibweb for servers that have Debian's Python built in."""
+    """A virtual environment with fibweb, for servers with Debian's Python built in."""
     # Not below pytest's folder, which is for its user alone.
     temporary = TemporaryDirectory()
     folder = Path(temporary.name)
@@ -132,7 +132,7 @@ def home() -> Iterator[Callable[[], Path]]:
 
 
 def changed(name: str, changes: Mapping[str, str]) -> str:
-    """Return a file of deploy/wsgi with some changes."""
+    """Return a file of deploy/wsgi with some replacements."""
     text = (FILES / name).read_text()
     for before, after in changes.items():
         assert before in text, before
@@ -155,7 +155,7 @@ def uwsgi(folder: Path, address: str, path: str, home: Path) -> list[str]:
 
 
 def apache(folder: Path, address: str, path: str, home: Path, servers: str) -> list[str]:
-    """Return the command that runs Apache, as somebody who is not root, which it demands."""
+    """Return the command that runs Apache; it must not run as root."""
     if not Path(MODULES, "mod_wsgi.so").exists():
         missing("Apache's mod_wsgi")
     changes = {"/srv/fib/venv": str(home), "/srv/fib": str(folder)}
@@ -183,11 +183,11 @@ def web(
     program: Callable[[str], str],
     home: Callable[[], Path],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Web]:
-    """Each of the servers, with a fibserver of its own."""
+) -> Iterator[WsgiServer]:
+    """Each of the servers, with its own fibserver."""
     folder, address, prefix = tmp_path_factory.mktemp("wsgi"), f"127.0.0.1:{free_port()}", ""
-    numbers = Numbers(folder)
-    environment = {"FIBWEB_SERVERS": numbers.address, "FIBWEB_TIMEOUT": "1.5"}
+    fibserver = RestartableFibserver(folder)
+    environment = {"FIBWEB_SERVERS": fibserver.address, "FIBWEB_TIMEOUT": "1.5"}
     match request.param:
         case "gunicorn":
             command = gunicorn(address, "--config", str(FILES / "gunicorn.conf.py"))
@@ -197,7 +197,7 @@ def web(
         case "uwsgi":
             command = uwsgi(folder, address, program("uwsgi"), home())
         case _:
-            command = apache(folder, address, program("apache2"), home(), numbers.address)
+            command = apache(folder, address, program("apache2"), home(), fibserver.address)
             prefix = "/f"
     log = folder / "log"
     with log.open("wb") as out:
@@ -212,18 +212,18 @@ def web(
 
     try:
         wait_until(is_ready, f"{request.param} listens")
-        yield Web(address, prefix, numbers)
+        yield WsgiServer(address, prefix, fibserver)
         rest = family.children(recursive=True)
     finally:
         child.terminate()
         child.wait(DEADLINE_SECONDS)
-        numbers.server.stop()
+        fibserver.server.stop()
     assert not psutil.wait_procs(rest, DEADLINE_SECONDS)[1]
 
 
 @pytest.mark.parametrize("n", [0, 10, 600, 1000, 3000, 9000])
-def test_wsgi_servers_send_all_sizes(web: Web, n: int) -> None:
-    """Answers are whole and exact, in one piece or many; HEAD tells their size alone."""
+def test_wsgi_servers_send_all_sizes(web: WsgiServer, n: int) -> None:
+    """Responses of all sizes are right; HEAD has the same headers."""
     code, headers, body = web.ask(f"/fib/{n}?format=text")
     assert (code, body) == (200, expected("text", 0, n))
     head, its_headers, nothing = web.ask(f"/fib/{n}?format=text", "HEAD")
@@ -235,8 +235,8 @@ def test_wsgi_servers_send_all_sizes(web: Web, n: int) -> None:
     assert headers["Content-Length"] == str(len(body))
 
 
-def test_wsgi_servers_serve_byte_ranges(web: Web) -> None:
-    """A part is that part, and one behind the end is refused."""
+def test_wsgi_servers_serve_byte_ranges(web: WsgiServer) -> None:
+    """A range gets its bytes; one after the end is rejected."""
     whole = expected("text", 0, 3000)
     code, headers, body = web.ask("/fib/3000?format=text", headers={"Range": "bytes=99-300098"})
     assert (code, body) == (206, whole[99:300_099])
@@ -244,8 +244,8 @@ def test_wsgi_servers_serve_byte_ranges(web: Web) -> None:
     assert web.ask("/fib/3000", headers={"Range": "bytes=99999999-"})[0] == 416
 
 
-def test_wsgi_servers_send_304(web: Web) -> None:
-    """Who has an answer already gets none."""
+def test_wsgi_servers_send_304(web: WsgiServer) -> None:
+    """A client with a current copy gets 304."""
     tag = {"If-None-Match": '"first-3000-text-1"'}
     code, headers, body = web.ask("/fib/3000?format=text", headers=tag)
     assert (code, headers["ETag"], body) == (304, tag["If-None-Match"], b"")
@@ -255,15 +255,15 @@ def test_wsgi_servers_send_304(web: Web) -> None:
     ("target", "code"),
     [("/fib/-1", 400), ("/fib/%31", 400), ("/number/99999999", 400), ("/x", 404)],
 )
-def test_wsgi_servers_send_problem_details(web: Web, target: str, code: int) -> None:
-    """Errors are problem details, with the path as it was asked for."""
+def test_wsgi_servers_send_problem_details(web: WsgiServer, target: str, code: int) -> None:
+    """Errors are problem details with the requested path."""
     status, headers, body = web.ask(target)
     assert (status, headers["Content-Type"]) == (code, "application/problem+json")
     assert json.loads(body)["instance"] == web.prefix + target.replace("%31", "1")
 
 
-def test_page_and_probes(web: Web) -> None:
-    """The page, the probes and the description are there, below the prefix."""
+def test_page_and_probes(web: WsgiServer) -> None:
+    """The page, the probes and the API description are below the prefix."""
     for target in ("/", "/page/main.js", "/healthz", "/readyz", "/status", "/openapi.json"):
         assert web.ask(target)[0] == 200
     if web.prefix:
@@ -273,9 +273,9 @@ def test_page_and_probes(web: Web) -> None:
 
 
 def test_wsgi_servers_count_requests_of_all_processes(
-    web: Web, request: pytest.FixtureRequest
+    web: WsgiServer, request: pytest.FixtureRequest
 ) -> None:
-    """They have the requests of all processes, where these were forked after the import."""
+    """The metrics cover all processes if these were forked after the import."""
     before = web.metric("fibweb_requests_total")
     with ThreadPoolExecutor(8) as threads:
         codes = set(threads.map(lambda n: web.ask(f"/fib/{n}")[0], range(40)))
@@ -284,12 +284,12 @@ def test_wsgi_servers_count_requests_of_all_processes(
         wait_until(lambda: web.metric("fibweb_requests_total") >= before + 40, "all are counted")
 
 
-def test_a_dead_fibserver(web: Web) -> None:
-    """A download breaks off and never seems whole, then all is 503, and later all is well."""
+def test_a_dead_fibserver(web: WsgiServer) -> None:
+    """Without its fibserver a download ends early and requests get 503, until it is back."""
     with web.open("/fib?start=100000&count=2000&format=text") as reply:
         assert reply.status == 200
         assert reply.read(100_000)
-        web.numbers.stop()
+        web.fibserver.stop()
         with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
             reply.read()
     code, headers, body = web.ask("/number/12345")
@@ -298,6 +298,6 @@ def test_a_dead_fibserver(web: Web) -> None:
     assert "fibserver is unavailable" in json.loads(body)["detail"]
     assert web.ask("/healthz")[0] == 200
     wait_until(lambda: web.ask("/readyz")[0] == 503, "it is not ready")
-    web.numbers.start()
+    web.fibserver.start()
     wait_until(lambda: web.ask("/number/12345")[0] == 200, "it answers again")
     wait_until(lambda: web.ask("/readyz")[0] == 200, "it is ready again")
