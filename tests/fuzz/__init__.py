@@ -1,8 +1,8 @@
-"""A fuzzer for fibserver: in the suite for seconds, and as `python -m tests.fuzz` for hours.
+"""Fuzzer for fibserver: for seconds in the suite, and for hours as `python -m tests.fuzz`.
 
-    corpus/ ──> mutation ──> harness ──> a real Connection between a fake socket and the
-    seeds       inputs       judges      real engine, whose workers the harness plays
+    corpus/ ──> mutation ──> harness ──> a real ClientConnection between a fake socket and the
+    seeds       inputs       checks      real engine, whose workers the harness plays
 
-`harness` says what must hold for every input, `fakes` is all that surrounds the connection,
-`reply_parser` reads what it answers, and `live` does the same to a real server.
+`harness` has the requirements for every input, `fakes` the objects around the connection,
+`reply_parser` parses the output, and `live` sends inputs to a real server.
 """

@@ -1,9 +1,8 @@
-"""The long run: `python -m tests.fuzz [--inputs N] [--seed S] [--processes P] [--live ADDRESS]`.
+"""Long run: `python -m tests.fuzz [--inputs N] [--seed S] [--processes P] [--live ADDRESS]`.
 
-Each process has a server of its own that lives through all its inputs, so that what leaks
-shows in its memory. The same seed and number of processes make the same inputs. A failure is
-printed with all it takes to repeat it: `--input "b'...'" --plan N`, or, if that alone passes
-because it needs what came before, the seed.
+Each process keeps its server for all its inputs, so that leaks show in its memory. The same seed
+and number of processes generate the same inputs. A failure is printed with the options that repeat
+it: `--input "b'...'" --plan N`, or the seed if it depends on earlier inputs.
 """
 
 import argparse
@@ -37,10 +36,10 @@ MOST_FAILURES = 5
 
 
 class Report(NamedTuple):
-    """What a process has done so far; sizes in KiB.
+    """Progress of a process; sizes in KiB.
 
     Attributes:
-        failures: new since the last report.
+        failures: Failures since the last report.
     """
 
     inputs: int = 0
@@ -63,7 +62,7 @@ def _mutator(harness: Harness, rng: Random) -> Mutator:
 
 
 def _work(pipe: Connection, inputs: int, seed: str) -> None:
-    """Run inputs in this process, and report to the other end of a pipe."""
+    """Run inputs in this process, and send reports through a pipe."""
     warnings.simplefilter("error")
     with open_server() as server:
         harness = Harness(server)
@@ -119,7 +118,7 @@ def _print(reports: list[Report], failures: int, seconds: float) -> None:
 
 
 def run(inputs: int, seed: int, processes: int) -> int:
-    """Run inputs in several processes, and return how many failed."""
+    """Run inputs in several processes, and return the number of failures."""
     started = time.monotonic()
     pipes: dict[int, Connection] = {}
     children = []
@@ -158,7 +157,7 @@ def run(inputs: int, seed: int, processes: int) -> int:
 
 
 def run_live(address: Address, inputs: int, seed: int) -> int:
-    """Send inputs to a server, and return how many failed."""
+    """Send inputs to a server, and return the number of failures."""
     rng = Random(f"{seed}/live")
     with open_server() as server:
         mutate = _mutator(Harness(server), rng)
@@ -193,7 +192,7 @@ def repeat(data: bytes, plan: int) -> int:
 
 
 def main() -> int:
-    """Run what the command line says, and return the exit code."""
+    """Run the command line, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Fuzz fibserver.")
     parser.add_argument("--inputs", type=int, help=f"{INPUTS:,}; {LIVE_INPUTS:,} with --live")
     parser.add_argument("--seed", type=int, default=1)

@@ -1,4 +1,4 @@
-"""One client with its connection: events in the order in which epoll might bring them."""
+"""Client with its connection, whose events arrive in an order that epoll may report."""
 
 from random import Random
 from select import EPOLLHUP, EPOLLIN, EPOLLOUT
@@ -12,16 +12,16 @@ __all__ = ["FuzzFailure", "FuzzedConversation"]
 
 
 class FuzzFailure(AssertionError):
-    """Something that must hold does not."""
+    """A requirement is not met."""
 
 
 class FuzzedConversation:
     """One client with its connection.
 
     Attributes:
-        sock: between them.
-        connection: under test.
-        most_pending: the most bytes that were pending at a time.
+        sock: Socket between them.
+        connection: Connection under test.
+        most_pending: Largest size of the pending output, in bytes.
     """
 
     __slots__ = ("_input_limit", "_output", "_server", "connection", "most_pending", "sock")
@@ -41,11 +41,11 @@ class FuzzedConversation:
         return self.connection.state is ConnectionState.CLOSED
 
     def event(self, events: int, is_late: bool = False) -> None:
-        """Tell the connection of events, and see how much it holds then.
+        """Report events to the connection, and check how much it holds afterwards.
 
         Args:
-            events: as epoll reports them.
-            is_late: whether the turn has used up its time.
+            events: Events as epoll reports them.
+            is_late: Whether the loop iteration has used up its time.
         """
         loop = self._server.loop
         loop.budget.start_iteration(loop.now)
@@ -58,7 +58,7 @@ class FuzzedConversation:
             raise FuzzFailure(f"{held} bytes of input are held")
 
     def go_straight(self) -> None:
-        """Do what most conversations are: a read or two, each answered at once, and the end."""
+        """Run the usual course: one or two reads, each answered at once, and the end."""
         sock = self.sock
         while sock.chunks and self._is_at_ease:
             self.event(EPOLLIN)
@@ -68,13 +68,13 @@ class FuzzedConversation:
 
     @property
     def _is_at_ease(self) -> bool:
-        """Whether the connection waits for data alone."""
+        """Whether the connection only waits for data."""
         connection = self.connection
         waits = connection.events == EPOLLIN and not connection.queued_since
         return waits and not self.sock.is_closed
 
     def run_once(self, rng: Random | None = None) -> bool:
-        """Have the connection do what there is to do; return whether there was anything."""
+        """Run one step of the connection; return whether there was any."""
         connection, sock, server = self.connection, self.sock, self._server
         if connection.state is ConnectionState.CLOSED:
             return False

@@ -1,9 +1,9 @@
-"""What surrounds a connection under test: its socket, its server and the engine's workers.
+"""Surroundings of a connection under test: its socket, its server and the engine's workers.
 
-The engine is the real one, arena included; only its workers are played by `HandWorkedEngine`,
-in this process and when the harness wants. All limits are scaled down, so that inputs of a
-hundred bytes reach them: an answer of a few kilobytes has several blocks, ten replies fill an
-output, and the memory does not suffice for all arrays. Nothing here looks at the real clock.
+The engine is the real one, arena included; `HandWorkedEngine` only replaces its workers, in this
+process and when the harness wants. All limits are scaled down, so that inputs of a hundred bytes
+reach them: a reply of a few kilobytes has several blocks, ten replies fill an output, and the
+memory does not suffice for all arrays. Nothing here reads the real clock.
 """
 
 import errno
@@ -74,20 +74,20 @@ _SCALED: tuple[tuple[Any, str, float], ...] = (
 
 
 class FakeSocket:
-    """A socket whose peer sends given chunks, then ends, and takes what comes as it likes.
+    """Socket whose peer sends given chunks, then ends, and receives in random portions.
 
     Attributes:
-        chunks: what is still to be received, the next one last.
-        has_ended: whether the peer has said that it sends no more.
-        received: what the peer has got.
-        is_broken: whether everything fails from now on.
-        is_closed: whether it has been closed.
+        chunks: Chunks to receive, the next one last.
+        has_ended: Whether the peer has shut down its sending side.
+        received: Bytes that the peer has received.
+        is_broken: Whether every operation fails from now on.
+        is_closed: Whether the socket has been closed.
     """
 
     __slots__ = ("_rng", "chunks", "has_ended", "is_broken", "is_closed", "received")
 
     def __init__(self, chunks: list[bytes], rng: Random | None) -> None:
-        """Take everything that is sent at once if there is no `rng`, else as it decides."""
+        """Receive everything at once without `rng`, else random portions."""
         self.chunks = chunks
         self.has_ended = True
         self.received: list[bytes] = []
@@ -101,7 +101,7 @@ class FakeSocket:
         return bool(self.chunks) or self.has_ended
 
     def recv(self, size: int) -> bytes:
-        """Receive the next chunk, or as much of it as is wanted."""
+        """Receive the next chunk, or a part of it."""
         self._check()
         if not self.chunks:
             if not self.has_ended:
@@ -132,11 +132,11 @@ class FakeSocket:
         return len(data)
 
     def shutdown(self, how: int) -> None:
-        """End the sending side."""
+        """Shut down the sending side."""
         self._check()
 
     def close(self) -> None:
-        """Close it, once."""
+        """Close the socket, once."""
         assert not self.is_closed, "closed twice"
         self.is_closed = True
 
@@ -151,11 +151,11 @@ def _no_worker(*_arguments: object) -> None:
 
 
 class HandWorkedEngine(Engine):
-    """An engine whose workers are played by hand.
+    """Engine whose workers are played by the harness.
 
     Attributes:
-        in_hand: tasks that have been taken and not yet finished.
-        has_answered: whether there has been an answer since this was last set to False.
+        in_hand: Tasks that were taken and are not finished.
+        has_answered: Whether a reply has started since this was last set to False.
     """
 
     def __init__(self, settings: Settings, loop: EventLoop, statistics: Statistics) -> None:
@@ -165,7 +165,7 @@ class HandWorkedEngine(Engine):
         self._rendered: dict[tuple[Format, int, int], tuple[bytes, bytes]] = {}
 
     def open_stream(self, slice: Slice, owner: SliceStreamOwner) -> SliceStream:
-        """Return the answer that a slice asks for."""
+        """Return the stream of a slice."""
         self.has_answered = True
         return super().open_stream(slice, owner)
 
@@ -177,7 +177,7 @@ class HandWorkedEngine(Engine):
         return task is not None
 
     def finish_task(self, number: int = 0) -> None:
-        """Do what one of the tasks in hand asks; what was computed once is copied later."""
+        """Execute one of the tasks in hand; repeated results are copied."""
         task = self.in_hand.pop(number)
         block, arena = task.block, self._arena
         key = block.format, block.start, block.stop
@@ -197,14 +197,14 @@ class HandWorkedEngine(Engine):
         self.task_done(task, Outcome.DONE, 0)
 
     def _views(self, block: Block) -> tuple[memoryview, memoryview]:
-        """Return where the index entries of a block go, if it has any, and its bytes."""
+        """Return the views of a block's index entries, None without any, and of its bytes."""
         if block.is_resident:
             return self._arena.block_views(block)
         data = self._arena.bytes_between(block.position, block.position + block.size)
         return memoryview(bytearray()), data
 
     def fail_task(self, number: int, how: int) -> None:
-        """Fail at one of the tasks in hand: no memory, given up, or a dead worker."""
+        """Fail one of the tasks in hand: no memory, given up, or a dead worker."""
         task = self.in_hand.pop(number)
         if how == 0:
             self.task_done(task, Outcome.FAILED, errno.ENOSPC)
@@ -224,7 +224,7 @@ class HandWorkedEngine(Engine):
 
     @property
     def leaks(self) -> list[str]:
-        """What there still is of answers that have ended; nothing may be in hand."""
+        """What is left of replies that have ended; no task may be in hand."""
         queue, scratch = self.queue, self.scratch
         found = {
             "waiting, cheap": queue._cheap,
@@ -238,18 +238,18 @@ class HandWorkedEngine(Engine):
 
 
 class FakeServer:
-    """What commands ask, and what connections need: nothing of it varies between runs.
+    """Server as commands and connections see it; it is the same in all runs.
 
     Attributes:
-        engine: a real one without workers.
-        loop: only tells the time.
-        output_total: what all output takes.
-        to_send: connections that wait for their turn.
-        held: connections that wait for the delay of a failed authentication.
-        waiting: how many connections wait for workers.
-        faults: errors that connections have logged.
-        has_refused_http: whether a connection has, since this was last set to False.
-        has_broken_off: whether an answer has, since this was last set to False.
+        engine: Real engine without workers.
+        loop: Clock only.
+        output_total: Total pending output.
+        to_send: Connections in the queue.
+        held: Connections that wait for the delay of a failed authentication.
+        waiting: Number of connections that wait for workers.
+        faults: Errors that connections have logged.
+        has_refused_http: Whether HTTP was rejected since this was last set to False.
+        has_broken_off: Whether a reply was broken off since this was last set to False.
     """
 
     unavailable_reason: tuple[str, str] | None = None
@@ -284,7 +284,7 @@ class FakeServer:
 
     @property
     def hands(self) -> HandWorkedEngine:
-        """The engine, as its workers see it."""
+        """The engine with its workers' side."""
         return cast(HandWorkedEngine, self.engine)
 
     def connect(self, sock: FakeSocket) -> ClientConnection:
@@ -292,7 +292,7 @@ class FakeServer:
         return ClientConnection(cast(Any, sock), self.new_session(), self)
 
     def new_session(self) -> Session:
-        """Return the session of a new client, which finds two others here."""
+        """Return the session of a new client; there are two others."""
         session = Session(self, CLIENT_ID, f"127.0.0.1:5000{CLIENT_ID}")
         self._sessions = [session, *self._others]
         return session
@@ -301,28 +301,28 @@ class FakeServer:
 
     @property
     def loop(self) -> EventLoop:
-        """Tells the time."""
+        """Clock of the loop."""
         return self._loop
 
     def want_events(self, connection: ClientConnection, events: int) -> None:
-        """Watch a connection for other events than so far."""
+        """Change the events that a connection is registered for."""
         assert not cast(FakeSocket, connection.socket).is_closed, "closed and watched"
 
     def serve_later(self, connection: ClientConnection, *, is_busy: bool = False) -> None:
-        """Have `on_event` called later."""
+        """Queue a call of `on_event`."""
         connection.queued_since = self.loop.now
         self.to_send[connection] = None
 
     def release_later(self, connection: ClientConnection) -> None:
-        """Have `release` called later."""
+        """Queue a call of `release`."""
         self.held[connection] = None
 
     def count_waiting(self, change: int) -> None:
-        """Count those that wait for workers."""
+        """Count connections that wait for workers."""
         self.waiting += change
 
     def unregister(self, connection: ClientConnection) -> None:
-        """Unwatch a connection that is about to close its socket."""
+        """Unregister a connection that is about to close its socket."""
         assert not cast(FakeSocket, connection.socket).is_closed, "closed before forgotten"
         self.to_send.pop(connection, None)
         self.held.pop(connection, None)
@@ -343,15 +343,15 @@ class FakeServer:
         return self.engine.arrays[format].slice_size(start, stop)
 
     def info_text(self, sections: list[str]) -> str:
-        """Return the names of the sections asked for."""
+        """Return the names of the requested sections."""
         return ",".join(sections)
 
     def clients(self) -> Iterable[ClientInfo]:
-        """Return the facts of all clients."""
+        """Return information on all clients."""
         return map(_facts, list(self._sessions))
 
     def client(self, client_id: int) -> ClientInfo | None:
-        """Return the facts of one client."""
+        """Return information on one client."""
         return next(
             (client for client in self.clients() if client.session.client_id == client_id), None
         )
@@ -362,7 +362,7 @@ class FakeServer:
         self._sessions = [session for session in self._sessions if session.client_id != client_id]
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Release the memory."""
         self.engine.close()
         self._loop.close()
 
@@ -372,14 +372,14 @@ def _facts(session: Session) -> ClientInfo:
 
 
 class _LogReader(logging.Handler):
-    """Takes note of what connections log."""
+    """Handler that records what connections log."""
 
     def __init__(self, server: FakeServer) -> None:
         super().__init__()
         self._server = server
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Tell faults from what is as it should be."""
+        """Record faults, and ignore expected messages."""
         if record.levelno >= logging.ERROR:
             self._server.faults.append(self.format(record))
         elif isinstance(record.args, tuple) and isinstance(record.args[-1], OtherProtocolError):
@@ -392,7 +392,7 @@ class _LogReader(logging.Handler):
 
 @contextmanager
 def open_server() -> Iterator[FakeServer]:
-    """Scale all limits down, and make a server; at the end all is as it was."""
+    """Scale all limits down, and create a server; restore the limits at the end."""
     saved = [(module, name, getattr(module, name)) for module, name, _ in _SCALED]
     for module, name, value in _SCALED:
         setattr(module, name, value)

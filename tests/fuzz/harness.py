@@ -1,17 +1,17 @@
-"""Runs inputs through a real connection, and judges what comes of them.
+"""Harness that runs inputs through a real connection, and checks the output.
 
-What must hold for every input, however it is cut and whatever fails meanwhile:
+Requirements for every input, however it is split and whatever fails meanwhile:
 
-- no exception escapes a connection or is logged by it, and no warning is raised;
-- its output is a sequence of valid replies, whole unless the connection broke;
-- behind a protocol error there is nothing;
-- no more is held than the limits say: of the input a request and one read, of the output
-  what fills it and one reply;
-- the connection comes to its end without being pushed, and leaves nothing behind: no turn at
-  the workers, no claim of a slot, no reader of an array, no open socket.
+- no exception leaves a connection or is logged by it, and no warning is raised;
+- its output is a sequence of valid replies, complete unless the connection broke;
+- nothing follows a protocol error;
+- memory is bounded by the limits: of input one request and one read, of output a full output and
+  one reply;
+- the connection ends by itself, and leaves no task of workers, no claim of a slot, no reader of an
+  array and no open socket.
 
-For a sample, and for every file of the corpus, the output must also be exactly that of
-`tests.fuzz.reference`, cut in three ways: whole, byte by byte and at random.
+For a sample, and for every file of the corpus, the output must also equal that of
+`tests.fuzz.reference` if the input is whole, split at every byte, and split at random.
 """
 
 from collections.abc import Iterator
@@ -32,28 +32,28 @@ __all__ = ["Case", "Figures", "FuzzFailure", "Harness", "load_corpus"]
 
 CORPUS = Path(__file__).parent / "corpus"
 MAX_ITERATIONS = 400_000
-"""Far more than anything needs that comes to an end: bytes cut singly, and as many blocks."""
+"""Far above the iterations of any input that ends."""
 
 MAX_ROUNDS = 60_000
-"""The same for clients side by side, who have a turn in each round."""
+"""Far above the rounds of concurrent clients, each of which has one iteration in a round."""
 
 COSTLY_BYTES = 1000
 COMPARED_EVERY = 40
-"""One input in so many is compared with the reference, which takes twenty times as long."""
+"""One of this many inputs is compared with the reference, which takes twenty times as long."""
 
 SINGLE_BYTES = 64
-"""How many bytes of such an input come one by one; of the corpus all do."""
+"""Number of bytes of such an input that arrive one by one; of a seed all do."""
 
 SHARES = (0.8, 0.92)
-"""Of the runs that take what comes at once, and, added, of those that are only rough."""
+"""Cumulative shares of the plain runs, and of those with random sockets but no faults."""
 
 
 class Case(NamedTuple):
     """One input.
 
     Attributes:
-        data: what the client sends.
-        plan: a number from 0 to 2^64-1 that decides all the rest.
+        data: Bytes that the client sends.
+        plan: Number from 0 to 2^64-1 that decides everything else.
     """
 
     data: bytes
@@ -61,13 +61,13 @@ class Case(NamedTuple):
 
 
 class Figures:
-    """What a harness has done.
+    """Counts of a harness.
 
     Attributes:
-        inputs: how many.
-        bytes: how long they were together.
-        replies: that were parsed.
-        protocol_errors: that were among them.
+        inputs: Number of inputs.
+        bytes: Their total size.
+        replies: Number of parsed replies.
+        protocol_errors: Number of protocol errors among them.
     """
 
     def __init__(self) -> None:
@@ -75,15 +75,15 @@ class Figures:
 
 
 def load_corpus() -> dict[str, bytes]:
-    """Return the seeds by the names of their files."""
+    """Return the seeds by file name."""
     return {path.name: path.read_bytes() for path in sorted(CORPUS.iterdir())}
 
 
 class Harness:
-    """A server that lives through many inputs, and what must hold for each.
+    """Server that runs many inputs, and the checks for each.
 
     Attributes:
-        figures: what it has done so far.
+        figures: Counts so far.
     """
 
     def __init__(self, server: FakeServer) -> None:
@@ -93,7 +93,7 @@ class Harness:
         self._rng = Random()
 
     def is_costly(self, seed: bytes) -> bool:
-        """Return whether a seed is long, or leads to much work."""
+        """Return whether a seed is long or causes much work."""
         self._server.password = None
         answer = self._reference.answer(self._server.new_session(), seed)
         # What varies must not decide: the same seed is to make the same inputs.
@@ -102,10 +102,10 @@ class Harness:
     # Which way an input goes.
 
     def check(self, case: Case) -> None:
-        """Run an input the way its plan says.
+        """Run an input according to its plan.
 
         Raises:
-            FuzzFailure: something that must hold does not.
+            FuzzFailure: A requirement is not met.
         """
         data, plan = case
         self.figures.inputs += 1
@@ -133,10 +133,10 @@ class Harness:
             raise FuzzFailure(f"{error}\n{case}") from error
 
     def check_thoroughly(self, data: bytes) -> None:
-        """Compare an input in all ways of cutting, with and without a password.
+        """Compare an input with the reference, split in all ways, with and without a password.
 
         Raises:
-            FuzzFailure: something that must hold does not.
+            FuzzFailure: A requirement is not met.
         """
         for password in (None, PASSWORD):
             self._server.password = password
@@ -144,14 +144,14 @@ class Harness:
                 self._compare(data, [data] if data else [], plan, 5000)
 
     def check_crowd(self, inputs: list[bytes], plan: int) -> None:
-        """Run several inputs side by side, so that they compete for workers and slots.
+        """Run several inputs concurrently, so that they compete for workers and slots.
 
         Args:
-            inputs: without CLIENT commands.
-            plan: decides all the rest.
+            inputs: Inputs without CLIENT commands.
+            plan: Decides everything else.
 
         Raises:
-            FuzzFailure: something that must hold does not.
+            FuzzFailure: A requirement is not met.
         """
         self._rng.seed(plan)
         self._server.password = None
@@ -183,7 +183,7 @@ class Harness:
                 raise FuzzFailure(f"{way}: {_difference(got, expected.output)}")
 
     def _cuts(self, data: bytes) -> Iterator[bytes]:
-        """Cut into chunks, the last first."""
+        """Split into chunks, the last one first."""
         rng = self._rng
         end = len(data)
         longest = 1 + int(rng.random() ** 2 * 1000)
@@ -197,13 +197,13 @@ class Harness:
     def _run(
         self, chunks: list[bytes], rng: Random | None, ends_early: bool, copied: int | None = None
     ) -> bytes:
-        """Let a client have its way; return what it got.
+        """Run a client to its end; return what it received.
 
         Args:
-            chunks: what it sends, the last first.
-            rng: says how much the socket takes; None: all.
-            ends_early: whether the client says at once that it sends no more.
-            copied: the most bytes that one request may have the server hold, if known.
+            chunks: Chunks that it sends, the last one first.
+            rng: Decides how much the socket accepts; None: everything.
+            ends_early: Whether the client shuts down its sending side at once.
+            copied: Most bytes that the server may hold for one request, if known.
         """
         sock = FakeSocket(chunks, rng)
         sock.has_ended = ends_early
@@ -220,7 +220,7 @@ class Harness:
         raise FuzzFailure(f"no end, {conversation.connection.state}")
 
     def _run_engine(self, rng: Random | None, failing: float = 0.0) -> bool:
-        """Have the workers do something; return whether there was anything to do."""
+        """Run one step of the workers; return whether there was any."""
         hands = self._server.hands
         in_hand = hands.in_hand
         hands.scratch.wake_next_waiter()
@@ -242,7 +242,7 @@ class Harness:
         return True
 
     def _judge(self, conversation: FuzzedConversation, may_be_cut: bool = False) -> bytes:
-        """Check what must hold at the end; return what the client got."""
+        """Check the requirements at the end; return what the client received."""
         server = self._server
         if not conversation.is_over:
             raise FuzzFailure(
@@ -296,7 +296,7 @@ class Harness:
     # Connections that end badly.
 
     def _run_faulty(self, data: bytes) -> None:
-        """Have something go wrong at some time."""
+        """Run a client with a fault at a random time."""
         rng = self._rng
         fault = _FAULTS[int(rng.random() * len(_FAULTS))]
         sock = FakeSocket(list(self._cuts(data)), rng if rng.random() < 0.7 else None)

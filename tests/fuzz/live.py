@@ -1,4 +1,4 @@
-"""Inputs for a real server, over real sockets."""
+"""Inputs to a real server through real sockets."""
 
 import re
 import socket
@@ -36,7 +36,7 @@ def _connect(address: Address) -> socket.socket:
 
 
 def assert_serves(address: Address) -> None:
-    """Check that a new connection is answered."""
+    """Check that a new connection gets a reply."""
     with closing(_connect(address)) as sock:
         sock.sendall(b"PING\r\n")
         answer = b""
@@ -50,7 +50,7 @@ def attack(address: Address, data: bytes, rng: Random) -> None:
     """Send an input in random pieces, then half-close, close or reset the connection.
 
     Raises:
-        FuzzFailure: what came back is no sequence of replies.
+        FuzzFailure: The received bytes are not a sequence of replies.
     """
     with closing(_connect(address)) as sock:
         is_cut = bool(_HTTP.search(data))
@@ -90,7 +90,7 @@ def _send(sock: socket.socket, data: bytes, rng: Random) -> None:
 
 
 def _read(sock: socket.socket) -> tuple[bytes, bool]:
-    """Return what comes, and whether that is all."""
+    """Return the received bytes, and whether they are complete."""
     parts: list[bytes] = []
     size = 0
     try:

@@ -1,8 +1,8 @@
-"""Mutations: from requests that mean something to requests that nearly do.
+"""Mutations of valid requests into nearly valid ones.
 
-Pure: which bytes come out depends on the seeds and the random numbers alone. Most inputs are
-small, since many small ones reach more of a parser than a few large ones; each is a seed that
-went through one to five mutations, blind ones and such as know what a request is made of.
+Pure: the bytes depend on the seeds and the random numbers alone. Most inputs are small, since many
+small ones reach more of a parser than a few large ones; each is a seed after one to five
+mutations, some of random bytes and some of the parts of requests.
 """
 
 import re
@@ -60,15 +60,15 @@ _CLIENT = re.compile(rb"client|\\", re.IGNORECASE)  # the backslash: it may be s
 
 
 class Mutator:
-    """Makes inputs from seeds."""
+    """Generator of inputs from seeds."""
 
     def __init__(self, cheap: Sequence[bytes], costly: Sequence[bytes], rng: Random) -> None:
-        """Prepare to mutate.
+        """Store the seeds.
 
         Args:
-            cheap: what to start from as a rule, at least one.
-            costly: what to start from seldom, because it is long or its answers are.
-            rng: decides everything.
+            cheap: Seeds for most inputs, at least one.
+            costly: Seeds for few inputs, because they or their replies are long.
+            rng: Decides everything.
         """
         self._random = rng.random  # measured: five times as fast as randrange
         self._bytes = rng.randbytes
@@ -95,9 +95,9 @@ class Mutator:
         return data[:MAX_INPUT_BYTES]
 
     def crowd(self, count: int) -> list[bytes]:
-        """Return inputs to be run side by side: most ask for much, and the first two for the same.
+        """Return inputs to run concurrently: most request much, and the first two the same.
 
-        None has a CLIENT command, since to that the others are no strangers.
+        None has a CLIENT command, whose reply would contain the others.
         """
         found: list[bytes] = []
         while len(found) < count:
@@ -118,12 +118,12 @@ class Mutator:
         return pool[self._below(len(pool))]
 
     def _long_pipeline(self) -> bytes:
-        """Repeat a request until the input is as long as it may be."""
+        """Repeat a request up to the longest input."""
         request = self._cheap[self._below(len(self._cheap))] + b"\r\n"
         return (request * (MAX_INPUT_BYTES // len(request)))[self._below(2) :]
 
     def _block(self, data: bytes) -> tuple[int, int]:
-        """Choose a part, as a rule a short one."""
+        """Choose a part, usually a short one."""
         start = self._below(len(data) + 1)
         return start, min(len(data), start + 1 + int(self._random() ** 3 * 40))
 
@@ -214,7 +214,7 @@ class Mutator:
         return b" ".join(words) + data[400:]
 
     def _frame(self, data: bytes) -> bytes:
-        """Make lines into arrays with the right lengths, one word changed as a rule."""
+        """Turn lines into arrays with correct lengths, usually with one word changed."""
         framed = []
         for line in _FRAMING.sub(b"", data[:400]).split(b"\n", 8)[:4]:
             words = line.split()[:16]

@@ -1,8 +1,8 @@
-"""What a client must get, worked out the plain way: no socket, no buffers, no shared memory.
+"""Reference for the expected output, without sockets, buffers and shared memory.
 
-Parser and commands are the product's own, fed with all bytes at once; everything between
-them and the peer is done without. So what this returns is what must come out however the
-bytes are cut, whatever room the socket has, and wherever the answers' bytes come from.
+It uses the product's parser and commands with all bytes at once, and none of the code between them
+and the peer. So its result must equal the output however the bytes are split, whatever the socket
+accepts, and wherever the bytes of the replies come from.
 """
 
 from itertools import accumulate
@@ -22,14 +22,14 @@ _VARYING = (b"SLOWLOG", b"LATENCY")
 
 
 class Expected(NamedTuple):
-    """What a client must get.
+    """Expected output for a client.
 
     Attributes:
-        output: the bytes; if it sends HTTP, any beginning of them.
-        is_http: whether it sends HTTP, behind as many requests as have a reply here.
-        varies: whether the output depends on time.
-        copied_bytes: the most that a request may have the server hold: its replies, of which
-            a small slice may be copied, and more only while there is room.
+        output: Output; for a client that sends HTTP, any prefix of it may be received.
+        is_http: Whether it sends HTTP, after the requests with replies.
+        varies: Whether the output depends on time.
+        copied_bytes: Most bytes that the server may hold for a request: its replies, with copies
+            of small slices, and more only while there is room.
     """
 
     output: bytes
@@ -38,14 +38,14 @@ class Expected(NamedTuple):
     copied_bytes: int
 
     def allows(self, output: bytes) -> bool:
-        """Return whether a client may have got this."""
+        """Return whether a client may have received this."""
         if self.is_http:
             return self.varies or self.output.startswith(output)
         return self.varies or output == self.output
 
 
 class Reference:
-    """The elements of all formats, and how requests are answered with them."""
+    """Elements of all formats, and the replies to requests with them."""
 
     def __init__(self, max_index: int) -> None:
         """Encode all elements up to `max_index`, naively."""
@@ -57,7 +57,7 @@ class Reference:
             self._offsets[name] = list(accumulate(map(len, elements), initial=0))
 
     def answer(self, session: Session, data: bytes) -> Expected:
-        """Return what a client must get that sends these bytes and then ends."""
+        """Return the expected output for a client that sends these bytes and then ends."""
         parts: list[bytes] = []
         position = 0
         varies = False

@@ -1,8 +1,8 @@
-"""A strict parser of replies: what a client may rely on, and nothing else passes.
+"""Strict parser of replies, which accepts only what clients may rely on.
 
 It shares no code with the product. Numbers must be canonical, every CRLF in its place, errors
-short ASCII lines with a known code. Maps and `_` are RESP3 and `$-1` is RESP2; which of them
-is spoken is seen from the replies to HELLO and RESET.
+short ASCII lines with a known code. Maps and `_` are RESP3, and `$-1` is RESP2; the version in use
+follows from the replies to HELLO and RESET.
 """
 
 import re
@@ -25,7 +25,7 @@ _DOLLAR, _MINUS, _PLUS, _STAR, _PERCENT, _COLON, _UNDERSCORE = b"$-+*%:_"
 
 
 class MalformedReplyError(Exception):
-    """The bytes are no sequence of replies."""
+    """The bytes are not a sequence of replies."""
 
 
 class _TruncatedError(Exception):
@@ -33,14 +33,14 @@ class _TruncatedError(Exception):
 
 
 class Replies(NamedTuple):
-    """What some bytes hold.
+    """Parsed replies.
 
     Attributes:
-        total: how many replies, nested ones and a part of one not counted.
-        largest: the size in bytes of the largest.
-        protocol_errors: how many of them say so.
-        ends_with_protocol_error: whether the last does.
-        is_whole: whether the bytes do not end within a reply.
+        total: Number of replies, without nested ones and an incomplete one.
+        largest: Size in bytes of the largest.
+        protocol_errors: Number of protocol errors.
+        ends_with_protocol_error: Whether the last reply is one.
+        is_whole: Whether the bytes end at the end of a reply.
     """
 
     total: int
@@ -59,7 +59,7 @@ _HEAD_BYTES = 48
 
 
 class _Parser:
-    """The bytes, and which protocol is spoken."""
+    """Bytes, and the protocol version in use."""
 
     __slots__ = ("data", "is_resp3")
 
@@ -68,7 +68,7 @@ class _Parser:
         self.is_resp3 = False
 
     def skip(self, position: int) -> int:
-        """Return where the reply ends that starts at `position`."""
+        """Return the end of the reply that starts at `position`."""
         data = self.data
         kind = data[position]
         if kind == _MINUS:
@@ -160,7 +160,7 @@ def parse_replies(data: bytes) -> Replies:
     """Parse all replies in some bytes.
 
     Raises:
-        MalformedReplyError: they hold something else.
+        MalformedReplyError: The bytes are not a sequence of replies.
     """
     parser = _Parser(data)
     count = largest = errors = position = 0

@@ -1,4 +1,4 @@
-"""The fuzzer's part of the suite: all seeds, some thousands of mutations, and a real server."""
+"""Fuzzing in the suite: all seeds, some thousands of mutations, and a real server."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,7 +28,7 @@ SEED = 20240229
 
 @pytest.fixture(scope="module")
 def harness() -> Iterator[Harness]:
-    """A harness, shared so that its arrays come to be in many states."""
+    """A harness, shared so that its arrays reach many states."""
     with open_server() as server:
         yield Harness(server)
 
@@ -41,12 +41,12 @@ def mutator(harness: Harness, rng: Random) -> Mutator:
 
 @pytest.mark.parametrize("data", CORPUS.values(), ids=CORPUS)
 def test_seed(harness: Harness, data: bytes) -> None:
-    """A seed gets the replies of the reference, whole, byte by byte and cut at random."""
+    """A seed gets the replies of the reference, whole, byte by byte and split at random."""
     harness.check_thoroughly(data)
 
 
 def test_mutations(harness: Harness) -> None:
-    """Mutated inputs, some of them with faults, break nothing that must hold."""
+    """Mutated inputs, some with faults, meet all requirements."""
     rng = Random(SEED)
     mutate = mutator(harness, rng)
     for _ in range(3000):
@@ -54,7 +54,7 @@ def test_mutations(harness: Harness) -> None:
 
 
 def test_crowds(harness: Harness) -> None:
-    """Clients that compete for workers and slots get what they would get alone."""
+    """Concurrent clients get the same replies as alone."""
     rng = Random(SEED)
     mutate = mutator(harness, rng)
     for _ in range(20):
@@ -62,14 +62,14 @@ def test_crowds(harness: Harness) -> None:
 
 
 def test_a_fresh_array_may_grow_past_an_answer_that_left_it() -> None:
-    """An answer from short-lived blocks goes on when its elements come to be published."""
+    """A stream of short-lived blocks continues when its elements are published."""
     with open_server() as server:
         Harness(server).check_thoroughly(CORPUS["pipeline-far-behind-growth"])
 
 
 @pytest.mark.parametrize("plan", range(20))
 def test_array_may_shrink_below_a_stream(plan: int) -> None:
-    """An answer that goes on where its array ends is not led back when the array gives way."""
+    """A stream that has left its array does not return to it after an eviction."""
     with open_server() as server:
         late = b"".join(b"FIB.FIRST 900 FORMAT %b\r\n" % name for name in (b"csv", b"bfile"))
         inputs = [b"FIB.FIRST 1950 FORMAT text\r\n", b"ECHO %b\r\n" % (b"x" * 900) * 9 + late * 3]
@@ -77,7 +77,7 @@ def test_array_may_shrink_below_a_stream(plan: int) -> None:
 
 
 def test_mutations_repeat(harness: Harness) -> None:
-    """The same seed makes the same inputs, of bounded length."""
+    """The same seed generates the same inputs, of bounded length."""
     first, second = (mutator(harness, Random(SEED)) for _ in range(2))
     inputs = [first() for _ in range(2000)]
     assert inputs == [second() for _ in range(2000)]
@@ -144,7 +144,7 @@ SABOTAGES: dict[str, tuple[Any, str, Any, str, bytes]] = {
 
 @pytest.mark.parametrize("name", SABOTAGES)
 def test_sabotage_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A product with a fault in it fails."""
+    """A fault in the product is found."""
     where, attribute, replacement, message, data = SABOTAGES[name]
     with open_server() as server:
         harness = Harness(server)
@@ -166,7 +166,7 @@ def test_sabotage_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_parser_is_strict(data: bytes) -> None:
-    """What is no reply is refused; the one here that is a beginning of one is not whole."""
+    """Invalid replies are rejected; an incomplete one is not whole."""
     try:
         assert not parse_replies(data).is_whole
     except MalformedReplyError:
@@ -178,7 +178,7 @@ def test_parser_is_strict(data: bytes) -> None:
 
 
 def wait_for_descriptors(process: psutil.Process, count: int) -> None:
-    """Wait until a process has no more descriptors open than `count`."""
+    """Wait until a process has at most `count` descriptors open."""
     pause = Event()
     for _ in range(DEADLINE_SECONDS * 100):
         if process.num_fds() <= count:
@@ -188,7 +188,7 @@ def wait_for_descriptors(process: psutil.Process, count: int) -> None:
 
 
 def test_live_server(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
-    """Mutated inputs over real sockets, cut, half-closed and reset, leave a server as it was."""
+    """Mutated inputs, split, half-closed and reset, leave a real server unchanged."""
     with open_server() as fake:
         rng = Random(SEED)
         mutate = mutator(Harness(fake), rng)
