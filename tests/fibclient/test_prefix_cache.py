@@ -15,7 +15,7 @@ from tests.support.expected import encoded, expected
 from tests.support.waiting import wait_until
 
 
-class Source:
+class FetchRecorder:
     """A fetch function that records the ranges it was called with."""
 
     def __init__(self) -> None:
@@ -31,7 +31,9 @@ def later() -> float:
     return time.monotonic() + 30.0
 
 
-def read(cache: PrefixCache, source: Source, start: int, stop: int, format: str) -> bytes | None:
+def read(
+    cache: PrefixCache, source: FetchRecorder, start: int, stop: int, format: str
+) -> bytes | None:
     """Read through a cache."""
     return cache.read(EncodedSlice.of(start, stop, format), later(), source)
 
@@ -44,7 +46,7 @@ def test_any_sequence_of_reads_is_correct(
     reads: list[tuple[tuple[int, int], str]],
 ) -> None:
     """Any sequence of reads returns the right bytes and fetches no element twice."""
-    cache, source = PrefixCache(10**6), Source()
+    cache, source = PrefixCache(10**6), FetchRecorder()
     for (start, stop), format in reads:
         assert read(cache, source, start, stop, format) == expected(format, start, stop)
         slice_ = EncodedSlice.of(start, stop, format)
@@ -58,7 +60,7 @@ def test_any_sequence_of_reads_is_correct(
 
 def test_only_the_missing_tail_is_fetched() -> None:
     """A longer slice fetches only what the shorter one lacks; a shorter one fetches nothing."""
-    cache, source = PrefixCache(10**6), Source()
+    cache, source = PrefixCache(10**6), FetchRecorder()
     for stop in (100, 40, 100, 250):
         read(cache, source, 0, stop, "json")
     assert source.fetched == [(0, 100), (100, 250)]
@@ -71,7 +73,7 @@ def test_only_the_missing_tail_is_fetched() -> None:
 @pytest.mark.parametrize("start", [0, 60, 100])
 def test_a_rejection_of_the_slice_is_final(start: int) -> None:
     """A slice whose missing elements are rejected is not fetched again as a whole."""
-    cache, source = PrefixCache(10**6), Source()
+    cache, source = PrefixCache(10**6), FetchRecorder()
     read(cache, source, 0, 100, "json")
 
     def reject(slice_: EncodedSlice) -> bytes:
@@ -84,7 +86,7 @@ def test_a_rejection_of_the_slice_is_final(start: int) -> None:
 
 def test_far_ranges_are_not_kept() -> None:
     """A slice that begins far after the prefix bypasses the cache."""
-    cache, source = PrefixCache(10**9), Source()
+    cache, source = PrefixCache(10**9), FetchRecorder()
     assert read(cache, source, 5000, 5001, "text") is None
     assert EncodedSlice.of(0, 5000, "text").size > GAP_BYTES
     assert cache.statistics().misses == 1
@@ -94,7 +96,7 @@ def test_far_ranges_are_not_kept() -> None:
 def test_cache_is_bounded() -> None:
     """A slice above the limit is not cached; the least recently used prefix is evicted."""
     size = len(expected("text", 0, 500))
-    cache, source = PrefixCache(size + 100), Source()
+    cache, source = PrefixCache(size + 100), FetchRecorder()
     assert read(cache, source, 0, 600, "text") is None
     read(cache, source, 0, 480, "text")
     read(cache, source, 0, 480, "csv")
@@ -104,14 +106,14 @@ def test_cache_is_bounded() -> None:
 
 def test_limit_of_0_disables_cache() -> None:
     """A limit of 0 disables the cache."""
-    cache, source = PrefixCache(0), Source()
+    cache, source = PrefixCache(0), FetchRecorder()
     assert read(cache, source, 0, 1, "text") is None
     assert cache.statistics().size_bytes == 0
 
 
 def test_a_whole_answer_is_not_copied() -> None:
     """A slice that is exactly what was fetched is returned without a copy."""
-    cache, source = PrefixCache(10**6), Source()
+    cache, source = PrefixCache(10**6), FetchRecorder()
     first = read(cache, source, 0, 2000, "json")
     assert first is not None
     assert len(first) > SEGMENT_BYTES
@@ -121,7 +123,7 @@ def test_a_whole_answer_is_not_copied() -> None:
 
 def test_a_view_keeps_little_in_memory() -> None:
     """A large slice is split, so a view of one byte does not keep all of it in memory."""
-    cache, source = PrefixCache(10**8), Source()
+    cache, source = PrefixCache(10**8), FetchRecorder()
     slice_ = EncodedSlice.of(0, 6000, "json")
     assert slice_.size > 3 * MAX_SEGMENT_BYTES
     assert read(cache, source, 0, 6000, "json") == expected("json", 0, 6000)
@@ -135,7 +137,7 @@ def test_a_view_keeps_little_in_memory() -> None:
 
 def test_small_steps_leave_few_segments() -> None:
     """Growing by single elements joins small segments, and the bytes stay right."""
-    cache, source = PrefixCache(10**7), Source()
+    cache, source = PrefixCache(10**7), FetchRecorder()
     for stop in range(1, 400):
         read(cache, source, 0, stop, "text")
     slice_ = EncodedSlice.of(0, 399, "text")
@@ -146,7 +148,7 @@ def test_small_steps_leave_few_segments() -> None:
 
 def test_view_stays_valid_when_cache_changes() -> None:
     """Views stay valid when the prefix grows or is dropped."""
-    cache, source = PrefixCache(10**6), Source()
+    cache, source = PrefixCache(10**6), FetchRecorder()
     read(cache, source, 0, 50, "text")
     views = cache.peek(EncodedSlice.of(0, 50, "text"), 0, 100)
     read(cache, source, 0, 80, "text")
@@ -158,7 +160,7 @@ def test_concurrent_readers_share_a_fetch() -> None:
     """Threads that need the same missing elements wait for the one that fetches them."""
     cache = PrefixCache(10**6)
     fetching, may_go_on = threading.Event(), threading.Event()
-    source = Source()
+    source = FetchRecorder()
 
     def fetch(slice_: EncodedSlice) -> bytes:
         fetching.set()
@@ -183,7 +185,7 @@ def test_waiting_reader_fetches_after_failed_fetch() -> None:
     """A failed fetch raises in its own thread only; a waiting thread fetches next."""
     cache = PrefixCache(10**6)
     fetching, may_fail = threading.Event(), threading.Event()
-    source = Source()
+    source = FetchRecorder()
 
     def fail(slice_: EncodedSlice) -> bytes:
         fetching.set()
@@ -208,7 +210,7 @@ def test_waiting_has_an_end() -> None:
     def fetch(slice_: EncodedSlice) -> bytes:
         fetching.set()
         assert may_go_on.wait(30)
-        return Source()(slice_)
+        return FetchRecorder()(slice_)
 
     with ThreadPoolExecutor(2) as threads:
         first = threads.submit(cache.read, EncodedSlice.of(0, 9, "json"), later(), fetch)

@@ -6,13 +6,13 @@ import threading
 
 from tests.support.servers import DEADLINE_SECONDS, RunningServer
 
-__all__ = ["Reader"]
+__all__ = ["HashingReader"]
 
 CHUNK_BYTES = 1 << 20
 PAUSE_SECONDS = 0.05
 
 
-class Reader:
+class HashingReader:
     """One request and its reply, which is hashed and not kept.
 
     Attributes:

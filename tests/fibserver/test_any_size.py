@@ -10,7 +10,7 @@ import pytest
 
 from fibclient import RequestRefused
 from fibcommon.formats import FORMATS
-from tests.fibserver.readers import Reader
+from tests.fibserver.readers import HashingReader
 from tests.support.expected import digest_of_first, expected
 from tests.support.servers import DEADLINE_SECONDS, RunningServer, direct_client
 
@@ -56,12 +56,12 @@ def bounded_memory(server: RunningServer) -> Iterator[None]:
 
 def test_a_gigabyte_streams_in_bounded_memory(small: RunningServer) -> None:
     """A fast reader gets every byte right while others read slowly or not at all."""
-    stopped = Reader(small, REQUEST)
+    stopped = HashingReader(small, REQUEST)
     stopped.read_header()
     with bounded_memory(small), ThreadPoolExecutor(4) as threads:
-        slow = [Reader(small, REQUEST, 64 * 1024) for _ in range(3)]
+        slow = [HashingReader(small, REQUEST, 64 * 1024) for _ in range(3)]
         reads = [threads.submit(each.read_slowly, MIB, 2 * MIB) for each in slow]
-        fast = Reader(small, REQUEST)
+        fast = HashingReader(small, REQUEST)
         assert fast.read_header() == ANSWER_BYTES
         assert fast.read_all() == digest_of_first(N)
         for read in reads:
@@ -76,8 +76,8 @@ def test_a_gigabyte_streams_in_bounded_memory(small: RunningServer) -> None:
 def test_ten_readers_of_a_gigabyte(small: RunningServer) -> None:
     """Ten fast and ten slow readers are served in bounded memory."""
     with bounded_memory(small), ThreadPoolExecutor(20) as threads:
-        slow = [Reader(small, REQUEST, 64 * 1024) for _ in range(10)]
-        fast = [Reader(small, REQUEST) for _ in range(10)]
+        slow = [HashingReader(small, REQUEST, 64 * 1024) for _ in range(10)]
+        fast = [HashingReader(small, REQUEST) for _ in range(10)]
         slow_reads = [threads.submit(each.read_slowly, MIB, 20 * MIB) for each in slow]
         fast_reads = [threads.submit(each.read_all) for each in fast]
         for read in slow_reads:
@@ -94,14 +94,14 @@ def test_stalled_readers_do_not_delay_others(small: RunningServer) -> None:
     start, stop = 200_000, 200_200  # 8 MB, far beyond the array
     request = b"FIB.RANGE %d %d FORMAT json" % (start, stop)
     with bounded_memory(small):
-        stopped = [Reader(small, request, 4096) for _ in range(20)]
+        stopped = [HashingReader(small, request, 4096) for _ in range(20)]
         for reader in stopped:
             reader.read_header()
         with direct_client(small.address) as client:
             want = client.read(start, stop, "json")
             assert client.number(1_000_000) % 10**9 == pow_fibonacci(1_000_000, 10**9)
         digests = {reader.read_all() for reader in stopped}
-    one = Reader(small, request)
+    one = HashingReader(small, request)
     assert digests == {one.read_all()} == {hashlib.sha256(want).hexdigest()}
     assert one.received_bytes == len(want)
     for reader in (one, *stopped):

@@ -35,7 +35,7 @@ WARM_INPUTS = 50_000
 MOST_FAILURES = 5
 
 
-class Report(NamedTuple):
+class FuzzReport(NamedTuple):
     """Progress of a process; sizes in KiB.
 
     Attributes:
@@ -88,7 +88,7 @@ def _work(pipe: Connection, inputs: int, seed: str) -> None:
                 next_report = figures.inputs + REPORT_EVERY
                 if not warm_peak and figures.inputs >= min(WARM_INPUTS, inputs):
                     warm_peak = _peak()
-                report = Report(
+                report = FuzzReport(
                     figures.inputs,
                     figures.bytes,
                     figures.replies,
@@ -102,7 +102,7 @@ def _work(pipe: Connection, inputs: int, seed: str) -> None:
     pipe.close()
 
 
-def _print(reports: list[Report], failures: int, seconds: float) -> None:
+def _print(reports: list[FuzzReport], failures: int, seconds: float) -> None:
     inputs = sum(report.inputs for report in reports)
     peaks = ", ".join(
         f"{report.warm_peak // 1024} to {report.peak // 1024} MiB" for report in reports
@@ -131,14 +131,14 @@ def run(inputs: int, seed: int, processes: int) -> int:
         child.start()
         writer.close()
         children.append(child)
-    reports = [Report()] * processes
+    reports = [FuzzReport()] * processes
     failures = 0
     next_line = started + 60
     while pipes:
         ready = wait(list(pipes.values()), max(0.0, next_line - time.monotonic()))
         for number in [number for number, pipe in pipes.items() if pipe in ready]:
             try:
-                report: Report = pipes[number].recv()
+                report: FuzzReport = pipes[number].recv()
             except EOFError:
                 del pipes[number]
                 continue

@@ -6,7 +6,7 @@ from select import EPOLLHUP, EPOLLIN, EPOLLOUT
 from fibserver.network import connection as connection_module
 from fibserver.network.connection import ConnectionState
 from fibserver.protocol.request_parser import MAX_REQUEST_BYTES
-from tests.fuzz.fakes import FakeServer, FakeSocket
+from tests.fuzz.fakes import FakeSocket, FuzzedServer
 
 __all__ = ["FuzzFailure", "FuzzedConversation"]
 
@@ -26,7 +26,7 @@ class FuzzedConversation:
 
     __slots__ = ("_input_limit", "_output", "_server", "connection", "most_pending", "sock")
 
-    def __init__(self, server: FakeServer, sock: FakeSocket) -> None:
+    def __init__(self, server: FuzzedServer, sock: FakeSocket) -> None:
         self._server = server
         self.sock = sock
         self.connection = server.connect(sock)

@@ -41,7 +41,7 @@ from fibserver.protocol.request_parser import OtherProtocolError
 from fibserver.settings import Settings
 from fibserver.workers.worker import Outcome
 
-__all__ = ["MAX_INDEX", "FakeServer", "FakeSocket", "HandWorkedEngine", "open_server"]
+__all__ = ["MAX_INDEX", "FakeSocket", "FuzzedServer", "HandWorkedEngine", "open_server"]
 
 MAX_INDEX = 2000
 MEMORY_LIMIT = 192 * 1024
@@ -237,7 +237,7 @@ class HandWorkedEngine(Engine):
         return [f"{len(objects)} {what}" for what, objects in found.items() if objects]
 
 
-class FakeServer:
+class FuzzedServer:
     """Server as commands and connections see it; it is the same in all runs.
 
     Attributes:
@@ -374,7 +374,7 @@ def _facts(session: Session) -> ClientInfo:
 class _LogReader(logging.Handler):
     """Handler that records what connections log."""
 
-    def __init__(self, server: FakeServer) -> None:
+    def __init__(self, server: FuzzedServer) -> None:
         super().__init__()
         self._server = server
 
@@ -391,12 +391,12 @@ class _LogReader(logging.Handler):
 
 
 @contextmanager
-def open_server() -> Iterator[FakeServer]:
+def open_server() -> Iterator[FuzzedServer]:
     """Scale all limits down, and create a server; restore the limits at the end."""
     saved = [(module, name, getattr(module, name)) for module, name, _ in _SCALED]
     for module, name, value in _SCALED:
         setattr(module, name, value)
-    server = FakeServer()
+    server = FuzzedServer()
     clocks: tuple[tuple[Any, str, Any], ...] = (
         (handler, "time", lambda: TIME_NS / 1e9),
         (server_commands, "time", SimpleNamespace(time_ns=lambda: TIME_NS)),

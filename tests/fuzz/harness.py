@@ -24,7 +24,7 @@ from fibserver.network import output as output_module
 from fibserver.network import request_handler as handler_module
 from fibserver.network.connection import ConnectionState
 from tests.fuzz.conversation import FuzzedConversation, FuzzFailure
-from tests.fuzz.fakes import MAX_INDEX, PASSWORD, FakeServer, FakeSocket
+from tests.fuzz.fakes import MAX_INDEX, PASSWORD, FakeSocket, FuzzedServer
 from tests.fuzz.reference import Reference
 from tests.fuzz.reply_parser import MalformedReplyError, parse_replies
 
@@ -86,7 +86,7 @@ class Harness:
         figures: Counts so far.
     """
 
-    def __init__(self, server: FakeServer) -> None:
+    def __init__(self, server: FuzzedServer) -> None:
         self.figures = Figures()
         self._server = server
         self._reference = Reference(MAX_INDEX)

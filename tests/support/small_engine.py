@@ -145,7 +145,7 @@ class Machine:
         self.arena.close()
 
 
-class Client:
+class StreamClient:
     """Connection with one slice stream, from which tests send.
 
     Attributes:

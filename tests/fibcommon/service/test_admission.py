@@ -41,21 +41,21 @@ def test_the_hard_limit_bounds_connections(
     assert affordable_connections(10 * hard, hard + 1, "max_clients") == hard // 4
 
 
-class Client:
+class IdleConnection:
     """A connection with an idle time."""
 
     def __init__(self, idle_since: float | None) -> None:
         self.idle_since = idle_since
 
 
-def victims_of(clients: list[Client]) -> IdleVictims[Client]:
+def victims_of(clients: list[IdleConnection]) -> IdleVictims[IdleConnection]:
     """Return a finder of idle connections."""
     return IdleVictims(lambda: clients, lambda client: client.idle_since)
 
 
 def test_the_longest_idle_gives_way_first() -> None:
     """Connections are returned once each, the longest idle first."""
-    clients = [Client(since) for since in (5.0, 3.0, None, 9.0)]
+    clients = [IdleConnection(since) for since in (5.0, 3.0, None, 9.0)]
     victims = victims_of(clients)
     order = []
     while (victim := victims.pop()) is not None:
@@ -67,7 +67,7 @@ def test_the_longest_idle_gives_way_first() -> None:
 
 def test_connection_used_after_scan_stays() -> None:
     """A connection that was used after the scan is not returned."""
-    clients = [Client(1.0), Client(2.0)]
+    clients = [IdleConnection(1.0), IdleConnection(2.0)]
     victims = victims_of(clients)
     first = victims.pop()
     assert first is clients[0]
@@ -83,10 +83,10 @@ MIN_BATCH = 500 // admission.BATCH_SHARE
 
 def test_one_scan_finds_many_idle_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     """One scan finds many idle connections."""
-    clients = [Client(float(number)) for number in range(1_000)]
+    clients = [IdleConnection(float(number)) for number in range(1_000)]
     looks = []
 
-    def connections() -> list[Client]:
+    def connections() -> list[IdleConnection]:
         looks.append(1)
         return clients
 

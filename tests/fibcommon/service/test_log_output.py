@@ -22,7 +22,7 @@ from tests.support.waiting import wait_until
 LINE = b"x" * 99 + b"\n"
 
 
-class Reader:
+class PipeReader:
     """The other end of a log.
 
     Attributes:
@@ -46,22 +46,22 @@ class Reader:
         return b"".join(pieces)
 
 
-def open_pipe() -> Reader:
+def open_pipe() -> PipeReader:
     """Return a pipe."""
-    return Reader(*os.pipe())
+    return PipeReader(*os.pipe())
 
 
-def open_socket() -> Reader:
+def open_socket() -> PipeReader:
     """Return a pair of stream sockets, like that of the journal."""
     ours, theirs = socket.socketpair()
-    return Reader(ours.detach(), theirs.detach())
+    return PipeReader(ours.detach(), theirs.detach())
 
 
-def open_terminal() -> Reader:
+def open_terminal() -> PipeReader:
     """Return a terminal that does not change the bytes."""
     ours, theirs = pty.openpty()
     tty.setraw(theirs)
-    return Reader(ours, theirs)
+    return PipeReader(ours, theirs)
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +92,9 @@ OPENERS |= {"socket": open_socket, "terminal": open_terminal}
 
 
 @pytest.fixture(params=OPENERS)
-def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
+def reader(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[PipeReader]:
     """The other end of a log, not read so far."""
     found = OPENERS[request.param]()
     if "another" in request.param:
@@ -118,7 +120,7 @@ def written_and_lost(text: bytes) -> int:
     return count
 
 
-def test_lines_are_dropped_while_pipe_is_full(reader: Reader) -> None:
+def test_lines_are_dropped_while_pipe_is_full(reader: PipeReader) -> None:
     """Whole lines are dropped while the pipe is full; then their number is written."""
     output = output_for(reader.writer)
     for _ in range(10_000):
@@ -139,7 +141,7 @@ def test_lines_are_dropped_while_pipe_is_full(reader: Reader) -> None:
     output.close()
 
 
-def test_long_lines(reader: Reader) -> None:
+def test_long_lines(reader: PipeReader) -> None:
     """A line that does not fit is completed when the reader reads."""
     output = output_for(reader.writer)
     for _ in range(1000):
@@ -161,7 +163,7 @@ def test_long_lines(reader: Reader) -> None:
 
 
 @pytest.mark.parametrize("make", [open_pipe, open_socket, open_terminal])
-def test_write_without_reader_does_not_raise(make: Callable[[], Reader]) -> None:
+def test_write_without_reader_does_not_raise(make: Callable[[], PipeReader]) -> None:
     """Writing without a reader raises nothing."""
     reader = make()
     output = output_for(reader.writer)
@@ -191,7 +193,7 @@ def test_a_file_that_others_write(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_bytes() == b"first\nsecond\nthird\n"
 
 
-def test_threads(reader: Reader) -> None:
+def test_threads(reader: PipeReader) -> None:
     """Lines of several threads do not mix."""
     output = output_for(reader.writer)
 

@@ -23,7 +23,7 @@ OK = b"+OK\r\n"
 QUEUED = b"+QUEUED\r\n"
 
 
-class FakeServer:
+class CommandServer:
     """Server with settings and clients that records calls.
 
     Attributes:
@@ -105,12 +105,12 @@ class CommandRunner:
 
     def __init__(
         self,
-        server: FakeServer | None = None,
+        server: CommandServer | None = None,
         client_id: int = 7,
         address: str = "127.0.0.1:50000",
         **settings: Any,
     ) -> None:
-        self.server = FakeServer(Settings(**settings)) if server is None else server
+        self.server = CommandServer(Settings(**settings)) if server is None else server
         self.session = Session(self.server, client_id, address)
         self.server.sessions[client_id] = self.session
 
@@ -569,7 +569,7 @@ HEALTH_CHECK = {b"PING"}  # checks authentication itself, after the health of th
 @pytest.fixture
 def unauthenticated() -> CommandRunner:
     """Return an unauthenticated client of a server with a password."""
-    return CommandRunner(FakeServer(Settings(), PASSWORD))
+    return CommandRunner(CommandServer(Settings(), PASSWORD))
 
 
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - WITHOUT_PASSWORD))
@@ -637,7 +637,7 @@ def test_ping_of_unhealthy_server(
     unavailable_reason: tuple[str, str], password: bytes | None
 ) -> None:
     """PING returns the reason and closes the connection; other commands still work."""
-    run = CommandRunner(FakeServer(Settings(), password))
+    run = CommandRunner(CommandServer(Settings(), password))
     run.server.unavailable_reason = unavailable_reason
     for line in ("PING", "PING hello"):
         run.session.is_quitting = False
@@ -701,7 +701,7 @@ def test_a_password_that_comes_later(run: CommandRunner) -> None:
 @pytest.fixture
 def runners() -> list[CommandRunner]:
     """Return three clients of one server, with IDs 7, 8 and 9."""
-    server = FakeServer(Settings())
+    server = CommandServer(Settings())
     return [
         CommandRunner(server, 7 + number, address)
         for number, address in enumerate(["127.0.0.1:50000", "127.0.0.1:50001", "unix:0"])

@@ -34,7 +34,7 @@ def cost(number: int) -> float:
     return task(number).block.cost_seconds
 
 
-class FakeSource:
+class NumberedSource:
     """Source of tasks for tests.
 
     Attributes:
@@ -59,7 +59,7 @@ class FakeSource:
         return task(self.numbers.pop(0)) if self.numbers else None
 
 
-def queue_of(*sources: FakeSource, clock: FakeClock | None = None) -> FairQueue:
+def queue_of(*sources: NumberedSource, clock: FakeClock | None = None) -> FairQueue:
     """Return a queue with these sources, in this order."""
     queue = FairQueue(clock or FakeClock())
     for source in sources:
@@ -90,29 +90,29 @@ def test_empty_queue_has_no_task() -> None:
 
 def test_cheap_sources_take_turns() -> None:
     """Cheap sources are served round-robin, so a small one does not wait for a huge one."""
-    queue = queue_of(FakeSource(10, 11, 12, 13), FakeSource(20), FakeSource(30, 31))
+    queue = queue_of(NumberedSource(10, 11, 12, 13), NumberedSource(20), NumberedSource(30, 31))
     assert numbers(queue) == [10, 20, 30, 11, 31, 12, 13]
 
 
 def test_new_source_waits_for_one_round() -> None:
     """A new source is served after one block of each queued source."""
-    queue = queue_of(FakeSource(10, 11, 12), FakeSource(20, 21))
+    queue = queue_of(NumberedSource(10, 11, 12), NumberedSource(20, 21))
     assert number_of(queue.pop()) == 10
-    queue.add(FakeSource(30))
+    queue.add(NumberedSource(30))
     assert numbers(queue) == [20, 11, 30, 21, 12]
 
 
 def test_adding_twice_gives_no_second_turn() -> None:
     """Adding a queued source again, cheap or expensive, has no effect."""
-    source, expensive = FakeSource(10, 11), FakeSource(-10, -10)
-    queue = queue_of(source, expensive, FakeSource(20), source, expensive)
+    source, expensive = NumberedSource(10, 11), NumberedSource(-10, -10)
+    queue = queue_of(source, expensive, NumberedSource(20), source, expensive)
     assert (queue.cheap_sources, queue.expensive_sources) == (2, 1)
     assert numbers(queue) == [10, 20, 11, -10, -10]
 
 
 def test_adding_again_does_not_make_it_wait_twice() -> None:
     """A cheap source whose next block has become expensive is moved, not queued twice."""
-    source = FakeSource(10)
+    source = NumberedSource(10)
     queue = queue_of(source)
     source.numbers[:] = [-11]
     queue.add(source)
@@ -127,7 +127,7 @@ def test_adding_again_does_not_make_it_wait_twice() -> None:
 
 def test_task_put_back_goes_first() -> None:
     """Returned tasks go first, in the order of their return."""
-    queue = queue_of(FakeSource(10, 11))
+    queue = queue_of(NumberedSource(10, 11))
     assert number_of(queue.pop()) == 10
     queue.put_back(task(98))
     queue.put_back(task(99))
@@ -136,7 +136,7 @@ def test_task_put_back_goes_first() -> None:
 
 def test_expensive_task_put_back_waits_for_a_worker_that_takes_it() -> None:
     """A returned expensive task is skipped by a worker that does not accept expensive tasks."""
-    queue = queue_of(FakeSource(10, 11))
+    queue = queue_of(NumberedSource(10, 11))
     queue.put_back(task(-98))
     queue.put_back(task(99))
     assert number_of(queue.pop(accepts_expensive=False)) == 99
@@ -150,13 +150,13 @@ def test_expensive_task_put_back_waits_for_a_worker_that_takes_it() -> None:
 
 def test_cheap_before_expensive() -> None:
     """Before its deadline, an expensive task is taken only if no cheap one waits."""
-    queue = queue_of(FakeSource(-30, -31), FakeSource(10, 11, 12), FakeSource(20))
+    queue = queue_of(NumberedSource(-30, -31), NumberedSource(10, 11, 12), NumberedSource(20))
     assert numbers(queue) == [10, 20, 11, 12, -30, -31]
 
 
 def test_the_shortest_expensive_one_first() -> None:
     """Among expensive sources that arrive together the cheapest is first, equal ones in order."""
-    queue = queue_of(*(FakeSource(-number) for number in (5000, 3000, 9000, 3000, 4000)))
+    queue = queue_of(*(NumberedSource(-number) for number in (5000, 3000, 9000, 3000, 4000)))
     assert numbers(queue) == [-3000, -3000, -4000, -5000, -9000]
 
 
@@ -166,30 +166,30 @@ def test_ageing() -> None:
     expensive, cheaper = -9_000_000, -1_000_000
     head_start = AGEING * (cost(expensive) - cost(cheaper))
     for waited, order in ((0.99, [cheaper, expensive]), (1.01, [expensive, cheaper])):
-        queue = queue_of(FakeSource(expensive), clock=clock)
+        queue = queue_of(NumberedSource(expensive), clock=clock)
         clock.now += waited * head_start
-        queue.add(FakeSource(cheaper))
+        queue.add(NumberedSource(cheaper))
         assert numbers(queue) == order
 
 
 def test_ageing_counts_from_when_the_client_began_to_wait() -> None:
     """A source that returns to the queue keeps the age of its request."""
     clock = FakeClock()
-    queue = queue_of(FakeSource(-1), clock=clock)
-    queue.add(FakeSource(-2, waiting_since=clock.now - 1))
+    queue = queue_of(NumberedSource(-1), clock=clock)
+    queue.add(NumberedSource(-2, waiting_since=clock.now - 1))
     assert numbers(queue) == [-2, -1]
 
 
 def test_a_expensive_stream_waits_anew_for_each_block() -> None:
     """Each block of an expensive source has its own deadline, so expensive streams alternate."""
     clock = FakeClock()
-    queue = queue_of(FakeSource(-10, -10, -10), FakeSource(-10, -10), clock=clock)
+    queue = queue_of(NumberedSource(-10, -10, -10), NumberedSource(-10, -10), clock=clock)
     taken = []
     while (number := number_of(queue.pop())) is not None:
         clock.now += cost(number)
         taken.append(number)
         if len(taken) == 2:
-            queue.add(FakeSource(-9))
+            queue.add(NumberedSource(-9))
     assert taken == [-10, -10, -10, -10, -9, -10]
 
 
@@ -197,7 +197,11 @@ def test_overdue_expensive_tasks_take_turns_with_cheap_ones() -> None:
     """After its deadline, every second task is expensive, however many cheap ones wait."""
     clock = FakeClock()
     queue = queue_of(
-        FakeSource(10, 11, 12), FakeSource(-30), FakeSource(-31), FakeSource(20, 21), clock=clock
+        NumberedSource(10, 11, 12),
+        NumberedSource(-30),
+        NumberedSource(-31),
+        NumberedSource(20, 21),
+        clock=clock,
     )
     assert not queue.is_expensive_due
     assert number_of(queue.pop()) == 10
@@ -209,17 +213,17 @@ def test_overdue_expensive_tasks_take_turns_with_cheap_ones() -> None:
 def test_an_expensive_turn_is_spent_without_cheap_ones_too() -> None:
     """A cheap source that arrives after an expensive task is served before the next one."""
     clock = FakeClock()
-    queue = queue_of(FakeSource(10), FakeSource(-30), FakeSource(-31), clock=clock)
+    queue = queue_of(NumberedSource(10), NumberedSource(-30), NumberedSource(-31), clock=clock)
     clock.now += AGEING * cost(-31)
     assert [number_of(queue.pop()) for _ in range(2)] == [10, -30]
-    queue.add(FakeSource(11))
+    queue.add(NumberedSource(11))
     assert numbers(queue) == [11, -31]
 
 
 def test_expensive_tasks_are_kept_where_none_is_accepted() -> None:
     """A worker that accepts no expensive tasks gets cheap ones; the others stay queued."""
     clock = FakeClock()
-    queue = queue_of(FakeSource(-10, -11), FakeSource(20, 21), clock=clock)
+    queue = queue_of(NumberedSource(-10, -11), NumberedSource(20, 21), clock=clock)
     clock.now += 1000
     assert numbers(queue, accepts_expensive=False) == [20, 21]
     assert numbers(queue) == [-10, -11]
@@ -227,7 +231,7 @@ def test_expensive_tasks_are_kept_where_none_is_accepted() -> None:
 
 def test_source_changes_its_kind() -> None:
     """A source with cheap and expensive blocks is queued by the cost of the next one."""
-    queue = queue_of(FakeSource(10, -11, 12), FakeSource(20, 21))
+    queue = queue_of(NumberedSource(10, -11, 12), NumberedSource(20, 21))
     assert numbers(queue, accepts_expensive=False) == [10, 20, 21]
     assert numbers(queue) == [-11, 12]
 
@@ -235,8 +239,8 @@ def test_source_changes_its_kind() -> None:
 def test_seconds_that_wait() -> None:
     """The queue reports the predicted cost of its expensive sources, and that before a new one."""
     clock = FakeClock()
-    sources = [FakeSource(-number * 1_000_000) for number in (1, 2, 3)]
-    queue = queue_of(FakeSource(10), *sources, clock=clock)
+    sources = [NumberedSource(-number * 1_000_000) for number in (1, 2, 3)]
+    queue = queue_of(NumberedSource(10), *sources, clock=clock)
     costs = [cost(source.numbers[0]) for source in sources]
     assert queue.expensive_seconds == pytest.approx(sum(costs))
     assert queue.expensive_seconds_before(costs[0] / 2) == 0
@@ -257,9 +261,9 @@ def test_seconds_that_wait() -> None:
 
 def test_background_is_apart() -> None:
     """Background tasks, cheap or expensive, are taken round-robin by `pop_background` only."""
-    queue = queue_of(FakeSource(10))
-    queue.add_background(FakeSource(20, -21))
-    queue.add_background(FakeSource(30))
+    queue = queue_of(NumberedSource(10))
+    queue.add_background(NumberedSource(20, -21))
+    queue.add_background(NumberedSource(30))
     assert numbers(queue) == [10]
     taken = [number_of(queue.pop_background()) for _ in range(4)]
     assert taken == [20, 30, -21, None]
@@ -269,7 +273,7 @@ def test_background_is_apart() -> None:
 def test_background_once() -> None:
     """Adding a background source again has no effect."""
     queue = queue_of()
-    source, other = FakeSource(10, 11), FakeSource(20)
+    source, other = NumberedSource(10, 11), NumberedSource(20)
     for background in (source, other, source):
         queue.add_background(background)
     assert [number_of(queue.pop_background()) for _ in range(4)] == [10, 20, 11, None]
@@ -277,12 +281,12 @@ def test_background_once() -> None:
 
 def test_discarded_source_yields_no_tasks() -> None:
     """A discarded source yields no more tasks; discarding one that is not queued is allowed."""
-    cheap, expensive, background = FakeSource(10, 11), FakeSource(-12), FakeSource(13)
-    kept = [FakeSource(20, 21), FakeSource(-12), FakeSource(-13)]
+    cheap, expensive, background = NumberedSource(10, 11), NumberedSource(-12), NumberedSource(13)
+    kept = [NumberedSource(20, 21), NumberedSource(-12), NumberedSource(-13)]
     queue = queue_of(cheap, kept[0], kept[1], expensive, kept[2])
     queue.add_background(background)
     assert number_of(queue.pop()) == 10
-    for gone in (cheap, expensive, background, FakeSource()):
+    for gone in (cheap, expensive, background, NumberedSource()):
         queue.discard(gone)
     assert numbers(queue) == [20, 21, -12, -13]
     assert queue.pop_background() is None
@@ -293,8 +297,8 @@ def test_discarded_source_yields_no_tasks() -> None:
 
 def test_exhausted_source_vanishes() -> None:
     """An exhausted source is removed until it is added again."""
-    empty = FakeSource()
-    queue = queue_of(empty, FakeSource(20, 21))
+    empty = NumberedSource()
+    queue = queue_of(empty, NumberedSource(20, 21))
     assert numbers(queue) == [20, 21]
     assert queue.pop() is None
     assert empty.times_asked == 1
@@ -324,11 +328,11 @@ def test_cheap_never_waits_for_expensive_and_no_expensive_one_starves(
     """Cheap tasks never wait for refused expensive ones; overdue expensive ones alternate."""
     clock = FakeClock()
     queue = FairQueue(clock)
-    sources: list[FakeSource] = []
+    sources: list[NumberedSource] = []
     was_expensive = was_cheap_though_due = False
     for step in [*plan, *[True] * 200]:
         if isinstance(step, list):
-            sources.append(FakeSource(*step))
+            sources.append(NumberedSource(*step))
             queue.add(sources[-1])
         elif not isinstance(step, bool):
             clock.now += step
@@ -362,7 +366,7 @@ def test_expensive_sources_in_the_order_of_their_deadlines(
     waiting: list[tuple[int, int]], data: st.DataObject
 ) -> None:
     """Expensive tasks are ordered by the start of waiting plus AGEING times the cost."""
-    sources = [FakeSource(number, waiting_since=float(since)) for since, number in waiting]
+    sources = [NumberedSource(number, waiting_since=float(since)) for since, number in waiting]
     queue = queue_of(*sources)
     gone = data.draw(st.sets(st.sampled_from(range(len(sources))))) if sources else set()
     for index in gone:

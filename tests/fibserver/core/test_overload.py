@@ -97,7 +97,7 @@ def test_a_busy_client_is_no_newcomer() -> None:
 
 
 @dataclass(frozen=True)
-class Holder:
+class FakeHolder:
     """Connection with pending output."""
 
     held_bytes: int
@@ -107,15 +107,15 @@ class Holder:
 
 def test_no_victim_within_the_bound() -> None:
     """No connection is chosen if all output fits exactly."""
-    assert output_victims([Holder(80), Holder(20, 0.0, 0.0)], 100, 100) == []
+    assert output_victims([FakeHolder(80), FakeHolder(20, 0.0, 0.0)], 100, 100) == []
 
 
 def test_the_slowest_comes_first() -> None:
     """Victims are ordered by reading rate, then by time blocked, then by size."""
-    slow, slower = Holder(10, 50.0, 7.0), Holder(10, 5.0, 9.0)
-    new, old = Holder(10, blocked_since=9.0), Holder(10, blocked_since=8.0)
-    small, large = Holder(1), Holder(10)
-    empty = Holder(0, 1.0, 1.0)
+    slow, slower = FakeHolder(10, 50.0, 7.0), FakeHolder(10, 5.0, 9.0)
+    new, old = FakeHolder(10, blocked_since=9.0), FakeHolder(10, blocked_since=8.0)
+    small, large = FakeHolder(1), FakeHolder(10)
+    empty = FakeHolder(0, 1.0, 1.0)
     holders = [small, new, slow, large, old, slower, empty]
     total = sum(holder.held_bytes for holder in holders)
     assert output_victims(holders, total, 0) == [slower, slow, old, new, large, small]
@@ -124,7 +124,7 @@ def test_the_slowest_comes_first() -> None:
 @given(st.lists(st.integers(0, 100)), st.integers(0, 1000))
 def test_victims_are_as_few_as_possible(sizes: list[int], limit: int) -> None:
     """The victims are the fewest that free an eighth of the bound."""
-    holders = [Holder(size, float(size)) for size in sizes]
+    holders = [FakeHolder(size, float(size)) for size in sizes]
     held = sum(sizes)
     victims = output_victims(holders, held, limit)
     left = held - sum(victim.held_bytes for victim in victims)

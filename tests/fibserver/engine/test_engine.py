@@ -30,7 +30,7 @@ MOST_TURNS = 1000
 """Far more iterations than any test needs: reaching it means that the test hangs."""
 
 
-class Client:
+class EngineClient:
     """A client that requests elements.
 
     Attributes:
@@ -89,7 +89,7 @@ class Running:
 
     def ask(self, format: Format, stop: int) -> bytes:
         """Return the reply for the elements below `stop`."""
-        client = Client(self.engine, format, stop)
+        client = EngineClient(self.engine, format, stop)
         self.turn_until(client.send)
         client.answer.stop()
         return client.received
@@ -130,7 +130,7 @@ class IdleEngine:
 
     def ask(self, n: int) -> bytes:
         """Request F(n); return the error reply if it is rejected at once, else b""."""
-        client = Client(self.engine, TEXT, n + 1, start=n)
+        client = EngineClient(self.engine, TEXT, n + 1, start=n)
         client.answer.start(self._loop.now)
         client.send()
         return client.received

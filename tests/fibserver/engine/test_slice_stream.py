@@ -29,8 +29,8 @@ from tests.support.small_engine import (
     MAX_GAP_BYTES,
     MAX_INDEX,
     TEXT,
-    Client,
     Machine,
+    StreamClient,
 )
 
 pytestmark = pytest.mark.usefixtures("small")
@@ -66,7 +66,7 @@ def take(machine: Machine) -> Task:
     return task
 
 
-def run_once(machine: Machine, *clients: Client) -> bool:
+def run_once(machine: Machine, *clients: StreamClient) -> bool:
     """Send all ready bytes and complete all tasks; return whether there were any."""
     machine.scratch.wake_next_waiter()
     sent = 0
@@ -79,13 +79,13 @@ def run_once(machine: Machine, *clients: Client) -> bool:
     return bool(sent or tasks) or any(client.is_woken for client in clients)
 
 
-def run(machine: Machine, *clients: Client) -> None:
+def run(machine: Machine, *clients: StreamClient) -> None:
     """Repeat `run_once` until nothing is left to do."""
     while run_once(machine, *clients):
         pass
 
 
-def assert_answered(*clients: Client) -> None:
+def assert_answered(*clients: StreamClient) -> None:
     """Assert that each client has received exactly its reply."""
     for client in clients:
         assert client.received == client.expected
@@ -119,7 +119,7 @@ def test_every_byte(
     """Whatever the memory limit, a stream sends its header, elements and trailer."""
     machine = make_machine(memory_limit)
     for trailer in (b">", b""):
-        client = Client(machine, format, start, stop, trailer=trailer)
+        client = StreamClient(machine, format, start, stop, trailer=trailer)
         run(machine, client)
         assert_answered(client)
         assert machine.arrays.claimed_bytes <= memory_limit
@@ -128,7 +128,7 @@ def test_every_byte(
 
 def test_an_answer_waits_for_its_turn(machine: Machine) -> None:
     """A stream requests no blocks before it is started, and records when it was."""
-    client = Client(machine, JSON, 0, 500)
+    client = StreamClient(machine, JSON, 0, 500)
     assert machine.queue.pop() is None
     assert client.answer.started_at == 0
     machine.clock.now = 5.0
@@ -141,8 +141,8 @@ def test_an_answer_waits_for_its_turn(machine: Machine) -> None:
 
 def test_published_elements_need_no_worker(machine: Machine) -> None:
     """Published elements are sent at once, without any task."""
-    run(machine, Client(machine, JSON, 0, 300))
-    client = Client(machine, JSON, 100, 200)
+    run(machine, StreamClient(machine, JSON, 0, 300))
+    client = StreamClient(machine, JSON, 100, 200)
     assert client.answer.is_ready
     client.send()
     assert_answered(client)
@@ -151,7 +151,7 @@ def test_published_elements_need_no_worker(machine: Machine) -> None:
 
 def test_an_answer_is_sent_as_it_grows(machine: Machine) -> None:
     """Each block is sent as soon as it is filled, the header together with the first."""
-    client = Client(machine, JSON, 0, 250)
+    client = StreamClient(machine, JSON, 0, 250)
     assert client.send() == 0
     first = take(machine)
     client.is_woken = False
@@ -166,7 +166,7 @@ def test_an_answer_is_sent_as_it_grows(machine: Machine) -> None:
 
 def test_blocks_out_of_order_are_sent_in_order(machine: Machine) -> None:
     """A block that is filled before its predecessor is not sent and wakes no client."""
-    client = Client(machine, JSON, 0, 600)
+    client = StreamClient(machine, JSON, 0, 600)
     client.send()
     first, second = take(machine), take(machine)
     machine.complete(second)
@@ -181,7 +181,7 @@ def test_blocks_out_of_order_are_sent_in_order(machine: Machine) -> None:
 def test_a_byte_at_a_time(make_machine: Callable[..., Machine], start: int) -> None:
     """A socket that accepts single bytes gets the same reply from arrays and from slots."""
     machine = make_machine(BLOCK_BYTES // 2)
-    client = Client(machine, JSON, start, start + 90)
+    client = StreamClient(machine, JSON, start, start + 90)
     while not client.is_done:
         client.send(room=1)
         for task in machine.take_all():
@@ -193,8 +193,8 @@ def test_a_byte_at_a_time(make_machine: Callable[..., Machine], start: int) -> N
 @pytest.mark.parametrize("start", [0, 1000])
 def test_limit_of_one_send(machine: Machine, start: int) -> None:
     """`buffers` returns about `limit` bytes at most, header and trailer aside."""
-    run(machine, Client(machine, JSON, 0, 300))
-    client = Client(machine, JSON, start, start + 100)
+    run(machine, StreamClient(machine, JSON, 0, 300))
+    client = StreamClient(machine, JSON, start, start + 100)
     while not client.is_done:
         run_once(machine)
         assert client.send(limit=1000) <= 1000 + 2
@@ -203,7 +203,7 @@ def test_limit_of_one_send(machine: Machine, start: int) -> None:
 
 def test_streamed_bytes_are_counted(machine: Machine) -> None:
     """Bytes sent from short-lived blocks count as streamed, those from the array do not."""
-    client = Client(machine, TEXT, 0, ALL)
+    client = StreamClient(machine, TEXT, 0, ALL)
     run(machine, client)
     array = machine.arrays[TEXT]
     assert 0 < array.growth.published < ALL
@@ -214,7 +214,7 @@ def test_streamed_bytes_are_counted(machine: Machine) -> None:
 def test_a_far_answer_leaves_the_array_alone(machine: Machine) -> None:
     """A stream that starts far beyond the end of the array uses only short-lived blocks."""
     start = JSON.stop_within(0, MAX_GAP_BYTES) + 1
-    client = Client(machine, JSON, start, start + 50)
+    client = StreamClient(machine, JSON, start, start + 50)
     assert client.answer.array_stop == 0
     run(machine, client)
     assert_answered(client)
@@ -224,7 +224,7 @@ def test_a_far_answer_leaves_the_array_alone(machine: Machine) -> None:
 def test_a_near_answer_makes_the_array_grow(machine: Machine) -> None:
     """A stream that starts shortly after the end of the array makes the array fill the gap."""
     start = JSON.stop_within(0, MAX_GAP_BYTES)
-    client = Client(machine, JSON, start, start + 10)
+    client = StreamClient(machine, JSON, start, start + 10)
     assert client.answer.array_stop == start + 10
     run(machine, client)
     assert_answered(client)
@@ -235,7 +235,7 @@ def test_a_near_answer_makes_the_array_grow(machine: Machine) -> None:
 def test_a_small_gap_where_there_is_no_memory(make_machine: Callable[..., Machine]) -> None:
     """If memory runs out within the gap, the stream uses only short-lived blocks."""
     machine = make_machine(FIRST_BLOCK_BYTES)
-    client = Client(machine, JSON, 300, 400)
+    client = StreamClient(machine, JSON, 300, 400)
     assert client.answer.array_stop == 400
     run(machine, client)
     assert_answered(client)
@@ -245,8 +245,8 @@ def test_a_small_gap_where_there_is_no_memory(make_machine: Callable[..., Machin
 def test_stream_adopts_elements_of_others(machine: Machine) -> None:
     """A stream reads from the array as far as another stream has made it grow."""
     start = JSON.stop_within(0, MAX_GAP_BYTES) + 1
-    client = Client(machine, JSON, start, ALL)
-    other = Client(machine, JSON, 0, start + 30)
+    client = StreamClient(machine, JSON, start, ALL)
+    other = StreamClient(machine, JSON, 0, start + 30)
     run(machine, other)
     run(machine, client)
     assert_answered(client, other)
@@ -260,8 +260,8 @@ def test_stream_adopts_elements_of_others(machine: Machine) -> None:
 def test_adoption_of_all(machine: Machine) -> None:
     """A far stream needs no worker if all its elements have been published meanwhile."""
     start = JSON.stop_within(0, MAX_GAP_BYTES) + 1
-    client = Client(machine, JSON, start, start + 20)
-    run(machine, Client(machine, JSON, 0, start + 20))
+    client = StreamClient(machine, JSON, start, start + 20)
+    run(machine, StreamClient(machine, JSON, 0, start + 20))
     run(machine, client)
     assert_answered(client)
     assert machine.arrays[JSON].streamed_bytes == 0
@@ -271,11 +271,11 @@ def test_adoption_half_way(make_machine: Callable[..., Machine]) -> None:
     """A stream of short-lived blocks continues from the array once the array has grown past it."""
     machine = make_machine(100 * BLOCK_BYTES)
     start = JSON.stop_within(0, MAX_GAP_BYTES) + 1
-    client = Client(machine, JSON, start, ALL)
+    client = StreamClient(machine, JSON, start, ALL)
     client.send()
     machine.complete(take(machine))
     client.send(room=1000)
-    run(machine, Client(machine, JSON, 0, ALL))
+    run(machine, StreamClient(machine, JSON, 0, ALL))
     streamed = machine.arrays[JSON].streamed_bytes
     client.send()
     assert machine.scratch.used_slots == MAX_CLAIMS - 1
@@ -289,13 +289,13 @@ def test_adoption_half_way(make_machine: Callable[..., Machine]) -> None:
 
 def test_the_array_may_go_when_its_part_has_been_sent(machine: Machine) -> None:
     """Once the array's part is sent, the array may shrink and does not grow again."""
-    client = Client(machine, JSON, 0, ALL)
+    client = StreamClient(machine, JSON, 0, ALL)
     array = machine.arrays[JSON]
     while array.streamed_bytes == 0:
         run_once(machine)
         client.send(room=2000)
     assert array.can_shrink
-    other = Client(machine, TEXT, 0, 700)
+    other = StreamClient(machine, TEXT, 0, 700)
     run(machine, other)
     assert machine.dropped
     frontier = array.growth.frontier
@@ -309,24 +309,26 @@ def test_stream_touches_its_last_block(machine: Machine) -> None:
     for first, last in ((JSON, TEXT), (TEXT, JSON)):
         for format in (first, last):
             machine.clock.now += 1
-            run(machine, Client(machine, format, 0, 400))
+            run(machine, StreamClient(machine, format, 0, 400))
         machine.clock.now += 1
-        run(machine, Client(machine, first, 0, 400))
+        run(machine, StreamClient(machine, first, 0, 400))
         tail = machine.arrays[last].growth.tail
         dropped = len(machine.dropped)
         while len(machine.dropped) == dropped:
-            run(machine, Client(machine, ARRAY, 0, machine.arrays[ARRAY].growth.frontier + 1))
+            run(
+                machine, StreamClient(machine, ARRAY, 0, machine.arrays[ARRAY].growth.frontier + 1)
+            )
         assert machine.dropped[dropped] == tail
 
 
 def test_unsent_blocks_are_not_evicted(machine: Machine) -> None:
     """Blocks that a stream has yet to send are not evicted for another stream."""
-    client = Client(machine, JSON, 0, 300)
+    client = StreamClient(machine, JSON, 0, 300)
     for _ in range(20):
         run_once(machine)
         client.start()
     assert machine.arrays[JSON].growth.published >= 300
-    run(machine, Client(machine, TEXT, 0, ALL))
+    run(machine, StreamClient(machine, TEXT, 0, ALL))
     assert machine.arrays[JSON].growth.published >= 300
     run(machine, client)
     assert_answered(client)
@@ -335,7 +337,10 @@ def test_unsent_blocks_are_not_evicted(machine: Machine) -> None:
 def test_cost(make_machine: Callable[..., Machine]) -> None:
     """The cost of a stream is that of its next block: in the array, after it, or far beyond."""
     machine = make_machine(100 * BLOCK_BYTES)
-    near, far = Client(machine, JSON, 0, ALL), Client(machine, JSON, EXPENSIVE_INDEX, ALL)
+    near, far = (
+        StreamClient(machine, JSON, 0, ALL),
+        StreamClient(machine, JSON, EXPENSIVE_INDEX, ALL),
+    )
     assert near.answer.cost_seconds == first_element_seconds(JSON, 0)
     assert far.answer.cost_seconds == first_element_seconds(JSON, EXPENSIVE_INDEX)
     near.start()
@@ -349,7 +354,7 @@ def test_cost(make_machine: Callable[..., Machine]) -> None:
 def test_an_answer_that_would_wait_too_long(machine: Machine) -> None:
     """A refused stream fails at once with BUSY, queues nothing, and calls `refusal` once."""
     machine.refused = "overloaded"
-    client = Client(machine, JSON, EXPENSIVE_INDEX, ALL)
+    client = StreamClient(machine, JSON, EXPENSIVE_INDEX, ALL)
     assert machine.asked_costs == [], "called before the start"
     client.send(room=10)
     client.send()
@@ -361,10 +366,10 @@ def test_an_answer_that_would_wait_too_long(machine: Machine) -> None:
 
 def test_resident_stream_is_never_refused(machine: Machine) -> None:
     """A stream that needs no worker does not call `refusal`."""
-    run(machine, Client(machine, JSON, 0, 300))
+    run(machine, StreamClient(machine, JSON, 0, 300))
     machine.refused = "overloaded"
     machine.asked_costs.clear()
-    client = Client(machine, JSON, 100, 200)
+    client = StreamClient(machine, JSON, 100, 200)
     client.send()
     assert_answered(client)
     assert machine.asked_costs == []
@@ -372,7 +377,7 @@ def test_resident_stream_is_never_refused(machine: Machine) -> None:
 
 def test_an_answer_that_has_begun_to_wait_is_not_refused(machine: Machine) -> None:
     """`refusal` is called for the first block only: later overload does not end a stream."""
-    client = Client(machine, JSON, EXPENSIVE_INDEX, ALL)
+    client = StreamClient(machine, JSON, EXPENSIVE_INDEX, ALL)
     client.start()
     machine.refused = "overloaded"
     run(machine, client)
@@ -381,7 +386,7 @@ def test_an_answer_that_has_begun_to_wait_is_not_refused(machine: Machine) -> No
 
 def test_waiting_since(machine: Machine) -> None:
     """`waiting_since` is the start of the stream until its first byte is sent, then None."""
-    client = Client(machine, JSON, 1000, ALL)
+    client = StreamClient(machine, JSON, 1000, ALL)
     client.start()
     assert client.answer.waiting_since == machine.clock.now
     machine.complete(take(machine))
@@ -412,7 +417,7 @@ def test_claims_are_few(machine: Machine) -> None:
     """A stream claims at most three blocks, and reaches three if its client is slow."""
     machine.scratch = scratch = CountingScratch(machine.arena, machine.clock)
     start = JSON.stop_within(0, MAX_GAP_BYTES) + 1
-    client = Client(machine, JSON, start, ALL)
+    client = StreamClient(machine, JSON, start, ALL)
     while not client.is_done:
         run_once(machine)
         client.send(room=1000)
@@ -422,7 +427,7 @@ def test_claims_are_few(machine: Machine) -> None:
 
 def test_no_claim_before_it_is_time(machine: Machine) -> None:
     """Short-lived blocks are claimed when at most `BLOCK_BYTES` remain to be sent before them."""
-    client = Client(machine, JSON, 0, ALL)
+    client = StreamClient(machine, JSON, 0, ALL)
     sent = 0
     while not machine.scratch.used_slots:
         run_once(machine)
@@ -435,7 +440,7 @@ def test_no_claim_before_it_is_time(machine: Machine) -> None:
 
 def test_a_client_that_does_not_read_claims_nothing(machine: Machine) -> None:
     """While the array's part is unsent, no blocks are claimed for the rest."""
-    client = Client(machine, JSON, 0, ALL)
+    client = StreamClient(machine, JSON, 0, ALL)
     client.start()
     for _ in range(20):
         run_once(machine)
@@ -448,7 +453,7 @@ def test_answers_share_blocks(machine: Machine) -> None:
     """Concurrent streams of the same elements share each short-lived block."""
     machine.grow(ARRAY, MEMORY_LIMIT - BLOCK_BYTES)
     machine.arrays[ARRAY].pinned.add(0)
-    one, other = Client(machine, JSON, 1000, 1300), Client(machine, JSON, 1000, 1300)
+    one, other = StreamClient(machine, JSON, 1000, 1300), StreamClient(machine, JSON, 1000, 1300)
     tasks: Counter[int] = Counter()
     while not (one.is_done and other.is_done):
         for client in (one, other):
@@ -462,10 +467,10 @@ def test_answers_share_blocks(machine: Machine) -> None:
 
 def test_joining_a_block_that_is_there(machine: Machine) -> None:
     """A stream that claims a filled block sends it at once."""
-    first = Client(machine, JSON, 1000, 1300)
+    first = StreamClient(machine, JSON, 1000, 1300)
     first.send()
     machine.complete(take(machine))
-    late = Client(machine, JSON, 1000, 1300)
+    late = StreamClient(machine, JSON, 1000, 1300)
     late.send()
     late.is_woken = False
     machine.take_all()
@@ -478,7 +483,7 @@ def test_joining_a_block_that_is_there(machine: Machine) -> None:
 @pytest.mark.parametrize("start", [0, 1000])
 def test_stop_lets_go_of_everything(machine: Machine, start: int) -> None:
     """A stopped stream has no place in the queue, and holds neither slots nor the array."""
-    client = Client(machine, JSON, start, ALL)
+    client = StreamClient(machine, JSON, start, ALL)
     tasks: list[Task] = []
     while machine.scratch.used_slots < MAX_CLAIMS:
         client.send(room=3000)
@@ -498,7 +503,9 @@ def test_stop_lets_go_of_everything(machine: Machine, start: int) -> None:
 def test_stop_while_waiting_for_a_slot(make_machine: Callable[..., Machine]) -> None:
     """A stream that is stopped while it waits for a slot leaves the next slot to others."""
     machine = make_machine(0, slots=1)
-    owner, gone, late = (Client(machine, JSON, start, start + 5) for start in (900, 1000, 1100))
+    owner, gone, late = (
+        StreamClient(machine, JSON, start, start + 5) for start in (900, 1000, 1100)
+    )
     owner.send()
     machine.complete(take(machine))
     for client in (gone, late):
@@ -517,13 +524,13 @@ def test_stop_while_waiting_for_a_slot(make_machine: Callable[..., Machine]) -> 
 def test_resuming_after_a_loss(make_machine: Callable[..., Machine], sent: int) -> None:
     """A stream whose block is evicted resumes at the next byte, wherever that is."""
     machine = make_machine(0, slots=1)
-    stalled = Client(machine, JSON, 512, 800)
+    stalled = StreamClient(machine, JSON, 512, 800)
     stalled.send()
     machine.complete(take(machine))
     if sent:
         stalled.send(room=sent)
     machine.clock.now += STALLED_SECONDS + 0.01
-    other = Client(machine, TEXT, 500, 501)
+    other = StreamClient(machine, TEXT, 500, 501)
     other.send()
     machine.complete(take(machine))
     assert not stalled.answer.is_ready
@@ -538,13 +545,13 @@ def test_resuming_after_a_loss(make_machine: Callable[..., Machine], sent: int) 
 
 def test_a_loss_of_a_later_block(machine: Machine) -> None:
     """If a block after the one being sent is evicted, the latter stays."""
-    client = Client(machine, JSON, 1000, ALL)
+    client = StreamClient(machine, JSON, 1000, ALL)
     client.send()
     for task in machine.take_all():
         machine.complete(task)
     machine.clock.now += STALLED_SECONDS + 0.01
     assert client.send(room=100) == 100
-    others = [Client(machine, TEXT, 900 + 10 * n, 901 + 10 * n) for n in range(6)]
+    others = [StreamClient(machine, TEXT, 900 + 10 * n, 901 + 10 * n) for n in range(6)]
     for other in others:
         other.send()
         machine.complete(take(machine))
@@ -556,14 +563,14 @@ def test_a_loss_of_a_later_block(machine: Machine) -> None:
 
 def test_a_loss_of_the_first_takes_the_rest_along(machine: Machine) -> None:
     """If the block being sent is evicted, the stream releases the blocks after it."""
-    stalled = Client(machine, JSON, 1000, ALL)
+    stalled = StreamClient(machine, JSON, 1000, ALL)
     for _ in range(MAX_CLAIMS):
         stalled.send(room=10)
         for task in machine.take_all():
             machine.complete(task)
     assert machine.scratch.used_slots == MAX_CLAIMS
     machine.clock.now += STALLED_SECONDS + 0.01
-    clients = [Client(machine, TEXT, 900 + 10 * n, 901 + 10 * n) for n in range(6)]
+    clients = [StreamClient(machine, TEXT, 900 + 10 * n, 901 + 10 * n) for n in range(6)]
     for client in clients:
         client.send()
         machine.complete(take(machine))
@@ -578,7 +585,7 @@ def test_a_loss_of_the_first_takes_the_rest_along(machine: Machine) -> None:
 @pytest.mark.parametrize("start", [0, 1000])
 def test_failure_before_the_first_byte(machine: Machine, start: int) -> None:
     """A stream that fails before its first byte becomes an error reply and requests no more."""
-    client = Client(machine, JSON, start, ALL)
+    client = StreamClient(machine, JSON, start, ALL)
     client.send()
     tasks = machine.take_all()
     machine.fail(tasks.pop(0), "no\r\nroom", "NOSPACE")
@@ -600,7 +607,7 @@ def test_failure_before_the_first_byte(machine: Machine, start: int) -> None:
 @pytest.mark.parametrize("start", [0, 1000])
 def test_failure_after_the_first_byte(machine: Machine, start: int) -> None:
     """A stream that fails after its first byte is broken."""
-    client = Client(machine, JSON, start, ALL)
+    client = StreamClient(machine, JSON, start, ALL)
     client.send()
     machine.complete(take(machine))
     assert client.send(room=1) == 1
@@ -618,11 +625,11 @@ def test_failure_after_the_first_byte(machine: Machine, start: int) -> None:
 def test_failed_block_fails_streams_that_need_it(machine: Machine) -> None:
     """A failed block fails the started streams that need it or later blocks, and no others."""
     short, long, other = (
-        Client(machine, JSON, 0, 10),
-        Client(machine, JSON, 0, 200),
-        Client(machine, TEXT, 0, 10),
+        StreamClient(machine, JSON, 0, 10),
+        StreamClient(machine, JSON, 0, 200),
+        StreamClient(machine, TEXT, 0, 10),
     )
-    waiting = Client(machine, JSON, 0, 200)  # not started yet
+    waiting = StreamClient(machine, JSON, 0, 200)  # not started yet
     for client in (long, short, other):
         client.send()
     first = take(machine)
@@ -641,7 +648,7 @@ def test_failed_block_fails_streams_that_need_it(machine: Machine) -> None:
 
 def test_an_answer_fails_once(machine: Machine) -> None:
     """Only the first failure of a stream is reported."""
-    client = Client(machine, JSON, 0, 200)
+    client = StreamClient(machine, JSON, 0, 200)
     client.send()
     client.answer.fail("too slow", "BUSY")
     client.answer.fail("no room", "NOSPACE")
@@ -653,12 +660,12 @@ def test_an_answer_fails_once(machine: Machine) -> None:
 def test_a_failed_block_can_be_had_later(machine: Machine) -> None:
     """A failed block is retried for the next stream that needs it."""
     for start in (0, 1000):
-        failed = Client(machine, JSON, start, start + 200)
+        failed = StreamClient(machine, JSON, start, start + 200)
         failed.send()
         for task in machine.take_all():
             machine.fail(task)
         assert failed.failures == ["NOSPACE"]
-        later = Client(machine, JSON, start, start + 200)
+        later = StreamClient(machine, JSON, start, start + 200)
         run(machine, later)
         assert_answered(later)
     assert_at_rest(machine)
@@ -677,7 +684,7 @@ class ManyAnswers(RuleBasedStateMachine):
         """Create a machine with little memory and few slots."""
         self.machine = Machine(memory_blocks * BLOCK_BYTES // 2, slots)
         self.machine.scratch = CountingScratch(self.machine.arena, self.machine.clock)
-        self.clients: list[Client] = []
+        self.clients: list[StreamClient] = []
         self.in_hand: list[Task] = []
 
     @rule(
@@ -687,7 +694,7 @@ class ManyAnswers(RuleBasedStateMachine):
     )
     def ask(self, format: Format, start: int, count: int) -> None:
         """Open a stream, started or not."""
-        self.clients.append(Client(self.machine, format, start, min(start + count, ALL)))
+        self.clients.append(StreamClient(self.machine, format, start, min(start + count, ALL)))
 
     @precondition(lambda self: self.clients)
     @rule(data=st.data(), room=st.one_of(st.integers(1, 2000), st.just(10**6)))
@@ -697,7 +704,7 @@ class ManyAnswers(RuleBasedStateMachine):
         if client.is_woken or client.is_blocked:
             self._send(client, room)
 
-    def _send(self, client: Client, room: int) -> None:
+    def _send(self, client: StreamClient, room: int) -> None:
         is_error = client.failures and not client.answer.is_broken
         if not client.answer.is_broken:
             client.send(room)

@@ -24,7 +24,7 @@ from fibserver.network.connection import ClientConnection
 from fibserver.network.connections import SWEEP_CONNECTIONS, Clients
 from fibserver.network.output import MAX_PENDING_BYTES
 from fibserver.settings import Settings
-from tests.fibserver.commands.test_commands import FakeServer
+from tests.fibserver.commands.test_commands import CommandServer
 
 STEP_SECONDS = 1e-5
 PONG = b"+PONG\r\n"
@@ -47,7 +47,7 @@ class TickingClock:
         return self.now
 
 
-class SteppedServer(FakeServer):
+class SteppedServer(CommandServer):
     """A server with real clients and without an engine.
 
     Attributes:

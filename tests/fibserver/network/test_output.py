@@ -13,7 +13,7 @@ from fibserver.network.output import (
     MAX_SEND_BYTES,
     Output,
 )
-from tests.support.small_engine import BLOCK_BYTES, JSON, Client, Machine
+from tests.support.small_engine import BLOCK_BYTES, JSON, Machine, StreamClient
 
 pytestmark = pytest.mark.usefixtures("small")
 
@@ -118,17 +118,17 @@ def test_answers_count_as_pieces_only(machine: Machine) -> None:
     """A slice stream counts as one piece and no bytes, as its elements are in shared memory."""
     output = Output()
     for _ in range(MAX_PENDING_PIECES - 1):
-        output.push_stream(Client(machine, JSON, 0, 1000).answer)
+        output.push_stream(StreamClient(machine, JSON, 0, 1000).answer)
     assert output.pending_bytes == 0
     assert not output.is_full
-    output.push_stream(Client(machine, JSON, 0, 1000).answer)
+    output.push_stream(StreamClient(machine, JSON, 0, 1000).answer)
     assert output.is_full
     output.clear()
 
 
 def test_stream_holds_back_later_pieces(machine: Machine) -> None:
     """A slice stream without ready bytes holds back later pieces, but not earlier ones."""
-    output, client = Output(), Client(machine, JSON, 0, 200)
+    output, client = Output(), StreamClient(machine, JSON, 0, 200)
     output.push(b"before")
     output.push_stream(client.answer)
     output.push(b"after")
@@ -147,7 +147,7 @@ def test_answers_in_a_row(machine: Machine) -> None:
     """Slice streams are sent one after another; each releases the array when it is done."""
     machine.grow(JSON, BLOCK_BYTES)
     output = Output()
-    clients = [Client(machine, JSON, start, start + 20) for start in (0, 5, 50)]
+    clients = [StreamClient(machine, JSON, start, start + 20) for start in (0, 5, 50)]
     for client in clients:
         output.push_stream(client.answer)
     array = machine.arrays[JSON]
@@ -162,7 +162,7 @@ def test_answers_in_a_row(machine: Machine) -> None:
 
 def test_an_error_in_place_of_an_answer(machine: Machine) -> None:
     """The error of a failed slice stream is sent in its place."""
-    output, client = Output(), Client(machine, JSON, 0, 200)
+    output, client = Output(), StreamClient(machine, JSON, 0, 200)
     output.push_stream(client.answer)
     output.push(b"+PONG\r\n")
     client.start()
@@ -174,7 +174,7 @@ def test_a_part_of_an_answer_at_a_time(machine: Machine, monkeypatch: pytest.Mon
     """At most MAX_SEND_BYTES of a slice stream are offered at once, besides its header."""
     monkeypatch.setattr("fibserver.network.output.MAX_SEND_BYTES", 100)
     machine.grow(JSON, BLOCK_BYTES)
-    output, client = Output(), Client(machine, JSON, 0, 200)
+    output, client = Output(), StreamClient(machine, JSON, 0, 200)
     output.push_stream(client.answer)
     assert len(b"".join(output.next_buffers())) == len(b"<") + 100
     assert send_all(output) == client.expected
@@ -184,7 +184,7 @@ def test_clear_stops_answers(machine: Machine) -> None:
     """Clearing an output stops its slice streams, which release all they held."""
     output = Output()
     output.push(b"before")
-    clients = [Client(machine, JSON, start, start + 200) for start in (0, 1000)]
+    clients = [StreamClient(machine, JSON, start, start + 200) for start in (0, 1000)]
     for client in clients:
         output.push_stream(client.answer)
         client.start()

@@ -20,7 +20,7 @@ from fibserver.protocol.request_parser import (
 PING = b"*1\r\n$4\r\nPING\r\n"
 
 
-class Outcome(NamedTuple):
+class ParseOutcome(NamedTuple):
     """Result of parsing: requests, then an error or the bytes of an incomplete request."""
 
     requests: list[list[bytes]]
@@ -28,7 +28,7 @@ class Outcome(NamedTuple):
     rest: bytes = b""
 
 
-def feed_whole(data: bytes) -> Outcome:
+def feed_whole(data: bytes) -> ParseOutcome:
     """Parse one request after another from bytes that arrived at once."""
     requests: list[list[bytes]] = []
     position = 0
@@ -38,11 +38,11 @@ def feed_whole(data: bytes) -> Outcome:
             position = request.end
             requests.append(request.arguments)
     except ProtocolError as error:
-        return Outcome(requests, type(error))
-    return Outcome(requests, None, data[position:])
+        return ParseOutcome(requests, type(error))
+    return ParseOutcome(requests, None, data[position:])
 
 
-def feed_bytewise(data: bytes) -> Outcome:
+def feed_bytewise(data: bytes) -> ParseOutcome:
     """Parse requests from bytes that arrive one at a time."""
     requests: list[list[bytes]] = []
     received = b""
@@ -50,8 +50,8 @@ def feed_bytewise(data: bytes) -> Outcome:
         parsed, error, received = feed_whole(received + data[position : position + 1])
         requests += parsed
         if error is not None:
-            return Outcome(requests, error)
-    return Outcome(requests, None, received)
+            return ParseOutcome(requests, error)
+    return ParseOutcome(requests, None, received)
 
 
 def error_in(data: bytes) -> str | None:
@@ -187,11 +187,11 @@ every_http = pytest.mark.parametrize("data", HTTP.values(), ids=HTTP)
 @every_valid
 def test_valid(data: bytes, requests: list[list[bytes]]) -> None:
     """Valid requests are parsed, however their bytes are split and whatever follows."""
-    assert feed_whole(data) == Outcome(requests)
-    assert feed_bytewise(data) == Outcome(requests)
-    assert feed_whole(data + PING) == Outcome([*requests, [b"PING"]])
-    assert feed_whole(data + b"*1\r\n$") == Outcome(requests, rest=b"*1\r\n$")
-    assert feed_whole(data + b"*?\r\n") == Outcome(requests, ProtocolError)
+    assert feed_whole(data) == ParseOutcome(requests)
+    assert feed_bytewise(data) == ParseOutcome(requests)
+    assert feed_whole(data + PING) == ParseOutcome([*requests, [b"PING"]])
+    assert feed_whole(data + b"*1\r\n$") == ParseOutcome(requests, rest=b"*1\r\n$")
+    assert feed_whole(data + b"*?\r\n") == ParseOutcome(requests, ProtocolError)
 
 
 @every_invalid
@@ -199,10 +199,10 @@ def test_invalid(data: bytes, message: str) -> None:
     """Malformed requests raise, however their bytes are split, and whatever surrounds them."""
     with pytest.raises(ProtocolError, match=message):
         parse_request(data)
-    assert feed_whole(data) == Outcome([], ProtocolError)
-    assert feed_bytewise(data) == Outcome([], ProtocolError)
-    assert feed_whole(data + PING) == Outcome([], ProtocolError)
-    assert feed_whole(PING + data) == Outcome([[b"PING"]], ProtocolError)
+    assert feed_whole(data) == ParseOutcome([], ProtocolError)
+    assert feed_bytewise(data) == ParseOutcome([], ProtocolError)
+    assert feed_whole(data + PING) == ParseOutcome([], ProtocolError)
+    assert feed_whole(PING + data) == ParseOutcome([[b"PING"]], ProtocolError)
 
 
 @every_invalid
@@ -214,7 +214,7 @@ def test_error_does_not_depend_on_split(data: bytes, message: str) -> None:
 @every_http
 def test_http(data: bytes) -> None:
     """HTTP and TLS raise `OtherProtocolError`, so that no reply is sent."""
-    expected = Outcome([], OtherProtocolError)
+    expected = ParseOutcome([], OtherProtocolError)
     assert feed_whole(data) == feed_bytewise(data) == feed_whole(data + PING) == expected
 
 
@@ -249,7 +249,7 @@ short_lists = st.lists(st.binary(max_size=20), max_size=MAX_ARGUMENTS)
 @given(argument_lists)
 def test_parsing_undoes_encoding(arguments: list[bytes]) -> None:
     """Parsing an encoded request returns its arguments."""
-    assert feed_whole(encode(arguments)) == Outcome([arguments])
+    assert feed_whole(encode(arguments)) == ParseOutcome([arguments])
 
 
 @settings(deadline=None)

@@ -27,7 +27,7 @@ MOST_TURNS = 100
 """Maximum loop iterations of a second each; far more than any test needs."""
 
 
-class FakeSource:
+class EndlessSource:
     """A source that returns the same task forever."""
 
     waiting_since = None
@@ -124,7 +124,7 @@ def test_probes_report_overcounted_memory(
     pool = make_pool(1)
     pool.memory.own_bytes, pool.memory.parent_bytes = 5_000_000, -3
     pool.pool.ensure_workers()
-    pool.queue.add(FakeSource(CHEAP))
+    pool.queue.add(EndlessSource(CHEAP))
     pool.pool.dispatch()
     pool.finish_tasks(2)
     assert pool.pool.workers[0].overcounted_bytes == pool.pool.acceptor_overcounted_bytes == 0
@@ -147,11 +147,11 @@ def test_a_worker_is_kept_free_of_expensive_tasks(
     pool = make_pool(workers)
     pool.pool.ensure_workers()
     for _ in range(workers):
-        pool.queue.add(FakeSource(EXPENSIVE))
+        pool.queue.add(EndlessSource(EXPENSIVE))
     pool.pool.dispatch()
     assert pool.pool.assigned_tasks == pool.pool.expensive_workers == expensive
     assert pool.pool.assigned_expensive_seconds == expensive * EXPENSIVE.block.cost_seconds
-    pool.queue.add(FakeSource(CHEAP))
+    pool.queue.add(EndlessSource(CHEAP))
     pool.pool.dispatch()
     assert pool.pool.assigned_tasks == (1 if workers == 1 else expensive + 2)
 
@@ -160,8 +160,8 @@ def test_an_overdue_expensive_task_gets_a_worker(make_pool: Callable[[int], Pool
     """An endless supply of cheap tasks does not keep an overdue expensive one waiting."""
     pool = make_pool(2)
     pool.pool.ensure_workers()
-    pool.queue.add(FakeSource(CHEAP))
-    pool.queue.add(FakeSource(EXPENSIVE))
+    pool.queue.add(EndlessSource(CHEAP))
+    pool.queue.add(EndlessSource(EXPENSIVE))
     pool.pool.dispatch()
     assert pool.pool.assigned_tasks == 4, "each worker has a second task"
     pool.clock.now += 1000
@@ -179,7 +179,7 @@ def test_pace(make_pool: Callable[[int], Pool]) -> None:
     pool = make_pool(1)
     pool.pool.ensure_workers()
     for task, is_measured in ((CHEAP, False), (EXPENSIVE, True)):
-        source = FakeSource(task)
+        source = EndlessSource(task)
         pool.queue.add(source)
         pool.pool.dispatch()
         pool.queue.discard(source)
@@ -246,7 +246,7 @@ def test_no_process_can_be_started(
         for _ in range(3):
             pool.pool.ensure_workers()
         assert pool.pool.workers == []
-        pool.queue.add(FakeSource(CHEAP))
+        pool.queue.add(EndlessSource(CHEAP))
         pool.pool.dispatch()
     assert descriptors() == before
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 3

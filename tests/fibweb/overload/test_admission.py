@@ -8,12 +8,12 @@ from fibweb.overload.admission import SURPLUS_CONNECTIONS, Admission, Verdict
 NOW = 10.0
 
 
-class Client:
+class PacedConnection:
     """A connection with an idle time and a pace."""
 
     def __init__(
         self,
-        crowd: list["Client"],
+        crowd: list["PacedConnection"],
         *,
         idle_since: float | None = None,
         was_served: bool = True,
@@ -35,33 +35,36 @@ class Client:
 
 
 def admission_of(
-    crowd: list[Client], max_clients: int, clock: Callable[[], float] = lambda: NOW
-) -> Admission[Client]:
+    crowd: list[PacedConnection], max_clients: int, clock: Callable[[], float] = lambda: NOW
+) -> Admission[PacedConnection]:
     """Return an admission policy for a list of connections."""
     return Admission(max_clients, lambda: len(crowd), lambda: crowd, clock)
 
 
 def test_room_for_all() -> None:
     """Below the bound no connection is closed, however idle or slow."""
-    crowd: list[Client] = []
-    Client(crowd, idle_since=0.0)
-    Client(crowd, read_rate=0)
+    crowd: list[PacedConnection] = []
+    PacedConnection(crowd, idle_since=0.0)
+    PacedConnection(crowd, read_rate=0)
     assert admission_of(crowd, 3).admit() is Verdict.SERVE
     assert len(crowd) == 2
 
 
 def test_order_of_eviction() -> None:
     """The longest idle connection is closed first, then the slowest of the slow readers."""
-    crowd: list[Client] = []
-    busy = Client(crowd)
-    slow, slower = Client(crowd, read_rate=4000), Client(crowd, read_rate=10)
-    fast = Client(crowd, read_rate=5000)
-    idle, long_idle = Client(crowd, idle_since=5.0), Client(crowd, idle_since=1.0)
+    crowd: list[PacedConnection] = []
+    busy = PacedConnection(crowd)
+    slow, slower = PacedConnection(crowd, read_rate=4000), PacedConnection(crowd, read_rate=10)
+    fast = PacedConnection(crowd, read_rate=5000)
+    idle, long_idle = (
+        PacedConnection(crowd, idle_since=5.0),
+        PacedConnection(crowd, idle_since=1.0),
+    )
     admission = admission_of(crowd, 6)
     for victim in (long_idle, idle, slower, slow):
         assert admission.admit() is Verdict.SERVE
         assert victim not in crowd
-        Client(crowd)
+        PacedConnection(crowd)
     assert admission.admit() is Verdict.SERVE_ONCE
     assert {busy, fast} < set(crowd)
     assert admission.cut_off == {"idle": 2, "slow": 2, "memory": 0}
@@ -69,30 +72,33 @@ def test_order_of_eviction() -> None:
 
 def test_the_silent_give_way_before_those_that_pause() -> None:
     """Connections that never sent a request are closed first, after they had time to send one."""
-    crowd: list[Client] = []
-    paused, silent = Client(crowd, idle_since=NOW - 6), Client(crowd, idle_since=NOW - 1)
+    crowd: list[PacedConnection] = []
+    paused, silent = (
+        PacedConnection(crowd, idle_since=NOW - 6),
+        PacedConnection(crowd, idle_since=NOW - 1),
+    )
     silent.was_served = False
-    new = Client(crowd, idle_since=NOW, was_served=False)
+    new = PacedConnection(crowd, idle_since=NOW, was_served=False)
     now = [NOW]
     admission = admission_of(crowd, 3, lambda: now[0])
     for victim in (silent, paused):
         assert admission.admit() is Verdict.SERVE
         assert victim not in crowd
-        Client(crowd)
+        PacedConnection(crowd)
     assert admission.admit() is Verdict.WAIT
     now[0] += 1.5 * NEWCOMER_SECONDS
     assert admission.admit() is Verdict.SERVE  # the new one is still silent
     assert new not in crowd
-    Client(crowd)
+    PacedConnection(crowd)
     assert admission.admit() is Verdict.SERVE_ONCE
 
 
 def test_clients_that_pause_give_way_last() -> None:
     """A connection served just now is closed only after a wait, if no silent one is left."""
-    crowd: list[Client] = []
+    crowd: list[PacedConnection] = []
     now = [NOW]
-    served = Client(crowd, idle_since=NOW - 1)
-    silent = Client(crowd, idle_since=NOW, was_served=False)
+    served = PacedConnection(crowd, idle_since=NOW - 1)
+    silent = PacedConnection(crowd, idle_since=NOW, was_served=False)
     admission = admission_of(crowd, 2, lambda: now[0])
     for _ in range(3):
         assert admission.admit() is Verdict.WAIT
@@ -100,7 +106,7 @@ def test_clients_that_pause_give_way_last() -> None:
     assert admission.admit() is Verdict.SERVE
     assert crowd == [served]
     assert silent.idle_since is None
-    Client(crowd)
+    PacedConnection(crowd)
     assert admission.admit() is Verdict.WAIT
     now[0] += 1.5 * NEWCOMER_SECONDS
     assert admission.admit() is Verdict.SERVE
@@ -109,13 +115,13 @@ def test_clients_that_pause_give_way_last() -> None:
 
 def test_surplus_connections_are_few() -> None:
     """A few surplus connections are served once, and further ones are refused."""
-    crowd: list[Client] = []
+    crowd: list[PacedConnection] = []
     admission = admission_of(crowd, 2)
     verdicts = []
     for _ in range(SURPLUS_CONNECTIONS + 4):
         verdicts.append(admission.admit())
         if verdicts[-1] is not Verdict.REFUSE:
-            Client(crowd)
+            PacedConnection(crowd)
     assert verdicts[:2] == [Verdict.SERVE] * 2
     assert verdicts[2:-2] == [Verdict.SERVE_ONCE] * SURPLUS_CONNECTIONS
     assert verdicts[-2:] == [Verdict.REFUSE] * 2

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from fibweb.overload.held_bytes import HeldBytes
 
 
-class Reader:
+class HoldingConnection:
     """A connection that holds bytes."""
 
     def __init__(self) -> None:
@@ -19,8 +19,8 @@ class Reader:
 
 def test_the_slowest_gives_way() -> None:
     """The oldest holders release their bytes, as many as necessary."""
-    held: HeldBytes[Reader] = HeldBytes(100)
-    first, second, third = Reader(), Reader(), Reader()
+    held: HeldBytes[HoldingConnection] = HeldBytes(100)
+    first, second, third = HoldingConnection(), HoldingConnection(), HoldingConnection()
     held.set(first, 40)
     held.set(second, 40)
     held.set(first, 30)  # it holds fewer bytes now, and remains the oldest
@@ -34,8 +34,8 @@ def test_the_slowest_gives_way() -> None:
 
 def test_the_next_piece_is_a_new_turn() -> None:
     """A fast reader, which released its bytes in between, counts as newer than a slow one."""
-    held: HeldBytes[Reader] = HeldBytes(100)
-    fast, slow = Reader(), Reader()
+    held: HeldBytes[HoldingConnection] = HeldBytes(100)
+    fast, slow = HoldingConnection(), HoldingConnection()
     held.set(fast, 50)
     held.set(slow, 50)
     held.set(fast, 0)
@@ -45,8 +45,8 @@ def test_the_next_piece_is_a_new_turn() -> None:
 
 def test_tight() -> None:
     """Memory is tight when more than half of the limit is used."""
-    held: HeldBytes[Reader] = HeldBytes(100)
-    reader = Reader()
+    held: HeldBytes[HoldingConnection] = HeldBytes(100)
+    reader = HoldingConnection()
     held.set(reader, 50)
     assert not held.is_tight
     held.set(reader, 51)
@@ -56,8 +56,8 @@ def test_tight() -> None:
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 120))))
 def test_the_limit_holds(steps: list[tuple[int, int]]) -> None:
     """The total never exceeds the limit and is the sum of the holders."""
-    held: HeldBytes[Reader] = HeldBytes(100)
-    readers = [Reader() for _ in range(6)]
+    held: HeldBytes[HoldingConnection] = HeldBytes(100)
+    readers = [HoldingConnection() for _ in range(6)]
     for number, size in steps:
         held.set(readers[number], size)
         assert 0 <= held.size <= 100

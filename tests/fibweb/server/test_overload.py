@@ -75,7 +75,7 @@ def status_of(path: Path, target: str) -> bytes:
         return first_line(client)
 
 
-class Gate:
+class GatedFetches:
     """Application whose fetches, named by the query, block until the test opens the gate.
 
     Attributes:
@@ -117,7 +117,7 @@ class Gate:
 @pytest.mark.parametrize("leave", ["reset", "end"])
 def test_fetches_of_disconnected_clients_are_cancelled(start: Start, leave: str) -> None:
     """The fetches of disconnected clients are cancelled or never run; others are not affected."""
-    gate = Gate()
+    gate = GatedFetches()
     running = start(gate, threads=1)
     with connect(running.path) as first, connect(running.path) as stays:
         send_read(first, get("/?first"))
@@ -143,7 +143,7 @@ def test_fetches_of_disconnected_clients_are_cancelled(start: Start, leave: str)
 
 def test_half_a_connection_is_answered_from_memory(start: Start) -> None:
     """A client that shuts down its side still gets responses from memory."""
-    running = start(Gate())
+    running = start(GatedFetches())
     with connect(running.path) as client:
         client.sendall(get("/") * 3)
         client.shutdown(socket.SHUT_WR)
@@ -152,7 +152,7 @@ def test_half_a_connection_is_answered_from_memory(start: Start) -> None:
 
 def test_concurrent_requests_share_a_fetch(start: Start, clients: ExitStack) -> None:
     """Concurrent requests for the same bytes share one fetch."""
-    gate = Gate()
+    gate = GatedFetches()
     running = start(gate, threads=4)
     crowd = [clients.enter_context(connect(running.path)) for _ in range(30)]
     for client in crowd:
@@ -166,7 +166,7 @@ def test_concurrent_requests_share_a_fetch(start: Start, clients: ExitStack) -> 
 
 def test_probes_do_not_wait_for_fetches(start: Start, clients: ExitStack) -> None:
     """A request without a fetch is not delayed by many that wait for one."""
-    gate = Gate()
+    gate = GatedFetches()
     running = start(gate, threads=1)
     for number in range(50):
         client = clients.enter_context(connect(running.path))
@@ -177,7 +177,7 @@ def test_probes_do_not_wait_for_fetches(start: Start, clients: ExitStack) -> Non
 
 def test_a_queue_that_is_too_long(start: Start, clients: ExitStack) -> None:
     """A request whose predicted wait is too long gets 503 at once; later ones are served."""
-    gate = Gate(cost_seconds=1.0)
+    gate = GatedFetches(cost_seconds=1.0)
     running = start(create_app_of(gate), threads=1)
     answers = []
     for number in range(12):
@@ -197,7 +197,7 @@ def test_a_queue_that_is_too_long(start: Start, clients: ExitStack) -> None:
     assert status_of(running.path, "/gate?again") == b"HTTP/1.1 200 OK"
 
 
-def create_app_of(gate: Gate) -> Any:
+def create_app_of(gate: GatedFetches) -> Any:
     """Return the real application with a gate at /gate."""
 
     class Resource:
@@ -212,7 +212,7 @@ def test_a_wait_that_is_too_long(
 ) -> None:
     """A request that has waited too long in the queue gets 503; a running fetch goes on."""
     monkeypatch.setattr(fetch_queue, "MAX_WAIT_SECONDS", 0.2)
-    gate = Gate()
+    gate = GatedFetches()
     running = start(create_app_of(gate), threads=1)
     runs, waits = (clients.enter_context(connect(running.path)) for _ in range(2))
     send_read(runs, get("/gate?runs"))
@@ -226,7 +226,7 @@ def test_a_wait_that_is_too_long(
 
 def test_the_wait_counts_against_the_time(start: Start) -> None:
     """A fetch beyond its time limit is cancelled, and its client gets a response."""
-    gate = Gate()
+    gate = GatedFetches()
     running = start(create_app_of(gate), threads=1, fetch_seconds=0.2)
     with connect(running.path) as client:
         client.sendall(get("/gate?slow"))
@@ -239,7 +239,7 @@ def test_the_wait_counts_against_the_time(start: Start) -> None:
 
 def test_idle_clients_give_way(start: Start, clients: ExitStack) -> None:
     """At the bound the longest idle connection is closed, also amid an incomplete request."""
-    gate = Gate()
+    gate = GatedFetches()
     running = start(gate, max_clients=3)
     busy, silent, half = (clients.enter_context(connect(running.path)) for _ in range(3))
     send_read(busy, get("/?busy"))
@@ -270,7 +270,7 @@ def test_connections_without_request_are_closed_first(start: Start, clients: Exi
 
 def test_probes_reach_a_server_that_is_full(start: Start, clients: ExitStack) -> None:
     """When all connections are busy, a new one gets one response from memory, but no fetch."""
-    gate = Gate()
+    gate = GatedFetches()
     running = start(create_app_of(gate), max_clients=2)
     for number in range(2):
         send_read(clients.enter_context(connect(running.path)), get(f"/gate?{number}"))

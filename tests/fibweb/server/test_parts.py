@@ -64,7 +64,7 @@ FIELDS = st.sampled_from(
 )
 
 
-class Connection:
+class FakeConnection:
     """Connection with the attributes that a WSGI environment contains."""
 
     adj = LIMITS
@@ -80,7 +80,7 @@ class Connection:
         return False
 
 
-CONNECTION: Any = Connection()
+CONNECTION: Any = FakeConnection()
 
 
 def parsed(data: bytes) -> HttpRequest:

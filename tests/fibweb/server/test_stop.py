@@ -22,7 +22,7 @@ from tests.support.waiting import wait_until
 ASK = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
-class Gate:
+class GatedApplication:
     """Application whose fetch blocks until the test opens the gate."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Gate:
 
 def test_an_answer_under_way(tmp_path: Path) -> None:
     """A request in progress gets its response; idle connections are closed at once."""
-    gate = Gate()
+    gate = GatedApplication()
     running = OwnServer(gate, tmp_path / "http")
     with connect(running.path) as idle, connect(running.path) as busy:
         send_read(busy, ASK)
@@ -129,7 +129,7 @@ def test_a_large_answer_under_way(tmp_path: Path) -> None:
 
 def test_when_the_time_is_over(tmp_path: Path) -> None:
     """At the deadline all connections are closed; a second stop() makes it earlier."""
-    gate = Gate()
+    gate = GatedApplication()
     running = OwnServer(gate, tmp_path / "http")
     with connect(running.path) as busy, connect(running.path) as half:
         send_read(busy, ASK)
