@@ -147,7 +147,7 @@ class FibClient:
         self._max_threads = max_connections
         self._start()
         _clients.add(self)
-        weakref.finalize(self, self._pool.abandon).atexit = False
+        weakref.finalize(self, self._pool.stop_probes).atexit = False
 
     def _start(self) -> None:
         self._policy = RetryPolicy(self._max_retries, RETRY_BACKOFF, RetryBudget(time.monotonic()))
@@ -300,7 +300,7 @@ class FibClient:
     def stats(self) -> ClientStatistics:
         """Return a snapshot of this client's counters and of its endpoints' states."""
         return ClientStatistics(
-            *self._pool.load(),
+            *self._pool.usage(),
             self._pool.connections_opened,
             self._policy.retries,
             self._policy.hedges,

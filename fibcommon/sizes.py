@@ -33,7 +33,7 @@ _SCALE_BITS = 256
 _SCALE = 1 << _SCALE_BITS
 
 
-class _Growth(NamedTuple):
+class _DigitLine(NamedTuple):
     """The line n·slope - shift; its floor plus one is the number of digits of F(n)."""
 
     slope: int  # log_b φ, scaled
@@ -41,7 +41,7 @@ class _Growth(NamedTuple):
 
 
 @cache
-def _growth(base: int) -> _Growth:
+def _digit_line(base: int) -> _DigitLine:
     """Return the scaled logarithms for `base`, computed with 120 decimal digits."""
     context = Context(prec=120)
     root_five = context.sqrt(Decimal(5))
@@ -51,7 +51,7 @@ def _growth(base: int) -> _Growth:
     def scaled_log(x: Decimal) -> int:
         return int(context.multiply(context.divide(context.ln(x), log_base), _SCALE))
 
-    return _Growth(scaled_log(golden_ratio), scaled_log(root_five))
+    return _DigitLine(scaled_log(golden_ratio), scaled_log(root_five))
 
 
 def floor_sum(count: int, slope: int, shift: int, modulus: int) -> int:
@@ -95,7 +95,7 @@ def value_digits(n: int, base: int = 10) -> int:
     """
     if n < 2:
         return 0 if n == 0 and base == 256 else 1
-    growth = _growth(base)
+    growth = _digit_line(base)
     return ((n * growth.slope - growth.shift) >> _SCALE_BITS) + 1
 
 
@@ -103,7 +103,7 @@ def value_digits_before(n: int, base: int = 10) -> int:
     """Return the sum of `value_digits(k, base)` for 0 <= k < n."""
     if n <= 2:
         return sum(value_digits(k, base) for k in range(n))
-    growth = _growth(base)
+    growth = _digit_line(base)
     count = n - 2
     floors = floor_sum(count, growth.slope, 2 * growth.slope - growth.shift, _SCALE)
     return value_digits_before(2, base) + floors + count
@@ -128,7 +128,7 @@ def index_digits_before(n: int) -> int:
 @cache
 def _first_index_of_length(length: int) -> int:
     """Return the smallest n whose F(n) has at least `length` decimal digits (length >= 2)."""
-    growth = _growth(10)
+    growth = _digit_line(10)
     return -(-((length - 1) * _SCALE + growth.shift) // growth.slope)
 
 

@@ -168,7 +168,7 @@ class Acceptor:
                 self._clients.accept()
                 if self._loop.now >= self._next_tick:
                     self._tick()
-                self._engine.scratch.wake_next_waiter()
+                self._engine.transient_blocks.wake_next_waiter()
                 self._clients.serve()
                 self._engine.pool.dispatch()
                 if self._phase is not Phase.SERVING:
@@ -178,7 +178,7 @@ class Acceptor:
         """Return how many seconds the loop may wait for events."""
         # `dispatch` runs before this: it may fail a block, which makes an error reply due now.
         timeout = min(self._next_tick, self._clients.next_due) - self._loop.now
-        return min(timeout, SLOT_SECONDS) if self._engine.scratch.is_wanted else timeout
+        return min(timeout, SLOT_SECONDS) if self._engine.transient_blocks.is_wanted else timeout
 
     def close(self) -> None:
         """Stop the workers, and close every socket and the arena.
@@ -311,14 +311,14 @@ class Acceptor:
         self._notifier.stopping("answering pending requests", self.settings.drain_timeout)
         self._drain_deadline = self._loop.now + self.settings.drain_timeout
         self._next_tick = min(self._next_tick, self._drain_deadline)
-        self._clients.finish()
+        self._clients.drain()
 
     def _advance_shutdown(self) -> None:
         is_late = self._loop.now >= self._drain_deadline
         if self._phase is Phase.DRAINING and (is_late or not len(self._clients)):
             if len(self._clients):
                 log.warning("drain timeout: %s clients still connected", len(self._clients))
-                self._clients.abandon()
+                self._clients.close_with_error()
             self._phase = Phase.SAVING
         if self._phase is Phase.SAVING and (is_late or not self._engine.has_unsaved_blocks):
             self._phase = Phase.STOPPED

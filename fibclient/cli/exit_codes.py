@@ -87,15 +87,15 @@ def exit_on_errors() -> Iterator[None]:
     except KeyboardInterrupt as error:
         raise click.exceptions.Exit(EXIT_SIGNAL + signal.SIGINT) from error
     except BrokenPipeError as error:
-        _give_up_stdout()
+        _redirect_stdout()
         raise click.exceptions.Exit(0) from error
     except OSError as error:
-        _give_up_stdout()
+        _redirect_stdout()
         where = "" if error.filename is None else f"{error.filename}: "
         print_error(f"fibclient: {where}{error.strerror or error}")
         raise click.exceptions.Exit(EXIT_REFUSED) from error
 
 
-def _give_up_stdout() -> None:
+def _redirect_stdout() -> None:
     """Redirect standard output to the null device: Python flushes it again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

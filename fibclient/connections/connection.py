@@ -470,7 +470,7 @@ class Connection:
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         self._socket.close()
 
-    def forget(self) -> None:
+    def close_after_fork(self) -> None:
         """Close the descriptor in a forked child; no reset, since the parent shares the socket."""
         self._socket.close()
 

@@ -136,7 +136,7 @@ class Endpoints:
             return up[0]
         return min(up, key=lambda endpoint: (endpoint.in_flight, endpoint.turn), default=None)
 
-    def begin(self, endpoint: Endpoint) -> None:
+    def count_request(self, endpoint: Endpoint) -> None:
         """Count the start of a request to an endpoint."""
         self._turn += 1
         endpoint.turn = self._turn

@@ -103,7 +103,7 @@ class Attempts:
         self._failures = 0
         self._had_stale = False
 
-    def begin(self) -> None:
+    def acquire_connection(self) -> None:
         """Acquire a connection for the next attempt.
 
         Raises:
@@ -125,7 +125,7 @@ class Attempts:
         """
         return self._first_to_reply(encode_request(*args), STEP_BYTES, 0.0).read_reply()
 
-    def ask(self, request: SliceRequest) -> Connection:
+    def request_slice(self, request: SliceRequest) -> Connection:
         """Send a request for a slice; return a connection whose next byte is the slice's first.
 
         Raises:
@@ -175,7 +175,7 @@ class Attempts:
         try:
             second.send(encoded)
         except BaseException as error:
-            pool.drop(second, as_cancelled(error, self._cancellation))
+            pool.close_loser(second, as_cancelled(error, self._cancellation))
             if isinstance(error, ServerUnreachable):
                 return None
             raise
@@ -190,17 +190,17 @@ class Attempts:
                 winner, loser = second, first
             winner.await_reply(limit)
         except ConnectionLost as error:
-            self._settle(loser, winner, error)
+            self._keep_winner(loser, winner, error)
             loser.await_reply(limit)
             return loser
         except BaseException as error:
-            self._pool.drop(second, as_cancelled(error, self._cancellation))
+            self._pool.close_loser(second, as_cancelled(error, self._cancellation))
             raise
         silence = ServerUnreachable(f"{first.target} was silent when {second.target} replied")
-        self._settle(winner, loser, silence if loser is first else None)
+        self._keep_winner(winner, loser, silence if loser is first else None)
         return winner
 
-    def _settle(self, winner: Connection, loser: Connection, error: FibError | None) -> None:
+    def _keep_winner(self, winner: Connection, loser: Connection, error: FibError | None) -> None:
         """Continue with one of two connections.
 
         Args:
@@ -209,7 +209,7 @@ class Attempts:
             error: Error for which to set the loser's endpoint aside, or None.
         """
         self._connection = winner
-        self._pool.drop(loser, error and as_cancelled(error, self._cancellation))
+        self._pool.close_loser(loser, error and as_cancelled(error, self._cancellation))
 
     def progressed(self, deadline: float, *, was_idle: bool) -> None:
         """Reset the failures of this call after a part of the slice has arrived.

@@ -77,10 +77,10 @@ class FairSemaphore:
                 waiter.wake.acquire(timeout=max(0.0, deadline - time.monotonic()))
             raise_if_cancelled(cancellation)
         except BaseException:
-            self._abandon(waiter)
+            self._give_up(waiter)
             raise
         if self._is_closed:
-            self._abandon(waiter)
+            self._give_up(waiter)
             raise ClientClosed("the client is closed")
         if not self._dismiss(waiter):
             return
@@ -95,7 +95,7 @@ class FairSemaphore:
             waiter.wake.release()
             return True
 
-    def _abandon(self, waiter: _Waiter) -> None:
+    def _give_up(self, waiter: _Waiter) -> None:
         if not self._dismiss(waiter) and waiter.has_permit:
             self.release()
 
@@ -112,7 +112,7 @@ class FairSemaphore:
         waiter.has_permit = True
         waiter.wake.release()
 
-    def load(self) -> tuple[int, int]:
+    def usage(self) -> tuple[int, int]:
         """Return the numbers of permits acquired and of threads waiting."""
         with self._lock:
             return self.acquired, len(self._waiters)

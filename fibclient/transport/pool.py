@@ -116,7 +116,7 @@ class ConnectionPool:
     def after_fork(self) -> None:
         """Close the parent's connections without effect on the servers, and reset."""
         for connection in self._open:
-            connection.forget()
+            connection.close_after_fork()
         self._prober.close_wake()
         self.reset()
 
@@ -124,7 +124,7 @@ class ConnectionPool:
         idle = sum(map(len, self._idle.values()))
         addresses = ",".join(map(str, self._addresses))
         return (
-            f"<ConnectionPool {addresses}: {self.load()[0]} in use, {idle} idle, "
+            f"<ConnectionPool {addresses}: {self.usage()[0]} in use, {idle} idle, "
             f"at most {self._options.size}>"
         )
 
@@ -189,7 +189,7 @@ class ConnectionPool:
                 if not idle:
                     return None
                 connection = idle.pop()
-                self._endpoints.begin(connection.endpoint)
+                self._endpoints.count_request(connection.endpoint)
             now = time.monotonic()
             if now < connection.expires_at and not connection.is_stale(now):
                 if cancellation is not None:
@@ -303,7 +303,7 @@ class ConnectionPool:
         with self._lock:
             # `close` finds it from here on.
             self._open.add(connection)
-            self._endpoints.begin(endpoint)
+            self._endpoints.count_request(endpoint)
             is_closed = self._is_closed
         if is_closed:
             self._drop(connection)
@@ -400,7 +400,7 @@ class ConnectionPool:
             self._drop(connection, error)
             self._permits.release()
 
-    def drop(self, connection: Connection, error: BaseException | None) -> None:
+    def close_loser(self, connection: Connection, error: BaseException | None) -> None:
         """Take back and close one of two connections of a call that continues with the other.
 
         Args:
@@ -506,16 +506,16 @@ class ConnectionPool:
         """Whether `close` was called."""
         return self._is_closed
 
-    def load(self) -> tuple[int, int]:
+    def usage(self) -> tuple[int, int]:
         """Return the numbers of requests under way and of calls waiting."""
-        return self._permits.load()
+        return self._permits.usage()
 
     def endpoints(self) -> list[Endpoint]:
         """Return copies of all endpoints."""
         with self._lock:
             return [replace(endpoint) for endpoint in self._endpoints]
 
-    def abandon(self) -> None:
+    def stop_probes(self) -> None:
         """Stop the probes of a client that was not closed; takes no lock, for a finalizer."""
         self._is_closed = True
 

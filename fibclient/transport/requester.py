@@ -42,13 +42,13 @@ class Requester:
         self,
         deadline: float,
         cancellation: Cancellation | None,
-        ask: Callable[[Attempts], Result],
+        attempt: Callable[[Attempts], Result],
     ) -> Result:
         attempts = Attempts(self._pool, self._policy, deadline, cancellation)
         while True:
-            attempts.begin()
+            attempts.acquire_connection()
             try:
-                result = ask(attempts)
+                result = attempt(attempts)
             except BaseException as error:
                 attempts.failed(error)
             else:
@@ -73,10 +73,10 @@ class Requester:
         """Return the bytes of a slice that is not empty."""
         transfer = Transfer(slice_)
 
-        def ask(attempts: Attempts) -> bytes:
-            return transfer.fetch(transfer.start(attempts.ask))
+        def attempt(attempts: Attempts) -> bytes:
+            return transfer.fetch(transfer.start(attempts.request_slice))
 
-        return self._with_retries(deadline, cancellation, ask)
+        return self._with_retries(deadline, cancellation, attempt)
 
     def fetch_into(
         self,
@@ -88,10 +88,10 @@ class Requester:
         """Receive a slice that is not empty into a buffer of its size."""
         transfer = Transfer(slice_)
 
-        def ask(attempts: Attempts) -> None:
-            transfer.fill(transfer.start(attempts.ask), view)
+        def attempt(attempts: Attempts) -> None:
+            transfer.fill(transfer.start(attempts.request_slice), view)
 
-        self._with_retries(deadline, cancellation, ask)
+        self._with_retries(deadline, cancellation, attempt)
 
     def stream(
         self,
@@ -115,10 +115,10 @@ class Requester:
         deadline = monotonic() + timeout_seconds
         attempts = Attempts(self._pool, self._policy, deadline, cancellation)
         while True:
-            attempts.begin()
+            attempts.acquire_connection()
             is_slow = False
             try:
-                connection = transfer.start(attempts.ask)
+                connection = transfer.start(attempts.request_slice)
                 for chunk in transfer.chunks(connection, buffer):
                     yielded_at = monotonic()
                     yield chunk

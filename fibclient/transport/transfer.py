@@ -28,14 +28,15 @@ class Transfer:
         self.end = slice_.size if end is None else end
         self._pieces: list[bytes] = []
 
-    def start(self, ask: Callable[[SliceRequest], Connection]) -> Connection:
+    def start(self, request_slice: Callable[[SliceRequest], Connection]) -> Connection:
         """Request the missing bytes; return a connection whose next byte is the first of them.
 
         Args:
-            ask: Sends a request; returns a connection after reading the header of the reply.
+            request_slice: Sends a request, reads the header of the reply, and returns the
+                connection.
         """
         request = self._slice.request(self.position, self.end)
-        connection = ask(request)
+        connection = request_slice(request)
         if request.skip:
             connection.skip(request.skip)
         self._excess = request.size - request.skip - (self.end - self.position)

@@ -24,7 +24,7 @@ __all__ = [
     "SLOW_BYTES_PER_SECOND",
     "UNSERVED_SECONDS",
     "WINDOW_SECONDS",
-    "IdleVictims",
+    "IdleConnections",
     "ReadRate",
     "affordable_connections",
     "unacknowledged_bytes",
@@ -77,7 +77,7 @@ def affordable_connections(wanted: int, reserve: int, setting: str) -> int:
     return affordable
 
 
-class IdleVictims(Generic[Connection]):
+class IdleConnections(Generic[Connection]):
     """Finder of the connection that has been idle for longest, without a full scan each time."""
 
     def __init__(

@@ -28,7 +28,7 @@ __all__ = [
     "OutputHolder",
     "OutputTotal",
     "ServiceQueue",
-    "output_victims",
+    "slowest_readers",
 ]
 
 SLICE_SECONDS = 0.0005
@@ -182,7 +182,7 @@ class OutputHolder(Protocol):
 Holder = TypeVar("Holder", bound=OutputHolder)
 
 
-def output_victims(holders: Iterable[Holder], held_bytes: int, limit: int) -> list[Holder]:
+def slowest_readers(holders: Iterable[Holder], held_bytes: int, limit: int) -> list[Holder]:
     """Return the connections to disconnect so that all output fits its bound, slowest first.
 
     Measuring the rate of a reader takes half a minute. Readers without a rate are ordered by how

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from fibserver.core.overload import Eviction
 
-__all__ = ["BUCKETS", "CommandStatistics", "Rates", "Statistics", "intervals"]
+__all__ = ["BUCKETS", "CommandStatistics", "Rates", "Statistics", "bucket_bounds"]
 
 BUCKETS = 28
 """Latencies are counted by powers of two: bucket k holds those from 2^(k-1) to below 2^k
@@ -174,7 +174,7 @@ class Statistics:
         return statistics
 
 
-def intervals(latencies: list[int]) -> Iterator[tuple[float, float, int]]:
+def bucket_bounds(latencies: list[int]) -> Iterator[tuple[float, float, int]]:
     """Yield the lower bound, the upper bound (microseconds) and the count of each bucket."""
     for number, count in enumerate(latencies):
         low = (1 << number) >> 1

@@ -77,7 +77,7 @@ class Engine:
     Attributes:
         memory_limit: Maximum size of the arrays in bytes, as far as the machine allows.
         arrays: The arrays of published elements.
-        scratch: The short-lived blocks.
+        transient_blocks: The short-lived blocks.
         pool: The workers.
         persistence: Persistence of the arrays; None without a `state_dir`.
         queue: Sources of tasks that wait for a worker.
@@ -118,8 +118,8 @@ class Engine:
             return loop.now
 
         self.queue = FairQueue(clock)
-        self.arrays = SharedArrays(self._arena, self.memory_limit, clock, self._on_dropped)
-        self.scratch = TransientBlocks(self._arena, clock)
+        self.arrays = SharedArrays(self._arena, self.memory_limit, clock, self._on_evicted)
+        self.transient_blocks = TransientBlocks(self._arena, clock)
         snapshot = Snapshot(settings.state_dir) if settings.state_dir else None
         self.persistence = (
             Persistence(snapshot, self.arrays, self.queue, clock) if snapshot else None
@@ -159,7 +159,9 @@ class Engine:
 
     def open_stream(self, slice: Slice, owner: SliceStreamOwner) -> SliceStream:
         """Create the stream of a slice; it requests no blocks until it is started."""
-        return SliceStream(slice, self.arrays, self.scratch, self.queue, self._refusal, owner)
+        return SliceStream(
+            slice, self.arrays, self.transient_blocks, self.queue, self._refusal, owner
+        )
 
     @property
     def queued_seconds(self) -> float:
@@ -203,14 +205,14 @@ class Engine:
         self._max_wait_seconds = request_timeout
         self.pool.ensure_workers()
         self.pool.check(request_timeout / 2, _PROBE)
-        self.scratch.free_idle_memory()
+        self.transient_blocks.free_idle_memory()
         if self.persistence:
             self.persistence.tick()
 
-    def _on_dropped(self, block: Block) -> None:
+    def _on_evicted(self, block: Block) -> None:
         self._statistics.blocks_evicted += 1
         if self.persistence:
-            self.persistence.on_dropped(block)
+            self.persistence.on_evicted(block)
 
     # Reports of workers.
 
@@ -230,7 +232,7 @@ class Engine:
             self.arrays.block_finished(block)
         else:
             self._statistics.blocks_filled += 1
-            self.scratch.block_finished(block)
+            self.transient_blocks.block_finished(block)
 
     def task_given_up(self, task: Task, reason: str) -> None:
         """Treat a task that was given up as failed."""
@@ -260,7 +262,7 @@ class Engine:
                 self.persistence.on_failed(block)
             self.arrays.block_failed(block, message, code)
         else:
-            self.scratch.block_failed(block, message, code)
+            self.transient_blocks.block_failed(block, message, code)
 
     def close(self) -> None:
         """Stop the workers and free the memory; no stream may be open."""

@@ -73,8 +73,8 @@ class SliceStream:
         "_owner",
         "_queue",
         "_refusal",
-        "_scratch",
         "_trailer",
+        "_transient_blocks",
         "array_stop",
         "has_begun",
         "is_broken",
@@ -87,7 +87,7 @@ class SliceStream:
         self,
         slice: Slice,
         arrays: SharedArrays,
-        scratch: TransientBlocks,
+        transient_blocks: TransientBlocks,
         queue: FairQueue,
         refusal: Callable[[float], str | None],
         owner: SliceStreamOwner,
@@ -97,8 +97,8 @@ class SliceStream:
         Args:
             slice: The elements to send.
             arrays: The arrays of published elements.
-            scratch: Short-lived blocks, for elements that the arrays have no room for or that lie
-                far beyond their end.
+            transient_blocks: Short-lived blocks, for elements that the arrays have no room for or
+                that lie far beyond their end.
             queue: Queue for workers.
             refusal: Called with the predicted cost of the first block, in seconds; returns an
                 error message if the stream would wait too long, else None.
@@ -110,7 +110,7 @@ class SliceStream:
         self.sends_header_early = False
         self._arrays = arrays
         self._array = array = arrays[slice.format]
-        self._scratch = scratch
+        self._transient_blocks = transient_blocks
         self._queue = queue
         self._refusal = refusal
         self._owner = owner
@@ -161,7 +161,7 @@ class SliceStream:
         """Stop requesting blocks, and release all claims."""
         self._array.discard_reader(self)
         self._queue.discard(self)
-        self._scratch.cancel_wait(self)
+        self._transient_blocks.cancel_wait(self)
         self._release_claims(0)
 
     def _enqueue(self) -> None:
@@ -214,7 +214,7 @@ class SliceStream:
         while self._may_claim:
             start = self._next_start
             stop = stop_of_block(self.slice.format, start, self.slice.stop)
-            claim = self._scratch.claim(self, self.slice.format, start, stop)
+            claim = self._transient_blocks.claim(self, self.slice.format, start, stop)
             if claim is None:
                 return None
             entry, is_new = claim
@@ -231,7 +231,7 @@ class SliceStream:
         return (
             self._next_start < self.slice.stop
             and self._array_end - self._offset <= BLOCK_BYTES
-            and len(self._claims) < self._scratch.max_claims
+            and len(self._claims) < self._transient_blocks.max_claims
         )
 
     # Progress and failure.
@@ -267,7 +267,7 @@ class SliceStream:
 
     def _release_claims(self, kept: int) -> None:
         while len(self._claims) > kept:
-            self._scratch.release(self, self._claims.pop())
+            self._transient_blocks.release(self, self._claims.pop())
 
     def on_free_slot(self) -> None:
         """Retry claiming a block."""
@@ -301,7 +301,7 @@ class SliceStream:
         return self.bytes_left == 0
 
     def buffers(self, limit: int) -> list[Buffer]:
-        """Return bytes that can be sent now, about `limit` of them; `drop` removes them."""
+        """Return bytes that can be sent now, about `limit` of them; `consume` removes them."""
         if self._error:
             return [self._error]
         if self._offset == self._end:
@@ -327,10 +327,12 @@ class SliceStream:
             return self._array.bytes_between(offset, end) if offset < end else None
         if self._claims and self._claims[0].is_filled:
             head = self._claims[0]
-            return self._scratch.bytes_between(head, offset, min(end, head.end, self._end))
+            return self._transient_blocks.bytes_between(
+                head, offset, min(end, head.end, self._end)
+            )
         return None
 
-    def drop(self, sent: int) -> None:
+    def consume(self, sent: int) -> None:
         """Remove the first `sent` bytes of what `buffers` returned, which have been sent."""
         if self._error:
             self._error = self._error[sent:]
@@ -358,6 +360,6 @@ class SliceStream:
             self._array.discard_reader(self)
             self.array_stop = 0  # if the array shrinks, do not make it grow again
         while self._claims and self._claims[0].end <= self._offset:
-            self._scratch.release(self, self._claims.popleft())
+            self._transient_blocks.release(self, self._claims.popleft())
         if self._next_start < self.slice.stop:
             self._enqueue()

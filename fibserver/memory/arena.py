@@ -120,12 +120,12 @@ class Arena:
         if written != len(data):
             raise OSError(f"wrote {written} bytes of {len(data)} at {position}")
 
-    def drop_block(self, block: Block) -> None:
+    def free_block(self, block: Block) -> None:
         """Free the pages of the last block of an array."""
         self._drop(block.position, block.size)
         self._drop(block.index_position, _index_size(block))
 
-    def drop_slot(self, number: int) -> None:
+    def free_slot(self, number: int) -> None:
         """Free the pages of a slot."""
         self._drop(self.layout.slot_positions[number], self.layout.slot_bytes)
 

@@ -131,7 +131,7 @@ class Growth:
         """The last block handed out, or None."""
         return self._block(self._frontier - 1) if self._frontier else None
 
-    def shrink(self) -> None:
+    def remove_tail(self) -> None:
         """Remove the tail; it must exist, and no block may be in flight."""
         assert self.has_none_in_flight, "a worker may still write to the tail"
         self._frontier -= 1

@@ -100,7 +100,7 @@ class SharedArray:
         self._readers.pop(reader, None)
 
     @property
-    def can_shrink(self) -> bool:
+    def can_evict_tail(self) -> bool:
         """Whether the tail exists and can be evicted now."""
         tail = self.growth.tail
         return (
@@ -110,18 +110,18 @@ class SharedArray:
             and all(reader.array_stop <= tail.start for reader in self._readers)
         )
 
-    def shrink(self) -> Block:
+    def evict_tail(self) -> Block:
         """Evict the tail and return it."""
         tail = self.growth.tail
         assert tail is not None, "an empty array cannot shrink"
-        self.growth.shrink()
+        self.growth.remove_tail()
         self._block_stops.pop()
         # A use of the tail is also a use of the block before it.
         last_use = self._last_uses.pop()
         if self._last_uses:
             self._last_uses[-1] = max(self._last_uses[-1], last_use)
         self._arena.publish(self.format, self.growth.published)
-        self._arena.drop_block(tail)
+        self._arena.free_block(tail)
         return tail
 
     def extend(self) -> Block:
@@ -162,7 +162,7 @@ class SharedArrays:
         arena: Arena,
         memory_limit: int,
         clock: Callable[[], float],
-        on_dropped: Callable[[Block], None],
+        on_evicted: Callable[[Block], None],
     ) -> None:
         """Create empty arrays.
 
@@ -170,10 +170,10 @@ class SharedArrays:
             arena: Contains the arrays.
             memory_limit: Maximum number of bytes of elements in all arrays together.
             clock: Returns the current time in seconds.
-            on_dropped: Called with each evicted block.
+            on_evicted: Called with each evicted block.
         """
         self.saved: set[tuple[Format, int]] = set()
-        self._on_dropped = on_dropped
+        self._on_evicted = on_evicted
         self._arrays = {
             format: SharedArray(arena, format, clock) for format in arena.layout.arrays
         }
@@ -190,15 +190,13 @@ class SharedArrays:
         """Size of all blocks of all arrays, filled or in flight."""
         return sum(array.growth.frontier_bytes for array in self)
 
-    def next_task(
-        self, array: SharedArray, stop: int, *, may_displace: bool = True
-    ) -> Task | None:
+    def next_task(self, array: SharedArray, stop: int, *, may_evict: bool = True) -> Task | None:
         """Hand out the next block that an array needs for the elements below `stop`.
 
         Args:
             array: One of these arrays.
             stop: The element after the last that is needed.
-            may_displace: Whether blocks of other arrays may be evicted.
+            may_evict: Whether blocks of other arrays may be evicted.
 
         Returns:
             A task that loads or fills the block, or None if all blocks are handed out already or
@@ -209,22 +207,22 @@ class SharedArrays:
             if array.growth.frontier >= stop:
                 return None
             size = array.growth.next_size()
-            if size is None or not self._make_room(array, size, may_displace):
+            if size is None or not self._make_room(array, size, may_evict):
                 return None
             block = array.extend()
         is_saved = (block.format, block.start) in self.saved
         return Task(Action.LOAD if is_saved else Action.FILL, block)
 
-    def _make_room(self, array: SharedArray, size: int, may_displace: bool) -> bool:
+    def _make_room(self, array: SharedArray, size: int, may_evict: bool) -> bool:
         excess = self.claimed_bytes + size - self._memory_limit
         while excess > 0:
-            others = [other for other in self if other is not array and other.can_shrink]
-            if not others or not may_displace:
+            others = [other for other in self if other is not array and other.can_evict_tail]
+            if not others or not may_evict:
                 return False
             coldest = min(others, key=lambda other: other.last_use_of_tail)
-            dropped = coldest.shrink()
+            dropped = coldest.evict_tail()
             excess -= dropped.size
-            self._on_dropped(dropped)
+            self._on_evicted(dropped)
         return True
 
     def block_finished(self, block: Block) -> None:

@@ -256,7 +256,7 @@ class TransientBlocks:
         """Free the slots' memory after an idle period; called periodically."""
         if not self._blocks and self._clock() - self._last_claim > IDLE_SECONDS:
             for slot in self._dirty:
-                self._arena.drop_slot(slot)
+                self._arena.free_slot(slot)
             self._dirty.clear()
 
 

@@ -11,7 +11,7 @@ import psutil
 from fibcommon.quantiles import quantile
 from fibserver import __version__
 from fibserver.core.overload import Eviction
-from fibserver.core.statistics import Statistics, intervals
+from fibserver.core.statistics import Statistics, bucket_bounds
 from fibserver.engine.engine import Engine
 from fibserver.protocol.redis_version import REDIS_VERSION
 from fibserver.workers.pool import WorkerInfo
@@ -196,7 +196,7 @@ def _memory(info: ServerInfo) -> Mapping[str, object]:
         "maxmemory_human": _human(engine.memory_limit),
         "maxmemory_policy": "allkeys-lru",
         "resident_bytes": used,
-        "slots_used": engine.scratch.used_slots,
+        "slots_used": engine.transient_blocks.used_slots,
     }
 
 
@@ -296,7 +296,7 @@ def _waitingstats(info: ServerInfo) -> Mapping[str, object]:
 
 def _percentiles(buckets: list[int]) -> str:
     shares = (0.5, 0.99, 0.999)
-    values = (quantile(intervals(buckets), share) for share in shares)
+    values = (quantile(bucket_bounds(buckets), share) for share in shares)
     return ",".join(
         f"p{share * 100:g}={value:.3f}" for share, value in zip(shares, values, strict=True)
     )

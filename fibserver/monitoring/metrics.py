@@ -221,7 +221,9 @@ def _work(info: ServerInfo) -> Iterator[Metric]:
         "blocks_in_flight", "Tasks assigned to workers and not finished.", pool.assigned_tasks
     )
     yield _gauge(
-        "slots_used", "Slots that hold a short-lived block.", info.engine.scratch.used_slots
+        "slots_used",
+        "Slots that hold a short-lived block.",
+        info.engine.transient_blocks.used_slots,
     )
     yield _gauge("workers", "Live worker processes.", len(pool.workers))
     yield _gauge(

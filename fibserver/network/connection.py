@@ -77,8 +77,8 @@ class ConnectionOwner(HandlerContext, Protocol):
             is_busy: Whether it has used up a time slice.
         """
 
-    def release_later(self, connection: "ClientConnection") -> None:
-        """Call the connection's `release` after the delay for a failed authentication."""
+    def delay_error(self, connection: "ClientConnection") -> None:
+        """Call `send_delayed_error` of the connection after `AUTH_DELAY_SECONDS`."""
 
     def count_waiting(self, change: int) -> None:
         """Add `change` to the number of connections that wait for workers."""
@@ -166,7 +166,7 @@ class ClientConnection:
         """
         if self.state is not ConnectionState.OPEN or self.queued_since:
             return None
-        is_idle = self.is_idle or self.handler.held_error is not None
+        is_idle = self.is_idle or self.handler.delayed_error is not None
         return self.last_progress if is_idle else None
 
     @property
@@ -220,14 +220,14 @@ class ClientConnection:
             log.exception("%s: closed after an internal error", self.session.address)
             self.close()
 
-    def release(self) -> None:
-        """Send the held-back error of a failed authentication, and continue."""
-        self.handler.release()
+    def send_delayed_error(self) -> None:
+        """Send the delayed error of a failed authentication, and continue."""
+        self.handler.send_delayed_error()
         self.on_event(0)
 
     # Closing.
 
-    def finish(self, state: ConnectionState = ConnectionState.DRAINING) -> None:
+    def drain(self, state: ConnectionState = ConnectionState.DRAINING) -> None:
         """Stop reading requests, answer those received, then close.
 
         Args:
@@ -246,7 +246,7 @@ class ClientConnection:
         else:
             self.on_event(0, may_queue=False)
 
-    def abandon(self, message: str, code: str) -> None:
+    def close_with_error(self, message: str, code: str) -> None:
         """Close the connection; if its next reply still waits for blocks, send an error first."""
         stream = self._output.stream_at_head
         if stream is not None and not stream.has_begun:
@@ -267,7 +267,7 @@ class ClientConnection:
         self.last_progress = self._owner.loop.now
         stream.fail(f"no worker was free within {timeout_seconds:g} s: try again", "BUSY")
 
-    def refuse(self, message: str, code: str = "ERR") -> None:
+    def reject(self, message: str, code: str = "ERR") -> None:
         """Send an error reply, then close."""
         self.handler.push_error(message, code)
         self.state = ConnectionState.CLOSING
@@ -308,7 +308,7 @@ class ClientConnection:
                 self.close()
             return
         if not data:
-            self.finish(ConnectionState.ENDED)
+            self.drain(ConnectionState.ENDED)
             return
         owner = self._owner
         self.last_progress = owner.loop.now
@@ -334,15 +334,15 @@ class ClientConnection:
             self._flush()
             if handler.needs_data or output.pieces or self.state is ConnectionState.CLOSED:
                 break
-            if handler.held_error is not None:
+            if handler.delayed_error is not None:
                 break
             if budget.is_slice_over:
                 self._owner.serve_later(self, is_busy=True)
                 break
         if output.pieces or self.held_bytes:
             self._count_output()
-        if handler.held_error is not None and self.state is not ConnectionState.CLOSED:
-            self._owner.release_later(self)
+        if handler.delayed_error is not None and self.state is not ConnectionState.CLOSED:
+            self._owner.delay_error(self)
         if self.state is not ConnectionState.OPEN and self.state in _ENDING and self.is_idle:
             self._linger()
         self._watch()
@@ -409,7 +409,7 @@ class ClientConnection:
                 return
         stream = self.handler.push_stream(slice)
         if sent:
-            stream.drop(sent)
+            stream.consume(sent)
         self._advance()
 
     def _flush(self) -> None:
@@ -457,4 +457,4 @@ class ClientConnection:
             self.blocked_since = self.last_progress
         self._sent_bytes += sent
         self._owner.statistics.bytes_sent += sent
-        self._output.drop(sent)
+        self._output.consume(sent)

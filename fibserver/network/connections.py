@@ -14,7 +14,7 @@ from itertools import islice
 from select import EPOLLIN, EPOLLOUT
 
 from fibcommon.addresses import Address, plain_host
-from fibcommon.service.admission import IdleVictims, affordable_connections
+from fibcommon.service.admission import IdleConnections, affordable_connections
 from fibcommon.service.listeners import close_listener
 from fibserver.commands.session import UNIX_ADDRESS, ClientInfo, Server, Session
 from fibserver.core.event_loop import EventLoop
@@ -24,7 +24,7 @@ from fibserver.core.overload import (
     Eviction,
     OutputTotal,
     ServiceQueue,
-    output_victims,
+    slowest_readers,
 )
 from fibserver.engine.engine import Engine
 from fibserver.network.connection import INFINITY, ClientConnection, ConnectionState
@@ -38,13 +38,13 @@ ACCEPTS_PER_ITERATION = 16
 SWEEP_CONNECTIONS = 200
 """Connections checked per loop iteration: all at once would take milliseconds."""
 
-MAX_VICTIMS = 16
+MAX_EVICTIONS = 16
 """Connections that a new one may evict: more than one after `max_clients` was lowered."""
 
 FULL_SECONDS = 0.1
 """How long new connections are rejected after a search that found none to evict."""
 
-LINGERING_REFUSALS = 32
+LINGERING_REJECTIONS = 32
 """Clients beyond the limit that are sent an error; further ones are closed without a reply."""
 LINGER_SECONDS = 1.0
 SPARE_DESCRIPTORS = 32
@@ -58,7 +58,7 @@ class Clients:
     Attributes:
         loop: The event loop.
         engine: Computes slices.
-        replay: The reply cache.
+        reply_cache: The reply cache.
         statistics: Counters of the server.
         slow_log: Log of slow requests.
         max_clients: Maximum number of connections; the limit of open files may lower it.
@@ -96,10 +96,10 @@ class Clients:
         self._next_client_id = 1
         self._connections: dict[int, ClientConnection] = {}  # by client id
         self._queue: ServiceQueue[ClientConnection] = ServiceQueue()
-        self._held: dict[ClientConnection, float] = {}  # when to release each, in order
+        self._delayed: dict[ClientConnection, float] = {}  # when to release each, in order
         self._sweep: Iterator[ClientConnection] | None = None
-        self._idle = IdleVictims(self._connections.values, lambda client: client.idle_since)
-        self._slow = IdleVictims(self._connections.values, _read_rate_of_slow_reader)
+        self._idle = IdleConnections(self._connections.values, lambda client: client.idle_since)
+        self._slow = IdleConnections(self._connections.values, _read_rate_of_slow_reader)
         self._full_until = 0.0
         self.apply_settings()
         self._resume_listeners()
@@ -107,7 +107,7 @@ class Clients:
     def apply_settings(self) -> None:
         """Apply settings that may have changed."""
         settings = self._server.settings
-        reserve = SPARE_DESCRIPTORS + LINGERING_REFUSALS
+        reserve = SPARE_DESCRIPTORS + LINGERING_REJECTIONS
         reserve += DESCRIPTORS_PER_WORKER * settings.workers
         self.max_clients = affordable_connections(settings.max_clients, reserve, "max_clients")
         self._max_output_bytes = settings.max_output_bytes
@@ -162,7 +162,7 @@ class Clients:
         if len(self._connections) >= self.max_clients:
             self._make_room()
         surplus = len(self._connections) - self.max_clients
-        if surplus >= LINGERING_REFUSALS:
+        if surplus >= LINGERING_REJECTIONS:
             sock.close()
             self.statistics.connections_rejected += 1
             return
@@ -177,13 +177,13 @@ class Clients:
             raise
         if surplus >= 0:
             self.statistics.connections_rejected += 1
-            connection.refuse("max number of clients reached")
+            connection.reject("max number of clients reached")
 
     def _make_room(self) -> None:
         """Evict the clients that have been idle for longest, or else the slowest reader."""
         if self.loop.now < self._full_until:
             return
-        for victim in islice(iter(self._idle.pop, None), MAX_VICTIMS):
+        for victim in islice(iter(self._idle.pop, None), MAX_EVICTIONS):
             idle_since = victim.idle_since
             if victim.is_idle:  # a request may have arrived that epoll has not reported yet
                 victim.on_event(EPOLLIN, may_queue=False)
@@ -216,9 +216,9 @@ class Clients:
         else:
             self._queue.add_new(connection)
 
-    def release_later(self, connection: ClientConnection) -> None:
-        """Call the connection's `release` after the delay for a failed authentication."""
-        self._held.setdefault(connection, self.loop.now + AUTH_DELAY_SECONDS)
+    def delay_error(self, connection: ClientConnection) -> None:
+        """Call `send_delayed_error` of the connection after `AUTH_DELAY_SECONDS`."""
+        self._delayed.setdefault(connection, self.loop.now + AUTH_DELAY_SECONDS)
 
     def count_waiting(self, change: int) -> None:
         """Add `change` to the number of connections that wait for workers."""
@@ -229,7 +229,7 @@ class Clients:
         self.loop.unregister(connection.socket.fileno())
         del self._connections[connection.session.client_id]
         self._queue.discard(connection)
-        self._held.pop(connection, None)
+        self._delayed.pop(connection, None)
 
     # Scheduling.
 
@@ -238,12 +238,12 @@ class Clients:
         """When `serve` must be called even if no event occurs; infinite if it need not be."""
         if self._sweep is not None or self._queue.new or self._queue.busy:
             return self.loop.now
-        return next(iter(self._held.values())) if self._held else INFINITY
+        return next(iter(self._delayed.values())) if self._delayed else INFINITY
 
     def serve(self) -> None:
         """Serve queued clients within the time budget, and continue a sweep if one is running."""
-        if self._held:
-            self._release_held()
+        if self._delayed:
+            self._send_delayed_errors()
         if self._queue.new or self._queue.busy:
             self._serve_queue()
         if self._sweep is not None:
@@ -262,18 +262,18 @@ class Clients:
             connection = None if budget.check() else self._queue.pop()
         self.loop.since = self.loop.now
 
-    def _release_held(self) -> None:
-        while self._held:
-            connection, due = next(iter(self._held.items()))
+    def _send_delayed_errors(self) -> None:
+        while self._delayed:
+            connection, due = next(iter(self._delayed.items()))
             if due > self.loop.now:
                 return
-            del self._held[connection]
-            connection.release()
+            del self._delayed[connection]
+            connection.send_delayed_error()
 
     def _bound_output(self) -> None:
         """Evict the slowest readers until all output fits in `max_output_bytes`."""
         holders, held_bytes = self._connections.values(), self.output_total.held_bytes
-        for victim in output_victims(holders, held_bytes, self._max_output_bytes):
+        for victim in slowest_readers(holders, held_bytes, self._max_output_bytes):
             self._evict(victim, Eviction.OUTPUT_MEMORY)
 
     # Introspection.
@@ -343,19 +343,21 @@ class Clients:
         if connection.state is not ConnectionState.CLOSED:
             connection.sample_read_rate()
 
-    def finish(self) -> None:
+    def drain(self) -> None:
         """Close the listeners, and each connection once its received requests are answered."""
         for listener in self._listeners:
             if listener not in self._paused_listeners:
                 self.loop.unregister(listener.fileno())
         self.close_listeners()
         for connection in list(self._connections.values()):
-            connection.finish()
+            connection.drain()
 
-    def abandon(self) -> None:
+    def close_with_error(self) -> None:
         """Close all connections; clients that wait for a reply's first block get an error."""
         for connection in list(self._connections.values()):
-            connection.abandon("the server is stopping: ask another, or again later", "SHUTDOWN")
+            connection.close_with_error(
+                "the server is stopping: ask another, or again later", "SHUTDOWN"
+            )
 
     def close_listeners(self) -> None:
         """Close all listeners."""

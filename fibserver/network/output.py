@@ -76,7 +76,7 @@ class Output:
         self._sent_of_head = 0
 
     def next_buffers(self) -> list[Buffer]:
-        """Return the buffers to send next; `drop` removes them."""
+        """Return the buffers to send next; `consume` removes them."""
         buffers: list[Buffer] = []
         size = 0
         self._offered.clear()
@@ -99,13 +99,13 @@ class Output:
                 break
         return buffers
 
-    def drop(self, sent: int) -> None:
+    def consume(self, sent: int) -> None:
         """Remove the first `sent` bytes of what `next_buffers` returned."""
         while sent:
             piece = self.pieces[0]
             if isinstance(piece, SliceStream):
                 size = min(sent, self._offered.popleft())
-                piece.drop(size)
+                piece.consume(size)
                 if not piece.is_done:
                     return
                 piece.stop()

@@ -9,7 +9,7 @@ so it pauses for the same reasons.
 Requests in the reply cache skip all of this (`find_cached`).
 
 After a failed authentication the error reply is held back, and nothing else is executed, until
-the connection calls `release`.
+the connection calls `send_delayed_error`.
 """
 
 import logging
@@ -127,7 +127,7 @@ class RequestHandler:
         "_received",
         "_since",
         "_started",
-        "held_error",
+        "delayed_error",
         "is_over",
         "needs_data",
         "on_output_ready",
@@ -150,7 +150,7 @@ class RequestHandler:
         self.output = Output()
         self.needs_data = True
         self.is_over = False
-        self.held_error: CommandError | None = None
+        self.delayed_error: CommandError | None = None
         self._context = context
         self._find_cached = context.reply_cache.get
         self._received = b""  # not yet parsed
@@ -178,9 +178,9 @@ class RequestHandler:
         # This breaks a reference cycle: a closed connection needs no garbage collection.
         self.on_output_ready = _do_nothing
 
-    def release(self) -> None:
+    def send_delayed_error(self) -> None:
         """Queue the delayed error of a failed authentication."""
-        error, self.held_error = self.held_error, None
+        error, self.delayed_error = self.delayed_error, None
         if error is not None:
             self.push_error(str(error), error.code)
 
@@ -219,7 +219,7 @@ class RequestHandler:
         self._started = budget.last_read
         if not self._since:
             self._since = self._context.loop.now
-        while not self.output.is_full and self.held_error is None:
+        while not self.output.is_full and self.delayed_error is None:
             if self._long_reply is not None:
                 self._continue_reply(self._long_reply)
             else:
@@ -289,7 +289,7 @@ class RequestHandler:
                 self._record(statistics, args)
             if error.code == AUTHENTICATION_FAILED:
                 log.warning("%s: failed authentication", session.address)
-                self.held_error = error.with_traceback(None)  # with it, a reference cycle
+                self.delayed_error = error.with_traceback(None)  # with it, a reference cycle
             else:
                 self.push_error(str(error), error.code)
             self.is_over = session.is_quitting

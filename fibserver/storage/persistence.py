@@ -190,7 +190,7 @@ class Persistence:
             self._to_discard[block] = None
             self._queue.add_background(self)
 
-    def on_dropped(self, block: Block) -> None:
+    def on_evicted(self, block: Block) -> None:
         """Remove an evicted block from the snapshot, saved or yet to be saved."""
         self._to_save.pop(block, None)
         self.discard(block)
@@ -227,7 +227,7 @@ class _Loader:
     def next_task(self) -> Task | None:
         for format, blocks in list(self._found.items()):
             array = self._arrays[format]
-            task = self._arrays.next_task(array, max(blocks.values()), may_displace=False)
+            task = self._arrays.next_task(array, max(blocks.values()), may_evict=False)
             if task is not None:
                 self.pending.add(task.block)
                 return task

@@ -254,7 +254,7 @@ class WorkerPool:
                 task = self._queue.pop_background()
             if task is None:
                 break
-            self._give(worker, task)
+            self._assign(worker, task)
 
     def _least_busy_worker(self) -> _Worker | None:
         ready = [worker for worker in self._workers if not worker.is_full]
@@ -268,7 +268,7 @@ class WorkerPool:
             task for worker in self._workers for task in worker.tasks if task.block.is_expensive
         ]
 
-    def _give(self, worker: _Worker, task: Task) -> None:
+    def _assign(self, worker: _Worker, task: Task) -> None:
         if not worker.tasks:
             worker.working_since = time.monotonic()
         try:
@@ -290,7 +290,7 @@ class WorkerPool:
         now = time.monotonic()
         for worker in list(self._workers):
             if not worker.tasks:
-                self._give(worker, Task(Action.PROBE, probe))
+                self._assign(worker, Task(Action.PROBE, probe))
             elif now - worker.working_since > limit_seconds and not worker.was_killed:
                 log.warning(
                     "worker %s sent no outcome for %g s: killed",

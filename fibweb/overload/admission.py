@@ -18,11 +18,11 @@ from typing import Generic, Protocol, TypeVar
 from fibcommon.service.admission import (
     NEWCOMER_SECONDS,
     UNSERVED_SECONDS,
-    IdleVictims,
+    IdleConnections,
     ReadRate,
 )
 
-__all__ = ["SURPLUS_CONNECTIONS", "Admission", "Admittable", "Verdict"]
+__all__ = ["SURPLUS_CONNECTIONS", "Admission", "AdmissionDecision", "Admittable"]
 
 SURPLUS_CONNECTIONS = 32
 
@@ -31,7 +31,7 @@ PAUSE_SECONDS = 5.0
 """A connection that was served and idle for less than this is closed only as a last resort."""
 
 
-class Verdict(Enum):
+class AdmissionDecision(Enum):
     """Decision on a new connection."""
 
     SERVE = auto()
@@ -91,7 +91,7 @@ class Admission(Generic[Connection]):
         self._connections = connections
         self._clock = clock
         self._waited_at = self._full_until = float("-inf")
-        self._victims = IdleVictims(connections, self._idle_since)
+        self._victims = IdleConnections(connections, self._idle_since)
 
     def _idle_since(self, connection: Connection) -> float | None:
         since = connection.idle_since
@@ -107,33 +107,33 @@ class Admission(Generic[Connection]):
         """Whether the bound is reached."""
         return self._count() >= self._max_clients
 
-    def admit(self) -> Verdict:
+    def admit(self) -> AdmissionDecision:
         """Decide on a new connection, and close another one if necessary."""
         if not self.is_full:
-            return Verdict.SERVE
+            return AdmissionDecision.SERVE
         if self._clock() < self._full_until:
             return self._surplus()
         if self.make_room():
-            return Verdict.SERVE
+            return AdmissionDecision.SERVE
         idle = [
             connection for connection in self._connections() if connection.idle_since is not None
         ]
         if not all(connection.was_served for connection in idle):
-            return Verdict.WAIT  # those that stay silent may be closed in a moment
+            return AdmissionDecision.WAIT  # those that stay silent may be closed in a moment
         if idle and self._clock() - self._waited_at > 2 * NEWCOMER_SECONDS:
             self._waited_at = self._clock()
-            return Verdict.WAIT
+            return AdmissionDecision.WAIT
         if idle:
             self._close(min(idle, key=lambda connection: connection.idle_since or 0.0), "idle")
-            return Verdict.SERVE
+            return AdmissionDecision.SERVE
         self._full_until = self._clock() + NEWCOMER_SECONDS  # scanning all costs milliseconds
         return self._surplus()
 
-    def _surplus(self) -> Verdict:
+    def _surplus(self) -> AdmissionDecision:
         if self._count() < self._max_clients + SURPLUS_CONNECTIONS:
-            return Verdict.SERVE_ONCE
+            return AdmissionDecision.SERVE_ONCE
         self.rejected += 1
-        return Verdict.REFUSE
+        return AdmissionDecision.REFUSE
 
     def make_room(self) -> bool:
         """Close the longest idle connection or the slowest reader; return False without one."""

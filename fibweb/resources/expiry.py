@@ -49,7 +49,7 @@ class Expiry:
         self._updated_at = time.monotonic()
         return b""
 
-    def ensure(self, fetch: Callable[[Fetch], Any]) -> None:
+    def ensure_fresh(self, fetch: Callable[[Fetch], Any]) -> None:
         """Fetch the value if it has expired.
 
         Args:

@@ -48,7 +48,7 @@ class ReadinessResource:
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Respond with `ready`, or with 503 if no fibserver replied."""
-        self._expiry.ensure(request.env.get(FETCH, run_now))
+        self._expiry.ensure_fresh(request.env.get(FETCH, run_now))
         if self._error:
             raise Problem(
                 503,

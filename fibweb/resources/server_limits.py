@@ -48,7 +48,7 @@ class ServerLimits:
         Raises:
             RequestRefused: The slice is too large; the message is that of a fibserver.
         """
-        self._expiry.ensure(fetch)
+        self._expiry.ensure_fresh(fetch)
         assert self._limits is not None, "ensure() reads them"
         last, limits = slice_.stop - 1, self._limits
         if last > limits.max_index:

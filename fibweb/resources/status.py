@@ -20,7 +20,7 @@ from fibweb.content.fetch import run_now
 from fibweb.resources.expiry import FETCH, Expiry
 from fibweb.resources.metrics import buckets_of
 from fibweb.stats.metric_values import MetricValues, Samples
-from fibweb.stats.request_metrics import intervals
+from fibweb.stats.request_metrics import bucket_bounds
 
 __all__ = ["ServerProbes", "StatusResource"]
 
@@ -134,7 +134,7 @@ class StatusResource:
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Respond with the status, usually about a second old."""
         self._requested_at = time.monotonic()
-        self._expiry.ensure(request.env.get(FETCH, run_now))
+        self._expiry.ensure_fresh(request.env.get(FETCH, run_now))
         response.content_type = falcon.MEDIA_JSON
         response.cache_control = ["no-store"]
         response.data = self._data
@@ -164,8 +164,8 @@ class StatusResource:
             "connections": gauges.get(("connections",)),
             "processes": gauges["processes",],
             "latency_seconds": {
-                "p50": quantile(intervals(buckets), 0.5) if any(buckets) else None,
-                "p99": quantile(intervals(buckets), 0.99) if any(buckets) else None,
+                "p50": quantile(bucket_bounds(buckets), 0.5) if any(buckets) else None,
+                "p99": quantile(bucket_bounds(buckets), 0.99) if any(buckets) else None,
             },
             "memory_bytes": gauges["memory_bytes",],
             "cache": {

@@ -16,7 +16,7 @@ from waitress.server import TcpWSGIServer, UnixWSGIServer
 from fibcommon.addresses import plain_host
 from fibcommon.service.admission import NEWCOMER_SECONDS
 from fibweb.http.cors import CorsPolicy
-from fibweb.overload.admission import Admission, Verdict
+from fibweb.overload.admission import Admission, AdmissionDecision
 from fibweb.overload.held_bytes import HeldBytes
 from fibweb.server.channel import Channel, ServerContext
 from fibweb.server.event_loop import Loop
@@ -294,12 +294,12 @@ class _Listener:
         """Accept pending connections, up to `ACCEPTS_PER_ITERATION`."""
         admission = self.server_context.admission
         for _ in range(ACCEPTS_PER_ITERATION):
-            verdict = Verdict.SERVE
+            verdict = AdmissionDecision.SERVE
             if admission.is_full:
                 if not self._has_pending:
                     return
                 verdict = admission.admit()
-                if verdict is Verdict.WAIT:
+                if verdict is AdmissionDecision.WAIT:
                     self.paused_until = time.monotonic() + NEWCOMER_SECONDS
                     return
             try:
@@ -317,7 +317,7 @@ class _Listener:
                     self.paused_until = time.monotonic() + NEWCOMER_SECONDS
                     return
                 continue
-            if verdict is Verdict.REFUSE:
+            if verdict is AdmissionDecision.REFUSE:
                 sock.close()
                 continue
             try:
@@ -328,7 +328,7 @@ class _Listener:
                 log.warning("cannot set up an accepted connection: %r", error)
                 sock.close()
                 continue
-            channel.is_surplus = verdict is Verdict.SERVE_ONCE
+            channel.is_surplus = verdict is AdmissionDecision.SERVE_ONCE
 
     @property
     def _has_pending(self) -> bool:

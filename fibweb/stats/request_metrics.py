@@ -17,7 +17,7 @@ from fibweb.http.mounting import path_below
 from fibweb.stats.access_record import AccessRecord
 from fibweb.stats.metric_values import Samples
 
-__all__ = ["BUCKET_SECONDS", "RequestMetrics", "format_of", "intervals", "route_of"]
+__all__ = ["BUCKET_SECONDS", "RequestMetrics", "bucket_bounds", "format_of", "route_of"]
 
 BUCKET_SECONDS = tuple(
     float(f"{step}e{exponent}") for exponent in range(-6, 2) for step in (1, 2, 5)
@@ -126,7 +126,7 @@ def format_of(media_type: str) -> str:
     return _FORMATS.get(media_type.partition(";")[0], OTHER)
 
 
-def intervals(buckets: Iterable[float]) -> Iterator[tuple[float, float, int]]:
+def bucket_bounds(buckets: Iterable[float]) -> Iterator[tuple[float, float, int]]:
     """Yield the lower bound, the upper bound (seconds) and the count of each latency bucket.
 
     The last bucket has no upper bound: its values count as the largest bound.

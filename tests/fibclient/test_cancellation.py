@@ -106,13 +106,13 @@ def test_a_call_that_waits_for_a_permit() -> None:
         calling(lambda: permits.acquire(later(), token)) as call,
         calling(lambda: permits.acquire(later())) as next_call,
     ):
-        wait_until(lambda: permits.load() == (1, 2), "both wait")
+        wait_until(lambda: permits.usage() == (1, 2), "both wait")
         token.cancel()
         assert is_cancelled(call)
         permits.release()
         assert next_call.result(DEADLINE_SECONDS) is None
     permits.release()
-    assert permits.load() == (0, 0)
+    assert permits.usage() == (0, 0)
 
 
 def test_a_permit_at_the_last_moment() -> None:
@@ -122,12 +122,12 @@ def test_a_permit_at_the_last_moment() -> None:
         permits.acquire(later())
         with ThreadPoolExecutor(3) as threads:
             call = threads.submit(permits.acquire, later(), token)
-            wait_until(lambda permits=permits: permits.load() == (1, 1), "it waits")  # type: ignore[misc]
+            wait_until(lambda permits=permits: permits.usage() == (1, 1), "it waits")  # type: ignore[misc]
             threads.submit(token.cancel)
             threads.submit(permits.release)
             if not isinstance(call.exception(DEADLINE_SECONDS), CallCancelled):
                 permits.release()
-        assert permits.load() == (0, 0)
+        assert permits.usage() == (0, 0)
 
 
 def test_a_call_that_pauses() -> None:

@@ -578,9 +578,9 @@ def test_package_is_typed() -> None:
 def test_from_asyncio(server: RunningServer) -> None:
     """A submitted call can be awaited."""
 
-    async def ask(client: FibClient) -> list[list[int]]:
+    async def request_slice(client: FibClient) -> list[list[int]]:
         calls = [asyncio.wrap_future(client.submit("range", n, n + 3)) for n in range(20)]
         return [await call for call in calls]
 
     with FibClient(server.address) as client:
-        assert asyncio.run(ask(client)) == [fibonacci(n, n + 3) for n in range(20)]
+        assert asyncio.run(request_slice(client)) == [fibonacci(n, n + 3) for n in range(20)]

@@ -48,7 +48,7 @@ def ask_while_servers_die(serve: Serve, folder: Path, seconds: int) -> tuple[int
     right = fibonacci(0, 1200)
     over = threading.Event()
 
-    def ask(client: FibClient, seed: int) -> int:
+    def request_slice(client: FibClient, seed: int) -> int:
         chance = random.Random(seed)
         calls = 0
         while not over.is_set():
@@ -62,7 +62,7 @@ def ask_while_servers_die(serve: Serve, folder: Path, seconds: int) -> tuple[int
         FibClient(",".join(addresses), timeout_seconds=DEADLINE_SECONDS, cache_bytes=0) as client,
         ThreadPoolExecutor(16) as threads,
     ):
-        asking = [threads.submit(ask, client, seed) for seed in range(16)]
+        asking = [threads.submit(request_slice, client, seed) for seed in range(16)]
         try:
             for turn in range(seconds):
                 victim = turn % 3

@@ -167,13 +167,13 @@ def test_concurrent_readers_share_a_fetch() -> None:
         assert may_go_on.wait(30)
         return source(slice_)
 
-    def ask(stop: int) -> bytes | None:
+    def request_slice(stop: int) -> bytes | None:
         return cache.read(EncodedSlice.of(0, stop, "json"), later(), fetch)
 
     with ThreadPoolExecutor(20) as threads:
-        first = threads.submit(ask, 300)
+        first = threads.submit(request_slice, 300)
         assert fetching.wait(30)
-        others = [threads.submit(ask, stop) for stop in range(281, 300)]
+        others = [threads.submit(request_slice, stop) for stop in range(281, 300)]
         may_go_on.set()
         assert first.result() == expected("json", 0, 300)
         for stop, other in zip(range(281, 300), others, strict=True):

@@ -86,7 +86,7 @@ class FuzzedConversation:
             return True
         if connection in server.held:
             del server.held[connection]
-            connection.release()
+            connection.send_delayed_error()
             return True
         watched = connection.events
         events = EPOLLIN if watched & EPOLLIN and (sock.chunks or sock.has_ended) else 0

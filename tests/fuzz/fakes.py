@@ -225,13 +225,14 @@ class HandWorkedEngine(Engine):
     @property
     def leaks(self) -> list[str]:
         """What is left of replies that have ended; no task may be in hand."""
-        queue, scratch = self.queue, self.scratch
+        queue, transient_blocks = self.queue, self.transient_blocks
         found = {
             "waiting, cheap": queue._cheap,
             "waiting, expensive": queue._expensive,
             "put back": queue._put_back,
-            "waiting for a slot": scratch._waiting_small | scratch._waiting_large,
-            "in slots": scratch._blocks,
+            "waiting for a slot": transient_blocks._waiting_small
+            | transient_blocks._waiting_large,
+            "in slots": transient_blocks._blocks,
             **{f"reading {array.format.name}": array._readers for array in self.arrays},
         }
         return [f"{len(objects)} {what}" for what, objects in found.items() if objects]
@@ -313,7 +314,7 @@ class FuzzedServer:
         connection.queued_since = self.loop.now
         self.to_send[connection] = None
 
-    def release_later(self, connection: ClientConnection) -> None:
+    def delay_error(self, connection: ClientConnection) -> None:
         """Queue a call of `release`."""
         self.held[connection] = None
 

@@ -223,7 +223,7 @@ class Harness:
         """Run one step of the workers; return whether there was any."""
         hands = self._server.hands
         in_hand = hands.in_hand
-        hands.scratch.wake_next_waiter()
+        hands.transient_blocks.wake_next_waiter()
         while len(in_hand) < 3 and hands.take_task():
             pass
         if not in_hand:
@@ -238,7 +238,7 @@ class Harness:
             hands.finish_task(number)
         if rng.random() < 0.2:
             self._server.loop.now += 10 ** (rng.random() * 3 - 2)  # 10 ms to 10 s
-            hands.scratch.free_idle_memory()
+            hands.transient_blocks.free_idle_memory()
         return True
 
     def _judge(self, conversation: FuzzedConversation, may_be_cut: bool = False) -> bytes:
@@ -324,13 +324,13 @@ class Harness:
                     (EPOLLHUP, EPOLLERR, EPOLLHUP | EPOLLIN)[int(self._rng.random() * 3)]
                 )
             case "finish":
-                connection.finish()
+                connection.drain()
             case "give up":
                 connection.time_out(60.0)
             case "close":
                 connection.close()
             case "refuse" if connection.state is ConnectionState.OPEN and connection.is_idle:
-                connection.refuse("max number of clients reached")
+                connection.reject("max number of clients reached")
 
     # Many connections.
 

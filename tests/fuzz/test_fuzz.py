@@ -104,7 +104,7 @@ def _keep(self: SliceStream) -> None:
     self._queue.discard(self)
 
 
-_drop = SliceStream.drop
+_drop = SliceStream.consume
 
 
 def _drop_more(self: SliceStream, sent: int) -> None:
@@ -134,7 +134,7 @@ SABOTAGES: dict[str, tuple[Any, str, Any, str, bytes]] = {
     ),
     "byte lost": (
         SliceStream,
-        "drop",
+        "consume",
         _drop_more,
         "is not",
         b"FIB.FIRST 300 FORMAT bfile\r\n",

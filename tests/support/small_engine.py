@@ -17,7 +17,7 @@ from fibserver.core.fair_queue import FairQueue
 from fibserver.engine import slice_stream as answer
 from fibserver.engine.slice_stream import SliceStream
 from fibserver.memory import blocks, growth, layout
-from fibserver.memory import transient_blocks as scratch
+from fibserver.memory import transient_blocks as transient_blocks
 from fibserver.memory.arena import Arena
 from fibserver.memory.blocks import Action, Block, Task
 from fibserver.memory.layout import ArenaLayout
@@ -54,7 +54,7 @@ def small_blocks() -> Iterator[None]:
             )
         patch.setattr(growth, "FIRST_BLOCK_BYTES", FIRST_BLOCK_BYTES)
         patch.setattr(answer, "MAX_GAP_BYTES", MAX_GAP_BYTES)
-        patch.setattr(scratch, "SMALL_BYTES", SMALL_BYTES)
+        patch.setattr(transient_blocks, "SMALL_BYTES", SMALL_BYTES)
         yield
 
 
@@ -87,7 +87,7 @@ class Machine:
         self.dropped: list[Block] = []
         self.queue = FairQueue(self.clock)
         self.arrays = SharedArrays(self.arena, memory_limit, self.clock, self.dropped.append)
-        self.scratch = TransientBlocks(self.arena, self.clock)
+        self.transient_blocks = TransientBlocks(self.arena, self.clock)
         self.refused: str | None = None
         self.asked_costs: list[float] = []
 
@@ -102,14 +102,14 @@ class Machine:
         if task.block.is_resident:
             self.arrays.block_finished(task.block)
         else:
-            self.scratch.block_finished(task.block)
+            self.transient_blocks.block_finished(task.block)
 
     def fail(self, task: Task, message: str = "no room", code: str = "NOSPACE") -> None:
         """Report a task as failed."""
         if task.block.is_resident:
             self.arrays.block_failed(task.block, message, code)
         else:
-            self.scratch.block_failed(task.block, message, code)
+            self.transient_blocks.block_failed(task.block, message, code)
 
     def take_all(self) -> list[Task]:
         """Take all tasks that are available now."""
@@ -119,7 +119,7 @@ class Machine:
         """Fill blocks of an array up to `size_bytes` or more, without evicting any."""
         array = self.arrays[format]
         while array.growth.frontier_bytes < size_bytes:
-            task = self.arrays.next_task(array, MAX_INDEX, may_displace=False)
+            task = self.arrays.next_task(array, MAX_INDEX, may_evict=False)
             assert task is not None, "the array does not fit"
             assert task.action is Action.FILL
             self.complete(task)
@@ -174,7 +174,7 @@ class StreamClient:
         self.failures: list[str] = []
         slice = Slice(b"<", format, start, stop, size, trailer)
         self.answer = SliceStream(
-            slice, machine.arrays, machine.scratch, machine.queue, machine.refusal, self
+            slice, machine.arrays, machine.transient_blocks, machine.queue, machine.refusal, self
         )
 
     def on_output_ready(self) -> None:
@@ -203,7 +203,7 @@ class StreamClient:
         data = b"".join(self.answer.buffers(limit))[:room]
         if data:
             self.received += data
-            self.answer.drop(len(data))
+            self.answer.consume(len(data))
             if self.answer.is_done:
                 self.answer.stop()
                 self.is_done = True

@@ -26,7 +26,7 @@ from fibclient.cli.checks.findings import (
     check_version,
     needs_password,
 )
-from fibclient.cli.checks.health import Sample, check_health, check_sample
+from fibclient.cli.checks.health import Sample, check_health, check_samples
 from fibclient.cli.main import CliSession
 from fibclient.cli.measuring.server_sample import info_fields
 from fibclient.cli.measuring.unpooled import UnpooledConnection
@@ -36,7 +36,7 @@ from fibclient.transport.resolver import resolve_in_time
 from fibcommon.addresses import Address, ResolvedAddress
 from fibcommon.formats import FORMATS
 
-__all__ = ["EndpointReport", "examine"]
+__all__ = ["EndpointReport", "diagnose"]
 
 ROUND_TRIPS = 21
 FIRST_REPLY_BYTES = 64
@@ -62,7 +62,7 @@ class EndpointReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Contact:
+class _ConnectResult:
     """The result of connecting to an endpoint and sending PING.
 
     Attributes:
@@ -76,7 +76,7 @@ class _Contact:
     reply: bytes | None
 
 
-def examine(session: CliSession, server: Address) -> list[EndpointReport]:
+def diagnose(session: CliSession, server: Address) -> list[EndpointReport]:
     """Examine all endpoints of an address.
 
     Args:
@@ -90,7 +90,7 @@ def examine(session: CliSession, server: Address) -> list[EndpointReport]:
         return [EndpointReport(server, str(server), [check_name([], str(error))])]
     name = check_name(targets, "")
     with ThreadPoolExecutor(len(targets)) as threads:
-        contacts = list(threads.map(lambda target: _contact(target, patience), targets))
+        contacts = list(threads.map(lambda target: _connect_and_ping(target, patience), targets))
         are_reached = [not isinstance(contact.connect, OSError) for contact in contacts]
         return list(
             threads.map(
@@ -104,7 +104,7 @@ def examine(session: CliSession, server: Address) -> list[EndpointReport]:
         )
 
 
-def _contact(target: ResolvedAddress, step_timeout_seconds: float) -> _Contact:
+def _connect_and_ping(target: ResolvedAddress, step_timeout_seconds: float) -> _ConnectResult:
     """Connect, send PING, and return the reply of any kind of peer."""
     with socket.socket(target.family, socket.SOCK_STREAM) as sock:
         sock.settimeout(step_timeout_seconds)
@@ -112,7 +112,7 @@ def _contact(target: ResolvedAddress, step_timeout_seconds: float) -> _Contact:
         try:
             sock.connect(target.name)
         except OSError as error:
-            return _Contact(target, error, None)
+            return _ConnectResult(target, error, None)
         seconds = time.monotonic() - begin
         reply = b""
         try:
@@ -123,14 +123,14 @@ def _contact(target: ResolvedAddress, step_timeout_seconds: float) -> _Contact:
                     break
                 reply += received
         except TimeoutError:
-            return _Contact(target, seconds, reply or None)
+            return _ConnectResult(target, seconds, reply or None)
         except OSError:
-            return _Contact(target, seconds, reply)  # reset by the peer
-        return _Contact(target, seconds, reply)
+            return _ConnectResult(target, seconds, reply)  # reset by the peer
+        return _ConnectResult(target, seconds, reply)
 
 
 def _findings(
-    session: CliSession, contact: _Contact, is_any_reached: bool, step_timeout_seconds: float
+    session: CliSession, contact: _ConnectResult, is_any_reached: bool, step_timeout_seconds: float
 ) -> Iterator[Finding]:
     """Yield the findings about an endpoint, up to the first step that fails."""
     target, connect = contact.target, contact.connect
@@ -158,7 +158,7 @@ def _findings(
 
 def _server_findings(
     session: CliSession,
-    contact: _Contact,
+    contact: _ConnectResult,
     connect_seconds: float,
     connection: UnpooledConnection,
     step_timeout_seconds: float,
@@ -182,7 +182,7 @@ def _server_findings(
     yield check_latency(contact.target, connect_seconds, _round_trips_seconds(connection))
     info["memory_limit"] = _setting(connection, "memory_limit")
     yield from check_health(info)
-    yield check_sample(list(_samples(session, contact.target, step_timeout_seconds)))
+    yield check_samples(list(_samples(session, contact.target, step_timeout_seconds)))
 
 
 def _refusal(connection: UnpooledConnection, password: str | None) -> str:

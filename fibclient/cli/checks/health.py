@@ -10,7 +10,7 @@ from fibclient.cli.checks.findings import Finding, Level
 from fibclient.cli.measuring.server_sample import InfoFields
 from fibclient.cli.render.units import duration_text, size_text
 
-__all__ = ["Sample", "check_health", "check_sample"]
+__all__ = ["Sample", "check_health", "check_samples"]
 
 LITTLE_ROOM_BYTES = 16 * 1024 * 1024
 """Four blocks of 4 MiB: with less, the next requests may fail."""
@@ -219,7 +219,7 @@ _SAMPLE_ADVICE = {
 }
 
 
-def check_sample(samples: list[Sample]) -> Finding:
+def check_samples(samples: list[Sample]) -> Finding:
     """Check the samples; those beyond the server's limits count only if all are."""
     for sample in samples:
         if sample.failure not in ("", "LIMIT"):

@@ -98,11 +98,11 @@ def bench(
         load = Load(client, count, format_name, threads, requests)
         result = _run(load, requests, seconds)
     if session.as_json:
-        click.echo(json.dumps(_figures(result)))
+        click.echo(json.dumps(_values(result)))
     elif sys.stdout.isatty():
         Console().print(_table(result))
     else:
-        for name, value in _flat(_figures(result)).items():
+        for name, value in _flat(_values(result)).items():
             click.echo(f"{name}: {value}")
     if result.failures:
         raise click.exceptions.Exit(EXIT_REFUSED)
@@ -144,7 +144,7 @@ def _run(load: Load, requests: int | None, seconds: float | None) -> LoadResult:
         return load.end(is_patient=True)
 
 
-def _figures(result: LoadResult) -> dict[str, object]:
+def _values(result: LoadResult) -> dict[str, object]:
     """Return the results as values for JSON."""
     seconds, latencies = result.seconds, result.latencies
     percentiles: dict[str, float] = {}

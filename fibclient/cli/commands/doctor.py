@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fibclient.cli.checks.examination import EndpointReport, examine
+from fibclient.cli.checks.examination import EndpointReport, diagnose
 from fibclient.cli.checks.findings import Finding, Level
 from fibclient.cli.exit_codes import EXIT_REFUSED, EXIT_UNREACHABLE
 from fibclient.cli.main import CliSession, pass_session
@@ -48,11 +48,11 @@ def doctor(session: CliSession) -> None:
       fibclient --json doctor | jq '.[] | select(.level != "ok")'
     """
 
-    def examine_server(server: Address) -> list[EndpointReport]:
-        return examine(session, server)
+    def diagnose_server(server: Address) -> list[EndpointReport]:
+        return diagnose(session, server)
 
     with ThreadPoolExecutor(MAX_THREADS) as threads, _spinner(session):
-        reports = list(chain.from_iterable(threads.map(examine_server, session.servers)))
+        reports = list(chain.from_iterable(threads.map(diagnose_server, session.servers)))
     if session.as_json:
         click.echo(json.dumps(list(chain.from_iterable(map(_objects, reports))), indent=2))
     elif sys.stdout.isatty():
@@ -100,13 +100,13 @@ def _verdict(report: EndpointReport) -> Text:
     if any(finding.is_unreachable for finding in report.findings):
         return Text("The server is unreachable.", "red")
     if problems:
-        return Text(f"The server has {_counted(problems, 'problem')}.", "red")
+        return Text(f"The server has {_pluralized(problems, 'problem')}.", "red")
     if warnings:
-        return Text(f"The server works, with {_counted(warnings, 'warning')}.", "yellow")
+        return Text(f"The server works, with {_pluralized(warnings, 'warning')}.", "yellow")
     return Text("The server is healthy.", "green")
 
 
-def _counted(count: int, noun: str) -> str:
+def _pluralized(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 

@@ -121,7 +121,7 @@ def _width(name: str) -> int:
     return max(len(name), 7)
 
 
-def _figures(sample: ServerSample, rates: SampleRates | None) -> dict[str, float | None]:
+def _values(sample: ServerSample, rates: SampleRates | None) -> dict[str, float | None]:
     """Return the value of each column; unknown ones are None."""
     figures: dict[str, float | None] = dict.fromkeys(COLUMNS)
     if rates is not None:
@@ -153,7 +153,7 @@ def _plain_line(status: ServerStatus) -> str:
     """Return a line of the table, with dashes for unknown values."""
     figures: dict[str, float | None] = dict.fromkeys(COLUMNS)
     if status.sample is not None:
-        figures = _figures(status.sample, status.rates)
+        figures = _values(status.sample, status.rates)
     values = ("-" if value is None else f"{value}" for value in figures.values())
     line = " ".join(
         f"{value:>{_width(name)}}" for name, value in zip(COLUMNS, values, strict=True)

@@ -127,8 +127,8 @@ def _as_json(
         "format": format_name,
         "bytes": checked_bytes,
         "seconds": round(seconds, 6),
-        "is_right": wrong is None,
-        "chance_unseen": 2.0**-61,
+        "is_correct": wrong is None,
+        "error_probability": 2.0**-61,
     }
     if wrong is not None:
         values |= {"first_wrong": wrong.n, "reason": wrong.reason}

@@ -4,13 +4,13 @@ from datetime import datetime
 
 from fibclient.cli.render.units import duration_text, size_text
 
-__all__ = ["readable"]
+__all__ = ["format_value"]
 
 _IDENTIFIERS = {"process_id", "tcp_port", "pid", "worker_pids"}
 """Fields whose numbers are not quantities."""
 
 
-def readable(name: str, value: str) -> str:
+def format_value(name: str, value: str) -> str:
     """Return a value with its unit, or unchanged if it is not a quantity.
 
     Args:
@@ -22,9 +22,9 @@ def readable(name: str, value: str) -> str:
         return value
     number = int(value)
     if name.endswith("_time_usec"):
-        return _moment(number // 1_000_000)
+        return _timestamp(number // 1_000_000)
     if name.endswith("_time"):
-        return _moment(number) if number else "never"
+        return _timestamp(number) if number else "never"
     if "memory" in name or name.endswith("bytes"):
         return size_text(number)
     if name.endswith("_seconds"):
@@ -32,7 +32,7 @@ def readable(name: str, value: str) -> str:
     return f"{number:,}"
 
 
-def _moment(seconds: int) -> str:
+def _timestamp(seconds: int) -> str:
     try:
         return datetime.fromtimestamp(seconds).isoformat(" ")
     except (OverflowError, ValueError, OSError):

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
-from fibclient.cli.render.info_format import readable
+from fibclient.cli.render.info_format import format_value
 from fibcommon.info import parse_fields
 
 __all__ = ["show_tables"]
@@ -51,7 +51,7 @@ def _table_of_values(values: Values) -> Table:
     table.add_column(overflow="fold")
     for name, value in values.items():
         if name.removesuffix("_human") not in values or not name.endswith("_human"):
-            table.add_row(name, readable(name, value))
+            table.add_row(name, format_value(name, value))
     return table
 
 
@@ -71,7 +71,7 @@ def _table_of_parts(console: Console, rows: Mapping[str, Values]) -> Table:
         wide.add_column(part, justify="right")
     for name, fields in rows.items():
         label = name.removeprefix(prefix + underscore)
-        values = {part: readable(part, value) for part, value in fields.items()}
+        values = {part: format_value(part, value) for part, value in fields.items()}
         wide.add_row(label, *values.values())
         narrow.add_row(label, " ".join(f"{part}={value}" for part, value in values.items()))
     needed = console.measure(wide, options=console.options.update(width=WIDEST)).maximum

@@ -93,9 +93,9 @@ def test_no_space_for_standard_output(server: RunningServer, n: str) -> None:
 @pytest.mark.parametrize("n", [5_000, 100_000])
 def test_a_reader_that_stops(server: RunningServer, n: int) -> None:
     """A reader that closes the pipe early is not an error, whatever the output's size."""
-    ask = " ".join([*COMMAND, "--server", server.address, "first", str(n)])
+    request_slice = " ".join([*COMMAND, "--server", server.address, "first", str(n)])
     done = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {ask} | head -n 1"],
+        ["bash", "-c", f"set -o pipefail; {request_slice} | head -n 1"],
         capture_output=True,
         timeout=DEADLINE_SECONDS,
         check=False,

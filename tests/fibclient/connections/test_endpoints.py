@@ -33,7 +33,7 @@ def test_equals_take_turns() -> None:
         endpoint = endpoints.choose()
         assert endpoint is not None
         assert endpoints.choose() is endpoint, "looking changes nothing"
-        endpoints.begin(endpoint)
+        endpoints.count_request(endpoint)
         endpoint.in_flight -= 1
         chosen.append(endpoint)
     assert set(chosen[:3]) == set(all_three)

@@ -20,7 +20,7 @@ def later() -> float:
 
 def is_waiting(permits: FairSemaphore, count: int) -> bool:
     """Return whether `count` threads wait."""
-    return permits.load()[1] == count
+    return permits.usage()[1] == count
 
 
 def test_acquire_waits_for_permit_until_deadline() -> None:
@@ -30,12 +30,12 @@ def test_acquire_waits_for_permit_until_deadline() -> None:
     permits.acquire(later())
     with pytest.raises(DeadlineExceeded, match="all 2 connections"):
         permits.acquire(time.monotonic())
-    assert permits.load() == (2, 0)
+    assert permits.usage() == (2, 0)
     permits.release()
     permits.acquire(later())
     permits.release()
     permits.release()
-    assert permits.load() == (0, 0)
+    assert permits.usage() == (0, 0)
 
 
 def test_in_the_order_of_arrival() -> None:
@@ -61,7 +61,7 @@ def test_in_the_order_of_arrival() -> None:
     permits.release()
     for thread in threads:
         thread.join(SOON)
-    assert permits.load() == (0, 0)
+    assert permits.usage() == (0, 0)
 
 
 def test_closing_wakes_all() -> None:
@@ -87,7 +87,7 @@ def test_closing_wakes_all() -> None:
     with pytest.raises(ClientClosed):
         permits.acquire(later())
     permits.release()
-    assert permits.load() == (0, 0)
+    assert permits.usage() == (0, 0)
 
 
 def test_many_threads() -> None:
@@ -117,4 +117,4 @@ def test_many_threads() -> None:
     for thread in threads:
         thread.join(SOON)
     assert 1 <= most <= 3
-    assert permits.load() == (0, 0)
+    assert permits.usage() == (0, 0)

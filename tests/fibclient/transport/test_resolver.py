@@ -192,7 +192,7 @@ def test_a_silent_name_alone(stuck: threading.Event) -> None:
         ) as client,
     ):
         for _ in range(2):
-            with pytest.raises(DeadlineExceeded, match=r"cannot resolve slow\.example:1: no ans"):
+            with pytest.raises(DeadlineExceeded, match=r"timed out resolving slow\.example:1"):
                 client.range(0, 1)
         assert not stuck.is_set()
         stuck.set()
@@ -288,7 +288,7 @@ def test_resolving_in_time(monkeypatch: pytest.MonkeyPatch, stuck: threading.Eve
         return []
 
     monkeypatch.setattr(socket, "getaddrinfo", silent)
-    with pytest.raises(DeadlineExceeded, match=r"cannot resolve slow\.example:1"):
+    with pytest.raises(DeadlineExceeded, match=r"timed out resolving slow\.example:1"):
         resolve_in_time(Address("slow.example", 1), 0.01)
 
 

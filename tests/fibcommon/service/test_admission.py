@@ -9,7 +9,7 @@ import pytest
 
 from fibcommon.service import admission
 from fibcommon.service.admission import (
-    IdleVictims,
+    IdleConnections,
     ReadRate,
     affordable_connections,
     unacknowledged_bytes,
@@ -48,9 +48,9 @@ class IdleConnection:
         self.idle_since = idle_since
 
 
-def victims_of(clients: list[IdleConnection]) -> IdleVictims[IdleConnection]:
+def victims_of(clients: list[IdleConnection]) -> IdleConnections[IdleConnection]:
     """Return a finder of idle connections."""
-    return IdleVictims(lambda: clients, lambda client: client.idle_since)
+    return IdleConnections(lambda: clients, lambda client: client.idle_since)
 
 
 def test_the_longest_idle_gives_way_first() -> None:
@@ -90,7 +90,7 @@ def test_one_scan_finds_many_idle_connections(monkeypatch: pytest.MonkeyPatch) -
         looks.append(1)
         return clients
 
-    victims = IdleVictims(connections, lambda client: client.idle_since)
+    victims = IdleConnections(connections, lambda client: client.idle_since)
     for _ in range(500):
         victim = victims.pop()
         assert victim is not None

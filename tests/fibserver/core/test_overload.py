@@ -12,7 +12,7 @@ from fibserver.core.overload import (
     SLICE_SECONDS,
     LoopBudget,
     ServiceQueue,
-    output_victims,
+    slowest_readers,
 )
 from tests.support.small_engine import FakeClock
 
@@ -107,7 +107,7 @@ class FakeHolder:
 
 def test_no_victim_within_the_bound() -> None:
     """No connection is chosen if all output fits exactly."""
-    assert output_victims([FakeHolder(80), FakeHolder(20, 0.0, 0.0)], 100, 100) == []
+    assert slowest_readers([FakeHolder(80), FakeHolder(20, 0.0, 0.0)], 100, 100) == []
 
 
 def test_the_slowest_comes_first() -> None:
@@ -118,7 +118,7 @@ def test_the_slowest_comes_first() -> None:
     empty = FakeHolder(0, 1.0, 1.0)
     holders = [small, new, slow, large, old, slower, empty]
     total = sum(holder.held_bytes for holder in holders)
-    assert output_victims(holders, total, 0) == [slower, slow, old, new, large, small]
+    assert slowest_readers(holders, total, 0) == [slower, slow, old, new, large, small]
 
 
 @given(st.lists(st.integers(0, 100)), st.integers(0, 1000))
@@ -126,7 +126,7 @@ def test_victims_are_as_few_as_possible(sizes: list[int], limit: int) -> None:
     """The victims are the fewest that free an eighth of the bound."""
     holders = [FakeHolder(size, float(size)) for size in sizes]
     held = sum(sizes)
-    victims = output_victims(holders, held, limit)
+    victims = slowest_readers(holders, held, limit)
     left = held - sum(victim.held_bytes for victim in victims)
     if held <= limit:
         assert victims == []

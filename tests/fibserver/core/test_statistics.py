@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fibcommon.quantiles import quantile
-from fibserver.core.statistics import BUCKETS, CommandStatistics, Rates, Statistics, intervals
+from fibserver.core.statistics import BUCKETS, CommandStatistics, Rates, Statistics, bucket_bounds
 
 
 def recorded(*seconds: float) -> CommandStatistics:
@@ -106,7 +106,7 @@ def test_rates_need_half_a_second() -> None:
 
 def test_quantiles_without_calls_are_0() -> None:
     """Without calls every quantile is 0."""
-    assert quantile(intervals([0] * BUCKETS), 0.99) == 0
+    assert quantile(bucket_bounds([0] * BUCKETS), 0.99) == 0
 
 
 @pytest.mark.parametrize(
@@ -115,21 +115,25 @@ def test_quantiles_without_calls_are_0() -> None:
 def test_calls_are_spread_evenly_within_a_bucket(share: float, microseconds: float) -> None:
     """Calls are assumed to be distributed evenly within their bucket."""
     latencies = recorded(*[0.0007] * 100).latencies
-    assert quantile(intervals(latencies), share) == microseconds
+    assert quantile(bucket_bounds(latencies), share) == microseconds
 
 
 def test_calls_below_a_microsecond() -> None:
     """The first bucket is one microsecond wide."""
     latencies = recorded(*[0.0] * 4).latencies
-    assert [quantile(intervals(latencies), share) for share in (0.25, 0.5, 1)] == [0.25, 0.5, 1]
+    assert [quantile(bucket_bounds(latencies), share) for share in (0.25, 0.5, 1)] == [
+        0.25,
+        0.5,
+        1,
+    ]
 
 
 def test_quantile_passes_over_empty_buckets() -> None:
     """Empty buckets do not affect a quantile."""
     latencies = recorded(*[0.0000101] * 98, *[1.0] * 2).latencies
-    assert 8 <= quantile(intervals(latencies), 0.5) <= 16
-    assert quantile(intervals(latencies), 0.98) == 16
-    assert 2**19 <= quantile(intervals(latencies), 0.99) <= 2**20
+    assert 8 <= quantile(bucket_bounds(latencies), 0.5) <= 16
+    assert quantile(bucket_bounds(latencies), 0.98) == 16
+    assert 2**19 <= quantile(bucket_bounds(latencies), 0.99) <= 2**20
 
 
 @settings(deadline=None)
@@ -146,6 +150,6 @@ def test_quantile_is_in_the_bucket_of_the_true_one(
         latencies[latency.bit_length()] += 1
     rank = -(-share.numerator * len(microseconds) // share.denominator)
     bucket = sorted(microseconds)[rank - 1].bit_length()
-    estimate = quantile(intervals(latencies), float(share))
+    estimate = quantile(bucket_bounds(latencies), float(share))
     if float(share) * len(microseconds) <= rank:  # else rounding reached the next call
         assert (1 << bucket) >> 1 <= estimate <= max(1, 1 << bucket)

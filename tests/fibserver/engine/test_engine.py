@@ -58,7 +58,7 @@ class EngineClient:
         data = b"".join(self.answer.buffers(10**9))
         if data:
             self.received += data
-            self.answer.drop(len(data))
+            self.answer.consume(len(data))
         return self.answer.is_done
 
 

@@ -68,7 +68,7 @@ def take(machine: Machine) -> Task:
 
 def run_once(machine: Machine, *clients: StreamClient) -> bool:
     """Send all ready bytes and complete all tasks; return whether there were any."""
-    machine.scratch.wake_next_waiter()
+    machine.transient_blocks.wake_next_waiter()
     sent = 0
     for client in clients:
         if (client.is_woken or client.is_blocked) and not client.is_done:
@@ -96,12 +96,12 @@ def assert_answered(*clients: StreamClient) -> None:
 
 def assert_at_rest(machine: Machine) -> None:
     """Assert that nothing is claimed, queued or read."""
-    assert machine.scratch.used_slots == 0
-    assert not machine.scratch.is_wanted
+    assert machine.transient_blocks.used_slots == 0
+    assert not machine.transient_blocks.is_wanted
     assert machine.queue.pop() is None
     for array in machine.arrays:
         assert array.growth.has_none_in_flight
-        assert array.can_shrink == (array.growth.frontier > 0)
+        assert array.can_evict_tail == (array.growth.frontier > 0)
 
 
 # The array and short-lived blocks.
@@ -229,7 +229,7 @@ def test_a_near_answer_makes_the_array_grow(machine: Machine) -> None:
     run(machine, client)
     assert_answered(client)
     assert machine.arrays[JSON].growth.published >= start + 10
-    assert machine.scratch.used_slots == 0
+    assert machine.transient_blocks.used_slots == 0
 
 
 def test_a_small_gap_where_there_is_no_memory(make_machine: Callable[..., Machine]) -> None:
@@ -278,9 +278,9 @@ def test_adoption_half_way(make_machine: Callable[..., Machine]) -> None:
     run(machine, StreamClient(machine, JSON, 0, ALL))
     streamed = machine.arrays[JSON].streamed_bytes
     client.send()
-    assert machine.scratch.used_slots == MAX_CLAIMS - 1
+    assert machine.transient_blocks.used_slots == MAX_CLAIMS - 1
     assert machine.take_all() == []
-    assert machine.scratch.used_slots == 0, "its claims are no longer needed"
+    assert machine.transient_blocks.used_slots == 0, "its claims are no longer needed"
     run(machine, client)
     assert_answered(client)
     assert machine.arrays[JSON].streamed_bytes - streamed <= MAX_CLAIMS * BLOCK_BYTES
@@ -294,7 +294,7 @@ def test_the_array_may_go_when_its_part_has_been_sent(machine: Machine) -> None:
     while array.streamed_bytes == 0:
         run_once(machine)
         client.send(room=2000)
-    assert array.can_shrink
+    assert array.can_evict_tail
     other = StreamClient(machine, TEXT, 0, 700)
     run(machine, other)
     assert machine.dropped
@@ -415,21 +415,21 @@ class CountingScratch(TransientBlocks):
 
 def test_claims_are_few(machine: Machine) -> None:
     """A stream claims at most three blocks, and reaches three if its client is slow."""
-    machine.scratch = scratch = CountingScratch(machine.arena, machine.clock)
+    machine.transient_blocks = transient_blocks = CountingScratch(machine.arena, machine.clock)
     start = JSON.stop_within(0, MAX_GAP_BYTES) + 1
     client = StreamClient(machine, JSON, start, ALL)
     while not client.is_done:
         run_once(machine)
         client.send(room=1000)
-        assert scratch.used_slots <= MAX_CLAIMS
-    assert scratch.max_held == MAX_CLAIMS == 3
+        assert transient_blocks.used_slots <= MAX_CLAIMS
+    assert transient_blocks.max_held == MAX_CLAIMS == 3
 
 
 def test_no_claim_before_it_is_time(machine: Machine) -> None:
     """Short-lived blocks are claimed when at most `BLOCK_BYTES` remain to be sent before them."""
     client = StreamClient(machine, JSON, 0, ALL)
     sent = 0
-    while not machine.scratch.used_slots:
+    while not machine.transient_blocks.used_slots:
         run_once(machine)
         sent += client.send(room=1000)
     array = machine.arrays[JSON].growth
@@ -446,7 +446,7 @@ def test_a_client_that_does_not_read_claims_nothing(machine: Machine) -> None:
         run_once(machine)
         client.start()
     assert machine.queue.pop() is None
-    assert machine.scratch.used_slots == 0
+    assert machine.transient_blocks.used_slots == 0
 
 
 def test_answers_share_blocks(machine: Machine) -> None:
@@ -485,7 +485,7 @@ def test_stop_lets_go_of_everything(machine: Machine, start: int) -> None:
     """A stopped stream has no place in the queue, and holds neither slots nor the array."""
     client = StreamClient(machine, JSON, start, ALL)
     tasks: list[Task] = []
-    while machine.scratch.used_slots < MAX_CLAIMS:
+    while machine.transient_blocks.used_slots < MAX_CLAIMS:
         client.send(room=3000)
         for task in machine.take_all():
             if task.block.is_resident:
@@ -514,7 +514,7 @@ def test_stop_while_waiting_for_a_slot(make_machine: Callable[..., Machine]) -> 
     gone.answer.stop()
     run(machine, owner, late)
     assert_answered(owner, late)
-    assert not machine.scratch.is_wanted
+    assert not machine.transient_blocks.is_wanted
 
 
 # Evictions.
@@ -555,7 +555,7 @@ def test_a_loss_of_a_later_block(machine: Machine) -> None:
     for other in others:
         other.send()
         machine.complete(take(machine))
-    assert machine.scratch.used_slots == len(others) + 1
+    assert machine.transient_blocks.used_slots == len(others) + 1
     assert client.answer.is_ready
     run(machine, client, *others)
     assert_answered(client, *others)
@@ -568,13 +568,13 @@ def test_a_loss_of_the_first_takes_the_rest_along(machine: Machine) -> None:
         stalled.send(room=10)
         for task in machine.take_all():
             machine.complete(task)
-    assert machine.scratch.used_slots == MAX_CLAIMS
+    assert machine.transient_blocks.used_slots == MAX_CLAIMS
     machine.clock.now += STALLED_SECONDS + 0.01
     clients = [StreamClient(machine, TEXT, 900 + 10 * n, 901 + 10 * n) for n in range(6)]
     for client in clients:
         client.send()
         machine.complete(take(machine))
-    assert machine.scratch.used_slots == len(clients)
+    assert machine.transient_blocks.used_slots == len(clients)
     run(machine, stalled, *clients)
     assert_answered(stalled, *clients)
 
@@ -683,7 +683,7 @@ class ManyAnswers(RuleBasedStateMachine):
     def set_up(self, memory_blocks: int, slots: int, seed: int) -> None:
         """Create a machine with little memory and few slots."""
         self.machine = Machine(memory_blocks * BLOCK_BYTES // 2, slots)
-        self.machine.scratch = CountingScratch(self.machine.arena, self.machine.clock)
+        self.machine.transient_blocks = CountingScratch(self.machine.arena, self.machine.clock)
         self.clients: list[StreamClient] = []
         self.in_hand: list[Task] = []
 
@@ -762,8 +762,8 @@ class ManyAnswers(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         """Advance the clock."""
         self.machine.clock.now += seconds
-        self.machine.scratch.free_idle_memory()
-        self.machine.scratch.wake_next_waiter()
+        self.machine.transient_blocks.free_idle_memory()
+        self.machine.transient_blocks.wake_next_waiter()
 
     @rule()
     def work(self) -> None:
@@ -782,8 +782,8 @@ class ManyAnswers(RuleBasedStateMachine):
             machine = self.machine
             claimed = sum(array.growth.frontier_bytes for array in machine.arrays)
             assert claimed <= machine.arrays._memory_limit
-            assert isinstance(machine.scratch, CountingScratch)
-            assert machine.scratch.max_held <= MAX_CLAIMS
+            assert isinstance(machine.transient_blocks, CountingScratch)
+            assert machine.transient_blocks.max_held <= MAX_CLAIMS
 
     def teardown(self) -> None:
         """Assert that every client gets its whole reply if all read and all workers work."""
@@ -800,7 +800,7 @@ class ManyAnswers(RuleBasedStateMachine):
             if not self.clients:
                 break
             machine.clock.now += 0.05
-            machine.scratch.wake_next_waiter()
+            machine.transient_blocks.wake_next_waiter()
             for client in list(self.clients):
                 if client.is_woken or client.is_blocked:
                     self._send(client, 10**6)

@@ -196,10 +196,10 @@ def test_the_tail_stays_while_a_worker_has_a_block() -> None:
     block = growth.extend()
     assert not growth.has_none_in_flight
     with pytest.raises(AssertionError, match="a worker may still write"):
-        growth.shrink()
+        growth.remove_tail()
     growth.finish(block)
     assert growth.has_none_in_flight
-    growth.shrink()
+    growth.remove_tail()
     assert growth.tail is None
 
 
@@ -257,9 +257,9 @@ class GrowingArray(RuleBasedStateMachine):
 
     @precondition(lambda self: self.count and not self.in_hand)
     @rule()
-    def shrink(self) -> None:
+    def remove_tail(self) -> None:
         """Remove the tail, finished or given back."""
-        self.growth.shrink()
+        self.growth.remove_tail()
         self.count -= 1
         self.finished.discard(self.count)
         self.given_back.discard(self.count)

@@ -197,7 +197,7 @@ def fill_memory(machine: Machine, *formats: Format) -> None:
     while True:
         for format in formats:
             array = machine.arrays[format]
-            task = machine.arrays.next_task(array, MAX_INDEX, may_displace=False)
+            task = machine.arrays.next_task(array, MAX_INDEX, may_evict=False)
             if task is None:
                 return
             machine.complete(task)
@@ -208,7 +208,7 @@ def test_array_without_displacement_does_not_grow(machine: Machine) -> None:
     """With `may_displace=False` nothing is evicted, and the array does not grow."""
     fill_memory(machine, JSON, TEXT)
     array = machine.arrays[ARRAY]
-    while machine.arrays.next_task(array, MAX_INDEX, may_displace=False):
+    while machine.arrays.next_task(array, MAX_INDEX, may_evict=False):
         pass
     assert machine.dropped == []
     assert machine.arrays.claimed_bytes <= MEMORY_LIMIT
@@ -299,7 +299,7 @@ def protected(machine: Machine) -> SharedArray:
 def assert_wanted_in_vain(machine: Machine) -> None:
     """Assert that another array finds no room for a block."""
     array = machine.arrays[TEXT]
-    while (task := machine.arrays.next_task(array, MAX_INDEX, may_displace=False)) is not None:
+    while (task := machine.arrays.next_task(array, MAX_INDEX, may_evict=False)) is not None:
         machine.complete(task)
     assert machine.arrays.next_task(array, MAX_INDEX) is None
     assert machine.dropped == []
@@ -311,10 +311,10 @@ def test_a_reader_protects_what_it_reads(machine: Machine) -> None:
     reader = FakeReader(tail_of(machine, JSON).start + 1)
     array.add_reader(FakeReader(0))
     array.add_reader(reader)
-    assert not array.can_shrink
+    assert not array.can_evict_tail
     assert_wanted_in_vain(machine)
     array.discard_reader(reader)
-    assert array.can_shrink
+    assert array.can_evict_tail
     grow_by_force(machine, TEXT)
     assert machine.dropped
 
@@ -336,11 +336,11 @@ def test_a_pinned_block_stays(machine: Machine) -> None:
     array = protected(machine)
     tail = tail_of(machine, JSON)
     array.pinned.add(tail.start)
-    assert not array.can_shrink
+    assert not array.can_evict_tail
     assert_wanted_in_vain(machine)
     array.pinned.remove(tail.start)
     array.pinned.add(0)
-    assert array.can_shrink
+    assert array.can_evict_tail
 
 
 def test_a_block_in_a_workers_hand_stays(machine: Machine) -> None:
@@ -348,17 +348,17 @@ def test_a_block_in_a_workers_hand_stays(machine: Machine) -> None:
     array = machine.arrays[JSON]
     machine.grow(JSON, MEMORY_LIMIT // 2)
     task = next_task(machine, JSON)
-    assert not array.can_shrink
+    assert not array.can_evict_tail
     assert_wanted_in_vain(machine)
     machine.fail(task)
-    assert array.can_shrink
+    assert array.can_evict_tail
     grow_by_force(machine, TEXT)
     assert machine.dropped == [task.block]
 
 
 def test_an_empty_array_cannot_shrink(machine: Machine) -> None:
     """An empty array cannot shrink."""
-    assert not machine.arrays[JSON].can_shrink
+    assert not machine.arrays[JSON].can_evict_tail
 
 
 # Pages.
@@ -370,8 +370,8 @@ def test_pages_are_given_back(machine: Machine) -> None:
     machine.grow(JSON, 40_000)
     assert machine.resident_bytes >= before + 40_000
     array = machine.arrays[JSON]
-    while array.can_shrink:
-        tail = array.shrink()
+    while array.can_evict_tail:
+        tail = array.evict_tail()
         taken = machine.resident_bytes - before
         assert taken <= JSON.offset(tail.start) + 8 * tail.start + 3 * PAGE_BYTES
         assert_right(machine, JSON)
@@ -384,7 +384,7 @@ def test_an_array_grows_again(machine: Machine) -> None:
     content = machine.content(JSON)
     array = machine.arrays[JSON]
     for _ in range(3):
-        array.shrink()
+        array.evict_tail()
     assert len(machine.content(JSON)) < len(content)
     machine.grow(JSON, 40_000)
     assert machine.content(JSON) == content
@@ -395,7 +395,7 @@ def test_evicted_pages_read_as_zeros(machine: Machine) -> None:
     """Evicted pages are freed: they read as zeros."""
     machine.grow(JSON, 40_000)
     array = machine.arrays[JSON]
-    tail = array.shrink()
+    tail = array.evict_tail()
     start = -(-tail.position // PAGE_BYTES) * PAGE_BYTES
     view = machine.arena.bytes_between(start, tail.position + tail.size)
     assert bytes(view) == bytes(len(view))

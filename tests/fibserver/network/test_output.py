@@ -29,7 +29,7 @@ def machine() -> Iterator[Machine]:
 def send(output: Output, room: int = 10**9) -> bytes:
     """Send the next output to a socket that accepts at most `room` bytes."""
     data = b"".join(output.next_buffers())[:room]
-    output.drop(len(data))
+    output.consume(len(data))
     return data
 
 
@@ -87,7 +87,7 @@ def test_nothing_dropped() -> None:
     """Dropping 0 bytes changes nothing."""
     output = Output()
     output.push(b"+OK\r\n")
-    output.drop(0)
+    output.consume(0)
     assert output.next_buffers() == [b"+OK\r\n"]
 
 
@@ -99,7 +99,7 @@ def test_full_by_number() -> None:
     assert not output.is_full
     output.push(b"1")
     assert output.is_full
-    output.drop(1)
+    output.consume(1)
     assert not output.is_full
 
 
@@ -110,7 +110,7 @@ def test_full_by_size() -> None:
     assert not output.is_full
     output.push(b"1")
     assert output.is_full
-    output.drop(1)
+    output.consume(1)
     assert not output.is_full
 
 
@@ -151,12 +151,12 @@ def test_answers_in_a_row(machine: Machine) -> None:
     for client in clients:
         output.push_stream(client.answer)
     array = machine.arrays[JSON]
-    while array.can_shrink:
-        array.shrink()
+    while array.can_evict_tail:
+        array.evict_tail()
     assert array.growth.frontier >= 70
     assert send_all(output) == b"".join(client.expected for client in clients)
-    while array.can_shrink:
-        array.shrink()
+    while array.can_evict_tail:
+        array.evict_tail()
     assert array.growth.frontier == 0
 
 
@@ -195,8 +195,8 @@ def test_clear_stops_answers(machine: Machine) -> None:
     assert machine.queue.pop() is None
     for task in tasks:
         machine.complete(task)
-    assert machine.scratch.used_slots == 0
-    assert machine.arrays[JSON].can_shrink
+    assert machine.transient_blocks.used_slots == 0
+    assert machine.arrays[JSON].can_evict_tail
 
 
 def test_a_large_piece_is_offered_in_parts() -> None:

@@ -83,8 +83,8 @@ class PersistentMachine(Machine):
 
     def drop_tail(self, format: Format) -> Block:
         """Evict the tail of an array, as if another needed the memory."""
-        tail = self.arrays[format].shrink()
-        self.persistence.on_dropped(tail)
+        tail = self.arrays[format].evict_tail()
+        self.persistence.on_evicted(tail)
         return tail
 
     def files(self) -> set[tuple[str, int]]:
@@ -346,7 +346,7 @@ def test_a_block_stays_while_it_is_saved(start: Make) -> None:
     machine.grow(JSON, 100)
     array = machine.arrays[JSON]
     for error_number in (errno.ENOSPC, 0):
-        assert array.can_shrink
+        assert array.can_evict_tail
         machine.clock.now += RETRY_SECONDS
         machine.persistence.tick()
         task = machine.next_task()
@@ -354,10 +354,10 @@ def test_a_block_stays_while_it_is_saved(start: Make) -> None:
         assert task.action is Action.SAVE
         assert machine.persistence.is_saving
         assert machine.persistence.unsaved_blocks == 1
-        assert not array.can_shrink
+        assert not array.can_evict_tail
         machine.persistence.on_saved(task.block, error_number)
         assert not machine.persistence.is_saving
-        assert array.can_shrink
+        assert array.can_evict_tail
 
 
 def test_loading_gives_up_where_it_fails(start: Make) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from fibcommon.service.admission import NEWCOMER_SECONDS, WINDOW_SECONDS, ReadRate
-from fibweb.overload.admission import SURPLUS_CONNECTIONS, Admission, Verdict
+from fibweb.overload.admission import SURPLUS_CONNECTIONS, Admission, AdmissionDecision
 
 NOW = 10.0
 
@@ -46,7 +46,7 @@ def test_room_for_all() -> None:
     crowd: list[PacedConnection] = []
     PacedConnection(crowd, idle_since=0.0)
     PacedConnection(crowd, read_rate=0)
-    assert admission_of(crowd, 3).admit() is Verdict.SERVE
+    assert admission_of(crowd, 3).admit() is AdmissionDecision.SERVE
     assert len(crowd) == 2
 
 
@@ -62,10 +62,10 @@ def test_order_of_eviction() -> None:
     )
     admission = admission_of(crowd, 6)
     for victim in (long_idle, idle, slower, slow):
-        assert admission.admit() is Verdict.SERVE
+        assert admission.admit() is AdmissionDecision.SERVE
         assert victim not in crowd
         PacedConnection(crowd)
-    assert admission.admit() is Verdict.SERVE_ONCE
+    assert admission.admit() is AdmissionDecision.SERVE_ONCE
     assert {busy, fast} < set(crowd)
     assert admission.cut_off == {"idle": 2, "slow": 2, "memory": 0}
 
@@ -82,15 +82,15 @@ def test_the_silent_give_way_before_those_that_pause() -> None:
     now = [NOW]
     admission = admission_of(crowd, 3, lambda: now[0])
     for victim in (silent, paused):
-        assert admission.admit() is Verdict.SERVE
+        assert admission.admit() is AdmissionDecision.SERVE
         assert victim not in crowd
         PacedConnection(crowd)
-    assert admission.admit() is Verdict.WAIT
+    assert admission.admit() is AdmissionDecision.WAIT
     now[0] += 1.5 * NEWCOMER_SECONDS
-    assert admission.admit() is Verdict.SERVE  # the new one is still silent
+    assert admission.admit() is AdmissionDecision.SERVE  # the new one is still silent
     assert new not in crowd
     PacedConnection(crowd)
-    assert admission.admit() is Verdict.SERVE_ONCE
+    assert admission.admit() is AdmissionDecision.SERVE_ONCE
 
 
 def test_clients_that_pause_give_way_last() -> None:
@@ -101,15 +101,15 @@ def test_clients_that_pause_give_way_last() -> None:
     silent = PacedConnection(crowd, idle_since=NOW, was_served=False)
     admission = admission_of(crowd, 2, lambda: now[0])
     for _ in range(3):
-        assert admission.admit() is Verdict.WAIT
+        assert admission.admit() is AdmissionDecision.WAIT
     now[0] += 1.5 * NEWCOMER_SECONDS
-    assert admission.admit() is Verdict.SERVE
+    assert admission.admit() is AdmissionDecision.SERVE
     assert crowd == [served]
     assert silent.idle_since is None
     PacedConnection(crowd)
-    assert admission.admit() is Verdict.WAIT
+    assert admission.admit() is AdmissionDecision.WAIT
     now[0] += 1.5 * NEWCOMER_SECONDS
-    assert admission.admit() is Verdict.SERVE
+    assert admission.admit() is AdmissionDecision.SERVE
     assert served not in crowd
 
 
@@ -120,9 +120,9 @@ def test_surplus_connections_are_few() -> None:
     verdicts = []
     for _ in range(SURPLUS_CONNECTIONS + 4):
         verdicts.append(admission.admit())
-        if verdicts[-1] is not Verdict.REFUSE:
+        if verdicts[-1] is not AdmissionDecision.REFUSE:
             PacedConnection(crowd)
-    assert verdicts[:2] == [Verdict.SERVE] * 2
-    assert verdicts[2:-2] == [Verdict.SERVE_ONCE] * SURPLUS_CONNECTIONS
-    assert verdicts[-2:] == [Verdict.REFUSE] * 2
+    assert verdicts[:2] == [AdmissionDecision.SERVE] * 2
+    assert verdicts[2:-2] == [AdmissionDecision.SERVE_ONCE] * SURPLUS_CONNECTIONS
+    assert verdicts[-2:] == [AdmissionDecision.REFUSE] * 2
     assert admission.rejected == 2

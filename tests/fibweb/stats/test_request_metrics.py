@@ -8,8 +8,8 @@ from fibweb.stats.request_metrics import (
     BUCKET_SECONDS,
     MAX_CELLS,
     RequestMetrics,
+    bucket_bounds,
     format_of,
-    intervals,
     route_of,
 )
 
@@ -135,7 +135,7 @@ def test_memory_is_bounded() -> None:
 
 def test_intervals_of_latency_buckets() -> None:
     """Each bucket begins where the previous one ends; the last one counts as the largest bound."""
-    buckets = list(intervals([1.0] * (len(BUCKET_SECONDS) + 1)))
+    buckets = list(bucket_bounds([1.0] * (len(BUCKET_SECONDS) + 1)))
     assert buckets[0] == (0, BUCKET_SECONDS[0], 1)
     assert buckets[3] == (BUCKET_SECONDS[2], BUCKET_SECONDS[3], 1)
     assert buckets[-1] == (BUCKET_SECONDS[-1], BUCKET_SECONDS[-1], 1)

@@ -3,7 +3,7 @@
 import pytest
 
 from fibclient.cli.checks.findings import Level
-from fibclient.cli.checks.health import Sample, check_health, check_sample
+from fibclient.cli.checks.health import Sample, check_health, check_samples
 from fibclient.cli.measuring.server_sample import InfoFields
 
 MIB = 1024 * 1024
@@ -156,7 +156,7 @@ TOO_LARGE = Sample("text", 10**6, 10**6 + 1, "LIMIT", "LIMIT too large")
 )
 def test_sample(samples: list[Sample], level: Level, text: str) -> None:
     """Wrong or missing numbers are a problem; numbers beyond the limits are not."""
-    finding = check_sample(samples)
+    finding = check_samples(samples)
     assert finding.level is level
     assert text in finding.text
     assert bool(finding.hint) == (level is not Level.OK)

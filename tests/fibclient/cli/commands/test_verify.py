@@ -65,8 +65,8 @@ def test_verify_prints_json(server: RunningServer) -> None:
         "stop": 100,
         "format": "csv",
         "bytes": len(expected("csv", 0, 100)),
-        "is_right": True,
-        "chance_unseen": 2.0**-61,
+        "is_correct": True,
+        "error_probability": 2.0**-61,
     }
 
 
@@ -80,7 +80,7 @@ def test_a_wrong_number(n: int) -> None:
         done = fibclient("--server", server.address, "--json", "verify", "500", "--format", "text")
     assert done.returncode == 1
     info = json.loads(done.stdout)
-    assert (info["is_right"], info["first_wrong"]) == (False, n)
+    assert (info["is_correct"], info["first_wrong"]) == (False, n)
     assert info["reason"]
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fibclient.cli.render.info_format import readable
+from fibclient.cli.render.info_format import format_value
 
 
 @pytest.mark.parametrize(
@@ -35,15 +35,15 @@ from fibclient.cli.render.info_format import readable
 )
 def test_info_values_are_formatted(name: str, value: str, text: str) -> None:
     """Sizes, durations, counts and identifiers each have their format."""
-    assert readable(name, value) == text
+    assert format_value(name, value) == text
 
 
 def test_moments() -> None:
     """Timestamps are shown in local time."""
     moment = datetime(2024, 2, 29, 12, 30, 15)
     seconds = int(moment.timestamp())
-    assert readable("rdb_last_save_time", str(seconds)) == "2024-02-29 12:30:15"
-    assert readable("server_time_usec", f"{seconds}999999") == "2024-02-29 12:30:15"
+    assert format_value("rdb_last_save_time", str(seconds)) == "2024-02-29 12:30:15"
+    assert format_value("server_time_usec", f"{seconds}999999") == "2024-02-29 12:30:15"
 
 
 @given(
@@ -51,4 +51,4 @@ def test_moments() -> None:
 )
 def test_any_info_field_can_be_formatted(name: str, value: str) -> None:
     """Any name and value can be formatted."""
-    assert readable(name, value) is not None
+    assert format_value(name, value) is not None
