@@ -1,13 +1,16 @@
 """A real browser, and a running fibweb for it to look at."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
 from tests.fibweb.page.site import Site
 from tests.support.servers import DEADLINE_SECONDS, RunningServer
+
+DESKTOP = (1280, 900)
 
 FLAGS = [
     "--no-sandbox",
@@ -22,13 +25,88 @@ FLAGS = [
 
 expect.set_options(timeout=DEADLINE_SECONDS * 1000)
 
+BROWSERS = ("chromium-headless-shell", "chromium")
+"""Debian's, the cheaper one first: without the parts that only a screen needs."""
+
+
+class Pages:
+    """The pages of a test: whatever they do, no script fails and nothing comes from elsewhere."""
+
+    def __init__(self, browser: Browser) -> None:
+        """Open none yet.
+
+        Args:
+            browser: where to open them.
+        """
+        self._browser = browser
+        self._contexts: list[BrowserContext] = []
+        self._trouble: list[str] = []
+
+    def open(
+        self,
+        site: Site,
+        search: str = "",
+        size: tuple[int, int] = DESKTOP,
+        color_scheme: str = "light",
+        script: str = "",
+        has_clock: bool = False,
+    ) -> Page:
+        """Open a page in a window of its own, which remembers nothing.
+
+        Args:
+            site: to open.
+            search: what follows its URL.
+            size: of the window, in pixels.
+            color_scheme: that the system prefers, light or dark.
+            script: to run before those of the page.
+            has_clock: whether the test can put its clock forward.
+        """
+        context = self._browser.new_context(
+            viewport={"width": size[0], "height": size[1]},
+            color_scheme="dark" if color_scheme == "dark" else "light",
+            reduced_motion="reduce",
+            permissions=["clipboard-read", "clipboard-write"],
+        )
+        self._contexts.append(context)
+        context.set_default_timeout(DEADLINE_SECONDS * 1000)
+        page = context.new_page()
+        page.add_init_script(script)
+        if has_clock:
+            page.clock.install()
+        trouble = self._trouble
+
+        def check_request(request: Request) -> None:
+            if not request.url.startswith(site.url):
+                trouble.append(f"asked for {request.url}")
+
+        page.on("request", check_request)
+        page.on("pageerror", lambda error: trouble.append(str(error)))
+        page.on("console", lambda said: trouble.append(said.text) if is_bad(said.text) else None)
+        page.goto(f"{site.url}/{search}")
+        return page
+
+    def check(self) -> None:
+        """Fail if anything went wrong in them."""
+        assert not self._trouble
+
+    def close(self) -> None:
+        """Close them all."""
+        for context in self._contexts:
+            context.close()
+
+
+def is_bad(text: str) -> bool:
+    """Tell whether what the browser's console says is a fault of the page."""
+    # An answer that is an error, or none at all, is what some tests are about.
+    return not text.startswith("Failed to load resource")
+
 
 # Not for longer than this folder: while Playwright runs, so does its event loop, and tests with
 # asyncio need the thread for their own.
 @pytest.fixture(scope="package")
 def browser(program: Callable[[str], str]) -> Iterator[Browser]:
-    """Debian's chromium, with an empty profile."""
-    path = program("chromium")
+    """A browser with an empty profile."""
+    path = next(filter(None, map(shutil.which, BROWSERS)), None) or program(BROWSERS[0])
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield running
@@ -45,57 +123,46 @@ def site(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Open a page; whatever it does, no script fails and nothing comes from elsewhere."""
-    contexts = []
-    trouble: list[str] = []
-
-    def start(
-        site: Site,
-        search: str = "",
-        size: tuple[int, int] = (1280, 900),
-        color_scheme: str = "light",
-        script: str = "",
-        has_clock: bool = False,
-    ) -> Page:
-        context = browser.new_context(
-            viewport={"width": size[0], "height": size[1]},
-            color_scheme="dark" if color_scheme == "dark" else "light",
-            reduced_motion="reduce",
-            permissions=["clipboard-read", "clipboard-write"],
-        )
-        contexts.append(context)
-        context.set_default_timeout(DEADLINE_SECONDS * 1000)
-        page = context.new_page()
-        page.add_init_script(script)
-        if has_clock:
-            page.clock.install()
-
-        def check_request(request: Request) -> None:
-            if not request.url.startswith(site.url):
-                trouble.append(f"asked for {request.url}")
-
-        page.on("request", check_request)
-        page.on("pageerror", lambda error: trouble.append(str(error)))
-        page.on("console", lambda said: trouble.append(said.text) if is_bad(said.text) else None)
-        page.goto(site.url + "/" + search)
-        return page
-
-    yield start
-    for context in contexts:
-        context.close()
-    assert not trouble
+    """Open a page in a window of its own."""
+    pages = Pages(browser)
+    yield pages.open
+    pages.close()
+    pages.check()
 
 
-def is_bad(text: str) -> bool:
-    """Tell whether what the browser's console says is a fault of the page."""
-    # An answer that is an error, or none at all, is what some tests are about.
-    return not text.startswith("Failed to load resource")
+@pytest.fixture(scope="package")
+def shared_window(browser: Browser) -> Iterator[Pages]:
+    """A window for all tests that need none of their own: opening one takes longest."""
+    pages = Pages(browser)
+    yield pages
+    pages.close()
+
+
+@pytest.fixture(scope="package")
+def shared_page(shared_window: Pages, site: Site) -> Page:
+    """The page in that window."""
+    return shared_window.open(site)
 
 
 @pytest.fixture
-def home(open_page: Callable[..., Page], site: Site) -> Page:
+def visit(shared_window: Pages, shared_page: Page, site: Site) -> Iterator[Callable[..., Page]]:
+    """Load the page anew, in the window that tests share; nothing is remembered."""
+
+    def start(search: str = "", size: tuple[int, int] = DESKTOP) -> Page:
+        shared_page.set_viewport_size({"width": size[0], "height": size[1]})
+        shared_page.goto(f"{site.url}/{search}")
+        return shared_page
+
+    yield start
+    shared_page.evaluate("localStorage.clear()")
+    shared_page.goto("about:blank")
+    shared_window.check()
+
+
+@pytest.fixture
+def home(visit: Callable[..., Page]) -> Page:
     """The page as it opens."""
-    return open_page(site)
+    return visit()
 
 
 @pytest.fixture

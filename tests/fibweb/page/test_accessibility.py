@@ -6,9 +6,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Page, expect
 
+from tests.fibweb.page.conftest import DESKTOP
 from tests.fibweb.page.site import Site
 
-PHONE, DESKTOP = (390, 844), (1280, 900)
+PHONE = (390, 844)
 
 
 def expect_no_violation(page: Page) -> None:
@@ -49,9 +50,9 @@ def test_axe(
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1280, 1920])
 @pytest.mark.parametrize("search", ["?first=100000", "?number=100000"])
-def test_any_width(open_page: Callable[..., Page], site: Site, width: int, search: str) -> None:
+def test_any_width(visit: Callable[..., Page], width: int, search: str) -> None:
     """Nothing sticks out sideways, from the narrowest phone on, and numbers fill their room."""
-    page = open_page(site, search, size=(width, 800))
+    page = visit(search, size=(width, 800))
     expect(page.locator(".value:not(.pending)").first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     overflowing = page.evaluate(
@@ -104,42 +105,41 @@ def tab_to(page: Page, name: str) -> None:
     raise AssertionError(f"Tab never reaches {name}")
 
 
-def test_keys_alone(open_page: Callable[..., Page], site: Site) -> None:
+def test_keys_alone(home: Page) -> None:
     """Ask, read, open, copy: all without a pointer."""
-    page = open_page(site)
-    expect(page.get_by_role("option").first).to_be_visible()
-    page.keyboard.press("Tab")
-    assert focused(page) == "Skip to the numbers"
-    expect(page.get_by_role("link", name="Skip to the numbers")).to_be_in_viewport()
+    expect(home.get_by_role("option").first).to_be_visible()
+    home.keyboard.press("Tab")
+    assert focused(home) == "Skip to the numbers"
+    expect(home.get_by_role("link", name="Skip to the numbers")).to_be_in_viewport()
 
-    tab_to(page, "kind=first")
-    page.keyboard.press("ArrowRight")
-    expect(page.get_by_role("radio", name="A range")).to_be_checked()
-    tab_to(page, "start")
-    page.keyboard.type("500")
-    tab_to(page, "count")
-    page.keyboard.type("60")
-    page.keyboard.press("Enter")
-    expect(page.locator("#result-title")).to_have_text("60 numbers from F(500)")
+    tab_to(home, "kind=first")
+    home.keyboard.press("ArrowRight")
+    expect(home.get_by_role("radio", name="A range")).to_be_checked()
+    tab_to(home, "start")
+    home.keyboard.type("500")
+    tab_to(home, "count")
+    home.keyboard.type("60")
+    home.keyboard.press("Enter")
+    expect(home.locator("#result-title")).to_have_text("60 numbers from F(500)")
 
-    tab_to(page, "numbers")
-    page.keyboard.press("End")
-    page.keyboard.press("Enter")
-    dialog = page.get_by_role("dialog", name="F(559)")
+    tab_to(home, "numbers")
+    home.keyboard.press("End")
+    home.keyboard.press("Enter")
+    dialog = home.get_by_role("dialog", name="F(559)")
     expect(dialog.locator("#dialog-summary")).to_have_text("117 digits")
-    tab_to(page, "dialog-copy")
-    page.keyboard.press("Enter")
-    expect(page.locator("#dialog-copy")).to_have_text("Copied")
-    page.keyboard.press("Escape")
-    assert focused(page) == "numbers"
+    tab_to(home, "dialog-copy")
+    home.keyboard.press("Enter")
+    expect(home.locator("#dialog-copy")).to_have_text("Copied")
+    home.keyboard.press("Escape")
+    assert focused(home) == "numbers"
 
-    tab_to(page, "format=json")
-    page.keyboard.press("ArrowRight")
-    expect(page.get_by_role("radio", name="Text")).to_be_checked()
-    tab_to(page, "copy")
-    page.keyboard.press("Enter")
-    expect(page.locator("#copy")).to_have_text("Copied")
-    assert len(page.evaluate("navigator.clipboard.readText()").split()) == 60
+    tab_to(home, "format=json")
+    home.keyboard.press("ArrowRight")
+    expect(home.get_by_role("radio", name="Text")).to_be_checked()
+    tab_to(home, "copy")
+    home.keyboard.press("Enter")
+    expect(home.locator("#copy")).to_have_text("Copied")
+    assert len(home.evaluate("navigator.clipboard.readText()").split()) == 60
 
 
 def test_focus_is_seen(home: Page) -> None:

@@ -6,7 +6,6 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from fibcommon.sizes import value_digits
-from tests.fibweb.page.site import Site
 from tests.support.expected import fibonacci
 
 
@@ -15,9 +14,9 @@ def figure(page: Page, name: str) -> Locator:
     return page.get_by_role("figure").filter(has=page.get_by_role("heading", name=name))
 
 
-def test_digits_over_n(open_page: Callable[..., Page], site: Site) -> None:
+def test_digits_over_n(visit: Callable[..., Page]) -> None:
     """The plot covers what was asked for, and is told in words."""
-    digits = figure(open_page(site, "?start=1000&count=501"), "Digits over n")
+    digits = figure(visit("?start=1000&count=501"), "Digits over n")
     expect(digits.get_by_role("img")).to_have_attribute(
         "aria-label",
         "Line: the number of digits grows steadily, "
@@ -31,9 +30,9 @@ def test_digits_over_n(open_page: Callable[..., Page], site: Site) -> None:
 
 
 @pytest.mark.parametrize("key", ["Home", "ArrowLeft"])
-def test_the_slider_reads_off_digits(open_page: Callable[..., Page], site: Site, key: str) -> None:
+def test_the_slider_reads_off_digits(visit: Callable[..., Page], key: str) -> None:
     """Keys move the point; its n and digits are told."""
-    digits = figure(open_page(site, "?first=1000"), "Digits over n")
+    digits = figure(visit("?first=1000"), "Digits over n")
     slider = digits.get_by_role("slider")
     expect(slider).to_have_value("999")
     slider.press(key)
@@ -43,9 +42,9 @@ def test_the_slider_reads_off_digits(open_page: Callable[..., Page], site: Site,
     expect(slider).to_have_attribute("aria-valuetext", words)
 
 
-def test_pointing_reads_off_digits(open_page: Callable[..., Page], site: Site) -> None:
+def test_pointing_reads_off_digits(visit: Callable[..., Page]) -> None:
     """The point follows the pointer."""
-    digits = figure(open_page(site, "?first=1001"), "Digits over n")
+    digits = figure(visit("?first=1001"), "Digits over n")
     expect(digits.locator("output")).to_have_text("F(1,000) has 209 digits")
     digits.get_by_role("img").hover(position={"x": 46, "y": 100})
     expect(digits.locator("output")).to_have_text("F(0) has 1 digit")

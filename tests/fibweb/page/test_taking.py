@@ -2,15 +2,19 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
+from tests.fibweb.page.conftest import Pages
 from tests.fibweb.page.site import Site
 from tests.support.expected import digits, expected
 from tests.support.servers import DEADLINE_SECONDS
+
+SHOWN_MS = 2_500
+"""More than the page shows "Copied" for."""
 
 FORMATS = ("json", "text", "csv", "ndjson", "bfile", "binary")
 
@@ -28,16 +32,19 @@ def choose(page: Page, format: str) -> None:
     page.locator(f"#formats input[value={format}]").check()
 
 
-@pytest.fixture
-def part(open_page: Callable[..., Page], site: Site) -> Page:
-    """The page with F(100) to F(119), and all sizes known."""
-    page = open_page(site, "?start=100&count=20")
+@pytest.fixture(scope="module")
+def part(browser: Browser, site: Site) -> Iterator[Page]:
+    """The page with F(100) to F(119), and all sizes known; each test chooses its format."""
+    pages = Pages(browser)
+    page = pages.open(site, "?start=100&count=20", has_clock=True)
     for format in FORMATS:
         size = len(body(format, 100, 120))
         expect(page.locator(f"#size-{format}")).to_have_attribute("title", f"{size:,} bytes")
     # Both are told by the state of the service.
     expect(page.locator("#health")).to_have_attribute("data-state", "up")
-    return page
+    yield page
+    pages.close()
+    pages.check()
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -58,6 +65,7 @@ def test_copy(part: Page, format: str) -> None:
     expect(part.locator("#copy")).to_have_text("Copied")
     expect(part.locator("#announcement")).to_have_text("Copied to the clipboard")
     assert part.evaluate("navigator.clipboard.readText()") == body(format, 100, 120).decode()
+    part.clock.run_for(SHOWN_MS)
     expect(part.locator("#copy")).to_have_text("Copy")
 
 
@@ -74,12 +82,12 @@ def test_copy_over_plain_http(open_page: Callable[..., Page], site: Site) -> Non
     assert page.locator("#first").input_value().split() == ["0,0", "1,1", "2,1", "3,2", "4,3"]
 
 
-def test_large_and_binary_cannot_be_copied(open_page: Callable[..., Page], site: Site) -> None:
+def test_large_and_binary_cannot_be_copied(visit: Callable[..., Page]) -> None:
     """Binary, and what is too large, can only be downloaded."""
-    page = open_page(site, "?first=100000")
+    page = visit("?first=100000")
     expect(page.locator("#size-json")).to_have_text("1.05 GB")
     expect(page.locator("#copy")).to_be_disabled()
-    page.goto(site.url + "/?first=10")
+    visit("?first=10")
     expect(page.locator("#copy")).to_be_enabled()
     choose(page, "binary")
     expect(page.locator("#copy")).to_be_disabled()
@@ -101,6 +109,8 @@ def recipe(page: Page, name: str) -> str:
     expect(button).to_have_text("Copied")
     text = page.evaluate("navigator.clipboard.readText()")
     assert isinstance(text, str)
+    page.clock.run_for(SHOWN_MS)
+    expect(button).to_have_text("Copy")
     return text
 
 
@@ -148,7 +158,7 @@ def test_recipes_for_more(
 ) -> None:
     """Large answers, and numbers that Python will not print, are as right."""
     program("redis-cli")
-    page = open_page(site, search)
+    page = open_page(site, search, has_clock=True)
     expect(page.locator("#download")).to_contain_text("kB")
     expect(page.locator("#health")).to_have_attribute("data-state", "up")
     (python, redis) = (folder / "python", folder / "redis")
