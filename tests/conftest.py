@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from tests.support.scheduling import ModuleScheduling, longest_first
+from tests.support.scheduling import ModuleScheduling, import_own_share, longest_first
 from tests.support.servers import RunningServer, start_server
 from tests.support.signals import let_children_receive
 
@@ -22,6 +22,11 @@ PROGRAM_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/
 def pytest_configure() -> None:
     """Start every child with the default action of every signal."""
     let_children_receive()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Share the work of compiling the tests."""
+    import_own_share(session.config)
 
 
 @pytest.hookimpl(optionalhook=True)

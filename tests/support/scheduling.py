@@ -4,10 +4,13 @@ A worker gets a whole module: its tests share fixtures such as a browser or a Pr
 workers would start twice. What takes longest starts first, so that the workers end together.
 """
 
+import contextlib
+import importlib
+
 import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-__all__ = ["ModuleScheduling", "longest_first"]
+__all__ = ["ModuleScheduling", "import_own_share", "longest_first"]
 
 PACKAGES = ("tests/systemd", "tests/fibweb/page")
 """Folders whose modules share a fixture, and are run by one worker."""
@@ -45,3 +48,21 @@ def _rank(item: pytest.Item) -> int:
         if item.nodeid.startswith(path):
             return rank
     return len(LONGEST)
+
+
+def import_own_share(config: pytest.Config) -> None:
+    """Import every n-th test module, on the n-th worker of a run of all tests.
+
+    All workers collect all modules, at the same time and in the same order, and pytest compiles
+    what nobody has compiled before, which takes most of the time. Begun at different modules, each
+    is compiled by one worker and read by the others.
+    """
+    worker = getattr(config, "workerinput", None)
+    if worker is None or config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return
+    number, count = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
+    for path in sorted(config.rootpath.glob("tests/**/test_*.py"))[number::count]:
+        with contextlib.suppress(Exception):  # the collection tells of it
+            importlib.import_module(
+                ".".join(path.relative_to(config.rootpath).with_suffix("").parts)
+            )

@@ -18,7 +18,7 @@ KEPT, FRESH = 4, 4
 """Clients that keep their connection, and clients that make one for each request."""
 
 SECONDS = 30
-PAUSE_SECONDS = 0.05
+PAUSE_SECONDS = 0.1
 """Between the requests of a client: a steady load, with time left for what happens beside it."""
 
 COUNTS = (1, 10, 500)
