@@ -13,11 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 import redis
-from click.testing import CliRunner
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from fibserver import __version__, cli
+from tests.support.in_process import run_in_process
 from tests.support.servers import DEADLINE_SECONDS, RunningServer, direct_client
 from tests.support.socket_passing import run_with_sockets
 from tests.support.waiting import wait_until
@@ -121,20 +121,23 @@ def test_fibserver_ignores_modules_in_working_directory(
         ([], {"FIBSERVER_MEMORY_LIMIT": "many"}, "memory_limit: 'many': must be a size such as"),
         ([], {"FIBSERVER_IDLE_TIMEOUT": "-1"}, "idle_timeout: '-1': must be a number of seconds"),
         ([], {"FIBSERVER_PASSWORD_FILE": "/nowhere"}, "password_file: '/nowhere': cannot be read"),
-        (
-            ["--listen", "unix:/nowhere/socket"],
-            {},
-            "cannot listen on unix:/nowhere/socket: No such",
-        ),
     ],
 )
 def test_invalid_setting_fails_start(
     arguments: list[str], environment: dict[str, str], message: str
 ) -> None:
     """An invalid setting fails the start with exit code 2 and one line that names it."""
-    done = run_fibserver(*arguments, **environment)
-    assert done.returncode == 2
+    done = run_in_process(cli.main, *arguments, **environment)
+    assert done.exit_code == 2
     assert done.stderr.startswith(f"fibserver: {message}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_unix_socket_in_missing_folder_fails_to_start() -> None:
+    """A start on a Unix socket whose folder does not exist fails in the same way."""
+    done = run_fibserver("--listen", "unix:/nowhere/socket")
+    assert done.returncode == 2
+    assert done.stderr.startswith("fibserver: cannot listen on unix:/nowhere/socket: No such")
     assert done.stderr.count("\n") == 1
 
 
@@ -184,16 +187,16 @@ def test_check_config_reports_errors_like_start(tmp_path: Path) -> None:
     config = tmp_path / "fibserver.toml"
     for text in ("workers = 0", "worker = 1", 'password_file = "/dev/null"'):
         config.write_text(text)
-        checked = run_fibserver("--config", str(config), "--check-config")
-        started = run_fibserver("--config", str(config))
-        assert (checked.returncode, checked.stdout) == (2, "")
+        checked = run_in_process(cli.main, "--config", str(config), "--check-config")
+        started = run_in_process(cli.main, "--config", str(config))
+        assert (checked.exit_code, checked.stdout) == (started.exit_code, "") == (2, "")
         assert checked.stderr == started.stderr
         assert checked.stderr.count("\n") == 1
 
 
 def test_fibserver_help_lists_options() -> None:
     """The help lists all options, with examples."""
-    text = run_fibserver("--help").stdout
+    text = run_in_process(cli.main, "--help").stdout
     flags = "config listen workers state-dir metrics-listen log-level check-config version"
     assert all(f"--{flag}" in text for flag in flags.split())
     assert "\n    fibserver --config /etc/fibserver.toml --check-config\n" in text
@@ -217,9 +220,7 @@ def test_a_shortage_at_the_start(number: int, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("PYTHONSAFEPATH", "")  # the command sets it for its children
     monkeypatch.setattr(cli, "Acceptor", fail)
     monkeypatch.setattr(cli, "configure_logging", lambda *_: None)
-    # The command runs in this process: restore the variable that it sets.
-    environment = {"PYTHONSAFEPATH": os.environ.get("PYTHONSAFEPATH")}
-    done = CliRunner().invoke(cli.main, ["--listen", "127.0.0.1:0"], env=environment)
+    done = run_in_process(cli.main, "--listen", "127.0.0.1:0")
     assert done.exit_code == 75
     assert os.strerror(number) in done.stderr
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from fibweb import cli
 from tests.support.fibweb_process import COMMAND
+from tests.support.in_process import run_in_process
 from tests.support.servers import DEADLINE_SECONDS, RunningServer
 
 
@@ -33,16 +35,23 @@ def run_fibweb(*arguments: str, **environment: str) -> "subprocess.CompletedProc
         (["--config", "/nowhere/file"], {}, "/nowhere/file: No such file or directory"),
         ([], {"FIBWEB_CACHE_BYTES": "many"}, "cache_bytes: 'many': must be a size such as"),
         ([], {"FIBWEB_PASSWORD_FILE": "/nowhere"}, "password_file: '/nowhere': cannot be read"),
-        (["--listen", "unix:/no/socket"], {}, "cannot listen on unix:/no/socket: No such"),
     ],
 )
 def test_invalid_setting_fails_web_start(
     arguments: list[str], environment: dict[str, str], message: str
 ) -> None:
     """An invalid setting ends the start with one line that names it, and the exit code 2."""
-    done = run_fibweb(*arguments, **environment)
-    assert done.returncode == 2
+    done = run_in_process(cli.main, *arguments, **environment)
+    assert done.exit_code == 2
     assert done.stderr.startswith(f"fibweb: {message}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_web_unix_socket_in_missing_folder_fails_to_start() -> None:
+    """A start on a Unix socket whose folder does not exist fails in the same way."""
+    done = run_fibweb("--listen", "unix:/no/socket")
+    assert done.returncode == 2
+    assert done.stderr.startswith("fibweb: cannot listen on unix:/no/socket: No such")
     assert done.stderr.count("\n") == 1
 
 
@@ -121,16 +130,16 @@ def test_check_config_reports_errors_like_web_start(tmp_path: Path) -> None:
     password.write_bytes(b"\xff\n")
     for text in ("threads = 0", "thread = 1", f'password_file = "{password}"'):
         config.write_text(text)
-        checked = run_fibweb("--config", str(config), "--check-config")
-        started = run_fibweb("--config", str(config))
-        assert (checked.returncode, checked.stdout) == (2, "")
+        checked = run_in_process(cli.main, "--config", str(config), "--check-config")
+        started = run_in_process(cli.main, "--config", str(config))
+        assert (checked.exit_code, checked.stdout) == (started.exit_code, "") == (2, "")
         assert checked.stderr == started.stderr
         assert checked.stderr.count("\n") == 1
 
 
 def test_fibweb_help_lists_options() -> None:
     """The help lists the options, with examples."""
-    text = run_fibweb("--help").stdout
+    text = run_in_process(cli.main, "--help").stdout
     flags = ("config", "listen", "servers", "threads", "processes", "embedded", "log-level")
     assert all(f"--{flag} " in text for flag in flags)
     assert "curl" in text
