@@ -121,7 +121,7 @@ CASES: list[Case] = [
     (
         "an hour without anybody",
         {name: steady(1) for name in HEALTHY if "_total" in name},
-        400,
+        100,
         set(),
     ),
     (
@@ -171,7 +171,7 @@ CASES: list[Case] = [
     (
         "2 % fail",
         failures("fibserver", "BUSY", 0.02),
-        400,
+        100,
         {"FibserverErrorsFast", "FibserverErrorsSlow", "FibserverOverloaded"},
     ),
     ("0.7 % fail", failures("fibserver", "NOSPACE", 0.007), 400, {"FibserverErrorsSlow"}),
@@ -179,7 +179,7 @@ CASES: list[Case] = [
     (
         "2 % fail over HTTP",
         failures("fibweb", "503", 0.02),
-        400,
+        100,
         {"FibwebErrorsFast", "FibwebErrorsSlow"},
     ),
     ("0.7 % fail over HTTP", failures("fibweb", "500", 0.007), 400, {"FibwebErrorsSlow"}),
@@ -189,7 +189,7 @@ CASES: list[Case] = [
             f'fibserver_requests_total{{{SERVER},command="ping",code="BUSY"}}': counter(900),
             f'fibweb_requests_total{{{WEB},route="/readyz",code="503"}}': counter(900),
         },
-        400,
+        100,
         set(),
     ),
     (
@@ -200,7 +200,7 @@ CASES: list[Case] = [
         }
         | failures("fibserver", "BUSY", 0.02)
         | failures("fibweb", "503", 0.02),
-        400,
+        100,
         {
             f"{service}Errors{read_rate}"
             for service in ("Fibserver", "Fibweb")
