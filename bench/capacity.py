@@ -70,7 +70,7 @@ class CapacityRow(NamedTuple):
     costs: dict[str, float]
 
 
-class _LoadResult(NamedTuple):
+class _Throughput(NamedTuple):
     requests: int
     requests_per_second: float
     megabytes_per_second: float
@@ -103,7 +103,7 @@ def _measure(
     entry_point: EntryPoint,
     request: str,
     n: int,
-    load: Iterator[_LoadResult | None],
+    load: Iterator[_Throughput | None],
     programs: Programs,
 ) -> CapacityRow:
     next(load)  # warms the servers up
@@ -128,7 +128,7 @@ def _seconds_of(pid: int) -> float:
 
 def _wrk(
     client: Host, address: str, n: int, *, are_different: bool = False
-) -> Iterator[_LoadResult | None]:
+) -> Iterator[_Throughput | None]:
     with tempfile.TemporaryDirectory(prefix="bench-wrk-") as folder:
         script = Path(folder, "different.lua")
         script.write_text(DIFFERENT % {"n": n, "spread": n // 10})
@@ -143,10 +143,10 @@ def _wrk(
     if count is None:
         raise click.ClickException(f"cannot parse the output of wrk:\n{text}")
     seconds, size = float(count[2]), float(count[3]) * UNITS[count[4]]
-    yield _LoadResult(int(count[1]), int(count[1]) / seconds, size / seconds / 1e6)
+    yield _Throughput(int(count[1]), int(count[1]) / seconds, size / seconds / 1e6)
 
 
-def _redis_benchmark(client: Host, address: str, n: int) -> Iterator[_LoadResult | None]:
+def _redis_benchmark(client: Host, address: str, n: int) -> Iterator[_Throughput | None]:
     host, _, port = address.rpartition(":")
     args = ["redis-benchmark", "-h", host, "-p", port, "-c", str(CONNECTIONS), "-q"]
     request = ["FIB.FIRST", str(n), "FORMAT", "json"]
@@ -157,7 +157,7 @@ def _redis_benchmark(client: Host, address: str, n: int) -> Iterator[_LoadResult
     if rate is None:
         raise click.ClickException(f"cannot parse the output of redis-benchmark:\n{text}")
     size = FORMATS["json"].slice_size(0, n)
-    yield _LoadResult(REQUESTS[n], float(rate[1]), float(rate[1]) * size / 1e6)
+    yield _Throughput(REQUESTS[n], float(rate[1]), float(rate[1]) * size / 1e6)
 
 
 def _run(client: Host, *args: str) -> str:
