@@ -44,7 +44,7 @@ from fibserver.monitoring.metrics import metrics_registry
 from fibserver.monitoring.slow_log import SlowLog
 from fibserver.network.connections import Clients
 from fibserver.network.metrics_server import MetricsServer
-from fibserver.settings import Settings, reloaded
+from fibserver.settings import Settings
 from fibserver.workers.worker import work
 
 __all__ = ["Acceptor"]
@@ -291,7 +291,7 @@ class Acceptor:
         """Apply the settings that can change at run time, or none if any is invalid."""
         self._notifier.reloading()
         try:
-            settings, changed, need_restart = reloaded(self.settings, self._reload_settings())
+            settings, changed, need_restart = self.settings.reloaded(self._reload_settings())
             settings.check_exposure(self.addresses)
             self.password = _password(settings, is_reload=True)
         except SettingsError as error:

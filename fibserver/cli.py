@@ -18,7 +18,7 @@ from fibcommon.service.logs import configure_logging
 from fibcommon.service.systemd import activated_sockets
 from fibserver import __version__
 from fibserver.acceptor import Acceptor
-from fibserver.settings import load_settings
+from fibserver.settings import Settings
 
 __all__ = ["main"]
 
@@ -76,9 +76,9 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
     """
     os.environ["PYTHONSAFEPATH"] = "1"  # children must not import from the working directory
     given = {name: value for name, value in flags.items() if value not in (None, ())}
-    reload = partial(load_settings, config, is_reload=True, **given)
+    reload = partial(Settings.load, config, is_reload=True, **given)
     try:
-        settings = load_settings(config, is_reload=False, **given)
+        settings = Settings.load(config, is_reload=False, **given)
         if check_config:
             # Only here: at a start the acceptor reads it, and a pipe can be read only once.
             if settings.password_file is not None:

@@ -1,107 +1,107 @@
-"""Settings of fibserver: names, defaults, bounds, and which can be reloaded.
-
-`fibcommon.configuration.settings` loads them. The description of each field states the allowed
-values; error messages quote it.
-"""
+"""Settings of fibserver: names, defaults, bounds, purposes, and which can be reloaded."""
 
 import ipaddress
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Self
-
-from pydantic import BeforeValidator, Field, model_validator
-from pydantic_settings import NoDecode, SettingsConfigDict
+from typing import ClassVar, Self
 
 from fibcommon.addresses import DEFAULT_ADDRESS, Address, parse_address
-from fibcommon.configuration.settings import (
-    AbsolutePath,
-    AddressText,
-    LogFormat,
-    LogLevel,
-    OptionalPath,
-    Seconds,
-    ServiceSettings,
-    Size,
-    TcpAddressText,
-    Whole,
-    load,
-    merged,
-    none_if_empty,
-    one_of,
-    seconds,
-    size,
-    split,
-    whole,
-)
+from fibcommon.configuration import values
+from fibcommon.configuration.settings import ServiceSettings, setting
 from fibcommon.service.errors import SettingsError
 from fibcommon.service.machine import usable_processors
 
-__all__ = ["RELOADABLE", "Settings", "is_exposed", "load_settings", "reloaded"]
-
-MIB = 1024**2
-
-RELOADABLE = frozenset(
-    {
-        "log_level",
-        "log_format",
-        "max_answer_bytes",
-        "max_clients",
-        "max_output_bytes",
-        "idle_timeout",
-        "request_timeout",
-        "drain_timeout",
-        "password_file",
-    }
-)
-"""Settings that can change at run time; sockets, memory and workers depend on the others."""
+__all__ = ["Settings", "is_exposed"]
 
 
-def _resolve_auto(value: object) -> object:
-    return usable_processors() if value == "auto" else value
-
-
+@dataclass(frozen=True, kw_only=True)
 class Settings(ServiceSettings):
-    """Settings of one server: sizes in bytes or as text such as `64MiB`, times in seconds."""
+    """Settings of fibserver. Sockets, memory and workers depend on those that need a restart."""
 
-    model_config = SettingsConfigDict(env_prefix="FIBSERVER_", frozen=True, extra="forbid")
+    PREFIX: ClassVar = "FIBSERVER_"
 
-    listen: Annotated[
-        tuple[AddressText, ...],
-        BeforeValidator(split),
-        NoDecode,
-    ] = Field(
-        default=(DEFAULT_ADDRESS,),
-        description="must be HOST:PORT or unix:/path, or a comma-separated list of these",
+    listen: tuple[str, ...] = setting(
+        [DEFAULT_ADDRESS],
+        values.ADDRESSES,
+        "The addresses that clients connect to. One that other machines can reach requires "
+        "`password_file` or `allow_unauthenticated`. Sockets passed by systemd replace them.",
     )
-    workers: Annotated[Whole, BeforeValidator(_resolve_auto)] = Field(
-        default_factory=usable_processors,
-        ge=1,
-        le=1024,
-        description="must be a whole number from 1 to 1,024, or auto for one per core",
+    workers: int = setting(
+        "auto", values.whole(1, 1024, usable_processors), "The number of worker processes."
     )
-    state_dir: Annotated[AbsolutePath | None, BeforeValidator(none_if_empty)] = Field(
-        default=None, description="must be the absolute path of a directory"
+    state_dir: Path | None = setting(
+        "",
+        values.optional(values.ABSOLUTE_PATH),
+        "The directory that keeps computed numbers across restarts. Empty: none.",
     )
-    metrics_listen: Annotated[TcpAddressText | None, BeforeValidator(none_if_empty)] = Field(
-        default=None, description="must be HOST:PORT"
+    metrics_listen: str | None = setting(
+        "",
+        values.optional(values.TCP_ADDRESS),
+        "The address that serves metrics for Prometheus. Empty: none.",
     )
-    password_file: OptionalPath = Field(default=None, description="must be the path of a file")
-    allow_unauthenticated: bool = Field(default=False, description="must be true or false")
-    log_level: LogLevel = one_of("info", LogLevel)
-    log_format: LogFormat = one_of("plain", LogFormat)
-    memory_limit: Size = size(512 * MIB, MIB, "1MiB")
-    max_answer_bytes: Size = size(2048 * MIB, 1, "1 byte")
-    max_index: Whole = whole(10_000_000, 0, 10**12)
-    max_clients: Whole = whole(10_000, 1, 1_000_000)
-    max_output_bytes: Size = size(64 * MIB, MIB, "1MiB")
-    idle_timeout: Seconds = seconds(0, is_zero_allowed=True)
-    request_timeout: Seconds = seconds(60)
-    drain_timeout: Seconds = seconds(10, is_zero_allowed=True)
+    password_file: Path | None = setting(
+        "",
+        values.optional(values.PATH),
+        "The file whose first line, 1 to 512 bytes, is the password that clients must send. "
+        "Empty: no password.",
+        is_reloadable=True,
+    )
+    allow_unauthenticated: bool = setting(
+        False, values.BOOLEAN, "Whether to serve other machines without a password."
+    )
+    memory_limit: int = setting(
+        "512MiB",
+        values.size("1MiB"),
+        "The maximum memory for computed numbers, all formats together. It is allocated in "
+        "/dev/shm when needed. Replies may be larger: numbers that are not kept are streamed.",
+    )
+    max_answer_bytes: int = setting(
+        "2GiB",
+        values.size("1 byte"),
+        "The maximum size of a reply; a request for a larger one is rejected at once.",
+        is_reloadable=True,
+    )
+    max_index: int = setting(
+        10_000_000, values.whole(0, 10**12), "The maximum n of a number in a reply."
+    )
+    max_clients: int = setting(
+        10_000,
+        values.whole(1, 1_000_000),
+        "The maximum number of connected clients, which the limit of open files may lower. When "
+        "it is reached, the client that has been idle for longest is disconnected for a new one.",
+        is_reloadable=True,
+    )
+    max_output_bytes: int = setting(
+        "64MiB",
+        values.size("1MiB"),
+        "The maximum memory for replies that clients have not read, all clients together; shared "
+        "memory does not count. Beyond it the slowest reader is disconnected.",
+        is_reloadable=True,
+    )
+    idle_timeout: float = setting(
+        0,
+        values.seconds(is_zero_allowed=True),
+        "The seconds without a request after which a connection is closed; 0: never. TCP "
+        "keepalive closes those of vanished clients within ten minutes.",
+        is_reloadable=True,
+    )
+    request_timeout: float = setting(
+        60,
+        values.seconds(),
+        "The seconds without progress after which a reply fails.",
+        is_reloadable=True,
+    )
+    drain_timeout: float = setting(
+        10,
+        values.seconds(is_zero_allowed=True),
+        "The seconds that replies in progress may take after SIGTERM.",
+        is_reloadable=True,
+    )
 
-    @model_validator(mode="after")
-    def _refuse_exposure(self) -> Self:
+    def check(self) -> None:
+        """Check that the addresses may be listened on; see `check_exposure`."""
         self.check_exposure(map(parse_address, self.listen))
-        return self
 
     def check_exposure(self, addresses: Iterable[Address]) -> None:
         """Reject addresses that other machines can reach, unless the settings permit them.
@@ -124,50 +124,20 @@ class Settings(ServiceSettings):
         if lines:
             raise SettingsError("\n".join(lines))
 
+    def reloaded(self, fresh: Self) -> tuple[Self, list[str], list[str]]:
+        """Apply the reloadable settings; see `ServiceSettings.reloaded`.
 
-def load_settings(
-    config: Path | None = None, *, is_reload: bool = False, **flags: object
-) -> Settings:
-    """Return the settings from file, environment and command line.
+        The content of `password_file` is not compared: the caller reads the file again.
 
-    Args:
-        config: TOML file with settings.
-        is_reload: Whether the server is already running.
-        flags: Settings from the command line.
-
-    Raises:
-        SettingsError: A setting is invalid, or the file cannot be read.
-    """
-    return load(Settings, config, is_reload=is_reload, **flags)
-
-
-def reloaded(current: Settings, fresh: Settings) -> tuple[Settings, list[str], list[str]]:
-    """Merge the reloadable settings of `fresh` into `current`.
-
-    The content of `password_file` is not compared: the caller reads the file again.
-
-    Args:
-        current: Settings that the server runs with.
-        fresh: Settings that were loaded just now.
-
-    Returns:
-        The merged settings, the names that changed, and the names whose new values need a
-        restart.
-
-    Raises:
-        SettingsError: The new password settings would expose a listener, or `password_file` is
-            missing, as in a file that is only partly written.
-    """
-    if current.password_file and not fresh.password_file and not _is_given(fresh):
-        raise SettingsError('password_file: not set any more; set it to "" to require no password')
-    settings, changed, need_restart = merged(current, fresh, RELOADABLE)
-    settings.check_exposure(map(parse_address, settings.listen))
-    return settings, changed, need_restart
-
-
-def _is_given(settings: Settings) -> bool:
-    """Return whether `password_file` is set, even to an empty value."""
-    return "password_file" in settings.model_fields_set
+        Raises:
+            SettingsError: The new settings would expose a listener, or `password_file` is missing,
+                as in a file that is only partly written.
+        """
+        if self.password_file and "password_file" not in fresh.given:
+            raise SettingsError(
+                'password_file: not set any more; set it to "" to require no password'
+            )
+        return super().reloaded(fresh)
 
 
 def is_exposed(address: Address) -> bool:

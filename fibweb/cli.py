@@ -22,7 +22,7 @@ from fibcommon.service.systemd import Notifier, activated_sockets
 from fibweb.processes.embedded import EmbeddedServer, EmbeddedServerError
 from fibweb.processes.supervisor import Supervisor
 from fibweb.processes.web_worker import ServiceContext, WebWorker
-from fibweb.settings import Settings, load_settings, servers_password
+from fibweb.settings import Settings, servers_password
 from fibweb.stats.shared_stats import SharedStats
 
 __all__ = ["main"]
@@ -98,10 +98,10 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
     """
     os.environ["PYTHONSAFEPATH"] = "1"  # children import nothing from the working directory
     given = {name: value for name, value in flags.items() if value not in (None, ())}
-    reload = partial(load_settings, config, is_reload=True, **given)
+    reload = partial(Settings.load, config, is_reload=True, **given)
     with ExitStack() as stack:
         try:
-            settings = load_settings(config, is_reload=False, **given)
+            settings = Settings.load(config, is_reload=False, **given)
             password = servers_password(settings)
             if check_config:
                 click.echo("fibweb: the configuration is fine")

@@ -1,152 +1,132 @@
-"""Settings of fibweb: names, defaults, bounds, and which of them a reload may change.
-
-`fibcommon.configuration.settings` loads them. The description of a field states the allowed
-values; the error message for an invalid value quotes it.
-"""
+"""Settings of fibweb: names, defaults, bounds, purposes, and which can be reloaded."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import ClassVar
 
-from pydantic import AfterValidator, BeforeValidator, Field
-from pydantic_settings import NoDecode, SettingsConfigDict
-
-from fibcommon.addresses import DEFAULT_ADDRESS
+from fibcommon.addresses import DEFAULT_ADDRESS, parse_server
+from fibcommon.configuration import values
 from fibcommon.configuration.passwords import read_password
-from fibcommon.configuration.settings import (
-    AddressText,
-    LogFormat,
-    LogLevel,
-    OptionalPath,
-    Seconds,
-    ServerText,
-    ServiceSettings,
-    Size,
-    TcpAddressText,
-    Whole,
-    load,
-    merged,
-    none_if_empty,
-    one_of,
-    seconds,
-    size,
-    split,
-    whole,
-)
+from fibcommon.configuration.settings import ServiceSettings, setting
 from fibcommon.service.errors import SettingsError
 
-__all__ = [
-    "DEFAULT_LISTEN",
-    "RELOADABLE",
-    "Settings",
-    "load_settings",
-    "reloaded",
-    "servers_password",
-]
-
-MIB = 1024**2
+__all__ = ["DEFAULT_LISTEN", "Settings", "servers_password"]
 
 DEFAULT_LISTEN = "127.0.0.1:8080"
 
-RELOADABLE = frozenset({"log_level", "log_format", "access_log", "drain_timeout"})
-"""Settings that a reload may change. The others are built into sockets, processes and caches."""
-
-_ADDRESSES = "must be HOST:PORT or unix:/path, or a comma-separated list of these"
-_SERVERS = "must be HOST:PORT, unix:/path or srv:NAME, or a comma-separated list of these"
-
 # As browsers send it: in lower case, without a path or a trailing slash.
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[a-z0-9._\[\]:-]+")
-
-
-def _check_origin(text: str) -> str:
-    if not _ORIGIN.fullmatch(text):
-        raise ValueError
-    return text
-
 
 # Segments of unreserved characters (RFC 3986), which need no percent-encoding.
 _ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
 
-def _check_root_path(text: str) -> str:
-    if not _ROOT_PATH.fullmatch(text):
-        raise ValueError
-    return text
-
-
-def _none_or_split(value: object) -> object:
-    return split(value) if value else ()
-
-
+@dataclass(frozen=True, kw_only=True)
 class Settings(ServiceSettings):
-    """Settings of one fibweb. Sizes are bytes or texts such as `64MiB`; times are seconds."""
+    """Settings of fibweb. Sockets, processes and caches depend on those that need a restart."""
 
-    model_config = SettingsConfigDict(env_prefix="FIBWEB_", frozen=True, extra="forbid")
+    PREFIX: ClassVar = "FIBWEB_"
 
-    listen: Annotated[tuple[AddressText, ...], BeforeValidator(split), NoDecode] = Field(
-        default=(DEFAULT_LISTEN,), description=_ADDRESSES
+    listen: tuple[str, ...] = setting(
+        [DEFAULT_LISTEN],
+        values.ADDRESSES,
+        "The addresses that HTTP clients connect to. Sockets passed by systemd replace them.",
     )
-    metrics_listen: Annotated[TcpAddressText | None, BeforeValidator(none_if_empty)] = Field(
-        default=None, description="must be HOST:PORT"
+    metrics_listen: str | None = setting(
+        "",
+        values.optional(values.TCP_ADDRESS),
+        "The only address that serves `/metrics`, unless systemd passes a socket named `metrics`. "
+        "Empty: those of `listen`.",
     )
-    servers: Annotated[tuple[ServerText, ...], BeforeValidator(split), NoDecode] = Field(
-        default=(DEFAULT_ADDRESS,), description=_SERVERS
+    servers: tuple[str, ...] = setting(
+        [DEFAULT_ADDRESS],
+        values.comma_separated(
+            parse_server,
+            "HOST:PORT, unix:/path or srv:NAME, or a comma-separated list of these",
+        ),
+        "The fibservers. All addresses of a name are used; `srv:` looks up SRV records.",
     )
-    embedded: bool = Field(default=False, description="must be true or false")
-    password_file: OptionalPath = Field(default=None, description="must be the path of a file")
-    processes: Whole = whole(1, 1, 64)
-    threads: Whole = whole(4, 1, 256)
-    max_connections: Whole = whole(16, 1, 1000)
-    max_clients: Whole = whole(10_000, 1, 1_000_000)
-    cache_bytes: Size = size(64 * MIB, 0, "0")
-    max_output_bytes: Size = size(64 * MIB, MIB, "1MiB")
-    timeout: Seconds = seconds(60)
-    drain_timeout: Seconds = seconds(10, is_zero_allowed=True)
-    allowed_origins: Annotated[
-        tuple[Annotated[str, AfterValidator(_check_origin)], ...],
-        BeforeValidator(_none_or_split),
-        NoDecode,
-    ] = Field(
-        default=(),
-        description="must be comma-separated origins such as https://example.org, or *, or empty",
+    embedded: bool = setting(
+        False,
+        values.BOOLEAN,
+        "Whether to start a private fibserver, and use that instead of `servers`.",
     )
-    root_path: Annotated[str, AfterValidator(_check_root_path)] = Field(
-        default="",
-        description="must be a path such as /numbers, without a trailing slash, or empty",
+    password_file: Path | None = setting(
+        "",
+        values.optional(values.PATH),
+        "The file whose first line, 1 to 512 bytes, is the password of the fibservers; an "
+        "embedded one has none. Empty: no password.",
     )
-    access_log: bool = Field(default=False, description="must be true or false")
-    log_level: LogLevel = one_of("info", LogLevel)
-    log_format: LogFormat = one_of("plain", LogFormat)
-
-
-def load_settings(
-    config: Path | None = None, *, is_reload: bool = False, **flags: object
-) -> Settings:
-    """Return the effective settings.
-
-    Args:
-        config: TOML file, or None.
-        is_reload: Whether the service is already running.
-        flags: Settings from the command line.
-
-    Raises:
-        SettingsError: A setting is invalid, or the file cannot be read.
-    """
-    return load(Settings, config, is_reload=is_reload, **flags)
-
-
-def reloaded(current: Settings, fresh: Settings) -> tuple[Settings, list[str], list[str]]:
-    """Apply the reloadable settings among those that have changed.
-
-    Args:
-        current: Settings in use.
-        fresh: Settings as loaded now.
-
-    Returns:
-        The settings to use, the names of those that changed, and the names of those whose new
-        values need a restart.
-    """
-    return merged(current, fresh, RELOADABLE)
+    processes: int = setting(
+        1,
+        values.whole(1, 64),
+        "The number of serving processes. With more than one, a supervisor replaces those that "
+        "die.",
+    )
+    threads: int = setting(
+        4,
+        values.whole(1, 256),
+        "The number of requests in each process that wait for fibservers at a time, at most half "
+        "of them for expensive numbers. Further ones wait in a queue, the cheapest first.",
+    )
+    max_clients: int = setting(
+        10_000,
+        values.whole(1, 1_000_000),
+        "The maximum number of clients connected to each process, which the limit of open files "
+        "may lower. When it is reached, the client that has been idle for longest is disconnected "
+        "for a new one.",
+    )
+    max_connections: int = setting(
+        16,
+        values.whole(1, 1000),
+        "The maximum number of connections of each process to fibservers.",
+    )
+    cache_bytes: int = setting(
+        "64MiB",
+        values.size("0"),
+        "The maximum memory of each process for cached numbers; 0: no cache.",
+    )
+    max_output_bytes: int = setting(
+        "64MiB",
+        values.size("1MiB"),
+        "The maximum memory of each process for responses that clients have not read. Beyond it "
+        "the slowest reader gives way.",
+    )
+    timeout: float = setting(
+        60,
+        values.seconds(),
+        "The seconds that a request to fibservers may take, retries included.",
+    )
+    drain_timeout: float = setting(
+        10,
+        values.seconds(is_zero_allowed=True),
+        "The seconds that responses in progress may take after SIGTERM.",
+        is_reloadable=True,
+    )
+    allowed_origins: tuple[str, ...] = setting(
+        "",
+        values.comma_separated(
+            lambda origin: _match(_ORIGIN, origin),
+            "comma-separated origins such as https://example.org, or *, or empty",
+            minimum=0,
+        ),
+        "The origins whose pages may read responses (CORS); `*`: all.",
+    )
+    root_path: str = setting(
+        "",
+        values.text(
+            lambda path: _match(_ROOT_PATH, path),
+            "a path such as /numbers, without a trailing slash, or empty",
+        ),
+        "The path prefix that a proxy does not strip. Paths without it work as well.",
+    )
+    access_log: bool = setting(
+        False,
+        values.BOOLEAN,
+        "Whether to log each request. Failures are logged in any case.",
+        is_reloadable=True,
+    )
 
 
 def servers_password(settings: Settings) -> str | None:
@@ -162,3 +142,8 @@ def servers_password(settings: Settings) -> str | None:
     except UnicodeDecodeError as error:
         name = str(settings.password_file)
         raise SettingsError(f"password_file: {name!r}: must be UTF-8") from error
+
+
+def _match(pattern: re.Pattern[str], text: str) -> None:
+    if not pattern.fullmatch(text):
+        raise ValueError

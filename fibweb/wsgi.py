@@ -4,8 +4,8 @@ The settings are read from the `FIBWEB_*` environment variables at import.
 """
 
 from fibweb.processes.wsgi_application import WsgiApplication
-from fibweb.settings import load_settings
+from fibweb.settings import Settings
 
 __all__ = ["application"]
 
-application = WsgiApplication(load_settings())
+application = WsgiApplication(Settings.load())

@@ -2,6 +2,7 @@
 
 import doctest
 import re
+import runpy
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -94,6 +95,14 @@ def _output(command: str, folder: Path) -> str:
         timeout=DEADLINE_SECONDS,
         check=True,
     ).stdout.decode()
+
+
+def test_the_documents_of_the_settings() -> None:
+    """docs/settings.md and the example files match the definitions of the settings."""
+    files: dict[Path, str] = runpy.run_path(str(DOCS / "settings.py"))["files"]()
+    assert len(files) == 3
+    for path, text in files.items():
+        assert path.read_text() == text, f"{path} is outdated: run python docs/settings.py"
 
 
 def test_the_named_tests_exist() -> None:

@@ -1,199 +1,163 @@
-"""Loading and validation of the settings of a service.
+"""Settings of a service: their definition, and how they are loaded and reloaded.
 
-The sources are the defaults in the code, a TOML file, environment variables and the command line;
-later ones take precedence. Unknown environment variables are ignored, even with the prefix of the
-service: Kubernetes sets variables such as FIBSERVER_PORT by itself.
+The sources are the defaults, a TOML file, environment variables and the command line; later ones
+take precedence. Unknown environment variables are ignored, even with the prefix of the service:
+Kubernetes sets variables such as FIBSERVER_PORT by itself.
 
-The settings of a service are a subclass of `ServiceSettings`. The description of a field states
-the allowed values; the error message for an invalid value quotes it.
+The settings of a service are a subclass of `ServiceSettings`, a dataclass whose fields `setting`
+makes. Error messages quote the values that a field accepts; docs/settings.py writes the documents
+and the example files from the descriptions. This needs no library: those for settings take longer
+to import than the rest of a service, and the kinds of values here need code with any of them.
 """
 
 import difflib
+import os
 import tomllib
-from collections.abc import Collection
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, ValidationError
-from pydantic_settings import BaseSettings, EnvSettingsSource
-
-from fibcommon.addresses import parse_address, parse_server
 from fibcommon.configuration.text_files import read_text_file
+from fibcommon.configuration.values import InvalidItems, Kind, as_text, one_of
 from fibcommon.service.errors import SettingsError, reason
 
 __all__ = [
-    "AbsolutePath",
-    "AddressText",
+    "Definition",
     "LogFormat",
     "LogLevel",
-    "OptionalPath",
-    "Seconds",
-    "ServerText",
     "ServiceSettings",
-    "Size",
-    "TcpAddressText",
-    "Whole",
-    "load",
-    "merged",
-    "none_if_empty",
-    "one_of",
-    "seconds",
-    "size",
-    "split",
-    "whole",
+    "setting",
 ]
 
-TIB = 1024**4
-YEAR_SECONDS = 365 * 86_400
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["plain", "json"]
 
 
-class ServiceSettings(BaseSettings):
-    """Settings of a service. Sizes are bytes or texts such as `64MiB`; times are seconds."""
+class Definition(NamedTuple):
+    """Definition of a setting.
+
+    Attributes:
+        default: Default, as in a TOML file.
+        kind: Kind of its values.
+        description: What the setting is for, in whole sentences.
+        is_reloadable: Whether a reload applies a new value; otherwise that needs a restart.
+    """
+
+    default: object
+    kind: Kind
+    description: str
+    is_reloadable: bool
+
+
+def setting(default: object, kind: Kind, description: str, *, is_reloadable: bool = False) -> Any:
+    """Return a field of a settings class; the arguments are those of `Definition`."""
+    definition = Definition(default, kind, description, is_reloadable)
+    return field(default_factory=lambda: kind.parse(default), metadata={"definition": definition})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceSettings:
+    """Settings of a service. Sizes are in bytes, times in seconds.
+
+    Attributes:
+        given: Names of the settings that a source other than the defaults has.
+    """
+
+    PREFIX: ClassVar[str]
+    """Prefix of the environment variables."""
+
+    given: frozenset[str] = field(default=frozenset(), compare=False)
+    log_level: LogLevel = setting(
+        "info",
+        one_of(LogLevel),
+        "The minimum severity of logged messages.",
+        is_reloadable=True,
+    )
+    log_format: LogFormat = setting(
+        "plain",
+        one_of(LogFormat),
+        "The format of log lines: `plain` text, or a `json` object for each.",
+        is_reloadable=True,
+    )
+
+    @classmethod
+    def definitions(cls) -> dict[str, Definition]:
+        """Return the definitions of all settings by name, those of all services last."""
+        common = fields(ServiceSettings)
+        ordered = [each for each in fields(cls) if each not in common] + [*common]
+        return {each.name: each.metadata["definition"] for each in ordered if each.metadata}
+
+    @classmethod
+    def variable(cls, name: str) -> str:
+        """Return the name of a setting's environment variable."""
+        return cls.PREFIX + name.upper()
+
+    @classmethod
+    def load(cls, config: Path | None = None, *, is_reload: bool = False, **flags: object) -> Self:
+        """Return the effective settings.
+
+        Args:
+            config: TOML file, or None.
+            is_reload: Whether the service is already running.
+            flags: Settings from the command line.
+
+        Raises:
+            SettingsError: A setting is invalid, or the file cannot be read.
+        """
+        definitions = cls.definitions()
+        table = _read_table(config, is_reload) if config else {}
+        lines = [
+            f"{config}: {_unknown(name, list(definitions))}"
+            for name in table
+            if name not in definitions
+        ]
+        variables = {
+            name: os.environ[variable]
+            for name in definitions
+            if (variable := cls.variable(name)) in os.environ
+        }
+        values, invalid = _parse(definitions, {**table, **variables, **flags})
+        settings = cls(given=frozenset(values), **values)
+        try:
+            if not invalid:
+                settings.check()
+        except SettingsError as error:
+            lines.append(str(error))
+        if lines + invalid:
+            raise SettingsError("\n".join(lines + invalid))
+        return settings
+
+    def check(self) -> None:
+        """Check what concerns several settings.
+
+        Raises:
+            SettingsError: Settings contradict each other.
+        """
+
+    def reloaded(self, fresh: Self) -> tuple[Self, list[str], list[str]]:
+        """Apply the reloadable settings among those that have changed.
+
+        Args:
+            fresh: Settings as loaded now; `self` is those in use.
+
+        Returns:
+            The settings to use, the names of those that changed, and the names of those whose new
+            values need a restart.
+
+        Raises:
+            SettingsError: The new settings and those that stay contradict each other.
+        """
+        definitions = self.definitions()
+        differing = [name for name in definitions if getattr(self, name) != getattr(fresh, name)]
+        changed = [name for name in differing if definitions[name].is_reloadable]
+        settings = replace(self, **{name: getattr(fresh, name) for name in changed})
+        settings.check()
+        return settings, changed, [name for name in differing if name not in changed]
 
     def as_text(self) -> dict[str, str]:
         """Return all settings as texts; that of an unset one is empty."""
-        return {name: _text(getattr(self, name)) for name in type(self).model_fields}
-
-
-Settings = TypeVar("Settings", bound=ServiceSettings)
-
-
-def _refuse_bool(value: object) -> object:
-    if isinstance(value, bool):  # pydantic would accept it as a number
-        raise ValueError
-    return value
-
-
-def split(value: object) -> object:
-    """Return the parts of a comma-separated text, or a list unchanged."""
-    parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-    if not parts:
-        raise ValueError
-    return parts
-
-
-def _check_address(text: str) -> str:
-    parse_address(text)
-    return text
-
-
-def _check_server(text: str) -> str:
-    parse_server(text)
-    return text
-
-
-def _check_tcp_address(text: str) -> str:
-    if parse_address(text).path:
-        raise ValueError
-    return text
-
-
-def _check_absolute(path: Path) -> Path:
-    if not path.is_absolute():
-        raise ValueError
-    return path
-
-
-def none_if_empty(value: object) -> object:
-    """Return None for an empty text, with which a file or a variable unsets a setting."""
-    return None if value == "" else value
-
-
-Whole = Annotated[int, BeforeValidator(_refuse_bool)]
-Size = Annotated[ByteSize, BeforeValidator(_refuse_bool)]
-Seconds = Annotated[float, BeforeValidator(_refuse_bool)]
-AddressText = Annotated[str, AfterValidator(_check_address)]
-ServerText = Annotated[str, AfterValidator(_check_server)]
-LogLevel = Literal["debug", "info", "warning", "error"]
-LogFormat = Literal["plain", "json"]
-TcpAddressText = Annotated[str, AfterValidator(_check_tcp_address)]
-AbsolutePath = Annotated[Path, AfterValidator(_check_absolute)]
-OptionalPath = Annotated[Path | None, BeforeValidator(none_if_empty)]
-
-
-def whole(default: int, minimum: int, maximum: int) -> Any:
-    """Return a field for a whole number."""
-    allowed = f"must be a whole number from {minimum:,} to {maximum:,}"
-    return Field(default, ge=minimum, le=maximum, description=allowed)
-
-
-def size(default: int, minimum: int, minimum_text: str) -> Any:
-    """Return a field for a size.
-
-    Args:
-        default: Default in bytes.
-        minimum: Minimum in bytes.
-        minimum_text: Minimum as shown in error messages.
-    """
-    allowed = f"must be a size such as 64MiB, from {minimum_text} to 1TiB"
-    return Field(ByteSize(default), ge=minimum, le=TIB, description=allowed)
-
-
-def seconds(default: float, *, is_zero_allowed: bool = False) -> Any:
-    """Return a field for a number of seconds."""
-    minimum = "from 0" if is_zero_allowed else "above 0"
-    allowed = f"must be a number of seconds {minimum} up to {YEAR_SECONDS:,} (a year)"
-    if is_zero_allowed:
-        return Field(default, ge=0, le=YEAR_SECONDS, description=allowed)
-    return Field(default, gt=0, le=YEAR_SECONDS, description=allowed)
-
-
-def one_of(default: str, choices: object) -> Any:
-    """Return a field for the values of a Literal."""
-    *others, last = get_args(choices)
-    return Field(default, description=f"must be {', '.join(others)} or {last}")
-
-
-def load(
-    kind: type[Settings], config: Path | None = None, *, is_reload: bool = False, **flags: object
-) -> Settings:
-    """Return the effective settings.
-
-    Args:
-        kind: Settings class of the service.
-        config: TOML file, or None.
-        is_reload: Whether the service is already running.
-        flags: Settings from the command line.
-
-    Raises:
-        SettingsError: A setting is invalid, or the file cannot be read.
-    """
-    table = _read_table(config, is_reload) if config else {}
-    names = list(kind.model_fields)
-    lines = [f"{config}: {_unknown(name, names)}" for name in table if name not in names]
-    known = {name: value for name, value in table.items() if name in names}
-    # pydantic ranks keyword arguments above the environment, but the file must rank below it.
-    values = {**known, **EnvSettingsSource(kind)(), **flags}
-    try:
-        settings = kind(**values)
-    except ValidationError as error:
-        lines += [_line(kind, details) for details in error.errors()]
-    except SettingsError as error:
-        lines.append(str(error))
-    if lines:
-        raise SettingsError("\n".join(lines))
-    return settings
-
-
-def merged(
-    current: Settings, fresh: Settings, reloadable: Collection[str]
-) -> tuple[Settings, list[str], list[str]]:
-    """Apply the reloadable settings among those that have changed.
-
-    Args:
-        current: Settings in use.
-        fresh: Settings as loaded now.
-        reloadable: Names of the settings that may change at runtime.
-
-    Returns:
-        The settings to use, the names of those that changed, and the names of those whose new
-        values need a restart.
-    """
-    names = type(current).model_fields
-    differing = [name for name in names if getattr(current, name) != getattr(fresh, name)]
-    changed = [name for name in differing if name in reloadable]
-    settings = current.model_copy(update={name: getattr(fresh, name) for name in changed})
-    return settings, changed, [name for name in differing if name not in reloadable]
+        return {name: as_text(getattr(self, name)) for name in self.definitions()}
 
 
 def _read_table(path: Path, is_reload: bool) -> dict[str, Any]:
@@ -212,20 +176,16 @@ def _unknown(name: str, names: list[str]) -> str:
     return f"unknown setting {name!r}; the settings are {', '.join(names)}"
 
 
-def _line(kind: type[ServiceSettings], details: Any) -> str:
-    name = details["loc"][0]
-    allowed = kind.model_fields[name].description
-    return f"{name}: {_text(details['input'])!r}: {allowed}"
-
-
-def _text(value: object) -> str:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return str(value).lower()
-        case float():
-            return f"{value:.15g}"
-        case list() | tuple():
-            return ",".join(map(_text, value))
-    return str(value)
+def _parse(
+    definitions: Mapping[str, Definition], given: Mapping[str, object]
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the parsed values by name, and a line for each invalid one."""
+    values, lines = {}, []
+    for name in filter(given.__contains__, definitions):
+        kind = definitions[name].kind
+        try:
+            values[name] = kind.parse(given[name])
+        except ValueError as error:
+            invalid = error.items if isinstance(error, InvalidItems) else [given[name]]
+            lines += [f"{name}: {as_text(each)!r}: must be {kind.allowed}" for each in invalid]
+    return values, lines

@@ -38,7 +38,7 @@ from fibweb.overload.admission import SURPLUS_CONNECTIONS
 from fibweb.processes.composition import Composition, compose, memory_parts
 from fibweb.processes.embedded import STOP_SECONDS, EmbeddedServer
 from fibweb.server.server import HttpLimits, HttpServer, Site, create_server
-from fibweb.settings import Settings, reloaded
+from fibweb.settings import Settings
 from fibweb.stats.access_log import AccessLog
 from fibweb.stats.access_record import AccessRecord
 from fibweb.stats.metric_values import MetricValues, Samples
@@ -340,7 +340,7 @@ def reload_settings(current: Settings, fresh: Callable[[], Settings], is_logged:
         The new settings.
     """
     try:
-        settings, changed, left = reloaded(current, fresh())
+        settings, changed, left = current.reloaded(fresh())
     except SettingsError as error:
         if is_logged:
             for line in str(error).splitlines():

@@ -102,7 +102,7 @@ def test_sighup_reloads_fibserver_settings(serve: Serve, config: Path, tmp_path:
             f'password_file = "{tmp_path / "password"}"\n'
         )
         reload(server, "a restart is needed for: workers, memory_limit")
-        assert "changed: password_file, log_format, max_answer_bytes" in server.log.read_text()
+        assert "changed: password_file, max_answer_bytes, log_format" in server.log.read_text()
         with pytest.raises(redis.ResponseError, match="max_answer_bytes is 5000"):
             connected.execute_command(*request)
         assert connected.config_get("max_answer_bytes") == {"max_answer_bytes": "5000"}

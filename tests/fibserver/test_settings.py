@@ -11,17 +11,19 @@ import pytest
 from fibcommon.addresses import parse_address
 from fibcommon.configuration.passwords import MAX_PASSWORD_BYTES, read_password
 from fibcommon.service.errors import SettingsError
-from fibserver.settings import RELOADABLE, Settings, is_exposed, load_settings, reloaded
+from fibserver.settings import Settings, is_exposed
 
 EXAMPLE = Path(__file__).parents[2] / "systemd/fibserver.toml"
-NEED_RESTART = {
-    "listen",
-    "workers",
-    "state_dir",
-    "metrics_listen",
-    "allow_unauthenticated",
-    "memory_limit",
-    "max_index",
+RELOADABLE = {
+    "drain_timeout",
+    "idle_timeout",
+    "log_format",
+    "log_level",
+    "max_answer_bytes",
+    "max_clients",
+    "max_output_bytes",
+    "password_file",
+    "request_timeout",
 }
 
 
@@ -47,7 +49,7 @@ def write(tmp_path: Path) -> Callable[[str], Path]:
 def refusal(config: Path | None = None, **flags: object) -> list[str]:
     """Return the error lines for these settings."""
     with pytest.raises(SettingsError) as caught:
-        load_settings(config, is_reload=False, **flags)
+        Settings.load(config, is_reload=False, **flags)
     return str(caught.value).split("\n")
 
 
@@ -61,7 +63,7 @@ def test_precedence_of_fibserver_settings(
     config = write("workers = 2\nmax_clients = 2\nmax_index = 2")
     monkeypatch.setenv("FIBSERVER_WORKERS", "3")
     monkeypatch.setenv("FIBSERVER_MAX_CLIENTS", "3")
-    settings = load_settings(config, workers="4")
+    settings = Settings.load(config, workers="4")
     found = (settings.workers, settings.max_clients, settings.max_index, settings.idle_timeout)
     assert found == (4, 3, 2, 0)
 
@@ -91,7 +93,7 @@ def test_toml_types_of_fibserver_settings(
     write: Callable[[str], Path], text: str, name: str, value: object
 ) -> None:
     """A file can use the TOML types that suit a setting."""
-    assert getattr(load_settings(write(text)), name) == value
+    assert getattr(Settings.load(write(text)), name) == value
 
 
 def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +101,7 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIBSERVER_LISTEN", "127.0.0.1:1,unix:/run/fib")
     monkeypatch.setenv("FIBSERVER_STATE_DIR", "")
     monkeypatch.setenv("FIBSERVER_PORT", "tcp://10.0.0.1:11235")
-    settings = load_settings()
+    settings = Settings.load()
     assert settings.listen == ("127.0.0.1:1", "unix:/run/fib")
     assert settings.state_dir is None
 
@@ -108,12 +110,12 @@ def test_as_text() -> None:
     """Values become text that loads again; unset ones are empty."""
     settings = Settings(listen=("127.0.0.1:1", "unix:/b"), idle_timeout=0.5, workers=3)
     text = settings.as_text()
-    assert text.keys() == Settings.model_fields.keys()
+    assert text.keys() == Settings.definitions().keys()
     assert text["listen"] == "127.0.0.1:1,unix:/b"
     assert text["state_dir"] == ""
     assert text["allow_unauthenticated"] == "false"
     assert (text["idle_timeout"], text["request_timeout"]) == ("0.5", "60")
-    assert load_settings(None, is_reload=False, **text) == settings
+    assert Settings.load(None, is_reload=False, **text) == settings
 
 
 # Invalid settings.
@@ -235,8 +237,8 @@ def test_exposure(address: str, exposed: bool) -> None:
             f"listen: {address!r}: can be reached from other machines, "
             "which needs password_file or allow_unauthenticated"
         ]
-    load_settings(listen=address, password_file="secret")
-    load_settings(listen=address, allow_unauthenticated="yes")
+    Settings.load(listen=address, password_file="secret")
+    Settings.load(listen=address, allow_unauthenticated="yes")
 
 
 def test_several_exposed_addresses() -> None:
@@ -283,10 +285,10 @@ def test_unreadable_passwords(tmp_path: Path) -> None:
 
 def test_reload_applies_reloadable_settings() -> None:
     """A reload applies the reloadable settings, and names those that need a restart."""
-    current = load_settings(workers="1", log_level="info", max_index="5", drain_timeout="1")
-    fresh = load_settings(workers="2", log_level="debug", max_index="6", drain_timeout="1")
-    settings, changed, refused = reloaded(current, fresh)
-    assert settings == load_settings(
+    current = Settings.load(workers="1", log_level="info", max_index="5", drain_timeout="1")
+    fresh = Settings.load(workers="2", log_level="debug", max_index="6", drain_timeout="1")
+    settings, changed, refused = current.reloaded(fresh)
+    assert settings == Settings.load(
         workers="1", log_level="debug", max_index="5", drain_timeout="1"
     )
     assert changed == ["log_level"]
@@ -295,46 +297,30 @@ def test_reload_applies_reloadable_settings() -> None:
 
 def test_reload_of_the_same() -> None:
     """A reload of equal settings reports no change."""
-    current = load_settings()
-    assert reloaded(current, load_settings()) == (current, [], [])
+    current = Settings.load()
+    assert current.reloaded(Settings.load()) == (current, [], [])
 
 
-def test_every_setting_is_reloadable_or_not() -> None:
-    """Every setting belongs to exactly one of the two sets."""
-    assert Settings.model_fields.keys() == RELOADABLE | NEED_RESTART
-    assert not RELOADABLE & NEED_RESTART
+def test_reloadable_settings() -> None:
+    """These settings are reloadable, no others."""
+    definitions = Settings.definitions()
+    assert {name for name in definitions if definitions[name].is_reloadable} == RELOADABLE
 
 
 def test_a_reload_exposes_nothing() -> None:
     """A reload cannot remove the password of an exposed server."""
-    current = load_settings(listen="0.0.0.0:1", password_file="secret")
+    current = Settings.load(listen="0.0.0.0:1", password_file="secret")
     with pytest.raises(SettingsError, match="can be reached from other machines"):
-        reloaded(current, load_settings(password_file=""))
+        current.reloaded(Settings.load(password_file=""))
 
 
 # The example.
 
 
-def test_the_example_has_every_setting() -> None:
-    """The example lists every setting once, commented out."""
-    text = EXAMPLE.read_text()
-    names = re.findall(r"^#(\w+) = ", text, re.MULTILINE)
-    assert names == list(Settings.model_fields)
-    assert load_settings(EXAMPLE) == Settings()
-
-
 def test_example_has_the_defaults(write: Callable[[str], Path]) -> None:
-    """Uncommented, the example sets the defaults."""
+    """The example loads as it is, and with all settings uncommented; both give the defaults."""
+    assert Settings.load(EXAMPLE) == Settings()
     text = re.sub(r"^#(?=\w+ = )", "", EXAMPLE.read_text(), flags=re.MULTILINE)
-    assert load_settings(write(text)) == Settings()
-
-
-def test_example_marks_reloadable_settings() -> None:
-    """The example marks exactly the reloadable settings with (reload)."""
-    paragraphs = EXAMPLE.read_text().split("\n\n")[1:]
-    marked = {
-        paragraph.rsplit("#", 1)[1].split(" = ")[0]
-        for paragraph in paragraphs
-        if "(reload)" in paragraph
-    }
-    assert marked == RELOADABLE
+    settings = Settings.load(write(text))
+    assert settings == Settings()
+    assert settings.given == Settings.definitions().keys()

@@ -15,8 +15,6 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
 
-from pydantic import ByteSize
-
 from fibcommon.costs import first_element_seconds
 from fibcommon.formats import FORMATS, Format
 from fibserver.commands import server as server_commands
@@ -256,12 +254,11 @@ class FuzzedServer:
     unavailable_reason: tuple[str, str] | None = None
 
     def __init__(self) -> None:
-        self._settings = Settings(max_index=MAX_INDEX, workers=2).model_copy(
-            # Below what the settings allow.
-            update={
-                "memory_limit": ByteSize(MEMORY_LIMIT),
-                "max_answer_bytes": ByteSize(MAX_ANSWER_BYTES),
-            }
+        self._settings = Settings(
+            max_index=MAX_INDEX,
+            workers=2,
+            memory_limit=MEMORY_LIMIT,  # less than the minimum, which only `load` checks
+            max_answer_bytes=MAX_ANSWER_BYTES,
         )
         ticks = itertools.cycle(range(40))
         self._loop = EventLoop(lambda: 1000.0)

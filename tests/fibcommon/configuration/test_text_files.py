@@ -11,14 +11,11 @@ from fibcommon.configuration.passwords import MAX_PASSWORD_BYTES, read_password
 from fibcommon.configuration.text_files import MAX_FILE_BYTES
 from fibcommon.service.errors import SettingsError
 from fibserver.settings import Settings as ServerSettings
-from fibserver.settings import load_settings as load_fibserver
-from fibserver.settings import reloaded
 from fibweb.settings import Settings as WebSettings
-from fibweb.settings import load_settings as load_fibweb
 
 WIDE = ["utf-16", "utf-32"]
 Load = Callable[..., ServerSettings | WebSettings]
-LOADERS = [load_fibserver, load_fibweb]
+LOADERS = [ServerSettings.load, WebSettings.load]
 
 
 @pytest.mark.parametrize("load", LOADERS)
@@ -129,7 +126,7 @@ def test_files_that_are_no_settings(
 def test_settings_without_end() -> None:
     """A device without an end is rejected."""
     with pytest.raises(SettingsError, match=r"^/dev/zero: larger than"):
-        load_fibserver(Path("/dev/zero"))
+        ServerSettings.load(Path("/dev/zero"))
 
 
 def test_a_pipe_in_the_place_of_a_file(tmp_path: Path) -> None:
@@ -149,11 +146,11 @@ def test_a_password_that_is_no_longer_mentioned(tmp_path: Path) -> None:
     """A reload removes the password only if the setting is removed."""
     config = tmp_path / "settings.toml"
     config.write_text('password_file = "/etc/password"\n')
-    current = load_fibserver(config)
+    current = ServerSettings.load(config)
     config.write_text("")  # as an editor does before it writes the new contents
     with pytest.raises(SettingsError, match=r"^password_file: not set any more"):
-        reloaded(current, load_fibserver(config))
+        current.reloaded(ServerSettings.load(config))
     config.write_text('password_file = ""\n')
-    settings, changed, _ = reloaded(current, load_fibserver(config))
+    settings, changed, _ = current.reloaded(ServerSettings.load(config))
     assert settings.password_file is None
     assert changed == ["password_file"]

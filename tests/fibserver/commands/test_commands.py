@@ -1346,7 +1346,7 @@ def test_config_get_patterns(run: CommandRunner, patterns: str, names: set[str])
 
 def test_config_get_values() -> None:
     """CONFIG GET returns current values under fibserver's and Redis's names."""
-    run = CommandRunner(max_clients=123, memory_limit="64MiB", max_index=5000)
+    run = CommandRunner(max_clients=123, memory_limit=64 * 2**20, max_index=5000)
     for line, value in (
         ("maxclients", "123"),
         ("max_clients", "123"),

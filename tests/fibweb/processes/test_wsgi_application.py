@@ -167,7 +167,7 @@ def test_settings_that_cannot_work(settings: Settings, line: str) -> None:
 
 def test_settings_without_effect(caplog: pytest.LogCaptureFixture) -> None:
     """Ignored settings are logged."""
-    WsgiApplication(Settings(threads=4, listen=("127.0.0.1:1",), timeout=3))
+    WsgiApplication(Settings.load(threads=4, listen="127.0.0.1:1", timeout=3))
     assert [record.getMessage() for record in caplog.records] == [
         "ignoring settings of fibweb's own server: listen, threads"
     ]
