@@ -1,11 +1,6 @@
 """RPC server for Fibonacci numbers over the Redis protocol."""
 
 import os
-from importlib.metadata import version
-
-__all__ = ["__version__"]
-
-__version__ = version("fibservice")
 
 # OpenBLAS starts a thread per core when numpy is imported. Nothing here needs those threads, and
 # a process with threads must not fork its workers. OpenBLAS reads the variable on import; this

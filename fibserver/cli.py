@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from fibcommon import __version__
 from fibcommon.configuration.passwords import read_password
 from fibcommon.service.errors import (
     EXIT_SHORTAGE,
@@ -16,7 +17,6 @@ from fibcommon.service.errors import (
 )
 from fibcommon.service.logs import configure_logging
 from fibcommon.service.systemd import activated_sockets
-from fibserver import __version__
 from fibserver.acceptor import Acceptor
 from fibserver.settings import Settings
 

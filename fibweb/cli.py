@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from fibcommon import __version__
 from fibcommon.addresses import parse_address
 from fibcommon.service.errors import (
     ListenError,
@@ -78,7 +79,7 @@ METRICS_NAME = "metrics"
     help="debug, info, warning or error.  [default: info]",
 )
 @click.option("--check-config", is_flag=True, help="Validate the settings and exit.")
-@click.version_option(package_name="fibservice", prog_name="fibweb")
+@click.version_option(__version__, prog_name="fibweb")
 def main(config: Path | None, check_config: bool, **flags: object) -> None:
     """Serve Fibonacci numbers over HTTP.
 

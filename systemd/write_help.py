@@ -8,13 +8,13 @@ a second.
 
 import sys
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 import click
 from click.shell_completion import get_completion_class
 
 from fibclient.cli.main import commands as fibclient
+from fibcommon import __version__
 from fibserver.cli import main as fibserver
 from fibweb.cli import main as fibweb
 
@@ -39,7 +39,7 @@ def man_page(name: str, command: click.Command) -> str:
     with _context(name, command) as context:
         summary = (command.help or "").partition("\n")[0].rstrip(".")
         lines = [
-            f'.TH {name} 1 "" "fibservice {version("fibservice")}"',
+            f'.TH {name} 1 "" "fibservice {__version__}"',
             *(".SH NAME", f"{name} \\- {summary}"),
             *(".SH DESCRIPTION", ".nf", *_quoted(context.get_help()), ".fi"),
         ]

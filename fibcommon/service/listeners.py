@@ -14,8 +14,6 @@ import struct
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import psutil
-
 from fibcommon.addresses import Address
 from fibcommon.service.errors import ListenError
 
@@ -154,6 +152,8 @@ def _holder_of_path(path: str) -> str:
 
 def _holder_of_port(address: Address) -> str:
     """Return the process that listens on a TCP port as ` by NAME (pid N)`, or ""."""
+    import psutil  # its import takes 15 ms, and only this error message needs it
+
     try:
         listening = [
             (entry.laddr.ip, entry.pid)
@@ -172,6 +172,8 @@ def _holder_of_port(address: Address) -> str:
 
 
 def _process_text(pid: int) -> str:
+    import psutil  # as above
+
     try:
         return f" by {psutil.Process(pid).name()} (pid {pid})"
     except (psutil.Error, ValueError):  # it has ended or is outside of this container

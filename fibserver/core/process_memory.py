@@ -14,12 +14,13 @@ import random
 import time
 from collections.abc import Callable
 
+from fibcommon.service.process_usage import unshared_bytes
+
 __all__ = ["MemoryMeasurement", "overcounted_bytes"]
 
 PERIOD_SECONDS = 60.0
 """Most pages are copied soon after a fork, so the difference hardly changes later."""
 
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 KIB = 1024
 
 
@@ -31,16 +32,15 @@ def overcounted_bytes(pid: int) -> int:
         `rss - shared` excludes mapped files and the PSS includes them.
     """
     try:
-        with open(f"/proc/{pid}/smaps_rollup") as rollup, open(f"/proc/{pid}/statm") as statm:
+        with open(f"/proc/{pid}/smaps_rollup") as rollup:
             lines = rollup.readlines()[1:]
-            _, resident, shared, *_ = map(int, statm.read().split())
     except OSError:
         return 0
     fields = (line.split(":") for line in lines)
     sizes = {name: int(size.split()[0]) * KIB for name, size in fields}
     if "Pss_Shmem" not in sizes:
         return 0
-    return (resident - shared) * PAGE_BYTES - (sizes["Pss"] - sizes["Pss_Shmem"])
+    return unshared_bytes(pid) - (sizes["Pss"] - sizes["Pss_Shmem"])
 
 
 class MemoryMeasurement:

@@ -6,10 +6,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import psutil
-
+from fibcommon import __version__
 from fibcommon.quantiles import quantile
-from fibserver import __version__
+from fibcommon.service.process_usage import ProcessUsage, process_usage
 from fibserver.core.overload import Eviction
 from fibserver.core.statistics import Statistics, bucket_bounds
 from fibserver.engine.engine import Engine
@@ -20,7 +19,7 @@ __all__ = [
     "ServerInfo",
     "acceptor_memory_bytes",
     "format_info",
-    "process_usage",
+    "recent_usage",
     "shared_memory_available_bytes",
     "worker_memory_bytes",
 ]
@@ -62,33 +61,7 @@ class ServerInfo:
     engine: Engine
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessUsage:
-    """Memory and CPU time of one process.
-
-    Attributes:
-        memory_bytes: Resident memory without shared memory. A page that processes share since a
-            fork counts in each of them.
-        cpu_user_seconds: CPU time in user mode.
-        cpu_system_seconds: CPU time in the kernel.
-    """
-
-    memory_bytes: int
-    cpu_user_seconds: float
-    cpu_system_seconds: float
-
-    @property
-    def cpu_seconds(self) -> float:
-        """Total CPU time."""
-        return self.cpu_user_seconds + self.cpu_system_seconds
-
-
-@functools.lru_cache(maxsize=2048)
-def _process(pid: int) -> psutil.Process:
-    return psutil.Process(pid)
-
-
-def process_usage(pid: int) -> ProcessUsage:
+def recent_usage(pid: int) -> ProcessUsage:
     """Return memory and CPU time of a process, zeros if it has ended.
 
     Results are cached for up to half a second: reading them takes longer than the rest of INFO.
@@ -98,24 +71,18 @@ def process_usage(pid: int) -> ProcessUsage:
 
 @functools.lru_cache(maxsize=2048)
 def _process_usage(pid: int, _period: int) -> ProcessUsage:
-    try:
-        process = _process(pid)
-        with process.oneshot():
-            memory, cpu = process.memory_info(), process.cpu_times()
-    except psutil.NoSuchProcess:
-        return ProcessUsage(0, 0.0, 0.0)
-    return ProcessUsage(memory.rss - memory.shared, cpu.user, cpu.system)
+    return process_usage(pid)
 
 
 def acceptor_memory_bytes(engine: Engine) -> int:
     """Return the proportional set size of this process, without shared memory."""
-    memory_bytes = process_usage(os.getpid()).memory_bytes
+    memory_bytes = recent_usage(os.getpid()).memory_bytes
     return max(0, memory_bytes - engine.pool.acceptor_overcounted_bytes)
 
 
 def worker_memory_bytes(worker: WorkerInfo) -> int:
     """Return the proportional set size of a worker, without shared memory."""
-    return max(0, process_usage(worker.pid).memory_bytes - worker.overcounted_bytes)
+    return max(0, recent_usage(worker.pid).memory_bytes - worker.overcounted_bytes)
 
 
 def shared_memory_available_bytes() -> int:
@@ -251,7 +218,7 @@ def _replication(info: ServerInfo) -> Mapping[str, object]:
 
 
 def _cpu(info: ServerInfo) -> Mapping[str, object]:
-    own = process_usage(os.getpid())
+    own = recent_usage(os.getpid())
     workers = [process_usage(worker.pid) for worker in info.engine.pool.workers]
     return {
         "used_cpu_sys": f"{own.cpu_system_seconds:.6f}",

@@ -18,13 +18,13 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from fibserver import __version__
+from fibcommon import __version__
 from fibserver.core.overload import Eviction
 from fibserver.core.statistics import BUCKETS
 from fibserver.monitoring.info import (
     ServerInfo,
     acceptor_memory_bytes,
-    process_usage,
+    recent_usage,
     shared_memory_available_bytes,
     worker_memory_bytes,
 )
@@ -267,10 +267,8 @@ def _processes(info: ServerInfo) -> Iterator[Metric]:
     workers = info.engine.pool.workers
     memory.add_metric(["acceptor"], acceptor_memory_bytes(info.engine))
     memory.add_metric(["workers"], sum(map(worker_memory_bytes, workers)))
-    cpu.add_metric(["acceptor"], process_usage(os.getpid()).cpu_seconds)
-    cpu.add_metric(
-        ["workers"], _total(process_usage(worker.pid).cpu_seconds for worker in workers)
-    )
+    cpu.add_metric(["acceptor"], recent_usage(os.getpid()).cpu_seconds)
+    cpu.add_metric(["workers"], _total(recent_usage(worker.pid).cpu_seconds for worker in workers))
     yield memory
     yield cpu
 

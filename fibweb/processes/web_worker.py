@@ -23,8 +23,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
-import psutil
-
 from fibcommon.service.admission import affordable_connections
 from fibcommon.service.errors import SettingsError
 from fibcommon.service.listeners import remove_socket_file
@@ -127,7 +125,6 @@ class WebWorker:
         self._iterations = -1  # of the event loop, at the last tick
         self._ended = os.eventfd(0)
         self._failure: BaseException | None = None
-        self._process = psutil.Process()
 
     def run(self) -> None:
         """Serve until SIGTERM, SIGINT or the supervisor's end; then drain and return."""
@@ -317,7 +314,7 @@ class WebWorker:
             counters["rejections", reason] = count
         for reason, count in overload.cut_off.items():
             counters["connections_cut_off", reason] = count
-        metrics = process_values(self._counts, self._client, self._process)
+        metrics = process_values(self._counts, self._client)
         return metrics.plus(MetricValues(counters, gauges)).plus(MetricValues(self._inherited, {}))
 
 

@@ -21,8 +21,6 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-import psutil
-
 from fibcommon.service.admission import affordable_connections
 from fibcommon.service.errors import SettingsError
 from fibcommon.service.logs import configure_logging
@@ -159,7 +157,6 @@ class WsgiProcess:
             stats, claims, row = SharedStats(1), RowClaims(1), 0
         self._stats, self._claims, self._row = stats, claims, row
         self._inherited = MetricValues.decode(self._stats.read(self._row)).counters
-        self._process = psutil.Process()
         self._lock = threading.Lock()  # for the counts and the board
         self._in_flight = 0
         self._request_ids = RequestIds()
@@ -222,7 +219,7 @@ class WsgiProcess:
 
     def _publish(self) -> None:
         with self._lock:
-            metrics = process_values(self._counts, self._client, self._process)
+            metrics = process_values(self._counts, self._client)
             metrics = metrics.plus(
                 MetricValues(self._inherited, {("in_flight",): self._in_flight})
             )

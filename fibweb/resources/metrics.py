@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import version
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -20,6 +19,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
+from fibcommon import __version__
 from fibweb.stats.metric_values import MetricValues, Samples
 from fibweb.stats.request_metrics import BUCKET_SECONDS
 
@@ -124,7 +124,7 @@ class _ValuesCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the current metrics."""
         values = self._gather()
-        yield InfoMetricFamily("fibweb_build", "The service.", {"version": version("fibservice")})
+        yield InfoMetricFamily("fibweb_build", "The service.", {"version": __version__})
         yield from _families(CounterMetricFamily, _COUNTERS, values.counters)
         yield from _families(GaugeMetricFamily, _GAUGES, values.gauges)
         yield _durations(values.counters)

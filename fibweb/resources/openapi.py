@@ -3,10 +3,10 @@
 import hashlib
 import json
 from collections.abc import Container
-from importlib.metadata import version
 
 import falcon
 
+from fibcommon import __version__
 from fibweb.http.entity_tags import is_known
 from fibweb.resources.openapi_parts import COMPONENTS, INTRODUCTION, OPERATIONS, Json
 
@@ -47,7 +47,7 @@ def describe(routes: Container[str]) -> Json:
         "openapi": "3.1.0",
         "info": {
             "title": "Fibonacci numbers",
-            "version": version("fibservice"),
+            "version": __version__,
             "description": INTRODUCTION,
         },
         # Relative to this document, so that it is valid below any path prefix.

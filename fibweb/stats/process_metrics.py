@@ -3,12 +3,12 @@
 The HTTP server of fibweb adds its own values elsewhere.
 """
 
+import os
 import resource
 from functools import reduce
 
-import psutil
-
 from fibclient import FibClient
+from fibcommon.service.process_usage import unshared_bytes
 from fibweb.stats.metric_values import MetricValues, Samples
 from fibweb.stats.request_metrics import RequestMetrics
 from fibweb.stats.shared_stats import SharedStats
@@ -16,19 +16,15 @@ from fibweb.stats.shared_stats import SharedStats
 __all__ = ["gather", "process_values"]
 
 
-def process_values(
-    counts: RequestMetrics, client: FibClient, process: psutil.Process
-) -> MetricValues:
+def process_values(counts: RequestMetrics, client: FibClient) -> MetricValues:
     """Return the values of this process.
 
     Args:
         counts: Metrics of its requests.
         client: Client for the fibservers.
-        process: This process.
     """
     statistics = client.stats()
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    memory = process.memory_info()
     counters: Samples = counts.counters() | {
         ("cache_extensions",): statistics.cache.extensions,
         ("retries",): statistics.retries,
@@ -41,7 +37,7 @@ def process_values(
         ("cache_bytes",): statistics.cache.size_bytes,
         ("server_connections_in_use",): statistics.in_use,
         ("server_calls_waiting",): statistics.waiting,
-        ("memory_bytes",): memory.rss - memory.shared,
+        ("memory_bytes",): unshared_bytes(os.getpid()),
     }
     for endpoint in statistics.endpoints:
         address = endpoint.address

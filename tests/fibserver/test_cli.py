@@ -16,7 +16,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from fibserver import __version__, cli
+from fibcommon import __version__
+from fibserver import cli
 from tests.support.in_process import run_in_process
 from tests.support.servers import DEADLINE_SECONDS, RunningServer, direct_client
 from tests.support.socket_passing import run_with_sockets

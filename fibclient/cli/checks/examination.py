@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from importlib.metadata import version
 
 from fibclient.cli.checks.digits import SliceChecker, WrongNumber
 from fibclient.cli.checks.findings import (
@@ -33,6 +32,7 @@ from fibclient.cli.measuring.unpooled import UnpooledConnection
 from fibclient.connections.resp import encode_request
 from fibclient.errors import FibError, RequestRefused, ServerMisbehaved, ServerUnreachable
 from fibclient.transport.resolver import resolve_in_time
+from fibcommon import __version__
 from fibcommon.addresses import Address, ResolvedAddress
 from fibcommon.formats import FORMATS
 
@@ -174,7 +174,7 @@ def _server_findings(
         return
     info = info_fields(connection.info())
     identity = check_version(
-        info.get("fibserver_version", ""), version("fibservice"), info.get("redis_version", "")
+        info.get("fibserver_version", ""), __version__, info.get("redis_version", "")
     )
     yield identity
     if identity.level is Level.PROBLEM:

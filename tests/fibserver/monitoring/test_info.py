@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from fibserver.monitoring.info import REMEMBERED_SECONDS, process_usage
+from fibserver.monitoring.info import REMEMBERED_SECONDS, recent_usage
 from tests.support.small_engine import FakeClock
 
 
@@ -13,8 +13,8 @@ def test_process_facts_are_remembered_for_a_moment(monkeypatch: pytest.MonkeyPat
     clock = FakeClock()
     monkeypatch.setattr("fibserver.monitoring.info.time.monotonic", clock)
     clock.now += REMEMBERED_SECONDS / 2 - clock.now % REMEMBERED_SECONDS
-    first = process_usage(os.getpid())
+    first = recent_usage(os.getpid())
     assert first.memory_bytes > 0
-    assert process_usage(os.getpid()) is first
+    assert recent_usage(os.getpid()) is first
     clock.now += REMEMBERED_SECONDS
-    assert process_usage(os.getpid()) is not first
+    assert recent_usage(os.getpid()) is not first
