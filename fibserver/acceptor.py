@@ -18,7 +18,6 @@ that can create one.
 import gc
 import logging
 import os
-import secrets
 import signal
 import socket
 from collections.abc import Callable, Iterable, Sequence
@@ -118,7 +117,7 @@ class Acceptor:
         self._reload_settings = reload or (lambda: settings)
         self._notifier = Notifier(os.environ)
         self._phase = Phase.SERVING
-        self._run_id = secrets.token_hex(20)
+        self._run_id = os.urandom(20).hex()
         self._loop = EventLoop()
         self._started = self._loop.now
         self._next_tick = self._loop.now + TICK_SECONDS

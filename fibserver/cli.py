@@ -74,7 +74,6 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
     On SIGTERM the server answers pending requests, then exits. A failed start exits with 2, or
     with 75 if memory, /dev/shm, processes or file descriptors ran out and a retry may succeed.
     """
-    os.environ["PYTHONSAFEPATH"] = "1"  # children must not import from the working directory
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     reload = partial(Settings.load, config, is_reload=True, **given)
     try:

@@ -48,8 +48,9 @@ _ZERO = ord("0")
 
 def _table() -> NDArray[np.uint32]:
     """Return the digits of every word, as four ASCII bytes in memory order."""
-    text = "".join(f"{word:04}" for word in range(10**WORD_DIGITS))
-    return np.frombuffer(text.encode("ascii"), np.uint32)
+    words = np.arange(10**WORD_DIGITS)[:, np.newaxis]
+    digits = words // [1000, 100, 10, 1] % 10 + _ZERO
+    return digits.astype(np.uint8).view(np.uint32).reshape(-1)
 
 
 _TABLE = _table()

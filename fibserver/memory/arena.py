@@ -1,8 +1,8 @@
 """The shared-memory segment (arena) that the acceptor and the workers map.
 
-A segment in /dev/shm outlives its processes while it has a name. So the name is removed as soon
-as the segment exists: forked workers inherit the mapping, and no crash leaves a segment in
-/dev/shm.
+A segment in /dev/shm outlives its processes if it has a name. This one never has: it is a file
+opened with O_TMPFILE, forked workers inherit its mapping, and no crash leaves it in /dev/shm.
+`multiprocessing.shared_memory` would give it a name, and start a process that keeps track of that.
 
 tmpfs allocates a page when it is first written. A write through the mapping raises SIGBUS if no
 page is available, so pages are reserved with `posix_fallocate` first, which reports a full
@@ -18,7 +18,6 @@ array headers and frees pages.
 import logging
 import mmap
 import os
-from multiprocessing.shared_memory import SharedMemory
 
 from fibcommon.formats import Format
 from fibserver.compute.rendering import render
@@ -45,15 +44,10 @@ class Arena:
             OSError: /dev/shm has no room, not even for the array headers.
         """
         self.layout = layout
-        self._memory = SharedMemory(create=True, size=layout.size_bytes)
-        try:
-            # SharedMemory does not expose its descriptor.
-            self.fd = os.open(f"/dev/shm/{self._memory.name}", os.O_RDWR | os.O_CLOEXEC)
-        finally:
-            self._memory.unlink()
-        self._mapping = mmap.mmap(self.fd, layout.size_bytes)  # used only for MADV_REMOVE
-        assert self._memory.buf is not None, "buf is None only after close()"
-        self._root = memoryview(self._memory.buf)
+        self.fd = os.open("/dev/shm", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        os.ftruncate(self.fd, layout.size_bytes)
+        self._mapping = mmap.mmap(self.fd, layout.size_bytes)
+        self._root = memoryview(self._mapping)
         for array_layout in layout.arrays.values():
             os.posix_fallocate(self.fd, array_layout.header_position, HEADER.size)
             self.publish(array_layout.format, 0)
@@ -143,7 +137,6 @@ class Arena:
         """Unmap and free the segment; all views of it must be released first."""
         self._root.release()
         self._mapping.close()
-        self._memory.close()
         os.close(self.fd)
 
 

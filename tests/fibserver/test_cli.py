@@ -89,7 +89,7 @@ def write_once(path: Path, data: bytes) -> Path:
 def test_fibserver_ignores_modules_in_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither the server nor its children import modules from the working directory."""
+    """The server imports no modules from the working directory."""
     proof = tmp_path / "ran"
     (tmp_path / "folder").mkdir()
     for name in ("ctypes", "multiprocessing", "signal", "os"):

@@ -69,7 +69,7 @@ class RunningServer:
 
     def workers(self) -> list[psutil.Process]:
         """Return the live worker processes."""
-        return [child for child in self.process.children() if _is_worker(child)]
+        return self.process.children()
 
     def memory_bytes(self) -> int:
         """Return the memory of all processes of the server and its shared memory."""
@@ -139,13 +139,6 @@ def _private_bytes(process: psutil.Process) -> int:
     except psutil.NoSuchProcess:
         return 0
     return int(memory.rss - memory.shared)
-
-
-def _is_worker(process: psutil.Process) -> bool:
-    try:
-        return "resource_tracker" not in " ".join(process.cmdline())
-    except psutil.NoSuchProcess:
-        return False
 
 
 def _wait_until_ended(processes: list[psutil.Process]) -> None:
