@@ -15,6 +15,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from fibclient.cancellation import Cancellation, notified, raise_if_cancelled
 from fibclient.connections.encoded_slice import EncodedSlice, offset
@@ -33,8 +34,7 @@ GAP_BYTES = 64 * 1024
 """Largest unrequested gap that a prefix grows over; the size of the slice, if that is larger."""
 
 
-@dataclass(frozen=True, slots=True)
-class CacheStatistics:
+class CacheStatistics(NamedTuple):
     """Counters of a prefix cache.
 
     Attributes:

@@ -1,6 +1,6 @@
 """Snapshots of a client's counters and of its endpoints' states."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fibclient.connections.endpoints import Endpoint
 from fibclient.prefix_cache import CacheStatistics
@@ -8,8 +8,7 @@ from fibclient.prefix_cache import CacheStatistics
 __all__ = ["CacheStatistics", "ClientStatistics", "EndpointStatistics", "endpoint_statistics"]
 
 
-@dataclass(frozen=True, slots=True)
-class EndpointStatistics:
+class EndpointStatistics(NamedTuple):
     """State and counters of one endpoint.
 
     Attributes:
@@ -47,8 +46,7 @@ def endpoint_statistics(endpoint: Endpoint) -> EndpointStatistics:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class ClientStatistics:
+class ClientStatistics(NamedTuple):
     """Counters of a client.
 
     Attributes:

@@ -1,10 +1,9 @@
 """The command group, and the options before a command's name."""
 
 import sys
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import click
 
@@ -29,8 +28,7 @@ __all__ = ["CliSession", "commands", "pass_session", "run"]
 MAX_STEP_TIMEOUT_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class CliSession:
+class CliSession(NamedTuple):
     """The global options of the command line.
 
     Attributes:

@@ -15,7 +15,8 @@ import random
 import threading
 import time
 from collections.abc import Callable, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from fibclient.cancellation import Cancellation, as_cancelled, notified, raise_if_cancelled
 from fibclient.connections.connecting import first_connected
@@ -42,8 +43,7 @@ AGE_JITTER = 0.25
 """Share of the maximum age over which the expiry of simultaneous connections is spread."""
 
 
-@dataclass(frozen=True, slots=True)
-class PoolOptions:
+class PoolOptions(NamedTuple):
     """Settings of a connection pool.
 
     Attributes:
