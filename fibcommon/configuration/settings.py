@@ -10,9 +10,7 @@ and the example files from the descriptions. This needs no library: those for se
 to import than the rest of a service, and the kinds of values here need code with any of them.
 """
 
-import difflib
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -161,6 +159,8 @@ class ServiceSettings:
 
 
 def _read_table(path: Path, is_reload: bool) -> dict[str, Any]:
+    import tomllib  # takes 6 ms, and not every start has a file
+
     try:
         return tomllib.loads(read_text_file(path, is_reload=is_reload).decode())
     except (OSError, ValueError) as error:  # ValueError: not TOML, or not UTF-8
@@ -170,6 +170,8 @@ def _read_table(path: Path, is_reload: bool) -> dict[str, Any]:
 
 
 def _unknown(name: str, names: list[str]) -> str:
+    import difflib  # takes 5 ms
+
     close = difflib.get_close_matches(name, names)
     if close:
         return f"unknown setting {name!r}; did you mean {' or '.join(close)}?"

@@ -18,9 +18,8 @@ from fibcommon.addresses import Address, ResolvedAddress
 from fibcommon.quantiles import quantile
 from fibweb.content.fetch import run_now
 from fibweb.resources.expiry import FETCH, Expiry
-from fibweb.resources.metrics import buckets_of
 from fibweb.stats.metric_values import MetricValues, Samples
-from fibweb.stats.request_metrics import bucket_bounds
+from fibweb.stats.request_metrics import buckets_of, bucket_bounds
 
 __all__ = ["ServerProbes", "StatusResource"]
 

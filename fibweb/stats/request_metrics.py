@@ -17,7 +17,7 @@ from fibweb.http.mounting import path_below
 from fibweb.stats.access_record import AccessRecord
 from fibweb.stats.metric_values import Samples
 
-__all__ = ["BUCKET_SECONDS", "RequestMetrics", "bucket_bounds", "format_of", "route_of"]
+__all__ = ["BUCKET_SECONDS", "RequestMetrics", "bucket_bounds", "buckets_of", "format_of", "route_of"]
 
 BUCKET_SECONDS = tuple(
     float(f"{step}e{exponent}") for exponent in range(-6, 2) for step in (1, 2, 5)
@@ -124,6 +124,18 @@ def format_of(media_type: str) -> str:
     if not media_type:
         return "none"
     return _FORMATS.get(media_type.partition(";")[0], OTHER)
+
+
+def buckets_of(counters: Samples, handling: str) -> list[float]:
+    """Return the number of requests in each latency bucket of one handling.
+
+    Args:
+        counters: Values of `RequestMetrics`.
+        handling: `cached`, `inline` or `threaded`.
+    """
+    return [
+        counters["latency", handling, str(number)] for number in range(len(BUCKET_SECONDS) + 1)
+    ]
 
 
 def bucket_bounds(buckets: Iterable[float]) -> Iterator[tuple[float, float, int]]:
