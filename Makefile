@@ -22,7 +22,7 @@ unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PYTHONPATH PYTHONHOME
 PIP := $(BIN)/python -m pip
 
 .PHONY: help run test soak fuzz install uninstall images clean
-.PHONY: bench-rpc bench-client bench-rest bench-overload bench-fairness bench-restart bench-scaling
+.PHONY: bench-rpc bench-client bench-rest bench-overload bench-fairness bench-restart bench-scaling bench-start
 
 help:
 	@echo 'make run             serve http://127.0.0.1:8080/, with a fibserver of its own'
@@ -37,6 +37,7 @@ help:
 	@echo 'make bench-overload  what others see while clients misbehave, beside nginx and redis-server'
 	@echo 'make bench-fairness  small requests while others request everything'
 	@echo 'make bench-restart   a cold start beside one with a snapshot'
+	@echo 'make bench-start     the start of each program beside the imports that it needs'
 	@echo 'make bench-scaling   three hosts, one of which fails (root, haproxy)'
 	@echo 'make images          the pictures in docs/images (chromium)'
 	@echo 'make clean           remove the virtual environments and all caches'
@@ -97,7 +98,7 @@ bench-overload: $(VENV)/installed
 	@$(PIP) install --quiet --editable '.[bench]'
 	$(BIN)/python bench/overload.py
 
-bench-fairness bench-restart bench-scaling: bench-%: $(VENV)/installed
+bench-fairness bench-restart bench-scaling bench-start: bench-%: $(VENV)/installed
 	@$(PIP) install --quiet --editable '.[bench]'
 	$(BIN)/python bench/$*.py
 
