@@ -1,8 +1,8 @@
 """The shared-memory segment (arena) that the acceptor and the workers map.
 
-A segment in /dev/shm outlives its processes if it has a name. This one never has: it is a file
-opened with O_TMPFILE, forked workers inherit its mapping, and no crash leaves it in /dev/shm.
-`multiprocessing.shared_memory` would give it a name, and start a process that keeps track of that.
+A segment in /dev/shm outlives its processes while it has a name. So the name is removed as soon
+as the segment exists: forked workers inherit the mapping, and no crash leaves a segment in
+/dev/shm.
 
 tmpfs allocates a page when it is first written. A write through the mapping raises SIGBUS if no
 page is available, so pages are reserved with `posix_fallocate` first, which reports a full
@@ -18,6 +18,9 @@ array headers and frees pages.
 import logging
 import mmap
 import os
+import sys
+from multiprocessing import shared_memory
+from multiprocessing.shared_memory import SharedMemory
 
 from fibcommon.formats import Format
 from fibserver.compute.rendering import render
@@ -44,10 +47,16 @@ class Arena:
             OSError: /dev/shm has no room, not even for the array headers.
         """
         self.layout = layout
-        self.fd = os.open("/dev/shm", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        os.ftruncate(self.fd, layout.size_bytes)
-        self._mapping = mmap.mmap(self.fd, layout.size_bytes)
-        self._root = memoryview(self._mapping)
+        self._memory = _untracked_segment(layout.size_bytes)
+        path = f"/dev/shm/{self._memory.name}"
+        try:
+            # SharedMemory does not expose its descriptor.
+            self.fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        finally:
+            os.unlink(path)
+        self._mapping = mmap.mmap(self.fd, layout.size_bytes)  # used only for MADV_REMOVE
+        assert self._memory.buf is not None, "buf is None only after close()"
+        self._root = memoryview(self._memory.buf)
         for array_layout in layout.arrays.values():
             os.posix_fallocate(self.fd, array_layout.header_position, HEADER.size)
             self.publish(array_layout.format, 0)
@@ -137,7 +146,33 @@ class Arena:
         """Unmap and free the segment; all views of it must be released first."""
         self._root.release()
         self._mapping.close()
+        self._memory.close()
         os.close(self.fd)
+
+
+def _untracked_segment(size_bytes: int) -> SharedMemory:
+    """Create a segment that multiprocessing does not track.
+
+    Its resource tracker is one more Python process, which removes the names of segments after a
+    crash. This segment loses its name at once, and the tracker would take 35 ms of CPU time and
+    6 MiB. Before Python 3.13, which has an option for this, the tracker must be out of reach.
+    """
+    if sys.version_info >= (3, 13):
+        return SharedMemory(create=True, size=size_bytes, track=False)
+    tracker = vars(shared_memory)["resource_tracker"]
+    vars(shared_memory)["resource_tracker"] = _NoTracker
+    try:
+        return SharedMemory(create=True, size=size_bytes)
+    finally:
+        vars(shared_memory)["resource_tracker"] = tracker
+
+
+class _NoTracker:
+    """Substitute for the module `multiprocessing.resource_tracker`."""
+
+    @staticmethod
+    def register(name: str, kind: str) -> None:
+        """Do nothing."""
 
 
 def _index_size(block: Block) -> int:

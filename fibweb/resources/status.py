@@ -19,7 +19,7 @@ from fibcommon.quantiles import quantile
 from fibweb.content.fetch import run_now
 from fibweb.resources.expiry import FETCH, Expiry
 from fibweb.stats.metric_values import MetricValues, Samples
-from fibweb.stats.request_metrics import buckets_of, bucket_bounds
+from fibweb.stats.request_metrics import bucket_bounds, buckets_of
 
 __all__ = ["ServerProbes", "StatusResource"]
 

@@ -17,7 +17,14 @@ from fibweb.http.mounting import path_below
 from fibweb.stats.access_record import AccessRecord
 from fibweb.stats.metric_values import Samples
 
-__all__ = ["BUCKET_SECONDS", "RequestMetrics", "bucket_bounds", "buckets_of", "format_of", "route_of"]
+__all__ = [
+    "BUCKET_SECONDS",
+    "RequestMetrics",
+    "bucket_bounds",
+    "buckets_of",
+    "format_of",
+    "route_of",
+]
 
 BUCKET_SECONDS = tuple(
     float(f"{step}e{exponent}") for exponent in range(-6, 2) for step in (1, 2, 5)

@@ -176,7 +176,7 @@ def test_nothing_is_left_behind(number: int, serve: Callable[..., RunningServer]
     with direct_client(server.address) as client:
         client.read(0, N, "json")
         maps = Path(f"/proc/{server.process.pid}/maps").read_text()
-        segments = [line.split()[5:] for line in maps.splitlines() if "/dev/shm/" in line]
+        segments = [line.split()[5:] for line in maps.splitlines() if "/dev/shm/psm_" in line]
         assert segments
         assert all(segment[1] == "(deleted)" for segment in segments)
         code = server.stop(number)
