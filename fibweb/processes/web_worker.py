@@ -35,7 +35,7 @@ from fibweb.http.cors import CorsPolicy
 from fibweb.overload.admission import SURPLUS_CONNECTIONS
 from fibweb.processes.composition import Composition, compose, memory_parts
 from fibweb.processes.embedded import STOP_SECONDS, EmbeddedServer
-from fibweb.server.server import HttpLimits, HttpServer, Site, create_server
+from fibweb.server.server import HttpLimits, HttpServer, Site
 from fibweb.settings import Settings
 from fibweb.stats.access_log import AccessLog
 from fibweb.stats.access_record import AccessRecord
@@ -175,7 +175,7 @@ class WebWorker:
         )
         origins = self._settings.allowed_origins
         cors = CorsPolicy(origins) if origins else None
-        server = create_server(
+        server = HttpServer(
             [
                 *(Site(composition.app, sock, cors) for sock in self._service.listeners),
                 *(Site(composition.metrics_app, sock) for sock in metrics_listeners),

@@ -26,29 +26,29 @@ disconnected, as in nginx: the request is dropped. A response from memory is sen
 import fcntl
 import logging
 import select
-import socket
 import struct
 import termios
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any
+from socket import SHUT_WR
 
-from waitress.channel import HTTPChannel
+from waitress import wasyncore
 
 from fibcommon.service.admission import ReadRate, unacknowledged_bytes
 from fibweb.content.document_file import PIECE_BYTES, SMALL_PIECE_BYTES, DocumentFile
 from fibweb.content.fetch import Fetch, WouldBlock
 from fibweb.overload.admission import Admission
 from fibweb.overload.held_bytes import HeldBytes
+from fibweb.server.event_loop import Loop
 from fibweb.server.fetcher import Fetcher
 from fibweb.server.inline_path import respond
-from fibweb.server.parsed_headers import CachedHeaderRequest
+from fibweb.server.parsed_headers import CachedHeaderRequest, ParsedHeaderCache
 from fibweb.server.request import HttpRequest
-from fibweb.server.request_context import RequestContext
+from fibweb.server.request_context import ClientAddress, RequestContext, SiteContext, Socket
 from fibweb.server.response import MAX_VIEWS, Outgoing, Response
-from fibweb.server.response_cache import CachedResponse
+from fibweb.server.response_cache import CachedResponse, ResponseCache
 from fibweb.stats.access_record import AccessRecord, RequestIds
 
 __all__ = ["Channel", "ServerContext"]
@@ -100,26 +100,32 @@ class ChannelState(Enum):
 
 @dataclass(slots=True)
 class ServerContext:
-    """State that all connections of a server share.
+    """State of the server that the connections of a listener share.
 
     Attributes:
+        loop: The event loop.
         on_response: Called with the record of each finished request.
         request_ids: Assigns request ids.
         fetcher: Runs fetches from fibservers.
         held: Memory that responses in progress hold.
         admission: Decides which connections to accept and to close.
+        responses: The response cache of the application.
+        parsed_headers: The cache of parsed headers of the listener.
         is_draining: Whether the server is stopping, so that each response closes its connection.
     """
 
+    loop: Loop
     on_response: Callable[[AccessRecord], None]
     request_ids: RequestIds
     fetcher: Fetcher
     held: HeldBytes["Channel"]
     admission: Admission["Channel"]
+    responses: ResponseCache
+    parsed_headers: ParsedHeaderCache
     is_draining: bool = False
 
 
-class Channel(HTTPChannel):
+class Channel(RequestContext):
     """One client's connection.
 
     Attributes:
@@ -130,17 +136,15 @@ class Channel(HTTPChannel):
     """
 
     parser_class = HttpRequest
-    server: Any
-    requests: Any  # Request and CachedHeaderRequest, in order of arrival
     request: HttpRequest | None
-    addr: Any
-    socket: Any
-    _fileno: Any
 
-    def __init__(self, server: Any, sock: Any, addr: Any, adj: Any, map: Any = None) -> None:
-        """Take over an accepted connection; the parameters are those of waitress."""
-        super().__init__(server, sock, addr, adj, map)
-        self.server_context: ServerContext = server.server_context
+    def __init__(
+        self, site: SiteContext, sock: Socket, addr: ClientAddress, context: ServerContext
+    ) -> None:
+        """Take over an accepted connection."""
+        super().__init__(site, sock, addr, context.loop)
+        self._context = context
+        self._complete: HttpRequest | CachedHeaderRequest | None = None  # request to respond to
         self.is_surplus = False
         self.read_rate: ReadRate | None = None
         self._state = ChannelState.IDLE
@@ -161,20 +165,21 @@ class Channel(HTTPChannel):
     @property
     def is_idle(self) -> bool:
         """Whether every byte received so far has been answered."""
-        is_empty = not self.requests and self.request is None and not self._unparsed
+        is_empty = self._complete is None and self.request is None and not self._unparsed
         return self._state is ChannelState.IDLE and is_empty
 
     @property
     def closes_next(self) -> bool:
         """Whether the next response closes the connection."""
-        return self.is_surplus or self.server_context.is_draining
+        return self.is_surplus or self._context.is_draining
 
     @property
     def idle_since(self) -> float | None:
         """When the connection was last active; None during a request, -inf while lingering."""
         if self._state is ChannelState.LINGERING:
             return float("-inf")
-        return self._progress if self._state is ChannelState.IDLE and not self.requests else None
+        is_idle = self._state is ChannelState.IDLE and self._complete is None
+        return self._progress if is_idle else None
 
     @property
     def is_answering(self) -> bool:
@@ -213,8 +218,8 @@ class Channel(HTTPChannel):
         assert request is not None
         request.time_out(REQUEST_SECONDS)
         self._bytes = b""
-        self.requests.append(request)
-        self._guarded(self._begin_request)
+        self._complete = request
+        wasyncore.write(self)  # begins the request, and handles errors
 
     def measure_read_rate(self, now: float) -> None:
         """Sample the rate at which the client reads; to be called every few seconds."""
@@ -229,12 +234,13 @@ class Channel(HTTPChannel):
         """Return whether to wait for input: for a request, or for bytes to discard."""
         if self._state is ChannelState.LINGERING:
             return True
-        return self._state is ChannelState.IDLE and super().readable()
+        is_idle = self._state is ChannelState.IDLE and self._complete is None
+        return is_idle and super().readable()
 
     def writable(self) -> bool:
         """Return whether to wait until the socket accepts bytes."""
         if self._state is ChannelState.IDLE:
-            return bool(self.requests) or super().writable()
+            return self._complete is not None or super().writable()
         return self._state is ChannelState.SENDING
 
     def handle_read(self) -> None:
@@ -242,7 +248,7 @@ class Channel(HTTPChannel):
         if self._state is ChannelState.LINGERING:
             self._discard()
             return
-        if self._state is not ChannelState.IDLE or self.requests:
+        if self._state is not ChannelState.IDLE or self._complete is not None:
             self._watch()  # one request at a time: the next is read after this response
             return
         try:
@@ -257,12 +263,11 @@ class Channel(HTTPChannel):
         if self.request is None:
             self._progress = self._began = time.monotonic()
             self._bytes = data
-            cached = self.server.responses.get(data)
+            cached = self._context.responses.get(data)
             if cached is not None and self._respond_from_cache(cached):
                 return
-            request = self.server.parsed_headers.get(data)
-            if request is not None:
-                self.requests.append(request)
+            self._complete = self._context.parsed_headers.get(data)
+            if self._complete is not None:
                 self._begin_request()
                 return
         else:
@@ -284,7 +289,7 @@ class Channel(HTTPChannel):
             True; waitress requires a result.
         """
         self._unparsed += data
-        while self._unparsed and not self.requests:
+        while self._unparsed and self._complete is None:
             request = self.request = self.request or self.parser_class(self.adj)
             self._unparsed = self._unparsed[request.received(self._unparsed) :]
             # As in waitress: after another request only if the body has not come with the header.
@@ -298,7 +303,7 @@ class Channel(HTTPChannel):
                 self.sent_continue = False
                 self.request = None
                 if not request.empty:
-                    self.requests.append(request)
+                    self._complete = request
         return True
 
     def handle_write(self) -> None:
@@ -329,7 +334,7 @@ class Channel(HTTPChannel):
         """Close the connection, even during a request."""
         if self._state is not ChannelState.CLOSED:
             if self._state in (ChannelState.WAITING, ChannelState.LOADING):
-                self.server_context.fetcher.remove(self)
+                self._context.fetcher.remove(self)
             self._state = ChannelState.CLOSED
             super().handle_close()
             self._fetched.clear()
@@ -354,10 +359,10 @@ class Channel(HTTPChannel):
         if result is not None:
             raise result
         if self.is_surplus:
-            raise self.server_context.fetcher.refusal("surplus")
+            raise self._context.fetcher.refusal("surplus")
         if len(self._fetched) >= MAX_FETCHES:
-            raise self.server_context.fetcher.refusal("full")
-        self.server_context.fetcher.add(fetch, self)
+            raise self._context.fetcher.refusal("full")
+        self._context.fetcher.add(fetch, self)
         raise WouldBlock
 
     def on_fetched(self, fetch: Fetch, result: bytes | Exception) -> None:
@@ -370,7 +375,7 @@ class Channel(HTTPChannel):
         if self._state is ChannelState.WAITING:
             self._fetched[fetch] = result
             self._state = ChannelState.READY
-            self.server.loop.defer(self._serve)
+            self._context.loop.defer(self._serve, self.handle_error)
         elif self._state is ChannelState.LOADING:
             if isinstance(result, Exception):
                 log.warning("aborting a response: %s", result)
@@ -382,7 +387,7 @@ class Channel(HTTPChannel):
             self._state = ChannelState.SENDING
             self.read_rate = None
             # Sending a piece takes milliseconds, so other events are handled in between.
-            self.server.loop.defer(lambda: self._guarded(self._proceed))
+            self._context.loop.defer(self._proceed, self.handle_error)
 
     def release_held(self) -> None:
         """Release the bytes held for a slow reader.
@@ -401,7 +406,7 @@ class Channel(HTTPChannel):
             outgoing.file.release_held()
         if outgoing.held_bytes or is_cut_off:
             log.info("closing the slowest reader, %s: memory is short", self.addr[0])
-            self.server_context.admission.cut_off["memory"] += 1
+            self._context.admission.cut_off["memory"] += 1
             self.handle_close()
 
     def _hold(self) -> None:
@@ -410,7 +415,7 @@ class Channel(HTTPChannel):
         size = outgoing.held_bytes if outgoing is not None else 0
         if size or self._is_holding:
             self._is_holding = size > 0
-            self.server_context.held.set(self, size)
+            self._context.held.set(self, size)
 
     # From a request to its response.
 
@@ -419,7 +424,7 @@ class Channel(HTTPChannel):
 
         Its body may have been evicted from the client library's cache.
         """
-        context, response = self.server_context, cached.response
+        context, response = self._context, cached.response
         if self.is_surplus or context.is_draining:
             return False  # its header lacks "Connection: close"
         file = response.file
@@ -430,10 +435,8 @@ class Channel(HTTPChannel):
         self._request_id = response.exchange.request_id or context.request_ids.fresh()
         self._response = response
         data = cached.data(int(time.time()))
-        if file is None:
-            self._send_whole(data)
-        elif views and len(views) < MAX_VIEWS:
-            self._send_cached(data, views, file)
+        if file is None or 0 < len(views) < MAX_VIEWS:
+            self._send_at_once(data, file, views)
         else:
             self._send_first(Outgoing(data, file.reopened()))
         self._watch()
@@ -441,7 +444,8 @@ class Channel(HTTPChannel):
 
     def _proceed(self) -> None:
         """Begin the next request or send more of the response, then update the event loop."""
-        if self._state is ChannelState.IDLE and self.requests and not self.total_outbufs_len:
+        is_idle = self._state is ChannelState.IDLE and self._complete is not None
+        if is_idle and not self.total_outbufs_len:
             self._begin_request()
             return
         if self._outgoing is not None:
@@ -453,19 +457,18 @@ class Channel(HTTPChannel):
         state = self._state
         if state is ChannelState.CLOSED:
             return
-        loop = self.server.loop
+        loop = self._context.loop
         try:
             if state is ChannelState.WAITING:
                 loop.set_events(self._fileno, select.EPOLLRDHUP)
             elif (
                 state is ChannelState.IDLE
-                and not self.requests
+                and self._complete is None
                 and not self.total_outbufs_len
                 and not self.will_close
             ):
-                loop.set_events(
-                    self._fileno, select.EPOLLIN
-                )  # the result of `refresh_events`, faster
+                # The result of `refresh_events`, faster.
+                loop.set_events(self._fileno, select.EPOLLIN)
             else:
                 loop.refresh_events(self._fileno)
         except OSError as error:  # the kernel is out of memory
@@ -474,42 +477,24 @@ class Channel(HTTPChannel):
 
     def _begin_request(self) -> None:
         """Schedule the application for the next request."""
+        request = self._complete
+        assert request is not None
         self._state = ChannelState.READY
-        request: HttpRequest | CachedHeaderRequest = self.requests[0]
-        request.id = self.server_context.request_ids.choose(request.proposed_id)
+        request.id = self._context.request_ids.choose(request.proposed_id)
         if isinstance(request, HttpRequest) and request.is_tls:
             log.warning("%s sent TLS to a plain HTTP port: check the URL it uses", self.addr[0])
         if self._bytes and request.is_usual and isinstance(request, HttpRequest):
-            self.server.parsed_headers.put(self._bytes, request.template(self._context()))
+            self._context.parsed_headers.put(self._bytes, request.template(self))
         self._handling = "inline"
-        self.server.loop.defer(self._serve)
-
-    def _context(self) -> RequestContext:
-        """Return a new context for the request; an attribute would form a reference cycle."""
-        return RequestContext(
-            self.server,
-            self.addr,
-            self.fetch,
-            self.check_client_disconnected,
-            closes_next=self.closes_next,
-        )
-
-    def _guarded(self, call: Callable[[], None]) -> None:
-        """Call a function; if it raises, close this connection."""
-        try:
-            call()
-        except Exception:
-            self.handle_error()
+        self._context.loop.defer(self._serve, self.handle_error)
 
     def _serve(self) -> None:
         """Run the application for the current request, unless the connection has been closed."""
-        if self._state is ChannelState.READY:
-            self._guarded(self._run_application)
-
-    def _run_application(self) -> None:
-        request: HttpRequest | CachedHeaderRequest = self.requests[0]
+        request = self._complete
+        if self._state is not ChannelState.READY or request is None:
+            return
         try:
-            response = respond(self._context(), request)
+            response = respond(self, request)
         except WouldBlock:
             self._state = ChannelState.WAITING
             self._handling = "threaded"
@@ -517,57 +502,50 @@ class Channel(HTTPChannel):
             return
         self._fetched.clear()
         self._may_send_more = bool(request.error)
-        self.requests.pop(0)
+        self._complete = None
         request.close()
         if self._bytes and response.is_cacheable:
-            self.server.responses.put(self._bytes, response)
+            self._context.responses.put(self._bytes, response)
         self._request_id = request.id
         self._response = response
         self._state = ChannelState.SENDING
-        self.server.loop.call_soon(self._send_response)
+        self._context.loop.call_soon(self._send_response, self.handle_error)
 
     def _send_response(self) -> None:
         """Begin to send the response, unless the connection has been closed."""
-        if self._state is ChannelState.SENDING and self._response is not None:
-            self._guarded(self._send_now)
-
-    def _send_now(self) -> None:
         response = self._response
-        assert response is not None
+        if self._state is not ChannelState.SENDING or response is None:
+            return
         data = response.header + response.body
-        if response.file is None:
-            self._send_whole(data)
+        file = response.file
+        views = () if file is None else file.cached_whole()
+        if file is None or 0 < len(views) < MAX_VIEWS:
+            self._send_at_once(data, file, views)
         else:
-            self._send_first(Outgoing(data, response.file))
+            self._send_first(Outgoing(data, file))
         self._watch()
 
-    def _send_whole(self, data: bytes) -> None:
-        """Send a response without a file; most fit into the socket buffer at once."""
-        try:
-            sent = self.socket.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self.handle_close()
-            return
-        if sent == len(data):
-            self._finish(sent)
-        else:
-            self._send_first(Outgoing(data, None, sent))
+    def _send_at_once(
+        self, data: bytes, file: DocumentFile | None, views: Sequence[memoryview]
+    ) -> None:
+        """Send a response that is wholly in memory, with one system call if possible.
 
-    def _send_cached(self, data: bytes, views: Sequence[memoryview], file: DocumentFile) -> None:
-        """Send a header and a file that is wholly in memory, with one system call if possible."""
+        Args:
+            data: First part of the response.
+            file: Second part, or None.
+            views: All bytes of the file.
+        """
         try:
-            sent = self.socket.sendmsg((data, *views))
+            sent = self.socket.sendmsg((data, *views)) if views else self.socket.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:
             self.handle_close()
             return
-        if sent == len(data) + file.size:
+        if sent == len(data) + (file.size if file is not None else 0):
             self._finish(sent)
         else:
-            self._send_first(Outgoing(data, file.reopened(), sent))
+            self._send_first(Outgoing(data, file.reopened() if file is not None else None, sent))
 
     def _send_first(self, outgoing: Outgoing) -> None:
         self._state = ChannelState.SENDING
@@ -600,9 +578,9 @@ class Channel(HTTPChannel):
         if self.is_surplus:
             self.handle_close()  # surplus connections get only what is in memory
             return
-        is_tight = self.server_context.held.is_tight
+        is_tight = self._context.held.is_tight
         fetch = self._outgoing.file.next_fetch(SMALL_PIECE_BYTES if is_tight else PIECE_BYTES)
-        self.server_context.fetcher.add_next(fetch, self)
+        self._context.fetcher.add_next(fetch, self)
         self._state = ChannelState.LOADING
         self._handling = "threaded"
 
@@ -622,18 +600,18 @@ class Channel(HTTPChannel):
 
     def _end(self) -> None:
         """Close the connection after its last response; linger if the client may send more."""
-        if not (self._may_send_more or self._unparsed or self.requests or self._has_unread):
+        if not (self._may_send_more or self._unparsed or self._complete or self._has_unread):
             self.handle_close()
             return
         try:
-            self.socket.shutdown(socket.SHUT_WR)
+            self.socket.shutdown(SHUT_WR)
         except OSError:  # the client has disconnected
             self.handle_close()
             return
         self._state = ChannelState.LINGERING
         self._began = self._progress
         self._unparsed = b""
-        self.requests.clear()
+        self._complete = None
         self._discard()
 
     @property
@@ -674,4 +652,4 @@ class Channel(HTTPChannel):
                 self._request_id,
                 self._handling,
             )
-            self.server_context.on_response(record)
+            self._context.on_response(record)

@@ -48,8 +48,8 @@ def error_response(
         fields["Connection"] = "close"
     if retry_after_seconds:
         fields["Retry-After"] = str(retry_after_seconds)
-    if context.cors is not None:
-        fields |= context.cors.headers(request.origin)
+    if context.server.cors is not None:
+        fields |= context.server.cors.headers(request.origin)
     lines = [f"{name}: {fields[name]}\r\n" for name in sorted(fields)]
     header = f"HTTP/1.1 {status} {reason_phrase(status)}\r\n{''.join(lines)}\r\n"
     record = access_record(context, request, status, PROBLEM_MEDIA_TYPE)

@@ -11,7 +11,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from waitress import wasyncore
 
@@ -27,7 +26,24 @@ WORK_SECONDS_PER_ITERATION = 0.002
 """Time limit for deferred calls per iteration: enough to run the application about 20 times."""
 
 
-class Loop(dict[int, Any]):
+_Call = Callable[[], object]
+_Callback = tuple[_Call, _Call]
+"""A queued function, and what to call if it raises."""
+
+
+def _log_exception() -> None:
+    log.exception("exception in a callback of the event loop")
+
+
+def _run(callback: _Callback) -> None:
+    call, on_error = callback
+    try:
+        call()
+    except Exception:
+        on_error()
+
+
+class Loop(dict[int, wasyncore.dispatcher]):
     """Event loop: a map from descriptors to dispatchers, which waitress adds and removes.
 
     Attributes:
@@ -40,15 +56,15 @@ class Loop(dict[int, Any]):
         self.iterations = 0
         self._epoll = select.epoll()
         self._wanted: dict[int, int] = {}
-        self._ready: deque[Callable[[], None]] = deque()
-        self._deferred: deque[Callable[[], None]] = deque()
+        self._ready: deque[_Callback] = deque()
+        self._deferred: deque[_Callback] = deque()
         self._wakeup = os.eventfd(0, os.EFD_NONBLOCK)
         self._epoll.register(self._wakeup, select.EPOLLIN)
         # Reentrant: a signal handler may call `wake` while its own thread holds the lock.
         self._wakeup_lock = threading.RLock()
         self._is_closed = False
 
-    def __setitem__(self, descriptor: int, dispatcher: Any) -> None:
+    def __setitem__(self, descriptor: int, dispatcher: wasyncore.dispatcher) -> None:
         """Register a dispatcher for input."""
         self._epoll.register(descriptor, select.EPOLLIN)
         self._wanted[descriptor] = select.EPOLLIN
@@ -121,29 +137,31 @@ class Loop(dict[int, Any]):
             if time.monotonic() > end:
                 return
 
-    def defer(self, call: Callable[[], None]) -> None:
+    def defer(self, call: _Call, on_error: _Call = _log_exception) -> None:
         """Call a function after the events of this iteration, or of a later one under load.
 
         Args:
-            call: Function that takes milliseconds at most and does not raise.
+            call: Function that takes milliseconds at most.
+            on_error: Called in an `except` clause if the function raises.
         """
-        self._deferred.append(call)
+        self._deferred.append((call, on_error))
 
-    def call_soon(self, call: Callable[[], None]) -> None:
+    def call_soon(self, call: _Call, on_error: _Call = _log_exception) -> None:
         """Call a function at the end of this iteration; at that of the next if called there.
 
         Args:
-            call: Function that does not raise.
+            call: The function.
+            on_error: Called in an `except` clause if the function raises.
         """
-        self._ready.append(call)
+        self._ready.append((call, on_error))
 
-    def call_soon_threadsafe(self, call: Callable[[], None]) -> None:
+    def call_soon_threadsafe(self, call: _Call) -> None:
         """Call a function on the event loop; for any thread.
 
         Args:
-            call: Function that does not raise; it is not called once the loop is closed.
+            call: The function; it is not called once the loop is closed.
         """
-        self._ready.append(call)
+        self.call_soon(call)
         self.wake()
 
     def wake(self) -> None:
@@ -158,11 +176,3 @@ class Loop(dict[int, Any]):
             self._is_closed = True
         self._epoll.close()
         os.close(self._wakeup)
-
-
-def _run(call: Callable[[], None]) -> None:
-    """Call a function; log its exception, since no connection is known that could be closed."""
-    try:
-        call()
-    except Exception:
-        log.exception("exception in a callback of the event loop")

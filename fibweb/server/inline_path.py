@@ -10,13 +10,16 @@ application may then run twice, which is harmless since such a request is a GET 
 
 import logging
 import time
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
-from typing import Any, NamedTuple
+from types import TracebackType
+from typing import NamedTuple
+from wsgiref.types import WSGIEnvironment
 
 from waitress.buffers import ReadOnlyFileBasedBuffer
-from waitress.task import Task, WSGITask, hop_by_hop
+from waitress.task import WSGITask, hop_by_hop
 
 from fibweb.content.document_file import DocumentFile
 from fibweb.content.fetch import Overloaded, WouldBlock
@@ -42,6 +45,11 @@ _DETAILS = {
 
 Fields = tuple[tuple[str, str], ...]
 
+# Names, since the annotations of a nested function are evaluated with each of its definitions.
+_Headers = list[tuple[str, str]]
+_Error = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None] | None
+_Write = Callable[[bytes], object]
+
 _FOR_WAITRESS = frozenset({"Date", "Server"})
 
 
@@ -59,7 +67,11 @@ def respond(context: RequestContext, request: HttpRequest | CachedHeaderRequest)
         status: int = request.error.code
         return error_response(context, request, status, _DETAILS.get(status, request.error.body))
     try:
-        return _run_application(context, request)
+        environ = request.environ(context)
+        response = None
+        if request.is_usual and not context.closes_next:
+            response = _usual(context, request, environ)
+        return response or _unusual(context, request, environ)
     except WouldBlock:
         raise
     except Overloaded as refusal:
@@ -97,32 +109,20 @@ class _Header(NamedTuple):
     media_type: str
 
 
-def _run_application(
-    context: RequestContext, request: HttpRequest | CachedHeaderRequest
-) -> Response:
-    environ = request.environ(context)
-    if request.is_usual and not context.closes_next:
-        response = _usual(context, request, environ)
-        if response is not None:
-            return response
-    task = WSGITask(context, request.parsed(context.adj))  # type: ignore[arg-type]
-    task.environ = environ
-    return _run(task, context, request)
-
-
 def _usual(
-    context: RequestContext, request: HttpRequest | CachedHeaderRequest, environ: dict[str, Any]
+    context: RequestContext, request: HttpRequest | CachedHeaderRequest, environ: WSGIEnvironment
 ) -> Response | None:
     """Run the application; return its response, or None if that is unusual."""
-    started: list[tuple[Any, ...]] = []
+    started: list[tuple[str, Fields, _Error]] = []
 
-    def start_response(*start: Any) -> None:
-        started.append(start)
+    def start_response(status: str, headers: _Headers, exc: _Error = None, /) -> _Write:
+        started.append((status, tuple(headers), exc))
+        return _write
 
     result = context.server.application(environ, start_response)
-    if len(started) == 1 and len(started[0]) == 2:
-        status, fields = started[0]
-        header = _header(context.server.adj.ident, status, tuple(fields))
+    if len(started) == 1 and started[0][2] is None:
+        status, fields, _ = started[0]
+        header = _header(context.server.adj.ident, status, fields)
         body, file = _body(result)
         size = len(body or b"") if file is None else file.size
         is_whole = header is not None and header.length == size
@@ -137,14 +137,18 @@ def _usual(
     return None
 
 
-def _body(result: Any) -> tuple[bytes | None, DocumentFile | None]:
+def _write(data: bytes) -> None:
+    raise NotImplementedError("the application must return its response, not write it")
+
+
+def _body(result: Iterable[bytes]) -> tuple[bytes | None, DocumentFile | None]:
     """Return the body that the application returned, as bytes or as a file.
 
     An unusual one is (None, None).
     """
-    if type(result) is list and len(result) <= 1:
+    if isinstance(result, list) and len(result) <= 1:
         return (result[0] if result else b""), None
-    if type(result) is ReadOnlyFileBasedBuffer and isinstance(result.file, DocumentFile):
+    if isinstance(result, ReadOnlyFileBasedBuffer) and isinstance(result.file, DocumentFile):
         return b"", result.file
     return None, None
 
@@ -186,21 +190,19 @@ def _header(ident: str, status: str, fields: Fields) -> _Header | None:
     )
 
 
-def _run(
-    task: Task, context: RequestContext, request: HttpRequest | CachedHeaderRequest
+def _unusual(
+    context: RequestContext, request: HttpRequest | CachedHeaderRequest, environ: WSGIEnvironment
 ) -> Response:
-    """Run a task of waitress; return the response, which it would send itself."""
+    """Run the application by waitress; return the response, which it would send itself."""
+    task = WSGITask(context, request.parsed(context.adj))  # type: ignore[arg-type]
+    task.environ = environ
     if context.closes_next:
         task.set_close_on_finish()
+    context.written, context.written_file = [], None
     task.service()
     header, *pieces = context.written
-    file = None
-    if pieces and isinstance(pieces[-1], ReadOnlyFileBasedBuffer):
-        file = pieces.pop().file
-    if file is not None and not isinstance(file, DocumentFile):
-        pieces.append(file.read())
-        file.close()
-        file = None
+    file = context.written_file
+    context.written, context.written_file = [], None
     headers = dict(task.response_headers)
     status = int(task.status[:3])
     record = access_record(context, request, status, headers.get("Content-Type", ""))

@@ -8,7 +8,8 @@ on a persistent connection. Waitress parses all others.
 
 import re
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import NamedTuple
+from wsgiref.types import WSGIEnvironment
 
 from waitress.adjustments import Adjustments
 
@@ -38,7 +39,7 @@ class _CachedHeaders(NamedTuple):
         proposed_id: X-Request-ID, or empty.
     """
 
-    template: dict[str, Any]
+    template: WSGIEnvironment
     user_agent: str
     proposed_id: str
 
@@ -108,7 +109,7 @@ class CachedHeaderRequest:
         request.id = self.id
         return request
 
-    def environ(self, context: RequestContext) -> dict[str, Any]:
+    def environ(self, context: RequestContext) -> WSGIEnvironment:
         """Return a new WSGI environment for the application.
 
         Args:
@@ -156,7 +157,7 @@ class ParsedHeaderCache:
         known = self._known.get(text[line.end() :])
         return None if known is None else CachedHeaderRequest(data, line, known)
 
-    def put(self, data: bytes, template: dict[str, Any]) -> None:
+    def put(self, data: bytes, template: WSGIEnvironment) -> None:
         """Add the headers of a request, if it is plain.
 
         Args:

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from typing import Any
+from wsgiref.types import WSGIEnvironment
 
 from waitress.adjustments import Adjustments
 from waitress.parser import HTTPRequestParser
@@ -51,8 +51,8 @@ class HttpRequest(HTTPRequestParser):
         beginning: Its first five bytes, without leading white space.
     """
 
-    command: Any
-    first_line: Any
+    command: str  # type: ignore[assignment]
+    first_line: bytes  # type: ignore[assignment]
     version: str
     headers: dict[str, str]
     request_uri: str
@@ -68,7 +68,7 @@ class HttpRequest(HTTPRequestParser):
         self.id = ""
         self.beginning = b""
         self._is_line_checked = False
-        self._template: dict[str, Any] | None = None
+        self._template: WSGIEnvironment | None = None
 
     @property
     def method(self) -> str:
@@ -134,7 +134,7 @@ class HttpRequest(HTTPRequestParser):
         """Return this request; see `CachedHeaderRequest.parsed`."""
         return self
 
-    def environ(self, context: RequestContext) -> dict[str, Any]:
+    def environ(self, context: RequestContext) -> WSGIEnvironment:
         """Return a new WSGI environment for the application.
 
         Args:
@@ -216,7 +216,7 @@ class HttpRequest(HTTPRequestParser):
         self.completed = True
         self.connection_close = True
 
-    def template(self, context: RequestContext) -> dict[str, Any]:
+    def template(self, context: RequestContext) -> WSGIEnvironment:
         """Return the WSGI environment that waitress makes; the caller must not change it.
 
         Args:

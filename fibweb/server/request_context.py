@@ -1,59 +1,91 @@
-"""Stand-in for a connection, in which waitress's tasks run one request.
+"""Base of a connection: what it takes to run the application for a request.
 
-Waitress's tasks take this object in place of a channel. So they write into the list of one request
-instead of a socket, and only the event loop touches a connection.
+Waitress's tasks take a `RequestContext` for their channel, and its `SiteContext` for their server.
+What a task sends is collected in a list: only the event loop writes to a socket.
 """
 
-from collections.abc import Callable
-from typing import Any
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from wsgiref.types import WSGIApplication
 
 from waitress.adjustments import Adjustments
+from waitress.buffers import ReadOnlyFileBasedBuffer
+from waitress.channel import HTTPChannel
 
+from fibweb.content.document_file import DocumentFile
 from fibweb.content.fetch import Fetch
 from fibweb.http.cors import CorsPolicy
+from fibweb.server.event_loop import Loop
 
-__all__ = ["RequestContext"]
+__all__ = ["ClientAddress", "RequestContext", "SiteContext", "Socket"]
+
+Socket = socket.socket
+
+ClientAddress = tuple[str, int | None]
+"""Host and port; "localhost" and None on a Unix socket."""
 
 
-class RequestContext:
-    """Context of one run of the application.
+@dataclass(frozen=True, slots=True)
+class SiteContext:
+    """What all connections of a listener share; waitress reads it as its server.
 
     Attributes:
-        server: Waitress's server for the listener: its application, name and port.
-        adj: Waitress's settings.
-        addr: Address and port of the client.
-        cross_origin: CORS headers of errors that the server makes itself; None to send none.
-        fetch: Returns bytes from a fibserver, or raises WouldBlock.
-        check_client_disconnected: Returns whether the client has disconnected.
-        closes_next: Whether the next response closes the connection.
-        written: Output of a task of waitress: header, then pieces of the body or a file.
+        application: The WSGI application.
+        adj: Settings of waitress.
+        effective_port: Port of the listener, or the path of a Unix socket.
+        cors: CORS headers of errors that the server makes itself; None to send none.
+        active_channels: Open connections by descriptor.
+        server_name: SERVER_NAME of the environment: applications use the Host header instead.
     """
 
-    __slots__ = (
-        *("addr", "adj", "check_client_disconnected", "closes_next", "cors", "fetch"),
-        *("server", "written"),
-    )
+    application: WSGIApplication
+    adj: Adjustments
+    effective_port: str
+    cors: CorsPolicy | None
+    active_channels: Mapping[int, HTTPChannel]
+    server_name: str = "waitress.invalid"
 
-    def __init__(
-        self,
-        server: Any,
-        addr: Any,
-        fetch: Callable[[Fetch], bytes],
-        check_client_disconnected: Callable[[], object],
-        *,
-        closes_next: bool,
-    ) -> None:
-        """Create the context of a request; see the attributes."""
-        self.server = server
-        self.adj: Adjustments = server.adj
-        self.cors: CorsPolicy | None = server.cors
-        self.addr = addr
-        self.fetch = fetch
-        self.check_client_disconnected = check_client_disconnected
-        self.closes_next = closes_next
-        self.written: list[Any] = []
 
-    def write_soon(self, data: Any) -> int:
+class RequestContext(HTTPChannel, ABC):
+    """Connection, as the application and waitress's tasks use it.
+
+    Attributes:
+        server: The context of its listener.
+        addr: Address of the client.
+        written: Output of a task of waitress: the header, then pieces of the body.
+        written_file: Body that the task returned as a file; None if there is none.
+    """
+
+    server: SiteContext  # type: ignore[assignment]
+    addr: ClientAddress
+    socket: Socket
+    _fileno: int
+
+    def __init__(self, server: SiteContext, sock: Socket, addr: ClientAddress, loop: Loop) -> None:
+        """Register an accepted connection with the event loop."""
+        super().__init__(server, sock, addr, server.adj, loop)  # type: ignore[arg-type]
+        self.written: list[bytes] = []
+        self.written_file: DocumentFile | None = None
+
+    @property
+    @abstractmethod
+    def closes_next(self) -> bool:
+        """Whether the next response closes the connection."""
+
+    @abstractmethod
+    def fetch(self, fetch: Fetch) -> bytes:
+        """Return bytes from a fibserver, or raise WouldBlock."""
+
+    def write_soon(self, data: bytes | ReadOnlyFileBasedBuffer) -> int:
         """Append output of a task of waitress; return its size in bytes."""
-        self.written.append(data)
-        return len(data)
+        size = len(data)
+        if not isinstance(data, ReadOnlyFileBasedBuffer):
+            self.written.append(data)
+        elif isinstance(data.file, DocumentFile):
+            self.written_file = data.file
+        else:
+            self.written.append(data.file.read())
+            data.file.close()
+        return size

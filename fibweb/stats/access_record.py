@@ -71,7 +71,7 @@ class RequestIds:
         Args:
             proposed: Value of X-Request-ID, or empty.
         """
-        return proposed if _VALID_ID.fullmatch(proposed) else self.fresh()
+        return proposed if proposed and _VALID_ID.fullmatch(proposed) else self.fresh()
 
     def fresh(self) -> str:
         """Return a new id."""

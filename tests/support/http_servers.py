@@ -8,7 +8,7 @@ from typing import Any
 
 import waitress.server
 
-from fibweb.server.server import HttpLimits, Site, create_server
+from fibweb.server.server import HttpLimits, HttpServer, Site
 
 __all__ = ["SERVERS", "Serve"]
 
@@ -24,7 +24,7 @@ def _by_fibweb(app: Any) -> Iterator[int]:
     listener = socket.create_server(("127.0.0.1", 0))
     port: int = listener.getsockname()[1]
     limits = HttpLimits(threads=THREADS)
-    server = create_server([Site(app, listener)], on_response=lambda exchange: None, limits=limits)
+    server = HttpServer([Site(app, listener)], on_response=lambda exchange: None, limits=limits)
     with _running(server.run, lambda: server.stop(0)):
         yield port
 

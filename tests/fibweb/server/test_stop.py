@@ -13,7 +13,7 @@ import pytest
 
 from fibweb.content.fetch import Fetch
 from fibweb.server import channel
-from fibweb.server.server import Site, create_server
+from fibweb.server.server import HttpServer, Site
 from fibweb.stats.access_record import AccessRecord
 from tests.fibweb.server.applications import strange
 from tests.fibweb.server.threaded_server import OwnServer, connect, read_all, send_read
@@ -154,7 +154,7 @@ def test_stop_from_a_signal_handler() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     address = listener.getsockname()
     records: list[AccessRecord] = []
-    server = create_server([Site(strange, listener)], on_response=records.append)
+    server = HttpServer([Site(strange, listener)], on_response=records.append)
     answers = []
 
     def ask() -> None:

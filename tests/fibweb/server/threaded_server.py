@@ -21,7 +21,6 @@ from fibweb.server.server import (
     HttpLimits,
     HttpServer,
     Site,
-    create_server,
 )
 from fibweb.stats.access_record import AccessRecord
 from tests.support.waiting import DEADLINE_SECONDS, wait_until
@@ -63,7 +62,7 @@ class OwnServer:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(path))
         listener.listen()
-        self.server: HttpServer = create_server(
+        self.server = HttpServer(
             [Site(app, listener, cors)],
             on_response=self.exchanges.append,
             limits=limits or HttpLimits(threads=2),
@@ -178,8 +177,8 @@ def _receive_until_settled(client: socket.socket, server: HttpServer, received: 
             while piece := client.recv(1 << 20):
                 received.extend(piece)
                 quiet_turns.clear()
-        channels = server._channels()
-        is_quiet = not any(channel.is_answering or channel.requests for channel in channels)
+        channels = server._all_channels()
+        is_quiet = not any(channel.is_answering or channel._complete for channel in channels)
         if not (is_quiet and _is_read(client)):
             quiet_turns.clear()
         elif server.iterations not in quiet_turns:
