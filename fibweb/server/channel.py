@@ -132,7 +132,7 @@ class Channel(RequestContext):
         is_surplus: Whether it was accepted beyond the bound: it gets one response, if that is in
             memory, and is closed.
         was_served: Whether it has ever had a response.
-        pace: Rate at which the client reads its response; None until it is measured.
+        read_rate: Rate at which the client reads its response; None until it is measured.
     """
 
     parser_class = HttpRequest

@@ -11,13 +11,13 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
 
 from fibclient import CallCancelled, Cancellation, FibError
 from fibweb.content.fetch import Fetch, Overloaded
 from fibweb.overload.fetch_queue import FetchQueue, Job, Refused
+from fibweb.server.request_context import RequestContext
 
-__all__ = ["FetchWaiter", "Fetcher"]
+__all__ = ["Fetcher"]
 
 log = logging.getLogger(__name__)
 
@@ -30,13 +30,6 @@ _MESSAGES = {
     "expired": "the numbers were not computed in time: try again later",
 }
 """Message for each reason to refuse."""
-
-
-class FetchWaiter(Protocol):
-    """Receiver of the result of a fetch."""
-
-    def on_fetched(self, fetch: Fetch, result: bytes | Exception) -> None:
-        """Continue with the bytes or the error; called on the event loop."""
 
 
 class Fetcher:
@@ -64,9 +57,9 @@ class Fetcher:
         self.cancelled = 0
         self._timeout = timeout_seconds
         self._call_soon = call_soon_threadsafe
-        self._queue: FetchQueue[FetchWaiter] = FetchQueue(threads)
+        self._queue: FetchQueue[RequestContext] = FetchQueue(threads)
         self._threads = ThreadPoolExecutor(threads, "fetch")
-        self._running: dict[Job[FetchWaiter], Cancellation] = {}
+        self._running: dict[Job[RequestContext], Cancellation] = {}
         self._is_closed = False
 
     @property
@@ -79,7 +72,7 @@ class Fetcher:
         """How many fetches run."""
         return self._queue.running
 
-    def add(self, fetch: Fetch, waiter: FetchWaiter) -> None:
+    def add(self, fetch: Fetch, waiter: RequestContext) -> None:
         """Queue a fetch; `on_fetched` of the waiter is called with its result.
 
         Raises:
@@ -92,13 +85,13 @@ class Fetcher:
             raise self.refusal(refused.reason, refused.wait_seconds) from None
         self._start_next(now)
 
-    def add_next(self, fetch: Fetch, waiter: FetchWaiter) -> None:
+    def add_next(self, fetch: Fetch, waiter: RequestContext) -> None:
         """Queue the next piece of a response in progress, which is never refused."""
         now = time.monotonic()
         self._queue.add(fetch, waiter, now, is_started=True)
         self._start_next(now)
 
-    def remove(self, waiter: FetchWaiter) -> None:
+    def remove(self, waiter: RequestContext) -> None:
         """Remove a waiter that has disconnected; cancel its fetch if it was the last one."""
         before = len(self._queue)
         job = self._queue.remove(waiter)
@@ -134,7 +127,7 @@ class Fetcher:
             cancellation = self._running[job] = Cancellation()
             self._threads.submit(self._run, job, cancellation)
 
-    def _run(self, job: Job[FetchWaiter], cancellation: Cancellation) -> None:
+    def _run(self, job: Job[RequestContext], cancellation: Cancellation) -> None:
         result: bytes | Exception
         try:
             result = job.fetch.run(cancellation)
@@ -145,7 +138,7 @@ class Fetcher:
             result = error
         self._call_soon(lambda: self._finish(job, result))
 
-    def _finish(self, job: Job[FetchWaiter], result: bytes | Exception) -> None:
+    def _finish(self, job: Job[RequestContext], result: bytes | Exception) -> None:
         now = time.monotonic()
         del self._running[job]
         # An empty result does not count as a measurement: no numbers were requested.

@@ -78,6 +78,10 @@ class RequestContext(HTTPChannel, ABC):
     def fetch(self, fetch: Fetch) -> bytes:
         """Return bytes from a fibserver, or raise WouldBlock."""
 
+    @abstractmethod
+    def on_fetched(self, fetch: Fetch, result: bytes | Exception) -> None:
+        """Continue after a fetch with its bytes or its error."""
+
     def write_soon(self, data: bytes | ReadOnlyFileBasedBuffer) -> int:
         """Append output of a task of waitress; return its size in bytes."""
         size = len(data)

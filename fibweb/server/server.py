@@ -51,7 +51,7 @@ class Site(NamedTuple):
             which any client can send.
         listener: A listening socket, TCP or Unix. The server closes it when it stops; the caller
             removes the file of a Unix socket.
-        cross_origin: CORS headers of errors that the server makes itself; None to send none.
+        cors: CORS headers of errors that the server makes itself; None to send none.
     """
 
     application: WSGIApplication
