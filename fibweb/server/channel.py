@@ -31,7 +31,7 @@ import termios
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum
 from socket import SHUT_WR
 
 from waitress import wasyncore
@@ -87,15 +87,22 @@ the fibservers and for the first piece; eviction of cached bytes may cause more.
 
 
 class ChannelState(Enum):
-    """State of a connection."""
+    """State of a connection.
 
-    IDLE = auto()  # reads the next request
-    READY = auto()  # the application is scheduled to run
-    WAITING = auto()  # for a fetch from a fibserver
-    SENDING = auto()
-    LOADING = auto()  # fetches the next piece of the response
-    LINGERING = auto()  # discards what the client still sends
-    CLOSED = auto()
+    Attributes:
+        events: Events of epoll to wait for; those of IDLE are others while "100 Continue" is sent.
+    """
+
+    IDLE = "reads the next request", select.EPOLLIN
+    READY = "the application is scheduled to run", 0
+    WAITING = "waits for a fetch from a fibserver", select.EPOLLRDHUP
+    SENDING = "sends a response", select.EPOLLOUT
+    LOADING = "fetches the next piece of the response", 0
+    LINGERING = "discards what the client still sends", select.EPOLLIN
+    CLOSED = "the socket is closed", 0
+
+    def __init__(self, description: str, events: int) -> None:
+        self.events = events
 
 
 @dataclass(slots=True)
@@ -230,19 +237,6 @@ class Channel(RequestContext):
             self.read_rate = ReadRate(now, acknowledged)
         self.read_rate.sample(now, acknowledged)
 
-    def readable(self) -> bool:
-        """Return whether to wait for input: for a request, or for bytes to discard."""
-        if self._state is ChannelState.LINGERING:
-            return True
-        is_idle = self._state is ChannelState.IDLE and self._complete is None
-        return is_idle and super().readable()
-
-    def writable(self) -> bool:
-        """Return whether to wait until the socket accepts bytes."""
-        if self._state is ChannelState.IDLE:
-            return self._complete is not None or super().writable()
-        return self._state is ChannelState.SENDING
-
     def handle_read(self) -> None:
         """Receive data; start its request, or respond from the cache."""
         if self._state is ChannelState.LINGERING:
@@ -308,7 +302,7 @@ class Channel(RequestContext):
 
     def handle_write(self) -> None:
         """Continue the current response, or begin the next request."""
-        if self._state is ChannelState.IDLE and (self.total_outbufs_len or self.will_close):
+        if self._state is ChannelState.IDLE and self.total_outbufs_len:
             super().handle_write()  # "100 Continue"
         self._proceed()
 
@@ -457,20 +451,11 @@ class Channel(RequestContext):
         state = self._state
         if state is ChannelState.CLOSED:
             return
-        loop = self._context.loop
+        events = state.events
+        if state is ChannelState.IDLE and (self._complete or self.total_outbufs_len):
+            events = select.EPOLLOUT
         try:
-            if state is ChannelState.WAITING:
-                loop.set_events(self._fileno, select.EPOLLRDHUP)
-            elif (
-                state is ChannelState.IDLE
-                and self._complete is None
-                and not self.total_outbufs_len
-                and not self.will_close
-            ):
-                # The result of `refresh_events`, faster.
-                loop.set_events(self._fileno, select.EPOLLIN)
-            else:
-                loop.refresh_events(self._fileno)
+            self._context.loop.set_events(self._fileno, events)
         except OSError as error:  # the kernel is out of memory
             log.warning("closing a connection: %s", error)
             self.handle_close()

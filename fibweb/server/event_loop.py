@@ -76,20 +76,6 @@ class Loop(dict[int, wasyncore.dispatcher]):
         del self._wanted[descriptor]
         super().__delitem__(descriptor)
 
-    def refresh_events(self, descriptor: int) -> None:
-        """Update the events of a descriptor from its dispatcher's `readable` and `writable`.
-
-        Args:
-            descriptor: Descriptor; ignored if it is not registered.
-        """
-        dispatcher = self.get(descriptor)
-        if dispatcher is None:
-            return
-        wanted = select.EPOLLIN if dispatcher.readable() else 0
-        if dispatcher.writable():
-            wanted |= select.EPOLLOUT
-        self.set_events(descriptor, wanted)
-
     def set_events(self, descriptor: int, events: int) -> None:
         """Set the events to wait for on a descriptor.
 

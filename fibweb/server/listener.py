@@ -43,14 +43,6 @@ class Listener(dispatcher):
         """Return the descriptor of the socket."""
         return self._socket.fileno()
 
-    def readable(self) -> bool:
-        """Return whether to accept connections."""
-        return self.accepting and time.monotonic() >= self.paused_until
-
-    def writable(self) -> bool:
-        """Return False: there is nothing to write."""
-        return False
-
     def handle_accept(self) -> None:
         """Accept pending connections, up to `ACCEPTS_PER_ITERATION`."""
         admission = self.context.admission

@@ -1,6 +1,7 @@
 """HTTP server: listeners, event loop, threads, limits, and a stop that loses no request."""
 
 import logging
+import select
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -201,10 +202,12 @@ class HttpServer:
             while self._deadline is None:
                 wait_seconds = LOOP_SECONDS
                 for listener in self._listeners:
+                    pause_seconds = listener.paused_until - time.monotonic()
+                    events = select.EPOLLIN
+                    if pause_seconds > 0:
+                        events, wait_seconds = 0, min(wait_seconds, pause_seconds)
                     with suppress(OSError):  # out of memory: the next iteration tries again
-                        self._loop.refresh_events(listener.fileno())  # a pause may begin or end
-                    if (pause_seconds := listener.paused_until - time.monotonic()) > 0:
-                        wait_seconds = min(wait_seconds, pause_seconds)
+                        self._loop.set_events(listener.fileno(), events)
                 self._loop.run_once(wait_seconds)
                 self._tick()
             self._drain()
