@@ -298,21 +298,22 @@ class WebWorker:
         return gather(self._service.stats)
 
     def _metrics(self) -> MetricValues:
-        overload = self._http.overload
+        http, fetcher = self._http, self._http.fetcher
         counters: Samples = {
-            ("fetches_cancelled",): overload.cancelled,
-            ("pieces_dropped",): overload.pieces_dropped,
+            ("fetches_cancelled",): fetcher.cancelled,
+            ("pieces_dropped",): http.held.released,
+            ("rejections", "connections"): http.admission.rejected,
         }
         gauges: Samples = {
-            ("connections",): self._http.connections,
-            ("in_flight",): self._http.in_flight,
-            ("queue_depth",): overload.waiting,
-            ("fetches_running",): overload.running,
-            ("held_bytes",): overload.held_bytes,
+            ("connections",): http.connections,
+            ("in_flight",): http.in_flight,
+            ("queue_depth",): fetcher.waiting,
+            ("fetches_running",): fetcher.running,
+            ("held_bytes",): http.held.size,
         }
-        for reason, count in overload.rejections.items():
+        for reason, count in fetcher.rejections.items():
             counters["rejections", reason] = count
-        for reason, count in overload.cut_off.items():
+        for reason, count in http.admission.cut_off.items():
             counters["connections_cut_off", reason] = count
         metrics = process_values(self._counts, self._client)
         return metrics.plus(MetricValues(counters, gauges)).plus(MetricValues(self._inherited, {}))

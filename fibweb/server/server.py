@@ -26,7 +26,7 @@ from fibweb.server.request_context import SiteContext
 from fibweb.server.response_cache import ResponseCache
 from fibweb.stats.access_record import AccessRecord, RequestIds
 
-__all__ = ["HttpLimits", "HttpServer", "Overload", "Site"]
+__all__ = ["HttpLimits", "HttpServer", "Site"]
 
 log = logging.getLogger(__name__)
 
@@ -80,31 +80,16 @@ class HttpLimits:
 DEFAULT_LIMITS = HttpLimits()
 
 
-@dataclass(frozen=True, slots=True)
-class Overload:
-    """Overload statistics of a server: gauges, and counts since its start.
+class HttpServer:
+    """HTTP server.
 
     Attributes:
-        waiting: Requests and pieces that wait for a thread now.
-        running: Fetches from fibservers that run now.
-        held_bytes: Memory that responses in progress hold now.
-        rejections: Requests refused, by reason, and connections refused.
-        cancelled: Fetches dropped because their last waiter disconnected.
-        cut_off: Connections closed, by reason.
-        pieces_dropped: How often a slow reader had to release the bytes held for it.
+        fetcher: Runs fetches from fibservers.
+        held: Memory that responses in progress hold.
+        admission: Decides which connections to accept and to close.
+
+    Any thread may read the counters of the three.
     """
-
-    waiting: int
-    running: int
-    held_bytes: int
-    rejections: dict[str, int]
-    cancelled: int
-    cut_off: dict[str, int]
-    pieces_dropped: int
-
-
-class HttpServer:
-    """HTTP server."""
 
     def __init__(
         self,
@@ -126,11 +111,11 @@ class HttpServer:
             root_path: Path prefix, such as `/f`, that becomes SCRIPT_NAME.
         """
         self._loop = Loop()
-        self._fetcher = Fetcher(
+        self.fetcher = Fetcher(
             limits.threads, limits.fetch_seconds, self._loop.call_soon_threadsafe
         )
-        self._held: HeldBytes[Channel] = HeldBytes(limits.pending_bytes)
-        self._admission: Admission[Channel] = Admission(
+        self.held: HeldBytes[Channel] = HeldBytes(limits.pending_bytes)
+        self.admission: Admission[Channel] = Admission(
             limits.max_clients, lambda: self.connections, self._all_channels, time.monotonic
         )
         self._channels: dict[int, Channel] = {}  # by descriptor; waitress adds and removes them
@@ -158,9 +143,9 @@ class HttpServer:
                 self._loop,
                 on_response,
                 request_ids,
-                self._fetcher,
-                self._held,
-                self._admission,
+                self.fetcher,
+                self.held,
+                self.admission,
                 responses[id(site.application)],
                 ParsedHeaderCache(),
             )
@@ -180,21 +165,6 @@ class HttpServer:
     def iterations(self) -> int:
         """Number of iterations of the event loop: at least four per second unless it hangs."""
         return self._loop.iterations
-
-    @property
-    def overload(self) -> Overload:
-        """Overload statistics; for any thread."""
-        fetcher, held, admission = self._fetcher, self._held, self._admission
-        rejections = dict(fetcher.rejections) | {"connections": admission.rejected}
-        return Overload(
-            fetcher.waiting,
-            fetcher.running,
-            held.size,
-            rejections,
-            fetcher.cancelled,
-            dict(admission.cut_off),
-            held.released,
-        )
 
     def run(self) -> None:
         """Serve until `stop` is called, then drain until its deadline at the latest."""
@@ -230,7 +200,7 @@ class HttpServer:
         now = time.monotonic()
         if now >= self._next_fetch_tick:
             self._next_fetch_tick = now + LOOP_SECONDS
-            self._fetcher.tick()
+            self.fetcher.tick()
         if now < self._next_cleanup:
             return
         self._next_cleanup = now + CLEANUP_SECONDS
@@ -256,7 +226,7 @@ class HttpServer:
     def _close(self) -> None:
         for channel in self._all_channels():
             channel.handle_close()
-        self._fetcher.close()
+        self.fetcher.close()
         for listener in self._listeners:
             listener.close()
         self._loop.close()

@@ -127,7 +127,7 @@ def test_fetches_of_disconnected_clients_are_cancelled(start: Start, leave: str)
         for number, client in enumerate(crowd):
             send_read(client, get(f"/?{number}"))
         send_read(stays, get("/?stays"))
-        wait_until(lambda: running.server.overload.waiting == 21, "all wait")
+        wait_until(lambda: running.server.fetcher.waiting == 21, "all wait")
         for client in [first, *crowd]:
             if leave == "reset":
                 client.close()
@@ -135,7 +135,7 @@ def test_fetches_of_disconnected_clients_are_cancelled(start: Start, leave: str)
                 client.shutdown(socket.SHUT_WR)
         wait_until(lambda: gate.running == ["stays"], "the one that stayed has its turn")
         assert gate.ran == gate.cancelled == ["first"]
-        assert running.server.overload.cancelled == 21
+        assert running.server.fetcher.cancelled == 21
         gate.is_open.set()
         assert first_line(stays) == b"HTTP/1.1 200 OK"
         for client in crowd:
@@ -192,9 +192,9 @@ def test_a_queue_that_is_too_long(start: Start, clients: ExitStack) -> None:
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"Retry-After: " in answer
         assert b"application/problem+json" in answer
-    assert running.server.overload.rejections["late"] == len(refused)
+    assert running.server.fetcher.rejections["late"] == len(refused)
     gate.is_open.set()
-    wait_until(lambda: not running.server.overload.waiting, "the queue is empty")
+    wait_until(lambda: not running.server.fetcher.waiting, "the queue is empty")
     assert status_of(running.path, "/gate?again") == b"HTTP/1.1 200 OK"
 
 
@@ -220,7 +220,7 @@ def test_a_wait_that_is_too_long(
     wait_until(lambda: gate.running == ["runs"], "it runs")
     send_read(waits, get("/gate?waits"))
     assert first_line(waits) == b"HTTP/1.1 503 Service Unavailable"
-    assert running.server.overload.rejections["expired"] == 1
+    assert running.server.fetcher.rejections["expired"] == 1
     gate.is_open.set()
     assert first_line(runs) == b"HTTP/1.1 200 OK"
 
@@ -251,7 +251,7 @@ def test_idle_clients_give_way(start: Start, clients: ExitStack) -> None:
         newcomer.sendall(get("/"))
         assert first_line(newcomer) == b"HTTP/1.1 200 OK"
     assert read_all(silent) == read_all(half) == b""
-    assert running.server.overload.cut_off["idle"] == 5
+    assert running.server.admission.cut_off["idle"] == 5
     gate.is_open.set()
     assert first_line(busy) == b"HTTP/1.1 200 OK"
 
@@ -263,7 +263,7 @@ def test_connections_without_request_are_closed_first(start: Start, clients: Exi
     first.sendall(get("/changing"))
     assert first_line(first) == b"HTTP/1.1 200 OK"
     crowd = [clients.enter_context(connect(running.path)) for _ in range(20)]
-    wait_until(lambda: running.server.overload.cut_off["idle"] == 16, "the crowd gives way")
+    wait_until(lambda: running.server.admission.cut_off["idle"] == 16, "the crowd gives way")
     first.sendall(get("/changing"))
     assert first_line(first) == b"HTTP/1.1 200 OK"
     assert read_all(crowd[0]) == b""
@@ -310,7 +310,7 @@ def test_idle_connection_is_closed_without_descriptors(start: Start, clients: Ex
         assert first_line(client) == b"HTTP/1.1 200 OK"
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
-    assert running.server.overload.cut_off["idle"] >= 1
+    assert running.server.admission.cut_off["idle"] >= 1
 
 
 def test_http_connection_that_epoll_refuses_is_closed(
@@ -391,7 +391,7 @@ def test_slow_readers_give_way_when_it_is_full(
     wait_until(lambda: running.server.in_flight == 2 and are_slow(), "both are found to be slow")
     assert running.server.connections == 2
     assert status_of(running.path, "/") == b"HTTP/1.1 200 OK"
-    assert running.server.overload.cut_off == {"idle": 0, "slow": 1, "memory": 0}
+    assert running.server.admission.cut_off == {"idle": 0, "slow": 1, "memory": 0}
     assert sorted(len(read_all(client)) < MIB for client in slow if is_over(client)) == [True]
 
 
@@ -550,8 +550,8 @@ def test_slow_readers_of_small_answers(start: Start, clients: ExitStack) -> None
         send_read(client, get("/"))
     wait_until(lambda: running.server.connections < 12, "some are cut off")
     wait_until(lambda: running.server.in_flight == running.server.connections, "all wait")
-    assert 3 * MIB < running.server.overload.held_bytes <= 4 * MIB
-    assert running.server.overload.cut_off["memory"] == 12 - running.server.connections
+    assert 3 * MIB < running.server.held.size <= 4 * MIB
+    assert running.server.admission.cut_off["memory"] == 12 - running.server.connections
     first, last = slow[0], slow[-1]
     assert len(read_all(first)) < MIB
     last.sendall(get_and_close("/"))
@@ -569,11 +569,11 @@ def test_slow_readers_of_large_answers(
         request = get_and_close("/fib/4000")
         for reader in slow:
             reader.sendall(request)
-        wait_until(lambda: running.server.overload.pieces_dropped > 3, "pieces are dropped")
-        assert running.server.overload.held_bytes <= 2 * MIB
+        wait_until(lambda: running.server.held.released > 3, "pieces are dropped")
+        assert running.server.held.size <= 2 * MIB
         for reader in slow:
             assert read_all(reader).partition(b"\r\n\r\n")[2] == whole
-    assert running.server.overload.cut_off["memory"] == 0
+    assert running.server.admission.cut_off["memory"] == 0
 
 
 # Malformed requests

@@ -252,7 +252,7 @@ def test_requests_beyond_threads_are_queued(start: Start) -> None:
     crowd = [connect(running.path) for _ in range(10)]
     for number, client in enumerate(crowd):
         send_read(client, get(f"/?{number}"))
-    wait_until(lambda: running.server.overload.waiting == 8, "eight wait for a thread")
+    wait_until(lambda: running.server.fetcher.waiting == 8, "eight wait for a thread")
     assert (running.server.connections, running.server.in_flight) == (10, 10)
     gate.set()
     for client in crowd:
