@@ -8,8 +8,8 @@ import textwrap
 from pathlib import Path
 
 from fibcommon.configuration.settings import Definition, ServiceSettings
-from fibserver.settings import Settings as ServerSettings
-from fibweb.settings import Settings as WebSettings
+from fibserver.settings import ServerSettings
+from fibweb.settings import WebSettings
 
 ROOT = Path(__file__).parents[1]
 SERVICES: dict[str, type[ServiceSettings]] = {"fibserver": ServerSettings, "fibweb": WebSettings}

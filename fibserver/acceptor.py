@@ -42,7 +42,7 @@ from fibserver.engine.engine import Engine, Work
 from fibserver.monitoring.info import ServerInfo, format_info
 from fibserver.monitoring.slow_log import SlowLog
 from fibserver.network.connections import Clients
-from fibserver.settings import Settings
+from fibserver.settings import ServerSettings
 from fibserver.workers.worker import work
 
 if TYPE_CHECKING:
@@ -88,8 +88,8 @@ class Acceptor:
 
     def __init__(
         self,
-        settings: Settings,
-        reload: Callable[[], Settings] | None = None,
+        settings: ServerSettings,
+        reload: Callable[[], ServerSettings] | None = None,
         activated: Sequence[ActivatedSocket] = (),
         work: Work = work,
     ) -> None:
@@ -331,12 +331,12 @@ class Acceptor:
             self._phase = Phase.STOPPED
 
 
-def _password(settings: Settings, *, is_reload: bool = False) -> bytes | None:
+def _password(settings: ServerSettings, *, is_reload: bool = False) -> bytes | None:
     path = settings.password_file
     return read_password(path, is_reload=is_reload) if path else None
 
 
-def _open_listeners(settings: Settings, undo: ExitStack) -> list[socket.socket]:
+def _open_listeners(settings: ServerSettings, undo: ExitStack) -> list[socket.socket]:
     listeners = open_listeners([parse_address(text) for text in settings.listen])
     for listener in listeners:
         undo.callback(close_listener, listener)

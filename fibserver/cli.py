@@ -18,7 +18,7 @@ from fibcommon.service.errors import (
 from fibcommon.service.logs import configure_logging
 from fibcommon.service.systemd import activated_sockets
 from fibserver.acceptor import Acceptor
-from fibserver.settings import Settings
+from fibserver.settings import ServerSettings
 
 __all__ = ["main"]
 
@@ -75,9 +75,9 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
     with 75 if memory, /dev/shm, processes or file descriptors ran out and a retry may succeed.
     """
     given = {name: value for name, value in flags.items() if value not in (None, ())}
-    reload = partial(Settings.load, config, is_reload=True, **given)
+    reload = partial(ServerSettings.load, config, is_reload=True, **given)
     try:
-        settings = Settings.load(config, is_reload=False, **given)
+        settings = ServerSettings.load(config, is_reload=False, **given)
         if check_config:
             # Only here: at a start the acceptor reads it, and a pipe can be read only once.
             if settings.password_file is not None:

@@ -12,11 +12,11 @@ from fibcommon.configuration.settings import ServiceSettings, setting
 from fibcommon.service.errors import SettingsError
 from fibcommon.service.machine import usable_processors
 
-__all__ = ["Settings", "is_exposed"]
+__all__ = ["ServerSettings", "is_exposed"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(ServiceSettings):
+class ServerSettings(ServiceSettings):
     """Settings of fibserver. Sockets, memory and workers depend on those that need a restart."""
 
     PREFIX: ClassVar = "FIBSERVER_"

@@ -23,7 +23,7 @@ from fibcommon.service.systemd import Notifier, activated_sockets
 from fibweb.processes.embedded import EmbeddedServer, EmbeddedServerError
 from fibweb.processes.supervisor import Supervisor
 from fibweb.processes.web_worker import ServiceContext, WebWorker
-from fibweb.settings import Settings, servers_password
+from fibweb.settings import WebSettings, servers_password
 from fibweb.stats.shared_stats import SharedStats
 
 __all__ = ["main"]
@@ -99,10 +99,10 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
     """
     os.environ["PYTHONSAFEPATH"] = "1"  # children import nothing from the working directory
     given = {name: value for name, value in flags.items() if value not in (None, ())}
-    reload = partial(Settings.load, config, is_reload=True, **given)
+    reload = partial(WebSettings.load, config, is_reload=True, **given)
     with ExitStack() as stack:
         try:
-            settings = Settings.load(config, is_reload=False, **given)
+            settings = WebSettings.load(config, is_reload=False, **given)
             password = servers_password(settings)
             if check_config:
                 click.echo("fibweb: the configuration is fine")
@@ -120,7 +120,10 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
 
 
 def _prepare(
-    settings: Settings, reload: Callable[[], Settings], password: str | None, stack: ExitStack
+    settings: WebSettings,
+    reload: Callable[[], WebSettings],
+    password: str | None,
+    stack: ExitStack,
 ) -> WebWorker | Supervisor:
     """Open the listeners, start the embedded fibserver and return the process to run.
 

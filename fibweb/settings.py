@@ -11,7 +11,7 @@ from fibcommon.configuration.passwords import read_password
 from fibcommon.configuration.settings import ServiceSettings, setting
 from fibcommon.service.errors import SettingsError
 
-__all__ = ["DEFAULT_LISTEN", "Settings", "servers_password"]
+__all__ = ["DEFAULT_LISTEN", "WebSettings", "servers_password"]
 
 DEFAULT_LISTEN = "127.0.0.1:8080"
 
@@ -23,7 +23,7 @@ _ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(ServiceSettings):
+class WebSettings(ServiceSettings):
     """Settings of fibweb. Sockets, processes and caches depend on those that need a restart."""
 
     PREFIX: ClassVar = "FIBWEB_"
@@ -129,7 +129,7 @@ class Settings(ServiceSettings):
     )
 
 
-def servers_password(settings: Settings) -> str | None:
+def servers_password(settings: WebSettings) -> str | None:
     """Return the password of the fibservers, or None if they need none.
 
     Raises:

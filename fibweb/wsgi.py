@@ -4,8 +4,8 @@ The settings are read from the `FIBWEB_*` environment variables at import.
 """
 
 from fibweb.processes.wsgi_application import WsgiApplication
-from fibweb.settings import Settings
+from fibweb.settings import WebSettings
 
 __all__ = ["application"]
 
-application = WsgiApplication(Settings.load())
+application = WsgiApplication(WebSettings.load())

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+import fibserver  # noqa: F401  # sets a variable of the environment, before tests compare it
 from tests.support.scheduling import ModuleScheduling, import_own_share, longest_first
 from tests.support.servers import RunningServer, start_server
 from tests.support.signals import let_children_receive

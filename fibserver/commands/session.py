@@ -12,7 +12,7 @@ from fibserver.core.listings import Listings
 from fibserver.core.statistics import Statistics
 from fibserver.monitoring.slow_log import SlowLog
 from fibserver.protocol.reply_encoding import RESP2
-from fibserver.settings import Settings
+from fibserver.settings import ServerSettings
 
 __all__ = ["UNIX_ADDRESS", "ClientInfo", "Server", "Session", "Tracking"]
 
@@ -67,7 +67,7 @@ class Server(Protocol):
     """Password that clients must send, None if none is required."""
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> ServerSettings:
         """Settings in force."""
 
     @property

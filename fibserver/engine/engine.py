@@ -30,7 +30,7 @@ from fibserver.memory.layout import ArenaLayout
 from fibserver.memory.shared_arrays import SharedArrays
 from fibserver.memory.transient_blocks import TransientBlocks, slots_for
 from fibserver.protocol.reply_encoding import Slice
-from fibserver.settings import Settings
+from fibserver.settings import ServerSettings
 from fibserver.storage.persistence import Persistence
 from fibserver.storage.snapshot import Snapshot
 from fibserver.workers.pool import WorkerPool
@@ -85,7 +85,7 @@ class Engine:
     """
 
     def __init__(
-        self, settings: Settings, loop: EventLoop, statistics: Statistics, work: Work
+        self, settings: ServerSettings, loop: EventLoop, statistics: Statistics, work: Work
     ) -> None:
         """Create the arena; `pool.ensure_workers` and `tick` start the workers.
 
@@ -271,7 +271,7 @@ class Engine:
         self._arena.close()
 
 
-def _affordable_memory(settings: Settings, slots: int) -> int:
+def _affordable_memory(settings: ServerSettings, slots: int) -> int:
     """Return the memory limit, lowered to what /dev/shm and the control group have room for.
 
     The slots, and for the control group the processes and output buffers, are subtracted first.

@@ -159,7 +159,7 @@ class DocumentFile:
             data: Result of the last fetch that `next_fetch` returned.
         """
         piece = self._wanted
-        assert piece is not None, "missing() has not been called"
+        assert piece is not None, "next_fetch() has not been called"
         self.release_held()
         if self._cached(self._position, piece.end):
             return

@@ -5,7 +5,7 @@ All tags of fibweb are strong: responses with the same tag have the same bytes, 
 
 import re
 
-__all__ = ["contains_tag", "if_range_matches", "is_any", "is_known"]
+__all__ = ["contains_tag", "if_range_matches", "is_any", "is_not_modified"]
 
 _TAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
@@ -29,7 +29,7 @@ def is_any(header: str) -> bool:
     return header.strip(" \t") == "*"
 
 
-def is_known(if_none_match: str, tag: str) -> bool:
+def is_not_modified(if_none_match: str, tag: str) -> bool:
     """Whether an If-None-Match header matches a tag, so that the response is 304."""
     return is_any(if_none_match) or contains_tag(if_none_match, tag, weakly=True)
 

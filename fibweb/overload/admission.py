@@ -39,7 +39,7 @@ class AdmissionDecision(Enum):
     """Send one response, which must be in memory, and close it."""
     WAIT = auto()
     """Leave it in the backlog until other new connections have had time to send a request."""
-    REFUSE = auto()
+    REJECT = auto()
 
 
 class Admittable(Protocol):
@@ -66,7 +66,7 @@ class Admission(Generic[Connection]):
     Attributes:
         cut_off: Number of connections closed to make room, by reason: `idle`, `slow`, or
             `memory` (counted by the connection itself).
-        rejected: Number of new connections refused.
+        rejected: Number of new connections rejected.
     """
 
     def __init__(
@@ -126,14 +126,14 @@ class Admission(Generic[Connection]):
         if idle:
             self._close(min(idle, key=lambda connection: connection.idle_since or 0.0), "idle")
             return AdmissionDecision.SERVE
-        self._full_until = self._clock() + NEWCOMER_SECONDS  # scanning all costs milliseconds
+        self._full_until = self._clock() + NEWCOMER_SECONDS  # a scan takes milliseconds
         return self._surplus()
 
     def _surplus(self) -> AdmissionDecision:
         if self._count() < self._max_clients + SURPLUS_CONNECTIONS:
             return AdmissionDecision.SERVE_ONCE
         self.rejected += 1
-        return AdmissionDecision.REFUSE
+        return AdmissionDecision.REJECT
 
     def make_room(self) -> bool:
         """Close the longest idle connection or the slowest reader; return False without one."""

@@ -10,7 +10,7 @@ The predicted cost of a fetch determines its order and whether it is accepted.
 - Within each class the fetch with the earliest virtual deadline runs first: arrival time plus a
   multiple of the cost. Among fetches that arrive together that is shortest job first. Over time it
   is ageing: a fetch is overtaken for at most that multiple of its own cost.
-- A fetch is refused if its predicted wait, scaled by the measured duration of recent fetches, is
+- A fetch is rejected if its predicted wait, scaled by the measured duration of recent fetches, is
   too long, or if there are too many waiters. A fetch that does not start in time expires.
 
 The queue has no threads and no clock: the caller passes the time, runs the job that `start_next`
@@ -26,7 +26,7 @@ from typing import Generic, TypeVar
 from fibcommon.costs import EXPENSIVE_SECONDS
 from fibweb.content.fetch import Fetch
 
-__all__ = ["MAX_WAITERS", "MAX_WAIT_SECONDS", "FetchQueue", "Job", "JobState", "Refused"]
+__all__ = ["MAX_WAITERS", "MAX_WAIT_SECONDS", "FetchQueue", "Job", "JobState", "Rejected"]
 
 Waiter = TypeVar("Waiter")
 
@@ -34,7 +34,7 @@ MAX_WAITERS = 1024
 """Maximum number of waiters in each class."""
 
 MAX_WAIT_SECONDS = 5.0
-"""Maximum wait for a thread. A request that would wait longer is refused at once."""
+"""Maximum wait for a thread. A request that would wait longer is rejected at once."""
 
 CHEAP_OVERTAKEN_FACTOR = 500.0
 EXPENSIVE_OVERTAKEN_FACTOR = 10.0
@@ -52,7 +52,7 @@ MIN_COMPACTED = 64
 """A smaller heap is not compacted."""
 
 
-class Refused(Exception):
+class Rejected(Exception):
     """The queue does not accept a fetch.
 
     Attributes:
@@ -202,11 +202,11 @@ class FetchQueue(Generic[Waiter]):
         kind = self._class_of(job)
         if job.state is JobState.QUEUED:
             if not is_started and kind.waiting >= MAX_WAITERS:
-                raise Refused("full", MAX_WAIT_SECONDS)
+                raise Rejected("full", MAX_WAIT_SECONDS)
             if is_new and not is_started:
                 wait_seconds = kind.wait_seconds(job)
                 if wait_seconds > MAX_WAIT_SECONDS:
-                    raise Refused("late", wait_seconds)
+                    raise Rejected("late", wait_seconds)
             kind.waiting += 1
         if is_new:
             self._jobs[fetch] = job

@@ -25,7 +25,7 @@ from fibweb.resources.metrics import MetricsResource
 from fibweb.resources.page import page_resources
 from fibweb.resources.server_limits import ServerLimits
 from fibweb.resources.status import ServerProbes, StatusResource
-from fibweb.settings import Settings
+from fibweb.settings import WebSettings
 from fibweb.stats.metric_values import MetricValues
 from fibweb.stats.request_metrics import RequestMetrics
 
@@ -56,7 +56,7 @@ class Composition:
 
 
 def compose(
-    settings: Settings,
+    settings: WebSettings,
     servers: str,
     password: str | None,
     gather: Callable[[], MetricValues],
@@ -118,7 +118,7 @@ def compose(
     return Composition(client, counts, app, create_metrics_app(metrics))
 
 
-def memory_parts(settings: Settings) -> int:
+def memory_parts(settings: WebSettings) -> int:
     """Return the number of equal parts into which the memory limit is divided.
 
     Each process uses one part for its cache, one for responses in progress, two for all else.

@@ -81,7 +81,7 @@ class _Child:
 
 
 @dataclass
-class _Row:
+class _ProcessSlot:
     """Slot for one process.
 
     Attributes:
@@ -96,7 +96,7 @@ class _Row:
 
 
 class Supervisor:
-    """Parent of the serving processes."""
+    """Starts, monitors and restarts the serving processes."""
 
     def __init__(
         self, service: ServiceContext, notifier: Notifier, embedded: EmbeddedServer | None
@@ -112,7 +112,7 @@ class Supervisor:
         self._settings = service.settings
         self._notifier = notifier
         self._embedded = embedded
-        self._rows = [_Row(number) for number in range(service.settings.processes)]
+        self._slots = [_ProcessSlot(number) for number in range(service.settings.processes)]
         self._phase = _Phase.STARTING
         self._deadline = float("inf")  # for the processes to end, while draining
         self._next_tick = 0.0
@@ -131,36 +131,36 @@ class Supervisor:
                 signals.ignore(*STOP_SIGNALS)
 
     def _children(self) -> list[_Child]:
-        return [row.child for row in self._rows if row.child is not None]
+        return [slot.child for slot in self._slots if slot.child is not None]
 
     # Steps of the main loop.
 
     def _reap(self) -> None:
         """Reap the processes that have ended, and plan their restart."""
-        for row in self._rows:
-            child = row.child
+        for slot in self._slots:
+            child = slot.child
             if child is None or os.waitpid(child.pid, os.WNOHANG) == (0, 0):
                 continue
             child.channel.close()
-            row.child = None
+            slot.child = None
             # The counters continue in its replacement; the gauges are void.
-            counters = MetricValues.decode(self._service.stats.read(row.number)).counters
-            self._service.stats.write(row.number, MetricValues(counters, {}).encode())
+            counters = MetricValues.decode(self._service.stats.read(slot.number)).counters
+            self._service.stats.write(slot.number, MetricValues(counters, {}).encode())
             if self._phase is not _Phase.DRAINING:
                 now = time.monotonic()
-                row.plan.ended(now)
+                slot.plan.ended(now)
                 log.error(
                     "serving process %s (pid %s) died; restarting it in %.1f s",
-                    *(row.number, child.pid, max(0.0, row.plan.due_at - now)),
+                    *(slot.number, child.pid, max(0.0, slot.plan.due_at - now)),
                 )
 
     def _start_missing(self, signals: SignalPipe) -> None:
         """Start the missing processes whose restart is due."""
         if self._phase is _Phase.DRAINING:
             return
-        for row in self._rows:
-            if row.child is None and time.monotonic() >= row.plan.due_at:
-                self._spawn(row, signals)
+        for slot in self._slots:
+            if slot.child is None and time.monotonic() >= slot.plan.due_at:
+                self._spawn(slot, signals)
 
     def _tick(self) -> None:
         """Run periodic maintenance."""
@@ -181,7 +181,7 @@ class Supervisor:
         self._notifier.watchdog()
         serving = sum(child.is_ready for child in self._children())
         summary = status_line(gather(self._service.stats))
-        self._notifier.status(f"{serving} of {len(self._rows)} processes, {summary}")
+        self._notifier.status(f"{serving} of {len(self._slots)} processes, {summary}")
 
     def _wait(self, signals: SignalPipe) -> None:
         """Wait for signals and heartbeats, or until the next step is due."""
@@ -192,7 +192,7 @@ class Supervisor:
         now = time.monotonic()
         due = [self._next_tick - now]
         if self._phase is not _Phase.DRAINING:
-            due += [row.plan.due_at - now for row in self._rows if row.child is None]
+            due += [slot.plan.due_at - now for slot in self._slots if slot.child is None]
         if self._embedded is not None:
             due.append(self._embedded.restart_if_dead())
         for fd, _ in poller.poll(max(0.0, min(due)) * 1000):
@@ -207,7 +207,7 @@ class Supervisor:
             return  # the process is ending; the next iteration reaps it
         child.heartbeat_at = time.monotonic()
         child.is_ready = True
-        are_ready = all(row.child is not None and row.child.is_ready for row in self._rows)
+        are_ready = all(slot.child is not None and slot.child.is_ready for slot in self._slots)
         if self._phase is _Phase.STARTING and are_ready:
             self._phase = _Phase.SERVING
             self._service.started()
@@ -253,42 +253,46 @@ class Supervisor:
 
     # Starting.
 
-    def _spawn(self, row: _Row, signals: SignalPipe) -> None:
+    def _spawn(self, slot: _ProcessSlot, signals: SignalPipe) -> None:
         """Start a process; on a shortage of resources, plan a retry."""
         now = time.monotonic()
-        row.plan.started(now)
+        slot.plan.started(now)
         try:
             parent_end, child_end = socket.socketpair()
             with child_end:
                 try:
-                    pid = self._fork(row, signals, parent_end, child_end)
+                    pid = self._fork(slot, signals, parent_end, child_end)
                 except BaseException:
                     parent_end.close()
                     raise
         except (OSError, MemoryError) as error:
-            row.plan.ended(now)
+            slot.plan.ended(now)
             log.error(
                 "cannot start serving process %s: %r; retrying in %.1f s",
-                *(row.number, error, max(0.0, row.plan.due_at - now)),
+                *(slot.number, error, max(0.0, slot.plan.due_at - now)),
             )
         else:
-            row.child = _Child(pid, parent_end, now)
+            slot.child = _Child(pid, parent_end, now)
 
     def _fork(
-        self, row: _Row, signals: SignalPipe, parent_end: socket.socket, child_end: socket.socket
+        self,
+        slot: _ProcessSlot,
+        signals: SignalPipe,
+        parent_end: socket.socket,
+        child_end: socket.socket,
     ) -> int:
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             pid = os.fork()
             if not pid:
-                self._become_serving_process(row.number, signals, blocked, parent_end, child_end)
+                self._become_serving_process(slot.number, signals, blocked, parent_end, child_end)
             return pid
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
     def _become_serving_process(
         self,
-        row: int,
+        slot: int,
         signals: SignalPipe,
         blocked: Collection[int],
         parent_end: socket.socket,
@@ -304,11 +308,11 @@ class Supervisor:
             self._notifier.close()
             # The current settings: a replacement must serve as the other processes do.
             service = replace(self._service, settings=self._settings)
-            WebWorker(service, row, supervisor=child_end).run()
+            WebWorker(service, slot, supervisor=child_end).run()
             code = 0
         except BaseException as error:
             is_bug = not is_shortage(error)
-            log.error("serving process %s failed: %r", row, error, exc_info=is_bug)
+            log.error("serving process %s failed: %r", slot, error, exc_info=is_bug)
         finally:
             # Skip exit handlers: their clean-up is for the supervisor.
             os._exit(code)

@@ -36,7 +36,7 @@ from fibweb.overload.admission import SURPLUS_CONNECTIONS
 from fibweb.processes.composition import Composition, compose, memory_parts
 from fibweb.processes.embedded import STOP_SECONDS, EmbeddedServer
 from fibweb.server.server import HttpLimits, HttpServer, Site
-from fibweb.settings import Settings
+from fibweb.settings import WebSettings
 from fibweb.stats.access_log import AccessLog
 from fibweb.stats.access_record import AccessRecord
 from fibweb.stats.metric_values import MetricValues, Samples
@@ -75,12 +75,12 @@ class ServiceContext:
         metrics_listeners: Listening sockets for `/metrics`; if empty, `listeners` serve it.
         servers: Addresses of the fibservers, separated by commas.
         password: Password of the fibservers.
-        board: Shared statistics, one row per process.
+        stats: Shared statistics, one row per process.
         started: Called once, when clients can connect.
     """
 
-    settings: Settings
-    reload: Callable[[], Settings]
+    settings: WebSettings
+    reload: Callable[[], WebSettings]
     listeners: Sequence[socket.socket]
     metrics_listeners: Sequence[socket.socket]
     servers: str
@@ -114,7 +114,7 @@ class WebWorker:
         """
         self._service = service
         self._settings = service.settings
-        self._row = row
+        self._slot = row
         self._supervisor = supervisor
         self._notifier = notifier or Notifier({})
         self._embedded = embedded
@@ -122,7 +122,7 @@ class WebWorker:
         self._stats_lock = threading.Lock()
         self._access_log = AccessLog()
         self._is_stopping = False
-        self._iterations = -1  # of the event loop, at the last tick
+        self._iterations = -1  # loop iterations at the last tick
         self._ended = os.eventfd(0)
         self._failure: BaseException | None = None
 
@@ -294,7 +294,7 @@ class WebWorker:
     def _gather(self) -> MetricValues:
         """Publish the metrics of this process, and return those of all processes."""
         with self._stats_lock:
-            self._service.stats.write(self._row, self._metrics().encode())
+            self._service.stats.write(self._slot, self._metrics().encode())
         return gather(self._service.stats)
 
     def _metrics(self) -> MetricValues:
@@ -326,7 +326,9 @@ def status_line(metrics: MetricValues) -> str:
     return f"{clients:.0f} clients, {answered:.0f} requests answered"
 
 
-def reload_settings(current: Settings, fresh: Callable[[], Settings], is_logged: bool) -> Settings:
+def reload_settings(
+    current: WebSettings, fresh: Callable[[], WebSettings], is_logged: bool
+) -> WebSettings:
     """Apply the settings that can change while serving; keep all if any is invalid.
 
     Args:

@@ -29,7 +29,7 @@ from fibweb.content.fetch import Fetch, run_now
 from fibweb.http.mounting import mount_path
 from fibweb.processes.composition import compose
 from fibweb.resources.expiry import FETCH, Refresher
-from fibweb.settings import Settings, servers_password
+from fibweb.settings import WebSettings, servers_password
 from fibweb.stats.access_log import AccessLog
 from fibweb.stats.access_record import AccessRecord, RequestIds
 from fibweb.stats.metric_values import MetricValues
@@ -63,7 +63,7 @@ Environ = dict[str, Any]
 class WsgiApplication:
     """WSGI application that a server imports; for any number of processes and threads."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: WebSettings) -> None:
         """Check the settings, and create the memory that the processes share.
 
         Args:
@@ -110,7 +110,7 @@ class WsgiApplication:
             return self._process
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: WebSettings) -> None:
     """Raise SettingsError for settings that cannot work under another server."""
     lines = []
     if settings.embedded:
@@ -137,7 +137,7 @@ class WsgiProcess:
     """
 
     def __init__(
-        self, settings: Settings, password: str | None, stats: SharedStats, claims: RowClaims
+        self, settings: WebSettings, password: str | None, stats: SharedStats, claims: RowClaims
     ) -> None:
         """Create the clients and threads; call this in the process that serves.
 
@@ -155,9 +155,9 @@ class WsgiProcess:
                 MAX_PROCESSES,
             )
             stats, claims, row = SharedStats(1), RowClaims(1), 0
-        self._stats, self._claims, self._row = stats, claims, row
-        self._inherited = MetricValues.decode(self._stats.read(self._row)).counters
-        self._lock = threading.Lock()  # for the counts and the board
+        self._stats, self._claims, self._slot = stats, claims, row
+        self._inherited = MetricValues.decode(self._stats.read(self._slot)).counters
+        self._lock = threading.Lock()  # for the counters and the shared statistics
         self._in_flight = 0
         self._request_ids = RequestIds()
         self._access_log = AccessLog()
@@ -223,13 +223,13 @@ class WsgiProcess:
             metrics = metrics.plus(
                 MetricValues(self._inherited, {("in_flight",): self._in_flight})
             )
-            self._stats.write(self._row, metrics.encode())
+            self._stats.write(self._slot, metrics.encode())
             self._retire_dead()
 
     def _retire_dead(self) -> None:
         """Remove the gauges of processes that have ended; keep their counters."""
         for row in range(self._claims.rows):
-            if row == self._row or not self._stats.read(row):
+            if row == self._slot or not self._stats.read(row):
                 continue
             with self._claims.held(row) as is_held:
                 dead = MetricValues.decode(self._stats.read(row))

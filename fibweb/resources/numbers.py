@@ -77,15 +77,15 @@ class _Numbers(ABC):
         none_match = environ.get("HTTP_IF_NONE_MATCH", "")
         matches = "HTTP_IF_MATCH" not in environ or _matches(environ["HTTP_IF_MATCH"], chosen.tag)
         # A tag determines the bytes, so a client that lists it needs no fetch.
-        is_not_modified = matches and entity_tags.contains_tag(none_match, chosen.tag, weakly=True)
+        has_tag = matches and entity_tags.contains_tag(none_match, chosen.tag, weakly=True)
         data, file = None, None
-        if part is None and document.size <= SMALL_BYTES and not is_not_modified:
+        if part is None and document.size <= SMALL_BYTES and not has_tag:
             data = document.cached_whole(self._client)
-        if data is None and not is_not_modified:
+        if data is None and not has_tag:
             file = self._open(document, part, environ.get(FETCH, run_now))
         if not matches:
             raise Problem(412, f"If-Match does not list the entity tag {chosen.tag}")
-        if is_not_modified or entity_tags.is_any(none_match):
+        if entity_tags.is_not_modified(none_match, chosen.tag):
             response.status = falcon.HTTP_304
             response.set_headers(chosen.not_modified_headers)
             return

@@ -7,7 +7,7 @@ from collections.abc import Container
 import falcon
 
 from fibcommon import __version__
-from fibweb.http.entity_tags import is_known
+from fibweb.http.entity_tags import is_not_modified
 from fibweb.resources.openapi_parts import COMPONENTS, INTRODUCTION, OPERATIONS, Json
 
 __all__ = ["OpenApiResource", "describe"]
@@ -30,7 +30,7 @@ class OpenApiResource:
         response.set_header("ETag", self._tag)
         # The document may change with each version of fibweb, so caches must revalidate it.
         response.set_header("Cache-Control", "no-cache")
-        if is_known(request.env.get("HTTP_IF_NONE_MATCH", ""), self._tag):
+        if is_not_modified(request.env.get("HTTP_IF_NONE_MATCH", ""), self._tag):
             response.status = falcon.HTTP_304
             return
         response.content_type = falcon.MEDIA_JSON

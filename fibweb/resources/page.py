@@ -11,7 +11,7 @@ from importlib.resources.abc import Traversable
 
 import falcon
 
-from fibweb.http.entity_tags import is_known
+from fibweb.http.entity_tags import is_not_modified
 from fibweb.http.mounting import mount_path
 
 __all__ = ["page_resources"]
@@ -61,7 +61,7 @@ class _PageFile:
         """Respond with the file, or with 304 if the browser has it."""
         response.set_headers(_HEADERS)
         response.set_header("ETag", self._tag)
-        if is_known(request.env.get("HTTP_IF_NONE_MATCH", ""), self._tag):
+        if is_not_modified(request.env.get("HTTP_IF_NONE_MATCH", ""), self._tag):
             response.status = falcon.HTTP_304
         else:
             response.content_type = self._media_type

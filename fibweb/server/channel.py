@@ -64,7 +64,7 @@ REQUEST_SECONDS = 10.0
 LINGER_QUIET_SECONDS = 2.0
 LINGER_SECONDS = 30.0
 LINGER_BYTES = 64 * 1024 * 1024
-"""Bounds for discarding the rest of a refused request: longest pause, total time, total bytes."""
+"""Bounds for discarding the rest of a rejected request: longest pause, total time, total bytes."""
 
 DISCARD_BYTES = 256 * 1024
 DISCARDS_PER_ITERATION = 8
@@ -165,7 +165,7 @@ class Channel(RequestContext):
         self._outgoing: Outgoing | None = None
         self._is_holding = False
         self._drops = 0  # of oversized pieces of the current response
-        self._may_send_more = False  # since its request was refused, perhaps before its end
+        self._may_send_more = False  # since its request was rejected, perhaps before its end
         self._discarded = 0  # bytes, while lingering
         self.was_served = False
 
@@ -288,7 +288,7 @@ class Channel(RequestContext):
             self._unparsed = self._unparsed[request.received(self._unparsed) :]
             # As in waitress: after another request only if the body has not come with the header.
             is_waiting = bool(data) or not (self._unparsed or request.completed)
-            # No "100 Continue" for a request that is refused or has no body.
+            # No "100 Continue" for a request that is rejected or has no body.
             has_more = request.has_body and not request.error
             waits_to_continue = request.expect_continue and request.headers_finished and has_more
             if waits_to_continue and is_waiting and not self.sent_continue:
@@ -353,9 +353,9 @@ class Channel(RequestContext):
         if result is not None:
             raise result
         if self.is_surplus:
-            raise self._context.fetcher.refusal("surplus")
+            raise self._context.fetcher.rejection("surplus")
         if len(self._fetched) >= MAX_FETCHES:
-            raise self._context.fetcher.refusal("full")
+            raise self._context.fetcher.rejection("evicted")
         self._context.fetcher.add(fetch, self)
         raise WouldBlock
 
@@ -426,7 +426,7 @@ class Channel(RequestContext):
         if file is not None and not views and not file.is_cached:
             return False
         self._handling = "cached"
-        self._request_id = response.exchange.request_id or context.request_ids.fresh()
+        self._request_id = response.access_record.request_id or context.request_ids.fresh()
         self._response = response
         data = cached.data(int(time.time()))
         if file is None or 0 < len(views) < MAX_VIEWS:
@@ -468,8 +468,8 @@ class Channel(RequestContext):
         request.id = self._context.request_ids.choose(request.proposed_id)
         if isinstance(request, HttpRequest) and request.is_tls:
             log.warning("%s sent TLS to a plain HTTP port: check the URL it uses", self.addr[0])
-        if self._bytes and request.is_usual and isinstance(request, HttpRequest):
-            self._context.parsed_headers.put(self._bytes, request.template(self))
+        if self._bytes and request.is_simple and isinstance(request, HttpRequest):
+            self._context.parsed_headers.put(self._bytes, request.base_environ(self))
         self._handling = "inline"
         self._context.loop.defer(self._serve, self.handle_error)
 
@@ -630,7 +630,7 @@ class Channel(RequestContext):
             self._hold()
         if response is not None:
             self.was_served = True
-            record = response.exchange.finished(
+            record = response.access_record.finished(
                 max(0, sent - len(response.header)),
                 self._progress - self._began,
                 self.addr[0],

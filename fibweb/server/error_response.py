@@ -1,6 +1,6 @@
 """Error responses that the HTTP server makes without the application.
 
-They report requests that it cannot parse, failures of the application, and refusals of an
+They report requests that it cannot parse, failures of the application, and rejections of an
 overloaded fetch queue. Refusals must be cheap, since clients that ignore Retry-After cause many.
 """
 

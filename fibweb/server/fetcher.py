@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from fibclient import CallCancelled, Cancellation, FibError
 from fibweb.content.fetch import Fetch, Overloaded
-from fibweb.overload.fetch_queue import FetchQueue, Job, Refused
+from fibweb.overload.fetch_queue import FetchQueue, Job, Rejected
 from fibweb.server.request_context import RequestContext
 
 __all__ = ["Fetcher"]
@@ -25,18 +25,19 @@ MAX_RETRY_AFTER_SECONDS = 10
 
 _MESSAGES = {
     "full": "too many requests wait for numbers: try again later",
+    "evicted": "the numbers were evicted from memory again and again: try again later",
     "late": "the numbers would not be computed in time: try again later",
     "surplus": "there are too many connections: try again later",
     "expired": "the numbers were not computed in time: try again later",
 }
-"""Message for each reason to refuse."""
+"""Message for each reason to reject a request."""
 
 
 class Fetcher:
     """Runs fetches on threads; all methods but `_run` are for the event loop.
 
     Attributes:
-        rejections: Number of refused requests, by reason.
+        rejections: Number of rejected requests, by reason.
         cancelled: Number of fetches dropped because their last waiter disconnected.
     """
 
@@ -81,12 +82,12 @@ class Fetcher:
         now = time.monotonic()
         try:
             self._queue.add(fetch, waiter, now)
-        except Refused as refused:
-            raise self.refusal(refused.reason, refused.wait_seconds) from None
+        except Rejected as rejected:
+            raise self.rejection(rejected.reason, rejected.wait_seconds) from None
         self._start_next(now)
 
     def add_next(self, fetch: Fetch, waiter: RequestContext) -> None:
-        """Queue the next piece of a response in progress, which is never refused."""
+        """Queue the next piece of a response in progress, which is never rejected."""
         now = time.monotonic()
         self._queue.add(fetch, waiter, now, is_started=True)
         self._start_next(now)
@@ -106,13 +107,13 @@ class Fetcher:
         """
         now = time.monotonic()
         for fetch, waiter in self._queue.expired(now):
-            waiter.on_fetched(fetch, self.refusal("expired"))
+            waiter.on_fetched(fetch, self.rejection("expired"))
         for job, cancellation in self._running.items():
             if now - job.added_at > self._timeout:
                 cancellation.cancel()
 
-    def refusal(self, reason: str, wait_seconds: float = 0.0) -> Overloaded:
-        """Count a request that is refused, and return what to raise.
+    def rejection(self, reason: str, wait_seconds: float = 0.0) -> Overloaded:
+        """Count a request that is rejected, and return what to raise.
 
         Args:
             reason: A key of `_MESSAGES`.
@@ -148,7 +149,7 @@ class Fetcher:
         self._start_next(now)
         is_late = isinstance(result, CallCancelled)
         for waiter in waiters:
-            waiter.on_fetched(job.fetch, self.refusal("expired") if is_late else result)
+            waiter.on_fetched(job.fetch, self.rejection("expired") if is_late else result)
 
     def close(self) -> None:
         """Cancel all fetches and let the threads end."""

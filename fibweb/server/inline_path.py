@@ -69,19 +69,19 @@ def respond(context: RequestContext, request: HttpRequest | CachedHeaderRequest)
     try:
         environ = request.environ(context)
         response = None
-        if request.is_usual and not context.closes_next:
-            response = _usual(context, request, environ)
+        if request.is_simple and not context.closes_next:
+            response = _run_simple(context, request, environ)
         return response or _unusual(context, request, environ)
     except WouldBlock:
         raise
-    except Overloaded as refusal:
+    except Overloaded as rejection:
         return error_response(
             context,
             request,
             503,
-            str(refusal),
-            retry_after_seconds=refusal.retry_after_seconds,
-            closes=context.closes_next or not request.is_usual,
+            str(rejection),
+            retry_after_seconds=rejection.retry_after_seconds,
+            closes=context.closes_next or not request.is_simple,
         )
     except Exception:
         method, target = request.method, request.target
@@ -109,7 +109,7 @@ class _Header(NamedTuple):
     media_type: str
 
 
-def _usual(
+def _run_simple(
     context: RequestContext, request: HttpRequest | CachedHeaderRequest, environ: WSGIEnvironment
 ) -> Response | None:
     """Run the application; return its response, or None if that is unusual."""

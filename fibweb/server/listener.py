@@ -70,7 +70,7 @@ class Listener(dispatcher):
                     self._pause()
                     return
                 continue
-            if verdict is AdmissionDecision.REFUSE:
+            if verdict is AdmissionDecision.REJECT:
                 sock.close()
                 continue
             client: ClientAddress = ("localhost", None)

@@ -2,8 +2,8 @@
 
 Clients send the same headers again and again. When the headers are in the cache, only the request
 line is parsed, here, which saves a fifth of the request's time on the event loop. That works for a
-plain request: a complete GET or HEAD without a body, with no percent-encoding in its request line,
-on a persistent connection. Waitress parses all others.
+simple request: a complete GET or HEAD without a body, with no percent-encoding in its request
+line, on a persistent connection. Waitress parses all others.
 """
 
 import re
@@ -13,6 +13,7 @@ from wsgiref.types import WSGIEnvironment
 
 from waitress.adjustments import Adjustments
 
+from fibcommon.bounded_cache import BoundedCache
 from fibweb.http.mounting import path_below
 from fibweb.server.request import HttpRequest
 from fibweb.server.request_context import RequestContext
@@ -27,19 +28,21 @@ _LINE = re.compile(
     r"(GET|HEAD) ((/(?:[A-Za-z0-9._~-][A-Za-z0-9._~/-]*)?)(?:\?([A-Za-z0-9._~/=&,*+-]*))?) "
     r"HTTP/1\.1\r\n"
 )
-_UNUSUAL = frozenset({"CONTENT_LENGTH", "CONTENT_TYPE", "HTTP_EXPECT", "HTTP_TRANSFER_ENCODING"})
+_NOT_SIMPLE = frozenset(
+    {"CONTENT_LENGTH", "CONTENT_TYPE", "HTTP_EXPECT", "HTTP_TRANSFER_ENCODING"}
+)
 
 
 class _CachedHeaders(NamedTuple):
     """Parsed headers.
 
     Attributes:
-        template: WSGI environment of a request with these headers.
+        base_environ: WSGI environment of a request with these headers.
         user_agent: User-Agent, or empty.
         proposed_id: X-Request-ID, or empty.
     """
 
-    template: WSGIEnvironment
+    base_environ: WSGIEnvironment
     user_agent: str
     proposed_id: str
 
@@ -57,7 +60,7 @@ class CachedHeaderRequest:
 
     error = None
     has_body = False
-    is_usual = True
+    is_simple = True
 
     def __init__(self, data: bytes, line: re.Match[str], known: "_CachedHeaders") -> None:
         """Create a request.
@@ -86,7 +89,7 @@ class CachedHeaderRequest:
     @property
     def origin(self) -> str:
         """Origin, or empty."""
-        return str(self._known.template.get("HTTP_ORIGIN", ""))
+        return str(self._known.base_environ.get("HTTP_ORIGIN", ""))
 
     @property
     def requested_path(self) -> str:
@@ -115,7 +118,7 @@ class CachedHeaderRequest:
         Args:
             context: Context of the request.
         """
-        environ = self._known.template.copy()
+        environ = self._known.base_environ.copy()
         environ["REQUEST_METHOD"] = self.method
         environ["REQUEST_URI"] = self.target
         root_path = environ["SCRIPT_NAME"]
@@ -138,14 +141,14 @@ class ParsedHeaderCache:
 
     def __init__(self) -> None:
         """Create an empty cache."""
-        self._known: dict[str, _CachedHeaders] = {}
+        self._cache: BoundedCache[str, _CachedHeaders] = BoundedCache(MAX_CACHED_HEADERS)
 
     def __len__(self) -> int:
         """Return the number of cached headers."""
-        return len(self._known)
+        return len(self._cache)
 
     def get(self, data: bytes) -> CachedHeaderRequest | None:
-        """Return the plain request in `data` if its headers are cached, else None.
+        """Return the simple request in `data` if its headers are cached, else None.
 
         Args:
             data: All bytes received.
@@ -154,24 +157,23 @@ class ParsedHeaderCache:
         line = _LINE.match(text)
         if line is None:
             return None
-        known = self._known.get(text[line.end() :])
+        known = self._cache.get(text[line.end() :])
         return None if known is None else CachedHeaderRequest(data, line, known)
 
-    def put(self, data: bytes, template: WSGIEnvironment) -> None:
-        """Add the headers of a request, if it is plain.
+    def put(self, data: bytes, base_environ: WSGIEnvironment) -> None:
+        """Add the headers of a request, if it is simple.
 
         Args:
             data: Bytes of the complete request.
-            template: Its WSGI environment, as made by waitress.
+            base_environ: Its WSGI environment, as made by waitress.
         """
         text = data.decode("latin-1")
         line = _LINE.match(text)
         headers = text[line.end() :] if line else ""
-        if not headers or len(headers) > MAX_CACHED_BYTES or _UNUSUAL & template.keys():
+        if not headers or len(headers) > MAX_CACHED_BYTES or _NOT_SIMPLE & base_environ.keys():
             return
-        if template.get("HTTP_CONNECTION", "").lower() == "close":
+        if base_environ.get("HTTP_CONNECTION", "").lower() == "close":
             return
-        if len(self._known) >= MAX_CACHED_HEADERS:
-            self._known.clear()
-        user_agent, proposed_id = map(template.get, ("HTTP_USER_AGENT", "HTTP_X_REQUEST_ID"))
-        self._known[headers] = _CachedHeaders(template, user_agent or "", proposed_id or "")
+        user_agent, proposed_id = map(base_environ.get, ("HTTP_USER_AGENT", "HTTP_X_REQUEST_ID"))
+        known = _CachedHeaders(base_environ, user_agent or "", proposed_id or "")
+        self._cache.put(headers, known)

@@ -68,7 +68,7 @@ class HttpRequest(HTTPRequestParser):
         self.id = ""
         self.beginning = b""
         self._is_line_checked = False
-        self._template: WSGIEnvironment | None = None
+        self._base_environ: WSGIEnvironment | None = None
 
     @property
     def method(self) -> str:
@@ -124,7 +124,7 @@ class HttpRequest(HTTPRequestParser):
         return self.body_rcv is not None
 
     @property
-    def is_usual(self) -> bool:
+    def is_simple(self) -> bool:
         """Whether it is a valid GET, HEAD or OPTIONS without a body, on a kept connection."""
         if self.error or self.command not in ("GET", "HEAD", "OPTIONS") or self.has_body:
             return False
@@ -141,7 +141,7 @@ class HttpRequest(HTTPRequestParser):
             context: Context of the request.
         """
         own = {"fibweb.fetch": context.fetch, "fibweb.request_id": self.id}
-        return self.template(context) | own
+        return self.base_environ(context) | own
 
     def received(self, data: bytes) -> int:
         """Parse received bytes; any exception of the parser makes this a bad request.
@@ -158,7 +158,7 @@ class HttpRequest(HTTPRequestParser):
             consumed: int = super().received(data)
         except Exception as error:
             log.info("bad request: %s: %.100s", type(error).__name__, error)
-            self._refuse("the request cannot be parsed")
+            self._reject("the request cannot be parsed")
             return len(data)
         if not (was_finished or self.error or self.empty):
             if self.headers_finished:
@@ -182,11 +182,11 @@ class HttpRequest(HTTPRequestParser):
         if not end:
             method = data.partition(b" ")[0]
             if data and not _METHOD.fullmatch(method):
-                self._refuse(self._line_detail)
+                self._reject(self._line_detail)
         elif line.endswith(b"\r") and _LINE.fullmatch(line[:-1].rstrip()):
             self._is_line_checked = True
         else:
-            self._refuse(self._line_detail)
+            self._reject(self._line_detail)
 
     @property
     def _line_detail(self) -> str:
@@ -199,30 +199,30 @@ class HttpRequest(HTTPRequestParser):
         ):
             # RFC 9112, 6.1: where the body ends is ambiguous. Waitress has removed the header if
             # it was valid.
-            self._refuse("Transfer-Encoding requires HTTP/1.1 and excludes Content-Length")
+            self._reject("Transfer-Encoding requires HTTP/1.1 and excludes Content-Length")
             return
         if not _LINE.fullmatch(self.first_line):
-            self._refuse(self._line_detail)
+            self._reject(self._line_detail)
             return
         host = self.headers.get("HOST")
         if host is None:
             if self.version not in ("", "1.0"):  # RFC 9112, 3.2
-                self._refuse("a Host header is required")
+                self._reject("a Host header is required")
         elif not is_valid_host(host):  # waitress joins two headers, which is invalid too
-            self._refuse(f"there must be one Host header with one name, not {host[:100]!r}")
+            self._reject(f"there must be one Host header with one name, not {host[:100]!r}")
 
-    def _refuse(self, detail: str) -> None:
+    def _reject(self, detail: str) -> None:
         self.error = BadRequest(detail)
         self.completed = True
         self.connection_close = True
 
-    def template(self, context: RequestContext) -> WSGIEnvironment:
+    def base_environ(self, context: RequestContext) -> WSGIEnvironment:
         """Return the WSGI environment that waitress makes; the caller must not change it.
 
         Args:
             context: Context of the request.
         """
-        if self._template is None:
+        if self._base_environ is None:
             task = WSGITask(context, self)  # type: ignore[arg-type]
-            self._template = task.get_environment()
-        return self._template
+            self._base_environ = task.get_environment()
+        return self._base_environ

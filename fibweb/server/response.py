@@ -19,7 +19,7 @@ class Response(NamedTuple):
     """Response, ready to send.
 
     Attributes:
-        exchange: Access record, without the bytes sent and the duration.
+        access_record: Access record, without the bytes sent and the duration.
         header: Encoded status line and headers.
         body: The body; empty if there is a file.
         file: The body, if it is large.
@@ -27,7 +27,7 @@ class Response(NamedTuple):
         is_cacheable: Whether the same request always has the same response.
     """
 
-    exchange: AccessRecord
+    access_record: AccessRecord
     header: bytes
     body: bytes
     file: DocumentFile | None

@@ -13,14 +13,14 @@ from functools import lru_cache
 
 from waitress.utilities import build_http_date
 
+from fibcommon.bounded_cache import BoundedCache
 from fibweb.server.response import Response
 
 __all__ = ["CachedResponse", "ResponseCache", "http_date", "is_cacheable"]
 
 MAX_RESPONSES = 4096
 MAX_BYTES = 32 * 1024 * 1024
-"""Maximum size of requests and responses together. At either limit the cache is cleared: a full
-cache that accepts no more entries would leave every new client on the slow path."""
+"""Maximum size of requests and responses together."""
 
 MAX_BODY_BYTES = 64 * 1024
 """Maximum size of a body that is stored here; larger ones are files."""
@@ -66,8 +66,9 @@ class ResponseCache:
     def __init__(self) -> None:
         """Create an empty cache."""
         # An entry becomes a CachedResponse with its second request, which most never get.
-        self._responses: dict[bytes, Response | CachedResponse] = {}
-        self._size = 0
+        self._cache: BoundedCache[bytes, Response | CachedResponse] = BoundedCache(
+            MAX_RESPONSES, MAX_BYTES
+        )
 
     def get(self, request: bytes) -> CachedResponse | None:
         """Return the response to a request, or None.
@@ -75,9 +76,10 @@ class ResponseCache:
         Args:
             request: Bytes of the complete request.
         """
-        found = self._responses.get(request)
+        found = self._cache.get(request)
         if isinstance(found, Response):
-            found = self._responses[request] = CachedResponse(found)
+            found = CachedResponse(found)
+            self._cache.put(request, found)
         return found
 
     def put(self, request: bytes, response: Response) -> None:
@@ -87,15 +89,11 @@ class ResponseCache:
             request: Bytes of the complete request.
             response: A cacheable response.
         """
-        if request in self._responses or len(response.body) > MAX_BODY_BYTES:
+        if request in self._cache or len(response.body) > MAX_BODY_BYTES:
             return
         # A CachedResponse holds header and body twice.
         size = len(request) + 2 * (len(response.header) + len(response.body))
-        if len(self._responses) >= MAX_RESPONSES or self._size + size > MAX_BYTES:
-            self._responses.clear()
-            self._size = 0
-        self._responses[request] = response
-        self._size += size
+        self._cache.put(request, response, size)
 
 
 def is_cacheable(method: str, status: int, cache_control: str) -> bool:

@@ -119,7 +119,7 @@ class HttpServer:
             limits.max_clients, lambda: self.connections, self._all_channels, time.monotonic
         )
         self._channels: dict[int, Channel] = {}  # by descriptor; waitress adds and removes them
-        self._deadline: float | None = None  # of draining; set by stop()
+        self._deadline: float | None = None  # when draining ends; set by stop()
         self._next_cleanup = time.monotonic() + CLEANUP_SECONDS
         self._next_fetch_tick = 0.0
         settings = Adjustments(

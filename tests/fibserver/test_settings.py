@@ -11,7 +11,7 @@ import pytest
 from fibcommon.addresses import parse_address
 from fibcommon.configuration.passwords import MAX_PASSWORD_BYTES, read_password
 from fibcommon.service.errors import SettingsError
-from fibserver.settings import Settings, is_exposed
+from fibserver.settings import ServerSettings, is_exposed
 
 EXAMPLE = Path(__file__).parents[2] / "systemd/fibserver.toml"
 RELOADABLE = {
@@ -49,7 +49,7 @@ def write(tmp_path: Path) -> Callable[[str], Path]:
 def refusal(config: Path | None = None, **flags: object) -> list[str]:
     """Return the error lines for these settings."""
     with pytest.raises(SettingsError) as caught:
-        Settings.load(config, is_reload=False, **flags)
+        ServerSettings.load(config, is_reload=False, **flags)
     return str(caught.value).split("\n")
 
 
@@ -63,7 +63,7 @@ def test_precedence_of_fibserver_settings(
     config = write("workers = 2\nmax_clients = 2\nmax_index = 2")
     monkeypatch.setenv("FIBSERVER_WORKERS", "3")
     monkeypatch.setenv("FIBSERVER_MAX_CLIENTS", "3")
-    settings = Settings.load(config, workers="4")
+    settings = ServerSettings.load(config, workers="4")
     found = (settings.workers, settings.max_clients, settings.max_index, settings.idle_timeout)
     assert found == (4, 3, 2, 0)
 
@@ -93,7 +93,7 @@ def test_toml_types_of_fibserver_settings(
     write: Callable[[str], Path], text: str, name: str, value: object
 ) -> None:
     """A file can use the TOML types that suit a setting."""
-    assert getattr(Settings.load(write(text)), name) == value
+    assert getattr(ServerSettings.load(write(text)), name) == value
 
 
 def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,21 +101,21 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIBSERVER_LISTEN", "127.0.0.1:1,unix:/run/fib")
     monkeypatch.setenv("FIBSERVER_STATE_DIR", "")
     monkeypatch.setenv("FIBSERVER_PORT", "tcp://10.0.0.1:11235")
-    settings = Settings.load()
+    settings = ServerSettings.load()
     assert settings.listen == ("127.0.0.1:1", "unix:/run/fib")
     assert settings.state_dir is None
 
 
 def test_as_text() -> None:
     """Values become text that loads again; unset ones are empty."""
-    settings = Settings(listen=("127.0.0.1:1", "unix:/b"), idle_timeout=0.5, workers=3)
+    settings = ServerSettings(listen=("127.0.0.1:1", "unix:/b"), idle_timeout=0.5, workers=3)
     text = settings.as_text()
-    assert text.keys() == Settings.definitions().keys()
+    assert text.keys() == ServerSettings.definitions().keys()
     assert text["listen"] == "127.0.0.1:1,unix:/b"
     assert text["state_dir"] == ""
     assert text["allow_unauthenticated"] == "false"
     assert (text["idle_timeout"], text["request_timeout"]) == ("0.5", "60")
-    assert Settings.load(None, is_reload=False, **text) == settings
+    assert ServerSettings.load(None, is_reload=False, **text) == settings
 
 
 # Invalid settings.
@@ -237,8 +237,8 @@ def test_exposure(address: str, exposed: bool) -> None:
             f"listen: {address!r}: can be reached from other machines, "
             "which needs password_file or allow_unauthenticated"
         ]
-    Settings.load(listen=address, password_file="secret")
-    Settings.load(listen=address, allow_unauthenticated="yes")
+    ServerSettings.load(listen=address, password_file="secret")
+    ServerSettings.load(listen=address, allow_unauthenticated="yes")
 
 
 def test_several_exposed_addresses() -> None:
@@ -285,10 +285,10 @@ def test_unreadable_passwords(tmp_path: Path) -> None:
 
 def test_reload_applies_reloadable_settings() -> None:
     """A reload applies the reloadable settings, and names those that need a restart."""
-    current = Settings.load(workers="1", log_level="info", max_index="5", drain_timeout="1")
-    fresh = Settings.load(workers="2", log_level="debug", max_index="6", drain_timeout="1")
+    current = ServerSettings.load(workers="1", log_level="info", max_index="5", drain_timeout="1")
+    fresh = ServerSettings.load(workers="2", log_level="debug", max_index="6", drain_timeout="1")
     settings, changed, refused = current.reloaded(fresh)
-    assert settings == Settings.load(
+    assert settings == ServerSettings.load(
         workers="1", log_level="debug", max_index="5", drain_timeout="1"
     )
     assert changed == ["log_level"]
@@ -297,21 +297,21 @@ def test_reload_applies_reloadable_settings() -> None:
 
 def test_reload_of_the_same() -> None:
     """A reload of equal settings reports no change."""
-    current = Settings.load()
-    assert current.reloaded(Settings.load()) == (current, [], [])
+    current = ServerSettings.load()
+    assert current.reloaded(ServerSettings.load()) == (current, [], [])
 
 
 def test_reloadable_settings() -> None:
     """These settings are reloadable, no others."""
-    definitions = Settings.definitions()
+    definitions = ServerSettings.definitions()
     assert {name for name in definitions if definitions[name].is_reloadable} == RELOADABLE
 
 
 def test_a_reload_exposes_nothing() -> None:
     """A reload cannot remove the password of an exposed server."""
-    current = Settings.load(listen="0.0.0.0:1", password_file="secret")
+    current = ServerSettings.load(listen="0.0.0.0:1", password_file="secret")
     with pytest.raises(SettingsError, match="can be reached from other machines"):
-        current.reloaded(Settings.load(password_file=""))
+        current.reloaded(ServerSettings.load(password_file=""))
 
 
 # The example.
@@ -319,8 +319,8 @@ def test_a_reload_exposes_nothing() -> None:
 
 def test_example_has_the_defaults(write: Callable[[str], Path]) -> None:
     """The example loads as it is, and with all settings uncommented; both give the defaults."""
-    assert Settings.load(EXAMPLE) == Settings()
+    assert ServerSettings.load(EXAMPLE) == ServerSettings()
     text = re.sub(r"^#(?=\w+ = )", "", EXAMPLE.read_text(), flags=re.MULTILINE)
-    settings = Settings.load(write(text))
-    assert settings == Settings()
-    assert settings.given == Settings.definitions().keys()
+    settings = ServerSettings.load(write(text))
+    assert settings == ServerSettings()
+    assert settings.given == ServerSettings.definitions().keys()

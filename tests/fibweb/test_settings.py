@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fibcommon.service.errors import SettingsError
-from fibweb.settings import Settings
+from fibweb.settings import WebSettings
 
 EXAMPLE = Path(__file__).parents[2] / "systemd/fibweb.toml"
 
@@ -39,7 +39,7 @@ def test_precedence_of_fibweb_settings(
     config = write("threads = 2\nprocesses = 2\nmax_connections = 2\nembedded = true")
     monkeypatch.setenv("FIBWEB_THREADS", "3")
     monkeypatch.setenv("FIBWEB_PROCESSES", "3")
-    settings = Settings.load(config, threads="4")
+    settings = WebSettings.load(config, threads="4")
     found = (settings.threads, settings.processes, settings.max_connections, settings.timeout)
     assert found == (4, 3, 2, 60)
     assert settings.embedded
@@ -72,7 +72,7 @@ def test_toml_types_of_fibweb_settings(
     write: Callable[[str], Path], text: str, name: str, value: object
 ) -> None:
     """A setting in a file may have any suitable TOML type."""
-    assert getattr(Settings.load(write(text)), name) == value
+    assert getattr(WebSettings.load(write(text)), name) == value
 
 
 ROOT_PATH = "must be a path such as /numbers, without a trailing slash, or empty"
@@ -109,32 +109,32 @@ def test_invalid_web_setting_is_reported_in_one_line(
 ) -> None:
     """An invalid value is reported in one line with the name, the value and the allowed values."""
     with pytest.raises(SettingsError) as caught:
-        Settings.load(write(text))
+        WebSettings.load(write(text))
     assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)
 
 
 def test_reload_applies_reloadable_web_settings() -> None:
     """A reload applies the reloadable settings and reports those that need a restart."""
-    current = Settings()
-    fresh = Settings(log_level="debug", access_log=True, threads=7, listen=("a:1",))
+    current = WebSettings()
+    fresh = WebSettings(log_level="debug", access_log=True, threads=7, listen=("a:1",))
     settings, changed, left = current.reloaded(fresh)
     assert sorted(changed) == ["access_log", "log_level"]
     assert sorted(left) == ["listen", "threads"]
-    assert settings == Settings(log_level="debug", access_log=True)
+    assert settings == WebSettings(log_level="debug", access_log=True)
 
 
 def test_reloadable_settings() -> None:
     """These settings are reloadable, no others."""
-    definitions = Settings.definitions()
+    definitions = WebSettings.definitions()
     reloadable = {name for name in definitions if definitions[name].is_reloadable}
     assert reloadable == {"access_log", "drain_timeout", "log_format", "log_level"}
 
 
 def test_the_example_has_the_defaults(write: Callable[[str], Path]) -> None:
     """The example loads as it is, and with all settings uncommented; both give the defaults."""
-    assert Settings.load(EXAMPLE) == Settings()
+    assert WebSettings.load(EXAMPLE) == WebSettings()
     text = re.sub(r"^#(?=\w+ = )", "", EXAMPLE.read_text(), flags=re.MULTILINE)
-    settings = Settings.load(write(text))
-    assert settings == Settings()
-    assert settings.given == Settings.definitions().keys()
+    settings = WebSettings.load(write(text))
+    assert settings == WebSettings()
+    assert settings.given == WebSettings.definitions().keys()

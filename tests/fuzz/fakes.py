@@ -36,7 +36,7 @@ from fibserver.network.connection import ClientConnection
 from fibserver.network.reply_cache import ReplyCache
 from fibserver.protocol.reply_encoding import Slice
 from fibserver.protocol.request_parser import OtherProtocolError
-from fibserver.settings import Settings
+from fibserver.settings import ServerSettings
 from fibserver.workers.worker import Outcome
 
 __all__ = ["MAX_INDEX", "FakeSocket", "FuzzedServer", "HandWorkedEngine", "open_server"]
@@ -156,7 +156,7 @@ class HandWorkedEngine(Engine):
         has_answered: Whether a reply has started since this was last set to False.
     """
 
-    def __init__(self, settings: Settings, loop: EventLoop, statistics: Statistics) -> None:
+    def __init__(self, settings: ServerSettings, loop: EventLoop, statistics: Statistics) -> None:
         super().__init__(settings, loop, statistics, _no_worker)
         self.in_hand: list[Task] = []
         self.has_answered = False
@@ -254,7 +254,7 @@ class FuzzedServer:
     unavailable_reason: tuple[str, str] | None = None
 
     def __init__(self) -> None:
-        self._settings = Settings(
+        self._settings = ServerSettings(
             max_index=MAX_INDEX,
             workers=2,
             memory_limit=MEMORY_LIMIT,  # less than the minimum, which only `load` checks
@@ -332,7 +332,7 @@ class FuzzedServer:
         return self.loop.budget.clock()
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> ServerSettings:
         """The settings in force."""
         return self._settings
 

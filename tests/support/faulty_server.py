@@ -19,7 +19,7 @@ from pathlib import Path
 from fibserver.acceptor import Acceptor
 from fibserver.memory.arena import Arena
 from fibserver.memory.blocks import Block
-from fibserver.settings import Settings
+from fibserver.settings import ServerSettings
 from fibserver.storage.snapshot import Snapshot
 from fibserver.workers import worker
 
@@ -109,7 +109,7 @@ def main() -> None:
         worker.work(channel, arena, snapshot)
 
     logging.basicConfig(level="INFO")
-    acceptor = Acceptor(Settings.load(), work=work)
+    acceptor = Acceptor(ServerSettings.load(), work=work)
     try:
         acceptor.run()
     finally:

@@ -24,7 +24,9 @@ def _by_fibweb(app: Any) -> Iterator[int]:
     listener = socket.create_server(("127.0.0.1", 0))
     port: int = listener.getsockname()[1]
     limits = HttpLimits(threads=THREADS)
-    server = HttpServer([Site(app, listener)], on_response=lambda exchange: None, limits=limits)
+    server = HttpServer(
+        [Site(app, listener)], on_response=lambda access_record: None, limits=limits
+    )
     with _running(server.run, lambda: server.stop(0)):
         yield port
 

@@ -78,7 +78,7 @@ class Machine:
     Attributes:
         dropped: Evicted blocks, in order.
         refused: Reason why streams must not wait, None if they may.
-        asked_costs: Predicted cost of each call of `refusal`.
+        asked_costs: Predicted cost of each call of `rejection`.
     """
 
     def __init__(self, memory_limit: int, slots: int = 8) -> None:
@@ -91,7 +91,7 @@ class Machine:
         self.refused: str | None = None
         self.asked_costs: list[float] = []
 
-    def refusal(self, cost_seconds: float) -> str | None:
+    def rejection(self, cost_seconds: float) -> str | None:
         """Return why a stream must not wait, None if it may."""
         self.asked_costs.append(cost_seconds)
         return self.refused
@@ -174,7 +174,7 @@ class StreamClient:
         self.failures: list[str] = []
         slice = Slice(b"<", format, start, stop, size, trailer)
         self.answer = SliceStream(
-            slice, machine.arrays, machine.transient_blocks, machine.queue, machine.refusal, self
+            slice, machine.arrays, machine.transient_blocks, machine.queue, machine.rejection, self
         )
 
     def on_output_ready(self) -> None:

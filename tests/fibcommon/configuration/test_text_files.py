@@ -10,8 +10,8 @@ import pytest
 from fibcommon.configuration.passwords import MAX_PASSWORD_BYTES, read_password
 from fibcommon.configuration.text_files import MAX_FILE_BYTES
 from fibcommon.service.errors import SettingsError
-from fibserver.settings import Settings as ServerSettings
-from fibweb.settings import Settings as WebSettings
+from fibserver.settings import ServerSettings
+from fibweb.settings import WebSettings
 
 WIDE = ["utf-16", "utf-32"]
 Load = Callable[..., ServerSettings | WebSettings]

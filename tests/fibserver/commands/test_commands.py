@@ -15,7 +15,7 @@ from fibserver.core.listings import Listings
 from fibserver.core.statistics import Statistics
 from fibserver.monitoring.slow_log import MAX_ENTRIES, SlowLog
 from fibserver.protocol.reply_encoding import CommandError, Reply, Slice, encode_error
-from fibserver.settings import Settings
+from fibserver.settings import ServerSettings
 from tests.support.expected import encoded
 
 PONG = b"+PONG\r\n"
@@ -37,7 +37,7 @@ class CommandServer:
 
     unavailable_reason: tuple[str, str] | None = None
 
-    def __init__(self, settings: Settings, password: bytes | None = None) -> None:
+    def __init__(self, settings: ServerSettings, password: bytes | None = None) -> None:
         self.statistics = Statistics()
         self.slow_log = SlowLog()
         self.listings = Listings()
@@ -50,7 +50,7 @@ class CommandServer:
         self._settings = settings
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> ServerSettings:
         """Settings in force."""
         return self._settings
 
@@ -110,7 +110,7 @@ class CommandRunner:
         address: str = "127.0.0.1:50000",
         **settings: Any,
     ) -> None:
-        self.server = CommandServer(Settings(**settings)) if server is None else server
+        self.server = CommandServer(ServerSettings(**settings)) if server is None else server
         self.session = Session(self.server, client_id, address)
         self.server.sessions[client_id] = self.session
 
@@ -569,7 +569,7 @@ HEALTH_CHECK = {b"PING"}  # checks authentication itself, after the health of th
 @pytest.fixture
 def unauthenticated() -> CommandRunner:
     """Return an unauthenticated client of a server with a password."""
-    return CommandRunner(CommandServer(Settings(), PASSWORD))
+    return CommandRunner(CommandServer(ServerSettings(), PASSWORD))
 
 
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - WITHOUT_PASSWORD))
@@ -637,7 +637,7 @@ def test_ping_of_unhealthy_server(
     unavailable_reason: tuple[str, str], password: bytes | None
 ) -> None:
     """PING returns the reason and closes the connection; other commands still work."""
-    run = CommandRunner(CommandServer(Settings(), password))
+    run = CommandRunner(CommandServer(ServerSettings(), password))
     run.server.unavailable_reason = unavailable_reason
     for line in ("PING", "PING hello"):
         run.session.is_quitting = False
@@ -701,7 +701,7 @@ def test_a_password_that_comes_later(run: CommandRunner) -> None:
 @pytest.fixture
 def runners() -> list[CommandRunner]:
     """Return three clients of one server, with IDs 7, 8 and 9."""
-    server = CommandServer(Settings())
+    server = CommandServer(ServerSettings())
     return [
         CommandRunner(server, 7 + number, address)
         for number, address in enumerate(["127.0.0.1:50000", "127.0.0.1:50001", "unix:0"])

@@ -18,7 +18,7 @@ from fibserver.engine.engine import Engine, Work
 from fibserver.engine.slice_stream import SliceStream
 from fibserver.memory.arena import Arena
 from fibserver.protocol.reply_encoding import Slice
-from fibserver.settings import Settings
+from fibserver.settings import ServerSettings
 from fibserver.storage.snapshot import Snapshot
 from fibserver.workers.pool import MAX_ASSIGNED_TASKS
 from fibserver.workers.worker import Outcome, encode_outcome, work
@@ -71,7 +71,7 @@ class Running:
     """
 
     def __init__(self, directory: Path, work: Work) -> None:
-        settings = Settings(workers=1, state_dir=directory)
+        settings = ServerSettings(workers=1, state_dir=directory)
         self.statistics = Statistics()
         self._loop = EventLoop()
         self.engine = Engine(settings, self._loop, self.statistics, work)
@@ -124,7 +124,9 @@ class IdleEngine:
     """
 
     def __init__(self, directory: Path, workers: int, request_timeout: float) -> None:
-        settings = Settings(workers=workers, state_dir=directory, request_timeout=request_timeout)
+        settings = ServerSettings(
+            workers=workers, state_dir=directory, request_timeout=request_timeout
+        )
         self._loop = EventLoop()
         self.engine = Engine(settings, self._loop, Statistics(), work)
 

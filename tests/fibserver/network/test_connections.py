@@ -23,7 +23,7 @@ from fibserver.engine.engine import Engine
 from fibserver.network.connection import ClientConnection
 from fibserver.network.connections import SWEEP_CONNECTIONS, Clients
 from fibserver.network.output import MAX_PENDING_BYTES
-from fibserver.settings import Settings
+from fibserver.settings import ServerSettings
 from tests.fibserver.commands.test_commands import CommandServer
 
 STEP_SECONDS = 1e-5
@@ -57,7 +57,7 @@ class SteppedServer(CommandServer):
     """
 
     def __init__(self, path: Path, password: bytes | None = None, **settings: Any) -> None:
-        super().__init__(Settings(**settings), password)
+        super().__init__(ServerSettings(**settings), password)
         self.clock = TickingClock()
         self.loop = EventLoop(self.clock)
         self._path = str(path)

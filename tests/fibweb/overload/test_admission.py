@@ -120,9 +120,9 @@ def test_surplus_connections_are_few() -> None:
     verdicts = []
     for _ in range(SURPLUS_CONNECTIONS + 4):
         verdicts.append(admission.admit())
-        if verdicts[-1] is not AdmissionDecision.REFUSE:
+        if verdicts[-1] is not AdmissionDecision.REJECT:
             PacedConnection(crowd)
     assert verdicts[:2] == [AdmissionDecision.SERVE] * 2
     assert verdicts[2:-2] == [AdmissionDecision.SERVE_ONCE] * SURPLUS_CONNECTIONS
-    assert verdicts[-2:] == [AdmissionDecision.REFUSE] * 2
+    assert verdicts[-2:] == [AdmissionDecision.REJECT] * 2
     assert admission.rejected == 2

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fibcommon.costs import EXPENSIVE_SECONDS
 from fibweb.content.fetch import Fetch
-from fibweb.overload.fetch_queue import MAX_WAIT_SECONDS, MAX_WAITERS, FetchQueue, Job, Refused
+from fibweb.overload.fetch_queue import MAX_WAIT_SECONDS, MAX_WAITERS, FetchQueue, Job, Rejected
 
 CHEAP, EXPENSIVE = EXPENSIVE_SECONDS / 10, EXPENSIVE_SECONDS * 5
 
@@ -36,7 +36,7 @@ def admitted(queue: FetchQueue[str], cost_seconds: float) -> int:
     for count in range(MAX_WAITERS):
         try:
             queue.add(fetch(cost_seconds), f"{count}", 0.0)
-        except Refused:
+        except Rejected:
             return count
     return MAX_WAITERS
 
@@ -129,7 +129,7 @@ def test_a_long_wait_is_refused_at_once() -> None:
     queue: FetchQueue[str] = FetchQueue(2)
     count = admitted(queue, 0.4)
     assert count == pytest.approx(MAX_WAIT_SECONDS / 0.4, abs=2)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Rejected) as refused:
         queue.add(fetch(0.4), "one more", 0.0)
     assert refused.value.reason == "late"
     assert refused.value.wait_seconds > MAX_WAIT_SECONDS
@@ -154,7 +154,7 @@ def test_the_queue_has_a_length() -> None:
     taken(queue)
     for number in range(MAX_WAITERS):
         queue.add(fetch(1e-6), f"{number}", 0.0)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Rejected) as refused:
         queue.add(fetch(1e-6), "one more", 0.0)
     assert refused.value.reason == "full"
     queue.add(fetch(1e-6, "runs"), "joins", 0.0)
@@ -170,7 +170,7 @@ def test_waiters_for_expensive_fetches_leave_room_for_cheap_ones() -> None:
     taken(queue)
     for number in range(MAX_WAITERS - 1):
         queue.add(fetch(EXPENSIVE, "expensive 2"), f"{number}", 0.0)
-    with pytest.raises(Refused):
+    with pytest.raises(Rejected):
         queue.add(fetch(EXPENSIVE, "expensive 2"), "one more", 0.0)
     queue.add(fetch(CHEAP), "cheap", 0.0)
     assert waiters(taken(queue)) == ["cheap"]
@@ -183,7 +183,7 @@ def test_a_response_in_progress_is_never_refused() -> None:
     (job,) = taken(queue)
     admitted(queue, 0.4)
     piece = fetch(0.4)
-    with pytest.raises(Refused):
+    with pytest.raises(Rejected):
         queue.add(piece, "new", 0.0)
     queue.add(piece, "started", 0.0, is_started=True)
     expired = queue.expired(MAX_WAIT_SECONDS + 1)
@@ -237,7 +237,7 @@ def test_every_waiter_is_served(threads: int, steps: list[tuple[str, int, float]
         if step == "add" and number not in waiting:
             try:
                 queue.add(fetch(cost + 1e-6, number // 2), number, float(now))
-            except Refused:
+            except Rejected:
                 continue
             waiting.add(number)
         elif step == "leave":

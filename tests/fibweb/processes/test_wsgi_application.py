@@ -13,7 +13,7 @@ from falcon import testing
 
 from fibcommon.service.errors import SettingsError
 from fibweb.processes.wsgi_application import WsgiApplication
-from fibweb.settings import Settings
+from fibweb.settings import WebSettings
 from tests.support.expected import expected
 from tests.support.servers import DEADLINE_SECONDS, RunningServer
 
@@ -42,7 +42,7 @@ assert ask() == "1.0"
 @pytest.fixture(scope="module")
 def application(server: RunningServer) -> Iterator[WsgiApplication]:
     """The application, connected to a fibserver."""
-    settings = Settings(servers=(server.address,), timeout=DEADLINE_SECONDS)
+    settings = WebSettings(servers=(server.address,), timeout=DEADLINE_SECONDS)
     with closing(WsgiApplication(settings)) as application:
         yield application
 
@@ -123,7 +123,7 @@ def test_the_id_of_a_request(ask: Callable[..., testing.Result]) -> None:
 
 def test_requests_are_counted_by_labels(server: RunningServer) -> None:
     """Requests and bytes are counted by route, code, format and handling."""
-    with closing(WsgiApplication(Settings(servers=(server.address,)))) as application:
+    with closing(WsgiApplication(WebSettings(servers=(server.address,)))) as application:
         web = testing.TestClient(application)
         large = len(web.simulate_get("/fib/2000?format=text", root_path="/f").content)
         for _ in range(2):
@@ -155,11 +155,14 @@ def test_a_fork(server: RunningServer) -> None:
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        (Settings(embedded=True), "embedded: 'true': only fibweb's own server"),
-        (Settings(metrics_listen="127.0.0.1:1"), "metrics_listen: '127.0.0.1:1': only fibweb's"),
+        (WebSettings(embedded=True), "embedded: 'true': only fibweb's own server"),
+        (
+            WebSettings(metrics_listen="127.0.0.1:1"),
+            "metrics_listen: '127.0.0.1:1': only fibweb's",
+        ),
     ],
 )
-def test_settings_that_cannot_work(settings: Settings, line: str) -> None:
+def test_settings_that_cannot_work(settings: WebSettings, line: str) -> None:
     """Settings that require fibweb's own server are refused."""
     with pytest.raises(SettingsError, match=line):
         WsgiApplication(settings)
@@ -167,7 +170,7 @@ def test_settings_that_cannot_work(settings: Settings, line: str) -> None:
 
 def test_settings_without_effect(caplog: pytest.LogCaptureFixture) -> None:
     """Ignored settings are logged."""
-    WsgiApplication(Settings.load(threads=4, listen="127.0.0.1:1", timeout=3))
+    WsgiApplication(WebSettings.load(threads=4, listen="127.0.0.1:1", timeout=3))
     assert [record.getMessage() for record in caplog.records] == [
         "ignoring settings of fibweb's own server: listen, threads"
     ]
@@ -181,6 +184,6 @@ def test_uwsgi_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setitem(sys.modules, "uwsgi", Module)
     with pytest.raises(SettingsError, match="enable-threads"):
-        WsgiApplication(Settings())
+        WsgiApplication(WebSettings())
     Module.opt["threads"] = b"2"
-    WsgiApplication(Settings())
+    WsgiApplication(WebSettings())

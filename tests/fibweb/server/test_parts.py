@@ -120,10 +120,10 @@ def test_plain_requests_are_as_waitress_has_them(
                 assert environ(plain) == environ(request)
                 for name in ("method", "target", "user_agent", "proposed_id", "has_body"):
                     assert getattr(plain, name) == getattr(request, name)
-                assert request.is_usual
+                assert request.is_simple
                 assert environ(plain.parsed(LIMITS)) == environ(request)
-            elif is_whole(data) and request.is_usual:
-                parsed_headers.put(data, request.template(CONNECTION))
+            elif is_whole(data) and request.is_simple:
+                parsed_headers.put(data, request.base_environ(CONNECTION))
 
 
 USUAL = b"Host: a\r\nUser-Agent: b\r\nX-Request-ID: c\r\n\r\n"
@@ -137,7 +137,7 @@ def test_plain_requests_are_found(headers: bytes) -> None:
     parsed_headers = ParsedHeaderCache()
     first = b"HEAD / HTTP/1.1\r\n" + headers
     assert parsed_headers.get(first) is None
-    parsed_headers.put(first, parsed(first).template(CONNECTION))
+    parsed_headers.put(first, parsed(first).base_environ(CONNECTION))
     found = parsed_headers.get(b"GET /fib/10?a=1 HTTP/1.1\r\n" + headers)
     assert found is not None
     assert (found.method, found.target) == ("GET", "/fib/10?a=1")
@@ -163,7 +163,7 @@ def test_plain_requests_are_found(headers: bytes) -> None:
 def test_headers_of_other_requests_are_not_cached(data: bytes) -> None:
     """Headers of requests that are not plain are not cached."""
     parsed_headers = ParsedHeaderCache()
-    parsed_headers.put(data, parsed(data).template(CONNECTION))
+    parsed_headers.put(data, parsed(data).base_environ(CONNECTION))
     assert parsed_headers.get(data) is None
 
 
@@ -172,7 +172,7 @@ def test_few_headers_are_remembered() -> None:
     parsed_headers = ParsedHeaderCache()
     for number in range(2 * MAX_CACHED_HEADERS):
         data = b"GET / HTTP/1.1\r\nX: %d\r\n\r\n" % number
-        parsed_headers.put(data, parsed(data).template(CONNECTION))
+        parsed_headers.put(data, parsed(data).base_environ(CONNECTION))
         assert parsed_headers.get(data) is not None
         assert len(parsed_headers) <= MAX_CACHED_HEADERS
 
@@ -233,7 +233,7 @@ def test_a_cached_response_has_the_current_date() -> None:
 
 
 def test_the_response_cache_is_bounded() -> None:
-    """The response cache is cleared at its limits, and accepts new entries then."""
+    """The response cache drops its oldest entries at its limits, and accepts new ones."""
     for body, limit in (
         (b"", MAX_RESPONSES),
         (bytes(MAX_BODY_BYTES), MAX_BYTES // MAX_BODY_BYTES),

@@ -16,7 +16,7 @@ from fibweb.stats.request_metrics import (
 PATHS = {"/", "/fib", "/healthz"}
 
 
-def exchange(
+def access_record(
     target: str = "/fib/10",
     status: int = 200,
     media_type: str = "application/json",
@@ -75,7 +75,7 @@ def test_route_below_path_prefix() -> None:
     """The path prefix is removed before the route is determined."""
     counts = RequestMetrics(PATHS, "/f")
     for target in ("/f/fib/1", "/fib/1", "/f/healthz", "/fx/healthz", "/f/f/fib/1"):
-        counts.record(exchange(target))
+        counts.record(access_record(target))
     found = {key[1]: value for key, value in counts.counters().items() if key[0] == "requests"}
     assert found == {"/fib/{n}": 2, "/healthz": 1, "other": 2}
 
@@ -84,8 +84,8 @@ def test_counters() -> None:
     """Requests and bytes are counted by their labels, latencies by handling and bucket."""
     counts = RequestMetrics(PATHS)
     for target in ("/fib/1", "/fib/2", "/fib/1"):
-        counts.record(exchange(target))
-    counts.record(exchange("/nowhere", 404, "application/problem+json", 3.0, "threaded"))
+        counts.record(access_record(target))
+    counts.record(access_record("/nowhere", 404, "application/problem+json", 3.0, "threaded"))
     counters = counts.counters()
     assert counters["requests", "/fib/{n}", "200", "json", "inline"] == 3
     assert counters["bytes", "/fib/{n}", "200", "json", "inline"] == 300
@@ -100,11 +100,11 @@ def test_hits_and_misses() -> None:
     """A response with numbers is a hit, or a miss if it was fetched; others are neither."""
     counts = RequestMetrics(PATHS)
     for handling in ("cached", "inline", "threaded"):
-        counts.record(exchange(handling=handling))
-        counts.record(exchange("/fib?count=1", 206, handling=handling))
-        counts.record(exchange(status=304, handling=handling))
-        counts.record(exchange(status=400, handling=handling))
-        counts.record(exchange("/healthz", handling=handling))
+        counts.record(access_record(handling=handling))
+        counts.record(access_record("/fib?count=1", 206, handling=handling))
+        counts.record(access_record(status=304, handling=handling))
+        counts.record(access_record(status=400, handling=handling))
+        counts.record(access_record("/healthz", handling=handling))
     counters = counts.counters()
     assert counters["cache_hits",] == 4
     assert counters["cache_misses",] == 2
@@ -116,7 +116,7 @@ def test_hits_and_misses() -> None:
 def test_duration_buckets_include_their_bounds(seconds: float, bucket: int) -> None:
     """A bucket counts latencies up to its bound; the last one counts the rest."""
     counts = RequestMetrics(PATHS)
-    counts.record(exchange(seconds=seconds))
+    counts.record(access_record(seconds=seconds))
     assert counts.counters()["latency", "inline", str(bucket)] == 1
 
 
@@ -124,8 +124,8 @@ def test_memory_is_bounded() -> None:
     """The number of counters does not grow with the targets, and all requests are counted."""
     counts = RequestMetrics(PATHS)
     for number in range(3 * MAX_CELLS):
-        counts.record(exchange(f"/fib/{number}"))
-        counts.record(exchange(f"/{number}", 404, "application/problem+json"))
+        counts.record(access_record(f"/fib/{number}"))
+        counts.record(access_record(f"/{number}", 404, "application/problem+json"))
         assert len(counts._cells) <= MAX_CELLS
     counters = counts.counters()
     assert counters["requests", "/fib/{n}", "200", "json", "inline"] == 3 * MAX_CELLS
