@@ -39,7 +39,8 @@ from fibserver.core.event_loop import EventLoop
 from fibserver.core.listings import Listings
 from fibserver.core.statistics import Statistics
 from fibserver.engine.engine import Engine, Work
-from fibserver.monitoring.info import ServerInfo, format_info
+from fibserver.monitoring.info import format_info
+from fibserver.monitoring.server_info import ServerInfo
 from fibserver.monitoring.slow_log import SlowLog
 from fibserver.network.connections import Clients
 from fibserver.settings import ServerSettings

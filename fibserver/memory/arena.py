@@ -174,6 +174,8 @@ class _NoTracker:
     def register(name: str, kind: str) -> None:
         """Do nothing."""
 
+    unregister = register
+
 
 def _index_size(block: Block) -> int:
     return (block.stop - block.start) * INDEX_ENTRY_BYTES

@@ -1,94 +1,23 @@
 """Text of INFO, under Redis's section and field names so that Redis tools can read it."""
 
-import functools
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from fibcommon import __version__
 from fibcommon.quantiles import quantile
-from fibcommon.service.process_usage import ProcessUsage, process_usage
 from fibserver.core.overload import Eviction
-from fibserver.core.statistics import Statistics, bucket_bounds
-from fibserver.engine.engine import Engine
+from fibserver.core.statistics import bucket_bounds
+from fibserver.monitoring.server_info import (
+    VALUES,
+    ServerInfo,
+    acceptor_memory_bytes,
+    recent_usage,
+    worker_memory_bytes,
+)
 from fibserver.protocol.redis_version import REDIS_VERSION
-from fibserver.workers.pool import WorkerInfo
 
-__all__ = [
-    "ServerInfo",
-    "acceptor_memory_bytes",
-    "format_info",
-    "recent_usage",
-    "shared_memory_available_bytes",
-    "worker_memory_bytes",
-]
-
-
-REMEMBERED_SECONDS = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class ServerInfo:
-    """State of the server, for INFO and the metrics.
-
-    Attributes:
-        now: Monotonic time in seconds.
-        uptime_seconds: Time since the start.
-        run_id: Random identifier of this run of the server.
-        port: First TCP port, 0 if there is none.
-        connected_clients: Number of connected clients.
-        waiting_clients: Number of clients that wait for workers.
-        max_clients: Maximum number of clients.
-        output_bytes: Memory of replies that clients have not read yet.
-        max_output_bytes: Limit of `output_bytes`.
-        statistics: Counters since the start.
-        slow_requests: Number of slow requests since the start.
-        engine: Engine whose queue, memory and workers are reported.
-    """
-
-    now: float
-    uptime_seconds: int
-    run_id: str
-    port: int
-    connected_clients: int
-    waiting_clients: int
-    max_clients: int
-    output_bytes: int
-    max_output_bytes: int
-    statistics: Statistics
-    slow_requests: int
-    engine: Engine
-
-
-def recent_usage(pid: int) -> ProcessUsage:
-    """Return memory and CPU time of a process, zeros if it has ended.
-
-    Results are cached for up to half a second: reading them takes longer than the rest of INFO.
-    """
-    return _process_usage(pid, int(time.monotonic() / REMEMBERED_SECONDS))
-
-
-@functools.lru_cache(maxsize=2048)
-def _process_usage(pid: int, _period: int) -> ProcessUsage:
-    return process_usage(pid)
-
-
-def acceptor_memory_bytes(engine: Engine) -> int:
-    """Return the proportional set size of this process, without shared memory."""
-    memory_bytes = recent_usage(os.getpid()).memory_bytes
-    return max(0, memory_bytes - engine.pool.acceptor_overcounted_bytes)
-
-
-def worker_memory_bytes(worker: WorkerInfo) -> int:
-    """Return the proportional set size of a worker, without shared memory."""
-    return max(0, recent_usage(worker.pid).memory_bytes - worker.overcounted_bytes)
-
-
-def shared_memory_available_bytes() -> int:
-    """Return the free space in /dev/shm."""
-    status = os.statvfs("/dev/shm")
-    return status.f_bavail * status.f_frsize
+__all__ = ["format_info"]
 
 
 def format_info(info: ServerInfo, sections: list[str]) -> str:
@@ -106,10 +35,12 @@ def format_info(info: ServerInfo, sections: list[str]) -> str:
     if "default" in wanted:
         wanted |= set(_SECTIONS) - _ON_DEMAND
     chosen = [name for name in _SECTIONS if name in wanted]
-    return "\r\n".join(_section(name, _SECTIONS[name](info)) for name in chosen)
+    return "\r\n".join(_section(name, info) for name in chosen)
 
 
-def _section(name: str, fields: Mapping[str, object]) -> str:
+def _section(name: str, info: ServerInfo) -> str:
+    shared = {value.field: value.read(info) for value in VALUES if value.section == name}
+    fields = {**shared, **_SECTIONS[name](info)}
     lines = [f"# {name.capitalize()}", *(f"{key}:{value}" for key, value in fields.items())]
     return "".join(line + "\r\n" for line in lines)
 
@@ -132,22 +63,11 @@ def _server(info: ServerInfo) -> Mapping[str, object]:
     }
 
 
-def _clients(info: ServerInfo) -> Mapping[str, object]:
-    return {
-        "connected_clients": info.connected_clients,
-        "maxclients": info.max_clients,
-        "blocked_clients": info.waiting_clients,
-        "client_output_bytes": info.output_bytes,
-        "max_client_output_bytes": info.max_output_bytes,
-    }
-
-
 def _memory(info: ServerInfo) -> Mapping[str, object]:
     engine = info.engine
     own = acceptor_memory_bytes(engine)
     workers = sum(map(worker_memory_bytes, engine.pool.workers))
-    shared = engine.shared_bytes
-    resident = own + workers + shared
+    resident = own + workers + engine.shared_bytes
     # Redis tools compare used_memory with maxmemory, which limits the resident blocks.
     used = sum(array.growth.published_bytes for array in engine.arrays)
     return {
@@ -157,13 +77,9 @@ def _memory(info: ServerInfo) -> Mapping[str, object]:
         "used_memory_rss_human": _human(resident),
         "used_memory_acceptor": own,
         "used_memory_workers": workers,
-        "used_memory_shared": shared,
-        "shared_memory_available": shared_memory_available_bytes(),
-        "maxmemory": engine.memory_limit,
         "maxmemory_human": _human(engine.memory_limit),
         "maxmemory_policy": "allkeys-lru",
         "resident_bytes": used,
-        "slots_used": engine.transient_blocks.used_slots,
     }
 
 
@@ -188,26 +104,16 @@ def _persistence(info: ServerInfo) -> Mapping[str, object]:
 def _stats(info: ServerInfo) -> Mapping[str, object]:
     statistics, arrays = info.statistics, info.engine.arrays
     return {
-        "total_connections_received": statistics.connections_received,
         "total_commands_processed": statistics.calls,
         "instantaneous_ops_per_sec": round(statistics.rates.calls),
-        "total_net_input_bytes": statistics.bytes_received,
-        "total_net_output_bytes": statistics.bytes_sent,
         "instantaneous_input_kbps": f"{statistics.rates.bytes_received / 1024:.2f}",
         "instantaneous_output_kbps": f"{statistics.rates.bytes_sent / 1024:.2f}",
-        "rejected_connections": statistics.connections_rejected,
         "evicted_clients": statistics.evictions.total(),
         **{f"evicted_clients_{reason}": statistics.evictions[reason] for reason in Eviction},
-        "evicted_keys": statistics.blocks_evicted,
         "total_error_replies": statistics.errors.total(),
-        "blocks_filled": statistics.blocks_filled,
-        "blocks_failed": statistics.blocks_failed,
-        "blocks_retried": info.engine.pool.retried,
-        "blocks_in_flight": info.engine.pool.assigned_tasks,
         "queued_cheap": info.engine.queue.cheap_sources,
         "queued_expensive": info.engine.queue.expensive_sources,
         "queued_seconds": f"{info.engine.queued_seconds:.3f}",
-        "overload_rejections": info.engine.overload_rejections,
         "streamed_bytes": sum(array.streamed_bytes for array in arrays),
     }
 
@@ -219,7 +125,7 @@ def _replication(info: ServerInfo) -> Mapping[str, object]:
 
 def _cpu(info: ServerInfo) -> Mapping[str, object]:
     own = recent_usage(os.getpid())
-    workers = [process_usage(worker.pid) for worker in info.engine.pool.workers]
+    workers = [recent_usage(worker.pid) for worker in info.engine.pool.workers]
     return {
         "used_cpu_sys": f"{own.cpu_system_seconds:.6f}",
         "used_cpu_user": f"{own.cpu_user_seconds:.6f}",
@@ -272,13 +178,10 @@ def _percentiles(buckets: list[int]) -> str:
 def _workers(info: ServerInfo) -> Mapping[str, object]:
     workers = info.engine.pool.workers
     fields: dict[str, object] = {
-        "workers": len(workers),
-        "workers_busy": sum(worker.is_busy for worker in workers),
-        "worker_deaths": info.engine.pool.deaths,
         "worker_pids": ",".join(str(worker.pid) for worker in workers),
     }
     for number, worker in enumerate(workers):
-        process = process_usage(worker.pid)
+        process = recent_usage(worker.pid)
         fields[f"worker{number}"] = (
             f"pid={worker.pid},busy={int(worker.is_busy)},tasks={worker.tasks_done},"
             f"memory={worker_memory_bytes(worker)},cpu_user={process.cpu_user_seconds:.2f},"
@@ -299,7 +202,7 @@ def _sequence(info: ServerInfo) -> Mapping[str, object]:
 
 _SECTIONS: dict[str, Callable[[ServerInfo], Mapping[str, object]]] = {
     "server": _server,
-    "clients": _clients,
+    "clients": lambda info: {},
     "memory": _memory,
     "persistence": _persistence,
     "stats": _stats,

@@ -21,11 +21,11 @@ from prometheus_client.registry import Collector
 from fibcommon import __version__
 from fibserver.core.overload import Eviction
 from fibserver.core.statistics import BUCKETS
-from fibserver.monitoring.info import (
+from fibserver.monitoring.server_info import (
+    VALUES,
     ServerInfo,
     acceptor_memory_bytes,
     recent_usage,
-    shared_memory_available_bytes,
     worker_memory_bytes,
 )
 
@@ -59,10 +59,13 @@ class _ServerCollector(Collector):
         yield _gauge(
             "start_time_seconds", "Start time of the server, in Unix time.", self._started
         )
+        for value in VALUES:
+            family = _counter if value.kind == "counter" else _gauge
+            yield family(value.metric, value.help, value.read(info))
         yield from _requests(info)
-        yield from _clients(info)
+        yield from _evictions(info)
         yield from _memory(info)
-        yield from _work(info)
+        yield from _queue(info)
         yield from _snapshot(info)
         yield from _processes(info)
 
@@ -110,8 +113,6 @@ def _requests(info: ServerInfo) -> Iterator[Metric]:
     yield durations
     yield executions
     yield errors
-    yield _counter("received_bytes", "Bytes received from clients.", statistics.bytes_received)
-    yield _counter("sent_bytes", "Bytes sent to clients.", statistics.bytes_sent)
     yield _counter(
         "slow_requests", "Requests whose execution took more than 10 ms.", info.slow_requests
     )
@@ -121,33 +122,15 @@ def _buckets(counts: list[int]) -> list[tuple[str, float]]:
     return list(zip(_BOUNDS, map(float, accumulate(counts)), strict=True))
 
 
-def _clients(info: ServerInfo) -> Iterator[Metric]:
-    statistics = info.statistics
-    yield _gauge("connections", "Connected clients.", info.connected_clients)
-    yield _gauge("connections_max", "Maximum number of connected clients.", info.max_clients)
-    yield _gauge(
-        "connections_waiting", "Clients whose reply waits for workers.", info.waiting_clients
-    )
-    yield _counter(
-        "connections_received", "Connections accepted.", statistics.connections_received
-    )
-    yield _counter(
-        "connections_rejected",
-        "Connections rejected because there were too many.",
-        statistics.connections_rejected,
-    )
+def _evictions(info: ServerInfo) -> Iterator[Metric]:
     evicted = CounterMetricFamily(
         "fibserver_clients_evicted",
         "Clients disconnected to free resources for others, by reason.",
         labels=["reason"],
     )
     for reason in Eviction:
-        evicted.add_metric([reason], statistics.evictions[reason])
+        evicted.add_metric([reason], info.statistics.evictions[reason])
     yield evicted
-    yield _gauge(
-        "output_bytes", "Memory of replies that clients have not read yet.", info.output_bytes
-    )
-    yield _gauge("output_limit_bytes", "Limit of fibserver_output_bytes.", info.max_output_bytes)
 
 
 def _memory(info: ServerInfo) -> Iterator[Metric]:
@@ -170,23 +153,9 @@ def _memory(info: ServerInfo) -> Iterator[Metric]:
     yield resident
     yield elements
     yield streamed
-    yield _gauge(
-        "memory_limit_bytes",
-        "Limit of the resident numbers of all formats together.",
-        info.engine.memory_limit,
-    )
-    yield _gauge(
-        "shared_memory_bytes",
-        "Shared memory used, including slots and indexes.",
-        info.engine.shared_bytes,
-    )
-    yield _gauge(
-        "shared_memory_available_bytes", "Free space in /dev/shm.", shared_memory_available_bytes()
-    )
 
 
-def _work(info: ServerInfo) -> Iterator[Metric]:
-    statistics, pool = info.statistics, info.engine.pool
+def _queue(info: ServerInfo) -> Iterator[Metric]:
     queued = GaugeMetricFamily(
         "fibserver_queued_replies",
         "Slice replies that wait for a worker, by the predicted cost of their next block.",
@@ -200,36 +169,6 @@ def _work(info: ServerInfo) -> Iterator[Metric]:
         "Predicted time until the queued and current expensive blocks are computed.",
         info.engine.queued_seconds,
     )
-    yield _counter(
-        "overload_rejections",
-        "Slice replies rejected with BUSY because they would have waited too long.",
-        info.engine.overload_rejections,
-    )
-    yield _counter("blocks_filled", "Blocks computed or loaded.", statistics.blocks_filled)
-    yield _counter(
-        "blocks_failed",
-        "Blocks that failed: no memory, or three workers died over them.",
-        statistics.blocks_failed,
-    )
-    yield _counter("blocks_retried", "Tasks retried after a worker died.", pool.retried)
-    yield _counter(
-        "blocks_evicted",
-        "Resident blocks evicted to make room for others.",
-        statistics.blocks_evicted,
-    )
-    yield _gauge(
-        "blocks_in_flight", "Tasks assigned to workers and not finished.", pool.assigned_tasks
-    )
-    yield _gauge(
-        "slots_used",
-        "Slots that hold a short-lived block.",
-        info.engine.transient_blocks.used_slots,
-    )
-    yield _gauge("workers", "Live worker processes.", len(pool.workers))
-    yield _gauge(
-        "workers_busy", "Workers that have a task.", sum(worker.is_busy for worker in pool.workers)
-    )
-    yield _counter("worker_restarts", "Worker processes that died.", pool.deaths)
 
 
 def _snapshot(info: ServerInfo) -> Iterator[Metric]:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from fibserver.monitoring.info import REMEMBERED_SECONDS, recent_usage
+from fibserver.monitoring.server_info import REMEMBERED_SECONDS, recent_usage
 from tests.support.small_engine import FakeClock
 
 

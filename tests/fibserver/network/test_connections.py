@@ -412,7 +412,7 @@ def test_a_reader_is_kept(make_server: Callable[..., SteppedServer]) -> None:
 
 def test_a_slow_reader_is_seen_to_read(make_server: Callable[..., SteppedServer]) -> None:
     """Bytes read by the peer are noticed before its socket has room again."""
-    server = make_server(max_output_bytes="1GiB")
+    server = make_server(max_output_bytes=1024**3)
     (sock,) = unread(server, 1)
     connection = server.connection(0)
     blocked_since = connection.blocked_since
@@ -505,7 +505,7 @@ def test_client_with_new_request_is_not_evicted(make_server: Callable[..., Stepp
 
 def test_slow_readers_give_way_next(make_server: Callable[..., SteppedServer]) -> None:
     """Without idle clients, the slowest reader is evicted, but none that reads fast enough."""
-    server = make_server(max_clients=3, max_output_bytes="1GiB")
+    server = make_server(max_clients=3, max_output_bytes=1024**3)
     unread(server, 3)
     for number, read_rate in enumerate((100.0, 50.0)):
         connection = server.connection(number)
@@ -519,7 +519,7 @@ def test_slow_readers_give_way_next(make_server: Callable[..., SteppedServer]) -
 
 def test_refused_if_none_gives_way(make_server: Callable[..., SteppedServer]) -> None:
     """A new connection is rejected if all others are being served."""
-    server = make_server(max_clients=2, max_output_bytes="1GiB")
+    server = make_server(max_clients=2, max_output_bytes=1024**3)
     unread(server, 2)
     newcomer = server.connect()
     assert received(newcomer) == b"-ERR max number of clients reached\r\n"
@@ -532,7 +532,7 @@ def test_pace_is_measured_while_the_socket_is_full(
     make_server: Callable[..., SteppedServer],
 ) -> None:
     """A reader's rate is known half a minute after its socket is full, and reset later."""
-    server = make_server(max_output_bytes="1GiB")
+    server = make_server(max_output_bytes=1024**3)
     (sock,) = unread(server, 1)
     connection = server.connection(0)
     server.tick()
