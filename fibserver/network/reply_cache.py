@@ -20,6 +20,9 @@ MAX_ENTRIES = 4096
 MAX_BYTES = 32 * 1024 * 1024
 """Maximum size of the cached requests and replies."""
 
+MAX_SEEN = 8192
+"""Number of requests that are remembered to recognize the second of a kind."""
+
 SLICE_BYTES = 300
 POINTER_BYTES = 8
 """Approximate memory of a slice and of a list entry."""
@@ -46,8 +49,23 @@ class ReplyCache:
     """Bounded cache from received bytes to replies."""
 
     def __init__(self) -> None:
+        self._seen: set[int] = set()  # hashes; one that two requests share does no harm
         self._cache: BoundedCache[bytes, CachedReply] = BoundedCache(MAX_ENTRIES, MAX_BYTES)
         self.get = self._cache.get
+
+    def is_repeated(self, received: bytes) -> bool:
+        """Return whether a request was passed to this method before, not too long ago.
+
+        Storing replies takes longer than executing many a request. Those of requests that never
+        come again are not worth it.
+        """
+        key = hash(received)
+        if key in self._seen:
+            return True
+        if len(self._seen) >= MAX_SEEN:
+            self._seen.clear()
+        self._seen.add(key)
+        return False
 
     def put(
         self, received: bytes, replies: list[Reply], command: CommandStatistics, calls: int = 1
@@ -74,3 +92,4 @@ class ReplyCache:
     def clear(self) -> None:
         """Remove all entries."""
         self._cache.clear()
+        self._seen.clear()

@@ -311,8 +311,14 @@ class RequestHandler:
         if not is_recorded:
             self._record(statistics, args)
         self.is_over = session.is_quitting
-        if command.is_immutable and session.transaction is None and _are_cacheable(replies):
-            self._context.reply_cache.put(received, replies, statistics)
+        cache = self._context.reply_cache
+        if (
+            command.is_immutable
+            and session.transaction is None
+            and cache.is_repeated(received)
+            and _are_cacheable(replies)
+        ):
+            cache.put(received, replies, statistics)
 
     def _pending_request(self, command: CommandStatistics, args: list[bytes]) -> _PendingRequest:
         return _PendingRequest(command, args, self._started, self._started - self._since)
