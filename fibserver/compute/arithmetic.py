@@ -1,9 +1,8 @@
 """Exact Fibonacci numbers by doubling, as `Decimal` or `int`.
 
-There are two doubling algorithms, based on different identities: one computes the start of a
-block, the other verifies its end. So neither an error in one of them nor one in the additions
-between goes unnoticed. Each takes two squarings per step, which `decimal` computes in two thirds
-of the time of two squarings and a product.
+Each doubling takes two squarings, which `decimal` computes in two thirds of the time of two
+squarings and a product. The last one, which takes half of all time, is one product if only one
+number is wanted. `fibserver.compute.rendering` checks the results by their residues.
 
 `Decimal` is used for numbers that become text: libmpdec stores them in base 10^19, so addition
 and conversion to text are linear in the number of digits, and multiplication uses a
@@ -14,7 +13,7 @@ from collections.abc import Iterator
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation
 from typing import TypeVar
 
-__all__ = ["EXACT", "fibonacci_pair", "fibonacci_pair_by_squares", "pairs_apart"]
+__all__ = ["EXACT", "fibonacci", "fibonacci_pair", "pairs_apart"]
 
 Number = TypeVar("Number", int, Decimal)
 
@@ -22,30 +21,39 @@ EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact, Inv
 """Decimal context for all arithmetic in this module, which raises if a result is rounded."""
 
 
-def fibonacci_pair(n: int, number: type[Number]) -> tuple[Number, Number]:
-    """Return F(n) and F(n+1), computed from Lucas numbers with two squarings per step.
+def fibonacci(n: int, number: type[Number]) -> Number:
+    """Return F(n).
 
-    L(2k) = L(k)² - 2·(-1)^k (S. Vajda, Fibonacci and Lucas numbers, and the golden section,
-    1989, formula 17c), for k and for k+1; 5·F(n) = 2·L(n+1) - L(n).
+    F(2k) = F(k)·L(k) and F(2k+1) = F(k+1)·L(k) - (-1)^k with L(k) = F(k) + 2·F(k-1) (S. Vajda,
+    Fibonacci and Lucas numbers, and the golden section, 1989, formulas 13 and 15b).
 
     Args:
         n: The index, >= 0.
         number: `int`, or `Decimal` with `EXACT` as the current context.
     """
-    current, following = number(2), number(1)  # L(0) and L(1)
-    two, five = number(2), number(5)
-    k_is_odd = False
-    for bit in format(n, "b"):
-        square, following_square = current * current, following * following
-        even = square + two if k_is_odd else square - two  # L(2k)
-        above = following_square - two if k_is_odd else following_square + two  # L(2k+2)
-        k_is_odd = bit == "1"
-        current, following = (above - even, above) if k_is_odd else (even, above - even)
-    return (following + following - current) // five, (current + current + following) // five
+    k = n // 2
+    current, previous = _pair_below(k, number)
+    lucas = current + previous + previous
+    if n % 2 == 0:
+        return current * lucas
+    one = number(1)
+    product = (current + previous) * lucas
+    return product + one if k % 2 else product - one
 
 
-def fibonacci_pair_by_squares(n: int, number: type[Number]) -> tuple[Number, Number]:
-    """Return F(n) and F(n+1), n >= 0, computed with two squarings per step.
+def fibonacci_pair(n: int, number: type[Number]) -> tuple[Number, Number]:
+    """Return F(n) and F(n+1).
+
+    Args:
+        n: The index, >= 0.
+        number: `int`, or `Decimal` with `EXACT` as the current context.
+    """
+    current, previous = _pair_below(n, number)
+    return current, current + previous
+
+
+def _pair_below(n: int, number: type[Number]) -> tuple[Number, Number]:
+    """Return F(n) and F(n-1), n >= 0.
 
     F(2k+1) = 4·F(k)² - F(k-1)² + 2·(-1)^k, F(2k-1) = F(k)² + F(k-1)² and
     F(2k) = F(2k+1) - F(2k-1) (D. Takahashi, A fast algorithm for computing large Fibonacci
@@ -61,7 +69,7 @@ def fibonacci_pair_by_squares(n: int, number: type[Number]) -> tuple[Number, Num
         below = square + previous_square  # F(2k-1)
         k_is_odd = bit == "1"
         current, previous = (above, above - below) if k_is_odd else (above - below, below)
-    return current, current + previous
+    return current, previous
 
 
 def pairs_apart(

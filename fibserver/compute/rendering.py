@@ -1,8 +1,9 @@
 """Rendering of a run of elements as bytes, with verification of the result.
 
 The module owns no memory: it passes the bytes in chunks to a function of the caller. It raises
-`RenderingError` if a run does not have its predicted size, or if its last numbers differ from an
-independent computation. No byte is ever written outside the run.
+`RenderingError` if a run does not have its predicted size, or if its last two numbers do not have
+the residues of Fibonacci numbers modulo two random primes (`fibcommon.modular`): an error anywhere
+in a run changes its last two numbers. No byte is ever written outside the run.
 
 Numbers are computed in one of two ways. Small numbers, those of short runs and those of the format
 `binary` are added one by one. All others come from `fibserver.compute.simd_lanes`, several at
@@ -13,16 +14,19 @@ and end is known in advance, so the chunks of all lanes can be written alternate
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal, localcontext
+from functools import cache
 from itertools import accumulate, islice, pairwise
+from random import SystemRandom
 from typing import NamedTuple, TypeAlias
 
+from fibcommon import modular
 from fibcommon.formats import Field, Format
 from fibcommon.sizes import value_digits
 from fibserver.compute.arithmetic import (
     EXACT,
     Number,
+    fibonacci,
     fibonacci_pair,
-    fibonacci_pair_by_squares,
     pairs_apart,
 )
 from fibserver.compute.simd_lanes import Lanes
@@ -164,7 +168,13 @@ def _render_one_by_one(
     value_bytes: Callable[[Number], bytes],
 ) -> "array[int]":
     (run,) = _runs(format, [start, stop], value_field, write)
-    current, following = fibonacci_pair_by_squares(start, number)
+    if stop - start == 1:
+        value = fibonacci(start, number)
+        run.write([value_bytes(value)])
+        run.close()
+        _verify(start, [value])
+        return run.ends
+    current, following = fibonacci_pair(start, number)
     step = max(1, CHUNK_BYTES // format.size(start))
     for first in range(start, stop, step):
         values = []
@@ -173,8 +183,7 @@ def _render_one_by_one(
             current, following = following, current + following
         run.write(values)
     run.close()
-    if (following - current, current) != fibonacci_pair(stop - 1, number):
-        raise RenderingError(f"additions from F({start}) resulted in a wrong F({stop - 1})")
+    _verify(stop, [current, following])
     return run.ends
 
 
@@ -187,7 +196,7 @@ def _render_in_lanes(
     runs = _runs(format, [*firsts, stop], Field.DIGITS, write)
     max_digits = value_digits(end + 1)
     steps_at_once = max(1, LANES_BYTES // (len(runs) * max_digits))
-    first_pair = fibonacci_pair_by_squares(start, Decimal)
+    first_pair = fibonacci_pair(start, Decimal)
     try:
         pairs = list(pairs_apart(first_pair, length, len(runs)))
         lanes = Lanes(pairs, max_digits, steps_at_once)
@@ -197,15 +206,30 @@ def _render_in_lanes(
                 run.write(values)
         for run in runs:
             run.close()
-        is_verified = lanes.ends_at(fibonacci_pair(end, Decimal))
     except OverflowError as error:
         raise RenderingError(f"numbers from F({start}) on are too large: {error}") from error
-    if not is_verified:
+    if not lanes.are_consistent:
         raise RenderingError(f"additions from F({start}) to F({end}) are inconsistent")
+    _verify(end, lanes.last_pair)
     ends = array("Q")
     for run in runs:
         ends.extend(run.ends)
     return ends
+
+
+def _verify(n: int, values: Sequence[int | Decimal]) -> None:
+    """Raise `RenderingError` if values are not F(n), and F(n+1) if there are two."""
+    for prime in _primes():
+        expected = modular.fibonacci_pair(n, prime)[: len(values)]
+        if tuple(modular.residue(value, prime) for value in values) != expected:
+            raise RenderingError(f"the computed F({n}) is wrong modulo {prime}")
+
+
+@cache
+def _primes() -> tuple[int, int]:
+    """Return two random primes, drawn by each process at its first use."""
+    source = SystemRandom()
+    return modular.random_prime(source), modular.random_prime(source)
 
 
 def _digits(value: Decimal) -> bytes:

@@ -12,9 +12,9 @@ are added in lockstep:
     lane 2  F(m+2s) …
 
 Verification: every step is reversible, as two consecutive numbers determine all earlier ones. So
-if a word anywhere in a lane is wrong, the pair at its end is wrong too. `ends_at` compares the end
-of each lane with the start of the next, and the end of the last with a pair that the caller
-computed independently. If all are equal, all numbers between are right.
+if a word anywhere in a lane is wrong, the pair at its end is wrong too. `are_consistent`
+compares the end of each lane with the start of the next, and the caller verifies the last pair. If
+both are right, so are all numbers between.
 
 The text of a number is its row without leading zeros. Its length is counted, not predicted: at the
 start of a lane it is that of `str`, and since each number is at least the previous one and at most
@@ -64,7 +64,7 @@ class Lanes:
 
         Args:
             pairs: F(n) and F(n+1) for the first n of each lane, in order.
-            max_digits: Maximum digits of a number, including those passed to `ends_at`.
+            max_digits: Maximum digits of a number, including those of the last pair.
             steps_at_once: Maximum steps per call of `advance`.
 
         Raises:
@@ -127,19 +127,23 @@ class Lanes:
                 total[position] += _ONE
         self._current, self._following, self._spare = self._following, self._spare, self._current
 
-    def ends_at(self, pair: Pair) -> bool:
-        """Return whether each lane ends where the next began, and the last one at `pair`.
-
-        Raises:
-            OverflowError: A number of the pair has more than `max_digits`.
-        """
-        width = self._current.shape[1]
+    @property
+    def are_consistent(self) -> bool:
+        """Whether each lane ends with the pair that the next one began with."""
         ends = self._current, self._following
         return all(
             np.array_equal(end[:-1], first[1:])
-            and np.array_equal(end[-1:], _words([str(number)], width))
-            for end, first, number in zip(ends, self._first, pair, strict=True)
+            for end, first in zip(ends, self._first, strict=True)
         )
+
+    @property
+    def last_pair(self) -> Pair:
+        """The pair after the last number of the last lane."""
+        return _number(self._current[-1]), _number(self._following[-1])
+
+
+def _number(words: NDArray[np.uint16]) -> Decimal:
+    return Decimal(np.take(_TABLE, words, mode="clip").tobytes().decode("ascii"))
 
 
 def _words(numbers: Sequence[str], width: int) -> NDArray[np.uint16]:

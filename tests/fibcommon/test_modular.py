@@ -1,10 +1,21 @@
-"""Residues modulo the prime."""
+"""Residues modulo a prime, and random primes."""
+
+from decimal import Decimal
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fibcommon.modular import PRIME, append_bytes, append_digits, fibonacci_pair
+from fibcommon import modular
+from fibcommon.modular import (
+    PRIME,
+    append_bytes,
+    append_digits,
+    fibonacci_pair,
+    random_prime,
+    residue,
+)
 from tests.support.expected import fibonacci
 
 
@@ -44,3 +55,30 @@ def test_bytes_in_pieces(pieces: list[bytes]) -> None:
 def test_many_digits(size: int) -> None:
     """More digits are accepted than Python converts to an int."""
     assert append_digits(0, b"9" * size) == (pow(10, size, PRIME) - 1) % PRIME
+
+
+@given(st.integers(0, 10**60), st.integers(0, 2**32))
+def test_residues_of_numbers(value: int, seed: int) -> None:
+    """`int` and `Decimal` have the same residues, and fast doubling uses any prime."""
+    prime = random_prime(Random(seed))
+    assert residue(value, prime) == residue(Decimal(value), prime) == value % prime
+    this, following = fibonacci(300, 302)
+    assert fibonacci_pair(300, prime) == (this % prime, following % prime)
+
+
+@given(st.integers(0, 2**32))
+def test_random_primes(seed: int) -> None:
+    """Random primes have 18 digits, fit in a machine word, and pass Fermat's test."""
+    prime = random_prime(Random(seed))
+    assert 10**17 < prime < 2**60
+    assert all(pow(base, prime - 1, prime) == 1 for base in range(2, 60))
+    assert all(prime % small for small in range(3, 1000, 2))
+
+
+@pytest.mark.parametrize(
+    ("number", "is_prime"),
+    [(10**18 - 11, True), (2**61 - 1, True), (10**18 - 9, False), (3215031751, False)],
+)
+def test_known_primes(number: int, is_prime: bool) -> None:
+    """Known primes are found, and a pseudoprime to the bases 2, 3, 5 and 7 is not one."""
+    assert modular._is_prime(number) == is_prime

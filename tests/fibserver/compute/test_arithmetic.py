@@ -1,20 +1,12 @@
-"""Tests of both doubling algorithms against additions, each other and published numbers."""
+"""Tests of doubling against additions, products of matrices and published numbers."""
 
 import random
-from collections.abc import Callable
 from decimal import Decimal, Inexact, InvalidOperation, localcontext
 from typing import Any
 
 import pytest
 
-from fibserver.compute.arithmetic import (
-    EXACT,
-    fibonacci_pair,
-    fibonacci_pair_by_squares,
-    pairs_apart,
-)
-
-Doubling = Callable[[int, Any], tuple[Any, Any]]
+from fibserver.compute.arithmetic import EXACT, fibonacci, fibonacci_pair, pairs_apart
 
 F_1000 = (
     "43466557686937456435688527675040625802564660517371780402481729089536555417949051890403879"
@@ -22,7 +14,6 @@ F_1000 = (
     "8516003704476137795166849228875"
 )
 
-every_doubling = pytest.mark.parametrize("doubling", [fibonacci_pair, fibonacci_pair_by_squares])
 every_number = pytest.mark.parametrize("number", [int, Decimal])
 
 
@@ -43,45 +34,43 @@ def fibonacci_modulo(n: int, modulus: int) -> int:
     return result[1]
 
 
-@every_doubling
 @every_number
-def test_doubling_equals_adding(doubling: Doubling, number: type) -> None:
+def test_doubling_equals_adding(number: type) -> None:
     """Doubling gives the same pairs as addition from F(0) on."""
     with localcontext(EXACT):
         current, following = number(0), number(1)
         for n in range(2001):
-            assert doubling(n, number) == (current, following), n
+            assert fibonacci_pair(n, number) == (current, following), n
+            assert fibonacci(n, number) == current, n
             current, following = following, current + following
 
 
 @every_number
 @pytest.mark.parametrize("n", random.Random(1202).sample(range(300_000), 20))
-def test_doublings_agree(n: int, number: type[Any]) -> None:
-    """Both algorithms agree for large n, and match F(n) modulo a number."""
+def test_doubling_of_large_indexes(n: int, number: type[Any]) -> None:
+    """Large numbers match F(n) modulo a number."""
     with localcontext(EXACT):
-        pair = fibonacci_pair(n, number)
-        assert fibonacci_pair_by_squares(n, number) == pair
         modulus = 10**18
-        ends = [int(value % modulus) for value in pair]
-    assert ends == [fibonacci_modulo(n, modulus), fibonacci_modulo(n + 1, modulus)]
+        values = (*fibonacci_pair(n, number), fibonacci(n, number))
+        ends = [int(value % modulus) for value in values]
+    this, following = fibonacci_modulo(n, modulus), fibonacci_modulo(n + 1, modulus)
+    assert ends == [this, following, this]
 
 
-@every_doubling
 @every_number
 @pytest.mark.parametrize(
     ("n", "digits"), [(10, "55"), (100, "354224848179261915075"), (1000, F_1000)]
 )
-def test_published_numbers(doubling: Doubling, number: type, n: int, digits: str) -> None:
+def test_published_numbers(number: type, n: int, digits: str) -> None:
     """The results equal published numbers."""
     with localcontext(EXACT):
-        assert str(doubling(n, number)[0]) == digits
+        assert str(fibonacci(n, number)) == digits
 
 
-@every_doubling
-def test_the_millionth(doubling: Doubling) -> None:
+def test_the_millionth() -> None:
     """F(1,000,000) has the published length, first and last digits."""
     with localcontext(EXACT):
-        digits = str(doubling(10**6, Decimal)[0])
+        digits = str(fibonacci(10**6, Decimal))
     assert len(digits) == 208_988
     assert digits.startswith("1953282128")
     assert digits.endswith("8242546875")
@@ -98,13 +87,12 @@ def test_pairs_apart(start: int, distance: int) -> None:
         assert pairs == [fibonacci_pair(n, Decimal) for n in firsts]
 
 
-@every_doubling
-def test_rounding_is_an_error(doubling: Doubling) -> None:
+def test_rounding_is_an_error() -> None:
     """A result that exceeds the precision raises instead of being rounded."""
     narrow = EXACT.copy()
     narrow.prec = 20
     with localcontext(narrow), pytest.raises(Inexact):
-        doubling(100, Decimal)  # F(100) has 21 digits
+        fibonacci(100, Decimal)  # F(100) has 21 digits
 
 
 def test_invalid_operation_raises() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fibcommon.formats import FORMATS, Format
 from fibserver.compute import rendering
-from fibserver.compute.arithmetic import fibonacci_pair
+from fibserver.compute.arithmetic import fibonacci, fibonacci_pair
 from fibserver.compute.rendering import CHUNK_BYTES, LANES_BYTES, RenderingError, render
 from fibserver.compute.simd_lanes import Lanes, Pair
 from tests.support.expected import encoded
@@ -180,29 +180,40 @@ def test_when_lanes_are_used() -> None:
 
 @every_format
 @both_ways
-@pytest.mark.parametrize("doubling", ["fibonacci_pair", "fibonacci_pair_by_squares"])
 @pytest.mark.parametrize("wrong", [0, 1])
 def test_wrong_number_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
     format: Format,
     run: tuple[int, int],
-    doubling: str,
     wrong: int,
 ) -> None:
-    """A wrong result of either doubling algorithm fails the run."""
-    right = getattr(rendering, doubling)
+    """A wrong result of doubling fails the run."""
 
     def faulty(n: int, number: type[Any]) -> tuple[Any, ...]:
-        pair = list(right(n, number))
+        pair = list(fibonacci_pair(n, number))
         pair[wrong] += 1
         return tuple(pair)
 
-    monkeypatch.setattr(rendering, doubling, faulty)
+    monkeypatch.setattr(rendering, "fibonacci_pair", faulty)
     recorder = Recorder()
     start, stop = run
     with pytest.raises(RenderingError):
         render(format, start, stop, recorder)
     assert recorder.end <= format.offset(stop) - format.offset(start)
+
+
+@every_format
+@pytest.mark.parametrize("n", [1, 2, 1000, 30_001])
+@pytest.mark.parametrize("error", [1, -1, 10**5])
+def test_wrong_single_number_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, format: Format, n: int, error: int
+) -> None:
+    """A wrong number that is computed alone fails the run."""
+    monkeypatch.setattr(
+        rendering, "fibonacci", lambda n, number: abs(fibonacci(n, number) + number(error))
+    )
+    with pytest.raises(RenderingError):
+        render(format, n, n + 1, Recorder())
 
 
 @pytest.mark.parametrize("lane", [0, 1, -2, -1])
@@ -265,7 +276,7 @@ def test_wrong_length_is_noticed(
         power = number(10) ** (length * n)
         return power, power + 1
 
-    monkeypatch.setattr(rendering, "fibonacci_pair_by_squares", faulty)
+    monkeypatch.setattr(rendering, "fibonacci_pair", faulty)
     recorder = Recorder()
     start, stop = run
     with pytest.raises(RenderingError):
@@ -280,7 +291,7 @@ def test_one_digit_too_many_is_noticed(monkeypatch: pytest.MonkeyPatch, format: 
     def faulty(n: int, number: type[Any]) -> tuple[Any, Any]:
         return fibonacci_pair(n + 5, number)
 
-    monkeypatch.setattr(rendering, "fibonacci_pair_by_squares", faulty)
+    monkeypatch.setattr(rendering, "fibonacci_pair", faulty)
     recorder = Recorder()
     start, stop = IN_LANES
     with pytest.raises(RenderingError):
