@@ -23,6 +23,7 @@ PIP := $(BIN)/python -m pip
 
 .PHONY: help run test soak fuzz install uninstall images clean
 .PHONY: bench-rpc bench-client bench-rest bench-overload bench-fairness bench-restart bench-scaling bench-start
+.PHONY: bench-numbers
 
 help:
 	@echo 'make run             serve http://127.0.0.1:8080/, with a fibserver of its own'
@@ -37,6 +38,7 @@ help:
 	@echo 'make bench-overload  what others see while clients misbehave, beside nginx and redis-server'
 	@echo 'make bench-fairness  small requests while others request everything'
 	@echo 'make bench-restart   a cold start beside one with a snapshot'
+	@echo 'make bench-numbers   giant numbers beside gmpy2'
 	@echo 'make bench-start     the start of each program beside the imports that it needs'
 	@echo 'make bench-scaling   three hosts, one of which fails (root, haproxy)'
 	@echo 'make images          the pictures in docs/images (chromium)'
@@ -97,6 +99,10 @@ bench-overload: $(VENV)/installed
 	done
 	@$(PIP) install --quiet --editable '.[bench]'
 	$(BIN)/python bench/overload.py
+
+bench-numbers: $(VENV)/installed
+	@$(PIP) install --quiet --editable '.[bench]'
+	$(BIN)/python bench/giants.py
 
 bench-fairness bench-restart bench-scaling bench-start: bench-%: $(VENV)/installed
 	@$(PIP) install --quiet --editable '.[bench]'
