@@ -10,7 +10,7 @@ import time
 from statistics import median
 
 import click
-import gmpy2
+import gmpy2  # type: ignore[import-untyped]
 from servers import fibserver
 
 __all__ = ["main"]
