@@ -10,7 +10,7 @@ from fibcommon.addresses import DEFAULT_ADDRESS, Address, parse_address
 from fibcommon.configuration import values
 from fibcommon.configuration.settings import ServiceSettings, setting
 from fibcommon.service.errors import SettingsError
-from fibcommon.service.machine import usable_processors
+from fibcommon.service.resource_limits import usable_processors
 
 __all__ = ["ServerSettings", "is_exposed"]
 

@@ -26,7 +26,7 @@ def create_app(
     """Return the WSGI application.
 
     If the HTTP server puts `fibweb.fetch` into the environ, the application fetches from
-    fibservers through it and lets `WouldBlock` propagate (`fibweb.content.fetch`). Under other
+    fibservers through it and lets `WouldBlock` propagate (`fibweb.content.fetch_request`). Under other
     servers it blocks.
 
     Args:

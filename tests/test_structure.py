@@ -68,7 +68,7 @@ PURE = {
     "fibserver/core/*.py": {"event_loop", "process_memory"},
     "fibserver/memory/*.py": {"arena"},
     "fibserver/monitoring/slow_log.py": set(),
-    "fibserver/network/output.py": set(),
+    "fibserver/network/output_queue.py": set(),
     "fibserver/network/reply_cache.py": set(),
     "fibserver/protocol/*.py": set(),
     "fibweb/content/*.py": set(),

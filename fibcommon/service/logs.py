@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from fibcommon.service.log_output import STANDARD_ERROR, NonBlockingOutput
+from fibcommon.service.nonblocking_output import STANDARD_ERROR, NonBlockingOutput
 
 __all__ = ["RateLimit", "StandardErrorHandler", "configure_logging", "shortened"]
 

@@ -19,7 +19,7 @@ from typing import TypeAlias
 from fibcommon.costs import EXPENSIVE_SECONDS
 from fibcommon.formats import FORMATS
 from fibcommon.service.errors import SettingsError, reason
-from fibcommon.service.machine import memory_limit_bytes
+from fibcommon.service.resource_limits import memory_limit_bytes
 from fibserver.core.event_loop import EventLoop
 from fibserver.core.fair_queue import FairQueue
 from fibserver.core.statistics import Statistics

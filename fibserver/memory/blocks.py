@@ -1,7 +1,7 @@
 """Blocks and tasks, the units of work of a worker.
 
 A block is a run of elements with a position in the arena. This module also divides replies into
-short-lived blocks; `fibserver.memory.growth` divides arrays into resident ones.
+short-lived blocks; `fibserver.memory.block_sequence` divides arrays into resident ones.
 """
 
 from enum import IntEnum

@@ -13,7 +13,7 @@ from typing import Protocol
 from fibcommon.formats import Format
 from fibserver.memory.arena import Arena
 from fibserver.memory.blocks import Action, Block, Task
-from fibserver.memory.growth import Growth
+from fibserver.memory.block_sequence import Growth
 
 __all__ = ["ArrayReader", "SharedArray", "SharedArrays"]
 

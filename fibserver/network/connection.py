@@ -33,7 +33,7 @@ from fibcommon.service.admission import ReadRate, unacknowledged_bytes
 from fibserver.commands.session import Session
 from fibserver.core.overload import OutputTotal
 from fibserver.engine.slice_stream import Buffer
-from fibserver.network.output import MAX_SEND_BYTES
+from fibserver.network.output_queue import MAX_SEND_BYTES
 from fibserver.network.reply_cache import CachedReply
 from fibserver.network.request_handler import HandlerContext, RequestHandler
 from fibserver.protocol.reply_encoding import Slice

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from fibclient import Cancellation, Document, EncodedSlice, FibClient
 from fibcommon.costs import slice_seconds
-from fibweb.content.fetch import Fetch
+from fibweb.content.fetch_request import Fetch
 
 __all__ = ["PIECE_BYTES", "SMALL_PIECE_BYTES", "DocumentFile", "needs_several_requests"]
 

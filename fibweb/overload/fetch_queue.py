@@ -24,7 +24,7 @@ from enum import Enum, auto
 from typing import Generic, TypeVar
 
 from fibcommon.costs import EXPENSIVE_SECONDS
-from fibweb.content.fetch import Fetch
+from fibweb.content.fetch_request import Fetch
 
 __all__ = ["MAX_WAITERS", "MAX_WAIT_SECONDS", "FetchQueue", "Job", "JobState", "Rejected"]
 

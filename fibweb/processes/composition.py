@@ -17,7 +17,7 @@ import falcon
 
 from fibclient import FibClient
 from fibcommon.addresses import parse_addresses
-from fibcommon.service.machine import affordable_bytes
+from fibcommon.service.resource_limits import affordable_bytes
 from fibweb.app import create_app, create_metrics_app
 from fibweb.resources.expiry import Refresher
 from fibweb.resources.health import LivenessResource, ReadinessResource

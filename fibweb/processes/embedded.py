@@ -19,7 +19,7 @@ from typing import Self
 
 from fibclient import FibClient, ServerUnreachable
 from fibcommon.service.errors import is_shortage
-from fibcommon.service.machine import memory_limit_bytes
+from fibcommon.service.resource_limits import memory_limit_bytes
 from fibweb.processes.restarts import RestartPlan
 
 __all__ = ["STOP_SECONDS", "EmbeddedServer", "EmbeddedServerError"]

@@ -27,12 +27,12 @@ from fibcommon.service.admission import affordable_connections
 from fibcommon.service.errors import SettingsError
 from fibcommon.service.listeners import remove_socket_file
 from fibcommon.service.logs import configure_logging
-from fibcommon.service.machine import affordable_bytes
+from fibcommon.service.resource_limits import affordable_bytes
 from fibcommon.service.orphans import reap_orphans
 from fibcommon.service.signals import SignalPipe, drain_notice, has_terminal
 from fibcommon.service.systemd import Notifier
 from fibweb.http.cors import CorsPolicy
-from fibweb.overload.admission import SURPLUS_CONNECTIONS
+from fibweb.overload.connection_admission import SURPLUS_CONNECTIONS
 from fibweb.processes.composition import Composition, compose, memory_parts
 from fibweb.processes.embedded import STOP_SECONDS, EmbeddedServer
 from fibweb.server.server import HttpLimits, HttpServer, Site

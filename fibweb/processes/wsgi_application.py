@@ -25,7 +25,7 @@ from fibcommon.service.admission import affordable_connections
 from fibcommon.service.errors import SettingsError
 from fibcommon.service.logs import configure_logging
 from fibweb.content.document_file import DocumentFile
-from fibweb.content.fetch import Fetch, run_now
+from fibweb.content.fetch_request import Fetch, run_now
 from fibweb.http.mounting import mount_path
 from fibweb.processes.composition import compose
 from fibweb.resources.expiry import FETCH, Refresher

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fibclient import Cancellation, FibError
-from fibweb.content.fetch import Fetch
+from fibweb.content.fetch_request import Fetch
 
 __all__ = ["FETCH", "Expiry", "Refresher"]
 

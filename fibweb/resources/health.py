@@ -3,7 +3,7 @@
 import falcon
 
 from fibclient import FibClient, FibError
-from fibweb.content.fetch import run_now
+from fibweb.content.fetch_request import run_now
 from fibweb.resources.expiry import FETCH, Expiry
 from fibweb.resources.problems import Problem
 

@@ -13,7 +13,7 @@ import falcon
 
 from fibclient import Document, FibClient
 from fibweb.content.document_file import DocumentFile, needs_several_requests
-from fibweb.content.fetch import Fetch, run_now
+from fibweb.content.fetch_request import Fetch, run_now
 from fibweb.http import byte_ranges, entity_tags, representations
 from fibweb.http.negotiation import choose
 from fibweb.http.parameters import parse_index, parse_query

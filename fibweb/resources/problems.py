@@ -10,7 +10,7 @@ import falcon
 
 from fibclient import ClientClosed, FibError, RequestRefused, ServerUnreachable
 from fibcommon.http.problem_details import PROBLEM_MEDIA_TYPE, problem_body
-from fibweb.content.fetch import Overloaded, WouldBlock
+from fibweb.content.fetch_request import Overloaded, WouldBlock
 from fibweb.http.mounting import mount_path
 
 __all__ = ["Problem", "add_problems"]

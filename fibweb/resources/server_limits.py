@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fibclient import EncodedSlice, FibClient, Limits, RequestRefused
-from fibweb.content.fetch import Fetch
+from fibweb.content.fetch_request import Fetch
 from fibweb.resources.expiry import Expiry
 
 __all__ = ["ServerLimits"]

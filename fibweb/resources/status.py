@@ -16,7 +16,7 @@ import falcon
 from fibclient import DeadlineExceeded, FibClient, FibError, ResolverCache, resolve
 from fibcommon.addresses import Address, ResolvedAddress
 from fibcommon.quantiles import quantile
-from fibweb.content.fetch import run_now
+from fibweb.content.fetch_request import run_now
 from fibweb.resources.expiry import FETCH, Expiry
 from fibweb.stats.metric_values import MetricValues, Samples
 from fibweb.stats.request_metrics import bucket_bounds, buckets_of

@@ -38,11 +38,11 @@ from waitress import wasyncore
 
 from fibcommon.service.admission import ReadRate, unacknowledged_bytes
 from fibweb.content.document_file import PIECE_BYTES, SMALL_PIECE_BYTES, DocumentFile
-from fibweb.content.fetch import Fetch, WouldBlock
-from fibweb.overload.admission import Admission
+from fibweb.content.fetch_request import Fetch, WouldBlock
+from fibweb.overload.connection_admission import Admission
 from fibweb.overload.held_bytes import HeldBytes
 from fibweb.server.event_loop import Loop
-from fibweb.server.fetcher import Fetcher
+from fibweb.server.fetch_threads import Fetcher
 from fibweb.server.inline_path import respond
 from fibweb.server.parsed_headers import CachedHeaderRequest, ParsedHeaderCache
 from fibweb.server.request import HttpRequest

@@ -22,7 +22,7 @@ from waitress.buffers import ReadOnlyFileBasedBuffer
 from waitress.task import WSGITask, hop_by_hop
 
 from fibweb.content.document_file import DocumentFile
-from fibweb.content.fetch import Overloaded, WouldBlock
+from fibweb.content.fetch_request import Overloaded, WouldBlock
 from fibweb.server.error_response import error_response
 from fibweb.server.parsed_headers import CachedHeaderRequest
 from fibweb.server.request import MAX_BODY_BYTES, MAX_HEADER_BYTES, HttpRequest

@@ -9,7 +9,7 @@ from waitress.wasyncore import dispatcher
 
 from fibcommon.addresses import plain_host
 from fibcommon.service.admission import NEWCOMER_SECONDS
-from fibweb.overload.admission import AdmissionDecision
+from fibweb.overload.connection_admission import AdmissionDecision
 from fibweb.server.channel import Channel, ServerContext
 from fibweb.server.request_context import ClientAddress, SiteContext
 

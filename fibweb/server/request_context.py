@@ -15,7 +15,7 @@ from waitress.buffers import ReadOnlyFileBasedBuffer
 from waitress.channel import HTTPChannel
 
 from fibweb.content.document_file import DocumentFile
-from fibweb.content.fetch import Fetch
+from fibweb.content.fetch_request import Fetch
 from fibweb.http.cors import CorsPolicy
 from fibweb.server.event_loop import Loop
 

@@ -14,11 +14,11 @@ from waitress.adjustments import Adjustments
 
 from fibcommon.service.listeners import address_of
 from fibweb.http.cors import CorsPolicy
-from fibweb.overload.admission import Admission
+from fibweb.overload.connection_admission import Admission
 from fibweb.overload.held_bytes import HeldBytes
 from fibweb.server.channel import Channel, ServerContext
 from fibweb.server.event_loop import Loop
-from fibweb.server.fetcher import Fetcher
+from fibweb.server.fetch_threads import Fetcher
 from fibweb.server.listener import Listener
 from fibweb.server.parsed_headers import ParsedHeaderCache
 from fibweb.server.request import MAX_BODY_BYTES, MAX_HEADER_BYTES
@@ -48,7 +48,7 @@ class Site(NamedTuple):
 
     Attributes:
         application: Runs on the event loop, and calls `environ["fibweb.fetch"]` instead of
-            blocking; see `fibweb.content.fetch`. It must not trust headers such as Forwarded,
+            blocking; see `fibweb.content.fetch_request`. It must not trust headers such as Forwarded,
             which any client can send.
         listener: A listening socket, TCP or Unix. The server closes it when it stops; the caller
             removes the file of a Unix socket.

@@ -10,7 +10,7 @@ from falcon import testing
 
 from fibclient import FibClient
 from fibweb import create_app
-from fibweb.content.fetch import Fetch, WouldBlock
+from fibweb.content.fetch_request import Fetch, WouldBlock
 from tests.support.expected import digits, expected
 from tests.support.fake_server import fake_server, in_turn
 from tests.support.servers import RunningServer

@@ -27,10 +27,12 @@ from fibserver.core.statistics import Statistics
 from fibserver.engine import slice_stream as answer
 from fibserver.engine.engine import Engine
 from fibserver.engine.slice_stream import Buffer, SliceStream, SliceStreamOwner
-from fibserver.memory import blocks, growth, layout
+from fibserver.memory import block_sequence as growth
+from fibserver.memory import blocks, layout
 from fibserver.memory.blocks import Block, Task
 from fibserver.monitoring.slow_log import SlowLog
-from fibserver.network import connection, output
+from fibserver.network import output_queue as output
+from fibserver.network import connection
 from fibserver.network import request_handler as handler
 from fibserver.network.connection import ClientConnection
 from fibserver.network.reply_cache import ReplyCache

@@ -20,7 +20,7 @@ from random import Random
 from select import EPOLLERR, EPOLLHUP, EPOLLIN
 from typing import NamedTuple
 
-from fibserver.network import output as output_module
+from fibserver.network import output_queue as output_module
 from fibserver.network import request_handler as handler_module
 from fibserver.network.connection import ConnectionState
 from tests.fuzz.conversation import FuzzedConversation, FuzzFailure

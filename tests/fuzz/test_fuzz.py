@@ -14,7 +14,7 @@ from fibserver.core.fair_queue import FairQueue
 from fibserver.engine.slice_stream import SliceStream
 from fibserver.memory.shared_arrays import SharedArray
 from fibserver.network import request_handler as handler
-from fibserver.network.output import Output
+from fibserver.network.output_queue import Output
 from tests.fuzz.fakes import open_server
 from tests.fuzz.harness import Case, FuzzFailure, Harness, load_corpus
 from tests.fuzz.live import assert_serves, attack

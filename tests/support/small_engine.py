@@ -16,7 +16,8 @@ from fibserver.core import fair_queue
 from fibserver.core.fair_queue import FairQueue
 from fibserver.engine import slice_stream as answer
 from fibserver.engine.slice_stream import SliceStream
-from fibserver.memory import blocks, growth, layout
+from fibserver.memory import block_sequence as growth
+from fibserver.memory import blocks, layout
 from fibserver.memory import transient_blocks as transient_blocks
 from fibserver.memory.arena import Arena
 from fibserver.memory.blocks import Action, Block, Task

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fibclient.cli.checks.examination import EndpointReport, diagnose
+from fibclient.cli.checks.diagnosis import EndpointReport, diagnose
 from fibclient.cli.checks.findings import Finding, Level
 from fibclient.cli.exit_codes import EXIT_REFUSED, EXIT_UNREACHABLE
 from fibclient.cli.main import CliSession, pass_session

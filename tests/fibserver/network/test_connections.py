@@ -22,7 +22,7 @@ from fibserver.core.overload import AUTH_DELAY_SECONDS, REQUEST_SECONDS, SLICE_S
 from fibserver.engine.engine import Engine
 from fibserver.network.connection import ClientConnection
 from fibserver.network.connections import SWEEP_CONNECTIONS, Clients
-from fibserver.network.output import MAX_PENDING_BYTES
+from fibserver.network.output_queue import MAX_PENDING_BYTES
 from fibserver.settings import ServerSettings
 from tests.fibserver.commands.test_commands import CommandServer
 

@@ -13,7 +13,7 @@ import pytest
 
 from fibcommon.formats import Format
 from fibserver.memory.blocks import Action, Block, Task
-from fibserver.memory.growth import Growth
+from fibserver.memory.block_sequence import Growth
 from fibserver.storage.persistence import RETRY_SECONDS, Persistence
 from fibserver.storage.snapshot import Snapshot, SnapshotError
 from tests.support.small_engine import (

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fibcommon.costs import EXPENSIVE_SECONDS
-from fibweb.content.fetch import Fetch
+from fibweb.content.fetch_request import Fetch
 from fibweb.overload.fetch_queue import MAX_WAIT_SECONDS, MAX_WAITERS, FetchQueue, Job, Rejected
 
 CHEAP, EXPENSIVE = EXPENSIVE_SECONDS / 10, EXPENSIVE_SECONDS * 5

@@ -10,7 +10,7 @@ from fibclient import FibClient
 from fibclient.transport.resolver import resolve
 from fibcommon.addresses import Address, ResolvedAddress
 from fibweb import create_app
-from fibweb.content.fetch import WouldBlock
+from fibweb.content.fetch_request import WouldBlock
 from fibweb.resources.health import LivenessResource, ReadinessResource
 from tests.support.servers import RunningServer
 

@@ -12,7 +12,7 @@ from fibclient import FibClient
 from fibclient.transport.resolver import resolve
 from fibcommon.addresses import Address, ResolvedAddress, parse_addresses
 from fibweb import create_app
-from fibweb.content.fetch import WouldBlock
+from fibweb.content.fetch_request import WouldBlock
 from fibweb.resources.status import ServerProbes, StatusResource
 from fibweb.stats.metric_values import MetricValues, Samples
 from tests.support.fibweb_process import get, status

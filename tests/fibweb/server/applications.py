@@ -4,7 +4,7 @@ import io
 from collections.abc import Iterable
 from typing import Any
 
-from fibweb.content.fetch import Fetch
+from fibweb.content.fetch_request import Fetch
 
 __all__ = ["FETCH", "IMMUTABLE", "strange"]
 

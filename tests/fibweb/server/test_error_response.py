@@ -14,7 +14,7 @@ from waitress.adjustments import Adjustments
 from fibclient import FibClient
 from fibcommon.http.problem_details import PROBLEM_MEDIA_TYPE
 from fibweb import create_app
-from fibweb.content.fetch import Overloaded
+from fibweb.content.fetch_request import Overloaded
 from fibweb.http.cors import CorsPolicy
 from fibweb.server import channel as http_channel
 from fibweb.server import server as http_server

@@ -15,7 +15,7 @@ import pytest
 
 from fibclient import Cancellation, FibClient
 from fibweb import create_app
-from fibweb.content.fetch import Fetch
+from fibweb.content.fetch_request import FetchRequest
 from fibweb.overload import fetch_queue
 from fibweb.server import server as http_server
 from fibweb.server.channel import Channel
@@ -109,7 +109,7 @@ class GatedFetches:
         name = environ["QUERY_STRING"]
         if not name:
             return strange({**environ, "PATH_INFO": "/changing"}, start_response)
-        fetch = Fetch(name, self._cost, self._size, lambda token: self._run(name, token))
+        fetch = FetchRequest(name, self._cost, self._size, lambda token: self._run(name, token))
         body: bytes = environ["fibweb.fetch"](fetch)
         start_response("200 OK", [("Content-Length", str(len(body)))])
         return [body]
@@ -128,11 +128,17 @@ def test_fetches_of_disconnected_clients_are_cancelled(start: Start, leave: str)
             send_read(client, get(f"/?{number}"))
         send_read(stays, get("/?stays"))
         wait_until(lambda: running.server.fetcher.waiting == 21, "all wait")
-        for client in [first, *crowd]:
+
+        def disconnect(client: socket.socket) -> None:
             if leave == "reset":
                 client.close()
             else:
                 client.shutdown(socket.SHUT_WR)
+
+        for client in crowd:
+            disconnect(client)
+        wait_until(lambda: running.server.fetcher.waiting == 1, "the crowd is gone")
+        disconnect(first)
         wait_until(lambda: gate.running == ["stays"], "the one that stayed has its turn")
         assert gate.ran == gate.cancelled == ["first"]
         assert running.server.fetcher.cancelled == 21

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from waitress.adjustments import Adjustments
 
-from fibweb.content.fetch import Fetch
+from fibweb.content.fetch_request import Fetch
 from fibweb.server.parsed_headers import (
     MAX_CACHED_BYTES,
     MAX_CACHED_HEADERS,

@@ -13,7 +13,7 @@ import pytest
 
 from fibclient import FibClient
 from fibweb import create_app
-from fibweb.content.fetch import Fetch
+from fibweb.content.fetch_request import Fetch
 from fibweb.server import channel as http_channel
 from fibweb.server import server as http_server
 from fibweb.server.server import HttpLimits

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from fibweb.content.fetch import Fetch
+from fibweb.content.fetch_request import Fetch
 from fibweb.server import channel
 from fibweb.server.server import HttpServer, Site
 from fibweb.stats.access_record import AccessRecord

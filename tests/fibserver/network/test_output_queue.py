@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fibserver.network.output import (
+from fibserver.network.output_queue import (
     MAX_BUFFERS,
     MAX_PENDING_BYTES,
     MAX_PENDING_PIECES,
@@ -172,7 +172,7 @@ def test_an_error_in_place_of_an_answer(machine: Machine) -> None:
 
 def test_a_part_of_an_answer_at_a_time(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """At most MAX_SEND_BYTES of a slice stream are offered at once, besides its header."""
-    monkeypatch.setattr("fibserver.network.output.MAX_SEND_BYTES", 100)
+    monkeypatch.setattr("fibserver.network.output_queue.MAX_SEND_BYTES", 100)
     machine.grow(JSON, BLOCK_BYTES)
     output, client = Output(), StreamClient(machine, JSON, 0, 200)
     output.push_stream(client.answer)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from fibclient import CallCancelled, Cancellation, FibError
-from fibweb.content.fetch import Fetch, Overloaded
+from fibweb.content.fetch_request import Fetch, Overloaded
 from fibweb.overload.fetch_queue import FetchQueue, Job, Rejected
 from fibweb.server.request_context import RequestContext
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from fibcommon.service.admission import NEWCOMER_SECONDS, WINDOW_SECONDS, ReadRate
-from fibweb.overload.admission import SURPLUS_CONNECTIONS, Admission, AdmissionDecision
+from fibweb.overload.connection_admission import SURPLUS_CONNECTIONS, Admission, AdmissionDecision
 
 NOW = 10.0
 

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from fibcommon.formats import FORMATS, Format
 from fibserver.memory.blocks import BLOCK_BYTES, Block
-from fibserver.memory.growth import FIRST_BLOCK_BYTES, Growth
+from fibserver.memory.block_sequence import FIRST_BLOCK_BYTES, Growth
 from fibserver.memory.layout import INDEX_ENTRY_BYTES, ArenaLayout, ArrayLayout
 
 MIB = 1024 * 1024

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from fibcommon.service.log_output import NonBlockingOutput
+from fibcommon.service.nonblocking_output import NonBlockingOutput
 from tests.support.servers import DEADLINE_SECONDS
 from tests.support.waiting import wait_until
 
