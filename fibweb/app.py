@@ -26,8 +26,8 @@ def create_app(
     """Return the WSGI application.
 
     If the HTTP server puts `fibweb.fetch` into the environ, the application fetches from
-    fibservers through it and lets `WouldBlock` propagate (`fibweb.content.fetch_request`). Under other
-    servers it blocks.
+    fibservers through it and lets `WouldBlock` propagate (`fibweb.content.fetch_request`). Under
+    other servers it blocks.
 
     Args:
         client: Client for the fibservers; the caller closes it.

@@ -61,7 +61,7 @@ PURE = {
     "fibclient/transport/hedging.py": set(),
     "fibclient/transport/retry.py": set(),
     "fibclient/transport/transfer.py": set(),
-    "fibclient/cli/checks/*.py": {"examination"},
+    "fibclient/cli/checks/*.py": {"diagnosis"},
     "fibclient/cli/render/*.py": {"number_lines", "progress", "tables"},
     "fibserver/commands/*.py": {"server"},
     "fibserver/compute/*.py": set(),

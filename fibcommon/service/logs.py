@@ -4,7 +4,7 @@ The journal records the time of each line, and reads its priority from a prefix 
 plain lines for the journal have no time.
 
 Forked workers inherit the set-up and write to the same standard error. Each record is one write,
-so records do not mix. No write waits for the reader (`log_output`).
+so records do not mix. No write waits for the reader (`nonblocking_output`).
 
 A client can cause the same log message a million times. So each log statement, errors included, is
 limited to a few records per minute. The number of suppressed records is logged with the first

@@ -14,14 +14,14 @@ from bisect import bisect_left, insort
 from fibserver.memory.blocks import BLOCK_BYTES, Block
 from fibserver.memory.layout import INDEX_ENTRY_BYTES, ArrayLayout
 
-__all__ = ["FIRST_BLOCK_BYTES", "Growth"]
+__all__ = ["FIRST_BLOCK_BYTES", "BlockSequence"]
 
 FIRST_BLOCK_BYTES = 64 * 1024
 """Size of an array's first block. Each further block is twice as large, up to `BLOCK_BYTES`, so
 that the first small requests to a cold server do not wait for 4 MiB."""
 
 
-class Growth:
+class BlockSequence:
     """The blocks of one array and their state.
 
     Attributes:

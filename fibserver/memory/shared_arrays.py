@@ -12,8 +12,8 @@ from typing import Protocol
 
 from fibcommon.formats import Format
 from fibserver.memory.arena import Arena
+from fibserver.memory.block_sequence import BlockSequence
 from fibserver.memory.blocks import Action, Block, Task
-from fibserver.memory.block_sequence import Growth
 
 __all__ = ["ArrayReader", "SharedArray", "SharedArrays"]
 
@@ -50,7 +50,7 @@ class SharedArray:
             clock: Returns the current time in seconds.
         """
         self.format = format
-        self.growth = Growth(arena.layout.arrays[format])
+        self.growth = BlockSequence(arena.layout.arrays[format])
         self.streamed_bytes = 0
         self.pinned: set[int] = set()
         self._arena = arena

@@ -8,7 +8,7 @@ from collections import deque
 
 from fibserver.engine.slice_stream import Buffer, SliceStream
 
-__all__ = ["MAX_SEND_BYTES", "Output"]
+__all__ = ["MAX_SEND_BYTES", "OutputQueue"]
 
 MAX_PENDING_PIECES = 1024
 MAX_PENDING_BYTES = 128 * 1024
@@ -19,7 +19,7 @@ MAX_SEND_BYTES = 1024 * 1024
 """Bytes per system call at most, because the other connections wait for it."""
 
 
-class Output:
+class OutputQueue:
     """Pending replies to one client.
 
     Attributes:

@@ -24,7 +24,7 @@ from fibserver.core.statistics import CommandStatistics, Statistics
 from fibserver.engine.engine import Engine
 from fibserver.engine.slice_stream import SliceStream
 from fibserver.monitoring.slow_log import SLOW_SECONDS, SlowLog
-from fibserver.network.output_queue import Output
+from fibserver.network.output_queue import OutputQueue
 from fibserver.network.reply_cache import CachedReply, ReplyCache
 from fibserver.protocol.reply_encoding import CommandError, Reply, Slice, encode_error
 from fibserver.protocol.request_parser import (
@@ -147,7 +147,7 @@ class RequestHandler:
         """
         self.session = session
         self.on_output_ready = on_output_ready
-        self.output = Output()
+        self.output = OutputQueue()
         self.needs_data = True
         self.is_over = False
         self.delayed_error: CommandError | None = None

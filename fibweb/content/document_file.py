@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from fibclient import Cancellation, Document, EncodedSlice, FibClient
 from fibcommon.costs import slice_seconds
-from fibweb.content.fetch_request import Fetch
+from fibweb.content.fetch_request import FetchRequest
 
 __all__ = ["PIECE_BYTES", "SMALL_PIECE_BYTES", "DocumentFile", "needs_several_requests"]
 
@@ -123,7 +123,7 @@ class DocumentFile:
         if self._position >= min(self._held_end, self._end):
             self.release_held()
 
-    def next_fetch(self, piece_bytes: int = PIECE_BYTES) -> Fetch:
+    def next_fetch(self, piece_bytes: int = PIECE_BYTES) -> FetchRequest:
         """Return the fetch that is needed before `views` can return bytes.
 
         Args:
@@ -137,7 +137,7 @@ class DocumentFile:
             return client.read(start, stop, format.name, cancellation=cancellation)
 
         cost_seconds = slice_seconds(format, start, slice_.size)
-        return Fetch((format.name, start, stop), cost_seconds, slice_.size, run)
+        return FetchRequest((format.name, start, stop), cost_seconds, slice_.size, run)
 
     def _piece(self, piece_bytes: int) -> _Piece:
         """Return the piece that contains the current position."""

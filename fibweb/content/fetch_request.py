@@ -1,9 +1,9 @@
 """Protocol by which the application lets the HTTP server fetch bytes from a fibserver.
 
-An application on the event loop must not block. It calls `environ["fibweb.fetch"]` with a `Fetch`,
-which returns the bytes if they were fetched already. Otherwise it queues the fetch and raises
-`WouldBlock`; the server runs the application again afterwards. If the queue is full, it raises
-`Overloaded`.
+An application on the event loop must not block. It calls `environ["fibweb.fetch"]` with a
+`FetchRequest`, which returns the bytes if they were fetched already. Otherwise it queues the fetch
+and raises `WouldBlock`; the server runs the application again afterwards. If the queue is full, it
+raises `Overloaded`.
 """
 
 from collections.abc import Callable, Hashable
@@ -12,7 +12,7 @@ from typing import Any
 
 from fibclient import Cancellation
 
-__all__ = ["Fetch", "Overloaded", "WouldBlock", "run_now"]
+__all__ = ["FetchRequest", "Overloaded", "WouldBlock", "run_now"]
 
 
 class WouldBlock(Exception):
@@ -38,7 +38,7 @@ class Overloaded(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Fetch:
+class FetchRequest:
     """Bytes to fetch from a fibserver.
 
     Attributes:
@@ -54,6 +54,6 @@ class Fetch:
     run: Callable[[Cancellation | None], bytes] = field(compare=False)
 
 
-def run_now(fetch: Fetch) -> Any:
+def run_now(fetch: FetchRequest) -> Any:
     """Run a fetch in the calling thread, for servers whose applications may block."""
     return fetch.run(None)

@@ -24,7 +24,7 @@ from enum import Enum, auto
 from typing import Generic, TypeVar
 
 from fibcommon.costs import EXPENSIVE_SECONDS
-from fibweb.content.fetch_request import Fetch
+from fibweb.content.fetch_request import FetchRequest
 
 __all__ = ["MAX_WAITERS", "MAX_WAIT_SECONDS", "FetchQueue", "Job", "JobState", "Rejected"]
 
@@ -89,7 +89,7 @@ class Job(Generic[Waiter]):
         virtual_deadline: Position in the queue.
     """
 
-    fetch: Fetch
+    fetch: FetchRequest
     added_at: float
     state: JobState = JobState.QUEUED
     started_at: float = 0.0
@@ -166,7 +166,7 @@ class FetchQueue(Generic[Waiter]):
         self._threads = threads
         self._cheap: _CostClass[Waiter] = _CostClass(threads)
         self._expensive: _CostClass[Waiter] = _CostClass(max(1, threads // 2))
-        self._jobs: dict[Fetch, Job[Waiter]] = {}
+        self._jobs: dict[FetchRequest, Job[Waiter]] = {}
         self._by_waiter: dict[Waiter, Job[Waiter]] = {}
 
     def __len__(self) -> int:
@@ -182,7 +182,9 @@ class FetchQueue(Generic[Waiter]):
         """Number of running jobs."""
         return self._cheap.running + self._expensive.running
 
-    def add(self, fetch: Fetch, waiter: Waiter, now: float, *, is_started: bool = False) -> None:
+    def add(
+        self, fetch: FetchRequest, waiter: Waiter, now: float, *, is_started: bool = False
+    ) -> None:
         """Add a waiter for a fetch.
 
         Args:
@@ -288,7 +290,7 @@ class FetchQueue(Generic[Waiter]):
             self._end(job)
         return job if was_running else None
 
-    def expired(self, now: float) -> list[tuple[Fetch, Waiter]]:
+    def expired(self, now: float) -> list[tuple[FetchRequest, Waiter]]:
         """Remove and return the waiters whose jobs have not started in time."""
         late = [
             job

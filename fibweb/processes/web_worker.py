@@ -27,8 +27,8 @@ from fibcommon.service.admission import affordable_connections
 from fibcommon.service.errors import SettingsError
 from fibcommon.service.listeners import remove_socket_file
 from fibcommon.service.logs import configure_logging
-from fibcommon.service.resource_limits import affordable_bytes
 from fibcommon.service.orphans import reap_orphans
+from fibcommon.service.resource_limits import affordable_bytes
 from fibcommon.service.signals import SignalPipe, drain_notice, has_terminal
 from fibcommon.service.systemd import Notifier
 from fibweb.http.cors import CorsPolicy

@@ -25,7 +25,7 @@ from fibcommon.service.admission import affordable_connections
 from fibcommon.service.errors import SettingsError
 from fibcommon.service.logs import configure_logging
 from fibweb.content.document_file import DocumentFile
-from fibweb.content.fetch_request import Fetch, run_now
+from fibweb.content.fetch_request import FetchRequest, run_now
 from fibweb.http.mounting import mount_path
 from fibweb.processes.composition import compose
 from fibweb.resources.expiry import FETCH, Refresher
@@ -254,7 +254,7 @@ class _Request:
         self._status = 500
         self._media_type = ""
 
-    def fetch(self, fetch: Fetch) -> Any:
+    def fetch(self, fetch: FetchRequest) -> Any:
         """Run a fetch on the current thread; applications may block under other servers."""
         self._handling = "threaded"
         return run_now(fetch)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fibclient import Cancellation, FibError
-from fibweb.content.fetch_request import Fetch
+from fibweb.content.fetch_request import FetchRequest
 
 __all__ = ["FETCH", "Expiry", "Refresher"]
 
@@ -49,14 +49,14 @@ class Expiry:
         self._updated_at = time.monotonic()
         return b""
 
-    def ensure_fresh(self, fetch: Callable[[Fetch], Any]) -> None:
+    def ensure_fresh(self, fetch: Callable[[FetchRequest], Any]) -> None:
         """Fetch the value if it has expired.
 
         Args:
             fetch: Runs a fetch; its errors propagate.
         """
         if time.monotonic() - self._updated_at > FRESH_SECONDS:
-            fetch(Fetch(self._name, ROUND_TRIP_SECONDS, 0, self.refresh))
+            fetch(FetchRequest(self._name, ROUND_TRIP_SECONDS, 0, self.refresh))
 
 
 class Refresher:

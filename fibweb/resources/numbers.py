@@ -13,7 +13,7 @@ import falcon
 
 from fibclient import Document, FibClient
 from fibweb.content.document_file import DocumentFile, needs_several_requests
-from fibweb.content.fetch_request import Fetch, run_now
+from fibweb.content.fetch_request import FetchRequest, run_now
 from fibweb.http import byte_ranges, entity_tags, representations
 from fibweb.http.negotiation import choose
 from fibweb.http.parameters import parse_index, parse_query
@@ -106,7 +106,7 @@ class _Numbers(ABC):
         self,
         document: Document,
         part: byte_ranges.ByteRange | None,
-        fetch: Callable[[Fetch], Any],
+        fetch: Callable[[FetchRequest], Any],
     ) -> DocumentFile:
         """Return a file with the requested bytes, the first of them in memory."""
         file = DocumentFile(self._client, document, *(part or (0, document.size)))

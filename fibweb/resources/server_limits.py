@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fibclient import EncodedSlice, FibClient, Limits, RequestRefused
-from fibweb.content.fetch_request import Fetch
+from fibweb.content.fetch_request import FetchRequest
 from fibweb.resources.expiry import Expiry
 
 __all__ = ["ServerLimits"]
@@ -38,7 +38,7 @@ class ServerLimits:
         """
         self._expiry.refresh()
 
-    def check(self, slice_: EncodedSlice, fetch: Callable[[Fetch], Any]) -> None:
+    def check(self, slice_: EncodedSlice, fetch: Callable[[FetchRequest], Any]) -> None:
         """Raise `RequestRefused` if a slice exceeds the limits.
 
         Args:

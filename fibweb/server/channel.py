@@ -38,11 +38,11 @@ from waitress import wasyncore
 
 from fibcommon.service.admission import ReadRate, unacknowledged_bytes
 from fibweb.content.document_file import PIECE_BYTES, SMALL_PIECE_BYTES, DocumentFile
-from fibweb.content.fetch_request import Fetch, WouldBlock
+from fibweb.content.fetch_request import FetchRequest, WouldBlock
 from fibweb.overload.connection_admission import Admission
 from fibweb.overload.held_bytes import HeldBytes
 from fibweb.server.event_loop import Loop
-from fibweb.server.fetch_threads import Fetcher
+from fibweb.server.fetch_threads import FetchThreads
 from fibweb.server.inline_path import respond
 from fibweb.server.parsed_headers import CachedHeaderRequest, ParsedHeaderCache
 from fibweb.server.request import HttpRequest
@@ -124,7 +124,7 @@ class ServerContext:
     loop: Loop
     on_response: Callable[[AccessRecord], None]
     request_ids: RequestIds
-    fetcher: Fetcher
+    fetcher: FetchThreads
     held: HeldBytes["Channel"]
     admission: Admission["Channel"]
     responses: ResponseCache
@@ -160,7 +160,7 @@ class Channel(RequestContext):
         self._unparsed = b""
         self._handling = ""
         self._request_id = ""
-        self._fetched: dict[Fetch, bytes | Exception] = {}  # for the current request
+        self._fetched: dict[FetchRequest, bytes | Exception] = {}  # for the current request
         self._response: Response | None = None
         self._outgoing: Outgoing | None = None
         self._is_holding = False
@@ -336,7 +336,7 @@ class Channel(RequestContext):
 
     # Fetches.
 
-    def fetch(self, fetch: Fetch) -> bytes:
+    def fetch(self, fetch: FetchRequest) -> bytes:
         """Return the result of a fetch for the application, or queue the fetch.
 
         Args:
@@ -359,7 +359,7 @@ class Channel(RequestContext):
         self._context.fetcher.add(fetch, self)
         raise WouldBlock
 
-    def on_fetched(self, fetch: Fetch, result: bytes | Exception) -> None:
+    def on_fetched(self, fetch: FetchRequest, result: bytes | Exception) -> None:
         """Schedule the application again, or send the next piece.
 
         Args:

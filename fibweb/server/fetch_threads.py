@@ -13,11 +13,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from fibclient import CallCancelled, Cancellation, FibError
-from fibweb.content.fetch_request import Fetch, Overloaded
+from fibweb.content.fetch_request import FetchRequest, Overloaded
 from fibweb.overload.fetch_queue import FetchQueue, Job, Rejected
 from fibweb.server.request_context import RequestContext
 
-__all__ = ["Fetcher"]
+__all__ = ["FetchThreads"]
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ _MESSAGES = {
 """Message for each reason to reject a request."""
 
 
-class Fetcher:
+class FetchThreads:
     """Runs fetches on threads; all methods but `_run` are for the event loop.
 
     Attributes:
@@ -73,7 +73,7 @@ class Fetcher:
         """How many fetches run."""
         return self._queue.running
 
-    def add(self, fetch: Fetch, waiter: RequestContext) -> None:
+    def add(self, fetch: FetchRequest, waiter: RequestContext) -> None:
         """Queue a fetch; `on_fetched` of the waiter is called with its result.
 
         Raises:
@@ -86,7 +86,7 @@ class Fetcher:
             raise self.rejection(rejected.reason, rejected.wait_seconds) from None
         self._start_next(now)
 
-    def add_next(self, fetch: Fetch, waiter: RequestContext) -> None:
+    def add_next(self, fetch: FetchRequest, waiter: RequestContext) -> None:
         """Queue the next piece of a response in progress, which is never rejected."""
         now = time.monotonic()
         self._queue.add(fetch, waiter, now, is_started=True)

@@ -15,7 +15,7 @@ from waitress.buffers import ReadOnlyFileBasedBuffer
 from waitress.channel import HTTPChannel
 
 from fibweb.content.document_file import DocumentFile
-from fibweb.content.fetch_request import Fetch
+from fibweb.content.fetch_request import FetchRequest
 from fibweb.http.cors import CorsPolicy
 from fibweb.server.event_loop import Loop
 
@@ -75,11 +75,11 @@ class RequestContext(HTTPChannel, ABC):
         """Whether the next response closes the connection."""
 
     @abstractmethod
-    def fetch(self, fetch: Fetch) -> bytes:
+    def fetch(self, fetch: FetchRequest) -> bytes:
         """Return bytes from a fibserver, or raise WouldBlock."""
 
     @abstractmethod
-    def on_fetched(self, fetch: Fetch, result: bytes | Exception) -> None:
+    def on_fetched(self, fetch: FetchRequest, result: bytes | Exception) -> None:
         """Continue after a fetch with its bytes or its error."""
 
     def write_soon(self, data: bytes | ReadOnlyFileBasedBuffer) -> int:

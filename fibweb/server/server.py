@@ -18,7 +18,7 @@ from fibweb.overload.connection_admission import Admission
 from fibweb.overload.held_bytes import HeldBytes
 from fibweb.server.channel import Channel, ServerContext
 from fibweb.server.event_loop import Loop
-from fibweb.server.fetch_threads import Fetcher
+from fibweb.server.fetch_threads import FetchThreads
 from fibweb.server.listener import Listener
 from fibweb.server.parsed_headers import ParsedHeaderCache
 from fibweb.server.request import MAX_BODY_BYTES, MAX_HEADER_BYTES
@@ -48,8 +48,8 @@ class Site(NamedTuple):
 
     Attributes:
         application: Runs on the event loop, and calls `environ["fibweb.fetch"]` instead of
-            blocking; see `fibweb.content.fetch_request`. It must not trust headers such as Forwarded,
-            which any client can send.
+            blocking; see `fibweb.content.fetch_request`. It must not trust headers such as
+            Forwarded, which any client can send.
         listener: A listening socket, TCP or Unix. The server closes it when it stops; the caller
             removes the file of a Unix socket.
         cors: CORS headers of errors that the server makes itself; None to send none.
@@ -111,7 +111,7 @@ class HttpServer:
             root_path: Path prefix, such as `/f`, that becomes SCRIPT_NAME.
         """
         self._loop = Loop()
-        self.fetcher = Fetcher(
+        self.fetcher = FetchThreads(
             limits.threads, limits.fetch_seconds, self._loop.call_soon_threadsafe
         )
         self.held: HeldBytes[Channel] = HeldBytes(limits.pending_bytes)

@@ -10,7 +10,7 @@ from falcon import testing
 
 from fibclient import FibClient
 from fibweb import create_app
-from fibweb.content.fetch_request import Fetch, WouldBlock
+from fibweb.content.fetch_request import FetchRequest, WouldBlock
 from tests.support.expected import digits, expected
 from tests.support.fake_server import fake_server, in_turn
 from tests.support.servers import RunningServer
@@ -501,9 +501,9 @@ def test_waiting(server: RunningServer) -> None:
     """Without blocking, the application returns only bytes from memory."""
     with FibClient(server.address) as client:
         web = Web(create_app(client))
-        wanted: list[Fetch] = []
+        wanted: list[FetchRequest] = []
 
-        def would_block(fetch: Fetch) -> None:
+        def would_block(fetch: FetchRequest) -> None:
             wanted.append(fetch)
             raise WouldBlock
 

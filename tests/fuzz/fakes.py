@@ -31,8 +31,8 @@ from fibserver.memory import block_sequence as growth
 from fibserver.memory import blocks, layout
 from fibserver.memory.blocks import Block, Task
 from fibserver.monitoring.slow_log import SlowLog
-from fibserver.network import output_queue as output
 from fibserver.network import connection
+from fibserver.network import output_queue as output
 from fibserver.network import request_handler as handler
 from fibserver.network.connection import ClientConnection
 from fibserver.network.reply_cache import ReplyCache

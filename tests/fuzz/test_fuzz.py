@@ -14,7 +14,7 @@ from fibserver.core.fair_queue import FairQueue
 from fibserver.engine.slice_stream import SliceStream
 from fibserver.memory.shared_arrays import SharedArray
 from fibserver.network import request_handler as handler
-from fibserver.network.output_queue import Output
+from fibserver.network.output_queue import OutputQueue
 from tests.fuzz.fakes import open_server
 from tests.fuzz.harness import Case, FuzzFailure, Harness, load_corpus
 from tests.fuzz.live import assert_serves, attack
@@ -124,7 +124,7 @@ SABOTAGES: dict[str, tuple[Any, str, Any, str, bytes]] = {
     "reply behind the last": (handler, "encode_error", _encode_twice, "behind", b"*x\r\n"),
     "reader left": (SliceStream, "stop", _keep, "reading text", b"FIB.FIRST 300 FORMAT text\r\n"),
     "no turn": (FairQueue, "add", lambda *_: None, "stuck", b"FIB.FIRST 1900 FORMAT csv\r\n"),
-    "never full": (Output, "is_full", False, "pending", b"FIB.FIRST 99\r\n" * 500),
+    "never full": (OutputQueue, "is_full", False, "pending", b"FIB.FIRST 99\r\n" * 500),
     "wrong byte": (
         SharedArray,
         "bytes_between",

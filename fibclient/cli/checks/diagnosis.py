@@ -2,7 +2,7 @@
 
     name ──> connect ──> protocol ──> password ──> version ──> latency, health, numbers
 
-A failed step ends the examination, since later steps would fail for the same reason. This module
+A failed step ends the diagnosis, since later steps would fail for the same reason. This module
 fetches the data; `fibclient.cli.checks.findings` and `fibclient.cli.checks.health` check it.
 """
 
@@ -150,7 +150,7 @@ def _findings(
         yield Finding(
             "protocol",
             Level.PROBLEM,
-            f"the examination failed: {error}",
+            f"the diagnosis failed: {error}",
             "check the server's log, and proxies and firewalls in between",
             is_unreachable=isinstance(error, ServerUnreachable),
         )

@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from fibcommon.service.resource_limits import affordable_bytes, memory_limit_bytes, usable_processors
+from fibcommon.service.resource_limits import (
+    affordable_bytes,
+    memory_limit_bytes,
+    usable_processors,
+)
 
 MIB = 1024**2
 UNLIMITED = "9223372036854771712"

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from fibcommon.formats import FORMATS, Format
+from fibserver.memory.block_sequence import FIRST_BLOCK_BYTES, BlockSequence
 from fibserver.memory.blocks import BLOCK_BYTES, Block
-from fibserver.memory.block_sequence import FIRST_BLOCK_BYTES, Growth
 from fibserver.memory.layout import INDEX_ENTRY_BYTES, ArenaLayout, ArrayLayout
 
 MIB = 1024 * 1024
@@ -25,7 +25,7 @@ JSON = layout_of(FORMATS["json"])
 every_format = pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
 
 
-def hand_out_all(growth: Growth) -> list[Block]:
+def hand_out_all(growth: BlockSequence) -> list[Block]:
     """Hand out every block for which there is room."""
     blocks = []
     while growth.next_size() is not None:
@@ -35,7 +35,7 @@ def hand_out_all(growth: Growth) -> list[Block]:
 
 def all_blocks(layout: ArrayLayout) -> list[Block]:
     """Return the blocks of a whole array."""
-    return hand_out_all(Growth(layout))
+    return hand_out_all(BlockSequence(layout))
 
 
 GRID = all_blocks(JSON)
@@ -127,7 +127,7 @@ def test_element_larger_than_a_block() -> None:
 
 def test_an_empty_array() -> None:
     """A new array has no elements, no tail and no blocks to reclaim."""
-    growth = Growth(JSON)
+    growth = BlockSequence(JSON)
     assert (growth.published, growth.published_bytes) == (0, 0)
     assert (growth.frontier, growth.frontier_bytes) == (0, 0)
     assert growth.has_none_in_flight
@@ -137,7 +137,7 @@ def test_an_empty_array() -> None:
 
 def test_next_size_changes_nothing() -> None:
     """`next_size` returns the size of the next block and changes nothing."""
-    growth = Growth(JSON)
+    growth = BlockSequence(JSON)
     for block in GRID:
         assert growth.next_size() == growth.next_size() == block.size
         assert growth.frontier == block.start
@@ -149,7 +149,7 @@ def test_next_size_changes_nothing() -> None:
 @given(st.permutations(range(len(GRID))))
 def test_publication_is_in_order(order: list[int]) -> None:
     """The published elements are a prefix, whatever the order in which blocks are finished."""
-    growth = Growth(JSON)
+    growth = BlockSequence(JSON)
     blocks = hand_out_all(growth)
     finished: set[int] = set()
     for number in order:
@@ -164,7 +164,7 @@ def test_publication_is_in_order(order: list[int]) -> None:
 
 def test_block_given_back_holds_back_publication() -> None:
     """Nothing after a failed block is published until a retry succeeds."""
-    growth = Growth(JSON)
+    growth = BlockSequence(JSON)
     first, second, third = hand_out_all(growth)[:3]
     assert growth.finish(first)
     growth.return_block(second)
@@ -177,7 +177,7 @@ def test_block_given_back_holds_back_publication() -> None:
 
 def test_failed_block_is_reclaimed_only_if_needed() -> None:
     """A failed block is handed out again only if one of its elements is needed, lowest first."""
-    growth = Growth(JSON)
+    growth = BlockSequence(JSON)
     blocks = hand_out_all(growth)
     for number in (4, 1, 3):
         growth.return_block(blocks[number])
@@ -191,7 +191,7 @@ def test_failed_block_is_reclaimed_only_if_needed() -> None:
 
 def test_the_tail_stays_while_a_worker_has_a_block() -> None:
     """An array with a block in flight must not shrink."""
-    growth = Growth(JSON)
+    growth = BlockSequence(JSON)
     assert growth.next_size()
     block = growth.extend()
     assert not growth.has_none_in_flight
@@ -208,7 +208,7 @@ class GrowingArray(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.growth = Growth(JSON)
+        self.growth = BlockSequence(JSON)
         self.in_hand: list[int] = []
         self.finished: set[int] = set()
         self.given_back: set[int] = set()

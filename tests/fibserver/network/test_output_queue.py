@@ -11,7 +11,7 @@ from fibserver.network.output_queue import (
     MAX_PENDING_BYTES,
     MAX_PENDING_PIECES,
     MAX_SEND_BYTES,
-    Output,
+    OutputQueue,
 )
 from tests.support.small_engine import BLOCK_BYTES, JSON, Machine, StreamClient
 
@@ -26,14 +26,14 @@ def machine() -> Iterator[Machine]:
     machine.close()
 
 
-def send(output: Output, room: int = 10**9) -> bytes:
+def send(output: OutputQueue, room: int = 10**9) -> bytes:
     """Send the next output to a socket that accepts at most `room` bytes."""
     data = b"".join(output.next_buffers())[:room]
     output.consume(len(data))
     return data
 
 
-def send_all(output: Output, room: int = 10**9) -> bytes:
+def send_all(output: OutputQueue, room: int = 10**9) -> bytes:
     """Send until the output is empty."""
     sent = b""
     while output:
@@ -45,7 +45,7 @@ def send_all(output: Output, room: int = 10**9) -> bytes:
 
 def test_new_output_is_empty() -> None:
     """A new output is empty."""
-    output = Output()
+    output = OutputQueue()
     assert not output
     assert len(output) == output.pending_bytes == 0
     assert output.next_buffers() == []
@@ -60,7 +60,7 @@ def test_new_output_is_empty() -> None:
 )
 def test_bytes_keep_their_order(pieces: list[bytes], rooms: list[int]) -> None:
     """All bytes are sent once and in order, whatever the socket accepts per call."""
-    output = Output()
+    output = OutputQueue()
     for piece in pieces:
         output.push(piece)
     whole, sent = b"".join(pieces), b""
@@ -75,7 +75,7 @@ def test_bytes_keep_their_order(pieces: list[bytes], rooms: list[int]) -> None:
 
 def test_few_buffers_at_a_time() -> None:
     """The number of buffers per call is limited."""
-    output = Output()
+    output = OutputQueue()
     for _ in range(MAX_BUFFERS + 1):
         output.push(b"+OK\r\n")
     assert len(output.next_buffers()) == MAX_BUFFERS
@@ -85,7 +85,7 @@ def test_few_buffers_at_a_time() -> None:
 
 def test_nothing_dropped() -> None:
     """Dropping 0 bytes changes nothing."""
-    output = Output()
+    output = OutputQueue()
     output.push(b"+OK\r\n")
     output.consume(0)
     assert output.next_buffers() == [b"+OK\r\n"]
@@ -93,7 +93,7 @@ def test_nothing_dropped() -> None:
 
 def test_full_by_number() -> None:
     """An output is full at a maximum number of pieces, until one is sent."""
-    output = Output()
+    output = OutputQueue()
     for _ in range(MAX_PENDING_PIECES - 1):
         output.push(b"1")
     assert not output.is_full
@@ -105,7 +105,7 @@ def test_full_by_number() -> None:
 
 def test_full_by_size() -> None:
     """An output is full at a maximum of bytes, until some are sent."""
-    output = Output()
+    output = OutputQueue()
     output.push(bytes(MAX_PENDING_BYTES - 1))
     assert not output.is_full
     output.push(b"1")
@@ -116,7 +116,7 @@ def test_full_by_size() -> None:
 
 def test_answers_count_as_pieces_only(machine: Machine) -> None:
     """A slice stream counts as one piece and no bytes, as its elements are in shared memory."""
-    output = Output()
+    output = OutputQueue()
     for _ in range(MAX_PENDING_PIECES - 1):
         output.push_stream(StreamClient(machine, JSON, 0, 1000).answer)
     assert output.pending_bytes == 0
@@ -128,7 +128,7 @@ def test_answers_count_as_pieces_only(machine: Machine) -> None:
 
 def test_stream_holds_back_later_pieces(machine: Machine) -> None:
     """A slice stream without ready bytes holds back later pieces, but not earlier ones."""
-    output, client = Output(), StreamClient(machine, JSON, 0, 200)
+    output, client = OutputQueue(), StreamClient(machine, JSON, 0, 200)
     output.push(b"before")
     output.push_stream(client.answer)
     output.push(b"after")
@@ -146,7 +146,7 @@ def test_stream_holds_back_later_pieces(machine: Machine) -> None:
 def test_answers_in_a_row(machine: Machine) -> None:
     """Slice streams are sent one after another; each releases the array when it is done."""
     machine.grow(JSON, BLOCK_BYTES)
-    output = Output()
+    output = OutputQueue()
     clients = [StreamClient(machine, JSON, start, start + 20) for start in (0, 5, 50)]
     for client in clients:
         output.push_stream(client.answer)
@@ -162,7 +162,7 @@ def test_answers_in_a_row(machine: Machine) -> None:
 
 def test_an_error_in_place_of_an_answer(machine: Machine) -> None:
     """The error of a failed slice stream is sent in its place."""
-    output, client = Output(), StreamClient(machine, JSON, 0, 200)
+    output, client = OutputQueue(), StreamClient(machine, JSON, 0, 200)
     output.push_stream(client.answer)
     output.push(b"+PONG\r\n")
     client.start()
@@ -174,7 +174,7 @@ def test_a_part_of_an_answer_at_a_time(machine: Machine, monkeypatch: pytest.Mon
     """At most MAX_SEND_BYTES of a slice stream are offered at once, besides its header."""
     monkeypatch.setattr("fibserver.network.output_queue.MAX_SEND_BYTES", 100)
     machine.grow(JSON, BLOCK_BYTES)
-    output, client = Output(), StreamClient(machine, JSON, 0, 200)
+    output, client = OutputQueue(), StreamClient(machine, JSON, 0, 200)
     output.push_stream(client.answer)
     assert len(b"".join(output.next_buffers())) == len(b"<") + 100
     assert send_all(output) == client.expected
@@ -182,7 +182,7 @@ def test_a_part_of_an_answer_at_a_time(machine: Machine, monkeypatch: pytest.Mon
 
 def test_clear_stops_answers(machine: Machine) -> None:
     """Clearing an output stops its slice streams, which release all they held."""
-    output = Output()
+    output = OutputQueue()
     output.push(b"before")
     clients = [StreamClient(machine, JSON, start, start + 200) for start in (0, 1000)]
     for client in clients:
@@ -201,7 +201,7 @@ def test_clear_stops_answers(machine: Machine) -> None:
 
 def test_a_large_piece_is_offered_in_parts() -> None:
     """A large piece is offered in parts of at most MAX_SEND_BYTES."""
-    output = Output()
+    output = OutputQueue()
     output.push(b"a" * 10)
     output.push(b"b" * (2 * MAX_SEND_BYTES))
     assert sum(map(len, output.next_buffers())) == MAX_SEND_BYTES
@@ -210,7 +210,7 @@ def test_a_large_piece_is_offered_in_parts() -> None:
 
 def test_a_piece_is_held_until_all_of_it_is_sent() -> None:
     """A piece counts as held memory until all of it is sent; slice streams never do."""
-    output = Output()
+    output = OutputQueue()
     output.push(b"a" * 10)
     output.push(b"b" * 20)
     for room, held in ((4, 30), (5, 30), (1, 20), (15, 20), (5, 0)):

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from fibcommon.formats import Format
+from fibserver.memory.block_sequence import BlockSequence
 from fibserver.memory.blocks import Action, Block, Task
-from fibserver.memory.block_sequence import Growth
 from fibserver.storage.persistence import RETRY_SECONDS, Persistence
 from fibserver.storage.snapshot import Snapshot, SnapshotError
 from tests.support.small_engine import (
@@ -126,7 +126,7 @@ def grown(start: Make, *formats: Format) -> PersistentMachine:
 
 def starts(machine: PersistentMachine, format: Format) -> list[int]:
     """Return the first elements of an array's blocks."""
-    growth, blocks = Growth(machine.arena.layout.arrays[format]), []
+    growth, blocks = BlockSequence(machine.arena.layout.arrays[format]), []
     while growth.frontier < machine.arrays[format].growth.frontier:
         assert growth.next_size() is not None
         blocks.append(growth.extend().start)

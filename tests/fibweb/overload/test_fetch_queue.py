@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fibcommon.costs import EXPENSIVE_SECONDS
-from fibweb.content.fetch_request import Fetch
+from fibweb.content.fetch_request import FetchRequest
 from fibweb.overload.fetch_queue import MAX_WAIT_SECONDS, MAX_WAITERS, FetchQueue, Job, Rejected
 
 CHEAP, EXPENSIVE = EXPENSIVE_SECONDS / 10, EXPENSIVE_SECONDS * 5
@@ -15,10 +15,10 @@ CHEAP, EXPENSIVE = EXPENSIVE_SECONDS / 10, EXPENSIVE_SECONDS * 5
 _numbers = itertools.count()
 
 
-def fetch(cost_seconds: float, key: object = None) -> Fetch:
+def fetch(cost_seconds: float, key: object = None) -> FetchRequest:
     """Return a fetch, by default with a unique key."""
     key = next(_numbers) if key is None else key
-    return Fetch(key, cost_seconds, 1, lambda _: b"")
+    return FetchRequest(key, cost_seconds, 1, lambda _: b"")
 
 
 def taken(queue: FetchQueue[str], now: float = 0.0) -> list[Job[str]]:

@@ -4,11 +4,11 @@ import io
 from collections.abc import Iterable
 from typing import Any
 
-from fibweb.content.fetch_request import Fetch
+from fibweb.content.fetch_request import FetchRequest
 
 __all__ = ["FETCH", "IMMUTABLE", "strange"]
 
-FETCH = Fetch("waited", 0.001, 6, lambda _: b"waited")
+FETCH = FetchRequest("waited", 0.001, 6, lambda _: b"waited")
 
 IMMUTABLE = ("Cache-Control", "public, max-age=31536000, immutable")
 

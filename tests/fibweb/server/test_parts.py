@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from waitress.adjustments import Adjustments
 
-from fibweb.content.fetch_request import Fetch
+from fibweb.content.fetch_request import FetchRequest
 from fibweb.server.parsed_headers import (
     MAX_CACHED_BYTES,
     MAX_CACHED_HEADERS,
@@ -71,7 +71,7 @@ class FakeConnection:
     addr = ("192.0.2.1", 4711)
     server = SimpleNamespace(adj=LIMITS, effective_port=80, server_name="example.org")
 
-    def fetch(self, fetch: Fetch) -> bytes:
+    def fetch(self, fetch: FetchRequest) -> bytes:
         """Fail: no test fetches."""
         raise NotImplementedError
 

@@ -13,7 +13,7 @@ import pytest
 
 from fibclient import FibClient
 from fibweb import create_app
-from fibweb.content.fetch_request import Fetch
+from fibweb.content.fetch_request import FetchRequest
 from fibweb.server import channel as http_channel
 from fibweb.server import server as http_server
 from fibweb.server.server import HttpLimits
@@ -244,7 +244,7 @@ def test_requests_beyond_threads_are_queued(start: Start) -> None:
         return b"waited"
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        body = environ["fibweb.fetch"](Fetch(environ["QUERY_STRING"], 0.001, 6, wait))
+        body = environ["fibweb.fetch"](FetchRequest(environ["QUERY_STRING"], 0.001, 6, wait))
         start_response("200 OK", [("Content-Length", "6")])
         return [body]
 

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from fibweb.content.fetch_request import Fetch
+from fibweb.content.fetch_request import FetchRequest
 from fibweb.server import channel
 from fibweb.server.server import HttpServer, Site
 from fibweb.stats.access_record import AccessRecord
@@ -35,7 +35,7 @@ class GatedApplication:
         return b"waited"
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        body: bytes = environ["fibweb.fetch"](Fetch("gate", 0.001, 6, self._wait))
+        body: bytes = environ["fibweb.fetch"](FetchRequest("gate", 0.001, 6, self._wait))
         start_response("200 OK", [("Content-Length", str(len(body)))])
         return [body]
 

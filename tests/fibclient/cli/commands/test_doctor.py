@@ -124,7 +124,7 @@ def test_doctor_checks_unix_socket(serve: Callable[..., RunningServer], tmp_path
     [("127.0.0.1:1", "Connection refused"), ("unix:/nowhere/fib.sock", "No such file")],
 )
 def test_doctor_without_listener_ends_with_connection(address: str, reason: str) -> None:
-    """If nothing listens, the examination ends with the connection."""
+    """If nothing listens, the diagnosis ends with the connection."""
     diagnosis = Diagnosis(address)
     assert diagnosis.code == 3
     diagnosis.assert_problem("connect", reason)
