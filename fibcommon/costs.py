@@ -17,7 +17,7 @@ from fibcommon.formats import Format
 __all__ = ["EXPENSIVE_SECONDS", "first_element_seconds", "predicted_seconds", "slice_seconds"]
 
 EXPENSIVE_SECONDS = 0.02
-"""Work that costs more is expensive: it never occupies the last worker or thread."""
+"""Work that costs more is expensive: it leaves one worker or thread free, if there are several."""
 
 FIXED_SECONDS = 1e-4
 DECIMAL_SECONDS_PER_INDEX = 4.2e-8

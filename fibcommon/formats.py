@@ -2,7 +2,9 @@
 
 A format is an entry of the table at the end of this module. Its element is a sequence of pieces,
 each either literal text or a field that depends on n. The pieces determine the size of element n,
-its offset among all elements, and the bytes that a worker writes. To add a format, add an entry.
+its offset among all elements, and the bytes that a worker writes. To add a format, add an entry;
+for REST also its file suffix in `fibweb.http.representations`, its part of the API description in
+`fibweb.resources.openapi_parts`, and its name on the page in `fibweb/page/formats.js`.
 
 The encoded elements are contiguous, so a slice is one run of bytes; `Format.offset` returns where
 it begins and ends.

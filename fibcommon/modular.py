@@ -27,7 +27,7 @@ _RANGE = (9 * 10**17, 10**18)
 """Range of random primes: below 2^60, so that a remainder by one takes one machine word."""
 
 _WITNESSES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37)
-"""The Miller-Rabin test with these bases is exact below 3·10^24 (J. Sorenson and J. Webster,
+"""The Miller-Rabin test with these bases is exact below 3·10^23 (J. Sorenson and J. Webster,
 Strong pseudoprimes to twelve prime bases, Mathematics of Computation 86, 2017)."""
 
 
@@ -107,7 +107,7 @@ def _as_decimal(prime: int) -> Decimal:
 
 
 def _is_prime(candidate: int) -> bool:
-    """Return whether an odd number above 37 and below 3·10^24 is prime."""
+    """Return whether an odd number above 37 and below 3·10^23 is prime."""
     odd, twos = candidate - 1, 0
     while odd % 2 == 0:
         odd, twos = odd // 2, twos + 1

@@ -79,7 +79,7 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
     try:
         settings = ServerSettings.load(config, is_reload=False, **given)
         if check_config:
-            # Only here: at a start the acceptor reads it, and a pipe can be read only once.
+            # Only for --check-config: a start reads the file later, and a pipe can be read once.
             if settings.password_file is not None:
                 read_password(settings.password_file)
             click.echo("fibserver: the configuration is fine")

@@ -69,7 +69,7 @@ def create_metrics_app(
 
 
 class _Methods(dict[str, Any]):
-    """Responders by method. An unknown method gets the responder of a method not allowed."""
+    """Responders by method. Unknown methods get the responder for 405."""
 
     def __missing__(self, method: str) -> Any:
         return self["CONNECT"]  # no resource implements it

@@ -141,7 +141,7 @@ def servers_password(settings: WebSettings) -> str | None:
         return read_password(settings.password_file).decode()
     except UnicodeDecodeError as error:
         name = str(settings.password_file)
-        raise SettingsError(f"password_file: {name!r}: must be UTF-8") from error
+        raise SettingsError(f"password_file: {name!r}: the password is not UTF-8") from error
 
 
 def _match(pattern: re.Pattern[str], text: str) -> None:

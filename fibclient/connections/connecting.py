@@ -59,7 +59,7 @@ def first_connected(
             for fd, _ in ready:
                 connection = opening.pop(fd, None)
                 if connection is None:
-                    return None  # it is `watched`
+                    return None  # `watched` is readable
                 poll.unregister(fd)
                 try:
                     connection.finish_opening()

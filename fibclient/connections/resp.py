@@ -122,7 +122,7 @@ def read_bulk_header(source: Source, size: int) -> None:
         return
     if line[:1] != b"$":
         raise _refusal(line)
-    raise ServerMisbehaved(f"invalid reply: {line[:32]!r} instead of {size} bytes")
+    raise ServerMisbehaved(f"invalid reply: {line[:32]!r} instead of a string of {size} bytes")
 
 
 def read_bulk_trailer(source: Source) -> None:
@@ -159,5 +159,5 @@ def invalid_beginning(data: bytes) -> ServerMisbehaved:
 def _integer(line: bytes) -> int:
     digits = line[1:]
     if not digits.removeprefix(b"-").isdigit() or len(digits) > 20:
-        raise ServerMisbehaved(f"invalid reply: {line[:32]!r} is not a number")
+        raise ServerMisbehaved(f"invalid reply: {line[:32]!r} is not an integer")
     return int(digits)

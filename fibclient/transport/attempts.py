@@ -1,8 +1,8 @@
 """Attempts of a call: each uses a connection, until one succeeds or a retry is not worthwhile.
 
-    attempts = Attempts(pool, policy, deadline)
+    attempts = Attempts(pool, policy, deadline, cancellation)
     while True:
-        attempts.begin()
+        attempts.acquire_connection()
         try:
             reply = attempts.call("PING")
         except BaseException as error:
@@ -235,7 +235,7 @@ class Attempts:
         Raises:
             ClientClosed: The client is closed.
             CallCancelled: The call was cancelled.
-            BaseException: The error itself, if no attempt follows.
+            BaseException: The error, possibly with the number of attempts, if no attempt follows.
         """
         connection = self._connection
         error = as_cancelled(error, self._cancellation)

@@ -79,7 +79,7 @@ class Transfer:
             yield buffer[:size]
 
     def _count(self, connection: Connection, size: int) -> None:
-        """Count received bytes; count the last ones only after the end of the reply is valid.
+        """Count received bytes; the last ones only once the end of the reply was checked.
 
         If it is not, they are requested again.
         """

@@ -40,7 +40,7 @@ Number = TypeVar("Number", int, float)
 
 
 class Kind(NamedTuple):
-    """A kind of values.
+    """Type of a setting: how to parse a value, and which values are accepted.
 
     Attributes:
         parse: Returns the parsed value; raises ValueError if it is invalid.
@@ -110,8 +110,8 @@ def size(minimum: str) -> Kind:
 
 
 def seconds(*, is_zero_allowed: bool = False) -> Kind:
-    """Return the kind of durations in seconds, up to a year."""
-    minimum = 0 if is_zero_allowed else math.ulp(0)  # the least number above 0
+    """Return the `Kind` of a duration in seconds, at most a year."""
+    minimum = 0 if is_zero_allowed else math.ulp(0)  # the smallest positive float
 
     def parse(value: object) -> float:
         return _bounded(float(_typed(value, int, float, str)), minimum, YEAR_SECONDS)

@@ -22,7 +22,8 @@ def set_tracking(session: Session, switch: bytes, options: list[bytes]) -> None:
         options: Arguments after it.
 
     Raises:
-        CommandError: An option is unknown, or conflicts with another or with the current options.
+        CommandError: The switch, an option or a redirection is invalid, or conflicts with another
+            option or with the current ones.
     """
     wanted = _parse(session, options)
     match switch.upper():

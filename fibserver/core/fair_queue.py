@@ -10,8 +10,8 @@ with ageing: a source is overtaken only by cheaper ones that arrive within `AGEI
 difference in cost. The order never changes as time passes, because all sources age equally.
 
 Cheap tasks go first. Once its deadline has passed, an expensive task alternates with cheap ones,
-so that no number of cheap tasks starves it. The worker pool reserves one worker for cheap tasks:
-it takes with `accepts_expensive=False`, so cheap tasks never wait for expensive ones there.
+so that no number of cheap tasks starves it. A pool of several workers reserves one for cheap
+tasks: it takes with `accepts_expensive=False`, so cheap tasks never wait for expensive ones.
 
 A task whose worker died goes first, because its client has waited longest. Background tasks, which
 no client waits for, are taken when no other task waits.
@@ -30,12 +30,12 @@ __all__ = ["AGEING", "FairQueue", "TaskSource"]
 
 AGEING = 10.0
 """For this many times its own predicted cost, an expensive source is overtaken by cheaper ones.
-With default settings F(10**7) costs most: it is overtaken for 4 s, and its client waits up to 60
-s."""
+With default settings F(10**7) costs most: it is overtaken for 4 s (in `binary` for 35 s), and its
+client waits up to 60 s."""
 
 
 class TaskSource(Protocol):
-    """Source of tasks: needs blocks to be filled, loaded or saved."""
+    """Source of tasks on blocks."""
 
     @property
     def cost_seconds(self) -> float:
@@ -145,7 +145,7 @@ class FairQueue:
         return entry.source
 
     def put_back(self, task: Task) -> None:
-        """Return a task whose worker died to the front of the queue."""
+        """Put a task back at the front of the queue after its worker died."""
         self._put_back.append(task)
 
     def pop(self, accepts_expensive: bool = True) -> Task | None:

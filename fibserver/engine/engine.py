@@ -160,7 +160,7 @@ class Engine:
     def open_stream(self, slice: Slice, owner: SliceStreamOwner) -> SliceStream:
         """Create the stream of a slice; it requests no blocks until it is started."""
         return SliceStream(
-            slice, self.arrays, self.transient_blocks, self.queue, self._refusal, owner
+            slice, self.arrays, self.transient_blocks, self.queue, self._rejection_reason, owner
         )
 
     @property
@@ -175,11 +175,11 @@ class Engine:
         total = predicted_seconds + self.pool.assigned_expensive_seconds
         return total * self.pool.cost_ratio / self.pool.expensive_workers
 
-    def _refusal(self, cost_seconds: float) -> str | None:
+    def _rejection_reason(self, cost_seconds: float) -> str | None:
         """Return the error message for a reply that would wait too long, or None.
 
-        Only this bounds the length of the queue. Cheap blocks are never refused, since they wait
-        only for other cheap ones.
+        Only this bounds the length of the queue. Cheap blocks are never rejected, since
+        with several workers they wait only for other cheap ones.
 
         Args:
             cost_seconds: Predicted cost of the reply's first block.

@@ -48,7 +48,7 @@ class OutputQueue:
 
     @property
     def is_full(self) -> bool:
-        """Whether too much is pending to execute more requests."""
+        """Whether so much output is pending that no more requests should be executed."""
         return len(self.pieces) >= MAX_PENDING_PIECES or self.pending_bytes >= MAX_PENDING_BYTES
 
     @property

@@ -39,8 +39,8 @@ class Slice(NamedTuple):
     """Elements start to stop-1 of a format, between a header and a trailer.
 
     Attributes:
-        header: Bytes before the elements; none before a single element of the format `array`,
-            which is a complete reply.
+        header: Bytes before the elements; empty for one element of the format `array`, which is
+            itself a complete reply.
         format: Format of the elements.
         start: First element.
         stop: Element after the last, > start.

@@ -347,16 +347,7 @@ class WorkerPool:
             self._queue.put_back(task)
             return
         del self._deaths_by_task[task]
-        block = task.block
-        log.error(
-            "cannot %s %s elements %s to %s: %s workers died",
-            task.action.name.lower(),
-            block.format.name,
-            block.start,
-            block.stop - 1,
-            MAX_DEATHS,
-        )
-        self._owner.task_given_up(task, f"{MAX_DEATHS} workers died while computing one block")
+        self._owner.task_given_up(task, f"{MAX_DEATHS} workers died over one block")
 
     def close(self) -> None:
         """Kill and reap all workers."""

@@ -179,7 +179,7 @@ class DocumentFile:
         self.release_held()
 
     def read(self, size: int = -1) -> bytes:
-        """Return bytes, fetched if necessary; fewer than `size` at the end of a piece."""
+        """Return bytes, fetched if necessary: at least one before the end, `size` at most."""
         if self.is_at_end:
             return b""
         views = self.views()

@@ -136,7 +136,11 @@ class Admission(Generic[Connection]):
         return AdmissionDecision.REJECT
 
     def make_room(self) -> bool:
-        """Close the longest idle connection or the slowest reader; return False without one."""
+        """Close the longest idle connection, or the slowest reader below the minimum rate.
+
+        Returns:
+            False if there is none to close.
+        """
         victim, reason = self._victims.pop(), "idle"
         if victim is None:
             victim, reason = self._slowest(), "slow"

@@ -4,9 +4,9 @@ The predicted cost of a fetch determines its order and whether it is accepted.
 
 - Waiters for the same bytes share one fetch.
 - A fetch is cheap or expensive (`fibcommon.costs.EXPENSIVE_SECONDS`). Expensive fetches use at
-  most half of the threads, so a cheap one never waits for an expensive one. If expensive fetches
-  wait and none runs, the next free thread takes one of them, so a stream of cheap ones does not
-  starve them.
+  most half of the threads, if there are several, so a cheap one never waits for an expensive one.
+  If expensive fetches wait and none runs, the next free thread takes one of them, so a stream of
+  cheap ones does not starve them.
 - Within each class the fetch with the earliest virtual deadline runs first: arrival time plus a
   multiple of the cost. Among fetches that arrive together that is shortest job first. Over time it
   is ageing: a fetch is overtaken for at most that multiple of its own cost.

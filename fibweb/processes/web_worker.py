@@ -90,7 +90,7 @@ class ServiceContext:
 
 
 class WebWorker:
-    """One serving process."""
+    """Process that accepts and answers HTTP requests."""
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class WebWorker:
         """Serve until SIGTERM, SIGINT or the supervisor's end; then drain and return."""
         with ExitStack() as stack:
             stack.callback(os.close, self._ended)
-            # With a supervisor, the end of the terminal is the supervisor's to handle.
+            # The supervisor, if any, handles the hang-up of the terminal.
             ends_with_terminal = self._supervisor is None and has_terminal()
             pipe = SignalPipe(SIGNALS, ends_with_terminal=ends_with_terminal)
             signals = stack.enter_context(pipe)

@@ -76,7 +76,7 @@ class _Numbers(ABC):
         document, part = chosen.document, _part(environ, chosen)
         none_match = environ.get("HTTP_IF_NONE_MATCH", "")
         matches = "HTTP_IF_MATCH" not in environ or _matches(environ["HTTP_IF_MATCH"], chosen.tag)
-        # A tag determines the bytes, so a client that lists it needs no fetch.
+        # Equal tags mean equal bytes: a client that lists the tag needs no fetch.
         has_tag = matches and entity_tags.contains_tag(none_match, chosen.tag, weakly=True)
         data, file = None, None
         if part is None and document.size <= SMALL_BYTES and not has_tag:

@@ -286,7 +286,8 @@ class Channel(RequestContext):
         while self._unparsed and self._complete is None:
             request = self.request = self.request or self.parser_class(self.adj)
             self._unparsed = self._unparsed[request.received(self._unparsed) :]
-            # As in waitress: after another request only if the body has not come with the header.
+            # As in waitress: if an earlier request came in the same data, "100 Continue" is sent
+            # only while the body is missing.
             is_waiting = bool(data) or not (self._unparsed or request.completed)
             # No "100 Continue" for a request that is rejected or has no body.
             has_more = request.has_body and not request.error

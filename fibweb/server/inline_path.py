@@ -85,7 +85,7 @@ def respond(context: RequestContext, request: HttpRequest | CachedHeaderRequest)
         )
     except Exception:
         method, target = request.method, request.target
-        log.exception("request %s, %s %.1000r, failed", request.id, method, target)
+        log.exception("request %s (%s %.1000r) failed", request.id, method, target)
         return error_response(context, request, 500, FAILURE)
 
 

@@ -6,7 +6,7 @@ application marked it as immutable. Every distinct request has passed the parser
 once. Whether the connection persists follows from the request's bytes too. Only Date is replaced.
 
 A large body is not stored here but read from the client library's cache each time. So that cache
-counts its uses, and may evict it.
+sees each use, and may evict it.
 """
 
 from functools import lru_cache

@@ -209,7 +209,7 @@ class HandWorkedEngine(Engine):
         if how == 0:
             self.task_done(task, Outcome.FAILED, errno.ENOSPC)
         elif how == 1:
-            self.task_given_up(task, "3 workers died while computing one block")
+            self.task_given_up(task, "3 workers died over one block")
         else:
             self.queue.put_back(task)
 

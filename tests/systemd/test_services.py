@@ -81,7 +81,7 @@ def wait_until_another(machine: Machine, service: str, pid: int) -> None:
 def test_they_start(machine: Machine) -> None:
     """After `systemctl start` REST, redis-cli, the command line and the metrics all answer."""
     assert json.loads(get(machine, "/fib/5")) == {"N": 5, "result": ["0", "1", "1", "2", "3"]}
-    assert get(machine, "/readyz") == "ready\n"
+    wait_until(lambda: get(machine, "/readyz") == "ready\n", "a fibserver has replied in time")
     assert machine.run("redis-cli", "-p", "11235", "FIB.NUMBER", "100").strip() == str(
         354224848179261915075
     )
@@ -182,7 +182,7 @@ def test_systemctl_reload_changes_settings(machine: Machine, service: str) -> No
         machine.write(path, before)
     machine.run("systemctl", "reload", service)
     assert main_pid(machine, service) == pid
-    assert get(machine, "/readyz") == "ready\n"
+    wait_until(lambda: get(machine, "/readyz") == "ready\n", "a fibserver has replied in time")
 
 
 def test_stop_finishes_response_in_progress(machine: Machine) -> None:

@@ -93,7 +93,8 @@ class Load:
         """Stop the load and return its outcome.
 
         Args:
-            is_patient: Whether to wait for the replies to requests under way.
+            is_patient: Whether to wait for the replies to requests under way; otherwise the
+                client is closed.
         """
         self._is_over.set()
         if not is_patient:

@@ -92,7 +92,7 @@ class _Poller:
         """Return the status of the server once its sample has ended.
 
         Args:
-            deadline: The monotonic time after which the server is down.
+            deadline: The monotonic time after which the server counts as down.
         """
         self._thread.join(max(0.0, deadline - time.monotonic()))
         result = self._result

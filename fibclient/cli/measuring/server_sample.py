@@ -163,7 +163,7 @@ def sample_rates(before: ServerSample, after: ServerSample, seconds: float) -> S
 
 def _is_restarted(before: ServerSample, after: ServerSample) -> bool:
     return before.process_id != after.process_id or (
-        # In a container, a restarted process often has the same id.
+        # In a container, a restarted process often has the same PID.
         after.uptime_seconds < before.uptime_seconds
         or after.calls < before.calls
         or after.errors < before.errors
