@@ -35,7 +35,7 @@ class Start(NamedTuple):
     cpu_seconds: float
 
 
-class Case(NamedTuple):
+class ProgramStart(NamedTuple):
     """A program, and the imports that it is compared with.
 
     Attributes:
@@ -120,7 +120,7 @@ def idle_bytes() -> tuple[int, int]:
         return sum(each.memory_full_info().pss for each in processes), len(processes)
 
 
-def measure(cases: list[Case], rounds: int) -> None:
+def measure(cases: list[ProgramStart], rounds: int) -> None:
     """Measure all cases in turns, and print a line for each."""
     runs: list[list[tuple[Start, Start]]] = [[] for _ in cases]
     with click.progressbar(range(rounds), label="start", file=sys.stderr) as progress:
@@ -156,15 +156,15 @@ def main(rounds: int) -> None:
         server = f"127.0.0.1:{port}"
         get = b"GET /fib/10 HTTP/1.1\r\nHost: localhost\r\n\r\n"
         cases = [
-            Case(
+            ProgramStart(
                 *("fibserver", "import numpy", 1.8),
                 lambda: run_service("fibserver", b"PING\r\n", b"+PONG\r\n"),
             ),
-            Case(
+            ProgramStart(
                 *("fibclient ping", "import click", 1.5),
                 lambda: run_to_end("-m", "fibclient", "--server", server, "ping"),
             ),
-            Case(
+            ProgramStart(
                 *("fibweb", "import falcon, waitress", 1.5),
                 lambda: run_service("fibweb", get, b'"34"]}', "--servers", server),
             ),

@@ -31,7 +31,7 @@ class Webhook:
     def __init__(self) -> None:
         calls: queue.Queue[tuple[str, list[dict[str, Any]]]] = queue.Queue()
 
-        class Handler(BaseHTTPRequestHandler):
+        class WebhookHandler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 calls.put((self.path, body["alerts"]))
@@ -42,7 +42,7 @@ class Webhook:
                 pass
 
         self.calls = calls
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), WebhookHandler)
         self.address = f"127.0.0.1:{self.server.server_port}"
 
     def next(self, alert: str, status: str) -> tuple[str, dict[str, Any]]:

@@ -99,7 +99,7 @@ class UnhealthyServer(socketserver.ThreadingTCPServer):
     daemon_threads = True
     is_ill = False
 
-    class Handler(socketserver.StreamRequestHandler):
+    class UnhealthyHandler(socketserver.StreamRequestHandler):
         """One check."""
 
         def handle(self) -> None:
@@ -115,7 +115,7 @@ def test_haproxy_skips_unhealthy_fibserver(serve: Serve, program: Program, tmp_p
     path = program("haproxy")
     well = serve()
     bind = f"127.0.0.1:{free_port()}"
-    with UnhealthyServer(("127.0.0.1", 0), UnhealthyServer.Handler) as ailing:
+    with UnhealthyServer(("127.0.0.1", 0), UnhealthyServer.UnhealthyHandler) as ailing:
         thread = threading.Thread(target=ailing.serve_forever)
         thread.start()
         targets = addresses(well.address, f"127.0.0.1:{ailing.server_address[1]}", well.address)

@@ -124,7 +124,7 @@ def test_reload_applies_reloadable_web_settings() -> None:
     assert settings == WebSettings(log_level="debug", access_log=True)
 
 
-def test_reloadable_settings() -> None:
+def test_reloadable_settings_of_fibweb() -> None:
     """These settings are reloadable, no others."""
     definitions = WebSettings.definitions()
     reloadable = {name for name in definitions if definitions[name].is_reloadable}

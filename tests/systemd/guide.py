@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tests.systemd.machine import REPOSITORY, SOURCE, Machine, booted
+from tests.systemd.machine import REPOSITORY, SOURCE, BootedMachine, booted
 
 __all__ = ["Guided", "files", "followed", "guide"]
 
@@ -27,7 +27,7 @@ def guide() -> list[str]:
     return re.findall(r"^    \$ (.+)$", GUIDE.read_text(), re.MULTILINE)
 
 
-def files(machine: Machine) -> set[str]:
+def files(machine: BootedMachine) -> set[str]:
     """Return all files that may be ours, by their names."""
     places = ["/etc", "/opt", "/usr/local", "/usr/share", "/var", "/run", "/dev/shm"]
     found = machine.run("find", *places, "-name", "*fib*", check=False).splitlines()
@@ -36,7 +36,7 @@ def files(machine: Machine) -> set[str]:
     return {line for line in found if not line.startswith(elsewhere)}
 
 
-class Guided(Machine):
+class Guided(BootedMachine):
     """A machine on which somebody has followed the guide.
 
     Attributes:
@@ -68,7 +68,7 @@ def followed(program: Callable[[str], str]) -> Iterator[Guided]:
         yield machine
 
 
-def _follow(machine: Machine, command: str) -> str:
+def _follow(machine: BootedMachine, command: str) -> str:
     """Run a command of the guide."""
     environment = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
     is_online = command.startswith(ONLINE)

@@ -24,7 +24,7 @@ PAUSE_SECONDS = 0.1
 COUNTS = (1, 10, 500)
 
 
-class Clients:
+class LoadClients:
     """Clients, and what they have seen."""
 
     def __init__(self, port: int) -> None:
@@ -81,7 +81,7 @@ class Clients:
 
 def main() -> None:
     """Ask until the input ends."""
-    clients = Clients(int(sys.argv[1]))
+    clients = LoadClients(int(sys.argv[1]))
     sys.stdin.read()
     json.dump(clients.stop(), sys.stdout)
 

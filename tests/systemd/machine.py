@@ -17,7 +17,7 @@ import psutil
 from tests.conftest import missing
 from tests.support.waiting import wait_until
 
-__all__ = ["SOURCE", "Machine", "booted"]
+__all__ = ["SOURCE", "BootedMachine", "booted"]
 
 REPOSITORY = Path(__file__).parents[2]
 SOURCE = "/usr/src/fibservice"
@@ -52,7 +52,7 @@ exec systemd-nspawn --quiet --directory="$1/root" --boot --register=no --keep-un
 """
 
 
-class Machine:
+class BootedMachine:
     """A booted machine.
 
     Attributes:
@@ -164,7 +164,7 @@ class Machine:
 
 
 @contextmanager
-def booted(program: Callable[[str], str], name: str) -> Iterator[Machine]:
+def booted(program: Callable[[str], str], name: str) -> Iterator[BootedMachine]:
     """Boot a machine, and end it with the context.
 
     Args:
@@ -180,7 +180,7 @@ def booted(program: Callable[[str], str], name: str) -> Iterator[Machine]:
         boot += ["sh", "-c", _BOOT, "sh", folder, name, " ".join(UNWANTED)]
         with subprocess.Popen(boot, stdin=subprocess.DEVNULL, stdout=log, stderr=log) as nspawn:
             try:
-                machine = Machine(_leader(nspawn))
+                machine = BootedMachine(_leader(nspawn))
                 wait_until(lambda: _has_booted(machine), "the machine has booted")
                 machine.copy_repository()
                 yield machine
@@ -212,7 +212,7 @@ def _name(process: psutil.Process) -> str:
         return ""
 
 
-def _has_booted(machine: Machine) -> bool:
+def _has_booted(machine: BootedMachine) -> bool:
     state = machine.run("systemctl", "is-system-running", check=False).strip()
     return state in ("running", "degraded")  # degraded: something of this host's is not for there
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.waiting import wait_until
 from tests.systemd.guide import Guided
-from tests.systemd.machine import Machine
+from tests.systemd.machine import BootedMachine
 
 SERVICES = ("fibserver", "fibweb")
 LARGE = "/fib/30000"
@@ -16,7 +16,7 @@ LARGE = "/fib/30000"
 
 
 @pytest.fixture(scope="module")
-def installed(guided: Guided) -> Machine:
+def installed(guided: Guided) -> BootedMachine:
     """The machine, without a Prometheus whose scrapes start services that a test has stopped."""
     guided.run("systemctl", "stop", "prometheus", "prometheus-alertmanager")
     guided.run("systemctl", "enable", "fib.target")
@@ -24,51 +24,51 @@ def installed(guided: Guided) -> Machine:
 
 
 @pytest.fixture
-def machine(installed: Machine) -> Machine:
+def machine(installed: BootedMachine) -> BootedMachine:
     """The machine, with both services running; those that the test before left so run on."""
     installed.run("systemctl", "reset-failed")  # counts of restarts too
     installed.run("systemctl", "start", "fib.target", *SERVICES)
     return installed
 
 
-def get(machine: Machine, path: str) -> str:
+def get(machine: BootedMachine, path: str) -> str:
     """Return what curl gets."""
     return machine.run("curl", "-sS", "--max-time", "30", f"http://127.0.0.1:8080{path}")
 
 
-def main_pid(machine: Machine, service: str) -> int:
+def main_pid(machine: BootedMachine, service: str) -> int:
     """Return the first process of a service, 0 if it is not running."""
     return int(machine.property(service, "MainPID"))
 
 
-def kill(machine: Machine, signal: str, pid: int) -> None:
+def kill(machine: BootedMachine, signal: str, pid: int) -> None:
     """Send a signal to a process of the machine."""
     machine.run("kill", f"-{signal}", str(pid))
 
 
-def info(machine: Machine) -> str:
+def info(machine: BootedMachine) -> str:
     """Return what INFO says."""
     return machine.run("redis-cli", "-p", "11235", "INFO", "ALL")
 
 
-def info_field(machine: Machine, name: str) -> str:
+def info_field(machine: BootedMachine, name: str) -> str:
     """Return a field of INFO."""
     found = re.search(rf"^{name}:(.+)$", info(machine), re.MULTILINE)
     assert found is not None
     return found[1].strip()
 
 
-def workers(machine: Machine) -> list[int]:
+def workers(machine: BootedMachine) -> list[int]:
     """Return the worker processes."""
     return [int(pid) for pid in info_field(machine, "worker_pids").split(",")]
 
 
-def tells_how_it_is(machine: Machine, service: str) -> bool:
+def tells_how_it_is(machine: BootedMachine, service: str) -> bool:
     """Tell whether `systemctl status` shows what a service is doing."""
     return re.search(r"\d+ clients", machine.property(service, "StatusText")) is not None
 
 
-def wait_until_another(machine: Machine, service: str, pid: int) -> None:
+def wait_until_another(machine: BootedMachine, service: str, pid: int) -> None:
     """Wait until a service runs, ready, with another first process."""
 
     def is_another() -> bool:
@@ -78,7 +78,7 @@ def wait_until_another(machine: Machine, service: str, pid: int) -> None:
     wait_until(is_another, f"another {service}")
 
 
-def test_they_start(machine: Machine) -> None:
+def test_they_start(machine: BootedMachine) -> None:
     """After `systemctl start` REST, redis-cli, the command line and the metrics all answer."""
     assert json.loads(get(machine, "/fib/5")) == {"N": 5, "result": ["0", "1", "1", "2", "3"]}
     wait_until(lambda: get(machine, "/readyz") == "ready\n", "a fibserver has replied in time")
@@ -98,7 +98,7 @@ def test_they_start(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_metrics_for_other_hosts(machine: Machine, service: str) -> None:
+def test_metrics_for_other_hosts(machine: BootedMachine, service: str) -> None:
     """Their socket may be given another address, as docs/scaling.md has it."""
     port = {"fibserver": 9111, "fibweb": 9112}[service]
     folder = f"/etc/systemd/system/{service}-metrics.socket.d"
@@ -117,7 +117,7 @@ def test_metrics_for_other_hosts(machine: Machine, service: str) -> None:
         machine.run("systemctl", "restart", "fib.target")
 
 
-def test_only_the_group_may_use_the_unix_socket(machine: Machine) -> None:
+def test_only_the_group_may_use_the_unix_socket(machine: BootedMachine) -> None:
     """fibweb may, others may not."""
     ask = ["redis-cli", "-s", "/run/fib/fibserver.sock", "PING"]
     nobody = ["runuser", "-u", "nobody"]
@@ -126,7 +126,7 @@ def test_only_the_group_may_use_the_unix_socket(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_the_first_process_is_killed(machine: Machine, service: str) -> None:
+def test_the_first_process_is_killed(machine: BootedMachine, service: str) -> None:
     """The service comes back by itself, and nothing of the first one is left."""
     pid = main_pid(machine, service)
     kill(machine, "KILL", pid)
@@ -135,7 +135,7 @@ def test_the_first_process_is_killed(machine: Machine, service: str) -> None:
     assert machine.property(service, "NRestarts") == "1"
 
 
-def test_a_worker_is_killed(machine: Machine) -> None:
+def test_a_worker_is_killed(machine: BootedMachine) -> None:
     """It is replaced, without a restart of the service."""
     pid, deaths = main_pid(machine, "fibserver"), int(info_field(machine, "worker_deaths"))
     kill(machine, "KILL", workers(machine)[0])
@@ -144,7 +144,7 @@ def test_a_worker_is_killed(machine: Machine) -> None:
     assert main_pid(machine, "fibserver") == pid
 
 
-def test_workers_give_way(machine: Machine) -> None:
+def test_workers_give_way(machine: BootedMachine) -> None:
     """The filter of system calls lets workers be nice; fibweb has more weight than all of them."""
     niceness = {
         pid: machine.run("ps", "-o", "ni=", "-p", str(pid)).strip()
@@ -156,7 +156,7 @@ def test_workers_give_way(machine: Machine) -> None:
     assert machine.property("fibweb", "CPUWeight") == "200"
 
 
-def test_the_acceptor_hangs(machine: Machine) -> None:
+def test_the_acceptor_hangs(machine: BootedMachine) -> None:
     """The watchdog notices, and the service is started anew."""
     pid = main_pid(machine, "fibserver")
     kill(machine, "STOP", pid)
@@ -166,7 +166,7 @@ def test_the_acceptor_hangs(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_systemctl_reload_changes_settings(machine: Machine, service: str) -> None:
+def test_systemctl_reload_changes_settings(machine: BootedMachine, service: str) -> None:
     """What can change does, a mistake changes nothing and is told, and nothing restarts."""
     pid, path = main_pid(machine, service), f"/etc/fib/{service}.toml"
     before = machine.read(path)
@@ -185,7 +185,7 @@ def test_systemctl_reload_changes_settings(machine: Machine, service: str) -> No
     wait_until(lambda: get(machine, "/readyz") == "ready\n", "a fibserver has replied in time")
 
 
-def test_stop_finishes_response_in_progress(machine: Machine) -> None:
+def test_stop_finishes_response_in_progress(machine: BootedMachine) -> None:
     """An answer under way is whole, though its service was told to stop meanwhile."""
     command = [*machine.entering(), "curl", "-sS", "--limit-rate", "40M"]
     command += ["-w", "%{size_download} %{http_code}", "-o", "/dev/null"]
@@ -202,7 +202,7 @@ def test_stop_finishes_response_in_progress(machine: Machine) -> None:
     assert machine.property("fibweb", "Result") == "success"
 
 
-def in_flight(machine: Machine) -> float:
+def in_flight(machine: BootedMachine) -> float:
     """Return how many requests fibweb has under way."""
     text = machine.run("curl", "-sS", "http://127.0.0.1:9112/metrics")
     found = re.search(r"^fibweb_requests_in_flight (\S+)", text, re.MULTILINE)
@@ -210,7 +210,7 @@ def in_flight(machine: Machine) -> float:
     return float(found[1])
 
 
-def test_nothing_is_left_after_a_stop(machine: Machine) -> None:
+def test_nothing_is_left_after_a_stop(machine: BootedMachine) -> None:
     """No process, no socket, no shared memory."""
     get(machine, "/fib/1000")
     machine.run("systemctl", "stop", "fib.target")
@@ -221,7 +221,7 @@ def test_nothing_is_left_after_a_stop(machine: Machine) -> None:
     assert not machine.succeeds("pgrep", "-f", "/opt/fib")
 
 
-def test_the_journal_has_priorities(machine: Machine) -> None:
+def test_the_journal_has_priorities(machine: BootedMachine) -> None:
     """Messages of either service carry how grave they are."""
     kill(machine, "KILL", workers(machine)[0])
     for service, priority, text in (
@@ -238,7 +238,7 @@ def test_the_journal_has_priorities(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_bad_setting_fails_once(machine: Machine, service: str) -> None:
+def test_a_bad_setting_fails_once(machine: BootedMachine, service: str) -> None:
     """The start fails, the journal says what was bad, and nothing tries again."""
     machine.run("systemctl", "stop", "fib.target", *SERVICES)
     path = f"/etc/fib/{service}.toml"
@@ -256,7 +256,7 @@ def test_a_bad_setting_fails_once(machine: Machine, service: str) -> None:
         machine.run("systemctl", "reset-failed", service, f"{service}.socket")
 
 
-def test_numbers_outlive_a_restart(machine: Machine) -> None:
+def test_numbers_outlive_a_restart(machine: BootedMachine) -> None:
     """What was computed is saved in the state folder, and there at once after a restart."""
     get(machine, "/fib/3000")
     machine.run("systemctl", "restart", "fibserver")
@@ -264,7 +264,7 @@ def test_numbers_outlive_a_restart(machine: Machine) -> None:
     wait_until(lambda: "snapshot_blocks:0" not in info(machine), "the snapshot is loaded")
 
 
-def test_the_units_are_right(machine: Machine) -> None:
+def test_the_units_are_right(machine: BootedMachine) -> None:
     """systemd has no complaint, and calls the services about as safe as any it has."""
     folder = "/usr/local/lib/systemd/system"
     units = machine.run("sh", "-c", f"ls {folder}/fib*").split()
@@ -280,7 +280,7 @@ def test_the_units_are_right(machine: Machine) -> None:
         assert float(found[1]) <= 0.3
 
 
-def test_help_is_installed(machine: Machine) -> None:
+def test_help_is_installed(machine: BootedMachine) -> None:
     """The three commands are on PATH, with man pages and completion."""
     for command in ("fibserver", "fibclient", "fibweb"):
         assert machine.run(command, "--version").startswith(command)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
-from tests.fibweb.page.site import Site
+from tests.fibweb.page.site import ServedPage
 from tests.support.servers import DEADLINE_SECONDS, RunningServer
 
 DESKTOP = (1280, 900)
@@ -44,7 +44,7 @@ class Pages:
 
     def open(
         self,
-        site: Site,
+        site: ServedPage,
         search: str = "",
         size: tuple[int, int] = DESKTOP,
         color_scheme: str = "light",
@@ -114,9 +114,9 @@ def browser(program: Callable[[str], str]) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="package")
-def site(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPage]:
     """A fibweb for tests that only look."""
-    running = Site(tmp_path_factory.mktemp("site"), server.address)
+    running = ServedPage(tmp_path_factory.mktemp("site"), server.address)
     yield running
     running.stop()
 
@@ -139,13 +139,15 @@ def shared_window(browser: Browser) -> Iterator[Pages]:
 
 
 @pytest.fixture(scope="package")
-def shared_page(shared_window: Pages, site: Site) -> Page:
+def shared_page(shared_window: Pages, site: ServedPage) -> Page:
     """The page in that window."""
     return shared_window.open(site)
 
 
 @pytest.fixture
-def visit(shared_window: Pages, shared_page: Page, site: Site) -> Iterator[Callable[..., Page]]:
+def visit(
+    shared_window: Pages, shared_page: Page, site: ServedPage
+) -> Iterator[Callable[..., Page]]:
     """Load the page anew, in the window that tests share; nothing is remembered."""
 
     def start(search: str = "", size: tuple[int, int] = DESKTOP) -> Page:

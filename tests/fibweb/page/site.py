@@ -9,10 +9,10 @@ from tests.support.servers import RunningServer
 
 READY = re.compile(r"ready on (http://[^\s/,]+)")
 
-__all__ = ["Site"]
+__all__ = ["ServedPage"]
 
 
-class Site:
+class ServedPage:
     """A fibweb process, or none for a while.
 
     Attributes:
@@ -41,7 +41,7 @@ class Site:
         command += ["--root-path", self._root_path]
         return RunningServer(command, self._folder / f"fibweb-{self._starts}.log", ready=READY)
 
-    def seen_at(self, url: str) -> "Site":
+    def seen_at(self, url: str) -> "ServedPage":
         """Return the same site, as a proxy has it at another URL."""
         seen = copy.copy(self)
         seen.url = url

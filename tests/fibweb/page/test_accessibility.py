@@ -7,7 +7,7 @@ from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-unt
 from playwright.sync_api import Page, expect
 
 from tests.fibweb.page.conftest import DESKTOP
-from tests.fibweb.page.site import Site
+from tests.fibweb.page.site import ServedPage
 
 PHONE = (390, 844)
 
@@ -22,7 +22,7 @@ def expect_no_violation(page: Page) -> None:
     ("size", "color_scheme"), [(PHONE, "dark"), (DESKTOP, "light")], ids=["phone", "desktop"]
 )
 def test_axe(
-    open_page: Callable[..., Page], site: Site, size: tuple[int, int], color_scheme: str
+    open_page: Callable[..., Page], site: ServedPage, size: tuple[int, int], color_scheme: str
 ) -> None:
     """No violation in any state: numbers, a dialog, one number, an error, tables, an outage."""
     page = open_page(site, "?first=100000", size=size, color_scheme=color_scheme)
@@ -62,7 +62,7 @@ def test_any_width(visit: Callable[..., Page], width: int, search: str) -> None:
     assert overflowing == 0
 
 
-def test_theme(open_page: Callable[..., Page], site: Site) -> None:
+def test_theme(open_page: Callable[..., Page], site: ServedPage) -> None:
     """The theme is the system's unless one is chosen, which is remembered."""
     page = open_page(site, color_scheme="dark")
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.fibweb.page.site import Site
+from tests.fibweb.page.site import ServedPage
 from tests.support.expected import digits
 
 MANY = 10**30
@@ -107,7 +107,9 @@ def test_only_the_wrong_field_is_marked(home: Page) -> None:
     expect(home.locator("#count")).to_have_attribute("aria-invalid", "true")
 
 
-def test_each_ask_has_an_address(home: Page, site: Site, open_page: Callable[..., Page]) -> None:
+def test_each_ask_has_an_address(
+    home: Page, site: ServedPage, open_page: Callable[..., Page]
+) -> None:
     """An address can be passed on, and the browser's back button works."""
     expect(home.locator("#result-title")).to_have_text("The first 100 numbers")
     ask(home, "A range", start=200, count=3)

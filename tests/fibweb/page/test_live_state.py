@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.fibweb.page.site import Site
+from tests.fibweb.page.site import ServedPage
 from tests.support.servers import RunningServer
 
 TWO_POINTS = re.compile(r"\S+,\S+ \S+,\S+")
@@ -20,9 +20,9 @@ def number_server(serve: Callable[..., RunningServer]) -> RunningServer:
 
 
 @pytest.fixture
-def own_site(number_server: RunningServer, tmp_path: Path) -> Iterator[Site]:
+def own_site(number_server: RunningServer, tmp_path: Path) -> Iterator[ServedPage]:
     """A fibweb with a fibserver of its own."""
-    running = Site(tmp_path, number_server.address)
+    running = ServedPage(tmp_path, number_server.address)
     yield running
     running.stop()
 
@@ -39,7 +39,7 @@ def test_the_state_is_shown(home: Page, server: RunningServer) -> None:
         expect(gauge.locator("polyline")).to_have_attribute("points", TWO_POINTS)
 
 
-def test_pause(open_page: Callable[..., Page], site: Site) -> None:
+def test_pause(open_page: Callable[..., Page], site: ServedPage) -> None:
     """What moves can be stopped: no more readings are taken until it goes on."""
     home = open_page(site, has_clock=True)
     expect(home.locator("#health")).to_have_attribute("data-state", "up")
@@ -55,7 +55,9 @@ def test_pause(open_page: Callable[..., Page], site: Site) -> None:
         home.clock.run_for(4_000)
 
 
-def test_page_recovers_with_web_service(open_page: Callable[..., Page], own_site: Site) -> None:
+def test_page_recovers_with_web_service(
+    open_page: Callable[..., Page], own_site: ServedPage
+) -> None:
     """It is told, the page stays, and goes on by itself, also with what was asked meanwhile."""
     page = open_page(own_site, "?first=100000")
     expect(page.locator("#numbers .pending")).to_have_count(0)
@@ -73,7 +75,9 @@ def test_page_recovers_with_web_service(open_page: Callable[..., Page], own_site
     expect(page.locator("#outage")).to_be_hidden()
 
 
-def test_request_during_outage_is_repeated(open_page: Callable[..., Page], own_site: Site) -> None:
+def test_request_during_outage_is_repeated(
+    open_page: Callable[..., Page], own_site: ServedPage
+) -> None:
     """What was asked for in vain is answered when the service is back."""
     page = open_page(own_site, "?first=10")
     expect(page.get_by_role("option")).to_have_count(10)
@@ -89,7 +93,7 @@ def test_request_during_outage_is_repeated(open_page: Callable[..., Page], own_s
 def test_page_recovers_with_fibserver(
     open_page: Callable[..., Page],
     number_server: RunningServer,
-    own_site: Site,
+    own_site: ServedPage,
     serve: Callable[..., RunningServer],
 ) -> None:
     """Without a fibserver the page says so in words, and recovers with it."""

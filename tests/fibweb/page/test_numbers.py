@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, Response, Route, expect
 
 from fibcommon.sizes import value_digits
-from tests.fibweb.page.site import Site
+from tests.fibweb.page.site import ServedPage
 from tests.support.expected import digits
 from tests.support.waiting import wait_until
 
@@ -24,7 +24,7 @@ COUNT_TASKS = """() => {
 
 
 @pytest.fixture
-def long_list(open_page: Callable[..., Page], site: Site) -> Page:
+def long_list(open_page: Callable[..., Page], site: ServedPage) -> Page:
     """The page with the first 100,000 numbers."""
     page = open_page(site, f"?first={MANY}")
     expect(page.locator("#result-title")).to_have_text("The first 100,000 numbers")

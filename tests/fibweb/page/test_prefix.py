@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.fibweb.page.site import Site
+from tests.fibweb.page.site import ServedPage
 from tests.support.balancers import DEPLOY, run_nginx
 from tests.support.prometheus import free_port
 from tests.support.servers import DEADLINE_SECONDS
@@ -20,15 +20,15 @@ PREFIXES = {"taken off by nginx": ("/", ""), "passed on": ("", "/f")}
 @pytest.fixture(scope="module", params=PREFIXES)
 def below(
     request: pytest.FixtureRequest,
-    site: Site,
+    site: ServedPage,
     program: Callable[[str], str],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Site]:
+) -> Iterator[ServedPage]:
     """The site below /f/, and nothing at the root."""
     ending, root_path = PREFIXES[request.param]
     folder, address = tmp_path_factory.mktemp("nginx"), f"127.0.0.1:{free_port()}"
     nginx = program("nginx")
-    inner = Site(folder, site.servers, root_path) if root_path else site
+    inner = ServedPage(folder, site.servers, root_path) if root_path else site
     text = (DEPLOY / "nginx" / "prefix.conf").read_text()
     own = f"proxy_pass {inner.url}{ending};"
     assert "proxy_pass http://127.0.0.1:8080/;" in text
@@ -41,7 +41,7 @@ def below(
         yield inner.seen_at(f"http://{address}/f")
 
 
-def test_page_works_below_prefix(below: Site, open_page: Callable[..., Page]) -> None:
+def test_page_works_below_prefix(below: ServedPage, open_page: Callable[..., Page]) -> None:
     """It shows numbers and the live state, leads back to itself, and offers what is there."""
     page = open_page(below, "?first=30")
     expect(page.locator("#number-7 .value")).to_have_text("13")
@@ -57,14 +57,14 @@ def test_page_works_below_prefix(below: Site, open_page: Callable[..., Page]) ->
     expect(page.locator("#number-7 .value")).to_have_text("13")
 
 
-def test_without_a_slash(below: Site) -> None:
+def test_without_a_slash(below: ServedPage) -> None:
     """The prefix alone leads to the page, with its query."""
     with urllib.request.urlopen(f"{below.url}?first=3", timeout=DEADLINE_SECONDS) as reply:
         assert reply.url == f"{below.url}/?first=3"
         assert reply.headers["Content-Type"] == "text/html; charset=utf-8"
 
 
-def test_links_of_the_footer(below: Site, open_page: Callable[..., Page]) -> None:
+def test_links_of_the_footer(below: ServedPage, open_page: Callable[..., Page]) -> None:
     """What the page links to is there."""
     page = open_page(below)
     for link in page.locator("footer a").all():

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.fibweb.page.conftest import Pages
-from tests.fibweb.page.site import Site
+from tests.fibweb.page.site import ServedPage
 from tests.support.expected import digits, expected
 from tests.support.servers import DEADLINE_SECONDS
 
@@ -33,7 +33,7 @@ def choose(page: Page, format: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def part(browser: Browser, site: Site) -> Iterator[Page]:
+def part(browser: Browser, site: ServedPage) -> Iterator[Page]:
     """The page with F(100) to F(119), and all sizes known; each test chooses its format."""
     pages = Pages(browser)
     page = pages.open(site, "?start=100&count=20", has_clock=True)
@@ -69,7 +69,7 @@ def test_copy(part: Page, format: str) -> None:
     expect(part.locator("#copy")).to_have_text("Copy")
 
 
-def test_copy_over_plain_http(open_page: Callable[..., Page], site: Site) -> None:
+def test_copy_over_plain_http(open_page: Callable[..., Page], site: ServedPage) -> None:
     """Where the browser keeps its clipboard back, copying works all the same."""
     hidden = "Object.defineProperty(navigator, 'clipboard', { value: undefined });"
     page = open_page(site, "?first=5", script=hidden)
@@ -151,7 +151,7 @@ def test_redis_cli(part: Page, format: str, folder: Path, program: Callable[[str
 @pytest.mark.parametrize("search", ["?first=3000", "?number=30000", "?start=30000&count=2"])
 def test_recipes_for_more(
     open_page: Callable[..., Page],
-    site: Site,
+    site: ServedPage,
     search: str,
     folder: Path,
     program: Callable[[str], str],
