@@ -86,7 +86,7 @@ def test_a_reply_that_is_too_large_is_refused_at_once(size: int) -> None:
             client.info_text()
         with (
             FibClient(server.address, max_retries=0) as client,
-            pytest.raises(ServerMisbehaved, match=r"instead of \d+ bytes"),
+            pytest.raises(ServerMisbehaved, match=r"instead of a string of \d+ bytes"),
         ):
             client.read(0, 5, "json")
 

@@ -170,7 +170,7 @@ def test_clients_that_leave_free_their_blocks(serve: Serve, is_reset: bool) -> N
     """Queued blocks are dropped when their clients close or reset the connection."""
     server = serve("--workers", "1")
     with contextlib.ExitStack() as stack:
-        for number in range(3_000_000, 3_000_020):  # ten seconds of work
+        for number in range(5_000_000, 5_000_020):  # ten seconds of work
             sock = stack.enter_context(connected(server))
             if is_reset:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -181,7 +181,7 @@ def test_clients_that_leave_free_their_blocks(serve: Serve, is_reset: bool) -> N
     server.wait_until(lambda each: each.info()["connected_clients"] == "1", "all of them are gone")
     info = server.info()
     assert info["queued_expensive"] == "0"
-    assert int(info["blocks_filled"]) <= 5
+    assert int(info["blocks_filled"]) <= 10
 
 
 # Shared memory, descriptors, clients.
