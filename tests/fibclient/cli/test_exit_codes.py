@@ -20,7 +20,7 @@ from tests.support.expected import expected
 from tests.support.fake_server import fake_server, in_turn
 from tests.support.fibclient_command import COMMAND, Terminal, fibclient
 from tests.support.servers import RunningServer
-from tests.support.waiting import DEADLINE_SECONDS
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
 ENDING_SIGNALS = [signal.SIGTERM, signal.SIGHUP]
 
@@ -184,6 +184,7 @@ def test_a_file_interrupted_by_a_signal(tmp_path: Path, number: signal.Signals) 
         Terminal("--server", stuck.address, *arguments, columns=120) as terminal,
     ):
         terminal.wait_for("0.1/41.8 MB")
+        wait_until(lambda: path.stat().st_size == 100_000, "all that has come is in the file")
         terminal.send(number)
         screen = terminal.wait()
     assert screen.code == 128 + number
