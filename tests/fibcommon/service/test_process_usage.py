@@ -23,7 +23,12 @@ def test_this_process() -> None:
 
 def test_an_odd_name() -> None:
     """Spaces and parentheses in the name of a process do not matter."""
-    code = "open('/proc/self/comm', 'w').write(') 1 (2) '); print(flush=True); input()"
+    code = (
+        "import time\n"
+        "open('/proc/self/comm', 'w').write(') 1 (2) ')\n"
+        "while time.process_time() < 0.05: pass\n"  # the kernel counts ticks of 10 ms
+        "print(flush=True); input()"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
