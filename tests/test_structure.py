@@ -4,6 +4,7 @@ All imports count, those for typing included.
 """
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -172,6 +173,29 @@ def test_folders_have_docstrings(package: str) -> None:
     for folder in {path.parent for path in modules(package).values()}:
         text = (folder / "__init__.py").read_text()
         assert ast.get_docstring(ast.parse(text)), folder
+
+
+def test_documented_attributes_exist() -> None:
+    """Every name below `Attributes:` in the docstring of a class occurs in its body."""
+    stale = []
+    for path in MODULES.values():
+        classes = (
+            node
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.ClassDef)
+        )
+        for node in classes:
+            used = {each.attr for each in ast.walk(node) if isinstance(each, ast.Attribute)}
+            used |= {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+            used |= {each.name for each in node.body if isinstance(each, ast.FunctionDef)}
+            documented = _attributes(ast.get_docstring(node) or "")
+            stale += [f"{path}: {node.name}.{name}" for name in documented if name not in used]
+    assert not stale
+
+
+def _attributes(docstring: str) -> list[str]:
+    _, _, section = docstring.partition("Attributes:\n")
+    return re.findall(r"^    (\w+): ", section, re.MULTILINE)
 
 
 @pytest.mark.parametrize("pattern", PURE)

@@ -8,8 +8,8 @@ again when there is more data, room or time. A long reply is generated in steps 
 so it pauses for the same reasons.
 Requests in the reply cache skip all of this (`find_cached`).
 
-After a failed authentication the error reply is held back, and nothing else is executed, until
-the connection calls `send_delayed_error`.
+After a failed authentication the error reply is delayed, and nothing else is executed, until the
+connection calls `send_delayed_error`.
 """
 
 import logging
@@ -114,7 +114,7 @@ class RequestHandler:
         output: The pending replies.
         on_output_ready: Schedules sending; called when a stream in the output has bytes ready.
         needs_data: Whether no complete request is left to execute.
-        held_error: Error of a failed authentication while its reply is held back, else None.
+        delayed_error: Error of a failed authentication while its reply is delayed, else None.
         is_over: Whether further requests are ignored, after QUIT or a malformed request.
     """
 

@@ -47,7 +47,7 @@ class Loop(dict[int, wasyncore.dispatcher]):
     """Event loop: a map from descriptors to dispatchers, which waitress adds and removes.
 
     Attributes:
-        turns: Number of iterations; it stops growing if the loop hangs.
+        iterations: Number of iterations; it stops growing if the loop hangs.
     """
 
     def __init__(self) -> None:

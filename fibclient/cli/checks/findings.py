@@ -44,7 +44,7 @@ class Finding:
         check: The name of the check.
         level: The severity.
         text: What was found.
-        advice: What to do; empty if nothing is wrong.
+        hint: What to do; empty if nothing is wrong.
         is_unreachable: Whether the server is unreachable.
     """
 
