@@ -332,7 +332,7 @@ class ClientConnection:
             if handler.is_over and self.state is ConnectionState.OPEN:
                 self.state = ConnectionState.CLOSING
             self._flush()
-            if handler.needs_data or output.pieces or self.state is ConnectionState.CLOSED:
+            if handler.needs_data or output.is_full or self.state is ConnectionState.CLOSED:
                 break
             if handler.delayed_error is not None:
                 break

@@ -20,7 +20,7 @@ from fibserver.commands.session import ClientInfo
 from fibserver.core.event_loop import EventLoop
 from fibserver.core.overload import AUTH_DELAY_SECONDS, REQUEST_SECONDS, SLICE_SECONDS, Eviction
 from fibserver.engine.engine import Engine
-from fibserver.network.connection import ClientConnection
+from fibserver.network.connection import ClientConnection, ConnectionState
 from fibserver.network.connections import SWEEP_CONNECTIONS, Clients
 from fibserver.network.output_queue import MAX_PENDING_BYTES
 from fibserver.settings import ServerSettings
@@ -189,6 +189,26 @@ def test_busy_clients_take_turns(make_server: Callable[..., SteppedServer]) -> N
             n + received(sock).count(b"x") for n, sock in zip(replies, clients, strict=True)
         ]
         assert max(replies) - min(replies) <= 30
+
+
+def test_slow_machine_notices_the_end_of_a_client_that_waits(
+    make_server: Callable[..., SteppedServer],
+) -> None:
+    """Output that cannot be sent leaves no request unexecuted, however short a time slice is."""
+    server = make_server()
+    sock = server.connect()
+    server.clock.step = SLICE_SECONDS  # each slice is over after one request
+    connection = server.connection(0)
+    while connection.blocked_since == float("inf"):
+        assert connection.state is ConnectionState.OPEN
+        sock.sendall(b"*2\r\n$4\r\nECHO\r\n$3000\r\n%s\r\n" % (b"x" * 3000))
+        server.iterate()
+    assert not connection.handler.output.is_full
+    sock.sendall(b"PING\r\nPING\r\n")
+    sock.shutdown(socket.SHUT_WR)
+    server.iterate(10)
+    assert server.statistics.command("ping").calls == 2
+    assert connection.state is ConnectionState.ENDED
 
 
 def test_many_requests_are_served_over_several_iterations(
