@@ -37,7 +37,7 @@ help:
 	@echo 'make bench-rest      fibweb beside nginx, uvicorn, waitress and Flask'
 	@echo 'make bench-overload  what others see while clients misbehave, beside nginx and redis-server'
 	@echo 'make bench-fairness  small requests while others request everything'
-	@echo 'make bench-restart   a cold start beside one with a snapshot'
+	@echo 'make bench-restart   numbers found again, in memory and after a restart'
 	@echo 'make bench-numbers   giant numbers beside gmpy2'
 	@echo 'make bench-start     the start of each program beside the imports that it needs'
 	@echo 'make bench-scaling   three hosts, one of which fails (root, haproxy)'

@@ -176,7 +176,7 @@ class Acceptor:
                 self._clients.accept()
                 if self._loop.now >= self._next_tick:
                     self._tick()
-                self._engine.transient_blocks.wake_next_waiter()
+                self._engine.far_blocks.wake_next_waiter()
                 self._clients.serve()
                 self._engine.pool.dispatch()
                 if self._phase is not Phase.SERVING:
@@ -186,7 +186,7 @@ class Acceptor:
         """Return how many seconds the loop may wait for events."""
         # `dispatch` runs before this: it may fail a block, which makes an error reply due now.
         timeout = min(self._next_tick, self._clients.next_due) - self._loop.now
-        return min(timeout, SLOT_SECONDS) if self._engine.transient_blocks.is_wanted else timeout
+        return min(timeout, SLOT_SECONDS) if self._engine.far_blocks.is_wanted else timeout
 
     def close(self) -> None:
         """Stop the workers, and close every socket and the arena.

@@ -33,7 +33,12 @@ class ServerSettings(ServiceSettings):
     state_dir: Path | None = setting(
         "",
         values.optional(values.ABSOLUTE_PATH),
-        "The directory that keeps computed numbers across restarts. Empty: none.",
+        "The directory that keeps large computed numbers across restarts. Empty: none.",
+    )
+    state_limit: int = setting(
+        "2GiB",
+        values.size("1MiB"),
+        "The maximum size of the files in `state_dir`; those used longest ago are removed.",
     )
     metrics_listen: str | None = setting(
         "",

@@ -31,7 +31,7 @@ from fibserver.compute.arithmetic import (
 )
 from fibserver.compute.simd_lanes import Lanes
 
-__all__ = ["RenderingError", "Write", "render"]
+__all__ = ["RenderingError", "Write", "render", "verify_last"]
 
 CHUNK_BYTES = 64 * 1024
 """Size of a chunk. It stays in the processor cache until it is copied into shared memory; with
@@ -223,6 +223,24 @@ def _verify(n: int, values: Sequence[int | Decimal]) -> None:
         expected = modular.fibonacci_pair(n, prime)[: len(values)]
         if tuple(modular.residue(value, prime) for value in values) != expected:
             raise RenderingError(f"the computed F({n}) is wrong modulo {prime}")
+
+
+def verify_last(format: Format, n: int, rendered: memoryview) -> None:
+    """Raise `RenderingError` if rendered elements do not end with F(n).
+
+    Args:
+        format: Format of the elements.
+        n: Index of the last element.
+        rendered: The elements.
+    """
+    is_decimal = Field.DIGITS in format.element
+    field = Field.DIGITS if is_decimal else Field.MAGNITUDE
+    after = _literal(*format.element[format.element.index(field) + 1 :])
+    end = len(rendered) - len(after)
+    data = bytes(rendered[end - value_digits(n, 10 if is_decimal else 256) : end])
+    if rendered[end:] != after or (is_decimal and not data.isdigit()):
+        raise RenderingError(f"the rendered F({n}) is damaged")
+    _verify(n, [Decimal(data.decode()) if is_decimal else int.from_bytes(data, "little")])
 
 
 @cache

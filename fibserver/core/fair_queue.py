@@ -155,7 +155,7 @@ class FairQueue:
             accepts_expensive: Whether the task may be expensive.
         """
         for task in self._put_back:
-            if accepts_expensive or not task.block.is_expensive:
+            if accepts_expensive or not task.is_expensive:
                 self._put_back.remove(task)
                 return task
         if accepts_expensive and self._is_expensive_next and self.is_expensive_due:

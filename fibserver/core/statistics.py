@@ -125,9 +125,9 @@ class Statistics:
         evictions: Clients disconnected to free resources for others, by reason.
         bytes_received: Bytes received from clients.
         bytes_sent: Bytes sent to clients.
-        blocks_filled: Blocks that were computed or loaded.
+        blocks_computed: Blocks that were computed.
+        blocks_loaded: Blocks that were loaded from the snapshot.
         blocks_failed: Blocks whose computation was given up.
-        blocks_evicted: Resident blocks evicted to make room for others.
         rates: Rates between the last two samples.
     """
 
@@ -139,9 +139,9 @@ class Statistics:
         self.evictions: Counter[Eviction] = Counter()
         self.bytes_received = 0
         self.bytes_sent = 0
-        self.blocks_filled = 0
+        self.blocks_computed = 0
+        self.blocks_loaded = 0
         self.blocks_failed = 0
-        self.blocks_evicted = 0
         self.rates = Rates()
         self._sampled_at: float | None = None
         self._sampled = Rates()

@@ -2,7 +2,7 @@
 
     slice ──> stream ──> fair queue ──> worker pool ──> arena
                  ^                                        │
-                 └── arrays, short-lived blocks, snapshot ┘
+                 └── arrays, far blocks, snapshot ┘
 
 The engine handles no clients; its only sockets are those of the workers. The acceptor provides an
 event loop and calls `tick` about once per second.
@@ -17,7 +17,6 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from fibcommon.costs import EXPENSIVE_SECONDS
-from fibcommon.formats import FORMATS
 from fibcommon.service.errors import SettingsError, reason
 from fibcommon.service.resource_limits import memory_limit_bytes
 from fibserver.core.event_loop import EventLoop
@@ -26,15 +25,16 @@ from fibserver.core.statistics import Statistics
 from fibserver.engine.slice_stream import SliceStream, SliceStreamOwner
 from fibserver.memory.arena import Arena
 from fibserver.memory.blocks import BLOCK_BYTES, Action, Block, Task
+from fibserver.memory.far_blocks import FarBlocks, slots_for
 from fibserver.memory.layout import ArenaLayout
+from fibserver.memory.memory_limit import MemoryLimit
 from fibserver.memory.shared_arrays import SharedArrays
-from fibserver.memory.transient_blocks import TransientBlocks, slots_for
 from fibserver.protocol.reply_encoding import Slice
 from fibserver.settings import ServerSettings
 from fibserver.storage.persistence import Persistence
-from fibserver.storage.snapshot import Snapshot
+from fibserver.storage.snapshot import Snapshot, SnapshotSize
 from fibserver.workers.pool import WorkerPool
-from fibserver.workers.worker import Outcome
+from fibserver.workers.worker import Outcome, Report
 
 __all__ = ["Engine", "Work"]
 
@@ -63,8 +63,6 @@ MAX_WAITING_STREAMS = 1000
 """Maximum number of replies that wait for an expensive block. It bounds the time for ordering the
 queue to microseconds, even if the predicted costs are low."""
 
-_PROBE = Block(FORMATS["text"], 0, 1, 0, 0)
-
 _REASONS = {
     errno.ENOSPC: "no room left in /dev/shm",
     errno.ENOMEM: "no memory left",
@@ -75,11 +73,11 @@ class Engine:
     """The arena, the workers that fill it, and the queue of their tasks.
 
     Attributes:
-        memory_limit: Maximum size of the arrays in bytes, as far as the machine allows.
+        memory: Limit on the memory of arrays and kept blocks, as far as the machine allows.
         arrays: The arrays of published elements.
-        transient_blocks: The short-lived blocks.
+        far_blocks: The blocks outside the arrays.
         pool: The workers.
-        persistence: Persistence of the arrays; None without a `state_dir`.
+        persistence: Persistence of the far blocks; None without a `state_dir`.
         queue: Sources of tasks that wait for a worker.
         overload_rejections: Number of replies rejected because they would have waited too long.
     """
@@ -104,8 +102,8 @@ class Engine:
         self.overload_rejections = 0
         slots = slots_for(settings.workers)
         try:
-            self.memory_limit = _affordable_memory(settings, slots)
-            layout = ArenaLayout(self.memory_limit, settings.max_index, slots)
+            self.memory = MemoryLimit(_affordable_memory(settings, slots))
+            layout = ArenaLayout(self.memory.limit_bytes, settings.max_index, slots)
             self._arena = Arena(layout)
         except OSError as error:
             remedy = ARENA_REMEDIES.get(error.errno or 0)
@@ -118,12 +116,12 @@ class Engine:
             return loop.now
 
         self.queue = FairQueue(clock)
-        self.arrays = SharedArrays(self._arena, self.memory_limit, clock, self._on_evicted)
-        self.transient_blocks = TransientBlocks(self._arena, clock)
-        snapshot = Snapshot(settings.state_dir) if settings.state_dir else None
-        self.persistence = (
-            Persistence(snapshot, self.arrays, self.queue, clock) if snapshot else None
-        )
+        self.arrays = SharedArrays(self._arena, self.memory, clock)
+        self.far_blocks = FarBlocks(self._arena, slots, self.memory, clock)
+        snapshot = self.persistence = None
+        if settings.state_dir:
+            snapshot = Snapshot(settings.state_dir, settings.state_limit)
+            self.persistence = Persistence(snapshot, self.far_blocks, self.queue, clock)
         self.pool = WorkerPool(
             settings.workers,
             self.queue,
@@ -160,7 +158,7 @@ class Engine:
     def open_stream(self, slice: Slice, owner: SliceStreamOwner) -> SliceStream:
         """Create the stream of a slice; it requests no blocks until it is started."""
         return SliceStream(
-            slice, self.arrays, self.transient_blocks, self.queue, self._rejection_reason, owner
+            slice, self.arrays, self.far_blocks, self.queue, self._rejection_reason, owner
         )
 
     @property
@@ -204,49 +202,51 @@ class Engine:
         """
         self._max_wait_seconds = request_timeout
         self.pool.ensure_workers()
-        self.pool.check(request_timeout / 2, _PROBE)
-        self.transient_blocks.free_idle_memory()
+        self.pool.check(request_timeout / 2)
+        self.far_blocks.free_idle_memory()
         if self.persistence:
             self.persistence.tick()
 
-    def _on_evicted(self, block: Block) -> None:
-        self._statistics.blocks_evicted += 1
-        if self.persistence:
-            self.persistence.on_evicted(block)
-
     # Reports of workers.
 
-    def task_done(self, task: Task, outcome: Outcome, error_number: int) -> None:
-        """Update blocks, snapshot and statistics after the outcome of a task."""
-        block = task.block
-        if task.action in (Action.SAVE, Action.DISCARD):
-            self._file_done(task, error_number)
-        elif outcome is Outcome.FAILED:
+    def task_done(self, task: Task, report: Report) -> None:
+        """Update blocks, snapshot and statistics after a report on a task."""
+        if task.action is not Action.FILL:
+            self._file_task_done(task, report)
+        elif report.outcome is Outcome.FAILED:
+            error_number = report.error_number
             reason = _REASONS.get(error_number, os.strerror(error_number))
-            self._block_failed(block, reason, "NOSPACE")
-        elif block.is_resident:
-            self._statistics.blocks_filled += 1
-            if self.persistence:
-                is_loaded = task.action is Action.LOAD and outcome is Outcome.DONE
-                self.persistence.on_filled(block, is_loaded)
-            self.arrays.block_finished(block)
+            self._block_failed(task.block, reason, "NOSPACE")
         else:
-            self._statistics.blocks_filled += 1
-            self.transient_blocks.block_finished(block)
+            self._block_filled(task.block, report)
 
     def task_given_up(self, task: Task, reason: str) -> None:
         """Treat a task that was given up as failed."""
-        if task.action in (Action.SAVE, Action.DISCARD):
-            self._file_done(task, errno.EIO)
-        else:
+        if task.action is Action.FILL:
             self._block_failed(task.block, reason, "ERR")
-
-    def _file_done(self, task: Task, error_number: int) -> None:
-        assert self.persistence, "only persistence creates tasks for files"
-        if task.action is Action.SAVE:
-            self.persistence.on_saved(task.block, error_number)
         else:
-            self.persistence.on_discarded(error_number)
+            self._file_task_done(task, Report(Outcome.FAILED, errno.EIO))
+
+    def _file_task_done(self, task: Task, report: Report) -> None:
+        assert self.persistence, "only persistence creates tasks for files"
+        size = SnapshotSize(*report.results)
+        if task.action is Action.SAVE:
+            self.persistence.on_saved(task, size, report.error_number)
+        else:
+            self.persistence.on_trimmed(size, report.error_number)
+
+    def _block_filled(self, block: Block, report: Report) -> None:
+        if report.outcome is Outcome.LOADED:
+            self._statistics.blocks_loaded += 1
+        else:
+            self._statistics.blocks_computed += 1
+        checksum, _ = report.results
+        if checksum and self.persistence:
+            self.persistence.on_computed(block, checksum)
+        if block.is_resident:
+            self.arrays[block.format].block_finished(block)
+        else:
+            self.far_blocks.block_finished(block)
 
     def _block_failed(self, block: Block, message: str, code: str) -> None:
         self._statistics.blocks_failed += 1
@@ -258,11 +258,9 @@ class Engine:
             message,
         )
         if block.is_resident:
-            if self.persistence:
-                self.persistence.on_failed(block)
-            self.arrays.block_failed(block, message, code)
+            self.arrays[block.format].block_failed(block, message, code)
         else:
-            self.transient_blocks.block_failed(block, message, code)
+            self.far_blocks.block_failed(block, message, code)
 
     def close(self) -> None:
         """Stop the workers and free the memory; no stream may be open."""

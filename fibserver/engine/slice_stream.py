@@ -1,12 +1,15 @@
 """Stream of a slice's bytes, sent from shared memory while its blocks are computed.
 
 A stream is part of a connection's output. Its first part is read from the format's array, which
-grows for it as far as memory allows. The rest comes from short-lived blocks, which are claimed a
-few at a time, shortly before they are sent. A stream that starts far beyond the end of the array
-uses only short-lived blocks: filling the gap would take longer than the reply.
+grows for it as far as memory allows. The rest comes from far blocks, which are claimed a few at a
+time, shortly before they are sent. A stream that starts far beyond the end of the array uses only
+far blocks: filling the gap would take longer than the reply.
 
     elements   start ────────────── array_stop ─────────────────── stop
-               from the array       from short-lived blocks, claimed in order
+               from the array       from far blocks, claimed in order
+
+What is in memory waits for no worker: filled blocks are claimed at once, and the stream is queued
+for the others.
 
 Until its first byte is sent, a stream can still become an error reply; after that, a failure
 closes the connection. So nothing is sent before the first elements are there, with one exception:
@@ -22,8 +25,8 @@ from fibcommon.costs import first_element_seconds
 from fibcommon.sizes import value_digits
 from fibserver.core.fair_queue import FairQueue
 from fibserver.memory.blocks import BLOCK_BYTES, Action, Block, Task, stop_of_block
+from fibserver.memory.far_blocks import FarBlock, FarBlocks
 from fibserver.memory.shared_arrays import SharedArrays
-from fibserver.memory.transient_blocks import TransientBlock, TransientBlocks
 from fibserver.protocol.reply_encoding import Slice, encode_error
 
 __all__ = ["Buffer", "SliceStream", "SliceStreamOwner"]
@@ -63,10 +66,10 @@ class SliceStream:
     __slots__ = (
         "_array",
         "_array_end",
-        "_arrays",
         "_claims",
         "_end",
         "_error",
+        "_far_blocks",
         "_header",
         "_next_start",
         "_offset",
@@ -74,7 +77,6 @@ class SliceStream:
         "_queue",
         "_refusal",
         "_trailer",
-        "_transient_blocks",
         "array_stop",
         "has_begun",
         "is_broken",
@@ -87,7 +89,7 @@ class SliceStream:
         self,
         slice: Slice,
         arrays: SharedArrays,
-        transient_blocks: TransientBlocks,
+        far_blocks: FarBlocks,
         queue: FairQueue,
         refusal: Callable[[float], str | None],
         owner: SliceStreamOwner,
@@ -97,8 +99,8 @@ class SliceStream:
         Args:
             slice: The elements to send.
             arrays: The arrays of published elements.
-            transient_blocks: Short-lived blocks, for elements that the arrays have no room for or
-                that lie far beyond their end.
+            far_blocks: Blocks for elements that the arrays have no room for or that lie far
+                beyond their end.
             queue: Queue for workers.
             refusal: Called with the predicted cost of the first block, in seconds; returns an
                 error message if the stream would wait too long, else None.
@@ -108,9 +110,8 @@ class SliceStream:
         self.is_broken = False
         self.has_begun = False
         self.sends_header_early = False
-        self._arrays = arrays
         self._array = array = arrays[slice.format]
-        self._transient_blocks = transient_blocks
+        self._far_blocks = far_blocks
         self._queue = queue
         self._refusal = refusal
         self._owner = owner
@@ -120,7 +121,7 @@ class SliceStream:
         self._end = self._offset + slice.size
         self._error = b""
         self.started_at = 0.0
-        self._claims: deque[TransientBlock] = deque()  # in order, without gaps
+        self._claims: deque[FarBlock] = deque()  # in order, without gaps
         if self._offset <= array.growth.frontier_bytes + MAX_GAP_BYTES:
             self._read_array_up_to(slice.stop, self._end)
             array.touch(slice.stop)
@@ -134,7 +135,7 @@ class SliceStream:
         self._array.add_reader(self)
 
     def _leave_array(self) -> None:
-        """Read everything from short-lived blocks."""
+        """Read everything from far blocks."""
         self.array_stop = 0
         self._next_start = self.slice.start
         self._array_end = self._offset
@@ -150,9 +151,11 @@ class SliceStream:
         Args:
             now: The current time in seconds.
         """
+        self._claim_filled()
         if not self.started_at:
             self.started_at = now
-            reason = self._refusal(self.cost_seconds) if self._lacks_blocks else None
+            waits = self._lacks_blocks and not self._claims
+            reason = self._refusal(self.cost_seconds) if waits else None
             if reason is not None:
                 self.fail(reason, "BUSY")
         self._enqueue()
@@ -161,11 +164,11 @@ class SliceStream:
         """Stop requesting blocks, and release all claims."""
         self._array.discard_reader(self)
         self._queue.discard(self)
-        self._transient_blocks.cancel_wait(self)
+        self._far_blocks.cancel_wait(self)
         self._release_claims(0)
 
     def _enqueue(self) -> None:
-        if self.started_at and self._lacks_blocks and not self._error and not self.is_broken:
+        if self.started_at and self._lacks_blocks:
             self._queue.add(self)
 
     @property
@@ -191,12 +194,12 @@ class SliceStream:
 
     def next_task(self) -> Task | None:
         """Return a task for the next missing block, or None if none can be requested now."""
-        task = self._arrays.next_task(self._array, self.array_stop)
-        if task is not None:
-            return task
+        block = self._array.next_block(self.array_stop)
+        if block is not None:
+            return Task(Action.FILL, block)
         growth = self._array.growth
         if growth.frontier < self.array_stop:
-            # No memory is left: continue with short-lived blocks.
+            # No memory is left: continue with far blocks.
             if growth.frontier > self.slice.start:
                 self._read_array_up_to(growth.frontier, growth.frontier_bytes)
             else:
@@ -212,18 +215,41 @@ class SliceStream:
             self._read_array_up_to(min(growth.published, self.slice.stop), end)
             self._owner.on_output_ready()
         while self._may_claim:
-            start = self._next_start
-            stop = stop_of_block(self.slice.format, start, self.slice.stop)
-            claim = self._transient_blocks.claim(self, self.slice.format, start, stop)
+            claim = self._claim()
             if claim is None:
                 return None
-            entry, is_new = claim
-            self._claims.append(entry)
-            self._next_start = stop
+            block, is_new = claim
             if is_new:
-                return Task(Action.FILL, entry.block)
+                return Task(Action.FILL, block.block)
             self.on_progress()
         return None
+
+    def _claim_filled(self) -> None:
+        """Claim the next blocks as far as they are in memory."""
+        while (
+            self._may_claim
+            and self._array.growth.frontier >= self.array_stop
+            and self._far_blocks.is_filled((self.slice.format, self._next_start, self._next_stop))
+        ):
+            if self._claim() is None:
+                return
+            self.on_progress()
+
+    @property
+    def _next_stop(self) -> int:
+        return stop_of_block(self.slice.format, self._next_start, self.slice.stop)
+
+    def _claim(self) -> tuple[FarBlock, bool] | None:
+        """Claim the next block; return it and whether it is new, or None if no slot is free."""
+        stop = self._next_stop
+        key = (self.slice.format, self._next_start, stop)
+        # Were blocks kept that follow the array, they would evict its end, which comes first.
+        follows_array = self._array_end > self._end - self.slice.size
+        claim = self._far_blocks.claim(self, key, is_kept=not follows_array)
+        if claim is not None:
+            self._claims.append(claim[0])
+            self._next_start = stop
+        return claim
 
     @property
     def _may_claim(self) -> bool:
@@ -231,7 +257,7 @@ class SliceStream:
         return (
             self._next_start < self.slice.stop
             and self._array_end - self._offset <= BLOCK_BYTES
-            and len(self._claims) < self._transient_blocks.max_claims
+            and len(self._claims) < self._far_blocks.max_claims
         )
 
     # Progress and failure.
@@ -251,27 +277,26 @@ class SliceStream:
         if self._error or self.is_broken:
             return
         self.stop()
+        self.array_stop, self._next_start = 0, self.slice.stop  # it needs no more blocks
         if self.has_begun:
             self.is_broken = True
         else:
             self._error = encode_error(message, code)
         self._owner.on_stream_failed(self, code)
 
-    def on_evicted(self, entry: TransientBlock) -> None:
-        """Prepare to claim an evicted block again, and all blocks after it."""
-        self._release_claims(self._claims.index(entry))
-        start = entry.block.start
-        if self._offset > entry.offset:  # its first bytes have been sent
-            start = entry.block.format.stop_within(start, self._offset - entry.offset)
-        self._next_start = start
+    def on_claim_lost(self, block: FarBlock) -> None:
+        """Prepare to claim a block again, and all blocks after it."""
+        self._release_claims(self._claims.index(block))
+        self._next_start = block.block.start
 
     def _release_claims(self, kept: int) -> None:
         while len(self._claims) > kept:
-            self._transient_blocks.release(self, self._claims.pop())
+            self._far_blocks.release(self, self._claims.pop())
 
     def on_free_slot(self) -> None:
-        """Retry claiming a block."""
+        """Retry claiming a block, from `start` if it is filled."""
         self._enqueue()
+        self._owner.on_output_ready()
 
     # Sending.
 
@@ -327,9 +352,7 @@ class SliceStream:
             return self._array.bytes_between(offset, end) if offset < end else None
         if self._claims and self._claims[0].is_filled:
             head = self._claims[0]
-            return self._transient_blocks.bytes_between(
-                head, offset, min(end, head.end, self._end)
-            )
+            return self._far_blocks.bytes_between(head, offset, min(end, head.end, self._end))
         return None
 
     def consume(self, sent: int) -> None:
@@ -360,6 +383,6 @@ class SliceStream:
             self._array.discard_reader(self)
             self.array_stop = 0  # if the array shrinks, do not make it grow again
         while self._claims and self._claims[0].end <= self._offset:
-            self._transient_blocks.release(self, self._claims.popleft())
+            self._far_blocks.release(self, self._claims.popleft())
         if self._next_start < self.slice.stop:
             self._enqueue()

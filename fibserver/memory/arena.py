@@ -33,10 +33,10 @@ log = logging.getLogger(__name__)
 
 
 class Arena:
-    """An unnamed shared-memory segment that contains arrays and slots.
+    """An unnamed shared-memory segment that contains arrays and far blocks.
 
     Attributes:
-        layout: The position of each array and slot.
+        layout: The positions of arrays and far blocks.
         fd: The segment's descriptor, which a worker keeps open when it closes all others.
     """
 
@@ -97,16 +97,12 @@ class Arena:
         if block.is_resident:
             self._write(ends.tobytes(), block.index_position)
 
-    def block_views(self, block: Block) -> tuple[memoryview, memoryview]:
-        """Return writable views of the index entries and the bytes of a resident block.
+    def view(self, block: Block) -> memoryview:
+        """Return a writable view of the bytes of a block.
 
-        The block must be reserved before the views are written, and filled before they are read.
+        The block must be reserved before the view is written, and filled before it is read.
         """
-        index_end = block.index_position + _index_size(block)
-        return (
-            self._root[block.index_position : index_end],
-            self._root[block.position : block.position + block.size],
-        )
+        return self._root[block.position : block.position + block.size]
 
     def reserve(self, block: Block) -> None:
         """Allocate the pages of a block, so that writing to it cannot fail.
@@ -125,15 +121,14 @@ class Arena:
 
     def free_block(self, block: Block) -> None:
         """Free the pages of the last block of an array."""
-        self._drop(block.position, block.size)
-        self._drop(block.index_position, _index_size(block))
+        self.free(block.position, block.size)
+        self.free(block.index_position, _index_size(block))
 
-    def free_slot(self, number: int) -> None:
-        """Free the pages of a slot."""
-        self._drop(self.layout.slot_positions[number], self.layout.slot_bytes)
+    def free(self, position: int, size: int) -> None:
+        """Free the pages from `position` on, except for one that begins before it.
 
-    def _drop(self, position: int, size: int) -> None:
-        # The first page may hold the end of the previous block; nothing else uses the last page.
+        That page may hold the end of another block; nothing else uses the last one.
+        """
         first = -(-position // PAGE_BYTES) * PAGE_BYTES
         end = -(-(position + size) // PAGE_BYTES) * PAGE_BYTES
         if first < end:

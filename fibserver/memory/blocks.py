@@ -1,19 +1,23 @@
 """Blocks and tasks, the units of work of a worker.
 
 A block is a run of elements with a position in the arena. This module also divides replies into
-short-lived blocks; `fibserver.memory.block_sequence` divides arrays into resident ones.
+far blocks; `fibserver.memory.block_sequence` divides arrays into resident ones.
 """
 
 from enum import IntEnum
 from typing import NamedTuple
 
-from fibcommon.costs import EXPENSIVE_SECONDS, first_element_seconds
-from fibcommon.formats import Format
+from fibcommon.costs import EXPENSIVE_SECONDS, first_element_seconds, slice_seconds
+from fibcommon.formats import FORMATS, Format
 
-__all__ = ["BLOCK_BYTES", "Action", "Block", "Task", "stop_of_block"]
+__all__ = ["BLOCK_BYTES", "NO_BLOCK", "Action", "Block", "Task", "stop_of_block"]
 
 BLOCK_BYTES = 4 * 1024 * 1024
 """Maximum size of a block of several elements: cheap to dispatch and quick to fill."""
+
+READ_SECONDS = 0.005
+READ_BYTES_PER_SECOND = 200e6
+"""Time to open a file and to read from it: those of a slow disk, as a fast one gains little."""
 
 
 class Block(NamedTuple):
@@ -25,8 +29,8 @@ class Block(NamedTuple):
         stop: The element after the last.
         position: Position of the elements' bytes in the arena.
         size: Number of bytes.
-        index_position: Position of the index entries of elements start+1 to stop; 0 for a
-            short-lived block, which has no index.
+        index_position: Position of the index entries of elements start+1 to stop; 0 for a far
+            block, which has no index.
     """
 
     format: Format
@@ -51,6 +55,12 @@ class Block(NamedTuple):
         return first_element_seconds(self.format, self.start)
 
     @property
+    def is_worth_reading(self) -> bool:
+        """Whether reading the block from a disk is predicted to be cheaper than computing it."""
+        compute = slice_seconds(self.format, self.start, self.size)
+        return not self.is_resident and compute > READ_SECONDS + self.size / READ_BYTES_PER_SECOND
+
+    @property
     def is_expensive(self) -> bool:
         """Whether the block is expensive: its first element takes more than `EXPENSIVE_SECONDS`.
 
@@ -59,30 +69,44 @@ class Block(NamedTuple):
         return self.cost_seconds > EXPENSIVE_SECONDS
 
 
+NO_BLOCK = Block(FORMATS["text"], 0, 1, 0, 0)
+"""Stands for the block of a task that needs none."""
+
+
 class Action(IntEnum):
-    """What a worker does with a block."""
+    """What a worker does."""
 
     FILL = 0
-    """Compute it."""
-    LOAD = 1
-    """Load it from the snapshot; compute it if its file is damaged."""
-    SAVE = 2
-    """Save it to the snapshot."""
-    DISCARD = 3
-    """Remove its file from the snapshot."""
-    PROBE = 4
+    """Load a block from the snapshot, or else compute it."""
+    SAVE = 1
+    """Save a block to the snapshot."""
+    TRIM = 2
+    """Remove files of the snapshot until it is within its limit."""
+    PROBE = 3
     """Nothing: the outcome shows that the worker is responsive."""
 
 
 class Task(NamedTuple):
-    """An action on a block, carried out by a worker."""
+    """An action, carried out by a worker.
+
+    Attributes:
+        action: The action.
+        block: The block, or `NO_BLOCK`.
+        checksum: The checksum that a block to save must have, else 0.
+    """
 
     action: Action
     block: Block
+    checksum: int = 0
+
+    @property
+    def is_expensive(self) -> bool:
+        """Whether the task is to fill an expensive block."""
+        return self.action is Action.FILL and self.block.is_expensive
 
 
 def stop_of_block(format: Format, start: int, stop: int) -> int:
-    """Return the end of the short-lived block that begins at `start`.
+    """Return the end of the far block that begins at `start`.
 
     Blocks end at multiples of the largest power of two with which they fit `BLOCK_BYTES`. So
     overlapping slices are divided at the same elements and share the blocks they have in common.

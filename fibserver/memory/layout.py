@@ -6,7 +6,7 @@ The arena is one shared-memory segment. It contains one *array* per format:
     index    u64 per element: where it ends           index[n] is the offset of element n
     bytes    the encoded elements, end to end
 
-and after the arrays the *slots*, each with room for one short-lived block. Every part is
+and after the arrays the positions of far blocks, each with room for the largest one. Every part is
 page-aligned; an array has room for `memory_limit` bytes of elements. The segment is sparse: pages
 that were never written take no memory.
 """
@@ -17,10 +17,15 @@ from dataclasses import dataclass
 from fibcommon.formats import FORMATS, Format
 from fibserver.memory.blocks import BLOCK_BYTES
 
-__all__ = ["HEADER", "INDEX_ENTRY_BYTES", "PAGE_BYTES", "ArenaLayout", "ArrayLayout"]
+__all__ = ["HEADER", "INDEX_ENTRY_BYTES", "PAGE_BYTES", "ArenaLayout", "ArrayLayout", "pages"]
 
 PAGE_BYTES = 4096
 INDEX_ENTRY_BYTES = 8
+
+MAX_KEPT_BLOCKS = 1024
+KEPT_SPACE_FACTOR = 8
+"""The arena has address space for far blocks of eight times the memory limit, as most are smaller
+than the largest, but not for more than `MAX_KEPT_BLOCKS` kept ones."""
 
 HEADER = struct.Struct("<16sQ")
 """Header of an array: the format's name and the number of published elements."""
@@ -39,12 +44,11 @@ class ArrayLayout:
 
 
 class ArenaLayout:
-    """Positions of all arrays and slots in an arena.
+    """Positions of all arrays and far blocks in an arena.
 
     Attributes:
         arrays: Layout of each format's array, in the order of the format table.
-        slot_positions: Position of each slot.
-        slot_bytes: Size of a slot.
+        far_positions: Positions for far blocks.
         size_bytes: Size of the arena.
     """
 
@@ -53,8 +57,8 @@ class ArenaLayout:
 
         Args:
             memory_limit: Capacity of each array, in bytes of elements.
-            max_index: The largest element that a block may hold; it fits a slot in every format.
-            slots: Number of slots.
+            max_index: The largest element that a block may hold.
+            slots: Minimum number of far blocks; memory for kept ones adds more.
         """
         self.arrays: dict[Format, ArrayLayout] = {}
         end = 0
@@ -62,17 +66,18 @@ class ArenaLayout:
             elements = format.stop_within(0, memory_limit)
             index_position = end + PAGE_BYTES
             # One entry more than there are elements: the first is the offset of element 0.
-            data_position = index_position + _pages((elements + 1) * INDEX_ENTRY_BYTES)
+            data_position = index_position + pages((elements + 1) * INDEX_ENTRY_BYTES)
             self.arrays[format] = ArrayLayout(
                 format, end, index_position, data_position, memory_limit, elements
             )
-            end = data_position + _pages(memory_limit)
+            end = data_position + pages(memory_limit)
         largest = max(format.size(max_index) for format in FORMATS.values())
-        self.slot_bytes = _pages(max(BLOCK_BYTES, largest))
-        self.slot_positions = [end + number * self.slot_bytes for number in range(slots)]
-        self.size_bytes = end + slots * self.slot_bytes
+        far_bytes = pages(max(BLOCK_BYTES, largest))
+        kept = max(1, min(MAX_KEPT_BLOCKS, KEPT_SPACE_FACTOR * memory_limit // far_bytes))
+        self.far_positions = range(end, end + (slots + kept) * far_bytes, far_bytes)
+        self.size_bytes = self.far_positions.stop
 
 
-def _pages(size_bytes: int) -> int:
+def pages(size_bytes: int) -> int:
     """Return the size rounded up to whole pages."""
     return -(-size_bytes // PAGE_BYTES) * PAGE_BYTES

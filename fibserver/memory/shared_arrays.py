@@ -1,9 +1,9 @@
 """Arrays of published elements: readers, growth and eviction.
 
-The arrays share one memory limit. When an array has to grow beyond it, the array whose tail was
-used longest ago evicts that tail, block by block. Blocks that a reader still needs, or that a
-worker is filling or saving, are never evicted. If nothing can be evicted, the array does not
-grow, and the reply that needs more elements continues with short-lived blocks.
+The arrays share a memory limit with the far blocks that are kept. An array evicts its tail, block
+by block, but never what a reader still needs or a worker is filling. If an array has to grow and
+nothing else can be evicted, it does not grow, and the reply that needs more elements continues
+with far blocks.
 """
 
 from bisect import bisect_left
@@ -13,7 +13,8 @@ from typing import Protocol
 from fibcommon.formats import Format
 from fibserver.memory.arena import Arena
 from fibserver.memory.block_sequence import BlockSequence
-from fibserver.memory.blocks import Action, Block, Task
+from fibserver.memory.blocks import Block
+from fibserver.memory.memory_limit import MemoryLimit
 
 __all__ = ["ArrayReader", "SharedArray", "SharedArrays"]
 
@@ -37,23 +38,26 @@ class SharedArray:
     Attributes:
         format: How the elements are encoded.
         growth: The array's blocks and their state.
-        streamed_bytes: Number of bytes of this format sent from short-lived blocks.
-        pinned: Starts of blocks that must not be evicted because a worker saves them.
+        streamed_bytes: Number of bytes of this format sent from far blocks.
     """
 
-    def __init__(self, arena: Arena, format: Format, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, arena: Arena, format: Format, memory: MemoryLimit, clock: Callable[[], float]
+    ) -> None:
         """Start with an empty array.
 
         Args:
             arena: Shared memory with room for the array.
             format: How the elements are encoded.
+            memory: The limit on the array's memory.
             clock: Returns the current time in seconds.
         """
         self.format = format
         self.growth = BlockSequence(arena.layout.arrays[format])
         self.streamed_bytes = 0
-        self.pinned: set[int] = set()
         self._arena = arena
+        self._memory = memory
+        memory.users.append(self)
         self._clock = clock
         self._position = arena.layout.arrays[format].data_position
         self._index = arena.index(format)
@@ -86,11 +90,6 @@ class SharedArray:
             number = min(bisect_left(self._block_stops, stop), len(self._block_stops) - 1)
             self._last_uses[number] = self._clock()
 
-    @property
-    def last_use_of_tail(self) -> float:
-        """When the tail was last used; the array must not be empty."""
-        return self._last_uses[-1]
-
     def add_reader(self, reader: ArrayReader) -> None:
         """Add a reader: keep the elements it reads, and notify it of progress and failure."""
         self._readers[reader] = None
@@ -100,18 +99,23 @@ class SharedArray:
         self._readers.pop(reader, None)
 
     @property
-    def can_evict_tail(self) -> bool:
-        """Whether the tail exists and can be evicted now."""
+    def used_bytes(self) -> int:
+        """Size of all blocks in bytes, filled or in flight."""
+        return self.growth.frontier_bytes
+
+    @property
+    def oldest_use(self) -> float | None:
+        """When the tail was last used; None if it cannot be evicted now."""
         tail = self.growth.tail
-        return (
+        can_evict = (
             tail is not None
             and self.growth.has_none_in_flight
-            and tail.start not in self.pinned
             and all(reader.array_stop <= tail.start for reader in self._readers)
         )
+        return self._last_uses[-1] if can_evict else None
 
-    def evict_tail(self) -> Block:
-        """Evict the tail and return it."""
+    def evict_oldest(self) -> None:
+        """Evict the tail."""
         tail = self.growth.tail
         assert tail is not None, "an empty array cannot shrink"
         self.growth.remove_tail()
@@ -122,10 +126,20 @@ class SharedArray:
             self._last_uses[-1] = max(self._last_uses[-1], last_use)
         self._arena.publish(self.format, self.growth.published)
         self._arena.free_block(tail)
-        return tail
+        self._memory.evictions += 1
 
-    def extend(self) -> Block:
-        """Hand out the block at the frontier."""
+    def next_block(self, stop: int) -> Block | None:
+        """Hand out the next block that is needed for the elements below `stop`.
+
+        Returns:
+            The block, or None if all are handed out already or there is no memory for another.
+        """
+        block = self.growth.reclaim_block(stop)
+        if block is not None or self.growth.frontier >= stop:
+            return block
+        size = self.growth.next_size()
+        if size is None or not self._memory.make_room(size, exempt=self):
+            return None
         block = self.growth.extend()
         self._block_stops.append(block.stop)
         self._last_uses.append(self._clock())
@@ -151,87 +165,25 @@ class SharedArray:
 
 
 class SharedArrays:
-    """The arrays of all formats, which share one memory limit.
+    """The arrays of all formats."""
 
-    Attributes:
-        saved: Format and start of each block that the snapshot holds.
-    """
-
-    def __init__(
-        self,
-        arena: Arena,
-        memory_limit: int,
-        clock: Callable[[], float],
-        on_evicted: Callable[[Block], None],
-    ) -> None:
+    def __init__(self, arena: Arena, memory: MemoryLimit, clock: Callable[[], float]) -> None:
         """Create empty arrays.
 
         Args:
             arena: Contains the arrays.
-            memory_limit: Maximum number of bytes of elements in all arrays together.
+            memory: The limit on their memory.
             clock: Returns the current time in seconds.
-            on_evicted: Called with each evicted block.
         """
-        self.saved: set[tuple[Format, int]] = set()
-        self._on_evicted = on_evicted
         self._arrays = {
-            format: SharedArray(arena, format, clock) for format in arena.layout.arrays
+            format: SharedArray(arena, format, memory, clock) for format in arena.layout.arrays
         }
-        self._memory_limit = memory_limit
 
     def __getitem__(self, format: Format) -> SharedArray:
         return self._arrays[format]
 
     def __iter__(self) -> Iterator[SharedArray]:
         return iter(self._arrays.values())
-
-    @property
-    def claimed_bytes(self) -> int:
-        """Size of all blocks of all arrays, filled or in flight."""
-        return sum(array.growth.frontier_bytes for array in self)
-
-    def next_task(self, array: SharedArray, stop: int, *, may_evict: bool = True) -> Task | None:
-        """Hand out the next block that an array needs for the elements below `stop`.
-
-        Args:
-            array: One of these arrays.
-            stop: The element after the last that is needed.
-            may_evict: Whether blocks of other arrays may be evicted.
-
-        Returns:
-            A task that loads or fills the block, or None if all blocks are handed out already or
-            there is no memory for another.
-        """
-        block = array.growth.reclaim_block(stop)
-        if block is None:
-            if array.growth.frontier >= stop:
-                return None
-            size = array.growth.next_size()
-            if size is None or not self._make_room(array, size, may_evict):
-                return None
-            block = array.extend()
-        is_saved = (block.format, block.start) in self.saved
-        return Task(Action.LOAD if is_saved else Action.FILL, block)
-
-    def _make_room(self, array: SharedArray, size: int, may_evict: bool) -> bool:
-        excess = self.claimed_bytes + size - self._memory_limit
-        while excess > 0:
-            others = [other for other in self if other is not array and other.can_evict_tail]
-            if not others or not may_evict:
-                return False
-            coldest = min(others, key=lambda other: other.last_use_of_tail)
-            dropped = coldest.evict_tail()
-            excess -= dropped.size
-            self._on_evicted(dropped)
-        return True
-
-    def block_finished(self, block: Block) -> None:
-        """Mark a block as filled and publish it if possible."""
-        self._arrays[block.format].block_finished(block)
-
-    def block_failed(self, block: Block, message: str, code: str) -> None:
-        """Notify the readers that need a failed block."""
-        self._arrays[block.format].block_failed(block, message, code)
 
     def close(self) -> None:
         """Release all views of shared memory."""

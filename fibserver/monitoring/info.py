@@ -67,19 +67,20 @@ def _memory(info: ServerInfo) -> Mapping[str, object]:
     engine = info.engine
     own = acceptor_memory_bytes(engine)
     workers = sum(map(worker_memory_bytes, engine.pool.workers))
-    resident = own + workers + engine.shared_bytes
-    # Redis tools compare used_memory with maxmemory, which limits the resident blocks.
-    used = sum(array.growth.published_bytes for array in engine.arrays)
+    total = own + workers + engine.shared_bytes
+    # Redis tools compare used_memory with maxmemory, which limits arrays and kept blocks.
+    resident = sum(array.growth.published_bytes for array in engine.arrays)
+    used = resident + engine.far_blocks.used_bytes
     return {
         "used_memory": used,
         "used_memory_human": _human(used),
-        "used_memory_rss": resident,
-        "used_memory_rss_human": _human(resident),
+        "used_memory_rss": total,
+        "used_memory_rss_human": _human(total),
         "used_memory_acceptor": own,
         "used_memory_workers": workers,
-        "maxmemory_human": _human(engine.memory_limit),
+        "maxmemory_human": _human(engine.memory.limit_bytes),
         "maxmemory_policy": "allkeys-lru",
-        "resident_bytes": used,
+        "resident_bytes": resident,
     }
 
 
@@ -89,14 +90,15 @@ def _persistence(info: ServerInfo) -> Mapping[str, object]:
         return {"loading": 0, "async_loading": 0, "snapshot_enabled": 0}
     age = -1 if persistence.last_save is None else int(info.now - persistence.last_save)
     return {
-        "loading": 0,  # requests are served while the snapshot is loaded
-        "async_loading": int(persistence.is_loading),
+        "loading": 0,  # blocks are loaded when they are requested
+        "async_loading": 0,
         "snapshot_enabled": 1,
         "rdb_changes_since_last_save": persistence.unsaved_blocks,
         "rdb_bgsave_in_progress": int(persistence.is_saving),
         "rdb_last_save_time": 0 if age < 0 else int(time.time()) - age,
         "rdb_last_bgsave_status": "err" if persistence.is_failing else "ok",
-        "snapshot_blocks": persistence.saved_blocks,
+        "snapshot_blocks": persistence.size.blocks,
+        "snapshot_bytes": persistence.size.size_bytes,
         "snapshot_age_seconds": age,
     }
 

@@ -143,7 +143,7 @@ def _memory(info: ServerInfo) -> Iterator[Metric]:
     )
     streamed = CounterMetricFamily(
         "fibserver_streamed_bytes",
-        "Bytes sent from short-lived blocks, which are not kept in memory.",
+        "Bytes sent from far blocks.",
         labels=["format"],
     )
     for array in arrays:
@@ -181,10 +181,10 @@ def _snapshot(info: ServerInfo) -> Iterator[Metric]:
             "Time since a block was last saved.",
             info.now - persistence.last_save,
         )
-    yield _gauge("snapshot_blocks", "Blocks in the snapshot.", persistence.saved_blocks)
-    yield _gauge(
-        "snapshot_unsaved_blocks", "Resident blocks not saved yet.", persistence.unsaved_blocks
-    )
+    blocks, size_bytes = persistence.size
+    yield _gauge("snapshot_blocks", "Blocks in the snapshot.", blocks)
+    yield _gauge("snapshot_bytes", "Size of the snapshot.", size_bytes)
+    yield _gauge("snapshot_unsaved_blocks", "Blocks to save.", persistence.unsaved_blocks)
     yield _gauge(
         "snapshot_failing",
         "1 if the last attempt to save a block failed, else 0.",

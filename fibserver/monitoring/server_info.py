@@ -147,13 +147,23 @@ VALUES = (
     ),
     Value(
         *("memory", "maxmemory", "gauge", "memory_limit_bytes"),
-        "Limit of the resident numbers of all formats together.",
-        lambda info: info.engine.memory_limit,
+        "Limit of the memory of arrays and kept blocks together.",
+        lambda info: info.engine.memory.limit_bytes,
     ),
     Value(
         *("memory", "slots_used", "gauge", "slots_used"),
-        "Slots that hold a short-lived block.",
-        lambda info: info.engine.transient_blocks.used_slots,
+        "Far blocks that replies use.",
+        lambda info: info.engine.far_blocks.used_slots,
+    ),
+    Value(
+        *("memory", "kept_blocks", "gauge", "kept_blocks"),
+        "Far blocks kept for later requests.",
+        lambda info: info.engine.far_blocks.kept_blocks,
+    ),
+    Value(
+        *("memory", "kept_bytes", "gauge", "kept_bytes"),
+        "Memory of the kept blocks.",
+        lambda info: info.engine.far_blocks.used_bytes,
     ),
     Value(
         *("stats", "total_connections_received", "counter", "connections_received"),
@@ -177,13 +187,23 @@ VALUES = (
     ),
     Value(
         *("stats", "evicted_keys", "counter", "blocks_evicted"),
-        "Resident blocks evicted to make room for others.",
-        lambda info: info.statistics.blocks_evicted,
+        "Blocks of arrays, and kept blocks that had been used again, evicted for others.",
+        lambda info: info.engine.memory.evictions,
     ),
     Value(
-        *("stats", "blocks_filled", "counter", "blocks_filled"),
-        "Blocks computed or loaded.",
-        lambda info: info.statistics.blocks_filled,
+        *("stats", "blocks_computed", "counter", "blocks_computed"),
+        "Blocks computed.",
+        lambda info: info.statistics.blocks_computed,
+    ),
+    Value(
+        *("stats", "blocks_found_in_memory", "counter", "blocks_found_in_memory"),
+        "Kept blocks that a reply used again.",
+        lambda info: info.engine.far_blocks.found,
+    ),
+    Value(
+        *("stats", "blocks_found_on_disk", "counter", "blocks_found_on_disk"),
+        "Blocks loaded from the snapshot.",
+        lambda info: info.statistics.blocks_loaded,
     ),
     Value(
         *("stats", "blocks_failed", "counter", "blocks_failed"),

@@ -1,9 +1,11 @@
-"""Persistence of the arrays: schedules the loading, saving and removal of snapshot files.
+"""Persistence: schedules saving far blocks to the snapshot, and trimming it.
 
-After the initial scan, workers do all file I/O: they load blocks like other tasks, and save and
-discard blocks when no other task waits. So the event loop never waits for a disk, and a full,
-slow or read-only disk affects only the snapshot. The snapshot follows the arrays: blocks that an
-array evicts are removed from it.
+A worker that computes a block looks for its file first, if reading is cheaper than computing
+(`Block.is_worth_reading`). So nothing is loaded in advance, and this module needs to know only
+which blocks are to be saved. Workers save them, and remove files, when no other task waits: the
+event loop never waits for a disk, and a full, slow or read-only disk affects only the snapshot.
+
+The arrays are not saved: computing them takes no longer than reading them.
 """
 
 import errno
@@ -11,28 +13,29 @@ import logging
 import os
 from collections.abc import Callable
 
-from fibcommon.formats import Format
 from fibserver.core.fair_queue import FairQueue
-from fibserver.memory.blocks import Action, Block, Task
-from fibserver.memory.shared_arrays import SharedArrays
-from fibserver.storage.snapshot import Snapshot
+from fibserver.memory.blocks import NO_BLOCK, Action, Block, Task
+from fibserver.memory.far_blocks import FarBlock, FarBlocks, key_of
+from fibserver.storage.snapshot import Snapshot, SnapshotSize
 
 __all__ = ["Persistence"]
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 30.0
-"""Delay before saving and discarding are retried after a disk error."""
+"""Delay before saving and trimming are retried after a disk error."""
+
+MAX_UNSAVED_BLOCKS = 2048
+"""Maximum number of blocks to save; more are not in memory at a time."""
 
 
 class Persistence:
-    """Tracks which blocks the snapshot holds, and schedules saving and removing the others.
-
-    It is a background source of save and discard tasks.
+    """A background source of tasks that save blocks and trim the snapshot.
 
     Attributes:
+        size: Number and size of the blocks in the snapshot, as far as known.
         last_save: When a block was last saved, by the clock; None if never.
-        is_failing: Whether the last attempt to save failed.
+        is_failing: Whether the last task failed.
     """
 
     cost_seconds = 0.0
@@ -41,133 +44,104 @@ class Persistence:
     def __init__(
         self,
         snapshot: Snapshot,
-        arrays: SharedArrays,
+        far_blocks: FarBlocks,
         queue: FairQueue,
         clock: Callable[[], float],
     ) -> None:
-        """Scan the snapshot and queue its blocks for loading.
+        """Schedule a first look at the directory, for when the workers are idle.
 
         Args:
             snapshot: The files.
-            arrays: The arrays that the snapshot follows.
-            queue: Receives the sources of tasks.
+            far_blocks: The blocks in memory.
+            queue: Receives this source of tasks.
             clock: Returns the current time in seconds.
         """
+        self.size = SnapshotSize(0, 0)
         self.last_save: float | None = None
         self.is_failing = False
         self._snapshot = snapshot
-        self._arrays = arrays
+        self._far_blocks = far_blocks
         self._queue = queue
         self._clock = clock
         self._retry_at = 0.0
-        self._to_save: dict[Block, None] = {}
-        self._to_discard: dict[Block, None] = {}
-        self._saving: set[Block] = set()
-        self._discarding = 0  # number of discard tasks in flight
-        self._loader = _Loader(self, arrays, self._scan())
-        queue.add(self._loader)
-
-    def _scan(self) -> dict[Format, dict[int, int]]:
-        try:
-            found, useless = self._snapshot.scan()
-        except OSError as error:
-            log.warning(
-                "state_dir %s: %s; starting without a snapshot", self._snapshot.directory, error
-            )
-            return {}
-        for reason, count in useless.items():
-            log.warning(
-                "state_dir %s: ignored %s block files: %s; recomputing them when needed",
-                self._snapshot.directory,
-                count,
-                reason,
-            )
-        for format, blocks in found.items():
-            self._arrays.saved.update((format, start) for start in blocks)
-        log.info(
-            "state_dir %s: %s blocks to load", self._snapshot.directory, len(self._arrays.saved)
-        )
-        return found
-
-    @property
-    def is_loading(self) -> bool:
-        """Whether blocks of the snapshot remain to be loaded."""
-        return self._loader.is_loading
+        self._checksums: dict[Block, int] = {}  # of the blocks to save
+        self._saving: FarBlock | None = None
+        self._must_trim = True
+        self._is_trimming = False
+        queue.add_background(self)
 
     @property
     def unsaved_blocks(self) -> int:
-        """Number of resident blocks that are not in the snapshot."""
-        return len(self._to_save) + len(self._saving)
+        """Number of blocks to save, or being saved."""
+        return len(self._checksums) + self.is_saving
 
     @property
     def is_saving(self) -> bool:
         """Whether a worker is saving a block."""
-        return bool(self._saving)
-
-    @property
-    def saved_blocks(self) -> int:
-        """Number of blocks in the snapshot."""
-        return len(self._arrays.saved)
+        return self._saving is not None
 
     def next_task(self) -> Task | None:
-        """Return the next discard or save task, or None if there is none at present."""
-        if self._clock() < self._retry_at:
+        """Return the next task, or None if there is none at present.
+
+        There is one at a time: a disk that hangs then blocks one worker.
+        """
+        if self._clock() < self._retry_at or self.is_saving or self._is_trimming:
             return None
-        if self._to_discard:
-            self._discarding += 1
-            return Task(Action.DISCARD, _pop(self._to_discard))
-        # Do not save while a file is being removed: the removal could delete a newer save of the
-        # same block. Save one block at a time: a disk that hangs then blocks one worker.
-        if self._to_save and not self._discarding and not self._saving:
-            block = _pop(self._to_save)
-            self._saving.add(block)
-            self._arrays[block.format].pinned.add(block.start)
-            return Task(Action.SAVE, block)
+        if self._must_trim:
+            self._is_trimming = True
+            return Task(Action.TRIM, NO_BLOCK)
+        while self._checksums:
+            block, checksum = self._checksums.popitem()
+            found = self._far_blocks.find(key_of(block))
+            if found is not None and found.block == block and found.is_filled:
+                found.pins += 1
+                self._saving = found
+                return Task(Action.SAVE, block, checksum)
         return None
 
-    def on_filled(self, block: Block, is_saved: bool) -> None:
-        """Schedule saving a resident block that was filled, unless it was loaded.
-
-        Args:
-            block: The block.
-            is_saved: Whether it was loaded, so that the snapshot holds it.
-        """
-        self._loader.pending.discard(block)
-        if is_saved:
-            return
-        self._arrays.saved.discard((block.format, block.start))
-        self._to_discard.pop(block, None)
-        self._to_save[block] = None
+    def on_computed(self, block: Block, checksum: int) -> None:
+        """Schedule saving a block that was computed, given its checksum."""
+        if block.size > self._snapshot.limit_bytes // 2:
+            return  # it would displace all others
+        self._checksums[block] = checksum
+        if len(self._checksums) > MAX_UNSAVED_BLOCKS:
+            del self._checksums[next(iter(self._checksums))]
         self._queue.add_background(self)
 
-    def on_failed(self, block: Block) -> None:
-        """Stop loading a format after one of its resident blocks failed: others would fail too."""
-        self._loader.pending.discard(block)
-        self._loader.give_up(block.format)
+    def on_saved(self, task: Task, grown: SnapshotSize, error_number: int) -> None:
+        """Handle the end of saving a block.
 
-    def on_saved(self, block: Block, error_number: int) -> None:
-        """Record that a block was saved (`error_number` 0), or schedule a retry."""
-        self._saving.discard(block)
-        self._arrays[block.format].pinned.discard(block.start)
-        if not error_number:
-            self.is_failing = False
-            self._arrays.saved.add((block.format, block.start))
-            self.last_save = self._clock()
-            self.tick()
+        Args:
+            task: The task.
+            grown: By how much the snapshot has grown.
+            error_number: 0 if it succeeded.
+        """
+        assert self._saving is not None
+        self._saving.pins -= 1
+        self._saving = None
+        if error_number == errno.EBADMSG:
+            self.tick()  # the block has changed in memory, which the worker has logged
             return
-        self.is_failing = True
-        self._to_save[block] = None
-        self._pause(error_number)
-
-    def on_discarded(self, error_number: int) -> None:
-        """Record that a worker tried to remove a file; pause if it failed."""
-        self._discarding -= 1
         if error_number:
-            self._pause(error_number)
-        self.tick()
+            self._checksums[task.block] = task.checksum
+        else:
+            self.last_save = self._clock()
+            blocks, size_bytes = self.size
+            self.size = SnapshotSize(blocks + grown.blocks, size_bytes + grown.size_bytes)
+            self._must_trim = self.size.size_bytes > self._snapshot.limit_bytes
+        self._finish(error_number)
 
-    def _pause(self, error_number: int) -> None:
-        if self._clock() >= self._retry_at:
+    def on_trimmed(self, size: SnapshotSize, error_number: int) -> None:
+        """Handle the end of trimming; `error_number` is 0 if it succeeded."""
+        self._is_trimming = False
+        if not error_number:
+            self.size = size
+            self._must_trim = False
+        self._finish(error_number)
+
+    def _finish(self, error_number: int) -> None:
+        self.is_failing = error_number != 0
+        if error_number:
             log.warning(
                 "state_dir %s: %s (%s); trying again in %g s",
                 self._snapshot.directory,
@@ -176,69 +150,9 @@ class Persistence:
                 RETRY_SECONDS,
             )
             self._retry_at = self._clock() + RETRY_SECONDS
+        self.tick()
 
     def tick(self) -> None:
-        """Requeue pending saves and removals, as after a pause; called periodically."""
-        if self._to_save or self._to_discard:
+        """Offer tasks again, as after a pause; called periodically."""
+        if self._checksums or self._must_trim:
             self._queue.add_background(self)
-
-    def discard(self, block: Block) -> None:
-        """Schedule the removal of a block from the snapshot, if present."""
-        key = (block.format, block.start)
-        if key in self._arrays.saved:
-            self._arrays.saved.remove(key)
-            self._to_discard[block] = None
-            self._queue.add_background(self)
-
-    def on_evicted(self, block: Block) -> None:
-        """Remove an evicted block from the snapshot, saved or yet to be saved."""
-        self._to_save.pop(block, None)
-        self.discard(block)
-
-
-class _Loader:
-    """Source of tasks that load the snapshot into the arrays as far as memory allows.
-
-    Attributes:
-        pending: The blocks that were handed out and are not filled yet.
-    """
-
-    cost_seconds = 0.0
-    waiting_since = None
-
-    def __init__(
-        self,
-        persistence: Persistence,
-        arrays: SharedArrays,
-        found: dict[Format, dict[int, int]],
-    ) -> None:
-        self.pending: set[Block] = set()
-        self._persistence = persistence
-        self._arrays = arrays
-        self._found = {format: blocks for format, blocks in found.items() if blocks}
-
-    @property
-    def is_loading(self) -> bool:
-        return bool(self._found or self.pending)
-
-    def give_up(self, format: Format) -> None:
-        self._found.pop(format, None)
-
-    def next_task(self) -> Task | None:
-        for format, blocks in list(self._found.items()):
-            array = self._arrays[format]
-            task = self._arrays.next_task(array, max(blocks.values()), may_evict=False)
-            if task is not None:
-                self.pending.add(task.block)
-                return task
-            del self._found[format]
-            for start, stop in blocks.items():
-                if start >= array.growth.frontier:  # memory has no room for it
-                    self._persistence.discard(Block(format, start, stop, 0, 0))
-        return None
-
-
-def _pop(blocks: dict[Block, None]) -> Block:
-    block = next(iter(blocks))
-    del blocks[block]
-    return block

@@ -1,168 +1,185 @@
-"""Snapshot of resident blocks as files in `state_dir`, one file per block.
+"""Files of the snapshot in `state_dir`, one for each saved block.
 
-A block never changes, and its boundaries depend on the format alone. So a file stays valid
-forever: no block is saved twice, no file depends on another, and a damaged file costs only its
-own block.
+A block never changes, and a far block depends on the format and the requested elements alone. So
+a file stays valid forever, no file depends on another, and a damaged file costs only its own
+block. Its name tells what it contains:
 
-    json-000000004711.block      header, index entries, bytes
+    text-10000000-10000001.v2.block      header with a checksum, bytes of the elements
 
-A file is written under a temporary name, flushed and renamed, so it is never incomplete. Its
-header contains the byte order, version, format, elements, size and a checksum. In addition, the
-last element of a loaded block is compared with a computed one. This module reads and writes
-files; `fibserver.storage.persistence` decides which and when.
+A file is written under a temporary name, flushed and renamed, so it is never incomplete. A loaded
+block is verified by its checksum, and its last number by arithmetic. Its time of modification is
+set at each use: the files used longest ago are removed first.
+
+Workers call this module; `fibserver.storage.persistence` decides what is saved and when.
 """
 
 import contextlib
 import errno
 import os
+import stat
 import struct
-import sys
-from collections import Counter
+import time
 from pathlib import Path
+from typing import NamedTuple
 from zlib import crc32
 
-from fibcommon.formats import FORMATS, Format
-from fibserver.compute.rendering import render
+from fibserver.compute.rendering import RenderingError, verify_last
 from fibserver.memory.blocks import Block
-from fibserver.memory.layout import INDEX_ENTRY_BYTES
 
-__all__ = ["Snapshot", "SnapshotError"]
+__all__ = ["Snapshot", "SnapshotError", "SnapshotSize", "checksum"]
 
-MAGIC = b"fibblock"
-VERSION = 1
-"""Version of the files. Increment it when block boundaries or the encoding of a format change."""
+VERSION = 2
+"""Version of the files. Increment it when the encoding of a format or the header changes."""
 
-# Magic, byte order, version, format, first element, element after the last, size, checksum.
-_HEADER = struct.Struct("=8sHH16sQQQI")
-_BYTE_ORDER = 0x0102
+_HEADER = struct.Struct("<8sI")
+_MAGIC = b"fibblock"
 _SUFFIX = ".block"
+_OWN_SUFFIX = f".v{VERSION}{_SUFFIX}"
 _TEMPORARY_SUFFIX = ".new"
+
+_TEMPORARY_SECONDS = 3600.0
+"""Age at which a temporary file must be left from a worker that died."""
+
+_TRIMMED_SHARE = 0.9
+"""Share of the limit that trimming leaves, so that it is not needed after each further block."""
 
 _NO_DIRECTORY_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)
 """Errors that show that the file system or permissions do not allow flushing a directory."""
 
 
 class SnapshotError(Exception):
-    """A block file that is damaged or unsuitable; the message omits the path."""
+    """A file that is damaged or unsuitable; the message omits the path."""
+
+
+class SnapshotSize(NamedTuple):
+    """Number of files, and their size in bytes."""
+
+    blocks: int
+    size_bytes: int
 
 
 class Snapshot:
-    """The block files in a directory.
+    """The files of blocks in a directory.
 
     Attributes:
         directory: The directory, `state_dir`.
+        limit_bytes: Maximum size of all files, `state_limit`.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, limit_bytes: int) -> None:
         self.directory = directory
+        self.limit_bytes = limit_bytes
 
-    def path(self, format: Format, start: int) -> Path:
-        """Return the path of the file of the block that begins at element `start`."""
-        return self.directory / f"{format.name}-{start:012d}{_SUFFIX}"
+    def path(self, block: Block) -> Path:
+        """Return the path of the file of a block."""
+        return self.directory / f"{block.format.name}-{block.start}-{block.stop}{_OWN_SUFFIX}"
 
-    def scan(self) -> tuple[dict[Format, dict[int, int]], Counter[str]]:
-        """Check the headers and sizes of all files, and remove temporary files.
-
-        Creates the directory if it is missing.
-
-        Returns:
-            For each format, the valid blocks as a mapping of start to stop; and the number of
-            unusable files by reason.
-
-        Raises:
-            OSError: The directory cannot be created or read.
-        """
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found: dict[Format, dict[int, int]] = {format: {} for format in FORMATS.values()}
-        useless: Counter[str] = Counter()
-        for path in sorted(self.directory.iterdir()):
-            if path.name.endswith(_TEMPORARY_SUFFIX):
-                with contextlib.suppress(OSError):
-                    path.unlink()
-            elif path.name.endswith(_SUFFIX):
-                try:
-                    format, start, stop = self._inspect(path)
-                    found[format][start] = stop
-                except (SnapshotError, OSError) as error:
-                    useless[_reason(error)] += 1
-        return found, useless
-
-    def _inspect(self, path: Path) -> tuple[Format, int, int]:
-        with path.open("rb") as file:
-            format, start, stop, size, _ = _parse_header(file.read(_HEADER.size))
-            expected = _HEADER.size + (stop - start) * INDEX_ENTRY_BYTES + size
-            actual = os.fstat(file.fileno()).st_size
-        if path != self.path(format, start):
-            raise SnapshotError("file name does not match the header")
-        if actual != expected:
-            raise SnapshotError("wrong file size")
-        return format, start, stop
-
-    def load(self, block: Block, ends: memoryview, data: memoryview) -> None:
+    def load(self, block: Block, data: memoryview) -> bool:
         """Read a block from its file and verify it.
 
         Args:
             block: The block.
-            ends: Receives the index entries; its content is undefined after an error.
             data: Receives the bytes; its content is undefined after an error.
 
+        Returns:
+            Whether there is a file.
+
         Raises:
-            SnapshotError: The file is damaged or unsuitable.
+            SnapshotError: The file is damaged.
             OSError: The file cannot be read.
         """
-        with self.path(block.format, block.start).open("rb", buffering=0) as file:
-            format, start, stop, size, checksum = _parse_header(file.read(_HEADER.size))
-            if (format, start, stop, size) != (block.format, block.start, block.stop, block.size):
-                raise SnapshotError(f"contains {format.name} elements {start} to {stop - 1}")
-            expected = len(ends) + size
-            if os.readv(file.fileno(), [ends, data]) != expected or file.read(1):
+        path = self.path(block)
+        try:
+            file = path.open("rb", buffering=0)
+        except FileNotFoundError:
+            return False
+        with file:
+            header = bytearray(_HEADER.size)
+            received = os.readv(file.fileno(), [header, data])
+            if received != len(header) + len(data) or file.read(1):
                 raise SnapshotError("wrong file size")
-        if _checksum(ends, data) != checksum:
+        magic, expected = _HEADER.unpack(header)
+        if magic != _MAGIC:
+            raise SnapshotError("not a block of fibserver")
+        if checksum(data) != expected:
             raise SnapshotError("checksum mismatch")
-        _check_last(block, ends, data)
+        try:
+            verify_last(block.format, block.stop - 1, data)
+        except RenderingError as error:
+            raise SnapshotError(str(error)) from error
+        with contextlib.suppress(OSError):  # on a read-only disk the order of removal is lost
+            os.utime(path)
+        return True
 
-    def save(self, block: Block, ends: memoryview, data: memoryview) -> None:
+    def save(self, block: Block, data: memoryview, expected: int) -> SnapshotSize:
         """Write the file of a block atomically.
 
         Args:
             block: The block.
-            ends: Its index entries.
             data: Its bytes.
+            expected: Their checksum when they were computed.
+
+        Returns:
+            By how much the snapshot has grown; a file may have been replaced.
 
         Raises:
             OSError: The file cannot be written or flushed; an existing file is never damaged.
+            SnapshotError: The bytes have changed since they were computed.
         """
-        path = self.path(block.format, block.start)
-        header = _HEADER.pack(
-            MAGIC,
-            _BYTE_ORDER,
-            VERSION,
-            block.format.name.encode(),
-            block.start,
-            block.stop,
-            block.size,
-            _checksum(ends, data),
-        )
+        if checksum(data) != expected:
+            raise SnapshotError("the block has changed in memory")
+        path = self.path(block)
         temporary = path.with_suffix(f".{os.getpid()}{_TEMPORARY_SUFFIX}")
         try:
             with temporary.open("wb") as file:
-                file.writelines([header, ends, data])
+                file.writelines([_HEADER.pack(_MAGIC, expected), data])
                 file.flush()
                 os.fsync(file.fileno())
+            grown = SnapshotSize(1, temporary.stat().st_size)
+            with contextlib.suppress(FileNotFoundError):
+                grown = SnapshotSize(0, grown.size_bytes - path.lstat().st_size)
             temporary.rename(path)
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
         self._flush_directory()
+        return grown
 
-    def discard(self, block: Block) -> None:
-        """Remove the file of a block, if it exists.
+    def trim(self) -> SnapshotSize:
+        """Remove old temporary files, files of other versions, and the oldest above the limit.
+
+        Creates the directory if it is missing.
+
+        Returns:
+            What is left.
 
         Raises:
-            OSError: The file cannot be removed.
+            OSError: The directory cannot be created or read, or a file cannot be removed.
         """
-        self.path(block.format, block.start).unlink(missing_ok=True)
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files: list[tuple[float, int, Path]] = []
+        for path in self.directory.iterdir():
+            # Another server may use the directory: files may vanish, or be written just now.
+            with contextlib.suppress(FileNotFoundError):
+                status = path.lstat()
+                if not stat.S_ISREG(status.st_mode):
+                    continue
+                if path.name.endswith(_OWN_SUFFIX):
+                    files.append((status.st_mtime, status.st_size, path))
+                elif path.name.endswith(_SUFFIX) or (
+                    path.name.endswith(_TEMPORARY_SUFFIX)
+                    and status.st_mtime < time.time() - _TEMPORARY_SECONDS
+                ):
+                    path.unlink(missing_ok=True)
+        total = sum(size for _, size, _ in files)
+        if total > self.limit_bytes:
+            files.sort(reverse=True)
+            while files and total > self.limit_bytes * _TRIMMED_SHARE:
+                _, size, path = files.pop()
+                path.unlink(missing_ok=True)
+                total -= size
+        return SnapshotSize(len(files), total)
 
     def _flush_directory(self) -> None:
         """Flush the directory, so that renames survive a crash, if the file system supports it.
@@ -183,37 +200,7 @@ class Snapshot:
                 raise
 
 
-def _parse_header(header: bytes) -> tuple[Format, int, int, int, int]:
-    if len(header) < _HEADER.size:
-        raise SnapshotError("wrong file size")
-    magic, order, version, name, start, stop, size, checksum = _HEADER.unpack(header)
-    if magic != MAGIC:
-        raise SnapshotError("not a fibserver block file")
-    if order != _BYTE_ORDER:
-        raise SnapshotError(f"byte order differs from this machine's ({sys.byteorder}-endian)")
-    if version != VERSION:
-        raise SnapshotError(f"version {version}, expected {VERSION}")
-    format = FORMATS.get(name.rstrip(b"\0").decode("ascii", "replace"))
-    if format is None or not start < stop:
-        raise SnapshotError("damaged header")
-    return format, start, stop, size, checksum
-
-
-def _checksum(ends: memoryview, data: memoryview) -> int:
+def checksum(data: memoryview) -> int:
+    """Return the checksum of a block; never 0."""
     # Detects damage, not tampering; four times as fast as any digest of hashlib.
-    return crc32(data, crc32(ends))
-
-
-def _check_last(block: Block, ends: memoryview, data: memoryview) -> None:
-    """Raise `SnapshotError` if the last element differs from a computed one."""
-    last: list[bytes] = []
-    end = render(block.format, block.stop - 1, block.stop, lambda chunk, _: last.append(chunk))[0]
-    expected = b"".join(last)
-    if data[-len(expected) :] != expected or ends.cast("Q")[-1] != end:
-        raise SnapshotError(f"element {block.stop - 1} is wrong")
-
-
-def _reason(error: SnapshotError | OSError) -> str:
-    if isinstance(error, OSError):
-        return f"unreadable ({error.strerror})"
-    return str(error)
+    return crc32(data) or 1

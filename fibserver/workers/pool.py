@@ -40,12 +40,13 @@ from multiprocessing.process import BaseProcess
 from typing import NamedTuple, Protocol
 
 from fibserver.core.fair_queue import FairQueue
-from fibserver.memory.blocks import Action, Block, Task
+from fibserver.memory.blocks import NO_BLOCK, Action, Task
 from fibserver.workers.worker import (
     FOR_THE_ACCEPTOR,
-    OUTCOME_BYTES,
+    REPORT_BYTES,
     Outcome,
-    decode_outcome,
+    Report,
+    decode_report,
     encode_task,
 )
 
@@ -72,8 +73,8 @@ _FORK = multiprocessing.get_context("fork")
 class TaskOwner(Protocol):
     """Receiver of the outcomes of tasks."""
 
-    def task_done(self, task: Task, outcome: Outcome, error_number: int) -> None:
-        """Handle the outcome of a task; `error_number` is 0 unless it failed."""
+    def task_done(self, task: Task, report: Report) -> None:
+        """Handle the report of a task."""
 
     def task_given_up(self, task: Task, reason: str) -> None:
         """Handle a task that will not be retried."""
@@ -120,7 +121,7 @@ class _Worker:
     @property
     def is_full(self) -> bool:
         return len(self.tasks) >= MAX_ASSIGNED_TASKS or any(
-            task.block.is_expensive or task.action is Action.PROBE for task in self.tasks
+            task.is_expensive or task.action is not Action.FILL for task in self.tasks
         )
 
 
@@ -264,9 +265,7 @@ class WorkerPool:
         return len(self._expensive_tasks()) < self.expensive_workers
 
     def _expensive_tasks(self) -> list[Task]:
-        return [
-            task for worker in self._workers for task in worker.tasks if task.block.is_expensive
-        ]
+        return [task for worker in self._workers for task in worker.tasks if task.is_expensive]
 
     def _assign(self, worker: _Worker, task: Task) -> None:
         if not worker.tasks:
@@ -280,17 +279,16 @@ class WorkerPool:
         else:
             worker.tasks.append(task)
 
-    def check(self, limit_seconds: float, probe: Block) -> None:
+    def check(self, limit_seconds: float) -> None:
         """Kill workers that exceed the time limit of a task, and probe idle ones.
 
         Args:
             limit_seconds: Time limit of a task.
-            probe: Any block; workers ignore it.
         """
         now = time.monotonic()
         for worker in list(self._workers):
             if not worker.tasks:
-                self._assign(worker, Task(Action.PROBE, probe))
+                self._assign(worker, Task(Action.PROBE, NO_BLOCK))
             elif now - worker.working_since > limit_seconds and not worker.was_killed:
                 log.warning(
                     "worker %s sent no outcome for %g s: killed",
@@ -302,7 +300,7 @@ class WorkerPool:
 
     def _on_readable(self, worker: _Worker) -> None:
         try:
-            message = worker.channel.recv(OUTCOME_BYTES, socket.MSG_DONTWAIT)
+            message = worker.channel.recv(REPORT_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return  # a stale event of a reused descriptor number
         except ConnectionResetError:
@@ -313,17 +311,16 @@ class WorkerPool:
         task = worker.tasks.popleft()  # outcomes arrive in the order of the tasks
         worker.tasks_done += 1
         self.last_outcome = time.monotonic()
-        outcome, error_number, overcounted, acceptor_overcounted = decode_outcome(message)
+        report = decode_report(message)
         if task.action is Action.PROBE:
-            worker.overcounted_bytes = overcounted
-            self.acceptor_overcounted_bytes = acceptor_overcounted
-        if task.block.is_expensive and outcome is not Outcome.FAILED:
+            worker.overcounted_bytes, self.acceptor_overcounted_bytes = report.results
+        if task.is_expensive and report.outcome is Outcome.DONE:
             ratio = (self.last_outcome - worker.working_since) / task.block.cost_seconds
             self.cost_ratio += WEIGHT * (ratio - self.cost_ratio)
         worker.working_since = self.last_outcome
         self._deaths_by_task.pop(task, None)
         if task.action is not Action.PROBE:
-            self._owner.task_done(task, outcome, error_number)
+            self._owner.task_done(task, report)
 
     def _reap(self, worker: _Worker) -> None:
         """Reap a dead worker, retry or give up its tasks, and replace it."""

@@ -34,16 +34,16 @@ from fibcommon.formats import FORMATS
 from fibserver.core.process_memory import MemoryMeasurement
 from fibserver.memory.arena import Arena
 from fibserver.memory.blocks import Action, Block, Task
-from fibserver.storage.snapshot import Snapshot, SnapshotError
+from fibserver.storage.snapshot import Snapshot, SnapshotError, checksum
 
 __all__ = [
     "FOR_THE_ACCEPTOR",
-    "OUTCOME_BYTES",
+    "REPORT_BYTES",
     "Outcome",
     "Report",
-    "decode_outcome",
+    "decode_report",
     "decode_task",
-    "encode_outcome",
+    "encode_report",
     "encode_task",
     "work",
 ]
@@ -54,17 +54,17 @@ FOR_THE_ACCEPTOR = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals that workers ignore. Block them during the fork: until a worker ignores them, it
 would report its own signals to the acceptor through the inherited wakeup descriptor."""
 
-_TASK = struct.Struct("<B16s5Q")
-_OUTCOME = struct.Struct("<BI2q")
-OUTCOME_BYTES = _OUTCOME.size
+_TASK = struct.Struct("<B16s6Q")
+_REPORT = struct.Struct("<BI2q")
+REPORT_BYTES = _REPORT.size
 
 
 class Outcome(IntEnum):
     """How a task ended."""
 
     DONE = 0
-    RECOMPUTED = 1
-    """The block is filled, but was computed because its snapshot file was unusable."""
+    LOADED = 1
+    """The block was loaded from the snapshot."""
     FAILED = 2
     """The task failed with an error number."""
 
@@ -72,18 +72,14 @@ class Outcome(IntEnum):
 def encode_task(task: Task) -> bytes:
     """Return the message that sends a task to a worker."""
     block = task.block
-    return _TASK.pack(task.action, block.format.name.encode(), *block[1:])
+    return _TASK.pack(task.action, block.format.name.encode(), *block[1:], task.checksum)
 
 
 def decode_task(message: bytes) -> Task:
     """Return the task encoded in a message."""
-    action, name, *numbers = _TASK.unpack(message)
-    return Task(Action(action), Block(FORMATS[name.rstrip(b"\0").decode()], *numbers))
-
-
-def encode_outcome(outcome: Outcome, error_number: int, memory: MemoryMeasurement) -> bytes:
-    """Return the message that reports an outcome."""
-    return _OUTCOME.pack(outcome, error_number, memory.own_bytes, memory.parent_bytes)
+    action, name, *numbers, checksum = _TASK.unpack(message)
+    block = Block(FORMATS[name.rstrip(b"\0").decode()], *numbers)
+    return Task(Action(action), block, checksum)
 
 
 class Report(NamedTuple):
@@ -92,21 +88,26 @@ class Report(NamedTuple):
     Attributes:
         outcome: How the task ended.
         error_number: The errno of a failure, else 0.
-        overcounted_bytes: By how much the worker's memory is overcounted, as of its last probe
-            (`fibserver.core.process_memory`).
-        acceptor_overcounted_bytes: The same for the acceptor.
+        results: Two numbers. After FILL: the checksum of the block if it is worth saving, else 0;
+            and 0. After SAVE: by how much the number and size of the files have grown. After TRIM:
+            the number and size of the remaining files. After PROBE: by how much the memory of the
+            worker and of the acceptor is overcounted, in bytes (`fibserver.core.process_memory`).
     """
 
     outcome: Outcome
-    error_number: int
-    overcounted_bytes: int
-    acceptor_overcounted_bytes: int
+    error_number: int = 0
+    results: tuple[int, int] = (0, 0)
 
 
-def decode_outcome(message: bytes) -> Report:
-    """Return the report encoded in a message."""
-    outcome, *numbers = _OUTCOME.unpack(message)
-    return Report(Outcome(outcome), *numbers)
+def encode_report(report: Report) -> bytes:
+    """Return the message that contains a report."""
+    return _REPORT.pack(report.outcome, report.error_number, *report.results)
+
+
+def decode_report(message: bytes) -> Report:
+    """Return the report in a message."""
+    outcome, error_number, *results = _REPORT.unpack(message)
+    return Report(Outcome(outcome), error_number, (results[0], results[1]))
 
 
 def work(channel: socket.socket, arena: Arena, snapshot: Snapshot | None) -> None:
@@ -121,44 +122,48 @@ def work(channel: socket.socket, arena: Arena, snapshot: Snapshot | None) -> Non
     memory = MemoryMeasurement()
     try:
         while message := channel.recv(_TASK.size):
-            task = decode_task(message)
-            if task.action is Action.PROBE:
-                memory.refresh()  # delays no block: a worker with a pending probe gets no task
-            channel.send(encode_outcome(*_run(task, arena, snapshot), memory))
+            channel.send(encode_report(_run(decode_task(message), arena, snapshot, memory)))
     except (BrokenPipeError, ConnectionResetError):
         log.debug("the acceptor has ended")
 
 
-def _run(task: Task, arena: Arena, snapshot: Snapshot | None) -> tuple[Outcome, int]:
+def _run(task: Task, arena: Arena, snapshot: Snapshot | None, memory: MemoryMeasurement) -> Report:
     block = task.block
     try:
         match task.action:
             case Action.FILL:
-                arena.fill(block)
-            case Action.LOAD if snapshot:
-                return _load(block, arena, snapshot), 0
+                return _fill(block, arena, snapshot)
             case Action.SAVE if snapshot:
-                snapshot.save(block, *arena.block_views(block))
-            case Action.DISCARD if snapshot:
-                snapshot.discard(block)
+                grown = snapshot.save(block, arena.view(block), task.checksum)
+                return Report(Outcome.DONE, results=grown)
+            case Action.TRIM if snapshot:
+                return Report(Outcome.DONE, results=snapshot.trim())
+            case Action.PROBE:
+                memory.refresh()  # delays no block: a worker with a pending probe gets no task
+                return Report(Outcome.DONE, results=(memory.own_bytes, memory.parent_bytes))
     except OSError as error:
-        is_expected = task.action in (Action.SAVE, Action.DISCARD) or error.errno == errno.ENOSPC
-        if not is_expected:
+        if task.action is Action.FILL and error.errno != errno.ENOSPC:
             raise
-        return Outcome.FAILED, error.errno or errno.EIO
-    return Outcome.DONE, 0
+        return Report(Outcome.FAILED, error.errno or errno.EIO)
+    except SnapshotError as error:
+        log.error("%s: %s; not saved", snapshot and snapshot.path(block), error)
+        return Report(Outcome.FAILED, errno.EBADMSG)
+    return Report(Outcome.DONE)
 
 
-def _load(block: Block, arena: Arena, snapshot: Snapshot) -> Outcome:
-    arena.reserve(block)
-    try:
-        snapshot.load(block, *arena.block_views(block))
-    except (SnapshotError, OSError) as error:
-        path = snapshot.path(block.format, block.start)
-        log.warning("%s: %s; recomputing the block", path, error)
+def _fill(block: Block, arena: Arena, snapshot: Snapshot | None) -> Report:
+    if snapshot is None or not block.is_worth_reading:
         arena.fill(block)
-        return Outcome.RECOMPUTED
-    return Outcome.DONE
+        return Report(Outcome.DONE)
+    arena.reserve(block)
+    data = arena.view(block)
+    try:
+        if snapshot.load(block, data):
+            return Report(Outcome.LOADED)
+    except (SnapshotError, OSError) as error:
+        log.warning("%s: %s; computing the block", snapshot.path(block), error)
+    arena.fill(block)
+    return Report(Outcome.DONE, results=(checksum(data), 0))
 
 
 def _close_all_except(kept: set[int]) -> None:

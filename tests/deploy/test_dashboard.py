@@ -57,6 +57,7 @@ def use(web: RunningServer, server: RunningServer) -> None:
     """Send requests that succeed and requests that fail."""
     for n in (10, 10, 1000, 5000):
         get(web, f"/fib/{n}")
+    get(web, "/number/1000000")  # large enough to be saved
     with pytest.raises(urllib.error.HTTPError) as caught:
         get(web, "/fib/x")
     caught.value.close()

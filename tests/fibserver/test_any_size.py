@@ -152,7 +152,7 @@ def test_reply_over_limit_is_rejected_before_computing(
         client.read(start, stop, "json")
     assert caught.value.code == "LIMIT"
     assert message in str(caught.value)
-    assert small.info()["blocks_filled"] == "0"
+    assert small.info()["blocks_computed"] == "0"
 
 
 def test_a_cold_format_makes_room(small: RunningServer) -> None:

@@ -126,11 +126,11 @@ def test_requests_that_miss_the_same_blocks_share_them(
     """Concurrent requests for the same cold numbers compute each block once."""
     server = serve()
     ask_from_many(server.address, N)
-    together = server.info()["blocks_filled"]
+    together = server.info()["blocks_computed"]
     alone = serve()
     with direct_client(alone.address) as client:
         client.read(0, N, "json")
-    assert together == alone.info()["blocks_filled"]
+    assert together == alone.info()["blocks_computed"]
 
 
 def test_an_answer_starts_before_its_last_block_is_done(

@@ -29,7 +29,7 @@ from fibserver.engine.engine import Engine
 from fibserver.engine.slice_stream import Buffer, SliceStream, SliceStreamOwner
 from fibserver.memory import block_sequence as growth
 from fibserver.memory import blocks, layout
-from fibserver.memory.blocks import Block, Task
+from fibserver.memory.blocks import Action, Block, Task
 from fibserver.monitoring.slow_log import SlowLog
 from fibserver.network import connection
 from fibserver.network import output_queue as output
@@ -39,7 +39,7 @@ from fibserver.network.reply_cache import ReplyCache
 from fibserver.protocol.reply_encoding import Slice
 from fibserver.protocol.request_parser import OtherProtocolError
 from fibserver.settings import ServerSettings
-from fibserver.workers.worker import Outcome
+from fibserver.workers.worker import Outcome, Report
 
 __all__ = ["MAX_INDEX", "FakeSocket", "FuzzedServer", "HandWorkedEngine", "open_server"]
 
@@ -189,25 +189,26 @@ class HandWorkedEngine(Engine):
         else:
             ends, data = rendered
             if block.is_resident and not ends:
-                arena.fill(block)  # it is known as a short-lived block only
+                arena.fill(block)  # it is known as a far block only
             else:
                 arena.reserve(block)
                 ends_view, data_view = self._views(block)
                 ends_view[:], data_view[:] = ends[: len(ends_view)], data
-        self.task_done(task, Outcome.DONE, 0)
+        self.task_done(task, Report(Outcome.DONE))
 
     def _views(self, block: Block) -> tuple[memoryview, memoryview]:
         """Return the views of a block's index entries, None without any, and of its bytes."""
+        ends = memoryview(bytearray())
         if block.is_resident:
-            return self._arena.block_views(block)
-        data = self._arena.bytes_between(block.position, block.position + block.size)
-        return memoryview(bytearray()), data
+            index_end = block.index_position + 8 * (block.stop - block.start)
+            ends = self._arena.bytes_between(block.index_position, index_end)
+        return ends, self._arena.view(block)
 
     def fail_task(self, number: int, how: int) -> None:
         """Fail one of the tasks in hand: no memory, given up, or a dead worker."""
         task = self.in_hand.pop(number)
         if how == 0:
-            self.task_done(task, Outcome.FAILED, errno.ENOSPC)
+            self.task_done(task, Report(Outcome.FAILED, errno.ENOSPC))
         elif how == 1:
             self.task_given_up(task, "3 workers died over one block")
         else:
@@ -217,22 +218,21 @@ class HandWorkedEngine(Engine):
         """Fill the first elements of all arrays."""
         for array in self.arrays:
             while array.growth.published < elements:
-                task = self.arrays.next_task(array, elements)
-                assert task is not None, "there is memory for so few"
-                self.in_hand.append(task)
+                block = array.next_block(elements)
+                assert block is not None, "there is memory for so few"
+                self.in_hand.append(Task(Action.FILL, block))
                 self.finish_task()
 
     @property
     def leaks(self) -> list[str]:
         """What is left of replies that have ended; no task may be in hand."""
-        queue, transient_blocks = self.queue, self.transient_blocks
+        queue, far_blocks = self.queue, self.far_blocks
         found = {
             "waiting, cheap": queue._cheap,
             "waiting, expensive": queue._expensive,
             "put back": queue._put_back,
-            "waiting for a slot": transient_blocks._waiting_small
-            | transient_blocks._waiting_large,
-            "in slots": transient_blocks._blocks,
+            "waiting for a slot": far_blocks._waiting_small | far_blocks._waiting_large,
+            "in slots": far_blocks._claimed,
             **{f"reading {array.format.name}": array._readers for array in self.arrays},
         }
         return [f"{len(objects)} {what}" for what, objects in found.items() if objects]

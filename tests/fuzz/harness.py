@@ -223,7 +223,7 @@ class Harness:
         """Run one step of the workers; return whether there was any."""
         hands = self._server.hands
         in_hand = hands.in_hand
-        hands.transient_blocks.wake_next_waiter()
+        hands.far_blocks.wake_next_waiter()
         while len(in_hand) < 3 and hands.take_task():
             pass
         if not in_hand:
@@ -238,7 +238,7 @@ class Harness:
             hands.finish_task(number)
         if rng.random() < 0.2:
             self._server.loop.now += 10 ** (rng.random() * 3 - 2)  # 10 ms to 10 s
-            hands.transient_blocks.free_idle_memory()
+            hands.far_blocks.free_idle_memory()
         return True
 
     def _judge(self, conversation: FuzzedConversation, may_be_cut: bool = False) -> bytes:

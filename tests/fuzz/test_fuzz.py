@@ -62,7 +62,7 @@ def test_crowds(harness: Harness) -> None:
 
 
 def test_a_fresh_array_may_grow_past_an_answer_that_left_it() -> None:
-    """A stream of short-lived blocks continues when its elements are published."""
+    """A stream of far blocks continues when its elements are published."""
     with open_server() as server:
         Harness(server).check_thoroughly(CORPUS["pipeline-far-behind-growth"])
 

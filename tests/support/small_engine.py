@@ -18,12 +18,13 @@ from fibserver.engine import slice_stream as answer
 from fibserver.engine.slice_stream import SliceStream
 from fibserver.memory import block_sequence as growth
 from fibserver.memory import blocks, layout
-from fibserver.memory import transient_blocks as transient_blocks
+from fibserver.memory import far_blocks as far_blocks
 from fibserver.memory.arena import Arena
-from fibserver.memory.blocks import Action, Block, Task
+from fibserver.memory.blocks import Action, Task
+from fibserver.memory.far_blocks import FarBlocks
 from fibserver.memory.layout import ArenaLayout
+from fibserver.memory.memory_limit import MemoryLimit
 from fibserver.memory.shared_arrays import SharedArrays
-from fibserver.memory.transient_blocks import TransientBlocks
 from fibserver.protocol.reply_encoding import Slice
 from tests.support.expected import encoded
 
@@ -55,7 +56,7 @@ def small_blocks() -> Iterator[None]:
             )
         patch.setattr(growth, "FIRST_BLOCK_BYTES", FIRST_BLOCK_BYTES)
         patch.setattr(answer, "MAX_GAP_BYTES", MAX_GAP_BYTES)
-        patch.setattr(transient_blocks, "SMALL_BYTES", SMALL_BYTES)
+        patch.setattr(far_blocks, "SMALL_BYTES", SMALL_BYTES)
         yield
 
 
@@ -74,21 +75,22 @@ class FakeClock:
 
 
 class Machine:
-    """Arena with arrays, transient blocks and queue, without processes.
+    """Arena with arrays, far blocks and queue, without processes.
 
     Attributes:
-        dropped: Evicted blocks, in order.
         refused: Reason why streams must not wait, None if they may.
         asked_costs: Predicted cost of each call of `rejection`.
     """
 
-    def __init__(self, memory_limit: int, slots: int = 8) -> None:
+    def __init__(
+        self, memory_limit: int, slots: int = 8, far_blocks_type: type[FarBlocks] = FarBlocks
+    ) -> None:
         self.clock = FakeClock()
         self.arena = Arena(ArenaLayout(memory_limit, MAX_INDEX, slots))
-        self.dropped: list[Block] = []
         self.queue = FairQueue(self.clock)
-        self.arrays = SharedArrays(self.arena, memory_limit, self.clock, self.dropped.append)
-        self.transient_blocks = TransientBlocks(self.arena, self.clock)
+        self.memory = MemoryLimit(memory_limit)
+        self.arrays = SharedArrays(self.arena, self.memory, self.clock)
+        self.far_blocks = far_blocks_type(self.arena, slots, self.memory, self.clock)
         self.refused: str | None = None
         self.asked_costs: list[float] = []
 
@@ -101,29 +103,28 @@ class Machine:
         """Fill the block of a task and report it, as worker and engine do."""
         self.arena.fill(task.block)
         if task.block.is_resident:
-            self.arrays.block_finished(task.block)
+            self.arrays[task.block.format].block_finished(task.block)
         else:
-            self.transient_blocks.block_finished(task.block)
+            self.far_blocks.block_finished(task.block)
 
     def fail(self, task: Task, message: str = "no room", code: str = "NOSPACE") -> None:
         """Report a task as failed."""
         if task.block.is_resident:
-            self.arrays.block_failed(task.block, message, code)
+            self.arrays[task.block.format].block_failed(task.block, message, code)
         else:
-            self.transient_blocks.block_failed(task.block, message, code)
+            self.far_blocks.block_failed(task.block, message, code)
 
     def take_all(self) -> list[Task]:
         """Take all tasks that are available now."""
         return list(iter(self.queue.pop, None))
 
     def grow(self, format: Format, size_bytes: int) -> None:
-        """Fill blocks of an array up to `size_bytes` or more, without evicting any."""
+        """Fill blocks of an array up to `size_bytes` or more."""
         array = self.arrays[format]
         while array.growth.frontier_bytes < size_bytes:
-            task = self.arrays.next_task(array, MAX_INDEX, may_evict=False)
-            assert task is not None, "the array does not fit"
-            assert task.action is Action.FILL
-            self.complete(task)
+            block = array.next_block(MAX_INDEX)
+            assert block is not None, "the array does not fit"
+            self.complete(Task(Action.FILL, block))
 
     def content(self, format: Format) -> bytes:
         """Return the published bytes of an array."""
@@ -175,7 +176,7 @@ class StreamClient:
         self.failures: list[str] = []
         slice = Slice(b"<", format, start, stop, size, trailer)
         self.answer = SliceStream(
-            slice, machine.arrays, machine.transient_blocks, machine.queue, machine.rejection, self
+            slice, machine.arrays, machine.far_blocks, machine.queue, machine.rejection, self
         )
 
     def on_output_ready(self) -> None:

@@ -67,12 +67,12 @@ def _workers(info: InfoFields) -> Iterator[Finding]:
 
 
 def _memory(info: InfoFields) -> Iterator[Finding]:
-    resident, limit = info.whole("resident_bytes"), info.whole("maxmemory")
+    used, limit = info.whole("used_memory"), info.whole("maxmemory")
     text = (
-        f"numbers use {size_text(resident)} of memory_limit, {size_text(limit)}; "
+        f"numbers use {size_text(used)} of memory_limit, {size_text(limit)}; "
         f"the server uses {size_text(info.whole('used_memory_rss'))} in total"
     )
-    evicted, filled = info.whole("evicted_keys"), info.whole("blocks_filled")
+    evicted, filled = info.whole("evicted_keys"), info.whole("blocks_computed")
     if evicted * 2 > filled:
         yield Finding(
             "memory",
@@ -86,7 +86,7 @@ def _memory(info: InfoFields) -> Iterator[Finding]:
 
 def _shared_memory(info: InfoFields) -> Iterator[Finding]:
     available, limit = info.whole("shared_memory_available"), info.whole("maxmemory")
-    growth = max(0, limit - info.whole("resident_bytes"))
+    growth = max(0, limit - info.whole("used_memory"))
     configured = info.whole("memory_limit", limit)
     text = f"{size_text(available)} left"
     enlarge = "enlarge it (`mount -o remount,size=SIZE /dev/shm`; in a container: --shm-size)"
@@ -175,14 +175,13 @@ def _snapshot(info: InfoFields) -> Iterator[Finding]:
             "see the server's log; check space and permissions of state_dir (`df`, `ls -ld`)",
         )
         return
-    is_loading = info.whole("async_loading")
-    yield Finding("snapshot", Level.OK, f"{blocks}{', still loading' if is_loading else ''}")
+    yield Finding("snapshot", Level.OK, f"{blocks}, {size_text(info.whole('snapshot_bytes'))}")
 
 
 _CHECKS: tuple[tuple[tuple[str, ...], Callable[[InfoFields], Iterator[Finding]]], ...] = (
     (("workers", "workers_busy", "worker_deaths"), _workers),
-    (("resident_bytes", "maxmemory", "used_memory_rss"), _memory),
-    (("shared_memory_available", "resident_bytes", "maxmemory"), _shared_memory),
+    (("used_memory", "maxmemory", "used_memory_rss"), _memory),
+    (("shared_memory_available", "used_memory", "maxmemory"), _shared_memory),
     (("connected_clients", "maxclients"), _clients),
     (("total_commands_processed",), _errors),
     (("snapshot_enabled",), _snapshot),

@@ -140,7 +140,7 @@ def _values(sample: ServerSample, rates: SampleRates | None) -> dict[str, float 
         "died": sample.worker_deaths,
         "used_MB": round(sample.used_bytes / 1e6, 1),
         "shared_MB": round(sample.shared_bytes / 1e6, 1),
-        "kept_MB": round(sample.resident_bytes / 1e6, 1),
+        "kept_MB": round(sample.numbers_bytes / 1e6, 1),
         "limit_MB": round(sample.memory_limit_bytes / 1e6, 1),
     }
 

@@ -54,8 +54,8 @@ class ServerSample:
         worker_deaths: The number of workers that have died since the start.
         used_bytes: The total memory.
         shared_bytes: The shared part of it, mostly numbers.
-        resident_bytes: The memory of the blocks kept.
-        memory_limit_bytes: The limit for `resident_bytes`.
+        numbers_bytes: The memory of the computed numbers.
+        memory_limit_bytes: The limit for `numbers_bytes`.
         elements: The number of resident elements by format, for formats that have any.
     """
 
@@ -73,7 +73,7 @@ class ServerSample:
     worker_deaths: int
     used_bytes: int
     shared_bytes: int
-    resident_bytes: int
+    numbers_bytes: int
     memory_limit_bytes: int
     elements: Mapping[str, int]
 
@@ -107,7 +107,7 @@ class ServerSample:
             worker_deaths=info.whole("worker_deaths"),
             used_bytes=info.whole("used_memory_rss"),
             shared_bytes=info.whole("used_memory_shared"),
-            resident_bytes=info.whole("resident_bytes"),
+            numbers_bytes=info.whole("used_memory"),
             memory_limit_bytes=info.whole("maxmemory"),
             elements={name: count for name, count in elements.items() if count},
         )

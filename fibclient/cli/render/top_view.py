@@ -85,7 +85,7 @@ def _lines(status: ServerStatus, sample: ServerSample, width: int) -> list[tuple
     requests, output, latency = _rate_texts(rates)
     line = sparkline(status.history, width - _VALUE_WIDTH)
     errors = rates.errors_per_second if rates else 0.0
-    kept, limit = sample.resident_bytes, sample.memory_limit_bytes
+    kept, limit = sample.numbers_bytes, sample.memory_limit_bytes
     memory = (
         f"{size_text(kept)} of {size_text(limit)}, "
         f"{size_text(sample.shared_bytes)} shared, {size_text(sample.used_bytes)} in total"

@@ -12,9 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fibcommon.formats import FORMATS, Format
+from fibcommon.sizes import value_digits
 from fibserver.compute import rendering
 from fibserver.compute.arithmetic import fibonacci, fibonacci_pair
-from fibserver.compute.rendering import CHUNK_BYTES, LANES_BYTES, RenderingError, render
+from fibserver.compute.rendering import (
+    CHUNK_BYTES,
+    LANES_BYTES,
+    RenderingError,
+    render,
+    verify_last,
+)
 from fibserver.compute.simd_lanes import Lanes, Pair
 from tests.support.expected import encoded
 
@@ -314,3 +321,60 @@ def test_wrong_prediction_is_noticed(
     with pytest.raises(RenderingError):
         render(wrong, start, stop, recorder)
     assert recorder.end <= max(0, wrong.offset(stop) - wrong.offset(start))
+
+
+# Verification of elements rendered earlier.
+
+
+@every_format
+@pytest.mark.parametrize("n", [0, 1, 2, 5, 6, 7, 100, 1000, 30_001])
+@pytest.mark.parametrize("count", [1, 3])
+def test_rendered_elements_are_verified(format: Format, n: int, count: int) -> None:
+    """Elements of any format that end with the right number are accepted."""
+    start = max(0, n + 1 - count)
+    verify_last(format, n, memoryview(rendered(format, start, n + 1)[0]))
+
+
+@every_format
+def test_any_flipped_bit_of_the_last_number_is_noticed(format: Format) -> None:
+    """A flipped bit in the last number or after it is noticed."""
+    data, _ = rendered(format, 300, 303)
+    after = len(format.element[-1]) if isinstance(format.element[-1], str) else 0
+    size = value_digits(302, 256 if format.name == "binary" else 10) + after
+    for position in range(len(data) - size, len(data)):
+        for bit in range(8):
+            damaged = bytearray(data)
+            damaged[position] ^= 1 << bit
+            with pytest.raises(RenderingError):
+                verify_last(format, 302, memoryview(damaged))
+
+
+@every_format
+@pytest.mark.parametrize("other", [299, 301, 330, 10, 5000])
+def test_another_number_at_the_end_is_noticed(format: Format, other: int) -> None:
+    """Elements that end with another Fibonacci number are rejected, whatever their size."""
+    data, _ = rendered(format, other, other + 1)
+    with pytest.raises(RenderingError):
+        verify_last(format, 300, memoryview(data))
+
+
+@every_format
+def test_truncated_elements_are_noticed(format: Format) -> None:
+    """Elements that were cut off are rejected, at whichever byte."""
+    data, _ = rendered(format, 300, 301)
+    for end in range(len(data)):
+        with pytest.raises(RenderingError):
+            verify_last(format, 300, memoryview(data)[:end])
+
+
+@every_text_format
+@pytest.mark.parametrize("new", [b"-", b"+", b" ", b"_", b".", b"e", b"\xb2"])
+def test_numbers_contain_only_digits(format: Format, new: bytes) -> None:
+    """Bytes are rejected as damaged that `Decimal` would accept, or fail to parse."""
+    data, _ = rendered(format, 300, 301)
+    end = len(data) - len(str(format.element[-1]))
+    first = end - value_digits(300)
+    for position in (first, end - 1):
+        damaged = data[:position] + new + data[position + 1 :]
+        with pytest.raises(RenderingError, match=r"F\(300\) is damaged"):
+            verify_last(format, 300, memoryview(damaged))

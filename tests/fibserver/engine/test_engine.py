@@ -11,17 +11,16 @@ import pytest
 from fibcommon.costs import first_element_seconds
 from fibcommon.formats import FORMATS, Format
 from fibserver.core.event_loop import EventLoop
-from fibserver.core.process_memory import MemoryMeasurement
 from fibserver.core.statistics import Statistics
 from fibserver.engine import engine as engine_module
 from fibserver.engine.engine import Engine, Work
 from fibserver.engine.slice_stream import SliceStream
+from fibserver.memory import blocks
 from fibserver.memory.arena import Arena
 from fibserver.protocol.reply_encoding import Slice
 from fibserver.settings import ServerSettings
 from fibserver.storage.snapshot import Snapshot
-from fibserver.workers.pool import MAX_ASSIGNED_TASKS
-from fibserver.workers.worker import Outcome, encode_outcome, work
+from fibserver.workers.worker import Outcome, Report, encode_report, work
 from tests.support.expected import expected
 
 JSON, TEXT = FORMATS["json"], FORMATS["text"]
@@ -87,9 +86,9 @@ class Running:
             self._loop.run_once(0.1)
         raise AssertionError("the worker still has tasks")
 
-    def ask(self, format: Format, stop: int) -> bytes:
-        """Return the reply for the elements below `stop`."""
-        client = EngineClient(self.engine, format, stop)
+    def ask(self, format: Format, stop: int, *, start: int = 0) -> bytes:
+        """Return the reply for the elements from `start` up to `stop`."""
+        client = EngineClient(self.engine, format, stop, start=start)
         self.turn_until(client.send)
         client.answer.stop()
         return client.received
@@ -180,25 +179,24 @@ def test_number_of_waiting_expensive_replies_is_bounded(
 
 def work_without_memory(channel: socket.socket, arena: Arena, snapshot: Snapshot | None) -> None:
     """Fail every task with ENOSPC; the main function of a worker."""
-    failed = encode_outcome(Outcome.FAILED, errno.ENOSPC, MemoryMeasurement())
+    failed = encode_report(Report(Outcome.FAILED, errno.ENOSPC))
     while channel.recv(1024):
         channel.send(failed)
 
 
-def test_next_engine_loads_saved_blocks(run: Run) -> None:
-    """Blocks are saved when the engine is idle, and loaded by the next engine."""
+def test_next_engine_loads_saved_blocks(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Far blocks are saved when the engine is idle, and the next engine loads them."""
+    monkeypatch.setattr(blocks, "READ_SECONDS", 0.0)
+    answer = expected("json", 20_000, 20_100)
     first = run(work)
-    for format in (JSON, TEXT):
-        assert first.ask(format, 2000) == expected(format.name, 0, 2000)
+    assert first.ask(JSON, 20_100, start=20_000) == answer
     first.turn_until(lambda: not first.engine.has_unsaved_blocks)
+    assert first.statistics.blocks_computed == 1
     second = run(work)
-    persistence = second.engine.persistence
-    assert persistence is not None
-    second.turn_until(lambda: not persistence.is_loading)
-    assert persistence.unsaved_blocks == 0, "all were loaded"
-    for format in (JSON, TEXT):
-        assert second.engine.arrays[format].growth.published >= 2000
-        assert second.ask(format, 2000) == expected(format.name, 0, 2000)
+    assert second.ask(JSON, 20_100, start=20_000) == answer
+    assert (second.statistics.blocks_loaded, second.statistics.blocks_computed) == (1, 0)
+    assert second.engine.persistence is not None
+    assert second.engine.persistence.unsaved_blocks == 0
 
 
 def test_no_memory(run: Run) -> None:
@@ -207,18 +205,4 @@ def test_no_memory(run: Run) -> None:
     for count in (1, 2):
         assert running.ask(JSON, 10) == b"-NOSPACE no room left in /dev/shm\r\n"
         assert running.statistics.blocks_failed == count
-    assert running.statistics.blocks_filled == 0
-
-
-def test_loading_without_memory_comes_to_an_end(run: Run) -> None:
-    """If /dev/shm is full at startup, loading is given up instead of being retried forever."""
-    first = run(work)
-    for format in (JSON, TEXT):
-        first.ask(format, 2000)
-    first.turn_until(lambda: not first.engine.has_unsaved_blocks)
-    second = run(work_without_memory)
-    persistence = second.engine.persistence
-    assert persistence is not None
-    second.turn_until(lambda: not persistence.is_loading)
-    assert 2 <= second.statistics.blocks_failed <= 2 * MAX_ASSIGNED_TASKS
-    assert persistence.saved_blocks > 4, "they can be loaded once there is memory"
+    assert running.statistics.blocks_computed == 0

@@ -12,12 +12,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from fibcommon.costs import first_element_seconds
 from fibcommon.formats import Format
 from fibserver.memory.blocks import Task
-from fibserver.memory.transient_blocks import (
+from fibserver.memory.far_blocks import (
     MAX_CLAIMS,
     STALLED_SECONDS,
     Claimant,
-    TransientBlock,
-    TransientBlocks,
+    FarBlock,
+    FarBlocks,
+    Key,
 )
 from tests.support.small_engine import (
     ARRAY,
@@ -45,8 +46,12 @@ def make_machine() -> Iterator[Callable[..., Machine]]:
     """Create machines and close them after the test; by default their memory is limited."""
     with ExitStack() as stack:
 
-        def make(memory_limit: int = MEMORY_LIMIT, slots: int = 8) -> Machine:
-            machine = Machine(memory_limit, slots)
+        def make(
+            memory_limit: int = MEMORY_LIMIT,
+            slots: int = 8,
+            far_blocks_type: type[FarBlocks] = FarBlocks,
+        ) -> Machine:
+            machine = Machine(memory_limit, slots, far_blocks_type)
             stack.callback(machine.close)
             return machine
 
@@ -68,7 +73,7 @@ def take(machine: Machine) -> Task:
 
 def run_once(machine: Machine, *clients: StreamClient) -> bool:
     """Send all ready bytes and complete all tasks; return whether there were any."""
-    machine.transient_blocks.wake_next_waiter()
+    machine.far_blocks.wake_next_waiter()
     sent = 0
     for client in clients:
         if (client.is_woken or client.is_blocked) and not client.is_done:
@@ -96,15 +101,15 @@ def assert_answered(*clients: StreamClient) -> None:
 
 def assert_at_rest(machine: Machine) -> None:
     """Assert that nothing is claimed, queued or read."""
-    assert machine.transient_blocks.used_slots == 0
-    assert not machine.transient_blocks.is_wanted
+    assert machine.far_blocks.used_slots == 0
+    assert not machine.far_blocks.is_wanted
     assert machine.queue.pop() is None
     for array in machine.arrays:
         assert array.growth.has_none_in_flight
-        assert array.can_evict_tail == (array.growth.frontier > 0)
+        assert (array.oldest_use is not None) == (array.growth.frontier > 0)
 
 
-# The array and short-lived blocks.
+# The array and far blocks.
 
 
 @pytest.mark.parametrize("format", ELEMENTS, ids=lambda format: format.name)
@@ -122,7 +127,7 @@ def test_every_byte(
         client = StreamClient(machine, format, start, stop, trailer=trailer)
         run(machine, client)
         assert_answered(client)
-        assert machine.arrays.claimed_bytes <= memory_limit
+        assert machine.memory.used_bytes <= memory_limit
     assert_at_rest(machine)
 
 
@@ -202,7 +207,7 @@ def test_limit_of_one_send(machine: Machine, start: int) -> None:
 
 
 def test_streamed_bytes_are_counted(machine: Machine) -> None:
-    """Bytes sent from short-lived blocks count as streamed, those from the array do not."""
+    """Bytes sent from far blocks count as streamed, those from the array do not."""
     client = StreamClient(machine, TEXT, 0, ALL)
     run(machine, client)
     array = machine.arrays[TEXT]
@@ -212,7 +217,7 @@ def test_streamed_bytes_are_counted(machine: Machine) -> None:
 
 
 def test_a_far_answer_leaves_the_array_alone(machine: Machine) -> None:
-    """A stream that starts far beyond the end of the array uses only short-lived blocks."""
+    """A stream that starts far beyond the end of the array uses only far blocks."""
     start = JSON.stop_within(0, MAX_GAP_BYTES) + 1
     client = StreamClient(machine, JSON, start, start + 50)
     assert client.answer.array_stop == 0
@@ -229,11 +234,11 @@ def test_a_near_answer_makes_the_array_grow(machine: Machine) -> None:
     run(machine, client)
     assert_answered(client)
     assert machine.arrays[JSON].growth.published >= start + 10
-    assert machine.transient_blocks.used_slots == 0
+    assert machine.far_blocks.used_slots == 0
 
 
 def test_a_small_gap_where_there_is_no_memory(make_machine: Callable[..., Machine]) -> None:
-    """If memory runs out within the gap, the stream uses only short-lived blocks."""
+    """If memory runs out within the gap, the stream uses only far blocks."""
     machine = make_machine(FIRST_BLOCK_BYTES)
     client = StreamClient(machine, JSON, 300, 400)
     assert client.answer.array_stop == 400
@@ -268,7 +273,7 @@ def test_adoption_of_all(machine: Machine) -> None:
 
 
 def test_adoption_half_way(make_machine: Callable[..., Machine]) -> None:
-    """A stream of short-lived blocks continues from the array once the array has grown past it."""
+    """A stream of far blocks continues from the array once the array has grown past it."""
     machine = make_machine(100 * BLOCK_BYTES)
     start = JSON.stop_within(0, MAX_GAP_BYTES) + 1
     client = StreamClient(machine, JSON, start, ALL)
@@ -278,9 +283,9 @@ def test_adoption_half_way(make_machine: Callable[..., Machine]) -> None:
     run(machine, StreamClient(machine, JSON, 0, ALL))
     streamed = machine.arrays[JSON].streamed_bytes
     client.send()
-    assert machine.transient_blocks.used_slots == MAX_CLAIMS - 1
+    assert machine.far_blocks.used_slots == MAX_CLAIMS - 1
     assert machine.take_all() == []
-    assert machine.transient_blocks.used_slots == 0, "its claims are no longer needed"
+    assert machine.far_blocks.used_slots == 0, "its claims are no longer needed"
     run(machine, client)
     assert_answered(client)
     assert machine.arrays[JSON].streamed_bytes - streamed <= MAX_CLAIMS * BLOCK_BYTES
@@ -294,10 +299,10 @@ def test_the_array_may_go_when_its_part_has_been_sent(machine: Machine) -> None:
     while array.streamed_bytes == 0:
         run_once(machine)
         client.send(room=2000)
-    assert array.can_evict_tail
+    assert array.oldest_use is not None
     other = StreamClient(machine, TEXT, 0, 700)
     run(machine, other)
-    assert machine.dropped
+    assert machine.memory.evictions
     frontier = array.growth.frontier
     run(machine, client)
     assert_answered(client, other)
@@ -312,13 +317,14 @@ def test_stream_touches_its_last_block(machine: Machine) -> None:
             run(machine, StreamClient(machine, format, 0, 400))
         machine.clock.now += 1
         run(machine, StreamClient(machine, first, 0, 400))
-        tail = machine.arrays[last].growth.tail
-        dropped = len(machine.dropped)
-        while len(machine.dropped) == dropped:
+        tail, kept = (machine.arrays[format].growth.tail for format in (last, first))
+        evictions = machine.memory.evictions
+        while machine.memory.evictions == evictions:
             run(
                 machine, StreamClient(machine, ARRAY, 0, machine.arrays[ARRAY].growth.frontier + 1)
             )
-        assert machine.dropped[dropped] == tail
+        assert machine.arrays[last].growth.tail != tail
+        assert machine.arrays[first].growth.tail == kept
 
 
 def test_unsent_blocks_are_not_evicted(machine: Machine) -> None:
@@ -398,38 +404,40 @@ def test_waiting_since(machine: Machine) -> None:
 # Claims.
 
 
-class CountingScratch(TransientBlocks):
-    """Slots that record the maximum number of claims of any claimant."""
+class CountingFarBlocks(FarBlocks):
+    """Far blocks that record the maximum number of claims of any claimant."""
 
     max_held = 0
 
     def claim(
-        self, claimant: Claimant, format: Format, start: int, stop: int
-    ) -> tuple[TransientBlock, bool] | None:
+        self, claimant: Claimant, key: Key, *, is_kept: bool = True
+    ) -> tuple[FarBlock, bool] | None:
         """Claim a block and count the claim."""
-        claimed = super().claim(claimant, format, start, stop)
-        held = sum(claimant in entry.claimants for entry in self._blocks.values())
+        claimed = super().claim(claimant, key, is_kept=is_kept)
+        held = sum(claimant in entry.claimants for entry in self._claimed.values())
         self.max_held = max(self.max_held, held)
         return claimed
 
 
-def test_claims_are_few(machine: Machine) -> None:
+def test_claims_are_few(make_machine: Callable[..., Machine]) -> None:
     """A stream claims at most three blocks, and reaches three if its client is slow."""
-    machine.transient_blocks = transient_blocks = CountingScratch(machine.arena, machine.clock)
+    machine = make_machine(MEMORY_LIMIT, far_blocks_type=CountingFarBlocks)
+    far_blocks = machine.far_blocks
+    assert isinstance(far_blocks, CountingFarBlocks)
     start = JSON.stop_within(0, MAX_GAP_BYTES) + 1
     client = StreamClient(machine, JSON, start, ALL)
     while not client.is_done:
         run_once(machine)
         client.send(room=1000)
-        assert transient_blocks.used_slots <= MAX_CLAIMS
-    assert transient_blocks.max_held == MAX_CLAIMS == 3
+        assert far_blocks.used_slots <= MAX_CLAIMS
+    assert far_blocks.max_held == MAX_CLAIMS == 3
 
 
 def test_no_claim_before_it_is_time(machine: Machine) -> None:
-    """Short-lived blocks are claimed when at most `BLOCK_BYTES` remain to be sent before them."""
+    """Far blocks are claimed when at most `BLOCK_BYTES` remain to be sent before them."""
     client = StreamClient(machine, JSON, 0, ALL)
     sent = 0
-    while not machine.transient_blocks.used_slots:
+    while not machine.far_blocks.used_slots:
         run_once(machine)
         sent += client.send(room=1000)
     array = machine.arrays[JSON].growth
@@ -446,13 +454,11 @@ def test_a_client_that_does_not_read_claims_nothing(machine: Machine) -> None:
         run_once(machine)
         client.start()
     assert machine.queue.pop() is None
-    assert machine.transient_blocks.used_slots == 0
+    assert machine.far_blocks.used_slots == 0
 
 
 def test_answers_share_blocks(machine: Machine) -> None:
-    """Concurrent streams of the same elements share each short-lived block."""
-    machine.grow(ARRAY, MEMORY_LIMIT - BLOCK_BYTES)
-    machine.arrays[ARRAY].pinned.add(0)
+    """Concurrent streams of the same elements share each far block."""
     one, other = StreamClient(machine, JSON, 1000, 1300), StreamClient(machine, JSON, 1000, 1300)
     tasks: Counter[int] = Counter()
     while not (one.is_done and other.is_done):
@@ -471,10 +477,6 @@ def test_joining_a_block_that_is_there(machine: Machine) -> None:
     first.send()
     machine.complete(take(machine))
     late = StreamClient(machine, JSON, 1000, 1300)
-    late.send()
-    late.is_woken = False
-    machine.take_all()
-    assert late.is_woken
     assert late.send() > 1
     late.answer.stop()
     first.answer.stop()
@@ -485,7 +487,7 @@ def test_stop_lets_go_of_everything(machine: Machine, start: int) -> None:
     """A stopped stream has no place in the queue, and holds neither slots nor the array."""
     client = StreamClient(machine, JSON, start, ALL)
     tasks: list[Task] = []
-    while machine.transient_blocks.used_slots < MAX_CLAIMS:
+    while machine.far_blocks.used_slots < MAX_CLAIMS:
         client.send(room=3000)
         for task in machine.take_all():
             if task.block.is_resident:
@@ -514,7 +516,7 @@ def test_stop_while_waiting_for_a_slot(make_machine: Callable[..., Machine]) -> 
     gone.answer.stop()
     run(machine, owner, late)
     assert_answered(owner, late)
-    assert not machine.transient_blocks.is_wanted
+    assert not machine.far_blocks.is_wanted
 
 
 # Evictions.
@@ -522,7 +524,7 @@ def test_stop_while_waiting_for_a_slot(make_machine: Callable[..., Machine]) -> 
 
 @pytest.mark.parametrize("sent", [0, 1, 2, 113, 114, 1000, 6999])
 def test_resuming_after_a_loss(make_machine: Callable[..., Machine], sent: int) -> None:
-    """A stream whose block is evicted resumes at the next byte, wherever that is."""
+    """A stream whose block was not kept has it computed again, and resumes at the next byte."""
     machine = make_machine(0, slots=1)
     stalled = StreamClient(machine, JSON, 512, 800)
     stalled.send()
@@ -536,11 +538,40 @@ def test_resuming_after_a_loss(make_machine: Callable[..., Machine], sent: int) 
     assert not stalled.answer.is_ready
     other.send()
     stalled.send()
-    task = take(machine)
-    assert task.block.start == JSON.stop_within(512, max(0, sent - 1)), "no more than is needed"
-    machine.complete(task)
+    machine.complete(take(machine))
     run(machine, stalled)
     assert_answered(stalled, other)
+
+
+def test_resuming_with_a_kept_block(make_machine: Callable[..., Machine]) -> None:
+    """A stream that lost its claim continues from the kept block, without a worker."""
+    machine = make_machine(20 * BLOCK_BYTES, slots=1)
+    stalled = StreamClient(machine, JSON, 1024, 1030)
+    stalled.send()
+    machine.complete(take(machine))
+    stalled.send(room=100)
+    machine.clock.now += STALLED_SECONDS + 0.01
+    other = StreamClient(machine, JSON, 1200, 1201)
+    other.send()
+    machine.complete(take(machine))
+    assert not stalled.answer.is_ready
+    other.send()
+    stalled.send()
+    assert machine.queue.pop() is None
+    assert machine.far_blocks.found == 1
+    assert_answered(stalled, other)
+
+
+def test_kept_blocks_need_no_worker(machine: Machine) -> None:
+    """A reply whose blocks are kept is sent at once: it is neither queued nor refused."""
+    client = StreamClient(machine, JSON, EXPENSIVE_INDEX, EXPENSIVE_INDEX + 1)
+    run(machine, client)
+    machine.refused = "overloaded"
+    again = StreamClient(machine, JSON, EXPENSIVE_INDEX, EXPENSIVE_INDEX + 1)
+    again.send()
+    assert_answered(client, again)
+    assert machine.far_blocks.found == 1
+    assert_at_rest(machine)
 
 
 def test_a_loss_of_a_later_block(machine: Machine) -> None:
@@ -555,7 +586,7 @@ def test_a_loss_of_a_later_block(machine: Machine) -> None:
     for other in others:
         other.send()
         machine.complete(take(machine))
-    assert machine.transient_blocks.used_slots == len(others) + 1
+    assert machine.far_blocks.used_slots == len(others) + 1
     assert client.answer.is_ready
     run(machine, client, *others)
     assert_answered(client, *others)
@@ -568,13 +599,13 @@ def test_a_loss_of_the_first_takes_the_rest_along(machine: Machine) -> None:
         stalled.send(room=10)
         for task in machine.take_all():
             machine.complete(task)
-    assert machine.transient_blocks.used_slots == MAX_CLAIMS
+    assert machine.far_blocks.used_slots == MAX_CLAIMS
     machine.clock.now += STALLED_SECONDS + 0.01
     clients = [StreamClient(machine, TEXT, 900 + 10 * n, 901 + 10 * n) for n in range(6)]
     for client in clients:
         client.send()
         machine.complete(take(machine))
-    assert machine.transient_blocks.used_slots == len(clients)
+    assert machine.far_blocks.used_slots == len(clients)
     run(machine, stalled, *clients)
     assert_answered(stalled, *clients)
 
@@ -682,8 +713,7 @@ class ManyAnswers(RuleBasedStateMachine):
     )
     def set_up(self, memory_blocks: int, slots: int, seed: int) -> None:
         """Create a machine with little memory and few slots."""
-        self.machine = Machine(memory_blocks * BLOCK_BYTES // 2, slots)
-        self.machine.transient_blocks = CountingScratch(self.machine.arena, self.machine.clock)
+        self.machine = Machine(memory_blocks * BLOCK_BYTES // 2, slots, CountingFarBlocks)
         self.clients: list[StreamClient] = []
         self.in_hand: list[Task] = []
 
@@ -762,8 +792,8 @@ class ManyAnswers(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         """Advance the clock."""
         self.machine.clock.now += seconds
-        self.machine.transient_blocks.free_idle_memory()
-        self.machine.transient_blocks.wake_next_waiter()
+        self.machine.far_blocks.free_idle_memory()
+        self.machine.far_blocks.wake_next_waiter()
 
     @rule()
     def work(self) -> None:
@@ -777,13 +807,12 @@ class ManyAnswers(RuleBasedStateMachine):
 
     @invariant()
     def memory_is_kept_to(self) -> None:
-        """Arrays and claims stay within their limits."""
+        """Arrays, kept blocks and claims stay within their limits."""
         if hasattr(self, "machine"):
             machine = self.machine
-            claimed = sum(array.growth.frontier_bytes for array in machine.arrays)
-            assert claimed <= machine.arrays._memory_limit
-            assert isinstance(machine.transient_blocks, CountingScratch)
-            assert machine.transient_blocks.max_held <= MAX_CLAIMS
+            assert machine.memory.used_bytes <= machine.memory.limit_bytes
+            assert isinstance(machine.far_blocks, CountingFarBlocks)
+            assert machine.far_blocks.max_held <= MAX_CLAIMS
 
     def teardown(self) -> None:
         """Assert that every client gets its whole reply if all read and all workers work."""
@@ -800,7 +829,7 @@ class ManyAnswers(RuleBasedStateMachine):
             if not self.clients:
                 break
             machine.clock.now += 0.05
-            machine.transient_blocks.wake_next_waiter()
+            machine.far_blocks.wake_next_waiter()
             for client in list(self.clients):
                 if client.is_woken or client.is_blocked:
                     self._send(client, 10**6)

@@ -1,4 +1,4 @@
-"""Blocks: their properties, and the ends of short-lived ones."""
+"""Blocks: their properties, and the ends of far ones."""
 
 from itertools import pairwise
 
@@ -6,9 +6,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fibcommon.costs import EXPENSIVE_SECONDS, first_element_seconds
+from fibcommon.costs import EXPENSIVE_SECONDS, first_element_seconds, slice_seconds
 from fibcommon.formats import FORMATS, Format
-from fibserver.memory.blocks import BLOCK_BYTES, Block, stop_of_block
+from fibserver.memory.blocks import (
+    BLOCK_BYTES,
+    NO_BLOCK,
+    READ_BYTES_PER_SECOND,
+    READ_SECONDS,
+    Action,
+    Block,
+    Task,
+    stop_of_block,
+)
 
 TEXT = FORMATS["text"]
 FAR = 10**12
@@ -105,3 +114,51 @@ def test_far_blocks_are_expensive() -> None:
             assert (
                 block.is_expensive == (block.cost_seconds > EXPENSIVE_SECONDS) == (start > 450_000)
             )
+
+
+def far_block(format: Format, start: int, stop: int) -> Block:
+    """Return a far block."""
+    return Block(format, start, stop, 4096, size_of(format, start, stop))
+
+
+@pytest.mark.parametrize(
+    ("block", "is_worth_reading"),
+    [
+        (far_block(TEXT, 0, 1), False),
+        (far_block(TEXT, 100_000, 100_001), False),
+        (far_block(TEXT, 30_000, 30_500), False),
+        (far_block(TEXT, 1_000_000, 1_000_001), True),
+        (far_block(TEXT, 10_000_000, 10_000_001), True),
+        (far_block(FORMATS["binary"], 10_000_000, 10_000_001), True),
+        (far_block(TEXT, 1_000_000, 1_000_019), True),
+    ],
+)
+def test_blocks_worth_reading(block: Block, is_worth_reading: bool) -> None:
+    """A block is worth reading from a disk if that is cheaper than computing it."""
+    assert block.is_worth_reading == is_worth_reading
+
+
+def test_blocks_of_arrays_are_not_worth_reading() -> None:
+    """A resident block is computed, however expensive it is."""
+    block = far_block(TEXT, 10_000_000, 10_000_001)
+    assert not block._replace(index_position=8192).is_worth_reading
+
+
+@settings(deadline=None)
+@given(formats, elements)
+def test_worth_reading_depends_on_both_times(format: Format, start: int) -> None:
+    """The predicted time to compute a block is compared with that to read it."""
+    block = far_block(format, start, stop_of_block(format, start, FAR))
+    read_seconds = READ_SECONDS + block.size / READ_BYTES_PER_SECOND
+    compute_seconds = slice_seconds(format, start, block.size)
+    assert block.is_worth_reading == (compute_seconds > read_seconds)
+
+
+@pytest.mark.parametrize("action", Action)
+def test_only_filling_is_expensive(action: Action) -> None:
+    """A task is expensive if it fills an expensive block; files are handled by any worker."""
+    for start in (0, 10**7):
+        task = Task(action, far_block(TEXT, start, start + 1))
+        assert task.is_expensive == (action is Action.FILL and start > 0)
+        assert task.checksum == 0
+    assert not Task(action, NO_BLOCK).is_expensive

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from fibcommon.formats import FORMATS, Format
 from fibserver.memory.blocks import BLOCK_BYTES, stop_of_block
-from fibserver.memory.layout import HEADER, INDEX_ENTRY_BYTES, PAGE_BYTES, ArenaLayout, ArrayLayout
+from fibserver.memory.layout import (
+    HEADER,
+    INDEX_ENTRY_BYTES,
+    KEPT_SPACE_FACTOR,
+    MAX_KEPT_BLOCKS,
+    PAGE_BYTES,
+    ArenaLayout,
+    ArrayLayout,
+    pages,
+)
 
 MIB = 1024 * 1024
 MAX_INDEX = 10_000_000
@@ -24,6 +33,11 @@ every_limit = pytest.mark.parametrize(
 every_max_index = pytest.mark.parametrize("max_index", [0, MAX_INDEX, 60_000_000])
 
 
+def far_bytes(layout: ArenaLayout) -> int:
+    """Return the size of the room for a far block."""
+    return layout.far_positions.step
+
+
 def regions(array: ArrayLayout) -> list[tuple[int, int]]:
     """Return the position and size of each part of an array."""
     return [
@@ -36,12 +50,12 @@ def regions(array: ArrayLayout) -> list[tuple[int, int]]:
 @every_limit
 @every_max_index
 def test_parts_are_disjoint(memory_limit: int, max_index: int) -> None:
-    """The arrays' parts and the slots do not overlap and lie within the arena."""
+    """The arrays' parts and the far blocks do not overlap and lie within the arena."""
     layout = ArenaLayout(memory_limit, max_index, SLOTS)
     parts = [region for array in layout.arrays.values() for region in regions(array)]
-    parts += [(position, layout.slot_bytes) for position in layout.slot_positions]
+    parts += [(position, far_bytes(layout)) for position in layout.far_positions]
     parts.sort()
-    assert len(parts) == 3 * len(FORMATS) + SLOTS
+    assert len(parts) > 3 * len(FORMATS) + SLOTS
     assert all(start + size <= after for (start, size), (after, _) in pairwise(parts))
     assert parts[0][0] >= 0
     assert sum(parts[-1]) <= layout.size_bytes
@@ -53,9 +67,9 @@ def test_parts_are_page_aligned(memory_limit: int, max_index: int) -> None:
     """Every part starts at a page boundary, so freeing one affects no other."""
     layout = ArenaLayout(memory_limit, max_index, SLOTS)
     starts = [start for array in layout.arrays.values() for start, _ in regions(array)]
-    starts += layout.slot_positions
+    starts += layout.far_positions
     assert all(start % PAGE_BYTES == 0 for start in starts)
-    assert layout.size_bytes % PAGE_BYTES == layout.slot_bytes % PAGE_BYTES == 0
+    assert layout.size_bytes % PAGE_BYTES == far_bytes(layout) % PAGE_BYTES == 0
 
 
 @every_limit
@@ -71,9 +85,29 @@ def test_capacity(memory_limit: int) -> None:
 
 
 @pytest.mark.parametrize("slots", [0, 1, 50])
-def test_slots(slots: int) -> None:
-    """The layout has the requested number of slots."""
-    assert len(ArenaLayout(MIB, MAX_INDEX, slots).slot_positions) == slots
+@pytest.mark.parametrize(
+    ("memory_limit", "kept"),
+    [
+        (1, 1),
+        (BLOCK_BYTES // KEPT_SPACE_FACTOR, 1),
+        (2 * BLOCK_BYTES // KEPT_SPACE_FACTOR - 1, 1),
+        (2 * BLOCK_BYTES // KEPT_SPACE_FACTOR, 2),
+        (10 * BLOCK_BYTES, 10 * KEPT_SPACE_FACTOR),
+        (MAX_KEPT_BLOCKS * BLOCK_BYTES // KEPT_SPACE_FACTOR, MAX_KEPT_BLOCKS),
+        (64 * 1024 * MIB, MAX_KEPT_BLOCKS),
+    ],
+)
+def test_number_of_far_blocks(slots: int, memory_limit: int, kept: int) -> None:
+    """There are positions for claimed blocks, and for as many kept ones as memory allows."""
+    layout = ArenaLayout(memory_limit, 1000, slots)
+    assert len(layout.far_positions) == slots + kept
+
+
+@every_max_index
+def test_far_blocks_are_at_the_end(max_index: int) -> None:
+    """The arena ends with the last far block."""
+    layout = ArenaLayout(MIB, max_index, SLOTS)
+    assert layout.size_bytes == layout.far_positions[-1] + far_bytes(layout)
 
 
 @settings(deadline=None)
@@ -82,20 +116,27 @@ def test_slots(slots: int) -> None:
     st.integers(0, 60_000_000),
     st.floats(0, 1),
 )
-def test_a_slot_holds_every_block(format: Format, max_index: int, where: float) -> None:
-    """Any short-lived block that the settings allow fits a slot."""
-    slot_bytes = ArenaLayout(MIB, max_index, 1).slot_bytes
+def test_every_far_block_fits(format: Format, max_index: int, where: float) -> None:
+    """Any far block that the settings allow fits its position."""
+    room = far_bytes(ArenaLayout(MIB, max_index, 1))
     for start in (int(max_index * where), max_index):
         stop = stop_of_block(format, start, max_index + 1)
-        assert format.offset(stop) - format.offset(start) <= slot_bytes
+        assert format.offset(stop) - format.offset(start) <= room
 
 
-def test_slots_are_no_larger_than_needed() -> None:
-    """A slot has the size of a block, or of the largest element if that is larger."""
-    assert ArenaLayout(MIB, 1000, 1).slot_bytes == BLOCK_BYTES
+def test_far_blocks_have_no_more_room_than_needed() -> None:
+    """A position has room for a full block, or for the largest element if that is larger."""
+    assert far_bytes(ArenaLayout(MIB, 1000, 1)) == BLOCK_BYTES
     largest = max(format.size(60_000_000) for format in FORMATS.values())
-    slot_bytes = ArenaLayout(MIB, 60_000_000, 1).slot_bytes
-    assert BLOCK_BYTES < largest <= slot_bytes < largest + PAGE_BYTES
+    room = far_bytes(ArenaLayout(MIB, 60_000_000, 1))
+    assert BLOCK_BYTES < largest <= room < largest + PAGE_BYTES
+
+
+def test_pages() -> None:
+    """Sizes are rounded up to whole pages."""
+    sizes = [0, 1, PAGE_BYTES - 1, PAGE_BYTES, PAGE_BYTES + 1, 2 * PAGE_BYTES]
+    assert [pages(size) // PAGE_BYTES for size in sizes] == [0, 1, 1, 1, 2, 2]
+    assert all(pages(size) % PAGE_BYTES == 0 for size in sizes)
 
 
 def test_header_holds_every_name() -> None:

@@ -63,9 +63,9 @@ def machine() -> Iterator[Machine]:
 
 def next_task(machine: Machine, format: Format, stop: int = MAX_INDEX) -> Task:
     """Hand out the next block, which must exist."""
-    task = machine.arrays.next_task(machine.arrays[format], stop)
-    assert task is not None
-    return task
+    block = machine.arrays[format].next_block(stop)
+    assert block is not None
+    return Task(Action.FILL, block)
 
 
 def grow_by_force(machine: Machine, format: Format) -> None:
@@ -135,7 +135,7 @@ def test_readers_are_notified_of_failure(machine: Machine) -> None:
     satisfied, needy, far = FakeReader(first.stop), FakeReader(first.stop + 1), FakeReader(900)
     for reader in (satisfied, needy, far):
         array.add_reader(reader)
-    machine.arrays.block_failed(second, "no room", "NOSPACE")
+    array.block_failed(second, "no room", "NOSPACE")
     assert satisfied.failures == []
     assert needy.failures == far.failures == [(second, "no room", "NOSPACE")]
 
@@ -145,7 +145,7 @@ def test_a_failed_block_is_handed_out_again(machine: Machine) -> None:
     first, second = next_task(machine, JSON), next_task(machine, JSON)
     machine.fail(second)
     array = machine.arrays[JSON]
-    assert machine.arrays.next_task(array, first.block.stop) is None, "it needs no other block"
+    assert array.next_block(first.block.stop) is None, "it needs no other block"
     assert next_task(machine, JSON) == second
     assert next_task(machine, JSON).block.start == second.block.stop
 
@@ -153,19 +153,17 @@ def test_a_failed_block_is_handed_out_again(machine: Machine) -> None:
 def test_nothing_is_handed_out_twice(machine: Machine) -> None:
     """A block in flight is not handed out again."""
     task = next_task(machine, JSON, 10)
-    assert machine.arrays.next_task(machine.arrays[JSON], task.block.stop) is None
-    assert machine.arrays.next_task(machine.arrays[JSON], 0) is None
+    array = machine.arrays[JSON]
+    assert array.next_block(task.block.stop) is None
+    assert array.next_block(0) is None
 
 
-def test_saved_blocks_are_loaded(machine: Machine) -> None:
-    """A block in the snapshot is loaded; one of another format with the same start is computed."""
-    machine.arrays.saved.add((JSON, 0))
-    first = next_task(machine, JSON)
-    assert first.action is Action.LOAD
-    assert next_task(machine, TEXT).action is Action.FILL
-    machine.fail(first)
-    assert next_task(machine, JSON) == first, "it may be retried"
-    assert next_task(machine, JSON).action is Action.FILL
+def test_the_arrays_of_all_formats(machine: Machine) -> None:
+    """There is one array per format, all empty at first."""
+    assert [array.format for array in machine.arrays] == list(FORMATS.values())
+    for format in FORMATS.values():
+        assert machine.arrays[format].format is format
+        assert machine.arrays[format].used_bytes == 0
 
 
 # Memory.
@@ -176,42 +174,47 @@ def test_memory_limit_is_exact() -> None:
     size = JSON.offset(JSON.stop_within(0, FIRST_BLOCK_BYTES))
     for limit, is_given in ((size, True), (size - 1, False)):
         machine = Machine(limit)
-        array = machine.arrays[JSON]
-        assert (machine.arrays.next_task(array, 1) is not None) == is_given
-        assert machine.arrays.claimed_bytes == (size if is_given else 0)
+        assert (machine.arrays[JSON].next_block(1) is not None) == is_given
+        assert machine.memory.used_bytes == (size if is_given else 0)
         machine.close()
+
+
+def test_blocks_count_before_they_are_filled(machine: Machine) -> None:
+    """A block takes memory as soon as it is handed out, and still does when it has failed."""
+    array = machine.arrays[JSON]
+    task = next_task(machine, JSON)
+    assert array.used_bytes == machine.memory.used_bytes == task.block.size
+    machine.fail(task)
+    assert array.used_bytes == task.block.size
+    machine.complete(next_task(machine, JSON))
+    assert array.used_bytes == task.block.size
 
 
 def test_an_array_does_not_give_way_to_itself(machine: Machine) -> None:
     """An array that fills the memory alone does not evict its own blocks."""
     array = machine.arrays[JSON]
-    while (task := machine.arrays.next_task(array, MAX_INDEX)) is not None:
-        machine.complete(task)
-    assert MEMORY_LIMIT - BLOCK_BYTES < machine.arrays.claimed_bytes <= MEMORY_LIMIT
-    assert machine.dropped == []
+    while (block := array.next_block(MAX_INDEX)) is not None:
+        machine.complete(Task(Action.FILL, block))
+    assert MEMORY_LIMIT - BLOCK_BYTES < machine.memory.used_bytes <= MEMORY_LIMIT
+    assert machine.memory.evictions == 0
     assert_right(machine, JSON)
+
+
+def has_room(machine: Machine, array: SharedArray) -> bool:
+    """Return whether the next block of an array fits without evictions."""
+    size = array.growth.next_size()
+    return size is not None and machine.memory.used_bytes + size <= MEMORY_LIMIT
 
 
 def fill_memory(machine: Machine, *formats: Format) -> None:
     """Let the arrays take one block each in turn until memory is full."""
     while True:
         for format in formats:
-            array = machine.arrays[format]
-            task = machine.arrays.next_task(array, MAX_INDEX, may_evict=False)
-            if task is None:
+            if not has_room(machine, machine.arrays[format]):
+                assert machine.memory.evictions == 0
                 return
-            machine.complete(task)
+            machine.complete(next_task(machine, format))
             machine.clock.now += 1
-
-
-def test_array_without_displacement_does_not_grow(machine: Machine) -> None:
-    """With `may_displace=False` nothing is evicted, and the array does not grow."""
-    fill_memory(machine, JSON, TEXT)
-    array = machine.arrays[ARRAY]
-    while machine.arrays.next_task(array, MAX_INDEX, may_evict=False):
-        pass
-    assert machine.dropped == []
-    assert machine.arrays.claimed_bytes <= MEMORY_LIMIT
 
 
 def tail_of(machine: Machine, format: Format) -> Block:
@@ -219,6 +222,19 @@ def tail_of(machine: Machine, format: Format) -> Block:
     tail = machine.arrays[format].growth.tail
     assert tail is not None
     return tail
+
+
+def last_use_of_tail(machine: Machine, format: Format) -> float:
+    """Return when the tail of an array was last used; it must exist."""
+    last_use = machine.arrays[format].oldest_use
+    assert last_use is not None
+    return last_use
+
+
+def evict_one(machine: Machine, format: Format) -> None:
+    """Let an array grow until others evict a block, or several for a larger one."""
+    while not machine.memory.evictions:
+        grow_by_force(machine, format)
 
 
 @pytest.mark.parametrize(("used_last", "coldest"), [(JSON, TEXT), (TEXT, JSON)])
@@ -229,10 +245,11 @@ def test_least_recently_used_tail_is_evicted(
     fill_memory(machine, JSON, TEXT)
     machine.clock.now += 1
     machine.arrays[used_last].touch(MAX_INDEX)
-    tail = tail_of(machine, coldest)
-    while not machine.dropped:
-        grow_by_force(machine, ARRAY)
-    assert machine.dropped == [tail]
+    tail, other_tail = tail_of(machine, coldest), tail_of(machine, used_last)
+    evict_one(machine, ARRAY)
+    assert machine.memory.evictions == 1
+    assert machine.arrays[coldest].growth.frontier == tail.start
+    assert tail_of(machine, used_last) == other_tail
     for format in (JSON, TEXT, ARRAY):
         assert_right(machine, format)
 
@@ -243,31 +260,33 @@ def test_tails_give_way_in_the_order_of_their_last_use(machine: Machine) -> None
     for format, share in ((JSON, 1.0), (TEXT, 1.0), (TEXT, 0.3), (JSON, 0.3), (TEXT, 0.1)):
         machine.clock.now += 1
         machine.arrays[format].touch(int(machine.arrays[format].growth.frontier * share))
-    displaced: set[Format] = set()
-    while len(machine.dropped) < 5:
-        times = {
-            format: machine.arrays[format].last_use_of_tail
+    evicted: set[Format] = set()
+    while machine.memory.evictions < 5:
+        tails = {
+            format: tail
             for format in (JSON, TEXT)
-            if machine.arrays[format].growth.tail
+            if (tail := machine.arrays[format].growth.tail) is not None
         }
-        count = len(machine.dropped)
+        times = {format: last_use_of_tail(machine, format) for format in tails}
+        count = machine.memory.evictions
         grow_by_force(machine, ARRAY)
-        if len(machine.dropped) > count:
-            first = machine.dropped[count].format
-            assert times[first] == min(times.values())
-            displaced.add(first)
-    assert displaced == {JSON, TEXT}
+        if machine.memory.evictions == count + 1:
+            coldest = min(times, key=times.__getitem__)
+            for format, tail in tails.items():
+                is_evicted = machine.arrays[format].growth.frontier == tail.start
+                assert is_evicted == (format is coldest)
+            evicted.add(coldest)
+    assert evicted == {JSON, TEXT}
 
 
 def test_a_new_tail_is_warm(machine: Machine) -> None:
     """Handing out a block counts as its use, so it is not evicted first."""
     fill_memory(machine, JSON, TEXT)
-    latest = max((JSON, TEXT), key=lambda format: machine.arrays[format].last_use_of_tail)
-    assert machine.arrays[latest].last_use_of_tail > 0
-    while not machine.dropped:
-        grow_by_force(machine, ARRAY)
-    assert machine.dropped[0].format is not latest
-    assert machine.arrays[ARRAY].last_use_of_tail == machine.clock.now
+    latest = max((JSON, TEXT), key=lambda format: last_use_of_tail(machine, format))
+    tail = tail_of(machine, latest)
+    evict_one(machine, ARRAY)
+    assert tail_of(machine, latest) == tail
+    assert last_use_of_tail(machine, ARRAY) == machine.clock.now
 
 
 def test_touched_tail_is_evicted_later(machine: Machine) -> None:
@@ -275,19 +294,52 @@ def test_touched_tail_is_evicted_later(machine: Machine) -> None:
     array = machine.arrays[JSON]
     array.touch(5)
     machine.grow(JSON, 3 * FIRST_BLOCK_BYTES)
-    first_use = array.last_use_of_tail
+    first_use = array.oldest_use
     machine.clock.now += 1
     tail = tail_of(machine, JSON)
     array.touch(tail.start)
-    assert array.last_use_of_tail == first_use
+    assert array.oldest_use == first_use
     array.touch(tail.start + 1)
-    assert array.last_use_of_tail == machine.clock.now
+    assert array.oldest_use == machine.clock.now
     machine.clock.now += 1
     array.touch(tail.stop)
-    assert array.last_use_of_tail == machine.clock.now
+    assert array.oldest_use == machine.clock.now
     machine.clock.now += 1
     array.touch(10**9)
-    assert array.last_use_of_tail == machine.clock.now
+    assert array.oldest_use == machine.clock.now
+
+
+def test_a_use_of_the_tail_is_a_use_of_the_block_before(machine: Machine) -> None:
+    """The block before an evicted tail is not older than that was, and may be younger."""
+    array = machine.arrays[JSON]
+    machine.grow(JSON, 3 * FIRST_BLOCK_BYTES)
+    machine.clock.now += 1
+    array.touch(MAX_INDEX)
+    last_use = array.oldest_use
+    array.evict_oldest()
+    assert array.oldest_use == last_use
+    machine.clock.now += 1
+    array.touch(1)
+    while tail_of(machine, JSON).start > 0:
+        assert array.oldest_use == last_use
+        array.evict_oldest()
+    assert array.oldest_use == machine.clock.now
+
+
+def test_a_failed_block_needs_no_more_memory(machine: Machine) -> None:
+    """A failed block is handed out again although the memory is full."""
+    fill_memory(machine, JSON)
+    array = machine.arrays[TEXT]
+    while has_room(machine, array):
+        block = array.next_block(MAX_INDEX)
+        assert block is not None
+    array.add_reader(FakeReader(MAX_INDEX))
+    machine.arrays[JSON].add_reader(FakeReader(MAX_INDEX))
+    assert array.next_block(MAX_INDEX) is None
+    tail = tail_of(machine, TEXT)
+    machine.fail(Task(Action.FILL, tail))
+    assert array.next_block(MAX_INDEX) == tail
+    assert machine.memory.evictions == 0
 
 
 def protected(machine: Machine) -> SharedArray:
@@ -299,10 +351,10 @@ def protected(machine: Machine) -> SharedArray:
 def assert_wanted_in_vain(machine: Machine) -> None:
     """Assert that another array finds no room for a block."""
     array = machine.arrays[TEXT]
-    while (task := machine.arrays.next_task(array, MAX_INDEX, may_evict=False)) is not None:
-        machine.complete(task)
-    assert machine.arrays.next_task(array, MAX_INDEX) is None
-    assert machine.dropped == []
+    while has_room(machine, array):
+        machine.complete(next_task(machine, TEXT))
+    assert array.next_block(MAX_INDEX) is None
+    assert machine.memory.evictions == 0
 
 
 def test_a_reader_protects_what_it_reads(machine: Machine) -> None:
@@ -311,12 +363,12 @@ def test_a_reader_protects_what_it_reads(machine: Machine) -> None:
     reader = FakeReader(tail_of(machine, JSON).start + 1)
     array.add_reader(FakeReader(0))
     array.add_reader(reader)
-    assert not array.can_evict_tail
+    assert array.oldest_use is None
     assert_wanted_in_vain(machine)
     array.discard_reader(reader)
-    assert array.can_evict_tail
+    assert array.oldest_use is not None
     grow_by_force(machine, TEXT)
-    assert machine.dropped
+    assert machine.memory.evictions
 
 
 def test_a_reader_protects_no_more_than_it_reads(machine: Machine) -> None:
@@ -324,23 +376,10 @@ def test_a_reader_protects_no_more_than_it_reads(machine: Machine) -> None:
     array = protected(machine)
     stop = tail_of(machine, JSON).start
     array.add_reader(FakeReader(stop))
-    while machine.arrays.next_task(machine.arrays[TEXT], MAX_INDEX) is not None:
-        for number in range(len(machine.dropped)):
-            assert machine.dropped[number].start >= stop
-    assert [block.start for block in machine.dropped] == [stop]
+    while machine.arrays[TEXT].next_block(MAX_INDEX) is not None:
+        assert array.growth.published >= stop
+    assert machine.memory.evictions == 1
     assert array.growth.published == stop
-
-
-def test_a_pinned_block_stays(machine: Machine) -> None:
-    """A pinned tail is not evicted; a pinned block below the tail does not protect it."""
-    array = protected(machine)
-    tail = tail_of(machine, JSON)
-    array.pinned.add(tail.start)
-    assert not array.can_evict_tail
-    assert_wanted_in_vain(machine)
-    array.pinned.remove(tail.start)
-    array.pinned.add(0)
-    assert array.can_evict_tail
 
 
 def test_a_block_in_a_workers_hand_stays(machine: Machine) -> None:
@@ -348,17 +387,30 @@ def test_a_block_in_a_workers_hand_stays(machine: Machine) -> None:
     array = machine.arrays[JSON]
     machine.grow(JSON, MEMORY_LIMIT // 2)
     task = next_task(machine, JSON)
-    assert not array.can_evict_tail
+    assert array.oldest_use is None
     assert_wanted_in_vain(machine)
     machine.fail(task)
-    assert array.can_evict_tail
+    assert array.oldest_use is not None
     grow_by_force(machine, TEXT)
-    assert machine.dropped == [task.block]
+    assert machine.memory.evictions == 1
+    assert array.growth.frontier == task.block.start
 
 
 def test_an_empty_array_cannot_shrink(machine: Machine) -> None:
-    """An empty array cannot shrink."""
-    assert not machine.arrays[JSON].can_evict_tail
+    """An empty array has nothing to evict."""
+    array = machine.arrays[JSON]
+    assert array.oldest_use is None
+    with pytest.raises(AssertionError, match="empty array"):
+        array.evict_oldest()
+
+
+def test_evictions_are_counted(machine: Machine) -> None:
+    """Each evicted block counts, whichever array it was evicted from."""
+    for format in (JSON, TEXT):
+        machine.grow(format, 3 * FIRST_BLOCK_BYTES)
+    for count, format in enumerate((JSON, TEXT, JSON), start=1):
+        machine.arrays[format].evict_oldest()
+        assert machine.memory.evictions == count
 
 
 # Pages.
@@ -370,8 +422,9 @@ def test_pages_are_given_back(machine: Machine) -> None:
     machine.grow(JSON, 40_000)
     assert machine.resident_bytes >= before + 40_000
     array = machine.arrays[JSON]
-    while array.can_evict_tail:
-        tail = array.evict_tail()
+    while array.growth.tail is not None:
+        tail = array.growth.tail
+        array.evict_oldest()
         taken = machine.resident_bytes - before
         assert taken <= JSON.offset(tail.start) + 8 * tail.start + 3 * PAGE_BYTES
         assert_right(machine, JSON)
@@ -384,7 +437,7 @@ def test_an_array_grows_again(machine: Machine) -> None:
     content = machine.content(JSON)
     array = machine.arrays[JSON]
     for _ in range(3):
-        array.evict_tail()
+        array.evict_oldest()
     assert len(machine.content(JSON)) < len(content)
     machine.grow(JSON, 40_000)
     assert machine.content(JSON) == content
@@ -395,7 +448,8 @@ def test_evicted_pages_read_as_zeros(machine: Machine) -> None:
     """Evicted pages are freed: they read as zeros."""
     machine.grow(JSON, 40_000)
     array = machine.arrays[JSON]
-    tail = array.evict_tail()
+    tail = tail_of(machine, JSON)
+    array.evict_oldest()
     start = -(-tail.position // PAGE_BYTES) * PAGE_BYTES
     view = machine.arena.bytes_between(start, tail.position + tail.size)
     assert bytes(view) == bytes(len(view))
@@ -419,16 +473,16 @@ def test_arrays_stay_correct_while_evicting(
         for format, stop, seconds in wishes:
             machine.clock.now += seconds
             array = machine.arrays[format]
-            task = machine.arrays.next_task(array, stop)
-            if task is not None:
-                machine.complete(task)
+            block = array.next_block(stop)
+            if block is not None:
+                machine.complete(Task(Action.FILL, block))
             array.touch(stop)
-            assert machine.arrays.claimed_bytes <= blocks * BLOCK_BYTES // 2
+            assert machine.memory.used_bytes <= blocks * BLOCK_BYTES // 2
         for format in ELEMENTS:
             assert_right(machine, format)
         # The indexes, and up to three partial pages for each array's data and index.
         index_bytes = sum(8 * array.growth.frontier for array in machine.arrays)
-        limit = machine.arrays.claimed_bytes + index_bytes + 6 * PAGE_BYTES * len(FORMATS)
+        limit = machine.memory.used_bytes + index_bytes + 6 * PAGE_BYTES * len(FORMATS)
         assert machine.resident_bytes - empty <= limit
     finally:
         machine.close()

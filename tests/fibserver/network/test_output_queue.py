@@ -151,12 +151,12 @@ def test_answers_in_a_row(machine: Machine) -> None:
     for client in clients:
         output.push_stream(client.answer)
     array = machine.arrays[JSON]
-    while array.can_evict_tail:
-        array.evict_tail()
+    while array.oldest_use is not None:
+        array.evict_oldest()
     assert array.growth.frontier >= 70
     assert send_all(output) == b"".join(client.expected for client in clients)
-    while array.can_evict_tail:
-        array.evict_tail()
+    while array.oldest_use is not None:
+        array.evict_oldest()
     assert array.growth.frontier == 0
 
 
@@ -195,8 +195,8 @@ def test_clear_stops_answers(machine: Machine) -> None:
     assert machine.queue.pop() is None
     for task in tasks:
         machine.complete(task)
-    assert machine.transient_blocks.used_slots == 0
-    assert machine.arrays[JSON].can_evict_tail
+    assert machine.far_blocks.used_slots == 0
+    assert machine.arrays[JSON].oldest_use is not None
 
 
 def test_a_large_piece_is_offered_in_parts() -> None:

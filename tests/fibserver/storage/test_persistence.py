@@ -1,6 +1,6 @@
-"""Persistence: which blocks are loaded, saved and discarded, in which order, and disk errors.
+"""Persistence: which blocks are saved, when the snapshot is trimmed, and disk errors.
 
-The arrays, the queue and the files are real; the test plays the workers and the engine.
+The far blocks, the queue and the files are real; the test plays the workers and the engine.
 """
 
 import errno
@@ -11,462 +11,457 @@ from pathlib import Path
 
 import pytest
 
-from fibcommon.formats import Format
-from fibserver.memory.block_sequence import BlockSequence
-from fibserver.memory.blocks import Action, Block, Task
+from fibserver.memory.blocks import NO_BLOCK, Action, Block, Task
+from fibserver.memory.far_blocks import FarBlock
+from fibserver.storage import persistence as module
 from fibserver.storage.persistence import RETRY_SECONDS, Persistence
-from fibserver.storage.snapshot import Snapshot, SnapshotError
-from tests.support.small_engine import (
-    BLOCK_BYTES,
-    ELEMENTS,
-    JSON,
-    MAX_INDEX,
-    TEXT,
-    Machine,
-)
+from fibserver.storage.snapshot import Snapshot, SnapshotSize, checksum
+from tests.support.small_engine import BLOCK_BYTES, ELEMENTS, JSON, Machine
 
 pytestmark = pytest.mark.usefixtures("small")
 
-MEMORY_LIMIT = 12 * BLOCK_BYTES
+MEMORY_LIMIT = 64 * BLOCK_BYTES
+
+STATE_LIMIT = 1 << 30
+
+COUNT = 16
+"""Elements of a block; from element 1,000 on, it takes one page."""
+
+HEADER_BYTES = 12
+TRIM = Task(Action.TRIM, NO_BLOCK)
+
+
+class Reader:
+    """A claimant that ignores its notifications."""
+
+    def on_progress(self) -> None:
+        """Do nothing."""
+
+    def on_failure(self, block: Block, message: str, code: str) -> None:
+        """Do nothing."""
+
+    def on_claim_lost(self, block: FarBlock) -> None:
+        """Do nothing."""
+
+    def on_free_slot(self) -> None:
+        """Do nothing."""
 
 
 class PersistentMachine(Machine):
-    """A machine with a snapshot, which completes its own tasks.
+    """A machine with a snapshot, which carries out its own tasks.
 
     Attributes:
-        persistence: The persistence of its arrays.
-        done: The completed tasks.
+        snapshot: The files.
+        persistence: The persistence of its far blocks.
     """
 
-    def __init__(self, directory: Path, memory_limit: int = MEMORY_LIMIT) -> None:
-        super().__init__(memory_limit)
-        self.snapshot = Snapshot(directory)
-        self.persistence = Persistence(self.snapshot, self.arrays, self.queue, self.clock)
-        self.done: list[Task] = []
+    def __init__(self, directory: Path, state_limit: int = STATE_LIMIT) -> None:
+        super().__init__(MEMORY_LIMIT)
+        self.snapshot = Snapshot(directory, state_limit)
+        self.persistence = Persistence(self.snapshot, self.far_blocks, self.queue, self.clock)
+
+    def claim(self, reader: Reader, number: int) -> FarBlock:
+        """Claim a block for a reader."""
+        start = 1000 + COUNT * number
+        claim = self.far_blocks.claim(reader, (JSON, start, start + COUNT))
+        assert claim is not None
+        return claim[0]
+
+    def fill(self, block: Block) -> None:
+        """Compute a claimed block and report it, as worker and engine do."""
+        self.arena.fill(block)
+        self.persistence.on_computed(block, checksum(self.arena.view(block)))
+        self.far_blocks.block_finished(block)
+
+    def compute(self, number: int) -> FarBlock:
+        """Compute a block for a reader that then releases it."""
+        reader = Reader()
+        far_block = self.claim(reader, number)
+        self.fill(far_block.block)
+        self.far_blocks.release(reader, far_block)
+        return far_block
 
     def next_task(self) -> Task | None:
         """Take a task as an idle worker does: a background task if no other waits."""
         return self.queue.pop() or self.queue.pop_background()
 
-    def complete(self, task: Task) -> None:
+    def carry_out(self, task: Task) -> None:
         """Carry out a task and report it, as worker and engine do."""
-        self.done.append(task)
-        block = task.block
-        match task.action:
-            case Action.SAVE:
-                self.snapshot.save(block, *self.arena.block_views(block))
-                self.persistence.on_saved(block, 0)
-            case Action.DISCARD:
-                self.snapshot.discard(block)
-                self.persistence.on_discarded(0)
-            case _:
-                is_loaded = task.action is Action.LOAD and self._load(block)
-                if not is_loaded:
-                    self.arena.fill(block)
-                self.persistence.on_filled(block, is_loaded)
-                self.arrays.block_finished(block)
-
-    def _load(self, block: Block) -> bool:
-        self.arena.reserve(block)
-        try:
-            self.snapshot.load(block, *self.arena.block_views(block))
-        except (SnapshotError, OSError):
-            return False
-        return True
+        if task.action is Action.SAVE:
+            grown = self.snapshot.save(task.block, self.arena.view(task.block), task.checksum)
+            self.persistence.on_saved(task, grown, 0)
+        else:
+            assert task == TRIM
+            self.persistence.on_trimmed(self.snapshot.trim(), 0)
 
     def work(self) -> list[Task]:
-        """Complete all tasks; return them."""
-        done = len(self.done)
+        """Carry out all tasks; return them."""
+        done: list[Task] = []
         while (task := self.next_task()) is not None:
-            self.complete(task)
-        return self.done[done:]
+            assert len(done) < 100, "the tasks never end"
+            self.carry_out(task)
+            done.append(task)
+        return done
 
-    def drop_tail(self, format: Format) -> Block:
-        """Evict the tail of an array, as if another needed the memory."""
-        tail = self.arrays[format].evict_tail()
-        self.persistence.on_evicted(tail)
-        return tail
+    def next_save(self) -> Task:
+        """Take the next task, which must save a block."""
+        task = self.next_task()
+        assert task is not None
+        assert task.action is Action.SAVE
+        return task
 
-    def files(self) -> set[tuple[str, int]]:
-        """Return the format and the first element of each block file."""
-        names = [path.stem for path in self.snapshot.directory.iterdir()]
-        return {(name.split("-")[0], int(name.split("-")[1])) for name in names}
+    def fail(self, task: Task, *_: str, error_number: int = errno.ENOSPC) -> None:
+        """Report that a block was not saved."""
+        self.persistence.on_saved(task, SnapshotSize(0, 0), error_number)
+
+    def pause(self, seconds: float = RETRY_SECONDS) -> None:
+        """Let time pass, as the event loop does."""
+        self.clock.now += seconds
+        self.persistence.tick()
+
+    def load(self, block: Block) -> bytes | None:
+        """Return what the file of a block contains, or None if it has none."""
+        data = bytearray(block.size)
+        return bytes(data) if self.snapshot.load(block, memoryview(data)) else None
+
+    def file_names(self) -> set[str]:
+        """Return the names of all files."""
+        return {path.name for path in self.snapshot.directory.iterdir()}
 
 
 Make = Callable[..., PersistentMachine]
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Make]:
+def make(tmp_path: Path) -> Iterator[Make]:
     """Start machines that share a state directory; close them after the test."""
     with ExitStack() as stack:
 
-        def start(memory_limit: int = MEMORY_LIMIT) -> PersistentMachine:
-            machine = PersistentMachine(tmp_path, memory_limit)
+        def make(state_limit: int = STATE_LIMIT) -> PersistentMachine:
+            machine = PersistentMachine(tmp_path / "state", state_limit)
             stack.callback(machine.close)
             return machine
 
-        yield start
+        yield make
 
 
-def kinds(tasks: list[Task]) -> list[tuple[Action, str, int]]:
-    """Return the action, format and first element of each task."""
-    return [(task.action, task.block.format.name, task.block.start) for task in tasks]
-
-
-def grown(start: Make, *formats: Format) -> PersistentMachine:
-    """Start a machine, and compute and save some blocks of each format."""
-    machine = start()
-    machine.work()
-    for format in formats:
-        machine.grow(format, 3 * BLOCK_BYTES)
-    machine.work()
+@pytest.fixture
+def machine(make: Make) -> PersistentMachine:
+    """A machine that has looked at its empty directory."""
+    machine = make()
+    assert machine.work() == [TRIM]
     return machine
 
 
-def starts(machine: PersistentMachine, format: Format) -> list[int]:
-    """Return the first elements of an array's blocks."""
-    growth, blocks = BlockSequence(machine.arena.layout.arrays[format]), []
-    while growth.frontier < machine.arrays[format].growth.frontier:
-        assert growth.next_size() is not None
-        blocks.append(growth.extend().start)
-    return blocks
+def blocks(tasks: list[Task]) -> set[Block]:
+    """Return the blocks of save tasks."""
+    assert {task.action for task in tasks} <= {Action.SAVE}
+    assert len({task.block for task in tasks}) == len(tasks)
+    return {task.block for task in tasks}
 
 
-def assert_right(machine: PersistentMachine, format: Format) -> None:
-    """Assert that the published elements of an array are correct."""
-    published = machine.arrays[format].growth.published
-    assert machine.content(format) == b"".join(ELEMENTS[format][:published])
-    assert machine.index(format) == [format.offset(n) for n in range(1, published + 1)]
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the warnings in the log."""
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-# Saving and loading.
+# Saving.
 
 
-def test_an_empty_folder(start: Make) -> None:
-    """With an empty directory there is nothing to load and nothing to save."""
-    machine = start()
-    assert machine.work() == []
+def test_the_first_task_trims(make: Make, tmp_path: Path) -> None:
+    """The directory is read by a worker when no other task waits, not at the start."""
+    machine = make()
+    assert not (tmp_path / "state").exists()
+    assert machine.queue.pop() is None
+    assert machine.work() == [TRIM]
+    assert (tmp_path / "state").is_dir()
     persistence = machine.persistence
-    assert not persistence.is_loading
-    assert not persistence.is_saving
-    assert (persistence.unsaved_blocks, persistence.saved_blocks) == (0, 0)
+    assert persistence.size == SnapshotSize(0, 0)
+    assert persistence.unsaved_blocks == 0
     assert persistence.last_save is None
+    assert not persistence.is_failing
+    persistence.tick()
+    assert machine.next_task() is None
 
 
-def test_computed_block_is_saved_once(start: Make) -> None:
-    """Each computed block is saved in the background, once."""
-    machine = start()
-    machine.work()
-    machine.grow(JSON, 3 * BLOCK_BYTES)
-    blocks = starts(machine, JSON)
+def test_computed_blocks_are_saved_once(machine: PersistentMachine) -> None:
+    """Each computed block is saved in the background, once, with the checksum of its bytes."""
+    computed = {machine.compute(number).block for number in range(3)}
     assert machine.queue.pop() is None, "saving is a background task"
-    assert machine.persistence.unsaved_blocks == len(blocks)
+    assert machine.persistence.unsaved_blocks == 3
     machine.clock.now += 7
-    assert kinds(machine.work()) == [(Action.SAVE, "json", block) for block in blocks]
-    assert machine.files() == {("json", block) for block in blocks}
-    assert machine.persistence.unsaved_blocks == 0
-    assert machine.persistence.saved_blocks == len(blocks)
-    assert machine.persistence.last_save == machine.clock.now
+    tasks = machine.work()
+    assert blocks(tasks) == computed
+    for task in tasks:
+        block = task.block
+        assert task.checksum == checksum(machine.arena.view(block))
+        assert machine.load(block) == b"".join(ELEMENTS[JSON][block.start : block.stop])
+    persistence = machine.persistence
+    assert persistence.unsaved_blocks == 0
+    assert persistence.size == SnapshotSize(
+        3, sum(HEADER_BYTES + block.size for block in computed)
+    )
+    assert persistence.last_save == machine.clock.now
+    machine.pause()
     assert machine.work() == []
 
 
-def test_saved_blocks_are_loaded_in_order(start: Make) -> None:
-    """After a restart all blocks are loaded in order, and are correct."""
-    before = grown(start, TEXT, JSON)
-    machine = start()
-    assert machine.persistence.is_loading
-    assert machine.queue.pop_background() is None
-    loads = [
-        (Action.LOAD, format.name, block)
-        for format in (JSON, TEXT)
-        for block in starts(before, format)
-    ]
-    assert kinds(machine.work()) == loads
-    assert not machine.persistence.is_loading
+def test_a_restart_counts_files_and_loads_none(make: Make) -> None:
+    """After a restart the number and size of the files are known, and no block is in memory."""
+    before = make()
+    before.compute(0)
+    before.compute(1)
+    before.work()
+    machine = make()
+    assert machine.work() == [TRIM]
+    files = list(before.snapshot.directory.iterdir())
+    total = sum(path.stat().st_size for path in files)
+    assert machine.persistence.size == SnapshotSize(2, total)
     assert machine.persistence.unsaved_blocks == 0
-    assert machine.persistence.saved_blocks == len(loads)
-    for format in (JSON, TEXT):
-        assert machine.content(format) == before.content(format) != b""
-        assert_right(machine, format)
+    assert machine.far_blocks.kept_blocks == 0
 
 
-def test_loading_takes_turns(start: Make) -> None:
-    """Blocks for clients are computed between those that are loaded."""
-    grown(start, JSON)
-    machine = start()
-    machine.queue.add(machine.persistence)  # stands for a reply; it has no tasks
-    first = machine.next_task()
-    assert first is not None
-    machine.complete(first)
-    task = machine.arrays.next_task(machine.arrays[TEXT], 10)
-    assert task is not None
-    assert task.action is Action.FILL
-    machine.complete(task)
-    machine.work()
-    for format in (JSON, TEXT):
-        assert_right(machine, format)
-
-
-def test_a_damaged_block_is_saved_again(start: Make) -> None:
-    """A block that cannot be loaded is computed, and its file is replaced."""
-    before = grown(start, JSON)
-    second = starts(before, JSON)[1]
-    path = before.snapshot.path(JSON, second)
-    content = path.read_bytes()
-    path.write_bytes(content[:-1] + b"x")
-    machine = start()
-    while machine.persistence.unsaved_blocks == 0:
-        machine.complete(machine.queue.pop() or pytest.fail("nothing is loaded"))
-    assert machine.persistence.saved_blocks == len(starts(before, JSON)) - 1
-    assert kinds(machine.work())[-1] == (Action.SAVE, "json", second)
-    assert path.read_bytes() == content
-    assert_right(machine, JSON)
-
-
-def test_unusable_files_are_logged(start: Make, caplog: pytest.LogCaptureFixture) -> None:
-    """Unusable files are logged by reason, with their number, in one warning each."""
-    before = grown(start, JSON)
-    for block in starts(before, JSON)[1:3]:
-        before.snapshot.path(JSON, block).write_bytes(b"")
-    machine = start()
-    [warning] = [message for message in caplog.messages if "block files" in message]
-    assert "ignored 2 block files: wrong file size; recomputing them when needed" in warning
-    tasks = kinds(machine.work())
-    saves = [(Action.SAVE, "json", block) for block in starts(before, JSON)[1:3]]
-    assert tasks[-2:] == saves
-
-
-def test_gaps_are_filled(start: Make) -> None:
-    """A missing block between saved ones is computed, so that those after it can be used."""
-    before = grown(start, JSON)
-    blocks = starts(before, JSON)
-    before.snapshot.path(JSON, blocks[1]).unlink()
-    machine = start()
-    tasks = kinds(machine.work())
-    assert tasks[:-1] == [
-        (Action.FILL if block == blocks[1] else Action.LOAD, "json", block) for block in blocks
-    ]
-    assert tasks[-1] == (Action.SAVE, "json", blocks[1])
-    assert machine.content(JSON) == before.content(JSON)
-
-
-def test_directory_that_cannot_be_created(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """If the directory cannot be created or read, the server logs that and starts without it."""
-    path = tmp_path / "state"
-    path.touch()
-    machine = PersistentMachine(path)
-    assert machine.work() == []
-    assert "starting without" in caplog.text
-    machine.close()
-
-
-# Memory.
-
-
-def test_no_room(start: Make) -> None:
-    """Blocks for which memory has no room are discarded; loading evicts nothing."""
-    before = grown(start, TEXT, JSON)
-    blocks = starts(before, JSON)
-    memory_limit = JSON.offset(blocks[-1])
-    machine = start(memory_limit)
-    tasks = kinds(machine.work())
-    discarded = [("json", blocks[-1])] + [("text", block) for block in starts(before, TEXT)]
-    assert [task for task in tasks if task[0] is Action.DISCARD] == [
-        (Action.DISCARD, *block) for block in discarded
-    ]
-    assert machine.arrays[JSON].growth.published == blocks[-1]
-    assert machine.dropped == []
-    assert machine.files() == {("json", block) for block in blocks[:-1]}
-    assert machine.persistence.saved_blocks == len(blocks) - 1
-    assert not machine.persistence.is_loading
-
-
-def test_evicted_block_is_removed_from_snapshot(start: Make) -> None:
-    """An evicted block is removed from the snapshot and computed when it is needed again."""
-    machine = grown(start, JSON)
-    tail = machine.drop_tail(JSON)
-    assert machine.persistence.saved_blocks == len(starts(machine, JSON))
-    assert kinds(machine.work()) == [(Action.DISCARD, "json", tail.start)]
-    assert ("json", tail.start) not in machine.files()
-    task = machine.arrays.next_task(machine.arrays[JSON], MAX_INDEX)
-    assert task == Task(Action.FILL, tail)
-
-
-def test_block_evicted_before_saving(start: Make) -> None:
-    """A block that is evicted before it was saved is neither saved nor discarded."""
-    machine = start()
-    machine.work()
-    machine.grow(JSON, 100)
-    machine.drop_tail(JSON)
-    assert machine.persistence.unsaved_blocks == 0
-    assert machine.work() == []
-
-
-def test_block_computed_again_is_saved(start: Make) -> None:
-    """An evicted block that is computed again before its file is removed is saved."""
-    machine = grown(start, JSON)
-    tail = machine.drop_tail(JSON)
-    machine.grow(JSON, tail.size + machine.arrays[JSON].growth.frontier_bytes)
-    assert (Action.DISCARD, "json", tail.start) not in kinds(machine.work())
-    assert ("json", tail.start) in machine.files()
-
-
-def test_block_without_room_is_saved_later(start: Make) -> None:
-    """A block that had no room when loading, and is computed later, is saved in the end."""
-    before = grown(start, JSON, TEXT)
-    machine = start(JSON.offset(starts(before, JSON)[-1]))
-    while (task := machine.queue.pop()) is not None:
-        machine.complete(task)
-    machine.drop_tail(JSON)
-    machine.grow(TEXT, 100)
-    machine.work()
-    assert ("text", 0) in machine.files()
-
-
-def test_nothing_is_saved_while_a_file_is_being_removed(start: Make) -> None:
-    """A block is not saved while a worker may still be removing its file."""
-    machine = grown(start, JSON)
-    tail = machine.drop_tail(JSON)
-    removal = machine.next_task()
-    assert removal == Task(Action.DISCARD, tail)
-    machine.grow(JSON, tail.size + machine.arrays[JSON].growth.frontier_bytes)
-    assert machine.next_task() is None
-    machine.complete(removal)
-    assert kinds(machine.work()) == [(Action.SAVE, "json", tail.start)]
-    assert ("json", tail.start) in machine.files()
-
-
-def test_a_block_stays_while_it_is_saved(start: Make) -> None:
-    """A tail is not evicted while a worker saves it."""
-    machine = start()
-    machine.work()
-    machine.grow(JSON, 100)
-    array = machine.arrays[JSON]
-    for error_number in (errno.ENOSPC, 0):
-        assert array.can_evict_tail
-        machine.clock.now += RETRY_SECONDS
-        machine.persistence.tick()
-        task = machine.next_task()
-        assert task is not None
-        assert task.action is Action.SAVE
+def test_one_task_at_a_time(machine: PersistentMachine) -> None:
+    """A disk that hangs blocks one worker: the next task is given out after the report."""
+    for number in range(3):
+        machine.compute(number)
+    for number in range(3, 6):
+        task = machine.next_save()
         assert machine.persistence.is_saving
-        assert machine.persistence.unsaved_blocks == 1
-        assert not array.can_evict_tail
-        machine.persistence.on_saved(task.block, error_number)
+        assert machine.persistence.unsaved_blocks == 3, "the one being saved included"
+        machine.pause()
+        assert machine.next_task() is None
+        machine.compute(number)
+        assert machine.next_task() is None
+        machine.carry_out(task)
         assert not machine.persistence.is_saving
-        assert array.can_evict_tail
+    assert len(machine.work()) == 3
 
 
-def test_loading_gives_up_where_it_fails(start: Make) -> None:
-    """If a block cannot be allocated, loading of its format ends instead of retrying forever."""
-    before = grown(start, JSON, TEXT)
-    machine = start()
-    for _ in range(2):  # json's first block, then text's
-        task = machine.next_task()
-        assert task is not None
-        assert task.action is Action.LOAD
-        machine.persistence.on_failed(task.block)
-        machine.fail(task)
+def test_nothing_is_saved_while_trimming(make: Make) -> None:
+    """No block is saved before the first look at the directory has ended."""
+    machine = make()
+    machine.compute(0)
+    assert machine.next_task() == TRIM
+    machine.pause()
     assert machine.next_task() is None
-    assert not machine.persistence.is_loading
-    assert machine.files() == before.files(), "they can be loaded once there is memory"
-    task = machine.arrays.next_task(machine.arrays[JSON], 1)
-    assert task is not None
-    assert task.action is Action.LOAD
+    machine.carry_out(TRIM)
+    assert machine.next_save()
+
+
+def test_a_block_is_pinned_while_it_is_saved(machine: PersistentMachine) -> None:
+    """A block is not evicted while a worker saves it, whether that succeeds or fails."""
+    far_block = machine.compute(0)
+    for error_number in (errno.ENOSPC, errno.EBADMSG, 0):
+        assert machine.far_blocks.oldest_use is not None
+        task = machine.next_save()
+        assert far_block.pins == 1
+        assert machine.far_blocks.oldest_use is None
+        machine.fail(task, error_number=error_number)
+        assert far_block.pins == 0
+        machine.persistence.on_computed(task.block, task.checksum)  # not retried after EBADMSG
+        machine.pause()
+
+
+def test_a_pinned_block_survives_a_lack_of_memory(machine: PersistentMachine) -> None:
+    """A block whose last claim ends while it is saved stays, even if no memory is left."""
+    reader = Reader()
+    far_block = machine.claim(reader, 0)
+    machine.fill(far_block.block)
+    task = machine.next_save()
+    machine.memory.limit_bytes = 0
+    machine.far_blocks.release(reader, far_block)
+    machine.carry_out(task)
+    assert machine.load(far_block.block) is not None
+
+
+def test_evicted_blocks_are_skipped(machine: PersistentMachine) -> None:
+    """A block that is evicted before it was saved is not saved."""
+    machine.compute(0)
+    machine.clock.now += 1
+    kept = machine.compute(1)
+    machine.far_blocks.evict_oldest()
+    assert blocks(machine.work()) == {kept.block}
+    assert machine.persistence.unsaved_blocks == 0
+    assert machine.persistence.size.blocks == 1
+
+
+def test_only_evicted_blocks(machine: PersistentMachine) -> None:
+    """If all blocks were evicted, none is left to save."""
+    for number in range(3):
+        machine.compute(number)
+    while machine.far_blocks.kept_blocks:
+        machine.far_blocks.evict_oldest()
+    assert machine.next_task() is None
+    assert machine.persistence.unsaved_blocks == 0
+
+
+def test_a_block_computed_again_elsewhere(machine: PersistentMachine) -> None:
+    """A block that was evicted and computed at another position is saved from there, once."""
+    old = machine.compute(0).block
+    machine.far_blocks.evict_oldest()
+    machine.claim(Reader(), 5)  # takes the old position
+    new = machine.compute(0).block
+    assert new.position != old.position
+    assert blocks(machine.work()) == {new}
+    assert machine.load(new) is not None
+
+
+def test_a_block_that_is_being_computed_again(machine: PersistentMachine) -> None:
+    """A block is not saved before it is filled, even if it was filled there before."""
+    old = machine.compute(0).block
+    machine.far_blocks.evict_oldest()
+    reader = Reader()
+    again = machine.claim(reader, 0)
+    assert again.block == old
+    assert machine.next_task() is None
+    machine.fill(again.block)
+    assert blocks(machine.work()) == {again.block}
+
+
+def test_the_number_of_unsaved_blocks_is_limited(
+    machine: PersistentMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the maximum number of blocks to save, the oldest are dropped."""
+    monkeypatch.setattr(module, "MAX_UNSAVED_BLOCKS", 3)
+    computed = [machine.compute(number).block for number in range(5)]
+    assert machine.persistence.unsaved_blocks == 3
+    assert blocks(machine.work()) == set(computed[2:])
+
+
+# Trimming.
+
+
+def test_trimmed_when_above_the_limit(make: Make) -> None:
+    """The snapshot is trimmed when, and only when, saving has exceeded the limit."""
+    sizes = [
+        JSON.slice_size(1000 + COUNT * number, 1000 + COUNT * (number + 1)) for number in (0, 3)
+    ]
+    machine = make(state_limit=3 * sizes[1])
+    machine.work()
+    for number in range(4):
+        machine.compute(number)
+        tasks = machine.work()
+        assert TRIM not in tasks[:1]
+        assert (tasks[-1] == TRIM) == (number == 3)
+    names = machine.file_names()
+    total = sum((machine.snapshot.directory / name).stat().st_size for name in names)
+    assert total <= machine.snapshot.limit_bytes
+    assert machine.persistence.size == SnapshotSize(len(names), total)
+
+
+def test_trimming_goes_before_saving(make: Make) -> None:
+    """Above the limit, no block is saved before the snapshot was trimmed."""
+    machine = make()
+    machine.work()
+    machine.compute(0)
+    machine.compute(1)
+    machine.snapshot.limit_bytes = 10
+    machine.carry_out(machine.next_save())
+    assert machine.next_task() == TRIM
+
+
+def test_a_directory_that_cannot_be_created(
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If trimming fails, that is logged, and retried after a pause before anything is saved."""
+    (tmp_path / "state").touch()
+    machine = make()
+    for count in (1, 2):
+        assert machine.next_task() == TRIM
+        with pytest.raises(FileExistsError):
+            machine.snapshot.trim()
+        machine.persistence.on_trimmed(SnapshotSize(0, 0), errno.EEXIST)
+        assert machine.persistence.is_failing
+        assert len(warnings(caplog)) == count
+        machine.pause(RETRY_SECONDS - 1)
+        assert machine.next_task() is None
+        machine.pause(1)
+    assert "File exists (EEXIST); trying again in 30 s" in caplog.text
+    (tmp_path / "state").unlink()
+    machine.compute(0)
+    assert [task.action for task in machine.work()] == [Action.TRIM, Action.SAVE]
+    assert not machine.persistence.is_failing
 
 
 # Disk errors.
 
 
-def fail_to_save(machine: PersistentMachine, error_number: int = errno.ENOSPC) -> Block:
-    """Take the next save task and report that it failed; return its block."""
-    task = machine.next_task()
-    assert task is not None
-    assert task.action is Action.SAVE
-    machine.persistence.on_saved(task.block, error_number)
-    return task.block
-
-
-def test_a_full_disk_is_left_alone(start: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_is_left_alone(
+    machine: PersistentMachine, caplog: pytest.LogCaptureFixture
+) -> None:
     """A failed save causes one warning and a pause; then all blocks are saved."""
-    machine = start()
-    machine.work()
-    machine.grow(JSON, 3 * BLOCK_BYTES)
-    blocks = starts(machine, JSON)
-    fail_to_save(machine)
-    warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(warnings) == 1
-    assert "No space left on device (ENOSPC); trying again in 30 s" in warnings[0].getMessage()
-    assert machine.persistence.is_failing
-    assert machine.persistence.last_save is None
-    assert machine.persistence.unsaved_blocks == len(blocks)
-    machine.clock.now += RETRY_SECONDS - 0.001
-    machine.persistence.tick()
-    machine.grow(TEXT, 100)
+    computed = {machine.compute(number).block for number in range(3)}
+    machine.fail(machine.next_save())
+    (warning,) = warnings(caplog)
+    assert "No space left on device (ENOSPC); trying again in 30 s" in warning
+    assert str(machine.snapshot.directory) in warning
+    persistence = machine.persistence
+    assert persistence.is_failing
+    assert persistence.last_save is None
+    assert persistence.unsaved_blocks == 3
+    assert persistence.size == SnapshotSize(0, 0)
+    machine.pause(RETRY_SECONDS - 0.001)
+    computed.add(machine.compute(3).block)
     assert machine.work() == []
-    machine.clock.now += 0.001
-    machine.persistence.tick()
-    saves = {(Action.SAVE, "json", block) for block in blocks} | {(Action.SAVE, "text", 0)}
-    assert set(kinds(machine.work())) == saves
-    assert not machine.persistence.is_failing
-    assert machine.persistence.unsaved_blocks == 0
+    machine.pause(0.001)
+    assert blocks(machine.work()) == computed
+    assert not persistence.is_failing
+    assert persistence.unsaved_blocks == 0
 
 
-def test_blocks_are_saved_one_at_a_time(start: Make) -> None:
-    """Only one worker at a time saves, so that a disk that hangs blocks only one."""
-    machine = start()
-    machine.work()
-    machine.grow(JSON, 3 * BLOCK_BYTES)
-    for block in starts(machine, JSON):
-        task = machine.next_task()
-        assert task is not None
-        assert (task.action, task.block.start) == (Action.SAVE, block)
-        assert machine.next_task() is None
-        machine.complete(task)
-    assert machine.persistence.unsaved_blocks == 0
-
-
-def test_each_pause_is_logged(start: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_each_pause_is_logged(
+    machine: PersistentMachine, caplog: pytest.LogCaptureFixture
+) -> None:
     """If the disk still fails after a pause, it is logged and there is another pause."""
-    machine = start()
-    machine.work()
-    machine.grow(JSON, 100)
+    machine.compute(0)
     for count in range(1, 4):
-        fail_to_save(machine)
-        assert caplog.text.count("trying again") == count
+        machine.fail(machine.next_save())
+        assert len(warnings(caplog)) == count
         machine.persistence.tick()
         assert machine.next_task() is None
-        machine.clock.now += RETRY_SECONDS
-        machine.persistence.tick()
+        machine.pause()
 
 
-def test_a_block_that_was_not_saved_may_be_dropped(start: Make) -> None:
-    """A block that is evicted while the disk is full is not saved later."""
-    machine = start()
-    machine.work()
-    machine.grow(JSON, 100)
-    fail_to_save(machine)
-    machine.drop_tail(JSON)
+def test_a_block_that_has_changed_is_not_retried(machine: PersistentMachine) -> None:
+    """A block that has changed in memory is not saved later; other blocks are."""
+    changed = machine.compute(0).block
+    task = machine.next_save()
+    machine.fail(task, error_number=errno.EBADMSG)
     assert machine.persistence.unsaved_blocks == 0
-    machine.clock.now += RETRY_SECONDS
-    machine.persistence.tick()
-    assert machine.work() == []
+    other = machine.compute(1).block
+    machine.pause()
+    assert blocks(machine.work()) == {other}
+    assert machine.load(changed) is None
 
 
-def test_a_file_that_cannot_be_removed(start: Make, caplog: pytest.LogCaptureFixture) -> None:
-    """A failed removal causes a warning and a pause; other blocks are saved afterwards."""
-    machine = grown(start, JSON)
-    machine.drop_tail(JSON)
-    task = machine.next_task()
-    assert task is not None
-    assert task.action is Action.DISCARD
-    machine.grow(TEXT, 100)
-    machine.persistence.on_discarded(errno.EROFS)
-    assert "EROFS" in caplog.text
+def test_a_block_that_was_not_saved_may_be_evicted(machine: PersistentMachine) -> None:
+    """A block that is evicted while the disk is full is not saved later."""
+    machine.compute(0)
+    machine.fail(machine.next_save())
+    machine.far_blocks.evict_oldest()
+    machine.pause()
     assert machine.work() == []
-    machine.clock.now += RETRY_SECONDS
-    machine.persistence.tick()
-    assert kinds(machine.work()) == [(Action.SAVE, "text", 0)]
+    assert machine.persistence.unsaved_blocks == 0
+
+
+def test_unknown_error_numbers_are_logged(
+    machine: PersistentMachine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error number without a name is logged as a number."""
+    machine.compute(0)
+    machine.fail(machine.next_save(), error_number=4711)
+    assert "Unknown error 4711 (4711)" in caplog.text
+
+
+def test_a_block_above_half_of_the_limit_is_not_saved(tmp_path: Path) -> None:
+    """A block larger than half of the limit is not saved: it would displace all others."""
+    machine = PersistentMachine(tmp_path)
+    try:
+        size = machine.compute(0).block.size
+        assert machine.persistence.unsaved_blocks == 1
+        machine.snapshot.limit_bytes = 2 * size - 1
+        machine.compute(1)
+        assert machine.persistence.unsaved_blocks == 1
+    finally:
+        machine.close()

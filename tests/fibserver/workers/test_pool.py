@@ -14,10 +14,9 @@ import pytest
 from fibcommon.formats import FORMATS
 from fibserver.core.event_loop import EventLoop
 from fibserver.core.fair_queue import FairQueue
-from fibserver.core.process_memory import MemoryMeasurement
 from fibserver.memory.blocks import Action, Block, Task
 from fibserver.workers.pool import NICENESS, WorkerPool
-from fibserver.workers.worker import Outcome, encode_outcome
+from fibserver.workers.worker import Outcome, Report, decode_task, encode_report
 from tests.support.small_engine import FakeClock
 
 TEXT = FORMATS["text"]
@@ -49,7 +48,7 @@ class Pool:
         queue: The queue of tasks.
         pool: The pool.
         done: The tasks that are done.
-        memory: The measurement that workers report; they inherit it when they start.
+        overcounted_bytes: What workers report after a probe; they inherit it when they start.
         loop: The event loop of the pool.
     """
 
@@ -59,17 +58,19 @@ class Pool:
         self.queue = FairQueue(self.clock)
         self.loop = EventLoop()
         self.done: list[Task] = []
-        self.memory = MemoryMeasurement()
+        self.overcounted_bytes = (0, 0)
         self.pool = WorkerPool(
             size, self.queue, self, self.loop.register, self.loop.unregister, self._work
         )
 
     def _work(self, channel: socket.socket) -> None:
         os.close(self._key)
-        while channel.recv(1024) and os.read(self._gate, 1):
-            channel.send(encode_outcome(Outcome.DONE, 0, self.memory))
+        while (message := channel.recv(1024)) and os.read(self._gate, 1):
+            is_probe = decode_task(message).action is Action.PROBE
+            results = self.overcounted_bytes if is_probe else (1, 2)
+            channel.send(encode_report(Report(Outcome.DONE, results=results)))
 
-    def task_done(self, task: Task, outcome: Outcome, error_number: int) -> None:
+    def task_done(self, task: Task, report: Report) -> None:
         """Record the task."""
         self.done.append(task)
 
@@ -122,14 +123,14 @@ def test_probes_report_overcounted_memory(
 ) -> None:
     """Only the outcomes of probes report overcounted memory."""
     pool = make_pool(1)
-    pool.memory.own_bytes, pool.memory.parent_bytes = 5_000_000, -3
+    pool.overcounted_bytes = (5_000_000, -3)
     pool.pool.ensure_workers()
     pool.queue.add(EndlessSource(CHEAP))
     pool.pool.dispatch()
     pool.finish_tasks(2)
     assert pool.pool.workers[0].overcounted_bytes == pool.pool.acceptor_overcounted_bytes == 0
     assert pool.pool.assigned_tasks == 0
-    pool.pool.check(1000.0, CHEAP.block)
+    pool.pool.check(1000.0)
     assert pool.pool.assigned_tasks == 1
     pool.finish_probe()
     assert pool.pool.workers[0].overcounted_bytes == 5_000_000

@@ -13,13 +13,13 @@ HEALTHY = {
     "workers_busy": 1,
     "worker_deaths": 0,
     "blocked_clients": 0,
-    "resident_bytes": 100 * MIB,
+    "used_memory": 100 * MIB,
     "maxmemory": 500 * MIB,
     "memory_limit": 500 * MIB,
     "used_memory_rss": 200 * MIB,
     "shared_memory_available": 900 * MIB,
     "evicted_keys": 0,
-    "blocks_filled": 10,
+    "blocks_computed": 10,
     "connected_clients": 5,
     "maxclients": 100,
     "rejected_connections": 0,
@@ -27,8 +27,8 @@ HEALTHY = {
     "errorstat_BUSY": "count=10",
     "snapshot_enabled": 1,
     "snapshot_blocks": 7,
+    "snapshot_bytes": 7 * MIB,
     "rdb_last_bgsave_status": "ok",
-    "async_loading": 0,
 }
 CHECKS = ["workers", "memory", "/dev/shm", "clients", "errors", "snapshot"]
 
@@ -70,13 +70,13 @@ def test_checks_of_healthy_server_are_ok() -> None:
         ("/dev/shm", {"shared_memory_available": 8 * MIB}, Level.PROBLEM, "8.4 MB left"),
         (
             "/dev/shm",
-            {"resident_bytes": 500 * MIB, "shared_memory_available": 8 * MIB},
+            {"used_memory": 500 * MIB, "shared_memory_available": 8 * MIB},
             Level.PROBLEM,
             "8.4 MB left, which may be too little",
         ),
         (
             "/dev/shm",
-            {"resident_bytes": 500 * MIB, "shared_memory_available": 20 * MIB},
+            {"used_memory": 500 * MIB, "shared_memory_available": 20 * MIB},
             Level.OK,
             "21.0 MB left",
         ),
@@ -93,7 +93,7 @@ def test_checks_of_healthy_server_are_ok() -> None:
         ("errors", {"errorstat_NOSPACE": "count=1"}, Level.WARNING, "(NOSPACE)"),
         ("errors", {"errorstat_ERR": "count=900"}, Level.OK, "10 of 1,000"),
         ("snapshot", {"snapshot_enabled": 0}, Level.OK, "state_dir is not set"),
-        ("snapshot", {"async_loading": 1}, Level.OK, "7 blocks saved, still loading"),
+        ("snapshot", {"snapshot_blocks": 8}, Level.OK, "8 blocks saved, 7.3 MB"),
         (
             "snapshot",
             {"rdb_last_bgsave_status": "err"},

@@ -29,7 +29,7 @@ blocked_clients:2\r
 used_memory_rss:3000\r
 used_memory_shared:2000\r
 maxmemory:8000\r
-resident_bytes:1500\r
+used_memory:1500\r
 # Stats\r
 total_net_output_bytes:100000\r
 total_error_replies:4\r
@@ -66,7 +66,7 @@ READING = ServerSample(
     worker_deaths=3,
     used_bytes=3000,
     shared_bytes=2000,
-    resident_bytes=1500,
+    numbers_bytes=1500,
     memory_limit_bytes=8000,
     elements={"json": 1000},
 )
