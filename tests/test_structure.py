@@ -92,6 +92,7 @@ WALL_CLOCK = {
     "fibserver/monitoring/metrics.py": "Prometheus wants to know when the server was started",
     "fibserver/network/request_handler.py": "an entry of the slow log has its time",
     "fibserver/commands/server.py": "TIME",
+    "fibserver/storage/snapshot.py": "the age of temporary files, whose times are of that clock",
 }
 """Modules that may ask for the time of day, and what for."""
 
