@@ -8,13 +8,24 @@ multiplications dominate: nearly linear in n for `decimal`, which multiplies by 
 transform, and about n^1.65 for `int`, which the format `binary` needs, by Karatsuba's method. Each
 further element is an addition and a conversion, linear in the bytes written. The factors were
 measured with `fibserver.compute.rendering` on one core of 2024 (F(10,000,000) as text: 0.43 s).
+
+What is computed of a single number without its digits (`fibcommon.digits`, `modular`, `indices`) has
+costs of its own, for `int` arithmetic on numbers of at most some thousand digits.
 """
 
 import math
 
 from fibcommon.formats import Format
 
-__all__ = ["EXPENSIVE_SECONDS", "first_element_seconds", "predicted_seconds", "slice_seconds"]
+__all__ = [
+    "EXPENSIVE_SECONDS",
+    "digits_seconds",
+    "first_element_seconds",
+    "modular_seconds",
+    "predicted_seconds",
+    "slice_seconds",
+    "zeckendorf_seconds",
+]
 
 EXPENSIVE_SECONDS = 0.02
 """Work that costs more is expensive: it leaves one worker or thread free, if there are several."""
@@ -25,6 +36,14 @@ INT_SECONDS_AT_REFERENCE = 0.0107
 INT_REFERENCE_INDEX = 300_000
 INT_EXPONENT = 1.65
 SECONDS_PER_BYTE = 3e-9
+
+MODULAR_STEP_SECONDS = 4e-7
+MODULAR_SECONDS_PER_LIMB = 5e-8
+MODULAR_SECONDS_PER_SQUARED_LIMB = 4.2e-9
+BITS_PER_LIMB = 30
+FIRST_DIGITS_SECONDS_PER_SQUARED_BIT = 8e-11
+SINGLE_NUMBER_SECONDS = 2e-5
+ZECKENDORF_SECONDS_PER_INDEX = 1.2e-7
 
 MAX_PREDICTED_INDEX = 10**15
 """Larger than any max_index; keeps the results within the range of floats."""
@@ -64,3 +83,56 @@ def first_element_seconds(format: Format, n: int) -> float:
         scale = math.pow(n / INT_REFERENCE_INDEX, INT_EXPONENT)
         return FIXED_SECONDS + INT_SECONDS_AT_REFERENCE * scale
     return FIXED_SECONDS + DECIMAL_SECONDS_PER_INDEX * n
+
+
+def modular_seconds(n: int, modulus: int) -> float:
+    """Return the time for F(n) mod m by fast doubling, 0.2 s at most within the bounds.
+
+    Args:
+        n: Index, >= 0.
+        modulus: Modulus, >= 1.
+    """
+    return _doubling_seconds(n.bit_length(), modulus.bit_length())
+
+
+def digits_seconds(n: int, first: int, last: int) -> float:
+    """Return the time for the number of digits of F(n), the first and the last digits.
+
+    The time for the first logarithms of a precision, 15 ms at most, is not included
+    (`fibcommon.logarithms`).
+
+    Args:
+        n: Index, >= 0.
+        first: How many of the first digits.
+        last: How many of the last digits.
+    """
+    first_bits, by_two, by_five = (math.ceil(count) for count in (3.33 * first, last, 2.33 * last))
+    return (
+        SINGLE_NUMBER_SECONDS
+        + first_bits * first_bits * FIRST_DIGITS_SECONDS_PER_SQUARED_BIT
+        # The index is reduced modulo the period, of 2 bits more than the modulus.
+        + _doubling_seconds(min(n.bit_length(), by_two + 2), by_two)
+        + _doubling_seconds(min(n.bit_length(), by_five + 2), by_five)
+    )
+
+
+def zeckendorf_seconds(value: int) -> float:
+    """Return the time for all indices of a Zeckendorf sum.
+
+    Args:
+        value: The sum, >= 0.
+    """
+    max_index = 1.45 * value.bit_length()
+    return SINGLE_NUMBER_SECONDS + max_index * ZECKENDORF_SECONDS_PER_INDEX
+
+
+def _doubling_seconds(index_bits: int, modulus_bits: int) -> float:
+    # The first numbers are smaller than the modulus.
+    steps = max(index_bits - modulus_bits.bit_length(), 0)
+    limbs = modulus_bits / BITS_PER_LIMB
+    step_seconds = (
+        MODULAR_STEP_SECONDS
+        + limbs * MODULAR_SECONDS_PER_LIMB
+        + limbs * limbs * MODULAR_SECONDS_PER_SQUARED_LIMB
+    )
+    return SINGLE_NUMBER_SECONDS + steps * step_seconds

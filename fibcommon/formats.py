@@ -103,6 +103,15 @@ class Format:
             stop -= -(-excess // self.size(stop))
         return stop
 
+    def max_count(self, max_index: int, max_size_bytes: int) -> int:
+        """Return the largest N such that the first N elements are within two limits.
+
+        Args:
+            max_index: Largest index of an element, >= 0.
+            max_size_bytes: Largest size of the elements, without the last separator, >= 0.
+        """
+        return min(max_index + 1, self.stop_within(0, max_size_bytes + self.separator_size))
+
 
 _TABLE = (
     Format(

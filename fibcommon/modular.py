@@ -1,4 +1,4 @@
-"""Residues of Fibonacci numbers modulo a prime, to verify numbers.
+"""Residues of Fibonacci numbers, for their own sake and to verify numbers.
 
 The residue of F(n) is the sum of the two before it, or is computed by fast doubling, both without
 F(n) itself. The residue of given digits is computed piece by piece. The two are equal if the
@@ -17,7 +17,17 @@ from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from functools import lru_cache
 from random import Random
 
-__all__ = ["PRIME", "append_bytes", "append_digits", "fibonacci_pair", "random_prime", "residue"]
+from fibcommon.bounds import INDEX, MODULUS
+
+__all__ = [
+    "PRIME",
+    "append_bytes",
+    "append_digits",
+    "fibonacci_mod",
+    "fibonacci_pair",
+    "random_prime",
+    "residue",
+]
 
 PRIME = (1 << 61) - 1
 
@@ -31,23 +41,47 @@ _WITNESSES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37)
 Strong pseudoprimes to twelve prime bases, Mathematics of Computation 86, 2017)."""
 
 
-def fibonacci_pair(n: int, prime: int = PRIME) -> tuple[int, int]:
+def fibonacci_mod(n: int, modulus: int) -> int:
+    """Return F(n) mod m.
+
+    `fibcommon.costs.modular_seconds` predicts the time.
+
+    Args:
+        n: Index, 0 <= n < 10^1000.
+        modulus: Modulus, 1 <= m < 10^1000.
+
+    Raises:
+        OutOfBounds: An argument is outside its range.
+    """
+    INDEX.check("n", n)
+    MODULUS.check("the modulus", modulus)
+    return fibonacci_pair(n, modulus)[0]
+
+
+def fibonacci_pair(n: int, modulus: int = PRIME) -> tuple[int, int]:
     """Return the residues of F(n) and F(n+1), by fast doubling.
+
+    A step takes two squarings and two reductions (T. Granlund and others, GNU MP, Fibonacci
+    Numbers Algorithm), which is faster than the usual three multiplications from moduli of 40 digits
+    on, and as fast below.
 
     Args:
         n: Index, >= 0.
-        prime: Modulus.
+        modulus: Modulus, >= 1.
     """
-    this, following = 0, 1
+    before, this = 1, 0  # F(k-1) and F(k)
+    sign = 2  # 2·(-1)^k
     for bit in f"{n:b}":
-        # F(2k) = F(k)·(2·F(k+1) - F(k)) and F(2k+1) = F(k)² + F(k+1)².
-        this, following = (
-            this * (2 * following - this) % prime,
-            (this * this + following * following) % prime,
-        )
+        before_square, square = before * before, this * this
+        lower = before_square + square  # F(2k-1)
+        upper = 4 * square - before_square + sign  # F(2k+1)
         if bit == "1":
-            this, following = following, (this + following) % prime
-    return this, following
+            before, this = (upper - lower) % modulus, upper % modulus
+            sign = -2
+        else:
+            before, this = lower % modulus, (upper - lower) % modulus
+            sign = 2
+    return this % modulus, (before + this) % modulus
 
 
 def append_digits(residue: int, digits: bytes, prime: int = PRIME) -> int:

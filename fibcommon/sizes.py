@@ -5,21 +5,24 @@ elements.
 
 For n >= 2, F(n) is φ^n/√5 rounded to the nearest integer, so it has
 floor(n·log_b φ - log_b √5) + 1 digits in base b (n < 2 is special: φ/√5 < 1). Both
-logarithms are irrational and are stored as integers scaled by 2^256, so a floor is one
-multiplication and one shift. The floor would be wrong only where n·log_b φ - log_b √5 comes
-within n·2^-256 of an integer; for any n of practical size it stays farther away than about
-1/n². The sum of such floors over a range is computed by a Euclid-like reduction
-(`floor_sum`), which takes O(log n) steps. No floats are used.
+logarithms are irrational and are approximated by integers scaled by a power of two
+(`fibcommon.logarithms`), so a floor is one multiplication and one shift. With a scale of 2^256 the
+floor would be wrong only where n·log_b φ - log_b √5 comes within n·2^-255 of an integer; for any n
+of practical size it stays farther away than about 1/n². For n of more than 64 bits the bounds of
+the error are compared, and the scale grows until both have the same floor. The sum of floors over a
+range is computed by a Euclid-like reduction (`floor_sum`), which takes O(log n) steps. No floats
+are used.
 
 For each size there are two functions: the size of n, and the sum of the sizes of all k with
 0 <= k < n (`..._before`).
 """
 
-from decimal import Context, Decimal
 from functools import cache
-from typing import NamedTuple
+
+from fibcommon.logarithms import MIN_SCALE_BITS, GrowthLine, growth_line
 
 __all__ = [
+    "first_index_with_digits",
     "floor_sum",
     "index_digits",
     "index_digits_before",
@@ -29,29 +32,15 @@ __all__ = [
     "value_digits_before",
 ]
 
-_SCALE_BITS = 256
-_SCALE = 1 << _SCALE_BITS
-
-
-class _DigitLine(NamedTuple):
-    """The line n·slope - shift; its floor plus one is the number of digits of F(n)."""
-
-    slope: int  # log_b φ, scaled
-    shift: int  # log_b √5, scaled
+_SCALE = 1 << MIN_SCALE_BITS
+_MAX_QUICK_BITS = 64
+"""Size of the largest n for which the smallest scale suffices without a check."""
 
 
 @cache
-def _digit_line(base: int) -> _DigitLine:
-    """Return the scaled logarithms for `base`, computed with 120 decimal digits."""
-    context = Context(prec=120)
-    root_five = context.sqrt(Decimal(5))
-    golden_ratio = context.divide(context.add(root_five, 1), 2)
-    log_base = context.ln(Decimal(base))
-
-    def scaled_log(x: Decimal) -> int:
-        return int(context.multiply(context.divide(context.ln(x), log_base), _SCALE))
-
-    return _DigitLine(scaled_log(golden_ratio), scaled_log(root_five))
+def _digit_line(base: int) -> GrowthLine:
+    """Return the line of the smallest scale; its floor plus one is the number of digits of F(n)."""
+    return growth_line(base, MIN_SCALE_BITS)
 
 
 def floor_sum(count: int, slope: int, shift: int, modulus: int) -> int:
@@ -95,8 +84,21 @@ def value_digits(n: int, base: int = 10) -> int:
     """
     if n < 2:
         return 0 if n == 0 and base == 256 else 1
+    if n.bit_length() > _MAX_QUICK_BITS:
+        return _checked_value_digits(n, base)
     growth = _digit_line(base)
-    return ((n * growth.slope - growth.shift) >> _SCALE_BITS) + 1
+    return ((n * growth.slope - growth.shift) >> MIN_SCALE_BITS) + 1
+
+
+def _checked_value_digits(n: int, base: int) -> int:
+    min_bits = n.bit_length() + _MAX_QUICK_BITS
+    while True:
+        growth = growth_line(base, min_bits)
+        logarithm, error = growth.scaled(n), growth.error(n)
+        floor = (logarithm - error) >> growth.scale_bits
+        if floor == (logarithm + error) >> growth.scale_bits:
+            return floor + 1
+        min_bits = 2 * growth.scale_bits
 
 
 def value_digits_before(n: int, base: int = 10) -> int:
@@ -125,11 +127,29 @@ def index_digits_before(n: int) -> int:
     return total
 
 
-@cache
-def _first_index_of_length(length: int) -> int:
-    """Return the smallest n whose F(n) has at least `length` decimal digits (length >= 2)."""
-    growth = _digit_line(10)
-    return -(-((length - 1) * _SCALE + growth.shift) // growth.slope)
+def first_index_with_digits(digits: int) -> int:
+    """Return the smallest n whose F(n) has at least `digits` decimal digits.
+
+    From 10 on, F(n) has as many digits as the number before or one more, so the result has exactly
+    that many.
+
+    Args:
+        digits: Number of digits, >= 1.
+    """
+    if digits == 1:
+        return 0
+    growth = growth_line(10, digits.bit_length() + _MAX_QUICK_BITS)
+    n = -(-(((digits - 1) << growth.scale_bits) + growth.shift) // growth.slope)
+    # The line is precise enough for n to be right or off by one.
+    while value_digits(n) < digits:
+        n += 1
+    while value_digits(n - 1) >= digits:
+        n -= 1
+    return n
+
+
+_first_index_of_length = cache(first_index_with_digits)
+"""For the few lengths that are powers of ten."""
 
 
 def length_digits(n: int) -> int:
