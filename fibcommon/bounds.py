@@ -8,7 +8,7 @@ from typing import NamedTuple
 __all__ = ["DIGIT_COUNT", "INDEX", "LENGTH", "MODULUS", "VALUE", "Bounds", "OutOfBounds"]
 
 
-class OutOfBounds(ValueError):  # noqa: N818
+class OutOfBounds(ValueError):
     """A number that a function does not accept.
 
     Attributes:

@@ -9,8 +9,8 @@ transform, and about n^1.65 for `int`, which the format `binary` needs, by Karat
 further element is an addition and a conversion, linear in the bytes written. The factors were
 measured with `fibserver.compute.rendering` on one core of 2024 (F(10,000,000) as text: 0.43 s).
 
-What is computed of a single number without its digits (`fibcommon.digits`, `modular`, `indices`) has
-costs of its own, for `int` arithmetic on numbers of at most some thousand digits.
+The functions for single numbers (`fibcommon.digits`, `modular` and `indices`) have cost functions
+of their own. They use `int` arithmetic on numbers of at most a few thousand digits.
 """
 
 import math
@@ -37,13 +37,13 @@ INT_REFERENCE_INDEX = 300_000
 INT_EXPONENT = 1.65
 SECONDS_PER_BYTE = 3e-9
 
-MODULAR_STEP_SECONDS = 4e-7
-MODULAR_SECONDS_PER_LIMB = 5e-8
-MODULAR_SECONDS_PER_SQUARED_LIMB = 4.2e-9
+MODULAR_STEP_SECONDS = 7e-7
+MODULAR_SECONDS_PER_LIMB = 1e-7
+MODULAR_SECONDS_PER_SQUARED_LIMB = 4.6e-9
 BITS_PER_LIMB = 30
-FIRST_DIGITS_SECONDS_PER_SQUARED_BIT = 8e-11
+FIRST_DIGITS_SECONDS_PER_SQUARED_BIT = 1e-10
 SINGLE_NUMBER_SECONDS = 2e-5
-ZECKENDORF_SECONDS_PER_INDEX = 1.2e-7
+ZECKENDORF_SECONDS_PER_INDEX = 1.5e-7
 
 MAX_PREDICTED_INDEX = 10**15
 """Larger than any max_index; keeps the results within the range of floats."""

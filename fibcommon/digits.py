@@ -1,4 +1,4 @@
-"""Digits of one Fibonacci number, without the others: how many it has, its first and its last ones.
+"""Digits of a single Fibonacci number: how many it has, the first ones and the last ones.
 
 The number of digits and the first digits come from the logarithm of F(n)
 (`fibcommon.logarithms`), the last digits from residues. So none of them needs F(n), which has
@@ -24,12 +24,12 @@ class Digits(NamedTuple):
     """What is known of the decimal digits of F(n).
 
     Attributes:
-        count: Number of digits.
+        digit_count: Number of digits.
         first: The first digits, the most significant one first.
         last: The last digits, the least significant one last; leading zeros are kept.
     """
 
-    count: int
+    digit_count: int
     first: str
     last: str
 
@@ -78,8 +78,8 @@ def first_digits(n: int, count: int) -> str:
         growth = growth_line(10, n.bit_length() + bits + 2)
         fraction = growth.scaled(n) & ((1 << growth.scale_bits) - 1)
         power = power_of_ten(fraction >> (growth.scale_bits - bits), bits)
-        # The fraction is off by less than 2 units, which the slope of 10^x, below 23.1, multiplies.
-        # F(n) differs from φ^n/√5 by less than its 2^n-th part.
+        # The fraction is off by less than 2 units, which the slope of 10^x, below 23.1,
+        # multiplies. F(n) differs from φ^n/√5 by less than its 2^n-th part.
         error = 64 + (16 << max(bits - n, 0))
         low, high = ((power + side) * unit >> bits for side in (-error, error))
         if low == high:

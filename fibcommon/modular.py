@@ -61,9 +61,9 @@ def fibonacci_mod(n: int, modulus: int) -> int:
 def fibonacci_pair(n: int, modulus: int = PRIME) -> tuple[int, int]:
     """Return the residues of F(n) and F(n+1), by fast doubling.
 
-    A step takes two squarings and two reductions (T. Granlund and others, GNU MP, Fibonacci
-    Numbers Algorithm), which is faster than the usual three multiplications from moduli of 40 digits
-    on, and as fast below.
+    A step takes two squarings instead of the usual three multiplications (T. Granlund and others,
+    The GNU Multiple Precision Arithmetic Library, Fibonacci Numbers Algorithm). That is faster for
+    moduli of 40 digits or more, and as fast for smaller ones.
 
     Args:
         n: Index, >= 0.

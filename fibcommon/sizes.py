@@ -8,10 +8,9 @@ floor(n·log_b φ - log_b √5) + 1 digits in base b (n < 2 is special: φ/√5 
 logarithms are irrational and are approximated by integers scaled by a power of two
 (`fibcommon.logarithms`), so a floor is one multiplication and one shift. With a scale of 2^256 the
 floor would be wrong only where n·log_b φ - log_b √5 comes within n·2^-255 of an integer; for any n
-of practical size it stays farther away than about 1/n². For n of more than 64 bits the bounds of
-the error are compared, and the scale grows until both have the same floor. The sum of floors over a
-range is computed by a Euclid-like reduction (`floor_sum`), which takes O(log n) steps. No floats
-are used.
+of up to 64 bits it stays farther away. For larger n both bounds of the logarithm are compared, and
+the scale grows until they have the same floor. The sum of floors over a range is computed by a
+Euclid-like reduction (`floor_sum`), which takes O(log n) steps. No floats are used.
 
 For each size there are two functions: the size of n, and the sum of the sizes of all k with
 0 <= k < n (`..._before`).
@@ -39,7 +38,7 @@ _MAX_QUICK_BITS = 64
 
 @cache
 def _digit_line(base: int) -> GrowthLine:
-    """Return the line of the smallest scale; its floor plus one is the number of digits of F(n)."""
+    """Return the line of the smallest scale."""
     return growth_line(base, MIN_SCALE_BITS)
 
 

@@ -27,6 +27,8 @@ ROOMS = {
     "fibcommon": (
         *("configuration", "service", "http"),
         *(
+            "digits",
+            "indices",
             "modular",
             "info",
             "quantiles",
@@ -34,6 +36,8 @@ ROOMS = {
             "costs",
             "formats",
             "sizes",
+            "logarithms",
+            "bounds",
             "addresses",
             "__init__",
         ),

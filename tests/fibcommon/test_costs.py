@@ -2,7 +2,13 @@
 
 import pytest
 
-from fibcommon.costs import EXPENSIVE_SECONDS, predicted_seconds
+from fibcommon.costs import (
+    EXPENSIVE_SECONDS,
+    digits_seconds,
+    modular_seconds,
+    predicted_seconds,
+    zeckendorf_seconds,
+)
 from fibcommon.formats import FORMATS
 
 
@@ -29,3 +35,36 @@ def test_numbers_of_any_size_have_a_cost() -> None:
     """An index beyond all limits does not overflow."""
     for format in FORMATS.values():
         assert predicted_seconds(format, 2**127, 2**127 + 1) < float("inf")
+
+
+def test_residues_cost_more_with_a_larger_index_or_modulus() -> None:
+    """A residue costs microseconds to a fraction of a second within the bounds."""
+    sizes = [10**power for power in (3, 10, 30, 100, 300, 999)]
+    for modulus in sizes:
+        costs = [modular_seconds(n, modulus) for n in sizes]
+        assert costs == sorted(costs)
+    costs = [modular_seconds(10**999, modulus) for modulus in sizes]
+    assert costs == sorted(costs)
+    assert modular_seconds(10**9, 10**9) < 1e-4
+    assert EXPENSIVE_SECONDS < modular_seconds(10**1000 - 1, 10**1000 - 1) < 1
+
+
+def test_digits_cost_more_the_more_there_are() -> None:
+    """Fifty digits at either end are cheap for any n; the last thousand for a huge one are not."""
+    n = 10**1000 - 1
+    counts = (0, 10, 50, 100, 300, 1000)
+    for costs in (
+        [digits_seconds(n, k, 0) for k in counts],
+        [digits_seconds(n, 0, k) for k in counts],
+    ):
+        assert costs == sorted(costs)
+    assert digits_seconds(n, 50, 50) < 1e-3
+    assert digits_seconds(10**7, 1000, 1000) < 4e-3
+    assert EXPENSIVE_SECONDS < digits_seconds(n, 0, 1000) < 0.5
+
+
+def test_zeckendorf_sums_cost_more_for_larger_numbers() -> None:
+    """The indices of a number of 4,000 digits take milliseconds."""
+    costs = [zeckendorf_seconds(10**power) for power in (0, 10, 100, 1000, 4000)]
+    assert costs == sorted(costs)
+    assert 1e-3 < costs[-1] < 1e-2

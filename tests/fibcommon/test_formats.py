@@ -122,6 +122,31 @@ def test_stop_within(format: Format, start: int, size_bytes: int) -> None:
     assert format.offset(stop) <= format.offset(start) + size_bytes < format.offset(stop + 1)
 
 
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("array", 143_310), ("json", 143_342), ("text", 143_352), ("binary", 222_419)],
+)
+def test_max_count_of_the_default_limits(name: str, count: int) -> None:
+    """2 GiB hold so many of the first numbers."""
+    format = FORMATS[name]
+    assert format.max_count(10_000_000, 2**31) == count
+    assert format.slice_size(0, count) <= 2**31 < format.slice_size(0, count + 1)
+
+
+@settings(deadline=None)
+@given(
+    format=st.sampled_from(list(FORMATS.values())),
+    max_index=st.integers(0, 20) | st.integers(0, 10**7),
+    max_size_bytes=st.integers(0, 100) | st.integers(0, 10**12),
+)
+def test_max_count(format: Format, max_index: int, max_size_bytes: int) -> None:
+    """The first N are within both limits, and one more is beyond one of them."""
+    count = format.max_count(max_index, max_size_bytes)
+    assert count <= max_index + 1
+    assert format.slice_size(0, count) <= max_size_bytes
+    assert count == max_index + 1 or format.slice_size(0, count + 1) > max_size_bytes
+
+
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 def test_decode_binary(kind: Callable[[bytes], bytes]) -> None:
     """The format `binary` is decoded to the numbers, from any bytes-like object."""

@@ -1,17 +1,19 @@
-"""Residues modulo a prime, and random primes."""
+"""Residues of Fibonacci numbers and of digits, and random primes."""
 
 from decimal import Decimal
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fibcommon import modular
+from fibcommon.bounds import OutOfBounds
 from fibcommon.modular import (
     PRIME,
     append_bytes,
     append_digits,
+    fibonacci_mod,
     fibonacci_pair,
     random_prime,
     residue,
@@ -82,3 +84,56 @@ def test_random_primes(seed: int) -> None:
 def test_known_primes(number: int, is_prime: bool) -> None:
     """Known primes are found, and a pseudoprime to the bases 2, 3, 5 and 7 is not one."""
     assert modular._is_prime(number) == is_prime
+
+
+def three_multiplications(n: int, modulus: int) -> int:
+    """Return F(n) mod m by the usual formulas of fast doubling."""
+    this, following = 0, 1
+    for bit in f"{n:b}":
+        this, following = (
+            this * (2 * following - this) % modulus,
+            (this * this + following * following) % modulus,
+        )
+        if bit == "1":
+            this, following = following, (this + following) % modulus
+    return this % modulus
+
+
+def test_small_moduli() -> None:
+    """The residues of the first numbers are right for all small moduli."""
+    numbers = fibonacci(0, 300)
+    for modulus in range(1, 60):
+        for n, number in enumerate(numbers):
+            assert fibonacci_pair(n, modulus)[0] == fibonacci_mod(n, modulus) == number % modulus
+
+
+@settings(deadline=None)
+@given(
+    n=st.integers(0, 10**30) | st.integers(0, 10**200) | st.just(10**1000 - 1),
+    modulus=st.integers(1, 10**6) | st.integers(1, 10**60) | st.integers(1, 10**150),
+)
+def test_any_modulus(n: int, modulus: int) -> None:
+    """Two squarings a step give the same as three multiplications."""
+    assert fibonacci_mod(n, modulus) == three_multiplications(n, modulus)
+
+
+def test_the_largest_arguments() -> None:
+    """The bounds themselves are accepted; F(n) is periodic modulo a Fibonacci number."""
+    n, modulus = 10**1000 - 1, fibonacci(4700, 4701)[0]
+    assert fibonacci_mod(n, modulus) == fibonacci_mod(n % (2 * 4700), modulus)
+    assert 0 <= fibonacci_mod(10**20, 10**1000 - 1) < 10**1000
+
+
+@pytest.mark.parametrize(
+    ("n", "modulus", "message"),
+    [
+        (-1, 5, "n must be at least 0 and below 10"),
+        (10**1000, 5, "n must be at least 0 and below 10"),
+        (5, 0, "the modulus must be at least 1 and below 10.1000, not 0"),
+        (5, 10**1000, "the modulus must be at least 1 and below 10"),
+    ],
+)
+def test_bounds(n: int, modulus: int, message: str) -> None:
+    """Arguments outside their ranges are errors that name them."""
+    with pytest.raises(OutOfBounds, match=message):
+        fibonacci_mod(n, modulus)

@@ -1,5 +1,6 @@
 """Sizes in closed form, compared with counting."""
 
+import random
 from collections.abc import Callable
 from decimal import MAX_EMAX, MAX_PREC, Context, Decimal
 from functools import cache
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fibcommon.logarithms import MIN_SCALE_BITS, growth_line
 from fibcommon.sizes import (
     floor_sum,
     index_digits,
@@ -18,6 +20,8 @@ from fibcommon.sizes import (
     value_digits,
     value_digits_before,
 )
+from tests.support.expected import fibonacci_text
+from tests.support.near_powers_of_ten import first_ambiguous, has_ambiguous_floor
 
 Size = Callable[[int], int]
 
@@ -147,3 +151,47 @@ def test_sums_grow_by_the_size(n: int, base: int) -> None:
     assert grown == value_digits(n, base)
     assert index_digits_before(n + 1) - index_digits_before(n) == index_digits(n)
     assert length_digits_before(n + 1) - length_digits_before(n) == length_digits(n)
+
+
+@pytest.mark.parametrize("base", [10, 256])
+def test_the_smallest_scale_suffices_for_64_bits(base: int) -> None:
+    """No n below 2^64 is so close to a power of the base that the scale leaves a doubt."""
+    line = growth_line(base, MIN_SCALE_BITS)
+    assert not has_ambiguous_floor(line, 2**64, line.error(2**64))
+
+
+@pytest.mark.parametrize("base", [10, 256])
+def test_sizes_of_any_index(base: int) -> None:
+    """Below 10^1000 a scale of 8,192 bits leaves no doubt, and a smaller one gives the same."""
+    line = growth_line(base, 8192)
+    assert not has_ambiguous_floor(line, 10**1000, line.error(10**1000))
+    source = random.Random(base)
+    for _ in range(1000):
+        n = source.randrange(2, 10 ** source.randrange(1, 1001))
+        assert value_digits(n, base) == (line.scaled(n) >> line.scale_bits) + 1
+
+
+def test_sizes_at_convergents() -> None:
+    """The same is true where n·log₁₀ φ is closest to an integer, and next to it."""
+    line = growth_line(10, 8192)
+    numerator, denominator = 1 << line.scale_bits, line.slope
+    before, this = 0, 1  # denominators of the convergents of log₁₀ φ
+    count = 0
+    while this < 10**1000:
+        for n in range(max(this - 2, 2), this + 3):
+            assert value_digits(n) == (line.scaled(n) >> line.scale_bits) + 1
+        quotient, rest = divmod(numerator, denominator)
+        numerator, denominator = denominator, rest
+        before, this = this, quotient * this + before
+        count += 1
+    assert count > 1000
+
+
+@pytest.mark.parametrize("bits", [5, 10, 15, 20, 40, 64, 100, 200])
+def test_sizes_closest_to_powers_of_ten(bits: int) -> None:
+    """The same is true for the first F(n) that is closer to a power of ten than a bound."""
+    line = growth_line(10, 1024)
+    n = first_ambiguous(line, 1 << (line.scale_bits - bits))
+    assert value_digits(n) == (line.scaled(n) >> line.scale_bits) + 1
+    if n < 10**7:
+        assert value_digits(n) == len(fibonacci_text(n))

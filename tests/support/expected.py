@@ -30,6 +30,20 @@ def walk(start: int, stop: int) -> Iterator[tuple[int, str, bytes]]:
         decimal, next_decimal = next_decimal, EXACT.add(decimal, next_decimal)
 
 
+def fibonacci_text(n: int) -> str:
+    """Return F(n) in decimal, by fast doubling."""
+    this, following = Decimal(0), Decimal(1)
+    with localcontext(EXACT):
+        for bit in f"{n:b}":
+            this, following = (
+                this * (2 * following - this),
+                this * this + following * following,
+            )
+            if bit == "1":
+                this, following = following, this + following
+    return str(this)
+
+
 def digits(start: int, stop: int) -> list[str]:
     """Return F(start) to F(stop-1) in decimal."""
     return [decimal for _, decimal, _ in walk(start, stop)]
