@@ -14,12 +14,14 @@ class OutOfBounds(ValueError):
     Attributes:
         name: Name of the number.
         bounds: The accepted range.
+        is_too_large: Whether the number is above the range, not below.
     """
 
     def __init__(self, name: str, value: int, bounds: "Bounds") -> None:
         super().__init__(f"{name} must be {bounds.description}, not {_shown(value)}")
         self.name = name
         self.bounds = bounds
+        self.is_too_large = value > bounds.minimum
 
 
 class Bounds(NamedTuple):

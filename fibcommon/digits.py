@@ -12,7 +12,7 @@ from fibcommon.logarithms import growth_line, power_of_ten
 from fibcommon.modular import fibonacci_pair
 from fibcommon.sizes import value_digits
 
-__all__ = ["Digits", "digits", "first_digits", "last_digits"]
+__all__ = ["Digits", "digits", "first_digits", "last_digits", "prepare"]
 
 _MAX_COMPUTED_INDEX = 10_000
 """Up to here F(n) itself is computed. It has 2,090 digits, more than are asked for."""
@@ -49,6 +49,14 @@ def digits(n: int, first: int = 0, last: int = 0) -> Digits:
     DIGIT_COUNT.check("first", first)
     DIGIT_COUNT.check("last", last)
     return Digits(value_digits(n), first_digits(n, first), last_digits(n, last))
+
+
+def prepare() -> None:
+    """Compute the logarithms for all n and counts, so that no later call has to.
+
+    It takes 15 ms once for a process and those that it forks.
+    """
+    first_digits(INDEX.maximum, DIGIT_COUNT.maximum)
 
 
 def first_digits(n: int, count: int) -> str:

@@ -54,7 +54,7 @@ def fibonacci_mod(n: int, modulus: int) -> int:
         OutOfBounds: An argument is outside its range.
     """
     INDEX.check("n", n)
-    MODULUS.check("the modulus", modulus)
+    MODULUS.check("m", modulus)
     return fibonacci_pair(n, modulus)[0]
 
 

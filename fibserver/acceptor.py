@@ -25,6 +25,7 @@ from contextlib import ExitStack
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from fibcommon import digits
 from fibcommon.addresses import Address, parse_address
 from fibcommon.configuration.passwords import read_password
 from fibcommon.formats import Format
@@ -129,6 +130,7 @@ class Acceptor:
             self._addresses = [address_of(listener) for listener in listeners]
             settings.check_exposure(self._addresses)
             self._metrics = self._open_metrics(activated, undo)
+            digits.prepare()  # so that the first FIB.DIGITS does not stop the loop for it
             self._engine = Engine(settings, self._loop, self.statistics, work)
             undo.pop_all()
         self._clients = Clients(self, self._loop, self._engine, listeners)

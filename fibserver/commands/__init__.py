@@ -1,6 +1,14 @@
 """Command execution: from the arguments of a request to its replies, without sockets."""
 
-from fibserver.commands import client, connection, monitoring, sequence, server, transaction
+from fibserver.commands import (
+    client,
+    connection,
+    monitoring,
+    sequence,
+    server,
+    single_numbers,
+    transaction,
+)
 from fibserver.commands.session import Session
 from fibserver.commands.table import COMMANDS, Command, Replies, find
 from fibserver.commands.transaction import MAX_QUEUED, MAX_QUEUED_BYTES, WORD_BYTES
@@ -10,7 +18,7 @@ from fibserver.protocol.reply_encoding import CommandError, Simple, encode
 __all__ = ["COMMANDS", "Command", "execute"]
 
 # Importing these modules registers their commands.
-_COMMAND_MODULES = (client, connection, monitoring, sequence, server, transaction)
+_COMMAND_MODULES = (client, connection, monitoring, sequence, server, single_numbers, transaction)
 
 _QUEUED = encode(Simple("QUEUED"))
 

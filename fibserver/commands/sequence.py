@@ -4,6 +4,7 @@ Limits are checked before any computation, since every size is known in advance.
 """
 
 from fibcommon.formats import FORMATS, Format
+from fibserver.commands.arguments import shortened, whole_number
 from fibserver.commands.session import Session
 from fibserver.commands.table import Argument, command
 from fibserver.protocol.reply_encoding import CommandError, Reply, Slice, array_header, encode
@@ -25,7 +26,7 @@ _GROUP = "sequence"
 )
 def first(session: Session, arguments: list[bytes]) -> list[Reply]:
     """Return F(0) to F(n-1)."""
-    stop = _number(arguments[0], "n")
+    stop = whole_number(arguments[0], "n")
     return [_reply(session, _format(arguments[1:]), 0, stop)]
 
 
@@ -53,7 +54,7 @@ def range_(session: Session, arguments: list[bytes]) -> list[Reply]:
 )
 def number(session: Session, arguments: list[bytes]) -> list[Reply]:
     """Return F(n) as one bulk string."""
-    n = _number(arguments[0], "n")
+    n = whole_number(arguments[0], "n")
     format = _format(arguments[1:])
     if format is _ARRAY:
         # An element of this format is already a bulk string.
@@ -105,28 +106,15 @@ def _check_index(session: Session, stop: int) -> None:
     limit = session.server.settings.max_index
     if stop > limit + 1:
         raise CommandError(
-            f"the answer would reach F({_shortened(stop - 1)}), max_index is {limit}", "LIMIT"
+            f"the answer would reach F({shortened(stop - 1)}), max_index is {limit}", "LIMIT"
         )
 
 
-def _shortened(n: int) -> str:
-    digits = str(n)
-    return digits if len(digits) <= 40 else f"{digits[:20]}... of {len(digits)} digits"
-
-
 def _range(arguments: list[bytes]) -> tuple[int, int]:
-    start, stop = _number(arguments[0], "start"), _number(arguments[1], "stop")
+    start, stop = whole_number(arguments[0], "start"), whole_number(arguments[1], "stop")
     if start > stop:
-        raise CommandError(f"start {_shortened(start)} is greater than stop {_shortened(stop)}")
+        raise CommandError(f"start {shortened(start)} is greater than stop {shortened(stop)}")
     return start, stop
-
-
-def _number(text: bytes, what: str) -> int:
-    # redis-benchmark pads its random numbers with zeros, so these are accepted. The size limit of
-    # a request keeps the quadratic int() fast.
-    if not text.isdigit():
-        raise CommandError(f"{what} must be a non-negative decimal integer, not {printable(text)}")
-    return int(text)
 
 
 def _format(arguments: list[bytes]) -> Format:

@@ -129,8 +129,8 @@ def test_the_largest_arguments() -> None:
     [
         (-1, 5, "n must be at least 0 and below 10"),
         (10**1000, 5, "n must be at least 0 and below 10"),
-        (5, 0, "the modulus must be at least 1 and below 10.1000, not 0"),
-        (5, 10**1000, "the modulus must be at least 1 and below 10"),
+        (5, 0, "m must be at least 1 and below 10.1000, not 0"),
+        (5, 10**1000, "m must be at least 1 and below 10"),
     ],
 )
 def test_bounds(n: int, modulus: int, message: str) -> None:

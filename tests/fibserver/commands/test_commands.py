@@ -3,18 +3,20 @@
 import contextlib
 import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import pytest
 
 from fibcommon.formats import FORMATS, Format
+from fibcommon.indices import zeckendorf
 from fibserver.commands import COMMANDS, execute
 from fibserver.commands.session import ClientInfo, Session
 from fibserver.commands.transaction import MAX_QUEUED
 from fibserver.core.listings import Listings
 from fibserver.core.statistics import Statistics
 from fibserver.monitoring.slow_log import MAX_ENTRIES, SlowLog
-from fibserver.protocol.reply_encoding import CommandError, Reply, Slice, encode_error
+from fibserver.protocol.reply_encoding import CommandError, Reply, Slice, encode, encode_error
 from fibserver.settings import ServerSettings
 from tests.support.expected import encoded
 
@@ -155,6 +157,17 @@ def bulks(*texts: str) -> bytes:
     return b"*%d\r\n%b" % (len(texts), b"".join(map(bulk, texts)))
 
 
+def digits(*values: str) -> bytes:
+    """Return the pairs of the reply to FIB.DIGITS."""
+    return b"".join(map(bulk, chain(*zip(("digits", "first", "last"), values, strict=True))))
+
+
+def position(indices: list[int], below: int | None, above: int, sum_of: list[int]) -> bytes:
+    """Return the pairs of the reply to FIB.INDEX."""
+    values = {"indices": indices, "below": below, "above": above, "zeckendorf": sum_of}
+    return b"".join(bulk(name) + encode(value) for name, value in values.items())
+
+
 HELLO_FIELDS = {
     "server": bulk("redis"),
     "version": bulk("7.4.0"),
@@ -222,6 +235,21 @@ ANSWERS = [
     ("FIB.SIZE 0 5 FORMAT json", b":19\r\n"),
     ("FIB.SIZE 7 8 FORMAT binary", b":5\r\n"),
     ("FIB.SIZE 7 7 FORMAT json", b":0\r\n"),
+    ("FIB.DIGITS 100", b"*6\r\n" + digits("21", "35422484817926191507", "54224848179261915075")),
+    ("FIB.DIGITS 100 FIRST 3", b"*6\r\n" + digits("21", "354", "54224848179261915075")),
+    ("fib.digits 100 last 4 first 0", b"*6\r\n" + digits("21", "", "5075")),
+    ("FIB.DIGITS 0 FIRST 1000 LAST 1000", b"*6\r\n" + digits("1", "0", "0")),
+    ("FIB.DIGITS 0060 FIRST 2 LAST 3", b"*6\r\n" + digits("13", "15", "920")),
+    ("FIB.MOD 100 1000", bulk("75")),
+    ("FIB.MOD 0007 0010", bulk("3")),
+    ("FIB.MOD 5 1", bulk("0")),
+    (f"FIB.MOD {10**100} {10**20}", bulk("59183788299560546875")),
+    ("FIB.INDEX 832040", b"*8\r\n" + position([30], 29, 31, [30])),
+    ("FIB.INDEX 1", b"*8\r\n" + position([1, 2], 0, 3, [2])),
+    ("FIB.INDEX 0", b"*8\r\n" + position([0], None, 1, [])),
+    ("fib.index 0100", b"*8\r\n" + position([], 11, 12, [11, 6, 4])),
+    ("FIB.INDEX DIGITS 1000", bulk("4782")),
+    ("fib.index digits 1", bulk("0")),
 ]
 
 REFUSALS = [
@@ -275,6 +303,29 @@ REFUSALS = [
     ("FIB.FIRST 5 FORMAT", "ERR syntax error: expected FORMAT and a format's name, not 'FORMAT'"),
     ("FIB.FIRST 5 FORMAT json x", "ERR syntax error: expected FORMAT and a format's name"),
     ("FIB.RANGE 5 6 7", "ERR syntax error: expected FORMAT and a format's name, not '7'"),
+    ("FIB.DIGITS -1", "ERR n must be a non-negative decimal integer, not '-1'"),
+    ("FIB.DIGITS 5 FIRST", "ERR syntax error: expected FIRST k or LAST k, not 'FIRST'"),
+    ("FIB.DIGITS 5 MIDDLE 5", "ERR syntax error: expected FIRST k or LAST k, not 'MIDDLE' '5'"),
+    ("FIB.DIGITS 5 FIRST x", "ERR FIRST must be a non-negative decimal integer, not 'x'"),
+    ("FIB.DIGITS 5 FIRST 1001", "LIMIT FIRST must be between 0 and 1000, not 1001"),
+    (f"FIB.DIGITS 5 LAST {10**999}", "LIMIT LAST must be between 0 and 1000, not 1000000000"),
+    (
+        f"FIB.DIGITS {10**1000}",
+        "LIMIT n must be at least 0 and below 10^1000, not 10000000000000000000... of 1001 digits",
+    ),
+    (f"FIB.DIGITS {10**300} LAST 1000", "LIMIT the answer would take about "),
+    ("FIB.MOD 5 x", "ERR m must be a non-negative decimal integer, not 'x'"),
+    ("FIB.MOD 5 0", "ERR m must be at least 1 and below 10^1000, not 0"),
+    (f"FIB.MOD 5 {10**1000}", "LIMIT m must be at least 1 and below 10^1000, not 1000000"),
+    (f"FIB.MOD {10**1000} 5", "LIMIT n must be at least 0 and below 10^1000, not 1000000"),
+    (f"FIB.MOD {10**1000 - 1} {10**1000 - 1}", "LIMIT the answer would take about "),
+    ("FIB.INDEX x", "ERR the number must be a non-negative decimal integer, not 'x'"),
+    (f"FIB.INDEX {10**4000}", "LIMIT the number must be at least 0 and have at most 4000 digits"),
+    ("FIB.INDEX DIGITS x", "ERR the number of digits must be a non-negative decimal integer"),
+    ("FIB.INDEX DIGITS 0", "ERR the number of digits must be at least 1"),
+    (f"FIB.INDEX DIGITS {10**1000}", "LIMIT the number of digits must be at least 1 and at most"),
+    ("FIB.INDEX 5 6", "ERR syntax error: expected a number, or DIGITS and a number, not '5' '6'"),
+    ("FIB.INDEX DIGITS 5 6", "ERR syntax error: expected a number, or DIGITS and a number, not"),
     (
         "FIB.NUMBER 5 FORMAT xml",
         "ERR unknown format 'xml', it must be one of array, json, text, csv, ndjson, bfile",
@@ -386,10 +437,46 @@ def test_number_of_many_digits(run: CommandRunner, command: str) -> None:
 
 
 def test_only_answers_that_never_change_are_marked_so() -> None:
-    """Exactly the FIB.* commands are immutable, so that their replies can be cached."""
+    """Replies to FIB.* can be cached, but for maps, which RESP2 and RESP3 encode differently."""
+    maps = {b"FIB.DIGITS", b"FIB.INDEX", b"FIB.LIMITS"}
     assert {name for name, entry in COMMANDS.items() if entry.is_immutable} == {
-        name for name in COMMANDS if name.startswith(b"FIB.")
+        name for name in COMMANDS if name.startswith(b"FIB.") and name not in maps
     }
+
+
+# Single numbers of any size.
+
+
+def test_maps(run: CommandRunner) -> None:
+    """With RESP3, replies of several fields are maps."""
+    run("HELLO 3")
+    assert run("FIB.DIGITS 7") == b"%3\r\n" + digits("2", "13", "13")
+    below_zero = position([0], None, 1, []).replace(b"$-1\r\n", b"_\r\n")
+    assert run("FIB.INDEX 0") == b"%4\r\n" + below_zero
+    assert run("FIB.LIMITS").startswith(b"%3\r\n" + bulk("max_index"))
+
+
+def test_long_sums_are_computed_in_steps(run: CommandRunner) -> None:
+    """The thousands of indices of a long number's sum do not stop the loop at once."""
+    value = "9" * 4000
+    _, _, replies = execute(run.session, [b"FIB.INDEX", value.encode()])
+    pieces = list(replies)
+    assert len(pieces) > 20
+    indices = list(zeckendorf(int(value)))
+    assert b"".join(map(sent, pieces)) == b"*8\r\n" + position([], 19_141, 19_142, indices)
+
+
+@pytest.mark.parametrize("max_answer_bytes", [0, 1000, 2**31])
+def test_limits(max_answer_bytes: int) -> None:
+    """FIB.LIMITS returns the largest N that FIB.FIRST accepts in each format."""
+    run = CommandRunner(max_answer_bytes=max_answer_bytes, max_index=10_000)
+    counts = {name: format.max_count(10_000, max_answer_bytes) for name, format in FORMATS.items()}
+    assert run("FIB.LIMITS") == encode(
+        {"max_index": 10_000, "max_answer_bytes": max_answer_bytes, "largest_n": counts}
+    )
+    for name, count in counts.items():
+        execute(run.session, f"FIB.FIRST {count} FORMAT {name}".encode().split())
+        assert run.refusal(f"FIB.FIRST {count + 1} FORMAT {name}").startswith("LIMIT ")
 
 
 # The connection.

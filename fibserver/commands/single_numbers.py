@@ -1,0 +1,191 @@
+"""FIB.* commands on single numbers of any size: digits, remainders and indices, and the limits.
+
+They need neither elements nor workers: the acceptor computes them, in short steps or within
+`MAX_SECONDS`. A request that would take longer by prediction is rejected.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+
+from fibcommon import costs
+from fibcommon.bounds import DIGIT_COUNT, INDEX, MODULUS, OutOfBounds
+from fibcommon.digits import digits
+from fibcommon.formats import FORMATS
+from fibcommon.indices import first_index_with_digits, position, zeckendorf
+from fibcommon.modular import fibonacci_mod
+from fibserver.commands.arguments import whole_number
+from fibserver.commands.session import Session
+from fibserver.commands.table import Argument, Replies, command
+from fibserver.protocol.reply_encoding import (
+    CommandError,
+    Reply,
+    Value,
+    array_header,
+    encode,
+    map_header,
+)
+from fibserver.protocol.request_parser import printable
+
+__all__ = ["DEFAULT_DIGITS", "MAX_SECONDS"]
+
+MAX_SECONDS = 0.002
+"""Longest time that the acceptor computes for one reply at a time."""
+
+DEFAULT_DIGITS = 20
+"""How many of the first and last digits FIB.DIGITS returns."""
+
+INDICES_PER_STEP = 256
+"""Indices of a Zeckendorf sum that are computed or encoded in about 0.1 ms."""
+
+_GROUP = "number"
+
+
+@command(
+    "FIB.DIGITS",
+    -2,
+    "Returns the number of decimal digits of F(n), the first and the last ones.",
+    _GROUP,
+    (
+        Argument("n"),
+        Argument("first", token="FIRST", is_optional=True),
+        Argument("last", token="LAST", is_optional=True),
+    ),
+)
+def digits_(session: Session, arguments: list[bytes]) -> list[Reply]:
+    """Return the number of digits and some of them; no step needs F(n)."""
+    n = whole_number(arguments[0], "n")
+    counts = _counts(arguments[1:])
+    first, last = (counts.get(name, DEFAULT_DIGITS) for name in (b"FIRST", b"LAST"))
+    with _bounds_checked():
+        INDEX.check("n", n)
+        DIGIT_COUNT.check("FIRST", first)
+        DIGIT_COUNT.check("LAST", last)
+    _check_cost(costs.digits_seconds(n, first, last))
+    result = digits(n, first, last)
+    value: dict[str, Value] = {
+        "digits": str(result.digit_count),
+        "first": result.first,
+        "last": result.last,
+    }
+    return [encode(value, session.protocol)]
+
+
+@command(
+    "FIB.MOD",
+    3,
+    "Returns the remainder of F(n) divided by m.",
+    _GROUP,
+    (Argument("n"), Argument("m")),
+    is_immutable=True,
+)
+def mod(session: Session, arguments: list[bytes]) -> list[Reply]:
+    """Return F(n) mod m as a bulk string."""
+    n, modulus = whole_number(arguments[0], "n"), whole_number(arguments[1], "m")
+    with _bounds_checked():
+        INDEX.check("n", n)
+        MODULUS.check("m", modulus)
+    _check_cost(costs.modular_seconds(n, modulus))
+    return [encode(str(fibonacci_mod(n, modulus)))]
+
+
+@command(
+    "FIB.INDEX",
+    -2,
+    "Returns the index of a Fibonacci number, its neighbours' and its Zeckendorf sum; or the "
+    "first index whose number has some number of digits.",
+    _GROUP,
+    (
+        Argument("number", is_optional=True),
+        Argument("digits", token="DIGITS", is_optional=True),
+    ),
+)
+def index(session: Session, arguments: list[bytes]) -> Replies:
+    """Return where a number is among the Fibonacci numbers, or a first index as a bulk string."""
+    match arguments:
+        case (number,):
+            return _index(session.protocol, whole_number(number, "the number"))
+        case token, count if token.upper() == b"DIGITS":
+            length = whole_number(count, "the number of digits")
+            with _bounds_checked():
+                return [encode(str(first_index_with_digits(length)))]
+    found = " ".join(map(printable, arguments[:3]))
+    raise CommandError(f"syntax error: expected a number, or DIGITS and a number, not {found}")
+
+
+@command(
+    "FIB.LIMITS",
+    1,
+    "Returns the limits on requests, and the largest N of FIB.FIRST in each format.",
+    _GROUP,
+)
+def limits(session: Session, arguments: list[bytes]) -> list[Reply]:
+    """Return the settings that limit replies, and what follows from them."""
+    settings = session.server.settings
+    max_index, max_bytes = settings.max_index, settings.max_answer_bytes
+    value: dict[str, Value] = {
+        "max_index": max_index,
+        "max_answer_bytes": max_bytes,
+        "largest_n": {
+            name: format.max_count(max_index, max_bytes) for name, format in FORMATS.items()
+        },
+    }
+    return [encode(value, session.protocol)]
+
+
+def _index(protocol: int, value: int) -> Iterator[Reply]:
+    """Return the reply to FIB.INDEX in steps, which a long Zeckendorf sum needs."""
+    with _bounds_checked():
+        place, terms = position(value), zeckendorf(value)
+    fields: dict[str, Value] = {
+        "indices": place.indices,
+        "below": place.below,
+        "above": place.above,
+    }
+    header = map_header(len(fields) + 1, protocol)
+    header += b"".join(encode(key) + encode(field, protocol) for key, field in fields.items())
+    return _with_indices(header + encode("zeckendorf"), terms)
+
+
+def _with_indices(header: bytes, indices: Iterator[int]) -> Iterator[Reply]:
+    """Yield a header and an array of indices."""
+    steps = []
+    while step := list(islice(indices, INDICES_PER_STEP)):
+        steps.append(step)
+        yield b""
+    yield header + array_header(sum(map(len, steps)))
+    for step in steps:
+        yield b"".join(map(encode, step))
+
+
+def _counts(options: list[bytes]) -> dict[bytes, int]:
+    """Return the values of FIRST and LAST."""
+    counts = {}
+    while options:
+        match options:
+            case token, text, *rest if token.upper() in (b"FIRST", b"LAST"):
+                name = token.upper()
+                counts[name] = whole_number(text, name.decode())
+                options = rest
+            case _:
+                found = " ".join(map(printable, options[:3]))
+                raise CommandError(f"syntax error: expected FIRST k or LAST k, not {found}")
+    return counts
+
+
+def _check_cost(seconds: float) -> None:
+    if seconds > MAX_SECONDS:
+        raise CommandError(
+            f"the answer would take about {seconds * 1000:.1f} ms to compute, this server spends "
+            f"at most {MAX_SECONDS * 1000:.0f} ms on one",
+            "LIMIT",
+        )
+
+
+@contextmanager
+def _bounds_checked() -> Iterator[None]:
+    """Turn an argument out of bounds into an error reply."""
+    try:
+        yield
+    except OutOfBounds as error:
+        raise CommandError(str(error), "LIMIT" if error.is_too_large else "ERR") from error
