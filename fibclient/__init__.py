@@ -23,6 +23,7 @@ from fibclient.errors import (
     ServerUnreachable,
     SocketShortage,
 )
+from fibclient.single_numbers import NumberDigits, NumberIndex
 from fibclient.statistics import CacheStatistics, ClientStatistics, EndpointStatistics
 from fibclient.transport.resolver import ResolverCache, resolve
 from fibcommon.addresses import Address, ResolvedAddress
@@ -44,6 +45,8 @@ __all__ = [
     "Interruptible",
     "Limits",
     "NotFibserver",
+    "NumberDigits",
+    "NumberIndex",
     "RequestRefused",
     "ResolvedAddress",
     "ResolverCache",

@@ -21,6 +21,13 @@ from fibclient.cancellation import Cancellation
 from fibclient.connections.encoded_slice import EncodedSlice
 from fibclient.errors import ClientClosed, ServerMisbehaved
 from fibclient.prefix_cache import PrefixCache
+from fibclient.single_numbers import (
+    NumberDigits,
+    NumberIndex,
+    parse_digits,
+    parse_index,
+    parse_number,
+)
 from fibclient.statistics import ClientStatistics, endpoint_statistics
 from fibclient.transport.attempts import RetryPolicy
 from fibclient.transport.pool import ConnectionPool, PoolOptions
@@ -28,6 +35,7 @@ from fibclient.transport.requester import STREAM_BUFFER_BYTES, Requester
 from fibclient.transport.resolver import resolve as system_resolve
 from fibclient.transport.retry import Backoff, RetryBudget
 from fibcommon.addresses import DEFAULT_ADDRESS, Address, ResolvedAddress, parse_addresses
+from fibcommon.bounds import DIGIT_COUNT, INDEX, LENGTH, MODULUS, VALUE
 from fibcommon.formats import decode_binary
 from fibcommon.info import parse_info
 
@@ -238,6 +246,45 @@ class FibClient:
         """Return the number of bytes that `read` would return, without asking a server."""
         return EncodedSlice.of(start, stop, format).size
 
+    def digits(self, n: int, first: int = 20, last: int = 20) -> NumberDigits:
+        """Return how many decimal digits F(n) has, the first and the last ones.
+
+        F(n) itself is not computed, so n may be far above the server's `max_index`.
+
+        Args:
+            n: Index, 0 <= n < 10^1000.
+            first: How many of the first digits, 0 to 1000.
+            last: How many of the last digits, 0 to 1000.
+        """
+        return self._digits(self._deadline(), n, first, last)
+
+    def mod(self, n: int, m: int) -> int:
+        """Return F(n) mod m; F(n) itself is not computed.
+
+        Args:
+            n: Index, 0 <= n < 10^1000.
+            m: Modulus, 1 <= m < 10^1000.
+        """
+        return self._mod(self._deadline(), n, m)
+
+    def index(self, x: int) -> NumberIndex:
+        """Return which Fibonacci number x is, its neighbours, and its Zeckendorf sum.
+
+        Args:
+            x: Any number of at most 4,000 digits, >= 0.
+        """
+        return self._index(self._deadline(), x)
+
+    def first_index(self, digits: int) -> int:
+        """Return the smallest n whose F(n) has a number of decimal digits.
+
+        Args:
+            digits: Number of digits, at least 1 and at most that of F(10^1000 - 1).
+        """
+        LENGTH.check("digits", digits)
+        reply = self._requester.call(self._deadline(), "FIB.INDEX", "DIGITS", digits)
+        return parse_number("FIB.INDEX", reply)
+
     def ping(self) -> None:
         """Check that a server replies to PING."""
         self._ping(self._deadline())
@@ -277,7 +324,7 @@ class FibClient:
         """Queue a call for one of the client's own threads; its timeout starts now.
 
         Args:
-            method: `first`, `range`, `number`, `read` or `ping`.
+            method: `first`, `range`, `number`, `read`, `digits`, `mod`, `index` or `ping`.
             arguments: Positional arguments of the method.
 
         Returns:
@@ -408,6 +455,22 @@ class FibClient:
             return
         yield from self._requester.stream(self._timeout, cancellation, slice_, begin, end)
 
+    def _digits(self, deadline: float, n: int, first: int = 20, last: int = 20) -> NumberDigits:
+        INDEX.check("n", n)
+        DIGIT_COUNT.check("first", first)
+        DIGIT_COUNT.check("last", last)
+        args = ("FIB.DIGITS", n, "FIRST", first, "LAST", last)
+        return parse_digits(self._requester.call(deadline, *args))
+
+    def _mod(self, deadline: float, n: int, m: int) -> int:
+        INDEX.check("n", n)
+        MODULUS.check("m", m)
+        return parse_number("FIB.MOD", self._requester.call(deadline, "FIB.MOD", n, m))
+
+    def _index(self, deadline: float, x: int) -> NumberIndex:
+        VALUE.check("x", x)
+        return parse_index(self._requester.call(deadline, "FIB.INDEX", x))
+
     def _ping(self, deadline: float) -> None:
         reply = self._requester.call(deadline, "PING")
         if reply != "PONG":
@@ -436,6 +499,9 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "range": FibClient._range,
     "number": FibClient._number,
     "read": FibClient._read,
+    "digits": FibClient._digits,
+    "mod": FibClient._mod,
+    "index": FibClient._index,
     "ping": FibClient._ping,
 }
 

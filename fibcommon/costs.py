@@ -37,6 +37,10 @@ INT_REFERENCE_INDEX = 300_000
 INT_EXPONENT = 1.65
 SECONDS_PER_BYTE = 3e-9
 
+SMALL_MODULUS_BITS = 15
+"""Up to here `int` has squares of one digit of its own (a limb), which are fastest."""
+
+SMALL_MODULAR_STEP_SECONDS = 3.5e-7
 MODULAR_STEP_SECONDS = 7e-7
 MODULAR_SECONDS_PER_LIMB = 1e-7
 MODULAR_SECONDS_PER_SQUARED_LIMB = 4.6e-9
@@ -129,6 +133,8 @@ def zeckendorf_seconds(value: int) -> float:
 def _doubling_seconds(index_bits: int, modulus_bits: int) -> float:
     # The first numbers are smaller than the modulus.
     steps = max(index_bits - modulus_bits.bit_length(), 0)
+    if modulus_bits <= SMALL_MODULUS_BITS:
+        return SINGLE_NUMBER_SECONDS + steps * SMALL_MODULAR_STEP_SECONDS
     limbs = modulus_bits / BITS_PER_LIMB
     step_seconds = (
         MODULAR_STEP_SECONDS

@@ -6,9 +6,10 @@ from typing import Any
 import click
 
 from fibclient.client import MAX_SECONDS
+from fibcommon.bounds import Bounds
 from fibcommon.formats import FORMATS
 
-__all__ = ["FORMAT", "NumericCommand", "OutputFile", "Seconds", "WholeNumber"]
+__all__ = ["FORMAT", "BoundedNumber", "NumericCommand", "OutputFile", "Seconds", "WholeNumber"]
 
 MAX_INDEX = 2**63 - 1
 """The largest index that is sent at all; each server has a lower limit of its own."""
@@ -42,6 +43,35 @@ class WholeNumber(click.ParamType[int]):
             number = self._minimum - 1
         if not self._minimum <= number <= self._maximum:
             self.fail(_out_of_range(value, self._minimum, self._maximum), param, ctx)
+        return number
+
+
+class BoundedNumber(click.ParamType[int]):
+    """A number within bounds that may have hundreds of digits."""
+
+    name = "number"
+
+    def __init__(self, bounds: Bounds) -> None:
+        """Set the range.
+
+        Args:
+            bounds: The range.
+        """
+        self._bounds = bounds
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number; fail if it is not a whole number within the bounds."""
+        try:
+            number = int(value)
+        except ValueError:
+            number = self._bounds.minimum - 1
+        if not self._bounds.minimum <= number <= self._bounds.maximum:
+            self.fail(
+                f"{f'{value!r}':.{SHOWN_CHARACTERS}} is not a whole number in range: it must be "
+                f"{self._bounds.description}",
+                param,
+                ctx,
+            )
         return number
 
 

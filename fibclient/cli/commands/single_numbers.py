@@ -1,0 +1,119 @@
+"""`digits`, `mod` and `index`: single numbers of any size."""
+
+import click
+
+from fibclient.cli.main import CliSession, pass_session
+from fibclient.cli.options import BoundedNumber, NumericCommand
+from fibcommon.bounds import DIGIT_COUNT, INDEX, LENGTH, MODULUS, VALUE
+
+__all__ = ["digits", "index", "mod"]
+
+
+@click.command(cls=NumericCommand)
+@click.argument("n", type=BoundedNumber(INDEX))
+@click.option(
+    "--first",
+    type=BoundedNumber(DIGIT_COUNT),
+    default=20,
+    metavar="K",
+    help="How many of the first digits.",
+)
+@click.option(
+    "--last",
+    type=BoundedNumber(DIGIT_COUNT),
+    default=20,
+    metavar="K",
+    help="How many of the last digits.",
+)
+@pass_session
+def digits(session: CliSession, n: int, first: int, last: int) -> None:
+    """Print how many decimal digits F(N) has, the first and the last ones.
+
+    N may have up to 1,000 digits: F(N) itself is not computed.
+
+    \b
+    Examples:
+      fibclient digits 1000
+      fibclient digits 1000000000000000000000 --first 50 --last 0
+      fibclient --json digits 1000 | jq -r .last
+    """
+    with session.client() as client:
+        found = client.digits(n, first, last)
+    # As strings, since most JSON parsers lose digits beyond 2^53.
+    _print(session, {"n": str(n), **found._asdict(), "digits": str(found.digits)}, skip="n")
+
+
+@click.command(cls=NumericCommand)
+@click.argument("n", type=BoundedNumber(INDEX))
+@click.argument("m", type=BoundedNumber(MODULUS))
+@pass_session
+def mod(session: CliSession, n: int, m: int) -> None:
+    """Print the remainder of F(N) divided by M.
+
+    \b
+    Examples:
+      fibclient mod 1000 97
+      fibclient mod 100000000000000000000 1000000007
+      fibclient --json mod 1000 97
+    """
+    with session.client() as client:
+        remainder = client.mod(n, m)
+    if session.as_json:
+        _print(session, {"n": str(n), "m": str(m), "remainder": str(remainder)})
+    else:
+        click.echo(remainder)
+
+
+@click.command(cls=NumericCommand)
+@click.argument("x", type=BoundedNumber(VALUE), required=False)
+@click.option(
+    "--digits",
+    "length",
+    type=BoundedNumber(LENGTH),
+    metavar="D",
+    help="Instead of X: print the first index whose number has D digits.",
+)
+@pass_session
+def index(session: CliSession, x: int | None, length: int | None) -> None:
+    """Print the index of the Fibonacci number X, or between which ones X lies.
+
+    The other lines are the indices of the largest number below X and of the smallest above it, and
+    those of the Fibonacci numbers, no two of them neighbours, whose sum is X.
+
+    \b
+    Examples:
+      fibclient index 832040
+      fibclient index --digits 1000
+      fibclient --json index 100 | jq .zeckendorf
+    """
+    if (x is None) == (length is None):
+        raise click.UsageError("expected either X or --digits D")
+    with session.client() as client:
+        if x is not None:
+            _print(session, {"x": str(x), **client.index(x)._asdict()}, skip="x")
+            return
+        assert length is not None
+        first = client.first_index(length)
+    if session.as_json:
+        _print(session, {"digits": str(length), "index": str(first)})
+    else:
+        click.echo(first)
+
+
+def _print(session: CliSession, fields: dict[str, object], skip: str = "") -> None:
+    """Print fields as JSON, or as lines without the one that repeats the argument."""
+    if session.as_json:
+        import json  # a tenth of the time that the command takes
+
+        click.echo(json.dumps(fields))
+        return
+    width = max(map(len, fields))
+    for name, value in fields.items():
+        if name != skip:
+            click.echo(f"{name:{width}}  {_text(value)}".rstrip())
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(str, value)) or "-"
+    return "-" if value is None else str(value)
