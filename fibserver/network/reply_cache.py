@@ -1,8 +1,9 @@
 """Reply cache: maps the bytes of received requests to their replies.
 
-The reply to a FIB.* request never changes and depends on the request's bytes alone. So if the
-bytes of one read from a socket are complete requests of that kind, they are answered from the
-cache without parsing. Every entry was once parsed, checked against the limits and executed.
+The reply to an immutable command, such as FIB.FIRST, never changes and depends on the request's
+bytes alone. So if the bytes of one read from a socket are complete requests of that kind, they are
+answered from the cache without parsing. Every entry was once parsed, checked against the limits
+and executed.
 
 Small replies are stored as bytes, joined into one buffer. For a large one only the slice is
 stored: its elements are in shared memory, from which they may be evicted.

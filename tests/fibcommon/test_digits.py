@@ -91,7 +91,7 @@ def test_last_digits_repeat(count: int, period: int) -> None:
 def test_close_to_a_power_of_ten(bits: int) -> None:
     """Where the digits after the first ones are all 0 or all 9, the precision grows."""
     line = growth_line(10, 1024)
-    n = first_ambiguous(line, 1 << (line.scale_bits - bits))
+    n = first_ambiguous(line, 2, 1 << (line.scale_bits - bits))
     repeated = int(bits * 0.3) - 2
     long = first_digits(n, 1000)
     assert long[1:repeated] in ("0" * (repeated - 1), "9" * (repeated - 1))

@@ -147,6 +147,15 @@ def test_max_count(format: Format, max_index: int, max_size_bytes: int) -> None:
     assert count == max_index + 1 or format.slice_size(0, count + 1) > max_size_bytes
 
 
+@every_format
+@pytest.mark.parametrize("count", [2, 3, 50, 10_000])
+def test_max_count_of_an_exact_size(format: Format, count: int) -> None:
+    """The first N fit in their own size, without a separator after the last, and not in less."""
+    size = format.slice_size(0, count)
+    assert format.max_count(10**7, size) == count
+    assert format.max_count(10**7, size - 1) == count - 1
+
+
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 def test_decode_binary(kind: Callable[[bytes], bytes]) -> None:
     """The format `binary` is decoded to the numbers, from any bytes-like object."""

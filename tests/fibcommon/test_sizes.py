@@ -157,14 +157,14 @@ def test_sums_grow_by_the_size(n: int, base: int) -> None:
 def test_the_smallest_scale_suffices_for_64_bits(base: int) -> None:
     """No n below 2^64 is so close to a power of the base that the scale leaves a doubt."""
     line = growth_line(base, MIN_SCALE_BITS)
-    assert not has_ambiguous_floor(line, 2**64, line.error(2**64))
+    assert not has_ambiguous_floor(line, 2, 2**64, line.error(2**64))
 
 
 @pytest.mark.parametrize("base", [10, 256])
 def test_sizes_of_any_index(base: int) -> None:
     """Below 10^1000 a scale of 8,192 bits leaves no doubt, and a smaller one gives the same."""
     line = growth_line(base, 8192)
-    assert not has_ambiguous_floor(line, 10**1000, line.error(10**1000))
+    assert not has_ambiguous_floor(line, 2, 10**1000, line.error(10**1000))
     source = random.Random(base)
     for _ in range(1000):
         n = source.randrange(2, 10 ** source.randrange(1, 1001))
@@ -191,7 +191,20 @@ def test_sizes_at_convergents() -> None:
 def test_sizes_closest_to_powers_of_ten(bits: int) -> None:
     """The same is true for the first F(n) that is closer to a power of ten than a bound."""
     line = growth_line(10, 1024)
-    n = first_ambiguous(line, 1 << (line.scale_bits - bits))
+    n = first_ambiguous(line, 2, 1 << (line.scale_bits - bits))
     assert value_digits(n) == (line.scaled(n) >> line.scale_bits) + 1
     if n < 10**7:
         assert value_digits(n) == len(fibonacci_text(n))
+
+
+@pytest.mark.parametrize("base", [10, 256])
+def test_sizes_where_the_first_scale_leaves_a_doubt(base: int) -> None:
+    """A larger scale decides where the smallest one does not, below a power of the base or not."""
+    coarse, fine = growth_line(base, MIN_SCALE_BITS), growth_line(base, 1024)
+    wrong = 0
+    for start in range(2**191, 2**191 + 10 * 2**80, 2**80):
+        n = first_ambiguous(coarse, start, coarse.error(start))
+        exact = fine.scaled(n) >> fine.scale_bits
+        wrong += (coarse.scaled(n) - coarse.error(n)) >> coarse.scale_bits != exact
+        assert value_digits(n, base) == exact + 1
+    assert 0 < wrong < 10

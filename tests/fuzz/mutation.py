@@ -41,6 +41,7 @@ TOKENS = (
     ),
     *(b" ", b"\t", b'"', b"'", b"\\", b"\\x", b"\0", b"\xff", b":1\r\n", b"%1\r\n", b"_\r\n"),
     *(b"FIB.FIRST", b"FIB.RANGE", b"FIB.NUMBER", b"FIB.SIZE", b"FORMAT", b"array", b"json"),
+    *(b"FIB.DIGITS", b"FIB.MOD", b"FIB.INDEX", b"FIB.LIMITS", b"FIRST", b"LAST", b"DIGITS"),
     *(b"text", b"csv", b"ndjson", b"bfile", b"binary", b"PING", b"ECHO", b"QUIT", b"RESET"),
     *(b"SELECT", b"TIME", b"AUTH", b"default", b"secret", b"HELLO", b"2", b"3", b"SETNAME"),
     *(b"MULTI", b"EXEC", b"DISCARD", b"COMMAND", b"DOCS", b"COUNT", b"LIST", b"INFO", b"CLIENT"),
