@@ -13,6 +13,7 @@ Decimal digits are parsed by `decimal`, whose remainder by one machine word is l
 of digits; a conversion to `int` would be quadratic.
 """
 
+import math
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from functools import lru_cache
 from random import Random
@@ -26,6 +27,7 @@ __all__ = [
     "fibonacci_mod",
     "fibonacci_pair",
     "random_prime",
+    "reduced_index",
     "residue",
 ]
 
@@ -36,6 +38,15 @@ _EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 _RANGE = (9 * 10**17, 10**18)
 """Range of random primes: below 2^60, so that a remainder by one takes one machine word."""
 
+_MAX_FACTORED_BITS = 512
+"""Size of the largest modulus whose factors are searched for."""
+
+_SMALL_PRIMES = [
+    p for p in range(2, 500) if all(p % divisor for divisor in range(2, 23) if divisor < p)
+]
+
+_MAX_PRIME = 3 * 10**23
+
 _WITNESSES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37)
 """The Miller-Rabin test with these bases is exact below 3·10^23 (J. Sorenson and J. Webster,
 Strong pseudoprimes to twelve prime bases, Mathematics of Computation 86, 2017)."""
@@ -44,7 +55,7 @@ Strong pseudoprimes to twelve prime bases, Mathematics of Computation 86, 2017).
 def fibonacci_mod(n: int, modulus: int) -> int:
     """Return F(n) mod m.
 
-    `fibcommon.costs.modular_seconds` predicts the time.
+    `fibcommon.costs.modular_seconds` predicts the time, for the index from `reduced_index`.
 
     Args:
         n: Index, 0 <= n < 10^1000.
@@ -55,7 +66,44 @@ def fibonacci_mod(n: int, modulus: int) -> int:
     """
     INDEX.check("n", n)
     MODULUS.check("m", modulus)
-    return fibonacci_pair(n, modulus)[0]
+    return fibonacci_pair(reduced_index(n, modulus), modulus)[0]
+
+
+def reduced_index(n: int, modulus: int) -> int:
+    """Return a smaller index with the same F(n) mod m if one is found in less than 0.2 ms, or n.
+
+    F(n) mod m is periodic. The period of a prime power p^e divides p^(e-1) times that of p, which
+    divides p-1 if p is 1 or -1 modulo 5, 20 for 5, and 2(p+1) for other primes. The period of m is
+    the least common multiple of those of its prime powers (D. D. Wall, Fibonacci series modulo m,
+    American Mathematical Monthly 67, 1960). So a multiple of it is found if m has at most one
+    prime factor that is not small. The index then has hardly more digits than m.
+
+    Args:
+        n: Index, >= 0.
+        modulus: Modulus, >= 1.
+    """
+    bits = modulus.bit_length()
+    if bits > _MAX_FACTORED_BITS or n.bit_length() <= bits + 2:
+        return n
+    period, rest = 1, modulus
+    for prime in _SMALL_PRIMES:
+        if rest % prime == 0:
+            period_of_power = _prime_period(prime)
+            while (rest := rest // prime) % prime == 0:
+                period_of_power *= prime
+            period = math.lcm(period, period_of_power)
+    if rest > 1:
+        if rest >= _MAX_PRIME or not _is_prime(rest):
+            return n
+        period = math.lcm(period, _prime_period(rest))
+    return n % period
+
+
+def _prime_period(prime: int) -> int:
+    """Return a multiple of the period of F(n) modulo a prime."""
+    if prime == 5:
+        return 20
+    return prime - 1 if prime % 5 in (1, 4) else 2 * (prime + 1)
 
 
 def fibonacci_pair(n: int, modulus: int = PRIME) -> tuple[int, int]:
@@ -141,7 +189,7 @@ def _as_decimal(prime: int) -> Decimal:
 
 
 def _is_prime(candidate: int) -> bool:
-    """Return whether an odd number above 37 and below 3·10^23 is prime."""
+    """Return whether an odd number above 37 and below `_MAX_PRIME` is prime."""
     odd, twos = candidate - 1, 0
     while odd % 2 == 0:
         odd, twos = odd // 2, twos + 1

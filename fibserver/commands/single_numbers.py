@@ -13,7 +13,7 @@ from fibcommon.bounds import DIGIT_COUNT, INDEX, MODULUS, OutOfBounds
 from fibcommon.digits import digits
 from fibcommon.formats import FORMATS
 from fibcommon.indices import first_index_with_digits, position, zeckendorf
-from fibcommon.modular import fibonacci_mod
+from fibcommon.modular import fibonacci_mod, reduced_index
 from fibserver.commands.arguments import whole_number
 from fibserver.commands.session import Session
 from fibserver.commands.table import Argument, Replies, command
@@ -85,6 +85,7 @@ def mod(session: Session, arguments: list[bytes]) -> list[Reply]:
     with _bounds_checked():
         INDEX.check("n", n)
         MODULUS.check("m", modulus)
+    n = reduced_index(n, modulus)
     _check_cost(costs.modular_seconds(n, modulus))
     return [encode(str(fibonacci_mod(n, modulus)))]
 

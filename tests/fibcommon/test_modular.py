@@ -16,6 +16,7 @@ from fibcommon.modular import (
     fibonacci_mod,
     fibonacci_pair,
     random_prime,
+    reduced_index,
     residue,
 )
 from tests.support.expected import fibonacci
@@ -59,6 +60,7 @@ def test_many_digits(size: int) -> None:
     assert append_digits(0, b"9" * size) == (pow(10, size, PRIME) - 1) % PRIME
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**60), st.integers(0, 2**32))
 def test_residues_of_numbers(value: int, seed: int) -> None:
     """`int` and `Decimal` have the same residues, and fast doubling uses any prime."""
@@ -115,6 +117,32 @@ def test_small_moduli() -> None:
 def test_any_modulus(n: int, modulus: int) -> None:
     """Two squarings a step give the same as three multiplications."""
     assert fibonacci_mod(n, modulus) == three_multiplications(n, modulus)
+
+
+@pytest.mark.parametrize("modulus", [*range(1, 700), 5**10, 2**20 * 3**9, 499**3, 503 * 509])
+def test_an_index_is_reduced_by_a_multiple_of_the_period(modulus: int) -> None:
+    """F(n) is the same for the reduced index, and so for the next one, hence for all."""
+    n = 10**999 + 7
+    reduced = reduced_index(n, modulus)
+    assert fibonacci_pair(reduced, modulus) == fibonacci_pair(n, modulus)
+    assert reduced < n or modulus == 503 * 509  # which has two prime factors that are not small
+
+
+@settings(deadline=None)
+@given(n=st.integers(0, 10**300), small=st.integers(1, 10**9), seed=st.integers(0, 2**32))
+def test_reduction_by_a_large_prime(n: int, small: int, seed: int) -> None:
+    """One prime factor may be large."""
+    modulus = small * random_prime(Random(seed))
+    assert fibonacci_pair(reduced_index(n, modulus), modulus) == fibonacci_pair(n, modulus)
+
+
+def test_known_periods() -> None:
+    """The last three digits repeat after 1,500 numbers, and residues modulo 10^9 + 7 too."""
+    assert reduced_index(1500 * 10**30 + 1, 1000) == 1
+    assert reduced_index(2 * (10**9 + 8) * 10**30 + 1, 10**9 + 7) == 1
+    assert reduced_index(10**30, 2**513) == 10**30
+    assert reduced_index(10**30, (2**61 - 1) ** 2) == 10**30
+    assert reduced_index(5, 7) == 5
 
 
 def test_the_largest_arguments() -> None:

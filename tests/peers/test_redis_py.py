@@ -51,6 +51,20 @@ def ask(client: Any, *words: object) -> Any:
     return client.execute_command(*words)
 
 
+def test_maps(client: redis.Redis) -> None:
+    """Replies of several fields are dictionaries with RESP3, and flat lists with RESP2."""
+    digits = [b"digits", b"209", b"first", b"434", b"last", b"75"]
+    found = ask(client, "FIB.DIGITS", 1000, "FIRST", 3, "LAST", 2)
+    assert found in (digits, dict(zip(digits[::2], digits[1::2], strict=True)))
+    index = [b"indices", [], b"below", 11, b"above", 12, b"zeckendorf", [11, 6, 4]]
+    found = ask(client, "FIB.INDEX", 100)
+    assert found in (index, dict(zip(index[::2], index[1::2], strict=True)))
+    assert ask(client, "FIB.INDEX", "DIGITS", 1000) == b"4782"
+    assert ask(client, "FIB.MOD", 10**999, 97) == ask(client, "FIB.MOD", 10**999 % 196, 97)
+    limits = ask(client, "FIB.LIMITS")
+    assert (limits[1] if isinstance(limits, list) else limits[b"max_index"]) == 10_000_000
+
+
 def as_bytes(numbers: list[int]) -> list[bytes]:
     """Return numbers as the elements of an array."""
     return [b"%d" % number for number in numbers]
