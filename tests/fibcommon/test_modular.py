@@ -35,6 +35,7 @@ def test_fast_doubling_of_a_large_index() -> None:
     assert fibonacci_pair(20_000) == (this % PRIME, following % PRIME)
 
 
+@settings(deadline=None)
 @given(pieces=st.lists(st.text("0123456789", min_size=1, max_size=50), min_size=1))
 def test_digits_in_pieces(pieces: list[str]) -> None:
     """The residue of digits does not depend on how they are split."""
@@ -44,6 +45,7 @@ def test_digits_in_pieces(pieces: list[str]) -> None:
     assert residue == int("".join(pieces)) % PRIME
 
 
+@settings(deadline=None)
 @given(pieces=st.lists(st.binary(max_size=50)))
 def test_bytes_in_pieces(pieces: list[bytes]) -> None:
     """The residue of bytes does not depend on how they are split."""
@@ -70,6 +72,7 @@ def test_residues_of_numbers(value: int, seed: int) -> None:
     assert fibonacci_pair(300, prime) == (this % prime, following % prime)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32))
 def test_random_primes(seed: int) -> None:
     """Random primes have 18 digits, fit in a machine word, and pass Fermat's test."""
