@@ -1,23 +1,24 @@
 """FIB.* commands on single numbers of any size: digits, remainders and indices, and the limits.
 
-They need neither elements nor workers: the acceptor computes them, in short steps or within
-`MAX_SECONDS`. A request that would take longer by prediction is rejected.
+They need no elements: the acceptor computes them, in short steps or within `MAX_SECONDS`. What
+would take longer by prediction is a task for a worker.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 
 from fibcommon import costs
 from fibcommon.bounds import DIGIT_COUNT, INDEX, MODULUS, OutOfBounds
-from fibcommon.digits import digits
 from fibcommon.formats import FORMATS
 from fibcommon.indices import first_index_with_digits, position, zeckendorf
-from fibcommon.modular import fibonacci_mod, reduced_index
+from fibcommon.modular import reduced_index
 from fibserver.commands.arguments import whole_number
 from fibserver.commands.session import Session
 from fibserver.commands.table import Argument, Replies, command
+from fibserver.compute.expressions import evaluate
 from fibserver.protocol.reply_encoding import (
+    Calculation,
     CommandError,
     Reply,
     Value,
@@ -61,14 +62,14 @@ def digits_(session: Session, arguments: list[bytes]) -> list[Reply]:
         INDEX.check("n", n)
         DIGIT_COUNT.check("FIRST", first)
         DIGIT_COUNT.check("LAST", last)
-    _check_cost(costs.digits_seconds(n, first, last))
-    result = digits(n, first, last)
-    value: dict[str, Value] = {
-        "digits": str(result.digit_count),
-        "first": result.first,
-        "last": result.last,
-    }
-    return [encode(value, session.protocol)]
+    expression = b"digits %d %d %d" % (n, first, last)
+    protocol = session.protocol
+
+    def encoded(value: bytes) -> bytes:
+        fields = dict(zip(("digits", "first", "last"), value.split(b" "), strict=True))
+        return encode(fields, protocol)
+
+    return [_evaluated(expression, costs.digits_seconds(n, first, last), encoded)]
 
 
 @command(
@@ -86,8 +87,7 @@ def mod(session: Session, arguments: list[bytes]) -> list[Reply]:
         INDEX.check("n", n)
         MODULUS.check("m", modulus)
     n = reduced_index(n, modulus)
-    _check_cost(costs.modular_seconds(n, modulus))
-    return [encode(str(fibonacci_mod(n, modulus)))]
+    return [_evaluated(b"mod %d %d" % (n, modulus), costs.modular_seconds(n, modulus), encode)]
 
 
 @command(
@@ -174,13 +174,11 @@ def _counts(options: list[bytes]) -> dict[bytes, int]:
     return counts
 
 
-def _check_cost(seconds: float) -> None:
+def _evaluated(expression: bytes, seconds: float, encoded: Callable[[bytes], bytes]) -> Reply:
+    """Return the reply with the value of an expression, now if that takes no time."""
     if seconds > MAX_SECONDS:
-        raise CommandError(
-            f"the answer would take about {seconds * 1000:.1f} ms to compute, this server spends "
-            f"at most {MAX_SECONDS * 1000:.0f} ms on one",
-            "LIMIT",
-        )
+        return Calculation(expression, seconds, encoded)
+    return encoded(evaluate(expression))
 
 
 @contextmanager

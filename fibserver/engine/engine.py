@@ -22,14 +22,16 @@ from fibcommon.service.resource_limits import memory_limit_bytes
 from fibserver.core.event_loop import EventLoop
 from fibserver.core.fair_queue import FairQueue
 from fibserver.core.statistics import Statistics
-from fibserver.engine.slice_stream import SliceStream, SliceStreamOwner
+from fibserver.engine.calculated_reply import CalculatedReply, Calculations
+from fibserver.engine.slice_stream import SliceStream
+from fibserver.engine.stream import Stream, StreamOwner
 from fibserver.memory.arena import Arena
 from fibserver.memory.blocks import BLOCK_BYTES, Action, Block, Task
 from fibserver.memory.far_blocks import FarBlocks, slots_for
 from fibserver.memory.layout import ArenaLayout
 from fibserver.memory.memory_limit import MemoryLimit
 from fibserver.memory.shared_arrays import SharedArrays
-from fibserver.protocol.reply_encoding import Slice
+from fibserver.protocol.reply_encoding import Calculation, Slice
 from fibserver.settings import ServerSettings
 from fibserver.storage.persistence import Persistence
 from fibserver.storage.snapshot import Snapshot, SnapshotSize
@@ -116,6 +118,7 @@ class Engine:
             return loop.now
 
         self.queue = FairQueue(clock)
+        self._calculations = Calculations()
         self.arrays = SharedArrays(self._arena, self.memory, clock)
         self.far_blocks = FarBlocks(self._arena, slots, self.memory, clock)
         snapshot = self.persistence = None
@@ -155,11 +158,12 @@ class Engine:
         persistence = self.persistence
         return bool(persistence and persistence.unsaved_blocks and not persistence.is_failing)
 
-    def open_stream(self, slice: Slice, owner: SliceStreamOwner) -> SliceStream:
-        """Create the stream of a slice; it requests no blocks until it is started."""
-        return SliceStream(
-            slice, self.arrays, self.far_blocks, self.queue, self._rejection_reason, owner
-        )
+    def open_stream(self, reply: Slice | Calculation, owner: StreamOwner) -> Stream:
+        """Create the stream of a reply; it requests nothing until it is started."""
+        refusal = self._rejection_reason
+        if isinstance(reply, Calculation):
+            return CalculatedReply(reply, self._calculations, self.queue, refusal, owner)
+        return SliceStream(reply, self.arrays, self.far_blocks, self.queue, refusal, owner)
 
     @property
     def queued_seconds(self) -> float:
@@ -210,8 +214,10 @@ class Engine:
     # Reports of workers.
 
     def task_done(self, task: Task, report: Report) -> None:
-        """Update blocks, snapshot and statistics after a report on a task."""
-        if task.action is not Action.FILL:
+        """Update replies, blocks, snapshot and statistics after a report on a task."""
+        if task.action is Action.CALCULATE:
+            self._calculations.finish(task, report.value)
+        elif task.action is not Action.FILL:
             self._file_task_done(task, report)
         elif report.outcome is Outcome.FAILED:
             error_number = report.error_number
@@ -224,6 +230,9 @@ class Engine:
         """Treat a task that was given up as failed."""
         if task.action is Action.FILL:
             self._block_failed(task.block, reason, "ERR")
+        elif task.action is Action.CALCULATE:
+            log.error("cannot calculate %s: %s", task.expression.decode(), reason)
+            self._calculations.fail(task, reason, "ERR")
         else:
             self._file_task_done(task, Report(Outcome.FAILED, errno.EIO))
 

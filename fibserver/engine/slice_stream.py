@@ -19,36 +19,21 @@ to it reveals which.
 
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
 
 from fibcommon.costs import first_element_seconds
 from fibcommon.sizes import value_digits
 from fibserver.core.fair_queue import FairQueue
+from fibserver.engine.stream import Buffer, StreamOwner
 from fibserver.memory.blocks import BLOCK_BYTES, Action, Block, Task, stop_of_block
 from fibserver.memory.far_blocks import FarBlock, FarBlocks
 from fibserver.memory.shared_arrays import SharedArrays
 from fibserver.protocol.reply_encoding import Slice, encode_error
 
-__all__ = ["Buffer", "SliceStream", "SliceStreamOwner"]
-
-Buffer: TypeAlias = bytes | memoryview
+__all__ = ["SliceStream"]
 
 MAX_GAP_BYTES = 16 * 1024 * 1024
 """Maximum gap between the end of the array and a stream's start that the array grows to close.
 Filling the gap takes some 50 ms at most, and later requests find the elements there."""
-
-
-class SliceStreamOwner(Protocol):
-    """Sender of a stream."""
-
-    def on_output_ready(self) -> None:
-        """Schedule sending; called when bytes are ready to be sent."""
-
-    def on_stream_started(self, stream: "SliceStream") -> None:
-        """Record the start of a stream; called when its first byte was sent."""
-
-    def on_stream_failed(self, stream: "SliceStream", code: str) -> None:
-        """Record a failure; called when a stream became an error reply, or is broken."""
 
 
 class SliceStream:
@@ -92,7 +77,7 @@ class SliceStream:
         far_blocks: FarBlocks,
         queue: FairQueue,
         refusal: Callable[[float], str | None],
-        owner: SliceStreamOwner,
+        owner: StreamOwner,
     ) -> None:
         """Create a stream; it requests no blocks until it is started.
 

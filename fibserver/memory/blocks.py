@@ -60,14 +60,6 @@ class Block(NamedTuple):
         compute = slice_seconds(self.format, self.start, self.size)
         return not self.is_resident and compute > READ_SECONDS + self.size / READ_BYTES_PER_SECOND
 
-    @property
-    def is_expensive(self) -> bool:
-        """Whether the block is expensive: its first element takes more than `EXPENSIVE_SECONDS`.
-
-        Expensive blocks must not occupy all workers.
-        """
-        return self.cost_seconds > EXPENSIVE_SECONDS
-
 
 NO_BLOCK = Block(FORMATS["text"], 0, 1, 0, 0)
 """Stands for the block of a task that needs none."""
@@ -82,7 +74,9 @@ class Action(IntEnum):
     """Save a block to the snapshot."""
     TRIM = 2
     """Remove files of the snapshot until it is within its limit."""
-    PROBE = 3
+    CALCULATE = 3
+    """Evaluate an expression."""
+    PROBE = 4
     """Nothing: the outcome shows that the worker is responsive."""
 
 
@@ -93,16 +87,33 @@ class Task(NamedTuple):
         action: The action.
         block: The block, or `NO_BLOCK`.
         checksum: The checksum that a block to save must have, else 0.
+        expression: The expression to evaluate, if any.
+        expression_seconds: Predicted time to evaluate it.
     """
 
     action: Action
-    block: Block
+    block: Block = NO_BLOCK
     checksum: int = 0
+    expression: bytes = b""
+    expression_seconds: float = 0.0
+
+    @property
+    def cost_seconds(self) -> float:
+        """Predicted time for what a client waits for: a block's first element, or a value."""
+        match self.action:
+            case Action.FILL:
+                return self.block.cost_seconds
+            case Action.CALCULATE:
+                return self.expression_seconds
+        return 0.0
 
     @property
     def is_expensive(self) -> bool:
-        """Whether the task is to fill an expensive block."""
-        return self.action is Action.FILL and self.block.is_expensive
+        """Whether the task is expensive: it costs more than `EXPENSIVE_SECONDS`.
+
+        Expensive tasks must not occupy all workers.
+        """
+        return self.cost_seconds > EXPENSIVE_SECONDS
 
 
 def stop_of_block(format: Format, start: int, stop: int) -> int:

@@ -22,11 +22,17 @@ from fibserver.commands.session import Session
 from fibserver.core.overload import LoopBudget
 from fibserver.core.statistics import CommandStatistics, Statistics
 from fibserver.engine.engine import Engine
-from fibserver.engine.slice_stream import SliceStream
+from fibserver.engine.stream import Stream
 from fibserver.monitoring.slow_log import SLOW_SECONDS, SlowLog
 from fibserver.network.output_queue import OutputQueue
 from fibserver.network.reply_cache import CachedReply, ReplyCache
-from fibserver.protocol.reply_encoding import CommandError, Reply, Slice, encode_error
+from fibserver.protocol.reply_encoding import (
+    Calculation,
+    CommandError,
+    Reply,
+    Slice,
+    encode_error,
+)
 from fibserver.protocol.request_parser import (
     OtherProtocolError,
     ProtocolError,
@@ -157,7 +163,7 @@ class RequestHandler:
         self._partial_since = 0.0  # when the incomplete request began, 0 if none is
         self._since = 0.0  # when epoll reported the bytes that are executed next
         self._started = 0.0  # when the execution of the current request started
-        self._pending: dict[SliceStream, _PendingRequest] = {}  # of streams that have not begun
+        self._pending: dict[Stream, _PendingRequest] = {}  # of streams that have not begun
         self._long_reply: _LongReply | None = None
 
     @property
@@ -301,7 +307,7 @@ class RequestHandler:
         for number, reply in enumerate(replies):
             if isinstance(reply, Slice):
                 replies[number] = reply = self._joined(reply) or reply
-            if isinstance(reply, Slice):
+            if not isinstance(reply, bytes):
                 # The request is recorded when its first stream begins.
                 request = None if is_recorded else self._pending_request(statistics, args)
                 self.push_stream(reply, request)
@@ -354,11 +360,11 @@ class RequestHandler:
 
     def _push(self, reply: Reply, request: _PendingRequest | None) -> bool:
         """Queue a reply; return whether it is a stream, which records the request later."""
-        if isinstance(reply, Slice):
-            self.push_stream(reply, request)
-            return True
-        self.output.push(reply)
-        return False
+        if isinstance(reply, bytes):
+            self.output.push(reply)
+            return False
+        self.push_stream(reply, request)
+        return True
 
     def _joined(self, slice: Slice) -> bytes | None:
         """Return the bytes of a small slice if all its elements are published, else None."""
@@ -376,17 +382,19 @@ class RequestHandler:
         offset = array.offset(slice.start)
         return array.bytes_between(offset, offset + slice.size)
 
-    def push_stream(self, slice: Slice, request: _PendingRequest | None = None) -> SliceStream:
-        """Queue a slice as a stream.
+    def push_stream(
+        self, reply: Slice | Calculation, request: _PendingRequest | None = None
+    ) -> Stream:
+        """Queue a reply as a stream.
 
         Args:
-            slice: The slice to send.
+            reply: The reply to send.
             request: The request to record when the stream begins, None if there is none.
 
         Returns:
             The stream.
         """
-        stream = self._context.engine.open_stream(slice, self)
+        stream = self._context.engine.open_stream(reply, self)
         if request is not None:
             self._pending[stream] = request
         self.output.push_stream(stream)
@@ -399,13 +407,13 @@ class RequestHandler:
 
     # Stream events and statistics.
 
-    def on_stream_started(self, stream: SliceStream) -> None:
+    def on_stream_started(self, stream: Stream) -> None:
         """Record the request of a stream whose first byte has been sent."""
         request = self._pending.pop(stream, None)
         if request is not None:
             self._record_pending(request, stream.started_at)
 
-    def on_stream_failed(self, stream: SliceStream, code: str) -> None:
+    def on_stream_failed(self, stream: Stream, code: str) -> None:
         """Record the failure of a stream, and schedule sending its error."""
         self._context.statistics.errors[code] += 1
         request = self._pending.pop(stream, None)
@@ -463,4 +471,7 @@ class RequestHandler:
 
 def _are_cacheable(replies: list[Reply]) -> bool:
     """Return whether replies can be cached; a small slice cannot until it is published."""
-    return all(isinstance(reply, bytes) or reply.size >= JOIN_BELOW_BYTES for reply in replies)
+    return all(
+        isinstance(reply, bytes) or (isinstance(reply, Slice) and reply.size >= JOIN_BELOW_BYTES)
+        for reply in replies
+    )

@@ -2,15 +2,16 @@
 
 Most replies are small values that are encoded at once. Fibonacci numbers are not: a `Slice`
 names the elements to send and the framing around them, and the connection sends their bytes
-directly from shared memory.
+directly from shared memory. A `Calculation` takes too long for the acceptor: a worker does it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from fibcommon.formats import Format
 
 __all__ = [
+    "Calculation",
     "CommandError",
     "Reply",
     "Simple",
@@ -56,7 +57,21 @@ class Slice(NamedTuple):
     trailer: bytes
 
 
-Reply: TypeAlias = bytes | Slice
+class Calculation(NamedTuple):
+    """A small value that a worker calculates.
+
+    Attributes:
+        expression: What to calculate (`fibserver.compute.expressions`).
+        cost_seconds: Predicted time.
+        encode: Returns the reply that contains the value.
+    """
+
+    expression: bytes
+    cost_seconds: float
+    encode: Callable[[bytes], bytes]
+
+
+Reply: TypeAlias = bytes | Slice | Calculation
 
 
 class CommandError(Exception):

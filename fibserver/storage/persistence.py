@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable
 
 from fibserver.core.fair_queue import FairQueue
-from fibserver.memory.blocks import NO_BLOCK, Action, Block, Task
+from fibserver.memory.blocks import Action, Block, Task
 from fibserver.memory.far_blocks import FarBlock, FarBlocks, key_of
 from fibserver.storage.snapshot import Snapshot, SnapshotSize
 
@@ -89,7 +89,7 @@ class Persistence:
             return None
         if self._must_trim:
             self._is_trimming = True
-            return Task(Action.TRIM, NO_BLOCK)
+            return Task(Action.TRIM)
         while self._checksums:
             block, checksum = self._checksums.popitem()
             found = self._far_blocks.find(key_of(block))

@@ -40,10 +40,10 @@ from multiprocessing.process import BaseProcess
 from typing import NamedTuple, Protocol
 
 from fibserver.core.fair_queue import FairQueue
-from fibserver.memory.blocks import NO_BLOCK, Action, Task
+from fibserver.memory.blocks import Action, Task
 from fibserver.workers.worker import (
     FOR_THE_ACCEPTOR,
-    REPORT_BYTES,
+    MAX_REPORT_BYTES,
     Outcome,
     Report,
     decode_report,
@@ -63,6 +63,9 @@ MAX_ASSIGNED_TASKS = 2
 NICENESS = 5
 """How much is added to the niceness of workers. Next to a busy event loop, a worker gets a quarter
 of the core that they share; with 10 it was a tenth, and new small numbers took half a second."""
+
+_SECOND = (Action.FILL, Action.CALCULATE)
+"""A worker with another task gets no second one: a disk may hang, and so may the worker."""
 
 WEIGHT = 0.2
 """Weight of the latest expensive block in the moving average of `cost_ratio`."""
@@ -121,7 +124,7 @@ class _Worker:
     @property
     def is_full(self) -> bool:
         return len(self.tasks) >= MAX_ASSIGNED_TASKS or any(
-            task.is_expensive or task.action is not Action.FILL for task in self.tasks
+            task.is_expensive or task.action not in _SECOND for task in self.tasks
         )
 
 
@@ -191,12 +194,12 @@ class WorkerPool:
 
     @property
     def assigned_expensive_seconds(self) -> float:
-        """Predicted cost of the expensive blocks that workers hold."""
-        return sum(task.block.cost_seconds for task in self._expensive_tasks())
+        """Predicted cost of the expensive tasks that workers hold."""
+        return sum(task.cost_seconds for task in self._expensive_tasks())
 
     @property
     def expensive_workers(self) -> int:
-        """Maximum number of workers that may hold expensive blocks."""
+        """Maximum number of workers that may hold expensive tasks."""
         return max(1, self._size - 1)
 
     def ensure_workers(self) -> None:
@@ -288,7 +291,7 @@ class WorkerPool:
         now = time.monotonic()
         for worker in list(self._workers):
             if not worker.tasks:
-                self._assign(worker, Task(Action.PROBE, NO_BLOCK))
+                self._assign(worker, Task(Action.PROBE))
             elif now - worker.working_since > limit_seconds and not worker.was_killed:
                 log.warning(
                     "worker %s sent no outcome for %g s: killed",
@@ -300,7 +303,7 @@ class WorkerPool:
 
     def _on_readable(self, worker: _Worker) -> None:
         try:
-            message = worker.channel.recv(REPORT_BYTES, socket.MSG_DONTWAIT)
+            message = worker.channel.recv(MAX_REPORT_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return  # a stale event of a reused descriptor number
         except ConnectionResetError:
@@ -315,7 +318,7 @@ class WorkerPool:
         if task.action is Action.PROBE:
             worker.overcounted_bytes, self.acceptor_overcounted_bytes = report.results
         if task.is_expensive and report.outcome is Outcome.DONE:
-            ratio = (self.last_outcome - worker.working_since) / task.block.cost_seconds
+            ratio = (self.last_outcome - worker.working_since) / task.cost_seconds
             self.cost_ratio += WEIGHT * (ratio - self.cost_ratio)
         worker.working_since = self.last_outcome
         self._deaths_by_task.pop(task, None)

@@ -31,6 +31,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from fibcommon.formats import FORMATS
+from fibserver.compute.expressions import evaluate
 from fibserver.core.process_memory import MemoryMeasurement
 from fibserver.memory.arena import Arena
 from fibserver.memory.blocks import Action, Block, Task
@@ -38,7 +39,7 @@ from fibserver.storage.snapshot import Snapshot, SnapshotError, checksum
 
 __all__ = [
     "FOR_THE_ACCEPTOR",
-    "REPORT_BYTES",
+    "MAX_REPORT_BYTES",
     "Outcome",
     "Report",
     "decode_report",
@@ -55,8 +56,11 @@ FOR_THE_ACCEPTOR = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 would report its own signals to the acceptor through the inherited wakeup descriptor."""
 
 _TASK = struct.Struct("<B16s6Q")
+MAX_TASK_BYTES = 8 * 1024
+"""Maximum size of a task, with an expression whose arguments fit a request."""
 _REPORT = struct.Struct("<BI2q")
-REPORT_BYTES = _REPORT.size
+MAX_REPORT_BYTES = 8 * 1024
+"""Maximum size of a report, with the value of an expression."""
 
 
 class Outcome(IntEnum):
@@ -72,14 +76,15 @@ class Outcome(IntEnum):
 def encode_task(task: Task) -> bytes:
     """Return the message that sends a task to a worker."""
     block = task.block
-    return _TASK.pack(task.action, block.format.name.encode(), *block[1:], task.checksum)
+    name = block.format.name.encode()
+    return _TASK.pack(task.action, name, *block[1:], task.checksum) + task.expression
 
 
 def decode_task(message: bytes) -> Task:
     """Return the task encoded in a message."""
-    action, name, *numbers, checksum = _TASK.unpack(message)
+    action, name, *numbers, checksum = _TASK.unpack_from(message)
     block = Block(FORMATS[name.rstrip(b"\0").decode()], *numbers)
-    return Task(Action(action), block, checksum)
+    return Task(Action(action), block, checksum, message[_TASK.size :])
 
 
 class Report(NamedTuple):
@@ -92,22 +97,26 @@ class Report(NamedTuple):
             and 0. After SAVE: by how much the number and size of the files have grown. After TRIM:
             the number and size of the remaining files. After PROBE: by how much the memory of the
             worker and of the acceptor is overcounted, in bytes (`fibserver.core.process_memory`).
+        value: The value of an expression, if any.
     """
 
     outcome: Outcome
     error_number: int = 0
     results: tuple[int, int] = (0, 0)
+    value: bytes = b""
 
 
 def encode_report(report: Report) -> bytes:
     """Return the message that contains a report."""
-    return _REPORT.pack(report.outcome, report.error_number, *report.results)
+    return _REPORT.pack(report.outcome, report.error_number, *report.results) + report.value
 
 
 def decode_report(message: bytes) -> Report:
     """Return the report in a message."""
-    outcome, error_number, *results = _REPORT.unpack(message)
-    return Report(Outcome(outcome), error_number, (results[0], results[1]))
+    outcome, error_number, *results = _REPORT.unpack_from(message)
+    return Report(
+        Outcome(outcome), error_number, (results[0], results[1]), message[_REPORT.size :]
+    )
 
 
 def work(channel: socket.socket, arena: Arena, snapshot: Snapshot | None) -> None:
@@ -121,7 +130,7 @@ def work(channel: socket.socket, arena: Arena, snapshot: Snapshot | None) -> Non
     _close_all_except({0, 1, 2, channel.fileno(), arena.fd})
     memory = MemoryMeasurement()
     try:
-        while message := channel.recv(_TASK.size):
+        while message := channel.recv(MAX_TASK_BYTES):
             channel.send(encode_report(_run(decode_task(message), arena, snapshot, memory)))
     except (BrokenPipeError, ConnectionResetError):
         log.debug("the acceptor has ended")
@@ -138,6 +147,8 @@ def _run(task: Task, arena: Arena, snapshot: Snapshot | None, memory: MemoryMeas
                 return Report(Outcome.DONE, results=grown)
             case Action.TRIM if snapshot:
                 return Report(Outcome.DONE, results=snapshot.trim())
+            case Action.CALCULATE:
+                return Report(Outcome.DONE, value=evaluate(task.expression))
             case Action.PROBE:
                 memory.refresh()  # delays no block: a worker with a pending probe gets no task
                 return Report(Outcome.DONE, results=(memory.own_bytes, memory.parent_bytes))

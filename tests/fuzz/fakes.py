@@ -19,6 +19,7 @@ from fibcommon.costs import first_element_seconds
 from fibcommon.formats import FORMATS, Format
 from fibserver.commands import server as server_commands
 from fibserver.commands.session import ClientInfo, Session
+from fibserver.compute.expressions import evaluate
 from fibserver.core import fair_queue
 from fibserver.core.event_loop import EventLoop
 from fibserver.core.listings import Listings
@@ -26,7 +27,7 @@ from fibserver.core.overload import SLICE_SECONDS, OutputTotal
 from fibserver.core.statistics import Statistics
 from fibserver.engine import slice_stream as answer
 from fibserver.engine.engine import Engine
-from fibserver.engine.slice_stream import Buffer, SliceStream, SliceStreamOwner
+from fibserver.engine.stream import Buffer, Stream, StreamOwner
 from fibserver.memory import block_sequence as growth
 from fibserver.memory import blocks, layout
 from fibserver.memory.blocks import Action, Block, Task
@@ -36,7 +37,7 @@ from fibserver.network import output_queue as output
 from fibserver.network import request_handler as handler
 from fibserver.network.connection import ClientConnection
 from fibserver.network.reply_cache import ReplyCache
-from fibserver.protocol.reply_encoding import Slice
+from fibserver.protocol.reply_encoding import Calculation, Slice
 from fibserver.protocol.request_parser import OtherProtocolError
 from fibserver.settings import ServerSettings
 from fibserver.workers.worker import Outcome, Report
@@ -164,10 +165,10 @@ class HandWorkedEngine(Engine):
         self.has_answered = False
         self._rendered: dict[tuple[Format, int, int], tuple[bytes, bytes]] = {}
 
-    def open_stream(self, slice: Slice, owner: SliceStreamOwner) -> SliceStream:
-        """Return the stream of a slice."""
+    def open_stream(self, reply: Slice | Calculation, owner: StreamOwner) -> Stream:
+        """Return the stream of a reply."""
         self.has_answered = True
-        return super().open_stream(slice, owner)
+        return super().open_stream(reply, owner)
 
     def take_task(self) -> bool:
         """Take the next task, as a worker does; return whether there was one."""
@@ -179,6 +180,9 @@ class HandWorkedEngine(Engine):
     def finish_task(self, number: int = 0) -> None:
         """Execute one of the tasks in hand; repeated results are copied."""
         task = self.in_hand.pop(number)
+        if task.action is Action.CALCULATE:
+            self.task_done(task, Report(Outcome.DONE, value=evaluate(task.expression)))
+            return
         block, arena = task.block, self._arena
         key = block.format, block.start, block.stop
         rendered = self._rendered.get(key)
@@ -207,9 +211,9 @@ class HandWorkedEngine(Engine):
     def fail_task(self, number: int, how: int) -> None:
         """Fail one of the tasks in hand: no memory, given up, or a dead worker."""
         task = self.in_hand.pop(number)
-        if how == 0:
+        if how == 0 and task.action is Action.FILL:
             self.task_done(task, Report(Outcome.FAILED, errno.ENOSPC))
-        elif how == 1:
+        elif how <= 1:
             self.task_given_up(task, "3 workers died over one block")
         else:
             self.queue.put_back(task)

@@ -11,7 +11,8 @@ from typing import NamedTuple
 from fibcommon.formats import FORMATS
 from fibserver.commands import execute
 from fibserver.commands.session import Session
-from fibserver.protocol.reply_encoding import CommandError, Reply, Slice, encode_error
+from fibserver.compute.expressions import evaluate
+from fibserver.protocol.reply_encoding import Calculation, CommandError, Reply, Slice, encode_error
 from fibserver.protocol.request_parser import OtherProtocolError, ProtocolError, parse_request
 from tests.support.expected import encoded
 
@@ -89,6 +90,8 @@ class Reference:
             return [encode_error(str(error), error.code)]
 
     def _bytes_of(self, reply: Reply) -> bytes:
+        if isinstance(reply, Calculation):
+            return reply.encode(evaluate(reply.expression))
         if not isinstance(reply, Slice):
             return reply
         name = reply.format.name

@@ -11,6 +11,7 @@ import redis
 import redis.asyncio
 from redis.cache import CacheConfig
 
+from fibcommon.modular import fibonacci_mod
 from tests.support.expected import ENCODERS, expected, fibonacci
 from tests.support.servers import RunningServer
 
@@ -61,6 +62,8 @@ def test_maps(client: redis.Redis) -> None:
     assert found in (index, dict(zip(index[::2], index[1::2], strict=True)))
     assert ask(client, "FIB.INDEX", "DIGITS", 1000) == b"4782"
     assert ask(client, "FIB.MOD", 10**999, 97) == ask(client, "FIB.MOD", 10**999 % 196, 97)
+    long = 10**1000 - 1  # which takes a worker some tenths of a second
+    assert int(ask(client, "FIB.MOD", long, long - 1)) == fibonacci_mod(long, long - 1)
     limits = ask(client, "FIB.LIMITS")
     assert (limits[1] if isinstance(limits, list) else limits[b"max_index"]) == 10_000_000
 

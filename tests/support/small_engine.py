@@ -16,6 +16,7 @@ from fibserver.core import fair_queue
 from fibserver.core.fair_queue import FairQueue
 from fibserver.engine import slice_stream as answer
 from fibserver.engine.slice_stream import SliceStream
+from fibserver.engine.stream import Stream
 from fibserver.memory import block_sequence as growth
 from fibserver.memory import blocks, layout
 from fibserver.memory import far_blocks as far_blocks
@@ -183,12 +184,12 @@ class StreamClient:
         """Record that there are bytes to send."""
         self.is_woken = True
 
-    def on_stream_started(self, answer: SliceStream) -> None:
+    def on_stream_started(self, answer: Stream) -> None:
         """Count the call."""
         assert answer is self.answer
         self.times_begun += 1
 
-    def on_stream_failed(self, answer: SliceStream, code: str) -> None:
+    def on_stream_failed(self, answer: Stream, code: str) -> None:
         """Record the error code."""
         assert answer is self.answer
         self.failures.append(code)

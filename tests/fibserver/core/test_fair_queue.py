@@ -26,7 +26,7 @@ def number_of(taken: Task | None) -> int | None:
     if taken is None:
         return None
     start = taken.block.start
-    return EXPENSIVE_INDEX - start if taken.block.is_expensive else start
+    return EXPENSIVE_INDEX - start if taken.is_expensive else start
 
 
 def cost(number: int) -> float:

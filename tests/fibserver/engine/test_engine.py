@@ -14,7 +14,7 @@ from fibserver.core.event_loop import EventLoop
 from fibserver.core.statistics import Statistics
 from fibserver.engine import engine as engine_module
 from fibserver.engine.engine import Engine, Work
-from fibserver.engine.slice_stream import SliceStream
+from fibserver.engine.stream import Stream
 from fibserver.memory import blocks
 from fibserver.memory.arena import Arena
 from fibserver.protocol.reply_encoding import Slice
@@ -45,10 +45,10 @@ class EngineClient:
     def on_output_ready(self) -> None:
         """Do nothing: `send` polls."""
 
-    def on_stream_started(self, answer: SliceStream) -> None:
+    def on_stream_started(self, answer: Stream) -> None:
         """Do nothing."""
 
-    def on_stream_failed(self, answer: SliceStream, code: str) -> None:
+    def on_stream_failed(self, answer: Stream, code: str) -> None:
         """Do nothing: the error reply is sent like other bytes."""
 
     def send(self) -> bool:

@@ -105,15 +105,23 @@ def test_a_block_with_an_index_is_resident() -> None:
     assert Block(TEXT, 0, 5, 8192, 10, index_position=4104).is_resident
 
 
-def test_far_blocks_are_expensive() -> None:
-    """A block is expensive if its first element is predicted to take over EXPENSIVE_SECONDS."""
+def test_tasks_on_far_blocks_are_expensive() -> None:
+    """Filling is expensive if the first element is predicted to take over EXPENSIVE_SECONDS."""
     for format in (TEXT, FORMATS["binary"]):
         for start in (0, 400_000, 500_000, 10**7):
             block = Block(format, start, start + 10, 0, 1)
             assert block.cost_seconds == first_element_seconds(format, start)
-            assert (
-                block.is_expensive == (block.cost_seconds > EXPENSIVE_SECONDS) == (start > 450_000)
-            )
+            task = Task(Action.FILL, block)
+            assert task.cost_seconds == block.cost_seconds
+            assert task.is_expensive == (start > 450_000)
+            assert not Task(Action.SAVE, block).is_expensive
+
+
+def test_calculations_are_expensive() -> None:
+    """A calculation is expensive if it is predicted to take over EXPENSIVE_SECONDS."""
+    for seconds in (0.0, EXPENSIVE_SECONDS, 2 * EXPENSIVE_SECONDS):
+        task = Task(Action.CALCULATE, expression=b"mod 1 2", expression_seconds=seconds)
+        assert task.is_expensive == (seconds > EXPENSIVE_SECONDS)
 
 
 def far_block(format: Format, start: int, stop: int) -> Block:
