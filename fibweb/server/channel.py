@@ -44,7 +44,7 @@ from fibweb.overload.held_bytes import HeldBytes
 from fibweb.server.event_loop import Loop
 from fibweb.server.fetch_threads import FetchThreads
 from fibweb.server.inline_path import respond
-from fibweb.server.parsed_headers import CachedHeaderRequest, ParsedHeaderCache
+from fibweb.server.parsed_headers import ParsedHeaderCache
 from fibweb.server.request import HttpRequest
 from fibweb.server.request_context import ClientAddress, RequestContext, SiteContext, Socket
 from fibweb.server.response import MAX_VIEWS, Outgoing, Response
@@ -151,7 +151,7 @@ class Channel(RequestContext):
         """Take over an accepted connection."""
         super().__init__(site, sock, addr, context.loop)
         self._context = context
-        self._complete: HttpRequest | CachedHeaderRequest | None = None  # request to respond to
+        self._complete: HttpRequest | None = None  # request to respond to
         self.is_surplus = False
         self.read_rate: ReadRate | None = None
         self._state = ChannelState.IDLE
@@ -267,8 +267,10 @@ class Channel(RequestContext):
         else:
             self._bytes = b""
         self.received(data)
-        if self._unparsed or self.request is not None:
+        if self._unparsed or self._complete is None:
             self._bytes = b""
+        elif self._bytes:
+            self._context.parsed_headers.put(self._bytes, self._complete, self)
         self._proceed()
 
     def received(self, data: bytes) -> bool:
@@ -466,11 +468,9 @@ class Channel(RequestContext):
         request = self._complete
         assert request is not None
         self._state = ChannelState.READY
-        request.id = self._context.request_ids.choose(request.proposed_id)
-        if isinstance(request, HttpRequest) and request.is_tls:
+        request.id = self._context.request_ids.choose(request.headers.get("X_REQUEST_ID", ""))
+        if request.is_tls:
             log.warning("%s sent TLS to a plain HTTP port: check the URL it uses", self.addr[0])
-        if self._bytes and request.is_simple and isinstance(request, HttpRequest):
-            self._context.parsed_headers.put(self._bytes, request.base_environ(self))
         self._handling = "inline"
         self._context.loop.defer(self._serve, self.handle_error)
 

@@ -7,7 +7,6 @@ overloaded fetch queue. Refusals must be cheap, since clients that ignore Retry-
 import time
 
 from fibcommon.http.problem_details import PROBLEM_MEDIA_TYPE, problem_body, reason_phrase
-from fibweb.server.parsed_headers import CachedHeaderRequest
 from fibweb.server.request import HttpRequest
 from fibweb.server.request_context import RequestContext
 from fibweb.server.response import Response, access_record
@@ -18,7 +17,7 @@ __all__ = ["error_response"]
 
 def error_response(
     context: RequestContext,
-    request: HttpRequest | CachedHeaderRequest,
+    request: HttpRequest,
     status: int,
     detail: str,
     *,
@@ -49,7 +48,7 @@ def error_response(
     if retry_after_seconds:
         fields["Retry-After"] = str(retry_after_seconds)
     if context.server.cors is not None:
-        fields |= context.server.cors.headers(request.origin)
+        fields |= context.server.cors.headers(request.headers.get("ORIGIN", ""))
     lines = [f"{name}: {fields[name]}\r\n" for name in sorted(fields)]
     header = f"HTTP/1.1 {status} {reason_phrase(status)}\r\n{''.join(lines)}\r\n"
     record = access_record(context, request, status, PROBLEM_MEDIA_TYPE)

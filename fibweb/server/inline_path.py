@@ -24,7 +24,6 @@ from waitress.task import WSGITask, hop_by_hop
 from fibweb.content.document_file import DocumentFile
 from fibweb.content.fetch_request import Overloaded, WouldBlock
 from fibweb.server.error_response import error_response
-from fibweb.server.parsed_headers import CachedHeaderRequest
 from fibweb.server.request import MAX_BODY_BYTES, MAX_HEADER_BYTES, HttpRequest
 from fibweb.server.request_context import RequestContext
 from fibweb.server.response import Response, access_record
@@ -53,7 +52,7 @@ _Write = Callable[[bytes], object]
 _FOR_WAITRESS = frozenset({"Date", "Server"})
 
 
-def respond(context: RequestContext, request: HttpRequest | CachedHeaderRequest) -> Response:
+def respond(context: RequestContext, request: HttpRequest) -> Response:
     """Return the response to a request.
 
     Args:
@@ -84,7 +83,7 @@ def respond(context: RequestContext, request: HttpRequest | CachedHeaderRequest)
             closes=context.closes_next or not request.is_simple,
         )
     except Exception:
-        method, target = request.method, request.target
+        method, target = request.command, request.request_uri
         log.exception("request %s (%s %.1000r) failed", request.id, method, target)
         return error_response(context, request, 500, FAILURE)
 
@@ -110,7 +109,7 @@ class _Header(NamedTuple):
 
 
 def _run_simple(
-    context: RequestContext, request: HttpRequest | CachedHeaderRequest, environ: WSGIEnvironment
+    context: RequestContext, request: HttpRequest, environ: WSGIEnvironment
 ) -> Response | None:
     """Run the application; return its response, or None if that is unusual."""
     started: list[tuple[str, Fields, _Error]] = []
@@ -126,7 +125,7 @@ def _run_simple(
         body, file = _body(result)
         size = len(body or b"") if file is None else file.size
         is_whole = header is not None and header.length == size
-        is_head = header is not None and size == 0 and request.method == "HEAD"
+        is_head = header is not None and size == 0 and request.command == "HEAD"
         if header is not None and body is not None and (is_whole or is_head):
             data = b"".join((header.before, http_date(int(time.time())), header.after))
             record = access_record(context, request, header.status, header.media_type)
@@ -190,11 +189,9 @@ def _header(ident: str, status: str, fields: Fields) -> _Header | None:
     )
 
 
-def _unusual(
-    context: RequestContext, request: HttpRequest | CachedHeaderRequest, environ: WSGIEnvironment
-) -> Response:
+def _unusual(context: RequestContext, request: HttpRequest, environ: WSGIEnvironment) -> Response:
     """Run the application by waitress; return the response, which it would send itself."""
-    task = WSGITask(context, request.parsed(context.adj))  # type: ignore[arg-type]
+    task = WSGITask(context, request)  # type: ignore[arg-type]
     task.environ = environ
     if context.closes_next:
         task.set_close_on_finish()

@@ -2,14 +2,15 @@
 
 import logging
 import re
+from io import BytesIO
 from wsgiref.types import WSGIEnvironment
 
-from waitress.adjustments import Adjustments
 from waitress.parser import HTTPRequestParser
 from waitress.task import WSGITask
 from waitress.utilities import BadRequest
 
 from fibcommon.http.host_header import is_valid_host
+from fibweb.http.mounting import path_below
 from fibweb.server.request_context import RequestContext
 
 __all__ = ["MAX_BODY_BYTES", "MAX_HEADER_BYTES", "HttpRequest"]
@@ -49,69 +50,34 @@ class HttpRequest(HTTPRequestParser):
     Attributes:
         id: Identifies the request in errors and in the log; empty until it is handled.
         beginning: Its first five bytes, without leading white space.
+        command: Method such as GET, or "-" if the request line cannot be parsed.
+        request_uri: Request target as sent, query included, or "-".
+        is_simple: Whether it is a valid GET, HEAD or OPTIONS without a body, on a kept connection.
     """
 
-    command: str  # type: ignore[assignment]
     first_line: bytes  # type: ignore[assignment]
     version: str
     headers: dict[str, str]
-    request_uri: str
     path: str
 
-    def __init__(self, adj: Adjustments) -> None:
-        """Create a parser for one request.
-
-        Args:
-            adj: Settings of waitress.
-        """
-        super().__init__(adj)
-        self.id = ""
-        self.beginning = b""
-        self._is_line_checked = False
-        self._base_environ: WSGIEnvironment | None = None
-
-    @property
-    def method(self) -> str:
-        """Method such as GET, or "-" if the request line cannot be parsed."""
-        return self.command if self._is_known else UNKNOWN
-
-    @property
-    def target(self) -> str:
-        """Request target as sent, query included, or "-" if it cannot be parsed."""
-        return self.request_uri if self._is_known else UNKNOWN
-
-    @property
-    def user_agent(self) -> str:
-        """User-Agent, or empty."""
-        return self.headers.get("USER_AGENT", "")
-
-    @property
-    def proposed_id(self) -> str:
-        """X-Request-ID, or empty."""
-        return self.headers.get("X_REQUEST_ID", "")
-
-    @property
-    def origin(self) -> str:
-        """Origin, or empty."""
-        return self.headers.get("ORIGIN", "")
+    id = ""
+    beginning = b""
+    command: str = UNKNOWN  # type: ignore[assignment]
+    request_uri = UNKNOWN
+    is_simple = False
+    _is_line_checked = False
+    _base_environ: WSGIEnvironment | None = None
+    _line: WSGIEnvironment = {}  # noqa: RUF012  # replaced, never changed
 
     @property
     def requested_path(self) -> str:
         """Path of the request target as sent, or empty if it cannot be parsed."""
-        return self.request_uri.partition("?")[0] if self._is_known else ""
-
-    @property
-    def _is_known(self) -> bool:
-        """Whether the request line was parsed.
-
-        Waitress parses a placeholder instead of a header that is too long.
-        """
-        return self.headers_finished and hasattr(self, "command")
+        return "" if self.request_uri == UNKNOWN else self.request_uri.partition("?")[0]
 
     @property
     def is_head(self) -> bool:
         """Whether the response must have no body."""
-        return self.beginning == b"HEAD "
+        return self.command == "HEAD" or self.beginning == b"HEAD "
 
     @property
     def is_tls(self) -> bool:
@@ -122,26 +88,6 @@ class HttpRequest(HTTPRequestParser):
     def has_body(self) -> bool:
         """Whether the headers announce a body; a chunked one may be empty."""
         return self.body_rcv is not None
-
-    @property
-    def is_simple(self) -> bool:
-        """Whether it is a valid GET, HEAD or OPTIONS without a body, on a kept connection."""
-        if self.error or self.command not in ("GET", "HEAD", "OPTIONS") or self.has_body:
-            return False
-        return self.version == "1.1" and not self.connection_close
-
-    def parsed(self, adj: Adjustments) -> "HttpRequest":
-        """Return this request; see `CachedHeaderRequest.parsed`."""
-        return self
-
-    def environ(self, context: RequestContext) -> WSGIEnvironment:
-        """Return a new WSGI environment for the application.
-
-        Args:
-            context: Context of the request.
-        """
-        own = {"fibweb.fetch": context.fetch, "fibweb.request_id": self.id}
-        return self.base_environ(context) | own
 
     def received(self, data: bytes) -> int:
         """Parse received bytes; any exception of the parser makes this a bad request.
@@ -159,8 +105,11 @@ class HttpRequest(HTTPRequestParser):
         except Exception as error:
             log.info("bad request: %s: %.100s", type(error).__name__, error)
             self._reject("the request cannot be parsed")
-            return len(data)
-        if not (was_finished or self.error or self.empty):
+            consumed = len(data)
+        if self.completed and not self.headers_finished:
+            # Set by half a parse, or from the placeholder for a header that is too long.
+            self.command = self.request_uri = UNKNOWN
+        elif not (was_finished or self.error or self.empty):
             if self.headers_finished:
                 self._check_header()
             elif not self._is_line_checked:
@@ -210,11 +159,41 @@ class HttpRequest(HTTPRequestParser):
                 self._reject("a Host header is required")
         elif not is_valid_host(host):  # waitress joins two headers, which is invalid too
             self._reject(f"there must be one Host header with one name, not {host[:100]!r}")
+        is_bodiless = self.command in ("GET", "HEAD", "OPTIONS") and not self.has_body
+        self.is_simple = is_bodiless and self.version == "1.1" and not self.connection_close
 
     def _reject(self, detail: str) -> None:
         self.error = BadRequest(detail)
         self.completed = True
         self.connection_close = True
+
+    def with_line(self, method: str, target: str, path: str, query: str) -> "HttpRequest":
+        """Return a simple request with these headers and another request line.
+
+        Args:
+            method: GET or HEAD.
+            target: Request target as sent.
+            path: Path of the target, without percent-encoding.
+            query: Query of the target.
+        """
+        environ = self._base_environ
+        assert environ is not None, "base_environ() has not been called"
+        request = HttpRequest(self.adj)
+        request.headers = self.headers
+        request.version = self.version
+        request.command = method
+        request.request_uri = target
+        request.is_simple = True
+        request._base_environ = environ
+        root_path = environ["SCRIPT_NAME"]
+        request._line = {
+            "REQUEST_METHOD": method,
+            "REQUEST_URI": target,
+            "PATH_INFO": path_below(root_path, path) if root_path else path,
+            "QUERY_STRING": query,
+            "wsgi.input": BytesIO(),
+        }
+        return request
 
     def base_environ(self, context: RequestContext) -> WSGIEnvironment:
         """Return the WSGI environment that waitress makes; the caller must not change it.
@@ -226,3 +205,18 @@ class HttpRequest(HTTPRequestParser):
             task = WSGITask(context, self)  # type: ignore[arg-type]
             self._base_environ = task.get_environment()
         return self._base_environ
+
+    def environ(self, context: RequestContext) -> WSGIEnvironment:
+        """Return a new WSGI environment for the application.
+
+        Args:
+            context: Context of the request.
+        """
+        environ = self.base_environ(context) | self._line
+        host, port = context.addr
+        environ["REMOTE_ADDR"] = environ["REMOTE_HOST"] = host
+        environ["REMOTE_PORT"] = str(port)
+        environ["waitress.client_disconnected"] = context.check_client_disconnected
+        environ["fibweb.fetch"] = context.fetch
+        environ["fibweb.request_id"] = self.id
+        return environ

@@ -4,7 +4,6 @@ import socket
 from typing import NamedTuple
 
 from fibweb.content.document_file import DocumentFile
-from fibweb.server.parsed_headers import CachedHeaderRequest
 from fibweb.server.request import HttpRequest
 from fibweb.server.request_context import RequestContext
 from fibweb.stats.access_record import AccessRecord
@@ -101,7 +100,7 @@ class Outgoing:
 
 def access_record(
     context: RequestContext,
-    request: HttpRequest | CachedHeaderRequest,
+    request: HttpRequest,
     status: int,
     media_type: str,
 ) -> AccessRecord:
@@ -113,8 +112,7 @@ def access_record(
         status: HTTP status of the response.
         media_type: Media type of the response, or "".
     """
-    own_id = request.id if request.proposed_id == request.id else ""
-    client, user_agent = context.addr[0], request.user_agent
-    return AccessRecord(
-        request.method, request.target, status, 0, 0.0, client, user_agent, own_id, "", media_type
-    )
+    own_id = request.id if request.headers.get("X_REQUEST_ID") == request.id else ""
+    client, user_agent = context.addr[0], request.headers.get("USER_AGENT", "")
+    line = request.command, request.request_uri
+    return AccessRecord(*line, status, 0, 0.0, client, user_agent, own_id, "", media_type)
