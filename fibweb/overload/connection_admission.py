@@ -11,9 +11,9 @@ received a response, new ones wait in the backlog for a moment.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from enum import Enum, auto
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
 from fibcommon.service.admission import (
     NEWCOMER_SECONDS,
@@ -53,14 +53,11 @@ class Admittable(Protocol):
     def idle_since(self) -> float | None:
         """Start of the idle time; None while a request is in progress."""
 
-    def handle_close(self) -> None:
+    def close(self) -> None:
         """Close the connection."""
 
 
-Connection = TypeVar("Connection", bound=Admittable)
-
-
-class Admission(Generic[Connection]):
+class Admission:
     """Admission policy for new connections.
 
     Attributes:
@@ -72,28 +69,25 @@ class Admission(Generic[Connection]):
     def __init__(
         self,
         max_clients: int,
-        count: Callable[[], int],
-        connections: Callable[[], Iterable[Connection]],
+        connections: Collection[Admittable],
         clock: Callable[[], float],
     ) -> None:
         """Create an admission policy.
 
         Args:
             max_clients: Maximum number of connections, without surplus ones.
-            count: Returns the number of connections.
-            connections: Returns all connections.
+            connections: All connections; their owner adds and removes them.
             clock: Returns the monotonic time in seconds.
         """
         self.cut_off = Counter(idle=0, slow=0, memory=0)
         self.rejected = 0
         self._max_clients = max_clients
-        self._count = count
         self._connections = connections
         self._clock = clock
         self._waited_at = self._full_until = float("-inf")
-        self._victims = IdleConnections(connections, self._idle_since)
+        self._victims = IdleConnections(lambda: connections, self._idle_since)
 
-    def _idle_since(self, connection: Connection) -> float | None:
+    def _idle_since(self, connection: Admittable) -> float | None:
         since = connection.idle_since
         if since is None:
             return None
@@ -105,7 +99,7 @@ class Admission(Generic[Connection]):
     @property
     def is_full(self) -> bool:
         """Whether the bound is reached."""
-        return self._count() >= self._max_clients
+        return len(self._connections) >= self._max_clients
 
     def admit(self) -> AdmissionDecision:
         """Decide on a new connection, and close another one if necessary."""
@@ -116,7 +110,7 @@ class Admission(Generic[Connection]):
         if self.make_room():
             return AdmissionDecision.SERVE
         idle = [
-            connection for connection in self._connections() if connection.idle_since is not None
+            connection for connection in self._connections if connection.idle_since is not None
         ]
         if not all(connection.was_served for connection in idle):
             return AdmissionDecision.WAIT  # those that stay silent may be closed in a moment
@@ -130,7 +124,7 @@ class Admission(Generic[Connection]):
         return self._surplus()
 
     def _surplus(self) -> AdmissionDecision:
-        if self._count() < self._max_clients + SURPLUS_CONNECTIONS:
+        if len(self._connections) < self._max_clients + SURPLUS_CONNECTIONS:
             return AdmissionDecision.SERVE_ONCE
         self.rejected += 1
         return AdmissionDecision.REJECT
@@ -149,15 +143,15 @@ class Admission(Generic[Connection]):
         self._close(victim, reason)
         return True
 
-    def _close(self, victim: Connection, reason: str) -> None:
+    def _close(self, victim: Admittable, reason: str) -> None:
         self.cut_off[reason] += 1
-        victim.handle_close()
+        victim.close()
 
-    def _slowest(self) -> Connection | None:
+    def _slowest(self) -> Admittable | None:
         """Return the slowest reader below the minimum rate, or None."""
         slow = [
             (connection.read_rate.bytes_per_second, connection)
-            for connection in self._connections()
+            for connection in self._connections
             if connection.read_rate is not None and connection.read_rate.is_slow
         ]
         return min(slow, key=lambda pair: pair[0])[1] if slow else None

@@ -5,7 +5,7 @@ the client library, or a small response. If the total exceeds the limit, the con
 held its bytes for longest, the slowest reader, must release them.
 """
 
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
 __all__ = ["HeldBytes", "Holder"]
 
@@ -17,10 +17,7 @@ class Holder(Protocol):
         """Release the held bytes."""
 
 
-AnyHolder = TypeVar("AnyHolder", bound=Holder)
-
-
-class HeldBytes(Generic[AnyHolder]):
+class HeldBytes:
     """Held bytes by connection.
 
     Attributes:
@@ -38,14 +35,14 @@ class HeldBytes(Generic[AnyHolder]):
         self.limit = limit
         self.size = 0
         self.released = 0
-        self._holders: dict[AnyHolder, int] = {}  # the longest holder is first
+        self._holders: dict[Holder, int] = {}  # the longest holder is first
 
     @property
     def is_tight(self) -> bool:
         """Whether more than half of the limit is used."""
         return 2 * self.size > self.limit
 
-    def set(self, holder: AnyHolder, size: int) -> None:
+    def set(self, holder: Holder, size: int) -> None:
         """Set the held bytes of a connection; if over the limit, make the oldest holders release.
 
         Args:

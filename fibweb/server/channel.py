@@ -1,10 +1,9 @@
 """HTTP connection: receives requests, schedules their handling and sends the responses.
 
-Waitress parses the requests, and its tasks call the application. This module decides when they
-run, and does all sending. It overrides only what waitress lets a channel override, and keeps two
-rules. Only the event loop touches a connection: threads fetch, and post their results to the loop.
-A connection handles one request at a time: the next one begins when the kernel has taken the last
-byte of the response before it, so responses keep their order and no client can pile them up.
+Two rules hold. Only the event loop touches a connection: threads fetch, and post their results to
+the loop. A connection handles one request at a time: the next one begins when the kernel has taken
+the last byte of the response before it, so responses keep their order and no client can pile them
+up.
 
     IDLE ──request──> response cache ────────────────────> SENDING ──last byte──> IDLE, or CLOSED
       └─> READY ────> application ────────────────────────────^ │
@@ -32,9 +31,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from socket import SHUT_WR
-
-from waitress import wasyncore
+from socket import SHUT_WR, socket
 
 from fibcommon.service.admission import ReadRate, unacknowledged_bytes
 from fibweb.content.document_file import PIECE_BYTES, SMALL_PIECE_BYTES, DocumentFile
@@ -46,7 +43,7 @@ from fibweb.server.fetch_threads import FetchThreads
 from fibweb.server.inline_path import respond
 from fibweb.server.parsed_headers import ParsedHeaderCache
 from fibweb.server.request import HttpRequest
-from fibweb.server.request_context import ClientAddress, RequestContext, SiteContext, Socket
+from fibweb.server.request_context import ClientAddress, SiteContext
 from fibweb.server.response import MAX_VIEWS, Outgoing, Response
 from fibweb.server.response_cache import CachedResponse, ResponseCache
 from fibweb.stats.access_record import AccessRecord, RequestIds
@@ -60,6 +57,10 @@ RECEIVE_BYTES = 8192
 
 REQUEST_SECONDS = 10.0
 """Time limit from the first byte of a request to its last."""
+
+CHANNEL_TIMEOUT_SECONDS = 120
+"""Time limit for an idle connection, longer than proxies and browsers keep theirs, and for a
+reader that makes no progress."""
 
 LINGER_QUIET_SECONDS = 2.0
 LINGER_SECONDS = 30.0
@@ -78,6 +79,8 @@ SURPLUS_SECONDS = 2.0
 MAX_DROPS = 3
 """How often a number larger than a piece is fetched again for a slow reader."""
 
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
 QUIET_SECONDS = 0.5
 """While draining, a connection that is silent for this long is closed."""
 
@@ -90,13 +93,13 @@ class ChannelState(Enum):
     """State of a connection.
 
     Attributes:
-        events: Events of epoll to wait for; those of IDLE are others while "100 Continue" is sent.
+        events: Events of epoll to wait for.
     """
 
     IDLE = "reads the next request", select.EPOLLIN
     READY = "the application is scheduled to run", 0
     WAITING = "waits for a fetch from a fibserver", select.EPOLLRDHUP
-    SENDING = "sends a response", select.EPOLLOUT
+    SENDING = "sends a response, or 100 Continue", select.EPOLLOUT
     LOADING = "fetches the next piece of the response", 0
     LINGERING = "discards what the client still sends", select.EPOLLIN
     CLOSED = "the socket is closed", 0
@@ -110,7 +113,9 @@ class ServerContext:
     """State of the server that the connections of a listener share.
 
     Attributes:
+        site: What the application needs of it.
         loop: The event loop.
+        connections: All connections of the server.
         on_response: Called with the record of each finished request.
         request_ids: Assigns request ids.
         fetcher: Runs fetches from fibservers.
@@ -121,43 +126,56 @@ class ServerContext:
         is_draining: Whether the server is stopping, so that each response closes its connection.
     """
 
+    site: SiteContext
     loop: Loop
+    connections: set["Channel"]
     on_response: Callable[[AccessRecord], None]
     request_ids: RequestIds
     fetcher: FetchThreads
-    held: HeldBytes["Channel"]
-    admission: Admission["Channel"]
+    held: HeldBytes
+    admission: Admission
     responses: ResponseCache
     parsed_headers: ParsedHeaderCache
     is_draining: bool = False
 
 
-class Channel(RequestContext):
+class Channel:
     """One client's connection.
 
     Attributes:
+        site: What the application needs of the listener.
+        addr: Address of the client.
         is_surplus: Whether it was accepted beyond the bound: it gets one response, if that is in
             memory, and is closed.
         was_served: Whether it has ever had a response.
         read_rate: Rate at which the client reads its response; None until it is measured.
     """
 
-    parser_class = HttpRequest
-    request: HttpRequest | None
+    def __init__(self, sock: socket, addr: ClientAddress, context: ServerContext) -> None:
+        """Take over an accepted connection, and register it with the event loop.
 
-    def __init__(
-        self, site: SiteContext, sock: Socket, addr: ClientAddress, context: ServerContext
-    ) -> None:
-        """Take over an accepted connection."""
-        super().__init__(site, sock, addr, context.loop)
-        self._context = context
-        self._complete: HttpRequest | None = None  # request to respond to
+        Args:
+            sock: The connection; `close` closes it.
+            addr: Address of the client.
+            context: State of the server.
+
+        Raises:
+            OSError: The kernel is out of memory.
+        """
+        self.site = context.site
+        self.addr = addr
         self.is_surplus = False
+        self.was_served = False
         self.read_rate: ReadRate | None = None
+        self._socket = sock
+        self._fileno = sock.fileno()
+        self._context = context
         self._state = ChannelState.IDLE
         self._progress = self._began = time.monotonic()
         self._bytes = b""  # of the current request, if one read returned just that
         self._unparsed = b""
+        self._partial: HttpRequest | None = None  # request that has not arrived as a whole
+        self._complete: HttpRequest | None = None  # request to respond to
         self._handling = ""
         self._request_id = ""
         self._fetched: dict[FetchRequest, bytes | Exception] = {}  # for the current request
@@ -167,13 +185,9 @@ class Channel(RequestContext):
         self._drops = 0  # of oversized pieces of the current response
         self._may_send_more = False  # since its request was rejected, perhaps before its end
         self._discarded = 0  # bytes, while lingering
-        self.was_served = False
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether every byte received so far has been answered."""
-        is_empty = self._complete is None and self.request is None and not self._unparsed
-        return self._state is ChannelState.IDLE and is_empty
+        sock.setblocking(False)
+        context.loop.register(self._fileno, self)
+        context.connections.add(self)
 
     @property
     def closes_next(self) -> bool:
@@ -185,8 +199,7 @@ class Channel(RequestContext):
         """When the connection was last active; None during a request, -inf while lingering."""
         if self._state is ChannelState.LINGERING:
             return float("-inf")
-        is_idle = self._state is ChannelState.IDLE and self._complete is None
-        return self._progress if is_idle else None
+        return self._progress if self._state is ChannelState.IDLE else None
 
     @property
     def is_answering(self) -> bool:
@@ -206,113 +219,109 @@ class Channel(RequestContext):
         if self._state is ChannelState.LINGERING:
             is_quiet = now - self._progress > LINGER_QUIET_SECONDS
             return is_quiet or now - self._began > LINGER_SECONDS
-        if self._is_receiving:
+        if self._partial is not None:
             return now - self._began > REQUEST_SECONDS
         is_waiting = self._state in (ChannelState.IDLE, ChannelState.SENDING)
-        return is_waiting and now - self._progress > self.adj.channel_timeout
-
-    @property
-    def _is_receiving(self) -> bool:
-        """Whether a request has arrived in part."""
-        return self._state is ChannelState.IDLE and self.request is not None
+        return is_waiting and now - self._progress > CHANNEL_TIMEOUT_SECONDS
 
     def time_out(self) -> None:
         """Respond 408 to an overdue client with an incomplete request; close any other."""
-        if self.is_surplus or not self._is_receiving:
-            self.handle_close()
+        request = self._partial
+        if request is None or self.is_surplus or self._outgoing is not None:
+            self.close()
             return
-        request, self.request = self.request, None
-        assert request is not None
         request.time_out(REQUEST_SECONDS)
         self._bytes = b""
-        self._complete = request
-        wasyncore.write(self)  # begins the request, and handles errors
+        self._begin_request(request)
 
     def measure_read_rate(self, now: float) -> None:
         """Sample the rate at which the client reads; to be called every few seconds."""
         if self._outgoing is None or self._state is not ChannelState.SENDING:
             return  # the client waits for the server
-        acknowledged = self._outgoing.sent - unacknowledged_bytes(self.socket)
+        acknowledged = self._outgoing.sent - unacknowledged_bytes(self._socket)
         if self.read_rate is None:
             self.read_rate = ReadRate(now, acknowledged)
         self.read_rate.sample(now, acknowledged)
 
-    def handle_read(self) -> None:
+    def handle_events(self, events: int) -> None:
+        """Receive a request, or continue to send the response."""
+        if events & select.EPOLLIN:
+            self._receive()
+        if events & select.EPOLLOUT:
+            self._resume()
+        if events & (select.EPOLLHUP | select.EPOLLERR | select.EPOLLRDHUP):
+            self.close()
+
+    def _receive(self) -> None:
         """Receive data; start its request, or respond from the cache."""
         if self._state is ChannelState.LINGERING:
             self._discard()
             return
-        if self._state is not ChannelState.IDLE or self._complete is not None:
+        if self._state is not ChannelState.IDLE:
             self._watch()  # one request at a time: the next is read after this response
             return
         try:
-            data = self.socket.recv(RECEIVE_BYTES)
+            data = self._socket.recv(RECEIVE_BYTES)
         except BlockingIOError:
             return
         except OSError:
             data = b""
         if not data:
-            self.handle_close()
+            self.close()
             return
-        if self.request is None:
+        if self._partial is None:
             self._progress = self._began = time.monotonic()
             self._bytes = data
             cached = self._context.responses.get(data)
             if cached is not None and self._respond_from_cache(cached):
                 return
-            self._complete = self._context.parsed_headers.get(data)
-            if self._complete is not None:
-                self._begin_request()
+            request = self._context.parsed_headers.get(data)
+            if request is not None:
+                self._begin_request(request)
                 return
         else:
             self._bytes = b""
-        self.received(data)
+        self._parse(data)
         if self._unparsed or self._complete is None:
             self._bytes = b""
         elif self._bytes:
             self._context.parsed_headers.put(self._bytes, self._complete, self)
-        self._proceed()
 
-    def received(self, data: bytes) -> bool:
-        """Parse up to the end of the next request; keep the rest for later.
+    def _parse(self, data: bytes) -> None:
+        """Parse up to the end of the next request, and begin it; keep the rest for later.
 
         Parsing a whole pipeline at once would block the loop for milliseconds.
 
         Args:
             data: The bytes that follow those not parsed yet.
-
-        Returns:
-            True; waitress requires a result.
         """
         self._unparsed += data
         while self._unparsed and self._complete is None:
-            request = self.request = self.request or self.parser_class(self.adj)
+            request = self._partial = self._partial or HttpRequest(self.site.adj)
             self._unparsed = self._unparsed[request.received(self._unparsed) :]
+            if request.completed:
+                self._partial = None
+                if not request.empty:
+                    self._begin_request(request)
             # As in waitress: if an earlier request came in the same data, "100 Continue" is sent
             # only while the body is missing.
-            is_waiting = bool(data) or not (self._unparsed or request.completed)
-            # No "100 Continue" for a request that is rejected or has no body.
-            has_more = request.has_body and not request.error
-            waits_to_continue = request.expect_continue and request.headers_finished and has_more
-            if waits_to_continue and is_waiting and not self.sent_continue:
-                self.send_continue()
-            if request.completed:
-                self.sent_continue = False
-                self.request = None
-                if not request.empty:
-                    self._complete = request
-        return True
+            elif request.waits_to_continue and (data or not self._unparsed):
+                request.expect_continue = False
+                self._state = ChannelState.SENDING
+                self._outgoing = Outgoing(CONTINUE, None)
+                self._resume()  # and then parse the rest
+                return
 
-    def handle_write(self) -> None:
-        """Continue the current response, or begin the next request."""
-        if self._state is ChannelState.IDLE and self.total_outbufs_len:
-            super().handle_write()  # "100 Continue"
-        self._proceed()
+    def _resume(self) -> None:
+        """Continue to send the response, unless the connection has been closed."""
+        if self._outgoing is not None:
+            self._send_more()
+        self._watch()
 
     def handle_error(self) -> None:
         """Log the current exception and close this connection; the others are not affected."""
         log.exception("closing a connection after an internal error")
-        self.handle_close()
+        self.close()
 
     def close_if_idle(self) -> None:
         """Close the connection if it is idle; called repeatedly while the server drains.
@@ -321,21 +330,29 @@ class Channel(RequestContext):
         may have another request in transit, which would be lost: its connection stays open until
         it has been silent for `QUIET_SECONDS`.
         """
-        if self.is_idle:
-            self.handle_read()
-        is_over = self.is_idle or self._state is ChannelState.LINGERING
+        if self._is_idle:
+            self._receive()
+        is_over = self._is_idle or self._state is ChannelState.LINGERING
         if is_over and time.monotonic() - self._progress >= QUIET_SECONDS:
-            self.handle_close()
+            self.close()
 
-    def handle_close(self) -> None:
+    @property
+    def _is_idle(self) -> bool:
+        """Whether every byte received so far has been answered."""
+        return self._state is ChannelState.IDLE and self._partial is None
+
+    def close(self) -> None:
         """Close the connection, even during a request."""
-        if self._state is not ChannelState.CLOSED:
-            if self._state in (ChannelState.WAITING, ChannelState.LOADING):
-                self._context.fetcher.remove(self)
-            self._state = ChannelState.CLOSED
-            super().handle_close()
-            self._fetched.clear()
-            self._report(self._outgoing.sent if self._outgoing else 0)
+        if self._state is ChannelState.CLOSED:
+            return
+        if self._state in (ChannelState.WAITING, ChannelState.LOADING):
+            self._context.fetcher.remove(self)
+        self._state = ChannelState.CLOSED
+        self._context.loop.unregister(self._fileno)
+        self._context.connections.discard(self)
+        self._socket.close()
+        self._fetched.clear()
+        self._report(self._outgoing.sent if self._outgoing else 0)
 
     # Fetches.
 
@@ -376,7 +393,7 @@ class Channel(RequestContext):
         elif self._state is ChannelState.LOADING:
             if isinstance(result, Exception):
                 log.warning("aborting a response: %s", result)
-                self.handle_close()  # the client sees fewer bytes than Content-Length
+                self.close()  # the client sees fewer bytes than Content-Length
                 return
             assert self._outgoing is not None
             assert self._outgoing.file is not None
@@ -384,7 +401,7 @@ class Channel(RequestContext):
             self._state = ChannelState.SENDING
             self.read_rate = None
             # Sending a piece takes milliseconds, so other events are handled in between.
-            self._context.loop.defer(self._proceed, self.handle_error)
+            self._context.loop.defer(self._resume, self.handle_error)
 
     def release_held(self) -> None:
         """Release the bytes held for a slow reader.
@@ -404,7 +421,7 @@ class Channel(RequestContext):
         if outgoing.held_bytes or is_cut_off:
             log.info("closing the slowest reader, %s: memory is short", self.addr[0])
             self._context.admission.cut_off["memory"] += 1
-            self.handle_close()
+            self.close()
 
     def _hold(self) -> None:
         """Update how many bytes this connection holds in memory."""
@@ -429,44 +446,24 @@ class Channel(RequestContext):
         if file is not None and not views and not file.is_cached:
             return False
         self._handling = "cached"
-        self._request_id = response.access_record.request_id or context.request_ids.fresh()
+        self._request_id = response.proposed_id or context.request_ids.fresh()
         self._response = response
-        data = cached.data(int(time.time()))
-        if file is None or 0 < len(views) < MAX_VIEWS:
-            self._send_at_once(data, file, views)
-        else:
-            self._send_first(Outgoing(data, file.reopened()))
-        self._watch()
+        self._send(cached.data(int(time.time())), file, views)
         return True
-
-    def _proceed(self) -> None:
-        """Begin the next request or send more of the response, then update the event loop."""
-        is_idle = self._state is ChannelState.IDLE and self._complete is not None
-        if is_idle and not self.total_outbufs_len:
-            self._begin_request()
-            return
-        if self._outgoing is not None:
-            self._send_more()
-        self._watch()
 
     def _watch(self) -> None:
         """Set the events to wait for, by the current state."""
-        state = self._state
-        if state is ChannelState.CLOSED:
+        if self._state is ChannelState.CLOSED:
             return
-        events = state.events
-        if state is ChannelState.IDLE and (self._complete or self.total_outbufs_len):
-            events = select.EPOLLOUT
         try:
-            self._context.loop.set_events(self._fileno, events)
+            self._context.loop.set_events(self._fileno, self._state.events)
         except OSError as error:  # the kernel is out of memory
             log.warning("closing a connection: %s", error)
-            self.handle_close()
+            self.close()
 
-    def _begin_request(self) -> None:
+    def _begin_request(self, request: HttpRequest) -> None:
         """Schedule the application for the next request."""
-        request = self._complete
-        assert request is not None
+        self._partial, self._complete = None, request
         self._state = ChannelState.READY
         request.id = self._context.request_ids.choose(request.headers.get("X_REQUEST_ID", ""))
         if request.is_tls:
@@ -502,41 +499,36 @@ class Channel(RequestContext):
         response = self._response
         if self._state is not ChannelState.SENDING or response is None:
             return
-        data = response.header + response.body
         file = response.file
         views = () if file is None else file.cached_whole()
-        if file is None or 0 < len(views) < MAX_VIEWS:
-            self._send_at_once(data, file, views)
-        else:
-            self._send_first(Outgoing(data, file))
-        self._watch()
+        self._send(response.header + response.body, file, views)
 
-    def _send_at_once(
-        self, data: bytes, file: DocumentFile | None, views: Sequence[memoryview]
-    ) -> None:
-        """Send a response that is wholly in memory, with one system call if possible.
+    def _send(self, data: bytes, file: DocumentFile | None, views: Sequence[memoryview]) -> None:
+        """Begin to send the response; one system call suffices if it is in memory.
 
         Args:
             data: First part of the response.
             file: Second part, or None.
-            views: All bytes of the file.
+            views: All bytes of the file; empty if they are not in memory, or many.
         """
-        try:
-            sent = self.socket.sendmsg((data, *views)) if views else self.socket.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self.handle_close()
-            return
+        sent = 0
+        if file is None or 0 < len(views) < MAX_VIEWS:
+            try:
+                sent = self._socket.sendmsg((data, *views)) if views else self._socket.send(data)
+            except BlockingIOError:
+                pass
+            except OSError:
+                self.close()
+                return
         if sent == len(data) + (file.size if file is not None else 0):
             self._finish(sent)
         else:
-            self._send_first(Outgoing(data, file.reopened() if file is not None else None, sent))
-
-    def _send_first(self, outgoing: Outgoing) -> None:
-        self._state = ChannelState.SENDING
-        self._outgoing = outgoing
-        self._send_more()
+            self._state = ChannelState.SENDING
+            if file is not None and not file.held_bytes:
+                file = file.reopened()  # it may be in the cache, for other connections too
+            self._outgoing = Outgoing(data, file, sent)
+            self._send_more()
+        self._watch()
 
     def _send_more(self) -> None:
         """Send as much as the socket accepts; fetch the next piece if it is missing."""
@@ -544,9 +536,9 @@ class Channel(RequestContext):
         assert outgoing is not None
         before = outgoing.sent
         try:
-            is_full = outgoing.send(self.socket)
+            is_full = outgoing.send(self._socket)
         except OSError:
-            self.handle_close()
+            self.close()
             return
         if outgoing.sent > before:
             self._progress = time.monotonic()
@@ -562,7 +554,7 @@ class Channel(RequestContext):
         assert self._outgoing is not None
         assert self._outgoing.file is not None
         if self.is_surplus:
-            self.handle_close()  # surplus connections get only what is in memory
+            self.close()  # surplus connections get only what is in memory
             return
         is_tight = self._context.held.is_tight
         fetch = self._outgoing.file.next_fetch(SMALL_PIECE_BYTES if is_tight else PIECE_BYTES)
@@ -582,17 +574,17 @@ class Channel(RequestContext):
         if response is not None and response.closes:
             self._end()
         elif self._unparsed:
-            self.received(b"")
+            self._parse(b"")
 
     def _end(self) -> None:
         """Close the connection after its last response; linger if the client may send more."""
         if not (self._may_send_more or self._unparsed or self._complete or self._has_unread):
-            self.handle_close()
+            self.close()
             return
         try:
-            self.socket.shutdown(SHUT_WR)
+            self._socket.shutdown(SHUT_WR)
         except OSError:  # the client has disconnected
-            self.handle_close()
+            self.close()
             return
         self._state = ChannelState.LINGERING
         self._began = self._progress
@@ -602,21 +594,21 @@ class Channel(RequestContext):
 
     @property
     def _has_unread(self) -> bool:
-        (count,) = struct.unpack("i", fcntl.ioctl(self.socket, termios.FIONREAD, bytes(4)))
+        (count,) = struct.unpack("i", fcntl.ioctl(self._socket, termios.FIONREAD, bytes(4)))
         return bool(count)
 
     def _discard(self) -> None:
         """Discard received bytes; close the connection at end of file or beyond the limit."""
         for _ in range(DISCARDS_PER_ITERATION):
             try:
-                size = self.socket.recv_into(_discarded)
+                size = self._socket.recv_into(_discarded)
             except BlockingIOError:
                 return
             except OSError:
                 size = 0
             self._discarded += size
             if not size or self._discarded > LINGER_BYTES:
-                self.handle_close()
+                self.close()
                 return
             self._progress = time.monotonic()
 
@@ -631,11 +623,16 @@ class Channel(RequestContext):
             self._hold()
         if response is not None:
             self.was_served = True
-            record = response.access_record.finished(
+            record = AccessRecord(
+                response.method,
+                response.target,
+                response.status,
                 max(0, sent - len(response.header)),
                 self._progress - self._began,
                 self.addr[0],
+                response.user_agent,
                 self._request_id,
                 self._handling,
+                response.media_type,
             )
             self._context.on_response(record)

@@ -8,15 +8,14 @@ import time
 
 from fibcommon.http.problem_details import PROBLEM_MEDIA_TYPE, problem_body, reason_phrase
 from fibweb.server.request import HttpRequest
-from fibweb.server.request_context import RequestContext
-from fibweb.server.response import Response, access_record
-from fibweb.server.response_cache import http_date
+from fibweb.server.request_context import SiteContext
+from fibweb.server.response import Response, format_header, http_date
 
 __all__ = ["error_response"]
 
 
 def error_response(
-    context: RequestContext,
+    site: SiteContext,
     request: HttpRequest,
     status: int,
     detail: str,
@@ -27,7 +26,7 @@ def error_response(
     """Return an error as a problem detail, with the headers that the application would send.
 
     Args:
-        context: Context of the request.
+        site: Context of the listener.
         request: The request, as far as it was parsed.
         status: HTTP status, 400 to 599.
         detail: What is wrong, the value, and what is allowed.
@@ -40,18 +39,15 @@ def error_response(
         "Content-Length": str(len(body)),
         "Content-Type": PROBLEM_MEDIA_TYPE,
         "Date": http_date(int(time.time())).decode(),
-        "Server": context.server.adj.ident,
+        "Server": site.adj.ident,
         "X-Request-Id": request.id,
     }
     if closes:
         fields["Connection"] = "close"
     if retry_after_seconds:
         fields["Retry-After"] = str(retry_after_seconds)
-    if context.server.cors is not None:
-        fields |= context.server.cors.headers(request.headers.get("ORIGIN", ""))
-    lines = [f"{name}: {fields[name]}\r\n" for name in sorted(fields)]
-    header = f"HTTP/1.1 {status} {reason_phrase(status)}\r\n{''.join(lines)}\r\n"
-    record = access_record(context, request, status, PROBLEM_MEDIA_TYPE)
-    if request.is_head:
-        body = b""
-    return Response(record, header.encode("latin-1"), body, None, closes, is_cacheable=False)
+    if site.cors is not None:
+        fields |= site.cors.headers(request.headers.get("ORIGIN", ""))
+    header = format_header(f"{status} {reason_phrase(status)}", fields.items())
+    body = b"" if request.is_head else body
+    return Response.to(request, status, PROBLEM_MEDIA_TYPE, header, body, closes=closes)

@@ -1,4 +1,4 @@
-"""Event loop on epoll(7), in the form of waitress's map from descriptors to connections.
+"""Event loop on epoll(7).
 
 Waitress's own loop polls every connection before every wait for the events it needs, so a thousand
 idle connections cost each request a millisecond. Here connections report changes of these events.
@@ -11,10 +11,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
-from waitress import wasyncore
-
-__all__ = ["Loop"]
+__all__ = ["Handler", "Loop"]
 
 EVENTS_PER_ITERATION = 64
 """Maximum number of events per iteration, so that calls queued for its end are not delayed. The
@@ -43,8 +42,18 @@ def _run(callback: _Callback) -> None:
         on_error()
 
 
-class Loop(dict[int, wasyncore.dispatcher]):
-    """Event loop: a map from descriptors to dispatchers, which waitress adds and removes.
+class Handler(Protocol):
+    """Owner of a descriptor."""
+
+    def handle_events(self, events: int) -> None:
+        """Handle events of epoll."""
+
+    def handle_error(self) -> None:
+        """Handle the exception that `handle_events` has raised; called in an `except` clause."""
+
+
+class Loop:
+    """Event loop.
 
     Attributes:
         iterations: Number of iterations; it stops growing if the loop hangs.
@@ -52,9 +61,9 @@ class Loop(dict[int, wasyncore.dispatcher]):
 
     def __init__(self) -> None:
         """Open the epoll instance and the descriptor that wakes it."""
-        super().__init__()
         self.iterations = 0
         self._epoll = select.epoll()
+        self._handlers: dict[int, Handler] = {}
         self._wanted: dict[int, int] = {}
         self._ready: deque[_Callback] = deque()
         self._deferred: deque[_Callback] = deque()
@@ -64,25 +73,30 @@ class Loop(dict[int, wasyncore.dispatcher]):
         self._wakeup_lock = threading.RLock()
         self._is_closed = False
 
-    def __setitem__(self, descriptor: int, dispatcher: wasyncore.dispatcher) -> None:
-        """Register a dispatcher for input."""
+    def register(self, descriptor: int, handler: Handler) -> None:
+        """Register a handler for input on a descriptor.
+
+        Raises:
+            OSError: The kernel is out of memory.
+        """
         self._epoll.register(descriptor, select.EPOLLIN)
         self._wanted[descriptor] = select.EPOLLIN
-        super().__setitem__(descriptor, dispatcher)
+        self._handlers[descriptor] = handler
 
-    def __delitem__(self, descriptor: int) -> None:
-        """Unregister a dispatcher; its descriptor must still be open."""
+    def unregister(self, descriptor: int) -> None:
+        """Unregister a handler; its descriptor must still be open."""
         self._epoll.unregister(descriptor)
-        del self._wanted[descriptor]
-        super().__delitem__(descriptor)
+        del self._wanted[descriptor], self._handlers[descriptor]
 
     def set_events(self, descriptor: int, events: int) -> None:
         """Set the events to wait for on a descriptor.
 
         Args:
             descriptor: A registered descriptor.
-            events: EPOLLIN and EPOLLOUT, either or neither; or EPOLLRDHUP, to close the
-                connection when the peer shuts down its side.
+            events: Events of epoll; it reports EPOLLHUP and EPOLLERR in any case.
+
+        Raises:
+            OSError: The kernel is out of memory.
         """
         if events != self._wanted[descriptor]:
             self._epoll.modify(descriptor, events)
@@ -96,15 +110,14 @@ class Loop(dict[int, wasyncore.dispatcher]):
         """
         wait_seconds = 0 if self._ready or self._deferred else seconds
         for descriptor, events in self._epoll.poll(wait_seconds, EVENTS_PER_ITERATION):
-            dispatcher = self.get(descriptor)
-            if descriptor == self._wakeup:
+            handler = self._handlers.get(descriptor)
+            if handler is not None:  # else it was closed while an earlier event was handled
+                try:
+                    handler.handle_events(events)
+                except Exception:
+                    handler.handle_error()
+            elif descriptor == self._wakeup:
                 os.eventfd_read(self._wakeup)
-            elif dispatcher is None:
-                continue  # closed while an earlier event was handled
-            elif events & select.EPOLLRDHUP and not events & select.EPOLLIN:
-                dispatcher.handle_close()  # it waits for EPOLLRDHUP for this purpose only
-            else:
-                wasyncore.readwrite(dispatcher, events)
         self._run_deferred()
         # As in asyncio: calls that are added meanwhile run after the next events.
         for _ in range(len(self._ready)):

@@ -11,13 +11,13 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 from fibclient import CallCancelled, Cancellation, FibError
 from fibweb.content.fetch_request import FetchRequest, Overloaded
 from fibweb.overload.fetch_queue import FetchQueue, Job, Rejected
-from fibweb.server.request_context import RequestContext
 
-__all__ = ["FetchThreads"]
+__all__ = ["FetchThreads", "Waiter"]
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,13 @@ _MESSAGES = {
     "expired": "the numbers were not computed in time: try again later",
 }
 """Message for each reason to reject a request."""
+
+
+class Waiter(Protocol):
+    """Connection that waits for a fetch."""
+
+    def on_fetched(self, fetch: FetchRequest, result: bytes | Exception) -> None:
+        """Continue after a fetch with its bytes or its error."""
 
 
 class FetchThreads:
@@ -58,9 +65,9 @@ class FetchThreads:
         self.cancelled = 0
         self._timeout = timeout_seconds
         self._call_soon = call_soon_threadsafe
-        self._queue: FetchQueue[RequestContext] = FetchQueue(threads)
+        self._queue: FetchQueue[Waiter] = FetchQueue(threads)
         self._threads = ThreadPoolExecutor(threads, "fetch")
-        self._running: dict[Job[RequestContext], Cancellation] = {}
+        self._running: dict[Job[Waiter], Cancellation] = {}
         self._is_closed = False
 
     @property
@@ -73,7 +80,7 @@ class FetchThreads:
         """How many fetches run."""
         return self._queue.running
 
-    def add(self, fetch: FetchRequest, waiter: RequestContext) -> None:
+    def add(self, fetch: FetchRequest, waiter: Waiter) -> None:
         """Queue a fetch; `on_fetched` of the waiter is called with its result.
 
         Raises:
@@ -86,13 +93,13 @@ class FetchThreads:
             raise self.rejection(rejected.reason, rejected.wait_seconds) from None
         self._start_next(now)
 
-    def add_next(self, fetch: FetchRequest, waiter: RequestContext) -> None:
+    def add_next(self, fetch: FetchRequest, waiter: Waiter) -> None:
         """Queue the next piece of a response in progress, which is never rejected."""
         now = time.monotonic()
         self._queue.add(fetch, waiter, now, is_started=True)
         self._start_next(now)
 
-    def remove(self, waiter: RequestContext) -> None:
+    def remove(self, waiter: Waiter) -> None:
         """Remove a waiter that has disconnected; cancel its fetch if it was the last one."""
         before = len(self._queue)
         job = self._queue.remove(waiter)
@@ -128,7 +135,7 @@ class FetchThreads:
             cancellation = self._running[job] = Cancellation()
             self._threads.submit(self._run, job, cancellation)
 
-    def _run(self, job: Job[RequestContext], cancellation: Cancellation) -> None:
+    def _run(self, job: Job[Waiter], cancellation: Cancellation) -> None:
         result: bytes | Exception
         try:
             result = job.fetch.run(cancellation)
@@ -139,7 +146,7 @@ class FetchThreads:
             result = error
         self._call_soon(lambda: self._finish(job, result))
 
-    def _finish(self, job: Job[RequestContext], result: bytes | Exception) -> None:
+    def _finish(self, job: Job[Waiter], result: bytes | Exception) -> None:
         now = time.monotonic()
         del self._running[job]
         # An empty result does not count as a measurement: no numbers were requested.

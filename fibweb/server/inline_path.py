@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from itertools import chain
-from operator import itemgetter
 from types import TracebackType
 from typing import NamedTuple
 from wsgiref.types import WSGIEnvironment
@@ -25,9 +24,8 @@ from fibweb.content.document_file import DocumentFile
 from fibweb.content.fetch_request import Overloaded, WouldBlock
 from fibweb.server.error_response import error_response
 from fibweb.server.request import MAX_BODY_BYTES, MAX_HEADER_BYTES, HttpRequest
-from fibweb.server.request_context import RequestContext
-from fibweb.server.response import Response, access_record
-from fibweb.server.response_cache import http_date, is_cacheable
+from fibweb.server.request_context import RequestContext, TaskChannel
+from fibweb.server.response import Response, format_header, http_date, with_date
 
 __all__ = ["respond"]
 
@@ -64,7 +62,8 @@ def respond(context: RequestContext, request: HttpRequest) -> Response:
     """
     if request.error:
         status: int = request.error.code
-        return error_response(context, request, status, _DETAILS.get(status, request.error.body))
+        detail = _DETAILS.get(status, request.error.body)
+        return error_response(context.site, request, status, detail)
     try:
         environ = request.environ(context)
         response = None
@@ -75,7 +74,7 @@ def respond(context: RequestContext, request: HttpRequest) -> Response:
         raise
     except Overloaded as rejection:
         return error_response(
-            context,
+            context.site,
             request,
             503,
             str(rejection),
@@ -85,24 +84,22 @@ def respond(context: RequestContext, request: HttpRequest) -> Response:
     except Exception:
         method, target = request.command, request.request_uri
         log.exception("request %s (%s %.1000r) failed", request.id, method, target)
-        return error_response(context, request, 500, FAILURE)
+        return error_response(context.site, request, 500, FAILURE)
 
 
 class _Header(NamedTuple):
-    """Header of a usual response, split at its date.
+    """Header of a usual response.
 
     Attributes:
         status: HTTP status, such as 200.
-        before: Bytes before the date.
-        after: Bytes after the date.
+        data: Encoded status line and headers, with any date.
         length: Content-Length.
         cache_control: Cache-Control, or empty.
         media_type: Content-Type, or empty.
     """
 
     status: int
-    before: bytes
-    after: bytes
+    data: bytes
     length: int
     cache_control: str
     media_type: str
@@ -118,19 +115,19 @@ def _run_simple(
         started.append((status, tuple(headers), exc))
         return _write
 
-    result = context.server.application(environ, start_response)
+    result = context.site.application(environ, start_response)
     if len(started) == 1 and started[0][2] is None:
         status, fields, _ = started[0]
-        header = _header(context.server.adj.ident, status, fields)
+        header = _header(context.site.adj.ident, status, fields)
         body, file = _body(result)
-        size = len(body or b"") if file is None else file.size
-        is_whole = header is not None and header.length == size
-        is_head = header is not None and size == 0 and request.command == "HEAD"
-        if header is not None and body is not None and (is_whole or is_head):
-            data = b"".join((header.before, http_date(int(time.time())), header.after))
-            record = access_record(context, request, header.status, header.media_type)
-            is_constant = is_cacheable(record.method, header.status, header.cache_control)
-            return Response(record, data, body, file, closes=False, is_cacheable=is_constant)
+        if header is not None and body is not None:
+            size = len(body) if file is None else file.size
+            if size == header.length or (size == 0 and request.command == "HEAD"):
+                data = with_date(header.data, int(time.time()))
+                return Response.to(
+                    *(request, header.status, header.media_type, data, body, file),
+                    cache_control=header.cache_control,
+                )
     if hasattr(result, "close"):
         result.close()
     return None
@@ -172,38 +169,29 @@ def _header(ident: str, status: str, fields: Fields) -> _Header | None:
     has_odd_length = not length.isdecimal() or (is_bodiless and "Content-Length" in by_name)
     if has_odd_length or has_line_break or is_for_waitress:
         return None
-    capitalised += [("Server", ident), ("Date", "")]
-    capitalised.sort(key=itemgetter(0))
-    lines = [f"{name}: {text}" for name, text in capitalised]
-    at = lines.index("Date: ")
-    before = "\r\n".join([f"HTTP/1.1 {status}", *lines[: at + 1]])
-    after = "\r\n".join(["", *lines[at + 1 :], "", ""])
+    date = http_date(0).decode()
+    data = format_header(status, [*capitalised, ("Server", ident), ("Date", date)])
     cache_control, media_type = by_name.get("Cache-Control", ""), by_name.get("Content-Type", "")
-    return _Header(
-        int(status[:3]),
-        before.encode("latin-1"),
-        after.encode("latin-1"),
-        int(length),
-        cache_control,
-        media_type,
-    )
+    return _Header(int(status[:3]), data, int(length), cache_control, media_type)
 
 
 def _unusual(context: RequestContext, request: HttpRequest, environ: WSGIEnvironment) -> Response:
     """Run the application by waitress; return the response, which it would send itself."""
-    task = WSGITask(context, request)  # type: ignore[arg-type]
+    channel = TaskChannel(context)
+    task = WSGITask(channel, request)  # type: ignore[arg-type]
     task.environ = environ
     if context.closes_next:
         task.set_close_on_finish()
-    context.written, context.written_file = [], None
     task.service()
-    header, *pieces = context.written
-    file = context.written_file
-    context.written, context.written_file = [], None
+    header, *pieces = channel.written
     headers = dict(task.response_headers)
-    status = int(task.status[:3])
-    record = access_record(context, request, status, headers.get("Content-Type", ""))
-    is_constant = not request.has_body and is_cacheable(
-        record.method, status, headers.get("Cache-Control", "")
+    return Response.to(
+        request,
+        int(task.status[:3]),
+        headers.get("Content-Type", ""),
+        header,
+        b"".join(pieces),
+        channel.file,
+        closes=task.close_on_finish,
+        cache_control=headers.get("Cache-Control", ""),
     )
-    return Response(record, header, b"".join(pieces), file, task.close_on_finish, is_constant)

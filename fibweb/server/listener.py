@@ -5,13 +5,11 @@ import select
 import socket
 import time
 
-from waitress.wasyncore import dispatcher
-
 from fibcommon.addresses import plain_host
 from fibcommon.service.admission import NEWCOMER_SECONDS
 from fibweb.overload.connection_admission import AdmissionDecision
 from fibweb.server.channel import Channel, ServerContext
-from fibweb.server.request_context import ClientAddress, SiteContext
+from fibweb.server.request_context import ClientAddress
 
 __all__ = ["Listener"]
 
@@ -21,29 +19,38 @@ ACCEPTS_PER_ITERATION = 16
 """Connections accepted per iteration, so that a burst of them does not delay the others."""
 
 
-class Listener(dispatcher):
+class Listener:
     """Listening socket, TCP or Unix, whose connections inherit its options.
 
     Attributes:
-        site: What waitress's tasks need of the server.
         context: State of the server that its connections share.
         paused_until: Monotonic time until which no connection is accepted.
     """
 
-    def __init__(self, sock: socket.socket, site: SiteContext, context: ServerContext) -> None:
-        """Register the listener with the event loop."""
-        super().__init__(sock, context.loop)  # type: ignore[arg-type]
-        self.accepting = True
-        self._socket = sock
-        self.site = site
+    def __init__(self, sock: socket.socket, context: ServerContext) -> None:
+        """Register the listener with the event loop.
+
+        Args:
+            sock: A listening socket; `close` closes it.
+            context: State of the server that its connections share.
+        """
+        sock.setblocking(False)
         self.context = context
         self.paused_until = 0.0
+        self._socket = sock
+        context.loop.register(sock.fileno(), self)
 
     def fileno(self) -> int:
         """Return the descriptor of the socket."""
         return self._socket.fileno()
 
-    def handle_accept(self) -> None:
+    def close(self) -> None:
+        """Stop listening, if that has not been done."""
+        if self._socket.fileno() >= 0:
+            self.context.loop.unregister(self._socket.fileno())
+            self._socket.close()
+
+    def handle_events(self, events: int) -> None:
         """Accept pending connections, up to `ACCEPTS_PER_ITERATION`."""
         admission = self.context.admission
         for _ in range(ACCEPTS_PER_ITERATION):
@@ -77,7 +84,7 @@ class Listener(dispatcher):
             if sock.family != socket.AF_UNIX:
                 client = (plain_host(address[0]), address[1])
             try:
-                channel = Channel(self.site, sock, client, self.context)
+                channel = Channel(sock, client, self.context)
             except Exception as error:  # disconnected already, or epoll is out of memory
                 log.warning("cannot set up an accepted connection: %r", error)
                 sock.close()
@@ -95,6 +102,6 @@ class Listener(dispatcher):
         return bool(poll.poll(0))
 
     def handle_error(self) -> None:
-        """Log the current exception and pause; waitress would close the listener."""
+        """Log the current exception and pause."""
         log.exception("cannot accept connections, retrying soon")
         self._pause()

@@ -11,7 +11,7 @@ from waitress.utilities import BadRequest
 
 from fibcommon.http.host_header import is_valid_host
 from fibweb.http.mounting import path_below
-from fibweb.server.request_context import RequestContext
+from fibweb.server.request_context import RequestContext, TaskChannel
 
 __all__ = ["MAX_BODY_BYTES", "MAX_HEADER_BYTES", "HttpRequest"]
 
@@ -88,6 +88,14 @@ class HttpRequest(HTTPRequestParser):
     def has_body(self) -> bool:
         """Whether the headers announce a body; a chunked one may be empty."""
         return self.body_rcv is not None
+
+    @property
+    def waits_to_continue(self) -> bool:
+        """Whether the client waits for "100 Continue" before it sends the body.
+
+        A request that is rejected or has no body gets its response instead.
+        """
+        return self.expect_continue and self.headers_finished and self.has_body and not self.error
 
     def received(self, data: bytes) -> int:
         """Parse received bytes; any exception of the parser makes this a bad request.
@@ -202,7 +210,7 @@ class HttpRequest(HTTPRequestParser):
             context: Context of the request.
         """
         if self._base_environ is None:
-            task = WSGITask(context, self)  # type: ignore[arg-type]
+            task = WSGITask(TaskChannel(context), self)  # type: ignore[arg-type]
             self._base_environ = task.get_environment()
         return self._base_environ
 
@@ -216,7 +224,6 @@ class HttpRequest(HTTPRequestParser):
         host, port = context.addr
         environ["REMOTE_ADDR"] = environ["REMOTE_HOST"] = host
         environ["REMOTE_PORT"] = str(port)
-        environ["waitress.client_disconnected"] = context.check_client_disconnected
         environ["fibweb.fetch"] = context.fetch
         environ["fibweb.request_id"] = self.id
         return environ

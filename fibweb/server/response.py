@@ -1,24 +1,35 @@
-"""HTTP responses and their transmission."""
+"""HTTP responses, their headers and their transmission."""
 
 import socket
-from typing import NamedTuple
+from collections.abc import Iterable
+from functools import lru_cache
+from operator import itemgetter
+from typing import NamedTuple, Self
+
+from waitress.utilities import build_http_date
 
 from fibweb.content.document_file import DocumentFile
+from fibweb.http.representations import CACHE_CONTROL
 from fibweb.server.request import HttpRequest
-from fibweb.server.request_context import RequestContext
-from fibweb.stats.access_record import AccessRecord
 
-__all__ = ["MAX_VIEWS", "Outgoing", "Response", "access_record"]
+__all__ = ["MAX_VIEWS", "Outgoing", "Response", "format_header", "http_date", "with_date"]
 
 MAX_VIEWS = 64
 """Maximum number of buffers per system call: some MiB, more than a socket buffer holds."""
 
+_DATE = b"\r\nDate: "
+
 
 class Response(NamedTuple):
-    """Response, ready to send.
+    """Response, ready to send, and what its access record needs of the request.
 
     Attributes:
-        access_record: Access record, without the bytes sent and the duration.
+        method: Method of the request, or "-".
+        target: Request target as sent, or "-".
+        user_agent: Value of User-Agent, or empty.
+        proposed_id: Valid request id that the client proposed, or empty.
+        status: HTTP status.
+        media_type: Content-Type, or empty.
         header: Encoded status line and headers.
         body: The body; empty if there is a file.
         file: The body, if it is large.
@@ -26,12 +37,96 @@ class Response(NamedTuple):
         is_cacheable: Whether the same request always has the same response.
     """
 
-    access_record: AccessRecord
+    method: str
+    target: str
+    user_agent: str
+    proposed_id: str
+    status: int
+    media_type: str
     header: bytes
     body: bytes
     file: DocumentFile | None
     closes: bool
     is_cacheable: bool
+
+    @classmethod
+    def to(
+        cls,
+        request: HttpRequest,
+        status: int,
+        media_type: str,
+        header: bytes,
+        body: bytes,
+        file: DocumentFile | None = None,
+        *,
+        closes: bool = False,
+        cache_control: str = "",
+    ) -> Self:
+        """Return a response to a request.
+
+        Args:
+            request: The request, as far as it was parsed.
+            status: HTTP status.
+            media_type: Content-Type, or empty.
+            header: Encoded status line and headers.
+            body: The body; empty if there is a file.
+            file: The body, if it is large.
+            closes: Whether the response closes the connection.
+            cache_control: Cache-Control, or empty.
+        """
+        command, headers = request.command, request.headers
+        is_cacheable = (
+            cache_control == CACHE_CONTROL
+            and status in (200, 206, 304)
+            and command in ("GET", "HEAD")
+            and not request.has_body
+        )
+        return cls(
+            command,
+            request.request_uri,
+            headers.get("USER_AGENT", ""),
+            request.id if headers.get("X_REQUEST_ID") == request.id else "",
+            status,
+            media_type,
+            header,
+            body,
+            file,
+            closes,
+            is_cacheable,
+        )
+
+
+def format_header(status: str, fields: Iterable[tuple[str, str]]) -> bytes:
+    """Return a response header with sorted fields, as waitress makes it.
+
+    Args:
+        status: Status line without the version, such as "200 OK".
+        fields: Names and values of all fields.
+    """
+    lines = [f"{name}: {text}" for name, text in sorted(fields, key=itemgetter(0))]
+    return "\r\n".join([f"HTTP/1.1 {status}", *lines, "", ""]).encode("latin-1")
+
+
+def with_date(header: bytes, second: int) -> bytes:
+    """Return a response header with another date.
+
+    Args:
+        header: Header with a Date.
+        second: Time in whole seconds since the epoch.
+    """
+    before, name, after = header.partition(_DATE)
+    date = http_date(second)
+    return b"".join((before, name, date, after[len(date) :]))
+
+
+@lru_cache(maxsize=2)
+def http_date(second: int) -> bytes:
+    """Return a time in the format of the Date header.
+
+    Args:
+        second: Time in whole seconds since the epoch.
+    """
+    return build_http_date(second).encode("ascii")
 
 
 class Outgoing:
@@ -96,23 +191,3 @@ class Outgoing:
         self._data = memoryview(b"")
         if self.file is not None:
             self.file.close()
-
-
-def access_record(
-    context: RequestContext,
-    request: HttpRequest,
-    status: int,
-    media_type: str,
-) -> AccessRecord:
-    """Return the access record of a request before its response is sent.
-
-    Args:
-        context: Context of the request.
-        request: The request, as far as it was parsed.
-        status: HTTP status of the response.
-        media_type: Media type of the response, or "".
-    """
-    own_id = request.id if request.headers.get("X_REQUEST_ID") == request.id else ""
-    client, user_agent = context.addr[0], request.headers.get("USER_AGENT", "")
-    line = request.command, request.request_uri
-    return AccessRecord(*line, status, 0, 0.0, client, user_agent, own_id, "", media_type)

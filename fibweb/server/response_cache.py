@@ -9,14 +9,10 @@ A large body is not stored here but read from the client library's cache each ti
 sees each use, and may evict it.
 """
 
-from functools import lru_cache
-
-from waitress.utilities import build_http_date
-
 from fibcommon.bounded_cache import BoundedCache
-from fibweb.server.response import Response
+from fibweb.server.response import Response, with_date
 
-__all__ = ["CachedResponse", "ResponseCache", "http_date", "is_cacheable"]
+__all__ = ["CachedResponse", "ResponseCache"]
 
 MAX_RESPONSES = 4096
 MAX_BYTES = 32 * 1024 * 1024
@@ -24,12 +20,6 @@ MAX_BYTES = 32 * 1024 * 1024
 
 MAX_BODY_BYTES = 64 * 1024
 """Maximum size of a body that is stored here; larger ones are files."""
-
-IMMUTABLE = "public, max-age=31536000, immutable"
-METHODS = ("GET", "HEAD")
-STATUSES = (200, 206, 304)
-
-_DATE = b"\r\nDate: "
 
 
 class CachedResponse:
@@ -53,9 +43,7 @@ class CachedResponse:
             second: Current time, in whole seconds since the epoch.
         """
         if second != self._second:
-            before, _, after = self.response.header.partition(_DATE)
-            date = http_date(second)
-            self._data = b"".join((before, _DATE, date, after[len(date) :], self.response.body))
+            self._data = with_date(self.response.header, second) + self.response.body
             self._second = second
         return self._data
 
@@ -94,24 +82,3 @@ class ResponseCache:
         # A CachedResponse holds header and body twice.
         size = len(request) + 2 * (len(response.header) + len(response.body))
         self._cache.put(request, response, size)
-
-
-def is_cacheable(method: str, status: int, cache_control: str) -> bool:
-    """Return whether a request without a body always has the same response.
-
-    Args:
-        method: Method of the request.
-        status: HTTP status of the response.
-        cache_control: Cache-Control of the response.
-    """
-    return method in METHODS and status in STATUSES and cache_control == IMMUTABLE
-
-
-@lru_cache(maxsize=2)
-def http_date(second: int) -> bytes:
-    """Return a time in the format of the Date header.
-
-    Args:
-        second: Time in whole seconds since the epoch.
-    """
-    return build_http_date(second).encode("ascii")

@@ -33,9 +33,6 @@ log = logging.getLogger(__name__)
 IDENT = "fibweb"
 """Value of the Server header."""
 
-CHANNEL_TIMEOUT_SECONDS = 120
-"""Longer than proxies and browsers keep idle connections."""
-
 CLEANUP_SECONDS = 1.0
 """Interval of the checks of connections for their time limits."""
 
@@ -114,18 +111,15 @@ class HttpServer:
         self.fetcher = FetchThreads(
             limits.threads, limits.fetch_seconds, self._loop.call_soon_threadsafe
         )
-        self.held: HeldBytes[Channel] = HeldBytes(limits.pending_bytes)
-        self.admission: Admission[Channel] = Admission(
-            limits.max_clients, lambda: self.connections, self._all_channels, time.monotonic
-        )
-        self._channels: dict[int, Channel] = {}  # by descriptor; waitress adds and removes them
+        self.held = HeldBytes(limits.pending_bytes)
+        self._channels: set[Channel] = set()
+        self.admission = Admission(limits.max_clients, self._channels, time.monotonic)
         self._deadline: float | None = None  # when draining ends; set by stop()
         self._next_cleanup = time.monotonic() + CLEANUP_SECONDS
         self._next_fetch_tick = 0.0
         settings = Adjustments(
             sockets=[site.listener for site in sites],
             ident=IDENT,
-            channel_timeout=CHANNEL_TIMEOUT_SECONDS,
             max_request_header_size=MAX_HEADER_BYTES,
             max_request_body_size=MAX_BODY_BYTES,
             # Clearing needs a wrapper around the application, which ignores these headers anyway.
@@ -138,9 +132,10 @@ class HttpServer:
         for site in sites:
             address = address_of(site.listener)
             port = str(address.path or address.port)
-            shared = SiteContext(site.application, settings, port, site.cors, self._channels)
             context = ServerContext(
+                SiteContext(site.application, settings, port, site.cors),
                 self._loop,
+                self._channels,
                 on_response,
                 request_ids,
                 self.fetcher,
@@ -149,7 +144,7 @@ class HttpServer:
                 responses[id(site.application)],
                 ParsedHeaderCache(),
             )
-            self._listeners.append(Listener(site.listener, shared, context))
+            self._listeners.append(Listener(site.listener, context))
 
     @property
     def connections(self) -> int:
@@ -225,12 +220,12 @@ class HttpServer:
 
     def _close(self) -> None:
         for channel in self._all_channels():
-            channel.handle_close()
+            channel.close()
         self.fetcher.close()
         for listener in self._listeners:
             listener.close()
         self._loop.close()
 
     def _all_channels(self) -> list[Channel]:
-        # Copied, since the event loop may change the map while another thread reads it.
-        return list(self._channels.values())
+        # Copied, since the event loop may change the set while another thread reads it.
+        return list(self._channels)

@@ -39,23 +39,6 @@ class AccessRecord(NamedTuple):
     handling: str
     media_type: str = ""
 
-    def finished(
-        self, body_bytes: int, seconds: float, client: str, request_id: str, handling: str
-    ) -> "AccessRecord":
-        """Return a copy with the values that are known at the end of the response."""
-        return AccessRecord(
-            self.method,
-            self.target,
-            self.status,
-            body_bytes,
-            seconds,
-            client,
-            self.user_agent,
-            request_id,
-            handling,
-            self.media_type,
-        )
-
 
 class RequestIds:
     """Source of request ids that are unique among all processes."""

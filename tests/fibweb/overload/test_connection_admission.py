@@ -28,7 +28,7 @@ class PacedConnection:
         self._crowd = crowd
         crowd.append(self)
 
-    def handle_close(self) -> None:
+    def close(self) -> None:
         """Remove the connection."""
         self.idle_since = None
         self._crowd.remove(self)
@@ -36,9 +36,9 @@ class PacedConnection:
 
 def admission_of(
     crowd: list[PacedConnection], max_clients: int, clock: Callable[[], float] = lambda: NOW
-) -> Admission[PacedConnection]:
+) -> Admission:
     """Return an admission policy for a list of connections."""
-    return Admission(max_clients, lambda: len(crowd), lambda: crowd, clock)
+    return Admission(max_clients, crowd, clock)
 
 
 def test_room_for_all() -> None:

@@ -19,7 +19,7 @@ class HoldingConnection:
 
 def test_the_slowest_gives_way() -> None:
     """The oldest holders release their bytes, as many as necessary."""
-    held: HeldBytes[HoldingConnection] = HeldBytes(100)
+    held = HeldBytes(100)
     first, second, third = HoldingConnection(), HoldingConnection(), HoldingConnection()
     held.set(first, 40)
     held.set(second, 40)
@@ -34,7 +34,7 @@ def test_the_slowest_gives_way() -> None:
 
 def test_the_next_piece_is_a_new_turn() -> None:
     """A fast reader, which released its bytes in between, counts as newer than a slow one."""
-    held: HeldBytes[HoldingConnection] = HeldBytes(100)
+    held = HeldBytes(100)
     fast, slow = HoldingConnection(), HoldingConnection()
     held.set(fast, 50)
     held.set(slow, 50)
@@ -45,7 +45,7 @@ def test_the_next_piece_is_a_new_turn() -> None:
 
 def test_tight() -> None:
     """Memory is tight when more than half of the limit is used."""
-    held: HeldBytes[HoldingConnection] = HeldBytes(100)
+    held = HeldBytes(100)
     reader = HoldingConnection()
     held.set(reader, 50)
     assert not held.is_tight
@@ -56,7 +56,7 @@ def test_tight() -> None:
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 120))))
 def test_the_limit_holds(steps: list[tuple[int, int]]) -> None:
     """The total never exceeds the limit and is the sum of the holders."""
-    held: HeldBytes[HoldingConnection] = HeldBytes(100)
+    held = HeldBytes(100)
     readers = [HoldingConnection() for _ in range(6)]
     for number, size in steps:
         held.set(readers[number], size)

@@ -324,21 +324,21 @@ def test_http_connection_that_epoll_refuses_is_closed(
 ) -> None:
     """A connection that epoll refuses is closed; the server keeps serving."""
     running = start(strange)
-    want, watched = Loop.set_events, Loop.__setitem__
+    want, watched = Loop.set_events, Loop.register
     failing = threading.Event()
 
     def failing_want(loop: Loop, descriptor: int, events: int) -> None:
-        if failing.is_set() and isinstance(loop.get(descriptor), Channel):
+        if failing.is_set() and isinstance(loop._handlers.get(descriptor), Channel):
             raise OSError(28, "no room to watch it")
         want(loop, descriptor, events)
 
-    def failing_watch(loop: Loop, descriptor: int, dispatcher: Any) -> None:
+    def failing_watch(loop: Loop, descriptor: int, handler: Any) -> None:
         if failing.is_set():
             raise OSError(28, "no room to watch it")
-        watched(loop, descriptor, dispatcher)
+        watched(loop, descriptor, handler)
 
     monkeypatch.setattr(Loop, "set_events", failing_want)
-    monkeypatch.setattr(Loop, "__setitem__", failing_watch)
+    monkeypatch.setattr(Loop, "register", failing_watch)
     with connect(running.path) as client:
         client.sendall(get("/changing"))
         assert first_line(client) == b"HTTP/1.1 200 OK"
@@ -495,17 +495,17 @@ def test_a_pipeline_is_parsed_as_it_is_answered(
 ) -> None:
     """Of hundreds of pipelined requests, only the next one is parsed."""
     parsed: list[int] = []
-    received, parse = Channel.received, HttpRequest.received
+    parse_next, parse = Channel._parse, HttpRequest.received
 
-    def count(channel: Channel, data: bytes) -> bool:
+    def count(channel: Channel, data: bytes) -> None:
         parsed.append(0)
-        return received(channel, data)
+        parse_next(channel, data)
 
     def count_parsed(request: HttpRequest, data: bytes) -> int:
         parsed[-1] += 1
         return parse(request, data)
 
-    monkeypatch.setattr(Channel, "received", count)
+    monkeypatch.setattr(Channel, "_parse", count)
     monkeypatch.setattr(HttpRequest, "received", count_parsed)
     running = start(named)
     with connect(running.path) as client:

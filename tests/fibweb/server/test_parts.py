@@ -11,22 +11,14 @@ from hypothesis import strategies as st
 from waitress.adjustments import Adjustments
 
 from fibweb.content.fetch_request import FetchRequest
+from fibweb.http.representations import CACHE_CONTROL as IMMUTABLE
 from fibweb.server.parsed_headers import MAX_CACHED_BYTES, MAX_CACHED_HEADERS, ParsedHeaderCache
 from fibweb.server.request import HttpRequest
-from fibweb.server.response import Outgoing, Response
-from fibweb.server.response_cache import (
-    IMMUTABLE,
-    MAX_BODY_BYTES,
-    MAX_BYTES,
-    MAX_RESPONSES,
-    ResponseCache,
-    http_date,
-    is_cacheable,
-)
-from fibweb.stats.access_record import AccessRecord, RequestIds
+from fibweb.server.response import Outgoing, Response, http_date
+from fibweb.server.response_cache import MAX_BODY_BYTES, MAX_BYTES, MAX_RESPONSES, ResponseCache
+from fibweb.stats.access_record import RequestIds
 
 LIMITS = Adjustments()
-EXCHANGE = AccessRecord("GET", "/", 200, 0, 0, "", "", "", "")
 
 LINES = st.builds(
     b"%b %b%b%b".__mod__,
@@ -62,17 +54,12 @@ FIELDS = st.sampled_from(
 class FakeConnection:
     """Connection with the attributes that a WSGI environment contains."""
 
-    adj = LIMITS
     addr = ("192.0.2.1", 4711)
-    server = SimpleNamespace(adj=LIMITS, effective_port=80, server_name="example.org")
+    site = SimpleNamespace(adj=LIMITS, effective_port=80, server_name="example.org")
 
     def fetch(self, fetch: FetchRequest) -> bytes:
         """Fail: no test fetches."""
         raise NotImplementedError
-
-    def check_client_disconnected(self) -> bool:
-        """Return False."""
-        return False
 
 
 CONNECTION: Any = FakeConnection()
@@ -204,14 +191,18 @@ def test_request_ids(proposed: str, is_taken: bool) -> None:
 def test_only_immutable_responses_are_cacheable(
     method: str, status: int, cache_control: str, verdict: bool
 ) -> None:
-    """Only immutable responses to GET and HEAD are cacheable."""
-    assert is_cacheable(method, status, cache_control) is verdict
+    """Only immutable responses to GET and HEAD without a body are cacheable."""
+    for field, has_body in ((b"", False), (b"Content-Length: 1\r\n", True)):
+        request = parsed(b"%b / HTTP/1.1\r\nHost: a\r\n%b\r\n" % (method.encode(), field))
+        response = Response.to(request, status, "", b"", b"", cache_control=cache_control)
+        assert response.is_cacheable is (verdict and not has_body)
 
 
 def response(body: bytes) -> Response:
     """Return a response with a Date."""
     header = b"HTTP/1.1 200 OK\r\nA: 1\r\nDate: " + http_date(0) + b"\r\nServer: x\r\n\r\n"
-    return Response(EXCHANGE, header, body, None, False, True)
+    request = parsed(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    return Response.to(request, 200, "", header, body, cache_control=IMMUTABLE)
 
 
 def test_a_cached_response_has_the_current_date() -> None:

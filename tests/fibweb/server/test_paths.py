@@ -266,7 +266,7 @@ def test_silent_clients(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     An incomplete request gets 408. The time limits do not depend on the wall clock.
     """
     monkeypatch.setattr(time, "time", lambda: 0.0)
-    monkeypatch.setattr(http_server, "CHANNEL_TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr(http_channel, "CHANNEL_TIMEOUT_SECONDS", 1)
     monkeypatch.setattr(http_channel, "REQUEST_SECONDS", 1)
     monkeypatch.setattr(http_server, "CLEANUP_SECONDS", 0)
     monkeypatch.setattr(http_server, "LOOP_SECONDS", 0.1)

@@ -178,7 +178,7 @@ def _receive_until_settled(client: socket.socket, server: HttpServer, received: 
                 received.extend(piece)
                 quiet_turns.clear()
         channels = server._all_channels()
-        is_quiet = not any(channel.is_answering or channel._complete for channel in channels)
+        is_quiet = not any(channel.is_answering for channel in channels)
         if not (is_quiet and _is_read(client)):
             quiet_turns.clear()
         elif server.iterations not in quiet_turns:
