@@ -266,15 +266,11 @@ class Acceptor:
         for server in self._metrics:
             server.tick()
         reap_orphans({worker.pid for worker in self._engine.pool.workers})
-        self._next_tick = now + TICK_SECONDS
-        watchdog_seconds = self._notifier.watchdog_seconds
-        if watchdog_seconds:
-            self._next_tick = min(self._next_tick, now + watchdog_seconds / 2)
-            if (
-                self._engine.is_healthy(self.settings.request_timeout)
-                or self._engine.lacks_workers
-            ):
-                self._notifier.watchdog()
+        self._next_tick = now + self._notifier.tick_seconds(TICK_SECONDS)
+        if self._notifier.watchdog_seconds and (
+            self._engine.is_healthy(self.settings.request_timeout) or self._engine.lacks_workers
+        ):
+            self._notifier.watchdog()
         self._notifier.status(self._status())
 
     def _status(self) -> str:

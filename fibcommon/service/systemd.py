@@ -92,6 +92,14 @@ class Notifier:
         """The manager kills the process after this time without `watchdog()`; None: never."""
         return self._watchdog_seconds
 
+    def tick_seconds(self, longest: float) -> float:
+        """Return the interval of periodic work that includes `watchdog()`.
+
+        Args:
+            longest: The interval without a watchdog, and the longest with one.
+        """
+        return min(longest, (self._watchdog_seconds or 2 * longest) / 2)
+
     def ready(self, status: str) -> None:
         """Report that the start or a reload is complete.
 

@@ -167,9 +167,7 @@ class Supervisor:
         now = time.monotonic()
         if now < self._next_tick:
             return
-        self._next_tick = now + min(
-            TICK_SECONDS, (self._notifier.watchdog_seconds or TICK_SECONDS) / 2
-        )
+        self._next_tick = now + self._notifier.tick_seconds(TICK_SECONDS)
         for child in self._children():
             if now - child.heartbeat_at > HANG_SECONDS or now > self._deadline:
                 log.error("killing pid %s: no heartbeat, or not ended in time", child.pid)

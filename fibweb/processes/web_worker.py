@@ -226,7 +226,7 @@ class WebWorker:
             if now >= next_tick:
                 self._tick()
                 reap_orphans({self._embedded.pid} if self._embedded is not None else ())
-                next_tick = now + self._tick_seconds()
+                next_tick = now + self._notifier.tick_seconds(TICK_SECONDS)
             wait_seconds = next_tick - now
             if self._embedded is not None:
                 wait_seconds = min(wait_seconds, self._embedded.restart_if_dead())
@@ -240,9 +240,6 @@ class WebWorker:
                     poller.unregister(fd)
                     log.error("stopping: the supervisor has ended")
                     self._stop()
-
-    def _tick_seconds(self) -> float:
-        return min(TICK_SECONDS, (self._notifier.watchdog_seconds or TICK_SECONDS) / 2)
 
     def _tick(self) -> None:
         metrics = self._gather()

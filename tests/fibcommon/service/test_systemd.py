@@ -118,7 +118,9 @@ def test_a_manager_that_does_not_listen(manager: socket.socket, notifier: Notifi
 )
 def test_watchdog_seconds(environment: dict[str, str], seconds: float | None) -> None:
     """The watchdog is on only if the variables are for this process."""
-    assert Notifier(environment).watchdog_seconds == seconds
+    notifier = Notifier(environment)
+    assert notifier.watchdog_seconds == seconds
+    assert notifier.tick_seconds(1.0) == (0.25 if seconds == 0.5 else 1.0)
 
 
 # Sockets.
