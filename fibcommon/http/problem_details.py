@@ -4,9 +4,12 @@ import json
 from collections.abc import Mapping
 from http import HTTPStatus
 
-__all__ = ["PROBLEM_MEDIA_TYPE", "problem_body", "reason_phrase"]
+__all__ = ["FAILURE", "PROBLEM_MEDIA_TYPE", "problem_body", "reason_phrase"]
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
+
+FAILURE = "the service failed to answer; its log says why"
+"""Detail of a response with status 500."""
 
 _PHRASES = {413: "Content Too Large", 416: "Range Not Satisfiable"}
 """Phrases of RFC 9110 where Python before 3.13 has those of older RFCs."""

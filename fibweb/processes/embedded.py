@@ -22,7 +22,7 @@ from fibcommon.service.errors import is_shortage
 from fibcommon.service.resource_limits import memory_limit_bytes
 from fibweb.processes.restarts import RestartPlan
 
-__all__ = ["STOP_SECONDS", "EmbeddedServer", "EmbeddedServerError"]
+__all__ = ["EmbeddedServer", "EmbeddedServerError", "stop_seconds"]
 
 log = logging.getLogger(__name__)
 
@@ -217,6 +217,11 @@ class EmbeddedServer:
                 if has_ended or time.monotonic() > deadline:
                     raise EmbeddedServerError("the embedded fibserver did not start") from error
                 time.sleep(0.02)
+
+
+def stop_seconds(embedded: EmbeddedServer | None) -> float:
+    """Return how long the stop of a fibserver may take: nothing if there is none."""
+    return STOP_SECONDS if embedded is not None else 0
 
 
 def _receive(probe: socket.socket) -> bytes | None:

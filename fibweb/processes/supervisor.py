@@ -30,7 +30,7 @@ from fibcommon.service.listeners import close_listener
 from fibcommon.service.orphans import reap_orphans
 from fibcommon.service.signals import SignalPipe, drain_notice, has_terminal
 from fibcommon.service.systemd import Notifier
-from fibweb.processes.embedded import STOP_SECONDS, EmbeddedServer
+from fibweb.processes.embedded import EmbeddedServer, stop_seconds
 from fibweb.processes.restarts import RestartPlan
 from fibweb.processes.web_worker import (
     SIGNALS,
@@ -232,8 +232,8 @@ class Supervisor:
         is_first = self._phase is not _Phase.DRAINING
         self._phase = _Phase.DRAINING
         seconds = GRACE_SECONDS + (self._settings.drain_timeout if is_first else 0.0)
-        rest = STOP_SECONDS if self._embedded is not None else 0
-        self._notifier.stopping("finishing requests in progress", seconds + rest)
+        longest = seconds + stop_seconds(self._embedded)
+        self._notifier.stopping("finishing requests in progress", longest)
         for listener in self._service.listeners:
             close_listener(listener)
         self._signal_all(signal.SIGTERM)

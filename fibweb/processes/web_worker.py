@@ -34,7 +34,7 @@ from fibcommon.service.systemd import Notifier
 from fibweb.http.cors import CorsPolicy
 from fibweb.overload.connection_admission import SURPLUS_CONNECTIONS
 from fibweb.processes.composition import Composition, compose, memory_parts
-from fibweb.processes.embedded import STOP_SECONDS, EmbeddedServer
+from fibweb.processes.embedded import EmbeddedServer, stop_seconds
 from fibweb.server.server import HttpLimits, HttpServer, Site
 from fibweb.settings import WebSettings
 from fibweb.stats.access_log import AccessLog
@@ -267,8 +267,8 @@ class WebWorker:
     def _stop(self) -> None:
         """Drain the server; called again, end at once."""
         seconds = 0 if self._is_stopping else self._settings.drain_timeout
-        rest = STOP_SECONDS if self._embedded is not None else 0
-        self._notifier.stopping("finishing requests in progress", seconds + rest)
+        longest = seconds + stop_seconds(self._embedded)
+        self._notifier.stopping("finishing requests in progress", longest)
         if self._supervisor is None:  # the event loop is about to close the listeners
             for listener in self._service.listeners:
                 remove_socket_file(listener)

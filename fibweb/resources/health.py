@@ -5,11 +5,9 @@ import falcon
 from fibclient import FibClient, FibError
 from fibweb.content.fetch_request import run_now
 from fibweb.resources.expiry import FETCH, Expiry
-from fibweb.resources.problems import Problem
+from fibweb.resources.problems import unavailable
 
 __all__ = ["LivenessResource", "ReadinessResource"]
-
-RETRY_AFTER_SECONDS = 1
 
 
 class LivenessResource:
@@ -50,11 +48,7 @@ class ReadinessResource:
         """Respond with `ready`, or with 503 if no fibserver replied."""
         self._expiry.ensure_fresh(request.env.get(FETCH, run_now))
         if self._error:
-            raise Problem(
-                503,
-                f"no fibserver answers: {self._error}",
-                {"Retry-After": str(RETRY_AFTER_SECONDS)},
-            )
+            raise unavailable(f"no fibserver answers: {self._error}")
         _respond(response, "ready")
 
 

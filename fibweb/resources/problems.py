@@ -9,13 +9,14 @@ from urllib.parse import quote
 import falcon
 
 from fibclient import ClientClosed, FibError, RequestRefused, ServerUnreachable
-from fibcommon.http.problem_details import PROBLEM_MEDIA_TYPE, problem_body
+from fibcommon.http.problem_details import FAILURE, PROBLEM_MEDIA_TYPE, problem_body
 from fibweb.content.fetch_request import Overloaded, WouldBlock
 from fibweb.http.mounting import mount_path
 
-__all__ = ["Problem", "add_problems"]
+__all__ = ["Problem", "add_problems", "unavailable"]
 
 RETRY_AFTER_SECONDS = 1
+"""When clients may try again: the state of the fibservers is probed once a second."""
 
 _DETAILS = {
     404: "this path does not exist",
@@ -46,6 +47,11 @@ class Problem(falcon.HTTPError):
         self.members = members
 
 
+def unavailable(detail: str) -> Problem:
+    """Return the error for a fibserver that is unavailable: 503 with Retry-After."""
+    return Problem(503, detail, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
 def add_problems(app: falcon.App[Any, Any]) -> None:
     """Register handlers that turn all errors into problem details."""
     app.set_error_serializer(_write)
@@ -68,8 +74,7 @@ def _on_client_error(
             raise Problem(400, str(error))
         is_temporary = error.is_temporary
     if is_temporary:
-        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-        raise Problem(503, f"fibserver is unavailable: {error}", headers)
+        raise unavailable(f"fibserver is unavailable: {error}")
     if isinstance(error, RequestRefused):
         _log.error("fibserver rejected a request: %s", error)
         raise Problem(502, f"fibserver rejected the request: {error}")
@@ -84,7 +89,7 @@ def _on_bug(
     parameters: dict[str, object],
 ) -> NoReturn:
     _log.error("request %s failed", _request_id(request), exc_info=error)
-    raise Problem(500, "fibweb failed to answer; its log says why")
+    raise Problem(500, FAILURE)
 
 
 def _pass_on(

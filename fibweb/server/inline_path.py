@@ -20,6 +20,7 @@ from wsgiref.types import WSGIEnvironment
 from waitress.buffers import ReadOnlyFileBasedBuffer
 from waitress.task import WSGITask, hop_by_hop
 
+from fibcommon.http.problem_details import FAILURE
 from fibweb.content.document_file import DocumentFile
 from fibweb.content.fetch_request import Overloaded, WouldBlock
 from fibweb.server.error_response import error_response
@@ -30,8 +31,6 @@ from fibweb.server.response import Response, format_header, http_date, with_date
 __all__ = ["respond"]
 
 log = logging.getLogger(__name__)
-
-FAILURE = "fibweb failed to answer; its log says why"
 
 _DETAILS = {
     413: f"the body of a request must have less than {MAX_BODY_BYTES} bytes",
