@@ -181,7 +181,6 @@ class Channel:
         self._fetched: dict[FetchRequest, bytes | Exception] = {}  # for the current request
         self._response: Response | None = None
         self._outgoing: Outgoing | None = None
-        self._is_holding = False
         self._drops = 0  # of oversized pieces of the current response
         self._may_send_more = False  # since its request was rejected, perhaps before its end
         self._discarded = 0  # bytes, while lingering
@@ -409,7 +408,6 @@ class Channel:
         A piece is fetched again when the client continues to read. Other bytes cannot be: the
         connection is closed.
         """
-        self._is_holding = False
         outgoing = self._outgoing
         assert outgoing is not None, "only a response in progress holds bytes"
         is_cut_off = outgoing.file is None
@@ -426,10 +424,7 @@ class Channel:
     def _hold(self) -> None:
         """Update how many bytes this connection holds in memory."""
         outgoing = self._outgoing
-        size = outgoing.held_bytes if outgoing is not None else 0
-        if size or self._is_holding:
-            self._is_holding = size > 0
-            self._context.held.set(self, size)
+        self._context.held.set(self, outgoing.held_bytes if outgoing is not None else 0)
 
     # From a request to its response.
 
@@ -578,7 +573,7 @@ class Channel:
 
     def _end(self) -> None:
         """Close the connection after its last response; linger if the client may send more."""
-        if not (self._may_send_more or self._unparsed or self._complete or self._has_unread):
+        if not (self._may_send_more or self._unparsed or self._has_unread):
             self.close()
             return
         try:
@@ -589,7 +584,6 @@ class Channel:
         self._state = ChannelState.LINGERING
         self._began = self._progress
         self._unparsed = b""
-        self._complete = None
         self._discard()
 
     @property

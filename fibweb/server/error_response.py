@@ -39,7 +39,6 @@ def error_response(
         "Content-Length": str(len(body)),
         "Content-Type": PROBLEM_MEDIA_TYPE,
         "Date": http_date(int(time.time())).decode(),
-        "Server": site.adj.ident,
         "X-Request-Id": request.id,
     }
     if closes:

@@ -9,6 +9,7 @@ application may then run twice, which is harmless since such a request is a GET 
 """
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -46,7 +47,8 @@ _Headers = list[tuple[str, str]]
 _Error = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None] | None
 _Write = Callable[[bytes], object]
 
-_FOR_WAITRESS = frozenset({"Date", "Server"})
+_FOR_WAITRESS = hop_by_hop | {"date", "server"}
+_LINE_BREAK = re.compile(r"[\r\n]")
 
 
 def respond(context: RequestContext, request: HttpRequest) -> Response:
@@ -117,7 +119,7 @@ def _run_simple(
     result = context.site.application(environ, start_response)
     if len(started) == 1 and started[0][2] is None:
         status, fields, _ = started[0]
-        header = _header(context.site.adj.ident, status, fields)
+        header = _header(status, fields)
         body, file = _body(result)
         if header is not None and body is not None:
             size = len(body) if file is None else file.size
@@ -149,28 +151,23 @@ def _body(result: Iterable[bytes]) -> tuple[bytes | None, DocumentFile | None]:
 
 
 @lru_cache(maxsize=1024)
-def _header(ident: str, status: str, fields: Fields) -> _Header | None:
+def _header(status: str, fields: Fields) -> _Header | None:
     """Return the header that waitress would make; None if its special cases apply.
 
     Args:
-        ident: Value of the Server header.
         status: Status line without the version, such as "200 OK".
         fields: Names, in any case, and values.
     """
-    capitalised = [("-".join(map(str.capitalize, name.split("-"))), text) for name, text in fields]
-    by_name = dict(capitalised)
+    by_name = {name.lower(): text for name, text in fields}
     is_bodiless = status.startswith(("204", "304"))
-    has_line_break = (
-        "\r" in status or "\n" in status or any("\r" in x or "\n" in x for x in chain(*fields))
-    )
-    is_for_waitress = _FOR_WAITRESS & by_name.keys() or hop_by_hop & set(map(str.lower, by_name))
-    length = by_name.get("Content-Length", "0" if is_bodiless else "")
-    has_odd_length = not length.isdecimal() or (is_bodiless and "Content-Length" in by_name)
-    if has_odd_length or has_line_break or is_for_waitress:
+    length = by_name.get("content-length", "0" if is_bodiless else "")
+    has_odd_length = not length.isdecimal() or (is_bodiless and "content-length" in by_name)
+    has_line_break = _LINE_BREAK.search("".join((status, *chain(*fields))))
+    if has_odd_length or has_line_break or _FOR_WAITRESS & by_name.keys():
         return None
-    date = http_date(0).decode()
-    data = format_header(status, [*capitalised, ("Server", ident), ("Date", date)])
-    cache_control, media_type = by_name.get("Cache-Control", ""), by_name.get("Content-Type", "")
+    named = [("-".join(map(str.capitalize, name.split("-"))), text) for name, text in fields]
+    data = format_header(status, [*named, ("Date", http_date(0).decode())])
+    cache_control, media_type = by_name.get("cache-control", ""), by_name.get("content-type", "")
     return _Header(int(status[:3]), data, int(length), cache_control, media_type)
 
 

@@ -12,10 +12,13 @@ from fibweb.content.document_file import DocumentFile
 from fibweb.http.representations import CACHE_CONTROL
 from fibweb.server.request import HttpRequest
 
-__all__ = ["MAX_VIEWS", "Outgoing", "Response", "format_header", "http_date", "with_date"]
+__all__ = ["IDENT", "MAX_VIEWS", "Outgoing", "Response", "format_header", "http_date", "with_date"]
 
 MAX_VIEWS = 64
 """Maximum number of buffers per system call: some MiB, more than a socket buffer holds."""
+
+IDENT = "fibweb"
+"""Value of the Server header."""
 
 _DATE = b"\r\nDate: "
 
@@ -101,9 +104,10 @@ def format_header(status: str, fields: Iterable[tuple[str, str]]) -> bytes:
 
     Args:
         status: Status line without the version, such as "200 OK".
-        fields: Names and values of all fields.
+        fields: Names and values of all fields but Server.
     """
-    lines = [f"{name}: {text}" for name, text in sorted(fields, key=itemgetter(0))]
+    named = sorted([*fields, ("Server", IDENT)], key=itemgetter(0))
+    lines = [f"{name}: {text}" for name, text in named]
     return "\r\n".join([f"HTTP/1.1 {status}", *lines, "", ""]).encode("latin-1")
 
 

@@ -23,15 +23,13 @@ from fibweb.server.listener import Listener
 from fibweb.server.parsed_headers import ParsedHeaderCache
 from fibweb.server.request import MAX_BODY_BYTES, MAX_HEADER_BYTES
 from fibweb.server.request_context import SiteContext
+from fibweb.server.response import IDENT
 from fibweb.server.response_cache import ResponseCache
 from fibweb.stats.access_record import AccessRecord, RequestIds
 
 __all__ = ["HttpLimits", "HttpServer", "Site"]
 
 log = logging.getLogger(__name__)
-
-IDENT = "fibweb"
-"""Value of the Server header."""
 
 CLEANUP_SECONDS = 1.0
 """Interval of the checks of connections for their time limits."""

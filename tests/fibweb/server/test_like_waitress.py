@@ -311,6 +311,6 @@ def test_headers_beyond_the_limit(pair: tuple[OwnServer, StockServer]) -> None:
 def test_the_version_of_waitress() -> None:
     """The server depends on internals of waitress, and was tested with this version.
 
-    Before an upgrade, read the changes in its channel.py, task.py and server.py.
+    Before an upgrade, read the changes in its parser.py and task.py.
     """
     assert importlib.metadata.version("waitress") == "3.0.2"

@@ -16,12 +16,8 @@ from waitress import wasyncore
 
 from fibweb.http.cors import CorsPolicy
 from fibweb.server.request import MAX_BODY_BYTES, MAX_HEADER_BYTES
-from fibweb.server.server import (
-    IDENT,
-    HttpLimits,
-    HttpServer,
-    Site,
-)
+from fibweb.server.response import IDENT
+from fibweb.server.server import HttpLimits, HttpServer, Site
 from fibweb.stats.access_record import AccessRecord
 from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
