@@ -152,12 +152,7 @@ class Channel:
     """
 
     def __init__(self, sock: socket, addr: ClientAddress, context: ServerContext) -> None:
-        """Take over an accepted connection, and register it with the event loop.
-
-        Args:
-            sock: The connection; `close` closes it.
-            addr: Address of the client.
-            context: State of the server.
+        """Register an accepted connection with the event loop; `close` closes it.
 
         Raises:
             OSError: The kernel is out of memory.
@@ -268,9 +263,9 @@ class Channel:
         if not data:
             self.close()
             return
-        if self._partial is None:
+        self._bytes = data if self._partial is None else b""
+        if self._bytes:
             self._progress = self._began = time.monotonic()
-            self._bytes = data
             cached = self._context.responses.get(data)
             if cached is not None and self._respond_from_cache(cached):
                 return
@@ -278,8 +273,6 @@ class Channel:
             if request is not None:
                 self._begin_request(request)
                 return
-        else:
-            self._bytes = b""
         self._parse(data)
         if self._unparsed or self._complete is None:
             self._bytes = b""

@@ -26,7 +26,7 @@ def error_response(
     """Return an error as a problem detail, with the headers that the application would send.
 
     Args:
-        site: Context of the listener.
+        site: Context of the listener, with its CORS headers.
         request: The request, as far as it was parsed.
         status: HTTP status, 400 to 599.
         detail: What is wrong, the value, and what is allowed.

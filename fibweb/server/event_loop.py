@@ -149,17 +149,13 @@ class Loop:
         """Call a function at the end of this iteration; at that of the next if called there.
 
         Args:
-            call: The function.
+            call: Function that takes milliseconds at most.
             on_error: Called in an `except` clause if the function raises.
         """
         self._ready.append((call, on_error))
 
     def call_soon_threadsafe(self, call: _Call) -> None:
-        """Call a function on the event loop; for any thread.
-
-        Args:
-            call: The function; it is not called once the loop is closed.
-        """
+        """Call a function on the event loop unless that is closed; for any thread."""
         self.call_soon(call)
         self.wake()
 

@@ -52,11 +52,7 @@ _LINE_BREAK = re.compile(r"[\r\n]")
 
 
 def respond(context: RequestContext, request: HttpRequest) -> Response:
-    """Return the response to a request.
-
-    Args:
-        context: Context of the request.
-        request: A complete request.
+    """Return the response to a complete request.
 
     Raises:
         WouldBlock: A fetch has to end first.

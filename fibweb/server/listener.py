@@ -28,12 +28,7 @@ class Listener:
     """
 
     def __init__(self, sock: socket.socket, context: ServerContext) -> None:
-        """Register the listener with the event loop.
-
-        Args:
-            sock: A listening socket; `close` closes it.
-            context: State of the server that its connections share.
-        """
+        """Register a listening socket with the event loop; `close` closes it."""
         sock.setblocking(False)
         self.context = context
         self.paused_until = 0.0
@@ -45,7 +40,7 @@ class Listener:
         return self._socket.fileno()
 
     def close(self) -> None:
-        """Stop listening, if that has not been done."""
+        """Stop listening; it may be called again."""
         if self._socket.fileno() >= 0:
             self.context.loop.unregister(self._socket.fileno())
             self._socket.close()

@@ -204,22 +204,14 @@ class HttpRequest(HTTPRequestParser):
         return request
 
     def base_environ(self, context: RequestContext) -> WSGIEnvironment:
-        """Return the WSGI environment that waitress makes; the caller must not change it.
-
-        Args:
-            context: Context of the request.
-        """
+        """Return the WSGI environment that waitress makes; the caller must not change it."""
         if self._base_environ is None:
             task = WSGITask(TaskChannel(context), self)  # type: ignore[arg-type]
             self._base_environ = task.get_environment()
         return self._base_environ
 
     def environ(self, context: RequestContext) -> WSGIEnvironment:
-        """Return a new WSGI environment for the application.
-
-        Args:
-            context: Context of the request.
-        """
+        """Return a new WSGI environment for the application."""
         environ = self.base_environ(context) | self._line
         host, port = context.addr
         environ["REMOTE_ADDR"] = environ["REMOTE_HOST"] = host

@@ -67,11 +67,7 @@ class TaskChannel:
     """
 
     def __init__(self, context: RequestContext) -> None:
-        """Create a channel without output.
-
-        Args:
-            context: Context of the request.
-        """
+        """Create a channel without output for a request."""
         self.server = context.site
         self.adj = context.site.adj
         self.addr = context.addr

@@ -65,18 +65,7 @@ class Response(NamedTuple):
         closes: bool = False,
         cache_control: str = "",
     ) -> Self:
-        """Return a response to a request.
-
-        Args:
-            request: The request, as far as it was parsed.
-            status: HTTP status.
-            media_type: Content-Type, or empty.
-            header: Encoded status line and headers.
-            body: The body; empty if there is a file.
-            file: The body, if it is large.
-            closes: Whether the response closes the connection.
-            cache_control: Cache-Control, or empty.
-        """
+        """Return a response to a request; the other arguments are attributes, or headers."""
         command, headers = request.command, request.headers
         is_cacheable = (
             cache_control == CACHE_CONTROL

@@ -1,6 +1,8 @@
 """Parts of the server in isolation: request parsing, caches and transmission."""
 
 import socket
+import time
+from contextlib import suppress
 from io import BytesIO
 from types import SimpleNamespace
 from typing import Any
@@ -12,11 +14,18 @@ from waitress.adjustments import Adjustments
 
 from fibweb.content.fetch_request import FetchRequest
 from fibweb.http.representations import CACHE_CONTROL as IMMUTABLE
+from fibweb.overload.connection_admission import Admission
+from fibweb.overload.held_bytes import HeldBytes
+from fibweb.server.channel import CONTINUE, Channel, ServerContext
+from fibweb.server.event_loop import Loop
+from fibweb.server.fetch_threads import FetchThreads
 from fibweb.server.parsed_headers import MAX_CACHED_BYTES, MAX_CACHED_HEADERS, ParsedHeaderCache
 from fibweb.server.request import HttpRequest
+from fibweb.server.request_context import SiteContext
 from fibweb.server.response import Outgoing, Response, http_date
 from fibweb.server.response_cache import MAX_BODY_BYTES, MAX_BYTES, MAX_RESPONSES, ResponseCache
-from fibweb.stats.access_record import RequestIds
+from fibweb.stats.access_record import AccessRecord, RequestIds
+from tests.fibweb.server.applications import strange
 
 LIMITS = Adjustments()
 
@@ -252,3 +261,42 @@ def test_bytes_on_their_way(data: bytes, sent: int) -> None:
             outgoing.send(narrow)
     assert received.getvalue() == data[sent:]
     assert outgoing.sent == len(data)
+
+
+def test_100_continue_waits_until_the_socket_accepts_it() -> None:
+    """100 Continue is sent when the client has read enough, and the body is read after it."""
+    loop, records, channels = Loop(), list[AccessRecord](), set[Channel]()
+    context = ServerContext(
+        SiteContext(strange, LIMITS, "80", None),
+        loop,
+        channels,
+        records.append,
+        RequestIds(),
+        FetchThreads(1, 1.0, loop.call_soon_threadsafe),
+        HeldBytes(1024),
+        Admission(1, channels, time.monotonic),
+        ResponseCache(),
+        ParsedHeaderCache(),
+    )
+    ours, client = socket.socketpair()
+    with client:
+        channel = Channel(ours, ("localhost", None), context)
+        filled = 0
+        with suppress(BlockingIOError):
+            while True:
+                filled += ours.send(b"x")
+        client.sendall(b"POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n")
+        client.sendall(b"Content-Length: 5\r\n\r\nhe")
+        loop.run_once(10)
+        assert channel.is_answering
+        assert client.recv(filled, socket.MSG_WAITALL) == b"x" * filled
+        loop.run_once(10)
+        assert client.recv(1000) == CONTINUE
+        client.sendall(b"llo")
+        for _ in range(2):
+            loop.run_once(0)
+        assert client.recv(1000).endswith(b"\r\n\r\nhello")
+        assert [record.status for record in records] == [200]
+        channel.close()
+    context.fetcher.close()
+    loop.close()
