@@ -304,12 +304,6 @@ class Channel:
                 self._resume()  # and then parse the rest
                 return
 
-    def _resume(self) -> None:
-        """Continue to send the response, unless the connection has been closed."""
-        if self._outgoing is not None:
-            self._send_more()
-        self._watch()
-
     def handle_error(self) -> None:
         """Log the current exception and close this connection; the others are not affected."""
         log.exception("closing a connection after an internal error")
@@ -414,11 +408,6 @@ class Channel:
             self._context.admission.cut_off["memory"] += 1
             self.close()
 
-    def _hold(self) -> None:
-        """Update how many bytes this connection holds in memory."""
-        outgoing = self._outgoing
-        self._context.held.set(self, outgoing.held_bytes if outgoing is not None else 0)
-
     # From a request to its response.
 
     def _respond_from_cache(self, cached: CachedResponse) -> bool:
@@ -510,18 +499,19 @@ class Channel:
                 return
         if sent == len(data) + (file.size if file is not None else 0):
             self._finish(sent)
-        else:
-            self._state = ChannelState.SENDING
-            if file is not None and not file.held_bytes:
-                file = file.reopened()  # it may be in the cache, for other connections too
-            self._outgoing = Outgoing(data, file, sent)
-            self._send_more()
-        self._watch()
+            self._watch()
+            return
+        if file is not None and not file.held_bytes:
+            file = file.reopened()  # it may be in the cache, for other connections too
+        self._state = ChannelState.SENDING
+        self._outgoing = Outgoing(data, file, sent)
+        self._resume()
 
-    def _send_more(self) -> None:
+    def _resume(self) -> None:
         """Send as much as the socket accepts; fetch the next piece if it is missing."""
         outgoing = self._outgoing
-        assert outgoing is not None
+        if outgoing is None:
+            return  # the connection has been closed
         before = outgoing.sent
         try:
             is_full = outgoing.send(self._socket)
@@ -532,10 +522,11 @@ class Channel:
             self._progress = time.monotonic()
         if outgoing.is_sent:
             self._finish(outgoing.sent)
-            return
-        self._hold()
-        if not is_full and self._state is ChannelState.SENDING:
-            self._load()
+        else:
+            self._context.held.set(self, outgoing.held_bytes)
+            if not is_full and self._state is ChannelState.SENDING:
+                self._load()
+        self._watch()
 
     def _load(self) -> None:
         """Queue a fetch of the next piece of the current response."""
@@ -607,7 +598,7 @@ class Channel:
         self._progress = time.monotonic()
         if outgoing is not None:
             outgoing.close()
-            self._hold()
+            self._context.held.set(self, 0)
         if response is not None:
             self.was_served = True
             record = AccessRecord(
