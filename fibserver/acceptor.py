@@ -10,7 +10,7 @@
 The loop never blocks and never computes large numbers. Each iteration handles events, accepts
 connections, runs maintenance once a second, serves the clients that are queued for loop time, and
 dispatches tasks to workers. No step takes longer than a few milliseconds
-(`fibserver.core.overload`). The order matters twice: connections are accepted after all other
+(`fibserver.core.client_limits`). The order matters twice: connections are accepted after all other
 events (`fibserver.network.connections` explains why), and tasks are dispatched after every step
 that can create one.
 """

@@ -1,1 +1,1 @@
-"""Event loop, fair queue, overload policy and statistics of the acceptor."""
+"""Event loop, fair queue, limits on clients and statistics of the acceptor."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from select import EPOLLIN, epoll
 
-from fibserver.core.overload import LoopBudget
+from fibserver.core.client_limits import LoopBudget
 
 __all__ = ["EventLoop"]
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from fibserver.core.overload import Eviction
+from fibserver.core.client_limits import Eviction
 
 __all__ = ["BUCKETS", "CommandStatistics", "Rates", "Statistics", "bucket_bounds"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from fibcommon import __version__
 from fibcommon.quantiles import quantile
-from fibserver.core.overload import Eviction
+from fibserver.core.client_limits import Eviction
 from fibserver.core.statistics import bucket_bounds
 from fibserver.monitoring.server_info import (
     VALUES,

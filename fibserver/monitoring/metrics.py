@@ -19,7 +19,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from fibcommon import __version__
-from fibserver.core.overload import Eviction
+from fibserver.core.client_limits import Eviction
 from fibserver.core.statistics import BUCKETS
 from fibserver.monitoring.server_info import (
     VALUES,

@@ -7,9 +7,9 @@ A slice stream that still lacks blocks holds back everything queued after it. On
 the head of the output requests blocks, so a client occupies one place in the workers' queue,
 however many requests it pipelines.
 
-Loop time: a client is served for one time slice, then the others are (`fibserver.core.overload`).
-A connection with work left is queued with its owner, and so is one with an event for which the
-loop iteration has no time left.
+Loop time: a client is served for one time slice, then the others are
+(`fibserver.core.client_limits`). A connection with work left is queued with its owner, and so is
+one with an event for which the loop iteration has no time left.
 
 Partial writes: a socket accepts as many bytes as its buffer has room for. The rest stays at the
 head of the output, and only then is the connection registered for EPOLLOUT: an idle socket is

@@ -1,6 +1,6 @@
 """Client connections: admission, scheduling, timeouts and eviction.
 
-`fibserver.core.overload` defines the policy.
+`fibserver.core.client_limits` defines the policy.
 
 Connections are accepted after all other events of a loop iteration: a descriptor that was closed
 in this iteration may be reused, and its stale events must not reach the new connection.
@@ -17,8 +17,7 @@ from fibcommon.addresses import Address, plain_host
 from fibcommon.service.admission import IdleConnections, affordable_connections
 from fibcommon.service.listeners import close_listener
 from fibserver.commands.session import UNIX_ADDRESS, ClientInfo, Server, Session
-from fibserver.core.event_loop import EventLoop
-from fibserver.core.overload import (
+from fibserver.core.client_limits import (
     AUTH_DELAY_SECONDS,
     REQUEST_SECONDS,
     Eviction,
@@ -26,6 +25,7 @@ from fibserver.core.overload import (
     ServiceQueue,
     slowest_readers,
 )
+from fibserver.core.event_loop import EventLoop
 from fibserver.engine.engine import Engine
 from fibserver.network.connection import INFINITY, ClientConnection, ConnectionState
 from fibserver.network.reply_cache import ReplyCache

@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol
 
 from fibserver.commands import execute
 from fibserver.commands.session import Session
-from fibserver.core.overload import LoopBudget
+from fibserver.core.client_limits import LoopBudget
 from fibserver.core.statistics import CommandStatistics, Statistics
 from fibserver.engine.engine import Engine
 from fibserver.engine.stream import Stream

@@ -21,9 +21,9 @@ from fibserver.commands import server as server_commands
 from fibserver.commands.session import ClientInfo, Session
 from fibserver.compute.expressions import evaluate
 from fibserver.core import fair_queue
+from fibserver.core.client_limits import SLICE_SECONDS, OutputTotal
 from fibserver.core.event_loop import EventLoop
 from fibserver.core.listings import Listings
-from fibserver.core.overload import SLICE_SECONDS, OutputTotal
 from fibserver.core.statistics import Statistics
 from fibserver.engine import slice_stream as answer
 from fibserver.engine.engine import Engine

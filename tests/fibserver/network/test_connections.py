@@ -17,8 +17,13 @@ import pytest
 
 from fibcommon.service.admission import ReadRate
 from fibserver.commands.session import ClientInfo
+from fibserver.core.client_limits import (
+    AUTH_DELAY_SECONDS,
+    REQUEST_SECONDS,
+    SLICE_SECONDS,
+    Eviction,
+)
 from fibserver.core.event_loop import EventLoop
-from fibserver.core.overload import AUTH_DELAY_SECONDS, REQUEST_SECONDS, SLICE_SECONDS, Eviction
 from fibserver.engine.engine import Engine
 from fibserver.network.connection import ClientConnection, ConnectionState
 from fibserver.network.connections import SWEEP_CONNECTIONS, Clients

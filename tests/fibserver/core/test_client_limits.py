@@ -1,4 +1,4 @@
-"""Tests of the overload policy: time budget, queue of clients and output bound."""
+"""Limits on one client: time budget, queue of clients and output bound."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fibserver.core.overload import (
+from fibserver.core.client_limits import (
     EVENTS_SECONDS,
     ITERATION_SECONDS,
     SLICE_SECONDS,

@@ -1,4 +1,4 @@
-"""Overload policy: limits on the loop time and the memory that one client may use.
+"""Limits on the loop time and the memory that one client may use.
 
 Loop time. A client's requests are executed for a time slice of half a millisecond. If some are
 left, the client joins a queue that is served round-robin, and the loop polls for events between
