@@ -19,7 +19,7 @@ from fibclient import FibClient
 from fibcommon.addresses import parse_addresses
 from fibcommon.service.resource_limits import affordable_bytes
 from fibweb.app import create_app, create_metrics_app
-from fibweb.resources.expiry import Refresher
+from fibweb.resources.background_refresh import Refresher
 from fibweb.resources.health import LivenessResource, ReadinessResource
 from fibweb.resources.metrics import MetricsResource
 from fibweb.resources.page import page_resources

@@ -28,7 +28,7 @@ from fibweb.content.document_file import DocumentFile
 from fibweb.content.fetch_request import FetchRequest, run_now
 from fibweb.http.mounting import mount_path
 from fibweb.processes.composition import compose
-from fibweb.resources.expiry import FETCH, Refresher
+from fibweb.resources.background_refresh import FETCH, Refresher
 from fibweb.settings import WebSettings, servers_password
 from fibweb.stats.access_log import AccessLog
 from fibweb.stats.access_record import AccessRecord, RequestIds

@@ -23,8 +23,8 @@ class MetricsResource:
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Respond with all metrics."""
         # The import of prometheus_client takes 15 ms, a tenth of a start. The first scrape waits.
-        from fibweb.resources.exposition import CONTENT_TYPE_PLAIN_0_0_4, exposition
+        from fibweb.resources.metrics_text import CONTENT_TYPE_PLAIN_0_0_4, metrics_text
 
         response.content_type = CONTENT_TYPE_PLAIN_0_0_4
         response.cache_control = ["no-store"]
-        response.data = exposition(self._gather)
+        response.data = metrics_text(self._gather)

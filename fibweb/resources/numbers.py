@@ -18,7 +18,7 @@ from fibweb.http import byte_ranges, entity_tags, representations
 from fibweb.http.negotiation import choose
 from fibweb.http.parameters import parse_index, parse_query
 from fibweb.http.representations import AVAILABLE, MEDIA_TYPES, NEGOTIABLE, Representation
-from fibweb.resources.expiry import FETCH
+from fibweb.resources.background_refresh import FETCH
 from fibweb.resources.problems import Problem
 from fibweb.resources.server_limits import ServerLimits
 

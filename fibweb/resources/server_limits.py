@@ -9,7 +9,7 @@ from typing import Any
 
 from fibclient import EncodedSlice, FibClient, Limits, RequestRefused
 from fibweb.content.fetch_request import FetchRequest
-from fibweb.resources.expiry import Expiry
+from fibweb.resources.background_refresh import Expiry
 
 __all__ = ["ServerLimits"]
 

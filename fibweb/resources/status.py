@@ -17,7 +17,7 @@ from fibclient import DeadlineExceeded, FibClient, FibError, ResolverCache, reso
 from fibcommon.addresses import Address, ResolvedAddress
 from fibcommon.quantiles import quantile
 from fibweb.content.fetch_request import run_now
-from fibweb.resources.expiry import FETCH, Expiry
+from fibweb.resources.background_refresh import FETCH, Expiry
 from fibweb.stats.metric_values import MetricValues, Samples
 from fibweb.stats.request_metrics import bucket_bounds, buckets_of
 

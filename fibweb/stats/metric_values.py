@@ -1,7 +1,7 @@
 """Values of counters and gauges, of one process or summed over several.
 
 The key of a value is its name and its label values, so the values of processes can be summed by
-key. `fibweb.resources.exposition` maps them to Prometheus metrics.
+key. `fibweb.resources.metrics_text` maps them to Prometheus metrics.
 """
 
 import json

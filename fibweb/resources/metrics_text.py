@@ -22,7 +22,7 @@ from fibcommon import __version__
 from fibweb.stats.metric_values import MetricValues, Samples
 from fibweb.stats.request_metrics import BUCKET_SECONDS, buckets_of
 
-__all__ = ["CONTENT_TYPE_PLAIN_0_0_4", "exposition"]
+__all__ = ["CONTENT_TYPE_PLAIN_0_0_4", "metrics_text"]
 
 
 class _Description(NamedTuple):
@@ -95,7 +95,7 @@ _GAUGES = {
 }
 
 
-def exposition(gather: Callable[[], MetricValues]) -> bytes:
+def metrics_text(gather: Callable[[], MetricValues]) -> bytes:
     """Return all metrics.
 
     Args:
