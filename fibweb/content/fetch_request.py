@@ -12,7 +12,10 @@ from typing import Any
 
 from fibclient import Cancellation
 
-__all__ = ["FetchRequest", "Overloaded", "WouldBlock", "run_now"]
+__all__ = ["FETCH", "FetchRequest", "Overloaded", "WouldBlock", "run_now"]
+
+FETCH = "fibweb.fetch"
+"""Environ key of the fetch function; missing if the application may block."""
 
 
 class WouldBlock(Exception):

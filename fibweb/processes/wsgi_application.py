@@ -25,10 +25,10 @@ from fibcommon.service.admission import affordable_connections
 from fibcommon.service.errors import SettingsError
 from fibcommon.service.logs import configure_logging
 from fibweb.content.document_file import DocumentFile
-from fibweb.content.fetch_request import FetchRequest, run_now
+from fibweb.content.fetch_request import FETCH, FetchRequest, run_now
 from fibweb.http.mounting import mount_path
 from fibweb.processes.composition import compose
-from fibweb.resources.background_refresh import FETCH, Refresher
+from fibweb.resources.background_refresh import Refresher
 from fibweb.settings import WebSettings, servers_password
 from fibweb.stats.access_log import AccessLog
 from fibweb.stats.access_record import AccessRecord, RequestIds

@@ -13,10 +13,7 @@ from typing import Any
 from fibclient import Cancellation, FibError
 from fibweb.content.fetch_request import FetchRequest
 
-__all__ = ["FETCH", "Expiry", "Refresher"]
-
-FETCH = "fibweb.fetch"
-"""Environ key of the fetch function; missing if the application may block."""
+__all__ = ["Expiry", "Refresher"]
 
 log = logging.getLogger(__name__)
 

@@ -13,12 +13,11 @@ import falcon
 
 from fibclient import Document, FibClient
 from fibweb.content.document_file import DocumentFile, needs_several_requests
-from fibweb.content.fetch_request import FetchRequest, run_now
+from fibweb.content.fetch_request import FETCH, FetchRequest, run_now
 from fibweb.http import byte_ranges, entity_tags, representations
 from fibweb.http.negotiation import choose
 from fibweb.http.parameters import parse_index, parse_query
 from fibweb.http.representations import AVAILABLE, MEDIA_TYPES, NEGOTIABLE, Representation
-from fibweb.resources.background_refresh import FETCH
 from fibweb.resources.problems import Problem
 from fibweb.resources.server_limits import ServerLimits
 

@@ -16,8 +16,8 @@ import falcon
 from fibclient import DeadlineExceeded, FibClient, FibError, ResolverCache, resolve
 from fibcommon.addresses import Address, ResolvedAddress
 from fibcommon.quantiles import quantile
-from fibweb.content.fetch_request import run_now
-from fibweb.resources.background_refresh import FETCH, Expiry
+from fibweb.content.fetch_request import FETCH, run_now
+from fibweb.resources.background_refresh import Expiry
 from fibweb.stats.metric_values import MetricValues, Samples
 from fibweb.stats.request_metrics import bucket_bounds, buckets_of
 
