@@ -1,1 +1,1 @@
-"""Connections to servers: endpoints, sockets and the wire protocol."""
+"""Connections to servers: endpoint, socket and the wire protocol."""

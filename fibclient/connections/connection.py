@@ -26,7 +26,7 @@ from contextlib import suppress
 
 from fibclient.cancellation import Cancellation
 from fibclient.connections.encoded_slice import SliceRequest
-from fibclient.connections.endpoints import Endpoint
+from fibclient.connections.endpoint import Endpoint
 from fibclient.connections.other_services import service_of
 from fibclient.connections.resp import (
     Reply,
