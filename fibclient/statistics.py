@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from fibclient.connections.endpoints import Endpoint
+from fibclient.connections.endpoint import Endpoint
 from fibclient.prefix_cache import CacheStatistics
 
 __all__ = ["CacheStatistics", "ClientStatistics", "EndpointStatistics", "endpoint_statistics"]

@@ -64,6 +64,7 @@ PURE = {
     "fibclient/errors.py": set(),
     "fibclient/connections/*.py": {"connection", "connecting"},
     "fibclient/transport/hedging.py": set(),
+    "fibclient/transport/load_balancing.py": set(),
     "fibclient/transport/retry.py": set(),
     "fibclient/transport/transfer.py": set(),
     "fibclient/cli/checks/*.py": {"diagnosis"},

@@ -1,1 +1,1 @@
-"""Delivery of requests: connection pool, retries and hedging."""
+"""Delivery of requests: connection pool, load balancing, retries and hedging."""

@@ -31,7 +31,7 @@ from fibclient.connections.connection import (
     first_readable,
 )
 from fibclient.connections.encoded_slice import SliceRequest
-from fibclient.connections.endpoints import Endpoint
+from fibclient.connections.endpoint import Endpoint
 from fibclient.connections.resp import Reply, encode_request
 from fibclient.errors import (
     ClientClosed,

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from fibclient.cancellation import Cancellation, as_cancelled, notified, raise_if_cancelled
 from fibclient.connections.connecting import first_connected
 from fibclient.connections.connection import Connection
-from fibclient.connections.endpoints import Endpoint, Endpoints, EndpointState
+from fibclient.connections.endpoint import Endpoint, EndpointState
 from fibclient.errors import (
     ClientClosed,
     ConnectionLost,
@@ -33,6 +33,7 @@ from fibclient.errors import (
     SocketShortage,
 )
 from fibclient.transport.fair_semaphore import FairSemaphore
+from fibclient.transport.load_balancing import Endpoints
 from fibclient.transport.probing import Prober
 from fibclient.transport.resolver import ResolverCache
 from fibcommon.addresses import Address, ResolvedAddress

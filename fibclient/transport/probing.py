@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from fibclient.connections.connection import Connection
-from fibclient.connections.endpoints import Endpoint
+from fibclient.connections.endpoint import Endpoint
 from fibclient.connections.resp import encode_request
 from fibclient.errors import FibError, ServerUnreachable
 from fibclient.transport.retry import Backoff

@@ -25,7 +25,8 @@ from fibclient import (
     ServerMisbehaved,
     ServerUnreachable,
 )
-from fibclient.connections.endpoints import Endpoint, Endpoints
+from fibclient.connections.endpoint import Endpoint
+from fibclient.transport.load_balancing import Endpoints
 from fibclient.transport.pool import ConnectionPool
 from fibclient.transport.probing import Prober
 from fibcommon.addresses import Address, ResolvedAddress

@@ -3,7 +3,7 @@
 import time
 
 from fibclient.connections.connection import Connection
-from fibclient.connections.endpoints import Endpoint
+from fibclient.connections.endpoint import Endpoint
 from fibclient.connections.resp import Reply
 from fibclient.errors import FibError, ServerMisbehaved, ServerUnreachable
 from fibclient.transport.resolver import resolve_in_time

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fibclient import CallCancelled, Cancellation, DeadlineExceeded, FibClient, ServerUnreachable
-from fibclient.connections.endpoints import Endpoint
+from fibclient.connections.endpoint import Endpoint
 from fibclient.transport.hedging import MAX_SECONDS, MIN_SECONDS, hedge_delay_seconds
 from fibclient.transport.retry import RetryBudget
 from tests.support.fake_server import (

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fibclient.connections.endpoints import Endpoint, Endpoints, EndpointState
+from fibclient.connections.endpoint import Endpoint, EndpointState
+from fibclient.transport.load_balancing import Endpoints
 from fibcommon.addresses import Address, ResolvedAddress
 
 ONE, OTHER = Address("one", 1), Address("other", 2)
