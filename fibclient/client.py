@@ -356,7 +356,7 @@ class FibClient:
         )
 
     def close(self) -> None:
-        """Close all connections; calls under way in other threads raise `ClientClosed`."""
+        """Close all connections; calls in progress in other threads raise `ClientClosed`."""
         self._pool.close()
         self._cache.close()
         # A future's callback may call this on one of these threads, which cannot join itself.

@@ -14,7 +14,7 @@ class EndpointStatistics(NamedTuple):
     Attributes:
         address: Address as configured, followed by the resolved one if that differs.
         state: `up`, or `down` until a probe succeeds.
-        in_flight: Requests and probes under way.
+        in_flight: Requests and probes in flight.
         succeeded: Requests that got a reply, refusals included.
         failed: Failed requests and probes.
         times_down: Number of times it was marked down.
@@ -50,7 +50,7 @@ class ClientStatistics(NamedTuple):
     """Counters of a client.
 
     Attributes:
-        in_use: Requests under way now; a hedged one counts once.
+        in_use: Requests in flight; a hedged one counts once.
         waiting: Calls that wait for a connection now.
         connections_opened: Connections opened so far.
         retries: Requests retried so far.

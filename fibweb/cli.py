@@ -94,7 +94,7 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
     Try it:
       curl http://127.0.0.1:8080/fib/10
 
-    On SIGTERM fibweb completes the requests in progress, then exits. A failed start exits with 2,
+    On SIGTERM fibweb completes the requests in flight, then exits. A failed start exits with 2,
     or with 75 if memory, processes, descriptors or disk space ran out and a retry may succeed.
     """
     os.environ["PYTHONSAFEPATH"] = "1"  # children import nothing from the working directory

@@ -82,7 +82,7 @@ class Connection:
         deadline: Deadline of the call that uses it.
         idle_since: When its last reply was read to its end.
         owes_reply: Whether a request was sent whose reply was not read to its end.
-        may_spin: Whether no other request of the client is under way.
+        may_spin: Whether no other request of the client is in flight.
         was_idle: Whether it was idle before this call and has received nothing since: if it is
             closed now, the server is not at fault.
         expires_at: When it becomes too old for another call.

@@ -26,7 +26,7 @@ class Endpoint:
     Attributes:
         target: The address.
         state: Whether it gets requests.
-        in_flight: Requests and probes under way.
+        in_flight: Requests and probes in flight.
         turn: Sequence number of its latest request, counted over all endpoints.
         failures: Failures since its last successful request.
         succeeded: Requests that got a reply, refusals included.

@@ -2,7 +2,7 @@
 
 The pool decides under its lock and connects outside it. The most recently used connection is
 reused first, so surplus ones become stale and are closed when that is detected. At most `size`
-requests are under way; further ones wait in order of arrival.
+requests are in flight; further ones wait in order of arrival.
 
 A thread probes all endpoints that are down, so a dead server costs only the requests that
 found it dead. A failed connect does not fail the request while other endpoints are left.
@@ -130,7 +130,7 @@ class ConnectionPool:
         )
 
     def acquire(self, deadline: float, cancellation: Cancellation | None = None) -> Connection:
-        """Return a connection; wait while too many requests are under way.
+        """Return a connection; wait while too many requests are in flight.
 
         Args:
             deadline: Monotonic deadline of the call.
@@ -508,7 +508,7 @@ class ConnectionPool:
         return self._is_closed
 
     def usage(self) -> tuple[int, int]:
-        """Return the numbers of requests under way and of calls waiting."""
+        """Return the numbers of requests in flight and of calls waiting."""
         return self._permits.usage()
 
     def endpoints(self) -> list[Endpoint]:

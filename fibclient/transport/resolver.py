@@ -125,7 +125,7 @@ class ResolverCache:
         self._addresses = addresses
         self._resolve = resolve
         self._on_resolved = on_resolved
-        self._started_at: dict[Address, float] = {}  # of the resolutions under way
+        self._started_at: dict[Address, float] = {}  # of the resolutions in progress
         self._ended_at: dict[Address, float] = {}
         self.errors: dict[Address, str] = {}
 

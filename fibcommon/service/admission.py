@@ -1,7 +1,7 @@
 """Admission of connections: their number, the longest idle ones, and the rate of readers.
 
 Both services bound their connections in the same way. At the bound, a new connection replaces the
-one that has been idle for longest, but none with a request in progress. A reader is disconnected
+one that has been idle for longest, but none with a request in flight. A reader is disconnected
 only at a bound, and only if it read less than 4 KB/s over the last half minute, so a paused
 download on an idle server survives.
 
@@ -90,7 +90,7 @@ class IdleConnections(Generic[Connection]):
         Args:
             connections: Returns all open connections.
             idle_since: Returns when a connection became idle, on a monotonic clock; None if it is
-                closed or must not be closed now, as with a request in progress.
+                closed or must not be closed now, as with a request in flight.
         """
         self._connections = connections
         self._idle_since = idle_since

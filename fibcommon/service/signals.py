@@ -75,7 +75,7 @@ def has_terminal() -> bool:
 
 
 def drain_notice(number: signal.Signals, seconds: float) -> str:
-    """Return the log message for a signal that ends the process while requests are in progress.
+    """Return the log message for a signal that ends the process while requests are in flight.
 
     Args:
         number: Number of the signal.
@@ -83,5 +83,5 @@ def drain_notice(number: signal.Signals, seconds: float) -> str:
     """
     again = "Ctrl-C" if number is signal.SIGINT else number.name
     return (
-        f"waiting up to {seconds:g} s for requests in progress; a second {again} ends them at once"
+        f"waiting up to {seconds:g} s for requests in flight; a second {again} ends them at once"
     )

@@ -54,7 +54,7 @@ export class NumberPages {
     this.#timer = setTimeout(() => this.#fetchVisible(), this.#pages.size ? SETTLE_MS : 0);
   }
 
-  /** Forget everything, and stop what is under way. */
+  /** Forget everything, and cancel the requests in flight. */
   close() {
     this.#closed.abort();
     clearTimeout(this.#timer);

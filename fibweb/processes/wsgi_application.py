@@ -238,7 +238,7 @@ class WsgiProcess:
 
 
 class _Request:
-    """Request in progress.
+    """Request in flight.
 
     Attributes:
         id: Identifies the request in errors and in the log.

@@ -75,7 +75,7 @@ _GAUGES = {
     "processes": _Description("processes", "Serving processes."),
     "connections": _Description("connections", "Open client connections."),
     "queue_depth": _Description("queue_depth", "Requests queued for a fetch from a fibserver."),
-    "in_flight": _Description("requests_in_flight", "Requests in progress."),
+    "in_flight": _Description("requests_in_flight", "Requests in flight."),
     "fetches_running": _Description("fetches_running", "Fetches from fibservers in progress."),
     "held_bytes": _Description("output_bytes", "Response bytes that clients have not read."),
     "cache_bytes": _Description("cache_bytes", "Bytes of numbers in the caches."),
@@ -83,7 +83,7 @@ _GAUGES = {
         "server_up", "Processes that have a fibserver marked up.", ("server",)
     ),
     "server_in_flight": _Description(
-        "server_in_flight", "Requests to a fibserver in progress.", ("server",)
+        "server_in_flight", "Requests to a fibserver in flight.", ("server",)
     ),
     "server_connections_in_use": _Description(
         "server_connections_in_use", "Connections to fibservers in use."

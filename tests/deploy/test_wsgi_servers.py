@@ -95,7 +95,7 @@ class RestartableFibserver:
         self.server = start_server(self._log, "--listen", self.address)
 
     def stop(self) -> None:
-        """Kill the fibserver, with all requests in progress."""
+        """Kill the fibserver, with all requests in flight."""
         self.server.stop(signal.SIGKILL)
 
 

@@ -89,7 +89,7 @@ def test_one_token_for_several_calls() -> None:
             threads.submit(client.read, 0, stop, "bfile", cancellation=token) for stop in (3, 4, 5)
         ]
         other = threads.submit(client.read, 1, 2, "json", cancellation=Cancellation())
-        wait_until(lambda: len(server.requests) == 4, "all are under way")
+        wait_until(lambda: len(server.requests) == 4, "all are in flight")
         token.cancel()
         for call in calls:
             assert is_cancelled(call)

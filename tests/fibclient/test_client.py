@@ -284,14 +284,14 @@ def _length(stream: Iterator[memoryview]) -> int:
 
 
 def test_close_wakes_all_that_wait() -> None:
-    """Calls under way, calls that wait and queued calls all raise ClientClosed."""
+    """Calls in progress, calls that wait and queued calls all raise ClientClosed."""
     with fake_server(in_turn(None)) as server:
         client = FibClient(server.address, max_connections=2, cache_bytes=0)
         with ThreadPoolExecutor(8) as threads:
             calls = [threads.submit(client.number, 1) for _ in range(4)]
             calls += [client.submit("number", 2) for _ in range(2)]
             calls += [threads.submit(_length, client.stream(0, 9, "json"))]
-            wait_until(lambda: len(server.requests) == 2, "two are under way")
+            wait_until(lambda: len(server.requests) == 2, "two are in flight")
             wait_until(lambda: client.stats().waiting == 5, "the others wait")
             queued = client.submit("number", 3)
             client.close()

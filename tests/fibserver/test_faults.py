@@ -187,7 +187,7 @@ def test_nothing_is_left_behind(number: int, serve: Callable[..., RunningServer]
 def test_sigterm_waits_for_answers(
     serve_faulty: Callable[..., RunningServer], tmp_path: Path
 ) -> None:
-    """On SIGTERM a request under way is completed; new clients are rejected."""
+    """On SIGTERM a request in flight is completed; new clients are rejected."""
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     server = serve_faulty("hold", 50, gate=str(gate))
@@ -197,7 +197,7 @@ def test_sigterm_waits_for_answers(
             server.process.terminate()
             with pytest.raises((ServerUnreachable, RequestRefused)):
                 ping_for_ever(server.address)
-            server.wait_for_log("waiting up to 10 s for requests in progress; a second SIGTERM")
+            server.wait_for_log("waiting up to 10 s for requests in flight; a second SIGTERM")
             opened.write(b"open")
         assert answer.result(DEADLINE_SECONDS) == expected("json", 0, N)
     psutil.wait_procs([server.process], DEADLINE_SECONDS)

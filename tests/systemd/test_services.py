@@ -186,14 +186,14 @@ def test_systemctl_reload_changes_settings(machine: BootedMachine, service: str)
 
 
 def test_stop_finishes_response_in_progress(machine: BootedMachine) -> None:
-    """An answer under way is whole, though its service was told to stop meanwhile."""
+    """A response in progress is completed if its service is stopped meanwhile."""
     command = [*machine.entering(), "curl", "-sS", "--limit-rate", "40M"]
     command += ["-w", "%{size_download} %{http_code}", "-o", "/dev/null"]
     size = int(machine.run("redis-cli", "-p", "11235", "FIB.SIZE", "0", "30000", "FORMAT", "json"))
     with subprocess.Popen(
         [*command, f"http://127.0.0.1:8080{LARGE}"], stdout=subprocess.PIPE, text=True
     ) as curl:
-        wait_until(lambda: in_flight(machine) >= 1, "the download is under way")
+        wait_until(lambda: in_flight(machine) >= 1, "the download is in progress")
         machine.run("systemctl", "stop", "fibweb")
         out, _ = curl.communicate(timeout=60)
     received, code = out.split()
@@ -203,7 +203,7 @@ def test_stop_finishes_response_in_progress(machine: BootedMachine) -> None:
 
 
 def in_flight(machine: BootedMachine) -> float:
-    """Return how many requests fibweb has under way."""
+    """Return the number of requests in flight in fibweb."""
     text = machine.run("curl", "-sS", "http://127.0.0.1:9112/metrics")
     found = re.search(r"^fibweb_requests_in_flight (\S+)", text, re.MULTILINE)
     assert found is not None

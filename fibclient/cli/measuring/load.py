@@ -93,7 +93,7 @@ class Load:
         """Stop the load and return its outcome.
 
         Args:
-            is_patient: Whether to wait for the replies to requests under way; otherwise the
+            is_patient: Whether to wait for the replies to requests in flight; otherwise the
                 client is closed.
         """
         self._is_over.set()

@@ -82,7 +82,7 @@ class _Poller:
         self._history: deque[float | None] = deque(maxlen=HISTORY_LENGTH)
 
     def begin(self) -> None:
-        """Start a sample, unless one is still under way."""
+        """Start a sample, unless one is still in progress."""
         if not self._thread.is_alive():
             self._result = ServerUnreachable(f"no reply from {self._server} yet")
             self._thread = threading.Thread(target=self._take_sample, daemon=True)

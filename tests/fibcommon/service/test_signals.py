@@ -82,6 +82,6 @@ def test_without_a_terminal() -> None:
 def test_how_to_end_at_once() -> None:
     """The notice names the key or the signal that ends the process at once."""
     assert drain_notice(signal.SIGINT, 10.0) == (
-        "waiting up to 10 s for requests in progress; a second Ctrl-C ends them at once"
+        "waiting up to 10 s for requests in flight; a second Ctrl-C ends them at once"
     )
     assert "a second SIGTERM ends" in drain_notice(signal.SIGTERM, 0.5)

@@ -311,7 +311,7 @@ def test_web_worker_finishes_response_in_progress(
     with slow_download(web) as download:
         os.kill(web.process.pid, number)
         web.wait_for_log(f"received {number.name}")
-        web.wait_for_log("waiting up to 10 s for requests in progress; a second")
+        web.wait_for_log("waiting up to 10 s for requests in flight; a second")
         assert_is_whole(download)
     assert web.stop() == 0
 
@@ -322,7 +322,7 @@ def test_second_signal_ends_web_worker_at_once(server: RunningServer, serve_web:
     with slow_download(web):
         os.kill(web.process.pid, signal.SIGTERM)
         web.wait_for_log("received SIGTERM")
-        web.wait_for_log("waiting up to 1000 s for requests in progress; a second SIGTERM")
+        web.wait_for_log("waiting up to 1000 s for requests in flight; a second SIGTERM")
         os.kill(web.process.pid, signal.SIGHUP)  # nothing is reloaded any more
         assert web.stop() == 0
     assert "reloaded" not in web.log.read_text()
