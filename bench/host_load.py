@@ -2,7 +2,7 @@
 
 Usage: `host_load.py rpc|http TARGET SECONDS`. It prints as JSON how many requests got a wrong
 reply or none, and the latencies. HTTP requests are not retried; fibclient retries as usual, and
-the report includes how many servers answer it in the end.
+the report includes how many servers reply in the end.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ class LoadTarget(NamedTuple):
 
     Attributes:
         connect: Returns a function that fetches the first n numbers, for one client.
-        serving: Returns how many servers answer in the end; None if the client cannot see it.
+        serving: Returns how many servers reply in the end; None if the client cannot see it.
     """
 
     connect: Callable[[], Fetch]
@@ -55,7 +55,7 @@ def _rpc(target: str) -> Iterator[LoadTarget]:
 
 
 def _serving(client: FibClient) -> int:
-    """Return how many servers answer, after all do or `RECOVERY_SECONDS` have passed."""
+    """Return how many servers reply, after all do or `RECOVERY_SECONDS` have passed."""
 
     def succeeded() -> dict[str, int]:
         return {endpoint.address: endpoint.succeeded for endpoint in client.stats().endpoints}

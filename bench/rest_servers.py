@@ -82,7 +82,7 @@ def check(server: ServerUnderTest, counts: Collection[int], expected: dict[int, 
 
 @contextmanager
 def _run(command: list[str], port: int, directory: Path = BENCH) -> Iterator[ServerUnderTest]:
-    """Run a server in a directory; yield it once it answers."""
+    """Run a server in a directory; yield it once it responds."""
     with tempfile.TemporaryDirectory(prefix="bench-rest-") as folder:
         log = Path(folder, "log")
         with running(command, log, directory) as child:

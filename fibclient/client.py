@@ -108,8 +108,8 @@ class FibClient:
                 of `timeout_seconds` if that is less.
             idle_timeout_seconds: Timeout of each wait for more bytes; defaults to 15, or a third
                 of `timeout_seconds` if that is less, to leave time for another server.
-            max_retries: Maximum number of retries per call, >= 0. A refusal is retried only if it
-                is BUSY, NOSPACE, SHUTDOWN, or for too many clients.
+            max_retries: Maximum number of retries per call, >= 0. An error reply is retried only
+                if it is BUSY, NOSPACE, SHUTDOWN, or for too many clients.
             max_connection_age_seconds: Maximum age of a connection; each one expires at random in
                 the last quarter of it.
             cache_bytes: Memory limit of the cache of first elements, for all formats together;
@@ -121,7 +121,7 @@ class FibClient:
             ValueError: An argument is invalid or out of range.
             RuntimeError: gevent or eventlet has replaced the socket module.
         """
-        _refuse_patched_sockets()
+        _check_sockets_unpatched()
         for name, value, minimum in [
             ("max_connections", max_connections, 1),
             ("max_retries", max_retries, 0),
@@ -526,7 +526,7 @@ def _completed(operation: Callable[..., Any], *arguments: Any) -> "Future[Any]":
     return future
 
 
-def _refuse_patched_sockets() -> None:
+def _check_sockets_unpatched() -> None:
     """Raise `RuntimeError` if the socket module is patched: kernel timeouts would be ignored."""
     library = socket.socket.__module__.partition(".")[0]
     if library in ("gevent", "eventlet"):

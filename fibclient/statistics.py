@@ -15,7 +15,7 @@ class EndpointStatistics(NamedTuple):
         address: Address as configured, followed by the resolved one if that differs.
         state: `up`, or `down` until a probe succeeds.
         in_flight: Requests and probes in flight.
-        succeeded: Requests that got a reply, refusals included.
+        succeeded: Requests that got a reply, error replies included.
         failed: Failed requests and probes.
         times_down: Number of times it was marked down.
         recoveries: Number of times it came back into use.

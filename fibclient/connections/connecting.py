@@ -1,9 +1,9 @@
 """Parallel connecting to several servers; the first that accepts is used.
 
-A server that refuses is replaced by the next at once. While servers stay silent, the number of
-concurrent attempts doubles every `CONNECT_DELAY_SECONDS`, so a healthy server is found among a
-hundred silent ones within a second (RFC 8305, Happy Eyeballs, starts attempts one by one). With
-one server this is an ordinary connect.
+If a server refuses a connection, the next one is tried at once. While servers stay silent, the
+number of concurrent attempts doubles every `CONNECT_DELAY_SECONDS`, so a healthy server is found
+among a hundred silent ones within a second (RFC 8305, Happy Eyeballs, starts attempts one by one).
+With one server this is an ordinary connect.
 """
 
 import select

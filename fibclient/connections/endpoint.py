@@ -29,7 +29,7 @@ class Endpoint:
         in_flight: Requests and probes in flight.
         turn: Sequence number of its latest request, counted over all endpoints.
         failures: Failures since its last successful request.
-        succeeded: Requests that got a reply, refusals included.
+        succeeded: Requests that got a reply, error replies included.
         failed: Failed requests and probes.
         times_down: Number of times it was marked down.
         recoveries: Number of times it came back into use.

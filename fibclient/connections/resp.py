@@ -92,7 +92,7 @@ def _read(source: Source, allowance: _Allowance, depth: int) -> Reply:
         if depth:
             # The rest of the array would be taken for the next reply.
             raise ServerMisbehaved(f"invalid reply: {line[:32]!r} in an array")
-        raise _refusal(line)
+        raise _exception_for(line)
     number = _integer(line)
     if kind == b":":
         return number
@@ -121,7 +121,7 @@ def read_bulk_header(source: Source, size: int) -> None:
     if line == b"$%d" % size:
         return
     if line[:1] != b"$":
-        raise _refusal(line)
+        raise _exception_for(line)
     raise ServerMisbehaved(f"invalid reply: {line[:32]!r} instead of a string of {size} bytes")
 
 
@@ -136,7 +136,7 @@ def read_bulk_trailer(source: Source) -> None:
         raise ServerMisbehaved(f"invalid reply: bulk string followed by {ending!r}, not CRLF")
 
 
-def _refusal(line: bytes) -> RequestRefused | ServerMisbehaved:
+def _exception_for(line: bytes) -> RequestRefused | ServerMisbehaved:
     """Return the exception for a line that is an error reply, or no reply at all."""
     if line[:1] == b"-":
         return RequestRefused(line[1:].decode("utf-8", "replace"))

@@ -11,7 +11,7 @@
             attempts.succeeded()
             return reply
 
-A connection returns to the pool only if the reply, which may be a refusal, was read to its end.
+A connection returns to the pool only if the reply, which may be an error, was read to its end.
 Otherwise its next bytes cannot be trusted, and it is closed.
 
 An attempt may be hedged (`fibclient.transport.hedging`): the request is then sent over two
@@ -240,8 +240,8 @@ class Attempts:
         connection = self._connection
         error = as_cancelled(error, self._cancellation)
         is_stale = connection.was_idle and isinstance(error, ConnectionLost)
-        is_refusal = isinstance(error, RequestRefused) and error.code != "SHUTDOWN"
-        if is_refusal and not connection.owes_reply:
+        is_rejected = isinstance(error, RequestRefused) and error.code != "SHUTDOWN"
+        if is_rejected and not connection.owes_reply:
             self._pool.release(connection)
         else:
             self._pool.discard(connection, error)

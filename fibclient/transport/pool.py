@@ -454,10 +454,10 @@ class ConnectionPool:
 
     def _end_probe(self, connection: Connection, error: FibError | None) -> bool:
         """Take back the connection of a probe; return whether the server is alive."""
-        # A server that refuses the probe, for example without a password, is alive: calls report
-        # the refusal. A server whose workers hang, however, replies BUSY to PING.
-        is_refusal = isinstance(error, RequestRefused) and error.code not in ("BUSY", "SHUTDOWN")
-        is_alive = error is None or is_refusal
+        # A server that rejects the probe, for example without a password, is alive: calls report
+        # the error. A server whose workers hang, however, replies BUSY to PING.
+        is_rejected = isinstance(error, RequestRefused) and error.code not in ("BUSY", "SHUTDOWN")
+        is_alive = error is None or is_rejected
         with self._lock:
             if is_alive:
                 connection.endpoint.recover()

@@ -224,7 +224,7 @@ def _numbers(
                 "The number of bytes: `bytes */SIZE`.",
             ),
             "431": _failure("Accept is too long."),
-            "502": _failure("The fibserver sent an invalid reply or refused the password."),
+            "502": _failure("The fibserver sent an invalid reply or rejected the password."),
             "503": _RETRY,
         },
     }

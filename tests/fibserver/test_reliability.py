@@ -196,7 +196,7 @@ def test_shared_memory_is_full(serve: Serve, mounting: Callable[[str], list[str]
         with filler.open("wb") as file, pytest.raises(OSError, match="No space left"):
             file.write(bytes(8 * MIB))
         assert server.info()["shared_memory_available"] == "0"
-        for start in (5000, 100_000):  # resident, and short-lived
+        for start in (5000, 100_000):  # resident, and transient
             with pytest.raises(RequestRefused) as caught:
                 client.read(start, start + 1000, "json")
             assert caught.value.code == "NOSPACE"

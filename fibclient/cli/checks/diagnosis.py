@@ -167,7 +167,7 @@ def _server_findings(
     password = check_password(
         is_needed=needs_password(contact.reply or b""),
         is_given=session.password is not None,
-        refusal=_refusal(connection, session.password),
+        error=_authenticate(connection, session.password),
     )
     yield password
     if password.level is not Level.OK:
@@ -185,7 +185,7 @@ def _server_findings(
     yield check_samples(list(_samples(session, contact.target, step_timeout_seconds)))
 
 
-def _refusal(connection: UnpooledConnection, password: str | None) -> str:
+def _authenticate(connection: UnpooledConnection, password: str | None) -> str:
     """Send the password, if any; return the server's error, or ""."""
     if password is not None:
         try:

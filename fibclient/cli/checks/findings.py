@@ -175,13 +175,13 @@ def needs_password(reply: bytes) -> bool:
     return reply.startswith(b"-NOAUTH")
 
 
-def check_password(*, is_needed: bool, is_given: bool, refusal: str) -> Finding:
+def check_password(*, is_needed: bool, is_given: bool, error: str) -> Finding:
     """Check the password.
 
     Args:
         is_needed: Whether the server requires one.
         is_given: Whether the client has one.
-        refusal: The server's error; empty if it accepted the password.
+        error: The server's error reply; empty if it accepted the password.
     """
     if not is_given:
         if not is_needed:
@@ -192,13 +192,13 @@ def check_password(*, is_needed: bool, is_given: bool, refusal: str) -> Finding:
             "required, but not given",
             "pass it with --password-file FILE or FIBCLIENT_PASSWORD_FILE",
         )
-    if not refusal:
+    if not error:
         return Finding("password", Level.OK, "accepted")
     if is_needed:
         return Finding(
             "password",
             Level.PROBLEM,
-            f"rejected: {refusal}",
+            f"rejected: {error}",
             "compare the first line of --password-file with that of the server's password_file",
         )
     return Finding(

@@ -129,7 +129,7 @@ def test_available_server_is_found(reply: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("is_needed", "is_given", "refusal", "level", "text"),
+    ("is_needed", "is_given", "error", "level", "text"),
     [
         (False, False, "", Level.OK, "not required"),
         (True, True, "", Level.OK, "accepted"),
@@ -140,10 +140,10 @@ def test_available_server_is_found(reply: bytes) -> None:
     ],
 )
 def test_missing_or_needless_password_is_found(
-    is_needed: bool, is_given: bool, refusal: str, level: Level, text: str
+    is_needed: bool, is_given: bool, error: str, level: Level, text: str
 ) -> None:
     """A password must be given if and only if the server requires one."""
-    finding = check_password(is_needed=is_needed, is_given=is_given, refusal=refusal)
+    finding = check_password(is_needed=is_needed, is_given=is_given, error=error)
     assert finding.level is level
     assert text in finding.text
     assert_sound(finding)
