@@ -1,6 +1,6 @@
 /* Taking an answer along: its formats with their sizes, known before; copy, and download. */
 
-import { pathOf } from "./asking.js";
+import { pathOf } from "./query.js";
 import { copyFrom } from "./clipboard.js";
 import { byId, make, setText } from "./dom.js";
 import { grouped, readableBytes } from "./sequence.js";

@@ -1,6 +1,6 @@
 /* The page as a whole: from what is asked for to everything that shows it. */
 
-import { DEFAULT, cleaned, fieldsOf, fromSearch, pathOf, spanOf, titleOf, toSearch } from "./asking.js";
+import { DEFAULT, cleaned, fieldsOf, fromSearch, pathOf, spanOf, titleOf, toSearch } from "./query.js";
 import { DigitsView } from "./digits_view.js";
 import { announce, byId, setText } from "./dom.js";
 import { Formats } from "./formats.js";

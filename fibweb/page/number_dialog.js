@@ -1,6 +1,6 @@
 /* One number in full, in a dialog over the list. */
 
-import { pathOf } from "./asking.js";
+import { pathOf } from "./query.js";
 import { copyFrom } from "./clipboard.js";
 import { DigitsView } from "./digits_view.js";
 import { byId, setText } from "./dom.js";

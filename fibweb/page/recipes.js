@@ -1,6 +1,6 @@
 /* How the same is asked for from a shell, from Python, and with any Redis client. */
 
-import { pathOf, spanOf } from "./asking.js";
+import { pathOf, spanOf } from "./query.js";
 import { copyFrom } from "./clipboard.js";
 import { byId, make } from "./dom.js";
 
