@@ -1,4 +1,4 @@
-/* A line over n as SVG, drawn at the size it has, with a slider that reads off one point. */
+/* Line chart over n as SVG, with a slider that selects one point. */
 
 import { make, makeSvg } from "./dom.js";
 import { grouped } from "./sequence.js";
@@ -13,7 +13,7 @@ export class Chart {
   #slider;
   #plot = null;
 
-  /** @param figure with an svg, a range input, an output and a table's body */
+  /** @param figure has an svg, a range input, an output and a table body */
   constructor(figure) {
     this.#figure = figure;
     this.#svg = figure.querySelector("svg");
@@ -24,12 +24,12 @@ export class Chart {
     new ResizeObserver(() => this.#draw()).observe(this.#svg);
   }
 
-  /** Draw something else.
+  /** Draw a plot.
 
-      @param plot {label: what it shows, in words; from, to: the first and last n; at: n to read
-        off at first; value: n to number; cell: n to text for the table; read: n to content of the
-        output; points: which n to draw; low, high: of the values; ticks: values with a line;
-        target: {value, label} for a dashed line} */
+      @param plot {label: description for screen readers; from, to: the first and last n; at: the n
+        selected at first; value: function from n to its value; cell: from n to a text for the
+        table; read: from n to the content of the output; points: the n to draw; low, high: range of
+        the values; ticks: values with a rule; target: {value, label} of a dashed line} */
   show(plot) {
     this.#plot = plot;
     this.#svg.setAttribute("aria-label", plot.label);
@@ -108,14 +108,14 @@ export class Chart {
   }
 }
 
-/** At most `most` whole numbers from one to another, evenly spread, both included. */
+/** Return at most `most` integers, evenly spread from `from` to `to`, both included. */
 export function spread(from, to, most) {
   const count = Math.min(most, to - from + 1);
   const step = (to - from) / Math.max(1, count - 1);
   return Array.from({ length: count }, (_, index) => Math.round(from + index * step));
 }
 
-/** Round values from 0 up to a highest one, for lines across a chart. */
+/** Return round values between `low` and `high`, for the rules of a chart. */
 export function roundTicks(low, high) {
   const rough = (high - low) / 4;
   const power = 10 ** Math.floor(Math.log10(rough));

@@ -1,15 +1,15 @@
-/* Copying, also where the page came over plain HTTP and browsers keep the clipboard back. */
+/* Copy to the clipboard, also on pages without TLS, where browsers have no clipboard API. */
 
 import { announce } from "./dom.js";
 
 const SHOWN_MS = 2000;
 
-/** Copy what a promise gives, and say on the button how it went. */
+/** Copy the text of a promise; the button shows whether that succeeded. */
 export async function copyFrom(button, promise) {
   const label = button.dataset.label ?? button.textContent;
   button.dataset.label = label;
   button.textContent = "Copying";
-  announce(""); // so that the same words are heard again
+  announce(""); // so that an equal text is announced again
   let outcome = "Copied";
   try {
     await write(promise);
@@ -28,7 +28,7 @@ export async function copyFrom(button, promise) {
 
 async function write(promise) {
   if (navigator.clipboard?.write) {
-    // Given a promise, browsers remember that a person pressed the button before it was kept.
+    // Browsers permit this only after a click; a promise may be fulfilled after that has expired.
     const blob = promise.then((text) => new Blob([text], { type: "text/plain" }));
     await navigator.clipboard.write([new ClipboardItem({ "text/plain": blob })]);
     return;
@@ -37,7 +37,7 @@ async function write(promise) {
   area.value = await promise;
   area.className = "unseen";
   const focused = document.activeElement;
-  // Inside an open dialog nothing outside of it can be selected.
+  // While a dialog is open, nothing outside of it can be selected.
   (document.querySelector("dialog[open]") ?? document.body).append(area);
   area.select();
   const isCopied = document.execCommand("copy");

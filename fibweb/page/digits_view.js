@@ -1,11 +1,11 @@
-/* All digits of one number, in lines of groups of ten; only the visible lines exist. */
+/* All digits of one number, in lines of groups of ten; only visible lines have elements. */
 
 import { make } from "./dom.js";
 import { counted, grouped } from "./sequence.js";
 import { VirtualRows } from "./virtual_rows.js";
 
 const GROUP = 10;
-const GROUPS_IN_LINE = [10, 5, 2, 1]; // as many as fit: easy to count in
+const GROUPS_IN_LINE = [10, 5, 2, 1]; // the most that fit; all make positions easy to count
 
 export class DigitsView {
   #box;
@@ -13,14 +13,14 @@ export class DigitsView {
   #digits = "";
   #perLine = GROUP;
 
-  /** @param box the element to show them in */
+  /** @param box the element that contains the lines */
   constructor(box) {
     this.#box = box;
     this.#rows = new VirtualRows(box, (row, index) => this.#fill(row, index));
     new ResizeObserver(() => this.#layOut()).observe(box);
   }
 
-  /** Show these digits; none clears it. */
+  /** Show digits; "" clears the view. */
   show(digits, name) {
     this.#digits = digits;
     this.#box.setAttribute("aria-label", `${name}, ${counted(digits.length, "digit")}`);
@@ -47,7 +47,7 @@ export class DigitsView {
     const room = inner - row.firstChild.getBoundingClientRect().width - parseFloat(style.columnGap);
     const groupWidth = probe.scrollWidth / 10;
     row.remove();
-    const groups = Math.floor(room / groupWidth + 1 / (GROUP + 1)); // no space behind the last
+    const groups = Math.floor(room / groupWidth + 1 / (GROUP + 1)); // no space after the last
     return GROUP * (GROUPS_IN_LINE.find((count) => count <= groups) ?? 1);
   }
 

@@ -1,11 +1,11 @@
-/* Small helpers for the page's elements. */
+/* Helpers for DOM elements. */
 
-/** The element with an id. */
+/** Return the element with an id. */
 export function byId(id) {
   return document.getElementById(id);
 }
 
-/** Make an element: its class, and its children or text. */
+/** Create an element with a class, and children or text. */
 export function make(tag, className = "", ...children) {
   const element = document.createElement(tag);
   if (className) {
@@ -15,7 +15,7 @@ export function make(tag, className = "", ...children) {
   return element;
 }
 
-/** Make an SVG element with attributes. */
+/** Create an SVG element with attributes. */
 export function makeSvg(tag, attributes = {}, text = "") {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -25,14 +25,14 @@ export function makeSvg(tag, attributes = {}, text = "") {
   return element;
 }
 
-/** Change a text only where it differs, so that a live region speaks once. */
+/** Set the text of an element if it differs, so that a live region announces it once. */
 export function setText(element, text) {
   if (element.textContent !== text) {
     element.textContent = text;
   }
 }
 
-/** Tell people who listen rather than look. */
+/** Announce a text to screen readers. */
 export function announce(text) {
   setText(byId("announcement"), text);
 }

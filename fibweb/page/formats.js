@@ -1,4 +1,4 @@
-/* Taking an answer along: its formats with their sizes, known before; copy, and download. */
+/* Formats of the result, with their exact sizes; copy and download. */
 
 import { pathOf } from "./query.js";
 import { copyFrom } from "./clipboard.js";
@@ -6,7 +6,7 @@ import { byId, make, setText } from "./dom.js";
 import { grouped, readableBytes } from "./sequence.js";
 import { getText, reachability, sizeOf } from "./service.js";
 
-/** The formats, as people may know them. */
+/** The formats with their labels. */
 export const FORMATS = [
   { name: "json", label: "JSON" },
   { name: "text", label: "Text" },
@@ -19,7 +19,7 @@ export const FORMATS = [
 const MAX_COPIED_BYTES = 64_000_000;
 
 export class Formats {
-  #ask = null;
+  #query = null;
   #controller = new AbortController();
   #sizes = {};
   #onChoice;
@@ -36,19 +36,19 @@ export class Formats {
     }
     byId("formats").addEventListener("change", () => this.#update());
     byId("copy").addEventListener("click", (event) => {
-      copyFrom(event.currentTarget, getText(pathOf(this.#ask, this.chosen)));
+      copyFrom(event.currentTarget, getText(pathOf(this.#query, this.chosen)));
     });
-    reachability.addEventListener("up", () => this.#ask && this.#measure());
+    reachability.addEventListener("up", () => this.#query && this.#measure());
   }
 
-  /** The name of the format that is chosen. */
+  /** Name of the chosen format. */
   get chosen() {
     return document.querySelector("input[name=format]:checked").value;
   }
 
-  /** Offer another answer. */
-  offer(ask) {
-    this.#ask = ask;
+  /** Offer the result of a query. */
+  offer(query) {
+    this.#query = query;
     this.#sizes = {};
     this.#update();
     this.#measure();
@@ -59,12 +59,12 @@ export class Formats {
     this.#controller = new AbortController();
     const { signal } = this.#controller;
     for (const { name } of FORMATS) {
-      sizeOf(pathOf(this.#ask, name), { signal }).then(
+      sizeOf(pathOf(this.#query, name), { signal }).then(
         (size) => {
           this.#sizes[name] = size;
           this.#update();
         },
-        () => {}, // a refusal leaves the size unknown, and the service tells why when it is asked
+        () => {}, // the size stays unknown; the error is shown if the user requests this format
       );
     }
   }
@@ -80,7 +80,7 @@ export class Formats {
     const copy = byId("copy");
     copy.disabled = this.chosen === "binary" || !(size <= MAX_COPIED_BYTES);
     copy.title = copy.disabled ? "Only text of up to 64 MB can be copied; download it" : "";
-    byId("download").href = pathOf(this.#ask, this.chosen, ["download"]);
+    byId("download").href = pathOf(this.#query, this.chosen, ["download"]);
     setText(
       byId("download"),
       size === undefined ? "Download" : `Download ${readableBytes(size)}`,

@@ -1,4 +1,4 @@
-/* The two plots: how many digits the numbers have, and the ratio of neighbours. */
+/* The two plots: number of digits, and ratio of neighbours. */
 
 import { Chart, roundTicks, spread } from "./chart.js";
 import { byId, make } from "./dom.js";
@@ -13,7 +13,7 @@ import {
 } from "./sequence.js";
 
 const MAX_POINTS = 240;
-const LEAST_SPAN = 10;
+const MIN_SPAN = 10;
 const LAST_RATIO = 24;
 const FIRST_RATIO_SHOWN = 6;
 const RATIO_DECIMALS = 12;
@@ -41,11 +41,11 @@ export class Growth {
     });
   }
 
-  /** Plot the digits of F(start) to F(stop-1), or of all before if that is one number. */
+  /** Plot the number of digits of F(start) to F(stop-1); for one number, from F(0) on. */
   show(start, stop) {
     const isAlone = stop - start <= 1;
     const from = isAlone ? 0 : start;
-    const to = Math.max(stop - 1, from + LEAST_SPAN);
+    const to = Math.max(stop - 1, from + MIN_SPAN);
     const [low, high] = [from ? digitsOf(from) : 0, digitsOf(to)];
     this.#digits.show({
       label:

@@ -1,4 +1,4 @@
-/* The live state of the service: read every two seconds while somebody looks. */
+/* Live state of the service, fetched every two seconds while the page is visible. */
 
 import { byId, make, setText } from "./dom.js";
 import { grouped, readableBytes } from "./sequence.js";
@@ -33,11 +33,11 @@ const GAUGES = [
 export class LiveState {
   #gauges = GAUGES.map((gauge) => new Gauge(gauge));
   #cards = new ServerCards();
-  #requests = null; // [when in ms, how many] of the last reading
+  #requests = null; // [time in ms, total] of the last reading
   #isPaused = false;
   #onServer;
 
-  /** @param onServer (address) is told a server that can be asked directly */
+  /** @param onServer (address) is called with the address of a fibserver */
   constructor(onServer) {
     this.#onServer = onServer;
     byId("gauges").append(...this.#gauges.map((gauge) => gauge.element));

@@ -1,4 +1,4 @@
-/* The page as a whole: from what is asked for to everything that shows it. */
+/* Main module of the page: runs the query in its address and shows the result. */
 
 import { DEFAULT, cleaned, fieldsOf, fromSearch, pathOf, spanOf, titleOf, toSearch } from "./query.js";
 import { DigitsView } from "./digits_view.js";
@@ -12,13 +12,13 @@ import { Recipes } from "./recipes.js";
 import { counted, digitsOf } from "./sequence.js";
 import { reachability, sizeOf } from "./service.js";
 
-const LONG_LIST = 50; // from here on one may want to go to some n
+const LONG_LIST = 50; // lists of this length have a field to go to an n
 const BACK_SHOWN_MS = 4000;
-const PATIENCE_MS = 1000; // then one wants to know that something goes on
+const PATIENCE_MS = 1000; // delay before the page shows that it waits
 
 const form = byId("form");
 const dialog = new NumberDialog();
-const numbers = new NumbersView(byId("numbers"), (n) => dialog.open(n), refuse);
+const numbers = new NumbersView(byId("numbers"), (n) => dialog.open(n), showProblem);
 const digits = new DigitsView(byId("digits"));
 const growth = new Growth();
 const recipes = new Recipes();
@@ -26,34 +26,34 @@ const formats = new Formats((format, size) => recipes.show(shown, format, size))
 
 let shown = DEFAULT;
 let controller = new AbortController();
-let unanswered = null; // what was asked for while the service was away
+let unanswered = null; // the query that failed because the service was down
 
-/** Ask the service whether it would answer, and show it. */
-async function show(ask) {
+/** Show the result of a query, or the problem that the service reports. */
+async function show(query) {
   controller.abort();
   controller = new AbortController();
   const { signal } = controller;
   unanswered = null;
-  refuse(null);
+  showProblem(null);
   setText(byId("waiting"), "");
-  const waiting = setTimeout(() => setText(byId("waiting"), "Still asking …"), PATIENCE_MS);
+  const waiting = setTimeout(() => setText(byId("waiting"), "Waiting for the service …"), PATIENCE_MS);
   signal.addEventListener("abort", () => clearTimeout(waiting));
   try {
-    await sizeOf(pathOf(ask), { signal });
-    const [start, stop] = spanOf(ask);
-    const isNumber = ask.kind === "number";
+    await sizeOf(pathOf(query), { signal });
+    const [start, stop] = spanOf(query);
+    const isNumber = query.kind === "number";
     const isShown = isNumber && digitsOf(start) <= MAX_SHOWN_DIGITS;
     const text = isShown ? await fetchDigits(start, { signal }) : "";
-    shown = ask;
+    shown = query;
     present(start, stop, isNumber, text);
   } catch (error) {
     if (error.name === "AbortError") {
       return;
     }
-    if (error.isPassing) {
-      unanswered = ask;
+    if (error.isTemporary) {
+      unanswered = query;
     } else {
-      refuse(error);
+      showProblem(error);
     }
   }
   clearTimeout(waiting);
@@ -91,12 +91,12 @@ function summary(start, stop, isNumber, text) {
   return stop - start === 1 ? last : `The last has ${last}. Choose one to see it in full.`;
 }
 
-/** Say why the service will not answer; with null, say nothing. */
-function refuse(problem) {
+/** Show the problem that the service reports, and mark its fields; null clears it. */
+function showProblem(problem) {
   const words = problem?.message ?? "";
-  setText(byId("refusal"), words);
+  setText(byId("problem"), words);
   const inputs = [...form.querySelectorAll(".field input")];
-  // "start must be …" blames one of two.
+  // A message such as "start must be …" begins with the field that is wrong.
   const blamed = inputs.filter((input) => words.startsWith(`${input.id} `));
   for (const input of inputs) {
     const isWrong = problem !== null && (!blamed.length || blamed.includes(input));
@@ -104,11 +104,11 @@ function refuse(problem) {
   }
 }
 
-/** Write an ask into the form. */
-function enter(ask) {
-  form.elements.kind.value = ask.kind;
-  for (const field of fieldsOf(ask.kind)) {
-    byId(field).value = ask[field];
+/** Fill the form with a query. */
+function enter(query) {
+  form.elements.kind.value = query.kind;
+  for (const field of fieldsOf(query.kind)) {
+    byId(field).value = query[field];
   }
   chooseKind();
 }
@@ -119,7 +119,7 @@ function chooseKind() {
   }
 }
 
-/** Show an ask, and give it an address of its own. */
+/** Run the query of a query string, and add it to the history. */
 function go(search) {
   if (search !== location.search) {
     history.pushState(null, "", search);
@@ -164,7 +164,7 @@ reachability.addEventListener("down", ({ detail: problem }) => {
   outage.dataset.state = "down";
   outage.hidden = false;
   const reason = problem.message.replace(/\.$/, "");
-  outage.textContent = `${reason}. This page goes on by itself when the service is back.`;
+  outage.textContent = `${reason}. This page continues by itself when the service is back.`;
 });
 
 reachability.addEventListener("up", () => {

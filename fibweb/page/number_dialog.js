@@ -1,4 +1,4 @@
-/* One number in full, in a dialog over the list. */
+/* Dialog with all digits of one number. */
 
 import { pathOf } from "./query.js";
 import { copyFrom } from "./clipboard.js";
@@ -7,7 +7,7 @@ import { byId, setText } from "./dom.js";
 import { counted, digitsOf, grouped } from "./sequence.js";
 import { getText } from "./service.js";
 
-/** More digits than these are to be downloaded, not looked at. */
+/** Numbers with more digits can only be downloaded. */
 export const MAX_SHOWN_DIGITS = 20_000_000;
 
 /** Fetch the digits of F(n). */
@@ -29,7 +29,7 @@ export class NumberDialog {
     });
     this.#dialog.addEventListener("click", (event) => {
       if (event.target === this.#dialog) {
-        this.#dialog.close(); // the backdrop
+        this.#dialog.close(); // a click on the backdrop
       }
     });
     this.#dialog.addEventListener("close", () => {
@@ -39,13 +39,13 @@ export class NumberDialog {
     });
   }
 
-  /** Open it for F(n). */
+  /** Open the dialog for F(n). */
   async open(n) {
     const name = `F(${grouped(n)})`;
     this.#controller = new AbortController();
     const { signal } = this.#controller;
     setText(byId("dialog-title"), name);
-    setText(byId("dialog-summary"), `${counted(digitsOf(n), "digit")}, coming`);
+    setText(byId("dialog-summary"), `${counted(digitsOf(n), "digit")}, loading`);
     byId("dialog-copy").disabled = true;
     byId("dialog-download").href = pathOf({ kind: "number", number: String(n) }, "text", [
       "download",

@@ -1,6 +1,6 @@
-/* The numbers of a long list, fetched by pages as they come into view.
+/* Numbers of a long list, fetched in pages when these become visible.
 
-   A few pages are kept; the list as a whole, which may be gigabytes, never is. */
+   Only a few pages are kept, since the whole list may be gigabytes. */
 
 import { digitsOf } from "./sequence.js";
 import { getJson, reachability } from "./service.js";
@@ -8,40 +8,40 @@ import { getJson, reachability } from "./service.js";
 const PAGE_BYTES = 256 * 1024;
 const MAX_PAGE_NUMBERS = 200;
 const KEPT_PAGES = 48;
-const SETTLE_MS = 60; // what is only scrolled past is not fetched
+const SETTLE_MS = 60; // pages that are only scrolled past are not fetched
 
 export class NumberPages {
   #start;
   #count;
   #perPage;
   #onChange;
-  #onRefusal;
-  #pages = new Map(); // by number of page, the one used last at the end: {numbers} or {controller}
+  #onProblem;
+  #pages = new Map(); // page number -> {numbers} or {controller}, least recently used first
   #visible = [0, 0];
   #timer = 0;
   #closed = new AbortController();
 
-  /** @param start the first number's n
-      @param count how many there are
-      @param onChange is called when more is there
-      @param onRefusal (problem) is called when the service says no for good */
-  constructor(start, count, onChange, onRefusal) {
+  /** @param start n of the first number
+      @param count how many numbers there are
+      @param onChange is called when a page has arrived
+      @param onProblem (problem) is called if a page cannot be fetched, unless it may be later */
+  constructor(start, count, onChange, onProblem) {
     this.#start = start;
     this.#count = count;
     this.#onChange = onChange;
-    this.#onRefusal = onRefusal;
+    this.#onProblem = onProblem;
     const longest = digitsOf(start + Math.max(0, count - 1));
     this.#perPage = Math.min(MAX_PAGE_NUMBERS, Math.max(1, Math.floor(PAGE_BYTES / longest)));
     const { signal } = this.#closed;
     reachability.addEventListener("up", () => this.#fetchVisible(), { signal });
   }
 
-  /** The digits of a number, or undefined while they are not here. */
+  /** Return the digits of a number, or undefined if they have not been fetched. */
   digitsAt(index) {
     return this.#pages.get(this.#pageOf(index))?.numbers?.[index % this.#perPage];
   }
 
-  /** Have the numbers from first to stop-1 before long. */
+  /** Fetch the numbers from first to stop-1, which are visible; cancel other fetches. */
   want(first, stop) {
     this.#visible = [this.#pageOf(first), this.#pageOf(Math.max(first, stop - 1))];
     for (const [page, entry] of this.#pages) {
@@ -54,7 +54,7 @@ export class NumberPages {
     this.#timer = setTimeout(() => this.#fetchVisible(), this.#pages.size ? SETTLE_MS : 0);
   }
 
-  /** Forget everything, and cancel the requests in flight. */
+  /** Drop all pages, and cancel the requests in flight. */
   close() {
     this.#closed.abort();
     clearTimeout(this.#timer);
@@ -76,7 +76,7 @@ export class NumberPages {
     for (let page = this.#visible[0]; page <= this.#visible[1]; page += 1) {
       const entry = this.#pages.get(page);
       if (entry) {
-        this.#pages.delete(page); // to the end
+        this.#pages.delete(page); // move it to the end
         this.#pages.set(page, entry);
       } else {
         this.#fetch(page);
@@ -93,20 +93,20 @@ export class NumberPages {
     try {
       const { result } = await getJson(path, { signal: controller.signal });
       this.#pages.set(page, { numbers: result });
-      this.#forgetOldest();
+      this.#dropOldest();
       this.#onChange();
     } catch (error) {
       if (error.name === "AbortError") {
         return;
       }
-      this.#pages.delete(page); // asked for again when the service is back
-      if (!error.isPassing) {
-        this.#onRefusal(error);
+      this.#pages.delete(page); // fetched again when the service is back
+      if (!error.isTemporary) {
+        this.#onProblem(error);
       }
     }
   }
 
-  #forgetOldest() {
+  #dropOldest() {
     for (const page of this.#pages.keys()) {
       if (this.#pages.size <= KEPT_PAGES) {
         return;

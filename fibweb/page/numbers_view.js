@@ -1,4 +1,4 @@
-/* A list of numbers: a listbox with one tab stop, in which arrow keys move and Enter opens. */
+/* List of numbers: a listbox with one tab stop; arrow keys move, and Enter opens a number. */
 
 import { make } from "./dom.js";
 import { NumberPages } from "./number_pages.js";
@@ -6,7 +6,7 @@ import { counted, digitsOf, grouped } from "./sequence.js";
 import { VirtualRows } from "./virtual_rows.js";
 
 const ELLIPSIS = "…";
-const LEAST_DIGITS = 8;
+const MIN_DIGITS = 8;
 const SPOKEN_DIGITS = 10; // at either end of a long number
 
 export class NumbersView {
@@ -14,19 +14,19 @@ export class NumbersView {
   #rows;
   #pages = null;
   #onOpen;
-  #onRefusal;
+  #onProblem;
   #start = 0;
   #count = 0;
   #active = 0;
-  #room = LEAST_DIGITS;
+  #room = MIN_DIGITS;
 
   /** @param list the listbox
       @param onOpen (n) is called when a number is chosen
-      @param onRefusal (problem) is called when the service says no */
-  constructor(list, onOpen, onRefusal) {
+      @param onProblem (problem) is called if numbers cannot be fetched */
+  constructor(list, onOpen, onProblem) {
     this.#list = list;
     this.#onOpen = onOpen;
-    this.#onRefusal = onRefusal;
+    this.#onProblem = onProblem;
     this.#rows = new VirtualRows(
       list,
       (row, index) => this.#fill(row, index),
@@ -42,7 +42,7 @@ export class NumbersView {
     this.#pages?.close();
     [this.#start, this.#count, this.#active] = [start, stop - start, 0];
     const refresh = () => this.#rows.refresh();
-    this.#pages = new NumberPages(start, this.#count, refresh, this.#onRefusal);
+    this.#pages = new NumberPages(start, this.#count, refresh, this.#onProblem);
     this.#list.style.setProperty("--n-width", `${`F(${grouped(stop)})`.length}ch`);
     this.#list.style.setProperty(
       "--note-width",
@@ -53,7 +53,7 @@ export class NumbersView {
     this.#markActive();
   }
 
-  /** Show nothing, and fetch nothing. */
+  /** Clear the list, and stop fetching. */
   clear() {
     this.#pages?.close();
     this.#pages = null;
@@ -61,13 +61,13 @@ export class NumbersView {
     this.#rows.reset(0);
   }
 
-  /** Make the number with index n the active one, or the nearest there is. */
+  /** Activate F(n), or the nearest number of the list. */
   goTo(n) {
     this.#activate(n - this.#start);
     this.#list.focus();
   }
 
-  /* Find how many digits fit into a row. */
+  /* Measure how many digits fit into a row. */
   #measure() {
     const cell = this.#list.querySelector(".value");
     if (!cell) {
@@ -78,7 +78,7 @@ export class NumbersView {
     const room = Math.floor((cell.clientWidth * 100) / probe.getBoundingClientRect().width);
     probe.remove();
     if (room !== this.#room && cell.clientWidth) {
-      this.#room = Math.max(LEAST_DIGITS, room);
+      this.#room = Math.max(MIN_DIGITS, room);
       this.#rows.refresh();
     }
   }

@@ -1,6 +1,6 @@
-/* What is asked for: {kind, …} with the words as they were typed. Pure.
+/* Queries of the page: {kind, …} with the values as typed. Pure.
 
-   Only the service judges them, so there is one set of rules, and its errors are in its words. */
+   Only the service validates them, so the rules and the error messages are in one place. */
 
 import { counted, grouped } from "./sequence.js";
 
@@ -8,71 +8,71 @@ const FIELDS = { first: ["first"], range: ["start", "count"], number: ["number"]
 
 export const DEFAULT = { kind: "first", first: "100" };
 
-/** The fields that each kind has. */
+/** Return the fields of a kind of query. */
 export function fieldsOf(kind) {
   return FIELDS[kind];
 }
 
-/** What people write between digits means nothing: 100,000 and 100_000 and 100 000. */
+/** Return a number as typed, without separators: 100,000 and 100_000 and 100 000. */
 export function cleaned(text) {
   return text.replace(/[\s,_'’]/g, "");
 }
 
-/** Read an ask from the query of the page's address. */
+/** Parse the query string of the page's address. */
 export function fromSearch(search) {
-  const query = new URLSearchParams(search);
+  const found = new URLSearchParams(search);
   for (const [kind, fields] of Object.entries(FIELDS)) {
-    if (fields.every((field) => query.has(field))) {
-      return { kind, ...Object.fromEntries(fields.map((field) => [field, query.get(field)])) };
+    if (fields.every((field) => found.has(field))) {
+      return { kind, ...Object.fromEntries(fields.map((field) => [field, found.get(field)])) };
     }
   }
   return DEFAULT;
 }
 
-/** Return the query for the page's address. */
-export function toSearch(ask) {
-  const pairs = fieldsOf(ask.kind).map((field) => [field, ask[field]]);
+/** Return the query string for the page's address. */
+export function toSearch(query) {
+  const pairs = fieldsOf(query.kind).map((field) => [field, query[field]]);
   return `?${new URLSearchParams(pairs)}`;
 }
 
-/** Return the path that answers it, relative to the page: there may be a prefix before both.
+/** Return the path of the result, relative to the page, as both may be below a prefix.
 
-    `format` is left out for JSON, which is what the service answers anyway. */
-export function pathOf(ask, format = "json", parameters = []) {
-  const query = [];
+    JSON is the default of the service, so its `format` is omitted. */
+export function pathOf(query, format = "json", parameters = []) {
+  const pairs = [];
   let path;
-  if (ask.kind === "range") {
+  if (query.kind === "range") {
     path = "fib";
-    query.push(`start=${encodeURIComponent(ask.start)}`, `count=${encodeURIComponent(ask.count)}`);
+    pairs.push(`start=${encodeURIComponent(query.start)}`, `count=${encodeURIComponent(query.count)}`);
   } else {
-    path = ask.kind === "first" ? "fib/" : "number/";
-    path += encodeURIComponent(ask[ask.kind]);
+    path = query.kind === "first" ? "fib/" : "number/";
+    path += encodeURIComponent(query[query.kind]);
   }
   if (format !== "json") {
-    query.push(`format=${format}`);
+    pairs.push(`format=${format}`);
   }
-  query.push(...parameters);
-  return query.length ? `${path}?${query.join("&")}` : path;
+  pairs.push(...parameters);
+  return pairs.length ? `${path}?${pairs.join("&")}` : path;
 }
 
-/** Return [start, stop) of an ask that the service has accepted. */
-export function spanOf(ask) {
-  if (ask.kind === "first") {
-    return [0, Number(ask.first)];
+/** Return [start, stop) of a query that the service has accepted. */
+export function spanOf(query) {
+  if (query.kind === "first") {
+    return [0, Number(query.first)];
   }
-  if (ask.kind === "number") {
-    return [Number(ask.number), Number(ask.number) + 1];
+  if (query.kind === "number") {
+    return [Number(query.number), Number(query.number) + 1];
   }
-  return [Number(ask.start), Number(ask.start) + Number(ask.count)];
+  return [Number(query.start), Number(query.start) + Number(query.count)];
 }
 
-/** Return what a result is called. */
-export function titleOf(ask) {
-  const [start, stop] = spanOf(ask);
-  if (ask.kind === "number") {
+/** Return the title of the result. */
+export function titleOf(query) {
+  const [start, stop] = spanOf(query);
+  if (query.kind === "number") {
     return `F(${grouped(start)})`;
   }
-  if (ask.kind === "first") {
+  if (query.kind === "first") {
     return stop ? `The first ${counted(stop, "number")}` : "The first 0 numbers";
   }
   return `${counted(stop - start, "number")} from F(${grouped(start)})`;

@@ -1,4 +1,4 @@
-/* How the same is asked for from a shell, from Python, and with any Redis client. */
+/* Commands and code that request the same numbers: curl, Python, redis-cli. */
 
 import { pathOf, spanOf } from "./query.js";
 import { copyFrom } from "./clipboard.js";
@@ -6,7 +6,7 @@ import { byId, make } from "./dom.js";
 
 const DEFAULT_SERVER = "127.0.0.1:11235";
 const SUFFIXES = { json: "json", text: "txt", csv: "csv", ndjson: "ndjson", bfile: "txt", binary: "bin" };
-/* What a terminal is spared; Python itself prints no int of more than 4,300 digits. */
+/* Larger results go to a file; Python prints no int of more than 4,300 digits. */
 const MAX_PRINTED_BYTES = 100_000;
 
 export class Recipes {
@@ -22,7 +22,7 @@ export class Recipes {
       button.setAttribute("aria-label", `Copy for ${name}`);
       button.addEventListener("click", () => copyFrom(button, Promise.resolve(code.textContent)));
       const block = make("pre", "", code);
-      block.tabIndex = 0; // it may scroll
+      block.tabIndex = 0; // so that the keyboard can scroll it
       block.setAttribute("role", "group");
       block.setAttribute("aria-label", `For ${name}`);
       byId("recipes").append(make("div", "recipe", make("h3", "", name), block, button));
@@ -30,7 +30,7 @@ export class Recipes {
     }
   }
 
-  /** Ask that server directly. */
+  /** Set the fibserver for Python and redis-cli. */
   useServer(address) {
     if (address && address !== this.#server) {
       this.#server = address;
@@ -38,9 +38,9 @@ export class Recipes {
     }
   }
 
-  /** Say how to ask for that. */
-  show(ask, format, size) {
-    this.#last = { ask, format, isLarge: !(size <= MAX_PRINTED_BYTES), size };
+  /** Show the commands for a query and a format. */
+  show(query, format, size) {
+    this.#last = { query, format, isLarge: !(size <= MAX_PRINTED_BYTES), size };
     this.#write();
   }
 
@@ -53,57 +53,57 @@ export class Recipes {
   }
 }
 
-function fileName(ask, format) {
-  const [start, stop] = spanOf(ask);
-  const bounds = ask.kind === "number" ? start : `${start}-${stop}`;
+function fileName(query, format) {
+  const [start, stop] = spanOf(query);
+  const bounds = query.kind === "number" ? start : `${start}-${stop}`;
   return `fibonacci-${bounds}.${SUFFIXES[format]}`;
 }
 
-function curl({ ask, format, isLarge }) {
-  const file = isLarge || format === "binary" ? `-o ${fileName(ask, format)} ` : "";
-  return `curl ${file}'${new URL(pathOf(ask, format), document.baseURI)}'`;
+function curl({ query, format, isLarge }) {
+  const file = isLarge || format === "binary" ? `-o ${fileName(query, format)} ` : "";
+  return `curl ${file}'${new URL(pathOf(query, format), document.baseURI)}'`;
 }
 
-function python({ ask, format, isLarge }, server) {
-  const [start, stop] = spanOf(ask);
+function python({ query, format, isLarge }, server) {
+  const [start, stop] = spanOf(query);
   const opening = `from fibclient import FibClient\n\nwith FibClient("${server}") as fib`;
   if (format === "json" && !isLarge) {
     const call = {
       first: `first(${stop})`,
       range: `range(${start}, ${stop})`,
       number: `number(${start})`,
-    }[ask.kind];
-    // More digits than Python turns into text: the service's own digits are printed.
+    }[query.kind];
+    // Python converts no int of so many digits to text, so the encoded digits are printed.
     const isLong = stop > 20_000;
     return `${opening}:\n    print(fib.${isLong ? `read(${start}, ${stop}, "text").decode()` : call})`;
   }
   const name = format === "json" ? "text" : format;
   return (
-    `${opening}, open("${fileName(ask, name)}", "wb") as file:\n` +
+    `${opening}, open("${fileName(query, name)}", "wb") as file:\n` +
     `    for piece in fib.stream(${start}, ${stop}, "${name}"):\n        file.write(piece)`
   );
 }
 
-function redisCli({ ask, format, isLarge, size }, server) {
-  const [start, stop] = spanOf(ask);
+function redisCli({ query, format, isLarge, size }, server) {
+  const [start, stop] = spanOf(query);
   const command = {
     first: `FIB.FIRST ${stop}`,
     range: `FIB.RANGE ${start} ${stop}`,
     number: `FIB.NUMBER ${start}`,
-  }[ask.kind];
-  const base = `redis-cli ${placeOf(server)}`;
+  }[query.kind];
+  const base = `redis-cli ${optionsFor(server)}`;
   if (format === "json") {
-    return isLarge ? `${base} --raw ${command} > ${fileName(ask, "text")}` : `${base} ${command}`;
+    return isLarge ? `${base} --raw ${command} > ${fileName(query, "text")}` : `${base} ${command}`;
   }
   const whole = `${base} --raw ${command} FORMAT ${format}`;
   if (format === "binary" && size !== undefined) {
-    // It puts a newline behind every reply.
-    return `${whole} | head -c ${size} > ${fileName(ask, format)}`;
+    // redis-cli appends a newline to every reply.
+    return `${whole} | head -c ${size} > ${fileName(query, format)}`;
   }
-  return isLarge ? `${whole} > ${fileName(ask, format)}` : whole;
+  return isLarge ? `${whole} > ${fileName(query, format)}` : whole;
 }
 
-function placeOf(server) {
+function optionsFor(server) {
   if (server.startsWith("unix:")) {
     return `-s ${server.slice("unix:".length)}`;
   }

@@ -1,17 +1,17 @@
-/* What is known of the sequence without asking anybody. Pure. */
+/* Properties of the sequence in closed form, and texts for numbers. Pure. */
 
 const LOG10_PHI = Math.log10((1 + Math.sqrt(5)) / 2);
 const LOG10_SQRT5 = Math.log10(5) / 2;
 
-/** φ with more decimals than any ratio here is shown with. */
+/** φ with more decimals than any ratio is shown with. */
 export const PHI_DECIMALS = "1.618033988749894848204586834365";
 
-/** The number of decimal digits of F(n), in closed form. */
+/** Return the number of decimal digits of F(n), in closed form. */
 export function digitsOf(n) {
   return n < 2 ? 1 : Math.floor(n * LOG10_PHI - LOG10_SQRT5) + 1;
 }
 
-/** The neighbours F(n) and F(n+1), exactly; for small n. */
+/** Return F(n) and F(n+1) exactly; for small n. */
 export function neighbours(n) {
   let [current, next] = [0n, 1n];
   for (let index = 0; index < n; index += 1) {
@@ -20,14 +20,14 @@ export function neighbours(n) {
   return [current, next];
 }
 
-/** F(n+1) / F(n), n >= 1, cut off behind so many decimals. */
+/** Return F(n+1) / F(n), n >= 1, truncated after `decimals` decimals. */
 export function ratioText(n, decimals) {
   const [current, next] = neighbours(n);
   const scaled = String((next * 10n ** BigInt(decimals)) / current);
   return `${scaled[0]}.${scaled.slice(1)}`;
 }
 
-/** How many characters two texts have in common at their beginning. */
+/** Return the length of the common prefix of two texts. */
 export function commonLength(one, other) {
   let length = 0;
   while (length < one.length && one[length] === other[length]) {
@@ -39,12 +39,12 @@ export function commonLength(one, other) {
 const GROUPED = new Intl.NumberFormat("en");
 const UNITS = ["B", "kB", "MB", "GB", "TB"];
 
-/** A count with its thousands set apart. */
+/** Return a count with thousands separators. */
 export function grouped(count) {
   return GROUPED.format(count);
 }
 
-/** A number of bytes as people say it: three digits and a unit, each 1,000 of the one before. */
+/** Return a number of bytes with three significant digits and a decimal unit, such as MB. */
 export function readableBytes(bytes) {
   let [value, unit] = [bytes, 0];
   while (value >= 999.5 && unit < UNITS.length - 1) {
@@ -54,7 +54,7 @@ export function readableBytes(bytes) {
   return `${unit ? value.toPrecision(3) : value} ${UNITS[unit]}`;
 }
 
-/** "1 digit", "2 digits". */
+/** Return a count with its noun: "1 digit", "2 digits". */
 export function counted(count, noun) {
   return `${grouped(count)} ${noun}${count === 1 ? "" : "s"}`;
 }

@@ -1,13 +1,13 @@
-/* One card for each fibserver: its state, and how loaded it is. */
+/* Cards of the fibservers: state and load of each. */
 
 import { byId, make, setText } from "./dom.js";
 import { grouped, readableBytes } from "./sequence.js";
 
 export class ServerCards {
   #cards = new Map(); // by address
-  #requests = new Map(); // by address: [when in ms, how many]
+  #requests = new Map(); // by address: [time in ms, total] of the last reading
 
-  /** Show what a reading says of the servers. */
+  /** Show a reading of the servers, taken at `now` ms. */
   show(servers, now) {
     const addresses = new Set(servers.map((server) => server.address));
     for (const [address, card] of this.#cards) {
@@ -33,10 +33,10 @@ export class ServerCards {
   }
 }
 
-/** The rate between two readings [when in ms, count], or undefined if it cannot be told. */
+/** Return the rate between two readings [time in ms, count], or undefined if it is unknown. */
 export function perSecond([then, before], [now, after]) {
   const rate = ((after - before) * 1000) / (now - then);
-  return rate >= 0 && Number.isFinite(rate) ? rate : undefined; // a restart counts from 0 again
+  return rate >= 0 && Number.isFinite(rate) ? rate : undefined; // negative after a restart
 }
 
 class Card {
@@ -77,7 +77,7 @@ class Card {
       ),
     );
     this.#error.hidden = !server.last_error;
-    setText(this.#error, server.last_error ? `Last trouble: ${server.last_error}` : "");
+    setText(this.#error, server.last_error ? `Last error: ${server.last_error}` : "");
   }
 }
 

@@ -1,19 +1,19 @@
-/* Talking to the service: its answers, its errors in words, and whether it is there.
+/* Requests to the service, and whether it is reachable.
 
-   Dispatches "up" and "down" on `reachability` when that changes. Whoever asked in vain asks again
-   at "up"; here only the probe is repeated. */
+   `reachability` dispatches "up" and "down". On "up", callers repeat their failed requests; this
+   module repeats only the probe. */
 
 const PROBE_PAUSES_MS = [500, 1000, 2000, 4000];
 
-/** What went wrong, in words that can be shown. */
+/** Error of a request, with a message for users. */
 export class Problem extends Error {
   constructor(status, detail) {
     super(detail);
-    this.status = status; // 0 without an answer
+    this.status = status; // 0 without a response
   }
 
-  /** Whether the same may work later. */
-  get isPassing() {
+  /** Whether the request may succeed later. */
+  get isTemporary() {
     return [0, 502, 503, 504].includes(this.status);
   }
 }
@@ -22,9 +22,9 @@ class Reachability extends EventTarget {
   isUp = true;
   #failures = 0;
 
-  /** Note that numbers were answered, or why they were not. */
-  note(problem) {
-    if (problem?.isPassing) {
+  /** Record the outcome of a request for numbers: null, or its problem. */
+  record(problem) {
+    if (problem?.isTemporary) {
       this.#change(false, problem);
     } else {
       this.#failures = 0;
@@ -42,8 +42,8 @@ class Reachability extends EventTarget {
     }
   }
 
-  /* A number may come from some cache while no server can be reached, so the probe asks for that.
-     Its success does not shorten the pauses: only numbers do. */
+  /* Numbers may come from a cache while no fibserver can be reached, so the probe requests /readyz.
+     A successful probe does not shorten the pauses; only a request for numbers does. */
   #probeLater() {
     const pause = PROBE_PAUSES_MS[Math.min(this.#failures, PROBE_PAUSES_MS.length - 1)];
     this.#failures += 1;
@@ -53,7 +53,7 @@ class Reachability extends EventTarget {
         () => false,
       );
       if (this.isUp) {
-        return; // an answer came meanwhile
+        return; // another request has succeeded meanwhile
       }
       if (isReady) {
         this.#change(true, null);
@@ -76,14 +76,14 @@ export async function getText(path, options = {}) {
   return read(await request(path, options), (response) => response.text());
 }
 
-/** Return the size in bytes of the answer at a path, which is not fetched. */
+/** Return the size in bytes of the response at a path, which is not fetched. */
 export async function sizeOf(path, options = {}) {
   const response = await request(path, { ...options, method: "HEAD" });
   return Number(response.headers.get("Content-Length"));
 }
 
-/* Ask, and throw a Problem unless there is a good answer. An abort stays what it is. With
-   `isAside`, a good answer does not count as one with numbers. */
+/* Send a request, and throw a Problem unless it succeeds; an AbortError is thrown unchanged.
+   With `isAside`, its outcome is not recorded in `reachability`. */
 async function request(path, { isAside = false, ...options }) {
   let response;
   try {
@@ -92,12 +92,12 @@ async function request(path, { isAside = false, ...options }) {
     throw failure(error);
   }
   if (!response.ok && options.method === "HEAD") {
-    // An error has its words in its body.
+    // The message is in the body, which a response to HEAD does not have.
     return request(path, { ...options, method: "GET" });
   }
   const problem = response.ok ? null : new Problem(response.status, await detailOf(response));
   if (!isAside) {
-    reachability.note(problem);
+    reachability.record(problem);
   }
   if (problem) {
     throw problem;
@@ -118,7 +118,7 @@ function failure(error) {
     return error;
   }
   const problem = new Problem(0, "The service does not answer.");
-  reachability.note(problem);
+  reachability.record(problem);
   return problem;
 }
 

@@ -1,4 +1,4 @@
-/* A small line of the last readings, in an SVG that scales with its place. */
+/* Sparkline of the latest readings, as an SVG that scales with its container. */
 
 import { makeSvg } from "./dom.js";
 
@@ -13,7 +13,7 @@ export class Sparkline {
     class: "sparkline",
     viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
     preserveAspectRatio: "none",
-    "aria-hidden": "true", // the value itself stands beside it
+    "aria-hidden": "true", // the value is beside it as text
   });
 
   constructor() {

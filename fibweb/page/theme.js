@@ -1,4 +1,4 @@
-/* The colours that were chosen, applied before anything is painted. */
+/* The chosen colour theme, applied before the first paint. */
 {
   const KEY = "theme";
 
@@ -6,7 +6,7 @@
     try {
       return localStorage.getItem(KEY) ?? "auto";
     } catch {
-      return "auto"; // a browser that stores nothing
+      return "auto"; // the browser stores nothing
     }
   };
 
@@ -14,7 +14,7 @@
     try {
       localStorage.setItem(KEY, theme);
     } catch {
-      // it holds for this visit only
+      // the choice lasts for this visit only
     }
   };
 

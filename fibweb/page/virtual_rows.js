@@ -1,7 +1,7 @@
-/* A scrolled list of any length, of which only the visible rows exist.
+/* Scrolled list of any length; only visible rows have elements.
 
-   Rows have one height. An element serves rows index, index + pool, index + 2 × pool, …, so while
-   scrolling each visible row keeps its element. */
+   All rows have the same height. Rows whose indices are equal modulo the size of the pool share an
+   element, so a visible row keeps its element while the list scrolls. */
 
 import { make } from "./dom.js";
 
@@ -16,14 +16,14 @@ export class VirtualRows {
   #fill;
   #afterRender;
   #pool = [];
-  #shown = []; // index by pool place
+  #shown = []; // index of the row in each element of the pool
   #count = 0;
   #rowHeight = 1;
   #frame = 0;
 
   /** @param viewport the element that scrolls
       @param fill (element, index) writes a row
-      @param afterRender (first, stop) is told which rows are there */
+      @param afterRender (first, stop) is called with the range of rows that have elements */
   constructor(viewport, fill, afterRender = () => {}) {
     this.#viewport = viewport;
     this.#fill = fill;
@@ -34,20 +34,20 @@ export class VirtualRows {
     new ResizeObserver(() => this.#layOut()).observe(viewport);
   }
 
-  /** Show another list, from its beginning. */
+  /** Show a list of `count` rows from its beginning. */
   reset(count) {
     this.#count = count;
     this.#viewport.scrollTop = 0;
     this.#layOut();
   }
 
-  /** Write rows again whose content has changed. */
+  /** Fill all rows again, after their content has changed. */
   refresh() {
     this.#shown.fill(-1);
     this.#render();
   }
 
-  /** Scroll as little as makes a row visible, and render it. */
+  /** Scroll by the least distance that makes a row visible, and render it. */
   reveal(index) {
     const top = index * this.#rowHeight;
     const visible = this.#viewport.clientHeight;
@@ -60,13 +60,13 @@ export class VirtualRows {
     this.#render();
   }
 
-  /** The element of a row, if it is there. */
+  /** Return the element of a row, or null. */
   elementOf(index) {
     const place = index % this.#pool.length;
     return this.#shown[place] === index ? this.#pool[place] : null;
   }
 
-  /** How many rows fit. */
+  /** Number of rows that fit. */
   get pageLength() {
     return Math.max(1, Math.floor(this.#viewport.clientHeight / this.#rowHeight));
   }
@@ -116,7 +116,7 @@ export class VirtualRows {
     this.#afterRender(first, stop);
   }
 
-  /* Where the viewport is in the list at full height, and the way back. */
+  /* Conversions between the scroll position and the position in the list at full height. */
 
   #scrolled() {
     return this.#viewport.scrollTop * this.#stretch();

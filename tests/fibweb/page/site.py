@@ -25,7 +25,7 @@ class ServedPage:
 
         Args:
             folder: for its logs.
-            servers: the fibservers to ask.
+            servers: Fibservers that it uses.
             root_path: the path prefix that a proxy passes on.
         """
         self._folder = folder

@@ -58,7 +58,7 @@ def test_pause(open_page: Callable[..., Page], site: ServedPage) -> None:
 def test_page_recovers_with_web_service(
     open_page: Callable[..., Page], own_site: ServedPage
 ) -> None:
-    """It is told, the page stays, and goes on by itself, also with what was asked meanwhile."""
+    """An outage is announced; the page stays, and repeats the failed query by itself."""
     page = open_page(own_site, "?first=100000")
     expect(page.locator("#numbers .pending")).to_have_count(0)
     own_site.stop()
@@ -104,7 +104,7 @@ def test_page_recovers_with_fibserver(
     expect(page.get_by_role("article")).to_contain_text("down")
     page.locator("#first").fill("50000")
     page.locator("#first").press("Enter")
-    expect(page.get_by_role("alert").filter(has_text="goes on by itself")).to_be_visible()
+    expect(page.get_by_role("alert").filter(has_text="continues by itself")).to_be_visible()
     serve("--listen", number_server.address)
     expect(page.locator("#result-title")).to_have_text("The first 50,000 numbers")
     expect(page.locator("#health")).to_have_attribute("data-state", "up")

@@ -92,11 +92,11 @@ def test_errors_are_in_words(home: Page, kind: str, values: dict[str, object], w
     """What the service says is shown, the field is marked, and the numbers before stay."""
     expect(home.locator("#result-title")).to_have_text("The first 100 numbers")
     ask(home, kind, **values)
-    expect(home.locator("#refusal")).to_contain_text(words)
+    expect(home.locator("#problem")).to_contain_text(words)
     expect(home.locator(".field:visible input[aria-invalid=true]").first).to_be_visible()
     expect(home.locator("#result-title")).to_have_text("The first 100 numbers")
     ask(home, "The first N", first=5)
-    expect(home.locator("#refusal")).to_have_text("")
+    expect(home.locator("#problem")).to_have_text("")
     expect(home.locator("[aria-invalid=true]")).to_have_count(0)
 
 
