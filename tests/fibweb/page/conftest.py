@@ -1,4 +1,4 @@
-"""A real browser, and a running fibweb for it to look at."""
+"""Fixtures: a real browser, and a running fibweb."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -26,14 +26,14 @@ FLAGS = [
 expect.set_options(timeout=DEADLINE_SECONDS * 1000)
 
 BROWSERS = ("chromium-headless-shell", "chromium")
-"""Debian's, the cheaper one first: without the parts that only a screen needs."""
+"""Debian's Chromium, preferably the headless shell, which starts faster."""
 
 
 class Pages:
-    """The pages of a test: whatever they do, no script fails and nothing comes from elsewhere."""
+    """Pages of a test, checked for script errors and requests to other sites."""
 
     def __init__(self, browser: Browser) -> None:
-        """Open none yet.
+        """Create the collection without a page.
 
         Args:
             browser: where to open them.
@@ -51,7 +51,7 @@ class Pages:
         script: str = "",
         has_clock: bool = False,
     ) -> Page:
-        """Open a page in a window of its own, which remembers nothing.
+        """Open a page in a new window with an empty profile.
 
         Args:
             site: to open.
@@ -86,18 +86,18 @@ class Pages:
         return page
 
     def check(self) -> None:
-        """Fail if anything went wrong in them."""
+        """Fail if any page had an error."""
         assert not self._trouble
 
     def close(self) -> None:
-        """Close them all."""
+        """Close all pages."""
         for context in self._contexts:
             context.close()
 
 
 def is_bad(text: str) -> bool:
-    """Tell whether what the browser's console says is a fault of the page."""
-    # An answer that is an error, or none at all, is what some tests are about.
+    """Return whether a message on the browser's console is a fault of the page."""
+    # Some tests cause error responses and failed requests.
     return not text.startswith("Failed to load resource")
 
 
@@ -105,7 +105,7 @@ def is_bad(text: str) -> bool:
 # asyncio need the thread for their own.
 @pytest.fixture(scope="package")
 def browser(program: Callable[[str], str]) -> Iterator[Browser]:
-    """A browser with an empty profile."""
+    """Return a browser with an empty profile."""
     path = next(filter(None, map(shutil.which, BROWSERS)), None) or program(BROWSERS[0])
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=path, args=FLAGS)
@@ -115,7 +115,7 @@ def browser(program: Callable[[str], str]) -> Iterator[Browser]:
 
 @pytest.fixture(scope="package")
 def site(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPage]:
-    """A fibweb for tests that only look."""
+    """Return a fibweb that tests share and do not stop."""
     running = ServedPage(tmp_path_factory.mktemp("site"), server.address)
     yield running
     running.stop()
@@ -123,7 +123,7 @@ def site(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Open a page in a window of its own."""
+    """Return a function that opens a page in a new window."""
     pages = Pages(browser)
     yield pages.open
     pages.close()
@@ -132,7 +132,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
 
 @pytest.fixture(scope="package")
 def shared_window(browser: Browser) -> Iterator[Pages]:
-    """A window for all tests that need none of their own: opening one takes longest."""
+    """Return a window that tests share, because opening one is slow."""
     pages = Pages(browser)
     yield pages
     pages.close()
@@ -140,7 +140,7 @@ def shared_window(browser: Browser) -> Iterator[Pages]:
 
 @pytest.fixture(scope="package")
 def shared_page(shared_window: Pages, site: ServedPage) -> Page:
-    """The page in that window."""
+    """Return the page in the shared window."""
     return shared_window.open(site)
 
 
@@ -148,7 +148,7 @@ def shared_page(shared_window: Pages, site: ServedPage) -> Page:
 def visit(
     shared_window: Pages, shared_page: Page, site: ServedPage
 ) -> Iterator[Callable[..., Page]]:
-    """Load the page anew, in the window that tests share; nothing is remembered."""
+    """Return a function that loads the page in the shared window, with empty storage."""
 
     def start(search: str = "", size: tuple[int, int] = DESKTOP) -> Page:
         shared_page.set_viewport_size({"width": size[0], "height": size[1]})
@@ -163,13 +163,13 @@ def visit(
 
 @pytest.fixture
 def home(visit: Callable[..., Page]) -> Page:
-    """The page as it opens."""
+    """Return the page at its default address."""
     return visit()
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """An empty folder to run commands in."""
+    """Return an empty folder to run commands in."""
     path = tmp_path / "folder"
     path.mkdir()
     return path

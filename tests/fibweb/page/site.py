@@ -1,4 +1,4 @@
-"""A fibweb that can go away and come back at the same address."""
+"""A fibweb process that tests stop and start again at the same address."""
 
 import copy
 import re
@@ -13,20 +13,20 @@ __all__ = ["ServedPage"]
 
 
 class ServedPage:
-    """A fibweb process, or none for a while.
+    """A fibweb process that can be stopped and started again.
 
     Attributes:
-        url: where it is, now and later.
-        servers: the fibservers that it asks.
+        url: Its URL, which stays the same.
+        servers: Fibservers that it uses.
     """
 
     def __init__(self, folder: Path, servers: str, root_path: str = "") -> None:
-        """Start one on a free port.
+        """Start the process on a free port.
 
         Args:
-            folder: for its logs.
+            folder: Folder for its logs.
             servers: Fibservers that it uses.
-            root_path: the path prefix that a proxy passes on.
+            root_path: Path prefix that a proxy passes on.
         """
         self._folder = folder
         self.servers = servers
@@ -42,15 +42,15 @@ class ServedPage:
         return RunningServer(command, self._folder / f"fibweb-{self._starts}.log", ready=READY)
 
     def seen_at(self, url: str) -> "ServedPage":
-        """Return the same site, as a proxy has it at another URL."""
+        """Return the same site at the URL of a proxy."""
         seen = copy.copy(self)
         seen.url = url
         return seen
 
     def stop(self) -> None:
-        """End it: SIGTERM must suffice."""
+        """Stop the process with SIGTERM."""
         assert self._process.stop() == 0
 
     def start(self) -> None:
-        """Start it again at the same address."""
+        """Start the process again at the same address."""
         self._process = self._run(self.url.removeprefix("http://"))

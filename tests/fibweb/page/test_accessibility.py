@@ -1,4 +1,4 @@
-"""For everybody: axe finds nothing, keys suffice, both themes and all widths work."""
+"""Accessibility: axe finds nothing; keyboard, themes and widths work."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ PHONE = (390, 844)
 
 
 def expect_no_violation(page: Page) -> None:
-    """Expect that axe finds nothing wrong."""
+    """Expect that axe finds no violation."""
     results = Axe().run(page)
     assert results.violations_count == 0, results.generate_report()
 
@@ -24,7 +24,7 @@ def expect_no_violation(page: Page) -> None:
 def test_axe(
     open_page: Callable[..., Page], site: ServedPage, size: tuple[int, int], color_scheme: str
 ) -> None:
-    """No violation in any state: numbers, a dialog, one number, an error, tables, an outage."""
+    """Axe finds no violation in any state: list, dialog, number, error, tables, outage."""
     page = open_page(site, "?first=100000", size=size, color_scheme=color_scheme)
     expect(page.locator("#health")).to_have_attribute("data-state", "up")
     expect(page.locator("#numbers .pending")).to_have_count(0)
@@ -51,7 +51,7 @@ def test_axe(
 @pytest.mark.parametrize("width", [320, 390, 768, 1280, 1920])
 @pytest.mark.parametrize("search", ["?first=100000", "?number=100000"])
 def test_any_width(visit: Callable[..., Page], width: int, search: str) -> None:
-    """Nothing sticks out sideways, from the narrowest phone on, and numbers fill their room."""
+    """Nothing overflows horizontally at any width, and numbers fill their cells."""
     page = visit(search, size=(width, 800))
     expect(page.locator(".value:not(.pending)").first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -63,7 +63,7 @@ def test_any_width(visit: Callable[..., Page], width: int, search: str) -> None:
 
 
 def test_theme(open_page: Callable[..., Page], site: ServedPage) -> None:
-    """The theme is the system's unless one is chosen, which is remembered."""
+    """The theme is that of the system until one is chosen, which is stored."""
     page = open_page(site, color_scheme="dark")
 
     def background() -> str:
@@ -84,7 +84,7 @@ def test_theme(open_page: Callable[..., Page], site: ServedPage) -> None:
 
 
 def focused(page: Page) -> str:
-    """Return the id of what has the focus, or else what it is called."""
+    """Return the id of the focused element, or else its name."""
     return str(
         page.evaluate(
             """() => {
@@ -97,7 +97,7 @@ def focused(page: Page) -> str:
 
 
 def tab_to(page: Page, name: str) -> None:
-    """Press Tab until something has the focus; what has it can be seen to have it."""
+    """Press Tab until an element has the focus."""
     for _ in range(40):
         page.keyboard.press("Tab")
         if focused(page) == name:
@@ -105,8 +105,8 @@ def tab_to(page: Page, name: str) -> None:
     raise AssertionError(f"Tab never reaches {name}")
 
 
-def test_keys_alone(home: Page) -> None:
-    """Ask, read, open, copy: all without a pointer."""
+def test_keyboard_alone_suffices(home: Page) -> None:
+    """Query, list, dialog and copy work without a pointer."""
     expect(home.get_by_role("option").first).to_be_visible()
     home.keyboard.press("Tab")
     assert focused(home) == "Skip to the numbers"
@@ -142,14 +142,14 @@ def test_keys_alone(home: Page) -> None:
     assert len(home.evaluate("navigator.clipboard.readText()").split()) == 60
 
 
-def test_focus_is_seen(home: Page) -> None:
-    """Whatever has the focus has an outline, itself or on the label of a radio button."""
+def test_focus_is_visible(home: Page) -> None:
+    """The focused element has an outline, or for a radio button its label."""
     expect(home.get_by_role("option").first).to_be_visible()
     seen: set[str] = set()
     for _ in range(40):
         home.keyboard.press("Tab")
         if home.evaluate("document.activeElement === document.body"):
-            break  # behind the last
+            break  # after the last
         name = focused(home)
         seen.add(name)
         outline = home.evaluate(
@@ -164,8 +164,8 @@ def test_focus_is_seen(home: Page) -> None:
     assert {"first", "numbers", "copy", "download", "pause"} <= seen
 
 
-def test_a_new_result_is_announced(home: Page) -> None:
-    """A screen reader hears what came."""
+def test_new_result_is_announced(home: Page) -> None:
+    """A new result is announced to screen readers."""
     home.locator("#first").fill("12")
     home.locator("#first").press("Enter")
     expect(home.locator("#announcement")).to_have_text(

@@ -1,4 +1,4 @@
-"""Taking numbers along: sizes, download, copy, and how to ask for the same from elsewhere."""
+"""Formats of the result: sizes, download, copy; commands for curl, Python and redis-cli."""
 
 import subprocess
 import sys
@@ -14,17 +14,17 @@ from tests.support.expected import digits, expected
 from tests.support.servers import DEADLINE_SECONDS
 
 SHOWN_MS = 2_500
-"""More than the page shows "Copied" for."""
+"""Longer than the page shows "Copied"."""
 
 FORMATS = ("json", "text", "csv", "ndjson", "bfile", "binary")
 
 
 def body(format: str, start: int, stop: int) -> bytes:
-    """Return what the service answers for a range."""
-    answer = expected(format, start, stop)
+    """Return the body of the response for a range."""
+    encoded = expected(format, start, stop)
     if format == "json":
-        return b'{"start": %d, "N": %d, "result": [%b]}' % (start, stop - start, answer)
-    return answer
+        return b'{"start": %d, "N": %d, "result": [%b]}' % (start, stop - start, encoded)
+    return encoded
 
 
 def choose(page: Page, format: str) -> None:
@@ -34,13 +34,13 @@ def choose(page: Page, format: str) -> None:
 
 @pytest.fixture(scope="module")
 def part(browser: Browser, site: ServedPage) -> Iterator[Page]:
-    """The page with F(100) to F(119), and all sizes known; each test chooses its format."""
+    """Return the page with F(100) to F(119), whose sizes have all arrived."""
     pages = Pages(browser)
     page = pages.open(site, "?start=100&count=20", has_clock=True)
     for format in FORMATS:
         size = len(body(format, 100, 120))
         expect(page.locator(f"#size-{format}")).to_have_attribute("title", f"{size:,} bytes")
-    # Both are told by the state of the service.
+    # The recipes use the address of the fibserver, which comes with the live state.
     expect(page.locator("#health")).to_have_attribute("data-state", "up")
     yield page
     pages.close()
@@ -49,7 +49,7 @@ def part(browser: Browser, site: ServedPage) -> Iterator[Page]:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_download(part: Page, format: str) -> None:
-    """A download has the size that was told before, and a good name."""
+    """A download has the expected bytes and a file name with the bounds."""
     choose(part, format)
     with part.expect_download() as download:
         part.locator("#download").click()
@@ -59,7 +59,7 @@ def test_download(part: Page, format: str) -> None:
 
 @pytest.mark.parametrize("format", [name for name in FORMATS if name != "binary"])
 def test_copy(part: Page, format: str) -> None:
-    """What is copied is the answer, and the button and a live region say so."""
+    """The numbers are copied; the button and a live region report it."""
     choose(part, format)
     part.locator("#copy").click()
     expect(part.locator("#copy")).to_have_text("Copied")
@@ -70,7 +70,7 @@ def test_copy(part: Page, format: str) -> None:
 
 
 def test_copy_over_plain_http(open_page: Callable[..., Page], site: ServedPage) -> None:
-    """Where the browser keeps its clipboard back, copying works all the same."""
+    """Copying works in browsers without the clipboard API."""
     hidden = "Object.defineProperty(navigator, 'clipboard', { value: undefined });"
     page = open_page(site, "?first=5", script=hidden)
     choose(page, "csv")
@@ -78,12 +78,12 @@ def test_copy_over_plain_http(open_page: Callable[..., Page], site: ServedPage) 
     expect(page.locator("#copy")).to_have_text("Copied")
     page.locator("#first").fill("")
     page.locator("#first").press("Control+v")
-    # A field of one line.
+    # The field has one line, so newlines become spaces.
     assert page.locator("#first").input_value().split() == ["0,0", "1,1", "2,1", "3,2", "4,3"]
 
 
 def test_large_and_binary_cannot_be_copied(visit: Callable[..., Page]) -> None:
-    """Binary, and what is too large, can only be downloaded."""
+    """Binary and too large results can only be downloaded."""
     page = visit("?first=100000")
     expect(page.locator("#size-json")).to_have_text("1.05 GB")
     expect(page.locator("#copy")).to_be_disabled()
@@ -94,7 +94,7 @@ def test_large_and_binary_cannot_be_copied(visit: Callable[..., Page]) -> None:
 
 
 def run(command: list[str], folder: Path) -> bytes:
-    """Run a recipe, and return what it prints or the one file it writes."""
+    """Run a command; return its output, or the file that it writes."""
     done = subprocess.run(
         command, cwd=folder, check=True, timeout=DEADLINE_SECONDS, stdout=subprocess.PIPE
     )
@@ -103,7 +103,7 @@ def run(command: list[str], folder: Path) -> bytes:
 
 
 def recipe(page: Page, name: str) -> str:
-    """Copy a recipe with its button."""
+    """Copy a recipe with its button, and return it."""
     button = page.get_by_role("button", name=f"Copy for {name}")
     button.click()
     expect(button).to_have_text("Copied")
@@ -115,8 +115,8 @@ def recipe(page: Page, name: str) -> str:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_curl(part: Page, format: str, folder: Path, program: Callable[[str], str]) -> None:
-    """The line for curl answers the same."""
+def test_curl_recipe(part: Page, format: str, folder: Path, program: Callable[[str], str]) -> None:
+    """The command for curl fetches the same bytes."""
     program("curl")
     choose(part, format)
     command = recipe(part, "curl").replace("curl ", "curl --silent --fail ")
@@ -124,39 +124,41 @@ def test_curl(part: Page, format: str, folder: Path, program: Callable[[str], st
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_python(part: Page, format: str, folder: Path) -> None:
-    """The lines for Python answer the same."""
+def test_python_recipe(part: Page, format: str, folder: Path) -> None:
+    """The code for Python prints or writes the same numbers."""
     choose(part, format)
-    answer = run([sys.executable, "-c", recipe(part, "Python")], folder)
+    output = run([sys.executable, "-c", recipe(part, "Python")], folder)
     if format == "json":
-        assert answer.decode() == f"[{', '.join(digits(100, 120))}]\n"
+        assert output.decode() == f"[{', '.join(digits(100, 120))}]\n"
     else:
-        assert answer == expected(format, 100, 120)
+        assert output == expected(format, 100, 120)
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_redis_cli(part: Page, format: str, folder: Path, program: Callable[[str], str]) -> None:
-    """The line for redis-cli answers the same; what it prints ends with a newline of its own."""
+def test_redis_cli_recipe(
+    part: Page, format: str, folder: Path, program: Callable[[str], str]
+) -> None:
+    """The command for redis-cli prints or writes the same numbers; it appends a newline."""
     program("redis-cli")
     choose(part, format)
-    answer = run(["sh", "-c", recipe(part, "redis-cli")], folder)
+    output = run(["sh", "-c", recipe(part, "redis-cli")], folder)
     if format == "json":
-        assert answer.decode().split() == digits(100, 120)
+        assert output.decode().split() == digits(100, 120)
     elif format == "binary":
-        assert answer == expected(format, 100, 120)
+        assert output == expected(format, 100, 120)
     else:
-        assert answer == expected(format, 100, 120) + b"\n"
+        assert output == expected(format, 100, 120) + b"\n"
 
 
 @pytest.mark.parametrize("search", ["?first=3000", "?number=30000", "?start=30000&count=2"])
-def test_recipes_for_more(
+def test_recipes_for_large_results(
     open_page: Callable[..., Page],
     site: ServedPage,
     search: str,
     folder: Path,
     program: Callable[[str], str],
 ) -> None:
-    """Large answers, and numbers that Python will not print, are as right."""
+    """Recipes also work for large results and for numbers that Python does not print."""
     program("redis-cli")
     page = open_page(site, search, has_clock=True)
     expect(page.locator("#download")).to_contain_text("kB")

@@ -1,4 +1,4 @@
-"""The plots: what they show, in words as well, and reading off a point."""
+"""The plots: their lines, descriptions, tables, and the selected point."""
 
 from collections.abc import Callable
 
@@ -14,8 +14,8 @@ def figure(page: Page, name: str) -> Locator:
     return page.get_by_role("figure").filter(has=page.get_by_role("heading", name=name))
 
 
-def test_digits_over_n(visit: Callable[..., Page]) -> None:
-    """The plot covers what was asked for, and is told in words."""
+def test_plot_of_digits(visit: Callable[..., Page]) -> None:
+    """The plot covers the requested range, and its label describes it."""
     digits = figure(visit("?start=1000&count=501"), "Digits over n")
     expect(digits.get_by_role("img")).to_have_attribute(
         "aria-label",
@@ -30,8 +30,8 @@ def test_digits_over_n(visit: Callable[..., Page]) -> None:
 
 
 @pytest.mark.parametrize("key", ["Home", "ArrowLeft"])
-def test_the_slider_reads_off_digits(visit: Callable[..., Page], key: str) -> None:
-    """Keys move the point; its n and digits are told."""
+def test_keys_select_a_point(visit: Callable[..., Page], key: str) -> None:
+    """Keys move the selected point; its n and number of digits are shown."""
     digits = figure(visit("?first=1000"), "Digits over n")
     slider = digits.get_by_role("slider")
     expect(slider).to_have_value("999")
@@ -42,16 +42,16 @@ def test_the_slider_reads_off_digits(visit: Callable[..., Page], key: str) -> No
     expect(slider).to_have_attribute("aria-valuetext", words)
 
 
-def test_pointing_reads_off_digits(visit: Callable[..., Page]) -> None:
-    """The point follows the pointer."""
+def test_pointer_selects_a_point(visit: Callable[..., Page]) -> None:
+    """The selected point follows the pointer."""
     digits = figure(visit("?first=1001"), "Digits over n")
     expect(digits.locator("output")).to_have_text("F(1,000) has 209 digits")
     digits.get_by_role("img").hover(position={"x": 46, "y": 100})
     expect(digits.locator("output")).to_have_text("F(0) has 1 digit")
 
 
-def test_the_ratio(home: Page) -> None:
-    """The ratio of neighbours is exact, and what agrees with φ stands out more and more."""
+def test_ratio_is_exact(home: Page) -> None:
+    """The ratio of neighbours is exact; its digits that agree with φ are emphasized."""
     ratio = figure(home, "closes in on φ")
     slider, output = ratio.get_by_role("slider"), ratio.locator("output")
     agreeing = []

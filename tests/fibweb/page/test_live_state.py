@@ -1,4 +1,4 @@
-"""The live state, and a service that goes away and comes back."""
+"""Live state of the service, and recovery of the page after an outage."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -15,20 +15,20 @@ TWO_POINTS = re.compile(r"\S+,\S+ \S+,\S+")
 
 @pytest.fixture
 def number_server(serve: Callable[..., RunningServer]) -> RunningServer:
-    """A fibserver of one's own."""
+    """Return a fibserver that the test may stop."""
     return serve()
 
 
 @pytest.fixture
 def own_site(number_server: RunningServer, tmp_path: Path) -> Iterator[ServedPage]:
-    """A fibweb with a fibserver of its own."""
+    """Return a fibweb that the test may stop, with its own fibserver."""
     running = ServedPage(tmp_path, number_server.address)
     yield running
     running.stop()
 
 
-def test_the_state_is_shown(home: Page, server: RunningServer) -> None:
-    """Servers, workers, memory, load and latency are there, in words."""
+def test_live_state_is_shown(home: Page, server: RunningServer) -> None:
+    """The page shows servers, workers, memory, load and latency."""
     expect(home.get_by_role("banner").get_by_role("status")).to_have_text("1 of 1 server up")
     card = home.get_by_role("article").filter(has_text=server.address)
     for words in ("up", "Workers busy", "Numbers in memory", "Clients", "Answered"):
@@ -39,8 +39,8 @@ def test_the_state_is_shown(home: Page, server: RunningServer) -> None:
         expect(gauge.locator("polyline")).to_have_attribute("points", TWO_POINTS)
 
 
-def test_pause(open_page: Callable[..., Page], site: ServedPage) -> None:
-    """What moves can be stopped: no more readings are taken until it goes on."""
+def test_pause_stops_readings(open_page: Callable[..., Page], site: ServedPage) -> None:
+    """While paused, the page fetches no state; it continues when the button is pressed again."""
     home = open_page(site, has_clock=True)
     expect(home.locator("#health")).to_have_attribute("data-state", "up")
     pause = home.get_by_role("button", name="Pause")
@@ -58,7 +58,7 @@ def test_pause(open_page: Callable[..., Page], site: ServedPage) -> None:
 def test_page_recovers_with_web_service(
     open_page: Callable[..., Page], own_site: ServedPage
 ) -> None:
-    """An outage is announced; the page stays, and repeats the failed query by itself."""
+    """An outage is announced; then the page fetches what is missing by itself."""
     page = open_page(own_site, "?first=100000")
     expect(page.locator("#numbers .pending")).to_have_count(0)
     own_site.stop()
@@ -78,7 +78,7 @@ def test_page_recovers_with_web_service(
 def test_request_during_outage_is_repeated(
     open_page: Callable[..., Page], own_site: ServedPage
 ) -> None:
-    """What was asked for in vain is answered when the service is back."""
+    """A query that failed during an outage is repeated when the service is back."""
     page = open_page(own_site, "?first=10")
     expect(page.get_by_role("option")).to_have_count(10)
     own_site.stop()
@@ -96,7 +96,7 @@ def test_page_recovers_with_fibserver(
     own_site: ServedPage,
     serve: Callable[..., RunningServer],
 ) -> None:
-    """Without a fibserver the page says so in words, and recovers with it."""
+    """The page reports that no fibserver is up, and recovers when one is."""
     page = open_page(own_site, "?first=10")
     expect(page.get_by_role("option")).to_have_count(10)
     number_server.stop()

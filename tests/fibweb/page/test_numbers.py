@@ -1,4 +1,4 @@
-"""The list of numbers: only what is visible is there, and any number opens in full."""
+"""The list of numbers: only visible rows have elements, and any number opens in full."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -13,7 +13,7 @@ from tests.support.waiting import wait_until
 
 MANY = 100_000
 MOST_ROWS = 60
-"""Of 36 pixels each: more than any window shows here."""
+"""More rows of 36 pixels than the windows of these tests show."""
 
 COUNT_TASKS = """() => {
     window.ticks = 0;
@@ -25,20 +25,20 @@ COUNT_TASKS = """() => {
 
 @pytest.fixture
 def long_list(open_page: Callable[..., Page], site: ServedPage) -> Page:
-    """The page with the first 100,000 numbers."""
+    """Return the page with the first 100,000 numbers."""
     page = open_page(site, f"?first={MANY}")
     expect(page.locator("#result-title")).to_have_text("The first 100,000 numbers")
     return page
 
 
 def has_seen(page: Page, events: Sequence[object]) -> bool:
-    """Tell whether events of the page are on a list, which Playwright fills when it is called."""
+    """Return whether there are events, after a call that lets Playwright deliver them."""
     page.evaluate("0")
     return bool(events)
 
 
 def active_row(page: Page) -> str | None:
-    """Return the id of the row that a screen reader is told of."""
+    """Return the id of the active row."""
     return page.locator("#numbers").get_attribute("aria-activedescendant")
 
 
@@ -55,8 +55,8 @@ def expect_shortened(page: Page, n: int) -> None:
     expect(row.locator(".note")).to_have_text(f"{value_digits(n):,} digits")
 
 
-def test_digits_are_known_before(long_list: Page) -> None:
-    """The page's closed form gives the digits that the numbers have, everywhere."""
+def test_closed_form_gives_numbers_of_digits(long_list: Page) -> None:
+    """The closed form of the page gives the exact number of digits of any number."""
     indices = [*range(2000), *range(2000, 10_000_000, 4_999)]
     answer = long_list.evaluate(
         """async (indices) => {
@@ -69,11 +69,11 @@ def test_digits_are_known_before(long_list: Page) -> None:
 
 
 def test_only_visible_rows_are_in_the_page(long_list: Page) -> None:
-    """Of 100,000 numbers some dozens are in the page, wherever one looks; never the gigabyte."""
+    """Of 100,000 numbers only some dozens have rows, at any scroll position."""
     received = []
 
     def on_response(response: Response) -> None:
-        if response.request.method == "GET":  # HEAD asks for the size of the whole
+        if response.request.method == "GET":  # HEAD fetches the size of the whole
             received.append(int(response.headers["content-length"]))
 
     long_list.on("response", on_response)
@@ -91,8 +91,8 @@ def test_only_visible_rows_are_in_the_page(long_list: Page) -> None:
     assert 0 < sum(received) < 50_000_000
 
 
-def test_the_page_stays_responsive(long_list: Page) -> None:
-    """While numbers are on their way, everything works; tasks run between all steps."""
+def test_page_stays_responsive_while_fetching(long_list: Page) -> None:
+    """While numbers are being fetched, input works, and tasks run between all steps."""
     held: list[Route] = []
     is_holding = True
 
@@ -128,7 +128,7 @@ def test_the_page_stays_responsive(long_list: Page) -> None:
 
 
 def test_request_for_hidden_rows_is_aborted(long_list: Page) -> None:
-    """A request for rows that are out of sight is given up."""
+    """A request for rows that are not visible any more is aborted."""
     aborted = []
     long_list.on("requestfailed", lambda request: aborted.append(request.url))
     held: list[Route] = []
@@ -140,8 +140,8 @@ def test_request_for_hidden_rows_is_aborted(long_list: Page) -> None:
     wait_until(lambda: has_seen(long_list, aborted), "it is given up")
 
 
-def test_keys_move_in_the_list(long_list: Page) -> None:
-    """Arrows, pages, Home and End move, and the row is in sight and told to screen readers."""
+def test_keys_move_active_row(long_list: Page) -> None:
+    """Arrow keys, Page Up and Down, Home and End move the active row, which stays visible."""
     numbers = long_list.locator("#numbers")
     numbers.focus()
     for key, n in (
@@ -167,8 +167,8 @@ def test_keys_move_in_the_list(long_list: Page) -> None:
     expect(long_list.locator("[aria-selected=true]")).to_have_count(1)
 
 
-def test_go_to(long_list: Page) -> None:
-    """One can go to any n; beyond the end it is the last."""
+def test_go_to_n(long_list: Page) -> None:
+    """Go to n activates F(n), or the last number if n is beyond the end."""
     long_list.get_by_label("Go to n").fill("77,777")
     long_list.get_by_role("button", name="Go", exact=True).click()
     expect(long_list.locator("#number-77777")).to_be_in_viewport()
@@ -180,8 +180,8 @@ def test_go_to(long_list: Page) -> None:
 
 
 @pytest.mark.parametrize("how", ["click", "Enter", " "])
-def test_a_number_opens_in_full(long_list: Page, how: str) -> None:
-    """Click, Enter and Space open a number; all its digits can be read, copied, downloaded."""
+def test_number_opens_in_full(long_list: Page, how: str) -> None:
+    """Click, Enter and Space open a number, with all digits to read, copy and download."""
     (value,) = digits(2500, 2501)
     long_list.get_by_label("Go to n").fill("2500")
     long_list.keyboard.press("Enter")
@@ -205,8 +205,8 @@ def test_a_number_opens_in_full(long_list: Page, how: str) -> None:
     expect(long_list.locator("#numbers")).to_be_focused()
 
 
-def test_a_very_long_number(visit: Callable[..., Page]) -> None:
-    """Of two million digits only the visible lines are in the page; its end is right."""
+def test_only_visible_lines_of_a_number_have_elements(visit: Callable[..., Page]) -> None:
+    """Of two million digits only the visible lines have elements; the last digits are right."""
     page = visit("?number=10000000")
     expect(page.locator("#result-summary")).to_have_text("2,089,877 digits")
     page.locator("#digits").focus()
@@ -230,8 +230,8 @@ def fibonacci_modulo(n: int, modulus: int) -> int:
     return current
 
 
-def test_a_list_taller_than_browsers_allow(visit: Callable[..., Page]) -> None:
-    """A million rows are scrolled in proportion, and each can be reached."""
+def test_list_taller_than_browsers_allow(visit: Callable[..., Page]) -> None:
+    """A million rows scroll in proportion, and each can be reached."""
     page = visit("?first=5")
     page.evaluate(
         """async () => {

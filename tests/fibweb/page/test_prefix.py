@@ -1,4 +1,4 @@
-"""The page below a path prefix, behind nginx as deploy/nginx/prefix.conf has it."""
+"""The page below a path prefix, with nginx configured by deploy/nginx/prefix.conf."""
 
 import json
 import urllib.request
@@ -14,7 +14,7 @@ from tests.support.prometheus import free_port
 from tests.support.servers import DEADLINE_SECONDS
 
 PREFIXES = {"taken off by nginx": ("/", ""), "passed on": ("", "/f")}
-"""By how the proxy treats it: what ends its proxy_pass, and fibweb's root_path."""
+"""Ways to handle the prefix: the end of proxy_pass, and fibweb's root_path."""
 
 
 @pytest.fixture(scope="module", params=PREFIXES)
@@ -24,7 +24,7 @@ def below(
     program: Callable[[str], str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[ServedPage]:
-    """The site below /f/, and nothing at the root."""
+    """Return the site below /f/ of a proxy that has nothing at its root."""
     ending, root_path = PREFIXES[request.param]
     folder, address = tmp_path_factory.mktemp("nginx"), f"127.0.0.1:{free_port()}"
     nginx = program("nginx")
@@ -42,7 +42,7 @@ def below(
 
 
 def test_page_works_below_prefix(below: ServedPage, open_page: Callable[..., Page]) -> None:
-    """It shows numbers and the live state, leads back to itself, and offers what is there."""
+    """Below a prefix numbers, live state, recipes, download and addresses work."""
     page = open_page(below, "?first=30")
     expect(page.locator("#number-7 .value")).to_have_text("13")
     expect(page.locator("#health")).to_have_attribute("data-state", "up")
@@ -57,15 +57,15 @@ def test_page_works_below_prefix(below: ServedPage, open_page: Callable[..., Pag
     expect(page.locator("#number-7 .value")).to_have_text("13")
 
 
-def test_without_a_slash(below: ServedPage) -> None:
-    """The prefix alone leads to the page, with its query."""
+def test_prefix_without_slash_redirects(below: ServedPage) -> None:
+    """The prefix without a slash redirects to the page and keeps the query."""
     with urllib.request.urlopen(f"{below.url}?first=3", timeout=DEADLINE_SECONDS) as reply:
         assert reply.url == f"{below.url}/?first=3"
         assert reply.headers["Content-Type"] == "text/html; charset=utf-8"
 
 
-def test_links_of_the_footer(below: ServedPage, open_page: Callable[..., Page]) -> None:
-    """What the page links to is there."""
+def test_footer_links(below: ServedPage, open_page: Callable[..., Page]) -> None:
+    """The links in the footer of the page work."""
     page = open_page(below)
     for link in page.locator("footer a").all():
         url = str(link.evaluate("link => link.href"))

@@ -1,4 +1,4 @@
-"""Asking: the form, the examples, the page's own address, and errors in words."""
+"""Queries: the form, the examples, the address of the page, and error messages."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ MANY = 10**30
 
 
 def ask(page: Page, kind: str, **values: object) -> None:
-    """Fill in the form and send it."""
+    """Fill in the form and submit it."""
     page.get_by_role("radio", name=kind).check()
     for field, value in values.items():
         page.locator(f"#{field}").fill(str(value))
@@ -27,14 +27,14 @@ def expect_row(page: Page, n: int, value: str) -> None:
 
 
 def test_page_opens_with_numbers(home: Page) -> None:
-    """The first 100 numbers are there at once."""
+    """The page opens with the first 100 numbers."""
     expect(home.locator("#result-title")).to_have_text("The first 100 numbers")
     for n, value in enumerate(digits(0, 10)):
         expect_row(home, n, value)
 
 
-def test_the_first_n(home: Page) -> None:
-    """So many numbers are listed, each with its number of digits."""
+def test_first_n_lists_n_numbers(home: Page) -> None:
+    """The first N lists N numbers, each with its number of digits."""
     ask(home, "The first N", first=7)
     expect(home.locator("#result-title")).to_have_text("The first 7 numbers")
     expect(home.get_by_role("option")).to_have_count(7)
@@ -42,8 +42,8 @@ def test_the_first_n(home: Page) -> None:
     expect(home.locator("#number-6 .note")).to_have_text("1 digit")
 
 
-def test_a_range(home: Page) -> None:
-    """A range begins where it was asked to."""
+def test_range_lists_its_numbers(home: Page) -> None:
+    """A range lists `count` numbers from F(start) on."""
     ask(home, "A range", start=200, count=3)
     expect(home.locator("#result-title")).to_have_text("3 numbers from F(200)")
     expect(home.get_by_role("option")).to_have_count(3)
@@ -51,7 +51,7 @@ def test_a_range(home: Page) -> None:
         expect_row(home, n, value)
 
 
-def test_one_number(home: Page) -> None:
+def test_one_number_is_shown_in_full(home: Page) -> None:
     """One number is shown in full, in groups of ten digits."""
     ask(home, "One number", number=300)
     expect(home.locator("#result-title")).to_have_text("F(300)")
@@ -61,8 +61,8 @@ def test_one_number(home: Page) -> None:
     expect(home.locator("#numbers")).to_be_hidden()
 
 
-def test_none_at_all(home: Page) -> None:
-    """The first 0 numbers are an empty list, and said to be."""
+def test_first_0_is_an_empty_list(home: Page) -> None:
+    """For the first 0 numbers the page states that the list is empty."""
     ask(home, "The first N", first=0)
     expect(home.get_by_text("No numbers at all")).to_be_visible()
     expect(home.locator("#size-text")).to_have_text("0 B")
@@ -70,7 +70,7 @@ def test_none_at_all(home: Page) -> None:
 
 @pytest.mark.parametrize("text", ["1,000", "1_000", " 1 000 ", "1'000"])
 def test_separators_between_digits_are_ignored(home: Page, text: str) -> None:
-    """Separators of thousands mean nothing."""
+    """Thousands separators are ignored."""
     ask(home, "The first N", first=text)
     expect(home.locator("#result-title")).to_have_text("The first 1,000 numbers")
 
@@ -88,8 +88,10 @@ def test_separators_between_digits_are_ignored(home: Page, text: str) -> None:
         ("One number", {"number": "../healthz"}, "non-negative decimal integer"),
     ],
 )
-def test_errors_are_in_words(home: Page, kind: str, values: dict[str, object], words: str) -> None:
-    """What the service says is shown, the field is marked, and the numbers before stay."""
+def test_error_is_shown_and_field_marked(
+    home: Page, kind: str, values: dict[str, object], words: str
+) -> None:
+    """The service's message is shown, the field is marked, and the previous numbers stay."""
     expect(home.locator("#result-title")).to_have_text("The first 100 numbers")
     ask(home, kind, **values)
     expect(home.locator("#problem")).to_contain_text(words)
@@ -101,16 +103,16 @@ def test_errors_are_in_words(home: Page, kind: str, values: dict[str, object], w
 
 
 def test_only_the_wrong_field_is_marked(home: Page) -> None:
-    """Of two fields the one that the error names is marked."""
+    """Only the field that the error names is marked."""
     ask(home, "A range", start="7", count="x")
     expect(home.locator("[aria-invalid=true]")).to_have_count(1)
     expect(home.locator("#count")).to_have_attribute("aria-invalid", "true")
 
 
-def test_each_ask_has_an_address(
+def test_each_query_has_an_address(
     home: Page, site: ServedPage, open_page: Callable[..., Page]
 ) -> None:
-    """An address can be passed on, and the browser's back button works."""
+    """The address reproduces the query, and the back button returns to the previous one."""
     expect(home.locator("#result-title")).to_have_text("The first 100 numbers")
     ask(home, "A range", start=200, count=3)
     expect(home.locator("#result-title")).to_have_text("3 numbers from F(200)")
@@ -137,7 +139,7 @@ def test_each_ask_has_an_address(
         ("F(1,000,000)", "F(1,000,000)"),
     ],
 )
-def test_the_examples(home: Page, name: str, title: str) -> None:
-    """Each example shows what it says."""
+def test_example_links(home: Page, name: str, title: str) -> None:
+    """Each example link shows its numbers."""
     home.get_by_role("link", name=name, exact=True).click()
     expect(home.locator("#result-title")).to_have_text(title)
