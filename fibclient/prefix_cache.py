@@ -184,7 +184,7 @@ class PrefixCache:
     def _fetch_missing(
         self, missing: EncodedSlice, slice_: EncodedSlice, fetch: Callable[[EncodedSlice], bytes]
     ) -> bytes | None:
-        """Fetch the missing elements; return None if only they, not the slice, may be rejected."""
+        """Fetch the missing elements; return None if the slice alone may still be accepted."""
         try:
             return fetch(missing)
         except RequestRefused:

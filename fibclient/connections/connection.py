@@ -54,7 +54,8 @@ FRESH_SECONDS = 0.1
 meanwhile, the request fails and is repeated on a new one."""
 
 SPIN_POLLS = 100
-"""About 40 µs: a reply that is ready arrives sooner, and sleeping and waking takes longer."""
+"""Polls for a reply before sleeping, about 40 µs in total: a cached reply arrives sooner, and
+sleeping and waking up takes longer."""
 
 CALLS_WITHOUT_SPIN = 15
 """Calls that do not spin after one that spun in vain: spinning for slow replies is wasted."""
@@ -476,7 +477,7 @@ class Connection:
 
 
 class _HedgeDelayExpired(Exception):
-    """Nothing arrived within the patience of `await_reply`; no timeout has expired."""
+    """Nothing arrived within the hedge delay; no timeout has expired."""
 
 
 def first_readable(first: Connection, second: Connection) -> Connection:

@@ -163,7 +163,7 @@ class Attempts:
             endpoint.record_latency(time.monotonic() - sent_at)
 
     def _send_hedge(self, first: Connection, encoded: bytes) -> Connection | None:
-        """Send a request to a second server, if allowed and possible; return the connection."""
+        """Send a request to a second server; return its connection, or None if none is sent."""
         pool, policy = self._pool, self._policy
         if not policy.max_retries or not pool.has_endpoint({first.endpoint}):
             return None

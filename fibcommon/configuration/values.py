@@ -121,14 +121,14 @@ def seconds(*, is_zero_allowed: bool = False) -> Kind:
 
 
 def one_of(literal: object) -> Kind:
-    """Return the kind of the texts that a Literal has."""
+    """Return the `Kind` of the values of a `Literal`."""
     texts = get_args(literal)
     *others, last = texts
     return Kind(lambda value: texts[texts.index(value)], f"{', '.join(others)} or {last}")
 
 
 def text(check: Callable[[str], object], allowed: str) -> Kind:
-    """Return the kind of texts that pass a check.
+    """Return the `Kind` of texts that pass a check.
 
     Args:
         check: Raises ValueError for a text that is invalid.
@@ -143,7 +143,7 @@ def text(check: Callable[[str], object], allowed: str) -> Kind:
 
 
 def comma_separated(check: Callable[[str], object], allowed: str, minimum: int = 1) -> Kind:
-    """Return the kind of lists of texts that pass a check, or texts with commas between them.
+    """Return the `Kind` of lists of texts that pass a check, or texts with commas between them.
 
     Args:
         check: Raises ValueError for a text that is invalid.

@@ -154,7 +154,7 @@ class OutputTotal:
     """Total pending output of all clients.
 
     Attributes:
-        held_bytes: Memory that it takes, without shared memory.
+        held_bytes: Bytes of memory that it takes, without shared memory.
     """
 
     __slots__ = ("held_bytes",)

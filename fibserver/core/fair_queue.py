@@ -29,9 +29,9 @@ from fibserver.memory.blocks import Task
 __all__ = ["AGEING", "FairQueue", "TaskSource"]
 
 AGEING = 10.0
-"""For this many times its own predicted cost, an expensive source is overtaken by cheaper ones.
-With default settings F(10**7) costs most: it is overtaken for 4 s (in `binary` for 35 s), and its
-client waits up to 60 s."""
+"""Time during which cheaper sources may overtake an expensive one, as a multiple of its predicted
+cost. With default settings F(10**7) costs most: it is overtaken for at most 4 s (in `binary` for
+35 s), and its client waits up to 60 s."""
 
 
 class TaskSource(Protocol):

@@ -20,7 +20,7 @@ class SlowRequest(NamedTuple):
 
     Attributes:
         number: Unique number of the entry.
-        time: Start of the reply, in Unix seconds.
+        time: Time of the entry, when the reply began or failed, in Unix seconds.
         microseconds: Time from the start of the execution to the first byte of the reply.
         words: Command name and arguments, shortened and without passwords.
         address: Address of the client.

@@ -19,10 +19,10 @@ __all__ = ["CachedReply", "ReplyCache"]
 
 MAX_ENTRIES = 4096
 MAX_BYTES = 32 * 1024 * 1024
-"""Maximum size of the cached requests and replies."""
+"""Maximum total size of the cached requests and replies."""
 
 MAX_SEEN = 8192
-"""Number of requests that are remembered to recognize the second of a kind."""
+"""Maximum number of requests that are remembered to recognize repeated ones."""
 
 SLICE_BYTES = 300
 POINTER_BYTES = 8
@@ -50,15 +50,15 @@ class ReplyCache:
     """Bounded cache from received bytes to replies."""
 
     def __init__(self) -> None:
-        self._seen: set[int] = set()  # hashes; one that two requests share does no harm
+        self._seen: set[int] = set()  # hashes of requests; a collision is harmless
         self._cache: BoundedCache[bytes, CachedReply] = BoundedCache(MAX_ENTRIES, MAX_BYTES)
         self.get = self._cache.get
 
     def is_repeated(self, received: bytes) -> bool:
-        """Return whether a request was passed to this method before, not too long ago.
+        """Return whether a request was received recently; remember it.
 
-        Storing replies takes longer than executing many a request. Those of requests that never
-        come again are not worth it.
+        Only replies to repeated requests are stored: for many requests, storing the reply takes
+        longer than executing the request.
         """
         key = hash(received)
         if key in self._seen:
