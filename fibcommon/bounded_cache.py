@@ -1,4 +1,4 @@
-"""Cache with bounds on its number of entries and on their size; the oldest entry gives way."""
+"""Cache with bounds on its number of entries and on their size; the oldest entry is evicted."""
 
 from collections import deque
 from typing import Generic, TypeVar

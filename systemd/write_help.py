@@ -70,7 +70,7 @@ def _quoted(text: str) -> Iterator[str]:
 def completion(shell: str, name: str, command: click.Command) -> str:
     """Return the script that lets a shell complete a command."""
     completer = get_completion_class(shell)
-    assert completer is not None  # click knows all of them
+    assert completer is not None  # click has all of them
     return completer(command, {}, name, f"_{name.upper()}_COMPLETE").source()
 
 

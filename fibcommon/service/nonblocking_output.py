@@ -36,7 +36,7 @@ STANDARD_ERROR = 2
 
 
 class NonBlockingOutput:
-    """Writer of lines to a descriptor that never blocks. Thread-safe."""
+    """Non-blocking writer of lines to a descriptor. Thread-safe."""
 
     def __init__(self, descriptor: int) -> None:
         """Create the writer; the first write opens what it needs.

@@ -48,7 +48,7 @@ class OutputQueue:
 
     @property
     def is_full(self) -> bool:
-        """Whether so much output is pending that no more requests should be executed."""
+        """Whether too much output is pending to execute further requests."""
         return len(self.pieces) >= MAX_PENDING_PIECES or self.pending_bytes >= MAX_PENDING_BYTES
 
     @property

@@ -37,7 +37,7 @@ REPLY_SECONDS = 30.0
 """A server without a reply for longer is killed."""
 
 IGNORED_VARIABLES = ("FIBSERVER_LISTEN", "FIBSERVER_PASSWORD_FILE")
-"""Settings that decide how clients reach a fibserver, which is up to fibweb here."""
+"""Settings of how clients reach a fibserver, which fibweb chooses for its embedded one."""
 
 MANAGER_VARIABLES = (
     *("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"),
