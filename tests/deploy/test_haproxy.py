@@ -51,7 +51,9 @@ def addresses(*values: str) -> dict[str, str]:
     return {f"FIB_{name}": value for name, value in zip("ABC", values, strict=False)}
 
 
-def test_fibservers(serve: Serve, program: Program, tmp_path: Path) -> None:
+def test_killed_and_drained_fibserver_loses_no_reply(
+    serve: Serve, program: Program, tmp_path: Path
+) -> None:
     """While one fibserver is killed and returns, and another is drained, all replies are right."""
     path = program("haproxy")
     servers = [serve() for _ in "abc"]
@@ -131,7 +133,9 @@ def test_haproxy_skips_unhealthy_fibserver(serve: Serve, program: Program, tmp_p
             thread.join()
 
 
-def test_fibwebs(server: RunningServer, program: Program, tmp_path: Path) -> None:
+def test_killed_fibweb_loses_no_request(
+    server: RunningServer, program: Program, tmp_path: Path
+) -> None:
     """While one fibweb is killed, each request gets a response: HAProxy retries it elsewhere."""
     path = program("haproxy")
     webs = [
@@ -203,7 +207,9 @@ def test_haproxy_retries_dropped_connection(program: Program, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("is_reset", [False, True])
-def test_a_client_that_leaves(program: Program, tmp_path: Path, is_reset: bool) -> None:
+def test_disconnected_client_closes_fibweb_connection(
+    program: Program, tmp_path: Path, is_reset: bool
+) -> None:
     """The connection to fibweb is closed with the client's; the request is not retried."""
     path = program("haproxy")
     bind = f"127.0.0.1:{free_port()}"
@@ -221,7 +227,7 @@ def test_a_client_that_leaves(program: Program, tmp_path: Path, is_reset: bool) 
             assert web.requests == {"/number/1": 1}
 
 
-def test_no_fibweb(program: Program, tmp_path: Path) -> None:
+def test_haproxy_without_fibweb_is_503(program: Program, tmp_path: Path) -> None:
     """Without any fibweb HAProxy responds 503 with Retry-After."""
     path = program("haproxy")
     bind = f"127.0.0.1:{free_port()}"
@@ -230,7 +236,7 @@ def test_no_fibweb(program: Program, tmp_path: Path) -> None:
         assert ask(bind, "/fib/3") == (503, "1")
 
 
-def test_all_connections_are_in_use(program: Program, tmp_path: Path) -> None:
+def test_requests_beyond_connections_wait(program: Program, tmp_path: Path) -> None:
     """Beyond the connections that a fibweb accepts, requests wait in HAProxy for a short time."""
     path = program("haproxy")
     bind = f"127.0.0.1:{free_port()}"

@@ -157,7 +157,7 @@ def cache(server: RunningServer, program: Program, tmp_path: Path) -> Iterator[W
         yield running
 
 
-def test_on_debian(program: Program, mounting: Callable[[str], list[str]]) -> None:
+def test_configuration_fits_debian(program: Program, mounting: Callable[[str], list[str]]) -> None:
     """Debian's nginx.conf includes the file unchanged, once the default site is removed."""
     path = program("nginx")
     folders = ("/etc/nginx/conf.d", "/etc/nginx/sites-enabled", "/var/lib/nginx", "/run")
@@ -303,7 +303,7 @@ def test_errors_are_not_kept(cache: WebCache) -> None:
     assert cache.asked() == 2
 
 
-def test_large_answers_come_in_slices(cache: WebCache, server: RunningServer) -> None:
+def test_range_fetches_only_its_slices(cache: WebCache, server: RunningServer) -> None:
     """A range fetches only its slices, and the complete response is right."""
     size = int(urllib.request.urlopen(head(cache, "/fib/10000")).headers["Content-Length"])
     wait_until(lambda: cache.asked() == 1, "the slice that HEAD asked for is counted")
@@ -328,7 +328,7 @@ def head(cache: WebCache, path: str) -> urllib.request.Request:
     return urllib.request.Request(f"http://{cache.address}{path}", method="HEAD")
 
 
-def test_without_fibweb(cache: WebCache) -> None:
+def test_cached_responses_without_fibweb(cache: WebCache) -> None:
     """Without fibweb, cached responses are sent; other requests fail."""
     known = cache.get("/fib/500")[0]
     cache.web.stop()
@@ -339,7 +339,9 @@ def test_without_fibweb(cache: WebCache) -> None:
         assert error.code in (502, 504)
 
 
-def test_stale_answers(server: RunningServer, program: Program, tmp_path: Path) -> None:
+def test_stale_response_without_fibweb(
+    server: RunningServer, program: Program, tmp_path: Path
+) -> None:
     """An expired response is sent while no fibweb responds."""
     changes = {
         "proxy_ignore_headers Vary;": "proxy_ignore_headers Vary Cache-Control;",
@@ -437,7 +439,7 @@ def test_waiting_requests_are_sent_after_a_short_wait(program: Program, tmp_path
         assert web.requests == {"/number/1": 20}
 
 
-def test_stale_answers_in_an_overload(program: Program, tmp_path: Path) -> None:
+def test_stale_response_during_overload(program: Program, tmp_path: Path) -> None:
     """An expired response is sent while fibweb is overloaded."""
     changes = {"proxy_cache_valid 200 206 1y;": "proxy_cache_valid 200 206 1s;"}
     with FakeFibweb(Behaviour.ANSWER) as web, ExitStack() as stack:

@@ -356,7 +356,7 @@ def promtool(path: str, *arguments: str) -> str:
     return done.stdout
 
 
-def test_check(program: Callable[[str], str]) -> None:
+def test_prometheus_accepts_the_files(program: Callable[[str], str]) -> None:
     """Prometheus and Alertmanager accept the files."""
     said = promtool(program("promtool"), "check", "config", str(PROMETHEUS / "prometheus.yml"))
     assert f"{len(RULES)} rule files found" in said

@@ -23,7 +23,7 @@ from tests.support.servers import RunningServer
 from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
 
-def test_numbers_as_ints(server: RunningServer) -> None:
+def test_numbers_are_ints(server: RunningServer) -> None:
     """first, range and number return Python ints."""
     want = fibonacci(0, 300)
     with FibClient(server.address) as client:
@@ -34,14 +34,14 @@ def test_numbers_as_ints(server: RunningServer) -> None:
 
 
 @pytest.mark.parametrize("format", ["json", "text", "csv", "ndjson", "bfile", "binary"])
-def test_read(server: RunningServer, format: str) -> None:
+def test_read_returns_bytes_of_slice(server: RunningServer, format: str) -> None:
     """read returns the bytes of a slice in any format."""
     with FibClient(server.address) as client:
         for start, stop in [(0, 0), (0, 1), (0, 1000), (7, 7), (990, 1010), (3000, 3500)]:
             assert client.read(start, stop, format) == expected(format, start, stop)
 
 
-def test_unix_socket(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
+def test_client_uses_unix_socket(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
     """A server may listen on a Unix socket, and removes its file at exit."""
     path = tmp_path / "socket"
     server = serve("--listen", f"unix:{path}")
@@ -51,7 +51,7 @@ def test_unix_socket(serve: Callable[..., RunningServer], tmp_path: Path) -> Non
     assert not path.exists()
 
 
-def test_refusal_leaves_the_connection_usable(server: RunningServer) -> None:
+def test_error_reply_leaves_connection_usable(server: RunningServer) -> None:
     """An error reply raises RequestRefused with its code; the connection is reused."""
     with FibClient(server.address, max_connections=1) as client:
         with pytest.raises(RequestRefused, match="max_index is 10000000") as caught:
@@ -112,7 +112,7 @@ def test_closed_client_raises(server: RunningServer) -> None:
         ("idle_timeout_seconds", 1e12),
     ],
 )
-def test_bad_options(option: str, value: float) -> None:
+def test_option_out_of_range_raises(option: str, value: float) -> None:
     """An option out of range raises a ValueError with its name and value."""
     with pytest.raises(ValueError, match=f"{option} is {value}"):
         FibClient(**{option: value})  # type: ignore[arg-type]
@@ -134,13 +134,13 @@ def test_password_is_sent_on_each_connection(
         client.first(3)
 
 
-def test_limits(server: RunningServer) -> None:
+def test_limits_are_ints(server: RunningServer) -> None:
     """limits returns the server's limits as ints."""
     with FibClient(server.address) as client:
         assert client.limits() == Limits(max_index=10_000_000, max_answer_bytes=2**31)
 
 
-def test_no_limits() -> None:
+def test_server_without_limits_raises() -> None:
     """A server without these settings raises ServerMisbehaved."""
     with (
         fake_server(in_turn(b"*0\r\n")) as server,
@@ -150,7 +150,7 @@ def test_no_limits() -> None:
         client.limits()
 
 
-def test_size() -> None:
+def test_size_needs_no_server() -> None:
     """size needs no server."""
     with FibClient("127.0.0.1:1") as client:
         assert client.size(0, 1000, "csv") == len(expected("csv", 0, 1000))
@@ -160,7 +160,7 @@ def test_size() -> None:
 
 
 @pytest.mark.parametrize("format", ["json", "text", "csv", "ndjson", "bfile", "binary"])
-def test_stream(server: RunningServer, format: str) -> None:
+def test_stream_yields_any_byte_range(server: RunningServer, format: str) -> None:
     """A stream yields any byte range of a slice, cached or not."""
     want = expected(format, 3000, 5000)
     size = len(want)
@@ -173,7 +173,7 @@ def test_stream(server: RunningServer, format: str) -> None:
                 assert b"".join(map(bytes, pieces)) == want[begin:end]
 
 
-def test_pieces_are_small(server: RunningServer) -> None:
+def test_stream_reuses_one_buffer(server: RunningServer) -> None:
     """A stream reuses one small buffer."""
     with FibClient(server.address, cache_bytes=0) as client:
         pieces = [len(piece) for piece in client.stream(0, 10_000, "json")]
@@ -193,7 +193,7 @@ def test_byte_range_outside_slice_raises(begin: int, end: int) -> None:
 # The queue, and slices fetched in parts.
 
 
-def test_submit(server: RunningServer) -> None:
+def test_submit_returns_future(server: RunningServer) -> None:
     """submit returns a future with what the method returns."""
     with FibClient(server.address) as client:
         assert client.submit("first", 5).result() == [0, 1, 1, 2, 3]
@@ -212,7 +212,7 @@ def test_submit_of_unknown_method_raises(server: RunningServer) -> None:
         assert isinstance(client.submit("first", -1).exception(), ValueError)
 
 
-def test_map(server: RunningServer) -> None:
+def test_map_keeps_order(server: RunningServer) -> None:
     """map runs calls concurrently and yields their results in order."""
     with FibClient(server.address, cache_bytes=0) as client:
         assert list(client.map("number", range(200))) == fibonacci(0, 200)
@@ -223,14 +223,14 @@ def test_map(server: RunningServer) -> None:
             client.map("close")
 
 
-def test_map_takes_its_time(server: RunningServer) -> None:
+def test_map_accepts_endless_iterables(server: RunningServer) -> None:
     """map queues a limited number of calls, so its iterables may be endless."""
     with FibClient(server.address, max_connections=2) as client:
         numbers = client.map("number", itertools.count())
         assert [next(numbers) for _ in range(50)] == fibonacci(0, 50)
 
 
-def test_close_when_a_future_is_done(server: RunningServer) -> None:
+def test_callback_of_future_may_close_client(server: RunningServer) -> None:
     """A future's callback may close the client."""
     client = FibClient(server.address)
     closed = threading.Event()
@@ -247,7 +247,7 @@ def test_close_when_a_future_is_done(server: RunningServer) -> None:
 
 @pytest.mark.parametrize("format", ["json", "text", "binary"])
 @pytest.mark.parametrize("parts", [1, 2, 3, 7, 100])
-def test_an_answer_in_parts(server: RunningServer, format: str, parts: int) -> None:
+def test_slice_is_fetched_in_parts(server: RunningServer, format: str, parts: int) -> None:
     """A large slice is fetched over several connections and joined in order."""
     with FibClient(server.address, cache_bytes=0) as client:
         assert client.read(0, 4000, format, parts=parts) == expected(format, 0, 4000)
@@ -263,7 +263,7 @@ def test_no_bytes_need_no_server() -> None:
         assert list(client.stream(0, 2**100, "json", begin=10**20, end=10**20)) == []
 
 
-def test_refusal_is_raised_before_allocation(server: RunningServer) -> None:
+def test_error_reply_is_raised_before_allocation(server: RunningServer) -> None:
     """A refusal is raised before a buffer is allocated."""
     with (
         FibClient(server.address) as client,
@@ -272,7 +272,7 @@ def test_refusal_is_raised_before_allocation(server: RunningServer) -> None:
         client.read(0, 10_000_002, "text", parts=4)
 
 
-def test_the_threads_connect_when_they_start(server: RunningServer) -> None:
+def test_client_thread_connects_when_it_starts(server: RunningServer) -> None:
     """A client thread opens its connection before its first call, and no second one."""
     with FibClient(server.address, cache_bytes=0) as client:
         client.submit("number", 1).result()
@@ -283,7 +283,7 @@ def _length(stream: Iterator[memoryview]) -> int:
     return sum(map(len, stream))
 
 
-def test_close_wakes_all_that_wait() -> None:
+def test_close_ends_all_calls() -> None:
     """Calls in progress, calls that wait and queued calls all raise ClientClosed."""
     with fake_server(in_turn(None)) as server:
         client = FibClient(server.address, max_connections=2, cache_bytes=0)
@@ -300,7 +300,7 @@ def test_close_wakes_all_that_wait() -> None:
             assert isinstance(queued.exception(), ClientClosed)
 
 
-def test_close_in_the_cache(server: RunningServer) -> None:
+def test_close_wakes_waiter_for_fetch(server: RunningServer) -> None:
     """A call that waits for another's fetch is woken as well."""
     with fake_server(in_turn(None)) as silent:
         client = FibClient(silent.address)
@@ -315,7 +315,7 @@ def test_close_in_the_cache(server: RunningServer) -> None:
 # The cache.
 
 
-def test_pieces_of_the_cache_are_small_too(server: RunningServer) -> None:
+def test_chunks_from_cache_are_small(server: RunningServer) -> None:
     """A stream from the cache yields chunks no larger than one from a server."""
     with FibClient(server.address) as client:
         want = client.read(0, 3000, "json")
@@ -333,7 +333,7 @@ def test_large_gap_before_slice_is_not_fetched(serve: Callable[..., RunningServe
         assert client.stats().cache.misses == 1
 
 
-def test_the_cache(server: RunningServer) -> None:
+def test_cache_fetches_only_missing_tail(server: RunningServer) -> None:
     """A shorter prefix needs no server; a longer one fetches only its tail."""
     with FibClient(server.address) as client:
         assert client.read(0, 1000, "json") == expected("json", 0, 1000)

@@ -14,7 +14,7 @@ FRAMES = [(b"", b""), (b"[", b"]\n"), (b'{"n": 5, "value": ', b"}\n")]
 
 
 @given(data=st.data())
-def test_any_part(server: RunningServer, data: st.DataObject) -> None:
+def test_byte_range_is_part_of_document(server: RunningServer, data: st.DataObject) -> None:
     """Any byte range equals that part of the whole document."""
     opening, closing = data.draw(st.sampled_from(FRAMES))
     start = data.draw(st.integers(0, 30))
@@ -36,7 +36,7 @@ def test_any_part(server: RunningServer, data: st.DataObject) -> None:
         assert b"".join(views) == whole[begin:end]
 
 
-def test_refusal_is_raised_before_opening(server: RunningServer) -> None:
+def test_error_reply_is_raised_before_opening(server: RunningServer) -> None:
     """A refusal is raised before the opening is yielded."""
     document = Document(b"[", EncodedSlice.of(0, 10**9, "json"), b"]\n")
     with FibClient(server.address) as client, pytest.raises(RequestRefused):

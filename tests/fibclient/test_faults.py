@@ -90,7 +90,7 @@ def test_reply_after_deadline_is_discarded() -> None:
         assert client.range(0, 1) == [0]
 
 
-def test_a_refusal_thrown_into_a_stream(server: RunningServer) -> None:
+def test_exception_thrown_into_stream_discards_reply(server: RunningServer) -> None:
     """After an exception thrown into a stream, the rest of its reply is discarded."""
     with FibClient(server.address, max_connections=1, cache_bytes=0) as client:
         stream = client.stream(0, 5000, "text")
@@ -345,7 +345,7 @@ def _error(client: FibClient) -> FibError | None:
 
 
 @pytest.mark.parametrize("refusal", [b"-BUSY later\r\n", b"-NOSPACE full\r\n"])
-def test_a_server_that_is_busy(refusal: bytes) -> None:
+def test_busy_is_retried_on_same_connection(refusal: bytes) -> None:
     """A temporary refusal is retried on the same connection."""
     with fake_server(in_turn(refusal, refusal, ZERO)) as server, client_of(server) as client:
         assert client.range(0, 1) == [0]
@@ -354,7 +354,7 @@ def test_a_server_that_is_busy(refusal: bytes) -> None:
 
 
 @pytest.mark.parametrize("refusal", [b"-LIMIT too large\r\n", b"-ERR no\r\n", b"-NOAUTH no\r\n"])
-def test_permanent_refusal_is_not_retried(refusal: bytes) -> None:
+def test_permanent_error_is_not_retried(refusal: bytes) -> None:
     """A permanent refusal is not retried."""
     with fake_server(in_turn(refusal)) as server, client_of(server) as client:
         with pytest.raises(RequestRefused) as caught:
@@ -576,7 +576,7 @@ def test_package_is_typed() -> None:
     assert (Path(fibclient.__file__).parent / "py.typed").exists()
 
 
-def test_from_asyncio(server: RunningServer) -> None:
+def test_submitted_call_can_be_awaited(server: RunningServer) -> None:
     """A submitted call can be awaited."""
 
     async def request_slice(client: FibClient) -> list[list[int]]:

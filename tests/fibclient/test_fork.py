@@ -103,7 +103,7 @@ def run(program: str, *arguments: str) -> str:
     return done.stdout
 
 
-def test_fork(server: RunningServer) -> None:
+def test_client_works_in_both_processes_after_fork(server: RunningServer) -> None:
     """Children open their own connections; the parent's connections and stream continue."""
     assert run(PROGRAM, server.address) == f"{[0] * 10}\n"
 

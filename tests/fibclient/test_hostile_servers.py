@@ -76,7 +76,7 @@ def test_reply_memory_is_bounded(reply: str, call: str) -> None:
 
 
 @pytest.mark.parametrize("size", [2 * MIB, 64 * MIB])
-def test_a_reply_that_is_too_large_is_refused_at_once(size: int) -> None:
+def test_too_large_reply_raises_at_header(size: int) -> None:
     """A reply that is too large raises as soon as its header is read."""
     with fake_server(lambda words: b"$%d\r\n" % size) as server:
         with (

@@ -111,7 +111,7 @@ def test_limit_of_0_disables_cache() -> None:
     assert cache.statistics().size_bytes == 0
 
 
-def test_a_whole_answer_is_not_copied() -> None:
+def test_whole_fetched_slice_is_not_copied() -> None:
     """A slice that is exactly what was fetched is returned without a copy."""
     cache, source = PrefixCache(10**6), FetchRecorder()
     first = read(cache, source, 0, 2000, "json")

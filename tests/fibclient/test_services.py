@@ -70,7 +70,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[NameServer]:
     server.stop()
 
 
-def test_the_first_priority(names: NameServer) -> None:
+def test_only_lowest_priority_number_is_used(names: NameServer) -> None:
     """Only servers with the lowest priority number are used; weights are ignored."""
     names.records = ["10 0 11235 127.0.0.2.", "10 9 11236 127.0.0.3.", "20 0 11235 127.0.0.4."]
     found = resolve(SERVICE)
@@ -105,14 +105,16 @@ def test_service_declared_unavailable(names: NameServer) -> None:
         resolve(SERVICE)
 
 
-def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_dnspython_is_named_in_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error without dnspython has the command that installs it."""
     monkeypatch.setitem(sys.modules, "dns.resolver", None)
     with pytest.raises(ServerUnreachable, match=r"pip install 'fibservice\[srv\]'"):
         resolve(SERVICE)
 
 
-def test_a_client_follows(names: NameServer, serve: Callable[..., RunningServer]) -> None:
+def test_client_follows_changed_records(
+    names: NameServer, serve: Callable[..., RunningServer]
+) -> None:
     """A running client follows changes of the records."""
     first, second = serve(), serve()
     names.records = [f"1 0 {first.port} 127.0.0.1."]

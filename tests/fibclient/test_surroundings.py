@@ -58,7 +58,7 @@ def servers() -> Iterator[tuple[FakeServer, FakeServer]]:
         yield one, two
 
 
-def test_no_descriptor_for_a_moment(
+def test_short_lack_of_descriptors_is_retried(
     shortage: Shortage, servers: tuple[FakeServer, FakeServer]
 ) -> None:
     """The call is retried after a delay, and no endpoint is marked down."""
@@ -70,7 +70,9 @@ def test_no_descriptor_for_a_moment(
         assert [endpoint.times_down for endpoint in statistics.endpoints] == [0, 0]
 
 
-def test_no_descriptor_at_all(shortage: Shortage, servers: tuple[FakeServer, FakeServer]) -> None:
+def test_lasting_lack_of_descriptors_is_reported(
+    shortage: Shortage, servers: tuple[FakeServer, FakeServer]
+) -> None:
     """The error for a lasting shortage has its reason."""
     shortage.remaining = 10**9
     with (
@@ -108,7 +110,7 @@ def test_a_probe_without_a_descriptor(shortage: Shortage) -> None:
 
 
 @pytest.mark.parametrize("library", ["gevent._socket3", "eventlet.greenio.base"])
-def test_patched_sockets(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
+def test_patched_sockets_raise(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
     """Patched sockets raise RuntimeError with the remedy."""
     patched = type("socket", (socket.socket,), {"__module__": library})
     monkeypatch.setattr(socket, "socket", patched)

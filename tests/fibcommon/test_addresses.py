@@ -20,7 +20,7 @@ from fibcommon.addresses import (
         ("unix:/run/fib/fibserver.sock", Address(path="/run/fib/fibserver.sock")),
     ],
 )
-def test_addresses(text: str, address: Address) -> None:
+def test_address_round_trip(text: str, address: Address) -> None:
     """An address is parsed, and its text form is the same again."""
     assert parse_address(text) == address
     assert str(address) == text
@@ -30,13 +30,13 @@ def test_addresses(text: str, address: Address) -> None:
     "text",
     ["", "localhost", ":80", "a:", "a:x", "a:-1", "a:65536", "a:1٣", "::1:80", "[::1]", "unix:x"],
 )
-def test_bad_addresses(text: str) -> None:
+def test_error_quotes_invalid_address(text: str) -> None:
     """The error for an invalid address quotes the text."""
     with pytest.raises(ValueError, match="address"):
         parse_address(text)
 
 
-def test_addresses_of_servers() -> None:
+def test_srv_name_is_for_clients_only() -> None:
     """`srv:NAME` is valid for a client, but not for a listener."""
     text = "srv:_fibserver._tcp.example.org"
     address = Address(service="_fibserver._tcp.example.org")
@@ -58,6 +58,6 @@ def test_addresses_of_servers() -> None:
         ("2001:db8::1", "2001:db8::1"),
     ],
 )
-def test_plain_hosts(host: str, plain: str) -> None:
+def test_mapped_address_becomes_ipv4(host: str, plain: str) -> None:
     """An IPv4-mapped address is converted to IPv4."""
     assert plain_host(host) == plain

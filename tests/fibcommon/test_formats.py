@@ -50,13 +50,13 @@ def fibonacci(n: int) -> tuple[Decimal, int]:
     return decimal, value
 
 
-def test_names() -> None:
+def test_table_has_all_formats() -> None:
     """The table has all formats, under their own names."""
     assert list(FORMATS) == ["array", "json", "text", "csv", "ndjson", "bfile", "binary"]
     assert all(name == format.name for name, format in FORMATS.items())
 
 
-def test_element_seven() -> None:
+def test_encoders_match_documented_examples() -> None:
     """The encoders of this test produce the documented examples."""
     elements = {name: encoded(name, 7, 8)[0] for name in ENCODERS}
     assert elements == {

@@ -9,7 +9,7 @@ from fibcommon.info import parse_fields, parse_info
 from tests.support.servers import RunningServer
 
 
-def test_sections() -> None:
+def test_info_values_by_section() -> None:
     """Values are returned by section and name; other lines are ignored."""
     text = (
         "# Server\r\nversion:1\r\npath:unix:/run\r\n\r\n# Errorstats\r\n# CPU\nempty:\nrubbish\n"
@@ -21,14 +21,14 @@ def test_sections() -> None:
     }
 
 
-def test_no_heading() -> None:
+def test_values_before_first_heading() -> None:
     """Values before the first heading are in a section without a name; "" has no section."""
     assert parse_info("a:1\n# B\nc:2") == {"": {"a": "1"}, "b": {"c": "2"}}
     assert parse_info("") == {}
 
 
 @given(st.text())
-def test_any_text(text: str) -> None:
+def test_any_text_is_parsed(text: str) -> None:
     """Any text is accepted, and all results occur in it."""
     for section, values in parse_info(text).items():
         assert section in text.lower()
@@ -48,7 +48,7 @@ def test_any_text(text: str) -> None:
         ("", {}),
     ],
 )
-def test_fields(value: str, fields: dict[str, str]) -> None:
+def test_fields_of_a_value(value: str, fields: dict[str, str]) -> None:
     """A value of `name=value` parts is split, any other is not."""
     assert parse_fields(value) == fields
 

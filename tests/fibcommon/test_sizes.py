@@ -79,12 +79,12 @@ def test_floor_sum(count: int, slope: int, shift: int, modulus: int) -> None:
     assert floor_sum(count, slope, shift, modulus) == expected
 
 
-def test_decimal_digits() -> None:
+def test_numbers_of_digits_equal_counted_ones() -> None:
     """The number of digits of F(n), and the sum over all smaller n, equal the counted ones."""
     assert_counts(decimal_lengths(), value_digits, value_digits_before)
 
 
-def test_bytes() -> None:
+def test_numbers_of_bytes_equal_counted_ones() -> None:
     """The same is true in base 256, where zero has no byte."""
     assert_counts(
         byte_lengths(),
@@ -93,13 +93,13 @@ def test_bytes() -> None:
     )
 
 
-def test_length_digits() -> None:
+def test_digits_of_length() -> None:
     """The number of digits of the length of F(n) is right."""
     lengths = [len(str(length)) for length in decimal_lengths()]
     assert_counts(lengths, length_digits, length_digits_before)
 
 
-def test_index_digits() -> None:
+def test_digits_of_index() -> None:
     """The number of digits of n is right."""
     assert_counts([len(str(n)) for n in range(WALKED)], index_digits, index_digits_before)
 

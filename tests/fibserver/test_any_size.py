@@ -119,7 +119,7 @@ def pow_fibonacci(n: int, modulus: int) -> int:
 
 
 @pytest.mark.parametrize("format", [name for name in FORMATS if name != "array"])
-def test_far_ranges(small: RunningServer, format: str) -> None:
+def test_far_range_needs_no_elements_before_it(small: RunningServer, format: str) -> None:
     """A far range is computed without the elements before it, in every format."""
     with direct_client(small.address) as client:
         got = client.read(60_000, 60_040, format)
@@ -127,7 +127,7 @@ def test_far_ranges(small: RunningServer, format: str) -> None:
     assert small.info()[format].startswith("elements=0,bytes=0,streamed_bytes=")
 
 
-def test_a_giant_number(small: RunningServer) -> None:
+def test_giant_number_is_exact(small: RunningServer) -> None:
     """F(10,000,000) has 2,089,877 digits, with the right ones at both ends."""
     with direct_client(small.address) as client:
         digits = client.read(10_000_000, 10_000_001, "text").rstrip()

@@ -52,7 +52,9 @@ def test_settings_are_used(serve: Callable[..., RunningServer], tmp_path: Path) 
     assert f"ready on {server.address} with 1 workers" in messages
 
 
-def test_a_stale_unix_socket(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
+def test_stale_unix_socket_is_replaced(
+    serve: Callable[..., RunningServer], tmp_path: Path
+) -> None:
     """A stale socket file does not prevent a start; the socket of a live server does."""
     address = f"unix:{tmp_path / 'socket'}"
     serve("--listen", address).stop(9)
@@ -150,7 +152,7 @@ def test_each_invalid_setting_has_a_line() -> None:
     assert sorted(names) == ["log_level", "max_index", "workers"]
 
 
-def test_an_address_in_use(server: RunningServer) -> None:
+def test_address_in_use_fails_start(server: RunningServer) -> None:
     """A start on an address in use fails, and names the process that uses it."""
     done = run_fibserver("--listen", server.address)
     assert done.returncode == 2
@@ -160,7 +162,7 @@ def test_an_address_in_use(server: RunningServer) -> None:
     assert f"(pid {server.process.pid}); choose another port with --listen" in line
 
 
-def test_a_passed_socket_that_exposes() -> None:
+def test_exposed_passed_socket_needs_password() -> None:
     """An exposed socket from systemd needs a password too."""
     with socket.create_server(("0.0.0.0", 0)) as listener:
         port = listener.getsockname()[1]
@@ -212,7 +214,9 @@ def test_fibserver_version() -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENOSPC])
-def test_a_shortage_at_the_start(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shortage_fails_start_of_fibserver_with_75(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A temporary shortage exits with 75, after which systemd retries."""
 
     def fail(*_: object, **__: object) -> None:
@@ -249,7 +253,7 @@ cli.main(["--listen", "127.0.0.1:0", "--workers", "2"])
     ("error", "closes_badly", "code"),
     [("MemoryError", False, 75), ("MemoryError", True, 75), ("RuntimeError", True, 1)],
 )
-def test_memory_runs_out(error: str, closes_badly: bool, code: int) -> None:
+def test_lack_of_memory_exits_with_75(error: str, closes_badly: bool, code: int) -> None:
     """A server without memory exits with 75, and its workers exit too, even if `close` fails."""
     done = subprocess.run(
         [sys.executable, "-c", OUT_OF_MEMORY.format(error=error, closes_badly=closes_badly)],

@@ -72,7 +72,7 @@ def ping_for_ever(address: str) -> None:
 
 
 @pytest.mark.parametrize("fault", ["die_before", "die_during", "die_after", "scribble"])
-def test_a_worker_killed_over_a_block(
+def test_worker_killed_during_block_is_replaced(
     fault: str, serve_faulty: Callable[..., RunningServer], tokens: Path
 ) -> None:
     """A worker dies before, during or after a write: replies stay right and it is replaced."""
@@ -94,7 +94,7 @@ def test_a_block_that_kills_every_worker(serve_faulty: Callable[..., RunningServ
     assert server.info()["worker_deaths"] == "3"
 
 
-def test_a_block_lost_after_the_answer_began(
+def test_block_lost_during_reply_closes_connection(
     serve_faulty: Callable[..., RunningServer], tokens: Path
 ) -> None:
     """A failure after the reply began closes the connection without sending a wrong byte."""
@@ -109,7 +109,7 @@ def test_a_block_lost_after_the_answer_began(
         assert client.read(0, N, "json") == expected("json", 0, N)
 
 
-def test_shared_memory_full(serve_faulty: Callable[..., RunningServer]) -> None:
+def test_full_shared_memory_is_nospace(serve_faulty: Callable[..., RunningServer]) -> None:
     """A full /dev/shm is a NOSPACE error; requests succeed again once there is space."""
     server = serve_faulty("no_space", 1)
     with direct_client(server.address) as client:
@@ -133,7 +133,7 @@ def test_requests_that_miss_the_same_blocks_share_them(
     assert together == alone.info()["blocks_computed"]
 
 
-def test_an_answer_starts_before_its_last_block_is_done(
+def test_reply_starts_before_its_last_block_is_done(
     serve_faulty: Callable[..., RunningServer], tmp_path: Path
 ) -> None:
     """A reply starts while a later block is still being computed."""
@@ -184,7 +184,7 @@ def test_nothing_is_left_behind(number: int, serve: Callable[..., RunningServer]
     assert not any(Path(segment[0]).exists() for segment in segments)
 
 
-def test_sigterm_waits_for_answers(
+def test_sigterm_completes_requests_in_flight(
     serve_faulty: Callable[..., RunningServer], tmp_path: Path
 ) -> None:
     """On SIGTERM a request in flight is completed; new clients are rejected."""

@@ -96,7 +96,7 @@ def test_toml_types_of_fibserver_settings(
     assert getattr(ServerSettings.load(write(text)), name) == value
 
 
-def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Variables hold the same text as options; unknown FIBSERVER_ variables are ignored."""
     monkeypatch.setenv("FIBSERVER_LISTEN", "127.0.0.1:1,unix:/run/fib")
     monkeypatch.setenv("FIBSERVER_STATE_DIR", "")
@@ -106,7 +106,7 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.state_dir is None
 
 
-def test_as_text() -> None:
+def test_value_as_text_loads_again() -> None:
     """Values become text that loads again; unset ones are empty."""
     settings = ServerSettings(listen=("127.0.0.1:1", "unix:/b"), idle_timeout=0.5, workers=3)
     text = settings.as_text()
@@ -173,7 +173,9 @@ def test_invalid_value_is_reported_in_one_line(
     assert found.startswith(line)
 
 
-def test_several_bad_values(write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_invalid_values_are_reported(
+    write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All errors are reported together, one line each, whatever the source."""
     config = write('listen = ["a", "b"]\nlog_level = "loud"\nnonsense = 1')
     monkeypatch.setenv("FIBSERVER_MAX_INDEX", "many")
@@ -192,14 +194,18 @@ def test_several_bad_values(write: Callable[[str], Path], monkeypatch: pytest.Mo
         ("nonsense", "the settings are listen, workers, state_dir, "),
     ],
 )
-def test_unknown_settings(write: Callable[[str], Path], name: str, hint: str) -> None:
+def test_unknown_setting_suggests_similar_name(
+    write: Callable[[str], Path], name: str, hint: str
+) -> None:
     """The error for an unknown name suggests a similar one."""
     config = write(f"{name} = 1")
     (line,) = refusal(config)
     assert line.startswith(f"{config}: unknown setting '{name}'; {hint}")
 
 
-def test_unreadable_files(write: Callable[[str], Path], tmp_path: Path) -> None:
+def test_unreadable_settings_file_is_one_line(
+    write: Callable[[str], Path], tmp_path: Path
+) -> None:
     """A missing, invalid or non-text file is one error line with its path."""
     assert refusal(tmp_path / "none") == [f"{tmp_path / 'none'}: No such file or directory"]
     assert refusal(tmp_path) == [f"{tmp_path}: Is a directory"]
@@ -229,7 +235,7 @@ def test_unreadable_files(write: Callable[[str], Path], tmp_path: Path) -> None:
         ("example.org:1", True),
     ],
 )
-def test_exposure(address: str, exposed: bool) -> None:
+def test_exposed_address_needs_password(address: str, exposed: bool) -> None:
     """An exposed address needs `password_file` or `allow_unauthenticated`."""
     assert is_exposed(parse_address(address)) == exposed
     if exposed:
@@ -241,7 +247,7 @@ def test_exposure(address: str, exposed: bool) -> None:
     ServerSettings.load(listen=address, allow_unauthenticated="yes")
 
 
-def test_several_exposed_addresses() -> None:
+def test_each_exposed_address_is_reported() -> None:
     """Each exposed address has an error line."""
     lines = refusal(listen="0.0.0.0:1,[::]:1")
     assert [line.split(": ")[1] for line in lines] == ["'0.0.0.0:1'", "'[::]:1'"]
@@ -259,7 +265,7 @@ def test_password_is_first_line_of_file(tmp_path: Path, password: bytes, end: by
 @pytest.mark.parametrize(
     "content", [b"", b"\n", b"\r\n", b"\nmore", b"x" * 513, b"x" * 513 + b"\n"]
 )
-def test_bad_passwords(tmp_path: Path, content: bytes) -> None:
+def test_invalid_password_is_rejected(tmp_path: Path, content: bytes) -> None:
     """An empty or too long password is rejected."""
     path = tmp_path / "password"
     path.write_bytes(content)
@@ -268,7 +274,7 @@ def test_bad_passwords(tmp_path: Path, content: bytes) -> None:
     assert str(caught.value).startswith(f"password_file: '{path}': ")
 
 
-def test_unreadable_passwords(tmp_path: Path) -> None:
+def test_unreadable_password_file_is_rejected(tmp_path: Path) -> None:
     """An unreadable password file is rejected with the reason."""
     for path, reason in (
         (tmp_path / "none", "No such file or directory"),
@@ -295,7 +301,7 @@ def test_reload_applies_reloadable_settings() -> None:
     assert refused == ["workers", "max_index"]
 
 
-def test_reload_of_the_same() -> None:
+def test_reload_of_equal_settings_changes_nothing() -> None:
     """A reload of equal settings reports no change."""
     current = ServerSettings.load()
     assert current.reloaded(ServerSettings.load()) == (current, [], [])

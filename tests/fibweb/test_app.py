@@ -70,7 +70,7 @@ def problem(result: testing.Result, status: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 10, 1000])
-def test_first(web: Web, n: int) -> None:
+def test_first_numbers(web: Web, n: int) -> None:
     """`GET /fib/{n}` returns n and the first n numbers, as strings."""
     result = web.simulate_get(f"/fib/{n}")
     assert result.status_code == 200
@@ -80,7 +80,7 @@ def test_first(web: Web, n: int) -> None:
 
 
 @pytest.mark.parametrize(("start", "count"), [(0, 0), (0, 1), (5, 3), (7, 0), (300, 700)])
-def test_part(web: Web, start: int, count: int) -> None:
+def test_range_of_numbers(web: Web, start: int, count: int) -> None:
     """`GET /fib?start=s&count=c` returns c numbers from F(s)."""
     result = web.simulate_get("/fib", query_string=f"start={start}&count={count}")
     assert result.status_code == 200
@@ -88,14 +88,14 @@ def test_part(web: Web, start: int, count: int) -> None:
     assert result.json == {"start": start, "N": count, "result": numbers}
 
 
-def test_part_starts_at_0(web: Web) -> None:
+def test_range_starts_at_0_by_default(web: Web) -> None:
     """The default of start is 0."""
     result = web.simulate_get("/fib?count=3")
     assert result.json == {"start": 0, "N": 3, "result": ["0", "1", "1"]}
 
 
 @pytest.mark.parametrize("n", [0, 1, 100, 5000])
-def test_number(web: Web, n: int) -> None:
+def test_single_number(web: Web, n: int) -> None:
     """`GET /number/{n}` returns F(n)."""
     result = web.simulate_get(f"/number/{n}")
     assert result.status_code == 200
@@ -113,7 +113,7 @@ def test_number(web: Web, n: int) -> None:
         ("/number/100", b'{"n": 100, "value": "354224848179261915075"}'),
     ],
 )
-def test_bodies(web: Web, target: str, body: bytes) -> None:
+def test_json_bodies_have_documented_bytes(web: Web, target: str, body: bytes) -> None:
     """The JSON bodies have the documented bytes."""
     assert web.simulate_get(target).content == body
 
@@ -154,20 +154,20 @@ def test_body_is_elements_of_format(
         ("text/csv;q=0.5, text/plain", "text"),
     ],
 )
-def test_accept(web: Web, accept: str, format: str) -> None:
+def test_accept_selects_format(web: Web, accept: str, format: str) -> None:
     """Accept selects the format, and Vary names it."""
     result = web.simulate_get("/fib/10", headers={"Accept": accept})
     assert result.headers["content-type"] == TYPES[format]
     assert result.headers["vary"] == "Accept"
 
 
-def test_format_wins(web: Web) -> None:
+def test_format_parameter_overrides_accept(web: Web) -> None:
     """`?format=` overrides Accept, even one without an acceptable format."""
     result = web.simulate_get("/fib/3?format=text", headers={"Accept": "image/png"})
     assert (result.status_code, result.text) == (200, "0\n1\n1\n")
 
 
-def test_nothing_acceptable(web: Web) -> None:
+def test_no_acceptable_format_is_406(web: Web) -> None:
     """If no format is acceptable, the response is 406 with the available ones."""
     said = problem(web.simulate_get("/fib/10", headers={"Accept": "image/png"}), 406)
     assert "text/csv" in said["detail"]
@@ -177,7 +177,7 @@ def test_nothing_acceptable(web: Web) -> None:
 
 
 @pytest.mark.parametrize("format", ["xml", "", "JSON", "array", "json,csv", "%6Asonx"])
-def test_unknown_format(web: Web, format: str) -> None:
+def test_unknown_format_is_400(web: Web, format: str) -> None:
     """An unknown format is 400 with the available ones; `array` is for Redis clients only."""
     said = problem(web.simulate_get(f"/fib/10?format={format}"), 400)
     assert said["detail"] == "format must be one of json, text, csv, ndjson, bfile, binary"
@@ -195,7 +195,7 @@ def test_unknown_format(web: Web, format: str) -> None:
         ("/fib/100?format=binary", "fibonacci-0-100.bin"),
     ],
 )
-def test_file_names(web: Web, target: str, name: str) -> None:
+def test_responses_have_file_names(web: Web, target: str, name: str) -> None:
     """Each response has a file name; with `?download` it is an attachment."""
     result = web.simulate_get(target)
     assert result.headers["content-disposition"] == f'inline; filename="{name}"'
@@ -212,14 +212,14 @@ def test_file_names(web: Web, target: str, name: str) -> None:
     "n", ["-1", "+1", "01", "00", "1.0", "0x10", "ten", "", "10/", "1/2", "1_0", "٣", " 1", "1 "]
 )
 @pytest.mark.parametrize("path", ["/fib", "/number"])
-def test_bad_n(web: Web, path: str, n: str) -> None:
+def test_invalid_n_is_400(web: Web, path: str, n: str) -> None:
     """An n that is not a plain decimal number is 400."""
     said = problem(web.simulate_get(f"{path}/{n}"), 400)
     assert said["detail"] == f"n must be a non-negative decimal integer, not {n!r}"
 
 
 @pytest.mark.parametrize("path", ["/fib/%31%30", "/number/1%30", "/f%69b/10"])
-def test_percent_encoded(web: Web, path: str) -> None:
+def test_percent_encoded_digits_are_400(web: Web, path: str) -> None:
     """Percent-encoded digits are 400, so that each number has one URL."""
     assert "percent-encoding" in problem(web.simulate_get(path), 400)["detail"]
 
@@ -247,12 +247,12 @@ def test_percent_encoded(web: Web, path: str) -> None:
         ("start=9999999&count=9999999", "max_index is 10000000"),
     ],
 )
-def test_bad_parts(web: Web, query: str, reason: str) -> None:
+def test_invalid_range_parameters_are_400(web: Web, query: str, reason: str) -> None:
     """start and count are parsed as strictly as n, and parameters must not be repeated."""
     assert reason in problem(web.simulate_get("/fib", query_string=query), 400)["detail"]
 
 
-def test_unknown_parameters(web: Web) -> None:
+def test_unknown_parameters_are_ignored(web: Web) -> None:
     """Unknown parameters are ignored, even if repeated."""
     result = web.simulate_get("/fib/3?count=x&start=&start=&utm_source=a&_=%FF&FORMAT=text")
     assert result.json == {"N": 3, "result": ["0", "1", "1"]}
@@ -271,7 +271,9 @@ def test_unknown_parameters(web: Web) -> None:
     ],
 )
 @pytest.mark.parametrize("bytes_wanted", [None, "bytes=0-9", "bytes=-9", "bytes=99999999999999-"])
-def test_too_large(web: Web, target: str, reason: str, bytes_wanted: str | None) -> None:
+def test_request_beyond_limit_is_400(
+    web: Web, target: str, reason: str, bytes_wanted: str | None
+) -> None:
     """A request beyond a limit is 400 with the limit, and so is a range of it."""
     headers = {"Range": bytes_wanted} if bytes_wanted else {}
     assert reason in problem(web.simulate_get(target, headers=headers), 400)["detail"]
@@ -284,7 +286,7 @@ def test_unknown_path_is_404(web: Web) -> None:
         assert said["instance"]
 
 
-def test_instance_and_request_id(web: Web) -> None:
+def test_error_has_path_and_request_id(web: Web) -> None:
     """An error has the path and the request id, which is new if the request has none."""
     said = problem(web.simulate_get("/fib/a b<é>?x=1"), 400)
     assert said["instance"] == "/fib/a%20b%3C%C3%A9%3E"
@@ -299,7 +301,7 @@ def test_instance_and_request_id(web: Web) -> None:
 
 @pytest.mark.parametrize("path", ["/fib/10", "/fib?count=1", "/number/10", "/openapi.json"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "TRACE"])
-def test_other_methods(web: Web, path: str, method: str) -> None:
+def test_unsupported_method_is_405(web: Web, path: str, method: str) -> None:
     """A method that is not supported is 405 with the supported ones."""
     result = web.simulate_request(method, path)
     problem(result, 405)
@@ -317,7 +319,7 @@ def test_unknown_method_is_405(client: FibClient, method: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/fib/10", "/fib", "/number/10", "/openapi.json"])
-def test_options(web: Web, path: str) -> None:
+def test_options_lists_methods(web: Web, path: str) -> None:
     """OPTIONS lists the methods, without CORS headers."""
     result = web.simulate_options(path, headers={"Origin": "https://example.org"})
     assert (result.status_code, result.content) == (204, b"")
@@ -356,7 +358,7 @@ def test_head_has_headers_of_get(web: Web, target: str, headers: dict[str, str])
 # Keeping answers
 
 
-def test_tags(web: Web) -> None:
+def test_different_bytes_have_different_tags(web: Web) -> None:
     """Different bytes have different strong tags, equal bytes the same; all are immutable."""
     targets = ["/fib/10", "/fib/11", "/number/10", "/fib?count=10", "/fib?start=1&count=10"]
     found: list[str] = []
@@ -377,7 +379,7 @@ def test_tags(web: Web) -> None:
 
 @pytest.mark.parametrize("matching", ["{}", "W/{}", '"x", {}', "*"])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_not_modified(web: Web, method: str, matching: str) -> None:
+def test_matching_tag_gets_304(web: Web, method: str, matching: str) -> None:
     """A matching If-None-Match gets 304 with the cache headers and no body."""
     tag = web.simulate_get("/fib/10").headers["etag"]
     headers = {"If-None-Match": matching.format(tag), "Range": "bytes=0-9"}
@@ -386,14 +388,14 @@ def test_not_modified(web: Web, method: str, matching: str) -> None:
     assert dict(result.headers) == {"etag": tag, "cache-control": IMMUTABLE, "vary": "Accept"}
 
 
-def test_modified(web: Web) -> None:
+def test_tag_of_other_bytes_does_not_match(web: Web) -> None:
     """The tag of another format or number does not match."""
     tags = [web.simulate_get(f"/fib/{x}").headers["etag"] for x in ("10?format=csv", "11")]
     result = web.simulate_get("/fib/10", headers={"If-None-Match": ", ".join(tags)})
     assert result.status_code == 200
 
 
-def test_any_needs_an_answer(web: Web) -> None:
+def test_star_matches_any_success(web: Web) -> None:
     """`If-None-Match: *` matches any response except an error."""
     problem(web.simulate_get("/fib/10000000", headers={"If-None-Match": "*"}), 400)
 
@@ -401,7 +403,7 @@ def test_any_needs_an_answer(web: Web) -> None:
 @pytest.mark.parametrize(
     ("if_match", "status"), [("{}", 200), ("*", 200), ("W/{}", 412), ('"x"', 412)]
 )
-def test_if_match(web: Web, if_match: str, status: int) -> None:
+def test_if_match_requires_same_tag(web: Web, if_match: str, status: int) -> None:
     """If-Match requires the same tag, or the response is 412."""
     tag = web.simulate_get("/fib/10").headers["etag"]
     result = web.simulate_get("/fib/10", headers={"If-Match": if_match.format(tag)})
@@ -410,7 +412,7 @@ def test_if_match(web: Web, if_match: str, status: int) -> None:
         assert tag in problem(result, 412)["detail"]
 
 
-def test_if_match_comes_first(web: Web) -> None:
+def test_if_match_precedes_if_none_match(web: Web) -> None:
     """If-Match takes precedence over If-None-Match (RFC 9110)."""
     tag = web.simulate_get("/fib/10").headers["etag"]
     for if_match, status in ((tag, 304), ("*", 304), ('"x"', 412)):
@@ -423,7 +425,7 @@ def test_if_match_comes_first(web: Web) -> None:
 
 @pytest.mark.parametrize("target", ["/fib/10", "/fib/3000", "/number/1000?format=text"])
 @pytest.mark.parametrize("bytes_wanted", [(0, 1), (0, 9), (5, 100), (15, 16), (-30, -1), (0, -1)])
-def test_parts(web: Web, target: str, bytes_wanted: tuple[int, int]) -> None:
+def test_byte_range_gets_206(web: Web, target: str, bytes_wanted: tuple[int, int]) -> None:
     """A range gets 206 with its bytes and Content-Range."""
     whole = web.simulate_get(target)
     size = len(whole.content)
@@ -438,7 +440,7 @@ def test_parts(web: Web, target: str, bytes_wanted: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("bytes_wanted", ["bytes=10-", "bytes=-10"])
-def test_open_parts(web: Web, bytes_wanted: str) -> None:
+def test_open_byte_ranges(web: Web, bytes_wanted: str) -> None:
     """A range may extend to the end, or be counted from the end."""
     whole = web.simulate_get("/fib/10").content
     begin = int(bytes_wanted.removeprefix("bytes=").rstrip("-"))
@@ -446,7 +448,7 @@ def test_open_parts(web: Web, bytes_wanted: str) -> None:
     assert (result.status_code, result.content) == (206, whole[begin:])
 
 
-def test_no_such_part(web: Web) -> None:
+def test_byte_range_after_end_is_416(web: Web) -> None:
     """A range after the end is 416 with the size."""
     size = len(web.simulate_get("/fib/10").content)
     result = web.simulate_get("/fib/10", headers={"Range": f"bytes={size}-"})
@@ -474,21 +476,21 @@ def test_unusable_ranges_get_whole_response(web: Web, headers: dict[str, str]) -
     assert "content-range" not in result.headers
 
 
-def test_if_range(web: Web) -> None:
+def test_if_range_with_same_tag_allows_206(web: Web) -> None:
     """If-Range with the same tag allows a partial response."""
     tag = web.simulate_get("/fib/10").headers["etag"]
     result = web.simulate_get("/fib/10", headers={"Range": "bytes=2-2", "If-Range": tag})
     assert (result.status_code, result.content) == (206, b"N")
 
 
-def test_parts_are_for_get(web: Web) -> None:
+def test_range_is_ignored_for_head(web: Web) -> None:
     """Range is ignored for HEAD (RFC 9110, 14.2)."""
     result = web.simulate_head("/fib/10", headers={"Range": "bytes=0-1"})
     assert result.status_code == 200
     assert "content-range" not in result.headers
 
 
-def test_an_empty_answer_has_no_parts(web: Web) -> None:
+def test_range_is_ignored_for_empty_response(web: Web) -> None:
     """Range is ignored for an empty response."""
     result = web.simulate_get("/fib/0?format=text", headers={"Range": "bytes=0-"})
     assert (result.status_code, result.content) == (200, b"")
@@ -497,7 +499,7 @@ def test_an_empty_answer_has_no_parts(web: Web) -> None:
 # Waiting, and what fails
 
 
-def test_waiting(server: RunningServer) -> None:
+def test_application_does_not_block(server: RunningServer) -> None:
     """Without blocking, the application returns only bytes from memory."""
     with FibClient(server.address) as client:
         web = Web(create_app(client))
@@ -526,7 +528,7 @@ def test_waiting(server: RunningServer) -> None:
 
 
 @pytest.mark.parametrize(("accept", "status"), [("a/b," * 255 + "*/*", 200), ("a/b," * 257, 431)])
-def test_a_long_accept_header(web: Web, accept: str, status: int) -> None:
+def test_too_long_accept_is_431(web: Web, accept: str, status: int) -> None:
     """The length of Accept is limited, because parsing takes time; the error has the limit."""
     result = web.simulate_get("/fib/10", headers={"Accept": accept})
     assert result.status_code == status
@@ -534,7 +536,7 @@ def test_a_long_accept_header(web: Web, accept: str, status: int) -> None:
         assert "1024" in problem(result, 431)["detail"]
 
 
-def test_server_out_of_reach() -> None:
+def test_unreachable_fibserver_is_503() -> None:
     """Without a fibserver the response is 503 with Retry-After; an empty slice needs none."""
     with FibClient("127.0.0.1:1", max_retries=0) as client:
         web = Web(create_app(client))
@@ -545,7 +547,7 @@ def test_server_out_of_reach() -> None:
     assert empty.json == {"N": 0, "result": []}
 
 
-def test_a_client_that_was_closed(server: RunningServer) -> None:
+def test_closed_client_is_503(server: RunningServer) -> None:
     """During the shutdown the response is 503."""
     client = FibClient(server.address)
     client.close()
@@ -596,7 +598,9 @@ class _Greeting:
         response.text = "hello"
 
 
-def test_bugs(client: FibClient, caplog: pytest.LogCaptureFixture) -> None:
+def test_exception_is_500_with_request_id(
+    client: FibClient, caplog: pytest.LogCaptureFixture
+) -> None:
     """An exception is 500 with the request id; the log has the id and the cause."""
     web = Web(create_app(client, resources={"/broken": _Broken()}))
     result = web.simulate_get("/broken")
@@ -605,7 +609,7 @@ def test_bugs(client: FibClient, caplog: pytest.LogCaptureFixture) -> None:
     assert "ZeroDivisionError" not in result.text
 
 
-def test_other_resources(client: FibClient) -> None:
+def test_additional_resources_have_standard_methods(client: FibClient) -> None:
     """Additional resources have HEAD, OPTIONS and 405 like the others."""
     web = Web(create_app(client, resources={"/greeting": _Greeting(), "/": _Greeting()}))
     assert web.simulate_get("/").text == "hello"

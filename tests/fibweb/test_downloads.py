@@ -81,7 +81,9 @@ def test_requests_on_one_connection(client: FibClient, serve_http: Serve) -> Non
             assert json.load(response) == {"N": 3000, "result": digits(0, 3000)}
 
 
-def test_resuming(client: FibClient, server: RunningServer, serve_http: Serve) -> None:
+def test_download_resumes_by_ranges(
+    client: FibClient, server: RunningServer, serve_http: Serve
+) -> None:
     """A download by ranges, each with If-Range, is the same as in one piece."""
     found = hashlib.sha256()
     with serve_http(create_app(client)) as port, closing(connect(port)) as connection:
@@ -102,7 +104,7 @@ def test_resuming(client: FibClient, server: RunningServer, serve_http: Serve) -
     assert found.hexdigest() == digest(server.address)
 
 
-def test_memory(server: RunningServer, tmp_path: Path) -> None:
+def test_large_response_takes_bounded_memory(server: RunningServer, tmp_path: Path) -> None:
     """A large response is sent in bounded memory."""
     command = [sys.executable, "-m", "fibweb", "--listen", "127.0.0.1:0"]
     command += ["--servers", server.address]
@@ -125,7 +127,9 @@ def test_memory(server: RunningServer, tmp_path: Path) -> None:
         fibweb.stop()
 
 
-def test_a_server_that_dies(serve: Callable[..., RunningServer], serve_http: Serve) -> None:
+def test_another_fibserver_continues_response(
+    serve: Callable[..., RunningServer], serve_http: Serve
+) -> None:
     """When a fibserver dies during a response, another one continues it."""
     servers = [serve(), serve()]
     addresses = ",".join(server.address for server in servers)

@@ -159,7 +159,7 @@ def test_long_pipeline_is_answered_in_order(server: RunningServer) -> None:
     assert answer == expected
 
 
-def test_cold_answers_keep_their_place_in_a_pipeline(serve: Serve) -> None:
+def test_cold_replies_keep_their_place_in_a_pipeline(serve: Serve) -> None:
     """Replies keep the order of requests even if some must be computed first."""
     with connected(serve("--workers", "2")) as sock:
         sock.sendall(

@@ -52,7 +52,7 @@ def test_large_number_is_exact(redis_cli: Run) -> None:
     assert redis_cli("FIB.NUMBER", "1000").stdout == f"{fibonacci(0, 1001)[1000]}\n"
 
 
-def test_large_answer_is_valid_json(redis_cli: Run) -> None:
+def test_large_reply_is_valid_json(redis_cli: Run) -> None:
     """The json format of 5,000 numbers is valid JSON within brackets."""
     done = redis_cli("FIB.FIRST", "5000", "FORMAT", "json")
     assert json.loads(f"[{done.stdout}]") == [str(number) for number in fibonacci(0, 5000)]
@@ -76,12 +76,12 @@ def test_error_is_printed(redis_cli: Run, words: list[str], message: str) -> Non
     assert strict.returncode == 1
 
 
-def test_other_database_is_refused(redis_cli: Run) -> None:
+def test_other_database_is_rejected(redis_cli: Run) -> None:
     """Only database 0 exists; redis-cli prints the error for others."""
     assert "DB index is out of range" in redis_cli("-n", "1", "PING").stderr
 
 
-def test_interactive_mode_answers_line_by_line(redis_cli: Run) -> None:
+def test_interactive_mode_prints_replies_line_by_line(redis_cli: Run) -> None:
     """Interactive commands are answered one by one, also after an error."""
     done = redis_cli(stdin="fib.first 3\nFIB.FIRST -1\nFIB.NUMBER 7\nping\nquit\n")
     assert done.returncode == 0, done.stderr  # an unexpected COMMAND DOCS makes it abort

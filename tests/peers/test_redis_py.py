@@ -122,9 +122,7 @@ def test_decoded_responses_are_text(connect: Connect) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_error_is_raised_and_the_connection_goes_on(
-    connect: Connect, words: list[str], message: str
-) -> None:
+def test_error_leaves_connection_usable(connect: Connect, words: list[str], message: str) -> None:
     """A rejected request raises ResponseError; its connection stays usable."""
     client = connect(single_connection_client=True)
     identity = client.client_id()
@@ -136,7 +134,7 @@ def test_error_is_raised_and_the_connection_goes_on(
 
 
 @pytest.mark.parametrize("transaction", [True, False])
-def test_pipeline_answers_in_order(client: redis.Redis, transaction: bool) -> None:
+def test_pipeline_returns_results_in_order(client: redis.Redis, transaction: bool) -> None:
     """A pipeline returns its results in order, errors included, with or without MULTI."""
     with client.pipeline(transaction=transaction) as pipeline:
         for n in range(200):
@@ -257,7 +255,7 @@ def test_hello_describes_the_server(connect: Connect, request: pytest.FixtureReq
     assert client.ping()
 
 
-def test_small_commands_answer_as_redis_does(client: redis.Redis) -> None:
+def test_small_commands_reply_as_redis_does(client: redis.Redis) -> None:
     """PING, ECHO, SELECT and similar commands reply as libraries expect."""
     assert client.ping()
     assert client.echo("a b\r\nc") == b"a b\r\nc"

@@ -45,13 +45,13 @@ def install(tmp_path: Path, *, under: Sequence[str] = (), **environment: str) ->
 
 
 @pytest.mark.parametrize("folder", [".", "/nowhere:.", str(ROOT)])
-def test_cdpath(tmp_path: Path, folder: str) -> None:
+def test_installer_ignores_cdpath(tmp_path: Path, folder: str) -> None:
     """CDPATH does not affect the installer."""
     install(tmp_path, DESTDIR=str(tmp_path / "root"), CDPATH=folder)
     assert (tmp_path / "root/usr/local/lib/systemd/system/fibserver.service").exists()
 
 
-def test_a_narrow_terminal(tmp_path: Path) -> None:
+def test_man_pages_ignore_terminal_width(tmp_path: Path) -> None:
     """The width of man pages does not depend on the terminal."""
     install(tmp_path, DESTDIR=str(tmp_path / "root"), COLUMNS="40")
     page = (tmp_path / "root/usr/local/share/man/man1/fibweb.1").read_text()

@@ -40,7 +40,7 @@ def test_fibclient_exit_codes(server: RunningServer, arguments: list[str], code:
     assert "Traceback" not in done.stderr
 
 
-def test_bad_address() -> None:
+def test_invalid_address_is_usage_error() -> None:
     """An invalid address is a usage error."""
     assert fibclient("--server", "nonsense", "ping").returncode == 2
 
@@ -49,7 +49,7 @@ def test_bad_address() -> None:
     ("content", "reason"),
     [(b"\xff\n", "is not UTF-8"), (b"", "must have 1 to"), (b"\nsecond\n", "must have 1 to")],
 )
-def test_a_file_without_a_password(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_file_without_password_is_usage_error(tmp_path: Path, content: bytes, reason: str) -> None:
     """A file without a valid password gives exit code 2 and a line with its name."""
     path = tmp_path / "password"
     path.write_bytes(content)

@@ -11,13 +11,13 @@ from tests.support.servers import RunningServer
 
 
 @pytest.mark.parametrize(("text", "number"), [("0", 0), ("12", 12), (str(MAX_INDEX), MAX_INDEX)])
-def test_whole_numbers(text: str, number: int) -> None:
+def test_whole_numbers_in_range_are_accepted(text: str, number: int) -> None:
     """Whole numbers in range are accepted."""
     assert WholeNumber().convert(text, None, None) == number
 
 
 @pytest.mark.parametrize("text", ["", "abc", "1.5", "-1", "nan", str(MAX_INDEX + 1), "9" * 5000])
-def test_no_whole_numbers(text: str) -> None:
+def test_invalid_whole_numbers_are_rejected(text: str) -> None:
     """Other values are rejected with a message of limited length."""
     pattern = f"is not a whole number from 0 to {MAX_INDEX}$"
     with pytest.raises(click.BadParameter, match=pattern) as error:
@@ -32,7 +32,7 @@ def test_durations_in_range_are_accepted(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["nan", "-nan", "inf", "-inf", "0", "-1", "0.09", "1e9", "soon"])
-def test_no_seconds(text: str) -> None:
+def test_invalid_durations_are_rejected(text: str) -> None:
     """Durations out of range and values that are not numbers are rejected."""
     with pytest.raises(click.BadParameter):
         Seconds(minimum=0.1).convert(text, None, None)
@@ -42,14 +42,14 @@ def test_no_seconds(text: str) -> None:
 @pytest.mark.parametrize(
     "arguments", [["--timeout={}", "ping"], ["top", "--interval={}"], ["bench", "--seconds={}"]]
 )
-def test_options_in_seconds(text: str, arguments: list[str]) -> None:
+def test_each_option_in_seconds_has_a_range(text: str, arguments: list[str]) -> None:
     """Each option in seconds rejects values out of range."""
     done = fibclient(*(argument.format(text) for argument in arguments))
     assert (done.returncode, done.stdout) == (2, "")
     assert "is out of range" in done.stderr
 
 
-def test_output_files() -> None:
+def test_output_file_names() -> None:
     """A dash means standard output, and an empty name is rejected."""
     assert OutputFile().convert("numbers", None, None) == Path("numbers")
     assert OutputFile().convert("-", None, None) is None
@@ -57,7 +57,7 @@ def test_output_files() -> None:
         OutputFile().convert("", None, None)
 
 
-def test_output_to_a_dash(server: RunningServer) -> None:
+def test_output_to_dash_is_standard_output(server: RunningServer) -> None:
     """`--output -` prints to standard output."""
     done = fibclient("--server", server.address, "first", "3", "--output", "-")
     assert (done.returncode, done.stdout, done.stderr) == (0, "0\n1\n1\n", "")
@@ -77,7 +77,7 @@ def test_output_to_a_dash(server: RunningServer) -> None:
         (["first", "-x", "5"], "No such option"),
     ],
 )
-def test_error_messages(arguments: list[str], text: str) -> None:
+def test_error_messages_differ(arguments: list[str], text: str) -> None:
     """Invalid numbers and unknown options have different messages."""
     done = fibclient(*arguments)
     assert (done.returncode, done.stdout) == (2, "")

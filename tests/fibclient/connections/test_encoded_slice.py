@@ -45,7 +45,7 @@ def test_a_request_is_the_smallest(case: tuple[EncodedSlice, int, int]) -> None:
 
 
 @given(some_bytes(), st.integers(1, 9))
-def test_parts_make_up_the_answer(case: tuple[EncodedSlice, int, int], count: int) -> None:
+def test_parts_make_up_the_slice(case: tuple[EncodedSlice, int, int], count: int) -> None:
     """Parts are consecutive, and no more than requested."""
     slice_, _, _ = case
     parts = slice_.parts(count)
@@ -67,7 +67,7 @@ def test_more_parts_than_elements() -> None:
     assert [part.stop for part in EncodedSlice.of(3, 6, "text").parts(10**12)] == [4, 5, 6]
 
 
-def test_far_out() -> None:
+def test_requests_for_huge_slices() -> None:
     """Requests can be computed for slices that no machine could hold."""
     slice_ = EncodedSlice.of(0, 2**100, "json")
     request = slice_.request(10**50, 10**50 + 100)
@@ -84,7 +84,7 @@ def test_empty_slice_has_no_bytes() -> None:
     ("start", "stop"),
     [(-1, 5), (5, 4), (0, MAX_INDEX + 1), (MAX_INDEX + 1, MAX_INDEX + 1)],
 )
-def test_impossible_ranges(start: int, stop: int) -> None:
+def test_impossible_range_raises(start: int, stop: int) -> None:
     """An impossible range raises ValueError."""
     with pytest.raises(ValueError, match="must hold"):
         EncodedSlice.of(start, stop, "json")
@@ -104,7 +104,7 @@ def test_bounds_are_integers(bound: Any) -> None:
 
 
 @pytest.mark.parametrize("format", ["xml", "", "JSON", "array"])
-def test_unknown_formats(format: str) -> None:
+def test_unknown_format_raises(format: str) -> None:
     """An unknown format raises with the known ones; `array` is for Redis clients only."""
     with pytest.raises(ValueError, match="must be one of json, text"):
         EncodedSlice.of(0, 1, format)

@@ -66,7 +66,7 @@ def test_reply_is_read_to_its_end(data: bytes, reply: Reply) -> None:
             read_reply(Bytes(data[:size]))
 
 
-def test_an_error_reply() -> None:
+def test_error_reply_raises() -> None:
     """An error reply raises with its code, and is read to its end."""
     source = Bytes(b"-LIMIT too large\r\n:7\r\n")
     with pytest.raises(RequestRefused, match=r"^LIMIT too large$") as caught:
@@ -110,7 +110,7 @@ def test_any_bytes_as_reply(data: bytes) -> None:
         read_reply(Bytes(data))
 
 
-def test_an_answer() -> None:
+def test_slice_has_header_and_crlf() -> None:
     """A slice has a header with its exact size, and ends with CRLF."""
     source = Bytes(b"$5\r\n1,1,2\r\n")
     read_bulk_header(source, 5)
@@ -122,13 +122,13 @@ def test_an_answer() -> None:
 @pytest.mark.parametrize(
     "data", [b"$4\r\n", b"$05\r\n", b"$-1\r\n", b":5\r\n", b"+5\r\n", b"*5\r\n"]
 )
-def test_another_answer(data: bytes) -> None:
+def test_other_reply_to_slice_request_raises(data: bytes) -> None:
     """A reply of another size or type raises before its bytes are read."""
     with pytest.raises(ServerMisbehaved):
         read_bulk_header(Bytes(data), 5)
 
 
-def test_a_refusal_instead_of_an_answer() -> None:
+def test_error_reply_to_slice_request_raises() -> None:
     """An error reply instead of a slice raises with its code."""
     with pytest.raises(RequestRefused, match="BUSY"):
         read_bulk_header(Bytes(b"-BUSY try again\r\n"), 5)

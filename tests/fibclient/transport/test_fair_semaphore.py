@@ -38,7 +38,7 @@ def test_acquire_waits_for_permit_until_deadline() -> None:
     assert permits.usage() == (0, 0)
 
 
-def test_in_the_order_of_arrival() -> None:
+def test_permits_go_in_order_of_arrival() -> None:
     """A returned permit goes to the longest waiter, not to a thread that takes again at once."""
     permits = FairSemaphore(1)
     permits.acquire(later())
@@ -64,7 +64,7 @@ def test_in_the_order_of_arrival() -> None:
     assert permits.usage() == (0, 0)
 
 
-def test_closing_wakes_all() -> None:
+def test_close_wakes_all_waiters() -> None:
     """Waiting threads and later ones raise ClientClosed."""
     permits = FairSemaphore(1)
     permits.acquire(later())
@@ -90,7 +90,7 @@ def test_closing_wakes_all() -> None:
     assert permits.usage() == (0, 0)
 
 
-def test_many_threads() -> None:
+def test_limit_holds_with_many_threads() -> None:
     """The limit holds with many threads, even if some stop waiting."""
     permits = FairSemaphore(3)
     lock = threading.Lock()

@@ -98,7 +98,7 @@ def test_every_kind_of_request_is_hedged(method: str) -> None:
         assert client.stats().hedges == 1
 
 
-def test_the_first_may_still_win() -> None:
+def test_first_server_may_still_win() -> None:
     """If the first server replies after all, neither is marked down."""
     second_is_asked = threading.Event()
 
@@ -121,7 +121,7 @@ def test_the_first_may_still_win() -> None:
 
 
 @pytest.mark.parametrize("who", ["first", "second"])
-def test_one_of_the_two_dies(who: str) -> None:
+def test_reply_of_survivor_is_used(who: str) -> None:
     """If one server closes its connection, the reply of the other is used."""
     both_are_asked = threading.Barrier(2)
     is_set_aside = threading.Event()
@@ -148,7 +148,7 @@ def test_one_of_the_two_dies(who: str) -> None:
         assert (client.stats().hedges, client.stats().retries) == (1, 0)
 
 
-def test_the_loser_is_reset() -> None:
+def test_losing_connection_is_reset() -> None:
     """The connection that loses is reset."""
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
@@ -162,7 +162,7 @@ def test_the_loser_is_reset() -> None:
 
 
 @pytest.mark.parametrize("reason", ["expensive", "no budget", "no retries"])
-def test_no_second_request(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_conditions_without_hedge(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Expensive requests, an empty budget and `max_retries=0` prevent a hedge."""
     if reason == "no budget":
         monkeypatch.setattr(RetryBudget, "spend", lambda budget, now: False)
@@ -180,7 +180,7 @@ def test_no_second_request(reason: str, monkeypatch: pytest.MonkeyPatch) -> None
         assert (client.stats().hedges, other.connections) == (0, 0)
 
 
-def test_the_deadline_of_a_hedged_call() -> None:
+def test_hedged_call_ends_at_deadline() -> None:
     """A call to two silent servers ends at its deadline."""
     with two(in_turn(None), in_turn(None), timeout_seconds=0.5) as (_, _, client):
         with asking(lambda: client.range(0, 1)) as call:
@@ -201,7 +201,7 @@ def test_two_silent_servers() -> None:
         assert [bool(endpoint.times_down) for endpoint in client.stats().endpoints] == [True, True]
 
 
-def test_cancelling_a_hedged_call() -> None:
+def test_cancelled_hedged_call_marks_no_server_down() -> None:
     """Both connections are closed, and neither server is marked down."""
     token = Cancellation()
     with two(in_turn(None), in_turn(None)) as (_, _, client):
@@ -234,12 +234,12 @@ def test_a_stopped_server(serve: Callable[..., RunningServer]) -> None:
 
 
 @given(st.floats(0, 100), st.floats(0, 0.02))
-def test_patience_is_bounded(usual: float, cost: float) -> None:
+def test_hedge_delay_is_bounded(usual: float, cost: float) -> None:
     """The delay before a hedge is 0.1 to 0.5 s for any latency."""
     assert MIN_SECONDS <= hedge_delay_seconds(usual, cost) <= MAX_SECONDS
 
 
-def test_patience_follows_the_latency() -> None:
+def test_hedge_delay_follows_latency() -> None:
     """The delay is a multiple of the usual latency and the cost of the request."""
     assert hedge_delay_seconds(0.0, 0.0001) == pytest.approx(0.1)
     assert hedge_delay_seconds(0.05, 0.02) == pytest.approx(0.21)
@@ -277,7 +277,7 @@ def test_a_host_that_drops_packets() -> None:
         assert "no connection within" in endpoints[0].last_error
 
 
-def test_an_answer_while_a_second_server_is_connected_to() -> None:
+def test_reply_while_connecting_to_second_server() -> None:
     """A reply of the first server is used while the client connects to the second."""
     with full_backlog() as silent:
         is_connecting = threading.Event()

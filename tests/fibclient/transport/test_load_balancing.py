@@ -25,7 +25,7 @@ def three() -> tuple[Endpoints, list[Endpoint]]:
     return endpoints, list(endpoints)
 
 
-def test_equals_take_turns() -> None:
+def test_idle_endpoints_take_turns() -> None:
     """Idle endpoints are chosen in turn."""
     endpoints, all_three = three()
     chosen = []
@@ -41,7 +41,7 @@ def test_equals_take_turns() -> None:
 
 
 @given(st.lists(st.integers(0, 20), min_size=3, max_size=3), st.permutations([1, 2, 3]))
-def test_the_least_in_flight(in_flight: list[int], turns: list[int]) -> None:
+def test_endpoint_with_fewest_in_flight_is_chosen(in_flight: list[int], turns: list[int]) -> None:
     """The endpoint with the fewest requests in flight is chosen first."""
     endpoints, all_three = three()
     for endpoint, number, turn in zip(all_three, in_flight, turns, strict=True):

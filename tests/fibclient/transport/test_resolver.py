@@ -30,7 +30,7 @@ def target_of(server: FakeServer, name: Address) -> ResolvedAddress:
     return ResolvedAddress(socket.AF_INET, (address.host, address.port), name)
 
 
-def test_an_ip_address() -> None:
+def test_ip_address_resolves_to_itself() -> None:
     """An IP address resolves to itself, and so does a path."""
     address = Address("127.0.0.1", 80)
     assert resolve(address) == [ResolvedAddress(socket.AF_INET, ("127.0.0.1", 80), address)]
@@ -63,7 +63,7 @@ def test_all_addresses_of_a_name_are_used() -> None:
         assert (len(one.requests), len(two.requests)) == (5, 5)
 
 
-def test_one_of_its_addresses_is_dead(unused_port: int) -> None:
+def test_dead_address_of_name_costs_no_error(unused_port: int) -> None:
     """If one of a name's addresses refuses, there is neither an error nor a retry."""
     with fake_server(in_turn(ZERO)) as alive:
 
@@ -78,7 +78,7 @@ def test_one_of_its_addresses_is_dead(unused_port: int) -> None:
             assert sum(endpoint.times_down for endpoint in client.stats().endpoints) == 1
 
 
-def test_a_name_that_moves() -> None:
+def test_new_connections_follow_moved_name() -> None:
     """Connections expire, and new ones use the new address of the name."""
     with fake_server(in_turn(ZERO)) as old, fake_server(in_turn(ZERO)) as new:
         leads_to = [old]
@@ -118,7 +118,7 @@ def test_a_broken_connection_has_its_name_resolved_again() -> None:
             assert new.requests
 
 
-def test_a_name_that_is_forgotten_for_a_while() -> None:
+def test_previous_addresses_are_used_when_resolving_fails() -> None:
     """If resolving fails, the client uses the previous addresses."""
     with fake_server(in_turn(ZERO)) as server:
         is_broken = threading.Event()
@@ -223,7 +223,7 @@ def test_a_slow_name_after_a_dead_server(unused_port: int) -> None:
             assert client.range(0, 1) == [0]
 
 
-def test_a_look_up_is_cancelled(stuck: threading.Event) -> None:
+def test_wait_for_resolver_is_cancelled(stuck: threading.Event) -> None:
     """A call that waits for the resolver can be cancelled."""
     is_asked = threading.Event()
 
@@ -277,7 +277,9 @@ def test_no_thread_for_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
             ]
 
 
-def test_resolving_in_time(monkeypatch: pytest.MonkeyPatch, stuck: threading.Event) -> None:
+def test_resolve_in_time_has_a_timeout(
+    monkeypatch: pytest.MonkeyPatch, stuck: threading.Event
+) -> None:
     """resolve_in_time returns the resolver's result, or raises after the timeout."""
     assert resolve_in_time(parse_address("127.0.0.1:1"), 30) == resolve(Address("127.0.0.1", 1))
     with pytest.raises(ServerUnreachable, match=r"cannot resolve a\.\.b:1"):

@@ -63,7 +63,9 @@ def test_shortage_names_resource(
         caused_by(OSError(errno.EADDRINUSE, "in use")),
     ],
 )
-def test_other_failures(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+def test_permanent_failure_has_its_exit_code(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Other errors have the exit code of permanent failures."""
     assert not is_shortage(error)
     lines = "".join(f"fibtest: {line}\n" for line in str(error).splitlines())

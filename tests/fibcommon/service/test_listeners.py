@@ -85,7 +85,7 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def test_tcp() -> None:
+def test_tcp_listener_reports_chosen_port() -> None:
     """The address of a TCP listener has the port that the kernel chose."""
     listener = open_listener(Address("127.0.0.1", 0))
     address = address_of(listener)
@@ -95,7 +95,7 @@ def test_tcp() -> None:
     close_listener(listener)
 
 
-def test_unix(path: Path) -> None:
+def test_closing_unix_listener_removes_file(path: Path) -> None:
     """Closing a Unix listener removes its file."""
     listener = open_listener(Address(path=str(path)))
     assert address_of(listener) == Address(path=str(path))
@@ -105,7 +105,7 @@ def test_unix(path: Path) -> None:
     assert not path.exists()
 
 
-def test_a_removed_file(path: Path) -> None:
+def test_listener_with_removed_file_can_be_closed(path: Path) -> None:
     """A Unix listener whose file was removed can be closed."""
     listener = open_listener(Address(path=str(path)))
     path.unlink()
@@ -120,7 +120,7 @@ def test_file_that_is_no_socket_is_kept(path: Path) -> None:
     assert path.read_text() == "precious"
 
 
-def test_a_busy_server(path: Path) -> None:
+def test_socket_of_server_with_full_backlog_is_kept(path: Path) -> None:
     """The socket of a server whose backlog is full is not removed."""
     with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as waiting:
         server.bind(str(path))
@@ -142,7 +142,7 @@ def test_foreign_address_is_named_in_error(address: str) -> None:
     assert str(caught.value).startswith(f"cannot listen on {address}: ")
 
 
-def test_a_successors_file(path: Path) -> None:
+def test_socket_of_successor_is_kept(path: Path) -> None:
     """A server that ends does not remove the socket of its successor."""
     old = open_listener(Address(path=str(path)))
     path.unlink()
@@ -263,7 +263,7 @@ def test_adopted_unix(path: Path) -> None:
             client.connect(str(path))
 
 
-def test_abstract_addresses() -> None:
+def test_abstract_address_begins_with_at() -> None:
     """The address of a Unix socket without a file begins with @, as in systemd."""
     with socket.socket(socket.AF_UNIX) as original:
         original.bind(f"\0fibserver-{os.getpid()}")

@@ -59,7 +59,7 @@ def test_log_line_is_plain(log: logging.Logger, written: Written) -> None:
     assert re.fullmatch(f"{TIME} INFO fibserver.test: ready on a:1", line)
 
 
-def test_plain_traceback(log: logging.Logger, written: Written) -> None:
+def test_plain_traceback_follows_its_line(log: logging.Logger, written: Written) -> None:
     """A traceback follows its line."""
     configure_logging("info", "plain", is_journal=False)
     log_a_failure(log)
@@ -84,7 +84,7 @@ def test_log_line_is_json(log: logging.Logger, written: Written) -> None:
     }
 
 
-def test_json_traceback(log: logging.Logger, written: Written) -> None:
+def test_json_traceback_is_a_field(log: logging.Logger, written: Written) -> None:
     """A traceback is a field of the JSON line."""
     configure_logging("info", "json", is_journal=False)
     log_a_failure(log)
@@ -97,14 +97,18 @@ def test_json_traceback(log: logging.Logger, written: Written) -> None:
 @pytest.mark.parametrize(
     ("level", "priority"), [("debug", 7), ("info", 6), ("warning", 4), ("error", 3)]
 )
-def test_journal(log: logging.Logger, written: Written, level: str, priority: int) -> None:
+def test_journal_line_begins_with_priority(
+    log: logging.Logger, written: Written, level: str, priority: int
+) -> None:
     """A line for the journal begins with its priority and has no time."""
     configure_logging("debug", "plain", is_journal=True)
     log.log(getattr(logging, level.upper()), "ready")
     assert written() == [f"<{priority}>{level.upper()} fibserver.test: ready"]
 
 
-def test_journal_traceback(log: logging.Logger, written: Written) -> None:
+def test_each_line_of_journal_traceback_has_priority(
+    log: logging.Logger, written: Written
+) -> None:
     """Every line of a traceback has the priority."""
     configure_logging("info", "plain", is_journal=True)
     log_a_failure(log)
@@ -114,7 +118,7 @@ def test_journal_traceback(log: logging.Logger, written: Written) -> None:
 
 
 @pytest.mark.parametrize("format", ["plain", "json"])
-def test_long_records(log: logging.Logger, written: Written, format: str) -> None:
+def test_long_records_are_cut(log: logging.Logger, written: Written, format: str) -> None:
     """Long messages are cut at the end, long tracebacks at the beginning."""
     configure_logging("info", format, is_journal=False)
     log.info("it %s", "x" * 100_000)
@@ -133,7 +137,7 @@ def test_long_records(log: logging.Logger, written: Written, format: str) -> Non
     assert "begin" not in text
 
 
-def test_a_bad_log_call(log: logging.Logger, written: Written) -> None:
+def test_log_call_with_wrong_arguments_is_reported(log: logging.Logger, written: Written) -> None:
     """A message with wrong arguments is reported, and its caller continues."""
     configure_logging("info", "plain", is_journal=True)
     log.info("%s and %s", 1)
@@ -155,7 +159,7 @@ LOSE_LINES = """
 
 
 @pytest.mark.parametrize("format", ["plain", "json"])
-def test_lost_lines(format: str) -> None:
+def test_lost_lines_are_counted(format: str) -> None:
     """A program whose log is not read continues, and the log reports the number of lost lines."""
     command = [sys.executable, "-c", textwrap.dedent(LOSE_LINES), format]
     pipe = subprocess.PIPE
@@ -175,7 +179,7 @@ def test_lost_lines(format: str) -> None:
     assert "again" in again
 
 
-def test_journal_json(log: logging.Logger, written: Written) -> None:
+def test_journal_json_begins_with_priority(log: logging.Logger, written: Written) -> None:
     """A JSON line for the journal begins with its priority."""
     configure_logging("info", "json", is_journal=True)
     log_a_failure(log)
@@ -184,7 +188,7 @@ def test_journal_json(log: logging.Logger, written: Written) -> None:
     assert json.loads(line[3:])["message"] == "it failed"
 
 
-def test_another_set_up(log: logging.Logger, written: Written) -> None:
+def test_later_configuration_replaces_earlier(log: logging.Logger, written: Written) -> None:
     """A later call replaces the earlier one."""
     configure_logging("error", "json", is_journal=True)
     log.info("lost")
@@ -257,7 +261,7 @@ def limited(log: logging.Logger) -> Limited:
     return Limited(log)
 
 
-def test_limit(limited: Limited) -> None:
+def test_ten_records_per_minute_are_logged(limited: Limited) -> None:
     """Ten records of a message per minute are logged; other messages are not affected."""
     limited.write("client %s", 25)
     limited.write("worker %s", 2, logging.INFO)
@@ -295,7 +299,7 @@ def test_number_of_suppressed_records_is_logged(limited: Limited) -> None:
     ]
 
 
-def test_the_next_minute(limited: Limited) -> None:
+def test_limit_starts_again_each_minute(limited: Limited) -> None:
     """A continuous flood is logged ten times in each minute."""
     for _ in range(3):
         limited.write("client %s", 11)

@@ -141,7 +141,7 @@ def test_lines_are_dropped_while_pipe_is_full(reader: PipeReader) -> None:
     output.close()
 
 
-def test_long_lines(reader: PipeReader) -> None:
+def test_long_line_is_completed_later(reader: PipeReader) -> None:
     """A line that does not fit is completed when the reader reads."""
     output = output_for(reader.writer)
     for _ in range(1000):
@@ -175,7 +175,7 @@ def test_write_without_reader_does_not_raise(make: Callable[[], PipeReader]) -> 
     os.close(reader.writer)
 
 
-def test_a_closed_descriptor() -> None:
+def test_write_to_closed_descriptor_does_not_raise() -> None:
     """Writing to a closed descriptor raises nothing."""
     reader = open_pipe()
     os.close(reader.descriptor)
@@ -183,7 +183,7 @@ def test_a_closed_descriptor() -> None:
     output_for(reader.writer).write(LINE)
 
 
-def test_a_file_that_others_write(tmp_path: Path) -> None:
+def test_shared_file_is_written_at_its_end(tmp_path: Path) -> None:
     """Lines are written at the shared position of a file, not at its beginning."""
     with (tmp_path / "log").open("wb", buffering=0) as file:
         file.write(b"first\n")
@@ -193,7 +193,7 @@ def test_a_file_that_others_write(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_bytes() == b"first\nsecond\nthird\n"
 
 
-def test_threads(reader: PipeReader) -> None:
+def test_lines_of_threads_do_not_mix(reader: PipeReader) -> None:
     """Lines of several threads do not mix."""
     output = output_for(reader.writer)
 
@@ -249,7 +249,7 @@ LOG_A_LOT = """
 """
 
 
-def test_several_processes() -> None:
+def test_processes_sharing_a_pipe_do_not_block() -> None:
     """A parent and a child that share a pipe without a reader do not block."""
     reader = open_pipe()
     assert run(LOG_A_LOT, reader.writer) == b"done\n" * 2

@@ -28,7 +28,7 @@ os.waitpid(ours, 0)
 """
 
 
-def test_process_1(program: Callable[[str], str]) -> None:
+def test_process_1_reaps_orphans(program: Callable[[str], str]) -> None:
     """Process 1 of a container reaps orphans, but not its own children."""
     if os.geteuid() != 0:
         missing("root, for a process 1 of one's own")
@@ -39,7 +39,7 @@ def test_process_1(program: Callable[[str], str]) -> None:
     )
 
 
-def test_other_processes() -> None:
+def test_other_processes_reap_nothing() -> None:
     """Any other process reaps nothing."""
     with subprocess.Popen(["false"]) as child:
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)

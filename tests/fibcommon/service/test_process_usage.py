@@ -10,7 +10,7 @@ import pytest
 from fibcommon.service.process_usage import ProcessUsage, process_usage, unshared_bytes
 
 
-def test_this_process() -> None:
+def test_usage_equals_that_of_psutil() -> None:
     """The figures are those of psutil."""
     before = psutil.Process().cpu_times()
     usage = process_usage(os.getpid())
@@ -21,7 +21,7 @@ def test_this_process() -> None:
     assert usage.memory_bytes == pytest.approx(memory.rss - memory.shared, rel=0.1)
 
 
-def test_an_odd_name() -> None:
+def test_process_name_with_spaces_and_parentheses() -> None:
     """Spaces and parentheses in the name of a process do not matter."""
     code = (
         "import time\n"
@@ -41,7 +41,7 @@ def test_an_odd_name() -> None:
         child.stdin.write(b"\n")
 
 
-def test_a_process_that_has_ended() -> None:
+def test_ended_process_has_no_usage() -> None:
     """There is nothing to report of a process that has ended."""
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
         child.wait()

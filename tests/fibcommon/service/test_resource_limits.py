@@ -34,13 +34,13 @@ def limits(root: Path, groups: str, **files: str) -> tuple[int | None, int]:
     return memory and memory // MIB, usable_processors(root)
 
 
-def test_without_limits(tmp_path: Path) -> None:
+def test_machine_counts_without_limits(tmp_path: Path) -> None:
     """Without limits or control groups the machine's values count."""
     assert limits(tmp_path / "a", "0::/\n", a__memory_max="max") == (None, 4)
     assert (memory_limit_bytes(tmp_path), usable_processors(tmp_path)) == (None, 4)
 
 
-def test_version_2(tmp_path: Path) -> None:
+def test_lowest_limit_of_cgroup_v2_applies(tmp_path: Path) -> None:
     """The lowest limit of a group and its parents applies."""
     found = limits(
         tmp_path,
@@ -54,7 +54,7 @@ def test_version_2(tmp_path: Path) -> None:
     assert found == (300, 2)
 
 
-def test_version_1(tmp_path: Path) -> None:
+def test_limits_of_cgroup_v1(tmp_path: Path) -> None:
     """In version 1 each controller has a tree; a huge number means no limit."""
     found = limits(
         tmp_path,
@@ -70,13 +70,15 @@ def test_version_1(tmp_path: Path) -> None:
     assert found == (200, 1)
 
 
-def test_a_name_from_outside(tmp_path: Path) -> None:
+def test_cgroup_path_of_the_host(tmp_path: Path) -> None:
     """In a container the path may be that on the host, while only the top is mounted."""
     found = limits(tmp_path, "4:memory:/docker/1\n", memory__memory_limit_in_bytes=str(64 * MIB))
     assert found == (64, 4)
 
 
-def test_a_share_of_the_limit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_setting_is_lowered_to_share_of_limit(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """A setting is lowered to its share of the limit with a warning; without a limit it stays."""
     assert affordable_bytes("cache_bytes", 64 * MIB, 4, tmp_path) == 64 * MIB
     limits(tmp_path, "0::/\n", memory_max=str(100 * MIB))

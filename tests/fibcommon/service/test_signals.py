@@ -15,7 +15,7 @@ from tests.support.servers import DEADLINE_SECONDS
 from tests.support.waiting import wait_until
 
 
-def test_signals_arrive() -> None:
+def test_signal_makes_pipe_readable() -> None:
     """A signal makes the pipe readable and has no other effect."""
     with SignalPipe((signal.SIGUSR1, signal.SIGUSR2)) as signals:
         assert select.select([signals], [], [], 0)[0] == []
@@ -36,7 +36,7 @@ def test_handlers_are_restored() -> None:
     assert signal.set_wakeup_fd(-1) == -1
 
 
-def test_ignoring_for_good() -> None:
+def test_ignored_signals_stay_ignored() -> None:
     """Ignored signals stay ignored after the context."""
     before = signal.getsignal(signal.SIGUSR1)
     try:
@@ -51,7 +51,7 @@ def test_ignoring_for_good() -> None:
 
 
 @pytest.mark.parametrize("command", [["fibserver"], ["fibweb", "--embedded"], ["fibweb"]])
-def test_a_closed_terminal(command: list[str], tmp_path: Path) -> None:
+def test_closed_terminal_ends_service(command: list[str], tmp_path: Path) -> None:
     """SIGHUP ends a service that was started in a terminal."""
     listen = ["--listen", f"unix:{tmp_path / 'socket'}"]
     pid, terminal = pty.fork()
@@ -65,7 +65,7 @@ def test_a_closed_terminal(command: list[str], tmp_path: Path) -> None:
     wait_until(lambda: os.waitpid(pid, os.WNOHANG)[0] == pid, "its end")
 
 
-def test_without_a_terminal() -> None:
+def test_sighup_without_terminal_is_no_end() -> None:
     """SIGHUP does not end a service under nohup or without a controlling terminal."""
     ask = "from fibcommon.service.signals import has_terminal; print(has_terminal())"
     done = subprocess.run(
@@ -79,7 +79,7 @@ def test_without_a_terminal() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_how_to_end_at_once() -> None:
+def test_notice_names_second_signal() -> None:
     """The notice names the key or the signal that ends the process at once."""
     assert drain_notice(signal.SIGINT, 10.0) == (
         "waiting up to 10 s for requests in flight; a second Ctrl-C ends them at once"

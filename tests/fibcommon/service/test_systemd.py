@@ -58,7 +58,7 @@ def test_notification_is_one_datagram(
     assert manager.recv(1000) == message
 
 
-def test_reloading(manager: socket.socket, notifier: Notifier) -> None:
+def test_reload_has_monotonic_time(manager: socket.socket, notifier: Notifier) -> None:
     """The beginning of a reload is reported with the monotonic time in microseconds."""
     before = time.monotonic_ns() // 1000
     notifier.reloading()
@@ -68,7 +68,7 @@ def test_reloading(manager: socket.socket, notifier: Notifier) -> None:
     assert before <= int(microseconds) <= time.monotonic_ns() // 1000
 
 
-def test_abstract_socket() -> None:
+def test_manager_with_abstract_socket() -> None:
     """A name that begins with @ is in the abstract namespace."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind("\0" + f"fibserver-{os.getpid()}")
@@ -79,7 +79,7 @@ def test_abstract_socket() -> None:
         assert manager.recv(1000) == b"STATUS=here"
 
 
-def test_without_a_manager() -> None:
+def test_nothing_is_sent_without_manager() -> None:
     """Without a manager nothing is sent or opened."""
     descriptors = os.listdir("/proc/self/fd")
     notifier = Notifier({})
@@ -89,7 +89,7 @@ def test_without_a_manager() -> None:
 
 
 @pytest.mark.parametrize("name", ["/nowhere/notify", "x" * 200, "vsock:2:1"])
-def test_a_manager_out_of_reach(name: str) -> None:
+def test_failed_notification_does_not_raise(name: str) -> None:
     """A notification that cannot be sent raises nothing."""
     notifier = Notifier({"NOTIFY_SOCKET": name})
     notifier.ready("")
@@ -97,7 +97,9 @@ def test_a_manager_out_of_reach(name: str) -> None:
     notifier.watchdog()
 
 
-def test_a_manager_that_does_not_listen(manager: socket.socket, notifier: Notifier) -> None:
+def test_notification_is_dropped_if_queue_is_full(
+    manager: socket.socket, notifier: Notifier
+) -> None:
     """With a full queue a notification is dropped without a delay."""
     for number in range(10_000):
         notifier.status(str(number))
@@ -182,7 +184,7 @@ def test_datagram_socket_is_rejected() -> None:
         {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "0"},
     ],
 )
-def test_nothing_passed(environment: dict[str, str]) -> None:
+def test_sockets_for_another_process_are_ignored(environment: dict[str, str]) -> None:
     """Variables for another process are ignored and removed."""
     environment["HOME"] = "/"
     assert activated_sockets(environment) == []
@@ -190,7 +192,7 @@ def test_nothing_passed(environment: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("count", ["", "-1", "many"])
-def test_a_bad_count(count: str) -> None:
+def test_invalid_socket_count_is_rejected(count: str) -> None:
     """An invalid count is rejected."""
     with pytest.raises(ListenError, match=r"^LISTEN_FDS: "):
         activated_sockets({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": count})

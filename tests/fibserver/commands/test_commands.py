@@ -349,20 +349,22 @@ TOO_FEW_OR_MANY = [
 
 
 @pytest.mark.parametrize(("line", "answer"), ANSWERS)
-def test_answers(run: CommandRunner, line: str, answer: bytes) -> None:
+def test_replies_of_new_connection(run: CommandRunner, line: str, answer: bytes) -> None:
     """Each command returns these bytes on a new connection."""
     assert run(line) == answer
 
 
 @pytest.mark.parametrize(("line", "message"), REFUSALS)
-def test_refusals(run: CommandRunner, line: str, message: str) -> None:
+def test_invalid_request_gets_error(run: CommandRunner, line: str, message: str) -> None:
     """Each invalid request gets this error, and the connection stays usable."""
     assert run.refusal(line).startswith(message)
     assert run("PING") == PONG
 
 
 @pytest.mark.parametrize(("name", "count"), TOO_FEW_OR_MANY)
-def test_number_of_words(run: CommandRunner, name: str, count: int) -> None:
+def test_wrong_number_of_arguments_names_command(
+    run: CommandRunner, name: str, count: int
+) -> None:
     """The error for a wrong number of arguments names the command."""
     refusal = run.refusal(" ".join([name, *["0"] * (count - 1)]))
     assert refusal == f"ERR wrong number of arguments for '{name.lower()}' command"
@@ -400,7 +402,7 @@ def test_first_in_every_format(run: CommandRunner, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_largest_answer(name: str) -> None:
+def test_largest_reply(name: str) -> None:
     """A reply of exactly `max_answer_bytes` is allowed; one more byte is rejected."""
     size = FORMATS[name].slice_size(10, 40)
     request = f"FIB.RANGE 10 40 FORMAT {name}"
@@ -419,7 +421,7 @@ def test_error_for_huge_reply_has_size_and_limit() -> None:
     )
 
 
-def test_size_of_too_large_an_answer(run: CommandRunner) -> None:
+def test_size_of_too_large_reply(run: CommandRunner) -> None:
     """FIB.SIZE reports sizes beyond `max_answer_bytes`."""
     assert run("FIB.SIZE 0 10000000 FORMAT text") == b":%d\r\n" % FORMATS["text"].offset(10**7)
 
@@ -444,7 +446,7 @@ def test_number_of_many_digits(run: CommandRunner, command: str) -> None:
     assert len(run.refusal(f"FIB.RANGE {'9' * 2000} {'8' * 2000}")) < 200
 
 
-def test_only_answers_that_never_change_are_marked_so() -> None:
+def test_only_fib_commands_are_immutable() -> None:
     """Replies to FIB.* can be cached, but for maps, which RESP2 and RESP3 encode differently."""
     maps = {b"FIB.DIGITS", b"FIB.INDEX", b"FIB.LIMITS"}
     assert {name for name, entry in COMMANDS.items() if entry.is_immutable} == {
@@ -504,7 +506,7 @@ def test_hello_switches_the_protocol(run: CommandRunner) -> None:
     "line",
     ["HELLO 4", "HELLO 3 AUTH someone x", "HELLO 3 SETNAME me AUTH x", "HELLO 3 SETNAME me X"],
 )
-def test_refused_hello_changes_nothing(run: CommandRunner, line: str) -> None:
+def test_rejected_hello_changes_nothing(run: CommandRunner, line: str) -> None:
     """A rejected HELLO changes neither protocol nor name."""
     run.refusal(line)
     assert run("HELLO") == HELLO_2
@@ -629,7 +631,9 @@ def test_caching_of_the_next_request(run: CommandRunner) -> None:
         ("ON OPTIN", "ON OPTOUT", "ERR You can't switch OPTIN/OPTOUT mode before disabling"),
     ],
 )
-def test_refused_tracking(run: CommandRunner, current: str, line: str, message: str) -> None:
+def test_rejected_tracking_changes_nothing(
+    run: CommandRunner, current: str, line: str, message: str
+) -> None:
     """Options that Redis rejects get its error messages, and change nothing."""
     run(f"CLIENT TRACKING {current}")
     before = run("CLIENT TRACKINGINFO")
@@ -1030,7 +1034,7 @@ def test_multi_does_not_nest(run: CommandRunner) -> None:
 @pytest.mark.parametrize(
     "line", ["NOSUCH", "ECHO", "FIB.FIRST", "CLIENT NOSUCH", "CLIENT KILL", "CONFIG GET"]
 )
-def test_refused_request_aborts_its_transaction(run: CommandRunner, line: str) -> None:
+def test_rejected_request_aborts_its_transaction(run: CommandRunner, line: str) -> None:
     """A rejected request makes EXEC fail, and ends the transaction."""
     run("MULTI")
     run("PING")
@@ -1251,7 +1255,9 @@ def test_slowlog_len_and_reset(run: CommandRunner) -> None:
         ("SLOWLOG GET 1 2", "ERR wrong number of arguments for 'slowlog|get' command"),
     ],
 )
-def test_refused_monitoring(run: CommandRunner, line: str, message: str) -> None:
+def test_invalid_slowlog_and_latency_arguments(
+    run: CommandRunner, line: str, message: str
+) -> None:
     """SLOWLOG and LATENCY reject invalid arguments."""
     make_slow(run, 1)
     assert run.refusal(line) == message

@@ -19,7 +19,7 @@ from tests.support.small_engine import FakeClock
 INFINITY = float("inf")
 
 
-def test_a_slice() -> None:
+def test_client_is_served_until_slice_is_over() -> None:
     """A client is served until its time slice is over; the next client gets a new one."""
     clock = FakeClock()
     budget = LoopBudget(clock)
@@ -32,7 +32,7 @@ def test_a_slice() -> None:
     assert not budget.is_slice_over
 
 
-def test_events_have_a_part_of_the_turn() -> None:
+def test_events_have_a_part_of_the_iteration() -> None:
     """After EVENTS_SECONDS, the remaining events of an iteration are queued."""
     clock = FakeClock()
     budget = LoopBudget(clock)
@@ -47,7 +47,7 @@ def test_events_have_a_part_of_the_turn() -> None:
 
 
 @pytest.mark.parametrize("late", [0.0, EVENTS_SECONDS, ITERATION_SECONDS, 100 * ITERATION_SECONDS])
-def test_the_queue_has_the_rest_of_the_turn(late: float) -> None:
+def test_queue_has_rest_of_the_iteration(late: float) -> None:
     """The queue is served until TURN_SECONDS, but for at least one time slice."""
     clock = FakeClock()
     budget = LoopBudget(clock)
@@ -83,7 +83,7 @@ def test_busy_clients_are_not_starved() -> None:
     assert queue.pop_busy() == "b"
 
 
-def test_a_busy_client_is_no_newcomer() -> None:
+def test_queued_client_is_not_queued_twice() -> None:
     """A queued client is not queued twice, and an event does not move it forward."""
     queue: ServiceQueue[str] = ServiceQueue()
     queue.add_busy("a")
@@ -110,7 +110,7 @@ def test_no_victim_within_the_bound() -> None:
     assert slowest_readers([FakeHolder(80), FakeHolder(20, 0.0, 0.0)], 100, 100) == []
 
 
-def test_the_slowest_comes_first() -> None:
+def test_slowest_reader_is_first_victim() -> None:
     """Victims are ordered by reading rate, then by time blocked, then by size."""
     slow, slower = FakeHolder(10, 50.0, 7.0), FakeHolder(10, 5.0, 9.0)
     new, old = FakeHolder(10, blocked_since=9.0), FakeHolder(10, blocked_since=8.0)

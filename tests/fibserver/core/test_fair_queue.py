@@ -102,7 +102,7 @@ def test_new_source_waits_for_one_round() -> None:
     assert numbers(queue) == [20, 11, 30, 21, 12]
 
 
-def test_adding_twice_gives_no_second_turn() -> None:
+def test_adding_source_twice_has_no_effect() -> None:
     """Adding a queued source again, cheap or expensive, has no effect."""
     source, expensive = NumberedSource(10, 11), NumberedSource(-10, -10)
     queue = queue_of(source, expensive, NumberedSource(20), source, expensive)
@@ -180,7 +180,7 @@ def test_ageing_counts_from_when_the_client_began_to_wait() -> None:
     assert numbers(queue) == [-2, -1]
 
 
-def test_a_expensive_stream_waits_anew_for_each_block() -> None:
+def test_each_expensive_block_has_its_own_deadline() -> None:
     """Each block of an expensive source has its own deadline, so expensive streams alternate."""
     clock = FakeClock()
     queue = queue_of(NumberedSource(-10, -10, -10), NumberedSource(-10, -10), clock=clock)
@@ -236,7 +236,7 @@ def test_source_changes_its_kind() -> None:
     assert numbers(queue) == [-11, 12]
 
 
-def test_seconds_that_wait() -> None:
+def test_queue_reports_expensive_seconds() -> None:
     """The queue reports the predicted cost of its expensive sources, and that before a new one."""
     clock = FakeClock()
     sources = [NumberedSource(-number * 1_000_000) for number in (1, 2, 3)]
@@ -259,7 +259,7 @@ def test_seconds_that_wait() -> None:
 # Background tasks, and removal.
 
 
-def test_background_is_apart() -> None:
+def test_background_tasks_are_popped_separately() -> None:
     """Background tasks, cheap or expensive, are taken round-robin by `pop_background` only."""
     queue = queue_of(NumberedSource(10))
     queue.add_background(NumberedSource(20, -21))

@@ -86,7 +86,7 @@ def test_listing_is_discarded_with_last_reader() -> None:
     assert finish(listings.read("all", Lines(3))) == Lines(3).text(0).replace(b"0:", b"1:")
 
 
-def test_a_second_reader_keeps_it() -> None:
+def test_shared_listing_continues_for_second_reader() -> None:
     """A shared listing continues when one of its readers is closed."""
     lines, listings = Lines(20), Listings()
     held = listings.read("other", Lines(50))
@@ -99,7 +99,7 @@ def test_a_second_reader_keeps_it() -> None:
 
 
 @pytest.mark.parametrize("good", [0, 1, LINES_PER_STEP, 3 * LINES_PER_STEP])
-def test_lines_that_fail(good: int) -> None:
+def test_failed_listing_raises_to_its_readers(good: int) -> None:
     """An error in a listing is raised to its own readers only, and later listings continue."""
 
     def lines() -> Iterator[str]:
@@ -121,7 +121,7 @@ def test_lines_that_fail(good: int) -> None:
     assert len(listings) == 0
 
 
-def test_lines_that_cannot_be_begun() -> None:
+def test_listing_that_fails_at_start_is_removed() -> None:
     """A listing that fails before its first line is removed."""
 
     def begin() -> Iterator[str]:

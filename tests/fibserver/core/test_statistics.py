@@ -18,7 +18,7 @@ def recorded(*seconds: float) -> CommandStatistics:
     return statistics
 
 
-def test_nothing_at_first() -> None:
+def test_statistics_start_at_0() -> None:
     """The statistics of a command that was never called are zero."""
     statistics = CommandStatistics("ping")
     assert (statistics.calls, statistics.rejected_calls, statistics.failed_calls) == (0, 0, 0)
@@ -50,7 +50,7 @@ def test_latency_buckets_are_powers_of_two(microseconds: float, bucket: int) -> 
     assert [number for number, count in enumerate(latencies) if count] == [bucket]
 
 
-def test_calls_answered_together() -> None:
+def test_calls_recorded_together_have_equal_latency() -> None:
     """Calls that were answered together count with the same latency each."""
     statistics = CommandStatistics("fib.first")
     statistics.record(0.5, calls=3)
@@ -59,7 +59,7 @@ def test_calls_answered_together() -> None:
     assert statistics.seconds == statistics.waiting_seconds == 1.75
 
 
-def test_waiting_times() -> None:
+def test_waiting_time_includes_queueing() -> None:
     """A waiting time is the sum of queueing time and execution time."""
     statistics = CommandStatistics("ping")
     statistics.record(0.0007, 0.003, 2)

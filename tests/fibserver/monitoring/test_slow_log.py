@@ -7,7 +7,7 @@ from fibserver.monitoring.slow_log import MAX_ENTRIES, MAX_WORD_BYTES, SlowLog, 
 PING = [b"PING"]
 
 
-def test_an_entry() -> None:
+def test_slow_log_entry() -> None:
     """An entry holds time, duration, request, address and name."""
     slow_log = SlowLog()
     slow_log.add(1_700_000_000.9, 0.0123456, [b"FIB.FIRST", b"10"], "127.0.0.1:50000", "me")

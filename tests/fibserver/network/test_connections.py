@@ -157,7 +157,7 @@ def is_closed(sock: socket.socket) -> bool:
 # Loop time.
 
 
-def test_a_pipeline_is_answered_slice_by_slice(make_server: Callable[..., SteppedServer]) -> None:
+def test_pipeline_is_executed_in_time_slices(make_server: Callable[..., SteppedServer]) -> None:
     """An iteration executes only as much of a pipeline as fits into its time slices."""
     server = make_server()
     greedy, modest = server.connect(), server.connect()
@@ -419,7 +419,7 @@ def test_output_is_bounded(
     assert "evicted to free resources: output_memory" in caplog.text
 
 
-def test_a_reader_is_kept(make_server: Callable[..., SteppedServer]) -> None:
+def test_active_reader_is_not_evicted(make_server: Callable[..., SteppedServer]) -> None:
     """A client that reads is not evicted because of clients that do not."""
     server = make_server(max_output_bytes=2**20)
     reading = server.connect()
@@ -542,7 +542,9 @@ def test_slow_readers_give_way_next(make_server: Callable[..., SteppedServer]) -
     assert server.statistics.evictions == {Eviction.SLOW_READER: 1}
 
 
-def test_refused_if_none_gives_way(make_server: Callable[..., SteppedServer]) -> None:
+def test_connection_is_rejected_if_none_can_be_evicted(
+    make_server: Callable[..., SteppedServer],
+) -> None:
     """A new connection is rejected if all others are being served."""
     server = make_server(max_clients=2, max_output_bytes=1024**3)
     unread(server, 2)
@@ -588,7 +590,7 @@ def test_idle_clients_are_kept(make_server: Callable[..., SteppedServer]) -> Non
     assert server.statistics.evictions == {Eviction.IDLE: 1}
 
 
-def test_maintenance_is_spread_over_turns(make_server: Callable[..., SteppedServer]) -> None:
+def test_maintenance_is_spread_over_iterations(make_server: Callable[..., SteppedServer]) -> None:
     """A tick checks all connections, a limited number in each iteration."""
     server = make_server(idle_timeout=1)
     for _ in range(2 * SWEEP_CONNECTIONS + 10):

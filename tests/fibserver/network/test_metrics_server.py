@@ -66,7 +66,7 @@ def is_open(sock: socket.socket) -> bool:
     return False
 
 
-def test_silent_connections_do_not_blind_it(scraped: Scraped) -> None:
+def test_new_connection_replaces_oldest_silent_one(scraped: Scraped) -> None:
     """At the limit, a new connection replaces the oldest silent one."""
     silent = [scraped.connect(b"GET") for _ in range(MAX_CONNECTIONS)]
     for _ in range(3):
@@ -76,7 +76,7 @@ def test_silent_connections_do_not_blind_it(scraped: Scraped) -> None:
     assert [is_open(sock) for sock in silent[:2]] == [False, True], "there was room for this one"
 
 
-def test_a_request_has_seconds(scraped: Scraped) -> None:
+def test_metrics_request_has_a_timeout(scraped: Scraped) -> None:
     """A connection is closed if its request does not arrive in time."""
     sock = scraped.connect(b"GET /metrics")
     scraped.clock.now += TIMEOUT_SECONDS - 0.1
@@ -89,7 +89,9 @@ def test_a_request_has_seconds(scraped: Scraped) -> None:
     assert not is_open(sock)
 
 
-def test_no_room_to_watch(scraped: Scraped, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connection_that_epoll_rejects_is_closed(
+    scraped: Scraped, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A connection that epoll cannot register is closed, and the next is served."""
 
     def fail(*_: object) -> None:
@@ -120,12 +122,12 @@ def test_metrics_server_answers_head(scraped: Scraped) -> None:
     assert headed.startswith(b"HTTP/1.0 200 OK\r\n")
 
 
-def test_bare_line_feeds(scraped: Scraped) -> None:
+def test_metrics_request_with_bare_line_feeds(scraped: Scraped) -> None:
     """Lines of a request may end with a bare line feed."""
     assert b"answer 42.0" in scraped.connect(b"GET /metrics HTTP/1.0\n\n").recv(10_000)
 
 
-def test_a_head_that_is_too_long(scraped: Scraped) -> None:
+def test_too_long_head_is_431(scraped: Scraped) -> None:
     """A client that sends too long a head receives a 431, even if it keeps sending."""
     sock = scraped.connect(b"GET /metrics HTTP/1.1\r\nX: " + b"a" * 20_000)
     assert sock.recv(10_000).startswith(b"HTTP/1.0 431 ")
@@ -168,7 +170,7 @@ def test_metrics_server_sends_problem_details(scraped: Scraped, data: bytes, sta
     assert sock.recv(1) == b""
 
 
-def test_a_request_that_does_not_end(scraped: Scraped) -> None:
+def test_incomplete_request_is_408(scraped: Scraped) -> None:
     """A client that sends an incomplete request receives a 408 after the timeout."""
     sock = scraped.connect(b"HEAD /met")
     scraped.clock.now += TIMEOUT_SECONDS + 0.1

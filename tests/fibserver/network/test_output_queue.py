@@ -114,7 +114,7 @@ def test_full_by_size() -> None:
     assert not output.is_full
 
 
-def test_answers_count_as_pieces_only(machine: Machine) -> None:
+def test_streams_count_as_pieces_only(machine: Machine) -> None:
     """A slice stream counts as one piece and no bytes, as its elements are in shared memory."""
     output = OutputQueue()
     for _ in range(MAX_PENDING_PIECES - 1):
@@ -143,7 +143,7 @@ def test_stream_holds_back_later_pieces(machine: Machine) -> None:
     assert output.stream_at_head is None
 
 
-def test_answers_in_a_row(machine: Machine) -> None:
+def test_streams_are_sent_one_after_another(machine: Machine) -> None:
     """Slice streams are sent one after another; each releases the array when it is done."""
     machine.grow(JSON, BLOCK_BYTES)
     output = OutputQueue()
@@ -160,7 +160,7 @@ def test_answers_in_a_row(machine: Machine) -> None:
     assert array.growth.frontier == 0
 
 
-def test_an_error_in_place_of_an_answer(machine: Machine) -> None:
+def test_error_of_failed_stream_is_sent(machine: Machine) -> None:
     """The error of a failed slice stream is sent in its place."""
     output, client = OutputQueue(), StreamClient(machine, JSON, 0, 200)
     output.push_stream(client.answer)
@@ -170,7 +170,7 @@ def test_an_error_in_place_of_an_answer(machine: Machine) -> None:
     assert send_all(output, room=5) == b"-NOSPACE no room\r\n+PONG\r\n"
 
 
-def test_a_part_of_an_answer_at_a_time(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stream_is_offered_in_parts(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """At most MAX_SEND_BYTES of a slice stream are offered at once, besides its header."""
     monkeypatch.setattr("fibserver.network.output_queue.MAX_SEND_BYTES", 100)
     machine.grow(JSON, BLOCK_BYTES)
@@ -180,7 +180,7 @@ def test_a_part_of_an_answer_at_a_time(machine: Machine, monkeypatch: pytest.Mon
     assert send_all(output) == client.expected
 
 
-def test_clear_stops_answers(machine: Machine) -> None:
+def test_clear_stops_streams(machine: Machine) -> None:
     """Clearing an output stops its slice streams, which release all they held."""
     output = OutputQueue()
     output.push(b"before")

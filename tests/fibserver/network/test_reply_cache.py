@@ -116,7 +116,7 @@ def test_elements_of_slices_are_not_counted() -> None:
     assert kept_of(ReplyCache(), MAX_BYTES // 1000 // 50, 50, *slices) < MAX_BYTES // 1000 // 50
 
 
-def test_clear() -> None:
+def test_clear_empties_reply_cache() -> None:
     """A cleared cache is empty, and has its full capacity again."""
     received, reply = 1024, bytes(100_000)
     few = fitting(received + len(reply))

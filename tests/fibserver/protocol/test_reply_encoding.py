@@ -33,7 +33,7 @@ BOTH = [
 
 @pytest.mark.parametrize("protocol", [RESP2, RESP3])
 @pytest.mark.parametrize(("value", "expected"), BOTH)
-def test_same_in_both(protocol: int, value: Value, expected: bytes) -> None:
+def test_types_equal_in_both_protocols(protocol: int, value: Value, expected: bytes) -> None:
     """Integers, strings and arrays are the same in both protocols."""
     assert encode(value, protocol) == expected
 
@@ -56,7 +56,7 @@ def test_same_in_both(protocol: int, value: Value, expected: bytes) -> None:
         ),
     ],
 )
-def test_different(value: Value, resp2: bytes, resp3: bytes) -> None:
+def test_types_with_resp3_encoding(value: Value, resp2: bytes, resp3: bytes) -> None:
     """Null and maps have types of their own in RESP3; in RESP2 a map is a flat array."""
     assert encode(value) == encode(value, RESP2) == resp2
     assert encode(value, RESP3) == resp3
@@ -68,7 +68,7 @@ def test_array_header() -> None:
     assert array_header(10**7) == b"*10000000\r\n"
 
 
-def test_error() -> None:
+def test_error_reply_is_one_line() -> None:
     """An error reply is its code and its message on one line."""
     assert encode_error("no such thing") == b"-ERR no such thing\r\n"
     assert encode_error("too large", "LIMIT") == b"-LIMIT too large\r\n"

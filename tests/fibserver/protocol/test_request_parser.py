@@ -185,7 +185,7 @@ every_http = pytest.mark.parametrize("data", HTTP.values(), ids=HTTP)
 
 
 @every_valid
-def test_valid(data: bytes, requests: list[list[bytes]]) -> None:
+def test_valid_requests_are_parsed(data: bytes, requests: list[list[bytes]]) -> None:
     """Valid requests are parsed, however their bytes are split and whatever follows."""
     assert feed_whole(data) == ParseOutcome(requests)
     assert feed_bytewise(data) == ParseOutcome(requests)
@@ -195,7 +195,7 @@ def test_valid(data: bytes, requests: list[list[bytes]]) -> None:
 
 
 @every_invalid
-def test_invalid(data: bytes, message: str) -> None:
+def test_malformed_requests_raise(data: bytes, message: str) -> None:
     """Malformed requests raise, however their bytes are split, and whatever surrounds them."""
     with pytest.raises(ProtocolError, match=message):
         parse_request(data)
@@ -212,14 +212,14 @@ def test_error_does_not_depend_on_split(data: bytes, message: str) -> None:
 
 
 @every_http
-def test_http(data: bytes) -> None:
+def test_http_and_tls_raise(data: bytes) -> None:
     """HTTP and TLS raise `OtherProtocolError`, so that no reply is sent."""
     expected = ParseOutcome([], OtherProtocolError)
     assert feed_whole(data) == feed_bytewise(data) == feed_whole(data + PING) == expected
 
 
 @pytest.mark.parametrize("start", [0, 1, 14])
-def test_start(start: int) -> None:
+def test_parsing_begins_at_start(start: int) -> None:
     """Parsing begins at `start`; the end is an offset from the beginning of the data."""
     assert parse_request(b"?" * start + PING + b"?", start) == RespRequest([b"PING"], start + 14)
 
@@ -227,7 +227,7 @@ def test_start(start: int) -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"*", b"*1", b"*1\r", PING[:-1], b"PING", b'ECHO "a', b"\r"]
 )
-def test_incomplete(data: bytes) -> None:
+def test_incomplete_request_is_no_error(data: bytes) -> None:
     """An incomplete request is neither a request nor an error."""
     assert parse_request(data) is None
 
@@ -309,7 +309,7 @@ def test_damaged_requests(
         (b"\xff" * 5000, "'" + r"\xff" * (QUOTED_BYTES // 4) + "'"),
     ],
 )
-def test_printable(text: bytes, shown: str) -> None:
+def test_client_text_is_made_printable(text: bytes, shown: str) -> None:
     """A client's text is quoted, shortened and made printable on one line."""
     assert printable(text) == shown
 

@@ -44,7 +44,9 @@ def file_of(client: FibClient, begin: int = 0, end: int = len(WHOLE)) -> Documen
     ],
 )
 @pytest.mark.parametrize("step", [10**9, 100_001])
-def test_sent_as_the_event_loop_does(client: FibClient, begin: int, end: int, step: int) -> None:
+def test_bytes_are_read_as_event_loop_reads(
+    client: FibClient, begin: int, end: int, step: int
+) -> None:
     """Cached bytes are returned, missing ones are fetched, and together they are the document."""
     file = file_of(client, begin, end)
     sent = b""
@@ -61,7 +63,7 @@ def test_sent_as_the_event_loop_does(client: FibClient, begin: int, end: int, st
 
 
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(1, 60))
-def test_pieces_of_any_size(offset: int, size: int, piece_bytes: int) -> None:
+def test_pieces_join_without_gaps(offset: int, size: int, piece_bytes: int) -> None:
     """Pieces of any size join without gaps."""
     whole = b"[" + expected("json", 3, 12) + b"]"
     document = Document(b"[", EncodedSlice.of(3, 12, "json"), b"]")
@@ -152,7 +154,7 @@ def test_closed_document_holds_no_bytes(client: FibClient) -> None:
     assert WHOLE.startswith(file.read(3) + file.read(3))
 
 
-def test_refused(client: FibClient) -> None:
+def test_error_reply_is_raised_by_fetch(client: FibClient) -> None:
     """A refusal of the fibserver is raised by the fetch."""
     document = Document(b"[", EncodedSlice.of(20_000_000, 20_000_001, "json"), b"]")
     with pytest.raises(RequestRefused, match="max_index"):

@@ -127,7 +127,7 @@ def is_killed(server: EmbeddedServer, checks: int = 4) -> bool:
     return bool(cast(Any, server._process).kills)
 
 
-def test_a_full_backlog(embedded: EmbeddedServer) -> None:
+def test_server_with_full_backlog_is_killed_after_limit(embedded: EmbeddedServer) -> None:
     """A server with a full backlog is killed only after the time limit."""
     with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as waiting:
         listener.bind(str(embedded._path))
@@ -138,7 +138,7 @@ def test_a_full_backlog(embedded: EmbeddedServer) -> None:
         assert is_killed(embedded)
 
 
-def test_connections_that_end(embedded: EmbeddedServer) -> None:
+def test_probe_is_repeated_on_new_connection(embedded: EmbeddedServer) -> None:
     """A probe whose connection is closed is repeated on a new connection."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(embedded._path))
@@ -155,7 +155,7 @@ def test_connections_that_end(embedded: EmbeddedServer) -> None:
         assert embedded._answered_at > before
 
 
-def test_no_descriptors_for_a_check(
+def test_lack_of_descriptors_is_no_missing_reply(
     embedded: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lack of descriptors in fibweb itself never counts as a missing reply."""
@@ -179,7 +179,7 @@ def test_embedded_fibserver_without_socket_is_killed(embedded: EmbeddedServer) -
     assert is_killed(embedded, checks=1)
 
 
-def test_its_socket_is_removed(serve_web: ServeWeb, tmp_path: Path) -> None:
+def test_server_with_removed_socket_is_replaced(serve_web: ServeWeb, tmp_path: Path) -> None:
     """A running fibserver whose socket file was removed is replaced."""
     web = serve_web("--embedded", TMPDIR=str(tmp_path))
     first = fibserver_of(web)
@@ -191,7 +191,7 @@ def test_its_socket_is_removed(serve_web: ServeWeb, tmp_path: Path) -> None:
     assert f"does not answer at {private}" in web.log.read_text()
 
 
-def test_settings_of_another_server(serve_web: ServeWeb, tmp_path: Path) -> None:
+def test_settings_of_another_fibserver_are_ignored(serve_web: ServeWeb, tmp_path: Path) -> None:
     """Settings for another fibserver's address or password do not reach the embedded one."""
     password = tmp_path / "password"
     password.write_text("secret")
@@ -229,7 +229,7 @@ def test_embedded_service_ignores_modules_in_working_directory(
     assert not proof.exists()
 
 
-def test_one_that_cannot_start(tmp_path: Path) -> None:
+def test_failed_start_of_fibserver_ends_fibweb(tmp_path: Path) -> None:
     """If the fibserver does not start, fibweb exits with an error."""
     with pytest.raises(AssertionError, match="fibweb: the embedded fibserver did not start"):
         start_fibweb(tmp_path / "log", "--embedded", FIBSERVER_WORKERS="many")

@@ -57,7 +57,7 @@ def test_a_dead_process_is_replaced(web: RunningServer, number: signal.Signals) 
     wait_until(lambda: serving(web) == 3, "three processes that serve")
 
 
-def test_all_at_once(web: RunningServer) -> None:
+def test_all_processes_die_at_once(web: RunningServer) -> None:
     """When all processes die, connections wait in the backlog for their replacements."""
     before = pids(web)
     for pid in before:
@@ -139,7 +139,9 @@ main()
         ("socket.socketpair", "OSError(errno.EMFILE, 'no more')"),
     ],
 )
-def test_a_shortage_passes(server: RunningServer, tmp_path: Path, name: str, error: str) -> None:
+def test_failed_fork_is_retried(
+    server: RunningServer, tmp_path: Path, name: str, error: str
+) -> None:
     """A process that cannot be forked is retried with growing pauses."""
     program = SHORT.format(name=name, error=error)
     arguments = ["--listen", "127.0.0.1:0", "--servers", server.address, "--processes", "2"]
@@ -192,7 +194,7 @@ def test_a_second_signal_ends_all_at_once(server: RunningServer, serve_web: Serv
         assert web.stop() == 0
 
 
-def test_no_orphans(web: RunningServer) -> None:
+def test_killed_supervisor_leaves_no_processes(web: RunningServer) -> None:
     """When the supervisor is killed, all serving processes end."""
     for pid in sorted(pids(web))[:2]:  # so that replacements are included
         os.kill(pid, signal.SIGKILL)

@@ -59,7 +59,7 @@ def test_numbers_over_http(server: RunningServer, serve_web: ServeWeb) -> None:
     assert json.loads(body) == {"N": 5000, "result": digits(0, 5000)}
 
 
-def test_all_routes(server: RunningServer, serve_web: ServeWeb) -> None:
+def test_all_routes_are_served(server: RunningServer, serve_web: ServeWeb) -> None:
     """Page, numbers and operational routes are served; an error is a problem detail."""
     web = serve_web("--servers", server.address)
     assert get(web, "/").startswith(b"<!doctype html>")
@@ -112,7 +112,7 @@ def test_http_on_unix_socket(server: RunningServer, serve_web: ServeWeb, tmp_pat
 # The log.
 
 
-def test_access_log(server: RunningServer, serve_web: ServeWeb) -> None:
+def test_access_log_has_line_per_request(server: RunningServer, serve_web: ServeWeb) -> None:
     """The access log has one line per request, also for errors and cached responses."""
     web = serve_web("--servers", server.address, FIBWEB_ACCESS_LOG="true")
     for _ in range(3):
@@ -351,7 +351,7 @@ def test_a_successor_keeps_its_socket(
         client.connect(str(path))
 
 
-def test_draining_has_an_end(server: RunningServer, serve_web: ServeWeb) -> None:
+def test_drain_timeout_ends_slow_client(server: RunningServer, serve_web: ServeWeb) -> None:
     """A client that does not read is disconnected after `drain_timeout`."""
     web = serve_web("--servers", server.address, FIBWEB_DRAIN_TIMEOUT="0.1")
     with slow_download(web):

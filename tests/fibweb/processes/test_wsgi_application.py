@@ -95,7 +95,7 @@ def test_responses_of_all_sizes_match_content_length(
         ({"Accept": "image/png"}, 406),
     ],
 )
-def test_conditions(
+def test_ranges_conditions_and_errors(
     ask: Callable[..., testing.Result], headers: dict[str, str], status: int
 ) -> None:
     """Ranges, conditional requests and errors work as with fibweb's own server."""
@@ -109,13 +109,13 @@ def test_conditions(
 @pytest.mark.parametrize(
     "target", ["/", "/page/main.js", "/healthz", "/readyz", "/status", "/metrics", "/openapi.json"]
 )
-def test_operations(ask: Callable[..., testing.Result], target: str) -> None:
+def test_operational_routes_are_served(ask: Callable[..., testing.Result], target: str) -> None:
     """Page, probes and metrics are served."""
     assert ask("GET", target).status_code == 200
     assert ask("OPTIONS", target).status_code == 204
 
 
-def test_the_id_of_a_request(ask: Callable[..., testing.Result]) -> None:
+def test_request_id_of_client_is_used(ask: Callable[..., testing.Result]) -> None:
     """The request id of the client is used."""
     got = ask("GET", "/fib/x", X_Request_ID="my-7")
     assert got.json["request_id"] == got.headers["x-request-id"] == "my-7"
@@ -139,7 +139,7 @@ def test_requests_are_counted_by_labels(server: RunningServer) -> None:
     assert "fibweb_requests_in_flight 1.0" in lines
 
 
-def test_a_fork(server: RunningServer) -> None:
+def test_forked_process_serves(server: RunningServer) -> None:
     """A process forked after the first request serves too; its gauges end with it."""
     done = subprocess.run(
         [sys.executable, "-c", FORKED],
@@ -162,13 +162,13 @@ def test_a_fork(server: RunningServer) -> None:
         ),
     ],
 )
-def test_settings_that_cannot_work(settings: WebSettings, line: str) -> None:
+def test_settings_of_own_server_are_rejected(settings: WebSettings, line: str) -> None:
     """Settings that require fibweb's own server are refused."""
     with pytest.raises(SettingsError, match=line):
         WsgiApplication(settings)
 
 
-def test_settings_without_effect(caplog: pytest.LogCaptureFixture) -> None:
+def test_ignored_settings_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     """Ignored settings are logged."""
     WsgiApplication(WebSettings.load(threads=4, listen="127.0.0.1:1", timeout=3))
     assert [record.getMessage() for record in caplog.records] == [
@@ -176,7 +176,7 @@ def test_settings_without_effect(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
-def test_uwsgi_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uwsgi_without_threads_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     """uWSGI without threads is refused: the fibservers would not be probed."""
 
     class Module:

@@ -29,7 +29,7 @@ def web(client: FibClient) -> testing.TestClient:
     return testing.TestClient(create_app(client, resources=resources))
 
 
-def test_alive() -> None:
+def test_liveness_needs_no_fibserver() -> None:
     """Liveness does not depend on the fibservers and does not wait for them."""
     with FibClient("127.0.0.1:1") as client:
         result = web(client).simulate_get("/healthz", extras=MAY_NOT_BLOCK)
@@ -37,7 +37,7 @@ def test_alive() -> None:
     assert result.headers["cache-control"] == "no-store"
 
 
-def test_ready(server: RunningServer) -> None:
+def test_process_is_ready_when_fibserver_replies(server: RunningServer) -> None:
     """A process is ready when a fibserver replies, for GET and HEAD."""
     with FibClient(server.address) as client:
         app = web(client)
@@ -48,7 +48,7 @@ def test_ready(server: RunningServer) -> None:
     assert (head.status_code, head.text) == (200, "")
 
 
-def test_ready_in_spite_of_a_silent_name(server: RunningServer) -> None:
+def test_readiness_in_spite_of_hanging_resolution(server: RunningServer) -> None:
     """A host name whose resolution hangs does not make the process unready."""
     stuck = threading.Event()
 
@@ -63,7 +63,7 @@ def test_ready_in_spite_of_a_silent_name(server: RunningServer) -> None:
     stuck.set()
 
 
-def test_not_ready() -> None:
+def test_readiness_without_fibserver_is_503() -> None:
     """Without a fibserver the response is 503 with the reason."""
     with FibClient("127.0.0.1:1", timeout_seconds=0.3) as client:
         result = web(client).simulate_get("/readyz")
@@ -73,7 +73,7 @@ def test_not_ready() -> None:
     assert problem["detail"].startswith("no fibserver answers: ")
 
 
-def test_readiness_is_not_found_out_on_the_event_loop() -> None:
+def test_readiness_does_not_block_event_loop() -> None:
     """On an event loop the resource does not block and responds from memory."""
     with FibClient("127.0.0.1:1", timeout_seconds=0.3) as client:
         ready = ReadinessResource(client)

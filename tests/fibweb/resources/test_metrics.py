@@ -79,7 +79,7 @@ def test_counters_never_fall(server: RunningServer, serve_web: ServeWeb) -> None
         before = {name: now[name] for name in counters}
 
 
-def test_a_server_that_is_away(serve_web: ServeWeb) -> None:
+def test_metrics_show_unavailable_fibserver(serve_web: ServeWeb) -> None:
     """The metrics show a fibserver that does not reply."""
     web = serve_web("--servers", "127.0.0.1:1", FIBWEB_TIMEOUT="0.2")
     with pytest.raises(urllib.error.HTTPError):

@@ -51,7 +51,7 @@ def examples() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("status", "media_type", "request_", "answer"), list(examples()))
-def test_examples_of_answers(
+def test_examples_of_responses(
     web: testing.TestClient, status: str, media_type: str, request_: str, answer: object
 ) -> None:
     """Every example equals the response to its request."""
@@ -99,7 +99,7 @@ def test_only_routes_in_use_are_described() -> None:
     assert list(describe(["/fib"])["paths"]) == ["/fib"]
 
 
-def test_the_resource(web: testing.TestClient) -> None:
+def test_openapi_is_revalidated(web: testing.TestClient) -> None:
     """`/openapi.json` is the document, which caches revalidate."""
     result = web.simulate_get("/openapi.json")
     assert result.headers["content-type"] == "application/json"
@@ -118,7 +118,7 @@ def test_openapi_below_path_prefix(web: testing.TestClient) -> None:
     assert (result.status_code, result.json["instance"]) == (400, "/f/fib/-1")
 
 
-def test_the_application_is_as_described(server: RunningServer, tmp_path: Path) -> None:
+def test_application_conforms_to_openapi(server: RunningServer, tmp_path: Path) -> None:
     """The response to any request conforms to the document.
 
     The test inserts the limit of n, which depends on the fibservers, into the document.

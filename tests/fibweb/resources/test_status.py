@@ -28,7 +28,7 @@ GAUGES: Samples = {
 COUNTERS: Samples = {(f"cache_{name}",): 0.0 for name in ("hits", "extensions", "misses")}
 
 
-def test_status(server: RunningServer, serve_web: Serve) -> None:
+def test_status_has_all_values(server: RunningServer, serve_web: Serve) -> None:
     """The status has all values that the page shows."""
     web = serve_web("--servers", server.address)
     for _ in range(10):
@@ -72,7 +72,9 @@ def test_status_shows_outage_and_recovery(serve: Serve, serve_web: Serve, tmp_pa
     assert get(web, "/fib/3") == b'{"N": 3, "result": ["0","1","1"]}'
 
 
-def test_a_silent_name(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_shows_unresolved_name(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The status shows a host name that is not resolved, and the other fibservers."""
     stuck = threading.Event()
 
@@ -144,7 +146,7 @@ def workers(result: testing.Result) -> int:
     return int(json.loads(result.content)["servers"][0]["workers"])
 
 
-def test_many_pages_cost_little(app: testing.TestClient, asked: Asked) -> None:
+def test_status_requests_share_probes(app: testing.TestClient, asked: Asked) -> None:
     """The fibservers are probed once, and then requests do not wait."""
     with pytest.raises(WouldBlock):
         app.simulate_get("/status", extras={"fibweb.fetch": would_block})
@@ -153,7 +155,7 @@ def test_many_pages_cost_little(app: testing.TestClient, asked: Asked) -> None:
     assert workers(app.simulate_get("/status", extras={"fibweb.fetch": would_block})) == 1
 
 
-def test_others_do_not_wait(
+def test_requests_during_probe_get_previous_status(
     app: testing.TestClient, asked: Asked, resource: StatusResource
 ) -> None:
     """During a probe of a slow fibserver, requests receive the previous status."""

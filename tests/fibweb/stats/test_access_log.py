@@ -57,13 +57,15 @@ def test_access_record_is_json(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("format", ["plain", "json"])
-def test_for_the_journal(capfd: pytest.CaptureFixture[str], format: str) -> None:
+def test_access_log_for_journal_has_priority(
+    capfd: pytest.CaptureFixture[str], format: str
+) -> None:
     """A line for the journal begins with its priority."""
     configured(format, is_journal=True).write(EXCHANGE)
     assert capfd.readouterr().err.startswith("<6>")
 
 
-def test_it_is_not_limited(capfd: pytest.CaptureFixture[str]) -> None:
+def test_access_log_has_no_rate_limit(capfd: pytest.CaptureFixture[str]) -> None:
     """The rate limit does not apply: a thousand requests have a thousand lines."""
     log = configured("plain")
     for _ in range(1000):
@@ -83,7 +85,9 @@ NASTY = [
 
 @pytest.mark.parametrize("format", ["plain", "json"])
 @pytest.mark.parametrize("text", NASTY)
-def test_no_line_can_be_forged(capfd: pytest.CaptureFixture[str], format: str, text: str) -> None:
+def test_client_text_cannot_forge_a_line(
+    capfd: pytest.CaptureFixture[str], format: str, text: str
+) -> None:
     """Any text from a client is escaped to one line of printable ASCII."""
     configured(format).write(EXCHANGE._replace(target=text, user_agent=text))
     written = capfd.readouterr().err

@@ -11,13 +11,13 @@ FIGURES = st.builds(MetricValues, VALUES, VALUES)
 
 
 @given(FIGURES)
-def test_decode_of_encode(figures: MetricValues) -> None:
+def test_metric_values_round_trip(figures: MetricValues) -> None:
     """Decoded values equal the encoded ones, zeros included."""
     assert MetricValues.decode(figures.encode()) == figures
 
 
 @given(FIGURES, FIGURES)
-def test_sums(some: MetricValues, others: MetricValues) -> None:
+def test_sum_of_metric_values_has_all_keys(some: MetricValues, others: MetricValues) -> None:
     """The sum has all keys of both, counters and gauges separately."""
     for part, one, other in zip(some.plus(others), some, others, strict=True):
         assert part == {key: one.get(key, 0) + other.get(key, 0) for key in one | other}

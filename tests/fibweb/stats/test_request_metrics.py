@@ -80,7 +80,7 @@ def test_route_below_path_prefix() -> None:
     assert found == {"/fib/{n}": 2, "/healthz": 1, "other": 2}
 
 
-def test_counters() -> None:
+def test_requests_are_counted_by_their_labels() -> None:
     """Requests and bytes are counted by their labels, latencies by handling and bucket."""
     counts = RequestMetrics(PATHS)
     for target in ("/fib/1", "/fib/2", "/fib/1"):
@@ -96,7 +96,7 @@ def test_counters() -> None:
     assert sum(value for key, value in counters.items() if key[0] == "latency") == 4
 
 
-def test_hits_and_misses() -> None:
+def test_cache_hits_and_misses_are_counted() -> None:
     """A response with numbers is a hit, or a miss if it was fetched; others are neither."""
     counts = RequestMetrics(PATHS)
     for handling in ("cached", "inline", "threaded"):

@@ -27,7 +27,7 @@ def end(pid: int) -> None:
     os.waitpid(pid, 0)
 
 
-def test_each_process_has_its_own() -> None:
+def test_each_process_claims_its_own_row() -> None:
     """Processes claim different rows, and none when all are taken."""
     claims = RowClaims(2)
     children = [owner_in_a_child(claims) for _ in range(2)]
@@ -37,7 +37,7 @@ def test_each_process_has_its_own() -> None:
         end(pid)
 
 
-def test_a_successor() -> None:
+def test_row_of_killed_process_can_be_claimed() -> None:
     """The row of a killed process can be claimed again."""
     claims = RowClaims(2)
     first, _ = owner_in_a_child(claims)
@@ -49,7 +49,7 @@ def test_a_successor() -> None:
     end(third)
 
 
-def test_held_for_a_moment() -> None:
+def test_row_without_owner_can_be_held() -> None:
     """A row without an owner can be held, and is free again afterwards."""
     claims = RowClaims(2)
     pid, row = owner_in_a_child(claims)

@@ -29,7 +29,7 @@ def test_data_larger_than_row_is_rejected() -> None:
     assert stats.read_all() == [b"x" * (HALF_BYTES - 8), b"neighbour"]
 
 
-def test_another_process() -> None:
+def test_row_is_never_read_half_written() -> None:
     """A row is read while another process writes it, and is never half-written."""
     stats = SharedStats(1)
     pid = os.fork()
@@ -54,7 +54,7 @@ def test_another_process() -> None:
     assert all(len(set(data)) <= 1 for data in seen), "half of one and half of another"
 
 
-def test_an_overtaken_reader() -> None:
+def test_overtaken_reader_reads_again() -> None:
     """A reader that is overtaken by the writer reads again."""
 
     class Overtaken(SharedStats):

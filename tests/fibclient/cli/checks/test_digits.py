@@ -24,14 +24,14 @@ def check(format: str, start: int, stop: int, *pieces: bytes) -> None:
 @pytest.mark.parametrize(
     ("start", "stop"), [(0, 0), (0, 1), (0, 2), (0, 300), (7, 7), (7, 8), (4000, 4010)]
 )
-def test_correct_slices(format: str, start: int, stop: int, size: int) -> None:
+def test_correct_slice_passes_in_any_pieces(format: str, start: int, stop: int, size: int) -> None:
     """A correct slice passes in pieces of any size."""
     elements = expected(format, start, stop)
     check(format, start, stop, *(elements[i : i + size] for i in range(0, len(elements), size)))
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_each_byte_matters(format: str) -> None:
+def test_wrong_byte_is_attributed_to_its_number(format: str) -> None:
     """Every wrong byte is found, and attributed to its number."""
     elements = expected(format, 0, 40)
     ends = list(accumulate(map(len, encoded(format, 0, 40))))
@@ -44,7 +44,7 @@ def test_each_byte_matters(format: str) -> None:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_each_length_matters(format: str) -> None:
+def test_slice_of_wrong_length_is_wrong(format: str) -> None:
     """A slice that is too short or too long is wrong."""
     elements = expected(format, 0, 40)
     for size in range(len(elements)):
@@ -60,7 +60,9 @@ def test_each_length_matters(format: str) -> None:
     other=st.sampled_from("0123456789"),
     data=st.data(),
 )
-def test_a_digit_of_a_long_number(n: int, digit: int, other: str, data: st.DataObject) -> None:
+def test_wrong_digit_of_long_number_is_found(
+    n: int, digit: int, other: str, data: st.DataObject
+) -> None:
     """One wrong digit of a long number is found, wherever the pieces are cut."""
     elements = bytearray(expected("text", 9_900, 10_000))
     position = FORMATS["text"].offset(9_900 + n) - FORMATS["text"].offset(9_900)
@@ -90,14 +92,14 @@ def test_a_digit_of_a_long_number(n: int, digit: int, other: str, data: st.DataO
         ("ndjson", b'{"n":7,"value":13}\n', "the text"),
     ],
 )
-def test_reasons(format: str, element: bytes, reason: str) -> None:
+def test_error_names_number_and_reason(format: str, element: bytes, reason: str) -> None:
     """The error names the number and what is wrong with it."""
     with pytest.raises(WrongNumber) as caught:
         check(format, 7, 9, element)
     assert str(caught.value).startswith(f"F(7) is wrong: {reason}")
 
 
-def test_numbers_in_the_wrong_order() -> None:
+def test_swapped_numbers_are_wrong() -> None:
     """Two correct numbers in the wrong order are wrong."""
     first, second = encoded("text", 100, 102)
     with pytest.raises(WrongNumber) as caught:

@@ -39,12 +39,12 @@ def assert_sound(finding: Finding) -> None:
         ([UNIX], "/run/fib.sock (Unix socket)"),
     ],
 )
-def test_name(targets: list[ResolvedAddress], text: str) -> None:
+def test_finding_lists_endpoints_of_name(targets: list[ResolvedAddress], text: str) -> None:
     """The finding lists all endpoints of a name with their address families."""
     assert check_name(targets, "") == Finding("name", Level.OK, text)
 
 
-def test_unknown_name() -> None:
+def test_unknown_name_is_a_problem() -> None:
     """A name that cannot be resolved is a problem."""
     finding = check_name([], "cannot resolve x:1: Name or service not known")
     assert (finding.level, finding.is_unreachable) == (Level.PROBLEM, True)
@@ -65,7 +65,7 @@ def test_unknown_name() -> None:
         (errno.EIO, "check whether the server runs"),
     ],
 )
-def test_no_connection(number: int, hint: str) -> None:
+def test_connection_error_has_advice(number: int, hint: str) -> None:
     """Each error has its own advice; it is a warning if another endpoint is reachable."""
     error = OSError(number, os.strerror(number))
     finding = check_connect(REMOTE, error, is_other_reached=False)
@@ -78,14 +78,14 @@ def test_no_connection(number: int, hint: str) -> None:
     assert_sound(other)
 
 
-def test_no_connection_in_time() -> None:
+def test_timeout_error_counts_as_etimedout() -> None:
     """Python's TimeoutError, which has no errno, counts as ETIMEDOUT."""
     finding = check_connect(REMOTE, TimeoutError("timed out"), is_other_reached=False)
     assert "timed out" in finding.text
     assert "drops packets" in finding.hint
 
 
-def test_connection() -> None:
+def test_connection_is_ok() -> None:
     """A connection is OK however long it took."""
     finding = check_connect(REMOTE, 1.5, is_other_reached=True)
     assert finding == Finding("connect", Level.OK, "took 1,500 ms")
@@ -180,7 +180,7 @@ def test_other_version_is_found(server: str, redis: str, level: Level, text: str
         (REMOTE, 0.001, 0.1, Level.WARNING, "the server is slow"),
     ],
 )
-def test_latency(
+def test_slow_round_trip_is_attributed(
     target: ResolvedAddress, connect: float, round_trip: float, level: Level, text: str
 ) -> None:
     """A slow round trip is due to the network if connecting is slow too, else to the server.

@@ -102,7 +102,9 @@ def test_checks_of_healthy_server_are_ok() -> None:
         ),
     ],
 )
-def test_unhealthy(check: str, changes: dict[str, object], level: Level, text: str) -> None:
+def test_unhealthy_value_is_reported(
+    check: str, changes: dict[str, object], level: Level, text: str
+) -> None:
     """Only the check of an unhealthy value reports it."""
     findings = check_health(info(**changes))
     assert [finding.check for finding in findings] == CHECKS
@@ -112,7 +114,7 @@ def test_unhealthy(check: str, changes: dict[str, object], level: Level, text: s
         assert finding.check != check or text in finding.text
 
 
-def test_several_warnings() -> None:
+def test_check_reports_several_values() -> None:
     """A check reports each of its unhealthy values."""
     findings = check_health(
         info(
@@ -127,7 +129,7 @@ def test_several_warnings() -> None:
     assert warnings == ["workers", "workers", "errors", "errors"]
 
 
-def test_missing_fields() -> None:
+def test_missing_fields_are_not_judged() -> None:
     """Fields that a server of another version does not report are not judged."""
     assert check_health(InfoFields()) == []
     fewer = info()
@@ -154,7 +156,7 @@ TOO_LARGE = Sample("text", 10**6, 10**6 + 1, "LIMIT", "LIMIT too large")
         ([Sample("csv", 5, 8, "ERR", "ERR worker died")], Level.PROBLEM, "ERR worker died"),
     ],
 )
-def test_sample(samples: list[Sample], level: Level, text: str) -> None:
+def test_wrong_sample_is_a_problem(samples: list[Sample], level: Level, text: str) -> None:
     """Wrong or missing numbers are a problem; numbers beyond the limits are not."""
     finding = check_samples(samples)
     assert finding.level is level

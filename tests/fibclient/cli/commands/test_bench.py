@@ -70,7 +70,7 @@ def test_failures_are_counted() -> None:
     assert set(figures["failures"]) <= {"unreachable"}
 
 
-def test_rejected(server: RunningServer) -> None:
+def test_bench_without_success_has_no_latencies(server: RunningServer) -> None:
     """If every request fails, there are no latencies."""
     arguments = ("bench", "--first", "99999999999", "--requests", "5")
     done = fibclient("--server", server.address, "--json", *arguments)

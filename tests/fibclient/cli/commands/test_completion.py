@@ -9,14 +9,14 @@ from tests.support.waiting import DEADLINE_SECONDS
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_scripts(shell: str) -> None:
+def test_each_shell_has_a_script(shell: str) -> None:
     """Each shell has its script, which calls the command."""
     done = fibclient("completion", shell)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"_FIBCLIENT_COMPLETE={shell}_complete" in done.stdout
 
 
-def test_bash_takes_it() -> None:
+def test_bash_registers_completion() -> None:
     """bash registers a completion for `fibclient` from the script."""
     done = subprocess.run(
         ["bash", "--norc", "-c", "source /dev/stdin && complete -p fibclient"],
@@ -40,7 +40,7 @@ def test_bash_takes_it() -> None:
         ("info com", "commandstats"),
     ],
 )
-def test_words(words: str, completions: str) -> None:
+def test_completions_for_words(words: str, completions: str) -> None:
     """The command returns the completions for the script's words."""
     done = fibclient(
         _FIBCLIENT_COMPLETE="bash_complete",

@@ -155,7 +155,7 @@ def test_doctor_reports_silent_peer() -> None:
         (b"hello\r\n", 1, "b'hello"),
     ],
 )
-def test_another_service(reply: bytes, code: int, text: str) -> None:
+def test_doctor_identifies_other_services(reply: bytes, code: int, text: str) -> None:
     """Other services are identified."""
     with peer(reply) as address:
         diagnosis = Diagnosis(address)
@@ -176,7 +176,9 @@ def test_doctor_recognizes_redis(program: Callable[[str], str], tmp_path: Path) 
     diagnosis.assert_problem("version", "the peer is Redis")
 
 
-def test_passwords(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
+def test_missing_or_wrong_password_is_a_problem(
+    serve: Callable[..., RunningServer], tmp_path: Path
+) -> None:
     """A missing or a wrong password is a problem."""
     right, wrong = password_file(tmp_path, "right"), password_file(tmp_path, "wrong")
     address = serve(FIBSERVER_PASSWORD_FILE=right).address
@@ -191,14 +193,14 @@ def test_passwords(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
     assert list(given.findings) == STEPS + HEALTH
 
 
-def test_a_needless_password(server: RunningServer, tmp_path: Path) -> None:
+def test_needless_password_is_a_problem(server: RunningServer, tmp_path: Path) -> None:
     """A password is a problem if the server has none."""
     diagnosis = Diagnosis(server.address, "--password-file", password_file(tmp_path, "any"))
     assert diagnosis.code == 1
     diagnosis.assert_problem("password", "the server has none")
 
 
-def test_stopped_workers(serve: Callable[..., RunningServer]) -> None:
+def test_stopped_workers_are_a_problem(serve: Callable[..., RunningServer]) -> None:
     """A server with stopped workers replies to PING but returns no numbers."""
     server = serve()
     workers = server.workers()
@@ -211,7 +213,7 @@ def test_stopped_workers(serve: Callable[..., RunningServer]) -> None:
     diagnosis.assert_problem("numbers", "nothing received from")
 
 
-def test_a_dead_worker(serve: Callable[..., RunningServer]) -> None:
+def test_dead_worker_is_a_warning(serve: Callable[..., RunningServer]) -> None:
     """A dead worker is a warning."""
     server = serve()
     server.workers()[0].kill()
@@ -221,7 +223,7 @@ def test_a_dead_worker(serve: Callable[..., RunningServer]) -> None:
     assert diagnosis.findings["workers"]["level"] == "warning"
 
 
-def test_wrong_numbers() -> None:
+def test_wrong_numbers_are_a_problem() -> None:
     """Wrong numbers are a problem."""
     lie = liar(50)
 
@@ -237,14 +239,14 @@ def test_wrong_numbers() -> None:
     diagnosis.assert_problem("numbers", "F(50) is wrong")
 
 
-def test_small_limits(serve: Callable[..., RunningServer]) -> None:
+def test_samples_beyond_limits_are_no_problem(serve: Callable[..., RunningServer]) -> None:
     """Numbers beyond the server's limits are not a problem."""
     diagnosis = Diagnosis(serve(FIBSERVER_MAX_INDEX="500").address)
     assert diagnosis.code == 0
     assert "up to F(99);" in diagnosis.findings["numbers"]["text"]
 
 
-def test_little_shared_memory(
+def test_small_shared_memory_has_advice(
     serve: Callable[..., RunningServer], mounting: Callable[[str], list[str]]
 ) -> None:
     """If /dev/shm is too small for memory_limit, the advice is to enlarge it."""

@@ -55,14 +55,14 @@ def test_info_of_unreachable_server() -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_an_unknown_section(server: RunningServer) -> None:
+def test_unknown_section_is_an_error(server: RunningServer) -> None:
     """An unknown section is an error."""
     done = fibclient("--server", server.address, "info", "nonsense")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"fibclient: {server.address} has no section 'nonsense'\n"
 
 
-def test_tables(server: RunningServer) -> None:
+def test_info_on_terminal_shows_tables(server: RunningServer) -> None:
     """A terminal shows tables for each section, with formatted values."""
     screen = on_terminal("--server", server.address, "info", "all", columns=100)
     assert screen.code == 0
@@ -76,7 +76,7 @@ def test_tables(server: RunningServer) -> None:
     assert max(map(len, screen.lines)) <= 100
 
 
-def test_narrow_and_dumb(server: RunningServer) -> None:
+def test_info_fits_narrow_and_dumb_terminals(server: RunningServer) -> None:
     """Tables fit narrow terminals; a dumb one gets no control sequences."""
     plain = fibclient("--server", server.address, "info", "all").stdout
     names = {"total_connections_received", *re.findall(r"([\w.]+)=", plain)}
@@ -88,7 +88,9 @@ def test_narrow_and_dumb(server: RunningServer) -> None:
     assert "\x1b" not in screen.raw
 
 
-def test_a_long_value(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_info_value_is_folded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A value that is too long is folded, but its name is not."""
     monkeypatch.setenv("COLUMNS", "40")
     show_tables({"workers": {"total_connections_received": "1", "worker_pids": "12345," * 40}})

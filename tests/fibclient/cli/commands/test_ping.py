@@ -10,7 +10,7 @@ from tests.support.servers import RunningServer
 NOBODY = "127.0.0.1:1"
 
 
-def test_one(server: RunningServer) -> None:
+def test_ping_prints_duration(server: RunningServer) -> None:
     """`ping` prints the duration of a round trip."""
     done = fibclient("--server", server.address, "ping")
     assert (done.returncode, done.stderr) == (0, "")
@@ -28,7 +28,7 @@ def test_ping_prints_json(server: RunningServer) -> None:
         assert trip["milliseconds"] > 0
 
 
-def test_count(server: RunningServer) -> None:
+def test_ping_count_prints_summary(server: RunningServer) -> None:
     """`--count` prints each round trip, and a summary."""
     *trips, summary = fibclient("--server", server.address, "ping", "--count", "5").stdout.split(
         "\n"
@@ -58,7 +58,7 @@ def test_ping_of_several_servers(server: RunningServer) -> None:
     assert (done.stdout.count("\n"), done.stderr.count("\n")) == (1, 1)
 
 
-def test_several_as_json(server: RunningServer) -> None:
+def test_ping_of_several_servers_prints_json(server: RunningServer) -> None:
     """In JSON, an unreachable server has an error in place of the time."""
     done = fibclient("--server", f"{NOBODY},{server.address}", "--json", "ping")
     assert (done.returncode, done.stderr) == (3, "")
@@ -69,7 +69,7 @@ def test_several_as_json(server: RunningServer) -> None:
     assert alive["milliseconds"] > 0
 
 
-def test_a_rejecting_server() -> None:
+def test_ping_of_rejecting_server() -> None:
     """A server that replies with an error gives exit code 1, an unreachable one 3."""
     script = in_turn(b"-NOAUTH Authentication required.\r\n")
     with fake_server(script, answers_pings=False) as server:

@@ -25,7 +25,7 @@ def output(server: RunningServer, *arguments: str) -> bytes:
     return done.stdout
 
 
-def test_the_default_is_text(server: RunningServer) -> None:
+def test_sequence_default_is_text(server: RunningServer) -> None:
     """Without options, all digits are printed, one number per line."""
     assert output(server, "first", "500") == expected("text", 0, 500)
     assert output(server, "range", "490", "500") == expected("text", 490, 500)

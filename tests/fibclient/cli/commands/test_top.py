@@ -42,7 +42,9 @@ DOWN = ServerStatus(
         (list(range(8)), 8, "▁▂▃▄▅▆▇█"),
     ],
 )
-def test_sparkline(values: list[float | None], width: int, line: str) -> None:
+def test_sparkline_is_scaled_to_highest_value(
+    values: list[float | None], width: int, line: str
+) -> None:
     """The last values are scaled to the highest; a missing value is a gap."""
     assert sparkline(values, width) == line
 
@@ -55,7 +57,7 @@ def shown(statuses: list[ServerStatus], width: int, height: int) -> list[str]:
     return capture.get().splitlines()
 
 
-def test_panels() -> None:
+def test_top_shows_panels_with_room() -> None:
     """If they fit, each server has a panel with all its values."""
     text = "\n".join(shown([UP, DOWN], 100, 30))
     for part in (
@@ -75,7 +77,7 @@ def test_panels() -> None:
         assert part in text
 
 
-def test_before_the_first_interval() -> None:
+def test_rates_are_unknown_before_first_interval() -> None:
     """Only the rates are unknown before the first interval."""
     text = "\n".join(shown([replace(UP, rates=None, history=())], 100, 30))
     assert re.search(r"latency +– ", text)
@@ -92,13 +94,13 @@ def test_top_shows_rows_without_room_for_panels() -> None:
 
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 140])
 @pytest.mark.parametrize("height", [8, 24, 40])
-def test_every_size(width: int, height: int) -> None:
+def test_top_fits_every_screen(width: int, height: int) -> None:
     """No line is longer than the screen is wide."""
     for line in shown([UP, DOWN], width, height):
         assert len(line.rstrip()) <= width
 
 
-def test_plain_lines(server: RunningServer) -> None:
+def test_top_prints_lines_without_terminal(server: RunningServer) -> None:
     """Without a terminal, a header and a line for each server and interval are printed."""
     servers = f"{server.address},127.0.0.1:1"
     arguments = ("top", "--count", "2", "--interval", "0.2")
@@ -143,7 +145,7 @@ def test_top_shows_recovered_server(serve: Callable[..., RunningServer], tmp_pat
 
 
 @pytest.mark.parametrize("key", ["q", "Q", "\x03"])
-def test_live(server: RunningServer, key: str) -> None:
+def test_live_view_uses_alternate_screen(server: RunningServer, key: str) -> None:
     """The live view uses the alternate screen, and a key ends it without an error."""
     with Terminal("--server", server.address, "top", rows=30, columns=100) as terminal:
         terminal.wait_for("resident")
@@ -155,7 +157,7 @@ def test_live(server: RunningServer, key: str) -> None:
     assert "Traceback" not in screen.text
 
 
-def test_no_server() -> None:
+def test_top_without_server_fails() -> None:
     """If no server was reachable in any interval, the exit code is 3."""
     arguments = ("top", "--count", "1", "--interval", "0.1")
     done = fibclient("--server", "127.0.0.1:1", *arguments)
@@ -171,7 +173,7 @@ def test_no_server() -> None:
         (b"-NOAUTH no\r\n", ",127.0.0.1:1", 3),
     ],
 )
-def test_rejecting_servers(reply: bytes, also: str, code: int) -> None:
+def test_top_of_rejecting_servers_fails(reply: bytes, also: str, code: int) -> None:
     """The exit code is 1 if all servers are reachable and reject the requests."""
     with fake_server(in_turn(reply)) as server:
         arguments = ("top", "--count", "1", "--interval", "0.1")

@@ -28,7 +28,7 @@ def liar(n: int) -> Script:
 
 
 @pytest.mark.parametrize("format", [name for name in FORMATS if name != "array"])
-def test_each_format(server: RunningServer, format: str) -> None:
+def test_verify_in_each_format(server: RunningServer, format: str) -> None:
     """A server's numbers are correct in every format."""
     done = fibclient("--server", server.address, "verify", "1000", "--format", format)
     assert (done.returncode, done.stderr) == (0, "")
@@ -36,13 +36,13 @@ def test_each_format(server: RunningServer, format: str) -> None:
     assert re.fullmatch(pattern, done.stdout)
 
 
-def test_from(server: RunningServer) -> None:
+def test_verify_from_any_index(server: RunningServer) -> None:
     """The check may start at any index."""
     done = fibclient("--server", server.address, "verify", "5", "--from", "100000")
     assert done.stdout.startswith("F(100000) to F(100004) are correct: 5 numbers, 43.4 kB")
 
 
-def test_several_requests(serve: Callable[..., RunningServer]) -> None:
+def test_verify_sends_several_requests(serve: Callable[..., RunningServer]) -> None:
     """The numbers may exceed the server's limit for one reply."""
     server = serve(FIBSERVER_MAX_ANSWER_BYTES="68MiB")
     done = fibclient("--server", server.address, "verify", "41000")
@@ -71,7 +71,7 @@ def test_verify_prints_json(server: RunningServer) -> None:
 
 
 @pytest.mark.parametrize("n", [0, 1, 17, 499])
-def test_a_wrong_number(n: int) -> None:
+def test_verify_reports_first_wrong_number(n: int) -> None:
     """The first wrong number is reported, with exit code 1."""
     with fake_server(liar(n)) as server:
         done = fibclient("--server", server.address, "verify", "500", "--format", "text")

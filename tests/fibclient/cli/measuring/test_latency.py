@@ -49,7 +49,7 @@ def test_percentiles_without_latencies_are_0() -> None:
     assert counted([0.0, 1e-9, 1.0]).percentile(50) < 1.1e-6
 
 
-def test_histograms() -> None:
+def test_cumulative_counts_become_counts() -> None:
     """Cumulative counts become counts per bucket."""
     reply: Reply = [
         b"fib.first",

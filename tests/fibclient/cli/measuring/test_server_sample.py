@@ -75,19 +75,19 @@ LATER = replace(
 )
 
 
-def test_reading() -> None:
+def test_sample_combines_info_and_histograms() -> None:
     """A reading combines INFO and the histograms, without the commands of readings."""
     assert ServerSample.of(INFORMATION, HISTOGRAMS) == READING
 
 
-def test_reading_of_little() -> None:
+def test_missing_fields_are_0() -> None:
     """Missing fields and fields that are not numbers are 0."""
     sample = ServerSample.of("workers:many\r\nused_memory_rss:-1\r\n", None)
     assert sample.version == ""
     assert not any(getattr(sample, field.name) for field in fields(ServerSample))
 
 
-def test_reading_of_a_server(server: RunningServer) -> None:
+def test_sample_of_real_server_has_all_fields(server: RunningServer) -> None:
     """A real server reports all fields of a reading."""
     with direct_client(server.address) as client:
         client.first(1000)
@@ -99,7 +99,7 @@ def test_reading_of_a_server(server: RunningServer) -> None:
     assert "binary" in sample.elements
 
 
-def test_facts() -> None:
+def test_fields_are_found_in_all_sections() -> None:
     """Fields are found in all sections, and numbers have a default."""
     info = info_fields("# Server\r\na:1\r\n# Other\r\nb:x:y\r\n")
     assert info == {"a": "1", "b": "x:y"}
@@ -132,7 +132,7 @@ def test_rates_without_requests() -> None:
         replace(READING, latencies={16: 30, 64: 10}),
     ],
 )
-def test_restart(restarted: ServerSample) -> None:
+def test_counters_start_at_0_after_restart(restarted: ServerSample) -> None:
     """After a restart, counters are assumed to have started at 0."""
     rates = sample_rates(READING, restarted, 1.0)
     assert rates.requests_per_second == restarted.calls

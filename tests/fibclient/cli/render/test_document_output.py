@@ -27,7 +27,7 @@ def test_output_option_replaces_file(server: RunningServer, tmp_path: Path) -> N
         assert path.read_bytes() == expected("text", 0, n)
 
 
-def test_a_file_from_a_terminal(server: RunningServer, tmp_path: Path) -> None:
+def test_file_is_complete_on_terminal(server: RunningServer, tmp_path: Path) -> None:
     """A file gets all bytes when run on a terminal too, and may be binary."""
     path = tmp_path / "numbers"
     arguments = ["--server", server.address, "first", "900", "--output", str(path)]
@@ -48,7 +48,9 @@ def test_rejected_request_leaves_file_unchanged(server: RunningServer, tmp_path:
 
 @pytest.mark.parametrize("format", ["json", "text", "binary"])
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999, 1.0])
-def test_continue(server: RunningServer, tmp_path: Path, format: str, share: float) -> None:
+def test_continue_completes_file(
+    server: RunningServer, tmp_path: Path, format: str, share: float
+) -> None:
     """`--continue` completes a file, wherever its contents end."""
     path = tmp_path / "numbers"
     whole = expected(format, 0, 1500)
@@ -61,7 +63,7 @@ def test_continue(server: RunningServer, tmp_path: Path, format: str, share: flo
     assert bool(done.stderr) == (share == 1)
 
 
-def test_a_complete_file(server: RunningServer, tmp_path: Path) -> None:
+def test_continue_leaves_complete_file(server: RunningServer, tmp_path: Path) -> None:
     """A complete file is left unchanged and reported as complete."""
     path = tmp_path / "numbers"
     path.write_bytes(expected("text", 0, 100))
@@ -72,7 +74,7 @@ def test_a_complete_file(server: RunningServer, tmp_path: Path) -> None:
     assert path.read_bytes() == expected("text", 0, 100)
 
 
-def test_continue_without_a_file(server: RunningServer, tmp_path: Path) -> None:
+def test_continue_creates_missing_file(server: RunningServer, tmp_path: Path) -> None:
     """`--continue` creates a missing file."""
     path = tmp_path / "numbers"
     arguments = ["--server", server.address, "range", "5", "9", "--output", str(path)]
@@ -91,7 +93,7 @@ def test_continue_without_a_file(server: RunningServer, tmp_path: Path) -> None:
         pytest.param(b"0\n1\n1\n2\n4", "its last 9 bytes differ", id="one digit"),
     ],
 )
-def test_not_its_beginning(
+def test_continue_rejects_other_file(
     server: RunningServer, tmp_path: Path, content: bytes, reason: str
 ) -> None:
     """A file with other contents is a usage error and is left unchanged."""
@@ -111,7 +113,7 @@ def test_output_to_full_disk_fails(server: RunningServer) -> None:
     assert done.stderr == "fibclient: /dev/full: No space left on device\n"
 
 
-def test_a_file_that_cannot_be_written(server: RunningServer, tmp_path: Path) -> None:
+def test_unwritable_file_fails(server: RunningServer, tmp_path: Path) -> None:
     """A file that cannot be opened gives exit code 1 and one line with its name."""
     path = tmp_path / "missing" / "numbers"
     done = fibclient("--server", server.address, "first", "5", "--output", str(path))
@@ -119,7 +121,7 @@ def test_a_file_that_cannot_be_written(server: RunningServer, tmp_path: Path) ->
     assert done.stderr == f"fibclient: {path}: No such file or directory\n"
 
 
-def test_progress(server: RunningServer, tmp_path: Path) -> None:
+def test_large_output_has_progress_bar(server: RunningServer, tmp_path: Path) -> None:
     """Large output to a file has a progress bar; small output has none."""
     path = tmp_path / "numbers"
     arguments = ["--server", server.address, "first"]
@@ -130,7 +132,7 @@ def test_progress(server: RunningServer, tmp_path: Path) -> None:
     assert on_terminal(*arguments, "2000", "--output", str(path)) == (0, "")
 
 
-def test_progress_beside_a_pipe(server: RunningServer, tmp_path: Path) -> None:
+def test_progress_bar_is_not_in_redirected_output(server: RunningServer, tmp_path: Path) -> None:
     """The bar is on standard error, not in the redirected output."""
     path = tmp_path / "numbers"
     with (
@@ -167,7 +169,7 @@ def test_interrupted_and_continued(server: RunningServer, tmp_path: Path) -> Non
     assert path.read_bytes() == whole
 
 
-def test_failed_halfway(tmp_path: Path) -> None:
+def test_broken_reply_leaves_partial_file(tmp_path: Path) -> None:
     """A reply that breaks off leaves a partial file and the same suggestion."""
     path = tmp_path / "numbers"
     size = len(expected("text", 0, 96))

@@ -38,7 +38,7 @@ def test_info_values_are_formatted(name: str, value: str, text: str) -> None:
     assert format_value(name, value) == text
 
 
-def test_moments() -> None:
+def test_timestamps_are_local_time() -> None:
     """Timestamps are shown in local time."""
     moment = datetime(2024, 2, 29, 12, 30, 15)
     seconds = int(moment.timestamp())

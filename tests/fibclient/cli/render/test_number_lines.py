@@ -7,7 +7,7 @@ from tests.support.fibclient_command import on_terminal
 from tests.support.servers import RunningServer
 
 
-def test_a_line_a_number(server: RunningServer) -> None:
+def test_each_number_has_a_line(server: RunningServer) -> None:
     """Each number follows its name, which is dim."""
     screen = on_terminal("--server", server.address, "range", "8", "11")
     assert screen.code == 0
@@ -16,7 +16,7 @@ def test_a_line_a_number(server: RunningServer) -> None:
 
 
 @pytest.mark.parametrize("columns", [60, 140])
-def test_the_width_is_used(server: RunningServer, columns: int) -> None:
+def test_long_number_has_width_of_terminal(server: RunningServer, columns: int) -> None:
     """A long number takes exactly the width of the terminal."""
     screen = on_terminal("--server", server.address, "number", "5000", columns=columns)
     (line,) = screen.lines
@@ -41,7 +41,9 @@ def test_numbers_are_plain_on_dumb_terminal(server: RunningServer) -> None:
         (["first", "3", "--format", "json"], '["0","1","1"]\n'),
     ],
 )
-def test_wanted_as_for_programs(server: RunningServer, options: list[str], output: str) -> None:
+def test_full_and_format_print_all_bytes(
+    server: RunningServer, options: list[str], output: str
+) -> None:
     """`--full` and `--format` print all bytes, even on a terminal."""
     screen = on_terminal("--server", server.address, *options)
     assert (screen.code, screen.text) == (0, output)
@@ -53,7 +55,7 @@ def test_numbers_are_json_on_terminal(server: RunningServer) -> None:
     assert (screen.code, screen.text) == (0, '{"n": 7, "value": "13"}\n')
 
 
-def test_binary(server: RunningServer) -> None:
+def test_binary_to_terminal_is_rejected(server: RunningServer) -> None:
     """Binary output to a terminal is rejected, as it could contain control codes."""
     screen = on_terminal("--server", server.address, "first", "3", "--format", "binary")
     assert screen.code == 2
