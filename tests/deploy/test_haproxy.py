@@ -105,7 +105,7 @@ class UnhealthyServer(socketserver.ThreadingTCPServer):
         """One check."""
 
         def handle(self) -> None:
-            """Answer, and close the connection."""
+            """Reply, and close the connection."""
             assert isinstance(self.server, UnhealthyServer)
             with contextlib.suppress(OSError):  # HAProxy resets the connection when it has seen
                 self.rfile.readline()
@@ -301,7 +301,7 @@ def test_how_a_client_of_fibserver_ends(program: Program, tmp_path: Path, is_res
     host, _, port = bind.rpartition(":")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"127.0.0.1:{listener.getsockname()[1]}"
-        # The listener answers no checks, so HAProxy is told that the server is up.
+        # The listener replies to no checks, so the server is set to up by command.
         with haproxy(path, "fibserver", tmp_path, bind, addresses(*[address] * 3)) as control:
             for name in ALL:
                 tell(control, f"disable health fibservers/{name}")

@@ -414,7 +414,7 @@ def test_nginx_passes_on_503(program: Program, tmp_path: Path) -> None:
         assert webs[0].requests + webs[1].requests == Counter(targets)
         assert webs[0].requests
         assert webs[1].requests
-        # Both are asked again at once, and what was refused is not kept.
+        # Both are tried again at once, and a 503 is not cached.
         for web in webs:
             web.behaviour = Behaviour.ANSWER
             web.requests.clear()
@@ -448,7 +448,7 @@ def test_stale_response_during_overload(program: Program, tmp_path: Path) -> Non
         )
         assert cache.get("/fib/3")[:2] == (b"body\n", "MISS")
         web.behaviour = Behaviour.OVERLOADED
-        wait_until(lambda: cache.get("/fib/3") == (b"body\n", "STALE", 200), "a stale answer")
+        wait_until(lambda: cache.get("/fib/3") == (b"body\n", "STALE", 200), "a stale response")
 
 
 def test_nginx_retries_dropped_connection(program: Program, tmp_path: Path) -> None:

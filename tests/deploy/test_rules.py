@@ -67,7 +67,7 @@ HEALTHY = {
     f"fibserver_connections{{{SERVER}}}": steady(10),
     f"fibserver_connections_max{{{SERVER}}}": steady(100),
     f"fibserver_connections_waiting{{{SERVER}}}": steady(3),
-    # Queues are empty time and again; clients that are idle or slow give way to others.
+    # Queues are empty time and again; clients that are idle or slow are evicted for others.
     f'fibserver_queued_replies{{{SERVER},cost="cheap"}}': OFTEN_EMPTY,
     f'fibserver_queued_replies{{{SERVER},cost="expensive"}}': OFTEN_EMPTY,
     f'fibserver_clients_evicted_total{{{SERVER},reason="idle"}}': counter(20),
@@ -283,7 +283,7 @@ CASES: list[Case] = [
         {"FibwebOverloaded"},
     ),
     (
-        "fibweb rejects connections, and nobody else asks",
+        "fibweb rejects connections, and there are no other requests",
         {name: "_x420" for name in HEALTHY if name.startswith("fibweb_requests_total")}
         | {f'fibweb_rejections_total{{{WEB},reason="connections"}}': SOON},
         80,
@@ -296,7 +296,7 @@ CASES: list[Case] = [
         {"FibserverOverloaded"},
     ),
     (
-        "fibweb has no memory for answers",
+        "fibweb has no memory for responses",
         {f'fibweb_connections_cut_off_total{{{WEB},reason="memory"}}': SOON},
         80,
         {"FibwebOutputMemoryFull"},

@@ -299,5 +299,5 @@ def test_a_dead_fibserver(web: WsgiServer) -> None:
     assert web.ask("/healthz")[0] == 200
     wait_until(lambda: web.ask("/readyz")[0] == 503, "it is not ready")
     web.fibserver.start()
-    wait_until(lambda: web.ask("/number/12345")[0] == 200, "it answers again")
+    wait_until(lambda: web.ask("/number/12345")[0] == 200, "it responds again")
     wait_until(lambda: web.ask("/readyz")[0] == 200, "it is ready again")

@@ -217,8 +217,8 @@ def test_map_keeps_order(server: RunningServer) -> None:
     with FibClient(server.address, cache_bytes=0) as client:
         assert list(client.map("number", range(200))) == fibonacci(0, 200)
         starts = range(0, 100, 10)
-        answers = list(client.map("range", starts, [start + 10 for start in starts]))
-        assert [number for answer in answers for number in answer] == fibonacci(0, 100)
+        results = list(client.map("range", starts, [start + 10 for start in starts]))
+        assert [number for result in results for number in result] == fibonacci(0, 100)
         with pytest.raises(ValueError, match="must be one of first"):
             client.map("close")
 
@@ -264,7 +264,7 @@ def test_no_bytes_need_no_server() -> None:
 
 
 def test_error_reply_is_raised_before_allocation(server: RunningServer) -> None:
-    """A refusal is raised before a buffer is allocated."""
+    """An error reply is raised before a buffer is allocated."""
     with (
         FibClient(server.address) as client,
         pytest.raises(RequestRefused, match="LIMIT"),
@@ -354,7 +354,7 @@ def test_thundering_herd_transfers_once(serve: Callable[..., RunningServer]) -> 
         FibClient(server.address, timeout_seconds=DEADLINE_SECONDS) as client,
         ThreadPoolExecutor(200) as threads,
     ):
-        answers = list(threads.map(lambda n: client.read(0, 5000, "json"), range(200)))
-    assert all(answer == want for answer in answers)
+        results = list(threads.map(lambda n: client.read(0, 5000, "json"), range(200)))
+    assert all(result == want for result in results)
     sent = int(server.info()["total_net_output_bytes"]) - sent
     assert len(want) <= sent < len(want) + 20_000

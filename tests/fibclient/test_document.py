@@ -37,7 +37,7 @@ def test_byte_range_is_part_of_document(server: RunningServer, data: st.DataObje
 
 
 def test_error_reply_is_raised_before_opening(server: RunningServer) -> None:
-    """A refusal is raised before the opening is yielded."""
+    """An error reply is raised before the opening is yielded."""
     document = Document(b"[", EncodedSlice.of(0, 10**9, "json"), b"]\n")
     with FibClient(server.address) as client, pytest.raises(RequestRefused):
         next(document.stream(client))

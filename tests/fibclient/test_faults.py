@@ -294,8 +294,8 @@ def test_more_callers_than_connections(server: RunningServer) -> None:
         FibClient(server.address, max_connections=3, cache_bytes=0) as client,
         ThreadPoolExecutor(24) as threads,
     ):
-        answers = list(threads.map(lambda n: client.range(n, n + 20), range(500)))
-        assert answers == [fibonacci(n, n + 20) for n in range(500)]
+        results = list(threads.map(lambda n: client.range(n, n + 20), range(500)))
+        assert results == [fibonacci(n, n + 20) for n in range(500)]
         statistics = client.stats()
         assert (statistics.in_use, statistics.waiting) == (0, 0)
         assert statistics.connections_opened == 3
@@ -344,22 +344,22 @@ def _error(client: FibClient) -> FibError | None:
     return None
 
 
-@pytest.mark.parametrize("refusal", [b"-BUSY later\r\n", b"-NOSPACE full\r\n"])
-def test_busy_is_retried_on_same_connection(refusal: bytes) -> None:
-    """A temporary refusal is retried on the same connection."""
-    with fake_server(in_turn(refusal, refusal, ZERO)) as server, client_of(server) as client:
+@pytest.mark.parametrize("error", [b"-BUSY later\r\n", b"-NOSPACE full\r\n"])
+def test_busy_is_retried_on_same_connection(error: bytes) -> None:
+    """A temporary error reply is retried on the same connection."""
+    with fake_server(in_turn(error, error, ZERO)) as server, client_of(server) as client:
         assert client.range(0, 1) == [0]
         assert client.stats().retries == 2
         assert server.connections == 1
 
 
-@pytest.mark.parametrize("refusal", [b"-LIMIT too large\r\n", b"-ERR no\r\n", b"-NOAUTH no\r\n"])
-def test_permanent_error_is_not_retried(refusal: bytes) -> None:
-    """A permanent refusal is not retried."""
-    with fake_server(in_turn(refusal)) as server, client_of(server) as client:
+@pytest.mark.parametrize("error", [b"-LIMIT too large\r\n", b"-ERR no\r\n", b"-NOAUTH no\r\n"])
+def test_permanent_error_is_not_retried(error: bytes) -> None:
+    """A permanent error reply is not retried."""
+    with fake_server(in_turn(error)) as server, client_of(server) as client:
         with pytest.raises(RequestRefused) as caught:
             client.range(0, 1)
-        assert caught.value.code == refusal[1:].split()[0].decode()
+        assert caught.value.code == error[1:].split()[0].decode()
         assert len(server.requests) == 1
 
 

@@ -182,7 +182,7 @@ def test_successful_probes_do_not_reset_failures() -> None:
             assert failures() == count
             wait_until(lambda: endpoint(client, hole.address).state == "up", "a probe is answered")
             assert failures() == count
-        wait_until(lambda: client.range(0, 1) == [0] and not failures(), "it answers")
+        wait_until(lambda: client.range(0, 1) == [0] and not failures(), "it replies")
         assert endpoint(client, hole.address).times_down == 3
 
 

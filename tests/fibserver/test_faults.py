@@ -141,7 +141,7 @@ def test_reply_starts_before_its_last_block_is_done(
     os.mkfifo(gate)
     server = serve_faulty("hold", 50, gate=str(gate))
     want = expected("json", 0, N)
-    answer = b"$%d\r\n%b\r\n" % (len(want), want)
+    whole = b"$%d\r\n%b\r\n" % (len(want), want)
     with socket.create_connection(("127.0.0.1", server.port), DEADLINE_SECONDS) as sock:
         sock.sendall(b"FIB.FIRST %d FORMAT json\r\n" % N)
         received = sock.recv(1000)
@@ -150,9 +150,9 @@ def test_reply_starts_before_its_last_block_is_done(
         with direct_client(server.address) as client:
             assert client.read(0, 10, "json") == expected("json", 0, 10)
         gate.write_bytes(b"open")
-        while len(received) < len(answer):
+        while len(received) < len(whole):
             received += sock.recv(1 << 20)
-    assert received == answer
+    assert received == whole
 
 
 def test_workers_killed_from_outside(serve: Callable[..., RunningServer]) -> None:
@@ -160,11 +160,11 @@ def test_workers_killed_from_outside(serve: Callable[..., RunningServer]) -> Non
     server = serve("--workers", "2")
     formats = [name for name in FORMATS if name != "array"]
     with ThreadPoolExecutor(len(formats)) as threads:
-        answers = [threads.submit(ask_from_many, server.address, N, name) for name in formats]
+        replies = [threads.submit(ask_from_many, server.address, N, name) for name in formats]
         for victim in server.workers():
             victim.kill()
-        for answer in answers:
-            answer.result(DEADLINE_SECONDS)
+        for reply in replies:
+            reply.result(DEADLINE_SECONDS)
     assert server.info()["workers"] == "2"
     assert server.info()["worker_deaths"] == "2"
 
@@ -192,12 +192,12 @@ def test_sigterm_completes_requests_in_flight(
     os.mkfifo(gate)
     server = serve_faulty("hold", 50, gate=str(gate))
     with ThreadPoolExecutor(1) as threads, direct_client(server.address) as client:
-        answer = threads.submit(client.read, 0, N, "json")
+        reply = threads.submit(client.read, 0, N, "json")
         with gate.open("wb") as opened:  # opens once a worker waits at the gate
             server.process.terminate()
             with pytest.raises((ServerUnreachable, RequestRefused)):
                 ping_for_ever(server.address)
             server.wait_for_log("waiting up to 10 s for requests in flight; a second SIGTERM")
             opened.write(b"open")
-        assert answer.result(DEADLINE_SECONDS) == expected("json", 0, N)
+        assert reply.result(DEADLINE_SECONDS) == expected("json", 0, N)
     psutil.wait_procs([server.process], DEADLINE_SECONDS)

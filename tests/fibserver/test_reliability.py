@@ -340,9 +340,9 @@ def test_the_acceptor_is_killed(serve: Serve, tmp_path: Path) -> None:
         with direct_client(address) as client:
             assert client.read(0, 4000, "json") == expected("json", 0, 4000)
             with ThreadPoolExecutor(1) as threads:
-                answer = threads.submit(client.read, 100_000, 104_000, "json")
+                reply = threads.submit(client.read, 100_000, 104_000, "json")
                 server.stop(signal.SIGKILL)
-                assert isinstance(answer.exception(DEADLINE_SECONDS), ServerUnreachable)
+                assert isinstance(reply.exception(DEADLINE_SECONDS), ServerUnreachable)
     with direct_client(serve(*arguments).address) as client:
         assert client.read(0, 4000, "csv") == expected("csv", 0, 4000)
 
@@ -372,9 +372,9 @@ def test_waiting_clients_get_shutdown_error(serve: Serve) -> None:
         server.wait_until(lambda each: each.info()["blocked_clients"] == "2", "both wait")
         assert server.stop() == 0
         for sock in (first, second):
-            answer = read_exactly(sock, 1000)
-            assert answer.startswith(b"-SHUTDOWN the server is stopping")
-            assert answer.count(b"\r\n") in (1, 2)
+            received = read_exactly(sock, 1000)
+            assert received.startswith(b"-SHUTDOWN the server is stopping")
+            assert received.count(b"\r\n") in (1, 2)
 
 
 def test_the_clock_jumps(serve: Serve, program: Program, tmp_path: Path) -> None:
@@ -414,10 +414,10 @@ def wait_for_ticks(server: RunningServer, count: int) -> None:
 def _server_time(sock: socket.socket) -> int:
     """Return the seconds of the TIME reply."""
     sock.sendall(b"TIME\r\n")
-    answer = b""
-    while answer.count(b"\r\n") < 5:
-        answer += sock.recv(1000)
-    return int(answer.split(b"\r\n")[2])
+    received = b""
+    while received.count(b"\r\n") < 5:
+        received += sock.recv(1000)
+    return int(received.split(b"\r\n")[2])
 
 
 def _faketime_library(program: Program) -> Path:

@@ -46,7 +46,7 @@ def write(tmp_path: Path) -> Callable[[str], Path]:
     return write
 
 
-def refusal(config: Path | None = None, **flags: object) -> list[str]:
+def error_lines(config: Path | None = None, **flags: object) -> list[str]:
     """Return the error lines for these settings."""
     with pytest.raises(SettingsError) as caught:
         ServerSettings.load(config, is_reload=False, **flags)
@@ -169,7 +169,7 @@ def test_invalid_value_is_reported_in_one_line(
     write: Callable[[str], Path], text: str, line: str
 ) -> None:
     """The error is one line with name, value and allowed values."""
-    (found,) = refusal(write(text))
+    (found,) = error_lines(write(text))
     assert found.startswith(line)
 
 
@@ -179,7 +179,7 @@ def test_all_invalid_values_are_reported(
     """All errors are reported together, one line each, whatever the source."""
     config = write('listen = ["a", "b"]\nlog_level = "loud"\nnonsense = 1')
     monkeypatch.setenv("FIBSERVER_MAX_INDEX", "many")
-    lines = refusal(config, workers="0")
+    lines = error_lines(config, workers="0")
     names = Counter(line.removeprefix(f"{config}: ").split(":")[0] for line in lines)
     assert names.pop("listen") == 2
     assert {"log_level", "max_index", "workers"} < names.keys()
@@ -199,7 +199,7 @@ def test_unknown_setting_suggests_similar_name(
 ) -> None:
     """The error for an unknown name suggests a similar one."""
     config = write(f"{name} = 1")
-    (line,) = refusal(config)
+    (line,) = error_lines(config)
     assert line.startswith(f"{config}: unknown setting '{name}'; {hint}")
 
 
@@ -207,14 +207,14 @@ def test_unreadable_settings_file_is_one_line(
     write: Callable[[str], Path], tmp_path: Path
 ) -> None:
     """A missing, invalid or non-text file is one error line with its path."""
-    assert refusal(tmp_path / "none") == [f"{tmp_path / 'none'}: No such file or directory"]
-    assert refusal(tmp_path) == [f"{tmp_path}: Is a directory"]
+    assert error_lines(tmp_path / "none") == [f"{tmp_path / 'none'}: No such file or directory"]
+    assert error_lines(tmp_path) == [f"{tmp_path}: Is a directory"]
     config = write("workers = 1\nlisten: here")
-    (line,) = refusal(config)
+    (line,) = error_lines(config)
     assert line.startswith(f"{config}: ")
     assert "line 2" in line
     config.write_bytes(b"listen = '\xff'")
-    (line,) = refusal(config)
+    (line,) = error_lines(config)
     assert line.startswith(f"{config}: 'utf-8' codec can't decode")
 
 
@@ -239,7 +239,7 @@ def test_exposed_address_needs_password(address: str, exposed: bool) -> None:
     """An exposed address needs `password_file` or `allow_unauthenticated`."""
     assert is_exposed(parse_address(address)) == exposed
     if exposed:
-        assert refusal(listen=["localhost:1", address]) == [
+        assert error_lines(listen=["localhost:1", address]) == [
             f"listen: {address!r}: can be reached from other machines, "
             "which needs password_file or allow_unauthenticated"
         ]
@@ -249,7 +249,7 @@ def test_exposed_address_needs_password(address: str, exposed: bool) -> None:
 
 def test_each_exposed_address_is_reported() -> None:
     """Each exposed address has an error line."""
-    lines = refusal(listen="0.0.0.0:1,[::]:1")
+    lines = error_lines(listen="0.0.0.0:1,[::]:1")
     assert [line.split(": ")[1] for line in lines] == ["'0.0.0.0:1'", "'[::]:1'"]
 
 
@@ -293,12 +293,12 @@ def test_reload_applies_reloadable_settings() -> None:
     """A reload applies the reloadable settings, and names those that need a restart."""
     current = ServerSettings.load(workers="1", log_level="info", max_index="5", drain_timeout="1")
     fresh = ServerSettings.load(workers="2", log_level="debug", max_index="6", drain_timeout="1")
-    settings, changed, refused = current.reloaded(fresh)
+    settings, changed, needs_restart = current.reloaded(fresh)
     assert settings == ServerSettings.load(
         workers="1", log_level="debug", max_index="5", drain_timeout="1"
     )
     assert changed == ["log_level"]
-    assert refused == ["workers", "max_index"]
+    assert needs_restart == ["workers", "max_index"]
 
 
 def test_reload_of_equal_settings_changes_nothing() -> None:

@@ -66,7 +66,7 @@ def problem(result: testing.Result, status: int) -> dict[str, Any]:
     return said
 
 
-# The answers
+# Responses
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 10, 1000])
@@ -355,7 +355,7 @@ def test_head_has_headers_of_get(web: Web, target: str, headers: dict[str, str])
         assert int(head.headers["content-length"]) == len(get.content) > 0 or "count=0" in target
 
 
-# Keeping answers
+# Caching
 
 
 def test_different_bytes_have_different_tags(web: Web) -> None:

@@ -25,7 +25,7 @@ from fibserver.core.client_limits import SLICE_SECONDS, OutputTotal
 from fibserver.core.event_loop import EventLoop
 from fibserver.core.listings import Listings
 from fibserver.core.statistics import Statistics
-from fibserver.engine import slice_stream as answer
+from fibserver.engine import slice_stream
 from fibserver.engine.engine import Engine
 from fibserver.engine.stream import Buffer, Stream, StreamOwner
 from fibserver.memory import block_sequence as growth
@@ -57,8 +57,8 @@ EXPENSIVE_SECONDS = first_element_seconds(FORMATS["text"], 1899)
 TIME_NS = 1_700_000_000_123_456_789
 
 _SCALED: tuple[tuple[Any, str, float], ...] = (
-    (answer, "BLOCK_BYTES", 16 * 1024),
-    (answer, "MAX_GAP_BYTES", 48 * 1024),
+    (slice_stream, "BLOCK_BYTES", 16 * 1024),
+    (slice_stream, "MAX_GAP_BYTES", 48 * 1024),
     (blocks, "BLOCK_BYTES", 16 * 1024),
     (blocks, "EXPENSIVE_SECONDS", EXPENSIVE_SECONDS),
     (connection, "READ_BYTES", 1024),
@@ -253,7 +253,7 @@ class FuzzedServer:
         held: Connections that wait for the delay of a failed authentication.
         waiting: Number of connections that wait for workers.
         faults: Errors that connections have logged.
-        has_refused_http: Whether HTTP was rejected since this was last set to False.
+        has_rejected_http: Whether HTTP was rejected since this was last set to False.
         has_broken_off: Whether a reply was broken off since this was last set to False.
     """
 
@@ -281,7 +281,7 @@ class FuzzedServer:
         self.held: dict[ClientConnection, None] = {}
         self.waiting = 0
         self.faults: list[str] = []
-        self.has_refused_http = False
+        self.has_rejected_http = False
         self.has_broken_off = False
         self._others = [Session(self, number, f"127.0.0.1:5000{number}") for number in (8, 9)]
         self._sessions: list[Session] = []
@@ -387,7 +387,7 @@ class _LogReader(logging.Handler):
         if record.levelno >= logging.ERROR:
             self._server.faults.append(self.format(record))
         elif isinstance(record.args, tuple) and isinstance(record.args[-1], OtherProtocolError):
-            self._server.has_refused_http = True
+            self._server.has_rejected_http = True
         elif "failed authentication" in record.msg:
             pass
         else:

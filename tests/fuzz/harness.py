@@ -95,9 +95,9 @@ class Harness:
     def is_costly(self, seed: bytes) -> bool:
         """Return whether a seed is long or causes much work."""
         self._server.password = None
-        answer = self._reference.answer(self._server.new_session(), seed)
-        # What varies must not decide: the same seed is to make the same inputs.
-        return answer.varies or len(seed) + len(answer.output) > COSTLY_BYTES or b"00" in seed
+        expected = self._reference.expected(self._server.new_session(), seed)
+        # Replies that vary must not decide: a seed must always generate the same inputs.
+        return expected.varies or len(seed) + len(expected.output) > COSTLY_BYTES or b"00" in seed
 
     # Which way an input goes.
 
@@ -163,7 +163,7 @@ class Harness:
             raise FuzzFailure(f"{error}\nside by side: {inputs}, plan={plan}") from error
 
     def _compare(self, data: bytes, chunks: list[bytes], plan: int, singles: int) -> None:
-        expected = self._reference.answer(self._server.new_session(), data)
+        expected = self._reference.expected(self._server.new_session(), data)
         self._rng.seed(plan)
         start = int(self._rng.random() * max(0, len(data) - singles))
         end = min(len(data), start + singles)
@@ -227,7 +227,7 @@ class Harness:
         while len(in_hand) < 3 and hands.take_task():
             pass
         if not in_hand:
-            return bool(self._server.to_send)  # handing out can have an answer find its bytes
+            return bool(self._server.to_send)  # taking a task can give a stream its bytes
         if rng is None:
             hands.finish_task()
             return True
@@ -249,10 +249,10 @@ class Harness:
                 f"stuck, {conversation.connection.state}, {conversation.sock.chunks} to come"
             )
         self._check_leaks(conversation)
-        if server.has_refused_http or server.has_broken_off:
+        if server.has_rejected_http or server.has_broken_off:
             if server.has_broken_off and not may_be_cut:
-                raise FuzzFailure("an answer broke off")
-            server.has_refused_http = server.has_broken_off = False
+                raise FuzzFailure("a reply broke off")
+            server.has_rejected_http = server.has_broken_off = False
             may_be_cut = True
         output = b"".join(conversation.sock.received)
         try:
@@ -312,7 +312,7 @@ class Harness:
                 or (not conversation.is_over and self._run_engine(rng, failing))
             ):
                 break
-        self._judge(conversation, may_be_cut=fault not in ("finish", "refuse"))
+        self._judge(conversation, may_be_cut=fault not in ("finish", "reject"))
 
     def _harm(self, conversation: FuzzedConversation, fault: str) -> None:
         connection = conversation.connection
@@ -329,7 +329,7 @@ class Harness:
                 connection.time_out(60.0)
             case "close":
                 connection.close()
-            case "refuse" if connection.state is ConnectionState.OPEN and connection.is_idle:
+            case "reject" if connection.state is ConnectionState.OPEN and connection.is_idle:
                 connection.reject("max number of clients reached")
 
     # Many connections.
@@ -338,7 +338,7 @@ class Harness:
         rng, server = self._rng, self._server
         wanted = []
         for data in inputs:
-            wanted.append(self._reference.answer(server.new_session(), data))
+            wanted.append(self._reference.expected(server.new_session(), data))
         conversations = [
             FuzzedConversation(server, FakeSocket(list(self._cuts(data)), rng)) for data in inputs
         ]
@@ -365,7 +365,7 @@ class Harness:
                 raise FuzzFailure(f"in a crowd: {_difference(got, expected.output)}")
 
 
-_FAULTS = ("reset", "hang-up", "finish", "give up", "close", "refuse", "workers", "workers")
+_FAULTS = ("reset", "hang-up", "finish", "give up", "close", "reject", "workers", "workers")
 
 
 def _difference(got: bytes, expected: bytes) -> str:

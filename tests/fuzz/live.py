@@ -14,8 +14,8 @@ __all__ = ["assert_serves", "attack"]
 TIMEOUT_SECONDS = 30
 """Far above anything seen: reaching it is a failure, not a slow machine."""
 
-MOST_READ_BYTES = 4 * 1024 * 1024
-"""With its default limits a server has answers of gigabytes; more of one than this is not read."""
+MAX_READ_BYTES = 4 * 1024 * 1024
+"""Replies can have gigabytes with default limits; no more than this is read of one."""
 
 _RESET = b"\1\0\0\0\0\0\0\0"
 """The value of SO_LINGER that makes close() send a reset."""
@@ -39,11 +39,11 @@ def assert_serves(address: Address) -> None:
     """Check that a new connection gets a reply."""
     with closing(_connect(address)) as sock:
         sock.sendall(b"PING\r\n")
-        answer = b""
-        while len(answer) < 7 and (part := sock.recv(7)):
-            answer += part
-        if answer != b"+PONG\r\n":
-            raise FuzzFailure(f"a new connection got {answer!r}")
+        reply = b""
+        while len(reply) < 7 and (part := sock.recv(7)):
+            reply += part
+        if reply != b"+PONG\r\n":
+            raise FuzzFailure(f"a new connection got {reply!r}")
 
 
 def attack(address: Address, data: bytes, rng: Random) -> None:
@@ -67,7 +67,7 @@ def attack(address: Address, data: bytes, rng: Random) -> None:
         except TimeoutError as error:
             raise FuzzFailure(f"{data!r}: {error!r}") from error
         except OSError:
-            pass  # it has refused what came, and closed; what it said is still to be read
+            pass  # the server has closed the connection; its replies can still be read
         output, is_whole = _read(sock)
     try:
         replies = parse_replies(output)
@@ -76,11 +76,11 @@ def attack(address: Address, data: bytes, rng: Random) -> None:
     if is_whole and not (replies.is_whole or is_cut):
         raise FuzzFailure(f"{data!r}: the output ends within a reply: {output[-200:]!r}")
     if replies.protocol_errors and not (replies.ends_with_protocol_error and is_whole):
-        raise FuzzFailure(f"{data!r}: replies behind a protocol error: {output[-1000:]!r}")
+        raise FuzzFailure(f"{data!r}: replies after a protocol error: {output[-1000:]!r}")
 
 
 def _send(sock: socket.socket, data: bytes, rng: Random) -> None:
-    # A kernel may hold only so many tiny segments that the server leaves unread.
+    # The kernel buffers a limited number of tiny segments that the server has not read.
     longest = 1 + len(data) // 300 + int(rng.random() ** 2 * 4000)
     position = 0
     while position < len(data):
@@ -94,7 +94,7 @@ def _read(sock: socket.socket) -> tuple[bytes, bool]:
     parts: list[bytes] = []
     size = 0
     try:
-        while size < MOST_READ_BYTES:
+        while size < MAX_READ_BYTES:
             part = sock.recv(1 << 16)
             if not part:
                 return b"".join(parts), True

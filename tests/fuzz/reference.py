@@ -19,7 +19,7 @@ from tests.support.expected import encoded
 __all__ = ["Expected", "Reference"]
 
 _VARYING = (b"SLOWLOG", b"LATENCY")
-"""The commands that tell of time."""
+"""Commands whose replies depend on time."""
 
 
 class Expected(NamedTuple):
@@ -57,7 +57,7 @@ class Reference:
             self._bytes[name] = b"".join(elements)
             self._offsets[name] = list(accumulate(map(len, elements), initial=0))
 
-    def answer(self, session: Session, data: bytes) -> Expected:
+    def expected(self, session: Session, data: bytes) -> Expected:
         """Return the expected output for a client that sends these bytes and then ends."""
         parts: list[bytes] = []
         position = 0

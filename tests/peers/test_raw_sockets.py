@@ -72,10 +72,10 @@ def test_malformed_request_ends_its_connection_alone(server: RunningServer, sent
     """A malformed request gets one error and closes its connection; others are served."""
     with connected(server) as sock:
         sock.sendall(sent + b"\r\nPING\r\n" * 1000)
-        answer = read_to_end(sock)
-    assert answer.startswith(b"-ERR Protocol error: ")
-    assert answer.endswith(b"\r\n")
-    assert answer.count(b"\n") == 1
+        received = read_to_end(sock)
+    assert received.startswith(b"-ERR Protocol error: ")
+    assert received.endswith(b"\r\n")
+    assert received.count(b"\n") == 1
     assert_serves(server)
 
 
@@ -83,9 +83,9 @@ def test_requests_before_a_malformed_one_are_answered(server: RunningServer) -> 
     """The error for a malformed request follows the replies to the requests before it."""
     with connected(server) as sock:
         sock.sendall(b"ECHO a\r\n*1\r\n$4\r\nPING\r\n*x\r\nPING\r\n")
-        answer = read_to_end(sock)
-    assert answer.startswith(b"$1\r\na\r\n+PONG\r\n-ERR Protocol error: ")
-    assert answer.count(b"PONG") == 1
+        received = read_to_end(sock)
+    assert received.startswith(b"$1\r\na\r\n+PONG\r\n-ERR Protocol error: ")
+    assert received.count(b"PONG") == 1
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -135,8 +135,8 @@ def test_requests_may_come_byte_by_byte(server: RunningServer) -> None:
     with connected(server) as sock:
         for byte in requests:
             sock.sendall(bytes([byte]))
-        answer = read_to_end(sock)
-    assert answer == reply("array", 0, 5) + reply("array", 5, 9) + b"$4\r\na\r\nb\r\n+OK\r\n"
+        received = read_to_end(sock)
+    assert received == reply("array", 0, 5) + reply("array", 5, 9) + b"$4\r\na\r\nb\r\n+OK\r\n"
 
 
 def test_long_pipeline_is_answered_in_order(server: RunningServer) -> None:
@@ -154,9 +154,9 @@ def test_long_pipeline_is_answered_in_order(server: RunningServer) -> None:
         sender = threading.Thread(target=sock.sendall, args=(requests,))
         sender.start()
         sender.join(5)  # as a rule it is through by then; if not, reading makes room
-        answer = read_exactly(sock, len(expected))
+        received = read_exactly(sock, len(expected))
         sender.join(TIMEOUT_SECONDS)
-    assert answer == expected
+    assert received == expected
 
 
 def test_cold_replies_keep_their_place_in_a_pipeline(serve: Serve) -> None:
@@ -182,9 +182,9 @@ def test_half_closed_connection_gets_all_replies(serve: Serve) -> None:
     with connected(serve("--workers", "1")) as sock:
         sock.sendall(b"FIB.FIRST 5000 FORMAT text\r\nPING\r\nFIB.FIRST 100\r\nFIB.NUMBER 5500\r\n")
         sock.shutdown(socket.SHUT_WR)
-        answer = read_to_end(sock)
+        received = read_to_end(sock)
     number = b"%d" % fibonacci(0, 5501)[5500]
-    assert answer == b"".join(
+    assert received == b"".join(
         [
             reply("text", 0, 5000),
             b"+PONG\r\n",
@@ -249,14 +249,14 @@ def test_longest_idle_client_is_closed_for_next(serve: Serve) -> None:
 
 def test_clients_beyond_the_limit_get_an_error(serve: Serve) -> None:
     """While max_clients connections wait for replies a further one gets an error."""
-    refusal = b"-ERR max number of clients reached\r\n"
+    error = b"-ERR max number of clients reached\r\n"
     server = serve("--workers", "1", FIBSERVER_MAX_CLIENTS="3", FIBSERVER_DRAIN_TIMEOUT="0")
     with connected(server) as first, connected(server) as second, connected(server) as third:
         for sock in (first, second, third):
             sock.sendall(b"PING\r\nFIB.FIRST 20000\r\n")  # 42 MB, more than socket buffers hold
             assert read_exactly(sock, 7) == b"+PONG\r\n"
         with connected(server) as fourth:
-            assert read_to_end(fourth) == refusal
+            assert read_to_end(fourth) == error
         second.close()
         wait_until(lambda: is_served(server), "the place of the closed connection is free")
 
@@ -293,7 +293,7 @@ def test_slow_reader_gets_every_byte(server: RunningServer) -> None:
         size = 0
         while size < len(expected):
             part = sock.recv(4096)
-            assert part, f"the answer ended after {size} bytes of {len(expected)}"
+            assert part, f"the reply ended after {size} bytes of {len(expected)}"
             digest.update(part)
             size += len(part)
     assert size == len(expected)

@@ -244,8 +244,8 @@ def test_time_is_now(client: redis.Redis) -> None:
 def test_hello_describes_the_server(connect: Connect, request: pytest.FixtureRequest) -> None:
     """HELLO returns the fields of Redis; an unknown version changes nothing."""
     client = connect(single_connection_client=True, decode_responses=True)
-    answer = ask(client, "HELLO")
-    facts = answer if isinstance(answer, dict) else dict(zip(*[iter(answer)] * 2, strict=True))
+    result = ask(client, "HELLO")
+    facts = result if isinstance(result, dict) else dict(zip(*[iter(result)] * 2, strict=True))
     assert facts["server"] == "redis"
     assert facts["proto"] == (3 if "RESP3" in request.node.name else 2)
     assert facts["id"] == client.client_id()
@@ -283,8 +283,8 @@ def test_asyncio_client_shares_a_loop(server: RunningServer, protocol: int) -> N
             host="127.0.0.1", port=server.port, protocol=protocol
         ) as client:
             requests = [ask(client, "FIB.FIRST", n) for n in range(50)]
-            answers = await asyncio.wait_for(asyncio.gather(*requests), TIMEOUT_SECONDS)
-            assert answers == [as_bytes(fibonacci(0, n)) for n in range(50)]
+            results = await asyncio.wait_for(asyncio.gather(*requests), TIMEOUT_SECONDS)
+            assert results == [as_bytes(fibonacci(0, n)) for n in range(50)]
             async with client.pipeline() as pipeline:
                 ask(pipeline, "FIB.NUMBER", 10)
                 ask(pipeline, "FIB.NUMBER", 300)

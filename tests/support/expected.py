@@ -62,16 +62,16 @@ def encoded(format: str, start: int, stop: int) -> list[bytes]:
 @cache
 def expected(format: str, start: int, stop: int) -> bytes:
     """Return elements start to stop-1 of a slice, without a separator at the end."""
-    answer = b"".join(encoded(format, start, stop))
-    return answer.removesuffix(b",") if format == "json" else answer
+    elements = b"".join(encoded(format, start, stop))
+    return elements.removesuffix(b",") if format == "json" else elements
 
 
 def reply(format: str, start: int, stop: int) -> bytes:
     """Return the reply to FIB.RANGE as sent."""
-    answer = expected(format, start, stop)
+    elements = expected(format, start, stop)
     if format == "array":
-        return b"*%d\r\n%b" % (stop - start, answer)
-    return b"$%d\r\n%b\r\n" % (len(answer), answer)
+        return b"*%d\r\n%b" % (stop - start, elements)
+    return b"$%d\r\n%b\r\n" % (len(elements), elements)
 
 
 @cache

@@ -14,7 +14,7 @@ from fibcommon.costs import first_element_seconds
 from fibcommon.formats import FORMATS, Format
 from fibserver.core import fair_queue
 from fibserver.core.fair_queue import FairQueue
-from fibserver.engine import slice_stream as answer
+from fibserver.engine import slice_stream
 from fibserver.engine.slice_stream import SliceStream
 from fibserver.engine.stream import Stream
 from fibserver.memory import block_sequence as growth
@@ -49,7 +49,7 @@ JSON, TEXT, ARRAY = FORMATS["json"], FORMATS["text"], FORMATS["array"]
 def small_blocks() -> Iterator[None]:
     """Use small blocks and lower limits within the context."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (answer, blocks, growth, layout):
+        for module in (slice_stream, blocks, growth, layout):
             patch.setattr(module, "BLOCK_BYTES", BLOCK_BYTES)
         for module in (blocks, fair_queue):
             patch.setattr(
@@ -96,7 +96,7 @@ class Machine:
         self.asked_costs: list[float] = []
 
     def rejection(self, cost_seconds: float) -> str | None:
-        """Return why a stream must not wait, None if it may."""
+        """Return the reason why a stream must not wait, None if it may."""
         self.asked_costs.append(cost_seconds)
         return self.refused
 

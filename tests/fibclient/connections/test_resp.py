@@ -105,7 +105,7 @@ def test_invalid_bytes_raise(data: bytes) -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_as_reply(data: bytes) -> None:
-    """Any bytes are a reply, a refusal, invalid or incomplete."""
+    """Any bytes are a reply, an error reply, invalid or incomplete."""
     with contextlib.suppress(RequestRefused, ServerMisbehaved, NotEnough):
         read_reply(Bytes(data))
 

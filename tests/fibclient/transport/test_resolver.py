@@ -64,7 +64,7 @@ def test_all_addresses_of_a_name_are_used() -> None:
 
 
 def test_dead_address_of_name_costs_no_error(unused_port: int) -> None:
-    """If one of a name's addresses refuses, there is neither an error nor a retry."""
+    """If one address of a name refuses connections, there is neither an error nor a retry."""
     with fake_server(in_turn(ZERO)) as alive:
 
         def both(address: Address) -> list[ResolvedAddress]:
@@ -196,7 +196,7 @@ def test_a_silent_name_alone(stuck: threading.Event) -> None:
                 client.range(0, 1)
         assert not stuck.is_set()
         stuck.set()
-        wait_until(lambda: is_answered(client), "an answer")
+        wait_until(lambda: is_answered(client), "a reply")
 
 
 def is_answered(client: FibClient) -> bool:

@@ -130,7 +130,7 @@ class CommandRunner:
         _, _, replies = execute(self.session, args)
         return b"".join(map(sent, replies))
 
-    def refusal(self, line: str | list[bytes]) -> str:
+    def error(self, line: str | list[bytes]) -> str:
         """Run a request that fails, and return the error line without the '-'."""
         with pytest.raises(CommandError) as caught:
             self(line)
@@ -191,7 +191,7 @@ HELLO_BODY = b"".join(bulk(name) + value for name, value in HELLO_FIELDS.items()
 HELLO_2 = b"*14\r\n" + HELLO_BODY
 HELLO_3 = b"%7\r\n" + HELLO_BODY.replace(b":2\r\n", b":3\r\n")
 
-ANSWERS = [
+REPLIES = [
     ("PING", PONG),
     ("PING hello", bulk("hello")),
     ("ping", PONG),
@@ -262,7 +262,7 @@ ANSWERS = [
     ("fib.index digits 1", bulk("0")),
 ]
 
-REFUSALS = [
+INVALID_REQUESTS = [
     ("NOSUCH", "ERR unknown command 'NOSUCH', with args beginning with: "),
     ("GET a b c", "ERR unknown command 'GET', with args beginning with: 'a' 'b'"),
     ("PING a b", "ERR wrong number of arguments for 'ping' command"),
@@ -348,16 +348,16 @@ TOO_FEW_OR_MANY = [
 ]
 
 
-@pytest.mark.parametrize(("line", "answer"), ANSWERS)
-def test_replies_of_new_connection(run: CommandRunner, line: str, answer: bytes) -> None:
+@pytest.mark.parametrize(("line", "reply"), REPLIES)
+def test_replies_of_new_connection(run: CommandRunner, line: str, reply: bytes) -> None:
     """Each command returns these bytes on a new connection."""
-    assert run(line) == answer
+    assert run(line) == reply
 
 
-@pytest.mark.parametrize(("line", "message"), REFUSALS)
+@pytest.mark.parametrize(("line", "message"), INVALID_REQUESTS)
 def test_invalid_request_gets_error(run: CommandRunner, line: str, message: str) -> None:
     """Each invalid request gets this error, and the connection stays usable."""
-    assert run.refusal(line).startswith(message)
+    assert run.error(line).startswith(message)
     assert run("PING") == PONG
 
 
@@ -366,26 +366,26 @@ def test_wrong_number_of_arguments_names_command(
     run: CommandRunner, name: str, count: int
 ) -> None:
     """The error for a wrong number of arguments names the command."""
-    refusal = run.refusal(" ".join([name, *["0"] * (count - 1)]))
-    assert refusal == f"ERR wrong number of arguments for '{name.lower()}' command"
+    error = run.error(" ".join([name, *["0"] * (count - 1)]))
+    assert error == f"ERR wrong number of arguments for '{name.lower()}' command"
 
 
 def test_long_unknown_command_is_cut(run: CommandRunner) -> None:
     """An error quotes at most 128 bytes of a name or argument, on one line."""
     cut = "x" * 128
-    assert run.refusal([b"x" * 4000, b"x" * 200]) == (
+    assert run.error([b"x" * 4000, b"x" * 200]) == (
         f"ERR unknown command '{cut}', with args beginning with: '{cut}'"
     )
-    assert run.refusal([b"a\r\n+OK\r\n"]).startswith("ERR unknown command 'a  +OK  ', ")
-    assert cut + "x" not in run.refusal([b"FIB.FIRST", b"x" * 4000])
-    assert cut + "x" not in run.refusal([b"FIB.FIRST", b"1", b"FORMAT", b"x" * 4000])
-    assert cut + "x" not in run.refusal([b"CLIENT", b"x" * 4000])
+    assert run.error([b"a\r\n+OK\r\n"]).startswith("ERR unknown command 'a  +OK  ', ")
+    assert cut + "x" not in run.error([b"FIB.FIRST", b"x" * 4000])
+    assert cut + "x" not in run.error([b"FIB.FIRST", b"1", b"FORMAT", b"x" * 4000])
+    assert cut + "x" not in run.error([b"CLIENT", b"x" * 4000])
 
 
 def test_any_bytes_for_a_command(run: CommandRunner) -> None:
     """Empty and binary names are unknown commands."""
-    assert run.refusal([b""]).startswith("ERR unknown command ''")
-    assert run.refusal([b"\xff\0"]).startswith(r"ERR unknown command '\xff '")
+    assert run.error([b""]).startswith("ERR unknown command ''")
+    assert run.error([b"\xff\0"]).startswith(r"ERR unknown command '\xff '")
 
 
 # FIB.* and its limits.
@@ -394,11 +394,11 @@ def test_any_bytes_for_a_command(run: CommandRunner) -> None:
 @pytest.mark.parametrize("name", FORMATS)
 def test_first_in_every_format(run: CommandRunner, name: str) -> None:
     """In every format FIB.FIRST returns as many bytes as FIB.SIZE reports."""
-    answer = run(f"FIB.FIRST 300 FORMAT {name}")
+    reply = run(f"FIB.FIRST 300 FORMAT {name}")
     size = int(run(f"FIB.SIZE 0 300 FORMAT {name}")[1:-2])
     header = b"*300\r\n" if name == "array" else b"$%d\r\n" % size
-    assert answer.startswith(header)
-    assert len(answer) == len(header) + size + (0 if name == "array" else 2)
+    assert reply.startswith(header)
+    assert len(reply) == len(header) + size + (0 if name == "array" else 2)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -407,7 +407,7 @@ def test_largest_reply(name: str) -> None:
     size = FORMATS[name].slice_size(10, 40)
     request = f"FIB.RANGE 10 40 FORMAT {name}"
     assert CommandRunner(max_answer_bytes=size)(request)
-    assert CommandRunner(max_answer_bytes=size - 1).refusal(request) == (
+    assert CommandRunner(max_answer_bytes=size - 1).error(request) == (
         f"LIMIT the answer would be {size} bytes, max_answer_bytes is {size - 1}"
     )
 
@@ -416,7 +416,7 @@ def test_error_for_huge_reply_has_size_and_limit() -> None:
     """The error for a huge reply contains its size and the limit."""
     run = CommandRunner(max_answer_bytes=2**31)
     size = FORMATS["array"].slice_size(0, 10_000_000)
-    assert run.refusal("FIB.FIRST 10000000") == (
+    assert run.error("FIB.FIRST 10000000") == (
         f"LIMIT the answer would be {size} bytes, max_answer_bytes is {2**31}"
     )
 
@@ -433,17 +433,17 @@ def test_largest_index() -> None:
         assert run(line)
     run.server.sized.clear()
     for line in ("FIB.FIRST 102", "FIB.RANGE 99 102", "FIB.NUMBER 101", "FIB.SIZE 0 102"):
-        assert run.refusal(line) == "LIMIT the answer would reach F(101), max_index is 100"
+        assert run.error(line) == "LIMIT the answer would reach F(101), max_index is 100"
     assert run.server.sized == []
 
 
 @pytest.mark.parametrize("command", ["FIB.FIRST", "FIB.NUMBER", "FIB.RANGE 0", "FIB.SIZE 0"])
 def test_number_of_many_digits(run: CommandRunner, command: str) -> None:
     """The error for a very long index quotes it shortened."""
-    refusal = run.refusal(f"{command} {'9' * 4000}")
-    assert refusal.startswith("LIMIT the answer would reach F(99999999999999999999... of 4000")
-    assert len(refusal) < 200
-    assert len(run.refusal(f"FIB.RANGE {'9' * 2000} {'8' * 2000}")) < 200
+    error = run.error(f"{command} {'9' * 4000}")
+    assert error.startswith("LIMIT the answer would reach F(99999999999999999999... of 4000")
+    assert len(error) < 200
+    assert len(run.error(f"FIB.RANGE {'9' * 2000} {'8' * 2000}")) < 200
 
 
 def test_only_fib_commands_are_immutable() -> None:
@@ -508,7 +508,7 @@ def test_hello_switches_the_protocol(run: CommandRunner) -> None:
 )
 def test_rejected_hello_changes_nothing(run: CommandRunner, line: str) -> None:
     """A rejected HELLO changes neither protocol nor name."""
-    run.refusal(line)
+    run.error(line)
     assert run("HELLO") == HELLO_2
     assert run("CLIENT GETNAME") == b"$-1\r\n"
 
@@ -527,8 +527,8 @@ def test_client_name(run: CommandRunner) -> None:
 def test_names_are_single_words(run: CommandRunner, word: bytes) -> None:
     """Names that would break the lines of CLIENT INFO are rejected."""
     for words in ([b"SETNAME"], [b"SETINFO", b"LIB-NAME"], [b"SETINFO", b"LIB-VER"]):
-        assert "cannot contain spaces, newlines" in run.refusal([b"CLIENT", *words, word])
-    assert "cannot contain spaces" in run.refusal([b"HELLO", b"2", b"SETNAME", word])
+        assert "cannot contain spaces, newlines" in run.error([b"CLIENT", *words, word])
+    assert "cannot contain spaces" in run.error([b"HELLO", b"2", b"SETNAME", word])
 
 
 @pytest.mark.parametrize("size", [128, 129])
@@ -539,10 +539,10 @@ def test_names_are_short(run: CommandRunner, size: int) -> None:
         if size <= 128:
             assert run([b"CLIENT", *words, name]) == OK
         else:
-            refusal = run.refusal([b"CLIENT", *words, name])
-            assert refusal.endswith(" cannot be longer than 128 bytes.")
+            error = run.error([b"CLIENT", *words, name])
+            assert error.endswith(" cannot be longer than 128 bytes.")
     if size > 128:
-        assert "longer than 128" in run.refusal([b"HELLO", b"2", b"SETNAME", name])
+        assert "longer than 128" in run.error([b"HELLO", b"2", b"SETNAME", name])
         assert run("CLIENT GETNAME") == b"$-1\r\n"
 
 
@@ -550,9 +550,9 @@ def test_client_info(run: CommandRunner) -> None:
     """CLIENT INFO is one line with the client's name and library."""
     for line in ("SETNAME me", "SETINFO LIB-NAME lib", "SETINFO LIB-VER 1.2"):
         run(f"CLIENT {line}")
-    answer = run("CLIENT INFO").decode()
-    assert re.fullmatch(r"\$\d+\r\n[^\n]+\n\r\n", answer)
-    fields = set(answer.split())
+    reply = run("CLIENT INFO").decode()
+    assert re.fullmatch(r"\$\d+\r\n[^\n]+\n\r\n", reply)
+    fields = set(reply.split())
     assert fields >= {"id=7", "addr=127.0.0.1:50000", "name=me", "resp=2"}
     assert fields >= {"lib-name=lib", "lib-ver=1.2"}
 
@@ -604,10 +604,10 @@ def test_caching_of_the_next_request(run: CommandRunner) -> None:
     for mode, right, wrong in (("OPTIN", "yes", "no"), ("OPTOUT", "no", "yes")):
         run(f"CLIENT TRACKING on {mode}")
         assert run(f"CLIENT CACHING {right}") == OK
-        assert "is only valid when tracking" in run.refusal(f"CLIENT CACHING {wrong}")
-        assert run.refusal("CLIENT CACHING maybe") == "ERR syntax error"
+        assert "is only valid when tracking" in run.error(f"CLIENT CACHING {wrong}")
+        assert run.error("CLIENT CACHING maybe") == "ERR syntax error"
         run("CLIENT TRACKING off")
-    assert run.refusal("CLIENT CACHING yes").startswith("ERR CLIENT CACHING can be called only")
+    assert run.error("CLIENT CACHING yes").startswith("ERR CLIENT CACHING can be called only")
 
 
 @pytest.mark.parametrize(
@@ -637,7 +637,7 @@ def test_rejected_tracking_changes_nothing(
     """Options that Redis rejects get its error messages, and change nothing."""
     run(f"CLIENT TRACKING {current}")
     before = run("CLIENT TRACKINGINFO")
-    assert run.refusal(f"CLIENT TRACKING {line}").startswith(message)
+    assert run.error(f"CLIENT TRACKING {line}").startswith(message)
     assert run("CLIENT TRACKINGINFO") == before
 
 
@@ -656,7 +656,7 @@ def test_reset(run: CommandRunner) -> None:
     assert run("RESET") == b"+RESET\r\n"
     assert run("HELLO") == HELLO_2
     assert run("CLIENT GETNAME") == b"$-1\r\n"
-    assert run.refusal("EXEC") == "ERR EXEC without MULTI"
+    assert run.error("EXEC") == "ERR EXEC without MULTI"
 
 
 # The password.
@@ -678,9 +678,7 @@ def test_commands_without_password_are_rejected(
 ) -> None:
     """Without authentication every command is rejected, whatever its arguments."""
     for count in range(5):
-        assert (
-            unauthenticated.refusal([name, *[b"0"] * count]) == "NOAUTH Authentication required."
-        )
+        assert unauthenticated.error([name, *[b"0"] * count]) == "NOAUTH Authentication required."
     assert unauthenticated.server.sized == []
     assert not unauthenticated.session.is_in_transaction
 
@@ -690,7 +688,7 @@ def test_commands_without_authentication(unauthenticated: CommandRunner) -> None
     assert {
         name for name, entry in COMMANDS.items() if not entry.needs_authentication
     } == WITHOUT_PASSWORD | HEALTH_CHECK
-    assert unauthenticated.refusal("NOSUCH").startswith("ERR unknown command 'NOSUCH'")
+    assert unauthenticated.error("NOSUCH").startswith("ERR unknown command 'NOSUCH'")
     assert unauthenticated("RESET") == b"+RESET\r\n"
     assert unauthenticated("QUIT") == OK
 
@@ -721,10 +719,10 @@ WRONG = "WRONGPASS invalid username-password pair or user is disabled."
 @pytest.mark.parametrize("credentials", WRONG_CREDENTIALS)
 def test_wrong_password(unauthenticated: CommandRunner, credentials: list[bytes]) -> None:
     """Wrong credentials change nothing, before and after a successful AUTH."""
-    assert unauthenticated.refusal([b"AUTH", *credentials]) == WRONG
-    assert unauthenticated.refusal("PING").startswith("NOAUTH")
+    assert unauthenticated.error([b"AUTH", *credentials]) == WRONG
+    assert unauthenticated.error("PING").startswith("NOAUTH")
     unauthenticated([b"AUTH", PASSWORD])
-    assert unauthenticated.refusal([b"AUTH", *credentials]) == WRONG
+    assert unauthenticated.error([b"AUTH", *credentials]) == WRONG
     assert unauthenticated("PING") == PONG
 
 
@@ -741,7 +739,7 @@ def test_ping_of_unhealthy_server(
     run.server.unavailable_reason = unavailable_reason
     for line in ("PING", "PING hello"):
         run.session.is_quitting = False
-        assert run.refusal(line) == " ".join(unavailable_reason)
+        assert run.error(line) == " ".join(unavailable_reason)
         assert run.session.is_quitting
     run.session.is_quitting = False
     if password:
@@ -755,7 +753,7 @@ def test_ping_of_unhealthy_server(
 def test_hello_without_the_password(unauthenticated: CommandRunner) -> None:
     """Unauthenticated HELLO is rejected and changes nothing."""
     for line in ("HELLO", "HELLO 3", "HELLO 3 SETNAME me"):
-        assert unauthenticated.refusal(line).startswith(
+        assert unauthenticated.error(line).startswith(
             "NOAUTH HELLO must be called with the client"
         )
     assert (unauthenticated.session.protocol, unauthenticated.session.name) == (2, "")
@@ -773,16 +771,16 @@ def test_hello_with_the_password(unauthenticated: CommandRunner) -> None:
 def test_hello_with_a_wrong_password(unauthenticated: CommandRunner) -> None:
     """HELLO with wrong credentials changes nothing."""
     for credentials in (pair for pair in WRONG_CREDENTIALS if len(pair) == 2):
-        assert unauthenticated.refusal([b"HELLO", b"3", b"AUTH", *credentials]) == WRONG
+        assert unauthenticated.error([b"HELLO", b"3", b"AUTH", *credentials]) == WRONG
     assert unauthenticated.session.protocol == 2
-    assert unauthenticated.refusal("PING").startswith("NOAUTH")
+    assert unauthenticated.error("PING").startswith("NOAUTH")
 
 
 def test_reset_forgets_the_password(unauthenticated: CommandRunner) -> None:
     """RESET ends the authentication if a password is set."""
     unauthenticated([b"AUTH", PASSWORD])
     unauthenticated("RESET")
-    assert unauthenticated.refusal("PING").startswith("NOAUTH")
+    assert unauthenticated.error("PING").startswith("NOAUTH")
     run = CommandRunner()
     run("RESET")
     assert run("PING") == PONG
@@ -792,7 +790,7 @@ def test_a_password_that_comes_later(run: CommandRunner) -> None:
     """A connected client stays authenticated when a password is configured later."""
     run.server.password = PASSWORD
     assert run("PING") == PONG
-    assert CommandRunner(run.server, 8).refusal("PING").startswith("NOAUTH")
+    assert CommandRunner(run.server, 8).error("PING").startswith("NOAUTH")
 
 
 # The clients.
@@ -925,9 +923,9 @@ def test_client_list_options(
 )
 def test_wrong_client_options(runners: list[CommandRunner], options: str, message: str) -> None:
     """CLIENT LIST and CLIENT KILL reject invalid options with the same errors."""
-    assert runners[0].refusal(f"CLIENT LIST {options}") == message
+    assert runners[0].error(f"CLIENT LIST {options}") == message
     if len(options.split()) > 1:  # one argument is the old form of CLIENT KILL
-        assert runners[0].refusal(f"CLIENT KILL {options}") == message
+        assert runners[0].error(f"CLIENT KILL {options}") == message
     assert runners[0].server.closed == []
 
 
@@ -982,7 +980,7 @@ def test_old_client_kill(runners: list[CommandRunner]) -> None:
     asking = runners[0]
     assert asking("CLIENT KILL 127.0.0.1:50001") == OK
     assert asking.server.closed == [8]
-    assert asking.refusal("CLIENT KILL 127.0.0.1:50001") == "ERR No such client"
+    assert asking.error("CLIENT KILL 127.0.0.1:50001") == "ERR No such client"
     assert not asking.session.is_quitting
     assert asking("CLIENT KILL 127.0.0.1:50000") == OK
     assert asking.session.is_quitting
@@ -991,10 +989,8 @@ def test_old_client_kill(runners: list[CommandRunner]) -> None:
 
 def test_client_kill_without_client_is_rejected(run: CommandRunner) -> None:
     """CLIENT KILL without arguments, and of the client 0, is rejected."""
-    assert run.refusal("CLIENT KILL ID 0") == "ERR client-id should be greater than 0"
-    assert run.refusal("CLIENT KILL") == (
-        "ERR wrong number of arguments for 'client|kill' command"
-    )
+    assert run.error("CLIENT KILL ID 0") == "ERR client-id should be greater than 0"
+    assert run.error("CLIENT KILL") == ("ERR wrong number of arguments for 'client|kill' command")
 
 
 # Transactions.
@@ -1019,7 +1015,7 @@ def test_discard_command_clears_transaction(run: CommandRunner) -> None:
     """DISCARD clears the queue and its errors."""
     run("MULTI")
     run("PING")
-    run.refusal("NOSUCH")
+    run.error("NOSUCH")
     assert run("DISCARD") == OK
     assert run("MULTI") == OK
     assert run("EXEC") == b"*0\r\n"
@@ -1028,7 +1024,7 @@ def test_discard_command_clears_transaction(run: CommandRunner) -> None:
 def test_multi_does_not_nest(run: CommandRunner) -> None:
     """MULTI within a transaction is rejected."""
     run("MULTI")
-    assert run.refusal("MULTI") == "ERR MULTI calls can not be nested"
+    assert run.error("MULTI") == "ERR MULTI calls can not be nested"
 
 
 @pytest.mark.parametrize(
@@ -1038,9 +1034,9 @@ def test_rejected_request_aborts_its_transaction(run: CommandRunner, line: str) 
     """A rejected request makes EXEC fail, and ends the transaction."""
     run("MULTI")
     run("PING")
-    run.refusal(line)
+    run.error(line)
     assert run("PING") == QUEUED
-    assert run.refusal("EXEC") == ("EXECABORT Transaction discarded because of previous errors.")
+    assert run.error("EXEC") == ("EXECABORT Transaction discarded because of previous errors.")
     assert run("PING") == PONG
     run("MULTI")
     assert run("EXEC") == b"*0\r\n"
@@ -1060,12 +1056,12 @@ def test_transaction_is_bounded(run: CommandRunner) -> None:
     """A transaction takes MAX_QUEUED requests; one more is rejected and aborts it."""
     run("MULTI")
     assert {run("PING") for _ in range(MAX_QUEUED)} == {QUEUED}
-    assert run.refusal("PING") == (
+    assert run.error("PING") == (
         f"ERR transaction too large: at most {MAX_QUEUED} requests and 256 KiB"
     )
     assert run.session.transaction is not None
     assert len(run.session.transaction) == MAX_QUEUED
-    assert run.refusal("EXEC").startswith("EXECABORT")
+    assert run.error("EXEC").startswith("EXECABORT")
     assert run("PING") == PONG
 
 
@@ -1076,8 +1072,8 @@ def test_large_requests_fill_a_transaction_sooner(run: CommandRunner) -> None:
     fitting = 256 * 1024 // 4100
     for _ in range(fitting):
         assert run(request) == QUEUED
-    assert "and 256 KiB" in run.refusal(request)
-    assert run.refusal("EXEC").startswith("EXECABORT ")
+    assert "and 256 KiB" in run.error(request)
+    assert run.error("EXEC").startswith("EXECABORT ")
 
 
 def test_replies_of_a_transaction_are_made_one_by_one(run: CommandRunner) -> None:
@@ -1124,34 +1120,34 @@ def test_success_counts_neither_rejected_nor_failed(run: CommandRunner) -> None:
 
 def test_rejected_calls(run: CommandRunner, unauthenticated: CommandRunner) -> None:
     """Wrong arguments and missing authentication count as rejected."""
-    run.refusal("ECHO")
-    run.refusal("ECHO a b")
+    run.error("ECHO")
+    run.error("ECHO a b")
     assert counts(run, "ECHO") == (2, 0)
-    unauthenticated.refusal("ECHO a")
+    unauthenticated.error("ECHO a")
     assert counts(unauthenticated, "ECHO") == (1, 0)
 
 
 def test_unknown_commands_are_not_counted(run: CommandRunner) -> None:
     """Unknown commands have no statistics, which would be unbounded."""
-    run.refusal("NOSUCH")
+    run.error("NOSUCH")
     assert run.server.statistics.commands == {}
 
 
 def test_failed_calls(run: CommandRunner) -> None:
     """Errors while a command runs count as failed, whatever the case of its name."""
-    run.refusal("SELECT 1")
-    run.refusal("select x")
+    run.error("SELECT 1")
+    run.error("select x")
     assert counts(run, "SELECT") == (0, 2)
 
 
 def test_rejected_within_a_transaction(run: CommandRunner) -> None:
     """A request that cannot be queued counts as rejected; a queued one counts when it runs."""
     run("MULTI")
-    run.refusal("ECHO")
+    run.error("ECHO")
     run("SELECT 1")
     assert counts(run, "ECHO") == (1, 0)
     assert counts(run, "SELECT") == (0, 0)
-    run.refusal("EXEC")
+    run.error("EXEC")
     assert counts(run, "EXEC") == (0, 1)
 
 
@@ -1160,7 +1156,7 @@ def test_too_many_queued_requests_are_rejected(run: CommandRunner) -> None:
     run("MULTI")
     for _ in range(MAX_QUEUED):
         run("PING")
-    run.refusal("PING")
+    run.error("PING")
     assert counts(run, "PING") == (1, 0)
 
 
@@ -1183,9 +1179,9 @@ def test_last_command(run: CommandRunner) -> None:
     for line in ("PING", "fib.first 5"):
         run(line)
         assert run.session.last_command == line.split()[0].lower()
-    run.refusal("SELECT 1")
+    run.error("SELECT 1")
     assert run.session.last_command == "select"
-    run.refusal("NOSUCH")
+    run.error("NOSUCH")
     assert run.session.last_command == "select"
     run("config get x")
     assert run.session.last_command == "config|get"
@@ -1260,7 +1256,7 @@ def test_invalid_slowlog_and_latency_arguments(
 ) -> None:
     """SLOWLOG and LATENCY reject invalid arguments."""
     make_slow(run, 1)
-    assert run.refusal(line) == message
+    assert run.error(line) == message
     assert run("SLOWLOG LEN") == b":1\r\n"
 
 
@@ -1285,13 +1281,13 @@ def test_latency_histogram(run: CommandRunner) -> None:
     assert run("LATENCY HISTOGRAM echo nosuch ping") == b"*4\r\n" + ping_2 + echo_2
     assert run("LATENCY HISTOGRAM select") == b"*0\r\n"
     run("HELLO 3")
-    answer = run("LATENCY HISTOGRAM echo")
-    assert answer.startswith(b"%1\r\n" + bulk("echo") + b"%2\r\n" + bulk("calls"))
-    assert answer.endswith(bulk("histogram_usec") + b"%1\r\n:2\r\n:1\r\n")
+    reply = run("LATENCY HISTOGRAM echo")
+    assert reply.startswith(b"%1\r\n" + bulk("echo") + b"%2\r\n" + bulk("calls"))
+    assert reply.endswith(bulk("histogram_usec") + b"%1\r\n:2\r\n:1\r\n")
 
 
 @pytest.mark.parametrize(
-    ("line", "answer"),
+    ("line", "reply"),
     [
         ("LATENCY HISTOGRAM", b"*0\r\n"),
         ("LATENCY LATEST", b"*0\r\n"),
@@ -1300,9 +1296,9 @@ def test_latency_histogram(run: CommandRunner) -> None:
         ("LATENCY RESET command fork", b":0\r\n"),
     ],
 )
-def test_latency_has_no_events(run: CommandRunner, line: str, answer: bytes) -> None:
+def test_latency_has_no_events(run: CommandRunner, line: str, reply: bytes) -> None:
     """Subcommands about latency events return empty replies."""
-    assert run(line) == answer
+    assert run(line) == reply
 
 
 def test_latency_doctor(run: CommandRunner) -> None:
@@ -1328,11 +1324,11 @@ def test_command_info(run: CommandRunner) -> None:
 
 def test_command(run: CommandRunner) -> None:
     """COMMAND without arguments describes all commands."""
-    answer = run("COMMAND")
-    assert answer == run("COMMAND INFO")
-    assert answer.startswith(b"*%d\r\n*10\r\n" % len(COMMANDS))
-    assert PING_ENTRY in answer
-    assert all(bulk(name.decode().lower()) in answer for name in COMMANDS)
+    reply = run("COMMAND")
+    assert reply == run("COMMAND INFO")
+    assert reply.startswith(b"*%d\r\n*10\r\n" % len(COMMANDS))
+    assert PING_ENTRY in reply
+    assert all(bulk(name.decode().lower()) in reply for name in COMMANDS)
 
 
 @pytest.mark.parametrize(
@@ -1348,9 +1344,9 @@ def test_command(run: CommandRunner) -> None:
 )
 def test_command_list_filters(run: CommandRunner, options: str, names: list[str]) -> None:
     """COMMAND LIST FILTERBY selects by module, category or pattern, in any case."""
-    answer = run(f"COMMAND LIST FILTERBY {options}")
-    assert sorted(re.findall(rb"\n([a-z._]+)\r", answer)) == sorted(map(str.encode, names))
-    assert answer.startswith(b"*%d\r\n" % len(names))
+    reply = run(f"COMMAND LIST FILTERBY {options}")
+    assert sorted(re.findall(rb"\n([a-z._]+)\r", reply)) == sorted(map(str.encode, names))
+    assert reply.startswith(b"*%d\r\n" % len(names))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -1420,11 +1416,11 @@ def test_long_replies_are_made_in_steps(run: CommandRunner, line: str) -> None:
 
 def test_command_docs_of_all(run: CommandRunner) -> None:
     """COMMAND DOCS documents all commands by default, and omits unknown names."""
-    answer = run("COMMAND DOCS")
-    assert answer.startswith(b"*%d\r\n" % (2 * len(COMMANDS)))
-    assert all(bulk(entry.summary) in answer for entry in COMMANDS.values())
-    assert bulk("token") + bulk("FORMAT") in answer
-    assert bulk("optional") not in answer
+    reply = run("COMMAND DOCS")
+    assert reply.startswith(b"*%d\r\n" % (2 * len(COMMANDS)))
+    assert all(bulk(entry.summary) in reply for entry in COMMANDS.values())
+    assert bulk("token") + bulk("FORMAT") in reply
+    assert bulk("optional") not in reply
     assert run("COMMAND DOCS nosuch") == b"*0\r\n"
 
 

@@ -48,7 +48,7 @@ def test_events_have_a_part_of_the_iteration() -> None:
 
 @pytest.mark.parametrize("late", [0.0, EVENTS_SECONDS, ITERATION_SECONDS, 100 * ITERATION_SECONDS])
 def test_queue_has_rest_of_the_iteration(late: float) -> None:
-    """The queue is served until TURN_SECONDS, but for at least one time slice."""
+    """The queue is served until ITERATION_SECONDS, but for at least one time slice."""
     clock = FakeClock()
     budget = LoopBudget(clock)
     start = clock.now

@@ -325,7 +325,7 @@ steps = st.lists(
 def test_cheap_never_waits_for_expensive_and_no_expensive_one_starves(
     plan: list[list[int] | float | bool],
 ) -> None:
-    """Cheap tasks never wait for refused expensive ones; overdue expensive ones alternate."""
+    """Cheap tasks never wait for expensive ones not accepted; overdue expensive ones alternate."""
     clock = FakeClock()
     queue = FairQueue(clock)
     sources: list[NumberedSource] = []

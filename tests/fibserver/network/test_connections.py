@@ -342,15 +342,15 @@ def test_exec_is_made_as_it_is_sent(make_server: Callable[..., SteppedServer]) -
     sock_output = server.connection(0).handler.output
     assert 0 < sock_output.held_bytes < 2 * MAX_PENDING_BYTES
     assert server.client_connections.output_total.held_bytes == sock_output.held_bytes
-    answer = b""
-    while not answer.endswith(PONG):
+    output = b""
+    while not output.endswith(PONG):
         server.iterate()
-        answer += received(sock)
+        output += received(sock)
     docs = server.connect()
     docs.sendall(b"COMMAND DOCS\r\n")
     server.iterate()
     head = b"+OK\r\n" + b"+QUEUED\r\n" * count + b"*%d\r\n" % count
-    assert answer == head + received(docs) * count + PONG
+    assert output == head + received(docs) * count + PONG
     assert server.client_connections.output_total.held_bytes == 0
 
 
@@ -692,7 +692,7 @@ def test_a_closed_connection_is_freed_at_once(make_server: Callable[..., Stepped
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.ENOMEM])
-def test_client_that_epoll_refuses_is_closed(
+def test_client_that_epoll_rejects_is_closed(
     make_server: Callable[..., SteppedServer],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,

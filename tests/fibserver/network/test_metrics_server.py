@@ -25,7 +25,7 @@ class Scraped:
         listener.setblocking(False)
         self._address = listener.getsockname()
         registry = CollectorRegistry()
-        Gauge("answer", "What there is.", registry=registry).set(42)
+        Gauge("level", "A gauge.", registry=registry).set(42)
         self.server = MetricsServer(self.loop, listener, registry)
         self._sockets: list[socket.socket] = []
 
@@ -70,7 +70,7 @@ def test_new_connection_replaces_oldest_silent_one(scraped: Scraped) -> None:
     """At the limit, a new connection replaces the oldest silent one."""
     silent = [scraped.connect(b"GET") for _ in range(MAX_CONNECTIONS)]
     for _ in range(3):
-        assert b"answer 42.0" in scraped.connect(REQUEST).recv(10_000)
+        assert b"level 42.0" in scraped.connect(REQUEST).recv(10_000)
     assert [is_open(sock) for sock in silent] == [False] + [True] * (MAX_CONNECTIONS - 1)
     scraped.connect(b"GET")
     assert [is_open(sock) for sock in silent[:2]] == [False, True], "there was room for this one"
@@ -107,7 +107,7 @@ def test_connection_that_epoll_rejects_is_closed(
     scraped.server.tick()
     monkeypatch.undo()
     scraped.server.tick()
-    assert b"answer 42.0" in scraped.connect(REQUEST).recv(10_000)
+    assert b"level 42.0" in scraped.connect(REQUEST).recv(10_000)
 
 
 def test_metrics_server_answers_head(scraped: Scraped) -> None:
@@ -117,14 +117,14 @@ def test_metrics_server_answers_head(scraped: Scraped) -> None:
         for method in (b"GET", b"HEAD")
     )
     lengths = [response.partition(b"\r\n\r\n")[2] for response in (asked, headed)]
-    assert b"answer 42.0" in lengths[0]
+    assert b"level 42.0" in lengths[0]
     assert lengths[1] == b""
     assert headed.startswith(b"HTTP/1.0 200 OK\r\n")
 
 
 def test_metrics_request_with_bare_line_feeds(scraped: Scraped) -> None:
     """Lines of a request may end with a bare line feed."""
-    assert b"answer 42.0" in scraped.connect(b"GET /metrics HTTP/1.0\n\n").recv(10_000)
+    assert b"level 42.0" in scraped.connect(b"GET /metrics HTTP/1.0\n\n").recv(10_000)
 
 
 def test_too_long_head_is_431(scraped: Scraped) -> None:

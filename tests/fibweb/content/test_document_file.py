@@ -155,7 +155,7 @@ def test_closed_document_holds_no_bytes(client: FibClient) -> None:
 
 
 def test_error_reply_is_raised_by_fetch(client: FibClient) -> None:
-    """A refusal of the fibserver is raised by the fetch."""
+    """An error reply of the fibserver is raised by the fetch."""
     document = Document(b"[", EncodedSlice.of(20_000_000, 20_000_001, "json"), b"]")
     with pytest.raises(RequestRefused, match="max_index"):
         DocumentFile(client, document, 0, 10).next_fetch().run(None)

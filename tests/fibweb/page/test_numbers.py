@@ -58,14 +58,14 @@ def expect_shortened(page: Page, n: int) -> None:
 def test_closed_form_gives_numbers_of_digits(long_list: Page) -> None:
     """The closed form of the page gives the exact number of digits of any number."""
     indices = [*range(2000), *range(2000, 10_000_000, 4_999)]
-    answer = long_list.evaluate(
+    lengths = long_list.evaluate(
         """async (indices) => {
             const { digitsOf } = await import("/page/sequence.js");
             return indices.map(digitsOf);
         }""",
         indices,
     )
-    assert answer == [value_digits(n) for n in indices]
+    assert lengths == [value_digits(n) for n in indices]
 
 
 def test_only_visible_rows_are_in_the_page(long_list: Page) -> None:

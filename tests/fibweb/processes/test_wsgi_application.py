@@ -163,7 +163,7 @@ def test_forked_process_serves(server: RunningServer) -> None:
     ],
 )
 def test_settings_of_own_server_are_rejected(settings: WebSettings, line: str) -> None:
-    """Settings that require fibweb's own server are refused."""
+    """Settings that require fibweb's own server are rejected."""
     with pytest.raises(SettingsError, match=line):
         WsgiApplication(settings)
 
@@ -177,7 +177,7 @@ def test_ignored_settings_are_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_uwsgi_without_threads_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """uWSGI without threads is refused: the fibservers would not be probed."""
+    """uWSGI without threads is rejected: the fibservers would not be probed."""
 
     class Module:
         opt: dict[str, object] = {"module": b"fibweb.wsgi"}  # noqa: RUF012

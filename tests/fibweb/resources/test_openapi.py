@@ -50,9 +50,9 @@ def examples() -> Iterator[Any]:
                     yield pytest.param(status, media_type, request, example["value"], id=request)
 
 
-@pytest.mark.parametrize(("status", "media_type", "request_", "answer"), list(examples()))
+@pytest.mark.parametrize(("status", "media_type", "request_", "response"), list(examples()))
 def test_examples_of_responses(
-    web: testing.TestClient, status: str, media_type: str, request_: str, answer: object
+    web: testing.TestClient, status: str, media_type: str, request_: str, response: object
 ) -> None:
     """Every example equals the response to its request."""
     line, *fields = request_.split(", ")
@@ -60,10 +60,10 @@ def test_examples_of_responses(
     result = web.simulate_request(*line.split(" "), headers=headers)
     assert result.status_code == int(status)
     assert result.headers["content-type"].partition(";")[0] == media_type
-    if isinstance(answer, str):
-        assert result.text == answer
+    if isinstance(response, str):
+        assert result.text == response
     else:
-        assert _without_id(result.json) == _without_id(answer)
+        assert _without_id(result.json) == _without_id(response)
 
 
 def _without_id(value: Any) -> dict[str, object]:

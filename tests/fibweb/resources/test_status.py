@@ -86,11 +86,11 @@ def test_status_shows_unresolved_name(
 
     monkeypatch.setattr("fibweb.resources.status.resolve", resolver)
     probes = ServerProbes(parse_addresses(f"slow.example:1,{server.address}"), None)
-    answers = probes.poll()
+    replies = probes.poll()
     probes.close()
     stuck.set()
-    assert answers["slow.example:1"] == "timed out resolving slow.example:1"
-    assert isinstance(answers[server.address], dict)
+    assert replies["slow.example:1"] == "timed out resolving slow.example:1"
+    assert isinstance(replies[server.address], dict)
 
 
 class Asked(ServerProbes):
