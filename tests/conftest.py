@@ -17,7 +17,7 @@ from tests.support.servers import RunningServer, start_server
 from tests.support.signals import let_children_receive
 
 PROGRAM_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin:/usr/sbin"])
-"""Debian's nginx and haproxy need no root, and are where only root's PATH leads."""
+"""Also the directories for administrators, where Debian has nginx and haproxy."""
 
 
 def pytest_configure() -> None:
@@ -37,12 +37,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ModuleSchedu
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start what takes longest first."""
+    """Run the longest tests first."""
     longest_first(items)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """List why tests were skipped, with how many for each reason."""
+    """List the reasons for skipped tests, with the number of tests for each."""
     skipped = terminalreporter.stats.get("skipped", [])
     reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
     if reasons:
@@ -53,7 +53,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(autouse=True)
 def _unchanged_environment() -> Iterator[None]:
-    """What a test sets in the environment must not reach the children of the tests after it."""
+    """Fail a test that leaves the environment changed, which later tests would inherit."""
     before = _environment()
     yield
     assert _environment() == before
@@ -65,7 +65,7 @@ def _environment() -> dict[str, str]:
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
-    """Start fibservers that end with the test: SIGTERM must suffice, and leave nothing."""
+    """Return a function that starts fibservers; SIGTERM must stop them at the end of the test."""
     started: list[RunningServer] = []
     numbers = itertools.count()
 
@@ -82,7 +82,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A fibserver with default settings, shared by tests that only ask it for numbers."""
+    """A fibserver with default settings, shared by tests that do not change its state."""
     running = start_server(tmp_path_factory.mktemp("shared") / "fibserver.log")
     yield running
     assert running.stop() == 0
@@ -97,7 +97,7 @@ def _program(name: str) -> str:
 
 
 def missing(what: str) -> NoReturn:
-    """Skip a test for want of something."""
+    """Skip a test that lacks something; fail it in CI."""
     message = f"needs {what}"
     if os.environ.get("CI"):
         pytest.fail(message)  # CI has everything: a skip there hides a broken test
@@ -106,13 +106,13 @@ def missing(what: str) -> NoReturn:
 
 @pytest.fixture(scope="session")
 def program() -> Callable[[str], str]:
-    """The path of an installed program, such as redis-cli; skips the test without it."""
+    """Return a function that returns the path of a program, or skips the test without it."""
     return _program
 
 
 @pytest.fixture
 def mounting(program: Callable[[str], str]) -> Callable[[str], list[str]]:
-    """A command that mounts something for the command behind it alone; needs root."""
+    """Return a function that returns a command prefix with a mount of its own; needs root."""
     if os.geteuid() != 0:
         missing("root, to mount")
 

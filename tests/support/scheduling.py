@@ -1,7 +1,8 @@
-"""Which worker of pytest-xdist runs which tests, and in which order.
+"""Distribution of tests to the workers of pytest-xdist, and their order.
 
-A worker gets a whole module: its tests share fixtures such as a browser or a Prometheus, which two
-workers would start twice. What takes longest starts first, so that the workers end together.
+A worker gets whole modules, because the tests of a module share fixtures such as a browser or a
+Prometheus, which two workers would start twice. The longest modules start first, so that the
+workers end together.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 __all__ = ["ModuleScheduling", "import_own_share", "longest_first"]
 
 PACKAGES = ("tests/systemd", "tests/fibweb/page")
-"""Folders whose modules share a fixture, and are run by one worker."""
+"""Folders whose modules share a fixture, so that one worker runs them."""
 
 LONGEST = (
     "tests/systemd",
@@ -53,16 +54,16 @@ def _rank(item: pytest.Item) -> int:
 def import_own_share(config: pytest.Config) -> None:
     """Import every n-th test module, on the n-th worker of a run of all tests.
 
-    All workers collect all modules, at the same time and in the same order, and pytest compiles
-    what nobody has compiled before, which takes most of the time. Begun at different modules, each
-    is compiled by one worker and read by the others.
+    All workers collect all modules, at the same time and in the same order. Most of that time goes
+    into compiling modules for the first time. If the workers begin with different modules, each
+    module is compiled by one worker and loaded by the others.
     """
     worker = getattr(config, "workerinput", None)
     if worker is None or config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
         return
     number, count = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
     for path in sorted(config.rootpath.glob("tests/**/test_*.py"))[number::count]:
-        with contextlib.suppress(Exception):  # the collection tells of it
+        with contextlib.suppress(Exception):  # reported by the collection
             importlib.import_module(
                 ".".join(path.relative_to(config.rootpath).with_suffix("").parts)
             )

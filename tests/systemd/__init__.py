@@ -1,1 +1,1 @@
-"""What an administrator does with the services, on a systemd that was really booted."""
+"""Installation and operation of the services on a machine that boots systemd."""

@@ -1,4 +1,4 @@
-"""One machine for all tests of this folder: an installation takes most of a minute."""
+"""One machine for all tests of this folder, since an installation takes most of a minute."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,6 +9,6 @@ from tests.systemd.guide import Guided, followed
 
 @pytest.fixture(scope="package")
 def guided(program: Callable[[str], str]) -> Iterator[Guided]:
-    """A machine with all that the guide brings, and nothing else."""
+    """A machine on which the guide was followed."""
     with followed(program) as machine:
         yield machine

@@ -1,4 +1,4 @@
-"""The guide in docs/operations.md, followed on a machine."""
+"""Execution of the guide in docs/operations.md on a machine."""
 
 import os
 import re
@@ -12,14 +12,14 @@ __all__ = ["Guided", "files", "followed", "guide"]
 GUIDE = REPOSITORY / "docs" / "operations.md"
 URL = "https://example.org/fibservice.git"
 ONLINE = ("apt-get", "git", "make")
-"""Commands that download."""
+"""Commands that need a network."""
 
 STEP = """
 cd "$(cat /root/folder 2>/dev/null || echo /root)"
 eval "$1"
 pwd >/root/folder
 """
-"""Each command of the guide begins where the one before has ended."""
+"""Runs a command of the guide in the directory where the previous one ended."""
 
 
 def guide() -> list[str]:
@@ -28,32 +28,32 @@ def guide() -> list[str]:
 
 
 def files(machine: BootedMachine) -> set[str]:
-    """Return all files that may be ours, by their names."""
+    """Return all files whose names contain `fib`."""
     places = ["/etc", "/opt", "/usr/local", "/usr/share", "/var", "/run", "/dev/shm"]
     found = machine.run("find", *places, "-name", "*fib*", check=False).splitlines()
-    # Hosts of other tests come and go below it, and are seen through.
+    # Other tests create hosts below /etc/netns, which the overlay shows.
     elsewhere = ("find:", "/etc/netns/")
     return {line for line in found if not line.startswith(elsewhere)}
 
 
 class Guided(BootedMachine):
-    """A machine on which somebody has followed the guide.
+    """A machine on which the guide was followed.
 
     Attributes:
-        before: the files that were there before.
-        said: what each of the commands printed.
+        before: Files with `fib` in their names before the guide.
+        outputs: Output of each command.
     """
 
     before: set[str]
-    said: list[str]
+    outputs: list[str]
 
 
 @contextmanager
 def followed(program: Callable[[str], str]) -> Iterator[Guided]:
-    """Boot a machine and follow the guide there; it ends with the context.
+    """Boot a machine and follow the guide; power it off at the end of the context.
 
     Args:
-        program: the fixture.
+        program: Fixture that checks for a program.
     """
     for each in ("prometheus", "promtool", "prometheus-alertmanager", "git"):
         program(each)
@@ -64,7 +64,7 @@ def followed(program: Callable[[str], str]) -> Iterator[Guided]:
         machine.run("sh", "-c", f"cd {SOURCE} && {commit}")
         machine.run("git", "config", "--global", f"url.{SOURCE}.insteadOf", URL)
         machine.run("git", "config", "--global", "--replace-all", "safe.directory", "*")
-        machine.said = [_follow(machine, command) for command in guide()]
+        machine.outputs = [_follow(machine, command) for command in guide()]
         yield machine
 
 

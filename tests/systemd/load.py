@@ -1,7 +1,7 @@
-"""Clients that keep asking until their input ends: `python -m tests.systemd.load PORT`.
+"""Load generator that runs until its input ends: `python -m tests.systemd.load PORT`.
 
-It prints as JSON how many requests were answered, and what became of the others. No request is
-tried again: one that was lost is told of, though any browser or proxy would repeat it.
+It prints the number of successful requests and the failures as JSON. Requests are not retried, so
+every lost one is reported.
 """
 
 import http.client
@@ -15,23 +15,23 @@ from tests.support.expected import digits
 __all__ = ["main"]
 
 KEPT, FRESH = 4, 4
-"""Clients that keep their connection, and clients that make one for each request."""
+"""Numbers of clients with a persistent connection, and with a new one for each round."""
 
 SECONDS = 30
 PAUSE_SECONDS = 0.1
-"""Between the requests of a client: a steady load, with time left for what happens beside it."""
+"""Pause between the rounds of a client, so that the load leaves CPU time for the upgrade."""
 
 COUNTS = (1, 10, 500)
 
 
 class LoadClients:
-    """Clients, and what they have seen."""
+    """Clients with counts of their requests."""
 
     def __init__(self, port: int) -> None:
-        """Start them.
+        """Start the clients.
 
         Args:
-            port: of 127.0.0.1.
+            port: Port of 127.0.0.1 to connect to.
         """
         self._port = port
         self._is_over = threading.Event()
@@ -39,37 +39,37 @@ class LoadClients:
         self._answered = 0
         self._failures: list[str] = []
         self._expected = {n: {"N": n, "result": digits(0, n)} for n in COUNTS}
-        ask = [self._keep_asking] * KEPT + [self._ask_afresh] * FRESH
-        self._threads = [threading.Thread(target=each) for each in ask]
+        runs = [self._run_persistent] * KEPT + [self._run_reconnecting] * FRESH
+        self._threads = [threading.Thread(target=run) for run in runs]
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> dict[str, object]:
-        """End them, and return the figures."""
+        """Stop the clients, and return their counts."""
         self._is_over.set()
         for thread in self._threads:
             thread.join()
         return {"answered": self._answered, "failures": self._failures}
 
-    def _keep_asking(self) -> None:
+    def _run_persistent(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=SECONDS)
         while not self._is_over.wait(PAUSE_SECONDS):
-            self._ask(connection)
+            self._send_round(connection)
         connection.close()
 
-    def _ask_afresh(self) -> None:
+    def _run_reconnecting(self) -> None:
         while not self._is_over.wait(PAUSE_SECONDS):
             connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=SECONDS)
-            self._ask(connection)
+            self._send_round(connection)
             connection.close()
 
-    def _ask(self, connection: http.client.HTTPConnection) -> None:
+    def _send_round(self, connection: http.client.HTTPConnection) -> None:
         for n, expected in self._expected.items():
             try:
                 connection.request("GET", f"/fib/{n}")
-                reply = connection.getresponse()
-                answer = json.loads(reply.read())
-                failure = "" if answer == expected else f"/fib/{n}: {reply.status} {answer}"[:300]
+                response = connection.getresponse()
+                body = json.loads(response.read())
+                failure = "" if body == expected else f"/fib/{n}: {response.status} {body}"[:300]
             except (OSError, http.client.HTTPException, ValueError) as error:
                 connection.close()
                 failure = f"{time.strftime('%T')} /fib/{n}: {error!r}"
@@ -80,7 +80,7 @@ class LoadClients:
 
 
 def main() -> None:
-    """Ask until the input ends."""
+    """Send requests until the input ends."""
     clients = LoadClients(int(sys.argv[1]))
     sys.stdin.read()
     json.dump(clients.stop(), sys.stdout)

@@ -1,7 +1,7 @@
-"""A machine of its own: this host's files under an overlay, a systemd that boots, no network.
+"""Container that boots systemd on an overlay over the files of this host, without a network.
 
-All its mounts live in a namespace of their own, so they are gone when its last process is, however
-the test ends. Its writes go to memory.
+Its mounts are in a namespace of their own, so they end with its last process, however the test
+ends. Its writes go to memory.
 """
 
 import os
@@ -21,15 +21,15 @@ __all__ = ["SOURCE", "BootedMachine", "booted"]
 
 REPOSITORY = Path(__file__).parents[2]
 SOURCE = "/usr/src/fibservice"
-"""Where the machine has a copy of this repository."""
+"""Path of the copy of this repository on the machine."""
 
 COMMAND_SECONDS = 300
-"""An installation beside other tests takes its time."""
+"""Timeout of a command, such as an installation while other tests run."""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 NEEDED = ("systemd-nspawn", "nsenter", "setpriv", "unshare", "redis-cli", "curl", "make")
 
-# Services of this host's packages, which have no business there unless a test starts them.
+# Services of packages of this host, which must not run unless a test starts them.
 UNWANTED = (
     *("nginx", "haproxy", "redis-server", "prometheus", "prometheus-alertmanager"),
     *("prometheus-node-exporter", "apache2", "ssh", "cron", "docker", "containerd"),
@@ -56,11 +56,11 @@ class BootedMachine:
     """A booted machine.
 
     Attributes:
-        leader: its first process, as this host sees it.
+        leader: Process id of its first process on this host.
     """
 
     def __init__(self, leader: int) -> None:
-        """Describe a machine that is being booted."""
+        """Refer to a machine by its first process."""
         self.leader = leader
 
     def run(
@@ -71,14 +71,14 @@ class BootedMachine:
         environment: Mapping[str, str] | None = None,
         seconds: float = COMMAND_SECONDS,
     ) -> str:
-        """Run a command there, and return what it printed, errors included.
+        """Run a command on the machine, and return its output, standard error included.
 
         Args:
-            command: program and arguments.
-            check: whether to fail if it does.
-            is_online: whether it uses this host's network, to download something.
-            environment: variables to set.
-            seconds: how long it may take.
+            command: Program and arguments.
+            check: Whether to fail if the command fails.
+            is_online: Whether it runs in the network of this host, for downloads.
+            environment: Environment variables to set.
+            seconds: Timeout.
         """
         finished = subprocess.run(
             [*self.entering(is_online=is_online, environment=environment), *command],
@@ -96,7 +96,7 @@ class BootedMachine:
     def entering(
         self, *, is_online: bool = False, environment: Mapping[str, str] | None = None
     ) -> list[str]:
-        """Return what to put before a command, so that it runs there."""
+        """Return the prefix that runs a command on the machine."""
         namespaces = ["-m", "-u", "-i", "-p"] + ([] if is_online else ["-n"])
         variables = {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8", **(environment or {})}
         settings = [f"{name}={value}" for name, value in variables.items()]
@@ -104,7 +104,7 @@ class BootedMachine:
         return [*enter, "env", "-i", "-C", "/", *settings]
 
     def succeeds(self, *command: str) -> bool:
-        """Tell whether a command does what it should."""
+        """Return whether a command succeeds."""
         finished = subprocess.run(
             [*self.entering(), *command],
             stdin=subprocess.DEVNULL,
@@ -128,19 +128,19 @@ class BootedMachine:
         )
 
     def read(self, path: str) -> str:
-        """Return what a file holds."""
+        """Return the content of a file."""
         return self.run("cat", path)
 
     def property(self, unit: str, name: str) -> str:
-        """Return what `systemctl show` says."""
+        """Return a property of a unit."""
         return self.run("systemctl", "show", "--value", "-p", name, unit).strip()
 
     def journal(self, unit: str, *arguments: str) -> str:
-        """Return the messages of a unit, without their dates."""
+        """Return the log messages of a unit, without timestamps."""
         return self.run("journalctl", "-u", unit, "-o", "cat", "--no-pager", *arguments)
 
     def copy_repository(self) -> None:
-        """Have the files of this repository there, without what is built or ignored."""
+        """Copy this repository to the machine, without ignored files."""
         listing = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             cwd=REPOSITORY,
@@ -165,11 +165,11 @@ class BootedMachine:
 
 @contextmanager
 def booted(program: Callable[[str], str], name: str) -> Iterator[BootedMachine]:
-    """Boot a machine, and end it with the context.
+    """Boot a machine, and power it off at the end of the context.
 
     Args:
-        program: the fixture.
-        name: of the machine.
+        program: Fixture that checks for a program.
+        name: Name of the machine.
     """
     if os.geteuid() != 0:
         missing("root, to boot a machine")
@@ -193,7 +193,7 @@ def booted(program: Callable[[str], str], name: str) -> Iterator[BootedMachine]:
 
 
 def _leader(nspawn: "subprocess.Popen[bytes]") -> int:
-    """Return the machine's first process, once there is one."""
+    """Wait for the first process of the machine, and return it."""
     process = psutil.Process(nspawn.pid)
 
     def leaders() -> list[psutil.Process]:
@@ -208,17 +208,17 @@ def _leader(nspawn: "subprocess.Popen[bytes]") -> int:
 def _name(process: psutil.Process) -> str:
     try:
         return process.name()
-    except psutil.NoSuchProcess:  # one of those that make the mounts
+    except psutil.NoSuchProcess:  # a process that made the mounts has ended
         return ""
 
 
 def _has_booted(machine: BootedMachine) -> bool:
     state = machine.run("systemctl", "is-system-running", check=False).strip()
-    return state in ("running", "degraded")  # degraded: something of this host's is not for there
+    return state in ("running", "degraded")  # degraded: a service of this host does not work there
 
 
 def _power_off(nspawn: "subprocess.Popen[bytes]") -> None:
-    """End a machine, by force if it does not go."""
+    """Power off a machine; kill it if that takes too long."""
     family = psutil.Process(nspawn.pid).children(recursive=True) if nspawn.poll() is None else []
     nspawn.send_signal(signal.SIGTERM)  # which systemd-nspawn passes on as a request to power off
     try:

@@ -1,4 +1,4 @@
-"""The units, on a booted machine: how they start, what becomes of them, and what they leave."""
+"""systemd units on a booted machine: start, failures, reload, stop and restart."""
 
 import json
 import re
@@ -12,12 +12,12 @@ from tests.systemd.machine import BootedMachine
 
 SERVICES = ("fibserver", "fibweb")
 LARGE = "/fib/30000"
-"""94 MB: more than any socket's buffers hold."""
+"""94 MB, more than the buffers of a socket hold."""
 
 
 @pytest.fixture(scope="module")
 def installed(guided: Guided) -> BootedMachine:
-    """The machine, without a Prometheus whose scrapes start services that a test has stopped."""
+    """The machine, without Prometheus, whose scrapes would start stopped services again."""
     guided.run("systemctl", "stop", "prometheus", "prometheus-alertmanager")
     guided.run("systemctl", "enable", "fib.target")
     return guided
@@ -25,19 +25,19 @@ def installed(guided: Guided) -> BootedMachine:
 
 @pytest.fixture
 def machine(installed: BootedMachine) -> BootedMachine:
-    """The machine, with both services running; those that the test before left so run on."""
-    installed.run("systemctl", "reset-failed")  # counts of restarts too
+    """The machine with both services running."""
+    installed.run("systemctl", "reset-failed")  # resets the counts of restarts as well
     installed.run("systemctl", "start", "fib.target", *SERVICES)
     return installed
 
 
 def get(machine: BootedMachine, path: str) -> str:
-    """Return what curl gets."""
+    """Return the body of a response."""
     return machine.run("curl", "-sS", "--max-time", "30", f"http://127.0.0.1:8080{path}")
 
 
 def main_pid(machine: BootedMachine, service: str) -> int:
-    """Return the first process of a service, 0 if it is not running."""
+    """Return the main process of a service, 0 if it is not running."""
     return int(machine.property(service, "MainPID"))
 
 
@@ -47,7 +47,7 @@ def kill(machine: BootedMachine, signal: str, pid: int) -> None:
 
 
 def info(machine: BootedMachine) -> str:
-    """Return what INFO says."""
+    """Return the text of INFO."""
     return machine.run("redis-cli", "-p", "11235", "INFO", "ALL")
 
 
@@ -63,13 +63,13 @@ def workers(machine: BootedMachine) -> list[int]:
     return [int(pid) for pid in info_field(machine, "worker_pids").split(",")]
 
 
-def tells_how_it_is(machine: BootedMachine, service: str) -> bool:
-    """Tell whether `systemctl status` shows what a service is doing."""
+def has_status(machine: BootedMachine, service: str) -> bool:
+    """Return whether `systemctl status` shows the number of clients of a service."""
     return re.search(r"\d+ clients", machine.property(service, "StatusText")) is not None
 
 
 def wait_until_another(machine: BootedMachine, service: str, pid: int) -> None:
-    """Wait until a service runs, ready, with another first process."""
+    """Wait until a service is ready with another main process."""
 
     def is_another() -> bool:
         state = machine.property(service, "ActiveState")
@@ -78,8 +78,8 @@ def wait_until_another(machine: BootedMachine, service: str, pid: int) -> None:
     wait_until(is_another, f"another {service}")
 
 
-def test_they_start(machine: BootedMachine) -> None:
-    """After `systemctl start` REST, redis-cli, the command line and the metrics all answer."""
+def test_services_start(machine: BootedMachine) -> None:
+    """After `systemctl start` REST, Redis protocol, command line and metrics work."""
     assert json.loads(get(machine, "/fib/5")) == {"N": 5, "result": ["0", "1", "1", "2", "3"]}
     wait_until(lambda: get(machine, "/readyz") == "ready\n", "a fibserver has replied in time")
     assert machine.run("redis-cli", "-p", "11235", "FIB.NUMBER", "100").strip() == str(
@@ -94,12 +94,12 @@ def test_they_start(machine: BootedMachine) -> None:
     assert "127.0.0.1:11235" in doctor
     for service in SERVICES:
         assert machine.property(service, "NRestarts") == "0"
-        wait_until(lambda service=service: tells_how_it_is(machine, service), service)  # type: ignore[misc]
+        wait_until(lambda service=service: has_status(machine, service), service)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_metrics_for_other_hosts(machine: BootedMachine, service: str) -> None:
-    """Their socket may be given another address, as docs/scaling.md has it."""
+def test_metrics_socket_can_have_another_address(machine: BootedMachine, service: str) -> None:
+    """The metrics socket can have another address, as described in docs/scaling.md."""
     port = {"fibserver": 9111, "fibweb": 9112}[service]
     folder = f"/etc/systemd/system/{service}-metrics.socket.d"
     machine.run("mkdir", folder)
@@ -117,8 +117,8 @@ def test_metrics_for_other_hosts(machine: BootedMachine, service: str) -> None:
         machine.run("systemctl", "restart", "fib.target")
 
 
-def test_only_the_group_may_use_the_unix_socket(machine: BootedMachine) -> None:
-    """fibweb may, others may not."""
+def test_unix_socket_is_for_its_group_only(machine: BootedMachine) -> None:
+    """Members of the group `fib` can use the Unix socket, other users cannot."""
     ask = ["redis-cli", "-s", "/run/fib/fibserver.sock", "PING"]
     nobody = ["runuser", "-u", "nobody"]
     assert "Permission denied" in machine.run(*nobody, "--", *ask, check=False)
@@ -126,8 +126,10 @@ def test_only_the_group_may_use_the_unix_socket(machine: BootedMachine) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_the_first_process_is_killed(machine: BootedMachine, service: str) -> None:
-    """The service comes back by itself, and nothing of the first one is left."""
+def test_service_restarts_after_its_main_process_is_killed(
+    machine: BootedMachine, service: str
+) -> None:
+    """A service whose main process is killed is restarted and works."""
     pid = main_pid(machine, service)
     kill(machine, "KILL", pid)
     wait_until_another(machine, service, pid)
@@ -135,8 +137,8 @@ def test_the_first_process_is_killed(machine: BootedMachine, service: str) -> No
     assert machine.property(service, "NRestarts") == "1"
 
 
-def test_a_worker_is_killed(machine: BootedMachine) -> None:
-    """It is replaced, without a restart of the service."""
+def test_killed_worker_is_replaced_without_restart(machine: BootedMachine) -> None:
+    """A killed worker is replaced, without a restart of the service."""
     pid, deaths = main_pid(machine, "fibserver"), int(info_field(machine, "worker_deaths"))
     kill(machine, "KILL", workers(machine)[0])
     wait_until(lambda: int(info_field(machine, "worker_deaths")) == deaths + 1, "another worker")
@@ -144,8 +146,8 @@ def test_a_worker_is_killed(machine: BootedMachine) -> None:
     assert main_pid(machine, "fibserver") == pid
 
 
-def test_workers_give_way(machine: BootedMachine) -> None:
-    """The filter of system calls lets workers be nice; fibweb has more weight than all of them."""
+def test_workers_have_lower_priority(machine: BootedMachine) -> None:
+    """The system call filter permits the niceness of workers; fibweb has more CPU weight."""
     niceness = {
         pid: machine.run("ps", "-o", "ni=", "-p", str(pid)).strip()
         for pid in (main_pid(machine, "fibserver"), *workers(machine))
@@ -156,8 +158,8 @@ def test_workers_give_way(machine: BootedMachine) -> None:
     assert machine.property("fibweb", "CPUWeight") == "200"
 
 
-def test_the_acceptor_hangs(machine: BootedMachine) -> None:
-    """The watchdog notices, and the service is started anew."""
+def test_watchdog_restarts_hanging_acceptor(machine: BootedMachine) -> None:
+    """The watchdog kills an acceptor that hangs, and the service is restarted."""
     pid = main_pid(machine, "fibserver")
     kill(machine, "STOP", pid)
     wait_until_another(machine, "fibserver", pid)
@@ -167,7 +169,7 @@ def test_the_acceptor_hangs(machine: BootedMachine) -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_systemctl_reload_changes_settings(machine: BootedMachine, service: str) -> None:
-    """What can change does, a mistake changes nothing and is told, and nothing restarts."""
+    """A reload applies reloadable settings; an invalid one fails it and is logged. No restart."""
     pid, path = main_pid(machine, service), f"/etc/fib/{service}.toml"
     before = machine.read(path)
     try:
@@ -210,8 +212,8 @@ def in_flight(machine: BootedMachine) -> float:
     return float(found[1])
 
 
-def test_nothing_is_left_after_a_stop(machine: BootedMachine) -> None:
-    """No process, no socket, no shared memory."""
+def test_stop_leaves_nothing(machine: BootedMachine) -> None:
+    """After a stop no process, socket or shared memory is left."""
     get(machine, "/fib/1000")
     machine.run("systemctl", "stop", "fib.target")
     sockets = [f"{service}{kind}.socket" for service in SERVICES for kind in ("", "-metrics")]
@@ -221,8 +223,8 @@ def test_nothing_is_left_after_a_stop(machine: BootedMachine) -> None:
     assert not machine.succeeds("pgrep", "-f", "/opt/fib")
 
 
-def test_the_journal_has_priorities(machine: BootedMachine) -> None:
-    """Messages of either service carry how grave they are."""
+def test_journal_has_priorities(machine: BootedMachine) -> None:
+    """Messages of both services have the priority of their level."""
     kill(machine, "KILL", workers(machine)[0])
     for service, priority, text in (
         ("fibserver", "6", "ready on"),
@@ -238,8 +240,8 @@ def test_the_journal_has_priorities(machine: BootedMachine) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_bad_setting_fails_once(machine: BootedMachine, service: str) -> None:
-    """The start fails, the journal says what was bad, and nothing tries again."""
+def test_invalid_setting_fails_start_once(machine: BootedMachine, service: str) -> None:
+    """An invalid setting fails the start and is logged, and systemd does not try again."""
     machine.run("systemctl", "stop", "fib.target", *SERVICES)
     path = f"/etc/fib/{service}.toml"
     before = machine.read(path)
@@ -266,8 +268,8 @@ def test_numbers_outlive_a_restart(machine: BootedMachine) -> None:
     assert "blocks_found_on_disk:0" not in info(machine)
 
 
-def test_the_units_are_right(machine: BootedMachine) -> None:
-    """systemd has no complaint, and calls the services about as safe as any it has."""
+def test_units_are_valid_and_hardened(machine: BootedMachine) -> None:
+    """systemd reports no fault in the units, and an exposure level of 0.3 at most."""
     folder = "/usr/local/lib/systemd/system"
     units = machine.run("sh", "-c", f"ls {folder}/fib*").split()
     assert len(units) == 7

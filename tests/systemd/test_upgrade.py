@@ -1,4 +1,4 @@
-"""An upgrade under load, and what an uninstallation leaves."""
+"""Upgrade under load, and uninstallation."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ from tests.systemd.machine import REPOSITORY
 
 
 def test_upgrade_and_uninstall(guided: Guided) -> None:
-    """An upgrade under load loses no request; an uninstallation leaves what the user wrote."""
+    """An upgrade under load loses no request; an uninstallation keeps edited settings."""
     guided.run("systemctl", "reset-failed")
     guided.run("systemctl", "start", "fib.target", "fibserver", "fibweb")
     guided.write("/etc/fib/fibweb.toml", guided.read("/etc/fib/fibweb.toml") + "\nthreads = 5\n")
@@ -23,10 +23,10 @@ def test_upgrade_and_uninstall(guided: Guided) -> None:
             assert "Kept /etc/fib/fibweb.toml" in guided.make("install")
             for _ in range(3):
                 guided.run("systemctl", "restart", "fibserver", "fibweb")
-            said, _ = clients.communicate(timeout=60)
+            output, _ = clients.communicate(timeout=60)
         finally:
             clients.kill()
-    figures = json.loads(said)
+    figures = json.loads(output)
     print(f"{figures['answered']} requests answered during an upgrade")
     assert figures["failures"] == [], guided.run("journalctl", "-n", "60", "--no-pager")
     assert figures["answered"] > 1000
