@@ -1,7 +1,7 @@
 """Status of fibweb and its fibservers: the resource `/status`, JSON for the page.
 
-Each open page polls it about once a second. While any page does, fibweb probes the fibservers once
-a second and sends all pages the same result.
+Each open page polls it every two seconds. While any page does, fibweb probes the fibservers about
+once a second and sends all pages the same result.
 """
 
 import json

@@ -58,8 +58,8 @@ def top(session: CliSession, interval: float, count: int | None) -> None:
 
     On a terminal, this is a live view, which q or Ctrl-C ends. Elsewhere, it prints a line for
     each server and interval, or a JSON object with --json. Rates and latencies are those of the
-    last interval. Latency is the time from a request's arrival at the server to the first byte of
-    its reply.
+    last interval. Latency is the time from the start of a request's execution in the server to the
+    first byte of its reply.
 
     A server that is down is polled again at each interval. With --count, the exit code is 3 if no
     server was reachable, and 1 if all rejected the requests.

@@ -33,7 +33,7 @@ class Latencies:
         self._counts: dict[int, int] = {}
 
     def record(self, seconds: float) -> None:
-        """Count a latency; shorter ones than a microsecond count as a microsecond."""
+        """Count a latency; one below a microsecond counts as a microsecond."""
         bucket = int(math.log(max(seconds, _LOWEST_SECONDS) / _LOWEST_SECONDS) / _LOG_RATIO)
         self._counts[bucket] = self._counts.get(bucket, 0) + 1
         self.count += 1

@@ -45,8 +45,8 @@ class ServerSample:
         calls: The number of requests answered, without those of samples.
         errors: The number of error replies.
         bytes_sent: The number of bytes sent to clients.
-        latencies: The number of requests in each latency bucket, by its upper bound in
-            microseconds, a power of two.
+        latencies: The number of requests in each bucket of execution times, by its upper bound
+            in microseconds, a power of two.
         connected_clients: The number of clients.
         waiting_clients: The number of clients that wait for workers.
         workers: The number of workers.
@@ -121,8 +121,8 @@ class SampleRates:
         requests_per_second: Requests answered.
         errors_per_second: Error replies.
         bytes_per_second: Bytes sent.
-        p50_seconds: The median latency; None without requests.
-        p99_seconds: The 99th percentile of the latency; None without requests.
+        p50_seconds: The median execution time; None without requests.
+        p99_seconds: The 99th percentile of the execution time; None without requests.
     """
 
     requests_per_second: float
