@@ -42,7 +42,7 @@ def is_cancelled(call: "Future[Any]") -> bool:
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_call_that_waits_for_bytes(name: str) -> None:
+def test_cancelled_call_that_waits_for_bytes(name: str) -> None:
     """Each kind of call ends, is not retried, and leaves the server in use."""
     token = Cancellation()
     with fake_server(in_turn(None)) as server, FibClient(server.address, max_retries=3) as client:
@@ -58,7 +58,7 @@ def test_a_call_that_waits_for_bytes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_call_that_was_cancelled_before(name: str) -> None:
+def test_cancelled_token_ends_later_calls(name: str) -> None:
     """A cancelled token also ends later calls, before they send a request."""
     token = Cancellation()
     token.cancel()
@@ -69,7 +69,7 @@ def test_a_call_that_was_cancelled_before(name: str) -> None:
         assert server.connections == 0
 
 
-def test_one_token_for_several_calls() -> None:
+def test_token_ends_all_its_calls() -> None:
     """All calls with the token end; others continue."""
     token = Cancellation()
     may_answer = threading.Event()
@@ -97,7 +97,7 @@ def test_one_token_for_several_calls() -> None:
         assert other.result() == b'"1"'
 
 
-def test_a_call_that_waits_for_a_permit() -> None:
+def test_cancelled_call_that_waits_for_permit() -> None:
     """A call that waits for a permit ends; the next waiting call gets the permit."""
     token = Cancellation()
     permits = FairSemaphore(1)
@@ -115,7 +115,7 @@ def test_a_call_that_waits_for_a_permit() -> None:
     assert permits.usage() == (0, 0)
 
 
-def test_a_permit_at_the_last_moment() -> None:
+def test_permit_granted_at_cancellation_is_passed_on() -> None:
     """A permit granted at the moment of the cancellation is passed on."""
     for _ in range(200):
         token, permits = Cancellation(), FairSemaphore(1)
@@ -130,7 +130,7 @@ def test_a_permit_at_the_last_moment() -> None:
         assert permits.usage() == (0, 0)
 
 
-def test_a_call_that_pauses() -> None:
+def test_cancelled_call_between_retries() -> None:
     """A call ends during the delay before a retry, for a busy and for a dead server."""
     for script, answers_pings in [(in_turn(b"-BUSY later\r\n"), True), (in_turn(None), False)]:
         token = Cancellation()
@@ -145,7 +145,7 @@ def test_a_call_that_pauses() -> None:
             assert is_cancelled(call)
 
 
-def test_a_call_that_connects() -> None:
+def test_cancelled_call_that_connects() -> None:
     """A call ends while it connects."""
     token = Cancellation()
     with (
@@ -198,7 +198,7 @@ def test_cancelled_waiter_does_not_end_fetch() -> None:
         assert first.result() == expected("json", 0, 9)
 
 
-def test_a_connection_is_left_alone_after_its_call(server: RunningServer) -> None:
+def test_late_cancellation_leaves_connection(server: RunningServer) -> None:
     """Cancelling a token after its call does not break the reused connection."""
     token = Cancellation()
     with FibClient(server.address, max_connections=1, cache_bytes=0) as client:
@@ -209,7 +209,7 @@ def test_a_connection_is_left_alone_after_its_call(server: RunningServer) -> Non
         assert client.stats().connections_opened == 1
 
 
-def test_a_cancelled_stream(server: RunningServer) -> None:
+def test_cancelled_stream_ends_at_next_chunk(server: RunningServer) -> None:
     """A stream ends at its next chunk, and its connection is not reused."""
     token = Cancellation()
     with FibClient(server.address, max_connections=1, cache_bytes=0) as client:

@@ -61,7 +61,7 @@ def test_rest_of_abandoned_stream_is_discarded(server: RunningServer) -> None:
         assert client.stats().connections_opened == 2
 
 
-def test_an_interrupted_call(server: RunningServer) -> None:
+def test_interrupted_call_closes_connection(server: RunningServer) -> None:
     """Ctrl-C between a request and its reply closes the connection; the next reply is right."""
     with FibClient(server.address, max_connections=1, cache_bytes=0) as client:
         stream = client.stream(0, 5000, "text")
@@ -101,7 +101,7 @@ def test_exception_thrown_into_stream_discards_reply(server: RunningServer) -> N
         assert client.stats().connections_opened == 2
 
 
-def test_streams_that_the_garbage_collector_ends(
+def test_collected_streams_cause_no_deadlock(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Streams that are collected while a lock of the client is held do not cause a deadlock."""
@@ -139,7 +139,7 @@ def test_streams_that_the_garbage_collector_ends(
         gc.enable()
 
 
-def test_an_interrupted_growth_of_the_cache(server: RunningServer) -> None:
+def test_interrupted_fetch_leaves_cache_usable(server: RunningServer) -> None:
     """A prefix whose fetch was interrupted can be extended by the next call."""
     with FibClient(server.address, timeout_seconds=DEADLINE_SECONDS) as client:
 
@@ -157,7 +157,7 @@ def test_an_interrupted_growth_of_the_cache(server: RunningServer) -> None:
 # An idle connection that the server has closed causes no error.
 
 
-def test_a_stale_connection() -> None:
+def test_stale_connection_costs_no_retry() -> None:
     """A stale connection is detected before use, and costs no failed request and no retry."""
     with fake_server(in_turn(ZERO)) as server, client_of(server) as client:
         client.range(0, 1)
@@ -174,7 +174,7 @@ def _is_stale(client: FibClient) -> bool:
     return connection.is_stale(time.monotonic())
 
 
-def test_a_connection_closed_as_it_is_used() -> None:
+def test_request_on_closing_connection_is_repeated() -> None:
     """A request on an idle connection that closes just then is repeated at once on a new one."""
     with (
         fake_server(in_turn(ZERO, HangUp(), ONE)) as server,
@@ -188,7 +188,7 @@ def test_a_connection_closed_as_it_is_used() -> None:
 # No call waits forever.
 
 
-def test_a_server_that_accepts_and_never_answers() -> None:
+def test_silent_server_times_out() -> None:
     """The error for a silent server has its address and the timeout."""
     with (
         fake_server(in_turn(None), answers_pings=False) as server,
@@ -224,7 +224,7 @@ with FibClient(sys.argv[1], timeout_seconds=0.3, cache_bytes=0) as client:
 """
 
 
-def test_signals_do_not_put_off_the_end_of_a_call() -> None:
+def test_signals_do_not_prolong_a_call() -> None:
     """Frequent signals do not prolong a call, whether it connects or waits for a reply."""
     with fake_server(in_turn(None), answers_pings=False) as silent, full_backlog() as full:
         for address in (silent.address, full):
@@ -241,7 +241,7 @@ def test_signals_do_not_put_off_the_end_of_a_call() -> None:
 # The deadline applies to the whole call.
 
 
-def test_a_server_that_drips() -> None:
+def test_slow_bytes_do_not_prolong_a_call() -> None:
     """Bytes that keep arriving too slowly do not prolong a call beyond its deadline."""
     size = len(expected("text", 0, 1000))
     over = threading.Event()
@@ -288,7 +288,7 @@ def test_waiting_for_a_connection_ends_with_the_deadline() -> None:
 # More callers than connections.
 
 
-def test_more_callers_than_connections(server: RunningServer) -> None:
+def test_calls_wait_for_a_connection(server: RunningServer) -> None:
     """Calls wait for a connection instead of failing, and the limit holds."""
     with (
         FibClient(server.address, max_connections=3, cache_bytes=0) as client,
@@ -363,7 +363,7 @@ def test_permanent_error_is_not_retried(error: bytes) -> None:
         assert len(server.requests) == 1
 
 
-def test_a_server_that_is_stopping() -> None:
+def test_shutdown_moves_requests_to_another_server() -> None:
     """After SHUTDOWN the request and later ones go to another server."""
     with (
         fake_server(in_turn(b"-SHUTDOWN stopping\r\n"), answers_pings=False) as stopping,
@@ -375,7 +375,7 @@ def test_a_server_that_is_stopping() -> None:
         assert len(stopping.requests) == 1
 
 
-def test_a_server_whose_workers_hang() -> None:
+def test_server_that_replies_busy_to_probes_stays_down() -> None:
     """A server that is down and replies BUSY to probes gets no requests until it replies PONG."""
     is_well = threading.Event()
 
@@ -401,7 +401,7 @@ def test_a_server_whose_workers_hang() -> None:
         )
 
 
-def test_a_server_that_closes_on_a_slow_reader(serve: Callable[..., RunningServer]) -> None:
+def test_slow_reader_loses_only_its_connection(serve: Callable[..., RunningServer]) -> None:
     """A slow reader loses its own connection; the server stays in use."""
     server = serve(FIBSERVER_REQUEST_TIMEOUT="0.5")
     with FibClient(server.address, cache_bytes=0) as client:
@@ -415,7 +415,7 @@ def test_a_server_that_closes_on_a_slow_reader(serve: Callable[..., RunningServe
         assert client.stats().endpoints[0].times_down == 0
 
 
-def test_no_thread_for_a_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_request_is_the_probe_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """If no thread can be started, the next request serves as the probe."""
     with fake_server(in_turn(HangUp(), ZERO)) as server, client_of(server) as client:
         start = threading.Thread.start
@@ -431,7 +431,7 @@ def test_no_thread_for_a_probe(monkeypatch: pytest.MonkeyPatch) -> None:
         assert client.stats().endpoints[0].state == "up"
 
 
-def test_no_memory_for_a_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_request_is_the_probe_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the probing thread fails, the next request serves as the probe."""
 
     def fail(prober: Prober, probes: object) -> None:
@@ -498,7 +498,7 @@ def test_server_with_invalid_reply_is_not_retried(monkeypatch: pytest.MonkeyPatc
         assert client.range(0, 1) == [0]
 
 
-def test_a_reply_too_many() -> None:
+def test_excess_bytes_are_no_reply() -> None:
     """Excess bytes after a reply are not taken for the next one, even if they are valid."""
     with (
         fake_server(in_turn(ONE + ONE, ONE)) as server,
@@ -514,7 +514,7 @@ def test_a_reply_too_many() -> None:
     "payload",
     [b"\x05\x00\x00\x00ab", b"\x01\x00", b"\x00\x00\x00\x00\x00\x00", b"\xff" * 6],
 )
-def test_bytes_that_are_no_numbers(payload: bytes) -> None:
+def test_invalid_contents_raise(payload: bytes) -> None:
     """A slice of the right size with invalid contents raises ServerMisbehaved."""
     reply = b"$%d\r\n%b\r\n" % (5, payload[:5].ljust(5, b"\x07"))
     with (
@@ -526,7 +526,7 @@ def test_bytes_that_are_no_numbers(payload: bytes) -> None:
 
 
 @pytest.mark.parametrize("cut", range(len(ZERO)))
-def test_a_reply_cut_short(cut: int) -> None:
+def test_reply_cut_short_is_retried(cut: int) -> None:
     """A reply that is cut short at any byte is retried successfully."""
     with (
         fake_server(in_turn(HangUp(ZERO[:cut]), ZERO)) as server,
@@ -562,7 +562,7 @@ def test_invalid_reply_is_retried_on_another_server() -> None:
 
 
 def test_errors_are_one_family() -> None:
-    """All errors of calls are FibErrors, and only DeadlineExceeded is a kind of another."""
+    """All errors of calls are FibErrors; of the main kinds only DeadlineExceeded is a subkind."""
     kinds = [ClientClosed, DeadlineExceeded, RequestRefused, ServerMisbehaved, ServerUnreachable]
     for kind in [*kinds, ConnectionLost]:
         assert issubclass(kind, FibError)

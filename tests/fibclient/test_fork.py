@@ -108,6 +108,6 @@ def test_client_works_in_both_processes_after_fork(server: RunningServer) -> Non
     assert run(PROGRAM, server.address) == f"{[0] * 10}\n"
 
 
-def test_a_child_does_not_reset() -> None:
+def test_child_does_not_reset_connections_of_parent() -> None:
     """A child does not reset a connection of its parent that owes a reply."""
     assert run(QUIET_PROGRAM) == "['0', '1', '1'] b''\n"

@@ -91,7 +91,7 @@ def test_too_large_reply_raises_at_header(size: int) -> None:
             client.read(0, 5, "json")
 
 
-def test_a_reply_as_large_as_allowed() -> None:
+def test_largest_allowed_reply_is_accepted() -> None:
     """A reply of half a MiB is accepted, and an error line of just under 64 KiB."""
     text = b"x" * (MIB // 2)
     with (

@@ -107,19 +107,19 @@ def ask_while_servers_die(serve: Serve, folder: Path, kills: int) -> int:
     return calls
 
 
-def test_servers_that_die(serve: Serve, tmp_path: Path) -> None:
+def test_dying_servers_lose_no_call(serve: Serve, tmp_path: Path) -> None:
     """No call fails or is wrong; the dead server is marked down, and later used again."""
     assert ask_while_servers_die(serve, tmp_path, 3) > 3 * CALLS_BETWEEN
 
 
 @pytest.mark.soak
-def test_servers_that_die_thirty_times(serve: Serve, tmp_path: Path) -> None:
+def test_thirty_deaths_lose_no_call(serve: Serve, tmp_path: Path) -> None:
     """The same with thirty deaths, and the number of calls printed."""
     calls = ask_while_servers_die(serve, tmp_path, 30)
     print(f"{calls} calls, all right")
 
 
-def test_a_server_killed_in_the_middle_of_a_stream(serve: Serve, tmp_path: Path) -> None:
+def test_stream_resumes_after_server_is_killed(serve: Serve, tmp_path: Path) -> None:
     """A stream of 300 MB whose server is killed resumes on another at the next byte."""
     servers = serve_on_paths(serve, tmp_path, 2)
     count, digest, received, killed = 53_600, hashlib.sha256(), 0, None

@@ -82,7 +82,7 @@ def test_lasting_lack_of_descriptors_is_reported(
         client.range(0, 1)
 
 
-def test_idle_connections_give_way(
+def test_idle_connection_is_closed_for_its_descriptor(
     shortage: Shortage, servers: tuple[FakeServer, FakeServer]
 ) -> None:
     """An idle connection is closed to free its descriptor for another."""
@@ -94,7 +94,7 @@ def test_idle_connections_give_way(
     assert [len(server.requests) for server in servers] == [1, 1]
 
 
-def test_a_probe_without_a_descriptor(shortage: Shortage) -> None:
+def test_probe_is_repeated_after_lack_of_descriptors(shortage: Shortage) -> None:
     """A dead server is probed again after the shortage."""
     with (
         fake_server(in_turn(ZERO)) as server,
@@ -148,7 +148,7 @@ else:
 
 @pytest.mark.parametrize("before", ["used", "unused"])
 @pytest.mark.parametrize("where", ["atexit", "thread"])
-def test_calls_at_the_interpreters_end(server: RunningServer, where: str, before: str) -> None:
+def test_calls_succeed_without_new_threads(server: RunningServer, where: str, before: str) -> None:
     """Calls that need threads succeed even if no more threads can be started."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, server.address, where, before],

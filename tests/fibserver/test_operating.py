@@ -112,7 +112,7 @@ def test_sighup_reloads_fibserver_settings(serve: Serve, config: Path, tmp_path:
     assert re.search(r'^\{"time": ', server.log.read_text(), re.MULTILINE)
 
 
-def test_a_bad_reload_changes_nothing(serve: Serve, config: Path) -> None:
+def test_invalid_reload_changes_nothing(serve: Serve, config: Path) -> None:
     """If a setting is invalid none changes, and each invalid one is logged."""
     server = serve("--config", str(config))
     config.write_text('max_answer_bytes = 5000\nlog_level = "loud"\nworkers = -1\n')
@@ -243,7 +243,7 @@ def test_watchdog_is_not_notified_without_workers(
     server.wait_until(lambda each: ask(each, b"PING\r\nQUIT\r\n") == b"+PONG\r\n+OK\r\n", "PONG")
 
 
-def test_no_worker_can_be_started(serve: Serve, manager: Manager, tmp_path: Path) -> None:
+def test_requests_get_busy_without_workers(serve: Serve, manager: Manager, tmp_path: Path) -> None:
     """During a shortage requests get BUSY, and the watchdog does not cause a restart.
 
     A restarted server could not start a worker either, and would lose the numbers in memory.

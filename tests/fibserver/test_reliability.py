@@ -105,7 +105,7 @@ def test_workers_killed_under_load(serve: Serve, kills: int) -> None:
     assert info["total_error_replies"] == "0"
 
 
-def test_a_stopped_worker(serve: Serve) -> None:
+def test_stopped_worker_is_killed(serve: Serve) -> None:
     """A worker stopped during a task is killed, and another worker does the task."""
     server = serve("--workers", "1", FIBSERVER_REQUEST_TIMEOUT="4")
     (worker,) = server.workers()
@@ -116,7 +116,7 @@ def test_a_stopped_worker(serve: Serve) -> None:
     assert worker.pid not in [each.pid for each in server.workers()]
 
 
-def test_a_worker_stopped_while_idle(serve: Serve) -> None:
+def test_worker_stopped_while_idle_is_replaced(serve: Serve) -> None:
     """A worker stopped while idle gets no task and is replaced."""
     server = serve("--workers", "2", FIBSERVER_REQUEST_TIMEOUT="4")
     worker = server.workers()[0]
@@ -133,7 +133,7 @@ def _pids(server: RunningServer) -> list[int]:
     return [each.pid for each in server.workers()]
 
 
-def test_no_worker_in_time(serve: Serve) -> None:
+def test_request_without_worker_in_time_gets_busy(serve: Serve) -> None:
     """A request that no worker has time for gets BUSY, and the connection stays open."""
     server = serve("--workers", "1", FIBSERVER_REQUEST_TIMEOUT="1")
     with connected(server) as sock:
@@ -187,7 +187,9 @@ def test_clients_that_leave_free_their_blocks(serve: Serve, is_reset: bool) -> N
 # Shared memory, descriptors, clients.
 
 
-def test_shared_memory_is_full(serve: Serve, mounting: Callable[[str], list[str]]) -> None:
+def test_reply_after_shared_memory_is_full(
+    serve: Serve, mounting: Callable[[str], list[str]]
+) -> None:
     """A full /dev/shm is a NOSPACE error; requests succeed again once there is space."""
     server = serve("--workers", "2", under=mounting("mount -t tmpfs -o size=8m tmpfs /dev/shm"))
     filler = Path(f"/proc/{server.process.pid}/root/dev/shm/filler")
@@ -209,7 +211,9 @@ def test_shared_memory_is_full(serve: Serve, mounting: Callable[[str], list[str]
     assert 0 < int(info["shared_memory_available"]) < 8 * MIB
 
 
-def test_shared_memory_is_small(serve: Serve, mounting: Callable[[str], list[str]]) -> None:
+def test_replies_with_small_shared_memory(
+    serve: Serve, mounting: Callable[[str], list[str]]
+) -> None:
     """With a /dev/shm smaller than `memory_limit`, as in containers, replies are the same."""
     server = serve("--workers", "2", under=mounting("mount -t tmpfs -o size=64m tmpfs /dev/shm"))
     assert "memory_limit lowered to 30 MiB" in server.log.read_text()
@@ -227,7 +231,7 @@ def test_shared_memory_is_small(serve: Serve, mounting: Callable[[str], list[str
         ("ulimit -v 2000000", "or raise ulimit -v"),
     ],
 )
-def test_no_shared_memory(
+def test_start_without_shared_memory_fails(
     serve: Serve, mounting: Callable[[str], list[str]], mount: str, complaint: str
 ) -> None:
     """Without shared memory a start fails with one line that names the remedy."""
@@ -238,7 +242,7 @@ def test_no_shared_memory(
     assert complaint in line
 
 
-def test_no_proc(serve: Serve, mounting: Callable[[str], list[str]]) -> None:
+def test_workers_start_without_proc(serve: Serve, mounting: Callable[[str], list[str]]) -> None:
     """Workers start without /proc, as in a bare chroot."""
     server = serve("--workers", "1", under=mounting("mount -t tmpfs tmpfs /proc"))
     with direct_client(server.address) as client:
@@ -266,7 +270,7 @@ def test_ten_thousand_idle_connections(serve: Serve) -> None:
     server.wait_until(lambda each: each.info()["connected_clients"] == "1", "they are forgotten")
 
 
-def test_a_slow_loris(serve: Serve) -> None:
+def test_slow_loris_is_closed(serve: Serve) -> None:
     """A request that is not complete within `request_timeout` closes the connection."""
     server = serve("--workers", "1", FIBSERVER_REQUEST_TIMEOUT="1")
     with connected(server) as sock:
@@ -322,7 +326,7 @@ def test_unread_pipelines_take_bounded_memory(serve: Serve) -> None:
 # The acceptor, and the clock.
 
 
-def test_the_acceptor_is_killed(serve: Serve, tmp_path: Path) -> None:
+def test_server_restarts_after_acceptor_is_killed(serve: Serve, tmp_path: Path) -> None:
     """After kill -9 a server with the same settings starts at once, and loads the snapshot."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -347,7 +351,7 @@ def test_the_acceptor_is_killed(serve: Serve, tmp_path: Path) -> None:
         assert client.read(0, 4000, "csv") == expected("csv", 0, 4000)
 
 
-def test_a_client_that_comes_with_sigterm(serve: Serve) -> None:
+def test_requests_that_arrive_with_sigterm_are_answered(serve: Serve) -> None:
     """Requests that arrive together with SIGTERM are answered, and fibserver stops."""
     server = serve("--workers", "1")
     with connected(server) as known:
@@ -377,7 +381,7 @@ def test_waiting_clients_get_shutdown_error(serve: Serve) -> None:
             assert received.count(b"\r\n") in (1, 2)
 
 
-def test_the_clock_jumps(serve: Serve, program: Program, tmp_path: Path) -> None:
+def test_clock_jumps_close_no_client(serve: Serve, program: Program, tmp_path: Path) -> None:
     """Jumps of the wall clock by years close no client and delay nothing."""
     now = tmp_path / "now"
     now.write_text("+0")

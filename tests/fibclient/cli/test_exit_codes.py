@@ -38,7 +38,7 @@ ENDING_SIGNALS = [signal.SIGTERM, signal.SIGHUP]
         (FibError("else"), 1, ""),
     ],
 )
-def test_failures(error: FibError, code: int, hint: str) -> None:
+def test_each_failure_has_exit_code_and_advice(error: FibError, code: int, hint: str) -> None:
     """Each failure has its exit code, and some have advice."""
     assert exit_code(error) == code
     assert hint in hint_for(error)
@@ -67,7 +67,7 @@ def test_failures(error: FibError, code: int, hint: str) -> None:
     ],
 )
 @pytest.mark.parametrize("command", [["first", "10"], ["ping"], ["info"]])
-def test_error_message(reply: bytes, line: str, command: list[str]) -> None:
+def test_error_line_names_server_and_advice(reply: bytes, line: str, command: list[str]) -> None:
     """The line on standard error has the server, the error and advice."""
     with fake_server(in_turn(reply), answers_pings=False) as server:
         done = fibclient("--server", server.address, *command)
@@ -76,7 +76,7 @@ def test_error_message(reply: bytes, line: str, command: list[str]) -> None:
 
 
 @pytest.mark.parametrize("n", ["10", "1000"])
-def test_no_space_for_standard_output(server: RunningServer, n: str) -> None:
+def test_unwritable_standard_output_fails(server: RunningServer, n: str) -> None:
     """Standard output that cannot be written gives exit code 1 and one line."""
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
@@ -91,7 +91,7 @@ def test_no_space_for_standard_output(server: RunningServer, n: str) -> None:
 
 
 @pytest.mark.parametrize("n", [5_000, 100_000])
-def test_a_reader_that_stops(server: RunningServer, n: int) -> None:
+def test_reader_that_closes_pipe_is_no_error(server: RunningServer, n: int) -> None:
     """A reader that closes the pipe early is not an error, whatever the output's size."""
     request_slice = " ".join([*COMMAND, "--server", server.address, "first", str(n)])
     done = subprocess.run(
@@ -104,7 +104,7 @@ def test_a_reader_that_stops(server: RunningServer, n: int) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["first", "10"], ["info"], ["ping"]])
-def test_no_reader(server: RunningServer, arguments: list[str]) -> None:
+def test_pipe_closed_at_once_is_no_error(server: RunningServer, arguments: list[str]) -> None:
     """A pipe that is closed before the first byte is not an error."""
     sample, writing = os.pipe()
     os.close(sample)
@@ -134,7 +134,7 @@ def test_interrupted_command_exits_with_130() -> None:
         assert running.returncode == 130
 
 
-def test_interrupted_on_a_terminal() -> None:
+def test_ctrl_c_on_terminal_prints_no_message() -> None:
     """Ctrl-C ends a command after some of the numbers without a message."""
     with (
         fake_server(in_turn(b"$29\r\n0\n1\n1\n")) as server,
@@ -156,7 +156,7 @@ def test_interrupted_on_a_terminal() -> None:
         (["verify", "9000000"], "MB/s"),
     ],
 )
-def test_ended_by_a_signal(
+def test_signal_restores_terminal(
     server: RunningServer, number: signal.Signals, command: list[str], sign: str
 ) -> None:
     """SIGTERM and SIGHUP restore the terminal and determine the exit code."""
@@ -173,7 +173,7 @@ def test_ended_by_a_signal(
 
 
 @pytest.mark.parametrize("number", ENDING_SIGNALS)
-def test_a_file_interrupted_by_a_signal(tmp_path: Path, number: signal.Signals) -> None:
+def test_signal_keeps_partial_file(tmp_path: Path, number: signal.Signals) -> None:
     """A signal keeps the partial file and suggests --continue."""
     path = tmp_path / "numbers"
     whole = expected("text", 0, 20_000)
@@ -192,7 +192,7 @@ def test_a_file_interrupted_by_a_signal(tmp_path: Path, number: signal.Signals) 
     assert path.read_bytes() == whole[:100_000]
 
 
-def test_nohup() -> None:
+def test_nohup_ignores_sighup() -> None:
     """SIGHUP is ignored under nohup."""
     with fake_server(in_turn(None)) as server:
         running = subprocess.Popen(
@@ -208,7 +208,7 @@ def test_nohup() -> None:
         assert running.returncode == 130
 
 
-def test_interrupted_while_it_starts(tmp_path: Path) -> None:
+def test_ctrl_c_during_imports_prints_no_traceback(tmp_path: Path) -> None:
     """Ctrl-C during the imports prints no traceback."""
     # Importing this module sends the signal.
     (tmp_path / "click.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
@@ -217,7 +217,7 @@ def test_interrupted_while_it_starts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["first", "--help"], ["--version"]])
-def test_help_that_cannot_be_written(arguments: list[str]) -> None:
+def test_unwritable_help_fails(arguments: list[str]) -> None:
     """For help too, a full disk is an error and a closed pipe is not."""
     sample, writing = os.pipe()
     os.close(sample)
@@ -236,7 +236,7 @@ def test_help_that_cannot_be_written(arguments: list[str]) -> None:
         assert (done.returncode, done.stderr) == ending
 
 
-def test_a_disk_that_fills_up(server: RunningServer, tmp_path: Path) -> None:
+def test_full_disk_keeps_partial_file(server: RunningServer, tmp_path: Path) -> None:
     """A file that cannot grow is kept, and --continue is suggested."""
     path = tmp_path / "numbers"
     done = subprocess.run(

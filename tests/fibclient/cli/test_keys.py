@@ -20,7 +20,7 @@ def terminal() -> Iterator[tuple[int, int]]:
     os.close(program)
 
 
-def test_a_last_key(terminal: tuple[int, int]) -> None:
+def test_key_ends_view_without_enter(terminal: tuple[int, int]) -> None:
     """A key that ends the view does so without Enter; other keys are ignored."""
     user, program = terminal
     with keys(program, "q") as wait:
@@ -30,14 +30,14 @@ def test_a_last_key(terminal: tuple[int, int]) -> None:
         assert not wait(DEADLINE_SECONDS)
 
 
-def test_no_key(terminal: tuple[int, int]) -> None:
+def test_view_continues_without_key(terminal: tuple[int, int]) -> None:
     """Without a key press the view continues, even if the wait is negative."""
     with keys(terminal[1], "q") as wait:
         assert wait(0.01)
         assert wait(-1.0)
 
 
-def test_the_terminal_is_left_as_it_was(terminal: tuple[int, int]) -> None:
+def test_terminal_settings_are_restored(terminal: tuple[int, int]) -> None:
     """Echo is off during the view and restored after it, even after an exception."""
     program = terminal[1]
     before = termios.tcgetattr(program)
@@ -52,7 +52,7 @@ def test_the_terminal_is_left_as_it_was(terminal: tuple[int, int]) -> None:
     assert termios.tcgetattr(program) == before
 
 
-def test_no_terminal() -> None:
+def test_no_keys_without_terminal() -> None:
     """Without a terminal there are no keys, and the view continues."""
     with open(os.devnull, "rb") as nothing, keys(nothing.fileno(), "q") as wait:
         assert wait(0.01)

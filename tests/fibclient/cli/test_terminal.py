@@ -25,13 +25,13 @@ def closed(server: RunningServer, arguments: str) -> "subprocess.CompletedProces
 @pytest.mark.parametrize(
     "command", ["first 5", "first 3000", "info", "ping", "top --count 1", "--help", "doctor"]
 )
-def test_without_standard_output(server: RunningServer, command: str) -> None:
+def test_closed_standard_output_fails(server: RunningServer, command: str) -> None:
     """A command that cannot print gives exit code 1 and one line."""
     done = closed(server, f"{command} >&-")
     assert (done.returncode, done.stderr) == (1, "fibclient: Bad file descriptor\n")
 
 
-def test_without_any_stream(server: RunningServer, tmp_path: Path) -> None:
+def test_output_to_file_without_streams(server: RunningServer, tmp_path: Path) -> None:
     """Without any stream, output to a file is complete."""
     path = tmp_path / "numbers"
     done = closed(server, f"first 5 --output {path} <&- >&- 2>&-")
@@ -40,7 +40,7 @@ def test_without_any_stream(server: RunningServer, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", ["2>&-", "<&-", "<&- 2>&-"])
-def test_without_the_others(server: RunningServer, missing: str) -> None:
+def test_output_without_input_or_error_stream(server: RunningServer, missing: str) -> None:
     """Without standard input or error, the output is the same."""
     done = closed(server, f"first 5 {missing}")
     assert (done.returncode, done.stdout, done.stderr) == (0, "0\n1\n1\n2\n3\n", "")
@@ -61,7 +61,9 @@ def test_without_the_others(server: RunningServer, missing: str) -> None:
     ],
 )
 @pytest.mark.parametrize("term", ["", "dumb"])
-def test_on_a_dumb_terminal(server: RunningServer, arguments: list[str], term: str) -> None:
+def test_dumb_terminal_gets_plain_text(
+    server: RunningServer, arguments: list[str], term: str
+) -> None:
     """A dumb or unknown terminal gets plain text."""
     screen = on_terminal("--server", server.address, *arguments, term=term)
     assert screen.code == 0
@@ -80,7 +82,7 @@ def test_on_a_dumb_terminal(server: RunningServer, arguments: list[str], term: s
         ["verify", "20000"],
     ],
 )
-def test_without_unicode(server: RunningServer, arguments: list[str]) -> None:
+def test_unencodable_characters_are_replaced(server: RunningServer, arguments: list[str]) -> None:
     """Characters that cannot be encoded are replaced."""
     screen = on_terminal("--server", server.address, *arguments, PYTHONIOENCODING="ascii")
     assert screen.code == 0

@@ -189,7 +189,7 @@ def test_hedged_call_ends_at_deadline() -> None:
         assert [endpoint.in_flight for endpoint in client.stats().endpoints] == [0, 0]
 
 
-def test_two_silent_servers() -> None:
+def test_two_silent_servers_are_marked_down() -> None:
     """Two silent servers are both marked down after the idle timeout."""
     with two(in_turn(None), in_turn(None), idle_timeout_seconds=0.3, max_retries=1) as (
         _,
@@ -216,7 +216,7 @@ def test_cancelled_hedged_call_marks_no_server_down() -> None:
         ]
 
 
-def test_a_stopped_server(serve: Callable[..., RunningServer]) -> None:
+def test_stopped_server_costs_no_timeout(serve: Callable[..., RunningServer]) -> None:
     """A stopped process costs no call its timeout, and is used again once it continues."""
     servers = [serve(), serve()]
     addresses = ",".join(server.address for server in servers)
@@ -245,7 +245,7 @@ def test_hedge_delay_follows_latency() -> None:
     assert hedge_delay_seconds(0.05, 0.02) == pytest.approx(0.21)
 
 
-def test_a_slow_server_is_known_as_one() -> None:
+def test_latency_of_endpoint_follows_requests() -> None:
     """The latency of an endpoint follows that of its requests."""
     pause = threading.Event()
 
@@ -263,7 +263,7 @@ def test_a_slow_server_is_known_as_one() -> None:
 # Connections.
 
 
-def test_a_host_that_drops_packets() -> None:
+def test_host_that_drops_packets_is_marked_down() -> None:
     """The client connects to another server, and the silent one is marked down."""
     with (
         full_backlog() as silent,
@@ -315,7 +315,7 @@ def probing_threads() -> list[threading.Thread]:
 
 
 @pytest.mark.parametrize("kind", ["closed port", "no such socket"])
-def test_a_hundred_dead_servers(kind: str, tmp_path: Path) -> None:
+def test_healthy_server_is_found_among_dead_ones(kind: str, tmp_path: Path) -> None:
     """One call finds the healthy server, without a retry and with one probing thread."""
     with (
         closed_ports(100) as ports,
@@ -334,7 +334,7 @@ def test_a_hundred_dead_servers(kind: str, tmp_path: Path) -> None:
     assert not probing_threads()
 
 
-def test_silent_servers_are_tried_side_by_side() -> None:
+def test_healthy_server_is_found_among_silent_ones() -> None:
     """A healthy server is found among thirty silent ones, which are marked down."""
     with ExitStack() as stack:
         silent = [stack.enter_context(full_backlog()) for _ in range(30)]
@@ -361,7 +361,7 @@ def test_a_probe_is_not_delayed_by_silent_servers() -> None:
         assert client.stats().endpoints[-1].recoveries == 1
 
 
-def test_an_error_names_a_few() -> None:
+def test_error_names_five_servers() -> None:
     """If no server can be reached, the error names five and the number of others."""
     with (
         closed_ports(20) as dead,

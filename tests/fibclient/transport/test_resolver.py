@@ -167,7 +167,7 @@ def slow_resolver(
     return resolve
 
 
-def test_a_silent_name_delays_no_other(stuck: threading.Event) -> None:
+def test_slow_name_delays_no_other_server(stuck: threading.Event) -> None:
     """A slow name delays no call to other servers, even over a new connection."""
     with fake_server(in_turn(ZERO)) as server:
         resolver = slow_resolver(stuck, server)
@@ -183,7 +183,7 @@ def test_a_silent_name_delays_no_other(stuck: threading.Event) -> None:
         assert not stuck.is_set()
 
 
-def test_a_silent_name_alone(stuck: threading.Event) -> None:
+def test_call_with_silent_name_ends_at_deadline(stuck: threading.Event) -> None:
     """The call ends at its deadline, and a later one uses what was resolved meanwhile."""
     with (
         fake_server(in_turn(ZERO)) as server,
@@ -207,7 +207,7 @@ def is_answered(client: FibClient) -> bool:
         return False
 
 
-def test_a_slow_name_after_a_dead_server(unused_port: int) -> None:
+def test_call_waits_for_names_after_dead_server(unused_port: int) -> None:
     """If all known servers have failed, a call waits for the names being resolved."""
     with fake_server(in_turn(ZERO)) as alive:
 
@@ -260,7 +260,7 @@ def test_a_name_is_resolved_once_at_a_time(stuck: threading.Event) -> None:
     assert len(asked) == 1
 
 
-def test_no_thread_for_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calling_thread_resolves_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """If no thread can be started, the calling thread resolves the name."""
 
     def no_thread(_thread: threading.Thread) -> None:

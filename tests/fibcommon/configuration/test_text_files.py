@@ -20,7 +20,7 @@ LOADERS = [ServerSettings.load, WebSettings.load]
 
 @pytest.mark.parametrize("load", LOADERS)
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-def test_settings_in_utf_8(load: Load, encoding: str, tmp_path: Path) -> None:
+def test_settings_with_byte_order_mark(load: Load, encoding: str, tmp_path: Path) -> None:
     """A settings file may begin with a byte order mark."""
     config = tmp_path / "settings.toml"
     config.write_text('log_level = "debug"\r\n', encoding=encoding)
@@ -29,7 +29,7 @@ def test_settings_in_utf_8(load: Load, encoding: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("load", LOADERS)
 @pytest.mark.parametrize("encoding", WIDE)
-def test_settings_in_utf_16(load: Load, encoding: str, tmp_path: Path) -> None:
+def test_settings_in_utf_16_are_rejected(load: Load, encoding: str, tmp_path: Path) -> None:
     """A settings file in another encoding is rejected with a remedy."""
     config = tmp_path / "settings.toml"
     config.write_text('log_level = "debug"\n', encoding=encoding)
@@ -39,7 +39,7 @@ def test_settings_in_utf_16(load: Load, encoding: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("password", ["x", "p\u00e4ss", "x" * MAX_PASSWORD_BYTES])
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
-def test_a_password_in_utf_8(password: str, end: str, tmp_path: Path) -> None:
+def test_password_with_byte_order_mark(password: str, end: str, tmp_path: Path) -> None:
     """A byte order mark is not part of the password and does not count towards its length."""
     path = tmp_path / "password"
     encoded = password.encode()[:MAX_PASSWORD_BYTES]
@@ -50,7 +50,7 @@ def test_a_password_in_utf_8(password: str, end: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "data", [*("secret\r\n".encode(encoding) for encoding in WIDE), b"\xfe\xff\0s"]
 )
-def test_a_password_in_utf_16(data: bytes, tmp_path: Path) -> None:
+def test_password_in_utf_16_is_rejected(data: bytes, tmp_path: Path) -> None:
     """A password file in another encoding is rejected."""
     path = tmp_path / "password"
     path.write_bytes(data)
@@ -75,14 +75,14 @@ def piped(data: bytes) -> Path:
 
 
 @pytest.mark.parametrize("load", LOADERS)
-def test_settings_from_a_pipe(load: Load, tmp_path: Path) -> None:
+def test_reload_keeps_settings_from_pipe(load: Load, tmp_path: Path) -> None:
     """A reload uses the settings that were read from a pipe at the start."""
     config = piped(b'log_level = "debug"\n')
     assert load(config).log_level == "debug"
     assert load(config, is_reload=True).log_level == "debug"
 
 
-def test_a_password_from_a_pipe() -> None:
+def test_reload_keeps_password_from_pipe() -> None:
     """A reload uses the password that was read from a pipe at the start."""
     path = piped(b"secret\n")
     assert read_password(path) == b"secret"
@@ -90,7 +90,7 @@ def test_a_password_from_a_pipe() -> None:
 
 
 @pytest.mark.parametrize("load", LOADERS)
-def test_a_file_in_the_place_of_a_pipe(load: Load, tmp_path: Path) -> None:
+def test_reload_reads_file_that_replaces_pipe(load: Load, tmp_path: Path) -> None:
     """A regular file that replaces a pipe is read by a reload."""
     config = tmp_path / "settings.toml"
     config.symlink_to(piped(b'log_level = "debug"\n'))
@@ -113,7 +113,7 @@ def test_a_file_in_the_place_of_a_pipe(load: Load, tmp_path: Path) -> None:
         ("#" * (MAX_FILE_BYTES + 1), "larger than 1,048,576 bytes"),
     ],
 )
-def test_files_that_are_no_settings(
+def test_invalid_files_do_not_harm_a_reload(
     load: Load, tmp_path: Path, is_reload: bool, text: str, reason: str
 ) -> None:
     """No contents of a file can stop a service that reloads, or cost it much time or memory."""
@@ -123,13 +123,13 @@ def test_files_that_are_no_settings(
         load(config, is_reload=is_reload)
 
 
-def test_settings_without_end() -> None:
+def test_endless_device_is_rejected() -> None:
     """A device without an end is rejected."""
     with pytest.raises(SettingsError, match=r"^/dev/zero: larger than"):
         ServerSettings.load(Path("/dev/zero"))
 
 
-def test_a_pipe_in_the_place_of_a_file(tmp_path: Path) -> None:
+def test_reload_does_not_wait_for_pipe(tmp_path: Path) -> None:
     """A reload does not wait for the writer of a FIFO."""
     path = tmp_path / "password"
     path.write_text("secret\n")
@@ -142,7 +142,7 @@ def test_a_pipe_in_the_place_of_a_file(tmp_path: Path) -> None:
         read_password(path, is_reload=True)
 
 
-def test_a_password_that_is_no_longer_mentioned(tmp_path: Path) -> None:
+def test_reload_removes_password_only_with_its_setting(tmp_path: Path) -> None:
     """A reload removes the password only if the setting is removed."""
     config = tmp_path / "settings.toml"
     config.write_text('password_file = "/etc/password"\n')

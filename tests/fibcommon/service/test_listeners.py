@@ -154,7 +154,7 @@ def test_socket_of_successor_is_kept(path: Path) -> None:
     assert not path.exists()
 
 
-def test_a_file_is_removed_once(path: Path) -> None:
+def test_new_file_at_same_path_is_kept(path: Path) -> None:
     """Closing a socket whose file was removed does not remove a new file at its path."""
     old = open_listener(Address(path=str(path)))
     remove_socket_file(old)
@@ -166,7 +166,7 @@ def test_a_file_is_removed_once(path: Path) -> None:
     close_listener(new)
 
 
-def test_a_stale_file_that_is_replaced(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replaced_stale_file_is_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stale file that another server replaces at the same time is not removed."""
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(path))  # nobody listens
@@ -187,7 +187,7 @@ def test_a_stale_file_that_is_replaced(path: Path, monkeypatch: pytest.MonkeyPat
                 client.connect(str(path))
 
 
-def test_all_addresses_of_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_addresses_of_a_name_are_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     """All addresses of a host name are opened, once each, with the same port."""
     with monkeypatch.context() as patch:
         patch.setattr(socket, "getaddrinfo", names("::1", "127.0.0.1", "127.0.0.1"))
@@ -200,7 +200,7 @@ def test_all_addresses_of_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
         close_listener(listener)
 
 
-def test_an_address_that_the_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_address_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     """An address that the machine does not have is skipped, such as ::1 without IPv6."""
     monkeypatch.setattr(socket, "getaddrinfo", names("2001:db8::1", "127.0.0.1"))
     with listening("localhost:0") as addresses:
@@ -208,7 +208,7 @@ def test_an_address_that_the_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("hosts", [("0.0.0.0", "[::]"), ("[::]", "127.0.0.1"), ("[::]", "[::]")])
-def test_both_families_at_one_port(hosts: tuple[str, str]) -> None:
+def test_both_families_share_a_port(hosts: tuple[str, str]) -> None:
     """`[::]` may be combined with IPv4 addresses of the same port, and listed twice."""
     port = free_port()
     with listening(*(f"{host}:{port}" for host in hosts)):
@@ -227,7 +227,7 @@ def test_port_in_use_names_process_and_option() -> None:
     )
 
 
-def test_a_path_in_use(path: Path) -> None:
+def test_path_in_use_names_process(path: Path) -> None:
     """The error names the process that listens on a Unix socket."""
     address = Address(path=str(path))
     listener = open_listener(address)
@@ -243,7 +243,7 @@ def test_nothing_stays_open_after_an_error(path: Path) -> None:
     assert not path.exists()
 
 
-def test_adopted_tcp(tcp: socket.socket) -> None:
+def test_adopted_tcp_socket_gets_options(tcp: socket.socket) -> None:
     """An adopted socket gets the same options as others."""
     listener = adopt_listener(passed(tcp), "it")
     assert address_of(listener) == Address(*tcp.getsockname())
@@ -251,7 +251,7 @@ def test_adopted_tcp(tcp: socket.socket) -> None:
     close_listener(listener)
 
 
-def test_adopted_unix(path: Path) -> None:
+def test_adopted_unix_socket_keeps_its_file(path: Path) -> None:
     """The file of an adopted Unix socket is not removed; its owner still listens."""
     with socket.socket(socket.AF_UNIX) as original:
         original.bind(str(path))

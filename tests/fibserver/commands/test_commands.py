@@ -546,7 +546,7 @@ def test_names_are_short(run: CommandRunner, size: int) -> None:
         assert run("CLIENT GETNAME") == b"$-1\r\n"
 
 
-def test_client_info(run: CommandRunner) -> None:
+def test_client_info_is_one_line(run: CommandRunner) -> None:
     """CLIENT INFO is one line with the client's name and library."""
     for line in ("SETNAME me", "SETINFO LIB-NAME lib", "SETINFO LIB-VER 1.2"):
         run(f"CLIENT {line}")
@@ -570,7 +570,9 @@ def test_client_info(run: CommandRunner) -> None:
         ("BCAST PREFIX a prefix b", ["on", "bcast"], ["a", "b"]),
     ],
 )
-def test_tracking(run: CommandRunner, options: str, flags: list[str], prefixes: list[str]) -> None:
+def test_tracking_is_reported_until_off_or_reset(
+    run: CommandRunner, options: str, flags: list[str], prefixes: list[str]
+) -> None:
     """CLIENT TRACKING is reported until OFF or RESET."""
     off = run("CLIENT TRACKINGINFO")
     assert off == (
@@ -641,7 +643,7 @@ def test_rejected_tracking_changes_nothing(
     assert run("CLIENT TRACKINGINFO") == before
 
 
-def test_quit(run: CommandRunner) -> None:
+def test_quit_closes_connection(run: CommandRunner) -> None:
     """QUIT closes the connection; PING does not."""
     run("PING")
     assert not run.session.is_quitting
@@ -649,7 +651,7 @@ def test_quit(run: CommandRunner) -> None:
     assert run.session.is_quitting
 
 
-def test_reset(run: CommandRunner) -> None:
+def test_reset_resets_session(run: CommandRunner) -> None:
     """RESET resets protocol, name and transaction."""
     for line in ("HELLO 3 SETNAME me", "MULTI", "PING"):
         run(line)
@@ -694,7 +696,7 @@ def test_commands_without_authentication(unauthenticated: CommandRunner) -> None
 
 
 @pytest.mark.parametrize("user", [[], [b"default"]])
-def test_auth(unauthenticated: CommandRunner, user: list[bytes]) -> None:
+def test_auth_accepts_password(unauthenticated: CommandRunner, user: list[bytes]) -> None:
     """AUTH accepts the password alone or with the user `default`."""
     assert not unauthenticated.session.is_authenticated
     assert unauthenticated([b"AUTH", *user, PASSWORD]) == OK
@@ -996,7 +998,7 @@ def test_client_kill_without_client_is_rejected(run: CommandRunner) -> None:
 # Transactions.
 
 
-def test_exec(run: CommandRunner) -> None:
+def test_exec_replies_in_order(run: CommandRunner) -> None:
     """Requests after MULTI are queued, and EXEC replies to all in order."""
     for line, reply in (("MULTI", OK), ("PING", QUEUED), ("FIB.FIRST 2", QUEUED)):
         assert run(line) == reply
@@ -1455,7 +1457,7 @@ def test_config_get_values() -> None:
         assert run(f"CONFIG GET {line}") == bulks(line, value)
 
 
-def test_time(run: CommandRunner) -> None:
+def test_time_has_seconds_and_microseconds(run: CommandRunner) -> None:
     """TIME returns seconds and microseconds as two strings."""
     match = re.fullmatch(rb"\*2\r\n\$\d+\r\n(\d+)\r\n\$\d+\r\n(\d+)\r\n", run("TIME"))
     assert match is not None

@@ -12,7 +12,7 @@ from tests.support.small_engine import FakeClock
 
 TEXT = FORMATS["text"]
 EXPENSIVE_INDEX = 1_000_000
-"""Index from which on a block is expensive: it takes at least 42 ms."""
+"""Index of the first element of expensive blocks, which takes a worker 42 ms."""
 
 
 def task(number: int) -> Task:

@@ -45,7 +45,7 @@ def test_configured_number_of_processes_serves(web: RunningServer) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
-def test_a_dead_process_is_replaced(web: RunningServer, number: signal.Signals) -> None:
+def test_dead_web_process_is_replaced(web: RunningServer, number: signal.Signals) -> None:
     """A process that dies is replaced, and the others keep serving."""
     before = pids(web)
     victim = min(before)
@@ -100,7 +100,7 @@ def test_counts_outlive_the_processes(web: RunningServer) -> None:
 
 
 @pytest.mark.soak
-def test_a_stopped_process_is_replaced(web: RunningServer) -> None:
+def test_stopped_web_process_is_replaced(web: RunningServer) -> None:
     """A process without heartbeats is killed and replaced."""
     before = pids(web)
     victim = psutil.Process(min(before))

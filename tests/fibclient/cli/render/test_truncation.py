@@ -24,7 +24,7 @@ def shown(start: int, stop: int, columns: int, piece_size: int = 1000) -> list[L
     return list(lines(data, start, stop, columns))
 
 
-def test_short_numbers() -> None:
+def test_fitting_numbers_are_shown_in_full() -> None:
     """Numbers that fit are shown in full, with aligned values."""
     assert ["".join(line) for line in shown(8, 12, 40)] == [
         "F(8)   21",
@@ -34,14 +34,14 @@ def test_short_numbers() -> None:
     ]
 
 
-def test_a_long_number() -> None:
+def test_long_number_is_shown_as_its_ends() -> None:
     """A number that does not fit is shown as its two ends and its number of digits."""
     assert "".join(*shown(1000, 1001, 60)) == (
         "F(1000)  4346655768693745643…6137795166849228875  209 digits"
     )
 
 
-def test_aligned_counts() -> None:
+def test_counts_are_aligned_to_the_right() -> None:
     """Counts of different lengths are aligned to the right."""
     assert ["".join(line) for line in shown(4781, 4783, 50)] == [
         "F(4781)  6613373228392…6633847360981    999 digits",
@@ -55,7 +55,7 @@ def test_no_numbers_give_no_lines() -> None:
 
 
 @pytest.mark.parametrize("n", [94, 95])
-def test_no_shortening_when_it_fits(n: int) -> None:
+def test_digits_are_omitted_only_if_necessary(n: int) -> None:
     """Digits are left out only if the line is wider than the terminal."""
     value = digits(n, n + 1)[0]
     exact = len("F(94)  ") + len(value)
@@ -69,7 +69,9 @@ def test_no_shortening_when_it_fits(n: int) -> None:
     columns=st.integers(1, 200),
     piece_size=st.integers(1, 500),
 )
-def test_every_line(start: int, count: int, columns: int, piece_size: int) -> None:
+def test_lines_are_correct_for_any_piece_size(
+    start: int, count: int, columns: int, piece_size: int
+) -> None:
     """Lines are correct for any piece size, and fit unless the terminal is too narrow."""
     stop = start + count
     for line, value in zip(

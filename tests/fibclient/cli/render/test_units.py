@@ -17,7 +17,7 @@ from fibclient.cli.render.units import duration_text, milliseconds_text, rate_te
         (10**15, "1,000.0 TB"),
     ],
 )
-def test_sizes(size_bytes: int, text: str) -> None:
+def test_size_has_largest_unit(size_bytes: int, text: str) -> None:
     """A size has the largest unit in which it is at least 1."""
     assert size_text(size_bytes) == text
 
@@ -33,7 +33,7 @@ def test_sizes(size_bytes: int, text: str) -> None:
         (5 * 86_400, "5 d"),
     ],
 )
-def test_durations(seconds: float, text: str) -> None:
+def test_duration_has_suitable_unit(seconds: float, text: str) -> None:
     """A duration has the largest unit in which it is at least 2; short ones are in ms."""
     assert duration_text(seconds) == text
 
@@ -41,7 +41,7 @@ def test_durations(seconds: float, text: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.00008214, "0.0821 ms"), (0.0123, "12.3 ms"), (1.5, "1,500 ms")]
 )
-def test_milliseconds(seconds: float, text: str) -> None:
+def test_milliseconds_have_three_digits(seconds: float, text: str) -> None:
     """Three significant digits are shown, or all digits before the decimal point."""
     assert milliseconds_text(seconds) == text
 
