@@ -3,9 +3,9 @@
 wsgi_app = "fibweb.wsgi:application"
 bind = "127.0.0.1:8080"
 
-# A bad setting ends the start, and /metrics has the figures of all workers.
+# An invalid setting fails the start, and /metrics has the values of all workers.
 preload_app = True
 
 workers = 2
-# A worker without threads is killed over a download that takes longer than `timeout`.
+# A worker without threads is killed during a download that takes longer than `timeout`.
 threads = 8
