@@ -102,7 +102,7 @@ def fill_and_stop(serve: Serve, state: Path, numbers: Iterable[int] = (GIANT,)) 
 # Restarts.
 
 
-def test_saved_at_the_end(serve: Serve, state: Path) -> None:
+def test_sigterm_saves_all_blocks(serve: Serve, state: Path) -> None:
     """SIGTERM saves what is unsaved, and the next run finds it on disk, then in memory."""
     numbers = range(GIANT, GIANT + 3)
     fill_and_stop(serve, state, numbers)
@@ -119,7 +119,7 @@ def test_saved_at_the_end(serve: Serve, state: Path) -> None:
     assert files(state) == {file_of(state, n).name for n in numbers}
 
 
-def test_saved_while_serving(serve: Serve, state: Path) -> None:
+def test_blocks_are_saved_while_serving(serve: Serve, state: Path) -> None:
     """Blocks are saved while serving, so they survive kill -9; the arrays are not saved."""
     server = serve("--state-dir", str(state))
     ask(server)
@@ -193,7 +193,7 @@ HARMS = {
 }
 
 
-def test_damaged_files(serve: Serve, state: Path) -> None:
+def test_damaged_file_warns_and_is_computed_again(serve: Serve, state: Path) -> None:
     """Each kind of damage causes one warning; the blocks are computed and saved again."""
     numbers = range(GIANT, GIANT + len(HARMS))
     fill_and_stop(serve, state, numbers)
@@ -229,7 +229,7 @@ def test_an_unreadable_file(serve: Serve, state: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_all_files_of_another_version(serve: Serve, state: Path) -> None:
+def test_files_of_another_version_are_removed(serve: Serve, state: Path) -> None:
     """Files of another version are ignored without a warning, and removed."""
     state.mkdir()
     for name in ("json-000000000000.block", "text-1000000-1000001.v1.block"):
@@ -319,7 +319,7 @@ def test_snapshot_on_full_disk_warns(serve: Serve, state: Path, mounting: Mounti
     assert server.stop() == 0
 
 
-def test_a_read_only_disk(serve: Serve, state: Path, mounting: Mounting) -> None:
+def test_read_only_snapshot_is_used(serve: Serve, state: Path, mounting: Mounting) -> None:
     """Files on a read-only disk are used; saving to it causes one warning."""
     fill_and_stop(serve, state)
     under = mounting(f"mount --bind -o ro {state} {state}")
@@ -334,8 +334,8 @@ def test_a_read_only_disk(serve: Serve, state: Path, mounting: Mounting) -> None
     assert server.stop() == 0
 
 
-def test_a_folder_that_cannot_be(serve: Serve, tmp_path: Path) -> None:
-    """If `state_dir` cannot be created, the server warns and answers without it."""
+def test_state_dir_that_cannot_be_created(serve: Serve, tmp_path: Path) -> None:
+    """If `state_dir` cannot be created, the server warns and serves without it."""
     (tmp_path / "file").write_text("not a folder")
     server = serve("--state-dir", str(tmp_path / "file" / "state"))
     server.wait_for_log("trying again in 30 s")

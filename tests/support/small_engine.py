@@ -56,7 +56,7 @@ def small_blocks() -> Iterator[None]:
                 module, "EXPENSIVE_SECONDS", first_element_seconds(JSON, EXPENSIVE_INDEX - 1)
             )
         patch.setattr(growth, "FIRST_BLOCK_BYTES", FIRST_BLOCK_BYTES)
-        patch.setattr(answer, "MAX_GAP_BYTES", MAX_GAP_BYTES)
+        patch.setattr(slice_stream, "MAX_GAP_BYTES", MAX_GAP_BYTES)
         patch.setattr(far_blocks, "SMALL_BYTES", SMALL_BYTES)
         yield
 
