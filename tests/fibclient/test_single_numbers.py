@@ -78,7 +78,7 @@ def test_arguments_are_checked_before_a_request() -> None:
 
 
 def test_what_takes_too_long_is_refused(client: FibClient) -> None:
-    """The server refuses what would keep it from other requests."""
+    """The server rejects requests that would delay others."""
     with client, pytest.raises(RequestRefused, match=r"LIMIT the answer would take about .* ms"):
         client.mod(10**999, 10**999)
 
