@@ -31,7 +31,7 @@ from typing import Protocol
 
 from fibcommon.service.admission import ReadRate, unacknowledged_bytes
 from fibserver.commands.session import Session
-from fibserver.core.overload import OutputTotal
+from fibserver.core.client_limits import OutputTotal
 from fibserver.engine.stream import Buffer
 from fibserver.network.output_queue import MAX_SEND_BYTES
 from fibserver.network.reply_cache import CachedReply

@@ -3,8 +3,8 @@
 import falcon
 
 from fibclient import FibClient, FibError
-from fibweb.content.fetch_request import run_now
-from fibweb.resources.expiry import FETCH, Expiry
+from fibweb.content.fetch_request import FETCH, run_now
+from fibweb.resources.background_refresh import Expiry
 from fibweb.resources.problems import unavailable
 
 __all__ = ["LivenessResource", "ReadinessResource"]
