@@ -1,9 +1,9 @@
-"""Numbers among the arguments of FIB.* commands, and in their error messages."""
+"""Arguments of FIB.* commands: numbers and options, also in error messages."""
 
 from fibserver.protocol.reply_encoding import CommandError
 from fibserver.protocol.request_parser import printable
 
-__all__ = ["shortened", "whole_number"]
+__all__ = ["options", "shortened", "whole_number"]
 
 
 def whole_number(text: bytes, name: str) -> int:
@@ -22,6 +22,28 @@ def whole_number(text: bytes, name: str) -> int:
     if not text.isdigit():
         raise CommandError(f"{name} must be a non-negative decimal integer, not {printable(text)}")
     return int(text)
+
+
+def options(arguments: list[bytes], *names: bytes, expected: str) -> dict[bytes, bytes]:
+    """Return the values of options by name; of a repeated one the last.
+
+    Args:
+        arguments: Names and values in turn.
+        names: The possible names, in capitals.
+        expected: What is possible, for the message.
+
+    Raises:
+        CommandError: A name is unknown, or a value is missing.
+    """
+    values = {}
+    for position in range(0, len(arguments), 2):
+        match arguments[position : position + 2]:
+            case name, value if name.upper() in names:
+                values[name.upper()] = value
+            case _:
+                found = " ".join(map(printable, arguments[position : position + 3]))
+                raise CommandError(f"syntax error: expected {expected}, not {found}")
+    return values
 
 
 def shortened(n: int) -> str:

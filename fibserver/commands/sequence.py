@@ -4,13 +4,14 @@ Limits are checked before any computation, since every size is known in advance.
 """
 
 from fibcommon.formats import FORMATS, Format
-from fibserver.commands.arguments import shortened, whole_number
+from fibcommon.sizes import value_digits
+from fibserver.commands.arguments import options, shortened, whole_number
 from fibserver.commands.session import Session
 from fibserver.commands.table import Argument, command
 from fibserver.protocol.reply_encoding import CommandError, Reply, Slice, array_header, encode
 from fibserver.protocol.request_parser import printable
 
-_ARRAY = FORMATS["array"]
+_ARRAY, _TEXT = FORMATS["array"], FORMATS["text"]
 _FORMATS = {name.encode(): entry for name, entry in FORMATS.items()}
 _FORMAT = Argument("format", "string", token="FORMAT", is_optional=True)
 _GROUP = "sequence"
@@ -47,15 +48,25 @@ def range_(session: Session, arguments: list[bytes]) -> list[Reply]:
 @command(
     "FIB.NUMBER",
     -2,
-    "Returns the Fibonacci number F(n).",
+    "Returns the Fibonacci number F(n), or some of its decimal digits.",
     _GROUP,
-    (Argument("n"), _FORMAT),
+    (
+        Argument("n"),
+        _FORMAT,
+        Argument("from", token="FROM", is_optional=True),
+        Argument("count", token="COUNT", is_optional=True),
+    ),
     is_immutable=True,
 )
 def number(session: Session, arguments: list[bytes]) -> list[Reply]:
-    """Return F(n) as one bulk string."""
+    """Return F(n), or digits of it, as one bulk string."""
     n = whole_number(arguments[0], "n")
-    format = _format(arguments[1:])
+    values = options(
+        arguments[1:], b"FORMAT", b"FROM", b"COUNT", expected="FORMAT f, FROM a or COUNT c"
+    )
+    format = _format_named(values.pop(b"FORMAT", b"array"))
+    if values:
+        return [_digits(session, format, n, values)]
     if format is _ARRAY:
         # An element of this format is already a bulk string.
         return [_slice(session, format, n, n + 1, b"", b"")]
@@ -117,14 +128,31 @@ def _range(arguments: list[bytes]) -> tuple[int, int]:
     return start, stop
 
 
+def _digits(session: Session, format: Format, n: int, values: dict[bytes, bytes]) -> Reply:
+    """Return decimal digits of F(n), from the one at position FROM on, COUNT of them at most."""
+    if format not in (_ARRAY, _TEXT):
+        raise CommandError(f"FROM and COUNT select decimal digits, {format.name} has other bytes")
+    _check_index(session, n + 1)
+    digit_count = value_digits(n)
+    skip = whole_number(values.get(b"FROM", b"0"), "FROM")
+    if skip >= digit_count:
+        raise CommandError(f"FROM must be below {digit_count}, the number of digits", "LIMIT")
+    count = whole_number(values.get(b"COUNT", b"%d" % digit_count), "COUNT")
+    size = min(count, digit_count - skip)
+    if not size:
+        return encode(b"")
+    return Slice(b"$%d\r\n" % size, _TEXT, n, n + 1, size, b"\r\n", skip)
+
+
 def _format(arguments: list[bytes]) -> Format:
-    if not arguments:
-        return _ARRAY
-    if len(arguments) != 2 or arguments[0].upper() != b"FORMAT":
-        found = " ".join(map(printable, arguments[:3]))
-        raise CommandError(f"syntax error: expected FORMAT and a format's name, not {found}")
-    format = _FORMATS.get(arguments[1]) or _FORMATS.get(arguments[1].lower())
+    expected = "FORMAT and a format's name"
+    values = options(arguments, b"FORMAT", expected=expected)
+    return _format_named(values.get(b"FORMAT", b"array"))
+
+
+def _format_named(name: bytes) -> Format:
+    format = _FORMATS.get(name) or _FORMATS.get(name.lower())
     if format is None:
         known = ", ".join(FORMATS)
-        raise CommandError(f"unknown format {printable(arguments[1])}, it must be one of {known}")
+        raise CommandError(f"unknown format {printable(name)}, it must be one of {known}")
     return format

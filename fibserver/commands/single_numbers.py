@@ -13,7 +13,7 @@ from fibcommon.bounds import DIGIT_COUNT, INDEX, MODULUS, OutOfBounds
 from fibcommon.formats import FORMATS
 from fibcommon.indices import first_index_with_digits, position, zeckendorf
 from fibcommon.modular import reduced_index
-from fibserver.commands.arguments import whole_number
+from fibserver.commands.arguments import options, whole_number
 from fibserver.commands.session import Session
 from fibserver.commands.table import Argument, Replies, command
 from fibserver.compute.expressions import evaluate
@@ -56,8 +56,11 @@ _GROUP = "number"
 def digits_(session: Session, arguments: list[bytes]) -> list[Reply]:
     """Return the number of digits and some of them; no step needs F(n)."""
     n = whole_number(arguments[0], "n")
-    counts = _counts(arguments[1:])
-    first, last = (counts.get(name, DEFAULT_DIGITS) for name in (b"FIRST", b"LAST"))
+    values = options(arguments[1:], b"FIRST", b"LAST", expected="FIRST k or LAST k")
+    first, last = (
+        whole_number(values[name], name.decode()) if name in values else DEFAULT_DIGITS
+        for name in (b"FIRST", b"LAST")
+    )
     with _bounds_checked():
         INDEX.check("n", n)
         DIGIT_COUNT.check("FIRST", first)
@@ -157,21 +160,6 @@ def _with_indices(header: bytes, indices: Iterator[int]) -> Iterator[Reply]:
     yield header + array_header(sum(map(len, steps)))
     for step in steps:
         yield b"".join(map(encode, step))
-
-
-def _counts(options: list[bytes]) -> dict[bytes, int]:
-    """Return the values of FIRST and LAST."""
-    counts = {}
-    while options:
-        match options:
-            case token, text, *rest if token.upper() in (b"FIRST", b"LAST"):
-                name = token.upper()
-                counts[name] = whole_number(text, name.decode())
-                options = rest
-            case _:
-                found = " ".join(map(printable, options[:3]))
-                raise CommandError(f"syntax error: expected FIRST k or LAST k, not {found}")
-    return counts
 
 
 def _evaluated(expression: bytes, seconds: float, encoded: Callable[[bytes], bytes]) -> Reply:

@@ -102,7 +102,8 @@ class SliceStream:
         self._owner = owner
         self._header = slice.header
         self._trailer = slice.trailer
-        self._offset = array.offset(slice.start)  # of the next byte, among all elements
+        # Of the next byte, among all elements.
+        self._offset = array.offset(slice.start) + slice.skip
         self._end = self._offset + slice.size
         self._error = b""
         self.started_at = 0.0

@@ -379,7 +379,7 @@ class RequestHandler:
         if slice.stop > array.growth.published:
             return None
         array.touch(slice.stop)
-        offset = array.offset(slice.start)
+        offset = array.offset(slice.start) + slice.skip
         return array.bytes_between(offset, offset + slice.size)
 
     def push_stream(

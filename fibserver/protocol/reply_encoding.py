@@ -45,8 +45,9 @@ class Slice(NamedTuple):
         format: Format of the elements.
         start: First element.
         stop: Element after the last, > start.
-        size: Bytes of the elements, without the separator after the last.
+        size: Bytes to send of the elements; of whole ones, without the separator after the last.
         trailer: Bytes after the elements.
+        skip: Bytes of the first element that are not sent.
     """
 
     header: bytes
@@ -55,6 +56,7 @@ class Slice(NamedTuple):
     stop: int
     size: int
     trailer: bytes
+    skip: int = 0
 
 
 class Calculation(NamedTuple):

@@ -13,6 +13,7 @@ from fibcommon.formats import FORMATS
 from tests.fibserver.readers import HashingReader
 from tests.support.expected import digest_of_first, expected
 from tests.support.servers import DEADLINE_SECONDS, RunningServer, direct_client
+from tests.support.sockets import connected, read_exactly
 
 Serve = Callable[..., RunningServer]
 
@@ -125,6 +126,18 @@ def test_far_range_needs_no_elements_before_it(small: RunningServer, format: str
         got = client.read(60_000, 60_040, format)
     assert got == expected(format, 60_000, 60_040)
     assert small.info()[format].startswith("elements=0,bytes=0,streamed_bytes=")
+
+
+def test_digits_of_numbers(small: RunningServer) -> None:
+    """Some digits are those of the whole number: in arrays, in far and in kept blocks."""
+    with direct_client(small.address) as client, connected(small) as sock:
+        for n in (100, 3000, 3000, 500_000, 500_000):
+            whole = client.read(n, n + 1, "text").rstrip()
+            for start, count in ((0, 5), (len(whole) // 2, 7), (len(whole) - 2, 9)):
+                sock.sendall(b"FIB.NUMBER %d FROM %d COUNT %d\r\n" % (n, start, count))
+                digits = whole[start : start + count]
+                reply = b"$%d\r\n%b\r\n" % (len(digits), digits)
+                assert read_exactly(sock, len(reply)) == reply
 
 
 def test_giant_number_is_exact(small: RunningServer) -> None:

@@ -95,7 +95,7 @@ class Reference:
         if not isinstance(reply, Slice):
             return reply
         name = reply.format.name
-        offset = self._offsets[name][reply.start]
+        offset = self._offsets[name][reply.start] + reply.skip
         assert reply.stop < len(self._offsets[name])
         body = self._bytes[name][offset : offset + reply.size]
         return reply.header + body + reply.trailer

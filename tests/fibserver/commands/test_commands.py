@@ -153,8 +153,9 @@ def sent(reply: Reply) -> bytes:
     if not isinstance(reply, Slice):
         return reply
     elements = b"".join(encoded(reply.format.name, reply.start, reply.stop))
-    assert 0 <= len(elements) - reply.size <= reply.format.separator_size
-    return reply.header + elements[: reply.size] + reply.trailer
+    if not reply.skip and reply.header != b"$%d\r\n" % reply.size:
+        assert 0 <= len(elements) - reply.size <= reply.format.separator_size
+    return reply.header + elements[reply.skip : reply.skip + reply.size] + reply.trailer
 
 
 def bulk(text: str) -> bytes:
@@ -240,6 +241,13 @@ REPLIES = [
     ("FIB.NUMBER 100 FORMAT array", bulk("354224848179261915075")),
     ("FIB.NUMBER 007 FORMAT text", bulk("13\n")),
     ("FIB.NUMBER 7 FORMAT json", bulk('"13"')),
+    ("FIB.NUMBER 100 FROM 0 COUNT 3", bulk("354")),
+    ("FIB.NUMBER 100 COUNT 4 FROM 10", bulk("7926")),
+    ("FIB.NUMBER 100 count 2 format text", bulk("35")),
+    ("FIB.NUMBER 100 FROM 20", bulk("5")),
+    ("FIB.NUMBER 100 FROM 19 COUNT 1000000", bulk("75")),
+    ("FIB.NUMBER 100 FROM 5 COUNT 0", b"$0\r\n\r\n"),
+    ("FIB.NUMBER 0 COUNT 5", bulk("0")),
     ("FIB.NUMBER 7 FORMAT csv", bulk("7,13\n")),
     ("FIB.SIZE 0 5", b":35\r\n"),
     ("FIB.SIZE 0 5 FORMAT json", b":19\r\n"),
@@ -305,6 +313,17 @@ INVALID_REQUESTS = [
     ("FIB.FIRST 1_0", "ERR n must be a non-negative decimal integer, not '1_0'"),
     ("FIB.FIRST ١", r"ERR n must be a non-negative decimal integer, not '\xd9\xa1'"),
     ("FIB.NUMBER x", "ERR n must be a non-negative decimal integer, not 'x'"),
+    ("FIB.NUMBER 100 FROM 21", "LIMIT FROM must be below 21, the number of digits"),
+    ("FIB.NUMBER 100 FROM -1", "ERR FROM must be a non-negative decimal integer, not '-1'"),
+    (
+        "FIB.NUMBER 100 COUNT",
+        "ERR syntax error: expected FORMAT f, FROM a or COUNT c, not 'COUNT'",
+    ),
+    (
+        "FIB.NUMBER 100 COUNT 5 FORMAT json",
+        "ERR FROM and COUNT select decimal digits, json has other bytes",
+    ),
+    ("FIB.NUMBER 99999999 COUNT 5", "LIMIT the answer would reach F(99999999), max_index is"),
     ("FIB.RANGE x 1", "ERR start must be a non-negative decimal integer, not 'x'"),
     ("FIB.RANGE 1 x", "ERR stop must be a non-negative decimal integer, not 'x'"),
     ("FIB.RANGE 8 7", "ERR start 8 is greater than stop 7"),
