@@ -25,7 +25,8 @@ from fibcommon.sizes import value_digits
 from fibserver.core.fair_queue import FairQueue
 from fibserver.engine.stream import Buffer, StreamOwner
 from fibserver.memory.blocks import BLOCK_BYTES, Action, Block, Task, stop_of_block
-from fibserver.memory.far_blocks import FarBlock, FarBlocks
+from fibserver.memory.far_block import FarBlock
+from fibserver.memory.far_blocks import FarBlocks
 from fibserver.memory.shared_arrays import SharedArrays
 from fibserver.protocol.reply_encoding import Slice, encode_error
 

@@ -14,23 +14,19 @@ clients resume reading.
 The kernel accepts a small block at once, so small blocks leave their slots as soon as they are
 filled. They serve single numbers that are cheap to compute, which must not wait for large
 replies: some slots are reserved for them, and a free slot is offered to their claimants first.
-
-Pages: each block has a position in the arena with room for the largest block. A position whose
-block was evicted keeps its pages for the next block, which saves the kernel clearing new ones, if
-there is a slot without a block.
 """
 
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
 
-from fibcommon.formats import Format
 from fibserver.memory.arena import Arena
 from fibserver.memory.blocks import Block
+from fibserver.memory.far_block import Claimant, FarBlock, Key, key_of
+from fibserver.memory.far_positions import FarPositions
 from fibserver.memory.kept_blocks import KeptBlocks
 from fibserver.memory.layout import pages
 from fibserver.memory.memory_limit import MemoryLimit
 
-__all__ = ["STALLED_SECONDS", "Claimant", "FarBlock", "FarBlocks", "Key", "key_of", "slots_for"]
+__all__ = ["STALLED_SECONDS", "FarBlocks", "slots_for"]
 
 MAX_CLAIMS = 3
 """Maximum number of blocks that a reply claims: one being sent, one ready, one being filled."""
@@ -51,9 +47,6 @@ IDLE_SECONDS = 5.0
 USED_ONCE_DIVISOR = 4
 """Blocks that were used once are kept in 1/4 of the memory limit."""
 
-Key: TypeAlias = tuple[Format, int, int]
-"""Format, first element and element after the last of a block."""
-
 
 def slots_for(workers: int) -> int:
     """Return the number of slots for a number of workers.
@@ -62,67 +55,6 @@ def slots_for(workers: int) -> int:
     quarter of the slots is reserved for small blocks.
     """
     return max(8, 4 * workers)
-
-
-class Claimant(Protocol):
-    """A user of far blocks."""
-
-    def on_progress(self) -> None:
-        """Continue; called when a claimed block is filled."""
-
-    def on_failure(self, block: Block, message: str, code: str) -> None:
-        """Handle the failure of a claimed block; `message` and `code` are for an error reply."""
-
-    def on_claim_lost(self, block: "FarBlock") -> None:
-        """Handle the loss of a claim."""
-
-    def on_free_slot(self) -> None:
-        """Retry a claim; called when a slot may be free."""
-
-
-class FarBlock:
-    """A far block.
-
-    Attributes:
-        block: The elements and their position.
-        offset: Offset of the block's first byte among all elements of the format.
-        end: Offset of its end.
-        allocated_bytes: Size of the pages at its position.
-        claimants: The replies that will send the block.
-        is_filled: Whether the block's bytes are there.
-        filled_at: When the block was filled.
-        last_use: When the block was filled or last sent from, whichever is later.
-        is_kept: Whether it is worth keeping without a claim.
-        was_reused: Whether it was claimed again after it was kept.
-        pins: Number of reasons why it must not be evicted, such as a worker that saves it.
-    """
-
-    __slots__ = (
-        "allocated_bytes",
-        "block",
-        "claimants",
-        "end",
-        "filled_at",
-        "is_filled",
-        "is_kept",
-        "last_use",
-        "offset",
-        "pins",
-        "was_reused",
-    )
-
-    def __init__(self, block: Block, offset: int, allocated_bytes: int) -> None:
-        self.block = block
-        self.offset = offset
-        self.end = offset + block.size
-        self.allocated_bytes = allocated_bytes
-        self.claimants: dict[Claimant, None] = {}
-        self.is_filled = False
-        self.filled_at = 0.0
-        self.last_use = 0.0
-        self.is_kept = False
-        self.was_reused = False
-        self.pins = 0
 
 
 class FarBlocks:
@@ -151,10 +83,8 @@ class FarBlocks:
         memory.users.append(self)
         self._clock = clock
         self._claimed: dict[Key, FarBlock] = {}
-        self._kept: KeptBlocks[Key, FarBlock] = KeptBlocks()
-        # Positions without a block: those that have pages, with their size, and the others.
-        self._allocated: dict[int, int] = {}
-        self._empty = list(reversed(arena.layout.far_positions))
+        self._kept: KeptBlocks = KeptBlocks()
+        self._positions = FarPositions(arena)
         # Claimants that wait for a slot, in order of arrival.
         self._waiting_small: dict[Claimant, None] = {}
         self._waiting_large: dict[Claimant, None] = {}
@@ -386,34 +316,21 @@ class FarBlocks:
 
     def _take_position(self) -> tuple[int, int]:
         """Return a free position and the size of its pages."""
-        if self._allocated:
-            return self._allocated.popitem()
-        if not self._empty:
+        if not self._positions:
             key = self._kept.oldest_used_once or self._kept.oldest
             assert key is not None, "there are more positions than slots"
             self._evict(key)
-            return self._take_position()
-        return self._empty.pop(), 0
+        return self._positions.take()
 
     def _return_position(self, block: FarBlock) -> None:
-        self._allocated[block.block.position] = block.allocated_bytes
+        self._positions.give_back(block.block.position, block.allocated_bytes)
         self._free_surplus_pages()
 
     def _free_surplus_pages(self) -> None:
-        while len(self._allocated) > max(1, self._free_slots):
-            self._free_pages(next(iter(self._allocated)))
-
-    def _free_pages(self, position: int) -> None:
-        self._arena.free(position, self._allocated.pop(position))
-        self._empty.append(position)
+        """Bound claimed blocks and spare pages together to the memory of the slots."""
+        self._positions.free_pages(kept=max(1, self._free_slots))
 
     def free_idle_memory(self) -> None:
         """Free pages without a block after an idle period; called periodically."""
         if not self._claimed and self._clock() - self._last_claim > IDLE_SECONDS:
-            for position in list(self._allocated):
-                self._free_pages(position)
-
-
-def key_of(block: Block) -> Key:
-    """Return the key of a block."""
-    return block.format, block.start, block.stop
+            self._positions.free_pages(kept=0)

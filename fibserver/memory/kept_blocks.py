@@ -7,33 +7,12 @@ reader that scans gigabytes does not evict what others use repeatedly.
 This module is pure bookkeeping, without memory, processes or clocks.
 """
 
-from collections.abc import Hashable
-from typing import Generic, Protocol, TypeVar
+from fibserver.memory.far_block import FarBlock, Key
 
-__all__ = ["KeptBlock", "KeptBlocks"]
-
-
-class KeptBlock(Protocol):
-    """A block that can be kept."""
-
-    allocated_bytes: int
-    """Size of its pages."""
-
-    last_use: float
-    """When it was last used."""
-
-    was_reused: bool
-    """Whether it was used again after it was kept."""
-
-    pins: int
-    """Number of reasons why it must not be evicted."""
+__all__ = ["KeptBlocks"]
 
 
-K = TypeVar("K", bound=Hashable)
-B = TypeVar("B", bound=KeptBlock)
-
-
-class KeptBlocks(Generic[K, B]):
+class KeptBlocks:
     """Blocks by key; in each queue the one used longest ago comes first.
 
     Attributes:
@@ -43,20 +22,20 @@ class KeptBlocks(Generic[K, B]):
 
     def __init__(self) -> None:
         self.used_once_bytes = self.reused_bytes = 0
-        self._used_once: dict[K, B] = {}
-        self._reused: dict[K, B] = {}
+        self._used_once: dict[Key, FarBlock] = {}
+        self._reused: dict[Key, FarBlock] = {}
 
     def __len__(self) -> int:
         return len(self._used_once) + len(self._reused)
 
-    def __contains__(self, key: K) -> bool:
+    def __contains__(self, key: Key) -> bool:
         return key in self._used_once or key in self._reused
 
-    def get(self, key: K) -> B | None:
+    def get(self, key: Key) -> FarBlock | None:
         """Return a block, or None."""
         return self._used_once.get(key) or self._reused.get(key)
 
-    def add(self, key: K, block: B) -> None:
+    def add(self, key: Key, block: FarBlock) -> None:
         """Add a block that was just used; its key must be absent."""
         if block.was_reused:
             self._reused[key] = block
@@ -65,7 +44,7 @@ class KeptBlocks(Generic[K, B]):
             self._used_once[key] = block
             self.used_once_bytes += block.allocated_bytes
 
-    def pop(self, key: K) -> B | None:
+    def pop(self, key: Key) -> FarBlock | None:
         """Remove and return a block; return None if it is absent."""
         if (block := self._used_once.pop(key, None)) is not None:
             self.used_once_bytes -= block.allocated_bytes
@@ -74,12 +53,12 @@ class KeptBlocks(Generic[K, B]):
         return block
 
     @property
-    def oldest_used_once(self) -> K | None:
+    def oldest_used_once(self) -> Key | None:
         """Key of the block to evict among those used once, or None."""
         return _first_unpinned(self._used_once)
 
     @property
-    def oldest(self) -> K | None:
+    def oldest(self) -> Key | None:
         """Key of the block to evict, or None."""
         keys = [
             key
@@ -88,11 +67,11 @@ class KeptBlocks(Generic[K, B]):
         ]
         return min(keys, key=self._last_use, default=None)
 
-    def _last_use(self, key: K) -> float:
+    def _last_use(self, key: Key) -> float:
         block = self.get(key)
         assert block is not None
         return block.last_use
 
 
-def _first_unpinned(blocks: dict[K, B]) -> K | None:
+def _first_unpinned(blocks: dict[Key, FarBlock]) -> Key | None:
     return next((key for key, block in blocks.items() if not block.pins), None)

@@ -15,7 +15,8 @@ from collections.abc import Callable
 
 from fibserver.core.fair_queue import FairQueue
 from fibserver.memory.blocks import Action, Block, Task
-from fibserver.memory.far_blocks import FarBlock, FarBlocks, key_of
+from fibserver.memory.far_block import FarBlock, key_of
+from fibserver.memory.far_blocks import FarBlocks
 from fibserver.storage.snapshot import Snapshot, SnapshotSize
 
 __all__ = ["Persistence"]

@@ -12,14 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from fibcommon.costs import first_element_seconds
 from fibcommon.formats import Format
 from fibserver.memory.blocks import Task
-from fibserver.memory.far_blocks import (
-    MAX_CLAIMS,
-    STALLED_SECONDS,
-    Claimant,
-    FarBlock,
-    FarBlocks,
-    Key,
-)
+from fibserver.memory.far_block import Claimant, FarBlock, Key
+from fibserver.memory.far_blocks import MAX_CLAIMS, STALLED_SECONDS, FarBlocks
 from tests.support.small_engine import (
     ARRAY,
     BLOCK_BYTES,

@@ -17,16 +17,14 @@ from hypothesis.stateful import (
 from fibcommon.formats import Format
 from fibserver.memory import layout
 from fibserver.memory.blocks import Action, Block, Task
+from fibserver.memory.far_block import FarBlock, Key, key_of
 from fibserver.memory.far_blocks import (
     HELD_SECONDS,
     IDLE_SECONDS,
     MAX_CLAIMS,
     STALLED_SECONDS,
     USED_ONCE_DIVISOR,
-    FarBlock,
     FarBlocks,
-    Key,
-    key_of,
     slots_for,
 )
 from fibserver.memory.layout import pages

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fibserver.memory.blocks import NO_BLOCK, Action, Block, Task
-from fibserver.memory.far_blocks import FarBlock
+from fibserver.memory.far_block import FarBlock
 from fibserver.storage import persistence as module
 from fibserver.storage.persistence import RETRY_SECONDS, Persistence
 from fibserver.storage.snapshot import Snapshot, SnapshotSize, checksum
