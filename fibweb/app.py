@@ -8,6 +8,8 @@ from falcon.routing import CompiledRouter
 
 from fibclient import FibClient
 from fibweb.http.cors import CorsPolicy
+from fibweb.resources.digits import DigitsResource
+from fibweb.resources.index import FirstIndexResource, IndexResource
 from fibweb.resources.numbers import FirstNumbersResource, NumberResource, RangeResource
 from fibweb.resources.openapi import OpenApiResource
 from fibweb.resources.problems import add_problems
@@ -45,6 +47,9 @@ def create_app(
         "/fib/{n:path}": FirstNumbersResource(client, limits),
         "/fib": RangeResource(client, limits),
         "/number/{n:path}": NumberResource(client, limits),
+        "/digits/{n:path}": DigitsResource(client),
+        "/index/{x:path}": IndexResource(client),
+        "/index": FirstIndexResource(),
         **(resources or {}),
     }
     routes["/openapi.json"] = OpenApiResource({*routes, "/openapi.json"})

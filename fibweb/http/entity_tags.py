@@ -5,7 +5,7 @@ All tags of fibweb are strong: responses with the same tag have the same bytes, 
 
 import re
 
-__all__ = ["contains_tag", "if_range_matches", "is_any", "is_not_modified"]
+__all__ = ["contains_tag", "if_range_matches", "is_any", "is_match", "is_not_modified"]
 
 _TAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
@@ -27,6 +27,16 @@ def contains_tag(header: str, tag: str, *, weakly: bool) -> bool:
 def is_any(header: str) -> bool:
     """Whether a header is `*`, which matches any current representation."""
     return header.strip(" \t") == "*"
+
+
+def is_match(if_match: str | None, tag: str) -> bool:
+    """Whether an If-Match header allows the response, or else it is 412.
+
+    Args:
+        if_match: Value of the header, or None.
+        tag: Current entity tag.
+    """
+    return if_match is None or is_any(if_match) or contains_tag(if_match, tag, weakly=False)
 
 
 def is_not_modified(if_none_match: str, tag: str) -> bool:

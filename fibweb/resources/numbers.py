@@ -16,9 +16,10 @@ from fibweb.content.document_file import DocumentFile, needs_several_requests
 from fibweb.content.fetch_request import FETCH, FetchRequest, run_now
 from fibweb.http import byte_ranges, entity_tags, representations
 from fibweb.http.negotiation import choose
-from fibweb.http.parameters import parse_index, parse_query
+from fibweb.http.parameters import check_spelling, parse_index, parse_query
 from fibweb.http.representations import AVAILABLE, MEDIA_TYPES, NEGOTIABLE, Representation
 from fibweb.resources.problems import Problem
+from fibweb.resources.remainder import RemainderResource
 from fibweb.resources.server_limits import ServerLimits
 
 __all__ = ["FirstNumbersResource", "NumberResource", "RangeResource"]
@@ -68,13 +69,14 @@ class _Numbers(ABC):
             query = parse_query(request.query_string, self.parameters)
             format = _format(query.get("format"), environ.get("HTTP_ACCEPT"))
             chosen = self.representation(n, query, format)
-            _check_spelling(n, environ)
+            if n:
+                check_spelling("n", environ)
         except ValueError as error:
             raise Problem(400, str(error)) from error
 
         document, part = chosen.document, _part(environ, chosen)
         none_match = environ.get("HTTP_IF_NONE_MATCH", "")
-        matches = "HTTP_IF_MATCH" not in environ or _matches(environ["HTTP_IF_MATCH"], chosen.tag)
+        matches = entity_tags.is_match(environ.get("HTTP_IF_MATCH"), chosen.tag)
         # Equal tags mean equal bytes: a client that lists the tag needs no fetch.
         has_tag = matches and entity_tags.contains_tag(none_match, chosen.tag, weakly=True)
         data, file = None, None
@@ -140,11 +142,29 @@ class RangeResource(_Numbers):
 
 
 class NumberResource(_Numbers):
-    """`/number/{n}`: F(n)."""
+    """`/number/{n}`: F(n), or its remainder with the parameter `mod`."""
+
+    parameters = _Numbers.parameters | {"mod"}
+
+    def __init__(self, client: FibClient, limits: ServerLimits) -> None:
+        """Create the resource; the arguments are those of the other two."""
+        super().__init__(client, limits)
+        self._remainder = RemainderResource(client)
+
+    def on_get(self, request: falcon.Request, response: falcon.Response, n: str = "") -> None:
+        """Respond with the number or the remainder."""
+        if "mod" in request.query_string and _has_modulus(request.query_string):
+            self._remainder.on_get(request, response, n=n)
+        else:
+            super().on_get(request, response, n)
 
     def representation(self, n: str, query: Mapping[str, str], format: str) -> Representation:
         """Return the representation of F(n)."""
         return representations.number(parse_index("n", n), format)
+
+
+def _has_modulus(query_string: str) -> bool:
+    return any(pair.partition("=")[0] == "mod" for pair in query_string.split("&"))
 
 
 def _format(wanted: str | None, accept: str | None) -> str:
@@ -170,18 +190,6 @@ def _format(wanted: str | None, accept: str | None) -> str:
     return NEGOTIABLE[media_type]
 
 
-def _check_spelling(n: str, environ: Mapping[str, object]) -> None:
-    """Reject percent-encoded digits, so that each number has one URL.
-
-    Raises:
-        ValueError: The request target has a percent-encoded character in n.
-    """
-    target = str(environ.get("REQUEST_URI") or environ.get("RAW_URI", ""))
-    # The last two segments are the route and n. A prefix before them may be percent-encoded.
-    if n and "%" in target and "%" in "/".join(target.partition("?")[0].rsplit("/", 2)[1:]):
-        raise ValueError("n must be a non-negative decimal integer, without percent-encoding")
-
-
 def _part(environ: dict[str, Any], chosen: Representation) -> byte_ranges.ByteRange | None:
     """Return the requested byte range; None for all, and for HEAD (RFC 9110, 14.2)."""
     text = environ.get("HTTP_RANGE")
@@ -190,11 +198,6 @@ def _part(environ: dict[str, Any], chosen: Representation) -> byte_ranges.ByteRa
     if not entity_tags.if_range_matches(environ.get("HTTP_IF_RANGE"), chosen.tag):
         return None
     return byte_ranges.parse(text, chosen.document.size)
-
-
-def _matches(if_match: str, tag: str) -> bool:
-    """Whether If-Match is `*` or lists the tag."""
-    return entity_tags.is_any(if_match) or entity_tags.contains_tag(if_match, tag, weakly=False)
 
 
 def _describe_part(response: falcon.Response, part: byte_ranges.ByteRange, size: int) -> None:

@@ -4,6 +4,7 @@ The summary of an example is its request: the method, the target and, after `, `
 """
 
 import re
+from collections.abc import Container
 from typing import Any
 
 from fibcommon.http.problem_details import PROBLEM_MEDIA_TYPE as PROBLEM
@@ -26,6 +27,9 @@ gets a 400 that names the limit."""
 _INDEX = {"type": "string", "pattern": "^(0|[1-9][0-9]{0,18})$"}
 """An index in a URL; a string, because only one spelling of each number is valid."""
 
+_LARGE_INDEX = {"type": "string", "pattern": "^(0|[1-9][0-9]{0,999})$"}
+"""An index that may be far beyond `max_index`."""
+
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0}
 _DIGITS = {"type": "string", "pattern": "^(0|[1-9][0-9]*)$"}
@@ -40,8 +44,12 @@ def _object(**properties: Json) -> Json:
     }
 
 
+def _array(items: Json) -> Json:
+    return {"type": "array", "items": items}
+
+
 def _list_of(**properties: Json) -> Json:
-    return _object(**properties, N=_COUNT, result={"type": "array", "items": _DIGITS})
+    return _object(**properties, N=_COUNT, result=_array(_DIGITS))
 
 
 def _ref(kind: str, name: str) -> Json:
@@ -147,6 +155,13 @@ _RETRY = _with_header(
     "The seconds to wait before a retry.",
 )
 
+_FAILURES = {
+    "412": _failure("If-Match does not list the entity tag."),
+    "502": _failure("The fibserver sent an invalid reply or rejected the password."),
+    "503": _RETRY,
+}
+"""Errors that all routes with numbers have."""
+
 
 def _numbers(
     operation_id: str,
@@ -155,6 +170,7 @@ def _numbers(
     parameters: list[Json],
     wrong: tuple[str, str],
     right: tuple[str, Json],
+    required_headers: Container[str] = _NUMBER_HEADERS,
 ) -> Json:
     """Return the operation of a route that returns numbers.
 
@@ -165,7 +181,12 @@ def _numbers(
         parameters: Parameters that only this operation has.
         wrong: Target of an invalid request, and the error detail.
         right: Target of a valid request without the name of the format, and the body by format.
+        required_headers: Names of the headers that all successful responses have.
     """
+    number_headers, cache_headers = (
+        {name: {**header, "required": name in required_headers} for name, header in given.items()}
+        for given in (_NUMBER_HEADERS, _CACHE_HEADERS)
+    )
     content: Json = {}
     for name, media_type in MEDIA_TYPES.items():
         kind = media_type.partition(";")[0]
@@ -186,13 +207,13 @@ def _numbers(
         "responses": {
             "200": {
                 "description": "The whole response.",
-                "headers": _NUMBER_HEADERS,
+                "headers": number_headers,
                 "content": content,
             },
             "206": {
                 "description": "The bytes that Range selects.",
                 "headers": {
-                    **_NUMBER_HEADERS,
+                    **number_headers,
                     "Content-Range": _header(
                         "The range and the total size.",
                         pattern="^bytes [0-9]+-[0-9]+/[0-9]+$",
@@ -200,7 +221,7 @@ def _numbers(
                 },
                 "content": {kind: {} for kind in content},
             },
-            "304": {**_NOT_MODIFIED, "headers": _CACHE_HEADERS},
+            "304": {**_NOT_MODIFIED, "headers": cache_headers},
             "400": _failure(
                 "A parameter is invalid, or the response would exceed the limits of fibserver.",
                 number=bad,
@@ -217,15 +238,58 @@ def _numbers(
                     available=AVAILABLE,
                 ),
             ),
-            "412": _failure("If-Match does not list the entity tag."),
             "416": _with_header(
                 _failure("Range selects no bytes."),
                 "Content-Range",
                 "The number of bytes: `bytes */SIZE`.",
             ),
             "431": _failure("Accept is too long."),
-            "502": _failure("The fibserver sent an invalid reply or rejected the password."),
-            "503": _RETRY,
+            **_FAILURES,
+        },
+    }
+
+
+def _computed(
+    operation_id: str,
+    summary: str,
+    schema: str,
+    parameters: list[Json],
+    wrong: tuple[str, str],
+    right: tuple[str, Json],
+) -> Json:
+    """Return the operation of a route that returns a small document, always as JSON.
+
+    Args:
+        operation_id: The operationId.
+        summary: A short description.
+        schema: Name of the component that describes the document.
+        parameters: Parameters that only this operation has.
+        wrong: Target of an invalid request, and the error detail.
+        right: Target of a valid request, and the document.
+    """
+    conditions = [_ref("parameters", name) for name in ("IfNoneMatch", "IfMatch")]
+    headers = {name: _CACHE_HEADERS[name] for name in ("ETag", "Cache-Control")}
+    examples = {"document": _example(*right)}
+    return {
+        "operationId": operation_id,
+        "summary": summary,
+        "parameters": [*parameters, *conditions],
+        "responses": {
+            "200": {
+                "description": summary,
+                "headers": headers,
+                "content": {
+                    "application/json": {"schema": _ref("schemas", schema), "examples": examples}
+                },
+            },
+            "304": {**_NOT_MODIFIED, "headers": headers},
+            "400": _failure(
+                "A parameter is invalid or out of bounds, or the computation would take a "
+                "fibserver too long.",
+                number=_problem(wrong[0], 400, "Bad Request", wrong[1]),
+            ),
+            "405": _NOT_ALLOWED,
+            **_FAILURES,
         },
     }
 
@@ -254,6 +318,7 @@ def _operation(
 
 
 _PATH_INDEX = {"name": "n", "in": "path", "required": True, "schema": _INDEX, "example": "10"}
+_DIGIT_COUNT = {"type": "string", "pattern": "^(0|[1-9][0-9]{0,2}|1000)$"}
 
 OPERATIONS: dict[str, Json] = {
     "/fib/{n:path}": _numbers(
@@ -299,9 +364,20 @@ OPERATIONS: dict[str, Json] = {
     ),
     "/number/{n:path}": _numbers(
         "number",
-        "The number F(n)",
-        "Number",
-        [{**_PATH_INDEX, "description": "The index of the number."}],
+        "The number F(n), or its remainder",
+        "NumberOrRemainder",
+        [
+            {
+                **_PATH_INDEX,
+                "schema": _LARGE_INDEX,
+                "description": "The index of the number; with `mod` it may have 1,000 digits.",
+            },
+            _query(
+                "mod",
+                {"type": "string", "pattern": "^[1-9][0-9]{0,999}$"},
+                "Instead of the number: its remainder when divided by this one, always as JSON.",
+            ),
+        ],
         ("/number/1e3", "n must be a non-negative decimal integer, not '1e3'"),
         (
             "/number/100?format=",
@@ -313,6 +389,64 @@ OPERATIONS: dict[str, Json] = {
                 "bfile": "100 354224848179261915075\n",
             },
         ),
+        required_headers=("ETag", "Cache-Control"),
+    ),
+    "/digits/{n:path}": _computed(
+        "digits",
+        "The number of digits of F(n), the first and the last ones",
+        "Digits",
+        [
+            {
+                **_PATH_INDEX,
+                "schema": _LARGE_INDEX,
+                "example": str(10**100),
+                "description": "The index of the number, below 10^1000.",
+            },
+            _query("first", _DIGIT_COUNT, "How many of the first digits; 20 by default.", "5"),
+            _query("last", _DIGIT_COUNT, "How many of the last digits; 20 by default.", "5"),
+        ],
+        ("/digits/5?first=1001", "first must be between 0 and 1000, not 1001"),
+        (
+            "/digits/1000?first=5&last=5",
+            {"n": "1000", "digits": "209", "first": "43466", "last": "28875"},
+        ),
+    ),
+    "/index/{x:path}": _computed(
+        "index",
+        "Which Fibonacci number x is, or between which ones it lies, and its Zeckendorf sum",
+        "Index",
+        [
+            {
+                **_PATH_INDEX,
+                "name": "x",
+                "schema": {"type": "string", "pattern": "^(0|[1-9][0-9]{0,3999})$"},
+                "example": "832040",
+                "description": "Any number of at most 4,000 digits.",
+            }
+        ],
+        ("/index/-1", "x must be a non-negative decimal integer, not '-1'"),
+        (
+            "/index/100",
+            {"x": "100", "indices": [], "below": 11, "above": 12, "zeckendorf": [11, 6, 4]},
+        ),
+    ),
+    "/index": _computed(
+        "firstIndex",
+        "The first index whose number has some number of digits",
+        "FirstIndex",
+        [
+            {
+                **_query(
+                    "digits",
+                    {"type": "string", "pattern": "^[1-9][0-9]{0,998}$"},
+                    "The number of digits, at most that of F(10^1000 - 1), about 2.09*10^999.",
+                    "1000",
+                ),
+                "required": True,
+            }
+        ],
+        ("/index", "digits is missing"),
+        ("/index?digits=1000", {"digits": "1000", "index": "4782"}),
     ),
     "/": _operation("page", "The web page", "text/html", _TEXT, when_304=_NOT_MODIFIED),
     "/healthz": _operation("healthz", "Whether fibweb is alive", "text/plain", _TEXT),
@@ -345,7 +479,29 @@ COMPONENTS: Json = {
     "schemas": {
         "FirstNumbers": _list_of(),
         "Range": _list_of(start=_COUNT),
-        "Number": _object(n=_COUNT, value=_DIGITS),
+        "NumberOrRemainder": {
+            "oneOf": [
+                _object(n=_COUNT, value=_DIGITS),
+                _object(n=_DIGITS, m=_DIGITS, remainder=_DIGITS),
+            ]
+        },
+        "Digits": _object(
+            n=_DIGITS,
+            digits=_DIGITS,
+            first={"type": "string", "pattern": "^[0-9]*$"},
+            last={"type": "string", "pattern": "^[0-9]*$"},
+        ),
+        "Index": _object(
+            x=_DIGITS,
+            indices={
+                **_array(_COUNT),
+                "description": "Two for 1; empty if x is not a Fibonacci number.",
+            },
+            below={"type": ["integer", "null"], "description": "null for 0."},
+            above=_COUNT,
+            zeckendorf=_array(_COUNT),
+        ),
+        "FirstIndex": _object(digits=_DIGITS, index=_DIGITS),
         "Problem": {
             "description": "An error (RFC 9457).",
             "type": "object",

@@ -39,6 +39,14 @@ OTHER = "other"
 NUMBERS = ("/fib/{n}", "/fib", "/number/{n}")
 """The routes that return numbers."""
 
+_ROUTES = {
+    "/fib/": "/fib/{n}",
+    "/number/": "/number/{n}",
+    "/digits/": "/digits/{n}",
+    "/index/": "/index/{x}",
+}
+"""Routes with a parameter, by how their paths begin."""
+
 _FORMATS = {
     "application/problem+json": "problem",
     **{format.media_type: name for name, format in FORMATS.items() if name != "bfile"},
@@ -115,9 +123,9 @@ def route_of(target: str, paths: Collection[str]) -> str:
     path = target.partition("?")[0]
     if path in paths:
         return path
-    for prefix in ("/fib/", "/number/"):
+    for prefix, route in _ROUTES.items():
         if path.startswith(prefix):
-            return f"{prefix}{{n}}"
+            return route
     return OTHER
 
 

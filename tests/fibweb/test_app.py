@@ -9,8 +9,11 @@ import pytest
 from falcon import testing
 
 from fibclient import FibClient
+from fibcommon.digits import digits as digits_of
+from fibcommon.indices import position, zeckendorf
 from fibweb import create_app
 from fibweb.content.fetch_request import FetchRequest, WouldBlock
+from fibweb.resources.computed import Computation
 from tests.support.expected import digits, expected
 from tests.support.fake_server import fake_server, in_turn
 from tests.support.servers import RunningServer
@@ -116,6 +119,121 @@ def test_single_number(web: Web, n: int) -> None:
 def test_json_bodies_have_documented_bytes(web: Web, target: str, body: bytes) -> None:
     """The JSON bodies have the documented bytes."""
     assert web.simulate_get(target).content == body
+
+
+LARGE = "1" + 100 * "0"
+
+
+@pytest.mark.parametrize(
+    ("target", "document"),
+    [
+        ("/digits/0", {"n": "0", "digits": "1", "first": "0", "last": "0"}),
+        (
+            f"/digits/{LARGE}?last=0",
+            {
+                "n": LARGE,
+                "digits": str(digits_of(10**100).digit_count),
+                "first": "62449911286460687648",
+                "last": "",
+            },
+        ),
+        ("/digits/100?first=3&last=2", {"n": "100", "digits": "21", "first": "354", "last": "75"}),
+        ("/number/100?mod=1000", {"n": "100", "m": "1000", "remainder": "75"}),
+        (f"/number/{LARGE}?mod=10", {"n": LARGE, "m": "10", "remainder": "5"}),
+        (
+            "/index/1",
+            {"x": "1", "indices": [1, 2], "below": 0, "above": 3, "zeckendorf": [2]},
+        ),
+        (
+            "/index/832040",
+            {"x": "832040", "indices": [30], "below": 29, "above": 31, "zeckendorf": [30]},
+        ),
+        ("/index/0", {"x": "0", "indices": [0], "below": None, "above": 1, "zeckendorf": []}),
+        ("/index?digits=1000", {"digits": "1000", "index": "4782"}),
+    ],
+)
+def test_single_numbers(web: Web, target: str, document: dict[str, object]) -> None:
+    """Digits, remainders and indices are JSON documents, which never change."""
+    result = web.simulate_get(target, headers={"Accept": "text/csv"})
+    assert (result.status_code, result.json) == (200, document)
+    assert result.headers["content-type"] == "application/json"
+    assert result.headers["cache-control"] == IMMUTABLE
+    tag = result.headers["etag"]
+    for none_match in (tag, "*"):
+        again = web.simulate_get(target, headers={"If-None-Match": none_match})
+        assert (again.status_code, again.content) == (304, b"")
+        assert dict(again.headers) == {"etag": tag, "cache-control": IMMUTABLE}
+    problem(web.simulate_get(target, headers={"If-Match": '"x"'}), 412)
+
+
+def test_tags_of_single_numbers(web: Web) -> None:
+    """Different documents have different tags, equal ones the same, however they are asked for."""
+    targets = ["/digits/10", "/digits/10?first=9", "/number/10?mod=10", "/index/10"]
+    targets += ["/index?digits=10", "/digits/11", "/number/11?mod=10", "/number/10?mod=11"]
+    tags = {web.simulate_get(target).headers["etag"] for target in targets}
+    assert len(tags) == len(targets)
+    for target in ("/digits/10?first=20&last=20", "/number/10?mod=10&format=csv&x=1"):
+        assert web.simulate_get(target).headers["etag"] in tags
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("/digits/-1", "n must be a non-negative decimal integer, not '-1'"),
+        ("/digits/01", "n must be a non-negative decimal integer, not '01'"),
+        ("/digits/%31", "n must be a non-negative decimal integer, without percent-encoding"),
+        ("/digits/" + "9" * 1001, "n must be at least 0 and below 10^1000, not 9999"),
+        ("/digits/" + "9" * 9000, "below 10^1000, not a number of more than 4200 digits"),
+        ("/digits/5?first=1001", "first must be between 0 and 1000, not 1001"),
+        ("/digits/5?last=x", "last must be a non-negative decimal integer, not 'x'"),
+        ("/digits/5?last=1&last=1", "last is given more than once"),
+        ("/number/5?mod", "mod must be a non-negative decimal integer, not ''"),
+        ("/number/5?mod=0", "mod must be at least 1 and below 10^1000, not 0"),
+        ("/number/5?mod=5&mod=5", "mod is given more than once"),
+        ("/number/5?mod=5&format=xml", "format must be one of json, text"),
+        ("/index/ten", "x must be a non-negative decimal integer, not 'ten'"),
+        ("/index/", "x must be a non-negative decimal integer, not ''"),
+        ("/index/%31", "x must be a non-negative decimal integer, without percent-encoding"),
+        ("/index/" + "9" * 4001, "x must be at least 0 and have at most 4000 digits"),
+        ("/index", "digits is missing"),
+        ("/index?digits=0", "digits must be at least 1"),
+        ("/index?digits=" + "3" * 1000, "the number of digits must be at least 1"),
+        (f"/number/{'9' * 1000}?mod={'9' * 1000}", "LIMIT the answer would take about"),
+        (f"/digits/{'9' * 1000}?last=1000", "LIMIT the answer would take about"),
+    ],
+)
+def test_bad_questions_about_single_numbers(web: Web, target: str, reason: str) -> None:
+    """What is malformed, out of bounds or too expensive is 400 with the bound."""
+    assert reason in problem(web.simulate_get(target), 400)["detail"]
+
+
+def test_expensive_documents_come_from_a_fibserver(server: RunningServer) -> None:
+    """A document that would block the event loop is fetched; any other needs no fibserver."""
+    wanted: list[FetchRequest] = []
+
+    def would_block(fetch: FetchRequest) -> None:
+        wanted.append(fetch)
+        raise WouldBlock
+
+    environ = {"fibweb.fetch": would_block}
+    x = 10**4000 - 1
+    with FibClient(server.address) as client:
+        web = Web(create_app(client))
+        with pytest.raises(WouldBlock):
+            web.simulate_get(f"/index/{x}", extras=environ)
+        assert [fetch.key for fetch in wanted] == [("index", x)]
+        found = web.simulate_get(f"/index/{x}").json
+    assert found["below"] == position(x).below
+    assert found["zeckendorf"] == list(zeckendorf(x))
+    with FibClient("127.0.0.1:1", max_retries=0) as client:
+        web = Web(create_app(client))
+        for target in ("/digits/7", "/number/7?mod=7", "/index/7", "/index?digits=7"):
+            assert web.simulate_get(target, extras=environ).status_code == 200
+        problem(web.simulate_get(f"/index/{x}"), 503)
+        # A client that has the document already needs no computation.
+        tag = Computation(("index", x), 0, dict).tag
+        result = web.simulate_get(f"/index/{x}", headers={"If-None-Match": tag})
+        assert result.status_code == 304
 
 
 # Formats
@@ -299,7 +417,18 @@ def test_error_has_path_and_request_id(web: Web) -> None:
 # Methods
 
 
-@pytest.mark.parametrize("path", ["/fib/10", "/fib?count=1", "/number/10", "/openapi.json"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/fib/10",
+        "/fib?count=1",
+        "/number/10",
+        "/digits/10",
+        "/index/10",
+        "/index",
+        "/openapi.json",
+    ],
+)
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "TRACE"])
 def test_unsupported_method_is_405(web: Web, path: str, method: str) -> None:
     """A method that is not supported is 405 with the supported ones."""
@@ -318,7 +447,9 @@ def test_unknown_method_is_405(client: FibClient, method: str) -> None:
     assert seen.status == "405 Method Not Allowed"
 
 
-@pytest.mark.parametrize("path", ["/fib/10", "/fib", "/number/10", "/openapi.json"])
+@pytest.mark.parametrize(
+    "path", ["/fib/10", "/fib", "/number/10", "/digits/10", "/index/10", "/index", "/openapi.json"]
+)
 def test_options_lists_methods(web: Web, path: str) -> None:
     """OPTIONS lists the methods, without CORS headers."""
     result = web.simulate_options(path, headers={"Origin": "https://example.org"})
@@ -335,6 +466,10 @@ def test_options_lists_methods(web: Web, path: str) -> None:
         ("/fib/3000", {}),
         ("/fib?start=3&count=0&format=text", {}),
         ("/number/100000", {}),
+        ("/number/100000?mod=10", {}),
+        ("/digits/100000", {}),
+        ("/index/100000", {}),
+        ("/index", {}),
         ("/fib/10", {"If-None-Match": '"first-10-json-1"'}),
         ("/fib/10", {"Accept": "image/png"}),
         ("/fib/10", {"If-Match": '"x"'}),

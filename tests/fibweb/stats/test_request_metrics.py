@@ -37,6 +37,8 @@ def access_record(
         ("/fib", "/fib"),
         ("/fib?count=3", "/fib"),
         ("/number/7", "/number/{n}"),
+        ("/digits/7?first=5", "/digits/{n}"),
+        ("/index/7", "/index/{x}"),
         ("/", "/"),
         ("/?x=/fib/1", "/"),
         ("/healthz", "/healthz"),
