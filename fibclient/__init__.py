@@ -8,7 +8,7 @@ with FibClient("127.0.0.1:11235") as fib:
 """
 
 from fibclient.cancellation import Cancellation, Interruptible
-from fibclient.client import FibClient, Limits
+from fibclient.client import FibClient
 from fibclient.connections.encoded_slice import EncodedSlice, SliceRequest
 from fibclient.document import Document
 from fibclient.errors import (
@@ -27,6 +27,7 @@ from fibclient.single_numbers import NumberDigits, NumberIndex
 from fibclient.statistics import CacheStatistics, ClientStatistics, EndpointStatistics
 from fibclient.transport.resolver import ResolverCache, resolve
 from fibcommon.addresses import Address, ResolvedAddress
+from fibcommon.limits import Limits
 
 __all__ = [
     "Address",

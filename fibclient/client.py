@@ -15,7 +15,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from fibclient.cancellation import Cancellation
 from fibclient.connections.encoded_slice import EncodedSlice
@@ -38,8 +38,9 @@ from fibcommon.addresses import DEFAULT_ADDRESS, Address, ResolvedAddress, parse
 from fibcommon.bounds import DIGIT_COUNT, INDEX, LENGTH, MODULUS, VALUE
 from fibcommon.formats import decode_binary
 from fibcommon.info import parse_info
+from fibcommon.limits import Limits
 
-__all__ = ["FibClient", "Limits"]
+__all__ = ["FibClient"]
 
 DEFAULT_CACHE_BYTES = 64 * 1024 * 1024
 MAX_SECONDS = 366 * 86_400.0
@@ -50,18 +51,6 @@ MAP_CALLS_PER_CONNECTION = 4
 none times out in the queue."""
 
 RETRY_BACKOFF = Backoff(base_seconds=0.05, cap_seconds=2.0)
-
-
-class Limits(NamedTuple):
-    """Limits that a server sets on each request.
-
-    Attributes:
-        max_index: Largest index that a request may touch.
-        max_answer_bytes: Largest size of one encoded slice.
-    """
-
-    max_index: int
-    max_answer_bytes: int
 
 
 class FibClient:

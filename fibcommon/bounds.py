@@ -5,7 +5,16 @@ The ranges bound the time and the memory of one call. Within them every result i
 
 from typing import NamedTuple
 
-__all__ = ["DIGIT_COUNT", "INDEX", "LENGTH", "MODULUS", "VALUE", "Bounds", "OutOfBounds"]
+__all__ = [
+    "DIGIT_COUNT",
+    "INDEX",
+    "LENGTH",
+    "MODULUS",
+    "VALUE",
+    "Bounds",
+    "OutOfBounds",
+    "shortened",
+]
 
 
 class OutOfBounds(ValueError):
@@ -18,7 +27,7 @@ class OutOfBounds(ValueError):
     """
 
     def __init__(self, name: str, value: int, bounds: "Bounds") -> None:
-        super().__init__(f"{name} must be {bounds.description}, not {_shown(value)}")
+        super().__init__(f"{name} must be {bounds.description}, not {shortened(value)}")
         self.name = name
         self.bounds = bounds
         self.is_too_large = value > bounds.minimum
@@ -70,7 +79,7 @@ LENGTH = Bounds(
 _MAX_SHOWN_DIGITS = 40
 
 
-def _shown(value: int) -> str:
+def shortened(value: int) -> str:
     """Return a number for a message; of a long one, the beginning and the number of digits."""
     if abs(value) < 10**_MAX_SHOWN_DIGITS:
         return str(value)

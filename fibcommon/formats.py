@@ -103,14 +103,18 @@ class Format:
             stop -= -(-excess // self.size(stop))
         return stop
 
-    def max_count(self, max_index: int, max_size_bytes: int) -> int:
-        """Return the largest N such that the first N elements are within two limits.
+    def max_count(self, max_index: int, max_size_bytes: int, start: int = 0) -> int:
+        """Return the largest N such that N elements are within two limits.
 
         Args:
             max_index: Largest index of an element, >= 0.
             max_size_bytes: Largest size of the elements, without the last separator, >= 0.
+            start: Index of the first element, >= 0.
         """
-        return min(max_index + 1, self.stop_within(0, max_size_bytes + self.separator_size))
+        if start > max_index:
+            return 0
+        stop = self.stop_within(start, max_size_bytes + self.separator_size)
+        return min(max_index + 1, stop) - start
 
 
 _TABLE = (

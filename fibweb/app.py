@@ -10,8 +10,10 @@ from fibclient import FibClient
 from fibweb.http.cors import CorsPolicy
 from fibweb.resources.digits import DigitsResource
 from fibweb.resources.index import FirstIndexResource, IndexResource
+from fibweb.resources.limits import LimitsResource
 from fibweb.resources.numbers import FirstNumbersResource, NumberResource, RangeResource
 from fibweb.resources.openapi import OpenApiResource
+from fibweb.resources.problem_pages import ProblemPageResource
 from fibweb.resources.problems import add_problems
 from fibweb.resources.server_limits import ServerLimits
 
@@ -50,6 +52,8 @@ def create_app(
         "/digits/{n:path}": DigitsResource(client),
         "/index/{x:path}": IndexResource(client),
         "/index": FirstIndexResource(),
+        "/limits": LimitsResource(limits),
+        "/problems/{name}": ProblemPageResource(),
         **(resources or {}),
     }
     routes["/openapi.json"] = OpenApiResource({*routes, "/openapi.json"})

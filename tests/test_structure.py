@@ -34,6 +34,7 @@ ROOMS = {
             "quantiles",
             "bounded_cache",
             "costs",
+            "limits",
             "formats",
             "sizes",
             "logarithms",

@@ -3,7 +3,7 @@
 from fibserver.protocol.reply_encoding import CommandError
 from fibserver.protocol.request_parser import printable
 
-__all__ = ["options", "shortened", "whole_number"]
+__all__ = ["options", "whole_number"]
 
 
 def whole_number(text: bytes, name: str) -> int:
@@ -44,9 +44,3 @@ def options(arguments: list[bytes], *names: bytes, expected: str) -> dict[bytes,
                 found = " ".join(map(printable, arguments[position : position + 3]))
                 raise CommandError(f"syntax error: expected {expected}, not {found}")
     return values
-
-
-def shortened(n: int) -> str:
-    """Return a number for a message; of a long one, the beginning and the number of digits."""
-    digits = str(n)
-    return digits if len(digits) <= 40 else f"{digits[:20]}... of {len(digits)} digits"

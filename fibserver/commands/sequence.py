@@ -3,9 +3,11 @@
 Limits are checked before any computation, since every size is known in advance.
 """
 
+from fibcommon.bounds import shortened
 from fibcommon.formats import FORMATS, Format
+from fibcommon.limits import Limits, TooLarge
 from fibcommon.sizes import value_digits
-from fibserver.commands.arguments import options, shortened, whole_number
+from fibserver.commands.arguments import options, whole_number
 from fibserver.commands.session import Session
 from fibserver.commands.table import Argument, command
 from fibserver.protocol.reply_encoding import CommandError, Reply, Slice, array_header, encode
@@ -85,13 +87,13 @@ def size(session: Session, arguments: list[bytes]) -> list[Reply]:
     """Return the size of the elements without computing them."""
     start, stop = _range(arguments)
     format = _format(arguments[2:])
-    _check_index(session, stop)
+    _check_index(session, format, start, stop)
     return [encode(session.server.slice_size(format, start, stop))]
 
 
 def _reply(session: Session, format: Format, start: int, stop: int) -> Reply:
     if start == stop:
-        _check_index(session, stop)
+        _check_index(session, format, start, stop)
         return array_header(0) if format is _ARRAY else encode(b"")
     if format is _ARRAY:
         return _slice(session, format, start, stop, array_header(stop - start), b"")
@@ -102,23 +104,25 @@ def _reply(session: Session, format: Format, start: int, stop: int) -> Reply:
 def _slice(
     session: Session, format: Format, start: int, stop: int, header: bytes, trailer: bytes
 ) -> Slice:
-    _check_index(session, stop)
-    server = session.server
-    size = server.slice_size(format, start, stop)
-    limit = server.settings.max_answer_bytes
-    if size > limit:
-        raise CommandError(
-            f"the answer would be {size} bytes, max_answer_bytes is {limit}", "LIMIT"
-        )
+    _check_index(session, format, start, stop)
+    size = session.server.slice_size(format, start, stop)
+    try:
+        _limits(session).check_size(format, start, size)
+    except TooLarge as error:
+        raise CommandError(str(error), "LIMIT") from error
     return Slice(header, format, start, stop, size, trailer)
 
 
-def _check_index(session: Session, stop: int) -> None:
-    limit = session.server.settings.max_index
-    if stop > limit + 1:
-        raise CommandError(
-            f"the answer would reach F({shortened(stop - 1)}), max_index is {limit}", "LIMIT"
-        )
+def _check_index(session: Session, format: Format, start: int, stop: int) -> None:
+    try:
+        _limits(session).check_index(format, start, stop)
+    except TooLarge as error:
+        raise CommandError(str(error), "LIMIT") from error
+
+
+def _limits(session: Session) -> Limits:
+    settings = session.server.settings
+    return Limits(settings.max_index, settings.max_answer_bytes)
 
 
 def _range(arguments: list[bytes]) -> tuple[int, int]:
@@ -132,7 +136,7 @@ def _digits(session: Session, format: Format, n: int, values: dict[bytes, bytes]
     """Return decimal digits of F(n), from the one at position FROM on, COUNT of them at most."""
     if format not in (_ARRAY, _TEXT):
         raise CommandError(f"FROM and COUNT select decimal digits, {format.name} has other bytes")
-    _check_index(session, n + 1)
+    _check_index(session, format, n, n + 1)
     digit_count = value_digits(n)
     skip = whole_number(values.get(b"FROM", b"0"), "FROM")
     if skip >= digit_count:

@@ -12,6 +12,7 @@ from fibcommon import costs
 from fibcommon.bounds import DIGIT_COUNT, INDEX, MODULUS, OutOfBounds
 from fibcommon.formats import FORMATS
 from fibcommon.indices import first_index_with_digits, position, zeckendorf
+from fibcommon.limits import Limits
 from fibcommon.modular import reduced_index
 from fibserver.commands.arguments import options, whole_number
 from fibserver.commands.session import Session
@@ -126,13 +127,10 @@ def index(session: Session, arguments: list[bytes]) -> Replies:
 def limits(session: Session, arguments: list[bytes]) -> list[Reply]:
     """Return the settings that limit replies, and what follows from them."""
     settings = session.server.settings
-    max_index, max_bytes = settings.max_index, settings.max_answer_bytes
+    found = Limits(settings.max_index, settings.max_answer_bytes)
     value: dict[str, Value] = {
-        "max_index": max_index,
-        "max_answer_bytes": max_bytes,
-        "largest_n": {
-            name: format.max_count(max_index, max_bytes) for name, format in FORMATS.items()
-        },
+        **found._asdict(),
+        "largest_n": {name: found.largest_n(format) for name, format in FORMATS.items()},
     }
     return [encode(value, session.protocol)]
 

@@ -5,11 +5,12 @@ because no valid name or number needs percent-encoding.
 """
 
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 
 from fibcommon.bounds import Bounds
 
-__all__ = ["check_spelling", "parse_index", "parse_number", "parse_query"]
+__all__ = ["UnknownParameter", "check_spelling", "parse_index", "parse_number", "parse_query"]
 
 # Without a sign, leading zeros or non-ASCII digits.
 _INDEX = re.compile(r"0|[1-9][0-9]*")
@@ -21,6 +22,27 @@ MAX_CONVERTED_DIGITS = 4300
 """Python converts no more. All bounds have fewer digits."""
 
 SHOWN_CHARACTERS = 64
+
+SIMILARITY = 0.8
+"""Ratio of `difflib` from which on a name is taken for a misspelled one: `formt`, `from`."""
+
+MAX_COMPARED_NAMES = 8
+MAX_COMPARED_CHARACTERS = 16
+"""Bounds of the unknown names that are compared, which takes about 20 µs each."""
+
+
+class UnknownParameter(ValueError):
+    """A query parameter that is unknown, but almost has the name of a known one.
+
+    Attributes:
+        name: Its name.
+        suggestion: The name of the known parameter.
+    """
+
+    def __init__(self, name: str, suggestion: str) -> None:
+        super().__init__(f"unknown parameter {name!r}: {suggestion} was probably meant")
+        self.name = name
+        self.suggestion = suggestion
 
 
 def parse_index(name: str, text: str) -> int:
@@ -84,8 +106,10 @@ def _check_digits(name: str, text: str) -> None:
         )
 
 
-def parse_query(text: str, known: Container[str]) -> dict[str, str]:
+def parse_query(text: str, known: Collection[str]) -> dict[str, str]:
     """Return the known parameters of a query string; others are ignored.
+
+    A name that is almost a known one is an error, unless many unknown ones precede it.
 
     Args:
         text: Such as `start=5&count=3`. A parameter without `=` has an empty value.
@@ -93,12 +117,19 @@ def parse_query(text: str, known: Container[str]) -> dict[str, str]:
 
     Raises:
         ValueError: A known parameter occurs more than once.
+        UnknownParameter: A parameter is probably misspelled.
     """
     found: dict[str, str] = {}
+    unknown = []
     for pair in text.split("&"):
         name, _, value = pair.partition("=")
         if name in known:
             if name in found:
                 raise ValueError(f"{name} is given more than once")
             found[name] = value
+        elif name and len(name) <= MAX_COMPARED_CHARACTERS:
+            unknown.append(name)
+    for name in unknown[:MAX_COMPARED_NAMES]:
+        if similar := get_close_matches(name, sorted(known), 1, SIMILARITY):
+            raise UnknownParameter(name, similar[0])
     return found

@@ -19,7 +19,7 @@ from fibweb.content.fetch_request import FETCH, FetchRequest, run_now
 from fibweb.http import entity_tags
 from fibweb.http.parameters import check_spelling, parse_query
 from fibweb.http.representations import CACHE_CONTROL, ENCODING_VERSION
-from fibweb.resources.problems import Problem
+from fibweb.resources.problems import Problem, invalid_request
 
 __all__ = ["Computation", "ComputedResource"]
 
@@ -97,7 +97,7 @@ class ComputedResource(ABC):
             if self.argument:
                 check_spelling(self.argument, environ)
         except ValueError as error:
-            raise Problem(400, str(error)) from error
+            raise invalid_request(error) from error
 
         tag, body = computation.tag, b""
         # Equal tags mean equal bytes: a client that lists the tag needs no computation.

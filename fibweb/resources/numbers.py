@@ -11,14 +11,14 @@ from typing import Any, cast
 
 import falcon
 
-from fibclient import Document, FibClient
+from fibclient import Document, FibClient, RequestRefused
 from fibweb.content.document_file import DocumentFile, needs_several_requests
 from fibweb.content.fetch_request import FETCH, FetchRequest, run_now
 from fibweb.http import byte_ranges, entity_tags, representations
 from fibweb.http.negotiation import choose
 from fibweb.http.parameters import check_spelling, parse_index, parse_query
 from fibweb.http.representations import AVAILABLE, MEDIA_TYPES, NEGOTIABLE, Representation
-from fibweb.resources.problems import Problem
+from fibweb.resources.problems import Problem, invalid_request
 from fibweb.resources.remainder import RemainderResource
 from fibweb.resources.server_limits import ServerLimits
 
@@ -72,7 +72,7 @@ class _Numbers(ABC):
             if n:
                 check_spelling("n", environ)
         except ValueError as error:
-            raise Problem(400, str(error)) from error
+            raise invalid_request(error) from error
 
         document, part = chosen.document, _part(environ, chosen)
         none_match = environ.get("HTTP_IF_NONE_MATCH", "")
@@ -116,7 +116,12 @@ class _Numbers(ABC):
         if not is_fetched_whole and not document.is_cached(self._client):
             self._limits.check(document.slice, fetch)
         if file.size and not file.views():
-            file.hold(fetch(file.next_fetch()))
+            try:
+                file.hold(fetch(file.next_fetch()))
+            except RequestRefused as error:
+                if error.code == "LIMIT":
+                    self._limits.check(document.slice, fetch)  # it tells what is allowed
+                raise
         return file
 
 

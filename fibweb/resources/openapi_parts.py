@@ -8,7 +8,9 @@ from collections.abc import Container
 from typing import Any
 
 from fibcommon.http.problem_details import PROBLEM_MEDIA_TYPE as PROBLEM
+from fibcommon.limits import Limits
 from fibweb.http.representations import AVAILABLE, CACHE_CONTROL, MEDIA_TYPES, NEGOTIABLE
+from fibweb.resources.problem_types import PROBLEM_TYPES, UNKNOWN_PARAMETER, ProblemType
 
 __all__ = ["COMPONENTS", "INTRODUCTION", "OPERATIONS", "Json"]
 
@@ -21,8 +23,8 @@ Numbers are strings in JSON, because most JSON parsers lose digits of large ones
 change: each has a strong entity tag and may be cached forever. Byte ranges can be requested, so an
 interrupted download can be resumed.
 
-The settings `max_index` and `max_answer_bytes` of the fibservers limit n. A request beyond them
-gets a 400 that names the limit."""
+The settings `max_index` and `max_answer_bytes` of the fibservers limit n: `/limits` has what they
+allow. A request beyond them gets a 400 that names the limit and the largest n."""
 
 _INDEX = {"type": "string", "pattern": "^(0|[1-9][0-9]{0,18})$"}
 """An index in a URL; a string, because only one spelling of each number is valid."""
@@ -138,10 +140,19 @@ def _example(request: str, value: object) -> Json:
     return {"summary": f"GET {request}", "value": value}
 
 
-def _problem(request: str, status: int, title: str, detail: str, **members: object) -> Json:
+def _problem(
+    request: str,
+    status: int,
+    title: str,
+    detail: str,
+    kind: ProblemType | None = None,
+    **members: object,
+) -> Json:
     """Return an example of a problem, with its request as the summary."""
     instance = re.split("[?,]", request)[0]
     problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    if kind:
+        problem |= {"type": f"/problems/{kind.name}", "title": kind.title}
     return _example(request, {**problem, "instance": instance, "request_id": "5f2c", **members})
 
 
@@ -161,6 +172,18 @@ _FAILURES = {
     "503": _RETRY,
 }
 """Errors that all routes with numbers have."""
+
+
+def _misspelled(request: str) -> Json:
+    return _problem(
+        request,
+        400,
+        "",
+        "unknown parameter 'formt': format was probably meant",
+        UNKNOWN_PARAMETER,
+        parameter="formt",
+        suggestion="format",
+    )
 
 
 def _numbers(
@@ -225,6 +248,7 @@ def _numbers(
             "400": _failure(
                 "A parameter is invalid, or the response would exceed the limits of fibserver.",
                 number=bad,
+                misspelled=_misspelled(right[0].replace("format=", "formt=csv")),
                 format=_problem(xml, 400, "Bad Request", no_format, available=AVAILABLE),
             ),
             "405": _NOT_ALLOWED,
@@ -405,7 +429,7 @@ OPERATIONS: dict[str, Json] = {
             _query("first", _DIGIT_COUNT, "How many of the first digits; 20 by default.", "5"),
             _query("last", _DIGIT_COUNT, "How many of the last digits; 20 by default.", "5"),
         ],
-        ("/digits/5?first=1001", "first must be between 0 and 1000, not 1001"),
+        ("/digits/5?first=x", "first must be a non-negative decimal integer, not 'x'"),
         (
             "/digits/1000?first=5&last=5",
             {"n": "1000", "digits": "209", "first": "43466", "last": "28875"},
@@ -448,6 +472,32 @@ OPERATIONS: dict[str, Json] = {
         ("/index", "digits is missing"),
         ("/index?digits=1000", {"digits": "1000", "index": "4782"}),
     ),
+    "/limits": _operation(
+        "limits",
+        "The limits of one response, and the largest N of /fib/{n} in each format",
+        "application/json",
+        _ref("schemas", "Limits"),
+        when_502=_FAILURES["502"],
+        when_503=_RETRY,
+    ),
+    "/problems/{name}": {
+        **_operation(
+            "problem",
+            "A page about problems of one type",
+            "text/html",
+            _TEXT,
+            when_404=_failure("There is no such type."),
+        ),
+        "parameters": [
+            {
+                "name": "name",
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string", "enum": list(PROBLEM_TYPES)},
+                "example": "too-large",
+            }
+        ],
+    },
     "/": _operation("page", "The web page", "text/html", _TEXT, when_304=_NOT_MODIFIED),
     "/healthz": _operation("healthz", "Whether fibweb is alive", "text/plain", _TEXT),
     "/readyz": _operation(
@@ -501,19 +551,60 @@ COMPONENTS: Json = {
             above=_COUNT,
             zeckendorf=_array(_COUNT),
         ),
+        "Limits": _object(
+            max_index={**_COUNT, "description": "The largest index of a number."},
+            max_answer_bytes={
+                **_COUNT,
+                "description": "The largest size of the numbers in one response.",
+            },
+            largest_n=_object(**dict.fromkeys(MEDIA_TYPES, _COUNT)),
+        ),
         "FirstIndex": _object(digits=_DIGITS, index=_DIGITS),
         "Problem": {
             "description": "An error (RFC 9457).",
             "type": "object",
             "properties": {
-                "type": {"const": "about:blank"},
-                "title": {"type": "string", "description": "The reason phrase of the status."},
+                "type": {
+                    "type": "string",
+                    "format": "uri-reference",
+                    "pattern": f"^(about:blank|.*/problems/({'|'.join(PROBLEM_TYPES)}))$",
+                    "description": "The URI of a page about problems of this type, or "
+                    "about:blank if the status tells all.",
+                },
+                "title": {
+                    "type": "string",
+                    "description": "What is wrong; the reason phrase of the status if the type "
+                    "is about:blank.",
+                },
                 "status": {"type": "integer", "minimum": 400, "maximum": 599},
                 "detail": {"type": "string", "description": "The problem and what is allowed."},
                 "instance": {"type": "string", "format": "uri-reference"},
                 "request_id": {
                     "type": "string",
                     "description": "The id of the request in the log.",
+                },
+                "setting": {
+                    "description": "too-large: The name of the limit.",
+                    "enum": list(Limits._fields),
+                },
+                "limit": {**_COUNT, "description": "too-large: The value of the limit."},
+                "size": {
+                    **_COUNT,
+                    "description": "too-large: What the response would have: its last index or "
+                    "its number of bytes.",
+                },
+                "largest_n": {
+                    **_COUNT,
+                    "description": "too-large: How many numbers from the same start the limits "
+                    "allow, in the same format.",
+                },
+                "parameter": {
+                    "description": "out-of-bounds, unknown-parameter: The name of the parameter.",
+                    "type": "string",
+                },
+                "suggestion": {
+                    "description": "unknown-parameter: The name that was probably meant.",
+                    "type": "string",
                 },
                 "available": {
                     "description": "The available formats and their media types.",

@@ -9,11 +9,20 @@ from urllib.parse import quote
 import falcon
 
 from fibclient import ClientClosed, FibError, RequestRefused, ServerUnreachable
+from fibcommon.bounds import OutOfBounds
 from fibcommon.http.problem_details import FAILURE, PROBLEM_MEDIA_TYPE, problem_body
+from fibcommon.limits import TooLarge
 from fibweb.content.fetch_request import Overloaded, WouldBlock
 from fibweb.http.mounting import mount_path
+from fibweb.http.parameters import UnknownParameter
+from fibweb.resources.problem_types import (
+    OUT_OF_BOUNDS,
+    TOO_LARGE,
+    UNKNOWN_PARAMETER,
+    ProblemType,
+)
 
-__all__ = ["Problem", "add_problems", "unavailable"]
+__all__ = ["Problem", "add_problems", "invalid_request", "too_large", "unavailable"]
 
 RETRY_AFTER_SECONDS = 1
 """When clients may try again: the state of the fibservers is probed once a second."""
@@ -29,11 +38,17 @@ class Problem(falcon.HTTPError):
     """An error response.
 
     Attributes:
+        kind: Its type; None if the status tells all.
         members: Additional members of the body.
     """
 
     def __init__(
-        self, status: int, detail: str, headers: Mapping[str, str] | None = None, **members: object
+        self,
+        status: int,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        kind: ProblemType | None = None,
+        **members: object,
     ) -> None:
         """Create an error.
 
@@ -41,15 +56,51 @@ class Problem(falcon.HTTPError):
             status: HTTP status, 400 to 599.
             detail: The problem, the value and what is allowed.
             headers: Additional headers.
+            kind: Type of the problem, if the status does not tell all.
             members: Additional members of the body.
         """
         super().__init__(status, description=detail, headers=dict(headers or {}))
+        self.kind = kind
         self.members = members
 
 
 def unavailable(detail: str) -> Problem:
     """Return the error for a fibserver that is unavailable: 503 with Retry-After."""
     return Problem(503, detail, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
+def invalid_request(error: ValueError) -> Problem:
+    """Return the error response to a request with an invalid parameter."""
+    match error:
+        case OutOfBounds():
+            return Problem(400, str(error), kind=OUT_OF_BOUNDS, parameter=error.name)
+        case UnknownParameter():
+            return Problem(
+                400,
+                str(error),
+                kind=UNKNOWN_PARAMETER,
+                parameter=error.name,
+                suggestion=error.suggestion,
+            )
+    return Problem(400, str(error))
+
+
+def too_large(error: TooLarge, last: int) -> Problem:
+    """Return the error response to a request beyond the limits of the fibservers.
+
+    Args:
+        error: The limit and what it allows.
+        last: Index of the last number.
+    """
+    return Problem(
+        400,
+        f"{error}; request ranges, or /digits/{last}",
+        kind=TOO_LARGE,
+        setting=error.setting,
+        limit=error.limit,
+        size=error.size,
+        largest_n=error.largest_n,
+    )
 
 
 def add_problems(app: falcon.App[Any, Any]) -> None:
@@ -71,7 +122,7 @@ def _on_client_error(
     is_temporary = isinstance(error, ServerUnreachable | ClientClosed)
     if isinstance(error, RequestRefused):
         if error.code == "LIMIT":
-            raise Problem(400, str(error))
+            raise Problem(400, str(error), kind=TOO_LARGE)
         is_temporary = error.is_temporary
     if is_temporary:
         raise unavailable(f"fibserver is unavailable: {error}")
@@ -108,12 +159,18 @@ def _write(request: falcon.Request, response: falcon.Response, error: falcon.HTT
     response.content_type = PROBLEM_MEDIA_TYPE
     response.set_header("Cache-Control", "no-store")
     response.set_header("X-Request-ID", request_id)
+    prefix = mount_path(request.env)
+    members: dict[str, object] = {}
+    if isinstance(error, Problem):
+        if error.kind:
+            members = {"type": f"{prefix}/problems/{error.kind.name}", "title": error.kind.title}
+        members |= error.members
     response.data = problem_body(
         error.status_code,
         error.description or _DETAILS.get(error.status_code, title),
-        mount_path(request.env) + quote(request.path),
+        prefix + quote(request.path),
         request_id,
-        error.members if isinstance(error, Problem) else None,
+        members,
     )
 
 

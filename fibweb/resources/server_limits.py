@@ -1,15 +1,17 @@
-"""Limits of the fibservers, checked for slices that are fetched in pieces.
+"""Limits of the fibservers, checked for slices that are fetched in pieces, or were refused.
 
-A fibserver checks each request, but never receives one for the whole of such a slice. So fibweb
-checks the whole slice before it sends the first byte.
+A fibserver checks each request, but never receives one for the whole of a slice that is fetched in
+pieces. So fibweb checks such a slice before it sends the first byte.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-from fibclient import EncodedSlice, FibClient, Limits, RequestRefused
+from fibclient import EncodedSlice, FibClient, Limits
+from fibcommon.limits import TooLarge
 from fibweb.content.fetch_request import FetchRequest
 from fibweb.resources.background_refresh import Expiry
+from fibweb.resources.problems import too_large
 
 __all__ = ["ServerLimits"]
 
@@ -38,25 +40,29 @@ class ServerLimits:
         """
         self._expiry.refresh()
 
-    def check(self, slice_: EncodedSlice, fetch: Callable[[FetchRequest], Any]) -> None:
-        """Raise `RequestRefused` if a slice exceeds the limits.
+    def current(self, fetch: Callable[[FetchRequest], Any]) -> Limits:
+        """Return the limits.
 
         Args:
-            slice_: Slice to fetch in pieces.
             fetch: Runs the fetch of the limits, if they have expired.
 
         Raises:
-            RequestRefused: The slice is too large; the message is that of a fibserver.
+            FibError: They have expired, and no fibserver replied.
         """
         self._expiry.ensure_fresh(fetch)
-        assert self._limits is not None, "ensure() reads them"
-        last, limits = slice_.stop - 1, self._limits
-        if last > limits.max_index:
-            raise RequestRefused(
-                f"LIMIT the answer would reach F({last}), max_index is {limits.max_index}"
-            )
-        if slice_.size > limits.max_answer_bytes:
-            raise RequestRefused(
-                f"LIMIT the answer would be {slice_.size} bytes, "
-                f"max_answer_bytes is {limits.max_answer_bytes}"
-            )
+        assert self._limits is not None, "ensure_fresh() reads them"
+        return self._limits
+
+    def check(self, slice_: EncodedSlice, fetch: Callable[[FetchRequest], Any]) -> None:
+        """Raise `Problem` if a slice exceeds the limits.
+
+        Args:
+            slice_: Slice of the response.
+            fetch: As in `current`.
+        """
+        limits = self.current(fetch)
+        try:
+            limits.check_index(slice_.format, slice_.start, slice_.stop)
+            limits.check_size(slice_.format, slice_.start, slice_.size)
+        except TooLarge as error:
+            raise too_large(error, slice_.stop - 1) from error

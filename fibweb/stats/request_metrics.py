@@ -44,6 +44,7 @@ _ROUTES = {
     "/number/": "/number/{n}",
     "/digits/": "/digits/{n}",
     "/index/": "/index/{x}",
+    "/problems/": "/problems/{name}",
 }
 """Routes with a parameter, by how their paths begin."""
 

@@ -427,16 +427,18 @@ def test_largest_reply(name: str) -> None:
     request = f"FIB.RANGE 10 40 FORMAT {name}"
     assert CommandRunner(max_answer_bytes=size)(request)
     assert CommandRunner(max_answer_bytes=size - 1).error(request) == (
-        f"LIMIT the answer would be {size} bytes, max_answer_bytes is {size - 1}"
+        f"LIMIT the answer would be {size} bytes, max_answer_bytes is {size - 1}; "
+        f"as {name} at most 29 from F(10) on can be requested at once"
     )
 
 
 def test_error_for_huge_reply_has_size_and_limit() -> None:
-    """The error for a huge reply contains its size and the limit."""
+    """The error for a huge reply contains its size, the limit, and what is allowed."""
     run = CommandRunner(max_answer_bytes=2**31)
     size = FORMATS["array"].slice_size(0, 10_000_000)
     assert run.error("FIB.FIRST 10000000") == (
-        f"LIMIT the answer would be {size} bytes, max_answer_bytes is {2**31}"
+        f"LIMIT the answer would be {size} bytes, max_answer_bytes is {2**31}; "
+        "as array at most the first 143310 can be requested at once"
     )
 
 
@@ -451,8 +453,14 @@ def test_largest_index() -> None:
     for line in ("FIB.FIRST 101", "FIB.RANGE 99 101", "FIB.NUMBER 100", "FIB.SIZE 0 101"):
         assert run(line)
     run.server.sized.clear()
-    for line in ("FIB.FIRST 102", "FIB.RANGE 99 102", "FIB.NUMBER 101", "FIB.SIZE 0 102"):
-        assert run.error(line) == "LIMIT the answer would reach F(101), max_index is 100"
+    for line, allowed in (
+        ("FIB.FIRST 102", "; as array at most the first 101 can be requested at once"),
+        ("FIB.RANGE 99 102 FORMAT csv", "; as csv at most 2 from F(99) on can be requested at once"),
+        ("FIB.NUMBER 101", ""),
+        ("FIB.SIZE 0 102", "; as array at most the first 101 can be requested at once"),
+    ):
+        problem = "LIMIT the answer would reach F(101), max_index is 100"
+        assert run.error(line) == problem + allowed
     assert run.server.sized == []
 
 

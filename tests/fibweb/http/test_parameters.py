@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fibweb.http.parameters import parse_index, parse_query
+from fibcommon.bounds import INDEX, OutOfBounds
+from fibweb.http.parameters import (
+    MAX_COMPARED_NAMES,
+    UnknownParameter,
+    parse_index,
+    parse_number,
+    parse_query,
+)
 
 
 @given(st.integers(0, 10**19 - 1))
@@ -60,6 +67,54 @@ def test_long_invalid_value_is_cut() -> None:
 def test_query(text: str, expected: dict[str, str]) -> None:
     """Known parameters are returned unchanged; others are ignored, even if repeated."""
     assert parse_query(text, {"start", "count"}) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "suggestion"),
+    [
+        ("strat=5&count=3", "start"),
+        ("count=3&cuont=4", "count"),
+        ("counts", "count"),
+        ("_=1&star=5", "start"),
+    ],
+)
+def test_misspelled(text: str, suggestion: str) -> None:
+    """A near miss of a known parameter is an error that names both."""
+    with pytest.raises(UnknownParameter) as caught:
+        parse_query(text, {"start", "count"})
+    assert caught.value.suggestion == suggestion
+    assert caught.value.name in text
+    assert repr(caught.value.name) in str(caught.value)
+    assert suggestion in str(caught.value)
+
+
+def test_few_unknown_names_are_compared() -> None:
+    """What a query costs is bounded: long names and those after many others are not compared."""
+    others = "".join(f"x{number}&" for number in range(MAX_COMPARED_NAMES))
+    assert parse_query(f"{others}strat=5&{'start' * 1000}", {"start", "count"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("0", 0), ("7", 7), ("10", 10), ("9" * 1000, 10**1000 - 1)]
+)
+def test_numbers(text: str, value: int) -> None:
+    """A number within its bounds may have many digits."""
+    assert parse_number("n", text, INDEX) == value
+
+
+@pytest.mark.parametrize("digits", [1001, 4300, 4301, 1_000_000])
+def test_number_out_of_bounds(digits: int) -> None:
+    """A number of any length that is out of bounds is an error that names the bounds."""
+    with pytest.raises(OutOfBounds, match=r"n must be at least 0 and below 10\^1000") as caught:
+        parse_number("n", "9" * digits, INDEX)
+    assert len(str(caught.value)) < 100
+
+
+@pytest.mark.parametrize("text", ["", "-1", "01", "+1", "1e3", "٣", "1_0"])
+def test_invalid_number(text: str) -> None:
+    """Each number has one spelling."""
+    with pytest.raises(ValueError, match="n must be a non-negative decimal integer, not"):
+        parse_number("n", text, INDEX)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,8 @@ TIME_LIMIT_SECONDS = 300
 
 ROUTES = (
     *("/fib/{n:path}", "/fib", "/number/{n:path}"),
-    *("/digits/{n:path}", "/index/{x:path}", "/index", "/openapi.json"),
+    *("/digits/{n:path}", "/index/{x:path}", "/index"),
+    *("/limits", "/problems/{name}", "/openapi.json"),
 )
 DOCUMENT = describe(ROUTES)
 METHODS = [
