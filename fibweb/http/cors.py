@@ -6,7 +6,9 @@ import falcon
 
 __all__ = ["CorsPolicy"]
 
-EXPOSED = "Accept-Ranges, Content-Disposition, Content-Range, ETag, Retry-After, X-Request-ID"
+EXPOSED = (
+    "Accept-Ranges, Content-Disposition, Content-Range, ETag, Link, Retry-After, X-Request-ID"
+)
 ALLOWED_METHODS = "GET, HEAD, OPTIONS"
 ALLOWED_HEADERS = "If-Match, If-None-Match, If-Range, Range, X-Request-ID"
 PREFLIGHT_SECONDS = 86_400

@@ -15,6 +15,7 @@ from fibclient import Document, FibClient, RequestRefused
 from fibweb.content.document_file import DocumentFile, needs_several_requests
 from fibweb.content.fetch_request import FETCH, FetchRequest, run_now
 from fibweb.http import byte_ranges, entity_tags, representations
+from fibweb.http.links import range_links
 from fibweb.http.negotiation import choose
 from fibweb.http.parameters import check_spelling, parse_index, parse_query
 from fibweb.http.representations import AVAILABLE, MEDIA_TYPES, NEGOTIABLE, Representation
@@ -62,6 +63,10 @@ class _Numbers(ABC):
             ValueError: A parameter is missing or invalid.
         """
 
+    def links(self, query: Mapping[str, str]) -> str:
+        """Return the Link header of a valid request; empty for none."""
+        return ""
+
     def on_get(self, request: falcon.Request, response: falcon.Response, n: str = "") -> None:
         """Respond to GET, and to HEAD, for which Falcon omits the body."""
         environ = request.env
@@ -93,6 +98,8 @@ class _Numbers(ABC):
         if part:
             _describe_part(response, part, document.size)
         response.set_headers(chosen.download_headers if "download" in query else chosen.headers)
+        if links := self.links(query):
+            response.set_header("Link", links)
         if file is None:
             response.data = data
             return
@@ -144,6 +151,11 @@ class RangeResource(_Numbers):
             raise ValueError("count is missing")
         start = parse_index("start", query.get("start", "0"))
         return representations.part(start, parse_index("count", query["count"]), format)
+
+    def links(self, query: Mapping[str, str]) -> str:
+        """Return links to the ranges before and after this one."""
+        start, count = int(query.get("start", "0")), int(query["count"])
+        return range_links(start, count, self._limits.max_index, query.get("format"))
 
 
 class NumberResource(_Numbers):

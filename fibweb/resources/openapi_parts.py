@@ -4,7 +4,6 @@ The summary of an example is its request: the method, the target and, after `, `
 """
 
 import re
-from collections.abc import Container
 from typing import Any
 
 from fibcommon.http.problem_details import PROBLEM_MEDIA_TYPE as PROBLEM
@@ -193,7 +192,7 @@ def _numbers(
     parameters: list[Json],
     wrong: tuple[str, str],
     right: tuple[str, Json],
-    required_headers: Container[str] = _NUMBER_HEADERS,
+    headers: Json = _NUMBER_HEADERS,
 ) -> Json:
     """Return the operation of a route that returns numbers.
 
@@ -204,12 +203,9 @@ def _numbers(
         parameters: Parameters that only this operation has.
         wrong: Target of an invalid request, and the error detail.
         right: Target of a valid request without the name of the format, and the body by format.
-        required_headers: Names of the headers that all successful responses have.
+        headers: Headers of the response.
     """
-    number_headers, cache_headers = (
-        {name: {**header, "required": name in required_headers} for name, header in given.items()}
-        for given in (_NUMBER_HEADERS, _CACHE_HEADERS)
-    )
+    cache_headers = {name: headers[name] for name in _CACHE_HEADERS}
     content: Json = {}
     for name, media_type in MEDIA_TYPES.items():
         kind = media_type.partition(";")[0]
@@ -230,13 +226,13 @@ def _numbers(
         "responses": {
             "200": {
                 "description": "The whole response.",
-                "headers": number_headers,
+                "headers": headers,
                 "content": content,
             },
             "206": {
                 "description": "The bytes that Range selects.",
                 "headers": {
-                    **number_headers,
+                    **headers,
                     "Content-Range": _header(
                         "The range and the total size.",
                         pattern="^bytes [0-9]+-[0-9]+/[0-9]+$",
@@ -385,6 +381,14 @@ OPERATIONS: dict[str, Json] = {
                 "bfile": "5 5\n6 8\n7 13\n",
             },
         ),
+        {
+            **_NUMBER_HEADERS,
+            "Link": _header(
+                "The ranges after (`next`) and before (`prev`) this one, with as many numbers.",
+                required=False,
+                pattern='^<[^>]+>; rel="(next|prev)"',
+            ),
+        },
     ),
     "/number/{n:path}": _numbers(
         "number",
@@ -413,7 +417,10 @@ OPERATIONS: dict[str, Json] = {
                 "bfile": "100 354224848179261915075\n",
             },
         ),
-        required_headers=("ETag", "Cache-Control"),
+        {
+            name: {**header, "required": name in ("ETag", "Cache-Control")}
+            for name, header in _NUMBER_HEADERS.items()
+        },
     ),
     "/digits/{n:path}": _computed(
         "digits",

@@ -40,6 +40,11 @@ class ServerLimits:
         """
         self._expiry.refresh()
 
+    @property
+    def max_index(self) -> int | None:
+        """The largest index that fibservers accept; None before the limits were read."""
+        return self._limits.max_index if self._limits else None
+
     def current(self, fetch: Callable[[FetchRequest], Any]) -> Limits:
         """Return the limits.
 

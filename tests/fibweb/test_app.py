@@ -239,6 +239,22 @@ def test_expensive_documents_come_from_a_fibserver(server: RunningServer) -> Non
         assert result.status_code == 304
 
 
+def test_links(web: Web) -> None:
+    """A range links to its neighbours, in the same format."""
+    target, found = "/fib?count=3&format=text", ""
+    for _ in range(3):
+        result = web.simulate_get(target)
+        found += result.text
+        target = "/fib" + result.headers["link"].partition(">")[0].removeprefix("<")
+    assert found.split() == digits(0, 9)
+    assert "link" not in web.simulate_get("/fib/10").headers
+    assert "link" not in web.simulate_get("/fib?count=0").headers
+    part = web.simulate_get("/fib?start=1&count=5", headers={"Range": "bytes=0-1"})
+    assert part.headers["link"] == (
+        '<?start=6&count=5>; rel="next", <?start=0&count=1>; rel="prev"'
+    )
+
+
 # Formats
 
 
@@ -448,6 +464,14 @@ def test_largest_n_is_answered(serve: Callable[..., RunningServer]) -> None:
             assert web.simulate_get(f"/fib/{count}?format={format}").status_code == 200
             said = problem(web.simulate_get(f"/fib/{count + 1}?format={format}"), 400)
             assert (said["setting"], said["largest_n"]) == ("max_answer_bytes", count)
+        # Links end at max_index.
+        links = [
+            web.simulate_get(f"/fib?start={start}&count=4").headers["link"]
+            for start in (41, 45, 47)
+        ]
+        assert links[0].startswith('<?start=45&count=4>; rel="next"')
+        assert links[1].startswith('<?start=49&count=2>; rel="next"')
+        assert links[2] == '<?start=43&count=4>; rel="prev"'
         said = problem(web.simulate_get("/fib?start=40&count=60&format=text"), 400)
         assert (said["setting"], said["largest_n"]) == ("max_index", 11)
 
