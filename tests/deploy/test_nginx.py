@@ -184,6 +184,34 @@ def test_second_request_is_answered_from_cache(cache: WebCache) -> None:
     assert cache.asked() == 1
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/digits/1000",
+        f"/digits/{10**100}?last=5",
+        "/number/1000?mod=97",
+        "/index/832040",
+        f"/index/{10**3999}",
+        "/index?digits=1000",
+    ],
+)
+def test_documents_about_single_numbers_are_cached(cache: WebCache, target: str) -> None:
+    """Digits, remainders and indices never change, so they are answered by nginx as well."""
+    first, again = cache.ask(target), cache.ask(target, Range="bytes=0-0")
+    assert [reply.headers["X-Cache-Status"] for reply in (first, again)] == ["MISS", "HIT"]
+    assert first.code == 200
+    assert json.loads(first.body)
+    assert again.body == {200: first.body, 206: first.body[:1]}[again.code]
+
+
+def test_what_may_change_is_not_cached(cache: WebCache) -> None:
+    """Limits and pages about problems come from fibweb each time."""
+    for target in ("/limits", "/problems/too-large"):
+        reply = cache.ask(target)
+        assert reply.code == 200
+        assert "X-Cache-Status" not in reply.headers
+
+
 def test_cache_distinguishes_formats(cache: WebCache) -> None:
     """Formats by Accept and by ?format= are cached separately."""
     for _ in range(2):
