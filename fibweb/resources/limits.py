@@ -7,7 +7,6 @@ import falcon
 from fibcommon.formats import FORMATS
 from fibweb.content.fetch_request import FETCH, run_now
 from fibweb.http.representations import MEDIA_TYPES
-
 from fibweb.resources.server_limits import ServerLimits
 
 __all__ = ["LimitsResource"]

@@ -56,7 +56,5 @@ UNKNOWN_PARAMETER = ProblemType(
     ),
 )
 
-PROBLEM_TYPES = {
-    kind.name: kind for kind in (TOO_LARGE, OUT_OF_BOUNDS, UNKNOWN_PARAMETER)
-}
+PROBLEM_TYPES = {kind.name: kind for kind in (TOO_LARGE, OUT_OF_BOUNDS, UNKNOWN_PARAMETER)}
 """All types by name."""

@@ -92,9 +92,12 @@ def too_large(error: TooLarge, last: int) -> Problem:
         error: The limit and what it allows.
         last: Index of the last number.
     """
+    advice = f"/digits/{last} has the first and last digits of that number"
+    if error.setting == "max_answer_bytes":
+        advice = f"request ranges, or /digits/{last}"
     return Problem(
         400,
-        f"{error}; request ranges, or /digits/{last}",
+        f"{error}; {advice}",
         kind=TOO_LARGE,
         setting=error.setting,
         limit=error.limit,

@@ -1,4 +1,4 @@
-"""Limits of the fibservers, checked for slices that are fetched in pieces, or were refused.
+"""Limits of the fibservers, checked for slices that are fetched in pieces, or were rejected.
 
 A fibserver checks each request, but never receives one for the whole of a slice that is fetched in
 pieces. So fibweb checks such a slice before it sends the first byte.

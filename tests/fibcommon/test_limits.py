@@ -35,7 +35,13 @@ def test_largest_n(format: Format, start: int) -> None:
     ("start", "stop", "setting", "size", "message"),
     [
         (0, 1002, "max_index", 1001, "as text at most the first 213 can be requested at once"),
-        (995, 1002, "max_index", 1001, "as text at most 6 from F(995) on can be requested at once"),
+        (
+            995,
+            1002,
+            "max_index",
+            1001,
+            "as text at most 6 from F(995) on can be requested at once",
+        ),
         (1001, 1002, "max_index", 1001, "reach F(1001), max_index is 1000"),
         (10**50, 10**50 + 9, "max_index", 10**50 + 8, "F(10000000000000000000... of 51 digits)"),
     ],
@@ -46,7 +52,7 @@ def test_error(start: int, stop: int, setting: str, size: int, message: str) -> 
         LIMITS.check_index(TEXT, start, stop)
     assert (caught.value.setting, caught.value.size) == (setting, size)
     assert message in str(caught.value)
-    assert ("answered at once" in str(caught.value)) is (start <= 1000)
+    assert ("requested at once" in str(caught.value)) is (start <= 1000)
 
 
 def test_error_of_size() -> None:

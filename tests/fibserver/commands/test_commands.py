@@ -455,7 +455,10 @@ def test_largest_index() -> None:
     run.server.sized.clear()
     for line, allowed in (
         ("FIB.FIRST 102", "; as array at most the first 101 can be requested at once"),
-        ("FIB.RANGE 99 102 FORMAT csv", "; as csv at most 2 from F(99) on can be requested at once"),
+        (
+            "FIB.RANGE 99 102 FORMAT csv",
+            "; as csv at most 2 from F(99) on can be requested at once",
+        ),
         ("FIB.NUMBER 101", ""),
         ("FIB.SIZE 0 102", "; as array at most the first 101 can be requested at once"),
     ):

@@ -138,6 +138,12 @@ REAL_TARGETS = [
     b"/fib/2000",
     b"/fib?start=5&count=3",
     b"/number/100",
+    b"/number/100?mod=7",
+    b"/digits/100",
+    b"/index/100",
+    b"/limits",
+    b"/problems/too-large",
+    b"/fib/3?formt=csv",
     b"/fib/-1",
     b"/nothing",
 ]
