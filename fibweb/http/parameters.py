@@ -10,7 +10,14 @@ from difflib import get_close_matches
 
 from fibcommon.bounds import Bounds
 
-__all__ = ["UnknownParameter", "check_spelling", "parse_index", "parse_number", "parse_query"]
+__all__ = [
+    "IndexTooLong",
+    "UnknownParameter",
+    "check_spelling",
+    "parse_index",
+    "parse_number",
+    "parse_query",
+]
 
 # Without a sign, leading zeros or non-ASCII digits.
 _INDEX = re.compile(r"0|[1-9][0-9]*")
@@ -24,11 +31,15 @@ MAX_CONVERTED_DIGITS = 4300
 SHOWN_CHARACTERS = 64
 
 SIMILARITY = 0.8
-"""Ratio of `difflib` from which on a name is taken for a misspelled one: `formt`, `from`."""
+"""Ratio of `difflib` from which on a name is taken for a misspelled one, such as `formt`."""
 
 MAX_COMPARED_NAMES = 8
 MAX_COMPARED_CHARACTERS = 16
 """Bounds of the unknown names that are compared, which takes about 20 µs each."""
+
+
+class IndexTooLong(ValueError):
+    """An index or a count with more digits than any that fibservers accept."""
 
 
 class UnknownParameter(ValueError):
@@ -53,11 +64,12 @@ def parse_index(name: str, text: str) -> int:
         text: Value as received.
 
     Raises:
-        ValueError: The text is not a plain decimal number, or is beyond all limits.
+        ValueError: The text is not a plain decimal number.
+        IndexTooLong: The number is beyond all limits.
     """
     _check_digits(name, text)
     if len(text) > MAX_DIGITS:
-        raise ValueError(f"{name} has {len(text)} digits, beyond any limit")
+        raise IndexTooLong(f"{name} has {len(text)} digits, beyond any limit")
     return int(text)
 
 

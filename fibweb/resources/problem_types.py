@@ -31,7 +31,8 @@ TOO_LARGE = ProblemType(
         "number, or max_answer_bytes, the largest size of the numbers in one response.",
         "The member setting has the name of the limit, limit its value, and size what the "
         "response would have: its last index or its number of bytes. The member largest_n is how "
-        "many numbers from the same start the limits allow, in the same format.",
+        "many numbers from the same start the limits allow, in the same format. These members are "
+        "missing if a number in the request has more than 19 digits, which no limit allows.",
         "Request at most largest_n numbers at once, and further ones with /fib?start=s&count=c. "
         "The limits are at /limits. The number of digits of a number of any size, its first and "
         "last digits are at /digits/{n}, and its remainders at /number/{n}?mod=m.",

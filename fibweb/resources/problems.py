@@ -14,7 +14,7 @@ from fibcommon.http.problem_details import FAILURE, PROBLEM_MEDIA_TYPE, problem_
 from fibcommon.limits import TooLarge
 from fibweb.content.fetch_request import Overloaded, WouldBlock
 from fibweb.http.mounting import mount_path
-from fibweb.http.parameters import UnknownParameter
+from fibweb.http.parameters import IndexTooLong, UnknownParameter
 from fibweb.resources.problem_types import (
     OUT_OF_BOUNDS,
     TOO_LARGE,
@@ -72,6 +72,9 @@ def unavailable(detail: str) -> Problem:
 def invalid_request(error: ValueError) -> Problem:
     """Return the error response to a request with an invalid parameter."""
     match error:
+        case IndexTooLong():
+            advice = "/limits has the limits, and /digits/{n} the digits of larger numbers"
+            return Problem(400, f"{error}: {advice}", kind=TOO_LARGE)
         case OutOfBounds():
             return Problem(400, str(error), kind=OUT_OF_BOUNDS, parameter=error.name)
         case UnknownParameter():

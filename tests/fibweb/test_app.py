@@ -452,6 +452,14 @@ def test_members_of_too_large(
         assert f" {count} " in said["detail"]
 
 
+@pytest.mark.parametrize("target", [f"/fib/{'9' * 20}", f"/fib?count=1&start={'9' * 1000}"])
+def test_beyond_all_limits(web: Web, target: str) -> None:
+    """An index that no fibserver accepts is too large as well, and needs none to be rejected."""
+    said = problem(web.simulate_get(target), 400)
+    assert said["type"] == "/problems/too-large"
+    assert "/digits/{n}" in said["detail"]
+
+
 def test_largest_n_is_answered(serve: Callable[..., RunningServer]) -> None:
     """What the error allows is answered, and one more is not, also where it is fetched whole."""
     server = serve(FIBSERVER_MAX_INDEX="50", FIBSERVER_MAX_ANSWER_BYTES="200")
