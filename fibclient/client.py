@@ -27,6 +27,7 @@ from fibclient.single_numbers import (
     parse_digits,
     parse_index,
     parse_number,
+    parse_text,
 )
 from fibclient.statistics import ClientStatistics, endpoint_statistics
 from fibclient.transport.attempts import RetryPolicy
@@ -247,6 +248,16 @@ class FibClient:
         """
         return self._digits(self._deadline(), n, first, last)
 
+    def number_digits(self, n: int, start: int, count: int) -> str:
+        """Return decimal digits of F(n), at most `count` of them, none after the last one.
+
+        Args:
+            n: Index, >= 0; F(n) is computed, so it is limited as by `number`.
+            start: Position of the first digit, >= 0.
+            count: Number of digits, >= 1.
+        """
+        return self._number_digits(self._deadline(), n, start, count)
+
     def mod(self, n: int, m: int) -> int:
         """Return F(n) mod m; F(n) itself is not computed.
 
@@ -313,7 +324,8 @@ class FibClient:
         """Queue a call for one of the client's own threads; its timeout starts now.
 
         Args:
-            method: `first`, `range`, `number`, `read`, `digits`, `mod`, `index` or `ping`.
+            method: `first`, `range`, `number`, `read`, `digits`, `number_digits`, `mod`, `index`
+                or `ping`.
             arguments: Positional arguments of the method.
 
         Returns:
@@ -451,6 +463,12 @@ class FibClient:
         args = ("FIB.DIGITS", n, "FIRST", first, "LAST", last)
         return parse_digits(self._requester.call(deadline, *args))
 
+    def _number_digits(self, deadline: float, n: int, start: int, count: int) -> str:
+        if min(n, start) < 0 or count < 1:
+            raise ValueError("n and start must be >= 0 and count >= 1")
+        args = ("FIB.NUMBER", n, "FROM", start, "COUNT", count)
+        return parse_text("FIB.NUMBER", self._requester.call(deadline, *args), count)
+
     def _mod(self, deadline: float, n: int, m: int) -> int:
         INDEX.check("n", n)
         MODULUS.check("m", m)
@@ -489,6 +507,7 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "number": FibClient._number,
     "read": FibClient._read,
     "digits": FibClient._digits,
+    "number_digits": FibClient._number_digits,
     "mod": FibClient._mod,
     "index": FibClient._index,
     "ping": FibClient._ping,

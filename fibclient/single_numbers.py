@@ -5,7 +5,14 @@ from typing import NamedTuple
 from fibclient.connections.resp import Reply
 from fibclient.errors import ServerMisbehaved
 
-__all__ = ["NumberDigits", "NumberIndex", "parse_digits", "parse_index", "parse_number"]
+__all__ = [
+    "NumberDigits",
+    "NumberIndex",
+    "parse_digits",
+    "parse_index",
+    "parse_number",
+    "parse_text",
+]
 
 
 MAX_DIGITS = 1000
@@ -88,6 +95,22 @@ def parse_number(command: str, reply: Reply) -> int:
     if not isinstance(reply, bytes) or not reply.isdigit() or len(reply) > MAX_DIGITS:
         raise _invalid(command, reply)
     return int(reply)
+
+
+def parse_text(command: str, reply: Reply, max_size: int) -> str:
+    """Return the digits in a bulk string.
+
+    Args:
+        command: Name of the command, for the message.
+        reply: Its reply.
+        max_size: Maximum number of digits.
+
+    Raises:
+        ServerMisbehaved: The reply is invalid.
+    """
+    if not isinstance(reply, bytes) or not (b"0" + reply).isdigit() or len(reply) > max_size:
+        raise _invalid(command, reply)
+    return reply.decode()
 
 
 def _fields(reply: Reply) -> dict[bytes, Reply]:

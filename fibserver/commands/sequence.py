@@ -139,11 +139,9 @@ def _digits(session: Session, format: Format, n: int, values: dict[bytes, bytes]
     _check_index(session, format, n, n + 1)
     digit_count = value_digits(n)
     skip = whole_number(values.get(b"FROM", b"0"), "FROM")
-    if skip >= digit_count:
-        raise CommandError(f"FROM must be below {digit_count}, the number of digits", "LIMIT")
     count = whole_number(values.get(b"COUNT", b"%d" % digit_count), "COUNT")
     size = min(count, digit_count - skip)
-    if not size:
+    if size <= 0:  # as GETRANGE of Redis does
         return encode(b"")
     return Slice(b"$%d\r\n" % size, _TEXT, n, n + 1, size, b"\r\n", skip)
 

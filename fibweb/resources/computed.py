@@ -33,14 +33,14 @@ class Computation(NamedTuple):
     Attributes:
         key: Name and arguments: equal keys mean equal documents.
         seconds: Predicted time to compute it.
-        compute: Computes its members in this process.
+        compute: Computes its members in this process; None if a fibserver always does.
         request: Requests them from a fibserver; blocks, and raises FibError. None if they are
             always computed here.
     """
 
     key: tuple[str | int, ...]
     seconds: float
-    compute: Callable[[], Mapping[str, object]]
+    compute: Callable[[], Mapping[str, object]] | None
     request: Callable[[], Mapping[str, object]] | None = None
 
     @property
@@ -56,9 +56,10 @@ class Computation(NamedTuple):
         Args:
             fetch: Runs the request to a fibserver, if one is needed.
         """
-        request = self.request
-        if request is None or self.seconds <= MAX_SECONDS:
-            return _encoded(self.compute())
+        compute, request = self.compute, self.request
+        if compute is not None and (request is None or self.seconds <= MAX_SECONDS):
+            return _encoded(compute())
+        assert request is not None, "the members come from somewhere"
         wanted = FetchRequest(self.key, self.seconds, 0, lambda _: _encoded(request()))
         result: bytes = fetch(wanted)
         return result

@@ -19,6 +19,7 @@ from fibweb.http.links import range_links
 from fibweb.http.negotiation import choose
 from fibweb.http.parameters import check_spelling, parse_index, parse_query
 from fibweb.http.representations import AVAILABLE, MEDIA_TYPES, NEGOTIABLE, Representation
+from fibweb.resources.number_part import NumberPartResource
 from fibweb.resources.problems import Problem, invalid_request
 from fibweb.resources.remainder import RemainderResource
 from fibweb.resources.server_limits import ServerLimits
@@ -159,29 +160,29 @@ class RangeResource(_Numbers):
 
 
 class NumberResource(_Numbers):
-    """`/number/{n}`: F(n), or its remainder with the parameter `mod`."""
+    """`/number/{n}`: F(n); its remainder with the parameter `mod`, digits with `from`, `count`."""
 
-    parameters = _Numbers.parameters | {"mod"}
+    parameters = _Numbers.parameters | {"mod", "from", "count"}
 
     def __init__(self, client: FibClient, limits: ServerLimits) -> None:
         """Create the resource; the arguments are those of the other two."""
         super().__init__(client, limits)
-        self._remainder = RemainderResource(client)
+        part = NumberPartResource(client)
+        self._others = {"mod": RemainderResource(client), "from": part, "count": part}
 
     def on_get(self, request: falcon.Request, response: falcon.Response, n: str = "") -> None:
-        """Respond with the number or the remainder."""
-        if "mod" in request.query_string and _has_modulus(request.query_string):
-            self._remainder.on_get(request, response, n=n)
-        else:
-            super().on_get(request, response, n)
+        """Respond with the number, the remainder or the digits."""
+        if request.query_string:
+            for pair in request.query_string.split("&"):
+                other = self._others.get(pair.partition("=")[0])
+                if other is not None:
+                    other.on_get(request, response, n=n)
+                    return
+        super().on_get(request, response, n)
 
     def representation(self, n: str, query: Mapping[str, str], format: str) -> Representation:
         """Return the representation of F(n)."""
         return representations.number(parse_index("n", n), format)
-
-
-def _has_modulus(query_string: str) -> bool:
-    return any(pair.partition("=")[0] == "mod" for pair in query_string.split("&"))
 
 
 def _format(wanted: str | None, accept: str | None) -> str:

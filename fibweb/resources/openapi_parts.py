@@ -392,7 +392,7 @@ OPERATIONS: dict[str, Json] = {
     ),
     "/number/{n:path}": _numbers(
         "number",
-        "The number F(n), or its remainder",
+        "The number F(n), its remainder, or some of its digits",
         "NumberOrRemainder",
         [
             {
@@ -404,6 +404,16 @@ OPERATIONS: dict[str, Json] = {
                 "mod",
                 {"type": "string", "pattern": "^[1-9][0-9]{0,999}$"},
                 "Instead of the number: its remainder when divided by this one, always as JSON.",
+            ),
+            _query(
+                "from",
+                _COUNT,
+                "Instead of the number: its decimal digits from this position on, as JSON.",
+            ),
+            _query(
+                "count",
+                {"type": "integer", "minimum": 1, "maximum": 10_000},
+                "The same: how many digits at most; 100 by default.",
             ),
         ],
         ("/number/1e3", "n must be a non-negative decimal integer, not '1e3'"),
@@ -540,6 +550,15 @@ COMPONENTS: Json = {
             "oneOf": [
                 _object(n=_COUNT, value=_DIGITS),
                 _object(n=_DIGITS, m=_DIGITS, remainder=_DIGITS),
+                {
+                    **_object(
+                        n=_DIGITS,
+                        digits=_DIGITS,
+                        value={"type": "string", "pattern": "^[0-9]*$"},
+                        **{"from": _COUNT},
+                    ),
+                    "description": "Digits of the number, from a position on.",
+                },
             ]
         },
         "Digits": _object(

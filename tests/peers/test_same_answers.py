@@ -115,7 +115,23 @@ def number(n: str) -> Question:
     )
 
 
+def number_digits(n: str, start: int, count: int) -> Question:
+    """Ask for some digits of a number."""
+    return Question(
+        f"FIB.NUMBER {n} FROM {start} COUNT {count}",
+        f"/number/{n}?from={start}&count={count}",
+        lambda fib: fib.number_digits(int(n), start, count),
+        f"number {n} --from {start} --count {count}",
+        lambda found: found["value"],
+    )
+
+
 ANSWERED = [
+    number_digits("0", 0, 5),
+    number_digits("100", 0, 3),
+    number_digits("100", 19, 100),
+    number_digits("100", 21, 1),
+    number_digits("100000", 10_000, 40),
     digits("0", 20, 20),
     digits("1000", 5, 0),
     digits(GOOGOL, 20, 20),

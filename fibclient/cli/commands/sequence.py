@@ -3,6 +3,7 @@
 The functions have the names of the commands, so `range` here is not Python's.
 """
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from fibclient.cli.render.document_output import write_to_file, write_to_stdout
 from fibclient.cli.render.number_lines import show
 from fibclient.connections.encoded_slice import EncodedSlice
 from fibclient.document import Document
+from fibcommon.sizes import value_digits
 
 __all__ = ["first", "number", "range"]
 
@@ -99,10 +101,14 @@ def range(session: CliSession, /, start: int, stop: int, **output: Any) -> None:
 
 @click.command(cls=NumericCommand)
 @click.argument("n", type=WholeNumber(maximum=MAX_INDEX - 1))
+@click.option("--from", "start", type=WholeNumber(), help="Print digits from this position on.")
+@click.option("--count", type=WholeNumber(minimum=1), help="Print so many digits at most.")
 @_output_options
 @pass_session
-def number(session: CliSession, /, n: int, **output: Any) -> None:
-    """Print F(N).
+def number(
+    session: CliSession, /, n: int, start: int | None, count: int | None, **output: Any
+) -> None:
+    """Print F(N), or some of its digits.
 
     On a terminal, the middle of a long number is left out, unless --full is given; elsewhere, all
     digits are printed.
@@ -111,12 +117,27 @@ def number(session: CliSession, /, n: int, **output: Any) -> None:
     Examples:
       fibclient number 1000
       fibclient number 1000 --full
-      fibclient number 10000000 | tail -c 20
+      fibclient number 10000000 --from 1000000 --count 20
       fibclient --json number 100
     """
+    if start is not None or count is not None:
+        if any(output.values()):
+            raise click.UsageError("--from and --count print digits, without other options")
+        _print_digits(session, n, start or 0, count or value_digits(n))
+        return
     # Unlike --format json, --json includes n, for programs that request many numbers.
     frame = (b'{"n": %d, "value": ' % n, b"}\n") if session.as_json else (b"", b"\n")
     _write_numbers(session, n, n + 1, frame, **output)
+
+
+def _print_digits(session: CliSession, n: int, start: int, count: int) -> None:
+    with session.client() as client:
+        digits = client.number_digits(n, start, count)
+    if session.as_json:
+        document = {"n": str(n), "digits": str(value_digits(n)), "from": start, "value": digits}
+        click.echo(json.dumps(document))
+    else:
+        click.echo(digits)
 
 
 def _write_numbers(
