@@ -24,7 +24,7 @@ class FibError(Exception):
 
 
 class RequestRefused(FibError):
-    """The server rejected the request: change it, or retry later if that `is_temporary`.
+    """The server rejected the request: change it or, if `is_temporary`, retry it later.
 
     Attributes:
         code: First word of the server's error reply, such as LIMIT.

@@ -75,8 +75,9 @@ def reduced_index(n: int, modulus: int) -> int:
     F(n) mod m is periodic. The period of a prime power p^e divides p^(e-1) times that of p, which
     divides p-1 if p is 1 or -1 modulo 5, 20 for 5, and 2(p+1) for other primes. The period of m is
     the least common multiple of those of its prime powers (D. D. Wall, Fibonacci series modulo m,
-    American Mathematical Monthly 67, 1960). So a multiple of it is found if m has at most one
-    prime factor that is not small. The index then has hardly more digits than m.
+    American Mathematical Monthly 67, 1960). So a multiple of it is found if m has at most
+    512 bits and at most one prime factor that is not small (nor very large). The index then has
+    hardly more digits than m.
 
     Args:
         n: Index, >= 0.

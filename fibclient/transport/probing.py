@@ -172,7 +172,13 @@ class Prober:
                 self._schedule(connection.endpoint)
 
     def _step(self, connection: Connection, *, is_ready: bool) -> bool:
-        """Advance a probe without waiting; return whether the server has replied."""
+        """Advance a probe; return whether the server has replied.
+
+        It waits only for the rest of a reply that has begun.
+
+        Raises:
+            FibError: The probe failed.
+        """
         now = time.monotonic()
         if not is_ready:
             if now >= connection.deadline:

@@ -151,7 +151,7 @@ def _holder_of_path(path: str) -> str:
 
 
 def _holder_of_port(address: Address) -> str:
-    """Return the process that listens on a TCP port as ` by NAME (pid N)`, or ""."""
+    """Return who listens on a TCP port, such as ` by NAME (pid N)`; "" if unknown."""
     import psutil  # its import takes 15 ms, and only this error message needs it
 
     try:

@@ -37,7 +37,8 @@ def ping(session: Session, arguments: list[bytes]) -> list[Reply]:
 
     A server that is stopping or unhealthy returns an error and closes the connection. Load
     balancers such as HAProxy would wait for more data if the connection stayed open. This check
-    precedes authentication, so health checks need no password: NOAUTH means a healthy server.
+    comes before authentication, so a health check needs no password: NOAUTH is the reply of a
+    healthy server.
     """
     if session.server.unavailable_reason is not None:
         session.is_quitting = True

@@ -1,6 +1,6 @@
 """Transaction commands MULTI, EXEC and DISCARD, which client libraries wrap around pipelines.
 
-Every command is read-only, so a transaction is a plain queue: it needs no isolation and no
+No command changes a number, so a transaction is a plain queue: it needs no isolation and no
 rollback.
 """
 

@@ -266,11 +266,11 @@ Encoder: TypeAlias = Callable[[int, Sequence[Value]], tuple[bytes, list[int]]]
 
 
 class _FieldCode(NamedTuple):
-    """Formatting of a field before the value.
+    """How to format a field that precedes the value of an element.
 
     Attributes:
         code: The %-code.
-        arguments: Returns its arguments for several elements, from their indices and values.
+        arguments: Returns what to format for several elements, given their indices and values.
     """
 
     code: str

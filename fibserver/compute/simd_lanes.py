@@ -47,7 +47,7 @@ _ZERO = ord("0")
 
 
 def _table() -> NDArray[np.uint32]:
-    """Return the digits of every word, as four ASCII bytes in memory order."""
+    """Return a table with the four ASCII digits of each word, in the order of memory."""
     words = np.arange(10**WORD_DIGITS)[:, np.newaxis]
     digits = words // [1000, 100, 10, 1] % 10 + _ZERO
     return digits.astype(np.uint8).view(np.uint32).reshape(-1)

@@ -8,8 +8,7 @@ far blocks: filling the gap would take longer than the reply.
     elements   start ────────────── array_stop ─────────────────── stop
                from the array       from far blocks, claimed in order
 
-What is in memory waits for no worker: filled blocks are claimed at once, and the stream is queued
-for the others.
+Filled blocks are claimed at once, without a worker; the stream is queued only for missing ones.
 
 Until its first byte is sent, a stream can still become an error reply; after that, a failure
 closes the connection. So nothing is sent before the first elements are there, with one exception:

@@ -119,8 +119,8 @@ class Task(NamedTuple):
 def stop_of_block(format: Format, start: int, stop: int) -> int:
     """Return the end of the far block that begins at `start`.
 
-    Blocks end at multiples of the largest power of two with which they fit `BLOCK_BYTES`. So
-    overlapping slices are divided at the same elements and share the blocks they have in common.
+    Blocks end at multiples of a power of two, the largest with which they have `BLOCK_BYTES` at
+    most. So overlapping slices are divided at the same elements, and share blocks.
 
     Args:
         format: How the elements are encoded.

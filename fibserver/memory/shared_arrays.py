@@ -160,7 +160,7 @@ class SharedArray:
                 reader.on_failure(block, message, code)
 
     def close(self) -> None:
-        """Release the view of the index."""
+        """Release the view of shared memory that holds the offsets of the elements."""
         self._index.release()
 
 

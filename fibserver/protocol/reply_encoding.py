@@ -77,7 +77,7 @@ Reply: TypeAlias = bytes | Slice | Calculation
 
 
 class CommandError(Exception):
-    """Error reply of a command, after which the connection stays open.
+    """Error reply of a command; the connection stays open unless the session `is_quitting`.
 
     Attributes:
         code: First word of the error reply.

@@ -214,7 +214,7 @@ class WebWorker:
     # The main thread.
 
     def _run_main_thread(self, signals: SignalPipe) -> None:
-        """Handle signals, ticks and the supervisor's end until the event loop has ended."""
+        """Handle signals, do periodic work and watch the supervisor, until the event loop ends."""
         poller = select.poll()
         poller.register(self._ended, select.POLLIN)
         poller.register(signals, select.POLLIN)

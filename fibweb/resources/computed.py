@@ -1,8 +1,8 @@
 """Base of the resources whose responses are small JSON documents, computed from their parameters.
 
-A document is computed on the event loop if that is predicted to take less than `MAX_SECONDS`.
-Otherwise it is requested from a fibserver, in the same way as numbers. Both compute it with the
-same functions of `fibcommon`, so results and bounds are the same.
+A document is computed on the event loop if that is predicted to take `MAX_SECONDS` at most.
+Otherwise it is requested from a fibserver, in the same way as numbers. Both use the same functions
+of `fibcommon`, so results and bounds are the same. A resource may offer only one of the two.
 
 Each document exists only as JSON, so Accept is not read.
 """

@@ -36,7 +36,7 @@ _OFFERS = tuple(NEGOTIABLE)
 
 
 class _Numbers(ABC):
-    """Base of the three resources."""
+    """Base of the resources of the first numbers, of a range and of one number."""
 
     parameters = frozenset({"format", "download"})
     """Query parameters that the resource reads; it ignores others."""

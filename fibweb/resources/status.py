@@ -176,7 +176,7 @@ class StatusResource:
         }
 
     def _recent(self, counters: Samples) -> list[float]:
-        """Return the latency buckets of recent requests, over all handlings."""
+        """Return the latency buckets of recent requests: cached, inline and threaded ones."""
         now = time.monotonic()
         handlings = [labels[0] for name, *labels in counters if name == "seconds"]
         by_handling = [buckets_of(counters, handling) for handling in handlings]

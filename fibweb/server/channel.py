@@ -285,7 +285,7 @@ class Channel:
         Parsing a whole pipeline at once would block the loop for milliseconds.
 
         Args:
-            data: The bytes that follow those not parsed yet.
+            data: Bytes just received, which follow those that are not parsed yet.
         """
         self._unparsed += data
         while self._unparsed and self._complete is None:

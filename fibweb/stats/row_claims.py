@@ -42,7 +42,8 @@ class RowClaims:
         """Lock a row during the context, unless a living process owns it.
 
         Args:
-            row: A row that this process does not own; its own claim would be released.
+            row: A row that this process has not claimed: the end of the context would release that
+                claim.
 
         Yields:
             Whether the row is locked.

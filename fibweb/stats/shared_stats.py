@@ -5,10 +5,11 @@ is created before they are forked. Nothing has to be cleaned up after a kill, an
 dead process remain for its successor. (The multiprocess mode of prometheus-client keeps files for
 every process that ever ran, which must be cleaned up, and slows down each increment.)
 
-Each process writes only its own row. A row is double-buffered: the writer fills the inactive half,
-then increments the version, which selects the active half. A writer that is killed midway leaves
-the previous data intact, and a reader whose half was overwritten sees it by the version. The
-version is one aligned word, so it is written atomically.
+Each row has one writer at a time: its process, or one that has locked the row of a dead process.
+A row is double-buffered: the writer fills the inactive half, then increments the version, which
+selects the active half. A writer that is killed midway leaves the previous data intact, and a
+reader whose half was overwritten sees it by the version. The version is one aligned word, so it is
+written atomically.
 """
 
 import mmap

@@ -196,8 +196,8 @@ class Sample(NamedTuple):
         format_name: The format.
         start: The first index.
         stop: The index after the last.
-        failure: `wrong`, `silent` (no reply came), or the code of an error reply; empty if the
-            numbers are correct.
+        failure: `wrong`, `silent` (no reply came, or it broke off), or the code of an error reply;
+            empty if the numbers are correct.
         reason: A description of the failure.
     """
 

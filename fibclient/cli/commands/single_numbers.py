@@ -75,10 +75,11 @@ def mod(session: CliSession, n: int, m: int) -> None:
 )
 @pass_session
 def index(session: CliSession, x: int | None, length: int | None) -> None:
-    """Print the index of the Fibonacci number X, or between which ones X lies.
+    """Print where X is among the Fibonacci numbers.
 
-    The other lines are the indices of the largest number below X and of the smallest above it, and
-    those of the Fibonacci numbers, no two of them neighbours, whose sum is X.
+    That is its index if X is a Fibonacci number, the indices of the next smaller and the next
+    larger one, and the Zeckendorf sum of X: the indices of Fibonacci numbers, no two of them
+    neighbours, whose sum is X.
 
     \b
     Examples:

@@ -1,7 +1,7 @@
 """Periodic samples of servers, and the rates between them.
 
-Each sample is taken in its own thread: a server that does not reply does not delay the others. It
-is polled again only after its sample has ended.
+The samples of all servers are taken at the same time, each in its own thread. A silent server
+delays the others by one timeout at most, and is polled again only after its sample has ended.
 """
 
 import threading

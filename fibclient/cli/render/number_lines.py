@@ -14,7 +14,7 @@ __all__ = ["show"]
 
 
 def show(client: FibClient, start: int, stop: int) -> None:
-    """Print F(start) to F(stop-1) on standard output, one per line."""
+    """Print F(start) to F(stop-1), one per line, shortened to the width of the terminal."""
     is_plain = not supports_live_display(sys.stdout) or bool(os.environ.get("NO_COLOR"))
     columns = shutil.get_terminal_size().columns
     for line in lines(client.stream(start, stop, "text"), start, stop, columns):
