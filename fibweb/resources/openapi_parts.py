@@ -407,7 +407,7 @@ OPERATIONS: dict[str, Json] = {
             ),
             _query(
                 "from",
-                _COUNT,
+                _INDEX,
                 "Instead of the number: its decimal digits from this position on, as JSON.",
             ),
             _query(
