@@ -1,6 +1,7 @@
 /* All digits of one number, in lines of groups of ten; only visible lines have elements. */
 
 import { make } from "./dom.js";
+import { spaced } from "./expressions.js";
 import { counted, grouped } from "./sequence.js";
 import { VirtualRows } from "./virtual_rows.js";
 
@@ -11,6 +12,7 @@ export class DigitsView {
   #box;
   #rows;
   #digits = "";
+  #marked = [0, 0]; // start, stop
   #perLine = GROUP;
 
   /** @param box the element that contains the lines */
@@ -23,10 +25,29 @@ export class DigitsView {
   /** Show digits; "" clears the view. */
   show(digits, name) {
     this.#digits = digits;
+    this.#marked = [0, 0];
     this.#box.setAttribute("aria-label", `${name}, ${counted(digits.length, "digit")}`);
     this.#box.style.setProperty("--n-width", `${grouped(digits.length).length}ch`);
     this.#perLine = this.#fitting();
     this.#rows.reset(Math.ceil(digits.length / this.#perLine));
+  }
+
+  /** Return all digits as they are shown, in one line. */
+  printed() {
+    return spaced(this.#digits);
+  }
+
+  /** Mark some digits and scroll to them; a length of 0 removes the mark. */
+  mark(start, length) {
+    this.#marked = [start, start + length];
+    const line = Math.floor(start / this.#perLine);
+    if (length) {
+      this.#rows.reveal(line);
+    }
+    this.#rows.refresh();
+    if (length) {
+      this.#rows.elementOf(line)?.scrollIntoView({ block: "nearest" });
+    }
   }
 
   #layOut() {
@@ -54,9 +75,19 @@ export class DigitsView {
   #fill(row, index) {
     const from = index * this.#perLine;
     const line = this.#digits.slice(from, from + this.#perLine);
-    row.replaceChildren(
-      make("span", "n", grouped(from + 1)),
-      make("span", "value", line.match(/.{1,10}/g).join(" ")),
-    );
+    const text = spaced(line);
+    const [start, stop] = this.#marked.map((place) => inGroups(place - from, line.length));
+    const value = make("span", "value", text.slice(0, start));
+    if (start < stop) {
+      value.append(make("mark", "", text.slice(start, stop).trimEnd()));
+    }
+    value.append(text.slice(Math.max(start, text.slice(0, stop).trimEnd().length)));
+    row.replaceChildren(make("span", "n", grouped(from + 1)), value);
   }
+}
+
+/* Where a digit of a line is in its text with spaces. */
+function inGroups(place, length) {
+  const digit = Math.min(Math.max(0, place), length);
+  return digit + Math.floor(digit / GROUP);
 }

@@ -24,7 +24,7 @@ export class Formats {
   #sizes = {};
   #onChoice;
 
-  /** @param onChoice (format name, size in bytes or undefined) is called when either changes */
+  /** @param onChoice (query, format name, size in bytes or undefined) is called when one changes */
   constructor(onChoice) {
     this.#onChoice = onChoice;
     for (const { name, label } of FORMATS) {
@@ -52,6 +52,12 @@ export class Formats {
     this.#sizes = {};
     this.#update();
     this.#measure();
+  }
+
+  /** Offer nothing. */
+  withdraw() {
+    this.#controller.abort();
+    this.#query = null;
   }
 
   #measure() {
@@ -85,6 +91,6 @@ export class Formats {
       byId("download"),
       size === undefined ? "Download" : `Download ${readableBytes(size)}`,
     );
-    this.#onChoice(this.chosen, size);
+    this.#onChoice(this.#query, this.chosen, size);
   }
 }

@@ -12,6 +12,7 @@ import {
   ratioText,
 } from "./sequence.js";
 
+const MAX_N = 1e9; // beyond, the closed form in sequence.js may be one off
 const MAX_POINTS = 240;
 const MIN_SPAN = 10;
 const LAST_RATIO = 24;
@@ -43,6 +44,10 @@ export class Growth {
 
   /** Plot the number of digits of F(start) to F(stop-1); for one number, from F(0) on. */
   show(start, stop) {
+    byId("digits-figure").hidden = stop > MAX_N;
+    if (stop > MAX_N) {
+      return;
+    }
     const isAlone = stop - start <= 1;
     const from = isAlone ? 0 : start;
     const to = Math.max(stop - 1, from + MIN_SPAN);

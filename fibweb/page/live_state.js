@@ -35,15 +35,14 @@ export class LiveState {
   #cards = new ServerCards();
   #requests = null; // [time in ms, total] of the last reading
   #isPaused = false;
-  #onServer;
+  #readAt = null;
 
-  /** @param onServer (address) is called with the address of a fibserver */
-  constructor(onServer) {
-    this.#onServer = onServer;
+  constructor() {
     byId("gauges").append(...this.#gauges.map((gauge) => gauge.element));
     byId("pause").addEventListener("click", () => {
       this.#isPaused = !this.#isPaused;
       byId("pause").setAttribute("aria-pressed", this.#isPaused);
+      this.#date(this.#isPaused ? "paused" : "");
     });
     this.#readAgain();
   }
@@ -52,14 +51,25 @@ export class LiveState {
     if (!this.#isPaused && !document.hidden) {
       try {
         this.#show(await getJson("status", { cache: "no-store", isAside: true }));
+        this.#date("");
       } catch {
         setHealth("down", "The service does not answer");
+        this.#date("the service does not answer");
+        this.#cards.markStale();
       }
     }
     setTimeout(() => this.#readAgain(), PERIOD_MS);
   }
 
+  /* Show when the values were read, and why there are no newer ones; "" if they are current. */
+  #date(reason) {
+    byId("state").dataset.isStale = reason !== "";
+    const when = this.#readAt ? `Values of ${this.#readAt.toLocaleTimeString("en-GB")}` : "No values";
+    setText(byId("state-note"), reason && `${when}: ${reason}.`);
+  }
+
   #show(state) {
+    this.#readAt = new Date();
     const now = performance.now();
     const reading = [now, state.requests_total];
     const rate = this.#requests ? perSecond(this.#requests, reading) : undefined;
@@ -69,7 +79,6 @@ export class LiveState {
     }
     this.#cards.show(state.servers, now);
     const up = state.servers.filter((server) => server.state === "up");
-    this.#onServer((up[0] ?? state.servers[0])?.address);
     const [some, all] = [up.length, state.servers.length];
     if (!some) {
       setHealth("down", "No server can be reached");

@@ -1,51 +1,46 @@
-/* Main module of the page: runs the query in its address and shows the result. */
+/* Main module of the page: its form, its address, problems and outages. */
 
-import { DEFAULT, cleaned, fieldsOf, fromSearch, pathOf, spanOf, titleOf, toSearch } from "./query.js";
-import { DigitsView } from "./digits_view.js";
-import { announce, byId, setText } from "./dom.js";
-import { Formats } from "./formats.js";
-import { Growth } from "./growth.js";
+import { fieldsOf, fromSearch, titleOf, toSearch } from "./query.js";
+import { byId, setText } from "./dom.js";
+import { cleaned } from "./expressions.js";
+import { limits } from "./limits.js";
 import { LiveState } from "./live_state.js";
-import { MAX_SHOWN_DIGITS, NumberDialog, fetchDigits } from "./number_dialog.js";
-import { NumbersView } from "./numbers_view.js";
-import { Recipes } from "./recipes.js";
-import { counted, digitsOf } from "./sequence.js";
-import { reachability, sizeOf } from "./service.js";
+import { Result } from "./result.js";
+import { Problem, reachability } from "./service.js";
+import { SizeHint, hintFor } from "./size_hint.js";
 
-const LONG_LIST = 50; // lists of this length have a field to go to an n
+const NAME = document.title;
 const BACK_SHOWN_MS = 4000;
 const PATIENCE_MS = 1000; // delay before the page shows that it waits
 
 const form = byId("form");
-const dialog = new NumberDialog();
-const numbers = new NumbersView(byId("numbers"), (n) => dialog.open(n), showProblem);
-const digits = new DigitsView(byId("digits"));
-const growth = new Growth();
-const recipes = new Recipes();
-const formats = new Formats((format, size) => recipes.show(shown, format, size));
+const hint = new SizeHint();
+const result = new Result(accept, showProblem);
 
-let shown = DEFAULT;
 let controller = new AbortController();
+let wanted = ""; // the query string of the last query
+let visited = location.search; // the query string of the last query that came from the address
 let unanswered = null; // the query that failed because the service was down
 
-/** Show the result of a query, or the problem that the service reports. */
+/** Show the result of a query, or the problem that the service reports. The address and the title
+    change only if there is a result. */
 async function show(query) {
   controller.abort();
   controller = new AbortController();
   const { signal } = controller;
   unanswered = null;
+  wanted = toSearch(query);
   showProblem(null);
   setText(byId("waiting"), "");
   const waiting = setTimeout(() => setText(byId("waiting"), "Waiting for the service …"), PATIENCE_MS);
   signal.addEventListener("abort", () => clearTimeout(waiting));
   try {
-    await sizeOf(pathOf(query), { signal });
-    const [start, stop] = spanOf(query);
-    const isNumber = query.kind === "number";
-    const isShown = isNumber && digitsOf(start) <= MAX_SHOWN_DIGITS;
-    const text = isShown ? await fetchDigits(start, { signal }) : "";
-    shown = query;
-    present(start, stop, isNumber, text);
+    const { offers } = hintFor(query, await limits());
+    if (offers.length && query.kind !== "first") {
+      throw new Problem(400, ""); // the hint has the reason, and smaller queries
+    }
+    // Instead of a list that is too long: F(N), whose digits are known at any size.
+    await result.show(offers.length ? { kind: "number", number: query.first } : query, signal);
   } catch (error) {
     if (error.name === "AbortError") {
       return;
@@ -53,6 +48,10 @@ async function show(query) {
     if (error.isTemporary) {
       unanswered = query;
     } else {
+      if (toSearch(query) === address()) {
+        result.clear(); // the previous result belongs to another address
+        document.title = NAME;
+      }
       showProblem(error);
     }
   }
@@ -60,35 +59,19 @@ async function show(query) {
   setText(byId("waiting"), "");
 }
 
-function present(start, stop, isNumber, text) {
-  byId("numbers").hidden = isNumber || start === stop;
-  byId("digits").hidden = !text;
-  byId("empty").hidden = start !== stop;
-  byId("take").hidden = false;
-  byId("jump").hidden = isNumber || stop - start < LONG_LIST;
-  setText(byId("result-title"), titleOf(shown));
-  setText(byId("result-summary"), summary(start, stop, isNumber, text));
-  if (isNumber) {
-    numbers.clear();
-    digits.show(text, titleOf(shown));
-  } else {
-    digits.show("", "Digits");
-    numbers.show(start, stop);
+/** Set the address and the title of the page. */
+function accept(query) {
+  if (toSearch(query) !== address()) {
+    const change = wanted === address() ? "replaceState" : "pushState";
+    history[change](null, "", toSearch(query));
   }
-  growth.show(start, stop);
-  formats.offer(shown);
-  announce(`${titleOf(shown)}: ${byId("result-summary").textContent}`);
+  visited = location.search;
+  document.title = `${titleOf(query)} – ${NAME}`;
 }
 
-function summary(start, stop, isNumber, text) {
-  if (isNumber) {
-    return text ? counted(text.length, "digit") : "Too long to show here: download it";
-  }
-  if (start === stop) {
-    return "Nothing to show";
-  }
-  const last = counted(digitsOf(stop - 1), "digit");
-  return stop - start === 1 ? last : `The last has ${last}. Choose one to see it in full.`;
+/** Return the query string of the page's address in its usual form. */
+function address() {
+  return toSearch(fromSearch(location.search));
 }
 
 /** Show the problem that the service reports, and mark its fields; null clears it. */
@@ -113,49 +96,51 @@ function enter(query) {
   chooseKind();
 }
 
+/** Return the query in the form. */
+function typed() {
+  const kind = form.elements.kind.value;
+  const values = fieldsOf(kind).map((field) => [field, cleaned(byId(field).value)]);
+  return { kind, ...Object.fromEntries(values) };
+}
+
 function chooseKind() {
   for (const field of form.querySelectorAll(".field")) {
     field.hidden = field.dataset.kind !== form.elements.kind.value;
   }
+  hint.show(typed());
 }
 
-/** Run the query of a query string, and add it to the history. */
+/** Run the query of a query string. */
 function go(search) {
-  if (search !== location.search) {
-    history.pushState(null, "", search);
-  }
   enter(fromSearch(search));
   show(fromSearch(search));
 }
 
-form.addEventListener("change", chooseKind);
+form.elements.kind.forEach((kind) => kind.addEventListener("change", chooseKind));
+form.addEventListener("input", () => hint.later(typed()));
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  const kind = form.elements.kind.value;
-  const values = fieldsOf(kind).map((field) => [field, cleaned(byId(field).value)]);
-  go(toSearch({ kind, ...Object.fromEntries(values) }));
+  hint.show(typed());
+  show(typed());
 });
 
-for (const example of document.querySelectorAll(".examples a")) {
-  example.addEventListener("click", (event) => {
-    if (!event.ctrlKey && !event.metaKey && !event.shiftKey) {
-      event.preventDefault();
-      go(example.search);
-    }
-  });
-}
-
-byId("jump").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const n = Number(cleaned(byId("jump-to").value));
-  if (Number.isInteger(n)) {
-    numbers.goTo(n);
+// Links to queries do not reload the page.
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[href^='?']");
+  const isPlain = !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
+  if (link && isPlain) {
+    event.preventDefault();
+    document.querySelector("dialog[open]")?.close();
+    go(link.search);
   }
 });
 
 addEventListener("popstate", () => {
-  enter(fromSearch(location.search));
-  show(fromSearch(location.search));
+  // Links to a section of the page change only the hash; the form keeps what was typed.
+  if (location.search !== visited) {
+    visited = location.search;
+    go(location.search);
+  }
 });
 
 const outage = byId("outage");
@@ -178,6 +163,5 @@ reachability.addEventListener("up", () => {
   }
 });
 
-new LiveState((address) => recipes.useServer(address));
-enter(fromSearch(location.search));
-show(fromSearch(location.search));
+new LiveState();
+go(location.search);

@@ -1,6 +1,6 @@
 /* Dialog with all digits of one number. */
 
-import { pathOf } from "./query.js";
+import { pathOf, toSearch } from "./query.js";
 import { copyFrom } from "./clipboard.js";
 import { DigitsView } from "./digits_view.js";
 import { byId, setText } from "./dom.js";
@@ -50,6 +50,7 @@ export class NumberDialog {
     byId("dialog-download").href = pathOf({ kind: "number", number: String(n) }, "text", [
       "download",
     ]);
+    byId("dialog-more").href = toSearch({ kind: "number", number: String(n) });
     this.#dialog.showModal();
     if (digitsOf(n) > MAX_SHOWN_DIGITS) {
       setText(byId("dialog-summary"), `${counted(digitsOf(n), "digit")}: too many to show here`);

@@ -6,7 +6,7 @@ import { digitsOf } from "./sequence.js";
 import { getJson, reachability } from "./service.js";
 
 const PAGE_BYTES = 256 * 1024;
-const MAX_PAGE_NUMBERS = 200;
+const MAX_PAGE_NUMBERS = 1000; // shorter lists are fetched at once, so that all of it can be printed
 const KEPT_PAGES = 48;
 const SETTLE_MS = 60; // pages that are only scrolled past are not fetched
 

@@ -61,6 +61,18 @@ export class NumbersView {
     this.#rows.reset(0);
   }
 
+  /** Return the fetched numbers as lines of text, and how many are missing. */
+  printed() {
+    const lines = [];
+    for (let index = 0; index < this.#count; index += 1) {
+      const value = this.#pages.digitsAt(index);
+      if (value) {
+        lines.push(`F(${grouped(this.#start + index)}) = ${value}`);
+      }
+    }
+    return { lines, missing: this.#count - lines.length };
+  }
+
   /** Activate F(n), or the nearest number of the list. */
   goTo(n) {
     this.#activate(n - this.#start);

@@ -2,20 +2,16 @@
 
    Only the service validates them, so the rules and the error messages are in one place. */
 
+import { evaluated, nameOf } from "./expressions.js";
 import { counted, grouped } from "./sequence.js";
 
-const FIELDS = { first: ["first"], range: ["start", "count"], number: ["number"] };
+const FIELDS = { first: ["first"], range: ["start", "count"], number: ["number"], index: ["x"] };
 
 export const DEFAULT = { kind: "first", first: "100" };
 
 /** Return the fields of a kind of query. */
 export function fieldsOf(kind) {
   return FIELDS[kind];
-}
-
-/** Return a number as typed, without separators: 100,000 and 100_000 and 100 000. */
-export function cleaned(text) {
-  return text.replace(/[\s,_'’]/g, "");
 }
 
 /** Parse the query string of the page's address. */
@@ -39,14 +35,15 @@ export function toSearch(query) {
 
     JSON is the default of the service, so its `format` is omitted. */
 export function pathOf(query, format = "json", parameters = []) {
+  const value = (field) => encodeURIComponent(evaluated(query[field]));
   const pairs = [];
   let path;
   if (query.kind === "range") {
     path = "fib";
-    pairs.push(`start=${encodeURIComponent(query.start)}`, `count=${encodeURIComponent(query.count)}`);
+    pairs.push(`start=${value("start")}`, `count=${value("count")}`);
   } else {
-    path = query.kind === "first" ? "fib/" : "number/";
-    path += encodeURIComponent(query[query.kind]);
+    path = { first: "fib/", number: "number/", index: "index/" }[query.kind];
+    path += value(fieldsOf(query.kind)[0]);
   }
   if (format !== "json") {
     pairs.push(`format=${format}`);
@@ -55,23 +52,27 @@ export function pathOf(query, format = "json", parameters = []) {
   return pairs.length ? `${path}?${pairs.join("&")}` : path;
 }
 
-/** Return [start, stop) of a query that the service has accepted. */
+/** Return [start, stop) of a query for numbers that the service has accepted. */
 export function spanOf(query) {
+  const value = (field) => Number(evaluated(query[field]));
   if (query.kind === "first") {
-    return [0, Number(query.first)];
+    return [0, value("first")];
   }
   if (query.kind === "number") {
-    return [Number(query.number), Number(query.number) + 1];
+    return [value("number"), value("number") + 1];
   }
-  return [Number(query.start), Number(query.start) + Number(query.count)];
+  return [value("start"), value("start") + value("count")];
 }
 
 /** Return the title of the result. */
 export function titleOf(query) {
-  const [start, stop] = spanOf(query);
   if (query.kind === "number") {
-    return `F(${grouped(start)})`;
+    return `F(${nameOf(evaluated(query.number))})`;
   }
+  if (query.kind === "index") {
+    return nameOf(evaluated(query.x));
+  }
+  const [start, stop] = spanOf(query);
   if (query.kind === "first") {
     return stop ? `The first ${counted(stop, "number")}` : "The first 0 numbers";
   }

@@ -1,21 +1,19 @@
-/* Commands and code that request the same numbers: curl, Python, redis-cli. */
+/* Commands and code that request the same numbers: curl, Python, JavaScript, PowerShell. */
 
 import { pathOf, spanOf } from "./query.js";
 import { copyFrom } from "./clipboard.js";
 import { byId, make } from "./dom.js";
 
-const DEFAULT_SERVER = "127.0.0.1:11235";
 const SUFFIXES = { json: "json", text: "txt", csv: "csv", ndjson: "ndjson", bfile: "txt", binary: "bin" };
-/* Larger results go to a file; Python prints no int of more than 4,300 digits. */
-const MAX_PRINTED_BYTES = 100_000;
+const MAX_PRINTED_BYTES = 100_000; // larger results go to a file
+
+const RECIPES = { curl, Python: python, JavaScript: javaScript, PowerShell: powerShell };
 
 export class Recipes {
   #codes = {};
-  #server = DEFAULT_SERVER;
-  #last = null;
 
   constructor() {
-    for (const name of ["curl", "Python", "redis-cli"]) {
+    for (const name of Object.keys(RECIPES)) {
       const code = make("code");
       const button = make("button", "", "Copy");
       button.type = "button";
@@ -30,27 +28,34 @@ export class Recipes {
     }
   }
 
-  /** Set the fibserver for Python and redis-cli. */
-  useServer(address) {
-    if (address && address !== this.#server) {
-      this.#server = address;
-      this.#write();
-    }
+  /** Show the commands for a JSON document.
+
+      @param path relative to the page */
+  show(path) {
+    this.#write({ url: urlOf(path), format: "json", file: "" });
   }
 
-  /** Show the commands for a query and a format. */
-  show(query, format, size) {
-    this.#last = { query, format, isLarge: !(size <= MAX_PRINTED_BYTES), size };
-    this.#write();
+  /** Show the commands for a query and a format.
+
+      @param size of the result in bytes, or undefined */
+  showNumbers(query, format, size) {
+    const isPrinted = format !== "binary" && size <= MAX_PRINTED_BYTES;
+    this.#write({
+      url: urlOf(pathOf(query, format)),
+      format,
+      file: isPrinted ? "" : fileName(query, format),
+    });
   }
 
-  #write() {
-    if (this.#last) {
-      this.#codes.curl.textContent = curl(this.#last);
-      this.#codes.Python.textContent = python(this.#last, this.#server);
-      this.#codes["redis-cli"].textContent = redisCli(this.#last, this.#server);
+  #write(wanted) {
+    for (const [name, recipe] of Object.entries(RECIPES)) {
+      this.#codes[name].textContent = recipe(wanted);
     }
   }
+}
+
+function urlOf(path) {
+  return String(new URL(path, document.baseURI));
 }
 
 function fileName(query, format) {
@@ -59,54 +64,29 @@ function fileName(query, format) {
   return `fibonacci-${bounds}.${SUFFIXES[format]}`;
 }
 
-function curl({ query, format, isLarge }) {
-  const file = isLarge || format === "binary" ? `-o ${fileName(query, format)} ` : "";
-  return `curl ${file}'${new URL(pathOf(query, format), document.baseURI)}'`;
+function curl({ url, file }) {
+  return `curl ${file && `-o ${file} `}'${url}'`;
 }
 
-function python({ query, format, isLarge }, server) {
-  const [start, stop] = spanOf(query);
-  const opening = `from fibclient import FibClient\n\nwith FibClient("${server}") as fib`;
-  if (format === "json" && !isLarge) {
-    const call = {
-      first: `first(${stop})`,
-      range: `range(${start}, ${stop})`,
-      number: `number(${start})`,
-    }[query.kind];
-    // Python converts no int of so many digits to text, so the encoded digits are printed.
-    const isLong = stop > 20_000;
-    return `${opening}:\n    print(fib.${isLong ? `read(${start}, ${stop}, "text").decode()` : call})`;
+function python({ url, format, file }) {
+  const opening = "import requests\n\n";
+  const check = "response.raise_for_status()\n";
+  if (file) {
+    return (
+      `${opening}with requests.get("${url}", stream=True, timeout=60) as response:\n    ${check}` +
+      `    with open("${file}", "wb") as file:\n` +
+      "        for piece in response.iter_content(65536):\n            file.write(piece)"
+    );
   }
-  const name = format === "json" ? "text" : format;
-  return (
-    `${opening}, open("${fileName(query, name)}", "wb") as file:\n` +
-    `    for piece in fib.stream(${start}, ${stop}, "${name}"):\n        file.write(piece)`
-  );
+  const shown = format === "json" ? "print(response.json())" : 'print(response.text, end="")';
+  return `${opening}response = requests.get("${url}", timeout=60)\n${check}${shown}`;
 }
 
-function redisCli({ query, format, isLarge, size }, server) {
-  const [start, stop] = spanOf(query);
-  const command = {
-    first: `FIB.FIRST ${stop}`,
-    range: `FIB.RANGE ${start} ${stop}`,
-    number: `FIB.NUMBER ${start}`,
-  }[query.kind];
-  const base = `redis-cli ${optionsFor(server)}`;
-  if (format === "json") {
-    return isLarge ? `${base} --raw ${command} > ${fileName(query, "text")}` : `${base} ${command}`;
-  }
-  const whole = `${base} --raw ${command} FORMAT ${format}`;
-  if (format === "binary" && size !== undefined) {
-    // redis-cli appends a newline to every reply.
-    return `${whole} | head -c ${size} > ${fileName(query, format)}`;
-  }
-  return isLarge ? `${whole} > ${fileName(query, format)}` : whole;
+function javaScript({ url, format }) {
+  const reader = { json: "json", binary: "arrayBuffer" }[format] ?? "text";
+  return `const response = await fetch("${url}");\nconst answer = await response.${reader}();`;
 }
 
-function optionsFor(server) {
-  if (server.startsWith("unix:")) {
-    return `-s ${server.slice("unix:".length)}`;
-  }
-  const colon = server.lastIndexOf(":");
-  return `-h ${server.slice(0, colon).replace(/[[\]]/g, "")} -p ${server.slice(colon + 1)}`;
+function powerShell({ url, file }) {
+  return file ? `Invoke-WebRequest '${url}' -OutFile ${file}` : `Invoke-RestMethod '${url}'`;
 }

@@ -9,26 +9,33 @@ export class ServerCards {
 
   /** Show a reading of the servers, taken at `now` ms. */
   show(servers, now) {
-    const addresses = new Set(servers.map((server) => server.address));
-    for (const [address, card] of this.#cards) {
-      if (!addresses.has(address)) {
+    const names = new Set(servers.map((server) => server.name));
+    for (const [name, card] of this.#cards) {
+      if (!names.has(name)) {
         card.element.remove();
-        this.#cards.delete(address);
+        this.#cards.delete(name);
       }
     }
     for (const server of servers) {
-      if (!this.#cards.has(server.address)) {
-        const card = new Card(server.address);
-        this.#cards.set(server.address, card);
+      if (!this.#cards.has(server.name)) {
+        const card = new Card(server.name);
+        this.#cards.set(server.name, card);
         byId("servers").append(card.element);
       }
-      this.#cards.get(server.address).show(server, this.#rate(server, now));
+      this.#cards.get(server.name).show(server, this.#rate(server, now));
+    }
+  }
+
+  /** Show that the states are old. */
+  markStale() {
+    for (const card of this.#cards.values()) {
+      card.markStale();
     }
   }
 
   #rate(server, now) {
-    const before = this.#requests.get(server.address);
-    this.#requests.set(server.address, [now, server.requests_total]);
+    const before = this.#requests.get(server.name);
+    this.#requests.set(server.name, [now, server.requests_total]);
     return before && perSecond(before, [now, server.requests_total]);
   }
 }
@@ -44,16 +51,18 @@ class Card {
   #badge = make("span", "badge");
   #figures = make("dl");
   #meters = make("div", "meters");
-  #error = make("p", "quiet last-error");
 
-  constructor(address) {
-    const title = make("h3", "", address);
+  constructor(name) {
+    const title = make("h3", "", name);
     this.element.append(
       make("div", "server-head", title, this.#badge),
       this.#meters,
       this.#figures,
-      this.#error,
     );
+  }
+
+  markStale() {
+    setText(this.#badge, `was ${this.element.dataset.state}`);
   }
 
   show(server, rate) {
@@ -76,8 +85,6 @@ class Card {
         make("div", "", make("dt", "", name), make("dd", "", grouped(value))),
       ),
     );
-    this.#error.hidden = !server.last_error;
-    setText(this.#error, server.last_error ? `Last error: ${server.last_error}` : "");
   }
 }
 

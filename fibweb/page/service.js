@@ -22,7 +22,7 @@ class Reachability extends EventTarget {
   isUp = true;
   #failures = 0;
 
-  /** Record the outcome of a request for numbers: null, or its problem. */
+  /** Note that numbers were answered, or why they were not. */
   record(problem) {
     if (problem?.isTemporary) {
       this.#change(false, problem);
@@ -83,7 +83,7 @@ export async function sizeOf(path, options = {}) {
 }
 
 /* Send a request, and throw a Problem unless it succeeds; an AbortError is thrown unchanged.
-   With `isAside`, its outcome is not recorded in `reachability`. */
+   With `isAside`, success is not recorded in `reachability`, since it needs no fibserver. */
 async function request(path, { isAside = false, ...options }) {
   let response;
   try {
@@ -96,7 +96,7 @@ async function request(path, { isAside = false, ...options }) {
     return request(path, { ...options, method: "GET" });
   }
   const problem = response.ok ? null : new Problem(response.status, await detailOf(response));
-  if (!isAside) {
+  if (!isAside || problem?.isTemporary) {
     reachability.record(problem);
   }
   if (problem) {

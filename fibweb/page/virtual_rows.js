@@ -73,7 +73,8 @@ export class VirtualRows {
 
   #layOut() {
     if (!this.#viewport.clientHeight) {
-      return; // hidden
+      this.#pool.splice(0).forEach((row) => row.remove());
+      return; // hidden; called again when it is shown
     }
     const style = getComputedStyle(this.#viewport);
     this.#rowHeight = parseFloat(style.getPropertyValue("--row-height"));

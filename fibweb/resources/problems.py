@@ -125,18 +125,18 @@ def _on_client_error(
     parameters: dict[str, object],
 ) -> NoReturn:
     """Translate an error of the client library: 400, 502 or 503."""
-    is_temporary = isinstance(error, ServerUnreachable | ClientClosed)
     if isinstance(error, RequestRefused):
         if error.code == "LIMIT":
             raise Problem(400, str(error), kind=TOO_LARGE)
-        is_temporary = error.is_temporary
-    if is_temporary:
-        raise unavailable(f"fibserver is unavailable: {error}")
-    if isinstance(error, RequestRefused):
+        if error.is_temporary:
+            raise unavailable(f"fibserver is unavailable: {error}")
         _log.error("fibserver rejected a request: %s", error)
         raise Problem(502, f"fibserver rejected the request: {error}")
+    if isinstance(error, ServerUnreachable | ClientClosed):
+        # Not the error itself, which names addresses; operators get it from /readyz.
+        raise unavailable("fibserver is unavailable: none can be reached")
     _log.error("invalid reply from fibserver: %s", error)
-    raise Problem(502, f"invalid reply from fibserver: {error}")
+    raise Problem(502, "invalid reply from fibserver; the log of fibweb has it")
 
 
 def _on_bug(

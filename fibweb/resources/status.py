@@ -118,7 +118,7 @@ class StatusResource:
 
         Args:
             gather: Returns the metric values of all processes.
-            client: Client that serves requests; its statistics have the last error of each server.
+            client: Client that serves requests; its statistics have the state of each server.
             probes: Probes of the fibservers.
         """
         self._gather = gather
@@ -193,15 +193,15 @@ class StatusResource:
     ) -> list[dict[str, Any]]:
         known = {endpoint.address: endpoint for endpoint in self._client.stats().endpoints}
         servers = []
-        for address, reply in replies.items():
+        for position, (address, reply) in enumerate(replies.items(), 1):
             endpoint = known.get(address)
             is_up = endpoint is None or endpoint.state == "up"
-            error = reply if isinstance(reply, str) else ""
+            replied = not isinstance(reply, str)
+            # No addresses, nor errors, which have them: the page is public. Logs and metrics do.
             server: dict[str, Any] = {
-                "address": address,
-                "state": "up" if is_up and not error else "down",
+                "name": f"fibserver {position}",
+                "state": "up" if is_up and replied else "down",
                 "in_flight": values.gauges.get(("server_in_flight", address), 0),
-                "last_error": error or (endpoint.last_error if endpoint else ""),
             }
             for outcome in ("succeeded", "failed"):
                 key = ("server_requests", address, outcome)

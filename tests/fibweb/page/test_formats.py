@@ -1,5 +1,7 @@
-"""Formats of the result: sizes, download, copy; commands for curl, Python and redis-cli."""
+"""Formats of the result: sizes, download, copy, print; recipes for other programs."""
 
+import ast
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -40,8 +42,6 @@ def part(browser: Browser, site: ServedPage) -> Iterator[Page]:
     for format in FORMATS:
         size = len(body(format, 100, 120))
         expect(page.locator(f"#size-{format}")).to_have_attribute("title", f"{size:,} bytes")
-    # The recipes use the address of the fibserver, which comes with the live state.
-    expect(page.locator("#health")).to_have_attribute("data-state", "up")
     yield page
     pages.close()
     pages.check()
@@ -93,6 +93,25 @@ def test_large_and_binary_cannot_be_copied(visit: Callable[..., Page]) -> None:
     expect(page.locator("#copy")).to_be_disabled()
 
 
+def test_print(visit: Callable[..., Page]) -> None:
+    """Printed are all numbers with all digits, not only those in sight, and no controls."""
+    page = visit("?first=1000")
+    expect(page.locator("#number-0 .value")).to_have_text("0")
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    lines = page.locator("#print p").all_inner_texts()
+    assert lines[:1000] == [f"F({n}) = {value}" for n, value in enumerate(digits(0, 1000))]
+    for part in ("form", "numbers", "take", "growth", "elsewhere", "state"):
+        expect(page.locator(f"#{part}")).to_be_hidden()
+    page.emulate_media(media="screen")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    expect(page.locator("#print")).to_be_hidden()
+    page = visit("?number=2500")
+    expect(page.locator("#result-summary")).to_have_text("523 digits")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("#print").inner_text().replace(" ", "").strip() == digits(2500, 2501)[0]
+
+
 def run(command: list[str], folder: Path) -> bytes:
     """Run a command; return its output, or the file that it writes."""
     done = subprocess.run(
@@ -129,43 +148,65 @@ def test_python_recipe(part: Page, format: str, folder: Path) -> None:
     choose(part, format)
     output = run([sys.executable, "-c", recipe(part, "Python")], folder)
     if format == "json":
-        assert output.decode() == f"[{', '.join(digits(100, 120))}]\n"
+        assert ast.literal_eval(output.decode()) == json.loads(body(format, 100, 120))
     else:
         assert output == expected(format, 100, 120)
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_redis_cli_recipe(
-    part: Page, format: str, folder: Path, program: Callable[[str], str]
-) -> None:
-    """The command for redis-cli prints or writes the same numbers; it appends a newline."""
-    program("redis-cli")
+def test_javascript_recipe(part: Page, format: str) -> None:
+    """The lines for JavaScript answer the same."""
     choose(part, format)
-    output = run(["sh", "-c", recipe(part, "redis-cli")], folder)
+    last = {"json": "answer.result.join()", "binary": "[...new Uint8Array(answer)]"}
+    script = f"{recipe(part, 'JavaScript')} return {last.get(format, 'answer')};"
+    answer = part.evaluate(f"(async () => {{ {script} }})()")
     if format == "json":
-        assert output.decode().split() == digits(100, 120)
+        assert answer.split(",") == digits(100, 120)
     elif format == "binary":
-        assert output == expected(format, 100, 120)
+        assert bytes(answer) == expected(format, 100, 120)
     else:
-        assert output == expected(format, 100, 120) + b"\n"
+        assert answer.encode() == expected(format, 100, 120)
 
 
-@pytest.mark.parametrize("search", ["?first=3000", "?number=30000", "?start=30000&count=2"])
-def test_recipes_for_large_results(
+@pytest.mark.parametrize("format", FORMATS)
+def test_powershell_recipe(part: Page, site: ServedPage, format: str) -> None:
+    """PowerShell has a command that prints, and one that saves bytes."""
+    choose(part, format)
+    url = f"{site.url}/fib?start=100&count=20{'' if format == 'json' else f'&format={format}'}"
+    expected_line = f"Invoke-RestMethod '{url}'"
+    if format == "binary":
+        expected_line = f"Invoke-WebRequest '{url}' -OutFile fibonacci-100-120.bin"
+    assert recipe(part, "PowerShell") == expected_line
+
+
+@pytest.mark.parametrize("search", ["?first=3000", "?number=1000000", "?start=30000&count=20"])
+def test_recipes_for_more(
     open_page: Callable[..., Page],
     site: ServedPage,
     search: str,
     folder: Path,
     program: Callable[[str], str],
 ) -> None:
-    """Recipes also work for large results and for numbers that Python does not print."""
-    program("redis-cli")
+    """Large answers are saved, and are the same."""
+    program("curl")
     page = open_page(site, search, has_clock=True)
     expect(page.locator("#download")).to_contain_text("kB")
-    expect(page.locator("#health")).to_have_attribute("data-state", "up")
-    (python, redis) = (folder / "python", folder / "redis")
+    (python, curl) = (folder / "python", folder / "curl")
     python.mkdir()
-    redis.mkdir()
+    curl.mkdir()
     by_python = run([sys.executable, "-c", recipe(page, "Python")], python)
-    by_redis = run(["sh", "-c", recipe(page, "redis-cli")], redis)
-    assert by_python.split() == by_redis.split()
+    by_curl = run(["sh", "-c", recipe(page, "curl")], curl)
+    assert by_python == by_curl
+    assert list(python.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("search", "path"),
+    [("?number=10^100", f"digits/1{'0' * 100}"), ("?x=832040", "index/832040")],
+)
+def test_recipes_for_any_size(
+    visit: Callable[..., Page], site: ServedPage, search: str, path: str
+) -> None:
+    """What is known of a number at any size can be requested from elsewhere too."""
+    page = visit(search)
+    expect(page.locator("#recipes code").first).to_have_text(f"curl '{site.url}/{path}'")

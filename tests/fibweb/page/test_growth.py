@@ -42,6 +42,19 @@ def test_keys_select_a_point(visit: Callable[..., Page], key: str) -> None:
     expect(slider).to_have_attribute("aria-valuetext", words)
 
 
+def test_slider_is_below_the_cursor(visit: Callable[..., Page]) -> None:
+    """At both ends the centre of the thumb, 16 pixels wide, is below the cursor of the plot."""
+    digits = figure(visit("?first=1000"), "Digits over n")
+    for key, side in (("Home", "left"), ("End", "right")):
+        digits.get_by_role("slider").press(key)
+        ends = digits.evaluate(
+            """(figure, side) => ["input", ".cursor"].map(
+                (part) => figure.querySelector(part).getBoundingClientRect()[side])""",
+            side,
+        )
+        assert abs(abs(ends[0] - ends[1]) - 8) <= 1
+
+
 def test_pointer_selects_a_point(visit: Callable[..., Page]) -> None:
     """The selected point follows the pointer."""
     digits = figure(visit("?first=1001"), "Digits over n")

@@ -168,7 +168,7 @@ def test_keys_move_active_row(long_list: Page) -> None:
 
 
 def test_go_to_n(long_list: Page) -> None:
-    """Go to n activates F(n), or the last number if n is beyond the end."""
+    """Go to n activates F(n); if the list does not contain n, the page shows its range."""
     long_list.get_by_label("Go to n").fill("77,777")
     long_list.get_by_role("button", name="Go", exact=True).click()
     expect(long_list.locator("#number-77777")).to_be_in_viewport()
@@ -176,7 +176,12 @@ def test_go_to_n(long_list: Page) -> None:
     expect(long_list.locator("#numbers")).to_be_focused()
     long_list.get_by_label("Go to n").fill("123456789")
     long_list.keyboard.press("Enter")
+    expect(long_list.get_by_label("Go to n")).to_have_attribute("aria-invalid", "true")
+    expect(long_list.locator("#jump-result")).to_have_text("This list has F(0) to F(99,999)")
+    long_list.get_by_label("Go to n").fill("99,999")
+    long_list.keyboard.press("Enter")
     expect(long_list.locator("#number-99999")).to_be_in_viewport()
+    expect(long_list.locator("#jump-result")).to_be_hidden()
 
 
 @pytest.mark.parametrize("how", ["click", "Enter", " "])
@@ -203,6 +208,10 @@ def test_number_opens_in_full(long_list: Page, how: str) -> None:
     dialog.get_by_role("button", name="Close").click()
     expect(dialog).to_be_hidden()
     expect(long_list.locator("#numbers")).to_be_focused()
+    long_list.keyboard.press("Enter")
+    dialog.get_by_role("link", name="More about it").click()
+    expect(dialog).to_be_hidden()
+    expect(long_list.locator("#result-title")).to_have_text("F(2,500)")
 
 
 def test_only_visible_lines_of_a_number_have_elements(visit: Callable[..., Page]) -> None:

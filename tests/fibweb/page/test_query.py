@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.fibweb.page.site import ServedPage
 from tests.support.expected import digits
 
-MANY = 10**30
+MANY = 10**1000
 
 
 def ask(page: Page, kind: str, **values: object) -> None:
@@ -81,10 +81,10 @@ def test_separators_between_digits_are_ignored(home: Page, text: str) -> None:
         ("The first N", {"first": "-1"}, "non-negative decimal integer"),
         ("The first N", {"first": "ten"}, "'ten'"),
         ("The first N", {"first": ""}, "non-negative decimal integer"),
-        ("The first N", {"first": "99999999"}, "max_index is 10000000"),
         ("A range", {"start": "1.5", "count": "3"}, "start"),
         ("A range", {"start": "0", "count": "x"}, "count"),
-        ("One number", {"number": MANY}, "31 digits"),
+        ("One number", {"number": MANY}, "below 10^1000"),
+        ("Is it one?", {"x": "1.5"}, "x must be"),
         ("One number", {"number": "../healthz"}, "non-negative decimal integer"),
     ],
 )
@@ -97,6 +97,7 @@ def test_error_is_shown_and_field_marked(
     expect(home.locator("#problem")).to_contain_text(words)
     expect(home.locator(".field:visible input[aria-invalid=true]").first).to_be_visible()
     expect(home.locator("#result-title")).to_have_text("The first 100 numbers")
+    assert "?" not in home.url, "the address is that of what is shown"
     ask(home, "The first N", first=5)
     expect(home.locator("#problem")).to_have_text("")
     expect(home.locator("[aria-invalid=true]")).to_have_count(0)
@@ -128,6 +129,62 @@ def test_each_query_has_an_address(
     expect(home.locator("#first")).to_be_visible()
     home.go_forward()
     expect(home.locator("#result-title")).to_have_text("3 numbers from F(200)")
+
+
+def test_refused_address(visit: Callable[..., Page]) -> None:
+    """An address that the service refuses has the reason, and no controls without numbers."""
+    page = visit("?first=abc")
+    expect(page.locator("#problem")).to_contain_text("'abc'")
+    for part in ("result", "growth", "elsewhere"):
+        expect(page.locator(f"#{part}")).to_be_hidden()
+    ask(page, "The first N", first=5)
+    expect(page.get_by_role("option")).to_have_count(5)
+    expect(page.locator("#growth")).to_be_visible()
+    page.go_back()
+    expect(page.locator("#problem")).to_contain_text("'abc'")
+    expect(page.locator("#result")).to_be_hidden()
+    expect(page).to_have_title("Fibonacci numbers, exactly")
+
+
+def test_links_within_the_page_keep_what_is_typed(home: Page) -> None:
+    """A link to a part of the page asks for nothing and changes no field."""
+    expect(home.locator("#result-title")).to_have_text("The first 100 numbers")
+    home.locator("#first").fill("77")
+    home.locator("#health").click()
+    assert home.url.endswith("#state")
+    home.go_back()
+    expect(home.locator("#first")).to_have_value("77")
+
+
+def test_title(home: Page) -> None:
+    """The title of the window is that of what is shown."""
+    expect(home).to_have_title("The first 100 numbers – Fibonacci numbers, exactly")
+    ask(home, "One number", number="10^100")
+    expect(home).to_have_title("F(10^100) – Fibonacci numbers, exactly")
+
+
+def test_form_without_scripts(browser: Browser, site: ServedPage) -> None:
+    """Without scripts the form is a plain one for a range, and is answered as text."""
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(site.url)
+    expect(page.locator("#start")).to_be_visible()
+    for part in ("#first", "#result", "#state", ".theme"):
+        expect(page.locator(part)).to_be_hidden()
+    page.locator("#start").fill("10")
+    page.locator("#count").fill("3")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("body")).to_have_text("55 89 144")
+    context.close()
+
+
+@pytest.mark.parametrize(("size", "rows"), [((1280, 720), 5), ((390, 844), 4)])
+def test_numbers_are_above_the_fold(
+    visit: Callable[..., Page], size: tuple[int, int], rows: int
+) -> None:
+    """Without scrolling several numbers are in sight, on a laptop and on a phone."""
+    page = visit("", size)
+    expect(page.locator(f"#number-{rows - 1} .value")).to_be_in_viewport(ratio=1)
 
 
 @pytest.mark.parametrize(
