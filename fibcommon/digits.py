@@ -5,6 +5,7 @@ The number of digits and the first digits come from the logarithm of F(n)
 2·10^99 digits for n = 10^100.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 from fibcommon.bounds import DIGIT_COUNT, INDEX
@@ -51,10 +52,11 @@ def digits(n: int, first: int = 0, last: int = 0) -> Digits:
     return Digits(value_digits(n), first_digits(n, first), last_digits(n, last))
 
 
+@cache
 def prepare() -> None:
     """Compute the logarithms for all n and counts, so that no later call has to.
 
-    It takes 15 ms once for a process and those that it forks.
+    The first call in a process takes 15 ms, later ones do nothing.
     """
     first_digits(INDEX.maximum, DIGIT_COUNT.maximum)
 

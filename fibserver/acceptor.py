@@ -130,7 +130,6 @@ class Acceptor:
             self._addresses = [address_of(listener) for listener in listeners]
             settings.check_exposure(self._addresses)
             self._metrics = self._open_metrics(activated, undo)
-            digits.prepare()  # so that the first FIB.DIGITS does not stop the loop for it
             self._engine = Engine(settings, self._loop, self.statistics, work)
             undo.pop_all()
         self._clients = Clients(self, self._loop, self._engine, listeners)
@@ -260,6 +259,7 @@ class Acceptor:
     def _tick(self) -> None:
         """Run periodic maintenance."""
         now = self._loop.now
+        digits.prepare()  # not earlier: it would be a tenth of the time to the first reply
         self.statistics.sample(now)
         self._clients.tick()
         self._engine.tick(self.settings.request_timeout)
