@@ -279,6 +279,14 @@ class FarBlocks:
         assert key is not None, "no kept block can be evicted"
         self._evict(key)
 
+    def unpin(self, block: FarBlock) -> None:
+        """Remove a pin; a block that was kept only because of it gives way."""
+        block.pins -= 1
+        key = key_of(block.block)
+        is_surplus = self._memory.used_bytes > self._memory.limit_bytes
+        if is_surplus and not block.pins and self._kept.get(key) is block:
+            self._evict(key)
+
     def _keep(self, key: Key, block: FarBlock) -> None:
         """Free the slot of a filled block, and keep the block if there is memory for it."""
         del self._claimed[key]

@@ -118,7 +118,7 @@ class Persistence:
             error_number: 0 if it succeeded.
         """
         assert self._saving is not None
-        self._saving.pins -= 1
+        self._far_blocks.unpin(self._saving)
         self._saving = None
         if error_number == errno.EBADMSG:
             self.tick()  # the block has changed in memory, which the worker has logged

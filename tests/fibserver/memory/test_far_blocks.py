@@ -888,6 +888,30 @@ def test_a_claim_does_not_evict_its_own_block() -> None:
         machine.close()
 
 
+def test_unpinned_block_keeps_to_the_limit(machine: Machine, far_blocks: FarBlocks) -> None:
+    """A block that was kept although memory was full is evicted when its pin is removed."""
+    owner = FakeClaimant()
+    block = claim(far_blocks, owner)
+    fill(machine, block)
+    block.pins = 1
+    machine.memory.limit_bytes = 0
+    far_blocks.release(owner, block)
+    assert (far_blocks.kept_blocks, machine.memory.used_bytes > 0) == (1, True)
+    far_blocks.unpin(block)
+    assert (far_blocks.kept_blocks, machine.memory.used_bytes) == (0, 0)
+
+
+def test_unpinned_block_stays_within_the_limit(machine: Machine, far_blocks: FarBlocks) -> None:
+    """A block for which there is memory is kept when its pin is removed."""
+    owner = FakeClaimant()
+    block = claim(far_blocks, owner)
+    fill(machine, block)
+    block.pins = 1
+    far_blocks.release(owner, block)
+    far_blocks.unpin(block)
+    assert far_blocks.kept_blocks == 1
+
+
 # Positions and pages.
 
 
