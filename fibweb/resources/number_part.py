@@ -11,7 +11,7 @@ from fibweb.http.parameters import parse_index, parse_number
 from fibweb.http.representations import MEDIA_TYPES
 from fibweb.resources.computed import Computation, ComputedResource
 
-__all__ = ["NumberPartResource"]
+__all__ = ["NumberPartResource", "requested_part"]
 
 DEFAULT_COUNT = "100"
 
@@ -19,6 +19,16 @@ COUNT = Bounds(1, 10_000, "between 1 and 10000; for more, request bytes of forma
 """How many digits one response has at most."""
 
 _TEXT = FORMATS["text"]
+
+
+def requested_part(query: Mapping[str, str]) -> tuple[int, int]:
+    """Return the position of the first digit and the number of digits.
+
+    Raises:
+        ValueError: A parameter is invalid or out of bounds.
+    """
+    start = parse_index("from", query.get("from", "0"))
+    return start, parse_number("count", query.get("count", DEFAULT_COUNT), COUNT)
 
 
 class NumberPartResource(ComputedResource):
@@ -44,8 +54,7 @@ class NumberPartResource(ComputedResource):
             raise ValueError(f"format must be one of {', '.join(MEDIA_TYPES)}")
         n = parse_index("n", argument)
         digit_count = value_digits(n)
-        start = parse_index("from", query.get("from", "0"))
-        count = parse_number("count", query.get("count", DEFAULT_COUNT), COUNT)
+        start, count = requested_part(query)
 
         def request() -> Mapping[str, object]:
             value = self._client.number_digits(n, start, count)

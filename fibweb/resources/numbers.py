@@ -167,18 +167,18 @@ class NumberResource(_Numbers):
     def __init__(self, client: FibClient, limits: ServerLimits) -> None:
         """Create the resource; the arguments are those of the other two."""
         super().__init__(client, limits)
-        part = NumberPartResource(client)
-        self._others = {"mod": RemainderResource(client), "from": part, "count": part}
+        self._remainder = RemainderResource(client)
+        self._part = NumberPartResource(client)
 
     def on_get(self, request: falcon.Request, response: falcon.Response, n: str = "") -> None:
         """Respond with the number, the remainder or the digits."""
-        if request.query_string:
-            for pair in request.query_string.split("&"):
-                other = self._others.get(pair.partition("=")[0])
-                if other is not None:
-                    other.on_get(request, response, n=n)
-                    return
-        super().on_get(request, response, n)
+        names = {pair.partition("=")[0] for pair in request.query_string.split("&")}
+        if "mod" in names:
+            self._remainder.on_get(request, response, n=n)
+        elif "from" in names or "count" in names:
+            self._part.on_get(request, response, n=n)
+        else:
+            super().on_get(request, response, n)
 
     def representation(self, n: str, query: Mapping[str, str], format: str) -> Representation:
         """Return the representation of F(n)."""

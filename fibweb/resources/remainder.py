@@ -9,6 +9,7 @@ from fibcommon.modular import fibonacci_mod, reduced_index
 from fibweb.http.parameters import parse_number
 from fibweb.http.representations import MEDIA_TYPES
 from fibweb.resources.computed import Computation, ComputedResource
+from fibweb.resources.number_part import requested_part
 
 __all__ = ["RemainderResource"]
 
@@ -20,7 +21,7 @@ class RemainderResource(ComputedResource):
     """
 
     argument = "n"
-    parameters = frozenset({"mod", "format", "download"})
+    parameters = frozenset({"mod", "from", "count", "format", "download"})
 
     def __init__(self, client: FibClient) -> None:
         """Create the resource.
@@ -34,6 +35,7 @@ class RemainderResource(ComputedResource):
         """Return the computation of F(n) mod m."""
         if query.get("format", "json") not in MEDIA_TYPES:
             raise ValueError(f"format must be one of {', '.join(MEDIA_TYPES)}")
+        requested_part(query)
         n = parse_number("n", argument, INDEX)
         modulus = parse_number("mod", query["mod"], MODULUS)
 

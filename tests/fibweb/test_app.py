@@ -199,6 +199,8 @@ def test_tags_of_single_numbers(web: Web) -> None:
         ("/number/5?mod", "mod must be a non-negative decimal integer, not ''"),
         ("/number/5?mod=0", "mod must be at least 1 and below 10^1000, not 0"),
         ("/number/5?mod=5&mod=5", "mod is given more than once"),
+        ("/number/5?count=1&mod=x", "mod must be a non-negative decimal integer, not 'x'"),
+        ("/number/5?mod=5&count=0", "count must be between 1 and 10000"),
         ("/number/100?count=10001", "count must be between 1 and 10000; for more, request bytes"),
         ("/number/100?from=1&format=xml", "format must be one of json, text"),
         ("/number/5?mod=5&format=xml", "format must be one of json, text"),
