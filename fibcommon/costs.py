@@ -19,6 +19,7 @@ from fibcommon.formats import Format
 
 __all__ = [
     "EXPENSIVE_SECONDS",
+    "LOOP_SECONDS",
     "digits_seconds",
     "first_element_seconds",
     "modular_seconds",
@@ -29,6 +30,9 @@ __all__ = [
 
 EXPENSIVE_SECONDS = 0.02
 """Work that costs more is expensive: it leaves one worker or thread free, if there are several."""
+
+LOOP_SECONDS = 0.002
+"""Work that costs more is not done on an event loop, where others would wait for it."""
 
 FIXED_SECONDS = 1e-4
 DECIMAL_SECONDS_PER_INDEX = 4.2e-8

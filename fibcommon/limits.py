@@ -1,4 +1,4 @@
-"""Limits of a server on one reply, and the error that tells what they allow instead."""
+"""Limits of a server on one reply, and an error with the largest reply that they allow."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -49,31 +49,24 @@ class Limits(NamedTuple):
 
     def check_index(self, format: Format, start: int, stop: int) -> None:
         """Raise TooLarge if elements start to stop-1 go beyond `max_index`."""
-        last, limit = stop - 1, self.max_index
-        if last > limit:
-            count = self.largest_n(format, start)
-            raise TooLarge(
-                f"the answer would reach F({shortened(last)}), max_index is {limit}"
-                + _what_fits(format, start, count),
-                "max_index",
-                limit,
-                last,
-                count,
-            )
+        last = stop - 1
+        if last > self.max_index:
+            problem = f"the answer would reach F({shortened(last)})"
+            raise self._too_large(problem, "max_index", self.max_index, last, format, start)
 
     def check_size(self, format: Format, start: int, size_bytes: int) -> None:
         """Raise TooLarge if elements from F(start) have more than `max_answer_bytes`."""
         limit = self.max_answer_bytes
         if size_bytes > limit:
-            count = self.largest_n(format, start)
-            raise TooLarge(
-                f"the answer would be {size_bytes} bytes, max_answer_bytes is {limit}"
-                + _what_fits(format, start, count),
-                "max_answer_bytes",
-                limit,
-                size_bytes,
-                count,
-            )
+            problem = f"the answer would be {size_bytes} bytes"
+            raise self._too_large(problem, "max_answer_bytes", limit, size_bytes, format, start)
+
+    def _too_large(
+        self, problem: str, setting: str, limit: int, size: int, format: Format, start: int
+    ) -> TooLarge:
+        count = self.largest_n(format, start)
+        message = f"{problem}, {setting} is {limit}{_what_fits(format, start, count)}"
+        return TooLarge(message, setting, limit, size, count)
 
 
 @lru_cache(maxsize=64)

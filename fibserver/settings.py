@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 from fibcommon.addresses import DEFAULT_ADDRESS, Address, parse_address
 from fibcommon.configuration import values
 from fibcommon.configuration.settings import ServiceSettings, setting
+from fibcommon.limits import Limits
 from fibcommon.service.errors import SettingsError
 from fibcommon.service.resource_limits import usable_processors
 
@@ -103,6 +104,11 @@ class ServerSettings(ServiceSettings):
         "The seconds that replies in progress may take after SIGTERM.",
         is_reloadable=True,
     )
+
+    @property
+    def limits(self) -> Limits:
+        """The limits on each reply."""
+        return Limits(self.max_index, self.max_answer_bytes)
 
     def check(self) -> None:
         """Check that the addresses may be listened on; see `check_exposure`."""

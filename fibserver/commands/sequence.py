@@ -5,7 +5,7 @@ Limits are checked before any computation, since every size is known in advance.
 
 from fibcommon.bounds import shortened
 from fibcommon.formats import FORMATS, Format
-from fibcommon.limits import Limits, TooLarge
+from fibcommon.limits import TooLarge
 from fibcommon.sizes import value_digits
 from fibserver.commands.arguments import options, whole_number
 from fibserver.commands.session import Session
@@ -107,7 +107,7 @@ def _slice(
     _check_index(session, format, start, stop)
     size = session.server.slice_size(format, start, stop)
     try:
-        _limits(session).check_size(format, start, size)
+        session.server.settings.limits.check_size(format, start, size)
     except TooLarge as error:
         raise CommandError(str(error), "LIMIT") from error
     return Slice(header, format, start, stop, size, trailer)
@@ -115,14 +115,9 @@ def _slice(
 
 def _check_index(session: Session, format: Format, start: int, stop: int) -> None:
     try:
-        _limits(session).check_index(format, start, stop)
+        session.server.settings.limits.check_index(format, start, stop)
     except TooLarge as error:
         raise CommandError(str(error), "LIMIT") from error
-
-
-def _limits(session: Session) -> Limits:
-    settings = session.server.settings
-    return Limits(settings.max_index, settings.max_answer_bytes)
 
 
 def _range(arguments: list[bytes]) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """FIB.* commands on single numbers of any size: digits, remainders and indices, and the limits.
 
-They need no elements: the acceptor computes them, in short steps or within `MAX_SECONDS`. What
-would take longer by prediction is a task for a worker.
+They need no elements: the acceptor computes them, in short steps or within `LOOP_SECONDS`.
+What would take longer by prediction is a task for a worker.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +12,6 @@ from fibcommon import costs
 from fibcommon.bounds import DIGIT_COUNT, INDEX, MODULUS, OutOfBounds
 from fibcommon.formats import FORMATS
 from fibcommon.indices import first_index_with_digits, position, zeckendorf
-from fibcommon.limits import Limits
 from fibcommon.modular import reduced_index
 from fibserver.commands.arguments import options, whole_number
 from fibserver.commands.session import Session
@@ -29,10 +28,7 @@ from fibserver.protocol.reply_encoding import (
 )
 from fibserver.protocol.request_parser import printable
 
-__all__ = ["DEFAULT_DIGITS", "MAX_SECONDS"]
-
-MAX_SECONDS = 0.002
-"""Longest time that the acceptor computes for one reply at a time."""
+__all__ = ["DEFAULT_DIGITS"]
 
 DEFAULT_DIGITS = 20
 """How many of the first and last digits FIB.DIGITS returns."""
@@ -126,8 +122,7 @@ def index(session: Session, arguments: list[bytes]) -> Replies:
 )
 def limits(session: Session, arguments: list[bytes]) -> list[Reply]:
     """Return the settings that limit replies, and what follows from them."""
-    settings = session.server.settings
-    found = Limits(settings.max_index, settings.max_answer_bytes)
+    found = session.server.settings.limits
     value: dict[str, Value] = {
         **found._asdict(),
         "largest_n": {name: found.largest_n(format) for name, format in FORMATS.items()},
@@ -162,7 +157,7 @@ def _with_indices(header: bytes, indices: Iterator[int]) -> Iterator[Reply]:
 
 def _evaluated(expression: bytes, seconds: float, encoded: Callable[[bytes], bytes]) -> Reply:
     """Return the reply with the value of an expression, now if that takes no time."""
-    if seconds > MAX_SECONDS:
+    if seconds > costs.LOOP_SECONDS:
         return Calculation(expression, seconds, encoded)
     return encoded(evaluate(expression))
 

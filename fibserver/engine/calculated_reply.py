@@ -26,7 +26,7 @@ class Calculations:
         return is_new
 
     def leave(self, reply: "CalculatedReply", task: Task) -> None:
-        """Let a reply wait no more; the task goes on."""
+        """Remove a reply from those that wait; the task continues."""
         self._waiting.get(task, {}).pop(reply, None)
 
     def finish(self, task: Task, value: bytes) -> None:

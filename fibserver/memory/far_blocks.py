@@ -83,7 +83,7 @@ class FarBlocks:
         memory.users.append(self)
         self._clock = clock
         self._claimed: dict[Key, FarBlock] = {}
-        self._kept: KeptBlocks = KeptBlocks()
+        self._kept = KeptBlocks()
         self._positions = FarPositions(arena)
         # Claimants that wait for a slot, in order of arrival.
         self._waiting_small: dict[Claimant, None] = {}
@@ -280,7 +280,7 @@ class FarBlocks:
         self._evict(key)
 
     def unpin(self, block: FarBlock) -> None:
-        """Remove a pin; a block that was kept only because of it gives way."""
+        """Remove a pin, and evict a block that was kept only because of it."""
         block.pins -= 1
         key = key_of(block.block)
         is_surplus = self._memory.used_bytes > self._memory.limit_bytes

@@ -1,6 +1,6 @@
 """Base of the resources whose responses are small JSON documents, computed from their parameters.
 
-A document is computed on the event loop if that is predicted to take `MAX_SECONDS` at most.
+A document is computed on the event loop if that is predicted to take `LOOP_SECONDS` at most.
 Otherwise it is requested from a fibserver, in the same way as numbers. Both use the same functions
 of `fibcommon`, so results and bounds are the same. A resource may offer only one of the two.
 
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import falcon
 
+from fibcommon.costs import LOOP_SECONDS
 from fibweb.content.fetch_request import FETCH, FetchRequest, run_now
 from fibweb.http import entity_tags
 from fibweb.http.parameters import check_spelling, parse_query
@@ -22,9 +23,6 @@ from fibweb.http.representations import CACHE_CONTROL, ENCODING_VERSION
 from fibweb.resources.problems import Problem, invalid_request
 
 __all__ = ["Computation", "ComputedResource"]
-
-MAX_SECONDS = 0.002
-"""Longest time for which a document is computed on the event loop."""
 
 
 class Computation(NamedTuple):
@@ -57,7 +55,7 @@ class Computation(NamedTuple):
             fetch: Runs the request to a fibserver, if one is needed.
         """
         compute, request = self.compute, self.request
-        if compute is not None and (request is None or self.seconds <= MAX_SECONDS):
+        if compute is not None and (request is None or self.seconds <= LOOP_SECONDS):
             return _encoded(compute())
         assert request is not None, "the members come from somewhere"
         wanted = FetchRequest(self.key, self.seconds, 0, lambda _: _encoded(request()))

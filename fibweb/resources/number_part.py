@@ -1,4 +1,8 @@
-"""`/number/{n}?from=a&count=c`: some decimal digits of F(n)."""
+"""`/number/{n}?from=a&count=c`: some decimal digits of F(n).
+
+The document that has them, and the one of a remainder (`fibweb.resources.remainder`), stand in
+place of the number. They share the route, so either checks all of its parameters.
+"""
 
 from collections.abc import Mapping
 
@@ -11,7 +15,7 @@ from fibweb.http.parameters import parse_index, parse_number
 from fibweb.http.representations import MEDIA_TYPES
 from fibweb.resources.computed import Computation, ComputedResource
 
-__all__ = ["NumberPartResource", "requested_part"]
+__all__ = ["NumberDocumentResource", "NumberPartResource"]
 
 DEFAULT_COUNT = "100"
 
@@ -21,24 +25,11 @@ COUNT = Bounds(1, 10_000, "between 1 and 10000; for more, request bytes of forma
 _TEXT = FORMATS["text"]
 
 
-def requested_part(query: Mapping[str, str]) -> tuple[int, int]:
-    """Return the position of the first digit and the number of digits.
-
-    Raises:
-        ValueError: A parameter is invalid or out of bounds.
-    """
-    start = parse_index("from", query.get("from", "0"))
-    return start, parse_number("count", query.get("count", DEFAULT_COUNT), COUNT)
-
-
-class NumberPartResource(ComputedResource):
-    """`/number/{n}` with the parameters `from` or `count`.
-
-    The other parameters of the route are checked, but have no effect: the document is JSON.
-    """
+class NumberDocumentResource(ComputedResource):
+    """Base of the documents in place of a number, which are always JSON."""
 
     argument = "n"
-    parameters = frozenset({"from", "count", "format", "download"})
+    parameters = frozenset({"mod", "from", "count", "format", "download"})
 
     def __init__(self, client: FibClient) -> None:
         """Create the resource.
@@ -48,13 +39,26 @@ class NumberPartResource(ComputedResource):
         """
         self._client = client
 
-    def computation(self, argument: str, query: Mapping[str, str]) -> Computation:
-        """Return the request for the digits."""
+    def part(self, query: Mapping[str, str]) -> tuple[int, int]:
+        """Return the position of the first digit and the number of digits.
+
+        Raises:
+            ValueError: One of them, or the format, is invalid or out of bounds.
+        """
         if query.get("format", "json") not in MEDIA_TYPES:
             raise ValueError(f"format must be one of {', '.join(MEDIA_TYPES)}")
+        start = parse_index("from", query.get("from", "0"))
+        return start, parse_number("count", query.get("count", DEFAULT_COUNT), COUNT)
+
+
+class NumberPartResource(NumberDocumentResource):
+    """`/number/{n}` with the parameters `from` or `count`, and without `mod`."""
+
+    def computation(self, argument: str, query: Mapping[str, str]) -> Computation:
+        """Return the request for the digits."""
+        start, count = self.part(query)
         n = parse_index("n", argument)
         digit_count = value_digits(n)
-        start, count = requested_part(query)
 
         def request() -> Mapping[str, object]:
             value = self._client.number_digits(n, start, count)
