@@ -107,11 +107,15 @@ export class NumbersView {
     row.setAttribute("aria-posinset", index + 1);
     row.setAttribute("aria-selected", index === this.#active);
     row.setAttribute("aria-label", spoken(n, value, isShort));
-    row.replaceChildren(
-      make("span", "n", `F(${grouped(n)})`),
-      make("span", value ? "value" : "value pending", value ? shortened(value, this.#room) : ""),
-      make("span", "note", counted(count, "digit")),
-    );
+    if (!row.firstChild) {
+      row.append(make("span", "n"), make("span", "value"), make("span", "note"));
+    }
+    // The cells stay: a click is lost if its element goes while the button is down.
+    const [name, digits, note] = row.children;
+    name.textContent = `F(${grouped(n)})`;
+    digits.textContent = value ? shortened(value, this.#room) : "";
+    digits.classList.toggle("pending", !value);
+    note.textContent = counted(count, "digit");
   }
 
   #onKey(event) {

@@ -214,6 +214,25 @@ def test_number_opens_in_full(long_list: Page, how: str) -> None:
     expect(long_list.locator("#result-title")).to_have_text("F(2,500)")
 
 
+def test_click_while_numbers_arrive(long_list: Page) -> None:
+    """A click opens a number although its digits arrive while the button is down."""
+    held: list[Route] = []
+    long_list.route("**/fib?start=*", lambda route: held.append(route))
+    long_list.get_by_label("Go to n").fill("60000")
+    long_list.keyboard.press("Enter")
+    wait_until(lambda: has_seen(long_list, held), "the numbers are requested")
+    value = long_list.locator("#number-60000 .value")
+    box = value.bounding_box()
+    assert box is not None
+    long_list.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    long_list.mouse.down()
+    for route in held:
+        route.continue_()
+    expect(value).to_contain_text("…")
+    long_list.mouse.up()
+    expect(long_list.get_by_role("dialog", name="F(60,000)")).to_be_visible()
+
+
 def test_only_visible_lines_of_a_number_have_elements(visit: Callable[..., Page]) -> None:
     """Of two million digits only the visible lines have elements; the last digits are right."""
     page = visit("?number=10000000")
