@@ -387,7 +387,7 @@ def test_server_that_replies_busy_to_probes_stays_down() -> None:
     with (
         fake_server(ailing, answers_pings=False) as server,
         fake_server(in_turn(ZERO)) as other,
-        client_of(server, other, idle_timeout_seconds=0.05) as client,
+        client_of(server, other, idle_timeout_seconds=0.1) as client,
     ):
 
         def is_probed_again() -> bool:

@@ -188,7 +188,7 @@ def test_call_with_silent_name_ends_at_deadline(stuck: threading.Event) -> None:
     with (
         fake_server(in_turn(ZERO)) as server,
         FibClient(
-            "slow.example:1", resolve=slow_resolver(stuck, server), timeout_seconds=0.05
+            "slow.example:1", resolve=slow_resolver(stuck, server), timeout_seconds=0.2
         ) as client,
     ):
         for _ in range(2):

@@ -234,7 +234,7 @@ def test_a_wait_that_is_too_long(
 def test_the_wait_counts_against_the_time(start: Start) -> None:
     """A fetch beyond its time limit is cancelled, and its client gets a response."""
     gate = GatedFetches()
-    running = start(create_app_of(gate), threads=1, fetch_seconds=0.2)
+    running = start(create_app_of(gate), threads=1, fetch_seconds=0.5)
     with connect(running.path) as client:
         client.sendall(get("/gate?slow"))
         wait_until(lambda: gate.cancelled == ["slow"], "it is cancelled")
