@@ -54,7 +54,7 @@ ROOMS = {
     ),
     "fibweb": (
         *("__main__", "wsgi", "cli", "processes", "__init__", "app", "resources", "server"),
-        *("overload", "content", "stats", "http", "settings"),
+        *("overload", "content", "stats", "http", "assets", "settings"),
     ),
 }
 """Folders and files at the root of each package, from the top (may import) to the bottom."""
@@ -78,6 +78,7 @@ PURE = {
     "fibserver/network/output_queue.py": set(),
     "fibserver/network/reply_cache.py": set(),
     "fibserver/protocol/*.py": set(),
+    "fibweb/assets/*.py": set(),
     "fibweb/content/*.py": set(),
     "fibweb/http/*.py": set(),
     "fibweb/overload/*.py": set(),

@@ -1,11 +1,13 @@
-"""Content negotiation by the Accept header (RFC 9110, section 12.5.1)."""
+"""Content negotiation by Accept and Accept-Encoding (RFC 9110, sections 12.5.1 and 12.5.3)."""
 
 import re
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
-__all__ = ["choose"]
+from fibweb.http.content_codings import IDENTITY
+
+__all__ = ["choose", "choose_coding"]
 
 # Possessive quantifiers, which never backtrack: no header makes them slow.
 _QUOTED = r'"(?:[^"\\]|\\.?)*+"?'
@@ -13,6 +15,10 @@ _BETWEEN = {mark: re.compile(rf'(?:[^{mark}"]|{_QUOTED})++', re.DOTALL) for mark
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _QUALITY = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
+
+
+MAX_CODINGS_CHARACTERS = 1024
+"""Browsers send about 30. A longer Accept-Encoding is ignored."""
 
 
 class _MediaRange(NamedTuple):
@@ -57,6 +63,44 @@ def choose(accept: str, offers: tuple[str, ...]) -> str | None:
         rank = _rank(offer, wanted)
         if rank[0] and rank > best_rank:
             best, best_rank = offer, rank
+    return best
+
+
+@lru_cache(maxsize=128)
+def choose_coding(accept_encoding: str, offers: tuple[str, ...]) -> str:
+    """Return the content coding for the response.
+
+    That is the one with the highest quality, and among equals the first offer. Invalid elements
+    are ignored. If no coding is acceptable, the response has none, as without the header.
+
+    Args:
+        accept_encoding: Value of the Accept-Encoding header, or empty.
+        offers: Names of codings, the preferred one first, without `identity`.
+
+    Returns:
+        One of the offers, or `identity`.
+    """
+    if len(accept_encoding) > MAX_CODINGS_CHARACTERS:
+        return IDENTITY
+    qualities: dict[str, float] = {}
+    for element in accept_encoding.lower().split(","):
+        name, _, parameter = element.partition(";")
+        key, _, value = parameter.partition("=")
+        if not parameter.strip():
+            quality = "1"
+        elif key.strip() == "q":
+            quality = value.strip()
+        else:
+            continue
+        if _QUALITY.fullmatch(quality):
+            # x-gzip is the name of gzip in old clients.
+            qualities[name.strip().removeprefix("x-")] = float(quality)
+    others = qualities.get("*", 0.0)
+    best, best_quality = IDENTITY, qualities.get(IDENTITY, others)
+    for offer in reversed(offers):
+        quality_of_offer = qualities.get(offer, others)
+        if quality_of_offer and quality_of_offer >= best_quality:
+            best, best_quality = offer, quality_of_offer
     return best
 
 

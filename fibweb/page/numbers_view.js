@@ -43,7 +43,8 @@ export class NumbersView {
     [this.#start, this.#count, this.#active] = [start, stop - start, 0];
     const refresh = () => this.#rows.refresh();
     this.#pages = new NumberPages(start, this.#count, refresh, this.#onProblem);
-    this.#list.style.setProperty("--n-width", `${`F(${grouped(stop)})`.length}ch`);
+    const longestName = `F(${grouped(stop)})`;
+    this.#list.style.setProperty("--n-width", `${longestName.length}ch`);
     this.#list.style.setProperty(
       "--note-width",
       `${counted(digitsOf(Math.max(start, stop - 1)), "digit").length}ch`,

@@ -65,7 +65,8 @@ function fileName(query, format) {
 }
 
 function curl({ url, file }) {
-  return `curl ${file && `-o ${file} `}'${url}'`;
+  const output = file && `-o ${file} `;
+  return `curl ${output}'${url}'`;
 }
 
 function python({ url, format, file }) {

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import falcon
 
+from fibweb.resources.compression import set_compressed
 from fibweb.stats.metric_values import MetricValues
 
 __all__ = ["MetricsResource"]
@@ -27,4 +28,4 @@ class MetricsResource:
 
         response.content_type = CONTENT_TYPE_PLAIN_0_0_4
         response.cache_control = ["no-store"]
-        response.data = metrics_text(self._gather)
+        set_compressed(request, response, metrics_text(self._gather))

@@ -1,13 +1,12 @@
 """OpenAPI 3.1 description of the REST API, and the resource `/openapi.json`."""
 
-import hashlib
 import json
 from collections.abc import Container
 
 import falcon
 
 from fibcommon import __version__
-from fibweb.http.entity_tags import is_not_modified
+from fibweb.resources.compression import StaticDocument
 from fibweb.resources.openapi_parts import COMPONENTS, INTRODUCTION, OPERATIONS, Json
 
 __all__ = ["OpenApiResource", "describe"]
@@ -22,19 +21,13 @@ class OpenApiResource:
         Args:
             routes: Path templates of Falcon; those without a description are left out.
         """
-        self._data = json.dumps(describe(routes), indent=1, ensure_ascii=False).encode()
-        self._tag = f'"{hashlib.sha256(self._data).hexdigest()[:32]}"'
+        data = json.dumps(describe(routes), indent=1, ensure_ascii=False).encode()
+        self._document = StaticDocument(data, falcon.MEDIA_JSON, {})
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Respond with the document, or with 304."""
-        response.set_header("ETag", self._tag)
         # The document may change with each version of fibweb, so caches must revalidate it.
-        response.set_header("Cache-Control", "no-cache")
-        if is_not_modified(request.env.get("HTTP_IF_NONE_MATCH", ""), self._tag):
-            response.status = falcon.HTTP_304
-            return
-        response.content_type = falcon.MEDIA_JSON
-        response.data = self._data
+        self._document.respond(request, response)
 
 
 def describe(routes: Container[str]) -> Json:

@@ -1,78 +1,119 @@
-"""Web page of fibweb: static files, read once and served from memory.
+"""Web page of fibweb, built when the process starts and served from memory.
 
-A content security policy forbids inline scripts and resources from other origins. Browsers cache
-the files and revalidate them at each use. All URLs in the page are relative, so it works below any
-path prefix.
+    site = Site()
+    routes = {"/": site.page("index.html"), **site.asset_routes()}
+
+A content security policy forbids scripts and resources of other origins, and all inline code but
+the scripts that the builder inserts, by their hashes. Browsers revalidate a page at each use, and
+keep its assets, whose names change with their content. All URLs in a page are relative, so it
+works below any path prefix.
 """
 
-import hashlib
+import re
+from collections.abc import Iterable
 from importlib import resources
-from importlib.resources.abc import Traversable
 
 import falcon
 
-from fibweb.http.entity_tags import is_not_modified
+from fibweb.assets.page_builder import Asset, BuiltPage, PageBuilder
 from fibweb.http.mounting import mount_path
+from fibweb.http.representations import CACHE_CONTROL
+from fibweb.resources.compression import StaticDocument
 
-__all__ = ["page_resources"]
+__all__ = ["PageResource", "Site", "page_resources"]
 
 _MEDIA_TYPES = {
-    "html": "text/html; charset=utf-8",
     "css": "text/css; charset=utf-8",
+    "html": "text/html; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
     "svg": "image/svg+xml",
 }
 
-_HEADERS = {
-    "Cache-Control": "no-cache",
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-        "img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-    ),
+_ASSET_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+
+_PAGE_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
 
-INDEX = "index.html"
+_POLICY = (
+    "default-src 'none'; script-src {}; style-src 'self'; connect-src 'self'; "
+    "img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+
+_HASH = re.compile(r"-[0-9a-f]{16}(?=\.[a-z]+$)")
 
 
 def page_resources() -> dict[str, object]:
     """Return the Falcon resources of the page by path."""
-    files = {
-        file.name: _PageFile(file)
-        for file in (resources.files("fibweb") / "page").iterdir()
-        if file.name.rpartition(".")[2] in _MEDIA_TYPES
-    }
-    index = _Index(files.pop(INDEX))
-    return {"/": index} | {f"/page/{name}": files[name] for name in sorted(files)}
+    site = Site()
+    return {"/": IndexResource(site.page("index.html")), **site.asset_routes()}
 
 
-class _PageFile:
-    """Resource of one static file."""
+class Site:
+    """Pages in `fibweb/page`, and their assets.
 
-    def __init__(self, file: Traversable) -> None:
-        self._data = file.read_bytes()
-        self._media_type = _MEDIA_TYPES[file.name.rpartition(".")[2]]
-        self._tag = f'"{hashlib.sha256(self._data).hexdigest()[:32]}"'
+    Attributes:
+        builder: Builds the pages; for pages that are not in a file.
+    """
+
+    def __init__(self) -> None:
+        """Read the files."""
+        folder = resources.files("fibweb") / "page"
+        self._sources = {
+            file.name: file.read_text("utf-8")
+            for file in folder.iterdir()
+            if file.name.rpartition(".")[2] in _MEDIA_TYPES
+        }
+        self.builder = PageBuilder(self._sources)
+
+    def page(self, name: str) -> "PageResource":
+        """Return the resource of an HTML file.
+
+        Args:
+            name: Name of the file.
+        """
+        return PageResource(self.builder.build(self._sources[name]))
+
+    def asset_routes(self) -> dict[str, object]:
+        """Return the resource of the assets of all pages made so far, by its route."""
+        return {"/page/{name}": AssetResource(self.builder.assets.values())}
+
+
+class PageResource:
+    """Resource of an HTML page."""
+
+    def __init__(self, page: BuiltPage) -> None:
+        """Compress the page.
+
+        Args:
+            page: The page.
+        """
+        policy = _POLICY.format(page.script_sources)
+        headers = {"Content-Security-Policy": policy, **_PAGE_HEADERS}
+        self._document = StaticDocument(page.html, _MEDIA_TYPES["html"], headers)
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Respond with the file, or with 304 if the browser has it."""
-        response.set_headers(_HEADERS)
-        response.set_header("ETag", self._tag)
-        if is_not_modified(request.env.get("HTTP_IF_NONE_MATCH", ""), self._tag):
-            response.status = falcon.HTTP_304
-        else:
-            response.content_type = self._media_type
-            response.data = self._data
+        """Respond with the page, or with 304 if the browser has it."""
+        self._document.respond(request, response)
 
 
-class _Index:
-    """Resource of the HTML page. Its URL must end with a slash, for its relative URLs to work."""
+class IndexResource:
+    """Page at the root, whose URL must end with a slash, for its relative URLs to work."""
 
-    def __init__(self, file: _PageFile) -> None:
-        self._file = file
+    def __init__(self, page: PageResource) -> None:
+        """Create the resource.
+
+        Args:
+            page: The page.
+        """
+        self._page = page
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Respond with the page, or redirect from `/prefix` to `/prefix/`."""
@@ -80,4 +121,43 @@ class _Index:
         if prefix and not request.env["PATH_INFO"]:
             query = f"?{request.query_string}" if request.query_string else ""
             raise falcon.HTTPMovedPermanently(f"{prefix}/{query}")
-        self._file.on_get(request, response)
+        self._page.on_get(request, response)
+
+
+class AssetResource:
+    """`/page/{name}`: scripts, style sheets and pictures of the pages."""
+
+    def __init__(self, assets: Iterable[Asset]) -> None:
+        """Compress the assets.
+
+        Args:
+            assets: The assets of all pages.
+        """
+        self._documents = {
+            asset.hashed_name: StaticDocument(
+                asset.data, _MEDIA_TYPES[asset.hashed_name.rpartition(".")[2]], _ASSET_HEADERS
+            )
+            for asset in assets
+        }
+        self._current = {_without_hash(name): name for name in self._documents}
+
+    def on_get(self, request: falcon.Request, response: falcon.Response, name: str) -> None:
+        """Respond with an asset, or with 404 if no page has it.
+
+        While hosts behind a load balancer are upgraded one after another, a page may come from one
+        version and its assets from another. So a name with another hash, or without one, gets the
+        current content, which nobody keeps.
+        """
+        document = self._documents.get(name)
+        if document is not None:
+            document.respond(request, response, CACHE_CONTROL)
+            return
+        current = self._current.get(_without_hash(name))
+        if current is None:
+            raise falcon.HTTPNotFound
+        self._documents[current].respond(request, response)
+
+
+def _without_hash(name: str) -> str:
+    """Return `style.css` for `style-0123456789abcdef.css`; other names unchanged."""
+    return _HASH.sub("", name)

@@ -4,6 +4,7 @@ from html import escape
 
 import falcon
 
+from fibweb.resources.compression import StaticDocument
 from fibweb.resources.problem_types import PROBLEM_TYPES, ProblemType
 
 __all__ = ["ProblemPageResource"]
@@ -12,15 +13,20 @@ __all__ = ["ProblemPageResource"]
 class ProblemPageResource:
     """`/problems/{name}`: what a type of problems means, and what to do."""
 
+    def __init__(self) -> None:
+        """Build the pages."""
+        headers = {"Content-Security-Policy": "default-src 'none'"}
+        self._pages = {
+            name: StaticDocument(_page(kind).encode(), "text/html; charset=utf-8", headers)
+            for name, kind in PROBLEM_TYPES.items()
+        }
+
     def on_get(self, request: falcon.Request, response: falcon.Response, name: str) -> None:
         """Respond with the page, or with 404 for an unknown type."""
-        kind = PROBLEM_TYPES.get(name)
-        if kind is None:
+        page = self._pages.get(name)
+        if page is None:
             raise falcon.HTTPNotFound
-        response.content_type = "text/html; charset=utf-8"
-        response.set_header("Cache-Control", "no-cache")
-        response.set_header("Content-Security-Policy", "default-src 'none'")
-        response.data = _page(kind).encode()
+        page.respond(request, response)
 
 
 def _page(kind: ProblemType) -> str:

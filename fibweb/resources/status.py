@@ -18,6 +18,7 @@ from fibcommon.addresses import Address, ResolvedAddress
 from fibcommon.quantiles import quantile
 from fibweb.content.fetch_request import FETCH, run_now
 from fibweb.resources.background_refresh import Expiry
+from fibweb.resources.compression import set_compressed
 from fibweb.stats.metric_values import MetricValues, Samples
 from fibweb.stats.request_metrics import bucket_bounds, buckets_of
 
@@ -136,7 +137,7 @@ class StatusResource:
         self._expiry.ensure_fresh(request.env.get(FETCH, run_now))
         response.content_type = falcon.MEDIA_JSON
         response.cache_control = ["no-store"]
-        response.data = self._data
+        set_compressed(request, response, self._data)
 
     def refresh(self) -> None:
         """Update the status if it was requested lately."""

@@ -45,6 +45,7 @@ _ROUTES = {
     "/digits/": "/digits/{n}",
     "/index/": "/index/{x}",
     "/problems/": "/problems/{name}",
+    "/page/": "/page/{name}",
 }
 """Routes with a parameter, by how their paths begin."""
 

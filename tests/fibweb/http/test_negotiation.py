@@ -1,10 +1,10 @@
-"""Tests for the Accept header (RFC 9110)."""
+"""Tests for the Accept and Accept-Encoding headers (RFC 9110)."""
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fibweb.http.negotiation import choose
+from fibweb.http.negotiation import choose, choose_coding
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
@@ -97,3 +97,51 @@ def test_no_header_is_slow(piece: str) -> None:
     """Parsing time is linear; with backtracking, a header of a megabyte would take hours."""
     assert choose(piece * (1_000_000 // len(piece)), OFFERS) in (*OFFERS, None)
     choose.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("accept_encoding", "expected"),
+    [
+        ("", "identity"),
+        ("gzip", "gzip"),
+        ("GZIP", "gzip"),
+        ("x-gzip", "gzip"),
+        ("br", "identity"),
+        ("gzip, deflate, br, zstd", "zstd"),
+        ("gzip, zstd;q=0.9", "gzip"),
+        ("gzip; q = 0.5 , zstd ; q=0.4", "gzip"),
+        ("gzip;q=0.001", "gzip"),
+        ("gzip;q=0", "identity"),
+        ("gzip;q=0, *", "zstd"),
+        ("*", "zstd"),
+        ("*;q=0", "identity"),
+        ("*;q=0, gzip;q=0.1", "gzip"),
+        ("zstd;q=0, *;q=0.1", "gzip"),
+        # identity
+        ("identity", "identity"),
+        ("identity, gzip", "gzip"),
+        ("identity, gzip;q=0.9", "identity"),
+        ("identity;q=0.5, *;q=0.1", "identity"),
+        ("identity;q=0, gzip;q=0.1", "gzip"),
+        ("identity;q=0", "identity"),
+        ("identity;q=0, br", "identity"),
+        # invalid elements are ignored
+        (", ,gzip,,", "gzip"),
+        ("gzip;q=2", "identity"),
+        ("gzip;q=-1, zstd;q=0.1", "zstd"),
+        ("gzip;q", "identity"),
+        ("gzip;level=9", "identity"),
+        ("gzip;", "gzip"),
+        ("gzip" + " " * 1100, "identity"),
+    ],
+)
+def test_choice_of_coding(accept_encoding: str, expected: str) -> None:
+    """Accept-Encoding chooses as RFC 9110 says; no coding is the last resort."""
+    assert choose_coding(accept_encoding, ("zstd", "gzip")) == expected
+
+
+@given(st.text(max_size=60))
+@example(";;q=,;=")
+def test_any_header_chooses_a_coding(accept_encoding: str) -> None:
+    """Nothing a client sends is an error."""
+    assert choose_coding(accept_encoding, ("gzip",)) in ("gzip", "identity")

@@ -1,5 +1,6 @@
 """Fixtures: a real browser, and a running fibweb."""
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
+import fibweb
 from tests.fibweb.page.site import ServedPage
 from tests.support.servers import DEADLINE_SECONDS, RunningServer
 
@@ -22,6 +24,8 @@ FLAGS = [
     "--disable-sync",
 ]
 
+PAGE = Path(fibweb.__file__).parent / "page"
+MODULE = re.compile(r"/page/[a-z_]+\.js$")
 
 expect.set_options(timeout=DEADLINE_SECONDS * 1000)
 
@@ -68,6 +72,10 @@ class Pages:
             permissions=["clipboard-read", "clipboard-write"],
         )
         self._contexts.append(context)
+        # Tests of single modules import them from the source, because the page has them in one.
+        context.route(
+            MODULE, lambda route: route.fulfill(path=PAGE / Path(route.request.url).name)
+        )
         context.set_default_timeout(DEADLINE_SECONDS * 1000)
         page = context.new_page()
         page.add_init_script(script)

@@ -1,5 +1,7 @@
 """Tests for the files of the page."""
 
+import base64
+import hashlib
 import re
 from configparser import ConfigParser
 from fnmatch import fnmatch
@@ -13,11 +15,23 @@ from falcon import testing
 import fibweb
 from fibclient import FibClient
 from fibweb.app import create_app
-from fibweb.resources.page import page_resources
+from fibweb.assets.es_modules import bundle
+from fibweb.resources.page import Site, page_resources
 
 FOLDER = Path(fibweb.__file__).parent / "page"
-PATHS = sorted(page_resources())
 ROOT = Path(__file__).parents[3]
+
+
+def built_assets() -> dict[str, str]:
+    """Return the paths of the assets by their names without a hash."""
+    site = Site()
+    site.page("index.html")
+    return {name: f"/page/{asset.hashed_name}" for name, asset in site.builder.assets.items()}
+
+
+ASSETS = built_assets()
+PATHS = ["/", *ASSETS.values()]
+IMMUTABLE = "public, max-age=31536000, immutable"
 
 
 @pytest.fixture
@@ -32,13 +46,9 @@ def test_page_file_has_media_type_and_policy(web: testing.TestClient, path: str)
     """Each file is served with its media type and a strict content security policy."""
     result = web.simulate_get(path)
     assert result.status_code == 200
-    assert (
-        result.content
-        == (FOLDER / (path.removeprefix("/page/").strip("/") or "index.html")).read_bytes()
-    )
     types = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml", "/": "text/html"}
     assert result.headers["content-type"].startswith(types[path.rpartition(".")[2]])
-    assert result.headers["cache-control"] == "no-cache"
+    assert result.headers["cache-control"] == ("no-cache" if path == "/" else IMMUTABLE)
     assert result.headers["x-content-type-options"] == "nosniff"
     policy = result.headers["content-security-policy"]
     assert "default-src 'none'" in policy
@@ -66,14 +76,59 @@ def test_nothing_changes_the_page(web: testing.TestClient) -> None:
     assert web.simulate_get("/page/nothing.js").status_code == 404
 
 
-def test_the_page_refers_to_its_files() -> None:
-    """All files that the page and its scripts load exist; all scripts are preloaded and used."""
+def test_the_page_uses_its_files(web: testing.TestClient) -> None:
+    """The page refers to all assets, and every file in its folder is part of one."""
+    referred = set(re.findall(r'(?:href|src)="(page/[^"]*)"', web.simulate_get("/").text))
+    assert {f"/{path}" for path in referred} == set(ASSETS.values())
     page = (FOLDER / "index.html").read_text()
-    referred = set(re.findall(r'(?:href|src)="(page/[^"]*)"', page))
-    assert {f"/{path}" for path in referred} | {"/"} == set(PATHS)
+    named = set(re.findall(r'(?:href|src)="page/([^"]*)"', page))
     for script in FOLDER.glob("*.js"):
-        imported = re.findall(r'from "\./([^"]*)"', script.read_text())
-        assert {f"page/{name}" for name in imported} <= referred, script
+        named |= set(re.findall(r'from "\./([^"]*)"', script.read_text()))
+    assert named | {"index.html"} == {file.name for file in FOLDER.iterdir()}
+
+
+TOKEN = re.compile(
+    # A slash after an operator begins a regular expression.
+    r"""(?<=[(,=:\[!&|?{};])\s*/(?![*/])(?:[^/\\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])+/[a-z]*"""
+    r"""|(?P<space>\s+|//[^\n]*|/\*.*?\*/)"""
+    r"""|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`"""
+    r"""|#?[\w$]+|.""",
+    re.DOTALL,
+)
+
+
+def tokens(script: str) -> list[str]:
+    """Return the tokens of a script, without comments and space between them."""
+    return [match[0].strip() for match in TOKEN.finditer(script) if match.lastgroup != "space"]
+
+
+def test_minified_script_has_the_same_tokens() -> None:
+    """Only comments and white space are removed from the scripts; texts are untouched."""
+    sources = {path.name: path.read_text() for path in FOLDER.glob("*.js")}
+    site = Site()
+    site.page("index.html")
+    minified = site.builder.assets["main.js"].data.decode()
+    assert len(minified) < 0.75 * sum(map(len, sources.values()))
+    assert tokens(minified) == tokens(bundle("main.js", sources))
+
+
+def test_policy_allows_the_inserted_script(web: testing.TestClient) -> None:
+    """Scripts in the page are those whose hashes are in its policy."""
+    result = web.simulate_get("/")
+    inserted = re.findall(r"<script>(.*?)</script>", result.text, re.DOTALL)
+    assert len(inserted) == 1
+    digest = base64.b64encode(hashlib.sha256(inserted[0].encode()).digest()).decode()
+    policy = result.headers["content-security-policy"]
+    assert f"script-src 'self' 'sha256-{digest}';" in policy
+
+
+@pytest.mark.parametrize("name", ["main.js", "main-0123456789abcdef.js"])
+def test_asset_of_another_version(web: testing.TestClient, name: str) -> None:
+    """A page of another version gets the current script, which no cache may keep."""
+    result = web.simulate_get(f"/page/{name}")
+    assert result.content == web.simulate_get(ASSETS["main.js"]).content
+    assert result.headers["cache-control"] == "no-cache"
+    assert web.simulate_get("/page/gone-0123456789abcdef.js").status_code == 404
 
 
 def test_the_page_knows_no_prefix() -> None:
