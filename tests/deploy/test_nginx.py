@@ -1,5 +1,6 @@
 """nginx as a cache in front of fibweb, with the configuration in deploy/nginx."""
 
+import gzip
 import hashlib
 import http.client
 import json
@@ -286,7 +287,7 @@ def test_cache_headers_are_passed_on(cache: WebCache) -> None:
         assert reply.headers["X-Cache-Status"] == status
         assert reply.headers["ETag"] == '"first-100-text-1"'
         assert reply.headers["Cache-Control"] == "public, max-age=31536000, immutable"
-        assert reply.headers["Vary"] == "Accept"
+        assert set(reply.headers.get_all("Vary", [])) == {"Accept", "Accept-Encoding"}
         assert reply.headers["Content-Type"] == "text/plain; charset=utf-8"
     known = cache.ask("/fib/100?format=text", If_None_Match='"first-100-text-1"')
     assert (known.code, known.body) == (304, b"")
@@ -349,6 +350,81 @@ def test_range_fetches_only_its_slices(cache: WebCache, server: RunningServer) -
     assert asked == -(-size // 2**20)  # each slice once
     assert cache.get("/fib/10000")[0] == whole
     assert cache.asked() == asked
+
+
+LONG = "/fib/10000"
+"""Several slices."""
+
+
+@pytest.mark.parametrize("format", ["json", "text", "csv", "ndjson", "bfile"])
+def test_numbers_are_compressed(cache: WebCache, format: str) -> None:
+    """A client that accepts gzip gets the same content in less bytes, from the cache as well."""
+    target = f"/fib/1000?format={format}"
+    for status in ("MISS", "HIT"):
+        reply = cache.ask(target, Accept_Encoding="gzip, deflate, br")
+        assert reply.headers["X-Cache-Status"] == status
+        assert reply.headers["Content-Encoding"] == "gzip"
+        assert "Accept-Encoding" in ", ".join(reply.headers.get_all("Vary", []))
+        plain = cache.ask(target)
+        assert plain.headers["Content-Encoding"] is None
+        assert "Accept-Encoding" in ", ".join(plain.headers.get_all("Vary", []))
+        assert gzip.decompress(reply.body) == plain.body
+        assert len(reply.body) < 0.55 * len(plain.body)
+    assert cache.asked() == 1
+
+
+def test_compressed_response_of_several_slices(cache: WebCache) -> None:
+    """A response of several slices is compressed as a whole."""
+    assert gzip.decompress(cache.ask(LONG, Accept_Encoding="gzip").body) == cache.ask(LONG).body
+
+
+@pytest.mark.parametrize(
+    ("target", "selected"),
+    [
+        ("/fib/1000?format=binary", ""),
+        ("/fib/10", ""),
+        ("/fib/1000?download", ""),
+        ("/fib/1000?format=text&download=", ""),
+        (LONG, "bytes=2000000-2000099"),
+        (LONG, "bytes=-1"),
+    ],
+)
+def test_what_is_not_compressed(cache: WebCache, target: str, selected: str) -> None:
+    """Ranges, downloads, small and binary responses are sent as they are, with their size."""
+    for _ in range(2):
+        reply = cache.ask(target, Accept_Encoding="gzip", Range=selected)
+        assert reply.headers["Content-Encoding"] is None
+        assert reply.headers["Content-Length"] == str(len(reply.body))
+        assert reply.body == cache.ask(target, Range=selected).body
+        assert reply.code == (206 if selected else 200)
+
+
+def test_head_has_the_size(cache: WebCache) -> None:
+    """The response to HEAD has the size of the numbers, which the page shows."""
+    for _ in range(2):
+        reply = cache.ask(LONG, "HEAD", Accept_Encoding="gzip")
+        assert reply.headers["Content-Length"] == str(len(cache.ask(LONG).body))
+
+
+def test_conditional_requests_for_compressed_responses(cache: WebCache) -> None:
+    """The weak tag of a compressed response revalidates it, and joins no ranges with it."""
+    strong = cache.ask("/fib/1000").headers["ETag"]
+    weak = cache.ask("/fib/1000", Accept_Encoding="gzip").headers["ETag"]
+    assert weak == f"W/{strong}"
+    for tag in (strong, weak):
+        assert cache.ask("/fib/1000", Accept_Encoding="gzip", If_None_Match=tag).code == 304
+    for tag, code in ((strong, 206), (weak, 200)):
+        part = cache.ask("/fib/1000", Accept_Encoding="gzip", Range="bytes=0-9", If_Range=tag)
+        assert part.code == code
+
+
+@pytest.mark.parametrize("target", ["/", "/openapi.json", "/page/main.js"])
+def test_documents_of_fibweb_are_compressed_once(cache: WebCache, target: str) -> None:
+    """What fibweb has compressed is passed on."""
+    reply = cache.ask(target, Accept_Encoding="gzip")
+    assert reply.headers["Content-Encoding"] == "gzip"
+    assert not reply.headers["ETag"].startswith("W/")
+    assert gzip.decompress(reply.body) == cache.ask(target).body
 
 
 def head(cache: WebCache, path: str) -> urllib.request.Request:
