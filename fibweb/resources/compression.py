@@ -1,7 +1,7 @@
 """Compressed responses, by Accept-Encoding.
 
 Each coding of a document is a representation with an entity tag of its own. None of them supports
-ranges: a Range header is ignored, as RFC 9110 allows. Numbers are never compressed here; see
+ranges: a Range header is ignored, as RFC 9110 allows. Numbers are not compressed: see
 docs/performance.md for the reasons, and deploy/nginx for a cache that does it.
 """
 
@@ -18,7 +18,7 @@ from fibweb.http.negotiation import choose_coding
 __all__ = ["StaticDocument", "set_compressed"]
 
 MIN_BYTES = 512
-MAX_BYTES = 128 * 1024
+MAX_BYTES = 64 * 1024
 """Sizes that are compressed for each response. Less saves nothing, more would take over 1 ms."""
 
 

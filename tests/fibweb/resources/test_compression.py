@@ -1,7 +1,9 @@
 """Tests for compressed responses, by Accept-Encoding."""
 
 import gzip
+import sys
 from collections.abc import Callable
+from importlib import import_module
 
 import falcon
 import pytest
@@ -59,6 +61,15 @@ def test_static_document_is_compressed(get: Callable[..., testing.Result]) -> No
     assert {result.headers["vary"] for result in (plain, zipped)} == {"Accept-Encoding"}
     assert get("gzip", "HEAD").headers == zipped.headers
     assert get("gzip").content == zipped.content
+
+
+@pytest.mark.skipif("zstd" not in CODINGS, reason="Python before 3.14, without backports.zstd")
+def test_static_document_by_zstd(get: Callable[..., testing.Result]) -> None:
+    """A client that accepts both gets zstd, which is smaller or faster."""
+    result = get("gzip, zstd")
+    assert result.headers["content-encoding"] == "zstd"
+    zstd = import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+    assert zstd.decompress(result.content) == get("identity").content
 
 
 def test_conditional_requests_for_each_coding(get: Callable[..., testing.Result]) -> None:
