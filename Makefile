@@ -23,7 +23,7 @@ PIP := $(BIN)/python -m pip
 
 .PHONY: help run test soak fuzz install uninstall images clean
 .PHONY: bench-rpc bench-client bench-rest bench-overload bench-fairness bench-restart bench-scaling bench-start
-.PHONY: bench-numbers
+.PHONY: bench-numbers bench-page
 
 help:
 	@echo 'make run             serve http://127.0.0.1:8080/, with a fibserver of its own'
@@ -38,6 +38,7 @@ help:
 	@echo 'make bench-overload  what others see while clients misbehave, beside nginx and redis-server'
 	@echo 'make bench-fairness  small requests while others request everything'
 	@echo 'make bench-restart   numbers found again, in memory and after a restart'
+	@echo 'make bench-page      first paint, bytes and requests of the page on a slow line (chromium)'
 	@echo 'make bench-numbers   giant numbers beside gmpy2'
 	@echo 'make bench-start     the start of each program beside the imports that it needs'
 	@echo 'make bench-scaling   three hosts, one of which fails (root, haproxy)'
@@ -103,6 +104,14 @@ bench-overload: $(VENV)/installed
 bench-numbers: $(VENV)/installed
 	@$(PIP) install --quiet --editable '.[bench]'
 	$(BIN)/python bench/giants.py
+
+bench-page: $(VENV)/installed
+	@command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || { \
+		echo 'chromium is missing: try "apt install chromium".' >&2; \
+		exit 1; \
+	}
+	@$(PIP) install --quiet --editable '.[test]'
+	$(BIN)/python -m bench.page
 
 bench-fairness bench-restart bench-scaling bench-start: bench-%: $(VENV)/installed
 	@$(PIP) install --quiet --editable '.[bench]'
