@@ -17,7 +17,7 @@ from fibweb.http.negotiation import choose_coding
 
 __all__ = ["StaticDocument", "set_compressed"]
 
-MIN_BYTES = 512
+MIN_BYTES = 256
 MAX_BYTES = 64 * 1024
 """Sizes that are compressed for each response. Less saves nothing, more would take over 1 ms."""
 

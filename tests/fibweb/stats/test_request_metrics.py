@@ -42,6 +42,7 @@ def access_record(
         ("/", "/"),
         ("/?x=/fib/1", "/"),
         ("/healthz", "/healthz"),
+        ("/page/main-0123456789abcdef.js", "/page/{name}"),
         ("/healthz/", "other"),
         ("/number", "other"),
         ("*", "other"),
