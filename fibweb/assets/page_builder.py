@@ -30,7 +30,7 @@ _MODULE = re.compile(r'(<script type="module" src=")page/([a-z0-9_]+\.js)"')
 _FILE = re.compile(r'((?:href|src)=")page/([a-z0-9_]+\.(?:css|svg))"')
 _OTHER = re.compile(r'"page/(?![a-z0-9_]+-[0-9a-f]{16}\.)[^"]*"')
 
-_NESTED_TEMPLATE = re.compile(r".*\$\{[^}]*`.*")
+_NESTED_TEMPLATE = re.compile(r"\$\{[^}`]*`[^\n]*")
 """A template literal in another, whose spaces rjsmin would take for those between tokens."""
 
 
@@ -127,5 +127,5 @@ class PageBuilder:
 
 def _minified(name: str, script: str) -> str:
     if nested := _NESTED_TEMPLATE.search(script):
-        raise BundleError(f"{name}: template literals cannot be nested: {nested[0].strip()!r}")
+        raise BundleError(f"{name}: template literals cannot be nested: {nested[0]!r}")
     return str(rjsmin.jsmin(script))

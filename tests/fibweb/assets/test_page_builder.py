@@ -80,7 +80,7 @@ def test_pages_share_assets() -> None:
         (
             '<script type="module" src="page/main.js"></script>',
             {"a.js": "export const a = `${b && `  ${b}`}`;\n"},
-            "template literals cannot be nested: 'const a =",
+            "main.js: template literals cannot be nested: '${b && `",
         ),
     ],
 )
