@@ -21,7 +21,8 @@ DOCUMENT = """\
 A setting comes from its default, a TOML file (`--config FILE`), an environment variable or an
 option; later ones take precedence. `--check-config` validates the settings and exits. A service
 does not start with an invalid setting; an error line for each has its name, its value and the
-allowed values.
+allowed values. An unknown variable is ignored; if its name resembles a setting, a warning has the
+name of that.
 
 Lists and sizes may be texts, also in a file: `listen = "127.0.0.1:1, unix:/run/fib.sock"`,
 `memory_limit = "1.5GiB"`. An empty text unsets a setting whose default is `""`. SIGHUP reloads the

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 __all__ = [
     "DEFAULT_ADDRESS",
+    "DEFAULT_PORT",
     "Address",
     "ResolvedAddress",
     "parse_address",
@@ -12,7 +13,8 @@ __all__ = [
     "plain_host",
 ]
 
-DEFAULT_ADDRESS = "127.0.0.1:11235"
+DEFAULT_PORT = 11235
+DEFAULT_ADDRESS = f"127.0.0.1:{DEFAULT_PORT}"
 
 _MAPPED = "::ffff:"
 
@@ -82,19 +84,30 @@ def parse_addresses(text: str) -> list[Address]:
 
 
 def parse_server(text: str) -> Address:
-    """Parse the address of a server: any that `parse_address` accepts, or `srv:NAME`.
+    """Parse the address of a server: any that `parse_address` accepts, `HOST`, or `srv:NAME`.
 
     Raises:
         ValueError: The text is not an address.
     """
     if not text.startswith("srv:"):
-        return parse_address(text)
+        return parse_address(f"{text}:{DEFAULT_PORT}" if _is_host(text) else text)
     name = text.removeprefix("srv:")
     if not name.startswith("_") or "._" not in name:
         raise ValueError(
             f"address {text!r}: srv: requires a name such as _fibserver._tcp.example.org"
         )
     return Address(service=name)
+
+
+def _is_host(text: str) -> bool:
+    """Return whether a text is a host without a port.
+
+    IPv6 addresses need brackets: the end of `fe80::1:8080` may be meant as a port. A number alone
+    is a port without its host, not the IPv4 address that a resolver would make of it.
+    """
+    if text.startswith("["):
+        return text.endswith("]")
+    return not (":" in text or "/" in text or text.isdigit() or text.split() != [text])
 
 
 def parse_address(text: str) -> Address:

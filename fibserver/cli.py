@@ -1,6 +1,7 @@
 """The `fibserver` command."""
 
 import contextlib
+import logging
 import os
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from fibcommon.service.errors import (
     SettingsError,
     end_failed_start,
 )
+from fibcommon.service.help_width import help_width
 from fibcommon.service.logs import configure_logging
 from fibcommon.service.systemd import activated_sockets
 from fibserver.acceptor import Acceptor
@@ -22,11 +24,15 @@ from fibserver.settings import ServerSettings
 
 __all__ = ["main"]
 
+log = logging.getLogger(__name__)
+
 STANDARD_ERROR = 2
 
 
 # Values stay text: the settings validate them, so errors read the same for every source.
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"], "terminal_width": help_width()}
+)
 @click.option(
     "--config",
     metavar="FILE",
@@ -82,9 +88,13 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
             # Only for --check-config: a start reads the file later, and a pipe can be read once.
             if settings.password_file is not None:
                 read_password(settings.password_file)
+            for line in settings.variable_warnings():
+                click.echo(f"fibserver: warning: {line}", err=True)
             click.echo("fibserver: the configuration is fine")
             return
         configure_logging(settings.log_level, settings.log_format)
+        for line in settings.variable_warnings():
+            log.warning("%s", line)
         activated = activated_sockets(os.environ)
         acceptor = Acceptor(settings, reload, activated)
     except (SettingsError, ListenError, OSError, MemoryError) as error:

@@ -1,5 +1,6 @@
 """The `fibweb` command."""
 
+import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from fibcommon.service.errors import (
     end_failed_start,
     is_shortage,
 )
+from fibcommon.service.help_width import help_width
 from fibcommon.service.listeners import address_of, close_listener, open_listeners
 from fibcommon.service.logs import configure_logging
 from fibcommon.service.systemd import Notifier, activated_sockets
@@ -28,12 +30,16 @@ from fibweb.stats.shared_stats import SharedStats
 
 __all__ = ["main"]
 
+log = logging.getLogger(__name__)
+
 METRICS_NAME = "metrics"
 """FileDescriptorName= of the metrics socket in its systemd unit."""
 
 
 # Values stay text: the settings validate them, so errors read the same for every source.
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"], "terminal_width": help_width()}
+)
 @click.option(
     "--config",
     metavar="FILE",
@@ -105,9 +111,13 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
             settings = WebSettings.load(config, is_reload=False, **given)
             password = servers_password(settings)
             if check_config:
+                for line in settings.variable_warnings():
+                    click.echo(f"fibweb: warning: {line}", err=True)
                 click.echo("fibweb: the configuration is fine")
                 return
             configure_logging(settings.log_level, settings.log_format)
+            for line in settings.variable_warnings():
+                log.warning("%s", line)
             service_process = _prepare(settings, reload, password, stack)
         except (SettingsError, ListenError, EmbeddedServerError, OSError, MemoryError) as error:
             end_failed_start("fibweb", error)

@@ -43,9 +43,10 @@ class WebSettings(ServiceSettings):
         [DEFAULT_ADDRESS],
         values.comma_separated(
             parse_server,
-            "HOST:PORT, unix:/path or srv:NAME, or a comma-separated list of these",
+            "HOST, HOST:PORT, unix:/path or srv:NAME, or a comma-separated list of these",
         ),
-        "The fibservers. All addresses of a name are used; `srv:` looks up SRV records.",
+        "The fibservers; the default port is 11235. All addresses of a name are used; `srv:` "
+        "looks up SRV records.",
     )
     embedded: bool = setting(
         False,

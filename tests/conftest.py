@@ -21,8 +21,9 @@ PROGRAM_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/
 
 
 def pytest_configure() -> None:
-    """Start every child with the default action of every signal."""
+    """Start every child with the default action of every signal, without the user's settings."""
     let_children_receive()
+    os.environ["FIBCLIENT_CONFIG"] = ""
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

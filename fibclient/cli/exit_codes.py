@@ -9,10 +9,13 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
 
 import click
 
+from fibclient.cli.messages import print_error, uses_json
 from fibclient.errors import (
     FibError,
     NotFibserver,
@@ -26,10 +29,10 @@ __all__ = [
     "EXIT_UNREACHABLE",
     "UnsuitableFile",
     "end_by_signals",
+    "error_code",
     "exit_code",
     "exit_on_errors",
     "hint_for",
-    "print_error",
 ]
 
 EXIT_REFUSED = 1
@@ -37,6 +40,9 @@ EXIT_USAGE = click.UsageError.exit_code
 EXIT_UNREACHABLE = 3
 EXIT_SIGNAL = 128
 """Added to the signal's number, as shells do."""
+
+MAX_EXIT_SECONDS = 1.0
+"""The time from a signal to the end of the process."""
 
 
 class UnsuitableFile(click.ClickException):
@@ -48,6 +54,15 @@ class UnsuitableFile(click.ClickException):
 def exit_code(error: FibError) -> int:
     """Return the exit code for a failure."""
     return EXIT_UNREACHABLE if isinstance(error, ServerUnreachable) else EXIT_REFUSED
+
+
+def error_code(error: FibError) -> str:
+    """Return the code of a failure: the server's own, or a word for the kind."""
+    if isinstance(error, RequestRefused):
+        return error.code
+    if isinstance(error, ServerUnreachable):
+        return "unreachable"
+    return "misbehaved" if isinstance(error, ServerMisbehaved) else "failed"
 
 
 def hint_for(error: FibError) -> str:
@@ -65,23 +80,25 @@ def hint_for(error: FibError) -> str:
     return ""
 
 
-def print_error(text: str) -> None:
-    """Print a line on standard error; ignore failures, which nothing could report."""
-    with suppress(OSError):
-        click.echo(text, err=True)
-
-
 def end_by_signals() -> None:
     """Raise SystemExit on SIGTERM and SIGHUP, so that terminals are restored and files closed."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         # Leave SIGHUP ignored under nohup(1).
         if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, lambda number, frame: sys.exit(EXIT_SIGNAL + number))
+            signal.signal(number, _end)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    # A reader that stalls blocks the last lines and the flush at exit. They have a limited time.
+    code = EXIT_SIGNAL + number
+    signal.signal(signal.SIGALRM, lambda number, frame: os._exit(code))
+    signal.setitimer(signal.ITIMER_REAL, MAX_EXIT_SECONDS)
+    sys.exit(code)
 
 
 @contextmanager
 def exit_on_errors() -> Iterator[None]:
-    """Convert Ctrl-C and I/O errors in the block to exit codes."""
+    """Convert Ctrl-C, I/O errors and, for --json, usage errors in the block to exit codes."""
     try:
         yield
     except KeyboardInterrupt as error:
@@ -92,8 +109,13 @@ def exit_on_errors() -> Iterator[None]:
     except OSError as error:
         _redirect_stdout()
         where = "" if error.filename is None else f"{error.filename}: "
-        print_error(f"fibclient: {where}{error.strerror or error}")
+        print_error(f"{where}{error.strerror or error}", code="system", exit_code=EXIT_REFUSED)
         raise click.exceptions.Exit(EXIT_REFUSED) from error
+    except click.ClickException as error:
+        if not uses_json():
+            raise  # click prints it, with the usage
+        print_error(error.format_message(), code="usage", exit_code=error.exit_code)
+        raise click.exceptions.Exit(error.exit_code) from error
 
 
 def _redirect_stdout() -> None:

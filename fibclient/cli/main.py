@@ -1,6 +1,9 @@
-"""The command group, and the options before a command's name."""
+"""The command group, and the session that its options describe."""
 
+import os
 import sys
+from collections.abc import Callable
+from functools import wraps
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -10,18 +13,21 @@ import click
 from fibclient.cli.exit_codes import (
     UnsuitableFile,
     end_by_signals,
+    error_code,
     exit_code,
     exit_on_errors,
     hint_for,
-    print_error,
 )
-from fibclient.cli.options import Seconds
+from fibclient.cli.global_options import GLOBAL_OPTIONS, VARIABLES, GroupOption, values
+from fibclient.cli.messages import print_error, print_warning, use_json
 from fibclient.cli.terminal import prepare_streams
 from fibclient.client import FibClient
 from fibclient.errors import FibError, RequestRefused, ServerMisbehaved
-from fibcommon.addresses import DEFAULT_ADDRESS, Address, parse_addresses
+from fibcommon.addresses import Address
 from fibcommon.configuration.passwords import read_password
+from fibcommon.configuration.variables import misspelled_variables
 from fibcommon.service.errors import SettingsError
+from fibcommon.service.help_width import help_width
 
 __all__ = ["CliSession", "commands", "pass_session", "run"]
 
@@ -65,7 +71,43 @@ class CliSession(NamedTuple):
         )
 
 
-pass_session = click.make_pass_decorator(CliSession)
+def pass_session(command: Callable[..., None]) -> Callable[..., None]:
+    """Pass the session to a command as its first argument."""
+
+    @wraps(command)
+    def with_session(*arguments: Any, **options: Any) -> None:
+        command(_session(click.get_current_context()), *arguments, **options)
+
+    return with_session
+
+
+def _session(context: click.Context) -> CliSession:
+    """Return the session of the global options; the first call reads the password."""
+    session: CliSession | None = context.meta.get(_SESSION)
+    if session is None:
+        options = values(context)
+        session = context.meta[_SESSION] = CliSession(
+            options["server"],
+            options["timeout"],
+            _password(options["password_file"]),
+            options["as_json"],
+        )
+    return session
+
+
+_SESSION = f"{__name__}.session"
+"""Key of `Context.meta`, which the group and its command share."""
+
+
+def _password(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return read_password(path).decode()
+    except SettingsError as error:
+        raise UnsuitableFile(str(error)) from error
+    except UnicodeDecodeError as error:
+        raise UnsuitableFile(f"{path}: the password is not UTF-8") from error
 
 
 _MODULES = {
@@ -97,8 +139,23 @@ class _Commands(click.Group):
         module = _MODULES.get(cmd_name)
         if module is None:
             return None
-        found: click.Command = getattr(import_module(f"fibclient.cli.commands.{module}"), cmd_name)
-        return found
+        command: click.Command = getattr(
+            import_module(f"fibclient.cli.commands.{module}"), cmd_name
+        )
+        if command.epilog is None:  # not adapted yet
+            command.params += [*GLOBAL_OPTIONS, *_version_options(self)]
+            command.epilog = "The options of `fibclient --help` can follow the command as well."
+            # Click cuts short helps unless they are set.
+            command.short_help = command.get_short_help_str(limit=sys.maxsize)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in _MODULES and not ctx.resilient_parsing:
+            raise click.NoSuchCommand(name, possibilities=_MODULES, ctx=ctx)
+        return super().resolve_command(ctx, args)
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
         with exit_on_errors():  # --help prints during parsing
@@ -111,23 +168,18 @@ class _Commands(click.Group):
             except FibError as error:
                 # These two errors do not name the server; all others do.
                 is_unnamed = isinstance(error, RequestRefused | ServerMisbehaved)
-                where = f"{','.join(map(str, ctx.obj.servers))}: " if is_unnamed else ""
-                print_error(f"fibclient: {where}{error}{hint_for(error)}")
+                print_error(
+                    str(error),
+                    code=error_code(error),
+                    exit_code=exit_code(error),
+                    server=",".join(map(str, _session(ctx).servers)) if is_unnamed else None,
+                    advice=hint_for(error).removeprefix("; "),
+                )
                 raise click.exceptions.Exit(exit_code(error)) from error
 
 
-class _Addresses(click.ParamType[list[Address]]):
-    """A comma-separated list of addresses."""
-
-    name = "addresses"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> list[Address]:
-        try:
-            return parse_addresses(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+def _version_options(group: click.Group) -> list[click.Parameter]:
+    return [option for option in group.params if option.name == "version"]
 
 
 @click.group(
@@ -135,49 +187,18 @@ class _Addresses(click.ParamType[list[Address]]):
     context_settings={
         "help_option_names": ["-h", "--help"],
         "show_default": True,
+        "terminal_width": help_width(),
     },
 )
-@click.option(
-    "--server",
-    "servers",
-    envvar="FIBCLIENT_SERVER",
-    default=DEFAULT_ADDRESS,
-    type=_Addresses(),
-    metavar="ADDRESSES",
-    help="HOST:PORT, unix:/path or srv:NAME; separate several with commas.",
-)
-@click.option(
-    "--timeout",
-    envvar="FIBCLIENT_TIMEOUT",
-    type=Seconds(),
-    default=60.0,
-    metavar="SECONDS",
-    help="Time limit for each call, including retries.",
-)
-@click.option(
-    "--password-file",
-    envvar="FIBCLIENT_PASSWORD_FILE",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="File whose first line is the servers' password.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.version_option(package_name="fibservice", prog_name="fibclient")
-@click.pass_context
-def commands(
-    context: click.Context,
-    servers: list[Address],
-    timeout: float,
-    password_file: Path | None,
-    as_json: bool,
-) -> None:
+@click.version_option(cls=GroupOption, package_name="fibservice", prog_name="fibclient")
+def commands() -> None:
     """Request Fibonacci numbers from fibservers, and diagnose them.
 
     \b
     Examples:
       fibclient first 10
       fibclient --server unix:/run/fib/fibserver.sock doctor
-      fibclient --server a:11235,b:11235 --json ping
+      fibclient ping --server a.example,b.example --json
 
     \b
     Exit codes:
@@ -186,24 +207,29 @@ def commands(
       2  usage error
       3  the server is unreachable
 
-    Error messages go to standard error as plain text, even with --json.
+    Messages go to standard error. With --json, each is a JSON object: {"error": …, "code": …,
+    "exit_code": …}, and "server" and "advice" where they help; {"warning": …} and {"note": …}
+    are not errors. The code is that of the server, such as LIMIT, or one of usage, unreachable,
+    misbehaved, failed and system.
 
-    The environment variables FIBCLIENT_SERVER, FIBCLIENT_TIMEOUT and FIBCLIENT_PASSWORD_FILE set
-    the defaults of --server, --timeout and --password-file.
+    Defaults of --server, --timeout and --password-file come from the environment variables
+    FIBCLIENT_SERVER, FIBCLIENT_TIMEOUT and FIBCLIENT_PASSWORD_FILE, or else from the TOML file
+    ~/.config/fibclient/config.toml, which has the settings server, timeout and password_file.
+    The variables XDG_CONFIG_HOME and FIBCLIENT_CONFIG (a file, or empty for none) move it.
     """
-    password = None
-    if password_file is not None:
-        try:
-            password = read_password(password_file).decode()
-        except SettingsError as error:
-            raise UnsuitableFile(str(error)) from error
-        except UnicodeDecodeError as error:
-            raise UnsuitableFile(f"{password_file}: the password is not UTF-8") from error
-    context.obj = CliSession(servers, timeout, password, as_json)
+
+
+for _option in reversed(GLOBAL_OPTIONS):
+    commands.params.insert(0, _option)
 
 
 def run(prog_name: str) -> NoReturn:
     """Run the command in the arguments of this process, and exit."""
     prepare_streams()
     end_by_signals()
+    arguments = sys.argv[1:]
+    options_end = arguments.index("--") if "--" in arguments else len(arguments)
+    use_json("--json" in arguments[:options_end])
+    for line in misspelled_variables("FIBCLIENT_", VARIABLES, os.environ):
+        print_warning(line)
     sys.exit(commands(prog_name=prog_name))

@@ -6,10 +6,19 @@ from typing import Any
 import click
 
 from fibclient.client import MAX_SECONDS
+from fibcommon.addresses import Address, parse_addresses
 from fibcommon.bounds import Bounds
 from fibcommon.formats import FORMATS
 
-__all__ = ["FORMAT", "BoundedNumber", "NumericCommand", "OutputFile", "Seconds", "WholeNumber"]
+__all__ = [
+    "FORMAT",
+    "Addresses",
+    "BoundedNumber",
+    "NumericCommand",
+    "OutputFile",
+    "Seconds",
+    "WholeNumber",
+]
 
 MAX_INDEX = 2**63 - 1
 """The largest index that is sent at all; each server has a lower limit of its own."""
@@ -92,6 +101,21 @@ class NumericCommand(click.Command):
                 raise
             value = next(value for value in arguments if value.startswith(error.option_name))
             raise click.BadParameter(_out_of_range(value, 0, MAX_INDEX), ctx) from error
+
+
+class Addresses(click.ParamType[list[Address]]):
+    """A comma-separated list of server addresses."""
+
+    name = "addresses"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[Address]:
+        """Return the addresses; fail if one is invalid."""
+        try:
+            return parse_addresses(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Seconds(click.ParamType[float]):

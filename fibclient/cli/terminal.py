@@ -6,10 +6,11 @@ the next file or socket that is opened gets its descriptor, and any output sent 
 
 import io
 import os
+import stat
 import sys
 from typing import Literal, TextIO
 
-__all__ = ["prepare_streams", "supports_live_display"]
+__all__ = ["prepare_streams", "shows_progress", "supports_live_display"]
 
 DUMB_TERMINALS = ("dumb", "unknown")
 
@@ -42,3 +43,13 @@ def _null(number: int, flags: int, mode: Literal["r", "w"]) -> TextIO:
 def supports_live_display(stream: TextIO) -> bool:
     """Return whether a stream is a terminal with colours and cursor movement."""
     return stream.isatty() and os.environ["TERM"] not in DUMB_TERMINALS
+
+
+def shows_progress() -> bool:
+    """Return whether to show progress on standard error: it is a terminal, and ours alone.
+
+    What reads standard output from a pipe may show it on the same terminal, as pagers do.
+    """
+    mode = os.fstat(sys.stdout.fileno()).st_mode
+    is_piped = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+    return supports_live_display(sys.stderr) and not is_piped

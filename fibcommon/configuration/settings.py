@@ -2,7 +2,8 @@
 
 The sources are the defaults, a TOML file, environment variables and the command line; later ones
 take precedence. Unknown environment variables are ignored, even with the prefix of the service:
-Kubernetes sets variables such as FIBSERVER_PORT by itself.
+Kubernetes sets variables such as FIBSERVER_PORT by itself. A service warns of those that resemble
+a setting.
 
 The settings of a service are a subclass of `ServiceSettings`, a dataclass whose fields `setting`
 makes. Error messages quote the values that a field accepts; docs/settings.py writes the documents
@@ -18,6 +19,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from fibcommon.configuration.text_files import read_text_file
 from fibcommon.configuration.values import InvalidItems, Kind, as_text, one_of
+from fibcommon.configuration.variables import misspelled_variables
 from fibcommon.service.errors import SettingsError, reason
 
 __all__ = [
@@ -25,7 +27,9 @@ __all__ = [
     "LogFormat",
     "LogLevel",
     "ServiceSettings",
+    "read_table",
     "setting",
+    "unknown_setting",
 ]
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -92,6 +96,12 @@ class ServiceSettings:
         return cls.PREFIX + name.upper()
 
     @classmethod
+    def variable_warnings(cls) -> list[str]:
+        """Return a line for each environment variable that resembles a setting but is none."""
+        names = [name.upper() for name in cls.definitions()]
+        return [*misspelled_variables(cls.PREFIX, names, os.environ)]
+
+    @classmethod
     def load(cls, config: Path | None = None, *, is_reload: bool = False, **flags: object) -> Self:
         """Return the effective settings.
 
@@ -104,9 +114,9 @@ class ServiceSettings:
             SettingsError: A setting is invalid, or the file cannot be read.
         """
         definitions = cls.definitions()
-        table = _read_table(config, is_reload) if config else {}
+        table = read_table(config, is_reload=is_reload) if config else {}
         lines = [
-            f"{config}: {_unknown(name, list(definitions))}"
+            f"{config}: {unknown_setting(name, list(definitions))}"
             for name in table
             if name not in definitions
         ]
@@ -158,7 +168,16 @@ class ServiceSettings:
         return {name: as_text(getattr(self, name)) for name in self.definitions()}
 
 
-def _read_table(path: Path, is_reload: bool) -> dict[str, Any]:
+def read_table(path: Path, *, is_reload: bool = False) -> dict[str, Any]:
+    """Return the contents of a TOML file.
+
+    Args:
+        path: Path of the file.
+        is_reload: Whether the service is already running.
+
+    Raises:
+        SettingsError: The file cannot be read, or is not TOML.
+    """
     import tomllib  # takes 6 ms, and not every start has a file
 
     try:
@@ -169,7 +188,8 @@ def _read_table(path: Path, is_reload: bool) -> dict[str, Any]:
         raise SettingsError(f"{path}: nested too deeply") from error
 
 
-def _unknown(name: str, names: list[str]) -> str:
+def unknown_setting(name: str, names: list[str]) -> str:
+    """Return the error message for a setting that is none of `names`."""
     import difflib  # takes 5 ms
 
     close = difflib.get_close_matches(name, names)

@@ -77,6 +77,8 @@ class WsgiApplication:
         self._password = servers_password(settings)
         if not logging.getLogger().handlers:  # else the server has configured logging
             configure_logging(settings.log_level, settings.log_format)
+        for line in settings.variable_warnings():
+            log.warning("%s", line)
         ignored = [name for name in IGNORED_SETTINGS if name in settings.given]
         if ignored:
             log.warning("ignoring settings of fibweb's own server: %s", ", ".join(ignored))

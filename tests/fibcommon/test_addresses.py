@@ -50,6 +50,32 @@ def test_srv_name_is_for_clients_only() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("a.example", Address("a.example", 11235)),
+        ("192.0.2.1", Address("192.0.2.1", 11235)),
+        ("[::1]", Address("::1", 11235)),
+        ("[::1]:1", Address("::1", 1)),
+        ("a.example:1", Address("a.example", 1)),
+        ("unix:/run/fib", Address(path="/run/fib")),
+        ("srv:_fib._tcp.example", Address(service="_fib._tcp.example")),
+    ],
+)
+def test_server_has_default_port(text: str, address: Address) -> None:
+    """A server without a port has the default one; other forms are unchanged."""
+    assert parse_server(text) == address
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a:", "::1", "::1:80", "11235", ":80", "[::1", "a/b", "a b", "/run/fib", "unix:x"]
+)
+def test_default_port_needs_a_host(text: str) -> None:
+    """Text that is no host, or may be one with a port, gets no default port."""
+    with pytest.raises(ValueError, match="address"):
+        parse_server(text)
+
+
+@pytest.mark.parametrize(
     ("host", "plain"),
     [
         ("::ffff:192.0.2.1", "192.0.2.1"),

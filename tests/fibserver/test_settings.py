@@ -106,6 +106,15 @@ def test_environment_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None
     assert settings.state_dir is None
 
 
+def test_misspelled_variables_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that resembles a setting is reported; those of containers are not."""
+    for name in ("WORKER", "LISTEN", "SERVICE_PORT", "PORT_11235_TCP", "NAME", "NONSENSE"):
+        monkeypatch.setenv(f"FIBSERVER_{name}", "1")
+    assert ServerSettings.variable_warnings() == [
+        "FIBSERVER_WORKER is not a setting and is ignored; did you mean FIBSERVER_WORKERS?"
+    ]
+
+
 def test_value_as_text_loads_again() -> None:
     """Values become text that loads again; unset ones are empty."""
     settings = ServerSettings(listen=("127.0.0.1:1", "unix:/b"), idle_timeout=0.5, workers=3)

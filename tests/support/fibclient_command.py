@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import IO, NamedTuple, Self
 
@@ -98,6 +99,7 @@ class Terminal:
         rows: int = 24,
         term: str = "xterm",
         stdout: IO[bytes] | None = None,
+        command: Sequence[str] = COMMAND,
         **environment: str,
     ) -> None:
         """Start the command.
@@ -108,13 +110,14 @@ class Terminal:
             rows: The terminal's height.
             term: The value of the variable TERM.
             stdout: The file for standard output; None for the terminal.
+            command: The command, without its arguments.
             environment: Additional environment variables.
         """
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         inherited = {k: v for k, v in os.environ.items() if k not in _DECIDED_BY_TESTS}
         self._child = subprocess.Popen(
-            [*COMMAND, *arguments],
+            [*command, *arguments],
             stdin=slave,
             stdout=slave if stdout is None else stdout,
             stderr=slave,
@@ -131,6 +134,11 @@ class Terminal:
     def text(self) -> str:
         """The output so far, without control sequences."""
         return _plain(self._raw)
+
+    @property
+    def process_id(self) -> int:
+        """The process id of the command."""
+        return self._child.pid
 
     @property
     def settings(self) -> list[object]:
@@ -151,11 +159,21 @@ class Terminal:
             if not self._receive():
                 raise AssertionError(f"the command ended without {text!r}:\n{self.text}")
 
+    def wait_for_raw(self, sequence: str, count: int) -> None:
+        """Wait until the output contains a control sequence `count` times."""
+        while self._raw.count(sequence) < count:
+            if not self._receive():
+                raise AssertionError(f"the command ended without {sequence!r}:\n{self.text}")
+
     def wait(self) -> Screen:
         """Wait for the command to exit."""
         while self._receive():
             pass
         return Screen(self._child.wait(DEADLINE_SECONDS), self._raw)
+
+    def wait_unread(self) -> int:
+        """Wait for the command to exit without reading its output; return the exit code."""
+        return self._child.wait(DEADLINE_SECONDS)
 
     def _receive(self) -> bool:
         """Wait for output and return whether there was any before the end."""

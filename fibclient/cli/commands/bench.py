@@ -21,7 +21,7 @@ from fibclient.cli.main import CliSession, pass_session
 from fibclient.cli.measuring.load import Load, LoadResult
 from fibclient.cli.options import FORMAT, Seconds, WholeNumber
 from fibclient.cli.render.units import duration_text, milliseconds_text, rate_text, size_text
-from fibclient.cli.terminal import supports_live_display
+from fibclient.cli.terminal import shows_progress
 
 __all__ = ["bench"]
 
@@ -60,10 +60,12 @@ WATCH_SECONDS = 0.1
 )
 @click.option(
     "--format",
+    "-f",
     "format_name",
     type=FORMAT,
     default="json",
-    help="Format to request.",
+    metavar="FORMAT",
+    help=f"Format to request: {', '.join(FORMAT.choices)}.",
 )
 @pass_session
 def bench(
@@ -86,7 +88,7 @@ def bench(
     Examples:
       fibclient bench
       fibclient bench --seconds 60 --threads 32 --first 10000
-      fibclient --json bench --requests 10000 | jq .latency_ms.p99
+      fibclient bench --requests 10000 --json | jq .latency_ms.p99
     """
     if requests is not None and seconds is not None:
         raise click.UsageError("--requests and --seconds cannot be combined")
@@ -110,7 +112,7 @@ def bench(
 
 def _run(load: Load, requests: int | None, seconds: float | None) -> LoadResult:
     """Run a load until it ends or Ctrl-C, and show its progress."""
-    is_visible = supports_live_display(sys.stderr)
+    is_visible = shows_progress()
     progress = Progress(
         BarColumn(),
         TaskProgressColumn(),

@@ -15,7 +15,7 @@ from fibclient.cli.checks.diagnosis import EndpointReport, diagnose
 from fibclient.cli.checks.findings import Finding, Level
 from fibclient.cli.exit_codes import EXIT_REFUSED, EXIT_UNREACHABLE
 from fibclient.cli.main import CliSession, pass_session
-from fibclient.cli.terminal import supports_live_display
+from fibclient.cli.terminal import shows_progress
 from fibcommon.addresses import Address
 
 __all__ = ["doctor"]
@@ -44,8 +44,8 @@ def doctor(session: CliSession) -> None:
     \b
     Examples:
       fibclient doctor
-      fibclient --server a:11235,b:11235 --password-file /etc/fib/password doctor
-      fibclient --json doctor | jq '.[] | select(.level != "ok")'
+      fibclient doctor --server a.example,b.example --password-file password.txt
+      fibclient doctor --json | jq '.[] | select(.level != "ok")'
     """
 
     def diagnose_server(server: Address) -> list[EndpointReport]:
@@ -71,8 +71,8 @@ def doctor(session: CliSession) -> None:
 
 
 def _spinner(session: CliSession) -> AbstractContextManager[object]:
-    """Return a context that shows a spinner if standard error is a terminal."""
-    if not supports_live_display(sys.stderr):
+    """Return a context that shows a spinner if a terminal is free for it."""
+    if not shows_progress():
         return nullcontext()
     servers = ", ".join(map(str, session.servers))
     return Console(stderr=True).status(f"examining {servers}")

@@ -49,13 +49,14 @@ def info(session: CliSession, section: str) -> None:
     SECTION is one of server, clients, memory, persistence, stats, replication, cpu,
     commandstats, errorstats, latencystats, waitingstats, workers and sequence, or default or
     all. On a terminal, values are formatted as tables; elsewhere, they are printed as received.
+    With --json, numbers are numbers, and values with parts are objects.
 
     \b
     Examples:
       fibclient info
       fibclient info sequence
       fibclient info | grep used_memory
-      fibclient --json info all | jq .memory.used_memory
+      fibclient info all --json | jq .memory.used_memory
     """
     texts: dict[Address, str] = {}
     failures: dict[Address, FibError] = {}
@@ -78,18 +79,31 @@ def _fetch(session: CliSession, server: Address, section: str) -> str:
     with session.client(server, max_retries=0) as client:
         text = client.info_text(section)
     if not text:
-        raise FibError(f"{server} has no section {section!r}")
+        raise FibError(f"{server} has no section {section!r}{_suggestion(section)}")
     return text
+
+
+def _suggestion(section: str) -> str:
+    import difflib  # slow to import, and rarely needed
+
+    close = difflib.get_close_matches(section.lower(), SECTIONS)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
 def _print_json(
     servers: list[Address], texts: dict[Address, str], failures: dict[Address, FibError]
 ) -> None:
+    from fibclient.cli.render.info_format import json_value
+
     found: dict[Address, object] = {
-        server: parse_info(texts[server]) if server in texts else {"error": str(failures[server])}
-        for server in servers
+        server: {"error": str(failures[server])} for server in failures
     }
-    by_address = {str(server): info for server, info in found.items()}
+    for server, text in texts.items():
+        found[server] = {
+            section: {name: json_value(name, value) for name, value in fields.items()}
+            for section, fields in parse_info(text).items()
+        }
+    by_address = {str(server): found[server] for server in servers}
     click.echo(json.dumps(by_address if len(servers) > 1 else found[servers[0]], indent=2))
 
 

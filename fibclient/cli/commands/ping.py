@@ -32,7 +32,7 @@ def ping(session: CliSession, count: int) -> None:
     Examples:
       fibclient ping
       fibclient ping --count 1000 | tail -n 1
-      fibclient --server a:11235,b:11235 --json ping
+      fibclient ping --server a.example,b.example --json
     """
     failures: list[FibError] = []
     for server in session.servers:
@@ -43,7 +43,7 @@ def ping(session: CliSession, count: int) -> None:
                 times.append(milliseconds)
                 report.answered(milliseconds)
         except FibError as error:
-            if len(session.servers) == 1 and not session.as_json:
+            if len(session.servers) == 1:
                 raise
             failures.append(error)
             report.failed(error)

@@ -24,12 +24,15 @@ __all__ = ["first", "number", "range"]
 _OUTPUT_OPTIONS = (
     click.option(
         "--format",
+        "-f",
         "format_name",
         type=FORMAT,
-        help="Format of the numbers.  [default: text]",
+        metavar="FORMAT",
+        help=f"Format of the numbers: {', '.join(FORMAT.choices)}.  [default: text]",
     ),
     click.option(
         "--output",
+        "-o",
         "path",
         type=OutputFile(),
         metavar="FILE",
@@ -71,7 +74,7 @@ def first(session: CliSession, /, n: int, **output: Any) -> None:
     Examples:
       fibclient first 100
       fibclient first 1000 --format csv > numbers.csv
-      fibclient --json first 10 | jq '.[9]'
+      fibclient first 10 --json | jq '.[9]'
       fibclient first 100000 --output numbers.txt
       fibclient first 100000 --output numbers.txt --continue
     """
@@ -118,7 +121,7 @@ def number(
       fibclient number 1000
       fibclient number 1000 --full
       fibclient number 10000000 --from 1000000 --count 20
-      fibclient --json number 100
+      fibclient number 100 --json
     """
     if start is not None or count is not None:
         if any(output.values()):

@@ -35,7 +35,7 @@ def digits(session: CliSession, n: int, first: int, last: int) -> None:
     Examples:
       fibclient digits 1000
       fibclient digits 1000000000000000000000 --first 50 --last 0
-      fibclient --json digits 1000 | jq -r .last
+      fibclient digits 1000 --json | jq -r .last
     """
     with session.client() as client:
         found = client.digits(n, first, last)
@@ -54,7 +54,7 @@ def mod(session: CliSession, n: int, m: int) -> None:
     Examples:
       fibclient mod 1000 97
       fibclient mod 100000000000000000000 1000000007
-      fibclient --json mod 1000 97
+      fibclient mod 1000 97 --json
     """
     with session.client() as client:
         remainder = client.mod(n, m)
@@ -85,7 +85,7 @@ def index(session: CliSession, x: int | None, length: int | None) -> None:
     Examples:
       fibclient index 832040
       fibclient index --digits 1000
-      fibclient --json index 100 | jq .zeckendorf
+      fibclient index 100 --json | jq .zeckendorf
     """
     if (x is None) == (length is None):
         raise click.UsageError("expected either X or --digits D")

@@ -2,20 +2,21 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields
 from itertools import islice
 
 import click
 from rich.console import Console
-from rich.live import Live
 
 from fibclient.cli.exit_codes import EXIT_UNREACHABLE, exit_code
-from fibclient.cli.keys import keys, pause
+from fibclient.cli.live_screen import INPUT_ENDED, LiveScreen
 from fibclient.cli.main import CliSession, pass_session
 from fibclient.cli.measuring.polling import ServerStatus, poll
 from fibclient.cli.measuring.server_sample import SampleRates, ServerSample
 from fibclient.cli.options import Seconds
+from fibclient.cli.render.top_order import ORDERS, TopOrder, ordered
 from fibclient.cli.render.top_view import TopView
 from fibclient.cli.terminal import supports_live_display
 
@@ -39,6 +40,8 @@ COLUMNS = (
 )
 """The columns of a line, before the server, whose width is not known."""
 
+_QUIT_KEYS = ("q", "Q", INPUT_ENDED)
+
 CUMULATIVE = {"latencies"}
 """Fields of a sample that only serve to compute rates, and are not printed."""
 
@@ -51,15 +54,26 @@ CUMULATIVE = {"latencies"}
     metavar="SECONDS",
     help="Time between two samples.",
 )
+@click.option(
+    "--sort",
+    "order_name",
+    type=click.Choice(ORDERS),
+    default="given",
+    metavar="COLUMN",
+    help=f"Order of the servers: {', '.join(ORDERS)}.",
+)
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="Stop after N intervals.")
 @pass_session
-def top(session: CliSession, interval: float, count: int | None) -> None:
+def top(session: CliSession, interval: float, order_name: str, count: int | None) -> None:
     """Watch the load, latency, workers and memory of servers.
 
-    On a terminal, this is a live view, which q or Ctrl-C ends. Elsewhere, it prints a line for
-    each server and interval, or a JSON object with --json. Rates and latencies are those of the
-    last interval. Latency is the time from the start of a request's execution in the server to the
-    first byte of its reply.
+    On a terminal, this is a live view with a history of the rates. The arrow keys (or < and >)
+    choose the column that servers are sorted by, r reverses the order, and q or Ctrl-C ends the
+    view and leaves the last figures. Elsewhere, a line is printed for each server and interval, or
+    a JSON object with --json.
+
+    Rates and latencies are those of the last interval. Latency is the time from the start of a
+    request's execution in the server to the first byte of its reply; its history is that of p99.
 
     A server that is down is polled again at each interval. With --count, the exit code is 3 if no
     server was reachable, and 1 if all rejected the requests.
@@ -67,41 +81,77 @@ def top(session: CliSession, interval: float, count: int | None) -> None:
     \b
     Examples:
       fibclient top
-      fibclient --server a:11235,b:11235 top --interval 5
-      fibclient --json top --count 10 | jq .requests_per_second
+      fibclient top --server a.example,b.example --interval 5 --sort p99
+      fibclient top --count 10 --json | jq .requests_per_second
       fibclient top --interval 60 >> load.txt
     """
     is_live = supports_live_display(sys.stdout) and not session.as_json
+    order = TopOrder(order_name)
     try:
-        code = (_show_live if is_live else _print)(session, interval, count)
+        code = (_show_live if is_live else _print)(session, interval, order, count)
     except KeyboardInterrupt:
         return
     if count is not None:
         raise click.exceptions.Exit(code)
 
 
-def _show_live(session: CliSession, interval: float, count: int | None) -> int:
+def _show_live(session: CliSession, interval: float, order: TopOrder, count: int | None) -> int:
     """Show the live view; return the exit code."""
     code = EXIT_UNREACHABLE
     console = Console()
-    with keys(sys.stdin.fileno(), "qQ") as wait, Live(console=console, screen=True) as live:
-        for statuses in _views(session, interval, count, wait):
-            live.update(TopView(statuses, interval), refresh=True)
-            code = min(code, _exit_code(statuses))
+    statuses: list[ServerStatus] = []
+
+    def wait(seconds: float) -> bool:
+        """Handle keys for some seconds; return whether to continue."""
+        nonlocal order
+        deadline = time.monotonic() + seconds
+        while (key := screen.next_key(deadline - time.monotonic())) is not None:
+            if key in _QUIT_KEYS:
+                return False
+            order = _order_for_key(key, order)
+            screen.show(TopView(statuses, interval, order))
+        return True
+
+    try:
+        with LiveScreen(console, sys.stdin.fileno()) as screen:
+            for statuses in _views(session, interval, count, wait):
+                screen.show(TopView(statuses, interval, order))
+                code = min(code, _exit_code(statuses))
+    finally:
+        if statuses:
+            console.print(TopView(statuses, interval, order, is_final=True))
     return code
 
 
-def _print(session: CliSession, interval: float, count: int | None) -> int:
+def _order_for_key(key: str, order: TopOrder) -> TopOrder:
+    """Return the order after a key is pressed."""
+    match key:
+        case "left" | "<":
+            return order.moved(-1)
+        case "right" | ">":
+            return order.moved(1)
+        case "r" | "R":
+            return order.reversed()
+    return order
+
+
+def _print(session: CliSession, interval: float, order: TopOrder, count: int | None) -> int:
     """Print a line for each server and interval; return the exit code."""
     code = EXIT_UNREACHABLE
     line = _json_line if session.as_json else _plain_line
     if not session.as_json:
         click.echo(" ".join(f"{name:>{_width(name)}}" for name in COLUMNS) + "  server")
-    for number, statuses in enumerate(_views(session, interval, count, pause)):
+    for number, statuses in enumerate(_views(session, interval, count, _pause)):
         code = min(code, _exit_code(statuses))
         if number:  # the first view has no rates
-            click.echo("\n".join(map(line, statuses)))
+            click.echo("\n".join(map(line, ordered(statuses, order))))
     return code
+
+
+def _pause(seconds: float) -> bool:
+    """Wait, and return True."""
+    time.sleep(max(0.0, seconds))
+    return True
 
 
 def _views(

@@ -35,10 +35,12 @@ REQUEST_BYTES = 64 * 1024 * 1024
 )
 @click.option(
     "--format",
+    "-f",
     "format_name",
     type=FORMAT,
     default="binary",
-    help="Format to request.",
+    metavar="FORMAT",
+    help=f"Format to request: {', '.join(FORMAT.choices)}.",
 )
 @pass_session
 def verify(session: CliSession, n: int, start: int, format_name: str) -> None:

@@ -20,6 +20,7 @@ __all__ = ["ServerStatus", "poll"]
 
 HISTORY_LENGTH = 120
 MIN_STEP_TIMEOUT_SECONDS = 1.0
+MAX_STEP_TIMEOUT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,7 @@ class ServerStatus:
         sample: The last sample; None if the server is down.
         rates: The rates between the last two samples; None if there are not two.
         error: Why the server is down; None if it is up.
-        history: The requests per second in each interval, oldest first; None while the server
-            was down.
+        history: The rates in each interval, oldest first; None while the server was down.
     """
 
     server: Address
@@ -41,7 +41,7 @@ class ServerStatus:
     sample: ServerSample | None
     rates: SampleRates | None
     error: FibError | None
-    history: tuple[float | None, ...]
+    history: tuple[SampleRates | None, ...]
 
 
 def poll(
@@ -54,7 +54,9 @@ def poll(
         interval_seconds: The time between two samples, > 0.
         wait: Waits for a number of seconds and returns whether to continue.
     """
-    patience = min(session.timeout_seconds, max(MIN_STEP_TIMEOUT_SECONDS, interval_seconds))
+    # Meanwhile the view is not updated, and keys have no effect.
+    patience = max(MIN_STEP_TIMEOUT_SECONDS, min(interval_seconds, MAX_STEP_TIMEOUT_SECONDS))
+    patience = min(session.timeout_seconds, patience)
     pollers = [_Poller(session, server, patience) for server in session.servers]
     due = time.monotonic()
     while True:
@@ -79,7 +81,7 @@ class _Poller:
         self._thread = threading.Thread()
         self._result: tuple[float, ServerSample] | FibError
         self._last: tuple[float, ServerSample] | None = None
-        self._history: deque[float | None] = deque(maxlen=HISTORY_LENGTH)
+        self._history: deque[SampleRates | None] = deque(maxlen=HISTORY_LENGTH)
 
     def begin(self) -> None:
         """Start a sample, unless one is still in progress."""
@@ -105,7 +107,7 @@ class _Poller:
         if self._last is not None:
             seconds = at - self._last[0]
             rates = sample_rates(self._last[1], sample, seconds)
-            self._history.append(rates.requests_per_second)
+            self._history.append(rates)
         self._last = result
         return ServerStatus(self._server, seconds, sample, rates, None, tuple(self._history))
 

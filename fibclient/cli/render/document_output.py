@@ -10,9 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
-import click
-
-from fibclient.cli.exit_codes import UnsuitableFile, print_error
+from fibclient.cli.exit_codes import UnsuitableFile
+from fibclient.cli.messages import print_note
 from fibclient.cli.render.progress import progress_bar
 from fibclient.cli.render.units import size_text
 from fibclient.client import FibClient
@@ -50,7 +49,7 @@ def write_to_file(document: Document, client: FibClient, path: Path, is_continue
     """
     begin = _verified_size(document, client, path) if is_continued else 0
     if begin and begin == document.size:
-        click.echo(f"{path} is complete: {size_text(begin)}", err=True)
+        print_note(f"{path} is complete: {size_text(begin)}")
         return
     pieces = document.stream(client, begin)
     first = next(pieces, b"")  # raises if the server rejects the request
@@ -70,7 +69,7 @@ def _suggest_continue(path: Path, size: int) -> None:
     """Print how to continue if the file is a regular one and smaller than `size`."""
     found = path.stat()
     if stat.S_ISREG(found.st_mode) and found.st_size < size:
-        print_error(
+        print_note(
             f"{path} has {size_text(found.st_size)} of {size_text(size)};"
             " repeat the command with --continue to resume"
         )

@@ -1,10 +1,9 @@
 """Progress bar for large replies, on standard error."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from fibclient.cli.terminal import supports_live_display
+from fibclient.cli.terminal import shows_progress
 
 __all__ = ["progress_bar"]
 
@@ -13,7 +12,7 @@ MIN_BYTES = 10_000_000
 
 @contextmanager
 def progress_bar(done: int, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar if many bytes are left and standard error is a terminal.
+    """Show a progress bar if many bytes are left and a terminal is free for it.
 
     Args:
         done: The number of bytes received before.
@@ -22,7 +21,7 @@ def progress_bar(done: int, total: int) -> Iterator[Callable[[int], None]]:
     Yields:
         A function to call with the number of bytes of each piece received.
     """
-    if total - done < MIN_BYTES or not supports_live_display(sys.stderr):
+    if total - done < MIN_BYTES or not shows_progress():
         yield lambda size: None
         return
     # Importing rich takes as long as a small request.

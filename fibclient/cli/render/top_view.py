@@ -11,6 +11,7 @@ from rich.text import Text
 
 from fibclient.cli.measuring.polling import ServerStatus
 from fibclient.cli.measuring.server_sample import SampleRates, ServerSample
+from fibclient.cli.render.top_order import TopOrder, ordered
 from fibclient.cli.render.units import duration_text, milliseconds_text, size_text
 
 __all__ = ["TopView", "sparkline"]
@@ -18,8 +19,9 @@ __all__ = ["TopView", "sparkline"]
 _LEVELS = "▁▂▃▄▅▆▇█"
 _LABEL_WIDTH = 10
 _VALUE_WIDTH = 28
+_NARROW_VALUE_WIDTH = 12
 _FRAME_WIDTH = 4
-_PANEL_LINES = 9
+_PANEL_LINES = 10
 _MIN_BAR_WIDTH = 6
 _MAX_BAR_WIDTH = 40
 
@@ -42,24 +44,45 @@ def sparkline(values: Sequence[float | None], width: int) -> str:
 class TopView:
     """The statuses of all servers, laid out for the size of the terminal."""
 
-    def __init__(self, statuses: list[ServerStatus], interval_seconds: float) -> None:
+    def __init__(
+        self,
+        statuses: list[ServerStatus],
+        interval_seconds: float,
+        order: TopOrder,
+        *,
+        is_final: bool = False,
+    ) -> None:
         """Set what to show.
 
         Args:
             statuses: The statuses of all servers.
             interval_seconds: The time between two views.
+            order: The order of the servers.
+            is_final: Whether the view stays after the end, when no keys have an effect.
         """
-        self._statuses = statuses
+        self._statuses = ordered(statuses, order)
         self._interval = interval_seconds
+        self._order = order
+        self._is_final = is_final
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         statuses, width = self._statuses, options.max_width
         lines = sum(3 if status.sample is None else _PANEL_LINES for status in statuses)
-        yield Text(f"every {self._interval:g} s · q to quit", style="dim", justify="right")
+        if not self._is_final:
+            yield self._heading(width)
         if lines < (options.height or console.height):
             yield Group(*(_panel(status, width) for status in statuses))
         else:
             yield _rows(statuses, width)
+
+    def _heading(self, width: int) -> Text:
+        """Return the line with the keys, as many as fit."""
+        parts = [f"every {self._interval:g} s", "q to quit"]
+        if len(self._statuses) > 1:
+            parts[1:1] = [f"sorted by {self._order}", "← → column", "r to reverse"]
+        while len(" · ".join(parts)) > width and len(parts) > 2:
+            del parts[-2]
+        return Text(" · ".join(parts), style="dim", justify="right", overflow="ellipsis")
 
 
 def _panel(status: ServerStatus, width: int) -> Panel:
@@ -83,8 +106,17 @@ def _lines(status: ServerStatus, sample: ServerSample, width: int) -> list[tuple
     """Return the lines of a panel with their labels."""
     rates = status.rates
     requests, output, latency = _rate_texts(rates)
-    line = sparkline(status.history, width - _VALUE_WIDTH)
     errors = rates.errors_per_second if rates else 0.0
+    error_style = "bold red" if errors else "dim"
+    histories = list(zip(*map(_levels, status.history), strict=True)) or [()] * 4
+    value_width = _VALUE_WIDTH if width > 2 * _VALUE_WIDTH else _NARROW_VALUE_WIDTH
+
+    def with_history(value: str, history: Sequence[float | None], style: str = "") -> Text:
+        value = value.ljust(value_width)
+        return Text.assemble(
+            (value, style), (sparkline(history, width - len(value)), style or "cyan")
+        )
+
     kept, limit = sample.numbers_bytes, sample.memory_limit_bytes
     memory = (
         f"{size_text(kept)} of {size_text(limit)}, "
@@ -92,15 +124,10 @@ def _lines(status: ServerStatus, sample: ServerSample, width: int) -> list[tuple
     )
     elements = " · ".join(f"{name} {count:,}" for name, count in sample.elements.items())
     return [
-        ("requests", Text.assemble(requests.ljust(_VALUE_WIDTH), (line, "cyan"))),
-        (
-            "output",
-            Text.assemble(
-                output.ljust(_VALUE_WIDTH),
-                (f"{errors:,.1f} errors/s", "bold red" if errors else "dim"),
-            ),
-        ),
-        ("latency", Text(latency)),
+        ("requests", with_history(requests, histories[0])),
+        ("output", with_history(output, histories[1])),
+        ("latency", with_history(latency, histories[2])),
+        ("errors", with_history(f"{errors:,.1f}/s", histories[3], error_style)),
         (
             "clients",
             Text(f"{sample.connected_clients:,}, {sample.waiting_clients:,} waiting"),
@@ -115,6 +142,18 @@ def _lines(status: ServerStatus, sample: ServerSample, width: int) -> list[tuple
         ("memory", _with_bar(memory, kept / limit if limit else 0.0, width)),
         ("resident", Text(elements or "none")),
     ]
+
+
+def _levels(rates: SampleRates | None) -> tuple[float | None, ...]:
+    """Return the values of an interval that the history shows."""
+    if rates is None:
+        return (None,) * 4
+    return (
+        rates.requests_per_second,
+        rates.bytes_per_second,
+        rates.p99_seconds,
+        rates.errors_per_second,
+    )
 
 
 def _rate_texts(rates: SampleRates | None) -> tuple[str, str, str]:
@@ -174,12 +213,19 @@ _COLUMNS = (
 )
 
 
+_ROW_BARS = 12
+_MIN_WIDTH_OF_ROW_BARS = 80
+
+
 def _rows(statuses: list[ServerStatus], width: int) -> Table:
     columns = [column for column in _COLUMNS if column.min_width <= width]
     table = Table(box=box.SIMPLE_HEAD, expand=True, padding=(0, 1, 0, 0))
     table.add_column("server", ratio=1, no_wrap=True, overflow="ellipsis")
     for column in columns:
         table.add_column(column.title, justify="right", no_wrap=True)
+    bars = _ROW_BARS if width >= _MIN_WIDTH_OF_ROW_BARS else 0
+    if bars:
+        table.add_column("history", no_wrap=True, width=bars, style="cyan")
     for status in statuses:
         sample, rates = status.sample, status.rates
         if sample is None:
@@ -188,5 +234,9 @@ def _rows(statuses: list[ServerStatus], width: int) -> Table:
             table.add_row(str(status.server), *("–" for _ in columns))
         else:
             values = (column.value(sample, rates) for column in columns)
-            table.add_row(str(status.server), *values)
+            history = [
+                None if each is None else each.requests_per_second for each in status.history
+            ]
+            line = [sparkline(history, bars)] if bars else []
+            table.add_row(str(status.server), *values, *line)
     return table

@@ -24,11 +24,13 @@ def test_info_prints_plain_lines_without_terminal(server: RunningServer) -> None
 
 
 def test_info_prints_json(server: RunningServer) -> None:
-    """`--json` prints the values by section."""
+    """`--json` prints the values by section; numbers are numbers."""
     done = fibclient("--server", server.address, "--json", "info")
     sections = json.loads(done.stdout)
-    assert sections["server"]["tcp_port"] == str(server.port)
-    assert sections["workers"]["workers"]
+    assert sections["server"]["tcp_port"] == server.port
+    assert sections["workers"]["workers"] > 0
+    assert isinstance(sections["workers"]["worker_pids"], list)
+    assert isinstance(sections["server"]["fibserver_version"], str)
     assert list(sections) == list(parse_info(fibclient("--server", server.address, "info").stdout))
 
 

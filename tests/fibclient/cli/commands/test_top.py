@@ -1,7 +1,9 @@
 """`top`: the live view and the output for programs."""
 
+import fcntl
 import io
 import json
+import os
 import re
 import signal
 import subprocess
@@ -14,6 +16,7 @@ from rich.console import Console
 
 from fibclient.cli.measuring.polling import ServerStatus
 from fibclient.cli.measuring.server_sample import SampleRates
+from fibclient.cli.render.top_order import ORDERS, TopOrder, ordered
 from fibclient.cli.render.top_view import TopView, sparkline
 from fibclient.errors import ServerUnreachable
 from fibcommon.addresses import Address
@@ -21,9 +24,12 @@ from tests.fibclient.cli.measuring.test_server_sample import READING
 from tests.support.fake_server import fake_server, in_turn
 from tests.support.fibclient_command import COMMAND, Terminal, fibclient
 from tests.support.servers import RunningServer
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
 RATES = SampleRates(12_345.6, 0.0, 5e6, 0.00012, 0.0034)
-UP = ServerStatus(Address("fib", 1), 1.0, READING, RATES, None, (10.0, 20.0))
+UP = ServerStatus(
+    Address("fib", 1), 1.0, READING, RATES, None, (replace(RATES, requests_per_second=6000), RATES)
+)
 DOWN = ServerStatus(
     Address("nobody", 2), 0.0, None, None, ServerUnreachable("cannot connect"), (None,)
 )
@@ -53,7 +59,7 @@ def shown(statuses: list[ServerStatus], width: int, height: int) -> list[str]:
     """Return the lines of a view on a screen of the given size."""
     console = Console(width=width, height=height, file=io.StringIO(), color_system=None)
     with console.capture() as capture:
-        console.print(TopView(statuses, 1.0))
+        console.print(TopView(statuses, 1.0, TopOrder()))
     return capture.get().splitlines()
 
 
@@ -63,9 +69,9 @@ def test_top_shows_panels_with_room() -> None:
     for part in (
         "fib:1 · fibserver 1.2.3 · up 60.0 s",
         "12,346/s",
-        "▅█",
+        "▄█",
         "5.0 MB/s",
-        "0.0 errors/s",
+        "errors    0.0/s",
         "p50 0.12 ms   p99 3.4 ms",
         "5, 2 waiting",
         "2, 1 busy, 3 died",
@@ -187,3 +193,71 @@ def test_top_shows_redis_as_down() -> None:
         arguments = ("top", "--count", "1", "--interval", "0.1")
         done = fibclient("--server", server.address, "--json", *arguments)
     assert "is not a fibserver" in json.loads(done.stdout)["error"]
+
+
+def test_servers_are_sorted_by_column() -> None:
+    """Numbers are sorted from the highest on; servers without them are last in both directions."""
+    slow = replace(UP, server=Address("slow", 1), rates=replace(RATES, p99_seconds=9.0))
+    new = replace(UP, server=Address("new", 1), rates=None)
+    given = [DOWN, UP, new, slow]
+    order = TopOrder("p99")
+    assert ordered(given, order) == [slow, UP, new, DOWN]
+    assert ordered(given, order.reversed()) == [UP, slow, new, DOWN]
+    assert ordered(given, TopOrder("server")) == [UP, new, DOWN, slow]
+    assert ordered(given, TopOrder()) == given
+    assert order.moved(1).moved(-1) == order
+    assert TopOrder().moved(-1).name == ORDERS[-1]
+
+
+def test_rows_have_a_history() -> None:
+    """A row has the history of the requests if the screen is wide enough."""
+    assert "▄█" in "\n".join(shown([UP] * 5, 100, 20))
+    assert "▄█" not in "\n".join(shown([UP] * 5, 60, 20))
+
+
+def test_keys_sort_and_last_figures_stay(server: RunningServer) -> None:
+    """Arrows choose the column and r the direction; the last figures stay after the end."""
+    servers = f"127.0.0.1:1,{server.address}"
+    with Terminal("-s", servers, "top", "--interval", "60", rows=30, columns=100) as terminal:
+        terminal.wait_for("sorted by given")
+        terminal.press("\x1b[C")
+        terminal.wait_for("sorted by server ▲")
+        terminal.press("r")
+        terminal.wait_for("sorted by server ▼")
+        terminal.press("q")
+        screen = terminal.wait()
+    assert screen.code == 0
+    last = screen.raw.rpartition("\x1b[?1049l")[2]
+    assert server.address in last
+    assert "resident" in last
+    assert "to quit" not in last
+
+
+def test_top_ends_although_nobody_reads(server: RunningServer) -> None:
+    """SIGTERM ends `top` while it waits for a reader that has stalled."""
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    command = [*COMMAND, "-s", server.address, "top", "--json", "--interval", "0.1"]
+    with subprocess.Popen(command, stdout=writing) as child:
+        wait_until(lambda: is_writing(child.pid), "the pipe is full")
+        child.terminate()
+        assert child.wait(DEADLINE_SECONDS) == 128 + signal.SIGTERM
+    os.close(reading)
+    os.close(writing)
+
+
+def test_live_view_ends_although_nobody_reads(server: RunningServer) -> None:
+    """SIGTERM ends the live view, and restores the terminal, although nobody reads its output."""
+    arguments = ("-s", server.address, "top", "--interval", "0.1")
+    with Terminal(*arguments, rows=30, columns=100) as terminal:
+        before = terminal.settings
+        wait_until(lambda: is_writing(terminal.process_id), "the terminal's buffer is full")
+        assert terminal.settings != before
+        terminal.send(signal.SIGTERM)
+        assert terminal.wait_unread() == 128 + signal.SIGTERM
+        assert terminal.settings == before
+
+
+def is_writing(process_id: int) -> bool:
+    """Return whether a process waits in the kernel for the reader of a pipe or terminal."""
+    return Path(f"/proc/{process_id}/wchan").read_text().endswith(("pipe_write", "wait_woken"))

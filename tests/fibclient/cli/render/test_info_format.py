@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fibclient.cli.render.info_format import format_value
+from fibclient.cli.render.info_format import format_value, json_value
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,26 @@ def test_timestamps_are_local_time() -> None:
 def test_any_info_field_can_be_formatted(name: str, value: str) -> None:
     """Any name and value can be formatted."""
     assert format_value(name, value) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("used_memory", "12", 12),
+        ("change", "-3", -3),
+        ("used_cpu_user", "0.50", 0.5),
+        ("role", "master", "master"),
+        ("redis_version", "7.10", "7.10"),
+        ("redis_git_sha1", "00000000", "00000000"),
+        ("hits", "9" * 5000, "9" * 5000),
+        ("cmdstat_ping", "calls=3,usec_per_call=1.50", {"calls": 3, "usec_per_call": 1.5}),
+        ("worker_pids", "12", [12]),
+        ("worker_pids", "12,13", [12, 13]),
+        ("worker_pids", "", []),
+        ("executable", "/opt/a=b", "/opt/a=b"),
+        ("empty", "", ""),
+    ],
+)
+def test_values_for_json(name: str, value: str, expected: object) -> None:
+    """Numbers are numbers, parts are objects, and versions and identifiers stay texts."""
+    assert json_value(name, value) == expected
