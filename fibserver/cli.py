@@ -16,7 +16,7 @@ from fibcommon.service.errors import (
     SettingsError,
     end_failed_start,
 )
-from fibcommon.service.help_width import help_width
+from fibcommon.service.help_texts import HelpContext
 from fibcommon.service.logs import configure_logging
 from fibcommon.service.systemd import activated_sockets
 from fibserver.acceptor import Acceptor
@@ -30,9 +30,7 @@ STANDARD_ERROR = 2
 
 
 # Values stay text: the settings validate them, so errors read the same for every source.
-@click.command(
-    context_settings={"help_option_names": ["-h", "--help"], "terminal_width": help_width()}
-)
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--config",
     metavar="FILE",
@@ -111,3 +109,6 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
         acceptor.close()
         raise
     acceptor.close()
+
+
+main.context_class = HelpContext

@@ -18,7 +18,7 @@ from fibcommon.service.errors import (
     end_failed_start,
     is_shortage,
 )
-from fibcommon.service.help_width import help_width
+from fibcommon.service.help_texts import HelpContext
 from fibcommon.service.listeners import address_of, close_listener, open_listeners
 from fibcommon.service.logs import configure_logging
 from fibcommon.service.systemd import Notifier, activated_sockets
@@ -37,9 +37,7 @@ METRICS_NAME = "metrics"
 
 
 # Values stay text: the settings validate them, so errors read the same for every source.
-@click.command(
-    context_settings={"help_option_names": ["-h", "--help"], "terminal_width": help_width()}
-)
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--config",
     metavar="FILE",
@@ -127,6 +125,9 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
             if not is_shortage(error):
                 raise
             end_failed_start("fibweb", error)
+
+
+main.context_class = HelpContext
 
 
 def _prepare(

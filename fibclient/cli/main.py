@@ -27,7 +27,7 @@ from fibcommon.addresses import Address
 from fibcommon.configuration.passwords import read_password
 from fibcommon.configuration.variables import misspelled_variables
 from fibcommon.service.errors import SettingsError
-from fibcommon.service.help_width import help_width
+from fibcommon.service.help_texts import HelpContext
 
 __all__ = ["CliSession", "commands", "pass_session", "run"]
 
@@ -131,6 +131,8 @@ _MODULES = {
 class _Commands(click.Group):
     """A group that imports commands on demand and converts failures to exit codes."""
 
+    context_class = HelpContext
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_MODULES)
 
@@ -143,6 +145,7 @@ class _Commands(click.Group):
             import_module(f"fibclient.cli.commands.{module}"), cmd_name
         )
         if command.epilog is None:  # not adapted yet
+            command.context_class = HelpContext
             command.params += [*GLOBAL_OPTIONS, *_version_options(self)]
             command.epilog = "The options of `fibclient --help` can follow the command as well."
             # Click cuts short helps unless they are set.
@@ -187,7 +190,6 @@ def _version_options(group: click.Group) -> list[click.Parameter]:
     context_settings={
         "help_option_names": ["-h", "--help"],
         "show_default": True,
-        "terminal_width": help_width(),
     },
 )
 @click.version_option(cls=GroupOption, package_name="fibservice", prog_name="fibclient")

@@ -229,7 +229,11 @@ def _rows(statuses: list[ServerStatus], width: int) -> Table:
     for status in statuses:
         sample, rates = status.sample, status.rates
         if sample is None:
-            table.add_row(Text.assemble(f"{status.server} ", _down(status)))
+            # A narrow table has no room for the reason.
+            is_narrow = width < _MIN_WIDTH_OF_ROW_BARS
+            down = (str(status.server), Text("down", "bold red"))
+            line = Text.assemble(f"{status.server} ", _down(status))
+            table.add_row(*down if is_narrow else [line])
         elif rates is None:
             table.add_row(str(status.server), *("–" for _ in columns))
         else:
@@ -237,6 +241,6 @@ def _rows(statuses: list[ServerStatus], width: int) -> Table:
             history = [
                 None if each is None else each.requests_per_second for each in status.history
             ]
-            line = [sparkline(history, bars)] if bars else []
-            table.add_row(str(status.server), *values, *line)
+            last = [sparkline(history, bars)] if bars else []
+            table.add_row(str(status.server), *values, *last)
     return table

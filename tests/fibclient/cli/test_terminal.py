@@ -1,11 +1,13 @@
 """Closed streams and dumb terminals."""
 
+import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.support.fibclient_command import COMMAND, on_terminal
+from tests.support.fibclient_command import COMMAND, Terminal, on_terminal
 from tests.support.servers import RunningServer
 from tests.support.waiting import DEADLINE_SECONDS
 
@@ -89,3 +91,28 @@ def test_unencodable_characters_are_replaced(server: RunningServer, arguments: l
     assert screen.text
     assert screen.raw.isascii()
     assert "Traceback" not in screen.text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["first", "20000", "-f", "text"],
+        ["verify", "20000"],
+        ["bench", "--requests", "100"],
+        ["doctor"],
+    ],
+)
+def test_no_progress_beside_another_command(server: RunningServer, arguments: list[str]) -> None:
+    """Nothing is drawn on the terminal of a command that reads the output, such as a pager."""
+    reading, writing = os.pipe()
+    with (
+        open(reading, "rb") as pipe,
+        open(writing, "wb") as stdout,
+        Terminal("-s", server.address, *arguments, stdout=stdout) as terminal,
+        ThreadPoolExecutor() as threads,
+    ):
+        stdout.close()
+        output = threads.submit(pipe.read)
+        screen = terminal.wait()
+        assert (screen.code, screen.raw) == (0, "")
+        assert output.result(DEADLINE_SECONDS)

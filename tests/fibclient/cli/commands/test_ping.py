@@ -79,3 +79,10 @@ def test_ping_of_rejecting_server() -> None:
     refused, unreached = done.stderr.splitlines()
     assert refused.startswith(f"{server.address}  NOAUTH Authentication required.; pass the")
     assert unreached.endswith("; see `fibclient doctor`")
+
+
+def test_json_error_of_single_server_is_a_message() -> None:
+    """Of a single server, an error is an object on standard error, with its code."""
+    done = fibclient("--server", NOBODY, "--json", "ping")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert json.loads(done.stderr)["code"] == "unreachable"
