@@ -29,7 +29,7 @@ FOLDER = Path(__file__).parent
 PAGE_WIDTH, PAGE_HEIGHT = 1200, 800
 PAGE_QUERY = "?start=5000&count=50"
 
-TERMINAL_COLUMNS, TERMINAL_ROWS = 92, 11
+TERMINAL_COLUMNS, TERMINAL_ROWS = 92, 12
 TOP_ARGUMENTS = ("top", "--interval", "0.5", "--count", "45")
 CLIENTS = 3
 

@@ -1,9 +1,11 @@
 """The `fibclient` command: Fibonacci numbers on the command line, and diagnostics of fibservers.
 
-`session` holds the options before the command's name, `exit_codes` converts failures and signals
-to exit codes, `options` defines parameter types, `terminal` prepares the standard streams and
-`keys` reads key presses. `commands` has a module for each command (`first`, `range` and `number`
-are in `numbers`), which build on `checks`, `measuring` and `render`.
+`main` has the group of commands and the session that they get. `global_options` are allowed before
+and after a command's name, with defaults from `settings_file`; `options` defines parameter types.
+`exit_codes` converts failures and signals to exit codes, and `messages` prints them. `terminal`
+prepares the standard streams, and `live_screen` is a full-screen view with keys. `commands` has a
+module for each command, or for several of a kind, which build on `checks`, `measuring` and
+`render`.
 """
 
 import signal
