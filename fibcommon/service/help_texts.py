@@ -1,6 +1,5 @@
 """Layout of click's help texts on narrow terminals, where click writes lines of 50 columns."""
 
-import shutil
 from collections.abc import Iterable
 
 import click
@@ -18,6 +17,8 @@ class HelpContext(click.Context):
         """Return the formatter of this command's help."""
         columns = self.terminal_width
         if columns is None:
+            import shutil  # only for those who ask for help: it imports all compressors
+
             terminal = shutil.get_terminal_size((MAX_WIDTH, 0)).columns
             columns = max(min(terminal, MAX_WIDTH) - 2, MIN_WIDTH)
         return _HelpFormatter(width=columns)
