@@ -465,7 +465,9 @@ class FibClient:
 
     def _number_digits(self, deadline: float, n: int, start: int, count: int) -> str:
         if min(n, start) < 0 or count < 1:
-            raise ValueError("n and start must be >= 0 and count >= 1")
+            raise ValueError(
+                f"digits {start} of F({n}), count {count}: n and start must be >= 0, count >= 1"
+            )
         args = ("FIB.NUMBER", n, "FROM", start, "COUNT", count)
         return parse_text("FIB.NUMBER", self._requester.call(deadline, *args), count)
 

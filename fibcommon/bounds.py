@@ -13,6 +13,7 @@ __all__ = [
     "VALUE",
     "Bounds",
     "OutOfBounds",
+    "not_a_number",
     "shortened",
 ]
 
@@ -77,6 +78,18 @@ LENGTH = Bounds(
 """Number of decimal digits of some F(n). That of the largest index is smaller."""
 
 _MAX_SHOWN_DIGITS = 40
+
+
+def not_a_number(name: str, shown: str) -> str:
+    """Return the message about a text that is no whole number from 0 on.
+
+    Args:
+        name: Name of the number.
+        shown: The text in quotes, not too long for a message.
+    """
+    if shown in ("''", ""):
+        return f"{name} is empty: give a whole number from 0 on"
+    return f"{name} is {shown}: give a whole number from 0 on, in digits only"
 
 
 def shortened(value: int) -> str:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from fibcommon.bounds import shortened
 from fibcommon.formats import Format
+from fibcommon.units import exact_size_text
 
 __all__ = ["Limits", "TooLarge"]
 
@@ -51,21 +52,24 @@ class Limits(NamedTuple):
         """Raise TooLarge if elements start to stop-1 go beyond `max_index`."""
         last = stop - 1
         if last > self.max_index:
-            problem = f"the answer would reach F({shortened(last)})"
+            problem = f"F({shortened(last)}) is too large: max_index is {self.max_index}"
             raise self._too_large(problem, "max_index", self.max_index, last, format, start)
 
     def check_size(self, format: Format, start: int, size_bytes: int) -> None:
         """Raise TooLarge if elements from F(start) have more than `max_answer_bytes`."""
         limit = self.max_answer_bytes
         if size_bytes > limit:
-            problem = f"the answer would be {size_bytes} bytes"
+            problem = (
+                f"the numbers have {exact_size_text(size_bytes)}, but max_answer_bytes is "
+                f"{exact_size_text(limit)}"
+            )
             raise self._too_large(problem, "max_answer_bytes", limit, size_bytes, format, start)
 
     def _too_large(
         self, problem: str, setting: str, limit: int, size: int, format: Format, start: int
     ) -> TooLarge:
         count = self.largest_n(format, start)
-        message = f"{problem}, {setting} is {limit}{_what_fits(format, start, count)}"
+        message = f"{problem}{_what_fits(format, start, count)}"
         return TooLarge(message, setting, limit, size, count)
 
 
@@ -79,4 +83,4 @@ def _what_fits(format: Format, start: int, count: int) -> str:
     if count == 0:
         return ""
     numbers = f"{count} from F({start}) on" if start else f"the first {count}"
-    return f"; as {format.name} at most {numbers} can be requested at once"
+    return f"; request at most {numbers} as {format.name}"

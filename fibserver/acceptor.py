@@ -43,7 +43,7 @@ from fibserver.engine.engine import Engine, Work
 from fibserver.monitoring.info import format_info
 from fibserver.monitoring.server_info import ServerInfo
 from fibserver.monitoring.slow_log import SlowLog
-from fibserver.network.connections import Clients
+from fibserver.network.connections import STOPPING, Clients
 from fibserver.settings import ServerSettings
 from fibserver.workers.worker import work
 
@@ -209,7 +209,7 @@ class Acceptor:
     def unavailable_reason(self) -> tuple[str, str] | None:
         """Error code and message if clients should use another server, else None."""
         if self._phase is not Phase.SERVING:
-            return "SHUTDOWN", "the server is stopping: try another server or retry later"
+            return "SHUTDOWN", STOPPING
         if not self._engine.is_healthy(self.settings.request_timeout):
             return "BUSY", "no worker has responded lately: try another server or retry later"
         return None

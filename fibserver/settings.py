@@ -127,8 +127,8 @@ class ServerSettings(ServiceSettings):
         if self.password_file is not None or self.allow_unauthenticated:
             return
         lines = [
-            f"listen: {str(address)!r}: can be reached from other machines, "
-            "which needs password_file or allow_unauthenticated"
+            f"listen: {str(address)!r}: other machines can reach this address: set password_file "
+            "to require a password, or allow_unauthenticated = true to serve them without one"
             for address in addresses
             if is_exposed(address)
         ]
@@ -146,7 +146,7 @@ class ServerSettings(ServiceSettings):
         """
         if self.password_file and "password_file" not in fresh.given:
             raise SettingsError(
-                'password_file: not set any more; set it to "" to require no password'
+                'password_file: not set any more: set it again, or to "" to require no password'
             )
         return super().reloaded(fresh)
 

@@ -179,5 +179,5 @@ uninstall_all() {
 case ${1:-} in
 install) install_all ;;
 uninstall) uninstall_all ;;
-*) fail 'say "install" or "uninstall"' ;;
+*) fail "unknown action '${1:-}': use install.sh install, or install.sh uninstall" ;;
 esac

@@ -39,6 +39,7 @@ ROOMS = {
             "sizes",
             "logarithms",
             "bounds",
+            "units",
             "addresses",
             "__init__",
         ),

@@ -16,13 +16,9 @@ from typing import NoReturn
 import click
 
 from fibclient.cli.messages import print_error, uses_json
-from fibclient.errors import (
-    FibError,
-    NotFibserver,
-    RequestRefused,
-    ServerMisbehaved,
-    ServerUnreachable,
-)
+from fibclient.cli.remedies import remedy_for
+from fibclient.errors import FibError, RequestRefused, ServerMisbehaved, ServerUnreachable
+from fibcommon.service.errors import remedy_after
 
 __all__ = [
     "EXIT_REFUSED",
@@ -67,17 +63,7 @@ def error_code(error: FibError) -> str:
 
 def hint_for(error: FibError) -> str:
     """Return a hint to append to the error message, or ""."""
-    if isinstance(error, RequestRefused) and error.code in ("NOAUTH", "WRONGPASS"):
-        return "; pass the correct password with --password-file FILE"
-    if isinstance(error, NotFibserver):
-        return ""  # the message already names the service
-    # A Redis speaks the same protocol, but rejects fibserver's commands.
-    is_other_server = str(error).startswith("ERR unknown command")
-    if is_other_server or isinstance(error, ServerMisbehaved):
-        return "; this is not a fibserver, or another version of it: see `fibclient doctor`"
-    if isinstance(error, ServerUnreachable):
-        return "; see `fibclient doctor`"
-    return ""
+    return remedy_after(error, remedy_for(error))
 
 
 def end_by_signals() -> None:

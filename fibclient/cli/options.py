@@ -138,7 +138,8 @@ class Seconds(click.ParamType[float]):
         try:
             seconds = float(value)
         except ValueError:
-            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+            shown = f"{f'{value!r}':.{SHOWN_CHARACTERS}}"
+            self.fail(f"{shown} is not a number of seconds: give one such as 0.5", param, ctx)
         # Comparisons with nan are false.
         if not (seconds > 0 and self._minimum <= seconds <= MAX_SECONDS):
             minimum = f"at least {self._minimum:g}" if self._minimum else "more than 0"
@@ -157,5 +158,5 @@ class OutputFile(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path, None for standard output; fail if it is empty or a directory."""
         if value == "":
-            self.fail("the file name is empty", param, ctx)
+            self.fail("the file name is empty: give a path, or - for standard output", param, ctx)
         return None if value == "-" else super().convert(value, param, ctx)

@@ -84,7 +84,10 @@ class FairSemaphore:
             raise ClientClosed("the client is closed")
         if not self._dismiss(waiter):
             return
-        raise DeadlineExceeded(f"connection pool exhausted: all {self._size} connections busy")
+        raise DeadlineExceeded(
+            f"connection pool exhausted: all {self._size} connections busy until the deadline; "
+            "raise max_connections"
+        )
 
     def _dismiss(self, waiter: _Waiter) -> bool:
         """Remove a waiter from the queue and wake it; return False if it was not in the queue."""

@@ -325,7 +325,10 @@ class ConnectionPool:
         more = [f"and {len(errors) - MAX_ERRORS} more"] if len(errors) > MAX_ERRORS else []
         message = "; ".join([*errors[:MAX_ERRORS], *more])
         message = message or "; ".join(self._resolver.errors.values())
-        return ServerUnreachable(message or "the server addresses resolve to nothing")
+        addresses = ", ".join(map(str, self._addresses))
+        return ServerUnreachable(
+            message or f"the server addresses resolve to nothing: {addresses}"
+        )
 
     def _on_resolved(self, address: Address, targets: list[ResolvedAddress]) -> None:
         """Replace the endpoints of an address."""

@@ -31,7 +31,9 @@ def read_password(path: Path, *, is_reload: bool = False) -> bytes:
         raise SettingsError(f"{name}: cannot be read: {reason(error)}") from error
     password = line.removesuffix(b"\n").removesuffix(b"\r")
     if not 0 < len(password) <= MAX_PASSWORD_BYTES:
+        problem = "too long" if password else "empty"
         raise SettingsError(
-            f"{name}: the password, its first line, must have 1 to {MAX_PASSWORD_BYTES} bytes"
+            f"{name}: the password, its first line, is {problem}: it must have 1 to "
+            f"{MAX_PASSWORD_BYTES} bytes"
         )
     return password

@@ -21,6 +21,7 @@ from fibcommon.configuration.text_files import read_text_file
 from fibcommon.configuration.values import InvalidItems, Kind, as_text, one_of
 from fibcommon.configuration.variables import misspelled_variables
 from fibcommon.service.errors import SettingsError, reason
+from fibcommon.service.logs import shortened
 
 __all__ = [
     "Definition",
@@ -31,6 +32,9 @@ __all__ = [
     "setting",
     "unknown_setting",
 ]
+
+MAX_SHOWN_CHARACTERS = 100
+"""Length to which a value is cut in a message."""
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["plain", "json"]
@@ -188,14 +192,19 @@ def read_table(path: Path, *, is_reload: bool = False) -> dict[str, Any]:
         raise SettingsError(f"{path}: nested too deeply") from error
 
 
+def _shown(value: object) -> str:
+    """Return a value in quotes for a message, cut if it is long."""
+    return repr(shortened(as_text(value), MAX_SHOWN_CHARACTERS))
+
+
 def unknown_setting(name: str, names: list[str]) -> str:
     """Return the error message for a setting that is none of `names`."""
     import difflib  # takes 5 ms
 
-    close = difflib.get_close_matches(name, names)
+    close = difflib.get_close_matches(name[:MAX_SHOWN_CHARACTERS], names)
     if close:
-        return f"unknown setting {name!r}; did you mean {' or '.join(close)}?"
-    return f"unknown setting {name!r}; the settings are {', '.join(names)}"
+        return f"unknown setting {_shown(name)}; did you mean {' or '.join(close)}?"
+    return f"unknown setting {_shown(name)}; the settings are {', '.join(names)}"
 
 
 def _parse(
@@ -209,5 +218,5 @@ def _parse(
             values[name] = kind.parse(given[name])
         except ValueError as error:
             invalid = error.items if isinstance(error, InvalidItems) else [given[name]]
-            lines += [f"{name}: {as_text(each)!r}: must be {kind.allowed}" for each in invalid]
+            lines += [f"{name}: {_shown(each)}: must be {kind.allowed}" for each in invalid]
     return values, lines

@@ -8,7 +8,7 @@ __all__ = ["FAILURE", "PROBLEM_MEDIA_TYPE", "problem_body", "reason_phrase"]
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
-FAILURE = "the service failed to answer; its log says why"
+FAILURE = "internal error: the log of the service has the cause, under the request_id"
 """Detail of a response with status 500."""
 
 _PHRASES = {413: "Content Too Large", 416: "Range Not Satisfiable"}

@@ -73,7 +73,11 @@ def affordable_connections(wanted: int, reserve: int, setting: str) -> int:
             log.warning("cannot raise the limit of open files to %s: %s", raised, error)
     affordable = min(wanted, max(1, soft // 4, soft - reserve))
     if affordable < wanted:
-        log.warning("%s lowered to %s by the limit of open files, %s", setting, affordable, soft)
+        log.warning(
+            "%s lowered to %s by the limit of open files, %s: raise that with LimitNOFILE= of the "
+            "unit, or ulimit -n",
+            *(setting, affordable, soft),
+        )
     return affordable
 
 

@@ -14,6 +14,7 @@ __all__ = [
     "end_failed_start",
     "is_shortage",
     "reason",
+    "remedy_after",
 ]
 
 EXIT_FAILED_START = 2
@@ -52,6 +53,20 @@ class ListenError(Exception):
 def reason(error: Exception) -> str:
     """Return the message of an error, without errno and file name."""
     return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+
+
+def remedy_after(message: object, remedy: str) -> str:
+    """Return a remedy as it follows a message: after a semicolon, or as a sentence of its own.
+
+    Args:
+        message: The message; some of Redis's end with a full stop.
+        remedy: What to do, in lower case; empty for none.
+    """
+    if not remedy:
+        return ""
+    if str(message).endswith("."):
+        return f" {remedy[0].upper()}{remedy[1:]}"
+    return f"; {remedy}"
 
 
 def is_shortage(error: BaseException) -> bool:

@@ -36,6 +36,14 @@ FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 PORT_TRIES = 10
 """The port that the kernel chooses for one address of a host may be in use on another."""
 
+_REMEDIES = {
+    errno.EACCES: "choose a directory that this user can write to, or a port from 1024 on",
+    errno.EADDRNOTAVAIL: "choose one of this machine's addresses (`ip address`), or 0.0.0.0",
+    errno.ENOENT: "create the directory of the socket first",
+    errno.ENOTDIR: "choose a path in a directory",
+}
+"""Remedies by the errno of a failed bind()."""
+
 ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 """Errors for an address that this machine does not have, such as ::1 without IPv6."""
 
@@ -121,17 +129,21 @@ def _resolve(address: Address) -> list[_SocketAddress]:
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except OSError as error:
-        raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from error
+        raise ListenError(
+            f"cannot listen on {address}: {error.strerror or error}; correct the name, or use an "
+            "IP address"
+        ) from error
     except UnicodeError as error:  # it cannot be encoded as a domain name
         raise ListenError(f"cannot listen on {address}: not a valid host name") from error
     return list(dict.fromkeys(_SocketAddress(entry[0], entry[4]) for entry in found))
 
 
 def _explain(error: OSError, address: Address, option: str) -> str:
-    """Return why a bind failed; for an address in use also the process and a remedy."""
+    """Return why a bind failed and a remedy; for an address in use also the process."""
     text = error.strerror or str(error)
     if error.errno != errno.EADDRINUSE:
-        return text
+        remedy = _REMEDIES.get(error.errno or 0)
+        return f"{text}; {remedy}" if remedy else text
     holder = _holder_of_path(address.path) if address.path else _holder_of_port(address)
     if address.path:
         return f"{text}{holder}; choose another path with {option} unix:/path"

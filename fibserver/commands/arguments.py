@@ -1,5 +1,6 @@
 """Arguments of FIB.* commands: numbers and options, also in error messages."""
 
+from fibcommon.bounds import not_a_number
 from fibserver.protocol.reply_encoding import CommandError
 from fibserver.protocol.request_parser import printable
 
@@ -20,7 +21,7 @@ def whole_number(text: bytes, name: str) -> int:
         CommandError: The argument has other bytes than decimal digits.
     """
     if not text.isdigit():
-        raise CommandError(f"{name} must be a non-negative decimal integer, not {printable(text)}")
+        raise CommandError(not_a_number(name, printable(text)))
     return int(text)
 
 

@@ -123,14 +123,20 @@ def _check_index(session: Session, format: Format, start: int, stop: int) -> Non
 def _range(arguments: list[bytes]) -> tuple[int, int]:
     start, stop = whole_number(arguments[0], "start"), whole_number(arguments[1], "stop")
     if start > stop:
-        raise CommandError(f"start {shortened(start)} is greater than stop {shortened(stop)}")
+        raise CommandError(
+            f"start {shortened(start)} is greater than stop {shortened(stop)}: give the smaller "
+            "index first"
+        )
     return start, stop
 
 
 def _digits(session: Session, format: Format, n: int, values: dict[bytes, bytes]) -> Reply:
     """Return decimal digits of F(n), from the one at position FROM on, COUNT of them at most."""
     if format not in (_ARRAY, _TEXT):
-        raise CommandError(f"FROM and COUNT select decimal digits, {format.name} has other bytes")
+        raise CommandError(
+            f"FROM and COUNT select decimal digits, and {format.name} has other bytes: use FORMAT "
+            "text"
+        )
     _check_index(session, format, n, n + 1)
     digit_count = value_digits(n)
     skip = whole_number(values.get(b"FROM", b"0"), "FROM")
@@ -151,5 +157,5 @@ def _format_named(name: bytes) -> Format:
     format = _FORMATS.get(name) or _FORMATS.get(name.lower())
     if format is None:
         known = ", ".join(FORMATS)
-        raise CommandError(f"unknown format {printable(name)}, it must be one of {known}")
+        raise CommandError(f"unknown format {printable(name)}: it must be one of {known}")
     return format

@@ -66,7 +66,7 @@ MAX_WAITING_STREAMS = 1000
 queue to microseconds, even if the predicted costs are low."""
 
 _REASONS = {
-    errno.ENOSPC: "no room left in /dev/shm",
+    errno.ENOSPC: "no room left in /dev/shm: enlarge it or lower memory_limit",
     errno.ENOMEM: "no memory left",
 }
 

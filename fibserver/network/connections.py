@@ -34,6 +34,9 @@ __all__ = ["Clients"]
 
 log = logging.getLogger(__name__)
 
+STOPPING = "the server is stopping: try another server or retry later"
+"""Text of the error SHUTDOWN."""
+
 ACCEPTS_PER_ITERATION = 16
 SWEEP_CONNECTIONS = 200
 """Connections checked per loop iteration: all at once would take milliseconds."""
@@ -355,9 +358,7 @@ class Clients:
     def close_with_error(self) -> None:
         """Close all connections; clients that wait for a reply's first block get an error."""
         for connection in list(self._connections.values()):
-            connection.close_with_error(
-                "the server is stopping: ask another, or again later", "SHUTDOWN"
-            )
+            connection.close_with_error(STOPPING, "SHUTDOWN")
 
     def close_listeners(self) -> None:
         """Close all listeners."""

@@ -40,8 +40,8 @@ MAX_HEAD_BYTES = 8 * 1024
 TIMEOUT_SECONDS = 5.0
 
 _DETAILS = {
-    408: f"the request has not arrived within {TIMEOUT_SECONDS:g} s",
-    431: f"the request line and headers must be shorter than {MAX_HEAD_BYTES} bytes",
+    408: f"the request was incomplete after {TIMEOUT_SECONDS:g} s: send it within that time",
+    431: f"the request line and headers are too large: send less than {MAX_HEAD_BYTES} bytes",
 }
 
 _END = re.compile(rb"\n\r?\n")
@@ -226,9 +226,9 @@ class _Handler(MetricsHandler):
         hosts = self.headers.get_all("Host") or []
         is_missing = not hosts and self.request_version == "HTTP/1.1"
         if self.command not in ("GET", "HEAD"):
-            self.send_error(405, "only GET and HEAD are allowed")
+            self.send_error(405, "this path supports only GET and HEAD")
         elif is_missing or len(hosts) > 1 or not all(map(is_valid_host, hosts)):
-            self.send_error(400, f"expected exactly one valid Host header, got {hosts}")
+            self.send_error(400, f"expected exactly one valid Host header, got {hosts!s:.100}")
         else:
             return True
         return False
@@ -258,7 +258,7 @@ class _Handler(MetricsHandler):
         if self.path.partition("?")[0] == "/metrics":
             super().do_GET()
         else:
-            self.send_error(404, "the metrics are at /metrics")
+            self.send_error(404, "this path does not exist: the metrics are at /metrics")
 
     def do_HEAD(self) -> None:  # noqa: N802
         """Handle as GET; `_respond` removes the body."""

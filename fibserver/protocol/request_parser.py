@@ -140,7 +140,9 @@ def _parse_inline(data: bytes, start: int) -> RespRequest | None:
         return None
     line = data[start:line_end].removesuffix(b"\r")
     if _HTTP.match(line):
-        raise OtherProtocolError(f"received HTTP, but this server uses RESP: {printable(line)}")
+        raise OtherProtocolError(
+            f"received HTTP, but this server uses RESP; fibweb serves HTTP: {printable(line)}"
+        )
     arguments = _split_inline(line)
     if len(arguments) > MAX_ARGUMENTS:
         raise ProtocolError(f"too many arguments: {len(arguments)}, at most {MAX_ARGUMENTS}")

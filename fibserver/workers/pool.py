@@ -347,7 +347,10 @@ class WorkerPool:
             self._queue.put_back(task)
             return
         del self._deaths_by_task[task]
-        self._owner.task_given_up(task, f"{MAX_DEATHS} workers died over one block")
+        self._owner.task_given_up(
+            task,
+            f"{MAX_DEATHS} workers died over one block: the log of fibserver has the causes",
+        )
 
     def close(self) -> None:
         """Kill and reap all workers."""

@@ -8,10 +8,13 @@ import re
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 
-from fibcommon.bounds import Bounds
+from fibcommon.bounds import Bounds, not_a_number
 
 __all__ = [
+    "SHOWN_CHARACTERS",
     "IndexTooLong",
+    "MissingParameter",
+    "NotANumber",
     "UnknownParameter",
     "check_spelling",
     "parse_index",
@@ -29,6 +32,7 @@ MAX_CONVERTED_DIGITS = 4300
 """Python converts no more. All bounds have fewer digits."""
 
 SHOWN_CHARACTERS = 64
+"""Length to which a text from a request is cut in a message."""
 
 SIMILARITY = 0.8
 """Ratio of `difflib` from which on a name is taken for a misspelled one, such as `formt`."""
@@ -36,6 +40,50 @@ SIMILARITY = 0.8
 MAX_COMPARED_NAMES = 8
 MAX_COMPARED_CHARACTERS = 16
 """Bounds of the unknown names that are compared, which takes about 20 µs each."""
+
+
+class NotANumber(ValueError):
+    """A parameter is no whole number from 0 on in its only valid spelling, or is missing.
+
+    Attributes:
+        example: Path that the client probably meant, or empty.
+    """
+
+    def __init__(self, message: str, example: str = "") -> None:
+        super().__init__(message)
+        self.example = example
+
+
+class MissingParameter(ValueError):
+    """A required query parameter is missing."""
+
+    def __init__(self, name: str, what: str, misplaced: str, route: str) -> None:
+        """Create the error.
+
+        Args:
+            name: Name of the parameter.
+            what: What it is, in words.
+            misplaced: Name of a number that belongs into a path, but is in some queries.
+            route: That path without the number.
+        """
+        super().__init__(f"{name} is missing")
+        self._name = name
+        self._what = what
+        self._misplaced = misplaced
+        self._route = route
+
+    def explained(self, query: str) -> NotANumber:
+        """Return the error with a remedy for the query string that was sent."""
+        pairs = (pair.partition("=") for pair in query.split("&"))
+        value = next((value for name, _, value in pairs if name == self._misplaced), None)
+        if value is None:
+            return NotANumber(f"{self}: give {self._what}")
+        is_usable = len(value) <= MAX_DIGITS and _INDEX.fullmatch(value)
+        return NotANumber(
+            f"{self}, and {self._misplaced} is not a parameter here: give {self._name}, or put "
+            f"{self._misplaced} into the path",
+            f"{self._route}/{value}" if is_usable else "",
+        )
 
 
 class IndexTooLong(ValueError):
@@ -64,7 +112,7 @@ def parse_index(name: str, text: str) -> int:
         text: Value as received.
 
     Raises:
-        ValueError: The text is not a plain decimal number.
+        NotANumber: The text is not a plain decimal number.
         IndexTooLong: The number is beyond all limits.
     """
     _check_digits(name, text)
@@ -82,7 +130,7 @@ def parse_number(name: str, text: str, bounds: Bounds) -> int:
         bounds: Range of the number.
 
     Raises:
-        ValueError: The text is not a plain decimal number.
+        NotANumber: The text is not a plain decimal number.
         OutOfBounds: The number is outside the range.
     """
     _check_digits(name, text)
@@ -100,22 +148,21 @@ def check_spelling(name: str, environ: Mapping[str, object]) -> None:
         environ: WSGI environ.
 
     Raises:
-        ValueError: The request target has a percent-encoded character in the number.
+        NotANumber: The request target has a percent-encoded character in the number.
     """
     target = str(environ.get("REQUEST_URI") or environ.get("RAW_URI", ""))
     # The last two segments are the route and the number. A prefix before them may be
     # percent-encoded.
     if "%" in target and "%" in "/".join(target.partition("?")[0].rsplit("/", 2)[1:]):
-        raise ValueError(
-            f"{name} must be a non-negative decimal integer, without percent-encoding"
-        )
+        raise NotANumber(f"{name} is percent-encoded in the path: send its digits as they are")
 
 
 def _check_digits(name: str, text: str) -> None:
     if not _INDEX.fullmatch(text):
-        raise ValueError(
-            f"{name} must be a non-negative decimal integer, not {text[:SHOWN_CHARACTERS]!r}"
-        )
+        shown = repr(text[:SHOWN_CHARACTERS])
+        if text.isascii() and text.isdigit():
+            raise NotANumber(f"{name} is {shown}: omit the leading zeros")
+        raise NotANumber(not_a_number(name, shown))
 
 
 def parse_query(text: str, known: Collection[str]) -> dict[str, str]:
@@ -137,7 +184,7 @@ def parse_query(text: str, known: Collection[str]) -> dict[str, str]:
         name, _, value = pair.partition("=")
         if name in known:
             if name in found:
-                raise ValueError(f"{name} is given more than once")
+                raise ValueError(f"{name} is given more than once: give it once")
             found[name] = value
         elif name and len(name) <= MAX_COMPARED_CHARACTERS:
             unknown.append(name)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from fibclient import Document, EncodedSlice
 from fibcommon.formats import FORMATS
+from fibweb.http.parameters import SHOWN_CHARACTERS
 
 __all__ = [
     "AVAILABLE",
@@ -12,6 +13,7 @@ __all__ = [
     "MEDIA_TYPES",
     "NEGOTIABLE",
     "Representation",
+    "check_format",
     "first",
     "number",
     "part",
@@ -45,6 +47,14 @@ NEGOTIABLE = {kind: name for name, kind in MEDIA_TYPES.items() if name != "bfile
 
 AVAILABLE = [{"format": name, "media_type": kind} for name, kind in MEDIA_TYPES.items()]
 """Available formats, for error responses."""
+
+
+def check_format(name: str) -> None:
+    """Raise ValueError if there is no format of a name, the value of `?format=`."""
+    if name not in MEDIA_TYPES:
+        raise ValueError(
+            f"format must be one of {', '.join(MEDIA_TYPES)}, not {name[:SHOWN_CHARACTERS]!r}"
+        )
 
 
 class Representation(NamedTuple):

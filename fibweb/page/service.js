@@ -125,7 +125,8 @@ function failure(error) {
 async function detailOf(response) {
   try {
     const { title, detail } = await response.json();
-    return detail || title;
+    // The example at the end is for those who type addresses, not for those who fill in a form.
+    return detail?.replace(/, e\.g\. \/\S+$/, "") || title;
   } catch {
     return `The service answered ${response.status} ${response.statusText}`.trimEnd();
   }

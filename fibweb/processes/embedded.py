@@ -215,7 +215,9 @@ class EmbeddedServer:
             except ServerUnreachable as error:
                 has_ended = self._process is None or self._process.poll() is not None
                 if has_ended or time.monotonic() > deadline:
-                    raise EmbeddedServerError("the embedded fibserver did not start") from error
+                    raise EmbeddedServerError(
+                        "the embedded fibserver did not start: see its messages before this one"
+                    ) from error
                 time.sleep(0.02)
 
 

@@ -117,12 +117,13 @@ def _check(settings: WebSettings) -> None:
     lines = []
     if settings.embedded:
         lines.append(
-            "embedded: 'true': only fibweb's own server can; run fibserver and set servers"
+            "embedded: 'true': only fibweb's own server can start a fibserver: run one, and set "
+            "servers to its address"
         )
     if settings.metrics_listen:
         lines.append(
-            f"metrics_listen: {settings.metrics_listen!r}: only fibweb's own server can; "
-            "unset it, and restrict access to /metrics in your server"
+            f"metrics_listen: {settings.metrics_listen!r}: only fibweb's own server can "
+            "listen there: unset it, and restrict access to /metrics in your server"
         )
     uwsgi = sys.modules.get("uwsgi")
     if uwsgi is not None and not {"enable-threads", "threads"} & uwsgi.opt.keys():

@@ -20,7 +20,7 @@ from fibweb.content.fetch_request import FETCH, FetchRequest, run_now
 from fibweb.http import entity_tags
 from fibweb.http.parameters import check_spelling, parse_query
 from fibweb.http.representations import CACHE_CONTROL, ENCODING_VERSION
-from fibweb.resources.problems import Problem, invalid_request
+from fibweb.resources.problems import invalid_request, not_matching
 
 __all__ = ["Computation", "ComputedResource"]
 
@@ -69,10 +69,12 @@ class ComputedResource(ABC):
     Attributes:
         argument: Name of the number at the end of the path; empty if the route has none.
         parameters: Query parameters that the resource reads; it ignores others.
+        example: Path and query of a valid request, for error messages.
     """
 
     argument = ""
     parameters: frozenset[str] = frozenset()
+    example: str
 
     @abstractmethod
     def computation(self, argument: str, query: Mapping[str, str]) -> Computation:
@@ -96,14 +98,14 @@ class ComputedResource(ABC):
             if self.argument:
                 check_spelling(self.argument, environ)
         except ValueError as error:
-            raise invalid_request(error) from error
+            raise invalid_request(error, environ, self.example) from error
 
         tag, body = computation.tag, b""
         # Equal tags mean equal bytes: a client that lists the tag needs no computation.
         if not entity_tags.contains_tag(none_match, tag, weakly=True):
             body = computation.body(environ.get(FETCH, run_now))
         if not entity_tags.is_match(environ.get("HTTP_IF_MATCH"), tag):
-            raise Problem(412, f"If-Match does not list the entity tag {tag}")
+            raise not_matching(tag)
         response.set_header("ETag", tag)
         response.set_header("Cache-Control", CACHE_CONTROL)
         if entity_tags.is_not_modified(none_match, tag):

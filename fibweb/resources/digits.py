@@ -18,6 +18,7 @@ class DigitsResource(ComputedResource):
     """`/digits/{n}?first=k&last=k`; both counts are 20 by default."""
 
     argument = "n"
+    example = "/digits/1000?first=5&last=5"
     parameters = frozenset({"first", "last"})
 
     def __init__(self, client: FibClient) -> None:

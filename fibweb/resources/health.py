@@ -2,12 +2,19 @@
 
 import falcon
 
-from fibclient import FibClient, FibError
+from fibclient import FibClient, FibError, RequestRefused
 from fibweb.content.fetch_request import FETCH, run_now
 from fibweb.resources.background_refresh import Expiry
-from fibweb.resources.problems import unavailable
+from fibweb.resources.problems import rejection_remedy, unavailable
 
 __all__ = ["LivenessResource", "ReadinessResource"]
+
+
+CHECKS = (
+    "; check that fibserver runs (`systemctl status fibserver`) and that the setting servers is "
+    "its address; `fibclient --server ADDRESS doctor` finds the cause"
+)
+"""What an operator can check if no fibserver can be reached, to append to the error."""
 
 
 class LivenessResource:
@@ -36,7 +43,8 @@ class ReadinessResource:
         try:
             self._client.ping()
         except FibError as error:
-            self._error = str(error)
+            remedy = rejection_remedy(error) if isinstance(error, RequestRefused) else CHECKS
+            self._error = f"{error}{remedy}"
         else:
             self._error = ""
 

@@ -12,14 +12,14 @@ from fibcommon.costs import predicted_seconds
 from fibcommon.formats import FORMATS
 from fibcommon.sizes import value_digits
 from fibweb.http.parameters import parse_index, parse_number
-from fibweb.http.representations import MEDIA_TYPES
+from fibweb.http.representations import check_format
 from fibweb.resources.computed import Computation, ComputedResource
 
 __all__ = ["NumberDocumentResource", "NumberPartResource"]
 
 DEFAULT_COUNT = "100"
 
-COUNT = Bounds(1, 10_000, "between 1 and 10000; for more, request bytes of format=text by Range")
+COUNT = Bounds(1, 10_000, "between 1 and 10000 (more: format=text with a Range header)")
 """How many digits one response has at most."""
 
 _TEXT = FORMATS["text"]
@@ -45,14 +45,15 @@ class NumberDocumentResource(ComputedResource):
         Raises:
             ValueError: One of them, or the format, is invalid or out of bounds.
         """
-        if query.get("format", "json") not in MEDIA_TYPES:
-            raise ValueError(f"format must be one of {', '.join(MEDIA_TYPES)}")
+        check_format(query.get("format", "json"))
         start = parse_index("from", query.get("from", "0"))
         return start, parse_number("count", query.get("count", DEFAULT_COUNT), COUNT)
 
 
 class NumberPartResource(NumberDocumentResource):
     """`/number/{n}` with the parameters `from` or `count`, and without `mod`."""
+
+    example = "/number/1000?from=0&count=100"
 
     def computation(self, argument: str, query: Mapping[str, str]) -> Computation:
         """Return the request for the digits."""

@@ -17,10 +17,20 @@ from fibweb.content.fetch_request import FETCH, FetchRequest, run_now
 from fibweb.http import byte_ranges, entity_tags, representations
 from fibweb.http.links import range_links
 from fibweb.http.negotiation import choose
-from fibweb.http.parameters import check_spelling, parse_index, parse_query
-from fibweb.http.representations import AVAILABLE, MEDIA_TYPES, NEGOTIABLE, Representation
+from fibweb.http.parameters import (
+    SHOWN_CHARACTERS,
+    MissingParameter,
+    check_spelling,
+    parse_index,
+    parse_query,
+)
+from fibweb.http.representations import AVAILABLE, NEGOTIABLE, Representation, check_format
 from fibweb.resources.number_part import NumberPartResource
-from fibweb.resources.problems import Problem, invalid_request
+from fibweb.resources.problems import (
+    Problem,
+    invalid_request,
+    not_matching,
+)
 from fibweb.resources.remainder import RemainderResource
 from fibweb.resources.server_limits import ServerLimits
 
@@ -40,6 +50,9 @@ class _Numbers(ABC):
 
     parameters = frozenset({"format", "download"})
     """Query parameters that the resource reads; it ignores others."""
+
+    example: str
+    """Path and query of a valid request, for error messages."""
 
     def __init__(self, client: FibClient, limits: ServerLimits) -> None:
         """Create the resource.
@@ -78,7 +91,7 @@ class _Numbers(ABC):
             if n:
                 check_spelling("n", environ)
         except ValueError as error:
-            raise invalid_request(error) from error
+            raise invalid_request(error, environ, self.example) from error
 
         document, part = chosen.document, _part(environ, chosen)
         none_match = environ.get("HTTP_IF_NONE_MATCH", "")
@@ -91,7 +104,7 @@ class _Numbers(ABC):
         if data is None and not has_tag:
             file = self._open(document, part, environ.get(FETCH, run_now))
         if not matches:
-            raise Problem(412, f"If-Match does not list the entity tag {chosen.tag}")
+            raise not_matching(chosen.tag)
         if entity_tags.is_not_modified(none_match, chosen.tag):
             response.status = falcon.HTTP_304
             response.set_headers(chosen.not_modified_headers)
@@ -136,6 +149,8 @@ class _Numbers(ABC):
 class FirstNumbersResource(_Numbers):
     """`/fib/{n}`: F(0) to F(n-1)."""
 
+    example = "/fib/10"
+
     def representation(self, n: str, query: Mapping[str, str], format: str) -> Representation:
         """Return the representation of the first n numbers."""
         return representations.first(parse_index("n", n), format)
@@ -145,11 +160,12 @@ class RangeResource(_Numbers):
     """`/fib?start=s&count=c`: F(s) to F(s+c-1)."""
 
     parameters = _Numbers.parameters | {"start", "count"}
+    example = "/fib?start=0&count=10"
 
     def representation(self, n: str, query: Mapping[str, str], format: str) -> Representation:
         """Return the representation of `count` numbers from F(start)."""
         if "count" not in query:
-            raise ValueError("count is missing")
+            raise MissingParameter("count", "how many numbers to return", "n", "/fib")
         start = parse_index("start", query.get("start", "0"))
         return representations.part(start, parse_index("count", query["count"]), format)
 
@@ -163,6 +179,7 @@ class NumberResource(_Numbers):
     """`/number/{n}`: F(n); its remainder with the parameter `mod`, digits with `from`, `count`."""
 
     parameters = _Numbers.parameters | {"mod", "from", "count"}
+    example = "/number/100"
 
     def __init__(self, client: FibClient, limits: ServerLimits) -> None:
         """Create the resource; the arguments are those of the other two."""
@@ -193,18 +210,26 @@ def _format(wanted: str | None, accept: str | None) -> str:
         accept: The Accept header, or None.
     """
     if wanted is not None:
-        if wanted not in MEDIA_TYPES:
-            names = ", ".join(MEDIA_TYPES)
-            raise Problem(400, f"format must be one of {names}", available=AVAILABLE)
+        try:
+            check_format(wanted)
+        except ValueError as error:
+            raise Problem(400, str(error), available=AVAILABLE) from error
         return wanted
     if accept and len(accept) > MAX_ACCEPT_CHARACTERS:
         raise Problem(
-            431, f"Accept has {len(accept)} characters, the maximum is {MAX_ACCEPT_CHARACTERS}"
+            431,
+            f"Accept has {len(accept)} characters, the maximum is {MAX_ACCEPT_CHARACTERS}: "
+            "shorten it, or use ?format=",
         )
     media_type = choose(accept, _OFFERS) if accept else _OFFERS[0]
     if media_type is None:
         types = ", ".join(_OFFERS)
-        raise Problem(406, f"Accept lists none of {types}", available=AVAILABLE)
+        shown = repr(accept[:SHOWN_CHARACTERS]) if accept else ""
+        raise Problem(
+            406,
+            f"Accept is {shown}, but the formats are {types}: list one, or add e.g. ?format=csv",
+            available=AVAILABLE,
+        )
     return NEGOTIABLE[media_type]
 
 
@@ -221,6 +246,7 @@ def _part(environ: dict[str, Any], chosen: Representation) -> byte_ranges.ByteRa
 def _describe_part(response: falcon.Response, part: byte_ranges.ByteRange, size: int) -> None:
     if part.begin == part.end:
         headers = {"Content-Range": f"bytes */{size}"}
-        raise Problem(416, f"Range selects none of the {size} bytes", headers)
+        remedy = f"request bytes from 0 to {size - 1}" if size else "omit it"
+        raise Problem(416, f"Range selects none of the {size} bytes: {remedy}", headers)
     response.status = falcon.HTTP_206
     response.set_header("Content-Range", f"bytes {part.begin}-{part.end - 1}/{size}")

@@ -217,7 +217,7 @@ def _numbers(
     bad = _problem(wrong[0], 400, "Bad Request", wrong[1])
     xml = right[0].replace("format=", "format=xml")
     names, types = ", ".join(MEDIA_TYPES), ", ".join(NEGOTIABLE)
-    no_format = f"format must be one of {names}"
+    no_format = f"format must be one of {names}, not 'xml'"
     image = right[0].partition("format=")[0].rstrip("?&") + ", Accept: image/png"
     return {
         "operationId": operation_id,
@@ -254,7 +254,8 @@ def _numbers(
                     image,
                     406,
                     "Not Acceptable",
-                    f"Accept lists none of {types}",
+                    f"Accept is 'image/png', but the formats are {types}: list one, or add "
+                    "e.g. ?format=csv",
                     available=AVAILABLE,
                 ),
             ),
@@ -346,7 +347,7 @@ OPERATIONS: dict[str, Json] = {
         "The first n numbers: F(0) to F(n-1)",
         "FirstNumbers",
         [{**_PATH_INDEX, "description": "How many numbers."}],
-        ("/fib/-1", "n must be a non-negative decimal integer, not '-1'"),
+        ("/fib/-1", "n is '-1': give a whole number from 0 on, in digits only, e.g. /fib/10"),
         (
             "/fib/4?format=",
             {
@@ -368,7 +369,10 @@ OPERATIONS: dict[str, Json] = {
             _query("start", _INDEX, "The index of the first number; 0 by default.", "5"),
             {**_query("count", _INDEX, "How many numbers.", "3"), "required": True},
         ],
-        ("/fib?start=5", "count is missing"),
+        (
+            "/fib?start=5",
+            "count is missing: give how many numbers to return, e.g. /fib?start=0&count=10",
+        ),
         (
             "/fib?start=5&count=3&format=",
             {
@@ -416,7 +420,10 @@ OPERATIONS: dict[str, Json] = {
                 "The same: how many digits at most; 100 by default.",
             ),
         ],
-        ("/number/1e3", "n must be a non-negative decimal integer, not '1e3'"),
+        (
+            "/number/1e3",
+            "n is '1e3': give a whole number from 0 on, in digits only, e.g. /number/100",
+        ),
         (
             "/number/100?format=",
             {
@@ -446,7 +453,11 @@ OPERATIONS: dict[str, Json] = {
             _query("first", _DIGIT_COUNT, "How many of the first digits; 20 by default.", "5"),
             _query("last", _DIGIT_COUNT, "How many of the last digits; 20 by default.", "5"),
         ],
-        ("/digits/5?first=x", "first must be a non-negative decimal integer, not 'x'"),
+        (
+            "/digits/5?first=x",
+            "first is 'x': give a whole number from 0 on, in digits only, e.g. "
+            "/digits/1000?first=5&last=5",
+        ),
         (
             "/digits/1000?first=5&last=5",
             {"n": "1000", "digits": "209", "first": "43466", "last": "28875"},
@@ -465,7 +476,10 @@ OPERATIONS: dict[str, Json] = {
                 "description": "Any number of at most 4,000 digits.",
             }
         ],
-        ("/index/-1", "x must be a non-negative decimal integer, not '-1'"),
+        (
+            "/index/-1",
+            "x is '-1': give a whole number from 0 on, in digits only, e.g. /index/832040",
+        ),
         (
             "/index/100",
             {"x": "100", "indices": [], "below": 11, "above": 12, "zeckendorf": [11, 6, 4]},
@@ -486,7 +500,7 @@ OPERATIONS: dict[str, Json] = {
                 "required": True,
             }
         ],
-        ("/index", "digits is missing"),
+        ("/index", "digits is missing: give the number of digits, e.g. /index?digits=1000"),
         ("/index?digits=1000", {"digits": "1000", "index": "4782"}),
     ),
     "/limits": _operation(

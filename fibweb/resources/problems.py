@@ -12,9 +12,16 @@ from fibclient import ClientClosed, FibError, RequestRefused, ServerUnreachable
 from fibcommon.bounds import OutOfBounds
 from fibcommon.http.problem_details import FAILURE, PROBLEM_MEDIA_TYPE, problem_body
 from fibcommon.limits import TooLarge
+from fibcommon.service.errors import remedy_after
 from fibweb.content.fetch_request import Overloaded, WouldBlock
 from fibweb.http.mounting import mount_path
-from fibweb.http.parameters import IndexTooLong, UnknownParameter
+from fibweb.http.parameters import (
+    SHOWN_CHARACTERS,
+    IndexTooLong,
+    MissingParameter,
+    NotANumber,
+    UnknownParameter,
+)
 from fibweb.resources.problem_types import (
     OUT_OF_BOUNDS,
     TOO_LARGE,
@@ -22,15 +29,19 @@ from fibweb.resources.problem_types import (
     ProblemType,
 )
 
-__all__ = ["Problem", "add_problems", "invalid_request", "too_large", "unavailable"]
+__all__ = [
+    "Problem",
+    "add_problems",
+    "invalid_request",
+    "not_matching",
+    "rejection_remedy",
+    "too_large",
+    "unavailable",
+]
 
 RETRY_AFTER_SECONDS = 1
 """When clients may try again: the state of the fibservers is probed once a second."""
 
-_DETAILS = {
-    404: "this path does not exist",
-    405: "this path does not support the method; Allow lists those that it supports",
-}
 _log = logging.getLogger("fibweb")
 
 
@@ -69,11 +80,23 @@ def unavailable(detail: str) -> Problem:
     return Problem(503, detail, {"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
-def invalid_request(error: ValueError) -> Problem:
-    """Return the error response to a request with an invalid parameter."""
+def invalid_request(error: ValueError, environ: Mapping[str, Any], example: str) -> Problem:
+    """Return the error response to a request with an invalid parameter.
+
+    Args:
+        error: What is wrong with it.
+        environ: WSGI environ of the request.
+        example: Path and query of a valid request.
+    """
+    if isinstance(error, MissingParameter):
+        error = error.explained(environ.get("QUERY_STRING", ""))
     match error:
+        case NotANumber():
+            return Problem(400, f"{error}, e.g. {mount_path(environ)}{error.example or example}")
         case IndexTooLong():
-            advice = "/limits has the limits, and /digits/{n} the digits of larger numbers"
+            advice = (
+                "/limits has the limits, /digits/{n} the first and last digits of larger numbers"
+            )
             return Problem(400, f"{error}: {advice}", kind=TOO_LARGE)
         case OutOfBounds():
             return Problem(400, str(error), kind=OUT_OF_BOUNDS, parameter=error.name)
@@ -97,7 +120,7 @@ def too_large(error: TooLarge, last: int) -> Problem:
     """
     advice = f"/digits/{last} has the first and last digits of that number"
     if error.setting == "max_answer_bytes":
-        advice = f"request ranges, or /digits/{last}"
+        advice = f"/fib?start=s&count=c has further ones, and /digits/{last} digits of the last"
     return Problem(
         400,
         f"{error}; {advice}",
@@ -106,6 +129,26 @@ def too_large(error: TooLarge, last: int) -> Problem:
         limit=error.limit,
         size=error.size,
         largest_n=error.largest_n,
+    )
+
+
+def rejection_remedy(error: RequestRefused) -> str:
+    """Return what an operator can do about a rejection, to append to the error, or ""."""
+    remedy = ""
+    if error.code == "NOAUTH":
+        remedy = "set password_file of fibweb to a file with the password of fibserver"
+    elif error.code == "WRONGPASS":
+        remedy = "compare the password_file of fibweb with that of fibserver"
+    elif str(error).startswith("ERR unknown command"):
+        remedy = "check that the setting servers of fibweb has the addresses of fibservers"
+    return remedy_after(error, remedy)
+
+
+def not_matching(tag: str) -> Problem:
+    """Return the error for an If-Match that does not list the entity tag of the response."""
+    return Problem(
+        412,
+        f"If-Match does not list the entity tag {tag} of the response: list it, or omit If-Match",
     )
 
 
@@ -130,13 +173,16 @@ def _on_client_error(
             raise Problem(400, str(error), kind=TOO_LARGE)
         if error.is_temporary:
             raise unavailable(f"fibserver is unavailable: {error}")
-        _log.error("fibserver rejected a request: %s", error)
-        raise Problem(502, f"fibserver rejected the request: {error}")
+        remedy = rejection_remedy(error)
+        _log.error("fibserver rejected a request: %s%s", error, remedy)
+        raise Problem(502, f"fibserver rejected the request: {error}{remedy}")
     if isinstance(error, ServerUnreachable | ClientClosed):
         # Not the error itself, which names addresses; operators get it from /readyz.
-        raise unavailable("fibserver is unavailable: none can be reached")
-    _log.error("invalid reply from fibserver: %s", error)
-    raise Problem(502, "invalid reply from fibserver; the log of fibweb has it")
+        raise unavailable(
+            "fibserver is unavailable: none can be reached; try again later, /readyz has the cause"
+        )
+    _log.error("invalid reply from fibserver: %s; check the setting servers", error)
+    raise Problem(502, "invalid reply from fibserver: the log of fibweb has it, and what to check")
 
 
 def _on_bug(
@@ -173,11 +219,28 @@ def _write(request: falcon.Request, response: falcon.Response, error: falcon.HTT
         members |= error.members
     response.data = problem_body(
         error.status_code,
-        error.description or _DETAILS.get(error.status_code, title),
+        error.description or _detail(request, error) or title,
         prefix + quote(request.path),
         request_id,
         members,
     )
+
+
+def _detail(request: falcon.Request, error: falcon.HTTPError) -> str:
+    """Return the detail of an error that Falcon raises itself, or ""."""
+    path = repr(request.path[:SHOWN_CHARACTERS])
+    prefix = mount_path(request.env)
+    match error.status_code:
+        case 404:
+            return (
+                f"the path {path} does not exist: numbers are at paths such as {prefix}/fib/10, "
+                f"and {prefix}/openapi.json has all paths"
+            )
+        case 405:
+            method = repr(request.method[:SHOWN_CHARACTERS])
+            allowed = dict(error.headers or {}).get("Allow", "GET")
+            return f"the path {path} does not support the method {method}: use one of {allowed}"
+    return ""
 
 
 def _request_id(request: falcon.Request) -> str:

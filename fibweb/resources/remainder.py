@@ -15,6 +15,8 @@ __all__ = ["RemainderResource"]
 class RemainderResource(NumberDocumentResource):
     """`/number/{n}` with the parameter `mod`; the others are checked, but have no effect."""
 
+    example = "/number/1000?mod=97"
+
     def computation(self, argument: str, query: Mapping[str, str]) -> Computation:
         """Return the computation of F(n) mod m."""
         self.part(query)

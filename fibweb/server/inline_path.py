@@ -34,9 +34,9 @@ __all__ = ["respond"]
 log = logging.getLogger(__name__)
 
 _DETAILS = {
-    413: f"the body of a request must have less than {MAX_BODY_BYTES} bytes",
-    431: f"the request line and headers must have less than {MAX_HEADER_BYTES} bytes",
-    501: "chunked is the only transfer coding that is supported",
+    413: f"the body is too large: send none, or less than {MAX_BODY_BYTES} bytes",
+    431: f"the request line and headers are too large: send less than {MAX_HEADER_BYTES} bytes",
+    501: "chunked is the only transfer coding that is supported: send no body, or a chunked one",
 }
 """Details that replace the error messages of waitress."""
 

@@ -112,7 +112,7 @@ class HttpRequest(HTTPRequestParser):
             consumed: int = super().received(data)
         except Exception as error:
             log.info("bad request: %s: %.100s", type(error).__name__, error)
-            self._reject("the request cannot be parsed")
+            self._reject("the request cannot be parsed: check its first line and headers")
             consumed = len(data)
         if self.completed and not self.headers_finished:
             # Set by half a parse, or from the placeholder for a header that is too long.
@@ -130,7 +130,9 @@ class HttpRequest(HTTPRequestParser):
         Args:
             seconds: The time limit.
         """
-        self.error = RequestTimeout(f"the request has not arrived within {seconds:g} s")
+        self.error = RequestTimeout(
+            f"the request was incomplete after {seconds:g} s: send it within that time"
+        )
         self.completed = True
 
     def _check_line(self, data: bytes) -> None:
@@ -147,7 +149,11 @@ class HttpRequest(HTTPRequestParser):
 
     @property
     def _line_detail(self) -> str:
-        return TLS_DETAIL if self.is_tls else "the first line is not an HTTP request line"
+        return (
+            TLS_DETAIL
+            if self.is_tls
+            else "the first line is no HTTP request line such as GET /fib/10 HTTP/1.1"
+        )
 
     def _check_header(self) -> None:
         """Refuse headers that waitress accepts but RFC 9112 forbids."""
@@ -156,7 +162,9 @@ class HttpRequest(HTTPRequestParser):
         ):
             # RFC 9112, 6.1: where the body ends is ambiguous. Waitress has removed the header if
             # it was valid.
-            self._reject("Transfer-Encoding requires HTTP/1.1 and excludes Content-Length")
+            self._reject(
+                "Transfer-Encoding requires HTTP/1.1 and excludes Content-Length: send one of them"
+            )
             return
         if not _LINE.fullmatch(self.first_line):
             self._reject(self._line_detail)
@@ -164,7 +172,7 @@ class HttpRequest(HTTPRequestParser):
         host = self.headers.get("HOST")
         if host is None:
             if self.version not in ("", "1.0"):  # RFC 9112, 3.2
-                self._reject("a Host header is required")
+                self._reject("the Host header is missing: send one such as Host: example.org")
         elif not is_valid_host(host):  # waitress joins two headers, which is invalid too
             self._reject(f"there must be one Host header with one name, not {host[:100]!r}")
         is_bodiless = self.command in ("GET", "HEAD", "OPTIONS") and not self.has_body

@@ -152,8 +152,8 @@ def test_giant_number_is_exact(small: RunningServer) -> None:
 @pytest.mark.parametrize(
     ("start", "stop", "message"),
     [
-        (0, 10_000_002, "reach F(10000001), max_index is 10000000"),
-        (0, 200_000, "max_answer_bytes is 2147483648"),
+        (0, 10_000_002, "F(10000001) is too large: max_index is 10000000"),
+        (0, 200_000, "max_answer_bytes is 2.1 GB (2147483648 bytes)"),
         (10**30, 10**30 + 1, "max_index is 10000000"),
     ],
 )

@@ -103,7 +103,7 @@ def test_sighup_reloads_fibserver_settings(serve: Serve, config: Path, tmp_path:
         )
         reload(server, "a restart is needed for: workers, memory_limit")
         assert "changed: password_file, max_answer_bytes, log_format" in server.log.read_text()
-        with pytest.raises(redis.ResponseError, match="max_answer_bytes is 5000"):
+        with pytest.raises(redis.ResponseError, match=r"max_answer_bytes is 5\.0 kB"):
             connected.execute_command(*request)
         assert connected.config_get("max_answer_bytes") == {"max_answer_bytes": "5000"}
         assert connected.config_get("workers") != {"workers": "1"}

@@ -249,8 +249,8 @@ def test_exposed_address_needs_password(address: str, exposed: bool) -> None:
     assert is_exposed(parse_address(address)) == exposed
     if exposed:
         assert error_lines(listen=["localhost:1", address]) == [
-            f"listen: {address!r}: can be reached from other machines, "
-            "which needs password_file or allow_unauthenticated"
+            f"listen: {address!r}: other machines can reach this address: set password_file "
+            "to require a password, or allow_unauthenticated = true to serve them without one"
         ]
     ServerSettings.load(listen=address, password_file="secret")
     ServerSettings.load(listen=address, allow_unauthenticated="yes")

@@ -188,25 +188,25 @@ def test_tags_of_single_numbers(web: Web) -> None:
 @pytest.mark.parametrize(
     ("target", "reason"),
     [
-        ("/digits/-1", "n must be a non-negative decimal integer, not '-1'"),
-        ("/digits/01", "n must be a non-negative decimal integer, not '01'"),
-        ("/digits/%31", "n must be a non-negative decimal integer, without percent-encoding"),
+        ("/digits/-1", "n is '-1': give a whole number from 0 on, in digits only"),
+        ("/digits/01", "n is '01': give a whole number from 0 on, in digits only"),
+        ("/digits/%31", "n is percent-encoded in the path"),
         ("/digits/" + "9" * 1001, "n must be at least 0 and below 10^1000, not 9999"),
         ("/digits/" + "9" * 9000, "below 10^1000, not a number of more than 4200 digits"),
         ("/digits/5?first=1001", "first must be between 0 and 1000, not 1001"),
-        ("/digits/5?last=x", "last must be a non-negative decimal integer, not 'x'"),
+        ("/digits/5?last=x", "last is 'x': give a whole number from 0 on, in digits only"),
         ("/digits/5?last=1&last=1", "last is given more than once"),
-        ("/number/5?mod", "mod must be a non-negative decimal integer, not ''"),
+        ("/number/5?mod", "mod is empty: give a whole number from 0 on"),
         ("/number/5?mod=0", "mod must be at least 1 and below 10^1000, not 0"),
         ("/number/5?mod=5&mod=5", "mod is given more than once"),
-        ("/number/5?count=1&mod=x", "mod must be a non-negative decimal integer, not 'x'"),
+        ("/number/5?count=1&mod=x", "mod is 'x': give a whole number from 0 on, in digits only"),
         ("/number/5?mod=5&count=0", "count must be between 1 and 10000"),
         ("/number/100?count=10001", "count must be between 1 and 10000; for more, request bytes"),
         ("/number/100?from=1&format=xml", "format must be one of json, text"),
         ("/number/5?mod=5&format=xml", "format must be one of json, text"),
-        ("/index/ten", "x must be a non-negative decimal integer, not 'ten'"),
-        ("/index/", "x must be a non-negative decimal integer, not ''"),
-        ("/index/%31", "x must be a non-negative decimal integer, without percent-encoding"),
+        ("/index/ten", "x is 'ten': give a whole number from 0 on, in digits only"),
+        ("/index/", "x is empty: give a whole number from 0 on"),
+        ("/index/%31", "x is percent-encoded in the path"),
         ("/index/" + "9" * 4001, "x must be at least 0 and have at most 4000 digits"),
         ("/index", "digits is missing"),
         ("/index?digits=0", "digits must be at least 1"),
@@ -325,7 +325,8 @@ def test_no_acceptable_format_is_406(web: Web) -> None:
 def test_unknown_format_is_400(web: Web, format: str) -> None:
     """An unknown format is 400 with the available ones; `array` is for Redis clients only."""
     said = problem(web.simulate_get(f"/fib/10?format={format}"), 400)
-    assert said["detail"] == "format must be one of json, text, csv, ndjson, bfile, binary"
+    names = "json, text, csv, ndjson, bfile, binary"
+    assert said["detail"] == f"format must be one of {names}, not {format!r}"
     assert [available["format"] for available in said["available"]] == list(TYPES)
 
 
@@ -360,29 +361,37 @@ def test_responses_have_file_names(web: Web, target: str, name: str) -> None:
 def test_invalid_n_is_400(web: Web, path: str, n: str) -> None:
     """An n that is not a plain decimal number is 400."""
     said = problem(web.simulate_get(f"{path}/{n}"), 400)
-    assert said["detail"] == f"n must be a non-negative decimal integer, not {n!r}"
+    found = repr(n) if n else "empty"
+    assert said["detail"].startswith(f"n is {found}: ")
+    assert said["detail"].endswith(
+        {"/fib": ", e.g. /fib/10", "/number": ", e.g. /number/100"}[path]
+    )
 
 
 @pytest.mark.parametrize("path", ["/fib/%31%30", "/number/1%30", "/f%69b/10"])
 def test_percent_encoded_digits_are_400(web: Web, path: str) -> None:
     """Percent-encoded digits are 400, so that each number has one URL."""
-    assert "percent-encoding" in problem(web.simulate_get(path), 400)["detail"]
+    assert "percent-encoded" in problem(web.simulate_get(path), 400)["detail"]
 
 
 @pytest.mark.parametrize(
     ("query", "reason"),
     [
         ("", "count is missing"),
-        ("start=5", "count is missing"),
-        ("count", "count must be a non-negative decimal integer, not ''"),
-        ("count=", "count must be a non-negative decimal integer, not ''"),
-        ("count=-1", "not '-1'"),
-        ("count=+1", "not '+1'"),
-        ("count=01", "not '01'"),
-        ("count=%31", "not '%31'"),
-        ("count=1,000", "not '1,000'"),
-        ("count=1&start=x", "start must be a non-negative decimal integer, not 'x'"),
-        ("count=1&start=", "start must be"),
+        (
+            "start=5",
+            "count is missing: give how many numbers to return, e.g. /fib?start=0&count=10",
+        ),
+        ("n=7", "give count, or put n into the path, e.g. /fib/7"),
+        ("count", "count is empty: give a whole number from 0 on"),
+        ("count=", "count is empty: give a whole number from 0 on"),
+        ("count=-1", "count is '-1'"),
+        ("count=+1", "count is '+1'"),
+        ("count=01", "count is '01': omit the leading zeros"),
+        ("count=%31", "count is '%31'"),
+        ("count=1,000", "count is '1,000'"),
+        ("count=1&start=x", "start is 'x': give a whole number from 0 on, in digits only"),
+        ("count=1&start=", "start is empty"),
         ("count=1&count=1", "count is given more than once"),
         ("count=1&start=1&start=2", "start is given more than once"),
         ("count=1&format=csv&format=csv", "format is given more than once"),
@@ -407,7 +416,7 @@ def test_unknown_parameters_are_ignored(web: Web) -> None:
     ("target", "reason"),
     [
         ("/fib/99999999", "max_index is 10000000"),
-        ("/fib/10000000", "max_answer_bytes is 2147483648"),
+        ("/fib/10000000", "max_answer_bytes is 2.1 GB (2147483648 bytes)"),
         ("/fib/" + "9" * 19, "max_index is 10000000"),
         ("/fib/" + "9" * 20, "n has 20 digits"),
         ("/fib/" + "9" * 1000, "n has 1000 digits"),
@@ -819,7 +828,8 @@ def test_unreachable_fibserver_is_503() -> None:
         empty = web.simulate_get("/fib/0")
     assert result.headers["retry-after"] == "1"
     detail = problem(result, 503)["detail"]
-    assert detail == "fibserver is unavailable: none can be reached", "addresses are not published"
+    assert detail.startswith("fibserver is unavailable: none can be reached; try again later")
+    assert "127.0.0.1" not in detail, "addresses are not published"
     assert empty.json == {"N": 0, "result": []}
 
 
@@ -853,6 +863,21 @@ def test_overloaded_fibserver_is_503(error: str) -> None:
 def test_invalid_reply_is_502(reply: bytes) -> None:
     """An invalid reply or an authentication error is 502."""
     problem(answered_by(reply), 502)
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        ("NOAUTH Authentication required.", " Set password_file of fibweb"),
+        ("WRONGPASS invalid username-password pair", "; compare the password_file of fibweb"),
+        ("ERR unknown command 'FIB.FIRST'", "; check that the setting servers"),
+    ],
+)
+def test_rejection_has_a_remedy(error: str, remedy: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The response and the log say what to do about a rejection by fibserver."""
+    result = answered_by(b"-%b\r\n" % error.encode())
+    assert f"{error}{remedy}" in problem(result, 502)["detail"]
+    assert f"{error}{remedy}" in caplog.text
 
 
 def test_silent_fibserver_is_503() -> None:

@@ -50,7 +50,7 @@ def test_client_gets_what_it_asks_for(
         "first": [str(number) for number in fibonacci(0, 10)],
         "number": str(fibonacci(0, 1001)[1000]),
         "json": expected("json", 0, 100).decode(),
-        "error": "ERR n must be a non-negative decimal integer, not 'x'",
+        "error": "ERR n is 'x': give a whole number from 0 on, in digits only",
         "after": "13",
         "pipeline": [str(number) for number in fibonacci(0, 100)],
         "transaction": ["55", ["0", "1", "1"], "PONG"],

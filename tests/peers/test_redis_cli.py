@@ -61,10 +61,10 @@ def test_large_reply_is_valid_json(redis_cli: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["FIB.FIRST", "x"], "ERR n must be a non-negative decimal integer, not 'x'"),
+        (["FIB.FIRST", "x"], "ERR n is 'x': give a whole number from 0 on, in digits only"),
         (["FIB.FIRST"], "ERR wrong number of arguments for 'fib.first' command"),
         (["FIB.LAST", "5"], "ERR unknown command 'FIB.LAST', with args beginning with: '5'"),
-        (["FIB.NUMBER", "10000001"], "LIMIT the answer would reach F(10000001), max_index is"),
+        (["FIB.NUMBER", "10000001"], "LIMIT F(10000001) is too large: max_index is"),
     ],
 )
 def test_error_is_printed(redis_cli: Run, words: list[str], message: str) -> None:
@@ -88,7 +88,7 @@ def test_interactive_mode_prints_replies_line_by_line(redis_cli: Run) -> None:
     lines = [line for line in done.stdout.split("\n") if line]
     assert lines == [
         *"011",
-        "ERR n must be a non-negative decimal integer, not '-1'",
+        "ERR n is '-1': give a whole number from 0 on, in digits only",
         "13",
         "PONG",
     ]

@@ -11,11 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from fibclient.cli.remedies import (
+    NO_PASSWORD,
+    TOO_MANY_CLIENTS,
+    UNWANTED_PASSWORD,
+    WRONG_PASSWORD,
+)
 from fibclient.cli.render.units import milliseconds_text
 from fibclient.connections.other_services import DEFAULT_PORT_HINT, service_of
 from fibcommon.addresses import ResolvedAddress
 
 __all__ = [
+    "PROCESS_STATE",
     "Finding",
     "Level",
     "check_connect",
@@ -55,18 +62,21 @@ class Finding:
     is_unreachable: bool = False
 
 
+PROCESS_STATE = "`ps -o pid,stat,wchan -C fibserver`"
+"""Command that prints whether the processes of a server are stopped or wait in the kernel."""
+
 _CONNECT_ADVICE = {
-    errno.ECONNREFUSED: "start a fibserver there (`fibserver --listen {address}`), or check which "
-    "port it listens on (`ss -ltnp`)",
-    errno.ENOENT: "start a fibserver there (`fibserver --listen {address}`), or check the "
-    "path of its socket (`ss -lxp`)",
+    errno.ECONNREFUSED: "start a fibserver there (`systemctl start fibserver`, or `fibserver "
+    "--listen {address}`), or check which port it listens on (`ss -ltnp`)",
+    errno.ENOENT: "start a fibserver there (`systemctl start fibserver`, or `fibserver --listen "
+    "{address}`), or check the path of its socket (`ss -lxp`)",
     errno.EACCES: "add this user to the group that owns the socket",
     errno.EPERM: "a firewall on this machine blocks it: see `nft list ruleset`",
     errno.ENETUNREACH: "this machine has no route to the server: see `ip route`",
     errno.EHOSTUNREACH: "the server's machine is down or not on this network: see `ip neigh`",
     errno.ETIMEDOUT: "the server's machine is down, or a firewall in between drops packets",
     errno.EAGAIN: "the server's accept queue is full: check whether it hangs or is stopped "
-    "(`ps -o stat,wchan`), and restart it",
+    f"({PROCESS_STATE}), and restart it",
 }
 
 _USUAL_LOCAL_SECONDS = 0.001
@@ -140,8 +150,9 @@ def check_first_reply(reply: bytes | None) -> Finding:
 
     if reply is None:
         return problem(
-            "the peer accepts connections but sends nothing",
-            "its process hangs or is stopped: see its log and its state (`ps -o stat,wchan`)",
+            "the server accepts connections but sends nothing",
+            f"its process hangs or is stopped: see its log and its state ({PROCESS_STATE}), and "
+            "restart it",
             is_unreachable=True,
         )
     if not reply:
@@ -159,15 +170,16 @@ def check_first_reply(reply: bytes | None) -> Finding:
         )
     line = reply.partition(b"\r\n")[0]
     if line.startswith(b"-ERR max number of clients"):
-        return problem(
-            "the server has reached max_clients", "raise max_clients, or use fewer clients"
-        )
+        return problem("the server has reached max_clients", TOO_MANY_CLIENTS)
     if line.startswith(b"-"):
         return problem(
             f"the peer rejects PING: {line[1:].decode('utf-8', 'replace')}",
-            "resolve the error that the server reports",
+            "resolve the error that the server reports; its log may have more",
         )
-    return problem(f"{reply[:32]!r} is not a reply to PING", "correct the address")
+    return problem(
+        f"{reply[:32]!r} is not a reply to PING",
+        f"correct the address: {DEFAULT_PORT_HINT}",
+    )
 
 
 def needs_password(reply: bytes) -> bool:
@@ -190,7 +202,7 @@ def check_password(*, is_needed: bool, is_given: bool, error: str) -> Finding:
             "password",
             Level.PROBLEM,
             "required, but not given",
-            "pass it with --password-file FILE or FIBCLIENT_PASSWORD_FILE",
+            NO_PASSWORD,
         )
     if not error:
         return Finding("password", Level.OK, "accepted")
@@ -199,13 +211,13 @@ def check_password(*, is_needed: bool, is_given: bool, error: str) -> Finding:
             "password",
             Level.PROBLEM,
             f"rejected: {error}",
-            "compare the first line of --password-file with that of the server's password_file",
+            WRONG_PASSWORD,
         )
     return Finding(
         "password",
         Level.PROBLEM,
         "given, but the server has none and rejects it",
-        "omit --password-file, or set password_file on the server",
+        UNWANTED_PASSWORD,
     )
 
 

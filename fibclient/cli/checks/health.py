@@ -6,7 +6,7 @@ Fields that a server of another version does not report are not checked.
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from fibclient.cli.checks.findings import Finding, Level
+from fibclient.cli.checks.findings import PROCESS_STATE, Finding, Level
 from fibclient.cli.measuring.server_sample import InfoFields
 from fibclient.cli.render.units import duration_text, size_text
 
@@ -212,7 +212,7 @@ _SAMPLE_ADVICE = {
     "wrong": "take this server out of service; test its memory, remove its snapshot (the files in "
     "state_dir), and report the error to the maintainers of fibserver",
     "silent": "the server replies to PING but not to requests for numbers, so workers hang or are "
-    "stopped: see their state (`ps -o stat,wchan`), and restart the server",
+    f"stopped: see their state ({PROCESS_STATE}), and restart the server",
     "BUSY": "the server is overloaded: see `fibclient top`, and try again later",
     "NOSPACE": "enlarge /dev/shm, or lower memory_limit",
 }

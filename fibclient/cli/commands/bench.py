@@ -91,7 +91,7 @@ def bench(
       fibclient bench --requests 10000 --json | jq .latency_ms.p99
     """
     if requests is not None and seconds is not None:
-        raise click.UsageError("--requests and --seconds cannot be combined")
+        raise click.UsageError("--requests and --seconds cannot be combined: give one of them")
     if requests is None and seconds is None:
         seconds = DEFAULT_SECONDS
     with session.client() as client:

@@ -32,6 +32,9 @@ SECTIONS = (
 )
 """The sections of this version, for shell completion; a server may have others."""
 
+MAX_SHOWN = 64
+"""Length to which an unknown section is cut in the error."""
+
 
 @click.command()
 @click.argument(
@@ -79,7 +82,7 @@ def _fetch(session: CliSession, server: Address, section: str) -> str:
     with session.client(server, max_retries=0) as client:
         text = client.info_text(section)
     if not text:
-        raise FibError(f"{server} has no section {section!r}{_suggestion(section)}")
+        raise FibError(f"{server} has no section {section[:MAX_SHOWN]!r}{_suggestion(section)}")
     return text
 
 

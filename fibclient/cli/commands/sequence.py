@@ -98,7 +98,9 @@ def range(session: CliSession, /, start: int, stop: int, **output: Any) -> None:
       fibclient range 0 100000 --format binary --output numbers.bin
     """
     if stop < start:
-        raise click.BadParameter(f"STOP ({stop}) is less than START ({start})")
+        raise click.BadParameter(
+            f"STOP ({stop}) is less than START ({start}): give the smaller index first"
+        )
     _write_numbers(session, start, stop, (b"[", b"]\n"), **output)
 
 
@@ -125,7 +127,10 @@ def number(
     """
     if start is not None or count is not None:
         if any(output.values()):
-            raise click.UsageError("--from and --count print digits, without other options")
+            raise click.UsageError(
+                "--from and --count print digits as text: omit --format, --output, --continue and "
+                "--full"
+            )
         _print_digits(session, n, start or 0, count or value_digits(n))
         return
     # Unlike --format json, --json includes n, for programs that request many numbers.
@@ -172,7 +177,9 @@ def _write_numbers(
     if is_continued and path is None:
         raise click.UsageError("--continue requires --output FILE")
     if session.as_json and format_name not in (None, "json"):
-        raise click.UsageError(f"--json cannot be combined with --format {format_name}")
+        raise click.UsageError(
+            f"--json cannot be combined with --format {format_name}: give one of them"
+        )
     on_terminal = path is None and sys.stdout.isatty()
     if on_terminal and format_name == "binary":
         raise click.UsageError("binary cannot be printed on a terminal: use --output FILE")

@@ -87,8 +87,10 @@ def index(session: CliSession, x: int | None, length: int | None) -> None:
       fibclient index --digits 1000
       fibclient index 100 --json | jq .zeckendorf
     """
-    if (x is None) == (length is None):
-        raise click.UsageError("expected either X or --digits D")
+    if x is None and length is None:
+        raise click.UsageError("X is missing: give a number, or --digits D instead")
+    if x is not None and length is not None:
+        raise click.UsageError("X and --digits cannot be combined: give one of them")
     with session.client() as client:
         if x is not None:
             _print(session, {"x": str(x), **client.index(x)._asdict()}, skip="x")

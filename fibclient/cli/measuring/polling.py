@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fibclient.cli.main import CliSession
 from fibclient.cli.measuring.server_sample import SampleRates, ServerSample, sample_rates
 from fibclient.cli.measuring.unpooled import UnpooledConnection, connect
+from fibclient.connections.other_services import DEFAULT_PORT_HINT
 from fibclient.errors import FibError, ServerMisbehaved, ServerUnreachable
 from fibcommon.addresses import Address
 
@@ -121,7 +122,9 @@ class _Poller:
             at = time.monotonic()
             sample = ServerSample.of(info, self._connection.call("LATENCY", "HISTOGRAM"))
             if not sample.version:
-                raise ServerMisbehaved(f"{self._server} is not a fibserver: INFO has no version")
+                raise ServerMisbehaved(
+                    f"{self._server} is not a fibserver: INFO has no version; {DEFAULT_PORT_HINT}"
+                )
         except FibError as error:
             self._result = error
             if self._connection is not None:

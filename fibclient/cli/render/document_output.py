@@ -23,6 +23,8 @@ COMPARED_BYTES = 8192
 """How much of a file's end is compared: two documents with the same bytes at the same
 position over this length are identical up to there."""
 
+_OTHER_FILE = "name another file, or omit --continue to overwrite this one"
+
 
 def write_to_stdout(document: Document, client: FibClient) -> None:
     """Write a document to standard output."""
@@ -87,7 +89,7 @@ def _verified_size(document: Document, client: FibClient, path: Path) -> int:
     if size > document.size:
         raise UnsuitableFile(
             f"{path} is not the beginning of this output: it has {size:,} bytes,"
-            f" the output has {document.size:,}"
+            f" the output has {document.size:,}; {_OTHER_FILE}"
         )
     compared = min(size, COMPARED_BYTES)
     with path.open("rb") as file:
@@ -95,7 +97,8 @@ def _verified_size(document: Document, client: FibClient, path: Path) -> int:
         end_of_file = file.read(compared)
     if end_of_file != b"".join(map(bytes, document.stream(client, size - compared, size))):
         raise UnsuitableFile(
-            f"{path} is not the beginning of this output: its last {compared:,} bytes differ"
+            f"{path} is not the beginning of this output: its last {compared:,} bytes differ;"
+            f" {_OTHER_FILE}"
         )
     return size
 

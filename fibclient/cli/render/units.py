@@ -1,21 +1,10 @@
 """Sizes, rates and durations formatted for people."""
 
+from fibcommon.units import size_text
+
 __all__ = ["duration_text", "milliseconds_text", "rate_text", "size_text"]
 
-_SIZES = ("kB", "MB", "GB")
 _DURATIONS = ((86_400, "d"), (3600, "h"), (60, "min"))
-
-
-def size_text(size_bytes: float) -> str:
-    """Return a size with its unit, such as `434.1 MB`."""
-    if size_bytes < 1000:
-        return f"{size_bytes:.0f} B"
-    for unit in _SIZES:
-        size_bytes /= 1000
-        # A value that rounds to 1000.0 belongs to the next unit.
-        if size_bytes < 999.95:
-            return f"{size_bytes:.1f} {unit}"
-    return f"{size_bytes / 1000:,.1f} TB"
 
 
 def rate_text(amount: float, seconds: float) -> str:

@@ -12,9 +12,11 @@ from fibclient.cli.exit_codes import exit_code, hint_for
 from fibclient.errors import (
     DeadlineExceeded,
     FibError,
+    NotFibserver,
     RequestRefused,
     ServerMisbehaved,
     ServerUnreachable,
+    SocketShortage,
 )
 from tests.support.expected import expected
 from tests.support.fake_server import fake_server, in_turn
@@ -29,12 +31,21 @@ ENDING_SIGNALS = [signal.SIGTERM, signal.SIGHUP]
     ("error", "code", "hint"),
     [
         (RequestRefused("NOAUTH Authentication required."), 1, "--password-file FILE"),
-        (RequestRefused("WRONGPASS invalid"), 1, "--password-file FILE"),
+        (RequestRefused("NOAUTH Authentication required."), 1, " Pass the password with"),
+        (RequestRefused("WRONGPASS invalid"), 1, "; compare the first line of --password-file"),
+        (RequestRefused("ERR AUTH <password> called without any"), 1, "omit --password-file"),
+        (RequestRefused("ERR max number of clients reached"), 1, "raise max_clients"),
+        (RequestRefused("LIMIT F(9) is too large: max_index is 8"), 1, "`fibclient digits N`"),
         (RequestRefused("ERR unknown command 'FIB.RANGE'"), 1, "not a fibserver"),
         (RequestRefused("LIMIT too much"), 1, ""),
         (ServerMisbehaved("invalid reply: b'HTTP'"), 1, "see `fibclient doctor`"),
+        (ServerUnreachable("cannot connect"), 3, "`systemctl status fibserver`"),
+        (ServerUnreachable("cannot connect"), 3, "FIBCLIENT_SERVER"),
         (ServerUnreachable("cannot connect"), 3, "see `fibclient doctor`"),
-        (DeadlineExceeded("too late"), 3, "see `fibclient doctor`"),
+        (ServerUnreachable("cannot resolve a:1: no"), 3, "correct the name in --server"),
+        (DeadlineExceeded("too late"), 3, "--timeout SECONDS, or see `fibclient doctor`"),
+        (SocketShortage("no descriptors"), 3, "`ulimit -n`"),
+        (NotFibserver("invalid reply; this is a web server"), 1, ""),
         (FibError("else"), 1, ""),
     ],
 )
@@ -48,7 +59,10 @@ def test_each_failure_has_exit_code_and_advice(error: FibError, code: int, hint:
 @pytest.mark.parametrize(
     ("reply", "line"),
     [
-        (b"-NOAUTH no\r\n", "NOAUTH no; pass the correct password with --password-file FILE"),
+        (
+            b"-NOAUTH no\r\n",
+            "NOAUTH no; pass the password with --password-file FILE or FIBCLIENT_PASSWORD_FILE",
+        ),
         (
             b"HTTP/1.1 400 Bad Request\r\n",
             "invalid reply: b'HTTP/1.1 400 Bad Request'; this is a web server: "

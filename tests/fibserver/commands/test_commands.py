@@ -10,6 +10,7 @@ import pytest
 
 from fibcommon.formats import FORMATS, Format
 from fibcommon.indices import zeckendorf
+from fibcommon.units import exact_size_text
 from fibserver.commands import COMMANDS, execute
 from fibserver.commands.session import ClientInfo, Session
 from fibserver.commands.transaction import MAX_QUEUED
@@ -308,54 +309,54 @@ INVALID_REQUESTS = [
     ("COMMAND NONSENSE", "ERR unknown subcommand 'NONSENSE'. Try COMMAND HELP."),
     ("EXEC", "ERR EXEC without MULTI"),
     ("DISCARD", "ERR DISCARD without MULTI"),
-    ("FIB.FIRST -1", "ERR n must be a non-negative decimal integer, not '-1'"),
-    ("FIB.FIRST +1", "ERR n must be a non-negative decimal integer, not '+1'"),
-    ("FIB.FIRST 1.5", "ERR n must be a non-negative decimal integer, not '1.5'"),
-    ("FIB.FIRST 1_0", "ERR n must be a non-negative decimal integer, not '1_0'"),
-    ("FIB.FIRST ١", r"ERR n must be a non-negative decimal integer, not '\xd9\xa1'"),
-    ("FIB.NUMBER x", "ERR n must be a non-negative decimal integer, not 'x'"),
-    ("FIB.NUMBER 100 FROM -1", "ERR FROM must be a non-negative decimal integer, not '-1'"),
+    ("FIB.FIRST -1", "ERR n is '-1': give a whole number from 0 on, in digits only"),
+    ("FIB.FIRST +1", "ERR n is '+1': give a whole number from 0 on, in digits only"),
+    ("FIB.FIRST 1.5", "ERR n is '1.5': give a whole number from 0 on, in digits only"),
+    ("FIB.FIRST 1_0", "ERR n is '1_0': give a whole number from 0 on, in digits only"),
+    ("FIB.FIRST ١", r"ERR n is '\xd9\xa1': give a whole number from 0 on, in digits only"),
+    ("FIB.NUMBER x", "ERR n is 'x': give a whole number from 0 on, in digits only"),
+    ("FIB.NUMBER 100 FROM -1", "ERR FROM is '-1': give a whole number from 0 on, in digits only"),
     (
         "FIB.NUMBER 100 COUNT",
         "ERR syntax error: expected FORMAT f, FROM a or COUNT c, not 'COUNT'",
     ),
     (
         "FIB.NUMBER 100 COUNT 5 FORMAT json",
-        "ERR FROM and COUNT select decimal digits, json has other bytes",
+        "ERR FROM and COUNT select decimal digits, and json has other bytes: use FORMAT text",
     ),
-    ("FIB.NUMBER 99999999 COUNT 5", "LIMIT the answer would reach F(99999999), max_index is"),
-    ("FIB.RANGE x 1", "ERR start must be a non-negative decimal integer, not 'x'"),
-    ("FIB.RANGE 1 x", "ERR stop must be a non-negative decimal integer, not 'x'"),
-    ("FIB.RANGE 8 7", "ERR start 8 is greater than stop 7"),
-    ("FIB.SIZE 8 7", "ERR start 8 is greater than stop 7"),
+    ("FIB.NUMBER 99999999 COUNT 5", "LIMIT F(99999999) is too large: max_index is"),
+    ("FIB.RANGE x 1", "ERR start is 'x': give a whole number from 0 on, in digits only"),
+    ("FIB.RANGE 1 x", "ERR stop is 'x': give a whole number from 0 on, in digits only"),
+    ("FIB.RANGE 8 7", "ERR start 8 is greater than stop 7: give the smaller index first"),
+    ("FIB.SIZE 8 7", "ERR start 8 is greater than stop 7: give the smaller index first"),
     ("FIB.FIRST 5 json", "ERR syntax error: expected FORMAT and a format's name, not 'json'"),
     ("FIB.FIRST 5 FORMAT", "ERR syntax error: expected FORMAT and a format's name, not 'FORMAT'"),
     ("FIB.FIRST 5 FORMAT json x", "ERR syntax error: expected FORMAT and a format's name"),
     ("FIB.RANGE 5 6 7", "ERR syntax error: expected FORMAT and a format's name, not '7'"),
-    ("FIB.DIGITS -1", "ERR n must be a non-negative decimal integer, not '-1'"),
+    ("FIB.DIGITS -1", "ERR n is '-1': give a whole number from 0 on, in digits only"),
     ("FIB.DIGITS 5 FIRST", "ERR syntax error: expected FIRST k or LAST k, not 'FIRST'"),
     ("FIB.DIGITS 5 MIDDLE 5", "ERR syntax error: expected FIRST k or LAST k, not 'MIDDLE' '5'"),
-    ("FIB.DIGITS 5 FIRST x", "ERR FIRST must be a non-negative decimal integer, not 'x'"),
+    ("FIB.DIGITS 5 FIRST x", "ERR FIRST is 'x': give a whole number from 0 on, in digits only"),
     ("FIB.DIGITS 5 FIRST 1001", "LIMIT FIRST must be between 0 and 1000, not 1001"),
     (f"FIB.DIGITS 5 LAST {10**999}", "LIMIT LAST must be between 0 and 1000, not 1000000000"),
     (
         f"FIB.DIGITS {10**1000}",
         "LIMIT n must be at least 0 and below 10^1000, not 10000000000000000000... of 1001 digits",
     ),
-    ("FIB.MOD 5 x", "ERR m must be a non-negative decimal integer, not 'x'"),
+    ("FIB.MOD 5 x", "ERR m is 'x': give a whole number from 0 on, in digits only"),
     ("FIB.MOD 5 0", "ERR m must be at least 1 and below 10^1000, not 0"),
     (f"FIB.MOD 5 {10**1000}", "LIMIT m must be at least 1 and below 10^1000, not 1000000"),
     (f"FIB.MOD {10**1000} 5", "LIMIT n must be at least 0 and below 10^1000, not 1000000"),
-    ("FIB.INDEX x", "ERR the number must be a non-negative decimal integer, not 'x'"),
+    ("FIB.INDEX x", "ERR the number is 'x': give a whole number from 0 on, in digits only"),
     (f"FIB.INDEX {10**4000}", "LIMIT the number must be at least 0 and have at most 4000 digits"),
-    ("FIB.INDEX DIGITS x", "ERR the number of digits must be a non-negative decimal integer"),
+    ("FIB.INDEX DIGITS x", "ERR the number of digits is 'x': give a whole number from 0 on"),
     ("FIB.INDEX DIGITS 0", "ERR the number of digits must be at least 1"),
     (f"FIB.INDEX DIGITS {10**1000}", "LIMIT the number of digits must be at least 1 and at most"),
     ("FIB.INDEX 5 6", "ERR syntax error: expected a number, or DIGITS and a number, not '5' '6'"),
     ("FIB.INDEX DIGITS 5 6", "ERR syntax error: expected a number, or DIGITS and a number, not"),
     (
         "FIB.NUMBER 5 FORMAT xml",
-        "ERR unknown format 'xml', it must be one of array, json, text, csv, ndjson, bfile",
+        "ERR unknown format 'xml': it must be one of array, json, text, csv, ndjson, bfile",
     ),
 ]
 
@@ -427,8 +428,9 @@ def test_largest_reply(name: str) -> None:
     request = f"FIB.RANGE 10 40 FORMAT {name}"
     assert CommandRunner(max_answer_bytes=size)(request)
     assert CommandRunner(max_answer_bytes=size - 1).error(request) == (
-        f"LIMIT the answer would be {size} bytes, max_answer_bytes is {size - 1}; "
-        f"as {name} at most 29 from F(10) on can be requested at once"
+        f"LIMIT the numbers have {exact_size_text(size)}, but max_answer_bytes is "
+        f"{exact_size_text(size - 1)}; "
+        f"request at most 29 from F(10) on as {name}"
     )
 
 
@@ -437,8 +439,8 @@ def test_error_for_huge_reply_has_size_and_limit() -> None:
     run = CommandRunner(max_answer_bytes=2**31)
     size = FORMATS["array"].slice_size(0, 10_000_000)
     assert run.error("FIB.FIRST 10000000") == (
-        f"LIMIT the answer would be {size} bytes, max_answer_bytes is {2**31}; "
-        "as array at most the first 143310 can be requested at once"
+        f"LIMIT the numbers have {exact_size_text(size)}, but max_answer_bytes is 2.1 GB "
+        f"({2**31} bytes); request at most the first 143310 as array"
     )
 
 
@@ -454,15 +456,15 @@ def test_largest_index() -> None:
         assert run(line)
     run.server.sized.clear()
     for line, allowed in (
-        ("FIB.FIRST 102", "; as array at most the first 101 can be requested at once"),
+        ("FIB.FIRST 102", "; request at most the first 101 as array"),
         (
             "FIB.RANGE 99 102 FORMAT csv",
-            "; as csv at most 2 from F(99) on can be requested at once",
+            "; request at most 2 from F(99) on as csv",
         ),
         ("FIB.NUMBER 101", ""),
-        ("FIB.SIZE 0 102", "; as array at most the first 101 can be requested at once"),
+        ("FIB.SIZE 0 102", "; request at most the first 101 as array"),
     ):
-        problem = "LIMIT the answer would reach F(101), max_index is 100"
+        problem = "LIMIT F(101) is too large: max_index is 100"
         assert run.error(line) == problem + allowed
     assert run.server.sized == []
 
@@ -471,7 +473,7 @@ def test_largest_index() -> None:
 def test_number_of_many_digits(run: CommandRunner, command: str) -> None:
     """The error for a very long index quotes it shortened."""
     error = run.error(f"{command} {'9' * 4000}")
-    assert error.startswith("LIMIT the answer would reach F(99999999999999999999... of 4000")
+    assert error.startswith("LIMIT F(99999999999999999999... of 4000")
     assert len(error) < 200
     assert len(run.error(f"FIB.RANGE {'9' * 2000} {'8' * 2000}")) < 200
 
@@ -1081,7 +1083,7 @@ def test_error_within_exec(run: CommandRunner) -> None:
     first, second, third, fourth, fifth, end = run("EXEC").split(b"\r\n")
     assert [first, second, fifth, end] == [b"*4", b"+PONG", b"+PONG", b""]
     assert third == b"-ERR DB index is out of range"
-    assert fourth.startswith(b"-LIMIT the answer would be ")
+    assert fourth.startswith(b"-LIMIT the numbers have ")
 
 
 def test_transaction_is_bounded(run: CommandRunner) -> None:

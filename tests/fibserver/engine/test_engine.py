@@ -203,6 +203,8 @@ def test_no_memory(run: Run) -> None:
     """A reply whose block cannot be allocated is an error, and so is the next one."""
     running = run(work_without_memory)
     for count in (1, 2):
-        assert running.ask(JSON, 10) == b"-NOSPACE no room left in /dev/shm\r\n"
+        assert running.ask(JSON, 10) == (
+            b"-NOSPACE no room left in /dev/shm: enlarge it or lower memory_limit\r\n"
+        )
         assert running.statistics.blocks_failed == count
     assert running.statistics.blocks_computed == 0

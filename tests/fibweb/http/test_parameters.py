@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from fibcommon.bounds import INDEX, OutOfBounds
 from fibweb.http.parameters import (
     MAX_COMPARED_NAMES,
+    MissingParameter,
+    NotANumber,
     UnknownParameter,
     parse_index,
     parse_number,
@@ -21,19 +23,56 @@ def test_every_number_has_one_spelling(n: int) -> None:
     """A plain decimal number is parsed."""
     assert parse_index("n", str(n)) == n
     for spelling in (f"0{n}", f"+{n}", f"-{n}", f" {n}", f"{n} ", f"{n}\n", f"{n}.0", f"{n}_0"):
-        with pytest.raises(ValueError, match="n must be a non-negative decimal integer"):
+        with pytest.raises(ValueError, match=f"^n is {re.escape(repr(spelling))}: (give a|omit)"):
             parse_index("n", spelling)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "ten", "1e3", "0x10", "1,000", "٣", "３", "²", "½", "%31", "NaN", "--1"]
+    "text", ["ten", "1e3", "0x10", "1,000", "٣", "３", "²", "½", "%31", "NaN", "--1"]
 )
 def test_no_number(text: str) -> None:
     """The error for an invalid number quotes it."""
-    with pytest.raises(
-        ValueError, match=re.escape(f"count must be a non-negative decimal integer, not {text!r}")
-    ):
+    message = f"count is {text!r}: give a whole number from 0 on, in digits only"
+    with pytest.raises(NotANumber, match=f"^{re.escape(message)}$"):
         parse_index("count", text)
+
+
+def test_empty_number() -> None:
+    """The error for an empty number says so."""
+    with pytest.raises(NotANumber, match=r"^count is empty: give a whole number from 0 on$"):
+        parse_index("count", "")
+
+
+def test_leading_zeros() -> None:
+    """The error for leading zeros names them."""
+    with pytest.raises(NotANumber, match=r"^n is '007': omit the leading zeros$"):
+        parse_index("n", "007")
+
+
+def test_long_texts_are_cut() -> None:
+    """The error for a long text quotes only its beginning."""
+    with pytest.raises(NotANumber) as caught:
+        parse_index("n", "x" * 10_000)
+    assert len(str(caught.value)) < 150
+
+
+@pytest.mark.parametrize(
+    ("query", "message", "example"),
+    [
+        ("", "count is missing: give how many numbers", ""),
+        ("start=5", "count is missing: give how many numbers", ""),
+        ("n=10", "count is missing, and n is not a parameter here: give count, or", "/fib/10"),
+        ("start=5&n=10&n=11", "count is missing, and n is not", "/fib/10"),
+        ("n", "count is missing, and n is not", ""),
+        ("n=1e3", "count is missing, and n is not", ""),
+        (f"n={'9' * 20}", "count is missing, and n is not", ""),
+    ],
+)
+def test_missing_parameter(query: str, message: str, example: str) -> None:
+    """The error for a missing parameter notices a number that belongs into a path."""
+    error = MissingParameter("count", "how many numbers", "n", "/fib").explained(query)
+    assert str(error).startswith(message)
+    assert error.example == example
 
 
 @pytest.mark.parametrize("digits", [20, 1000, 1_000_000])
@@ -113,7 +152,7 @@ def test_number_out_of_bounds(digits: int) -> None:
 @pytest.mark.parametrize("text", ["", "-1", "01", "+1", "1e3", "٣", "1_0"])
 def test_invalid_number(text: str) -> None:
     """Each number has one spelling."""
-    with pytest.raises(ValueError, match="n must be a non-negative decimal integer, not"):
+    with pytest.raises(NotANumber, match=r"^n is "):
         parse_number("n", text, INDEX)
 
 

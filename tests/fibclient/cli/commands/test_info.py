@@ -61,7 +61,9 @@ def test_unknown_section_is_an_error(server: RunningServer) -> None:
     """An unknown section is an error."""
     done = fibclient("--server", server.address, "info", "nonsense")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"fibclient: {server.address} has no section 'nonsense'\n"
+    assert done.stderr == (
+        f"fibclient: {server.address} has no section 'nonsense': see `fibclient info --help`\n"
+    )
 
 
 def test_info_on_terminal_shows_tables(server: RunningServer) -> None:

@@ -77,7 +77,9 @@ def test_ping_of_rejecting_server() -> None:
         done = fibclient("--server", f"{server.address},{NOBODY}", "ping")
     assert done.returncode == 3
     refused, unreached = done.stderr.splitlines()
-    assert refused.startswith(f"{server.address}  NOAUTH Authentication required.; pass the")
+    assert refused.startswith(
+        f"{server.address}  NOAUTH Authentication required. Pass the password"
+    )
     assert unreached.endswith("; see `fibclient doctor`")
 
 

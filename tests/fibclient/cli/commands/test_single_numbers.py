@@ -69,8 +69,8 @@ def test_index(server: RunningServer) -> None:
         (["mod", "5", "-1"], "'-1' is not a whole number"),
         (["index", "9" * 4001], "it must be at least 0 and have at most 4000 digits"),
         (["index", "9" * 5000], "it must be at least 0 and have at most 4000 digits"),
-        (["index"], "expected either X or --digits D"),
-        (["index", "5", "--digits", "5"], "expected either X or --digits D"),
+        (["index"], "X is missing: give a number, or --digits D instead"),
+        (["index", "5", "--digits", "5"], "X and --digits cannot be combined: give one of them"),
     ],
     ids=range(9),
 )

@@ -98,7 +98,7 @@ def test_verify_beyond_limit_is_rejected(server: RunningServer) -> None:
     servers = f"127.0.0.1:1,{server.address}"
     done = fibclient("--server", servers, "verify", "99999999999")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"fibclient: {servers}: LIMIT the answer would reach F(")
+    assert done.stderr.startswith(f"fibclient: {servers}: LIMIT F(")
 
 
 @pytest.mark.parametrize(

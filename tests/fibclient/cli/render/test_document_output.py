@@ -82,6 +82,9 @@ def test_continue_creates_missing_file(server: RunningServer, tmp_path: Path) ->
     assert path.read_bytes() == b"5\n8\n13\n21\n"
 
 
+REMEDY = "name another file, or omit --continue to overwrite this one"
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -102,7 +105,9 @@ def test_continue_rejects_other_file(
     arguments = ["--server", server.address, "first", "100", "--output", str(path)]
     done = fibclient(*arguments, "--continue")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"Error: {path} is not the beginning of this output: {reason}\n"
+    assert (
+        done.stderr == f"Error: {path} is not the beginning of this output: {reason}; {REMEDY}\n"
+    )
     assert path.read_bytes() == content
 
 
