@@ -15,6 +15,12 @@ __all__ = [
 
 
 _TEMPORARY_CODES = {"BUSY", "NOSPACE", "SHUTDOWN"}
+_REMEDIES = {
+    "NOAUTH": "pass the password of the server to FibClient: password=...",
+    "WRONGPASS": "compare the password passed to FibClient with the server's password_file",
+}
+"""Notes on errors that concern the caller's program, by code."""
+
 _TOO_MANY_CLIENTS = "ERR max number of clients reached"
 """Neither Redis nor fibserver has a code of its own for this."""
 
@@ -35,6 +41,8 @@ class RequestRefused(FibError):
         """Create the error from the server's error reply."""
         super().__init__(message)
         self.code = message.partition(" ")[0]
+        if remedy := _REMEDIES.get(self.code):
+            self.add_note(remedy)
         self.is_temporary = self.code in _TEMPORARY_CODES or message == _TOO_MANY_CLIENTS
 
 

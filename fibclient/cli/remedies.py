@@ -48,6 +48,8 @@ def remedy_for(error: FibError) -> str:
             return "raise the limit of open files (`ulimit -n`)"
         case DeadlineExceeded():
             return f"allow more time with --timeout SECONDS, or {_DOCTOR}"
+        case ServerUnreachable() if str(error).startswith("nothing received"):
+            return f"its process may hang or be stopped: {_DOCTOR}"
         case ServerUnreachable() if str(error).startswith("cannot resolve"):
             return f"correct the name in --server or FIBCLIENT_SERVER; {_DOCTOR}"
         case ServerUnreachable():

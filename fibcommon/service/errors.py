@@ -59,12 +59,12 @@ def remedy_after(message: object, remedy: str) -> str:
     """Return a remedy as it follows a message: after a semicolon, or as a sentence of its own.
 
     Args:
-        message: The message; some of Redis's end with a full stop.
+        message: The message; some of Redis's are sentences.
         remedy: What to do, in lower case; empty for none.
     """
     if not remedy:
         return ""
-    if str(message).endswith("."):
+    if str(message).endswith((".", "?")):
         return f" {remedy[0].upper()}{remedy[1:]}"
     return f"; {remedy}"
 

@@ -223,7 +223,7 @@ def _format(wanted: str | None, accept: str | None) -> str:
         )
     media_type = choose(accept, _OFFERS) if accept else _OFFERS[0]
     if media_type is None:
-        types = ", ".join(_OFFERS)
+        types = ", ".join(offer.partition(";")[0] for offer in _OFFERS)
         shown = repr(accept[:SHOWN_CHARACTERS]) if accept else ""
         raise Problem(
             406,

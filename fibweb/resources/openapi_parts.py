@@ -216,7 +216,8 @@ def _numbers(
     content["application/octet-stream"] = {}
     bad = _problem(wrong[0], 400, "Bad Request", wrong[1])
     xml = right[0].replace("format=", "format=xml")
-    names, types = ", ".join(MEDIA_TYPES), ", ".join(NEGOTIABLE)
+    names = ", ".join(MEDIA_TYPES)
+    types = ", ".join(kind.partition(";")[0] for kind in NEGOTIABLE)
     no_format = f"format must be one of {names}, not 'xml'"
     image = right[0].partition("format=")[0].rstrip("?&") + ", Accept: image/png"
     return {

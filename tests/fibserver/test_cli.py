@@ -116,7 +116,7 @@ def test_fibserver_ignores_modules_in_working_directory(
         (["--workers", "0"], {}, "workers: '0': must be a whole number"),
         (["--workers", "many"], {}, "workers: 'many': must be a whole number"),
         (["--listen", "nowhere"], {}, "listen: 'nowhere': must be "),
-        (["--listen", "0.0.0.0:0"], {}, "listen: '0.0.0.0:0': can be reached from other mach"),
+        (["--listen", "0.0.0.0:0"], {}, "listen: '0.0.0.0:0': other machines can reach this"),
         (["--log-level", "loud"], {}, "log_level: 'loud': must be "),
         (["--state-dir", "here"], {}, "state_dir: 'here': must be "),
         (["--metrics-listen", "here"], {}, "metrics_listen: 'here': must be "),
@@ -141,6 +141,7 @@ def test_unix_socket_in_missing_folder_fails_to_start() -> None:
     done = run_fibserver("--listen", "unix:/nowhere/socket")
     assert done.returncode == 2
     assert done.stderr.startswith("fibserver: cannot listen on unix:/nowhere/socket: No such")
+    assert done.stderr.endswith("; create the directory of the socket first\n")
     assert done.stderr.count("\n") == 1
 
 
@@ -168,7 +169,9 @@ def test_exposed_passed_socket_needs_password() -> None:
         port = listener.getsockname()[1]
         done = run_with_sockets([sys.executable, "-m", "fibserver"], listener)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"fibserver: listen: '0.0.0.0:{port}': can be reached from ")
+    assert done.stderr.startswith(
+        f"fibserver: listen: '0.0.0.0:{port}': other machines can reach "
+    )
 
 
 # --check-config, --help and --version.

@@ -195,6 +195,12 @@ def test_all_invalid_values_are_reported(
     assert len(lines) == 6
 
 
+def test_long_values_are_cut() -> None:
+    """A message quotes only the beginning of a long value."""
+    (line,) = error_lines(memory_limit="9" * 10_000)
+    assert line.startswith(f"memory_limit: '{'9' * 100} [9900 characters cut]': must be a size")
+
+
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
@@ -325,7 +331,7 @@ def test_reloadable_settings() -> None:
 def test_a_reload_exposes_nothing() -> None:
     """A reload cannot remove the password of an exposed server."""
     current = ServerSettings.load(listen="0.0.0.0:1", password_file="secret")
-    with pytest.raises(SettingsError, match="can be reached from other machines"):
+    with pytest.raises(SettingsError, match="other machines can reach this address"):
         current.reloaded(ServerSettings.load(password_file=""))
 
 

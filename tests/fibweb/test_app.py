@@ -189,7 +189,7 @@ def test_tags_of_single_numbers(web: Web) -> None:
     ("target", "reason"),
     [
         ("/digits/-1", "n is '-1': give a whole number from 0 on, in digits only"),
-        ("/digits/01", "n is '01': give a whole number from 0 on, in digits only"),
+        ("/digits/01", "n is '01': omit the leading zeros, e.g. /digits/1000"),
         ("/digits/%31", "n is percent-encoded in the path"),
         ("/digits/" + "9" * 1001, "n must be at least 0 and below 10^1000, not 9999"),
         ("/digits/" + "9" * 9000, "below 10^1000, not a number of more than 4200 digits"),
@@ -201,7 +201,10 @@ def test_tags_of_single_numbers(web: Web) -> None:
         ("/number/5?mod=5&mod=5", "mod is given more than once"),
         ("/number/5?count=1&mod=x", "mod is 'x': give a whole number from 0 on, in digits only"),
         ("/number/5?mod=5&count=0", "count must be between 1 and 10000"),
-        ("/number/100?count=10001", "count must be between 1 and 10000; for more, request bytes"),
+        (
+            "/number/100?count=10001",
+            "between 1 and 10000 (more: format=text with a",
+        ),
         ("/number/100?from=1&format=xml", "format must be one of json, text"),
         ("/number/5?mod=5&format=xml", "format must be one of json, text"),
         ("/index/ten", "x is 'ten': give a whole number from 0 on, in digits only"),
@@ -315,7 +318,8 @@ def test_format_parameter_overrides_accept(web: Web) -> None:
 def test_no_acceptable_format_is_406(web: Web) -> None:
     """If no format is acceptable, the response is 406 with the available ones."""
     said = problem(web.simulate_get("/fib/10", headers={"Accept": "image/png"}), 406)
-    assert "text/csv" in said["detail"]
+    assert said["detail"].startswith("Accept is 'image/png', but the formats are application/json")
+    assert "text/csv, " in said["detail"]
     assert said["available"] == [
         {"format": name, "media_type": media_type} for name, media_type in TYPES.items()
     ]
@@ -553,6 +557,14 @@ def test_unknown_path_is_404(web: Web) -> None:
         assert said["instance"]
 
 
+def test_unknown_path_has_a_remedy(web: Web) -> None:
+    """The detail quotes the path, of a long one the beginning, and names paths that exist."""
+    said = problem(web.simulate_get(f"/nothing/{'x' * 1000}"), 404)
+    assert said["detail"].startswith(f"the path '/nothing/{'x' * 55}' does not exist: ")
+    assert "/fib/10" in said["detail"]
+    assert "/openapi.json" in said["detail"]
+
+
 def test_error_has_path_and_request_id(web: Web) -> None:
     """An error has the path and the request id, which is new if the request has none."""
     said = problem(web.simulate_get("/fib/a b<é>?x=1"), 400)
@@ -582,7 +594,11 @@ def test_error_has_path_and_request_id(web: Web) -> None:
 def test_unsupported_method_is_405(web: Web, path: str, method: str) -> None:
     """A method that is not supported is 405 with the supported ones."""
     result = web.simulate_request(method, path)
-    problem(result, 405)
+    said = problem(result, 405)
+    assert said["detail"] == (
+        f"the path {path.partition('?')[0]!r} does not support the method {method!r}: "
+        f"use one of {result.headers['allow']}"
+    )
     assert result.headers["allow"] == "GET, HEAD, OPTIONS"
 
 

@@ -12,7 +12,22 @@ from fibcommon.service.errors import (
     SettingsError,
     end_failed_start,
     is_shortage,
+    remedy_after,
 )
+
+
+@pytest.mark.parametrize(
+    ("message", "remedy", "end"),
+    [
+        ("no server", "start one", "; start one"),
+        ("Authentication required.", "pass it", " Pass it"),
+        ("Are you sure?", "omit it", " Omit it"),
+        ("no server", "", ""),
+    ],
+)
+def test_remedy_follows_message(message: str, remedy: str, end: str) -> None:
+    """A remedy follows a message after a semicolon, and a sentence as another sentence."""
+    assert remedy_after(message, remedy) == end
 
 
 def caused_by(cause: BaseException) -> ListenError:

@@ -132,14 +132,22 @@ def test_socket_of_server_with_full_backlog_is_kept(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "address",
-    ["192.0.2.1:1", "[2001:db8::1]:1", "a..b:1", "unix:/nowhere/x", f"unix:/{'x' * 200}"],
+    ("address", "remedy"),
+    [
+        ("192.0.2.1:1", "; choose one of this machine's addresses (`ip address`), or 0.0.0.0"),
+        ("[2001:db8::1]:1", ""),
+        ("a..b:1", ""),
+        ("nobody.invalid:1", "; correct the name, or use an IP address"),
+        ("unix:/nowhere/x", "; create the directory of the socket first"),
+        (f"unix:/{'x' * 200}", ""),
+    ],
 )
-def test_foreign_address_is_named_in_error(address: str) -> None:
-    """The error for an address of another machine names the address."""
+def test_foreign_address_is_named_in_error(address: str, remedy: str) -> None:
+    """The error for an address that cannot be used names the address, and a remedy if known."""
     with pytest.raises(ListenError) as caught:
         open_listener(parse_address(address))
     assert str(caught.value).startswith(f"cannot listen on {address}: ")
+    assert str(caught.value).endswith(remedy)
 
 
 def test_socket_of_successor_is_kept(path: Path) -> None:

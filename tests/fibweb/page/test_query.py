@@ -103,6 +103,12 @@ def test_error_is_shown_and_field_marked(
     expect(home.locator("[aria-invalid=true]")).to_have_count(0)
 
 
+def test_message_has_no_example_address(home: Page) -> None:
+    """The example of the message, an address, is for programs, not for the form."""
+    ask(home, "The first N", first="")
+    expect(home.locator("#problem")).to_have_text("n is empty: give a whole number from 0 on")
+
+
 def test_only_the_wrong_field_is_marked(home: Page) -> None:
     """Only the field that the error names is marked."""
     ask(home, "A range", start="7", count="x")

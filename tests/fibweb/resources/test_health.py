@@ -71,6 +71,8 @@ def test_readiness_without_fibserver_is_503() -> None:
     assert result.headers["retry-after"] == "1"
     problem = json.loads(result.content)
     assert problem["detail"].startswith("no fibserver answers: ")
+    for check in ("systemctl status fibserver", "setting servers", "doctor"):
+        assert check in problem["detail"]
 
 
 def test_readiness_does_not_block_event_loop() -> None:
