@@ -16,6 +16,9 @@ __all__ = [
 DEFAULT_PORT = 11235
 DEFAULT_ADDRESS = f"127.0.0.1:{DEFAULT_PORT}"
 
+_SHOWN_CHARACTERS = 100
+"""Length to which a text is cut in a message."""
+
 _MAPPED = "::ffff:"
 
 
@@ -83,6 +86,10 @@ def parse_addresses(text: str) -> list[Address]:
     return list(dict.fromkeys(parse_server(part.strip()) for part in text.split(",")))
 
 
+def _shown(text: str) -> str:
+    return repr(text[:_SHOWN_CHARACTERS])
+
+
 def parse_server(text: str) -> Address:
     """Parse the address of a server: any that `parse_address` accepts, `HOST`, or `srv:NAME`.
 
@@ -94,7 +101,7 @@ def parse_server(text: str) -> Address:
     name = text.removeprefix("srv:")
     if not name.startswith("_") or "._" not in name:
         raise ValueError(
-            f"address {text!r}: srv: requires a name such as _fibserver._tcp.example.org"
+            f"address {_shown(text)}: srv: requires a name such as _fibserver._tcp.example.org"
         )
     return Address(service=name)
 
@@ -119,11 +126,11 @@ def parse_address(text: str) -> Address:
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")
         if not path.startswith("/"):
-            raise ValueError(f"address {text!r}: the path of a Unix socket must be absolute")
+            raise ValueError(f"address {_shown(text)}: the path of a Unix socket must be absolute")
         return Address(path=path)
     host, _, port = text.rpartition(":")
     is_bracketed = host.startswith("[") and host.endswith("]")
     is_number = port.isascii() and port.isdigit() and len(port) <= 5
     if not host or (":" in host) != is_bracketed or not is_number or int(port) > 65535:
-        raise ValueError(f"address {text!r} is neither HOST:PORT nor unix:/path")
+        raise ValueError(f"address {_shown(text)} is neither HOST:PORT nor unix:/path")
     return Address(host.strip("[]") if is_bracketed else host, int(port))

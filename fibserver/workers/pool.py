@@ -294,7 +294,7 @@ class WorkerPool:
                 self._assign(worker, Task(Action.PROBE))
             elif now - worker.working_since > limit_seconds and not worker.was_killed:
                 log.warning(
-                    "worker %s sent no outcome for %g s: killed",
+                    "worker %s sent no outcome for %g s: killed, another one takes its task",
                     worker.process.pid,
                     limit_seconds,
                 )

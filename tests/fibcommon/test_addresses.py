@@ -87,3 +87,11 @@ def test_default_port_needs_a_host(text: str) -> None:
 def test_mapped_address_becomes_ipv4(host: str, plain: str) -> None:
     """An IPv4-mapped address is converted to IPv4."""
     assert plain_host(host) == plain
+
+
+@pytest.mark.parametrize("text", ["x" * 10_000, f"unix:{'x' * 10_000}", f"srv:{'x' * 10_000}"])
+def test_long_text_is_cut(text: str) -> None:
+    """The error quotes only the beginning of a long text."""
+    with pytest.raises(ValueError, match="^address '") as caught:
+        parse_server(text)
+    assert len(str(caught.value)) < 200

@@ -76,7 +76,7 @@ def verify(session: CliSession, n: int, start: int, format_name: str) -> None:
     if session.as_json:
         click.echo(_as_json(start, stop, format_name, checked_bytes, seconds, wrong))
     elif wrong is not None:
-        click.echo(wrong)
+        click.echo(f"{wrong}; see `fibclient doctor`")
     elif n == 0:
         click.echo("Nothing to check: N is 0.")
     else:

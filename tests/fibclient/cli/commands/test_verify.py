@@ -77,6 +77,7 @@ def test_verify_reports_first_wrong_number(n: int) -> None:
         done = fibclient("--server", server.address, "verify", "500", "--format", "text")
         assert done.returncode == 1
         assert done.stdout.startswith(f"F({n}) is wrong: modulo 2^61-1 it is ")
+        assert done.stdout.endswith("; see `fibclient doctor`\n")
         done = fibclient("--server", server.address, "--json", "verify", "500", "--format", "text")
     assert done.returncode == 1
     info = json.loads(done.stdout)
