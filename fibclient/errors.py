@@ -39,6 +39,7 @@ class RequestRefused(FibError):
 
     def __init__(self, message: str) -> None:
         """Create the error from the server's error reply."""
+        message = message.rstrip()  # some of Redis's end with a space
         super().__init__(message)
         self.code = message.partition(" ")[0]
         if remedy := _REMEDIES.get(self.code):

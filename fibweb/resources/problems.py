@@ -228,8 +228,8 @@ def _write(request: falcon.Request, response: falcon.Response, error: falcon.HTT
 
 def _detail(request: falcon.Request, error: falcon.HTTPError) -> str:
     """Return the detail of an error that Falcon raises itself, or ""."""
-    path = repr(request.path[:SHOWN_CHARACTERS])
     prefix = mount_path(request.env)
+    path = repr(f"{prefix}{request.path}"[:SHOWN_CHARACTERS])
     match error.status_code:
         case 404:
             return (

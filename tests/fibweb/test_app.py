@@ -565,6 +565,16 @@ def test_unknown_path_has_a_remedy(web: Web) -> None:
     assert "/openapi.json" in said["detail"]
 
 
+@pytest.mark.parametrize(
+    ("path", "example"),
+    [("/fib/x", "e.g. /at/fib/10"), ("/fib?n=7", "e.g. /at/fib/7"), ("/x", "'/at/x' does not")],
+)
+def test_examples_have_the_prefix(web: Web, path: str, example: str) -> None:
+    """Addresses in details have the prefix below which the application is mounted."""
+    result = web.simulate_get(path, extras={"SCRIPT_NAME": "/at"})
+    assert example in result.json["detail"]
+
+
 def test_error_has_path_and_request_id(web: Web) -> None:
     """An error has the path and the request id, which is new if the request has none."""
     said = problem(web.simulate_get("/fib/a b<é>?x=1"), 400)

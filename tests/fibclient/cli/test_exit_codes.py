@@ -38,6 +38,7 @@ ENDING_SIGNALS = [signal.SIGTERM, signal.SIGHUP]
         (RequestRefused("ERR max number of clients reached"), 1, "raise max_clients"),
         (RequestRefused("LIMIT F(9) is too large: max_index is 8"), 1, "`fibclient digits N`"),
         (RequestRefused("ERR unknown command 'FIB.RANGE'"), 1, "not a fibserver"),
+        (RequestRefused("ERR unknown command 'FIB.RANGE', with args: '0' "), 1, "; this is not"),
         (RequestRefused("LIMIT too much"), 1, ""),
         (ServerMisbehaved("invalid reply: b'HTTP'"), 1, "see `fibclient doctor`"),
         (ServerUnreachable("cannot connect"), 3, "`systemctl status fibserver`"),
