@@ -900,7 +900,7 @@ def test_invalid_reply_is_502(reply: bytes) -> None:
     ],
 )
 def test_rejection_has_a_remedy(error: str, remedy: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The response and the log say what to do about a rejection by fibserver."""
+    """The response and the log have a remedy for a rejection by fibserver."""
     result = answered_by(b"-%b\r\n" % error.encode())
     assert f"{error}{remedy}" in problem(result, 502)["detail"]
     assert f"{error}{remedy}" in caplog.text

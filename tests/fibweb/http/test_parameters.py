@@ -38,7 +38,7 @@ def test_no_number(text: str) -> None:
 
 
 def test_empty_number() -> None:
-    """The error for an empty number says so."""
+    """The error for an empty number names no digits."""
     with pytest.raises(NotANumber, match=r"^count is empty: give a whole number from 0 on$"):
         parse_index("count", "")
 
