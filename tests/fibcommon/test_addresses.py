@@ -89,7 +89,7 @@ def test_mapped_address_becomes_ipv4(host: str, plain: str) -> None:
     assert plain_host(host) == plain
 
 
-@pytest.mark.parametrize("text", ["x" * 10_000, f"unix:{'x' * 10_000}", f"srv:{'x' * 10_000}"])
+@pytest.mark.parametrize("text", ["x:" * 5_000, f"unix:{'x' * 10_000}", f"srv:{'x' * 10_000}"])
 def test_long_text_is_cut(text: str) -> None:
     """The error quotes only the beginning of a long text."""
     with pytest.raises(ValueError, match=r"^address '") as caught:

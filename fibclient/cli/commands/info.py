@@ -90,7 +90,9 @@ def _suggestion(section: str) -> str:
     import difflib  # slow to import, and rarely needed
 
     close = difflib.get_close_matches(section.lower(), SECTIONS)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
+    if close:
+        return f"; did you mean {' or '.join(close)}?"
+    return ": see `fibclient info --help`"
 
 
 def _print_json(
