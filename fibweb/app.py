@@ -1,6 +1,6 @@
 """WSGI application of the REST service: its routes, methods and error handling."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import falcon
@@ -9,13 +9,15 @@ from falcon.routing import CompiledRouter
 from fibclient import FibClient
 from fibweb.http.cors import CorsPolicy
 from fibweb.resources.digits import DigitsResource
+from fibweb.resources.docs import DocsResource
 from fibweb.resources.index import FirstIndexResource, IndexResource
 from fibweb.resources.limits import LimitsResource
 from fibweb.resources.numbers import FirstNumbersResource, NumberResource, RangeResource
-from fibweb.resources.openapi import OpenApiResource
+from fibweb.resources.openapi import OpenApiResource, describe
 from fibweb.resources.problem_pages import ProblemPageResource
 from fibweb.resources.problems import add_problems
 from fibweb.resources.server_limits import ServerLimits
+from fibweb.resources.site_files import site_file_resources
 
 __all__ = ["create_app", "create_metrics_app"]
 
@@ -43,7 +45,6 @@ def create_app(
     limits = limits or ServerLimits(client)
     middleware = [CorsPolicy(allowed_origins)] if allowed_origins else []
     app = falcon.App(middleware=middleware, router=_Router())
-    add_problems(app)
     # The converter "path" matches the rest of the URL, so one check finds every invalid n.
     routes = {
         "/fib/{n:path}": FirstNumbersResource(client, limits),
@@ -54,9 +55,13 @@ def create_app(
         "/index": FirstIndexResource(),
         "/limits": LimitsResource(limits),
         "/problems/{name}": ProblemPageResource(),
+        **site_file_resources(),
         **(resources or {}),
     }
-    routes["/openapi.json"] = OpenApiResource({*routes, "/openapi.json"})
+    description = describe({*routes, "/docs", "/openapi.json"})
+    routes["/docs"] = DocsResource(description)
+    routes["/openapi.json"] = OpenApiResource(description)
+    add_problems(app, _first_segments(routes))
     for path, resource in routes.items():
         app.add_route(path, resource)
     return app
@@ -71,10 +76,16 @@ def create_metrics_app(
         resources: Falcon resources by path.
     """
     app = falcon.App(router=_Router())
-    add_problems(app)
+    add_problems(app, _first_segments(resources))
     for path, resource in resources.items():
         app.add_route(path, resource)
     return app
+
+
+def _first_segments(paths: Iterable[str]) -> set[str]:
+    """Return the first segments of paths, but not of folders of files."""
+    folders = ("/page/", "/problems/")
+    return {path.split("/")[1] for path in paths if not path.startswith(folders)} - {""}
 
 
 class _Methods(dict[str, Any]):
@@ -85,7 +96,17 @@ class _Methods(dict[str, Any]):
 
 
 class _Router(CompiledRouter):
-    """Router that adds HEAD (GET without the body) and OPTIONS to all resources."""
+    """Router that adds HEAD (GET without the body) and OPTIONS to all resources.
+
+    It finds no resource for a path that begins with two slashes, so that each response has one
+    URL. Falcon ignores further slashes, and some servers remove them from the path.
+    """
+
+    def find(self, uri: str, req: falcon.Request | None = None) -> Any:
+        """Return the route of a path, or None."""
+        environ = req.env if req is not None else {}
+        target = environ.get("REQUEST_URI") or environ.get("RAW_URI", uri)
+        return None if target[:2] == "//" or uri[:2] == "//" else super().find(uri, req)
 
     def map_http_methods(self, resource: object, **kwargs: Any) -> Any:
         """Return the responders by method; Falcon adds those that reject other methods."""

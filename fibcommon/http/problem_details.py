@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from http import HTTPStatus
 
-__all__ = ["FAILURE", "PROBLEM_MEDIA_TYPE", "problem_body", "reason_phrase"]
+__all__ = ["FAILURE", "PROBLEM_MEDIA_TYPE", "problem_body", "problem_members", "reason_phrase"]
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
@@ -24,21 +24,26 @@ def reason_phrase(status: int) -> str:
     return _PHRASES.get(status) or HTTPStatus(status).phrase
 
 
-def problem_body(
+def problem_body(status: int, detail: str, instance: str = "", request_id: str = "") -> bytes:
+    """Return the body of an error response as JSON; the arguments are those of the members."""
+    return json.dumps(problem_members(status, detail, instance, request_id)).encode()
+
+
+def problem_members(
     status: int,
     detail: str,
     instance: str = "",
     request_id: str = "",
     members: Mapping[str, object] | None = None,
-) -> bytes:
-    """Return the body of an error response.
+) -> dict[str, object]:
+    """Return the members of a problem.
 
     Args:
         status: HTTP status, 400 to 599.
         detail: The problem, the value and what is allowed.
         instance: Path of the request, percent-encoded; empty if it is unknown.
         request_id: Id of the request in the log, or empty.
-        members: Additional members of the body.
+        members: Additional members.
     """
     problem: dict[str, object] = {
         # The type of problems that the status describes (RFC 9457, section 4.2.1).
@@ -51,4 +56,4 @@ def problem_body(
         problem["instance"] = instance
     if request_id:
         problem["request_id"] = request_id
-    return json.dumps(problem | dict(members or {})).encode()
+    return problem | dict(members or {})

@@ -23,7 +23,7 @@ import rjsmin
 
 from fibweb.assets.es_modules import BundleError, bundle
 
-__all__ = ["Asset", "BuiltPage", "PageBuilder"]
+__all__ = ["Asset", "BuiltPage", "PageBuilder", "inline_source", "minified_script"]
 
 _SCRIPT = re.compile(r'<script src="page/([a-z0-9_]+\.js)"></script>')
 _MODULE = re.compile(r'(<script type="module" src=")page/([a-z0-9_]+\.js)"')
@@ -93,11 +93,10 @@ class PageBuilder:
 
     def _insert(self, hashes: list[str], match: re.Match[str]) -> str:
         """Return a script element with the script itself, and add its hash."""
-        script = _minified(match[1], self._source(match[1]))
+        script = minified_script(match[1], self._source(match[1]))
         if "</script" in script or "<!--" in script:
             raise BundleError(f"{match[1]} cannot be inserted: it has </script or <!--")
-        digest = base64.b64encode(hashlib.sha256(script.encode()).digest())
-        hashes.append(f"'sha256-{digest.decode()}'")
+        hashes.append(inline_source(script))
         return f"<script>{script}</script>"
 
     def _refer(self, match: re.Match[str]) -> str:
@@ -112,7 +111,7 @@ class PageBuilder:
     def _content(self, name: str) -> str:
         source = self._source(name)
         if name.endswith(".js"):
-            return _minified(name, bundle(name, self._sources))
+            return minified_script(name, bundle(name, self._sources))
         if name.endswith(".css"):
             if "url(" in source or "@import" in source:
                 raise BundleError(f"{name} refers to a file, whose name would lack its hash")
@@ -125,7 +124,21 @@ class PageBuilder:
         return self._sources[name]
 
 
-def _minified(name: str, script: str) -> str:
+def inline_source(text: str) -> str:
+    """Return the source of an inline script or style for a content security policy."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def minified_script(name: str, script: str) -> str:
+    """Return a script without comments and white space.
+
+    Args:
+        name: Its name, for errors.
+        script: The script.
+
+    Raises:
+        BundleError: The script has nested template literals, which the minifier breaks.
+    """
     if nested := _NESTED_TEMPLATE.search(script):
         raise BundleError(f"{name}: template literals cannot be nested: {nested[0]!r}")
     return str(rjsmin.jsmin(script))

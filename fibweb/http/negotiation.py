@@ -7,7 +7,10 @@ from typing import NamedTuple
 
 from fibweb.http.content_codings import IDENTITY
 
-__all__ = ["choose", "choose_coding"]
+__all__ = ["MAX_ACCEPT_CHARACTERS", "choose", "choose_coding"]
+
+MAX_ACCEPT_CHARACTERS = 1024
+"""Bound for callers: browsers send about 150. Parsing takes microseconds per media range."""
 
 # Possessive quantifiers, which never backtrack: no header makes them slow.
 _QUOTED = r'"(?:[^"\\]|\\.?)*+"?'

@@ -34,7 +34,7 @@ __all__ = ["Composition", "compose", "memory_parts"]
 READY_SECONDS = 2.0
 """Time limit of PING for readiness; load balancers wait about as long."""
 
-ROUTES = ("/fib", "/index", "/limits", "/openapi.json")
+ROUTES = ("/fib", "/index", "/limits", "/docs", "/openapi.json", "/favicon.ico", "/robots.txt")
 """Paths without parameters that `create_app` itself adds to the application."""
 
 

@@ -16,7 +16,7 @@ from fibweb.content.document_file import DocumentFile, needs_several_requests
 from fibweb.content.fetch_request import FETCH, FetchRequest, run_now
 from fibweb.http import byte_ranges, entity_tags, representations
 from fibweb.http.links import range_links
-from fibweb.http.negotiation import choose
+from fibweb.http.negotiation import MAX_ACCEPT_CHARACTERS, choose
 from fibweb.http.parameters import (
     SHOWN_CHARACTERS,
     MissingParameter,
@@ -38,9 +38,6 @@ __all__ = ["FirstNumbersResource", "NumberResource", "RangeResource"]
 
 SMALL_BYTES = 64 * 1024
 """Up to this size, copying a response costs less than streaming it from a file."""
-
-MAX_ACCEPT_CHARACTERS = 1024
-"""Browsers send about 150. Parsing blocks the event loop for microseconds per media range."""
 
 _OFFERS = tuple(NEGOTIABLE)
 

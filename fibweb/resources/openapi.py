@@ -7,7 +7,7 @@ import falcon
 
 from fibcommon import __version__
 from fibweb.resources.compression import StaticDocument
-from fibweb.resources.openapi_parts import COMPONENTS, INTRODUCTION, OPERATIONS, Json
+from fibweb.resources.openapi_parts import COMPONENTS, INTRODUCTION, OPERATIONS, TAGS, Json
 
 __all__ = ["OpenApiResource", "describe"]
 
@@ -15,13 +15,13 @@ __all__ = ["OpenApiResource", "describe"]
 class OpenApiResource:
     """`/openapi.json`: the description of the routes in use."""
 
-    def __init__(self, routes: Container[str]) -> None:
-        """Build the document.
+    def __init__(self, document: Json) -> None:
+        """Encode the document.
 
         Args:
-            routes: Path templates of Falcon; those without a description are left out.
+            document: The document, as `describe` returns it.
         """
-        data = json.dumps(describe(routes), indent=1, ensure_ascii=False).encode()
+        data = json.dumps(document, indent=1, ensure_ascii=False).encode()
         self._document = StaticDocument(data, falcon.MEDIA_JSON, {})
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
@@ -31,7 +31,11 @@ class OpenApiResource:
 
 
 def describe(routes: Container[str]) -> Json:
-    """Return the OpenAPI document of those routes that have a description."""
+    """Return the OpenAPI document.
+
+    Args:
+        routes: Path templates of Falcon; those without a description are left out.
+    """
     paths = {}
     for route, operation in OPERATIONS.items():
         if route in routes:
@@ -45,6 +49,12 @@ def describe(routes: Container[str]) -> Json:
         },
         # Relative to this document, so that it is valid below any path prefix.
         "servers": [{"url": "."}],
+        "tags": [
+            {"name": name, "description": description}
+            for name, description in TAGS.items()
+            if any(name in methods["get"]["tags"] for methods in paths.values())
+        ],
+        "externalDocs": {"url": "docs", "description": "The same for people."},
         "paths": paths,
         "components": COMPONENTS,
     }

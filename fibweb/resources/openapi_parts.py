@@ -11,7 +11,7 @@ from fibcommon.limits import Limits
 from fibweb.http.representations import AVAILABLE, CACHE_CONTROL, MEDIA_TYPES, NEGOTIABLE
 from fibweb.resources.problem_types import PROBLEM_TYPES, UNKNOWN_PARAMETER, ProblemType
 
-__all__ = ["COMPONENTS", "INTRODUCTION", "OPERATIONS", "Json"]
+__all__ = ["COMPONENTS", "INTRODUCTION", "OPERATIONS", "TAGS", "Json"]
 
 Json = dict[str, Any]
 
@@ -25,11 +25,32 @@ interrupted download can be resumed.
 The settings `max_index` and `max_answer_bytes` of the fibservers limit n: `/limits` has what they
 allow. A request beyond them gets a 400 that names the limit and the largest n."""
 
-_INDEX = {"type": "string", "pattern": "^(0|[1-9][0-9]{0,18})$"}
-"""An index in a URL; a string, because only one spelling of each number is valid."""
+TAGS = {
+    "Numbers": "Fibonacci numbers with all their digits, in six formats.",
+    "Facts about numbers of any size": "What is known of F(n) without computing it, for n far "
+    "beyond the limits, and the way back from a number to its index. Always JSON.",
+    "Limits and descriptions": "What the service allows, and documents about it.",
+    "Operation": "For those who run the service.",
+}
+"""Groups of operations, and their descriptions."""
 
-_LARGE_INDEX = {"type": "string", "pattern": "^(0|[1-9][0-9]{0,999})$"}
-"""An index that may be far beyond `max_index`."""
+_NUMBERS, _FACTS, _ABOUT, _FOR_OPERATORS = TAGS
+
+
+def _number(description: str, pattern: str) -> Json:
+    """Return the schema of a number in a URL.
+
+    It is a string, because only one spelling of each number is valid.
+
+    Args:
+        description: Its bounds.
+        pattern: Regular expression that it matches.
+    """
+    return {"type": "string", "pattern": pattern, "description": description}
+
+
+_INDEX = _number("An integer of at most 19 digits.", "^(0|[1-9][0-9]{0,18})$")
+_LARGE_INDEX = _number("An integer of at most 1,000 digits.", "^(0|[1-9][0-9]{0,999})$")
 
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0}
@@ -62,8 +83,8 @@ def _query(name: str, schema: Json, description: str, example: str | None = None
     return parameter if example is None else {**parameter, "example": example}
 
 
-def _header_parameter(name: str, description: str) -> Json:
-    schema = {"type": "string"}
+def _header_parameter(name: str, bounds: str, description: str) -> Json:
+    schema = {"type": "string", "description": bounds}
     return {"name": name, "in": "header", "schema": schema, "description": description}
 
 
@@ -75,6 +96,8 @@ def _header(description: str, *, required: bool = True, **schema: object) -> Jso
     }
 
 
+_TAG_LIST = "Entity tags in quotes, separated by commas, or `*`."
+
 _PARAMETERS = {
     "Format": _query(
         "format",
@@ -83,20 +106,26 @@ _PARAMETERS = {
         "In `binary` each number is its length in bytes (four bytes, little-endian), then its "
         "bytes, little-endian.",
     ),
-    "Download": _query(
-        "download",
-        {"type": "string"},
-        "If present, with or without a value, browsers save the response to a file.",
+    "Download": {
+        **_query(
+            "download",
+            {"type": "string", "description": "It needs no value."},
+            "If present, browsers save the response to a file.",
+        ),
+        "allowEmptyValue": True,
+    },
+    "IfNoneMatch": _header_parameter(
+        "If-None-Match", _TAG_LIST, "304 if it lists the entity tag."
     ),
-    "IfNoneMatch": _header_parameter("If-None-Match", "304 if it lists the entity tag."),
-    "IfMatch": _header_parameter("If-Match", "412 if it does not list the entity tag."),
+    "IfMatch": _header_parameter("If-Match", _TAG_LIST, "412 if it does not list the entity tag."),
     "Range": _header_parameter(
         "Range",
+        "One range of bytes.",
         "The bytes to return: `bytes=0-99`, `bytes=100-` or `bytes=-100`. Invalid and multiple "
         "ranges are ignored.",
     ),
     "IfRange": _header_parameter(
-        "If-Range", "Range is ignored unless this is the current entity tag."
+        "If-Range", "An entity tag.", "Range is ignored unless this is the current entity tag."
     ),
 }
 
@@ -130,8 +159,12 @@ def _failure(description: str, **examples: Json) -> Json:
         "headers": {
             "Cache-Control": _header("Errors must not be cached.", const="no-store"),
             "X-Request-ID": _header("The id of the request in the log."),
+            "Vary": _header("Accept selects the format.", required=False),
         },
-        "content": {PROBLEM: {"schema": _ref("schemas", "Problem"), "examples": examples}},
+        "content": {
+            PROBLEM: {"schema": _ref("schemas", "Problem"), "examples": examples},
+            "text/html": {"schema": _TEXT},
+        },
     }
 
 
@@ -147,7 +180,16 @@ def _problem(
     kind: ProblemType | None = None,
     **members: object,
 ) -> Json:
-    """Return an example of a problem, with its request as the summary."""
+    """Return an example of a problem, with its request as the summary.
+
+    Args:
+        request: Target and headers of the request.
+        status: HTTP status.
+        title: Title; that of the type replaces it.
+        detail: Detail.
+        kind: Type of the problem, if the status does not tell all.
+        members: Further members.
+    """
     instance = re.split("[?,]", request)[0]
     problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     if kind:
@@ -182,6 +224,7 @@ def _misspelled(request: str) -> Json:
         UNKNOWN_PARAMETER,
         parameter="formt",
         suggestion="format",
+        link=request.replace("formt=", "format="),
     )
 
 
@@ -190,7 +233,7 @@ def _numbers(
     summary: str,
     schema: str,
     parameters: list[Json],
-    wrong: tuple[str, str],
+    wrong: tuple[str, str, str],
     right: tuple[str, Json],
     headers: Json = _NUMBER_HEADERS,
 ) -> Json:
@@ -201,7 +244,7 @@ def _numbers(
         summary: A short description.
         schema: Name of the component that describes the JSON.
         parameters: Parameters that only this operation has.
-        wrong: Target of an invalid request, and the error detail.
+        wrong: Target of an invalid request, the error detail, and the suggested address.
         right: Target of a valid request without the name of the format, and the body by format.
         headers: Headers of the response.
     """
@@ -214,7 +257,7 @@ def _numbers(
             described["examples"][name] = _example(right[0] + name, right[1][name])
     content["application/json"]["schema"] = _ref("schemas", schema)
     content["application/octet-stream"] = {}
-    bad = _problem(wrong[0], 400, "Bad Request", wrong[1])
+    bad = _problem(wrong[0], 400, "Bad Request", wrong[1], link=wrong[2])
     xml = right[0].replace("format=", "format=xml")
     names = ", ".join(MEDIA_TYPES)
     types = ", ".join(kind.partition(";")[0] for kind in NEGOTIABLE)
@@ -222,6 +265,7 @@ def _numbers(
     image = right[0].partition("format=")[0].rstrip("?&") + ", Accept: image/png"
     return {
         "operationId": operation_id,
+        "tags": [_NUMBERS],
         "summary": summary,
         "parameters": [*parameters, *(_ref("parameters", name) for name in _PARAMETERS)],
         "responses": {
@@ -246,7 +290,14 @@ def _numbers(
                 "A parameter is invalid, or the response would exceed the limits of fibserver.",
                 number=bad,
                 misspelled=_misspelled(right[0].replace("format=", "formt=csv")),
-                format=_problem(xml, 400, "Bad Request", no_format, available=AVAILABLE),
+                format=_problem(
+                    xml,
+                    400,
+                    "Bad Request",
+                    no_format,
+                    available=AVAILABLE,
+                    link=right[0].partition("format=")[0].rstrip("?&"),
+                ),
             ),
             "405": _NOT_ALLOWED,
             "406": _failure(
@@ -276,7 +327,7 @@ def _computed(
     summary: str,
     schema: str,
     parameters: list[Json],
-    wrong: tuple[str, str],
+    wrong: tuple[str, str, str],
     right: tuple[str, Json],
 ) -> Json:
     """Return the operation of a route that returns a small document, always as JSON.
@@ -286,7 +337,7 @@ def _computed(
         summary: A short description.
         schema: Name of the component that describes the document.
         parameters: Parameters that only this operation has.
-        wrong: Target of an invalid request, and the error detail.
+        wrong: Target of an invalid request, the error detail, and the suggested address.
         right: Target of a valid request, and the document.
     """
     conditions = [_ref("parameters", name) for name in ("IfNoneMatch", "IfMatch")]
@@ -294,6 +345,7 @@ def _computed(
     examples = {"document": _example(*right)}
     return {
         "operationId": operation_id,
+        "tags": [_FACTS],
         "summary": summary,
         "parameters": [*parameters, *conditions],
         "responses": {
@@ -308,7 +360,7 @@ def _computed(
             "400": _failure(
                 "A parameter is invalid or out of bounds, or the computation would take a "
                 "fibserver too long.",
-                number=_problem(wrong[0], 400, "Bad Request", wrong[1]),
+                number=_problem(wrong[0], 400, "Bad Request", wrong[1], link=wrong[2]),
             ),
             "405": _NOT_ALLOWED,
             **_FAILURES,
@@ -317,12 +369,13 @@ def _computed(
 
 
 def _operation(
-    operation_id: str, summary: str, media_type: str, schema: Json, **responses: Json
+    operation_id: str, tag: str, summary: str, media_type: str, schema: Json, **responses: Json
 ) -> Json:
     """Return the operation of a route without parameters.
 
     Args:
         operation_id: The operationId.
+        tag: Its group.
         summary: A short description.
         media_type: Media type of the response.
         schema: Schema of the response.
@@ -330,6 +383,7 @@ def _operation(
     """
     return {
         "operationId": operation_id,
+        "tags": [tag],
         "summary": summary,
         "responses": {
             "200": {"description": summary, "content": {media_type: {"schema": schema}}},
@@ -340,7 +394,7 @@ def _operation(
 
 
 _PATH_INDEX = {"name": "n", "in": "path", "required": True, "schema": _INDEX, "example": "10"}
-_DIGIT_COUNT = {"type": "string", "pattern": "^(0|[1-9][0-9]{0,2}|1000)$"}
+_DIGIT_COUNT = _number("An integer from 0 to 1,000.", "^(0|[1-9][0-9]{0,2}|1000)$")
 
 OPERATIONS: dict[str, Json] = {
     "/fib/{n:path}": _numbers(
@@ -348,7 +402,11 @@ OPERATIONS: dict[str, Json] = {
         "The first n numbers: F(0) to F(n-1)",
         "FirstNumbers",
         [{**_PATH_INDEX, "description": "How many numbers."}],
-        ("/fib/-1", "n is '-1': give a whole number from 0 on, in digits only, e.g. /fib/10"),
+        (
+            "/fib/-1",
+            "n is '-1': give a whole number from 0 on, in digits only, e.g. /fib/10",
+            "/fib/10",
+        ),
         (
             "/fib/4?format=",
             {
@@ -373,6 +431,7 @@ OPERATIONS: dict[str, Json] = {
         (
             "/fib?start=5",
             "count is missing: give how many numbers to return, e.g. /fib?start=0&count=10",
+            "/fib?start=5&count=10",
         ),
         (
             "/fib?start=5&count=3&format=",
@@ -407,7 +466,7 @@ OPERATIONS: dict[str, Json] = {
             },
             _query(
                 "mod",
-                {"type": "string", "pattern": "^[1-9][0-9]{0,999}$"},
+                _number("A positive integer of at most 1,000 digits.", "^[1-9][0-9]{0,999}$"),
                 "Instead of the number: its remainder when divided by this one, always as JSON.",
             ),
             _query(
@@ -424,6 +483,7 @@ OPERATIONS: dict[str, Json] = {
         (
             "/number/1e3",
             "n is '1e3': give a whole number from 0 on, in digits only, e.g. /number/100",
+            "/number/1000",
         ),
         (
             "/number/100?format=",
@@ -458,6 +518,7 @@ OPERATIONS: dict[str, Json] = {
             "/digits/5?first=x",
             "first is 'x': give a whole number from 0 on, in digits only, e.g. "
             "/digits/1000?first=5&last=5",
+            "/digits/5",
         ),
         (
             "/digits/1000?first=5&last=5",
@@ -472,14 +533,17 @@ OPERATIONS: dict[str, Json] = {
             {
                 **_PATH_INDEX,
                 "name": "x",
-                "schema": {"type": "string", "pattern": "^(0|[1-9][0-9]{0,3999})$"},
+                "schema": _number(
+                    "An integer of at most 4,000 digits.", "^(0|[1-9][0-9]{0,3999})$"
+                ),
                 "example": "832040",
-                "description": "Any number of at most 4,000 digits.",
+                "description": "The number.",
             }
         ],
         (
             "/index/-1",
             "x is '-1': give a whole number from 0 on, in digits only, e.g. /index/832040",
+            "/index/832040",
         ),
         (
             "/index/100",
@@ -494,18 +558,23 @@ OPERATIONS: dict[str, Json] = {
             {
                 **_query(
                     "digits",
-                    {"type": "string", "pattern": "^[1-9][0-9]{0,998}$"},
-                    "The number of digits, at most that of F(10^1000 - 1), about 2.09*10^999.",
+                    _number("A positive integer of at most 999 digits.", "^[1-9][0-9]{0,998}$"),
+                    "The number of digits.",
                     "1000",
                 ),
                 "required": True,
             }
         ],
-        ("/index", "digits is missing: give the number of digits, e.g. /index?digits=1000"),
+        (
+            "/index",
+            "digits is missing: give the number of digits, e.g. /index?digits=1000",
+            "/index/832040",
+        ),
         ("/index?digits=1000", {"digits": "1000", "index": "4782"}),
     ),
     "/limits": _operation(
         "limits",
+        _ABOUT,
         "The limits of one response, and the largest N of /fib/{n} in each format",
         "application/json",
         _ref("schemas", "Limits"),
@@ -515,6 +584,7 @@ OPERATIONS: dict[str, Json] = {
     "/problems/{name}": {
         **_operation(
             "problem",
+            _ABOUT,
             "A page about problems of one type",
             "text/html",
             _TEXT,
@@ -526,18 +596,29 @@ OPERATIONS: dict[str, Json] = {
                 "in": "path",
                 "required": True,
                 "schema": {"type": "string", "enum": list(PROBLEM_TYPES)},
+                "description": "The last segment of the `type` of an error.",
                 "example": "too-large",
             }
         ],
     },
-    "/": _operation("page", "The web page", "text/html", _TEXT, when_304=_NOT_MODIFIED),
-    "/healthz": _operation("healthz", "Whether fibweb is alive", "text/plain", _TEXT),
-    "/readyz": _operation(
-        "readyz", "Whether a fibserver replies in time", "text/plain", _TEXT, when_503=_RETRY
+    "/": _operation("page", _ABOUT, "The web page", "text/html", _TEXT, when_304=_NOT_MODIFIED),
+    "/healthz": _operation(
+        "healthz", _FOR_OPERATORS, "Whether fibweb is alive", "text/plain", _TEXT
     ),
-    "/metrics": _operation("metrics", "Metrics for Prometheus", "text/plain", _TEXT),
+    "/readyz": _operation(
+        "readyz",
+        _FOR_OPERATORS,
+        "Whether a fibserver replies in time",
+        "text/plain",
+        _TEXT,
+        when_503=_RETRY,
+    ),
+    "/metrics": _operation(
+        "metrics", _FOR_OPERATORS, "Metrics for Prometheus", "text/plain", _TEXT
+    ),
     "/status": _operation(
         "status",
+        _FOR_OPERATORS,
         "Status of fibweb and its fibservers",
         "application/json",
         {
@@ -546,11 +627,36 @@ OPERATIONS: dict[str, Json] = {
             "required": ["servers"],
         },
     ),
+    "/docs": _operation(
+        "docs",
+        _ABOUT,
+        "The description of this API for people",
+        "text/html",
+        _TEXT,
+        when_304=_NOT_MODIFIED,
+    ),
     "/openapi.json": _operation(
         "openapi",
-        "This document",
+        _ABOUT,
+        "The description of this API for programs (OpenAPI 3.1)",
         "application/json",
         {"type": "object"},
+        when_304=_NOT_MODIFIED,
+    ),
+    "/favicon.ico": _operation(
+        "favicon",
+        _ABOUT,
+        "The icon of the service",
+        "image/vnd.microsoft.icon",
+        {},
+        when_304=_NOT_MODIFIED,
+    ),
+    "/robots.txt": _operation(
+        "robots",
+        _ABOUT,
+        "What crawlers may request (RFC 9309)",
+        "text/plain",
+        _TEXT,
         when_304=_NOT_MODIFIED,
     ),
 }
@@ -602,7 +708,8 @@ COMPONENTS: Json = {
         ),
         "FirstIndex": _object(digits=_DIGITS, index=_DIGITS),
         "Problem": {
-            "description": "An error (RFC 9457).",
+            "description": "An error as problem details (RFC 9457). A client whose Accept prefers "
+            "`text/html`, such as a browser, gets a page instead.",
             "type": "object",
             "properties": {
                 "type": {
@@ -646,6 +753,12 @@ COMPONENTS: Json = {
                 "suggestion": {
                     "description": "unknown-parameter: The name that was probably meant.",
                     "type": "string",
+                },
+                "link": {
+                    "description": "The address that was probably meant, or else one that is "
+                    "similar: its path and query.",
+                    "type": "string",
+                    "format": "uri-reference",
                 },
                 "available": {
                     "description": "The available formats and their media types.",

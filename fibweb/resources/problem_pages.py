@@ -5,9 +5,12 @@ from html import escape
 import falcon
 
 from fibweb.resources.compression import StaticDocument
+from fibweb.resources.html_shell import HTML, plain_shell
 from fibweb.resources.problem_types import PROBLEM_TYPES, ProblemType
 
 __all__ = ["ProblemPageResource"]
+
+_ROOT = "../"
 
 
 class ProblemPageResource:
@@ -15,9 +18,11 @@ class ProblemPageResource:
 
     def __init__(self) -> None:
         """Build the pages."""
-        headers = {"Content-Security-Policy": "default-src 'none'"}
+        shell = plain_shell()
         self._pages = {
-            name: StaticDocument(_page(kind).encode(), "text/html; charset=utf-8", headers)
+            name: StaticDocument(
+                shell.document(kind.title, "", _main(kind), _ROOT), HTML, shell.headers
+            )
             for name, kind in PROBLEM_TYPES.items()
         }
 
@@ -29,11 +34,10 @@ class ProblemPageResource:
         page.respond(request, response)
 
 
-def _page(kind: ProblemType) -> str:
-    title = escape(kind.title)
+def _main(kind: ProblemType) -> str:
     paragraphs = "".join(f"<p>{escape(text)}</p>\n" for text in kind.paragraphs)
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width">\n'
-        f"<title>{title}</title>\n<h1>{title}</h1>\n{paragraphs}"
-    )
+    return f"""\
+<main class="card notice-page">
+<h1>{escape(kind.title)}</h1>
+{paragraphs}<p class="actions"><a class="button" href="{_ROOT}docs">Reference</a></p>
+</main>"""

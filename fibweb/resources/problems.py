@@ -1,20 +1,28 @@
-"""Error responses of the application as problem details (RFC 9457)."""
+"""Error responses of the application: problem details (RFC 9457) for programs, HTML for browsers.
 
+A browser is a client that prefers `text/html` to JSON. All other clients get problem details, also
+those that accept neither.
+"""
+
+import json
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any, NoReturn
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import falcon
 
 from fibclient import ClientClosed, FibError, RequestRefused, ServerUnreachable
 from fibcommon.bounds import OutOfBounds
-from fibcommon.http.problem_details import FAILURE, PROBLEM_MEDIA_TYPE, problem_body
+from fibcommon.http.problem_details import FAILURE, PROBLEM_MEDIA_TYPE, problem_members
 from fibcommon.limits import TooLarge
 from fibcommon.service.errors import remedy_after
 from fibweb.content.fetch_request import Overloaded, WouldBlock
-from fibweb.http.mounting import mount_path
+from fibweb.http.address_suggestions import suggest_address
+from fibweb.http.mounting import mount_path, relative_root, requested_path
+from fibweb.http.negotiation import MAX_ACCEPT_CHARACTERS, choose
 from fibweb.http.parameters import (
     SHOWN_CHARACTERS,
     IndexTooLong,
@@ -22,6 +30,9 @@ from fibweb.http.parameters import (
     NotANumber,
     UnknownParameter,
 )
+from fibweb.resources.compression import set_compressed
+from fibweb.resources.html_shell import HTML, plain_shell
+from fibweb.resources.problem_html import problem_html
 from fibweb.resources.problem_types import (
     OUT_OF_BOUNDS,
     TOO_LARGE,
@@ -41,6 +52,9 @@ __all__ = [
 
 RETRY_AFTER_SECONDS = 1
 """When clients may try again: the state of the fibservers is probed once a second."""
+
+_OFFERS = (PROBLEM_MEDIA_TYPE, falcon.MEDIA_JSON, falcon.MEDIA_HTML)
+"""Media types of errors. Clients of `application/json` get problem details as well."""
 
 _log = logging.getLogger("fibweb")
 
@@ -152,9 +166,14 @@ def not_matching(tag: str) -> Problem:
     )
 
 
-def add_problems(app: falcon.App[Any, Any]) -> None:
-    """Register handlers that turn all errors into problem details."""
-    app.set_error_serializer(_write)
+def add_problems(app: falcon.App[Any, Any], names: Collection[str] = ()) -> None:
+    """Register handlers that turn all errors into responses.
+
+    Args:
+        app: The application.
+        names: First segments of the paths of its routes, for suggestions.
+    """
+    app.set_error_serializer(partial(_write, frozenset(names)))
     app.add_error_handler(Exception, _on_bug)
     app.add_error_handler(FibError, _on_client_error)
     for error in (WouldBlock, Overloaded):
@@ -205,25 +224,65 @@ def _pass_on(
     raise error
 
 
-def _write(request: falcon.Request, response: falcon.Response, error: falcon.HTTPError) -> None:
+def _write(
+    names: frozenset[str],
+    request: falcon.Request,
+    response: falcon.Response,
+    error: falcon.HTTPError,
+) -> None:
+    """Write an error response.
+
+    Args:
+        names: First segments of the paths of the routes.
+        request: The request.
+        response: The response, with the status and headers of the error.
+        error: The error.
+    """
     _, _, title = falcon.code_to_http_status(error.status).partition(" ")
-    request_id = _request_id(request)
-    response.content_type = PROBLEM_MEDIA_TYPE
-    response.set_header("Cache-Control", "no-store")
-    response.set_header("X-Request-ID", request_id)
-    prefix = mount_path(request.env)
+    prefix, path = mount_path(request.env), requested_path(request.env)
+    kind = error.kind if isinstance(error, Problem) else None
+    link = None
+    # Other errors have other causes than a slip in the address.
+    if error.status_code in (400, 404) and kind in (None, UNKNOWN_PARAMETER):
+        link = suggest_address(path, request.query_string, names)
     members: dict[str, object] = {}
+    if kind:
+        members = {"type": f"{prefix}/problems/{kind.name}", "title": kind.title}
     if isinstance(error, Problem):
-        if error.kind:
-            members = {"type": f"{prefix}/problems/{error.kind.name}", "title": error.kind.title}
         members |= error.members
-    response.data = problem_body(
+    if link:
+        members["link"] = prefix + link
+    problem = problem_members(
         error.status_code,
         error.description or _detail(request, error) or title,
-        prefix + quote(request.path),
-        request_id,
+        prefix + quote(unquote(path)),
+        _request_id(request),
         members,
     )
+    response.set_header("Cache-Control", "no-store")
+    response.set_header("Vary", "Accept")
+    response.set_header("X-Request-ID", _request_id(request))
+    if _prefers_html(request):
+        response.set_headers(plain_shell().headers)
+        response.content_type = HTML
+        body = problem_html(
+            problem,
+            relative_root(request.env),
+            link=link,
+            kind=kind.name if kind else "",
+            retry_after=response.get_header("Retry-After"),
+            has_reference="docs" in names,
+        )
+    else:
+        response.content_type = PROBLEM_MEDIA_TYPE
+        body = json.dumps(problem).encode()
+    set_compressed(request, response, body)
+
+
+def _prefers_html(request: falcon.Request) -> bool:
+    accept = request.env.get("HTTP_ACCEPT", "")
+    is_parsed = bool(accept) and len(accept) <= MAX_ACCEPT_CHARACTERS
+    return is_parsed and choose(accept, _OFFERS) == falcon.MEDIA_HTML
 
 
 def _detail(request: falcon.Request, error: falcon.HTTPError) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fibweb.http.mounting import mount_path, path_below
+from fibweb.http.mounting import mount_path, path_below, relative_root, requested_path
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,23 @@ def test_no_mount() -> None:
 def test_path_below(root_path: str, path: str, below: str) -> None:
     """A prefix of whole segments is removed, once."""
     assert path_below(root_path, path) == below
+
+
+@pytest.mark.parametrize(
+    ("environ", "path", "root"),
+    [
+        ({"PATH_INFO": "/"}, "/", "./"),
+        ({"PATH_INFO": "/fib"}, "/fib", "./"),
+        ({"PATH_INFO": "/fib/\xc3\xa9 1/"}, "/fib/%C3%A9%201/", "../../"),
+        ({"REQUEST_URI": "//fib/1%2F0?a=/b"}, "//fib/1%2F0", "../../"),
+        ({"RAW_URI": "/f/fib/1", "SCRIPT_NAME": "/f"}, "/fib/1", "../"),
+        ({"RAW_URI": "/fib/1", "SCRIPT_NAME": "/f"}, "/fib/1", "../"),
+        ({"REQUEST_URI": "http://x/fib/1", "PATH_INFO": "/fib/1"}, "/fib/1", "../"),
+        ({"REQUEST_URI": "/a/f", "SCRIPT_NAME": "/a/f"}, "", "./f/"),
+        ({"REQUEST_URI": "*", "PATH_INFO": ""}, "", "./"),
+    ],
+)
+def test_relative_root(environ: dict[str, str], path: str, root: str) -> None:
+    """A relative URL leads from the path of any request to the root of the application."""
+    assert requested_path(environ) == path
+    assert relative_root(environ) == root

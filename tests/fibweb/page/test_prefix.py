@@ -72,3 +72,19 @@ def test_footer_links(below: ServedPage, open_page: Callable[..., Page]) -> None
         assert url.startswith(f"{below.url}/")
         with urllib.request.urlopen(url, timeout=DEADLINE_SECONDS) as reply:
             assert reply.status == 200
+
+
+def test_reference_and_errors_below_prefix(
+    below: ServedPage, open_page: Callable[..., Page]
+) -> None:
+    """The forms of the reference and the links of error pages stay below the prefix."""
+    page = open_page(below, "docs")
+    page.locator("#first").get_by_role("button", name="Send").click()
+    expect(page.locator("#first .outcome")).to_contain_text("200 OK")
+    page.goto(f"{below.url}/Fib/10/")
+    page.get_by_role("link", name="Reference").click()
+    expect(page).to_have_url(f"{below.url}/docs")
+    page.go_back()
+    page.get_by_role("link", name="Try /fib/10").click()
+    expect(page).to_have_url(f"{below.url}/fib/10")
+    expect(page.locator("body")).to_contain_text('"N": 10')

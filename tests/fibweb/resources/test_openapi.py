@@ -27,7 +27,7 @@ TIME_LIMIT_SECONDS = 300
 ROUTES = (
     *("/fib/{n:path}", "/fib", "/number/{n:path}"),
     *("/digits/{n:path}", "/index/{x:path}", "/index"),
-    *("/limits", "/problems/{name}", "/openapi.json"),
+    *("/limits", "/problems/{name}", "/docs", "/openapi.json", "/favicon.ico", "/robots.txt"),
 )
 DOCUMENT = describe(ROUTES)
 METHODS = [
