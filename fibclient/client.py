@@ -10,7 +10,7 @@ import socket
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import partial
@@ -19,7 +19,13 @@ from typing import Any, Self
 
 from fibclient.cancellation import Cancellation
 from fibclient.connections.encoded_slice import EncodedSlice
-from fibclient.errors import ClientClosed, ServerMisbehaved
+from fibclient.errors import (
+    CallCancelled,
+    ClientClosed,
+    FibError,
+    RequestRefused,
+    ServerMisbehaved,
+)
 from fibclient.prefix_cache import PrefixCache
 from fibclient.single_numbers import (
     NumberDigits,
@@ -190,6 +196,38 @@ class FibClient:
             return self._read(self._deadline(), start, stop, format, cancellation)
         return self._gather(slice_, parts, cancellation)
 
+    def read_many(
+        self, slices: Sequence[EncodedSlice], *, cancellation: Cancellation | None = None
+    ) -> list[bytes | FibError]:
+        """Return several small slices, requested from a server in one round trip.
+
+        Slices that the cache has or wants are read one by one.
+
+        Args:
+            slices: Slices from `EncodedSlice.of`, at most some KiB each.
+            cancellation: As in `read`.
+
+        Returns:
+            For each slice its bytes, or the error that `read` would raise.
+        """
+        deadline = self._deadline()
+        results: dict[EncodedSlice, bytes | FibError] = {}
+        many = [slice_ for slice_ in slices if slice_.size and self._cache.bypasses(slice_)]
+        if many:
+            try:
+                replies = self._requester.fetch_many(deadline, cancellation, many)
+                results.update(zip(many, replies, strict=True))
+            except CallCancelled:
+                raise
+            except FibError as error:
+                results.update(dict.fromkeys(many, error))
+        for slice_ in slices:
+            result = results.get(slice_)
+            # A server that is busy, say, is asked again.
+            if result is None or (isinstance(result, RequestRefused) and result.is_temporary):
+                results[slice_] = self._result(deadline, slice_, cancellation)
+        return [results[slice_] for slice_ in slices]
+
     def stream(
         self,
         start: int,
@@ -230,6 +268,8 @@ class FibClient:
             end: Byte to stop before, <= the size of the slice.
         """
         views = self._cache.peek(slice_, begin, end)
+        if len(views) == 1:
+            return views if len(views[0]) == end - begin else None
         return views if sum(map(len, views)) == end - begin else None
 
     def size(self, start: int, stop: int, format: str) -> int:
@@ -404,6 +444,17 @@ class FibClient:
         fetch = partial(self._requester.fetch, deadline, cancellation)
         cached = self._cache.read(slice_, deadline, fetch, cancellation)
         return fetch(slice_) if cached is None else cached
+
+    def _result(
+        self, deadline: float, slice_: EncodedSlice, cancellation: Cancellation | None
+    ) -> bytes | FibError:
+        start, stop, format = slice_.start, slice_.stop, slice_.format.name
+        try:
+            return self._read(deadline, start, stop, format, cancellation)
+        except CallCancelled:
+            raise
+        except FibError as error:
+            return error
 
     def _gather(
         self, slice_: EncodedSlice, parts: int, cancellation: Cancellation | None

@@ -73,6 +73,9 @@ class _Prefix:
 
     def views(self, begin: int, end: int) -> list[memoryview]:
         first = bisect_right(self.begins, begin) - 1
+        if end <= self.begins[first] + len(self.segments[first]):  # most slices
+            offset = self.begins[first]
+            return [memoryview(self.segments[first])[begin - offset : end - offset]]
         found = []
         for index in range(first, len(self.segments)):
             offset = self.begins[index]
@@ -112,7 +115,7 @@ class PrefixCache:
             prefix = self._prefixes.get(slice_.format)
             if prefix is None or slice_.start >= prefix.stop:
                 return []  # checked first: offsets take time to compute
-            base = offset(slice_.format, slice_.start)
+            base = offset(slice_.format, slice_.start) if slice_.start else 0
             if base + begin >= prefix.size:
                 return []
             self._prefixes.move_to_end(slice_.format)
@@ -180,6 +183,17 @@ class PrefixCache:
                     self._state_changed.notify_all()
         # Outside the lock: copying a large slice takes long.
         return _join(known)
+
+    def bypasses(self, slice_: EncodedSlice) -> bool:
+        """Whether `read` would return None without any fetch; counts as a miss if so."""
+        if not self._max_bytes:
+            return True
+        with self._lock:
+            prefix = self._prefixes.get(slice_.format) or _Prefix()
+            if slice_.stop <= prefix.stop or self._is_worth_keeping(prefix, slice_):
+                return False
+            self._misses += 1
+            return True
 
     def _fetch_missing(
         self, missing: EncodedSlice, slice_: EncodedSlice, fetch: Callable[[EncodedSlice], bytes]

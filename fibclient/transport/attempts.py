@@ -20,7 +20,7 @@ connections, and the one that is silent when the first byte arrives over the oth
 
 import random
 import time
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from fibclient.cancellation import Cancellation, as_cancelled
@@ -139,6 +139,20 @@ class Attempts:
         connection = self._first_to_reply(request.encoded, limit, request.cost_seconds)
         connection.read_header(request)
         return connection
+
+    def request_slices(self, requests: Sequence[SliceRequest]) -> Connection:
+        """Send requests for slices at once; return a connection whose next bytes are the replies.
+
+        Args:
+            requests: At least one; together they fit into a socket buffer.
+
+        Raises:
+            FibError: As for `Connection.call`.
+        """
+        sizes = [len(request.header) + request.size + len(b"\r\n") for request in requests]
+        encoded = b"".join([request.encoded for request in requests])
+        cost_seconds = sum(request.cost_seconds for request in requests)
+        return self._first_to_reply(encoded, min(sum(sizes) + 1, READ_AHEAD_BYTES), cost_seconds)
 
     def _first_to_reply(self, encoded: bytes, limit: int, cost_seconds: float) -> Connection:
         """Send a request; return the connection over which the first byte of the reply arrived."""

@@ -4,13 +4,14 @@ The bytes of a slice go into a new object, into a buffer of the caller, or into 
 a stream reuses.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from time import monotonic
 from typing import TypeVar
 
 from fibclient.cancellation import Cancellation, raise_if_cancelled
 from fibclient.connections.encoded_slice import EncodedSlice
 from fibclient.connections.resp import Reply
+from fibclient.errors import RequestRefused
 from fibclient.transport.attempts import Attempts, RetryPolicy
 from fibclient.transport.pool import ConnectionPool
 from fibclient.transport.transfer import Transfer
@@ -77,6 +78,37 @@ class Requester:
             return transfer.fetch(transfer.start(attempts.request_slice))
 
         return self._with_retries(deadline, cancellation, attempt)
+
+    def fetch_many(
+        self,
+        deadline: float,
+        cancellation: Cancellation | None,
+        slices: Sequence[EncodedSlice],
+    ) -> list[bytes | RequestRefused]:
+        """Return the bytes of several small slices, requested at once, or the server's errors.
+
+        Args:
+            deadline: Monotonic deadline of the call.
+            cancellation: Ends the call when it is cancelled.
+            slices: Slices that are not empty, at least one.
+        """
+        results: list[bytes | RequestRefused] = []
+
+        def attempt(attempts: Attempts) -> None:
+            requests = [slice_.whole for slice_ in slices[len(results) :]]
+            connection = attempts.request_slices(requests)
+            for request in requests:
+                try:
+                    connection.read_header(request)
+                except RequestRefused as error:
+                    results.append(error)
+                    continue
+                data = connection.read_exactly(request.size)
+                connection.read_trailer()
+                results.append(data)
+
+        self._with_retries(deadline, cancellation, attempt)
+        return results
 
     def fetch_into(
         self,

@@ -1,0 +1,116 @@
+"""Tests for reading several slices in one round trip."""
+
+import threading
+
+import pytest
+
+from fibclient import (
+    CallCancelled,
+    Cancellation,
+    EncodedSlice,
+    FibClient,
+    RequestRefused,
+    ServerMisbehaved,
+    ServerUnreachable,
+)
+from tests.support.expected import expected
+from tests.support.fake_server import HangUp, fake_server, in_turn
+from tests.support.servers import RunningServer
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
+
+ONE, TWO = b"$2\r\n1\n\r\n", b"$2\r\n2\n\r\n"
+"""The replies for F(1) or F(2), and for F(3), as text."""
+
+
+def text(*indices: int) -> list[EncodedSlice]:
+    """Return slices of single numbers."""
+    return [EncodedSlice.of(n, n + 1, "text") for n in indices]
+
+
+def test_every_slice_is_read(server: RunningServer) -> None:
+    """Slices of all kinds come back in order: cached, far, empty, repeated and large ones."""
+    bounds = [(0, 5), (9000, 9001), (7, 7), (12_000, 12_100), (9000, 9001), (3, 4), (2000, 4000)]
+    slices = [
+        EncodedSlice.of(start, stop, format)
+        for start, stop in bounds
+        for format in ("text", "json", "binary")
+    ]
+    for cache_bytes in (0, 1_000_000):
+        with FibClient(server.address, cache_bytes=cache_bytes) as client:
+            client.first(10)
+            for _ in range(2):
+                assert client.read_many(slices) == [
+                    expected(slice_.format.name, slice_.start, slice_.stop) for slice_ in slices
+                ]
+            assert client.read_many([]) == []
+
+
+def test_many_slices_take_one_round_trip() -> None:
+    """All requests are sent before the first reply is awaited."""
+
+    def reply(words: list[bytes]) -> bytes:
+        return b"" if words[1] != b"3" else ONE + ONE + TWO
+
+    with fake_server(reply) as server, FibClient(server.address, cache_bytes=0) as client:
+        assert client.read_many(text(1, 2, 3)) == [b"1\n", b"1\n", b"2\n"]
+        assert len(server.requests) == 3
+        assert client.stats().connections_opened == 1
+
+
+def test_an_error_reply_concerns_one_slice() -> None:
+    """An error is the result of its slice alone; a temporary one is retried."""
+    replies = [b"-LIMIT too large\r\n", b"-BUSY later\r\n", TWO, ONE]
+    with (
+        fake_server(in_turn(*replies)) as server,
+        FibClient(server.address, cache_bytes=0) as client,
+    ):
+        refused, retried, good = client.read_many(text(1, 2, 3))
+        assert isinstance(refused, RequestRefused)
+        assert refused.code == "LIMIT"
+        assert (retried, good) == (b"1\n", b"2\n")
+        assert client.read_many(text(1)) == [b"1\n"]
+        assert client.stats().connections_opened == 1
+
+
+def test_slices_after_a_broken_connection_are_requested_again() -> None:
+    """What arrived before the connection broke is kept; only the rest is requested again."""
+    with (
+        fake_server(in_turn(ONE, HangUp(b"$2\r"), ONE, TWO)) as server,
+        FibClient(server.address, cache_bytes=0) as client,
+    ):
+        assert client.read_many(text(1, 2, 3)) == [b"1\n", b"1\n", b"2\n"]
+        assert [words[1] for words in server.requests] == [b"1", b"2", b"2", b"3"]
+
+
+def test_failures_are_results() -> None:
+    """If no server replies, or not as it should, each slice has the error."""
+    with FibClient("127.0.0.1:1", cache_bytes=0, max_retries=0) as client:
+        results = client.read_many(text(1, 2))
+        assert [type(result) for result in results] == [ServerUnreachable] * 2
+    with (
+        fake_server(in_turn(ONE, b"$3\r\n11\n\r\n")) as server,
+        FibClient(server.address, cache_bytes=0, max_retries=0) as client,
+    ):
+        first, *rest = client.read_many(text(1, 2, 3))
+        assert [type(result) for result in rest] == [ServerMisbehaved] * 2
+        assert isinstance(first, ServerMisbehaved)
+
+
+def test_cancellation_ends_all() -> None:
+    """A cancelled call raises, and its connection is closed."""
+    token = Cancellation()
+    with (
+        fake_server(in_turn(None)) as server,
+        FibClient(server.address, cache_bytes=0) as client,
+    ):
+
+        def cancel() -> None:
+            server.was_asked.wait(DEADLINE_SECONDS)
+            token.cancel()
+
+        canceller = threading.Thread(target=cancel)
+        canceller.start()
+        with pytest.raises(CallCancelled):
+            client.read_many(text(1, 2), cancellation=token)
+        canceller.join()
+        wait_until(lambda: client.stats().in_use == 0, "its permit is released")
