@@ -1,9 +1,14 @@
-"""Cache with bounds on its number of entries and on their size; the oldest entry is evicted."""
+"""Cache with bounds on its number of entries and on their size; the oldest entry is evicted.
+
+A `RepeatFilter` in front of it keeps out keys that do not come twice, so that a client whose
+requests are all different evicts nothing.
+"""
 
 from collections import deque
+from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-__all__ = ["BoundedCache"]
+__all__ = ["BoundedCache", "RepeatFilter"]
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -63,3 +68,28 @@ class BoundedCache(Generic[Key, Value]):
         self._entries.clear()
         self._sizes.clear()
         self._size = 0
+
+
+class RepeatFilter:
+    """Recognizes keys that come again, in constant memory.
+
+    A key is recognized until another one with the same slot comes. Two keys with equal hashes are
+    taken for the same one.
+    """
+
+    def __init__(self, slots: int) -> None:
+        """Start without any key.
+
+        Args:
+            slots: Number of hashes to remember, >= 1: some times the number of keys in use.
+        """
+        self._hashes: list[int | None] = [None] * slots
+
+    def is_repeated(self, key: Hashable) -> bool:
+        """Return whether a key has come before; remember it if not."""
+        number = hash(key)
+        slot = number % len(self._hashes)
+        if self._hashes[slot] == number:
+            return True
+        self._hashes[slot] = number
+        return False

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from fibclient import Cancellation, Document, EncodedSlice, FibClient
 from fibcommon.costs import slice_seconds
-from fibweb.content.fetch_request import FetchRequest
+from fibweb.content.fetch_request import FetchRequest, SliceRead
 
 __all__ = ["PIECE_BYTES", "SMALL_PIECE_BYTES", "DocumentFile", "needs_several_requests"]
 
@@ -137,7 +137,8 @@ class DocumentFile:
             return client.read(start, stop, format.name, cancellation=cancellation)
 
         cost_seconds = slice_seconds(format, start, slice_.size)
-        return FetchRequest((format.name, start, stop), cost_seconds, slice_.size, run)
+        key = (format.name, start, stop)
+        return FetchRequest(key, cost_seconds, slice_.size, run, SliceRead(client, slice_))
 
     def _piece(self, piece_bytes: int) -> _Piece:
         """Return the piece that contains the current position."""

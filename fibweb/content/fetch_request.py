@@ -8,11 +8,11 @@ raises `Overloaded`.
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from fibclient import Cancellation
+from fibclient import Cancellation, EncodedSlice, FibClient
 
-__all__ = ["FETCH", "FetchRequest", "Overloaded", "WouldBlock", "run_now"]
+__all__ = ["FETCH", "FetchRequest", "Overloaded", "SliceRead", "WouldBlock", "run_now"]
 
 FETCH = "fibweb.fetch"
 """Environ key of the fetch function; missing if the application may block."""
@@ -40,6 +40,13 @@ class Overloaded(Exception):
         self.retry_after_seconds = retry_after_seconds
 
 
+class SliceRead(NamedTuple):
+    """A slice and the client that reads it."""
+
+    client: FibClient
+    slice: EncodedSlice
+
+
 @dataclass(frozen=True, slots=True)
 class FetchRequest:
     """Bytes to fetch from a fibserver.
@@ -49,12 +56,15 @@ class FetchRequest:
         cost_seconds: Predicted computing time of the fibserver.
         size_bytes: Number of bytes.
         run: Fetches the bytes; blocks, and raises FibError.
+        read: What `run` reads with the client library; None if it does something else. Small
+            slices are read several at a time.
     """
 
     key: Hashable
     cost_seconds: float = field(compare=False)
     size_bytes: int = field(compare=False)
     run: Callable[[Cancellation | None], bytes] = field(compare=False)
+    read: SliceRead | None = field(default=None, compare=False)
 
 
 def run_now(fetch: FetchRequest) -> Any:

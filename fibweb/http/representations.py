@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from fibclient import Document, EncodedSlice
 from fibcommon.formats import FORMATS
-from fibweb.http.parameters import SHOWN_CHARACTERS
+from fibweb.http.parameters import SHOWN_CHARACTERS, parse_index
 
 __all__ = [
     "AVAILABLE",
@@ -75,9 +75,15 @@ class Representation(NamedTuple):
     download_headers: list[tuple[str, str]]
 
 
+# Cached by the texts of the parameters, which are checked only once.
 @lru_cache(maxsize=1024)
-def first(n: int, format: str) -> Representation:
-    """Return the representation of F(0) to F(n-1)."""
+def first(n_text: str, format: str) -> Representation:
+    """Return the representation of F(0) to F(n-1).
+
+    Raises:
+        ValueError: The text is not a valid n.
+    """
+    n = parse_index("n", n_text)
     slice_ = EncodedSlice.of(0, n, format)
     document = Document(b"", slice_, b"")
     if format == "json":
@@ -86,8 +92,13 @@ def first(n: int, format: str) -> Representation:
 
 
 @lru_cache(maxsize=1024)
-def part(start: int, count: int, format: str) -> Representation:
-    """Return the representation of F(start) to F(start+count-1)."""
+def part(start_text: str, count_text: str, format: str) -> Representation:
+    """Return the representation of F(start) to F(start+count-1).
+
+    Raises:
+        ValueError: A text is not a valid index or count.
+    """
+    start, count = parse_index("start", start_text), parse_index("count", count_text)
     slice_ = EncodedSlice.of(start, start + count, format)
     document = Document(b"", slice_, b"")
     if format == "json":
@@ -97,8 +108,13 @@ def part(start: int, count: int, format: str) -> Representation:
 
 
 @lru_cache(maxsize=1024)
-def number(n: int, format: str) -> Representation:
-    """Return the representation of F(n)."""
+def number(n_text: str, format: str) -> Representation:
+    """Return the representation of F(n).
+
+    Raises:
+        ValueError: The text is not a valid n.
+    """
+    n = parse_index("n", n_text)
     slice_ = EncodedSlice.of(n, n + 1, format)
     document = Document(b"", slice_, b"")
     if format == "json":

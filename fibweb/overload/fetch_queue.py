@@ -13,7 +13,10 @@ The predicted cost of a fetch determines its order and whether it is accepted.
 - A fetch is rejected if its predicted wait, scaled by the measured duration of recent fetches, is
   too long, or if there are too many waiters. A fetch that does not start in time expires.
 
-The queue has no threads and no clock: the caller passes the time, runs the job that `start_next`
+Handing a fetch to a thread and back takes longer than most cheap fetches themselves. So one thread
+takes several small ones at a time, as long as they are cheap together.
+
+The queue has no threads and no clock: the caller passes the time, runs the batch that `start_next`
 returns and reports its end to `finish`.
 """
 
@@ -26,7 +29,7 @@ from typing import Generic, TypeVar
 from fibcommon.costs import EXPENSIVE_SECONDS
 from fibweb.content.fetch_request import FetchRequest
 
-__all__ = ["MAX_WAITERS", "MAX_WAIT_SECONDS", "FetchQueue", "Job", "JobState", "Rejected"]
+__all__ = ["MAX_WAITERS", "MAX_WAIT_SECONDS", "Batch", "FetchQueue", "Job", "JobState", "Rejected"]
 
 Waiter = TypeVar("Waiter")
 
@@ -47,6 +50,10 @@ STARTED_SECONDS = 5.0
 DECAY = 0.9
 MIN_SCALE, MAX_SCALE = 0.1, 100.0
 """Decay of older measurements, and bounds, of the ratio of measured to predicted time."""
+
+BATCH_JOBS = 64
+BATCH_BYTES = 128 * 1024
+"""Maximum number of jobs of a batch, and of bytes that they fetch."""
 
 MIN_COMPACTED = 64
 """A smaller heap is not compacted."""
@@ -82,7 +89,7 @@ class Job(Generic[Waiter]):
         fetch: Fetch to run.
         added_at: Time of the first waiter.
         state: Whether the job waits, runs or has ended.
-        started_at: Time at which it began to run.
+        batch: The batch in which it runs.
         waiters: Waiters in the order of arrival.
         is_started: Whether a waiter has sent the beginning of its response. Such a job does not
             expire.
@@ -92,7 +99,7 @@ class Job(Generic[Waiter]):
     fetch: FetchRequest
     added_at: float
     state: JobState = JobState.QUEUED
-    started_at: float = 0.0
+    batch: "Batch[Waiter] | None" = None
     waiters: dict[Waiter, None] = field(default_factory=dict)
     is_started: bool = False
     virtual_deadline: float = field(init=False)
@@ -109,6 +116,21 @@ class Job(Generic[Waiter]):
 
     def __lt__(self, other: "Job[Waiter]") -> bool:
         return self.virtual_deadline < other.virtual_deadline
+
+
+@dataclass(slots=True, eq=False)
+class Batch(Generic[Waiter]):
+    """Jobs that one thread runs: a single one, or several small ones that are cheap together.
+
+    Attributes:
+        jobs: The jobs.
+        started_at: Time at which they began to run.
+        cost_seconds: Sum of their predicted costs.
+    """
+
+    jobs: list[Job[Waiter]]
+    started_at: float
+    cost_seconds: float
 
 
 class _CostClass(Generic[Waiter]):
@@ -137,6 +159,10 @@ class _CostClass(Generic[Waiter]):
         while self._heap and self._heap[0].state is not JobState.QUEUED:
             heapq.heappop(self._heap)  # its last waiter was removed
         return self._heap[0] if self._heap else None
+
+    def pop(self) -> Job[Waiter]:
+        """Remove and return the head."""
+        return heapq.heappop(self._heap)
 
     def wait_seconds(self, job: Job[Waiter]) -> float:
         """Return the predicted wait of a job."""
@@ -179,7 +205,7 @@ class FetchQueue(Generic[Waiter]):
 
     @property
     def running(self) -> int:
-        """Number of running jobs."""
+        """Number of running batches."""
         return self._cheap.running + self._expensive.running
 
     def add(
@@ -220,20 +246,40 @@ class FetchQueue(Generic[Waiter]):
     def _class_of(self, job: Job[Waiter]) -> _CostClass[Waiter]:
         return self._expensive if job.is_expensive else self._cheap
 
-    def start_next(self, now: float) -> Job[Waiter] | None:
-        """Start the next job and return it, or return None if no job may run now."""
+    def start_next(self, now: float) -> Batch[Waiter] | None:
+        """Start the next batch and return it, or return None if no job may run now."""
         if self.running >= self._threads:
             return None
         for kind in self._order():
             job = kind.head
             if job is not None and kind.running < kind.threads:
-                job.state = JobState.RUNNING
-                job.started_at = now
+                jobs = [job] if job.is_expensive else self._small_jobs(job)
+                batch = Batch(jobs, now, sum(job.fetch.cost_seconds for job in jobs))
+                for job in jobs:
+                    job.state = JobState.RUNNING
+                    job.batch = batch
+                    kind.waiting -= len(job.waiters)
                 kind.running += 1
-                kind.running_cost += job.fetch.cost_seconds
-                kind.waiting -= len(job.waiters)
-                return job
+                kind.running_cost += batch.cost_seconds
+                return batch
         return None
+
+    def _small_jobs(self, first: Job[Waiter]) -> list[Job[Waiter]]:
+        """Take the first cheap job from the queue, and those after it that fit into a batch."""
+        jobs = [self._cheap.pop()]
+        read, cost_seconds, size_bytes = first.fetch.read, 0.0, 0
+        while read is not None and len(jobs) < BATCH_JOBS:
+            cost_seconds += jobs[-1].fetch.cost_seconds
+            size_bytes += jobs[-1].fetch.size_bytes
+            fetch = self._cheap.head and self._cheap.head.fetch
+            if not fetch or fetch.read is None or fetch.read.client is not read.client:
+                break
+            if cost_seconds + fetch.cost_seconds > EXPENSIVE_SECONDS:
+                break
+            if size_bytes + fetch.size_bytes > BATCH_BYTES:
+                break
+            jobs.append(self._cheap.pop())
+        return jobs
 
     def _order(self) -> tuple[_CostClass[Waiter], _CostClass[Waiter]]:
         if self._threads == 1:
@@ -244,20 +290,20 @@ class FetchQueue(Generic[Waiter]):
         order = (self._cheap, self._expensive)
         return order[::-1] if is_expensive_first else order
 
-    def finish(self, job: Job[Waiter], now: float, *, is_success: bool) -> list[Waiter]:
-        """Record the end of a job and return its waiters.
+    def finish(self, batch: Batch[Waiter], now: float, *, is_success: bool) -> list[list[Waiter]]:
+        """Record the end of a batch and return the waiters of each of its jobs.
 
         Args:
-            job: Job from `start_next`.
+            batch: Batch from `start_next`.
             now: Current time in seconds.
             is_success: Whether the duration counts as a measurement.
         """
-        kind = self._class_of(job)
+        kind = self._class_of(batch.jobs[0])
         kind.running -= 1
-        kind.running_cost = kind.running and kind.running_cost - job.fetch.cost_seconds
+        kind.running_cost = kind.running and kind.running_cost - batch.cost_seconds
         if is_success:
-            kind.record(job.fetch.cost_seconds, now - job.started_at)
-        return self._end(job)
+            kind.record(batch.cost_seconds, now - batch.started_at)
+        return [self._end(job) for job in batch.jobs]
 
     def _end(self, job: Job[Waiter]) -> list[Waiter]:
         job.state = JobState.OVER
@@ -269,11 +315,11 @@ class FetchQueue(Generic[Waiter]):
             del self._by_waiter[waiter]
         return waiters
 
-    def remove(self, waiter: Waiter) -> Job[Waiter] | None:
+    def remove(self, waiter: Waiter) -> Batch[Waiter] | None:
         """Remove a waiter, if it waits.
 
         Returns:
-            The job to cancel if it runs and has no other waiter, else None.
+            The batch to cancel if it runs and has no other waiter, else None.
         """
         job = self._by_waiter.pop(waiter, None)
         if job is None:
@@ -283,12 +329,16 @@ class FetchQueue(Generic[Waiter]):
             self._class_of(job).waiting -= 1
         if job.waiters:
             return None
-        was_running = job.state is JobState.RUNNING
-        if was_running:
-            del self._jobs[job.fetch]  # a later waiter for the same bytes needs a new job
-        else:
+        if job.batch is None:
             self._end(job)
-        return job if was_running else None
+            return None
+        if any(other.waiters for other in job.batch.jobs):
+            return None
+        for other in job.batch.jobs:
+            # A later waiter for the same bytes needs a new job.
+            if self._jobs.get(other.fetch) is other:
+                del self._jobs[other.fetch]
+        return job.batch
 
     def expired(self, now: float) -> list[tuple[FetchRequest, Waiter]]:
         """Remove and return the waiters whose jobs have not started in time."""

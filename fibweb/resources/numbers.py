@@ -21,7 +21,6 @@ from fibweb.http.parameters import (
     SHOWN_CHARACTERS,
     MissingParameter,
     check_spelling,
-    parse_index,
     parse_query,
 )
 from fibweb.http.representations import AVAILABLE, NEGOTIABLE, Representation, check_format
@@ -40,6 +39,11 @@ SMALL_BYTES = 64 * 1024
 """Up to this size, copying a response costs less than streaming it from a file."""
 
 _OFFERS = tuple(NEGOTIABLE)
+
+_NO_PARAMETERS: Mapping[str, str] = {}
+
+_CONDITIONS = ("HTTP_RANGE", "HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH")
+"""Keys of the headers on which it depends whether all bytes are sent."""
 
 
 class _Numbers(ABC):
@@ -81,8 +85,9 @@ class _Numbers(ABC):
     def on_get(self, request: falcon.Request, response: falcon.Response, n: str = "") -> None:
         """Respond to GET, and to HEAD, for which Falcon omits the body."""
         environ = request.env
+        text = request.query_string
         try:
-            query = parse_query(request.query_string, self.parameters)
+            query = parse_query(text, self.parameters) if text else _NO_PARAMETERS
             format = _format(query.get("format"), environ.get("HTTP_ACCEPT"))
             chosen = self.representation(n, query, format)
             if n:
@@ -90,11 +95,13 @@ class _Numbers(ABC):
         except ValueError as error:
             raise invalid_request(error, environ, self.example) from error
 
-        document, part = chosen.document, _part(environ, chosen)
-        none_match = environ.get("HTTP_IF_NONE_MATCH", "")
-        matches = entity_tags.is_match(environ.get("HTTP_IF_MATCH"), chosen.tag)
-        # Equal tags mean equal bytes: a client that lists the tag needs no fetch.
-        has_tag = matches and entity_tags.contains_tag(none_match, chosen.tag, weakly=True)
+        document, part, matches, has_tag, none_match = chosen.document, None, True, False, ""
+        if not environ.keys().isdisjoint(_CONDITIONS):
+            part = _part(environ, chosen)
+            none_match = environ.get("HTTP_IF_NONE_MATCH", "")
+            matches = entity_tags.is_match(environ.get("HTTP_IF_MATCH"), chosen.tag)
+            # Equal tags mean equal bytes: a client that lists the tag needs no fetch.
+            has_tag = matches and entity_tags.contains_tag(none_match, chosen.tag, weakly=True)
         data, file = None, None
         if part is None and document.size <= SMALL_BYTES and not has_tag:
             data = document.cached_whole(self._client)
@@ -102,7 +109,7 @@ class _Numbers(ABC):
             file = self._open(document, part, environ.get(FETCH, run_now))
         if not matches:
             raise not_matching(chosen.tag)
-        if entity_tags.is_not_modified(none_match, chosen.tag):
+        if none_match and entity_tags.is_not_modified(none_match, chosen.tag):
             response.status = falcon.HTTP_304
             response.set_headers(chosen.not_modified_headers)
             return
@@ -150,7 +157,7 @@ class FirstNumbersResource(_Numbers):
 
     def representation(self, n: str, query: Mapping[str, str], format: str) -> Representation:
         """Return the representation of the first n numbers."""
-        return representations.first(parse_index("n", n), format)
+        return representations.first(n, format)
 
 
 class RangeResource(_Numbers):
@@ -163,8 +170,7 @@ class RangeResource(_Numbers):
         """Return the representation of `count` numbers from F(start)."""
         if "count" not in query:
             raise MissingParameter("count", "how many numbers to return", "n", "/fib")
-        start = parse_index("start", query.get("start", "0"))
-        return representations.part(start, parse_index("count", query["count"]), format)
+        return representations.part(query.get("start", "0"), query["count"], format)
 
     def links(self, query: Mapping[str, str]) -> str:
         """Return links to the ranges before and after this one."""
@@ -196,7 +202,7 @@ class NumberResource(_Numbers):
 
     def representation(self, n: str, query: Mapping[str, str], format: str) -> Representation:
         """Return the representation of F(n)."""
-        return representations.number(parse_index("n", n), format)
+        return representations.number(n, format)
 
 
 def _format(wanted: str | None, accept: str | None) -> str:

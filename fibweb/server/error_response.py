@@ -49,4 +49,4 @@ def error_response(
         fields |= site.cors.headers(request.headers.get("ORIGIN", ""))
     header = format_header(f"{status} {reason_phrase(status)}", fields.items())
     body = b"" if request.is_head else body
-    return Response.to(request, status, PROBLEM_MEDIA_TYPE, header, body, closes=closes)
+    return Response(request, status, PROBLEM_MEDIA_TYPE, header, body, closes=closes)

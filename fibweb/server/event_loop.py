@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["Handler", "Loop"]
+__all__ = ["Handler", "Loop", "Worker"]
 
 EVENTS_PER_ITERATION = 64
 """Maximum number of events per iteration, so that calls queued for its end are not delayed. The
@@ -25,23 +25,6 @@ WORK_SECONDS_PER_ITERATION = 0.002
 """Time limit for deferred calls per iteration: enough to run the application about 20 times."""
 
 
-_Call = Callable[[], object]
-_Callback = tuple[_Call, _Call]
-"""A queued function, and what to call if it raises."""
-
-
-def _log_exception() -> None:
-    log.exception("exception in a callback of the event loop")
-
-
-def _run(callback: _Callback) -> None:
-    call, on_error = callback
-    try:
-        call()
-    except Exception:
-        on_error()
-
-
 class Handler(Protocol):
     """Owner of a descriptor."""
 
@@ -50,6 +33,19 @@ class Handler(Protocol):
 
     def handle_error(self) -> None:
         """Handle the exception that `handle_events` has raised; called in an `except` clause."""
+
+
+class Worker(Protocol):
+    """Owner of deferred work."""
+
+    def handle_turn(self) -> None:
+        """Do the work; takes milliseconds at most."""
+
+    def end_turn(self) -> None:
+        """Send the results of the work, after that of others has been done too."""
+
+    def handle_error(self) -> None:
+        """Handle the exception that another method has raised; called in an `except` clause."""
 
 
 class Loop:
@@ -65,8 +61,8 @@ class Loop:
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
         self._wanted: dict[int, int] = {}
-        self._ready: deque[_Callback] = deque()
-        self._deferred: deque[_Callback] = deque()
+        self._calls: deque[Callable[[], object]] = deque()
+        self._deferred: deque[Worker] = deque()
         self._wakeup = os.eventfd(0, os.EFD_NONBLOCK)
         self._epoll.register(self._wakeup, select.EPOLLIN)
         # Reentrant: a signal handler may call `wake` while its own thread holds the lock.
@@ -103,12 +99,12 @@ class Loop:
             self._wanted[descriptor] = events
 
     def run_once(self, seconds: float) -> None:
-        """Run one iteration: wait for events, handle them, then run the queued calls.
+        """Run one iteration: wait for events, handle them, then the calls and deferred work.
 
         Args:
-            seconds: Longest wait; there is none if calls are queued.
+            seconds: Longest wait; there is none if work is left.
         """
-        wait_seconds = 0 if self._ready or self._deferred else seconds
+        wait_seconds = 0 if self._calls or self._deferred else seconds
         for descriptor, events in self._epoll.poll(wait_seconds, EVENTS_PER_ITERATION):
             handler = self._handlers.get(descriptor)
             if handler is not None:  # else it was closed while an earlier event was handled
@@ -118,45 +114,48 @@ class Loop:
                     handler.handle_error()
             elif descriptor == self._wakeup:
                 os.eventfd_read(self._wakeup)
-        self._run_deferred()
-        # As in asyncio: calls that are added meanwhile run after the next events.
-        for _ in range(len(self._ready)):
-            _run(self._ready.popleft())
+        for _ in range(len(self._calls)):
+            try:
+                self._calls.popleft()()
+            except Exception:
+                log.exception("exception in a callback of the event loop")
+        if self._deferred:
+            self._run_deferred()
         self.iterations += 1
 
     def _run_deferred(self) -> None:
-        """Run deferred calls in order until the time limit.
+        """Do deferred work in order until the time limit, then send its results together.
 
         So a cached response never waits for many requests that run the application.
         """
         end = time.monotonic() + WORK_SECONDS_PER_ITERATION
-        deferred = self._deferred
+        deferred, done = self._deferred, []
         while deferred:
-            _run(deferred.popleft())
+            worker = deferred.popleft()
+            try:
+                worker.handle_turn()
+                done.append(worker)
+            except Exception:
+                worker.handle_error()
             if time.monotonic() > end:
-                return
+                break
+        for worker in done:
+            try:
+                worker.end_turn()
+            except Exception:
+                worker.handle_error()
 
-    def defer(self, call: _Call, on_error: _Call = _log_exception) -> None:
-        """Call a function after the events of this iteration, or of a later one under load.
+    def defer(self, worker: Worker) -> None:
+        """Call `handle_turn` after the events of this iteration, or of a later one under load."""
+        self._deferred.append(worker)
+
+    def call_soon_threadsafe(self, call: Callable[[], object]) -> None:
+        """Call a function on the event loop unless that is closed; for any thread.
 
         Args:
             call: Function that takes milliseconds at most.
-            on_error: Called in an `except` clause if the function raises.
         """
-        self._deferred.append((call, on_error))
-
-    def call_soon(self, call: _Call, on_error: _Call = _log_exception) -> None:
-        """Call a function at the end of this iteration; at that of the next if called there.
-
-        Args:
-            call: Function that takes milliseconds at most.
-            on_error: Called in an `except` clause if the function raises.
-        """
-        self._ready.append((call, on_error))
-
-    def call_soon_threadsafe(self, call: _Call) -> None:
-        """Call a function on the event loop unless that is closed; for any thread."""
-        self.call_soon(call)
+        self._calls.append(call)
         self.wake()
 
     def wake(self) -> None:

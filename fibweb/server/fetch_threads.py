@@ -1,21 +1,23 @@
 """Thread pool that runs fetches from fibservers.
 
-Only the event loop uses the queue. A thread runs one fetch and posts the result to the loop, which
-passes it to the waiters. So a slow reader holds no thread. When the last waiter for a fetch
-disconnects, the fetch is removed from the queue, or cancelled on its thread.
+Only the event loop uses the queue. A thread runs one fetch, or several small ones in one round
+trip, and posts the results to the loop, which passes them to the waiters. So a slow reader holds
+no thread. When the last waiter for a fetch disconnects, the fetch is removed from the queue, or
+cancelled on its thread.
 """
 
 import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from fibclient import CallCancelled, Cancellation, FibError
 from fibweb.content.fetch_request import FetchRequest, Overloaded
-from fibweb.overload.fetch_queue import FetchQueue, Job, Rejected
+from fibweb.overload.fetch_queue import Batch, FetchQueue, Rejected
+from fibweb.server.event_loop import Loop
 
 __all__ = ["FetchThreads", "Waiter"]
 
@@ -48,26 +50,22 @@ class FetchThreads:
         cancelled: Number of fetches dropped because their last waiter disconnected.
     """
 
-    def __init__(
-        self,
-        threads: int,
-        timeout_seconds: float,
-        call_soon_threadsafe: Callable[[Callable[[], None]], None],
-    ) -> None:
+    def __init__(self, threads: int, timeout_seconds: float, loop: Loop) -> None:
         """Create the threads.
 
         Args:
-            threads: Number of fetches that run concurrently, >= 1.
+            threads: Number of threads, >= 1.
             timeout_seconds: Time limit of a fetch, its wait in the queue included.
-            call_soon_threadsafe: Calls a function on the event loop.
+            loop: The event loop.
         """
         self.rejections = Counter(dict.fromkeys(_MESSAGES, 0))
         self.cancelled = 0
         self._timeout = timeout_seconds
-        self._call_soon = call_soon_threadsafe
+        self._loop = loop
         self._queue: FetchQueue[Waiter] = FetchQueue(threads)
         self._threads = ThreadPoolExecutor(threads, "fetch")
-        self._running: dict[Job[Waiter], Cancellation] = {}
+        self._running: dict[Batch[Waiter], Cancellation] = {}
+        self._is_scheduled = False
         self._is_closed = False
 
     @property
@@ -91,20 +89,19 @@ class FetchThreads:
             self._queue.add(fetch, waiter, now)
         except Rejected as rejected:
             raise self.rejection(rejected.reason, rejected.wait_seconds) from None
-        self._start_next(now)
+        self._schedule()
 
     def add_next(self, fetch: FetchRequest, waiter: Waiter) -> None:
         """Queue the next piece of a response in progress, which is never rejected."""
-        now = time.monotonic()
-        self._queue.add(fetch, waiter, now, is_started=True)
-        self._start_next(now)
+        self._queue.add(fetch, waiter, time.monotonic(), is_started=True)
+        self._schedule()
 
     def remove(self, waiter: Waiter) -> None:
         """Remove a waiter that has disconnected; cancel its fetch if it was the last one."""
         before = len(self._queue)
-        job = self._queue.remove(waiter)
-        if job is not None:
-            self._running[job].cancel()
+        batch = self._queue.remove(waiter)
+        if batch is not None:
+            self._running[batch].cancel()
         self.cancelled += before - len(self._queue)
 
     def tick(self) -> None:
@@ -115,8 +112,8 @@ class FetchThreads:
         now = time.monotonic()
         for fetch, waiter in self._queue.expired(now):
             waiter.on_fetched(fetch, self.rejection("expired"))
-        for job, cancellation in self._running.items():
-            if now - job.added_at > self._timeout:
+        for batch, cancellation in self._running.items():
+            if now - batch.jobs[0].added_at > self._timeout:
                 cancellation.cancel()
 
     def rejection(self, reason: str, wait_seconds: float = 0.0) -> Overloaded:
@@ -130,33 +127,50 @@ class FetchThreads:
         longest = min(MAX_RETRY_AFTER_SECONDS, 2 + int(wait_seconds))
         return Overloaded(_MESSAGES[reason], random.randint(1, longest))
 
-    def _start_next(self, now: float) -> None:
-        while not self._is_closed and (job := self._queue.start_next(now)) is not None:
-            cancellation = self._running[job] = Cancellation()
-            self._threads.submit(self._run, job, cancellation)
+    def _schedule(self) -> None:
+        """Start batches when the requests of this iteration of the loop are in the queue."""
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.defer(self)
 
-    def _run(self, job: Job[Waiter], cancellation: Cancellation) -> None:
-        result: bytes | Exception
-        try:
-            result = job.fetch.run(cancellation)
-        except FibError as error:
-            result = error
-        except Exception as error:
-            log.exception("cannot fetch %s", job.fetch.key)
-            result = error
-        self._call_soon(lambda: self._finish(job, result))
-
-    def _finish(self, job: Job[Waiter], result: bytes | Exception) -> None:
+    def handle_turn(self) -> None:
+        """Start the next batches on idle threads."""
+        self._is_scheduled = False
         now = time.monotonic()
-        del self._running[job]
+        while not self._is_closed and (batch := self._queue.start_next(now)) is not None:
+            cancellation = self._running[batch] = Cancellation()
+            self._threads.submit(self._run, batch, cancellation)
+
+    def end_turn(self) -> None:
+        """Do nothing: the threads go on."""
+
+    def handle_error(self) -> None:
+        """Log the current exception."""
+        log.exception("cannot start a fetch")
+
+    def _run(self, batch: Batch[Waiter], cancellation: Cancellation) -> None:
+        fetches = [job.fetch for job in batch.jobs]
+        results: Sequence[bytes | Exception]
+        try:
+            results = _results(fetches, cancellation)
+        except FibError as error:
+            results = [error] * len(fetches)
+        except Exception as error:
+            log.exception("cannot fetch %s", ", ".join(str(fetch.key) for fetch in fetches))
+            results = [error] * len(fetches)
+        self._loop.call_soon_threadsafe(lambda: self._finish(batch, results))
+
+    def _finish(self, batch: Batch[Waiter], results: Sequence[bytes | Exception]) -> None:
+        del self._running[batch]
         # An empty result does not count as a measurement: no numbers were requested.
-        waiters = self._queue.finish(
-            job, now, is_success=isinstance(result, bytes) and result != b""
-        )
-        self._start_next(now)
-        is_late = isinstance(result, CallCancelled)
-        for waiter in waiters:
-            waiter.on_fetched(job.fetch, self.rejection("expired") if is_late else result)
+        is_success = all(isinstance(result, bytes) and result for result in results)
+        waiters = self._queue.finish(batch, time.monotonic(), is_success=is_success)
+        if self.waiting:
+            self._schedule()
+        for job, result, fetched in zip(batch.jobs, results, waiters, strict=True):
+            is_late = isinstance(result, CallCancelled)
+            for waiter in fetched:
+                waiter.on_fetched(job.fetch, self.rejection("expired") if is_late else result)
 
     def close(self) -> None:
         """Cancel all fetches and let the threads end."""
@@ -164,3 +178,13 @@ class FetchThreads:
         for cancellation in self._running.values():
             cancellation.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _results(
+    fetches: Sequence[FetchRequest], cancellation: Cancellation
+) -> Sequence[bytes | Exception]:
+    """Return the bytes or the error of each fetch of a batch; a single one may raise instead."""
+    reads = [fetch.read for fetch in fetches if fetch.read is not None]
+    if len(fetches) == 1 or not reads:
+        return [fetch.run(cancellation) for fetch in fetches]
+    return reads[0].client.read_many([read.slice for read in reads], cancellation=cancellation)

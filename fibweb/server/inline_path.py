@@ -11,11 +11,10 @@ application may then run twice, which is harmless since such a request is a GET 
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from itertools import chain
 from types import TracebackType
-from typing import NamedTuple
 from wsgiref.types import WSGIEnvironment
 
 from waitress.buffers import ReadOnlyFileBasedBuffer
@@ -24,6 +23,7 @@ from waitress.task import WSGITask, hop_by_hop
 from fibcommon.http.problem_details import FAILURE
 from fibweb.content.document_file import DocumentFile
 from fibweb.content.fetch_request import Overloaded, WouldBlock
+from fibweb.http.representations import CACHE_CONTROL
 from fibweb.server.error_response import error_response
 from fibweb.server.request import MAX_BODY_BYTES, MAX_HEADER_BYTES, HttpRequest
 from fibweb.server.request_context import RequestContext, TaskChannel
@@ -84,22 +84,32 @@ def respond(context: RequestContext, request: HttpRequest) -> Response:
         return error_response(context.site, request, 500, FAILURE)
 
 
-class _Header(NamedTuple):
+class _Header:
     """Header of a usual response.
 
     Attributes:
         status: HTTP status, such as 200.
-        data: Encoded status line and headers, with any date.
         length: Content-Length.
-        cache_control: Cache-Control, or empty.
+        is_immutable: Whether Cache-Control says that the response never changes.
         media_type: Content-Type, or empty.
     """
 
-    status: int
-    data: bytes
-    length: int
-    cache_control: str
-    media_type: str
+    __slots__ = ("_data", "_second", "is_immutable", "length", "media_type", "status")
+
+    def __init__(self, status: str, by_name: Mapping[str, str], data: bytes, length: int) -> None:
+        self.status = int(status[:3])
+        self.length = length
+        self.is_immutable = by_name.get("cache-control") == CACHE_CONTROL
+        self.media_type = by_name.get("content-type", "")
+        self._data = data
+        self._second = 0
+
+    def data(self, second: int) -> bytes:
+        """Return the encoded status line and headers, with a date."""
+        if second != self._second:
+            self._data = with_date(self._data, second)
+            self._second = second
+        return self._data
 
 
 def _run_simple(
@@ -120,10 +130,15 @@ def _run_simple(
         if header is not None and body is not None:
             size = len(body) if file is None else file.size
             if size == header.length or (size == 0 and request.command == "HEAD"):
-                data = with_date(header.data, int(time.time()))
-                return Response.to(
-                    *(request, header.status, header.media_type, data, body, file),
-                    cache_control=header.cache_control,
+                return Response(
+                    request,
+                    header.status,
+                    header.media_type,
+                    header.data(int(time.time())),
+                    body,
+                    file,
+                    closes=False,
+                    is_immutable=header.is_immutable,
                 )
     if hasattr(result, "close"):
         result.close()
@@ -163,8 +178,7 @@ def _header(status: str, fields: Fields) -> _Header | None:
         return None
     named = [("-".join(map(str.capitalize, name.split("-"))), text) for name, text in fields]
     data = format_header(status, [*named, ("Date", http_date(0).decode())])
-    cache_control, media_type = by_name.get("cache-control", ""), by_name.get("content-type", "")
-    return _Header(int(status[:3]), data, int(length), cache_control, media_type)
+    return _Header(status, by_name, data, int(length))
 
 
 def _unusual(context: RequestContext, request: HttpRequest, environ: WSGIEnvironment) -> Response:
@@ -177,7 +191,7 @@ def _unusual(context: RequestContext, request: HttpRequest, environ: WSGIEnviron
     task.service()
     header, *pieces = channel.written
     headers = dict(task.response_headers)
-    return Response.to(
+    return Response(
         request,
         int(task.status[:3]),
         headers.get("Content-Type", ""),
@@ -185,5 +199,5 @@ def _unusual(context: RequestContext, request: HttpRequest, environ: WSGIEnviron
         b"".join(pieces),
         channel.file,
         closes=task.close_on_finish,
-        cache_control=headers.get("Cache-Control", ""),
+        is_immutable=headers.get("Cache-Control") == CACHE_CONTROL,
     )

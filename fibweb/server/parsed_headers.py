@@ -8,7 +8,7 @@ line, on a persistent connection. Waitress parses all others.
 
 import re
 
-from fibcommon.bounded_cache import BoundedCache
+from fibcommon.bounded_cache import BoundedCache, RepeatFilter
 from fibweb.server.request import HttpRequest
 from fibweb.server.request_context import RequestContext
 
@@ -30,6 +30,7 @@ class ParsedHeaderCache:
     def __init__(self) -> None:
         """Create an empty cache."""
         self._cache: BoundedCache[str, HttpRequest] = BoundedCache(MAX_CACHED_HEADERS)
+        self._repeats = RepeatFilter(4 * MAX_CACHED_HEADERS)
 
     def __len__(self) -> int:
         """Return the number of cached headers."""
@@ -49,7 +50,7 @@ class ParsedHeaderCache:
         return None if known is None else known.with_line(*line.groups(default=""))
 
     def put(self, data: bytes, request: HttpRequest, context: RequestContext) -> None:
-        """Add the headers of a request, if it is simple.
+        """Add the headers of a request, if they have come before and it is simple.
 
         Args:
             data: Bytes of the request, which is complete.
@@ -60,5 +61,7 @@ class ParsedHeaderCache:
         line = _LINE.match(text)
         if line is None or not request.is_simple or len(text) - line.end() > MAX_CACHED_BYTES:
             return
-        request.base_environ(context)
-        self._cache.put(text[line.end() :], request)
+        headers = text[line.end() :]
+        if self._repeats.is_repeated(headers):
+            request.base_environ(context)
+            self._cache.put(headers, request)

@@ -4,12 +4,11 @@ import socket
 from collections.abc import Iterable
 from functools import lru_cache
 from operator import itemgetter
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from waitress.utilities import build_http_date
 
 from fibweb.content.document_file import DocumentFile
-from fibweb.http.representations import CACHE_CONTROL
 from fibweb.server.request import HttpRequest
 
 __all__ = ["IDENT", "MAX_VIEWS", "Outgoing", "Response", "format_header", "http_date", "with_date"]
@@ -24,67 +23,36 @@ _DATE = b"\r\nDate: "
 
 
 class Response(NamedTuple):
-    """Response, ready to send, and what its access record needs of the request.
+    """Response, ready to send.
 
     Attributes:
-        method: Method of the request, or "-".
-        target: Request target as sent, or "-".
-        user_agent: Value of User-Agent, or empty.
-        proposed_id: Valid request id that the client proposed, or empty.
+        request: The request.
         status: HTTP status.
         media_type: Content-Type, or empty.
         header: Encoded status line and headers.
         body: The body; empty if there is a file.
         file: The body, if it is large.
         closes: Whether the response closes the connection.
-        is_cacheable: Whether the same request always has the same response.
+        is_immutable: Whether Cache-Control says that the response never changes.
     """
 
-    method: str
-    target: str
-    user_agent: str
-    proposed_id: str
+    request: HttpRequest
     status: int
     media_type: str
     header: bytes
     body: bytes
-    file: DocumentFile | None
-    closes: bool
-    is_cacheable: bool
+    file: DocumentFile | None = None
+    closes: bool = False
+    is_immutable: bool = False
 
-    @classmethod
-    def to(
-        cls,
-        request: HttpRequest,
-        status: int,
-        media_type: str,
-        header: bytes,
-        body: bytes,
-        file: DocumentFile | None = None,
-        *,
-        closes: bool = False,
-        cache_control: str = "",
-    ) -> Self:
-        """Return a response to a request; the other arguments are attributes, or headers."""
-        command, headers = request.command, request.headers
-        is_cacheable = (
-            cache_control == CACHE_CONTROL
-            and status in (200, 206, 304)
-            and command in ("GET", "HEAD")
-            and not request.has_body
-        )
-        return cls(
-            command,
-            request.request_uri,
-            headers.get("USER_AGENT", ""),
-            request.id if headers.get("X_REQUEST_ID") == request.id else "",
-            status,
-            media_type,
-            header,
-            body,
-            file,
-            closes,
-            is_cacheable,
+    @property
+    def is_cacheable(self) -> bool:
+        """Whether the same request always has the same response."""
+        return (
+            self.is_immutable
+            and self.status in (200, 206, 304)
+            and self.request.command in ("GET", "HEAD")
+            and not self.request.has_body
         )
 
 

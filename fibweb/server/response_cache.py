@@ -5,11 +5,14 @@ status is 200, 206 or 304, the request is one complete GET or HEAD without a bod
 application marked it as immutable. Every distinct request has passed the parser and all checks
 once. Whether the connection persists follows from the request's bytes too. Only Date is replaced.
 
+A response is stored when its request comes for the second time. So clients whose requests are all
+different evict nothing, and pay nothing.
+
 A large body is not stored here but read from the client library's cache each time. So that cache
 sees each use, and may evict it.
 """
 
-from fibcommon.bounded_cache import BoundedCache
+from fibcommon.bounded_cache import BoundedCache, RepeatFilter
 from fibweb.server.response import Response, with_date
 
 __all__ = ["CachedResponse", "ResponseCache"]
@@ -23,16 +26,19 @@ MAX_BODY_BYTES = 64 * 1024
 
 
 class CachedResponse:
-    """Response that has been requested more than once.
+    """Response whose request has come more than once.
 
     Attributes:
         response: The response, with the Date of its first use.
+        proposed_id: Valid request id that the client proposed, or empty.
     """
 
-    __slots__ = ("_data", "_second", "response")
+    __slots__ = ("_data", "_second", "proposed_id", "response")
 
     def __init__(self, response: Response) -> None:
         self.response = response
+        request = response.request
+        self.proposed_id = request.id if request.headers.get("X_REQUEST_ID") == request.id else ""
         self._second = -1
         self._data = b""
 
@@ -49,36 +55,27 @@ class CachedResponse:
 
 
 class ResponseCache:
-    """Responses by the bytes of their requests."""
+    """Responses by the bytes of their requests.
+
+    Attributes:
+        get: Returns the response to a request, given its bytes, or None.
+    """
 
     def __init__(self) -> None:
         """Create an empty cache."""
-        # An entry becomes a CachedResponse with its second request, which most never get.
-        self._cache: BoundedCache[bytes, Response | CachedResponse] = BoundedCache(
-            MAX_RESPONSES, MAX_BYTES
-        )
-
-    def get(self, request: bytes) -> CachedResponse | None:
-        """Return the response to a request, or None.
-
-        Args:
-            request: Bytes of the complete request.
-        """
-        found = self._cache.get(request)
-        if isinstance(found, Response):
-            found = CachedResponse(found)
-            self._cache.put(request, found)
-        return found
+        self._cache: BoundedCache[bytes, CachedResponse] = BoundedCache(MAX_RESPONSES, MAX_BYTES)
+        self._repeats = RepeatFilter(4 * MAX_RESPONSES)
+        self.get = self._cache.get
 
     def put(self, request: bytes, response: Response) -> None:
-        """Add the response to a request, if it is new and small enough.
+        """Add the response to a request, if the request has come before and it is small enough.
 
         Args:
             request: Bytes of the complete request.
             response: A cacheable response.
         """
-        if request in self._cache or len(response.body) > MAX_BODY_BYTES:
+        if len(response.body) > MAX_BODY_BYTES or not self._repeats.is_repeated(request):
             return
         # A CachedResponse holds header and body twice.
         size = len(request) + 2 * (len(response.header) + len(response.body))
-        self._cache.put(request, response, size)
+        self._cache.put(request, CachedResponse(response), size)

@@ -106,9 +106,7 @@ class HttpServer:
             root_path: Path prefix, such as `/f`, that becomes SCRIPT_NAME.
         """
         self._loop = Loop()
-        self.fetcher = FetchThreads(
-            limits.threads, limits.fetch_seconds, self._loop.call_soon_threadsafe
-        )
+        self.fetcher = FetchThreads(limits.threads, limits.fetch_seconds, self._loop)
         self.held = HeldBytes(limits.pending_bytes)
         self._channels: set[Channel] = set()
         self.admission = Admission(limits.max_clients, self._channels, time.monotonic)

@@ -55,6 +55,16 @@ _FORMATS = {
 }
 
 
+class _Latencies:
+    """Latencies of the requests with one handling: a histogram, and their sum in seconds."""
+
+    __slots__ = ("buckets", "seconds")
+
+    def __init__(self) -> None:
+        self.buckets = [0] * (len(BUCKET_SECONDS) + 1)
+        self.seconds = 0.0
+
+
 class RequestMetrics:
     """Counters of requests. Only `counters` may be called outside of the event loop's thread."""
 
@@ -69,22 +79,24 @@ class RequestMetrics:
         self._paths = frozenset(paths)
         self._cells: BoundedCache[tuple[str, int, str, str], list[int]] = BoundedCache(MAX_CELLS)
         self._requests: dict[tuple[str, ...], list[int]] = {}
-        self._handlings: dict[str, list[int]] = {}
-        self._seconds: dict[str, float] = {}
+        self._handlings: dict[str, _Latencies] = {}
 
     def record(self, entry: AccessRecord) -> None:
         """Count one request."""
-        handling = entry.handling
-        path = entry.target.partition("?")[0]
-        kind = (path, entry.status, entry.media_type, handling)
+        _, target, status, body_bytes, seconds, _, _, _, handling, media_type = entry
+        path = target.partition("?")[0]
+        parent = path.rstrip("0123456789")
+        if parent != path:
+            path = parent + "0"  # its route is the same, and n may be different each time
+        kind = (path, status, media_type, handling)
         cell = self._cells.get(kind) or self._cell(kind)
         cell[0] += 1
-        cell[1] += entry.body_bytes
-        if handling not in self._handlings:
-            self._handlings[handling] = [0] * (len(BUCKET_SECONDS) + 1)
-            self._seconds[handling] = 0.0
-        self._handlings[handling][bisect_left(BUCKET_SECONDS, entry.seconds)] += 1
-        self._seconds[handling] += entry.seconds
+        cell[1] += body_bytes
+        latencies = self._handlings.get(handling)
+        if latencies is None:
+            latencies = self._handlings[handling] = _Latencies()
+        latencies.buckets[bisect_left(BUCKET_SECONDS, seconds)] += 1
+        latencies.seconds += seconds
 
     def counters(self) -> Samples:
         """Return the counters.
@@ -99,11 +111,10 @@ class RequestMetrics:
             route, code, _, handling = labels
             if route in NUMBERS and code in ("200", "206"):
                 counters["cache_misses" if handling == "threaded" else "cache_hits",] += count
-        for handling, buckets in list(self._handlings.items()):
-            for number, count in enumerate(buckets):
+        for handling, latencies in list(self._handlings.items()):
+            for number, count in enumerate(latencies.buckets):
                 counters["latency", handling, str(number)] = count
-        for handling, seconds in list(self._seconds.items()):
-            counters["seconds", handling] = seconds
+            counters["seconds", handling] = latencies.seconds
         return counters
 
     def _cell(self, kind: tuple[str, int, str, str]) -> list[int]:

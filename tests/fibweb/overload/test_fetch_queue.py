@@ -1,14 +1,24 @@
 """Tests for the queue of fetches."""
 
 import itertools
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fibclient import EncodedSlice
 from fibcommon.costs import EXPENSIVE_SECONDS
-from fibweb.content.fetch_request import FetchRequest
-from fibweb.overload.fetch_queue import MAX_WAIT_SECONDS, MAX_WAITERS, FetchQueue, Job, Rejected
+from fibweb.content.fetch_request import FetchRequest, SliceRead
+from fibweb.overload.fetch_queue import (
+    BATCH_BYTES,
+    BATCH_JOBS,
+    MAX_WAIT_SECONDS,
+    MAX_WAITERS,
+    Batch,
+    FetchQueue,
+    Rejected,
+)
 
 CHEAP, EXPENSIVE = EXPENSIVE_SECONDS / 10, EXPENSIVE_SECONDS * 5
 
@@ -21,14 +31,20 @@ def fetch(cost_seconds: float, key: object = None) -> FetchRequest:
     return FetchRequest(key, cost_seconds, 1, lambda _: b"")
 
 
-def taken(queue: FetchQueue[str], now: float = 0.0) -> list[Job[str]]:
-    """Return all jobs that may run now."""
+def read(cost_seconds: float = 1e-4, size_bytes: int = 1, client: object = None) -> FetchRequest:
+    """Return a fetch that reads with a client."""
+    source = SliceRead(cast(Any, client), EncodedSlice.of(0, 1, "text"))
+    return FetchRequest(next(_numbers), cost_seconds, size_bytes, lambda _: b"", source)
+
+
+def taken(queue: FetchQueue[str], now: float = 0.0) -> list[Batch[str]]:
+    """Return all batches that may run now."""
     return list(iter(lambda: queue.start_next(now), None))
 
 
-def waiters(jobs: list[Job[str]]) -> list[str]:
-    """Return the waiters of jobs."""
-    return [waiter for job in jobs for waiter in job.waiters]
+def waiters(batches: list[Batch[str]]) -> list[str]:
+    """Return the waiters of batches."""
+    return [waiter for batch in batches for job in batch.jobs for waiter in job.waiters]
 
 
 def admitted(queue: FetchQueue[str], cost_seconds: float) -> int:
@@ -81,15 +97,16 @@ def test_cheapest_fetch_runs_first_without_starvation() -> None:
     """Of simultaneous fetches the cheapest runs first; one that has waited is not overtaken."""
     queue: FetchQueue[str] = FetchQueue(2)
     queue.add(fetch(0.1), "runs", 0.0)
-    assert waiters(taken(queue)) == ["runs"]
+    batches = taken(queue)
+    assert waiters(batches) == ["runs"]
     for cost in (0.4, 0.1, 0.2):
         queue.add(fetch(cost), f"{cost}", 0.0)
     queue.add(fetch(0.1), "0.1 after 4 s", 4.0)
-    order, jobs = [], [next(iter(queue._jobs.values()))]
-    while jobs:
-        queue.finish(jobs[0], 0.0, is_success=False)
-        jobs = taken(queue)
-        order += waiters(jobs)
+    order = []
+    while batches:
+        queue.finish(batches[0], 0.0, is_success=False)
+        batches = taken(queue)
+        order += waiters(batches)
     assert order == ["0.1", "0.2", "0.4", "0.1 after 4 s"]
 
 
@@ -99,11 +116,11 @@ def test_waiters_for_same_bytes_share_a_fetch() -> None:
     queue.add(fetch(CHEAP, "same"), "a", 0.0)
     queue.add(fetch(CHEAP, "same"), "b", 0.0)
     assert queue.waiting == 2
-    (job,) = taken(queue)
+    (batch,) = taken(queue)
     assert queue.waiting == 0
     queue.add(fetch(CHEAP, "same"), "c", 0.0)
     assert not taken(queue)
-    assert queue.finish(job, 1.0, is_success=True) == ["a", "b", "c"]
+    assert queue.finish(batch, 1.0, is_success=True) == [["a", "b", "c"]]
     assert len(queue) == queue.running == 0
 
 
@@ -111,17 +128,52 @@ def test_fetch_is_cancelled_with_last_waiter() -> None:
     """The removal of the last waiter removes a queued fetch and cancels a running one."""
     queue: FetchQueue[str] = FetchQueue(1)
     queue.add(fetch(CHEAP), "runs", 0.0)
-    (job,) = taken(queue)
+    (batch,) = taken(queue)
     queue.add(fetch(CHEAP, "same"), "a", 0.0)
     queue.add(fetch(CHEAP, "same"), "b", 0.0)
     assert queue.remove("a") is None
     assert queue.remove("b") is None
     assert queue.remove("nobody") is None
     assert (queue.waiting, len(queue)) == (0, 1)
-    assert queue.remove("runs") is job
-    queue.add(fetch(CHEAP, job.fetch.key), "begins anew", 0.0)
-    assert queue.finish(job, 1.0, is_success=False) == []
+    assert queue.remove("runs") is batch
+    queue.add(fetch(CHEAP, batch.jobs[0].fetch.key), "begins anew", 0.0)
+    assert queue.finish(batch, 1.0, is_success=False) == [[]]
     assert waiters(taken(queue)) == ["begins anew"]
+
+
+def sizes_of_batches(fetches: list[FetchRequest], threads: int = 4) -> list[int]:
+    """Return the numbers of jobs of the batches that some fetches become."""
+    queue: FetchQueue[str] = FetchQueue(threads)
+    for number, wanted in enumerate(fetches):
+        queue.add(wanted, f"{number}", 0.0)
+    return [len(batch.jobs) for batch in taken(queue)]
+
+
+def test_one_thread_takes_many_small_reads() -> None:
+    """Small reads run together, within bounds of their number, bytes and cost."""
+    assert sizes_of_batches([read() for _ in range(10)]) == [10]
+    assert sizes_of_batches([read(0.0) for _ in range(BATCH_JOBS + 1)]) == [BATCH_JOBS, 1]
+    assert sizes_of_batches([read(size_bytes=BATCH_BYTES // 2) for _ in range(3)]) == [2, 1]
+    assert sizes_of_batches([read(EXPENSIVE_SECONDS / 2) for _ in range(3)]) == [2, 1]
+    assert sizes_of_batches([read(EXPENSIVE) for _ in range(2)]) == [1, 1]
+
+
+def test_other_fetches_run_alone() -> None:
+    """A fetch that reads no slice, or with another client, runs in a batch of its own."""
+    assert sizes_of_batches([fetch(CHEAP) for _ in range(3)]) == [1, 1, 1]
+    assert sizes_of_batches([read(), read(client="other"), read()]) == [1, 1, 1]
+
+
+def test_batch_is_cancelled_with_its_last_waiter() -> None:
+    """A batch goes on as long as any of its jobs has a waiter."""
+    queue: FetchQueue[str] = FetchQueue(1)
+    for waiter in ("a", "b"):
+        queue.add(read(), waiter, 0.0)
+    (batch,) = taken(queue)
+    assert queue.remove("a") is None
+    assert queue.remove("b") is batch
+    assert queue.finish(batch, 1.0, is_success=False) == [[], []]
+    assert len(queue) == queue.running == 0
 
 
 def test_a_long_wait_is_refused_at_once() -> None:
@@ -142,8 +194,8 @@ def test_the_prediction_follows_what_fetches_take() -> None:
     queue: FetchQueue[str] = FetchQueue(2)
     for number in range(50):
         queue.add(fetch(0.1), "measures", 0.0)
-        (job,) = taken(queue, float(number))
-        queue.finish(job, number + 1.0, is_success=True)
+        (batch,) = taken(queue, float(number))
+        queue.finish(batch, number + 1.0, is_success=True)
     assert admitted(queue, 0.1) == pytest.approx(MAX_WAIT_SECONDS, abs=2)
 
 
@@ -180,7 +232,7 @@ def test_a_response_in_progress_is_never_refused() -> None:
     """The next piece of a response in progress is always accepted and does not expire."""
     queue: FetchQueue[str] = FetchQueue(2)
     queue.add(fetch(EXPENSIVE), "runs", 0.0)
-    (job,) = taken(queue)
+    (batch,) = taken(queue)
     admitted(queue, 0.4)
     piece = fetch(0.4)
     with pytest.raises(Rejected):
@@ -189,7 +241,7 @@ def test_a_response_in_progress_is_never_refused() -> None:
     expired = queue.expired(MAX_WAIT_SECONDS + 1)
     assert expired
     assert "started" not in [waiter for _, waiter in expired]
-    queue.finish(job, 10.0, is_success=True)
+    queue.finish(batch, 10.0, is_success=True)
     assert waiters(taken(queue)) == ["started"]
 
 
@@ -231,12 +283,13 @@ def test_a_wait_that_was_too_long_ends() -> None:
 def test_every_waiter_is_served(threads: int, steps: list[tuple[str, int, float]]) -> None:
     """In any sequence of events, each waiter that is not removed is served in the end."""
     queue: FetchQueue[int] = FetchQueue(threads)
-    running: list[Job[int]] = []
+    running: list[Batch[int]] = []
     waiting: set[int] = set()
     for now, (step, number, cost) in enumerate(steps):
         if step == "add" and number not in waiting:
             try:
-                queue.add(fetch(cost + 1e-6, number // 2), number, float(now))
+                wanted = fetch(cost + 1e-6, number // 2) if number % 2 else read(cost / 100)
+                queue.add(wanted, number, float(now))
             except Rejected:
                 continue
             waiting.add(number)
@@ -244,13 +297,14 @@ def test_every_waiter_is_served(threads: int, steps: list[tuple[str, int, float]
             queue.remove(number)
             waiting.discard(number)
         elif step == "finish" and running:
-            waiting -= set(queue.finish(running.pop(0), float(now), is_success=True))
+            served = queue.finish(running.pop(0), float(now), is_success=True)
+            waiting -= set(itertools.chain(*served))
         running += iter(lambda now=now: queue.start_next(float(now)), None)  # type: ignore[misc]
         assert len(running) <= threads
     for _ in range(200):
         if not running:
             break
-        waiting -= set(queue.finish(running.pop(0), 1e3, is_success=True))
+        waiting -= set(itertools.chain(*queue.finish(running.pop(0), 1e3, is_success=True)))
         running += iter(lambda: queue.start_next(1e3), None)
     assert not waiting
     assert len(queue) == queue.running == queue.waiting == 0

@@ -6,7 +6,6 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +18,7 @@ from fibweb.content.fetch_request import FetchRequest
 from fibweb.overload import fetch_queue
 from fibweb.server import server as http_server
 from fibweb.server.channel import Channel
-from fibweb.server.event_loop import WORK_SECONDS_PER_ITERATION, Loop
+from fibweb.server.event_loop import WORK_SECONDS_PER_ITERATION, Loop, Worker
 from fibweb.server.request import HttpRequest
 from fibweb.server.server import HttpLimits
 from tests.fibweb.server.applications import IMMUTABLE, strange
@@ -435,13 +434,23 @@ def test_much_work_does_not_hold_up_events(monkeypatch: pytest.MonkeyPatch) -> N
     loop = Loop()
     done: list[int] = []
 
-    def work(number: int) -> None:
-        nonlocal now
-        now += WORK_SECONDS_PER_ITERATION / 4
-        done.append(number)
+    class Work:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def handle_turn(self) -> None:
+            nonlocal now
+            now += WORK_SECONDS_PER_ITERATION / 4
+            done.append(self.number)
+
+        def end_turn(self) -> None:
+            assert done[-1] >= self.number
+
+        def handle_error(self) -> None:
+            raise AssertionError
 
     for number in range(20):
-        loop.defer(partial(work, number))
+        loop.defer(Work(number))
     counts = []
     while len(done) < 20:
         loop.run_once(0)
@@ -465,8 +474,8 @@ def test_second_request_is_read_after_first_response(
     """The second request is read after the first response, so the cache never mixes them up."""
     running = start(named)
     status_of(running.path, "/known")
-    held: list[Callable[[], None]] = []
-    monkeypatch.setattr(Loop, "defer", lambda loop, call, on_error: held.append(call))
+    held: list[Worker] = []
+    monkeypatch.setattr(Loop, "defer", lambda loop, worker: held.append(worker))
     with connect(running.path) as client:
         client.sendall(get("/one"))
         wait_until(lambda: bool(held), "the first waits for the loop")
@@ -479,7 +488,8 @@ def test_second_request_is_read_after_first_response(
 
         wait_until(has_turned, "the loop has had time for the second")
         monkeypatch.undo()
-        running.server._loop.call_soon_threadsafe(held.pop())
+        channel, loop = held.pop(), running.server._loop
+        loop.call_soon_threadsafe(lambda: loop.defer(channel))
         received = b""
         while not received.endswith(b"/two"):
             received += client.recv(65536)
