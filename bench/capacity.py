@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import click
 import psutil
 from hosts import Host
-from load import DIFFERENT
+from load import wrk_script
 
 from fibcommon.formats import FORMATS
 
@@ -131,7 +131,7 @@ def _wrk(
 ) -> Iterator[_Throughput | None]:
     with tempfile.TemporaryDirectory(prefix="bench-wrk-") as folder:
         script = Path(folder, "different.lua")
-        script.write_text(DIFFERENT % {"n": n, "spread": n // 10})
+        script.write_text(wrk_script("different", n))
         url = f"http://{address}/fib/{n}"
         args = ["wrk", "-t1", f"-c{CONNECTIONS}", *(["-s", str(script)] if are_different else [])]
         _run(client, *args, "-d1s", url)

@@ -15,7 +15,7 @@ import click
 import psutil
 from side_by_side import Measurement
 
-__all__ = ["ServerUnderTest", "ab", "measure_slow_readers", "wrk"]
+__all__ = ["ServerUnderTest", "ab", "measure_slow_readers", "wrk", "wrk_script"]
 
 QUICK_SECONDS = 30
 """Timeout of the quick client; a longer wait counts as a failure."""
@@ -26,17 +26,22 @@ RUN_SECONDS = 300
 WRK_THREADS = 1
 """Leaves one of two cores to the server."""
 
-DIFFERENT = """
-local threads = 0
-function setup(thread) threads = threads + 1; thread:set("id", threads) end
-local count = 0
+COUNTER = """
+local count = math.random(0, 1000000000)
 function request()
   count = count + 1
-  local n = %(n)d - math.random(0, %(spread)d)
-  return wrk.format("GET", "/fib/" .. n .. "?request=" .. id .. "-" .. count)
+  return wrk.format("GET", %s)
 end
 """
-"""Script of wrk for different requests: n is up to a tenth less, and a parameter changes."""
+"""Script of wrk for requests that are all different; wrk has one thread here."""
+
+PATHS = {
+    "different": '"/fib/" .. (%(n)d - math.random(0, %(spread)d)) .. "?request=" .. count',
+    "growing": '"/fib/%(n)d?x=" .. count',
+    "new": '"/number/" .. (20000 + count %% 80000)',
+}
+"""Lua for the path of each request: n up to a tenth less and a parameter that changes; only a
+parameter that changes; single numbers that fibweb does not cache."""
 
 UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 
@@ -81,7 +86,9 @@ class ServerUnderTest(NamedTuple):
         return sum(process.memory_full_info().uss for process in family)
 
 
-def wrk(port: int, n: int, connections: int, seconds: float, *, is_different: bool) -> Measurement:
+def wrk(
+    port: int, n: int, connections: int, seconds: float, *, kind: str = "repeated"
+) -> Measurement:
     """Measure requests for the first n numbers with wrk.
 
     Args:
@@ -89,13 +96,13 @@ def wrk(port: int, n: int, connections: int, seconds: float, *, is_different: bo
         n: How many numbers to request.
         connections: Number of persistent connections.
         seconds: Duration; rounded to whole seconds, at least one.
-        is_different: Whether each request differs from all others.
+        kind: `repeated` if all requests are the same, or a key of `PATHS`.
     """
     command = ["wrk", "--latency", "-t", str(WRK_THREADS), "-c", str(connections)]
     command += ["-d", f"{max(1, round(seconds))}s", "--timeout", "30s"]
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        if is_different:
-            script.write(DIFFERENT % {"n": n, "spread": n // 10})
+        if kind != "repeated":
+            script.write(wrk_script(kind, n))
             script.flush()
             command += ["-s", script.name]
         text = _output([*command, f"http://127.0.0.1:{port}/fib/{n}"])
@@ -108,6 +115,11 @@ def wrk(port: int, n: int, connections: int, seconds: float, *, is_different: bo
     if rate is None or p50 is None:
         raise click.ClickException(f"cannot parse the output of wrk:\n{text}")
     return Measurement(float(rate[1]), float(p50[1]) * UNITS_MS[p50[2]])
+
+
+def wrk_script(kind: str, n: int) -> str:
+    """Return the script of wrk for one kind of requests, a key of `PATHS`."""
+    return COUNTER % (PATHS[kind] % {"n": n, "spread": n // 10})
 
 
 def ab(port: int, n: int, requests: int, *, keeps_alive: bool) -> dict[str, float]:

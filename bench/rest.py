@@ -1,11 +1,13 @@
-"""Benchmark of fibweb against nginx, uvicorn, stock waitress, and Flask under gunicorn.
+"""Benchmark of fibweb against nginx, granian, uvicorn, stock waitress, and Flask under gunicorn.
 
 wrk requests the first 10, 100, 1,000 and 10,000 numbers over 16 and 64 connections; the requests
 are all the same (*repeated*) or all different (*different*). The baselines: nginx, which serves
-the same bytes as files, for web servers in C; uvicorn with ready bytes, for the fastest servers in
-Python; stock waitress, which fibweb's server is based on; and Flask with a list and jsonify, the
-usual way to write such a service. Every server has one process; one case compares fibweb with two
-processes to fibweb with one.
+the same bytes as files, for web servers in C; granian with ready bytes and no framework, for
+those in Rust; uvicorn with ready bytes, for the fastest servers in Python; stock waitress, which
+fibweb's server is based on; and Flask with a list and jsonify, the usual way to write such a
+service. Every server has one process; one case compares fibweb with two processes to fibweb with
+one, and two compare requests of its own with repeated ones: the first ten numbers with a
+parameter that grows, and single numbers that only fibserver has in memory.
 
 Further measurements: memory and the latency of another client while 16 clients read 10,000 numbers
 slowly, and ab with 100 connections.
@@ -42,7 +44,8 @@ SLOW_SECONDS = 8.0
 AB_REQUESTS = 10_000
 QUICK_SHARE = 10
 
-NGINX_TARGET = 0.8
+NGINX_TARGET = 1.0
+GRANIAN_TARGETS = {10: 1.0, 100: 1.0, 1000: 1.2}
 STOCK_TARGET = 4.0
 UVICORN_TARGET = 1.0
 FLASK_TARGETS = dict(zip(COUNTS, (15.0, 15.0, 30.0, 60.0), strict=True))
@@ -63,10 +66,10 @@ def _cases(servers: Servers, seconds: float) -> Iterator[Comparison]:
     def case(
         other: str, n: int, connections: int, target: float | None, ours: str = "fibweb"
     ) -> Comparison:
-        is_different = other in ("stock", "uvicorn")
+        kind = "different" if other in ("stock", "uvicorn", "granian") else "repeated"
 
         def run(name: str) -> Measurement:
-            return wrk(servers[name].port, n, connections, seconds, is_different=is_different)
+            return wrk(servers[name].port, n, connections, seconds, kind=kind)
 
         def run_other() -> Measurement:
             if other == "nginx" and n == LARGE:
@@ -88,9 +91,29 @@ def _cases(servers: Servers, seconds: float) -> Iterator[Comparison]:
         for n in COUNTS:
             yield case("nginx", n, connections, NGINX_TARGET)
             yield case("stock", n, connections, STOCK_TARGET if n < LARGE else None)
+            yield case("granian", n, connections, GRANIAN_TARGETS.get(n))
             yield case("uvicorn", n, connections, UVICORN_TARGET if n < LARGE else None)
             yield case("flask", n, connections, FLASK_TARGETS[n])
             yield case("fibweb", n, connections, None, "two processes")
+        for kind in ("growing", "new"):
+            yield _own_case(servers, kind, connections, seconds)
+
+
+def _own_case(servers: Servers, kind: str, connections: int, seconds: float) -> Comparison:
+    """Return the case that compares one kind of requests to fibweb with repeated ones."""
+
+    def run(name: str, kind: str) -> Measurement:
+        return wrk(servers[name].port, COUNTS[0], connections, seconds, kind=kind)
+
+    before = _before("fibweb")
+    return Comparison(
+        f"{kind} × {connections} / repeated",
+        "requests/s",
+        None,
+        partial(run, "fibweb", kind),
+        partial(run, "fibweb", "repeated"),
+        partial(run, before, kind) if before in servers else None,
+    )
 
 
 def _before(name: str) -> str:
@@ -156,6 +179,7 @@ def _start(stack: ExitStack, before: Path | None) -> dict[str, ServerUnderTest]:
         "nginx": stack.enter_context(rest_servers.nginx(bodies, sendfile=True)),
         "nginx without sendfile": stack.enter_context(rest_servers.nginx(bodies, sendfile=False)),
         "uvicorn": stack.enter_context(rest_servers.uvicorn()),
+        "granian": stack.enter_context(rest_servers.granian()),
         "stock": stack.enter_context(rest_servers.stock()),
         "flask": stack.enter_context(rest_servers.flask()),
     }
@@ -183,7 +207,7 @@ def main(rounds: int, report: TextIO | None, only: str, before: Path | None, qui
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # clean up first
     rounds = 1 if quick else rounds
     share = QUICK_SHARE if quick else 1
-    yardsticks = ("waitress", "falcon", "uvicorn", "gunicorn", "flask")
+    yardsticks = ("waitress", "falcon", "uvicorn", "granian", "gunicorn", "flask")
     facts = machine() | {name: version(name) for name in yardsticks}
     with ExitStack() as stack:
         servers = _start(stack, before)
@@ -200,10 +224,10 @@ def main(rounds: int, report: TextIO | None, only: str, before: Path | None, qui
     click.echo(", ".join(f"{name} {value}" for name, value in facts.items()))
     if rows:
         click.echo(
-            f"Medians of {rounds} rounds; n × connections / the baseline. Against stock and "
-            "uvicorn every request is\ndifferent, otherwise all are the same. Ratio: of the "
-            "medians; by round: the median of the ratios of the\nrounds; before: the same for "
-            "the earlier fibweb. The ratio must reach the target.\n"
+            f"Medians of {rounds} rounds; n × connections / the baseline. Against stock, "
+            "uvicorn and granian every\nrequest is different, otherwise all are the same. Ratio: "
+            "of the medians; by round: the median of the ratios\nof the rounds; before: the same "
+            "for the earlier fibweb. The ratio must reach the target.\n"
         )
         print_table(rows, "fibweb", "other")
     if slow:

@@ -15,7 +15,7 @@ import click
 from load import ServerUnderTest
 from servers import ROOT, running, wait_for
 
-__all__ = ["check", "fibweb", "flask", "get", "nginx", "stock", "uvicorn"]
+__all__ = ["check", "fibweb", "flask", "get", "granian", "nginx", "stock", "uvicorn"]
 
 BENCH = ROOT / "bench"
 POLL_SECONDS = 30
@@ -137,6 +137,17 @@ def uvicorn() -> Iterator[ServerUnderTest]:
     command += ["--loop", "uvloop", "--http", "httptools", "--no-access-log"]
     command += ["--log-level", "warning", "--port", str(port), "yardsticks:asgi_app"]
     with _run(command, port) as server:
+        yield server
+
+
+@contextmanager
+def granian() -> Iterator[ServerUnderTest]:
+    """Run granian with one worker, whose input and output have a thread of their own in Rust."""
+    port = _free_port()
+    command = [sys.executable, "-m", "granian", "--interface", "rsgi", "--factory"]
+    command += ["--workers", "1", "--http", "1", "--no-ws", "--loop", "uvloop"]
+    command += ["--log-level", "warning", "--host", "127.0.0.1", "--port", str(port)]
+    with _run([*command, "yardsticks:rsgi_app"], port) as server:
         yield server
 
 

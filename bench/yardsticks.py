@@ -2,7 +2,8 @@
 
 `stock_app` is for stock waitress: Falcon and ready bytes. `flask_app` is for gunicorn: a list in
 memory and jsonify, the usual first version. `asgi_app` is for uvicorn: Falcon and ready bytes. All
-compute their numbers at the start and need no other server.
+compute their numbers at the start and need no other server. `rsgi_app` is for granian: ready bytes
+without any framework.
 """
 
 import sys
@@ -17,7 +18,7 @@ import flask
 import waitress
 from cold_fill import EXACT
 
-__all__ = ["asgi_app", "flask_app", "main", "stock_app"]
+__all__ = ["asgi_app", "flask_app", "main", "rsgi_app", "stock_app"]
 
 COUNT = 10_000
 
@@ -68,6 +69,17 @@ def asgi_app() -> Any:
     """Return the application for uvicorn."""
     app: Any = falcon.asgi.App()
     app.add_route("/fib/{n:int}", _AsgiResource())
+    return app
+
+
+def rsgi_app() -> Any:
+    """Return the application for granian."""
+    bodies = _PreparedBodies()
+    headers = [("content-type", falcon.MEDIA_JSON)]
+
+    async def app(scope: Any, protocol: Any) -> None:
+        protocol.response_bytes(200, headers, bodies.body(int(scope.path.removeprefix("/fib/"))))
+
     return app
 
 
