@@ -152,6 +152,21 @@ class _Commands(click.Group):
             command.short_help = command.get_short_help_str(limit=sys.maxsize)
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        arguments = list(args)  # the parser consumes args
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            name = next(filter(_MODULES.__contains__, arguments), "")
+            command = self.get_command(ctx, name)
+            if command is None or not any(error.option_name in p.opts for p in command.params):
+                raise
+            raise click.NoSuchOption(
+                error.option_name,
+                f"Option {error.option_name!r} must follow the command: it belongs to {name!r}.",
+                ctx=ctx,
+            ) from error
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:

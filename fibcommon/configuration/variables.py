@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 __all__ = ["misspelled_variables"]
 
-_OF_CONTAINERS = re.compile(r"(SERVICE_(HOST|PORT(_.*)?)|(PORT|ENV)(_.*)?|NAME)")
+_OF_CONTAINERS = r"(SERVICE_(HOST|PORT(_.*)?)|(PORT|ENV)(_.*)?|NAME)"
 """Names after the prefix that Kubernetes (services) and Docker (links) set."""
 
 
@@ -27,7 +27,7 @@ def misspelled_variables(
     known = [*names]
     for variable in variables:
         name = variable.removeprefix(prefix)
-        if name == variable or name in known or _OF_CONTAINERS.fullmatch(name):
+        if name == variable or name in known or re.fullmatch(_OF_CONTAINERS, name):
             continue
         import difflib  # takes 5 ms, and is rarely needed
 

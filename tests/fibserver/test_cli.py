@@ -200,6 +200,14 @@ def test_check_config_reports_errors_like_start(tmp_path: Path) -> None:
         assert checked.stderr.count("\n") == 1
 
 
+def test_misspelled_variable_is_a_warning(serve: Callable[..., RunningServer]) -> None:
+    """A variable that resembles a setting is reported by the check and in the log."""
+    warning = "FIBSERVER_WORKER is not a setting and is ignored; did you mean FIBSERVER_WORKERS?"
+    checked = run_in_process(cli.main, "--check-config", FIBSERVER_WORKER="1")
+    assert (checked.exit_code, checked.stderr) == (0, f"fibserver: warning: {warning}\n")
+    assert f"WARNING fibserver.cli: {warning}" in serve(FIBSERVER_WORKER="1").log.read_text()
+
+
 def test_fibserver_help_lists_options() -> None:
     """The help lists all options, with examples."""
     text = run_in_process(cli.main, "--help").stdout

@@ -94,6 +94,10 @@ def test_help_fits_and_is_whole(columns: str, command: str) -> None:
         (["numbers", "10"], "Did you mean 'number'?"),
         (["first", "10", "--jsno"], "'--json'"),
         (["--sever", "a", "ping"], "Did you mean one of: '--server'"),
+        (
+            ["-f", "csv", "first", "10"],
+            "Option '-f' must follow the command: it belongs to 'first'",
+        ),
         (["first", "10", "--ouput", "x"], "Did you mean one of: '--output'"),
     ],
 )
