@@ -31,6 +31,7 @@ from fibclient.single_numbers import (
     NumberDigits,
     NumberIndex,
     parse_digits,
+    parse_digits_list,
     parse_index,
     parse_number,
     parse_text,
@@ -288,6 +289,20 @@ class FibClient:
         """
         return self._digits(self._deadline(), n, first, last)
 
+    def range_digits(
+        self, start: int, stop: int, first: int = 20, last: int = 20
+    ) -> list[NumberDigits]:
+        """Return the same as `digits` for F(start) to F(stop-1), in one request.
+
+        Args:
+            start: First index, 0 <= start < 10^1000.
+            stop: Index to stop before: at most 1,000 more, and fewer if their digits would be more
+                than 60,000 in total.
+            first: How many of the first digits of each, 0 to 1000.
+            last: How many of the last digits of each, 0 to 1000.
+        """
+        return self._range_digits(self._deadline(), start, stop, first, last)
+
     def number_digits(self, n: int, start: int, count: int) -> str:
         """Return decimal digits of F(n), at most `count` of them, none after the last one.
 
@@ -364,8 +379,8 @@ class FibClient:
         """Queue a call for one of the client's own threads; its timeout starts now.
 
         Args:
-            method: `first`, `range`, `number`, `read`, `digits`, `number_digits`, `mod`, `index`
-                or `ping`.
+            method: `first`, `range`, `number`, `read`, `digits`, `range_digits`, `number_digits`,
+                `mod`, `index` or `ping`.
             arguments: Positional arguments of the method.
 
         Returns:
@@ -514,6 +529,18 @@ class FibClient:
         args = ("FIB.DIGITS", n, "FIRST", first, "LAST", last)
         return parse_digits(self._requester.call(deadline, *args))
 
+    def _range_digits(
+        self, deadline: float, start: int, stop: int, first: int = 20, last: int = 20
+    ) -> list[NumberDigits]:
+        INDEX.check("start", start)
+        DIGIT_COUNT.check("first", first)
+        DIGIT_COUNT.check("last", last)
+        if stop < start:
+            raise ValueError("stop must not be less than start")
+        count = stop - start
+        args = ("FIB.DIGITS", start, "FIRST", first, "LAST", last, "COUNT", count)
+        return parse_digits_list(self._requester.call(deadline, *args), count)
+
     def _number_digits(self, deadline: float, n: int, start: int, count: int) -> str:
         if min(n, start) < 0 or count < 1:
             raise ValueError(
@@ -560,6 +587,7 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "number": FibClient._number,
     "read": FibClient._read,
     "digits": FibClient._digits,
+    "range_digits": FibClient._range_digits,
     "number_digits": FibClient._number_digits,
     "mod": FibClient._mod,
     "index": FibClient._index,

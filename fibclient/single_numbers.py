@@ -1,4 +1,4 @@
-"""Replies about single numbers of any size: their digits, and the way back from a number."""
+"""Replies about digits and indices: what is known of F(n) for n < 10^1000, and the way back."""
 
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ __all__ = [
     "NumberDigits",
     "NumberIndex",
     "parse_digits",
+    "parse_digits_list",
     "parse_index",
     "parse_number",
     "parse_text",
@@ -63,6 +64,21 @@ def parse_digits(reply: Reply) -> NumberDigits:
             count = parse_number("FIB.DIGITS", digits)
             return NumberDigits(count, first.decode(), last.decode())
     raise _invalid("FIB.DIGITS", reply)
+
+
+def parse_digits_list(reply: Reply, count: int) -> list[NumberDigits]:
+    """Return the digits of each number in a reply to FIB.DIGITS with COUNT.
+
+    Args:
+        reply: The reply.
+        count: How many numbers there must be.
+
+    Raises:
+        ServerMisbehaved: The reply is invalid.
+    """
+    if not isinstance(reply, list) or len(reply) != count:
+        raise _invalid("FIB.DIGITS", reply)
+    return [parse_digits(item) for item in reply]
 
 
 def parse_index(reply: Reply) -> NumberIndex:

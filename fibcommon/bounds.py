@@ -13,6 +13,7 @@ __all__ = [
     "VALUE",
     "Bounds",
     "OutOfBounds",
+    "list_bounds",
     "not_a_number",
     "shortened",
 ]
@@ -76,6 +77,24 @@ LENGTH = Bounds(
     "at least 1 and at most the number of digits of F(10^1000 - 1), about 2.09*10^999",
 )
 """Number of decimal digits of some F(n). That of the largest index is smaller."""
+
+_MAX_LISTED_NUMBERS = 1000
+_MAX_LISTED_DIGITS = 60_000
+
+
+def list_bounds(length_digits: int, first: int, last: int) -> Bounds:
+    """Return of how many consecutive Fibonacci numbers the digits are listed at once.
+
+    Args:
+        length_digits: Digits of the number of digits of each.
+        first: How many of the first digits of each.
+        last: How many of the last digits of each.
+    """
+    maximum = min(_MAX_LISTED_NUMBERS, _MAX_LISTED_DIGITS // (length_digits + first + last))
+    return Bounds(
+        0, maximum, f"between 0 and {maximum} for {first} first and {last} last digits of each"
+    )
+
 
 _MAX_SHOWN_DIGITS = 40
 

@@ -22,6 +22,7 @@ __all__ = [
     "LOOP_SECONDS",
     "digits_seconds",
     "first_element_seconds",
+    "listed_digits_seconds",
     "modular_seconds",
     "predicted_seconds",
     "slice_seconds",
@@ -51,6 +52,9 @@ MODULAR_SECONDS_PER_SQUARED_LIMB = 4.6e-9
 BITS_PER_LIMB = 30
 FIRST_DIGITS_SECONDS_PER_SQUARED_BIT = 1e-10
 SINGLE_NUMBER_SECONDS = 2e-5
+LISTED_NUMBER_SECONDS = 6e-6
+LISTED_SECONDS_PER_SQUARED_DIGIT = 1.5e-11
+LISTED_SECONDS_PER_SQUARED_INDEX_BIT = 5e-12
 ZECKENDORF_SECONDS_PER_INDEX = 1.5e-7
 
 MAX_PREDICTED_INDEX = 10**15
@@ -121,6 +125,26 @@ def digits_seconds(n: int, first: int, last: int) -> float:
         # The index is reduced modulo the period, of 2 bits more than the modulus.
         + _doubling_seconds(min(n.bit_length(), by_two + 2), by_two)
         + _doubling_seconds(min(n.bit_length(), by_five + 2), by_five)
+    )
+
+
+def listed_digits_seconds(n: int, count: int, first: int, last: int) -> float:
+    """Return the time for the digits of consecutive numbers, and to encode them.
+
+    Args:
+        n: Index of the first number, >= 0.
+        count: How many numbers.
+        first: How many of the first digits of each.
+        last: How many of the last digits of each.
+    """
+    # The first digits of two numbers, and both last digits at once.
+    begin_seconds = digits_seconds(n, first, last) + digits_seconds(n, first, 0)
+    # Conversion to text is quadratic. The bounds have a digit more for each 5 numbers.
+    squares = (first + count / 5) ** 2 + last * last
+    return begin_seconds + count * (
+        LISTED_NUMBER_SECONDS
+        + squares * LISTED_SECONDS_PER_SQUARED_DIGIT
+        + n.bit_length() ** 2 * LISTED_SECONDS_PER_SQUARED_INDEX_BIT
     )
 
 

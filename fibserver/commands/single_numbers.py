@@ -1,4 +1,4 @@
-"""FIB.* commands on single numbers of any size: digits, remainders and indices, and the limits.
+"""FIB.* commands on F(n) for n < 10^1000: digits, remainders and indices; and the limits.
 
 They need no elements: the acceptor computes them, in short steps or within `LOOP_SECONDS`.
 What would take longer by prediction is a task for a worker.
@@ -10,6 +10,7 @@ from itertools import islice
 
 from fibcommon import costs
 from fibcommon.bounds import DIGIT_COUNT, INDEX, MODULUS, OutOfBounds
+from fibcommon.digits import list_count
 from fibcommon.formats import FORMATS
 from fibcommon.indices import first_index_with_digits, position, zeckendorf
 from fibcommon.modular import reduced_index
@@ -36,24 +37,32 @@ DEFAULT_DIGITS = 20
 INDICES_PER_STEP = 256
 """Indices of a Zeckendorf sum that are computed or encoded in about 0.1 ms."""
 
+_DIGITS_FIELDS = b"".join(encode(name) + b"$%d\r\n%b\r\n" for name in ("digits", "first", "last"))
+"""The pairs of a reply to FIB.DIGITS. With COUNT there may be 1,000 replies in one, which `encode`
+would need 8 ms for."""
+
 _GROUP = "number"
 
 
 @command(
     "FIB.DIGITS",
     -2,
-    "Returns the number of decimal digits of F(n), the first and the last ones.",
+    "Returns the number of decimal digits of F(n), the first and the last ones; or an array with "
+    "those of consecutive numbers.",
     _GROUP,
     (
         Argument("n"),
         Argument("first", token="FIRST", is_optional=True),
         Argument("last", token="LAST", is_optional=True),
+        Argument("count", token="COUNT", is_optional=True),
     ),
 )
 def digits_(session: Session, arguments: list[bytes]) -> list[Reply]:
     """Return the number of digits and some of them; no step needs F(n)."""
     n = whole_number(arguments[0], "n")
-    values = options(arguments[1:], b"FIRST", b"LAST", expected="FIRST k or LAST k")
+    values = options(
+        arguments[1:], b"FIRST", b"LAST", b"COUNT", expected="FIRST k, LAST k or COUNT c"
+    )
     first, last = (
         whole_number(values[name], name.decode()) if name in values else DEFAULT_DIGITS
         for name in (b"FIRST", b"LAST")
@@ -62,14 +71,34 @@ def digits_(session: Session, arguments: list[bytes]) -> list[Reply]:
         INDEX.check("n", n)
         DIGIT_COUNT.check("FIRST", first)
         DIGIT_COUNT.check("LAST", last)
-    expression = b"digits %d %d %d" % (n, first, last)
-    protocol = session.protocol
+    header = map_header(3, session.protocol)
 
     def encoded(value: bytes) -> bytes:
-        fields = dict(zip(("digits", "first", "last"), value.split(b" "), strict=True))
-        return encode(fields, protocol)
+        digit_count, head, tail = value.split(b" ")
+        return header + _DIGITS_FIELDS % (
+            len(digit_count),
+            digit_count,
+            len(head),
+            head,
+            len(tail),
+            tail,
+        )
 
-    return [_evaluated(expression, costs.digits_seconds(n, first, last), encoded)]
+    if b"COUNT" not in values:
+        expression = b"digits %d %d %d" % (n, first, last)
+        return [_evaluated(expression, costs.digits_seconds(n, first, last), encoded)]
+
+    count = whole_number(values[b"COUNT"], "COUNT")
+    with _bounds_checked():
+        list_count(n, first, last).check("COUNT", count)
+        INDEX.check("the last index", n + max(count - 1, 0))
+
+    def encoded_list(value: bytes) -> bytes:
+        return array_header(count) + b"".join(map(encoded, value.splitlines()))
+
+    expression = b"list %d %d %d %d" % (n, count, first, last)
+    seconds = costs.listed_digits_seconds(n, count, first, last)
+    return [_evaluated(expression, seconds, encoded_list)]
 
 
 @command(

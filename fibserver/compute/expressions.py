@@ -5,7 +5,7 @@ An expression is the name of a function and its arguments, separated by spaces: 
 
 from collections.abc import Callable
 
-from fibcommon.digits import digits
+from fibcommon.digits import Digits, digits, listed_digits
 from fibcommon.modular import fibonacci_mod
 
 __all__ = ["evaluate"]
@@ -16,7 +16,8 @@ def evaluate(expression: bytes) -> bytes:
 
     Args:
         expression: `mod n m` for F(n) mod m, or `digits n first last` for the number of digits of
-            F(n), the first and the last ones, separated by spaces.
+            F(n), the first and the last ones, separated by spaces; or `list n count first last`
+            for the same of consecutive numbers, in a line for each.
     """
     name, *arguments = expression.split()
     return _FUNCTIONS[name](*map(int, arguments))
@@ -27,8 +28,19 @@ def _mod(n: int, modulus: int) -> bytes:
 
 
 def _digits(n: int, first: int, last: int) -> bytes:
-    result = digits(n, first, last)
+    return _line(digits(n, first, last))
+
+
+def _list(n: int, count: int, first: int, last: int) -> bytes:
+    return b"\n".join(map(_line, listed_digits(n, count, first, last)))
+
+
+def _line(result: Digits) -> bytes:
     return f"{result.digit_count} {result.first} {result.last}".encode("ascii")
 
 
-_FUNCTIONS: dict[bytes, Callable[..., bytes]] = {b"mod": _mod, b"digits": _digits}
+_FUNCTIONS: dict[bytes, Callable[..., bytes]] = {
+    b"mod": _mod,
+    b"digits": _digits,
+    b"list": _list,
+}

@@ -59,8 +59,8 @@ _TASK = struct.Struct("<B16s6Q")
 MAX_TASK_BYTES = 8 * 1024
 """Maximum size of a task, with an expression whose arguments fit a request."""
 _REPORT = struct.Struct("<BI2q")
-MAX_REPORT_BYTES = 8 * 1024
-"""Maximum size of a report, with the value of an expression."""
+MAX_REPORT_BYTES = 64 * 1024
+"""Maximum size of a report: its value may have 60,000 digits and their separators."""
 
 
 class Outcome(IntEnum):

@@ -3,14 +3,14 @@
 __all__ = ["range_links"]
 
 
-def range_links(start: int, count: int, max_index: int | None, format: str | None) -> str:
+def range_links(start: int, count: int, max_index: int | None, parameter: str = "") -> str:
     """Return the Link header of a range, or "" if it has no neighbours.
 
     Args:
         start: First index, >= 0.
         count: Number of elements, >= 0.
         max_index: Largest index that can be requested, None if it is unknown.
-        format: The parameter `format`, or None.
+        parameter: A parameter that the links keep, such as `format=csv`; empty for none.
     """
     stop = start + count
     remaining = count if max_index is None else max_index + 1 - stop
@@ -18,7 +18,7 @@ def range_links(start: int, count: int, max_index: int | None, format: str | Non
         "next": (stop, min(count, remaining)),
         "prev": (max(start - count, 0), min(count, start)),
     }
-    suffix = f"&format={format}" if format else ""
+    suffix = f"&{parameter}" if parameter else ""
     return ", ".join(
         f'<?start={begin}&count={length}{suffix}>; rel="{relation}"'
         for relation, (begin, length) in ranges.items()

@@ -88,6 +88,10 @@ class ComputedResource(ABC):
             ValueError: A parameter is missing, invalid or out of bounds.
         """
 
+    def links(self, query: Mapping[str, str]) -> str:
+        """Return the Link header of a valid request; empty for none."""
+        return ""
+
     def on_get(self, request: falcon.Request, response: falcon.Response, **path: str) -> None:
         """Respond to GET, and to HEAD, for which Falcon omits the body."""
         environ = request.env
@@ -111,6 +115,8 @@ class ComputedResource(ABC):
         if entity_tags.is_not_modified(none_match, tag):
             response.status = falcon.HTTP_304
             return
+        if links := self.links(query):
+            response.set_header("Link", links)
         response.content_type = falcon.MEDIA_JSON
         response.data = body
 

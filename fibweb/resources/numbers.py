@@ -24,12 +24,14 @@ from fibweb.http.parameters import (
     parse_query,
 )
 from fibweb.http.representations import AVAILABLE, NEGOTIABLE, Representation, check_format
+from fibweb.resources.computed import ComputedResource
 from fibweb.resources.number_part import NumberPartResource
 from fibweb.resources.problems import (
     Problem,
     invalid_request,
     not_matching,
 )
+from fibweb.resources.range_digits import FirstDigitsResource, RangeDigitsResource
 from fibweb.resources.remainder import RemainderResource
 from fibweb.resources.server_limits import ServerLimits
 
@@ -64,6 +66,18 @@ class _Numbers(ABC):
         """
         self._client = client
         self._limits = limits
+        self._instead = self.documents_instead(client)
+
+    def documents_instead(self, client: FibClient) -> Mapping[str, ComputedResource]:
+        """Return resources whose documents stand in place of the numbers.
+
+        Args:
+            client: Client for the fibservers.
+
+        Returns:
+            The resources by the query parameter that selects them; of several the first counts.
+        """
+        return {}
 
     @abstractmethod
     def representation(self, n: str, query: Mapping[str, str], format: str) -> Representation:
@@ -84,6 +98,12 @@ class _Numbers(ABC):
 
     def on_get(self, request: falcon.Request, response: falcon.Response, n: str = "") -> None:
         """Respond to GET, and to HEAD, for which Falcon omits the body."""
+        if request.query_string:
+            names = {pair.partition("=")[0] for pair in request.query_string.split("&")}
+            for name, resource in self._instead.items():
+                if name in names:
+                    resource.on_get(request, response, n=n)
+                    return
         environ = request.env
         text = request.query_string
         try:
@@ -151,7 +171,13 @@ class _Numbers(ABC):
 
 
 class FirstNumbersResource(_Numbers):
-    """`/fib/{n}`: F(0) to F(n-1)."""
+    """`/fib/{n}`: F(0) to F(n-1); only the ends of each with the parameter `digits`."""
+
+    parameters = _Numbers.parameters | {"digits"}
+
+    def documents_instead(self, client: FibClient) -> Mapping[str, ComputedResource]:
+        """Return the resource for the ends of the numbers."""
+        return {"digits": FirstDigitsResource(client)}
 
     example = "/fib/10"
 
@@ -161,10 +187,14 @@ class FirstNumbersResource(_Numbers):
 
 
 class RangeResource(_Numbers):
-    """`/fib?start=s&count=c`: F(s) to F(s+c-1)."""
+    """`/fib?start=s&count=c`: F(s) to F(s+c-1); the ends of each with the parameter `digits`."""
 
-    parameters = _Numbers.parameters | {"start", "count"}
+    parameters = _Numbers.parameters | {"start", "count", "digits"}
     example = "/fib?start=0&count=10"
+
+    def documents_instead(self, client: FibClient) -> Mapping[str, ComputedResource]:
+        """Return the resource for the ends of the numbers."""
+        return {"digits": RangeDigitsResource(client)}
 
     def representation(self, n: str, query: Mapping[str, str], format: str) -> Representation:
         """Return the representation of `count` numbers from F(start)."""
@@ -175,7 +205,8 @@ class RangeResource(_Numbers):
     def links(self, query: Mapping[str, str]) -> str:
         """Return links to the ranges before and after this one."""
         start, count = int(query.get("start", "0")), int(query["count"])
-        return range_links(start, count, self._limits.max_index, query.get("format"))
+        kept = f"format={query['format']}" if "format" in query else ""
+        return range_links(start, count, self._limits.max_index, kept)
 
 
 class NumberResource(_Numbers):
@@ -184,21 +215,10 @@ class NumberResource(_Numbers):
     parameters = _Numbers.parameters | {"mod", "from", "count"}
     example = "/number/100"
 
-    def __init__(self, client: FibClient, limits: ServerLimits) -> None:
-        """Create the resource; the arguments are those of the other two."""
-        super().__init__(client, limits)
-        self._remainder = RemainderResource(client)
-        self._part = NumberPartResource(client)
-
-    def on_get(self, request: falcon.Request, response: falcon.Response, n: str = "") -> None:
-        """Respond with the number, the remainder or the digits."""
-        names = {pair.partition("=")[0] for pair in request.query_string.split("&")}
-        if "mod" in names:
-            self._remainder.on_get(request, response, n=n)
-        elif "from" in names or "count" in names:
-            self._part.on_get(request, response, n=n)
-        else:
-            super().on_get(request, response, n)
+    def documents_instead(self, client: FibClient) -> Mapping[str, ComputedResource]:
+        """Return the resources for a remainder and for some digits."""
+        part = NumberPartResource(client)
+        return {"mod": RemainderResource(client), "from": part, "count": part}
 
     def representation(self, n: str, query: Mapping[str, str], format: str) -> Representation:
         """Return the representation of F(n)."""

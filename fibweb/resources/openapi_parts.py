@@ -16,7 +16,7 @@ __all__ = ["COMPONENTS", "INTRODUCTION", "OPERATIONS", "TAGS", "Json"]
 Json = dict[str, Any]
 
 INTRODUCTION = """\
-The first N Fibonacci numbers, exactly, at any size: F(0) = 0, F(1) = 1 (OEIS A000045).
+The first N Fibonacci numbers, ranges and single ones, exactly: F(0) = 0, F(1) = 1 (OEIS A000045).
 
 Numbers are strings in JSON, because most JSON parsers lose digits of large ones. Responses never
 change: each has a strong entity tag and may be cached forever. Byte ranges can be requested, so an
@@ -395,13 +395,29 @@ def _operation(
 
 _PATH_INDEX = {"name": "n", "in": "path", "required": True, "schema": _INDEX, "example": "10"}
 _DIGIT_COUNT = _number("An integer from 0 to 1,000.", "^(0|[1-9][0-9]{0,2}|1000)$")
+_LISTED_DIGITS = _query(
+    "digits",
+    _DIGIT_COUNT,
+    "Instead of the numbers: how many digits each has, and so many of the first and of the last "
+    "ones, always as JSON. Then at most 1,000 numbers, and fewer if these digits would be more "
+    "than 60,000 in total; and an index may have 1,000 digits.",
+)
+
+
+def _optional(headers: Json) -> Json:
+    """Return headers that only numbers have, not the documents in place of them."""
+    return {
+        name: {**header, "required": name in ("ETag", "Cache-Control")}
+        for name, header in headers.items()
+    }
+
 
 OPERATIONS: dict[str, Json] = {
     "/fib/{n:path}": _numbers(
         "first",
         "The first n numbers: F(0) to F(n-1)",
         "FirstNumbers",
-        [{**_PATH_INDEX, "description": "How many numbers."}],
+        [{**_PATH_INDEX, "description": "How many numbers."}, _LISTED_DIGITS],
         (
             "/fib/-1",
             "n is '-1': give a whole number from 0 on, in digits only, e.g. /fib/10",
@@ -419,6 +435,7 @@ OPERATIONS: dict[str, Json] = {
                 "bfile": "0 0\n1 1\n2 1\n3 2\n",
             },
         ),
+        _optional(_NUMBER_HEADERS),
     ),
     "/fib": _numbers(
         "part",
@@ -427,6 +444,7 @@ OPERATIONS: dict[str, Json] = {
         [
             _query("start", _INDEX, "The index of the first number; 0 by default.", "5"),
             {**_query("count", _INDEX, "How many numbers.", "3"), "required": True},
+            _LISTED_DIGITS,
         ],
         (
             "/fib?start=5",
@@ -446,7 +464,7 @@ OPERATIONS: dict[str, Json] = {
             },
         ),
         {
-            **_NUMBER_HEADERS,
+            **_optional(_NUMBER_HEADERS),
             "Link": _header(
                 "The ranges after (`next`) and before (`prev`) this one, with as many numbers.",
                 required=False,
@@ -495,10 +513,7 @@ OPERATIONS: dict[str, Json] = {
                 "bfile": "100 354224848179261915075\n",
             },
         ),
-        {
-            name: {**header, "required": name in ("ETag", "Cache-Control")}
-            for name, header in _NUMBER_HEADERS.items()
-        },
+        _optional(_NUMBER_HEADERS),
     ),
     "/digits/{n:path}": _computed(
         "digits",
@@ -623,7 +638,13 @@ OPERATIONS: dict[str, Json] = {
         "application/json",
         {
             "type": "object",
-            "properties": {"servers": {"type": "array", "items": {"type": "object"}}},
+            "properties": {
+                "servers": {"type": "array", "items": {"type": "object"}},
+                "public_server": {
+                    "type": ["string", "null"],
+                    "description": "The address at which clients reach a fibserver, if any.",
+                },
+            },
             "required": ["servers"],
         },
     ),
@@ -665,8 +686,15 @@ OPERATIONS: dict[str, Json] = {
 COMPONENTS: Json = {
     "parameters": _PARAMETERS,
     "schemas": {
-        "FirstNumbers": _list_of(),
-        "Range": _list_of(start=_COUNT),
+        "FirstNumbers": {
+            "anyOf": [_list_of(), _object(N=_COUNT, result=_array(_ref("schemas", "Digits")))]
+        },
+        "Range": {
+            "anyOf": [
+                _list_of(start=_COUNT),
+                _object(start=_DIGITS, N=_COUNT, result=_array(_ref("schemas", "Digits"))),
+            ]
+        },
         "NumberOrRemainder": {
             "oneOf": [
                 _object(n=_COUNT, value=_DIGITS),

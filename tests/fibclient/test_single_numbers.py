@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from fibclient import FibClient, NumberDigits, NumberIndex, ServerMisbehaved
+from fibclient import FibClient, NumberDigits, NumberIndex, RequestRefused, ServerMisbehaved
 from fibclient.connections.resp import Reply
-from fibclient.single_numbers import parse_digits, parse_index, parse_number
+from fibclient.single_numbers import parse_digits, parse_digits_list, parse_index, parse_number
 from fibcommon import digits, indices, modular
 from tests.support.servers import RunningServer
 
@@ -24,6 +24,26 @@ def test_digits(client: FibClient, n: int) -> None:
         assert client.digits(n) == tuple(digits.digits(n, 20, 20))
         assert client.digits(n, last=0, first=50) == tuple(digits.digits(n, 50, 0))
         assert client.digits(n, 0, 100) == tuple(digits.digits(n, 0, 100))
+
+
+@pytest.mark.parametrize("start", [0, 10_000, 10**100, 10**1000 - 20], ids=range(4))
+def test_digits_of_ranges(client: FibClient, start: int) -> None:
+    """Each number of a range has the digits that it has alone; an empty range has none."""
+    stop = start + 20
+    with client:
+        found = client.range_digits(start, stop, first=30, last=0)
+        assert found == [tuple(digits.digits(n, 30, 0)) for n in range(start, stop)]
+        assert client.range_digits(start, start) == []
+        assert client.submit("range_digits", start, stop, 30, 0).result() == found
+
+
+def test_longest_range(client: FibClient) -> None:
+    """A range of a thousand numbers fits the reply that the client accepts; longer ones do not."""
+    with client:
+        assert client.range_digits(0, 1000)[-1] == tuple(digits.digits(999, 20, 20))
+        assert len(client.range_digits(10**7, 10**7 + 29, 1000, 1000)) == 29
+        with pytest.raises(RequestRefused, match="COUNT must be between 0 and 29 for 1000 first"):
+            client.range_digits(10**7, 10**7 + 30, 1000, 1000)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +86,9 @@ def test_arguments_are_checked_before_a_request() -> None:
         ("n must be at least 0 and below 10", lambda fib: fib.digits(-1)),
         ("first must be between 0 and 1000, not 1001", lambda fib: fib.digits(5, 1001)),
         ("last must be between 0 and 1000, not -1", lambda fib: fib.digits(5, 5, -1)),
+        ("start must be at least 0 and below 10", lambda fib: fib.range_digits(-1, 5)),
+        ("first must be between 0 and 1000", lambda fib: fib.range_digits(0, 5, 1001)),
+        ("stop must not be less than start", lambda fib: fib.range_digits(5, 4)),
         ("n must be at least 0 and below 10", lambda fib: fib.mod(10**1000, 5)),
         ("m must be at least 1 and below 10", lambda fib: fib.mod(5, 0)),
         ("x must be at least 0 and have at most 4000", lambda fib: fib.index(10**5000)),
@@ -111,6 +134,15 @@ def test_invalid_digits(reply: Reply) -> None:
     """A reply that is no map of digits raises ServerMisbehaved."""
     with pytest.raises(ServerMisbehaved, match=r"invalid reply to FIB\.DIGITS"):
         parse_digits(reply)
+    with pytest.raises(ServerMisbehaved, match=r"invalid reply to FIB\.DIGITS"):
+        parse_digits_list([reply], 1)
+
+
+@pytest.mark.parametrize("reply", [None, 5, [], b"x"])
+def test_invalid_lists_of_digits(reply: Reply) -> None:
+    """A list with another number of items raises ServerMisbehaved."""
+    with pytest.raises(ServerMisbehaved, match=r"invalid reply to FIB\.DIGITS"):
+        parse_digits_list(reply, 2)
 
 
 @pytest.mark.parametrize("reply", INVALID_INDICES)

@@ -4,7 +4,9 @@ import pytest
 
 from fibcommon.costs import (
     EXPENSIVE_SECONDS,
+    LOOP_SECONDS,
     digits_seconds,
+    listed_digits_seconds,
     modular_seconds,
     predicted_seconds,
     zeckendorf_seconds,
@@ -61,6 +63,16 @@ def test_digits_cost_more_the_more_there_are() -> None:
     assert digits_seconds(n, 50, 50) < 1e-3
     assert digits_seconds(10**7, 1000, 1000) < 4e-3
     assert EXPENSIVE_SECONDS < digits_seconds(n, 0, 1000) < 0.5
+
+
+def test_lists_cost_more_the_longer_they_are() -> None:
+    """The ends of a page of numbers are cheap; those of a thousand take a loop too long."""
+    for n in (10**7, 10**1000 - 1000):
+        costs = [listed_digits_seconds(n, count, 45, 45) for count in (0, 1, 10, 100, 600)]
+        assert costs == sorted(set(costs))
+    assert listed_digits_seconds(10**7, 50, 60, 60) < LOOP_SECONDS
+    assert listed_digits_seconds(10**7, 1000, 20, 20) > LOOP_SECONDS
+    assert listed_digits_seconds(10**1000 - 30, 20, 1000, 1000) < 0.5
 
 
 def test_zeckendorf_sums_cost_more_for_larger_numbers() -> None:

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fibcommon.bounds import OutOfBounds
-from fibcommon.digits import Digits, digits, first_digits, last_digits
+from fibcommon.digits import Digits, digits, first_digits, last_digits, listed_digits
 from fibcommon.logarithms import growth_line
 from fibcommon.sizes import value_digits
 from tests.support.expected import digits as decimals
@@ -101,6 +101,53 @@ def test_close_to_a_power_of_ten(bits: int) -> None:
     scaled, one = line.scaled(n), 1 << line.scale_bits
     nearest = (scaled + one // 2) // one
     assert value_digits(n) == nearest + (long[0] == "1")
+
+
+@pytest.mark.parametrize("count", [1, 5, 45, 1000])
+def test_lists(count: int) -> None:
+    """The digits of consecutive numbers are right, where all are shown and where few are."""
+    total = min(1000, 60_000 // (2 * count + 5))
+    for start in (0, 1, 40, 4700, 9_990, 19_000):
+        texts = decimals(start, start + total)
+        assert listed_digits(start, total, count, count) == [
+            Digits(len(text), text[:count], text[-count:]) for text in texts
+        ]
+
+
+@settings(deadline=None, max_examples=40)
+@given(start=huge, first=st.integers(0, 40), last=st.integers(0, 40))
+@example(start=10**1000 - 5, first=12, last=12)
+def test_listed_numbers_have_the_digits_of_single_ones(start: int, first: int, last: int) -> None:
+    """Each number of a list has the digits that it has alone."""
+    count = min(5, 10**1000 - start)
+    assert listed_digits(start, count, first, last) == [
+        digits(n, first, last) for n in range(start, start + count)
+    ]
+
+
+@pytest.mark.parametrize("bits", [40, 60, 80, 200])
+@pytest.mark.parametrize("offset", [0, 1, 2, 7])
+def test_lists_close_to_a_power_of_ten(bits: int, offset: int) -> None:
+    """Where the bounds of a sum do not decide a digit, the digits are those of the number."""
+    line = growth_line(10, 1024)
+    start = first_ambiguous(line, 20, 1 << (line.scale_bits - bits)) - offset
+    for count in (1, 3, 10, 30):
+        assert [found.first for found in listed_digits(start, 10, count)] == [
+            first_digits(n, count) for n in range(start, start + 10)
+        ]
+
+
+def test_lists_end_at_the_largest_index() -> None:
+    """A list goes up to the largest index, and not beyond."""
+    last = 10**1000 - 1
+    assert listed_digits(last, 1, 3, 3) == [digits(last, 3, 3)]
+    with pytest.raises(OutOfBounds, match="the last index must be at least 0 and below"):
+        listed_digits(last, 2, 3, 3)
+    assert listed_digits(5, 0) == []
+    with pytest.raises(OutOfBounds, match="count must be between 0 and 1000 for 5 first and 3"):
+        listed_digits(0, 1001, 5, 3)
+    with pytest.raises(OutOfBounds, match="count must be between 0 and 29 for 1000 first and"):
+        listed_digits(10**7, 30, 1000, 1000)
 
 
 def test_none() -> None:

@@ -149,6 +149,25 @@ LARGE = "1" + 100 * "0"
         ("/number/100?from=20", {"n": "100", "digits": "21", "from": 20, "value": "5"}),
         ("/number/100?from=21", {"n": "100", "digits": "21", "from": 21, "value": ""}),
         (f"/number/{LARGE}?mod=10", {"n": LARGE, "m": "10", "remainder": "5"}),
+        ("/fib/0?digits=5", {"N": 0, "result": []}),
+        (
+            "/fib/2?digits=1&format=csv",
+            {
+                "N": 2,
+                "result": [
+                    {"n": "0", "digits": "1", "first": "0", "last": "0"},
+                    {"n": "1", "digits": "1", "first": "1", "last": "1"},
+                ],
+            },
+        ),
+        (
+            "/fib?start=100&count=1&digits=3",
+            {
+                "start": "100",
+                "N": 1,
+                "result": [{"n": "100", "digits": "21", "first": "354", "last": "075"}],
+            },
+        ),
         (
             "/index/1",
             {"x": "1", "indices": [1, 2], "below": 0, "above": 3, "zeckendorf": [2]},
@@ -178,6 +197,12 @@ def test_single_numbers(web: Web, target: str, document: dict[str, object]) -> N
 def test_tags_of_single_numbers(web: Web) -> None:
     """Different documents have different tags, equal ones the same, however they are asked for."""
     targets = ["/digits/10", "/digits/10?first=9", "/number/10?mod=10", "/index/10"]
+    targets += [
+        "/fib/10?digits=9",
+        "/fib?count=10&digits=9",
+        "/fib/10?digits=8",
+        "/fib/9?digits=9",
+    ]
     targets += ["/index?digits=10", "/digits/11", "/number/11?mod=10", "/number/10?mod=11"]
     tags = {web.simulate_get(target).headers["etag"] for target in targets}
     assert len(tags) == len(targets)
@@ -207,6 +232,32 @@ def test_tags_of_single_numbers(web: Web) -> None:
         ),
         ("/number/100?from=1&format=xml", "format must be one of json, text"),
         ("/number/5?mod=5&format=xml", "format must be one of json, text"),
+        ("/fib/x?digits=5", "n is 'x': give a whole number from 0 on, in digits only"),
+        (
+            "/fib/%31?digits=5",
+            "n is percent-encoded in the path",
+        ),
+        ("/fib/5?digits=", "digits is empty: give a whole number from 0 on"),
+        ("/fib/5?digits=1001", "digits must be between 0 and 1000, not 1001"),
+        (
+            "/fib/1001?digits=5",
+            "n must be between 0 and 1000 for 5 first and 5 last digits of each",
+        ),
+        ("/fib?start=5&digits=5", "count is missing"),
+        ("/fib?count=5&digits=5&format=xml", "format must be one of json, text"),
+        ("/fib?count=5&digts=5", "digts"),
+        (
+            "/fib?start=10000000&count=619&digits=45",
+            "count must be between 0 and 618 for 45 first",
+        ),
+        (
+            f"/fib?start={'9' * 1000}&count=2&digits=1",
+            "the last index must be at least 0 and below",
+        ),
+        (
+            f"/fib?start=1{'0' * 1000}&count=0&digits=1",
+            "start must be at least 0 and below 10^1000",
+        ),
         ("/index/ten", "x is 'ten': give a whole number from 0 on, in digits only"),
         ("/index/", "x is empty: give a whole number from 0 on"),
         ("/index/%31", "x is percent-encoded in the path"),
@@ -235,7 +286,10 @@ def test_expensive_documents_come_from_a_fibserver(server: RunningServer) -> Non
         web = Web(create_app(client))
         with pytest.raises(WouldBlock):
             web.simulate_get(f"/index/{x}", extras=environ)
-        assert [fetch.key for fetch in wanted] == [("index", x)]
+        with pytest.raises(WouldBlock):
+            web.simulate_get("/fib/900?digits=20", extras=environ)
+        assert [fetch.key for fetch in wanted] == [("index", x), ("first-digits", 0, 900, 20)]
+        assert web.simulate_get("/fib/50?digits=60", extras=environ).status_code == 200
         found = web.simulate_get(f"/index/{x}").json
     assert found["below"] == position(x).below
     assert found["zeckendorf"] == list(zeckendorf(x))

@@ -1,9 +1,12 @@
-"""`digits`, `mod` and `index`: single numbers of any size."""
+"""`digits`, `mod` and `index`: numbers with an index of up to 1,000 digits."""
+
+from collections.abc import Mapping, Sequence
 
 import click
 
 from fibclient.cli.main import CliSession, pass_session
-from fibclient.cli.options import BoundedNumber, NumericCommand
+from fibclient.cli.options import BoundedNumber, NumericCommand, WholeNumber
+from fibclient.single_numbers import NumberDigits
 from fibcommon.bounds import DIGIT_COUNT, INDEX, LENGTH, MODULUS, VALUE
 
 __all__ = ["digits", "index", "mod"]
@@ -25,22 +28,43 @@ __all__ = ["digits", "index", "mod"]
     metavar="K",
     help="How many of the last digits.",
 )
+@click.option(
+    "--count",
+    type=WholeNumber(),
+    metavar="C",
+    help="Print a table of C numbers, F(N) and those after it.",
+)
 @pass_session
-def digits(session: CliSession, n: int, first: int, last: int) -> None:
+def digits(session: CliSession, n: int, first: int, last: int, count: int | None) -> None:
     """Print how many decimal digits F(N) has, the first and the last ones.
 
-    N may have up to 1,000 digits: F(N) itself is not computed.
+    N may have up to 1,000 digits: F(N) itself is not computed. A table has at most 1,000 numbers,
+    and fewer if their digits would be more than 60,000 in total.
 
     \b
     Examples:
       fibclient digits 1000
       fibclient digits 1000000000000000000000 --first 50 --last 0
+      fibclient digits 10000000 --first 10 --last 10 --count 5
       fibclient digits 1000 --json | jq -r .last
     """
     with session.client() as client:
-        found = client.digits(n, first, last)
-    # As strings, since most JSON parsers lose digits beyond 2^53.
-    _print(session, {"n": str(n), **found._asdict(), "digits": str(found.digits)}, skip="n")
+        if count is None:
+            _print(session, _fields(n, client.digits(n, first, last)), skip="n")
+            return
+        found = client.range_digits(n, n + count, first, last)
+    rows = [_fields(index, ends) for index, ends in enumerate(found, n)]
+    if session.as_json:
+        import json  # see below
+
+        click.echo(json.dumps(rows))
+    elif rows:
+        _print_table([list(rows[0]), *(list(row.values()) for row in rows)])
+
+
+def _fields(n: int, found: NumberDigits) -> dict[str, str]:
+    # Strings, since most JSON parsers lose digits beyond 2^53.
+    return {"n": str(n), "digits": str(found.digits), "first": found.first, "last": found.last}
 
 
 @click.command(cls=NumericCommand)
@@ -103,7 +127,7 @@ def index(session: CliSession, x: int | None, length: int | None) -> None:
         click.echo(first)
 
 
-def _print(session: CliSession, fields: dict[str, object], skip: str = "") -> None:
+def _print(session: CliSession, fields: Mapping[str, object], skip: str = "") -> None:
     """Print fields as JSON, or as lines without the one that repeats the argument."""
     if session.as_json:
         import json  # a tenth of the time that the command takes
@@ -120,3 +144,10 @@ def _text(value: object) -> str:
     if isinstance(value, tuple):
         return " ".join(map(str, value)) or "-"
     return "-" if value is None else str(value)
+
+
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)]
+        click.echo("  ".join(cells).rstrip())

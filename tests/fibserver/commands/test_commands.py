@@ -260,6 +260,11 @@ REPLIES = [
     ("fib.digits 100 last 4 first 0", b"*6\r\n" + digits("21", "", "5075")),
     ("FIB.DIGITS 0 FIRST 1000 LAST 1000", b"*6\r\n" + digits("1", "0", "0")),
     ("FIB.DIGITS 0060 FIRST 2 LAST 3", b"*6\r\n" + digits("13", "15", "920")),
+    ("FIB.DIGITS 60 COUNT 0", b"*0\r\n"),
+    (
+        "FIB.DIGITS 60 FIRST 2 LAST 3 COUNT 2",
+        b"*2\r\n*6\r\n" + digits("13", "15", "920") + b"*6\r\n" + digits("13", "25", "961"),
+    ),
     ("FIB.MOD 100 1000", bulk("75")),
     ("FIB.MOD 0007 0010", bulk("3")),
     ("FIB.MOD 5 1", bulk("0")),
@@ -334,9 +339,25 @@ INVALID_REQUESTS = [
     ("FIB.FIRST 5 FORMAT json x", "ERR syntax error: expected FORMAT and a format's name"),
     ("FIB.RANGE 5 6 7", "ERR syntax error: expected FORMAT and a format's name, not '7'"),
     ("FIB.DIGITS -1", "ERR n is '-1': give a whole number from 0 on, in digits only"),
-    ("FIB.DIGITS 5 FIRST", "ERR syntax error: expected FIRST k or LAST k, not 'FIRST'"),
-    ("FIB.DIGITS 5 MIDDLE 5", "ERR syntax error: expected FIRST k or LAST k, not 'MIDDLE' '5'"),
+    ("FIB.DIGITS 5 FIRST", "ERR syntax error: expected FIRST k, LAST k or COUNT c, not 'FIRST'"),
+    (
+        "FIB.DIGITS 5 MIDDLE 5",
+        "ERR syntax error: expected FIRST k, LAST k or COUNT c, not 'MIDDLE' '5'",
+    ),
     ("FIB.DIGITS 5 FIRST x", "ERR FIRST is 'x': give a whole number from 0 on, in digits only"),
+    ("FIB.DIGITS 5 COUNT x", "ERR COUNT is 'x': give a whole number from 0 on, in digits only"),
+    (
+        "FIB.DIGITS 5 COUNT 1001",
+        "LIMIT COUNT must be between 0 and 1000 for 20 first and 20 last digits of each, not 1001",
+    ),
+    (
+        "FIB.DIGITS 10000000 FIRST 45 LAST 45 COUNT 619",
+        "LIMIT COUNT must be between 0 and 618 for 45 first and 45 last digits of each, not 619",
+    ),
+    (
+        f"FIB.DIGITS {10**1000 - 1} COUNT 2",
+        "LIMIT the last index must be at least 0 and below 10^1000, not 100000000",
+    ),
     ("FIB.DIGITS 5 FIRST 1001", "LIMIT FIRST must be between 0 and 1000, not 1001"),
     (f"FIB.DIGITS 5 LAST {10**999}", "LIMIT LAST must be between 0 and 1000, not 1000000000"),
     (
@@ -486,13 +507,14 @@ def test_only_fib_commands_are_immutable() -> None:
     }
 
 
-# Single numbers of any size.
+# Digits, remainders and indices.
 
 
 def test_maps(run: CommandRunner) -> None:
     """With RESP3, replies of several fields are maps."""
     run("HELLO 3")
     assert run("FIB.DIGITS 7") == b"%3\r\n" + digits("2", "13", "13")
+    assert run("FIB.DIGITS 7 COUNT 1") == b"*1\r\n%3\r\n" + digits("2", "13", "13")
     below_zero = position([0], None, 1, []).replace(b"$-1\r\n", b"_\r\n")
     assert run("FIB.INDEX 0") == b"%4\r\n" + below_zero
     assert run("FIB.LIMITS").startswith(b"%3\r\n" + bulk("max_index"))

@@ -6,16 +6,16 @@ from fibweb.http.links import range_links
 
 
 @pytest.mark.parametrize(
-    ("start", "count", "max_index", "format", "links"),
+    ("start", "count", "max_index", "parameter", "links"),
     [
-        (0, 10, None, None, '<?start=10&count=10>; rel="next"'),
-        (0, 0, 100, None, ""),
-        (7, 0, 100, None, ""),
+        (0, 10, None, "", '<?start=10&count=10>; rel="next"'),
+        (0, 0, 100, "", ""),
+        (7, 0, 100, "", ""),
         (
             10,
             10,
             100,
-            "csv",
+            "format=csv",
             '<?start=20&count=10&format=csv>; rel="next", '
             '<?start=0&count=10&format=csv>; rel="prev"',
         ),
@@ -23,15 +23,13 @@ from fibweb.http.links import range_links
             3,
             10,
             15,
-            None,
+            "",
             '<?start=13&count=3>; rel="next", <?start=0&count=3>; rel="prev"',
         ),
-        (90, 11, 100, None, '<?start=79&count=11>; rel="prev"'),
-        (90, 20, 100, None, '<?start=70&count=20>; rel="prev"'),
+        (90, 11, 100, "", '<?start=79&count=11>; rel="prev"'),
+        (90, 20, 100, "", '<?start=70&count=20>; rel="prev"'),
     ],
 )
-def test_links(
-    start: int, count: int, max_index: int | None, format: str | None, links: str
-) -> None:
+def test_links(start: int, count: int, max_index: int | None, parameter: str, links: str) -> None:
     """The neighbours have as many numbers, except at both ends of the sequence."""
-    assert range_links(start, count, max_index, format) == links
+    assert range_links(start, count, max_index, parameter) == links

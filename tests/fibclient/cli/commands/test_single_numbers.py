@@ -26,6 +26,26 @@ def test_digits(server: RunningServer) -> None:
     assert found["first"] == "62449911286460687648"
 
 
+def test_table_of_digits(server: RunningServer) -> None:
+    """Several numbers are a table with a heading, or a list in JSON; none are nothing."""
+    assert output(server, "digits", "9", "--first", "3", "--last", "2", "--count", "9") == (
+        "n   digits  first  last\n"
+        "9   2       34     34\n"
+        "10  2       55     55\n"
+        "11  2       89     89\n"
+        "12  3       144    44\n"
+        "13  3       233    33\n"
+        "14  3       377    77\n"
+        "15  3       610    10\n"
+        "16  3       987    87\n"
+        "17  4       159    97\n"
+    )
+    found = json.loads(output(server, "--json", "digits", "7", "--count", "1"))
+    assert found == [{"n": "7", "digits": "2", "first": "13", "last": "13"}]
+    assert output(server, "digits", "7", "--count", "0") == ""
+    assert json.loads(output(server, "--json", "digits", "7", "--count", "0")) == []
+
+
 def test_mod(server: RunningServer) -> None:
     """The remainder is printed."""
     assert output(server, "mod", "1000", "10000") == "8875\n"
