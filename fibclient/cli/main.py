@@ -117,6 +117,7 @@ _MODULES = {
     "digits": "single_numbers",
     "mod": "single_numbers",
     "index": "single_numbers",
+    "limits": "limits",
     "ping": "ping",
     "info": "info",
     "top": "top",

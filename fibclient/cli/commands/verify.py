@@ -20,7 +20,7 @@ from fibcommon.formats import FORMATS, Format
 __all__ = ["verify"]
 
 REQUEST_BYTES = 64 * 1024 * 1024
-"""The size of a request: servers limit the size of a reply, `verify` has no limit."""
+"""The size of a request: servers limit that of a reply, so `verify` makes as many as it needs."""
 
 
 @click.command(cls=NumericCommand)
