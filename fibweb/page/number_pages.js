@@ -1,19 +1,47 @@
 /* Numbers of a long list, fetched in pages when these become visible.
 
-   Only a few pages are kept, since the whole list may be gigabytes. */
+   Of a list that is too large to be fetched whole, only both ends of each number are fetched: a
+   page of ten million digits is a few kilobytes. Only some pages are kept. */
 
-import { digitsOf } from "./sequence.js";
+import { digitsOf, estimatedBytes } from "./sequence.js";
 import { getJson, reachability } from "./service.js";
 
-const PAGE_BYTES = 256 * 1024;
-const MAX_PAGE_NUMBERS = 1000; // shorter lists are fetched at once, so that all of it can be printed
+const WHOLE_BYTES = 256 * 1024; // a list of this size is fetched with all digits, to be printed
+const MAX_PAGE_NUMBERS = 1000;
+const END_DIGITS = 60; // more than fit into half a row
+const PAGE_ENDS = 50; // numbers of a page with both ends of each
 const KEPT_PAGES = 48;
 const SETTLE_MS = 60; // pages that are only scrolled past are not fetched
+
+/** Return whether a list is too large to be fetched with all digits. */
+export function isFetchedByEnds(start, count) {
+  return estimatedBytes(start, count) > WHOLE_BYTES;
+}
+
+/** Return the path of both ends of consecutive numbers. */
+export function pathOfEnds(start, count) {
+  return `fib?start=${start}&count=${count}&digits=${END_DIGITS}`;
+}
+
+/* A number as it is kept: how many digits it has, the first ones, the last ones, and all of them
+   if they are known, or null. */
+
+function fromDigits(value) {
+  return { count: value.length, first: value, last: value, value };
+}
+
+function fromEnds({ digits, first, last }) {
+  const count = Number(digits);
+  const common = 2 * END_DIGITS - count; // digits at both ends
+  const rest = last.slice(Math.min(common, last.length));
+  return { count, first, last, value: common >= 0 ? first + rest : null };
+}
 
 export class NumberPages {
   #start;
   #count;
   #perPage;
+  #byEnds;
   #onChange;
   #onProblem;
   #pages = new Map(); // page number -> {numbers} or {controller}, least recently used first
@@ -30,14 +58,17 @@ export class NumberPages {
     this.#count = count;
     this.#onChange = onChange;
     this.#onProblem = onProblem;
+    this.#byEnds = isFetchedByEnds(start, count);
     const longest = digitsOf(start + Math.max(0, count - 1));
-    this.#perPage = Math.min(MAX_PAGE_NUMBERS, Math.max(1, Math.floor(PAGE_BYTES / longest)));
+    const fitting = Math.max(1, Math.floor(WHOLE_BYTES / longest));
+    this.#perPage = this.#byEnds ? PAGE_ENDS : Math.min(MAX_PAGE_NUMBERS, fitting);
     const { signal } = this.#closed;
     reachability.addEventListener("up", () => this.#fetchVisible(), { signal });
   }
 
-  /** Return the digits of a number, or undefined if they have not been fetched. */
-  digitsAt(index) {
+  /** Return {count, first, last, value} of a number, where the value is null if only the ends of
+      its digits are known; undefined if it has not been fetched. */
+  numberAt(index) {
     return this.#pages.get(this.#pageOf(index))?.numbers?.[index % this.#perPage];
   }
 
@@ -89,10 +120,13 @@ export class NumberPages {
     this.#pages.set(page, { controller });
     const first = page * this.#perPage;
     const count = Math.min(this.#perPage, this.#count - first);
-    const path = `fib?start=${this.#start + first}&count=${count}`;
+    const start = this.#start + first;
+    // fibweb computes the ends itself, so they do not show that a fibserver replies.
+    const options = { signal: controller.signal, isAside: this.#byEnds };
+    const path = this.#byEnds ? pathOfEnds(start, count) : `fib?start=${start}&count=${count}`;
     try {
-      const { result } = await getJson(path, { signal: controller.signal });
-      this.#pages.set(page, { numbers: result });
+      const { result } = await getJson(path, options);
+      this.#pages.set(page, { numbers: result.map(this.#byEnds ? fromEnds : fromDigits) });
       this.#dropOldest();
       this.#onChange();
     } catch (error) {

@@ -62,13 +62,14 @@ export class NumbersView {
     this.#rows.reset(0);
   }
 
-  /** Return the fetched numbers as lines of text, and how many are missing. */
+  /** Return the fetched numbers as lines of text, and how many are missing. The middle of long
+      numbers is left out unless it was fetched. */
   printed() {
     const lines = [];
     for (let index = 0; index < this.#count; index += 1) {
-      const value = this.#pages.digitsAt(index);
-      if (value) {
-        lines.push(`F(${grouped(this.#start + index)}) = ${value}`);
+      const number = this.#pages.numberAt(index);
+      if (number) {
+        lines.push(`F(${grouped(this.#start + index)}) = ${inFull(number)}`);
       }
     }
     return { lines, missing: this.#count - lines.length };
@@ -98,24 +99,23 @@ export class NumbersView {
 
   #fill(row, index) {
     const n = this.#start + index;
-    const value = this.#pages.digitsAt(index);
-    const count = value?.length ?? digitsOf(n);
-    const isShort = count <= this.#room;
+    const number = this.#pages.numberAt(index);
+    const count = number?.count ?? digitsOf(n);
     row.id = `number-${n}`;
     row.dataset.index = index;
     row.setAttribute("role", "option");
     row.setAttribute("aria-setsize", this.#count);
     row.setAttribute("aria-posinset", index + 1);
     row.setAttribute("aria-selected", index === this.#active);
-    row.setAttribute("aria-label", spoken(n, value, isShort));
+    row.setAttribute("aria-label", spoken(n, number, this.#room));
     if (!row.firstChild) {
       row.append(make("span", "n"), make("span", "value"), make("span", "note"));
     }
     // The cells stay: a click is lost if its element goes while the button is down.
     const [name, digits, note] = row.children;
     name.textContent = `F(${grouped(n)})`;
-    digits.textContent = value ? shortened(value, this.#room) : "";
-    digits.classList.toggle("pending", !value);
+    digits.textContent = number ? shortened(number, this.#room) : "";
+    digits.classList.toggle("pending", !number);
     note.textContent = counted(count, "digit");
   }
 
@@ -167,22 +167,29 @@ export class NumbersView {
   }
 }
 
-function shortened(digits, room) {
-  if (digits.length <= room) {
-    return digits;
+/* The digits of a number, or as many of both ends as there is room for. */
+function shortened({ count, first, last, value }, room) {
+  if (value !== null && count <= room) {
+    return value;
   }
-  const tail = Math.floor((room - 1) / 2);
-  return digits.slice(0, room - 1 - tail) + ELLIPSIS + digits.slice(digits.length - tail);
+  const shown = Math.min(room - 1, first.length + last.length);
+  const tail = Math.floor(shown / 2);
+  return first.slice(0, shown - tail) + ELLIPSIS + last.slice(last.length - tail);
 }
 
-function spoken(n, value, isShort) {
+function inFull({ count, first, last, value }) {
+  return value ?? `${first}${ELLIPSIS}${last} (${counted(count, "digit")})`;
+}
+
+function spoken(n, number, room) {
   const name = `F(${grouped(n)})`;
-  if (!value) {
+  if (!number) {
     return `${name}, loading`;
   }
-  if (isShort) {
+  const { count, first, last, value } = number;
+  if (value !== null && count <= room) {
     return `${name}, ${value}`;
   }
-  const [head, tail] = [value.slice(0, SPOKEN_DIGITS), value.slice(-SPOKEN_DIGITS)];
-  return `${name}, ${counted(value.length, "digit")}, from ${head} to ${tail}`;
+  const [head, tail] = [first.slice(0, SPOKEN_DIGITS), last.slice(-SPOKEN_DIGITS)];
+  return `${name}, ${counted(count, "digit")}, from ${head} to ${tail}`;
 }

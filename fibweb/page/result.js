@@ -10,6 +10,7 @@ import { FoundView } from "./found_view.js";
 import { Growth } from "./growth.js";
 import { limits } from "./limits.js";
 import { MAX_SHOWN_DIGITS, NumberDialog, fetchDigits } from "./number_dialog.js";
+import { isFetchedByEnds, pathOfEnds } from "./number_pages.js";
 import { NumbersView } from "./numbers_view.js";
 import { printWith } from "./printing.js";
 import { Recipes } from "./recipes.js";
@@ -66,8 +67,12 @@ export class Result {
   }
 
   async #showList(query, signal) {
-    await sizeOf(pathOf(query), { signal });
     const [start, stop] = spanOf(query);
+    if (isFetchedByEnds(start, stop - start)) {
+      await getJson(pathOfEnds(start, 1), { signal, isAside: true });
+    } else {
+      await sizeOf(pathOf(query), { signal });
+    }
     this.#begin(query, summaryOfList(start, stop));
     byId("numbers").hidden = start === stop;
     byId("empty").hidden = start !== stop;
@@ -95,7 +100,7 @@ export class Result {
     if (isComputed) {
       this.#formats.offer(query);
     } else {
-      this.#recipes.show(`digits/${n}`);
+      this.#recipes.show(`digits/${n}`, `FIB.DIGITS ${n}`);
     }
     if (isShown) {
       const text = await fetchDigits(n, { signal });
@@ -111,7 +116,7 @@ export class Result {
     const { length } = found.x;
     this.#begin(query, counted(length, "digit"));
     this.#found.show(found);
-    this.#recipes.show(pathOf(query));
+    this.#recipes.show(pathOf(query), `FIB.INDEX ${found.x}`);
   }
 
   /* Clear the previous result, and show the title of the next one. */

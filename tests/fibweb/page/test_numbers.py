@@ -1,5 +1,6 @@
 """The list of numbers: only visible rows have elements, and any number opens in full."""
 
+import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -88,7 +89,39 @@ def test_only_visible_rows_are_in_the_page(long_list: Page) -> None:
     expect_shortened(long_list, MANY - 1)
     expect(long_list.locator("#number-99999")).to_have_attribute("aria-posinset", "100000")
     expect(long_list.locator("#number-99999")).to_have_attribute("aria-setsize", "100000")
-    assert 0 < sum(received) < 50_000_000
+    assert 0 < sum(received) < 500_000
+
+
+def test_list_of_giants_is_small(open_page: Callable[..., Page], site: ServedPage) -> None:
+    """Of numbers with millions of digits only both ends are loaded, until one is opened."""
+    page = open_page(site)
+    loaded = []
+
+    def on_response(response: Response) -> None:
+        if response.request.method == "GET" and "fib?" in response.url:
+            loaded.append(len(response.body()))
+
+    page.on("response", on_response)
+    # The sizes of the formats are not of interest, and take a fibserver seconds.
+    page.route(
+        "**/fib?*",
+        lambda route: route.abort() if route.request.method == "HEAD" else route.continue_(),
+    )
+    page.goto(f"{site.url}/?start=9999981&count=20")
+    last = page.locator("#number-10000000")
+    last.scroll_into_view_if_needed()
+    expect(last.locator(".note")).to_have_text("2,089,877 digits")
+    expect(last.locator(".value")).to_contain_text(re.compile("^1129834378.*….*6380546875$"))
+    expect(last).to_have_attribute("aria-label", re.compile("from 1129834378 to 6380546875$"))
+    assert 0 < sum(loaded) < 10_000
+
+
+def test_middle_of_short_numbers_is_shown(visit: Callable[..., Page]) -> None:
+    """In a list that is too long to be loaded whole, short numbers have all their digits."""
+    page = visit(f"?start=270&count={MANY}")
+    for n, value in enumerate(digits(270, 275), 270):
+        expect(page.locator(f"#number-{n} .value")).to_have_text(value)
+        expect(page.locator(f"#number-{n} .note")).to_have_text(f"{len(value)} digits")
 
 
 def test_page_stays_responsive_while_fetching(long_list: Page) -> None:
