@@ -1,8 +1,11 @@
-"""The same questions over RESP, REST, client library and command line have the same answers."""
+"""The same questions over RESP, REST, client library and command line have the same answers.
+
+Those of the page are in `tests/fibweb/page/test_same_answers.py`, where the browser runs.
+"""
 
 import json
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
@@ -12,159 +15,8 @@ from fibclient import FibClient, RequestRefused
 from fibcommon.formats import FORMATS
 from fibweb import create_app
 from tests.support.fibclient_command import fibclient
+from tests.support.questions import ANSWERED, REJECTED, Question
 from tests.support.servers import RunningServer
-
-GOOGOL = str(10**100)
-LONG = "9" * 1000
-LONGEST = "9" * 4000
-
-
-class Question(NamedTuple):
-    """One question, as it is put at each door.
-
-    Attributes:
-        command: Words of the command over RESP.
-        target: Path and query of the request over REST.
-        call: Call of the client library.
-        arguments: Arguments on the command line.
-        reduced: Reduces the document of REST, or of the command line, to what the client library
-            returns.
-    """
-
-    command: str
-    target: str
-    call: Callable[[FibClient], object]
-    arguments: str
-    reduced: Callable[[Any], object]
-
-
-def digits(n: str, first: int, last: int) -> Question:
-    """Ask for the number of digits, the first and the last ones."""
-    return Question(
-        f"FIB.DIGITS {n} FIRST {first} LAST {last}",
-        f"/digits/{n}?first={first}&last={last}",
-        lambda fib: fib.digits(int(n), first, last),
-        f"digits {n} --first {first} --last {last}",
-        lambda found: (int(found["digits"]), found["first"], found["last"]),
-    )
-
-
-def mod(n: str, m: str) -> Question:
-    """Ask for a remainder."""
-    return Question(
-        f"FIB.MOD {n} {m}",
-        f"/number/{n}?mod={m}",
-        lambda fib: fib.mod(int(n), int(m)),
-        f"mod {n} {m}",
-        lambda found: int(found["remainder"]),
-    )
-
-
-def index(x: str) -> Question:
-    """Ask which Fibonacci number x is."""
-    return Question(
-        f"FIB.INDEX {x}",
-        f"/index/{x}",
-        lambda fib: fib.index(int(x)),
-        f"index {x}",
-        lambda found: (
-            tuple(found["indices"]),
-            found["below"],
-            found["above"],
-            tuple(found["zeckendorf"]),
-        ),
-    )
-
-
-def first_index(length: str) -> Question:
-    """Ask for the first index whose number has a number of digits."""
-    return Question(
-        f"FIB.INDEX DIGITS {length}",
-        f"/index?digits={length}",
-        lambda fib: fib.first_index(int(length)),
-        f"index --digits {length}",
-        lambda found: int(found["index"]),
-    )
-
-
-def first(n: str) -> Question:
-    """Ask for the first numbers."""
-    return Question(
-        f"FIB.FIRST {n}",
-        f"/fib/{n}",
-        lambda fib: fib.first(int(n)),
-        f"first {n}",
-        lambda found: [int(value) for value in _numbers(found)],
-    )
-
-
-def _numbers(found: Any) -> list[str]:
-    """Return the numbers, which the command line prints without more."""
-    numbers: list[str] = found if isinstance(found, list) else found["result"]
-    return numbers
-
-
-def number(n: str) -> Question:
-    """Ask for one number."""
-    return Question(
-        f"FIB.NUMBER {n}",
-        f"/number/{n}",
-        lambda fib: fib.number(int(n)),
-        f"number {n}",
-        lambda found: int(found["value"]),
-    )
-
-
-def number_digits(n: str, start: int, count: int) -> Question:
-    """Ask for some digits of a number."""
-    return Question(
-        f"FIB.NUMBER {n} FROM {start} COUNT {count}",
-        f"/number/{n}?from={start}&count={count}",
-        lambda fib: fib.number_digits(int(n), start, count),
-        f"number {n} --from {start} --count {count}",
-        lambda found: found["value"],
-    )
-
-
-ANSWERED = [
-    number_digits("0", 0, 5),
-    number_digits("100", 0, 3),
-    number_digits("100", 19, 100),
-    number_digits("100", 21, 1),
-    number_digits("100000", 10_000, 40),
-    digits("0", 20, 20),
-    digits("1000", 5, 0),
-    digits(GOOGOL, 20, 20),
-    digits(LONG, 1000, 20),
-    digits(LONG, 0, 1000),
-    mod("0", "1"),
-    mod("1000", "97"),
-    mod(GOOGOL, "1000000007"),
-    mod(LONG, "1000"),
-    mod(LONG, LONG),
-    index("0"),
-    index("1"),
-    index("100"),
-    index("832040"),
-    index(LONGEST),
-    first_index("1"),
-    first_index("1000"),
-    first_index(LONG[1:]),
-    first("0"),
-    first("100"),
-    number("300"),
-]
-
-REJECTED = [
-    (digits("1" + "0" * 1000, 1, 1), "must be at least 0 and below 10^1000"),
-    (digits("5", 1001, 0), "must be between 0 and 1000"),
-    (mod("5", "0"), "must be at least 1 and below 10^1000"),
-    (index("1" + LONGEST), "must be at least 0 and have at most 4000 digits"),
-    (first_index("0"), "must be at least 1 and at most the number of digits of F(10^1000 - 1)"),
-    (first_index("3" + LONG[1:]), "at most the number of digits of F(10^1000 - 1)"),
-    (first("1000000"), "max_answer_bytes is 2.1 GB (2147483648 bytes); request at most "),
-    (number("10000001"), "F(10000001) is too large: max_index is 10000000"),
-]
 
 
 class Doors:
@@ -208,6 +60,8 @@ def test_answers(doors: Doors, question: Question) -> None:
     reply = doors.resp.execute_command(*question.command.split())
     if isinstance(reply, dict):
         assert reply == {name: document[name] for name in reply}
+    elif reply and isinstance(reply, list) and isinstance(reply[0], dict):
+        assert question.reduced(reply) == answer
     else:
         assert _plain(reply) == _strings(answer)
 
