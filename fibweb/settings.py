@@ -48,6 +48,12 @@ class WebSettings(ServiceSettings):
         "The fibservers; the default port is 11235. All addresses of a name are used; `srv:` "
         "looks up SRV records.",
     )
+    public_server: str | None = setting(
+        "",
+        values.optional(values.TCP_ADDRESS),
+        "The address at which visitors of the page reach a fibserver: the page has commands for "
+        "redis-cli. Empty: they reach none.",
+    )
     embedded: bool = setting(
         False,
         values.BOOLEAN,

@@ -95,7 +95,7 @@ def compose(
     probes = ServerProbes(parse_addresses(servers), password)
     stack.callback(probes.close)
     limits, ready = ServerLimits(ping), ReadinessResource(ping)
-    status = StatusResource(gather, client, probes)
+    status = StatusResource(gather, client, probes, settings.public_server)
     metrics = {"/metrics": MetricsResource(gather)}
     resources: dict[str, Any] = {
         "/healthz": LivenessResource(),

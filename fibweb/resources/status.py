@@ -113,7 +113,11 @@ class StatusResource:
     """`/status`: the state of fibweb and of each fibserver."""
 
     def __init__(
-        self, gather: Callable[[], MetricValues], client: FibClient, probes: ServerProbes
+        self,
+        gather: Callable[[], MetricValues],
+        client: FibClient,
+        probes: ServerProbes,
+        public_server: str | None = None,
     ) -> None:
         """Create the resource.
 
@@ -121,7 +125,9 @@ class StatusResource:
             gather: Returns the metric values of all processes.
             client: Client that serves requests; its statistics have the state of each server.
             probes: Probes of the fibservers.
+            public_server: Address at which visitors reach a fibserver, None if they reach none.
         """
+        self._public_server = public_server
         self._gather = gather
         self._client = client
         self._probes = probes
@@ -156,6 +162,7 @@ class StatusResource:
         buckets = list(self._recent(counters))
         return {
             "servers": self._servers(values, replies),
+            "public_server": self._public_server,
             "requests_total": sum(
                 value for key, value in counters.items() if key[0] == "requests"
             ),
