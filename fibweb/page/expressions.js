@@ -1,4 +1,4 @@
-/* Numbers as people type them, and as they are shown: exact integers of any size. Pure.
+/* Numbers as people type them, and as they are shown: exact integers of up to 10,000 digits. Pure.
 
    A number is a string of decimal digits here, since it may be beyond what Number holds exactly. */
 

@@ -39,7 +39,7 @@ async function show(query) {
     if (offers.length && query.kind !== "first") {
       throw new Problem(400, ""); // the hint has the reason, and smaller queries
     }
-    // Instead of a list that is too long: F(N), whose digits are known at any size.
+    // Instead of a list that is too long: F(N), of whose digits both ends are known.
     await result.show(offers.length ? { kind: "number", number: query.first } : query, signal);
   } catch (error) {
     if (error.name === "AbortError") {

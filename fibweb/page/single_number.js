@@ -1,4 +1,4 @@
-/* One number F(n) of any size: its length, first and last digits, remainders and neighbours.
+/* One number F(n), n < 10^1000: its length, first and last digits, remainders and neighbours.
 
    The service computes these without F(n) itself. */
 

@@ -34,8 +34,9 @@ TOO_LARGE = ProblemType(
         "many numbers from the same start the limits allow, in the same format. These members are "
         "missing if a number in the request has more than 19 digits, which no limit allows.",
         "Request at most largest_n numbers at once, and further ones with /fib?start=s&count=c. "
-        "The limits are at /limits. The number of digits of a number of any size, its first and "
-        "last digits are at /digits/{n}, and its remainders at /number/{n}?mod=m.",
+        "The limits are at /limits. For n < 10^1000 the number of digits, the first and the last "
+        "ones are at /digits/{n}, for a range with its parameter digits, and remainders at "
+        "/number/{n}?mod=m.",
     ),
 )
 OUT_OF_BOUNDS = ProblemType(

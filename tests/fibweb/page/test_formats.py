@@ -204,9 +204,9 @@ def test_recipes_for_more(
     ("search", "path"),
     [("?number=10^100", f"digits/1{'0' * 100}"), ("?x=832040", "index/832040")],
 )
-def test_recipes_for_any_size(
+def test_recipes_for_documents(
     visit: Callable[..., Page], site: ServedPage, search: str, path: str
 ) -> None:
-    """What is known of a number at any size can be requested from elsewhere too."""
+    """What is known of a number without computing it can be requested from elsewhere too."""
     page = visit(search)
     expect(page.locator("#recipes code").first).to_have_text(f"curl '{site.url}/{path}'")

@@ -1,4 +1,4 @@
-"""One number of any size, and whether a number is a Fibonacci number."""
+"""One number F(n) for any n below 10^1000, and whether a number is a Fibonacci number."""
 
 import json
 import urllib.request
