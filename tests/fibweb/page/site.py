@@ -20,17 +20,17 @@ class ServedPage:
         servers: Fibservers that it uses.
     """
 
-    def __init__(self, folder: Path, servers: str, root_path: str = "") -> None:
+    def __init__(self, folder: Path, servers: str, *options: str) -> None:
         """Start the process on a free port.
 
         Args:
             folder: Folder for its logs.
             servers: Fibservers that it uses.
-            root_path: Path prefix that a proxy passes on.
+            options: Further options of the command.
         """
         self._folder = folder
         self.servers = servers
-        self._root_path = root_path
+        self._options = options
         self._starts = 0
         self._process = self._run("127.0.0.1:0")
         self.url = self._process.address
@@ -38,7 +38,7 @@ class ServedPage:
     def _run(self, listen: str) -> RunningServer:
         self._starts += 1
         command = [sys.executable, "-m", "fibweb", "--listen", listen, "--servers", self.servers]
-        command += ["--root-path", self._root_path]
+        command += self._options
         return RunningServer(command, self._folder / f"fibweb-{self._starts}.log", ready=READY)
 
     def seen_at(self, url: str) -> "ServedPage":

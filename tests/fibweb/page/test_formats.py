@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.fibweb.page.conftest import Pages
 from tests.fibweb.page.site import ServedPage
 from tests.support.expected import digits, expected
-from tests.support.servers import DEADLINE_SECONDS
+from tests.support.servers import DEADLINE_SECONDS, RunningServer
 
 SHOWN_MS = 2_500
 """Longer than the page shows "Copied"."""
@@ -177,6 +177,43 @@ def test_powershell_recipe(part: Page, site: ServedPage, format: str) -> None:
     if format == "binary":
         expected_line = f"Invoke-WebRequest '{url}' -OutFile fibonacci-100-120.bin"
     assert recipe(part, "PowerShell") == expected_line
+
+
+@pytest.fixture
+def public_site(server: RunningServer, tmp_path: Path) -> Iterator[ServedPage]:
+    """Return a fibweb whose visitors reach the fibserver."""
+    config = tmp_path / "fibweb.toml"
+    config.write_text(f'public_server = "{server.address}"')
+    running = ServedPage(tmp_path, server.address, "--config", str(config))
+    yield running
+    running.stop()
+
+
+def test_redis_recipe(
+    open_page: Callable[..., Page],
+    site: ServedPage,
+    public_site: ServedPage,
+    folder: Path,
+    program: Callable[[str], str],
+) -> None:
+    """There are commands for redis-cli, which return the same, only if visitors reach a server."""
+    program("redis-cli")
+    page = open_page(public_site, "?start=100&count=20", has_clock=True)
+    assert run(["sh", "-c", recipe(page, "redis-cli")], folder).decode().split() == digits(
+        100, 120
+    )
+    for format in ("csv", "text"):
+        choose(page, format)
+        expect(page.locator("#download")).to_contain_text("Download ")
+        output = run(["sh", "-c", recipe(page, "redis-cli")], folder)
+        assert output == expected(format, 100, 120) + b"\n"  # redis-cli ends with a line break
+    page = open_page(public_site, "?number=10%5E100", has_clock=True)
+    expect(page.locator("#result-title")).to_have_text("F(10^100)")
+    output = run(["sh", "-c", recipe(page, "redis-cli")], folder)
+    assert output.decode().split()[2:4] == ["first", "62449911286460687648"]
+    page = open_page(site, "?start=100&count=20")
+    expect(page.locator("#size-csv")).not_to_have_text("…")
+    expect(page.get_by_role("button", name="Copy for redis-cli")).to_have_count(0)
 
 
 @pytest.mark.parametrize("search", ["?first=3000", "?number=1000000", "?start=30000&count=20"])

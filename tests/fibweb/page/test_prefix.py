@@ -28,7 +28,7 @@ def below(
     ending, root_path = PREFIXES[request.param]
     folder, address = tmp_path_factory.mktemp("nginx"), f"127.0.0.1:{free_port()}"
     nginx = program("nginx")
-    inner = ServedPage(folder, site.servers, root_path) if root_path else site
+    inner = ServedPage(folder, site.servers, "--root-path", root_path) if root_path else site
     text = (DEPLOY / "nginx" / "prefix.conf").read_text()
     own = f"proxy_pass {inner.url}{ending};"
     assert "proxy_pass http://127.0.0.1:8080/;" in text
