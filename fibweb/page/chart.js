@@ -4,7 +4,10 @@ import { make, makeSvg } from "./dom.js";
 import { grouped } from "./sequence.js";
 
 const HEIGHT = 230;
-const MARGIN = { top: 14, right: 16, bottom: 26, left: 46 };
+const MARGIN = { top: 14, right: 16, bottom: 26, left: 46 }; // at the left at least
+const LABEL_GAP = 8;
+const LABEL_CHARACTER = 7; // width of a digit of a label, in pixels
+const THUMB_RADIUS = 8; // of the slider
 const MAX_TABLE_ROWS = 24;
 
 export class Chart {
@@ -12,6 +15,8 @@ export class Chart {
   #svg;
   #slider;
   #plot = null;
+  #labels = []; // of the ticks
+  #left = MARGIN.left;
 
   /** @param figure has an svg, a range input, an output and a table body */
   constructor(figure) {
@@ -32,6 +37,10 @@ export class Chart {
         the values; ticks: values with a rule; target: {value, label} of a dashed line} */
   show(plot) {
     this.#plot = plot;
+    this.#labels = labelsOf(plot.ticks);
+    const longest = Math.max(...this.#labels.map((label) => label.length));
+    this.#left = Math.max(MARGIN.left, 2 * LABEL_GAP + longest * LABEL_CHARACTER);
+    this.#figure.style.setProperty("--plot-left", `${this.#left - THUMB_RADIUS}px`);
     this.#svg.setAttribute("aria-label", plot.label);
     Object.assign(this.#slider, { min: plot.from, max: plot.to });
     this.#slider.value = plot.at;
@@ -45,8 +54,8 @@ export class Chart {
 
   #follow(event) {
     const { left, width } = this.#svg.getBoundingClientRect();
-    const inner = width - MARGIN.left - MARGIN.right;
-    const share = (event.clientX - left - MARGIN.left) / inner;
+    const inner = width - this.#left - MARGIN.right;
+    const share = (event.clientX - left - this.#left) / inner;
     const { from, to } = this.#plot;
     this.#slider.value = Math.round(from + Math.min(1, Math.max(0, share)) * (to - from));
     this.#draw();
@@ -61,29 +70,29 @@ export class Chart {
     const { from, to, low, high, value } = plot;
     const right = width - MARGIN.right;
     const bottom = HEIGHT - MARGIN.bottom;
-    const x = (n) => MARGIN.left + ((n - from) / Math.max(1, to - from)) * (right - MARGIN.left);
+    const x = (n) => this.#left + ((n - from) / Math.max(1, to - from)) * (right - this.#left);
     const y = (v) => bottom - ((v - low) / (high - low)) * (bottom - MARGIN.top);
     const parts = [];
-    for (const tick of plot.ticks) {
+    for (const [index, tick] of plot.ticks.entries()) {
       const level = y(tick);
       parts.push(
-        makeSvg("line", { class: "rule", x1: MARGIN.left, x2: right, y1: level, y2: level }),
+        makeSvg("line", { class: "rule", x1: this.#left, x2: right, y1: level, y2: level }),
         makeSvg(
           "text",
-          { x: MARGIN.left - 8, y: level + 4, "text-anchor": "end" },
-          tick.toLocaleString("en", { notation: tick < 10_000 ? "standard" : "compact" }),
+          { x: this.#left - LABEL_GAP, y: level + 4, "text-anchor": "end" },
+          this.#labels[index],
         ),
       );
     }
     const level = HEIGHT - 7;
     parts.push(
-      makeSvg("text", { x: MARGIN.left, y: level }, `n = ${grouped(from)}`),
+      makeSvg("text", { x: this.#left, y: level }, `n = ${grouped(from)}`),
       makeSvg("text", { x: right, y: level, "text-anchor": "end" }, grouped(to)),
     );
     if (plot.target) {
       const at = y(plot.target.value);
       parts.push(
-        makeSvg("line", { class: "target", x1: MARGIN.left, x2: right, y1: at, y2: at }),
+        makeSvg("line", { class: "target", x1: this.#left, x2: right, y1: at, y2: at }),
         makeSvg("text", { class: "target-name", x: right, y: at - 8, "text-anchor": "end" },
           plot.target.label),
       );
@@ -123,4 +132,12 @@ export function roundTicks(low, high) {
   const first = Math.ceil(low / step) * step;
   const count = Math.floor((high - first) / step) + 1;
   return Array.from({ length: count }, (_, index) => first + index * step);
+}
+
+/* Labels of ticks: short ones if these are different. */
+function labelsOf(ticks) {
+  const short = ticks.map((tick) =>
+    tick.toLocaleString("en", { notation: tick < 10_000 ? "standard" : "compact" }),
+  );
+  return new Set(short).size === short.length ? short : ticks.map(grouped);
 }

@@ -116,6 +116,8 @@ export class Result {
     const { length } = found.x;
     this.#begin(query, counted(length, "digit"));
     this.#found.show(found);
+    const n = found.indices.at(-1) ?? found.above;
+    this.#growth.show(n, n + 1);
     this.#recipes.show(pathOf(query), `FIB.INDEX ${found.x}`);
   }
 

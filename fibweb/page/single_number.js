@@ -10,6 +10,7 @@ import { grouped, neighbours } from "./sequence.js";
 import { getJson } from "./service.js";
 
 const END_DIGITS = 50;
+const MAX_N = 10n ** 1000n - 1n;
 const MAX_VALUE_INDEX = 60;
 const SETTLE_MS = 250; // a modulus is not requested while it is typed
 
@@ -89,8 +90,8 @@ export class SingleNumber {
     const [before, after] = [BigInt(this.#n) - 1n, BigInt(this.#n) + 1n];
     for (const [id, n] of [["previous", before], ["next", after]]) {
       const link = byId(id);
-      link.hidden = n < 0n;
-      if (n >= 0n) {
+      link.hidden = n < 0n || n > MAX_N;
+      if (!link.hidden) {
         link.href = numberLink(String(n));
         setText(link.querySelector("span"), `F(${nameOf(String(n))})`);
       }

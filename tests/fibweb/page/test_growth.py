@@ -29,6 +29,19 @@ def test_plot_of_digits(visit: Callable[..., Page]) -> None:
     assert len(heights) > 100
 
 
+def test_labels_are_different(visit: Callable[..., Page]) -> None:
+    """The rules of a plot have different labels, also where only the last digits differ."""
+    for search in ("?start=300000&count=20", "?first=100000"):
+        digits = figure(visit(search), "Digits over n")
+        expect(digits.locator("polyline")).to_have_count(1)
+        labels = digits.locator("text[text-anchor=end]").all_text_contents()
+        assert len(labels) == len(set(labels)) > 3
+        box = digits.get_by_role("img").bounding_box()
+        lefts = [label.bounding_box() for label in digits.locator("text").all()]
+        assert box is not None
+        assert all(left is not None and left["x"] >= box["x"] for left in lefts)
+
+
 @pytest.mark.parametrize("key", ["Home", "ArrowLeft"])
 def test_keys_select_a_point(visit: Callable[..., Page], key: str) -> None:
     """Keys move the selected point; its n and number of digits are shown."""

@@ -70,6 +70,13 @@ def test_every_number_has_an_address(visit: Callable[..., Page], site: ServedPag
     expect(page.locator("#number")).to_have_value("10^100")
 
 
+def test_last_number_has_one_neighbour(visit: Callable[..., Page]) -> None:
+    """The page has no link to a number beyond the bound of n."""
+    page = visit("?number=10%5E1000-1")
+    expect(page.locator("#previous")).to_have_text("← F(10^1000 − 2)")
+    expect(page.locator("#next")).to_be_hidden()
+
+
 def test_zero_has_one_neighbour(visit: Callable[..., Page]) -> None:
     """Nothing comes before F(0); of a short number the ends are not shown apart."""
     page = visit("?number=0")
@@ -101,6 +108,7 @@ def test_is_it_one(home: Page, x: str, answer: str, terms: list[str]) -> None:
     expect(home.locator("#zeckendorf-terms li")).to_have_text(terms)
     assert home.locator("#zeckendorf .part").count() == len(terms)
     assert home.url.endswith(f"?x={x}")
+    expect(home.locator("#digits-figure output")).to_contain_text(" digit")
 
 
 def test_bar_is_to_scale(visit: Callable[..., Page]) -> None:
