@@ -68,7 +68,9 @@ export class Result {
 
   async #showList(query, signal) {
     const [start, stop] = spanOf(query);
-    if (isFetchedByEnds(start, stop - start)) {
+    // The ends are known far beyond the limits. If these are unknown, the service checks the query.
+    const { max_index: maxIndex } = await limits();
+    if (stop - 1 <= maxIndex && maxIndex < Infinity && isFetchedByEnds(start, stop - start)) {
       await getJson(pathOfEnds(start, 1), { signal, isAside: true });
     } else {
       await sizeOf(pathOf(query), { signal });

@@ -126,7 +126,8 @@ class _Numbers(ABC):
         if part is None and document.size <= SMALL_BYTES and not has_tag:
             data = document.cached_whole(self._client)
         if data is None and not has_tag:
-            file = self._open(document, part, environ.get(FETCH, run_now))
+            is_head = environ["REQUEST_METHOD"] == "HEAD"
+            file = self._open(document, part, is_head, environ.get(FETCH, run_now))
         if not matches:
             raise not_matching(chosen.tag)
         if none_match and entity_tags.is_not_modified(none_match, chosen.tag):
@@ -152,14 +153,17 @@ class _Numbers(ABC):
         self,
         document: Document,
         part: byte_ranges.ByteRange | None,
+        is_head: bool,
         fetch: Callable[[FetchRequest], Any],
     ) -> DocumentFile:
-        """Return a file with the requested bytes, the first of them in memory."""
+        """Return a file with the requested bytes, the first of them in memory if they are sent."""
         file = DocumentFile(self._client, document, *(part or (0, document.size)))
         # A fibserver checks its limits for each fetch, never for the document as a whole.
         is_fetched_whole = part is None and not needs_several_requests(document.slice)
         if not is_fetched_whole and not document.is_cached(self._client):
             self._limits.check(document.slice, fetch)
+            if is_head:
+                return file  # its size is known, and the first piece may take seconds
         if file.size and not file.views():
             try:
                 file.hold(fetch(file.next_fetch()))

@@ -13,7 +13,7 @@ from fibcommon.digits import digits as digits_of
 from fibcommon.formats import FORMATS
 from fibcommon.indices import position, zeckendorf
 from fibweb import create_app
-from fibweb.content.fetch_request import FetchRequest, WouldBlock
+from fibweb.content.fetch_request import FetchRequest, WouldBlock, run_now
 from fibweb.resources.computed import Computation
 from fibweb.resources.problem_types import PROBLEM_TYPES
 from tests.support.expected import digits, expected
@@ -717,6 +717,25 @@ def test_head_has_headers_of_get(web: Web, target: str, headers: dict[str, str])
     assert (head.status, head.headers) == (get.status, get.headers)
     if get.status_code != 304:
         assert int(head.headers["content-length"]) == len(get.content) > 0 or "count=0" in target
+
+
+def test_head_of_many_giants_computes_nothing(server: RunningServer) -> None:
+    """HEAD of a large list only checks the limits: its size is known without the numbers."""
+    wanted: list[FetchRequest] = []
+
+    def recorded(fetch: FetchRequest) -> object:
+        wanted.append(fetch)
+        return run_now(fetch)
+
+    with FibClient(server.address) as client:
+        web = Web(create_app(client))
+        environ = {"fibweb.fetch": recorded}
+        result = web.simulate_head("/fib?start=9999981&count=20", extras=environ)
+        assert (result.status_code, result.content) == (200, b"")
+        assert int(result.headers["content-length"]) > 41_000_000
+        beyond = web.simulate_head("/fib?start=9999982&count=20", extras=environ)
+        assert beyond.status_code == 400
+    assert [fetch.key for fetch in wanted] == ["limits"]
 
 
 # Caching

@@ -103,7 +103,10 @@ def test_page_recovers_with_fibserver(
     own_site: ServedPage,
     serve: Callable[..., RunningServer],
 ) -> None:
-    """The page reports that no fibserver is up, and recovers when one is."""
+    """The page reports that no fibserver is up, and recovers when one is.
+
+    Meanwhile it shows long lists, since fibweb computes both ends of their numbers.
+    """
     page = open_page(own_site, "?first=10")
     expect(page.get_by_role("option")).to_have_count(10)
     number_server.stop()
@@ -111,10 +114,15 @@ def test_page_recovers_with_fibserver(
     expect(page.get_by_role("article")).to_contain_text("down")
     page.locator("#first").fill("50000")
     page.locator("#first").press("Enter")
+    expect(page.locator("#result-title")).to_have_text("The first 50,000 numbers")
+    page.locator("#numbers").press("End")
+    expect(page.locator("#number-49999 .value")).to_contain_text("…")
+    page.locator("#first").fill("1000")
+    page.locator("#first").press("Enter")
     outage = page.get_by_role("alert").filter(has_text="continues by itself")
     expect(outage).to_be_visible()
     expect(outage).not_to_contain_text(number_server.address)
     serve("--listen", number_server.address)
-    expect(page.locator("#result-title")).to_have_text("The first 50,000 numbers")
+    expect(page.locator("#result-title")).to_have_text("The first 1,000 numbers")
     expect(page.locator("#health")).to_have_attribute("data-state", "up")
     expect(page.locator("#numbers .pending")).to_have_count(0)

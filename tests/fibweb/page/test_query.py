@@ -33,6 +33,17 @@ def test_page_opens_with_numbers(home: Page) -> None:
         expect_row(home, n, value)
 
 
+def test_service_decides_if_limits_are_unknown(
+    open_page: Callable[..., Page], site: ServedPage
+) -> None:
+    """If the page cannot read the limits, the service rejects a list that is too long."""
+    page = open_page(site)
+    page.route("**/limits", lambda route: route.abort())
+    page.goto(f"{site.url}/?first=10%5E400")
+    expect(page.locator("#problem")).to_contain_text("n has 401 digits, beyond any limit")
+    expect(page.locator("#result")).to_be_hidden()
+
+
 def test_first_n_lists_n_numbers(home: Page) -> None:
     """The first N lists N numbers, each with its number of digits."""
     ask(home, "The first N", first=7)
