@@ -27,7 +27,9 @@ WRK_THREADS = 1
 """Leaves one of two cores to the server."""
 
 COUNTER = """
-local count = math.random(0, 1000000000)
+math.randomseed(os.time())
+local start = math.random(0, 1000000000)
+local count = 0
 function request()
   count = count + 1
   return wrk.format("GET", %s)
@@ -36,12 +38,12 @@ end
 """Script of wrk for requests that are all different; wrk has one thread here."""
 
 PATHS = {
-    "different": '"/fib/" .. (%(n)d - math.random(0, %(spread)d)) .. "?request=" .. count',
-    "growing": '"/fib/%(n)d?x=" .. count',
-    "new": '"/number/" .. (20000 + count %% 80000)',
+    "different": '"/fib/" .. (%(n)d - math.random(0, %(spread)d)) .. "?request=" .. start + count',
+    "growing": '"/fib/%(n)d?x=" .. start + count',
+    "new": '"/number/" .. 20000 + (start + count) %% 30000',
 }
 """Lua for the path of each request: n up to a tenth less and a parameter that changes; only a
-parameter that changes; single numbers that fibweb does not cache."""
+parameter that changes; single numbers of 4,000 to 10,000 digits, which fibweb does not cache."""
 
 UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 

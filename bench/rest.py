@@ -7,7 +7,8 @@ those in Rust; uvicorn with ready bytes, for the fastest servers in Python; stoc
 fibweb's server is based on; and Flask with a list and jsonify, the usual way to write such a
 service. Every server has one process; one case compares fibweb with two processes to fibweb with
 one, and two compare requests of its own with repeated ones: the first ten numbers with a
-parameter that grows, and single numbers that only fibserver has in memory.
+parameter that grows, and single numbers that only fibserver
+has in memory.
 
 Further measurements: memory and the latency of another client while 16 clients read 10,000 numbers
 slowly, and ab with 100 connections.
@@ -30,8 +31,10 @@ import click
 import rest_servers
 from checkouts import before_option
 from load import ServerUnderTest, ab, measure_slow_readers, wrk
-from servers import fibserver
+from servers import ROOT, fibserver
 from side_by_side import Comparison, Measurement, machine, measure, print_table
+
+from fibclient import FibClient
 
 __all__ = ["main"]
 
@@ -168,9 +171,22 @@ def _print_ab(rows: list[dict[str, Any]], requests: int) -> None:
         click.echo(layout.format(row["server"], row["n"], option, *figures))
 
 
+NEW_NUMBERS = 50_000
+"""fibserver has as many in memory for the requests of single numbers."""
+
+
+def _filled_fibserver(stack: ExitStack, checkout: Path = ROOT) -> int:
+    """Start a fibserver with `NEW_NUMBERS` numbers in memory; return its port."""
+    port, _ = stack.enter_context(fibserver(checkout=checkout))
+    with FibClient(f"127.0.0.1:{port}", cache_bytes=0) as client:
+        for _ in client.stream(0, NEW_NUMBERS, "json"):
+            pass
+    return port
+
+
 def _start(stack: ExitStack, before: Path | None) -> dict[str, ServerUnderTest]:
     """Start all servers, and check their responses to all requests."""
-    port, _ = stack.enter_context(fibserver())
+    port = _filled_fibserver(stack)
     ours = stack.enter_context(rest_servers.fibweb(port))
     bodies = {n: rest_servers.get(ours.port, f"/fib/{n}") or b"" for n in COUNTS}
     servers = {
@@ -184,7 +200,7 @@ def _start(stack: ExitStack, before: Path | None) -> dict[str, ServerUnderTest]:
         "flask": stack.enter_context(rest_servers.flask()),
     }
     if before:
-        port, _ = stack.enter_context(fibserver(checkout=before))
+        port = _filled_fibserver(stack, before)
         for name, processes in (("fibweb", 1), ("two processes", 2)):
             fibweb = rest_servers.fibweb(port, processes, checkout=before)
             servers[_before(name)] = stack.enter_context(fibweb)
