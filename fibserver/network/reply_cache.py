@@ -11,7 +11,7 @@ stored: its elements are in shared memory, from which they may be evicted.
 
 from dataclasses import dataclass
 
-from fibcommon.bounded_cache import BoundedCache
+from fibcommon.bounded_cache import BoundedCache, RepeatFilter
 from fibserver.core.statistics import CommandStatistics
 from fibserver.protocol.reply_encoding import Reply, Slice
 
@@ -20,9 +20,6 @@ __all__ = ["CachedReply", "ReplyCache"]
 MAX_ENTRIES = 4096
 MAX_BYTES = 32 * 1024 * 1024
 """Maximum total size of the cached requests and replies."""
-
-MAX_SEEN = 8192
-"""Maximum number of requests that are remembered to recognize repeated ones."""
 
 SLICE_BYTES = 300
 POINTER_BYTES = 8
@@ -47,26 +44,19 @@ class CachedReply:
 
 
 class ReplyCache:
-    """Bounded cache from received bytes to replies."""
+    """Bounded cache from received bytes to replies.
+
+    Attributes:
+        get: Returns the replies to the requests in received bytes, or None.
+        is_repeated: Returns whether the same bytes were received recently; remembers them. Only
+            replies to repeated requests are stored: for many requests, storing the reply takes
+            longer than executing the request.
+    """
 
     def __init__(self) -> None:
-        self._seen: set[int] = set()  # hashes of requests; a collision is harmless
+        self.is_repeated = RepeatFilter(4 * MAX_ENTRIES).is_repeated
         self._cache: BoundedCache[bytes, CachedReply] = BoundedCache(MAX_ENTRIES, MAX_BYTES)
         self.get = self._cache.get
-
-    def is_repeated(self, received: bytes) -> bool:
-        """Return whether a request was received recently; remember it.
-
-        Only replies to repeated requests are stored: for many requests, storing the reply takes
-        longer than executing the request.
-        """
-        key = hash(received)
-        if key in self._seen:
-            return True
-        if len(self._seen) >= MAX_SEEN:
-            self._seen.clear()
-        self._seen.add(key)
-        return False
 
     def put(
         self, received: bytes, replies: list[Reply], command: CommandStatistics, calls: int = 1
@@ -93,4 +83,3 @@ class ReplyCache:
     def clear(self) -> None:
         """Remove all entries."""
         self._cache.clear()
-        self._seen.clear()

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fibcommon.bounded_cache import BoundedCache
+from fibcommon.bounded_cache import BoundedCache, RepeatFilter
 
 
 def test_oldest_entry_gives_way() -> None:
@@ -62,3 +62,12 @@ def test_bounds_hold(entries: list[tuple[int, int]]) -> None:
         assert all(cache.get(key) == key for key, _ in present)
         assert len(cache) <= 5
         assert sum(size for _, size in present) <= 20
+
+
+@given(st.lists(st.integers(0, 40), max_size=200), st.integers(1, 10))
+def test_repeat_filter_recognizes_recent_keys(keys: list[int], slots: int) -> None:
+    """A key is recognized until another one takes its slot, and never before it has come."""
+    filter, last = RepeatFilter(slots), dict[int, int]()
+    for key in keys:
+        assert filter.is_repeated(key) is (last.get(key % slots) == key)
+        last[key % slots] = key
