@@ -30,7 +30,7 @@ def run_fibweb(*arguments: str, **environment: str) -> "subprocess.CompletedProc
         (["--threads", "0"], {}, "threads: '0': must be a whole number"),
         (["--processes", "many"], {}, "processes: 'many': must be a whole number"),
         (["--listen", "nowhere"], {}, "listen: 'nowhere': must be "),
-        (["--servers", "a:1,b"], {}, "servers: 'b': must be "),
+        (["--servers", "a:1,b:x"], {}, "servers: 'b:x': must be "),
         (["--log-level", "loud"], {}, "log_level: 'loud': must be "),
         (["--config", "/nowhere/file"], {}, "/nowhere/file: No such file or directory"),
         ([], {"FIBWEB_CACHE_BYTES": "many"}, "cache_bytes: 'many': must be a size such as"),
