@@ -1,0 +1,1 @@
+"""Packages, images and manifests, built and run as users would; `tox -e shipping` runs these."""
