@@ -21,7 +21,7 @@ export PIP_USER := 0
 unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PYTHONPATH PYTHONHOME
 PIP := $(BIN)/python -m pip
 
-.PHONY: help run test soak fuzz install uninstall images clean
+.PHONY: help run test soak fuzz shipping dist install uninstall images clean
 .PHONY: bench-rpc bench-client bench-rest bench-overload bench-fairness bench-restart bench-scaling bench-start
 .PHONY: bench-numbers bench-page
 
@@ -30,6 +30,8 @@ help:
 	@echo 'make test            style, types and all tests but the long ones'
 	@echo 'make soak            the long tests'
 	@echo 'make fuzz            ten million malformed inputs (about 10 minutes)'
+	@echo 'make shipping        packages and images, built, installed and run as users would'
+	@echo 'make dist            sdist and wheel in dist/, the same bytes for the same commit'
 	@echo 'make install         for systemd, into /opt/fib (root; honours DESTDIR, PREFIX and PYTHON)'
 	@echo 'make uninstall       remove it, except for settings that were changed'
 	@echo 'make bench-rpc       fibserver beside redis-server (about 5 minutes)'
@@ -58,6 +60,20 @@ install uninstall:
 soak: $(VENV)/created
 	@$(PIP) install --quiet --no-compile 'tox >= 4'
 	$(BIN)/tox run -e test -- -m soak
+
+shipping: $(VENV)/created
+	@$(PIP) install --quiet --no-compile 'tox >= 4'
+	$(BIN)/tox run -e shipping
+
+# Times in the packages are that of the commit. The sdist has all files that are here, so it is made
+# from a copy of those that are committed.
+dist: $(VENV)/created
+	@$(PIP) install --quiet build
+	@rm -rf dist build/dist
+	@mkdir -p build/dist
+	git archive HEAD | tar -x -C build/dist
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --outdir dist build/dist
+	@rm -rf build/dist
 
 fuzz: $(VENV)/installed
 	@$(PIP) install --quiet --editable '.[test]'
@@ -131,11 +147,11 @@ $(VENV)/created:
 	@'$(PYTHON)' -m venv --clear $(VENV)
 	@pwd -P >$@
 
-$(VENV)/installed: $(VENV)/created setup.cfg pyproject.toml
+$(VENV)/installed: $(VENV)/created setup.cfg setup.py pyproject.toml
 	@echo 'Installing fibservice into $(VENV)'
-	@$(PIP) install --quiet --editable .
+	@$(PIP) install --quiet --editable '.[all]'
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .tox tests/peers/node/node_modules build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .tox tests/peers/node/node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

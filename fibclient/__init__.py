@@ -26,6 +26,7 @@ from fibclient.errors import (
 from fibclient.single_numbers import NumberDigits, NumberIndex
 from fibclient.statistics import CacheStatistics, ClientStatistics, EndpointStatistics
 from fibclient.transport.resolver import ResolverCache, resolve
+from fibcommon import __version__
 from fibcommon.addresses import Address, ResolvedAddress
 from fibcommon.limits import Limits
 
@@ -55,5 +56,6 @@ __all__ = [
     "ServerUnreachable",
     "SliceRequest",
     "SocketShortage",
+    "__version__",
     "resolve",
 ]

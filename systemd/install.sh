@@ -5,6 +5,9 @@
 #   PREFIX   where commands, units, man pages and completions go (/usr/local)
 #   PYTHON   3.11 or newer, with venv (python3, or else the newest on PATH)
 #
+# Run from a checkout, it installs that. An installed package has it as well, in
+# share/fibservice/systemd of the virtual environment; from there, pip fetches the same version.
+#
 # The program itself goes to /opt/fib: each installation into a new folder below releases/, with
 # the link bin changed to it at the end. So an upgrade changes nothing under a running server, and
 # the release before is kept until the next one, since that is what still runs.
@@ -21,6 +24,7 @@ PREFIX=${PREFIX:-/usr/local}
 HOME_DIR=/opt/fib
 CONFIG_DIR=/etc/fib
 STATE_DIRS='/var/lib/fibserver /var/lib/private/fibserver'
+SOURCES='setup.cfg setup.py pyproject.toml README.md LICENSE fibcommon fibclient fibserver fibweb systemd'
 COMMANDS='fibserver fibclient fibweb'
 SOCKETS='fibserver.socket fibserver-metrics.socket fibweb.socket fibweb-metrics.socket'
 UNITS="fib.target $SOCKETS fibserver.service fibweb.service"
@@ -62,12 +66,19 @@ install_program() {
     # A copy, since building leaves files in the folder that it is done in.
     scratch=$(mktemp -d)
     trap 'rm -rf "$scratch" "$releases/$release"' EXIT
-    for each in setup.cfg pyproject.toml README.md fibcommon fibclient fibserver fibweb; do
-        cp -R "$source_dir/$each" "$scratch"
-    done
+    if [ -e "$source_dir/setup.cfg" ]; then
+        for each in $SOURCES; do
+            cp -R "$source_dir/$each" "$scratch"
+        done
+        requirement="$scratch[all]"
+    else
+        version=$("$source_dir/../../bin/python" -c 'import fibcommon; print(fibcommon.__version__)') ||
+            fail "no fibservice in $source_dir/../..: install it into a virtual environment"
+        requirement="fibservice[all] == $version"
+    fi
     "$PYTHON" -m venv "$releases/$release"
     "$releases/$release/bin/python" -m pip install \
-        --quiet --disable-pip-version-check --root-user-action=ignore "$scratch"
+        --quiet --disable-pip-version-check --root-user-action=ignore "$requirement"
     "$releases/$release/bin/python" "$source_dir/systemd/write_help.py" "$share_dir"
     if [ -n "$DESTDIR" ]; then
         # The environment knows its own path, which will be another one.

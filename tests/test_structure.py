@@ -41,6 +41,7 @@ ROOMS = {
             "bounds",
             "units",
             "addresses",
+            "extras",
             "__init__",
         ),
     ),

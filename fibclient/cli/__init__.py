@@ -12,15 +12,24 @@ import signal
 import sys
 from typing import NoReturn
 
+from fibcommon.extras import MissingExtra, extra
+
 __all__ = ["main"]
 
 
 def main(prog_name: str = "fibclient") -> NoReturn:
-    """Run the command and exit; Ctrl-C prints no traceback, even during the imports."""
-    try:
-        from fibclient.cli.main import run
+    """Run the command and exit; Ctrl-C prints no traceback, even during the imports.
 
-        run(prog_name)
+    Without its libraries, print which extra has them.
+    """
+    try:
+        with extra("fibclient", "cli", "click", "rich"):
+            from fibclient.cli.main import run
+
+            run(prog_name)
+    except MissingExtra as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     finally:

@@ -74,7 +74,7 @@ def checkout(tmp_path: Path, program: Callable[[str], str]) -> Path:
     program("make")
     folder = tmp_path / "checkout"
     (folder / ".venv" / "bin").mkdir(parents=True)
-    for name in ("Makefile", "setup.cfg", "pyproject.toml", "systemd"):
+    for name in ("Makefile", "setup.cfg", "setup.py", "pyproject.toml", "systemd"):
         (folder / name).symlink_to(ROOT / name)
     write_program(folder / ".venv" / "bin" / "python", NEW)
     (folder / ".venv" / "created").write_text(f"{folder.resolve()}\n")
