@@ -11,12 +11,12 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from fibclient.call_threads import CallThreads, completed
 from fibclient.cancellation import Cancellation
 from fibclient.connections.encoded_slice import EncodedSlice
 from fibclient.errors import (
@@ -47,6 +47,9 @@ from fibcommon.bounds import DIGIT_COUNT, INDEX, LENGTH, MODULUS, VALUE
 from fibcommon.formats import decode_binary
 from fibcommon.info import parse_info
 from fibcommon.limits import Limits
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 __all__ = ["FibClient"]
 
@@ -157,7 +160,7 @@ class FibClient:
     def _start(self) -> None:
         self._policy = RetryPolicy(self._max_retries, RETRY_BACKOFF, RetryBudget(time.monotonic()))
         self._requester = Requester(self._pool, self._policy)
-        self._threads = ThreadPoolExecutor(self._max_threads, "fibclient", self._pool.warm_up)
+        self._threads = CallThreads(self._max_threads, self._pool.warm_up)
 
     def first(self, n: int) -> list[int]:
         """Return the first n numbers, F(0) to F(n-1)."""
@@ -489,6 +492,8 @@ class FibClient:
                 view[end : end + len(separator)] = separator
                 arguments = (deadline, cancellation, part, view[begin:end])
                 calls.append(self._submit(fetch, *arguments))
+            from concurrent.futures import FIRST_EXCEPTION, wait  # `_submit` has imported it
+
             try:
                 done, _ = wait(calls, return_when=FIRST_EXCEPTION)
                 for call in done:
@@ -570,7 +575,7 @@ class FibClient:
             if self._pool.is_closed:
                 raise ClientClosed("the client is closed") from error
         # The interpreter is exiting and starts no threads: run the call on this one.
-        return _completed(operation, *arguments)
+        return completed(operation, *arguments)
 
     def _after_fork(self) -> None:
         was_closed = self._pool.is_closed
@@ -603,16 +608,6 @@ def _operation(method: str) -> Callable[..., Any]:
         known = ", ".join(_OPERATIONS)
         raise ValueError(f"unknown method {method!r}: must be one of {known}")
     return operation
-
-
-def _completed(operation: Callable[..., Any], *arguments: Any) -> "Future[Any]":
-    """Run a call; return a future with its result or exception."""
-    future: Future[Any] = Future()
-    try:
-        future.set_result(operation(*arguments))
-    except Exception as error:
-        future.set_exception(error)
-    return future
 
 
 def _check_sockets_unpatched() -> None:

@@ -14,7 +14,6 @@ import time
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fibclient.cancellation import Cancellation, notified, raise_if_cancelled
@@ -52,15 +51,16 @@ class CacheStatistics(NamedTuple):
     elements: dict[str, int]
 
 
-@dataclass(slots=True, eq=False)
 class _Prefix:
     """The first `stop` elements of a format, separators included."""
 
-    stop: int = 0
-    size: int = 0
-    is_growing: bool = False
-    segments: list[bytes] = field(default_factory=list)
-    begins: list[int] = field(default_factory=list)
+    __slots__ = ("begins", "is_growing", "segments", "size", "stop")
+
+    def __init__(self) -> None:
+        self.stop = self.size = 0
+        self.is_growing = False
+        self.segments: list[bytes] = []
+        self.begins: list[int] = []
 
     def append(self, data: bytes, stop: int) -> None:
         if self.segments and len(self.segments[-1]) + len(data) <= SEGMENT_BYTES:

@@ -12,7 +12,6 @@ it begins and ends.
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
@@ -49,7 +48,6 @@ _MEASURES = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Format:
     """Encoding of elements.
 
@@ -60,18 +58,26 @@ class Format:
         separator_size: Size of the separator in bytes. The last element of a slice has none.
     """
 
-    name: str
-    media_type: str
-    element: tuple[str | Field, ...]
-    separator_size: int = 0
-    _fixed_size: int = field(init=False, repr=False)
-    _measures: tuple[_Measure, ...] = field(init=False, repr=False)
+    __slots__ = ("_fixed_size", "_measures", "element", "media_type", "name", "separator_size")
 
-    def __post_init__(self) -> None:
-        literals = [piece for piece in self.element if isinstance(piece, str)]
-        measures = [_MEASURES[piece] for piece in self.element if isinstance(piece, Field)]
-        object.__setattr__(self, "_fixed_size", len("".join(literals)))
-        object.__setattr__(self, "_measures", tuple(measures))
+    def __init__(
+        self,
+        name: str,
+        media_type: str,
+        element: tuple[str | Field, ...],
+        separator_size: int = 0,
+    ) -> None:
+        """Define a format; its attributes must not be changed."""
+        self.name = name
+        self.media_type = media_type
+        self.element = element
+        self.separator_size = separator_size
+        literals = [piece for piece in element if isinstance(piece, str)]
+        self._fixed_size = len("".join(literals))
+        self._measures = tuple(_MEASURES[piece] for piece in element if isinstance(piece, Field))
+
+    def __repr__(self) -> str:
+        return f"Format({self.name!r})"
 
     @property
     def separator(self) -> bytes:

@@ -47,7 +47,15 @@ ROOMS = {
     ),
     "fibclient": (
         *("__main__", "cli/commands", "cli/checks", "cli/render", "cli/measuring", "cli"),
-        *("__init__", "document", "client", "single_numbers", "statistics", "prefix_cache"),
+        *(
+            "__init__",
+            "document",
+            "client",
+            "call_threads",
+            "single_numbers",
+            "statistics",
+            "prefix_cache",
+        ),
         *("transport", "connections", "cancellation", "errors"),
     ),
     "fibserver": (

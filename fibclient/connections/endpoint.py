@@ -1,6 +1,5 @@
 """Endpoint: one resolved server address, with its state and counters."""
 
-from dataclasses import dataclass
 from enum import Enum
 
 from fibcommon.addresses import ResolvedAddress
@@ -19,7 +18,6 @@ class EndpointState(Enum):
     GONE = "gone"  # its name no longer resolves to it
 
 
-@dataclass(slots=True, eq=False)
 class Endpoint:
     """One resolved server address, with its state and counters.
 
@@ -37,22 +35,41 @@ class Endpoint:
         latency_seconds: Moving average over cheap requests; 0 while unknown.
     """
 
-    target: ResolvedAddress
-    state: EndpointState = EndpointState.UP
-    in_flight: int = 0
-    turn: int = 0
-    failures: int = 0
-    succeeded: int = 0
-    failed: int = 0
-    times_down: int = 0
-    recoveries: int = 0
-    last_error: str = ""
-    latency_seconds: float = 0.0
+    __slots__ = (
+        "failed",
+        "failures",
+        "in_flight",
+        "last_error",
+        "latency_seconds",
+        "recoveries",
+        "state",
+        "succeeded",
+        "target",
+        "times_down",
+        "turn",
+    )
+
+    def __init__(self, target: ResolvedAddress) -> None:
+        """Create an endpoint that is up."""
+        self.target = target
+        self.state = EndpointState.UP
+        self.in_flight = self.turn = 0
+        self.failures = self.succeeded = self.failed = 0
+        self.times_down = self.recoveries = 0
+        self.last_error = ""
+        self.latency_seconds = 0.0
 
     @property
     def is_up(self) -> bool:
         """Whether it gets requests."""
         return self.state is EndpointState.UP
+
+    def snapshot(self) -> "Endpoint":
+        """Return a copy, which does not change with the endpoint."""
+        copy = Endpoint(self.target)
+        for name in self.__slots__:
+            setattr(copy, name, getattr(self, name))
+        return copy
 
     def mark_down(self, error: str) -> bool:
         """Count a failure and mark the endpoint down; return whether it was up."""

@@ -21,7 +21,6 @@ connections, and the one that is silent when the first byte arrives over the oth
 import random
 import time
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
 
 from fibclient.cancellation import Cancellation, as_cancelled
 from fibclient.connections.connection import (
@@ -49,23 +48,26 @@ from fibcommon.costs import EXPENSIVE_SECONDS
 __all__ = ["Attempts", "RetryPolicy"]
 
 
-@dataclass(slots=True)
 class RetryPolicy:
     """Limits and counters of retries, shared by all calls of a client.
 
     Attributes:
-        max_retries: Maximum number of retries per call, >= 0.
-        backoff: Delays between the attempts of a call.
-        budget: Budget shared by all calls.
         retries: Number of retries so far.
         hedges: Number of requests so far that were also sent to a second server.
     """
 
-    max_retries: int
-    backoff: Backoff
-    budget: RetryBudget
-    retries: int = 0
-    hedges: int = 0
+    def __init__(self, max_retries: int, backoff: Backoff, budget: RetryBudget) -> None:
+        """Set the limits.
+
+        Args:
+            max_retries: Maximum number of retries per call, >= 0.
+            backoff: Delays between the attempts of a call.
+            budget: Budget shared by all calls.
+        """
+        self.max_retries = max_retries
+        self.backoff = backoff
+        self.budget = budget
+        self.retries = self.hedges = 0
 
 
 class Attempts:

@@ -15,7 +15,6 @@ import random
 import threading
 import time
 from collections.abc import Callable, Set
-from dataclasses import replace
 from typing import NamedTuple
 
 from fibclient.cancellation import Cancellation, as_cancelled, notified, raise_if_cancelled
@@ -517,7 +516,7 @@ class ConnectionPool:
     def endpoints(self) -> list[Endpoint]:
         """Return copies of all endpoints."""
         with self._lock:
-            return [replace(endpoint) for endpoint in self._endpoints]
+            return [endpoint.snapshot() for endpoint in self._endpoints]
 
     def stop_probes(self) -> None:
         """Stop the probes of a client that was not closed; takes no lock, for a finalizer."""

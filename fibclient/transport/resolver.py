@@ -1,10 +1,10 @@
 """Resolution of addresses to socket addresses with the system's resolver."""
 
-import ipaddress
 import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import cast
 
 from fibclient.cancellation import Cancellation, notified, raise_if_cancelled
@@ -210,11 +210,12 @@ def _is_name(address: Address) -> bool:
     """Return whether resolving an address may involve the network."""
     if address.path:
         return False
-    try:
-        ipaddress.ip_address(address.host)
-    except ValueError:
-        return True
-    return False
+    host = address.host.partition("%")[0]  # without the zone of a link-local address
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with suppress(OSError, ValueError):
+            socket.inet_pton(family, host)
+            return False
+    return True
 
 
 def resolve_in_time(address: Address, seconds: float) -> list[ResolvedAddress]:

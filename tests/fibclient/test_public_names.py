@@ -6,6 +6,7 @@ Those of `fibcommon` are shared by all packages, and need not be exported again.
 import inspect
 import typing
 from collections.abc import Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -18,7 +19,8 @@ def annotations(public: Any) -> Iterator[Any]:
     if inspect.isfunction(public):
         yield from typing.get_type_hints(public).values()
         return
-    module = vars(inspect.getmodule(public))
+    # The client imports this class on demand, for the type checker only.
+    module = {**vars(inspect.getmodule(public)), "Future": Future}
     yield from typing.get_type_hints(public, module).values()
     for name, member in vars(public).items():
         function = member.fget if isinstance(member, property) else member
@@ -37,7 +39,7 @@ def classes(annotation: Any) -> Iterator[type]:
             yield from classes(argument)
 
 
-@pytest.mark.parametrize("name", fibclient.__all__)
+@pytest.mark.parametrize("name", sorted({*fibclient.__all__} - {"__version__"}))
 def test_public_signatures_mention_only_public_classes(name: str) -> None:
     """Users can import every class that a public signature mentions."""
     public = {getattr(fibclient, name) for name in fibclient.__all__}

@@ -3,7 +3,6 @@
 from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -73,28 +72,18 @@ class Recorder:
         self.end = max(self.end, offset + len(chunk))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class LyingFormat(Format):
     """A format that predicts wrong offsets from some element on."""
 
-    error_bytes: int = 0
-    from_element: int = 0
+    def __init__(self, format: Format, error_bytes: int, from_element: int) -> None:
+        """Be like `format`, except that offsets are off by `error_bytes` from an element on."""
+        super().__init__(format.name, format.media_type, format.element, format.separator_size)
+        self.error_bytes = error_bytes
+        self.from_element = from_element
 
     def offset(self, n: int) -> int:
         """Return a wrong offset for later elements."""
         return Format.offset(self, n) + (self.error_bytes if n >= self.from_element else 0)
-
-
-def lying(format: Format, error_bytes: int, from_element: int) -> LyingFormat:
-    """Return a format whose predicted offsets are off by `error_bytes` from an element on."""
-    return LyingFormat(
-        format.name,
-        format.media_type,
-        format.element,
-        format.separator_size,
-        error_bytes=error_bytes,
-        from_element=from_element,
-    )
 
 
 @every_format
@@ -316,7 +305,7 @@ def test_wrong_prediction_is_noticed(
     format: Format, error_bytes: int, start: int, stop: int, from_element: int
 ) -> None:
     """A run that differs from its predicted size fails; no byte is written after that."""
-    wrong = lying(format, error_bytes, from_element)
+    wrong = LyingFormat(format, error_bytes, from_element)
     recorder = Recorder()
     with pytest.raises(RenderingError):
         render(wrong, start, stop, recorder)
