@@ -23,6 +23,7 @@ from servers import ROOT, fibserver
 __all__ = ["main"]
 
 DEADLINE_SECONDS = 30
+IMPORT_TARGET_MS = 40
 
 ACTIVATE = 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@" 3<&{}'
 """Shell command that runs another with a listening socket, as systemd does."""
@@ -112,6 +113,15 @@ def _times(child: "subprocess.Popen[bytes]", started: float) -> tuple[float, flo
     return seconds, usage.ru_utime + usage.ru_stime
 
 
+def import_cost(rounds: int) -> Start:
+    """Return by how much the median time of `import fibclient` exceeds that of Python alone."""
+    runs = [(run_to_end("-c", "import fibclient"), run_to_end("-c", "")) for _ in range(rounds)]
+    ours, python = zip(*runs, strict=True)
+    seconds = median(run.seconds for run in ours) - median(run.seconds for run in python)
+    cpu = median(run.cpu_seconds for run in ours) - median(run.cpu_seconds for run in python)
+    return Start(seconds, cpu)
+
+
 def idle_bytes() -> tuple[int, int]:
     """Return the proportional set size of all processes of a fibserver, and their number."""
     with fibserver():
@@ -170,6 +180,11 @@ def main(rounds: int) -> None:
             ),
         ]
         measure(cases, rounds)
+    seconds, cpu_seconds = import_cost(rounds)
+    click.echo(
+        f"import fibclient: {seconds * 1000:.0f} ms more than Python alone, "
+        f"CPU {cpu_seconds * 1000:.0f} ms (target: {IMPORT_TARGET_MS} ms)"
+    )
     size, count = idle_bytes()
     click.echo(f"idle fibserver: {size / 2**20:.1f} MiB in {count} processes")
 
