@@ -21,7 +21,7 @@ export PIP_USER := 0
 unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PYTHONPATH PYTHONHOME
 PIP := $(BIN)/python -m pip
 
-.PHONY: help run test soak fuzz shipping dist install uninstall images clean
+.PHONY: help run test soak fuzz shipping dist deb install uninstall images clean
 .PHONY: bench-rpc bench-client bench-rest bench-overload bench-fairness bench-restart bench-scaling bench-start
 .PHONY: bench-numbers bench-page
 
@@ -32,6 +32,7 @@ help:
 	@echo 'make fuzz            ten million malformed inputs (about 10 minutes)'
 	@echo 'make shipping        packages and images, built, installed and run as users would'
 	@echo 'make dist            sdist and wheel in dist/, the same bytes for the same commit'
+	@echo 'make deb             a Debian package in dist/, for this host'
 	@echo 'make install         for systemd, into /opt/fib (root; honours DESTDIR, PREFIX and PYTHON)'
 	@echo 'make uninstall       remove it, except for settings that were changed'
 	@echo 'make bench-rpc       fibserver beside redis-server (about 5 minutes)'
@@ -74,6 +75,10 @@ dist: $(VENV)/created
 	git archive HEAD | tar -x -C build/dist
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --outdir dist build/dist
 	@rm -rf build/dist
+
+deb:
+	@mkdir -p dist
+	@sh deploy/debian/build.sh dist
 
 fuzz: $(VENV)/installed
 	@$(PIP) install --quiet --editable '.[test]'

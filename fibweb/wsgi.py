@@ -3,8 +3,12 @@
 The settings are read from the `FIBWEB_*` environment variables at import.
 """
 
-from fibweb.processes.wsgi_application import WsgiApplication
-from fibweb.settings import WebSettings
+from fibcommon.extras import extra
+from fibweb import PACKAGES
+
+with extra("fibweb", "web", *PACKAGES):
+    from fibweb.processes.wsgi_application import WsgiApplication
+    from fibweb.settings import WebSettings
 
 __all__ = ["application"]
 

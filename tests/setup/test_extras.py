@@ -61,9 +61,10 @@ def test_command_lists_only_missing_packages() -> None:
     assert run_without("fibserver", ["numpy"]) == (2, expected)
 
 
-def test_library_without_extra() -> None:
-    """`from fibweb import create_app` fails with an ImportError that names the extra."""
-    code = "import sys; sys.modules['falcon'] = None; from fibweb import create_app"
+@pytest.mark.parametrize("name", ["fibweb import create_app", "fibweb.wsgi import application"])
+def test_library_without_extra(name: str) -> None:
+    """An import of the application fails with an ImportError that names the extra."""
+    code = f"import sys; sys.modules['falcon'] = None; from {name}"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
     )

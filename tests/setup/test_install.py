@@ -1,6 +1,7 @@
 """The installer in unusual environments; tests/systemd has complete installations."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ case "$*" in
     ;;
 *"pip install"*)
     env >"$ENVIRONMENT"
+    echo "$*" >"$ENVIRONMENT.arguments"
     ;;
 *write_help.py*)
     exec "$REAL_PYTHON" "$@"
@@ -28,7 +30,9 @@ esac
 """A Python whose pip installs nothing, since the program is there already."""
 
 
-def install(tmp_path: Path, *, under: Sequence[str] = (), **environment: str) -> str:
+def install(
+    tmp_path: Path, source: Path = ROOT, /, *, under: Sequence[str] = (), **environment: str
+) -> str:
     """Run the installer with a Python that downloads nothing, and return its output."""
     python = tmp_path / "python"
     python.write_text(PYTHON)
@@ -36,7 +40,7 @@ def install(tmp_path: Path, *, under: Sequence[str] = (), **environment: str) ->
     given = {"PATH": os.environ["PATH"], "PYTHON": str(python), "REAL_PYTHON": sys.executable}
     return subprocess.check_output(
         [*under, "sh", "systemd/install.sh", "install"],
-        cwd=ROOT,
+        cwd=source,
         env={**given, **environment, "ENVIRONMENT": str(tmp_path / "environment")},
         stderr=subprocess.STDOUT,
         text=True,
@@ -65,6 +69,34 @@ def test_installer_overrides_pip_settings(tmp_path: Path) -> None:
     environment = (tmp_path / "environment").read_text().splitlines()
     assert "PIP_USER=0" in environment
     assert not {line.partition("=")[0] for line in environment} & elsewhere.keys()
+
+
+def test_installer_installs_all_extras(tmp_path: Path) -> None:
+    """Commands have all that they need."""
+    install(tmp_path, DESTDIR=str(tmp_path / "root"))
+    assert (tmp_path / "environment.arguments").read_text().endswith("[all]\n")
+
+
+def test_installer_of_a_package(tmp_path: Path) -> None:
+    """The installer in a virtual environment has pip fetch the version that is installed there."""
+    share = tmp_path / "venv" / "share" / "fibservice"
+    shutil.copytree(ROOT / "systemd", share / "systemd")
+    python = tmp_path / "venv" / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text("#!/bin/sh\necho 1.2.3\n")
+    python.chmod(0o755)
+    install(tmp_path, share, DESTDIR=str(tmp_path / "root"))
+    arguments = (tmp_path / "environment.arguments").read_text()
+    assert arguments.endswith(" fibservice[all] == 1.2.3\n")
+
+
+def test_installer_without_a_package(tmp_path: Path) -> None:
+    """Without a checkout and without a virtual environment, the installer says what it lacks."""
+    shutil.copytree(ROOT / "systemd", tmp_path / "elsewhere" / "systemd")
+    with pytest.raises(subprocess.CalledProcessError) as failure:
+        install(tmp_path, tmp_path / "elsewhere", DESTDIR=str(tmp_path / "root"))
+    assert "install it into a virtual environment" in failure.value.output
+    assert not list((tmp_path / "root/opt/fib/releases").iterdir())
 
 
 def test_installer_ignores_modules_in_working_directory(tmp_path: Path) -> None:

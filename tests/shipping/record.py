@@ -21,6 +21,7 @@ COVERED = (
     "Makefile",
     "compose.yaml",
     "deploy/container",
+    "deploy/debian",
     "deploy/kubernetes",
     "deploy/prometheus",
     "docs/install.md",

@@ -17,7 +17,8 @@ from tests.shipping.packages import ROOT, Packages, copy_repository, run
 from tests.support.fibweb_process import READY
 from tests.support.servers import RunningServer
 from tests.support.waiting import wait_until
-from tests.systemd.machine import booted
+from tests.systemd.guide import files
+from tests.systemd.machine import SOURCE, BootedMachine, booted
 
 DOCUMENT = ROOT / "docs" / "install.md"
 URL = "https://example.org/fibservice.git"
@@ -135,27 +136,56 @@ def test_way_to_the_library(
     assert printed.splitlines()[-1] == "[0, 1, 1, 2, 3, 5, 8, 13, 21, 34]"
 
 
-def test_way_of_the_installer_of_a_package(
-    packages: Packages, program: Callable[[str], str]
-) -> None:
-    """On a booted machine, the installer of a package fetches the same version, and serves."""
-    (commands,) = ways()["The installer of a package"]
+@pytest.fixture
+def host(program: Callable[[str], str]) -> Iterator[BootedMachine]:
+    """A booted machine with a copy of this repository at its address."""
     with booted(program, "fib-package") as machine:
-        machine.run("mkdir", "/root/dist")
-        place = f"/root/dist/{packages.wheel.name}"
-        with packages.wheel.open("rb") as wheel:
-            subprocess.run(
-                [*machine.entering(), "sh", "-c", f"cat >{place}"], stdin=wheel, check=True
-            )
-        online = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
-        links = f"{online.get('PIP_FIND_LINKS', '')} /root/dist"
-        for command in commands:
-            machine.run(
-                *("sh", "-ec", f"cd /root; {command}"),
-                is_online=not command.startswith("systemctl"),
-                environment={**online, "PIP_FIND_LINKS": links},
-            )
-        assert '"34"]}' in machine.run("curl", "-sS", "http://127.0.0.1:8080/fib/10")
-        uninstall = commands[1].removesuffix(" install")
-        machine.run("sh", "-ec", f"cd /root; {uninstall} uninstall")
-        assert not machine.succeeds("test", "-e", "/opt/fib")
+        identity = "-c user.name=a -c user.email=a@example.org"
+        commit = f"git init -q && git add -A && git {identity} commit -qm a"
+        machine.run("sh", "-c", f"cd {SOURCE} && {commit}")
+        machine.run("git", "config", "--global", f"url.{SOURCE}.insteadOf", URL)
+        machine.run("git", "config", "--global", "--replace-all", "safe.directory", "*")
+        yield machine
+
+
+def follow_as_root(machine: BootedMachine, commands: list[str], links: str = "") -> None:
+    """Run commands on a machine; all but those of systemd and apt have a network, for pip."""
+    pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    pip["PIP_FIND_LINKS"] = f"{pip.get('PIP_FIND_LINKS', '')} {links}".strip()
+    for command in commands:
+        is_online = not command.startswith(("systemctl", "apt-get"))
+        step = ("sh", "-ec", f"cd /root; {command}")
+        machine.run(*step, is_online=is_online, environment=pip)
+    # The connection waits in the backlog of systemd's socket.
+    assert '"34"]}' in machine.run("curl", "-sS", "http://127.0.0.1:8080/fib/10")
+
+
+def test_way_of_the_debian_package(host: BootedMachine, program: Callable[[str], str]) -> None:
+    """The package is free of errors, serves once installed, and leaves nothing when purged."""
+    program("lintian")
+    (commands,) = ways()["A Debian package"]
+    before = files(host)
+    follow_as_root(host, commands)
+    package = host.run("sh", "-c", "ls /root/fibservice/dist/*.deb").strip()
+    host.run("lintian", "--no-cfg", "--allow-root", "--fail-on", "error", package)
+    assert host.property("fibweb.service", "ActiveState") == "active"
+    host.run("apt-get", "install", "--yes", "--reinstall", package)
+    assert '"34"]}' in host.run("curl", "-sS", "http://127.0.0.1:8080/fib/10")
+    host.run("apt-get", "purge", "--yes", "fibservice")
+    assert not host.succeeds("systemctl", "cat", "fibserver.service")
+    left = {path for path in files(host) - before if not path.startswith("/root")}
+    assert left == set()
+
+
+def test_way_of_the_installer_of_a_package(packages: Packages, host: BootedMachine) -> None:
+    """The installer of a package fetches the same version, and serves."""
+    (commands,) = ways()["The installer of a package"]
+    host.run("mkdir", "/root/dist")
+    place = f"/root/dist/{packages.wheel.name}"
+    with packages.wheel.open("rb") as wheel:
+        copy = [*host.entering(), "sh", "-c", f"cat >{place}"]
+        subprocess.run(copy, stdin=wheel, check=True, timeout=60)
+    follow_as_root(host, commands, links="/root/dist")
+    uninstall = commands[1].removesuffix(" install")
+    host.run("sh", "-ec", f"cd /root; {uninstall} uninstall")
+    assert not host.succeeds("test", "-e", "/opt/fib")
