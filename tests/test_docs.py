@@ -4,6 +4,7 @@ import doctest
 import re
 import runpy
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -65,6 +66,17 @@ def test_the_examples_of_the_readme(
             pattern = re.sub(r"[\d.\\]+\\ m?s\b", r"[\\d.]+\\ m?s", pattern)
             lines = "\n".join(line.rstrip() for line in shown.splitlines())
             assert re.search(rf"(?m)^{pattern}\s*\Z", lines), f"{command}\n{shown}"
+
+
+def test_the_examples_of_exports(server: RunningServer, tmp_path: Path) -> None:
+    """Every command in docs/export.md prints what it shows, with … for what is left out."""
+    examples = list(_shell_examples((DOCS / "export.md").read_text()))
+    assert len(examples) > 7
+    command_line = f"{sys.executable} -m fibclient --server {server.address}"
+    for command, expected in examples:
+        shown = _output(command.replace("fibclient ", f"{command_line} "), tmp_path)
+        pattern = re.escape("\n".join(expected)).replace("…", ".*")
+        assert re.fullmatch(pattern, shown.removesuffix("\n")), f"{command}\n{shown}"
 
 
 def test_the_python_examples_of_the_readme(server: RunningServer) -> None:

@@ -48,6 +48,7 @@ ROOMS = {
     "fibclient": (
         *("__main__", "cli/commands", "cli/checks", "cli/render", "cli/measuring", "cli"),
         *(
+            "export",
             "__init__",
             "document",
             "client",
@@ -73,6 +74,8 @@ PURE = {
     "fibcommon/*.py": set(),
     "fibcommon/http/*.py": set(),
     "fibclient/errors.py": set(),
+    "fibclient/export/manifest.py": set(),
+    "fibclient/export/plan.py": set(),
     "fibclient/connections/*.py": {"connection", "connecting"},
     "fibclient/transport/hedging.py": set(),
     "fibclient/transport/load_balancing.py": set(),

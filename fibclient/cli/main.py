@@ -122,6 +122,7 @@ _MODULES = {
     "info": "info",
     "top": "top",
     "bench": "bench",
+    "export": "export",
     "verify": "verify",
     "doctor": "doctor",
     "completion": "completion",

@@ -25,6 +25,7 @@ COVERED = (
     "deploy/kubernetes",
     "deploy/prometheus",
     "docs/install.md",
+    "fibclient/export",
     "fibcommon/__init__.py",
     "pyproject.toml",
     "setup.cfg",

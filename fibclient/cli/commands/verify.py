@@ -3,18 +3,16 @@
 import json
 import time
 from collections.abc import Iterator
-from contextlib import closing
 
 import click
 
 from fibclient.cli.checks.digits import SliceChecker, WrongNumber
 from fibclient.cli.exit_codes import EXIT_REFUSED
 from fibclient.cli.main import CliSession, pass_session
-from fibclient.cli.measuring.unpooled import connect
+from fibclient.cli.measuring.unpooled import check_limits
 from fibclient.cli.options import FORMAT, NumericCommand, WholeNumber
 from fibclient.cli.render.progress import progress_bar
 from fibclient.cli.render.units import duration_text, size_text
-from fibclient.errors import FibError, RequestRefused
 from fibcommon.formats import FORMATS, Format
 
 __all__ = ["verify"]
@@ -57,7 +55,9 @@ def verify(session: CliSession, n: int, start: int, format_name: str) -> None:
     """
     stop = start + n
     format = FORMATS[format_name]
-    _check_limits(session, start, stop, format_name)
+    # Otherwise the limit would show only after all numbers below it were checked.
+    servers, step_timeout = session.servers, session.step_timeout_seconds
+    check_limits(servers, session.password, step_timeout, start, stop, format_name)
     begin = time.monotonic()
     checked_bytes = 0
     wrong: WrongNumber | None = None
@@ -86,25 +86,6 @@ def verify(session: CliSession, n: int, start: int, format_name: str) -> None:
         )
     if wrong is not None:
         raise click.exceptions.Exit(EXIT_REFUSED)
-
-
-def _check_limits(session: CliSession, start: int, stop: int, format_name: str) -> None:
-    """Request the total size from a server, which rejects numbers beyond its limits at once.
-
-    Otherwise the limit would show only after all numbers below it were checked, maybe hours later.
-
-    Raises:
-        RequestRefused: Some numbers are beyond the server's limits.
-    """
-    for server in session.servers:
-        try:
-            with closing(connect(server, session.password, session.step_timeout_seconds)) as first:
-                first.call("FIB.SIZE", start, stop, "FORMAT", format_name)
-        except FibError as error:
-            if isinstance(error, RequestRefused) and error.code == "LIMIT":
-                raise
-            continue  # any other failure shows in the requests too
-        return
 
 
 def _requests(format: Format, start: int, stop: int) -> Iterator[tuple[int, int]]:

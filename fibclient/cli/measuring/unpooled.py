@@ -1,15 +1,17 @@
 """Connections without a pool or retries, for diagnostics."""
 
 import time
+from collections.abc import Iterable
+from contextlib import closing
 
 from fibclient.connections.connection import Connection
 from fibclient.connections.endpoint import Endpoint
 from fibclient.connections.resp import Reply
-from fibclient.errors import FibError, ServerMisbehaved, ServerUnreachable
+from fibclient.errors import FibError, RequestRefused, ServerMisbehaved, ServerUnreachable
 from fibclient.transport.resolver import resolve_in_time
 from fibcommon.addresses import Address, ResolvedAddress
 
-__all__ = ["UnpooledConnection", "connect"]
+__all__ = ["UnpooledConnection", "check_limits", "connect"]
 
 
 class UnpooledConnection:
@@ -87,3 +89,35 @@ def connect(
                 raise
         return connection
     raise failure
+
+
+def check_limits(
+    servers: Iterable[Address],
+    password: str | None,
+    step_timeout_seconds: float,
+    start: int,
+    stop: int,
+    format_name: str,
+) -> None:
+    """Raise `RequestRefused` if F(start) to F(stop-1) are beyond the limits of a server.
+
+    The first server that replies decides. Other failures are ignored: requests for the numbers
+    show them too.
+
+    Args:
+        servers: The addresses.
+        password: The password; None for none.
+        step_timeout_seconds: The time limit for each step, > 0.
+        start: The first index, >= 0.
+        stop: The index after the last, >= start.
+        format_name: The format.
+    """
+    for server in servers:
+        try:
+            with closing(connect(server, password, step_timeout_seconds)) as connection:
+                connection.call("FIB.SIZE", start, stop, "FORMAT", format_name)
+        except FibError as error:
+            if isinstance(error, RequestRefused) and error.code == "LIMIT":
+                raise
+            continue
+        return
