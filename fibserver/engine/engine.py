@@ -295,7 +295,8 @@ def _affordable_memory(settings: ServerSettings, slots: int) -> int:
     affordable = max(MIN_MEMORY_BYTES, min(settings.memory_limit, for_arrays))
     if affordable < settings.memory_limit:
         log.warning(
-            "memory_limit lowered to %s MiB by %s, which leaves %s MiB",
+            "memory_limit lowered to %s MiB by %s, which leaves %s MiB; "
+            "enlarge it (in a container: --shm-size or --memory) or lower memory_limit",
             *(affordable >> 20, name, bounds[name] >> 20),
         )
     return affordable
