@@ -21,9 +21,11 @@ def main() -> None:
     if "fibweb" in names:
         check_fibweb(os.environ["FIBWEB_LISTEN"].partition(",")[0])
     elif "fibserver" in names:
-        server = os.environ["FIBSERVER_LISTEN"]
-        ping = ["fibclient", "--server", server, "--timeout", str(PROBE_SECONDS), "ping"]
-        os.execvp(ping[0], ping)
+        ping = ["fibclient", "--server", os.environ["FIBSERVER_LISTEN"]]
+        ping += ["--timeout", str(PROBE_SECONDS)]
+        if password_file := os.environ.get("FIBSERVER_PASSWORD_FILE"):
+            ping += ["--password-file", password_file]
+        os.execvp(ping[0], [*ping, "ping"])
 
 
 def check_fibweb(address: str) -> None:

@@ -117,7 +117,8 @@ class Services:
     def start(self, name: str, image: str) -> None:
         """Start a service."""
         options = [*NO_NETWORK, f"--volume={self._folder}:/run/fib"]
-        environment = {"FIBWEB_SERVERS": "unix:/run/fib/fibserver.sock", **NO_CACHE}
+        address = "unix:/run/fib/fibserver.sock"
+        environment = {"FIBSERVER_LISTEN": address, "FIBWEB_SERVERS": address, **NO_CACHE}
         self._running[name] = self._podman.start(
             image, name, options=options, sockets=[self._sockets[name]], environment=environment
         )
@@ -183,7 +184,7 @@ def test_image(podman: Podman, image: str) -> None:
     config = built["Config"]
     assert config["User"] == "11235:11235"
     assert config["StopSignal"] == "SIGTERM"
-    assert built["HealthCheck"]["Test"] == ["CMD", "healthcheck"]
+    assert built["Healthcheck"]["Test"] == ["CMD", "healthcheck"]
     assert built["Labels"]["org.opencontainers.image.version"] == podman.version
     assert built["Labels"]["org.opencontainers.image.licenses"] == "MIT"
 
@@ -209,16 +210,14 @@ def test_more_shared_memory(podman: Podman, image: str) -> None:
     """With a larger /dev/shm, `memory_limit` is not lowered."""
     options = [*NO_NETWORK, "--shm-size=768m"]
     with podman.container(image, "fibserver", options=options, environment=OPEN) as container:
-        wait_until(container.is_healthy, "fibserver serves")
+        container.wait_for_log("ready on")
         assert "memory_limit" not in container.logs()
 
 
 def test_fibserver_for_others_requires_a_password(podman: Podman, image: str) -> None:
     """Without a password, fibserver does not start, and the message names the settings."""
     with podman.container(image, "fibserver", options=NO_NETWORK) as container:
-        wait_until(
-            lambda: "needs password_file or allow_unauthenticated" in container.logs(), "the error"
-        )
+        container.wait_for_log("needs password_file or allow_unauthenticated")
 
 
 def test_health_of_fibserver(podman: Podman, image: str) -> None:
@@ -228,21 +227,23 @@ def test_health_of_fibserver(podman: Podman, image: str) -> None:
     with podman.container(
         image, "fibserver", options=NO_NETWORK, environment=environment
     ) as container:
-        wait_until(container.is_healthy, "fibserver is healthy")
+        container.wait_for_log("ready on")
+        assert container.is_healthy()
         os.kill(container.pid(), signal.SIGSTOP)
         assert not container.is_healthy()
         os.kill(container.pid(), signal.SIGCONT)
-        wait_until(container.is_healthy, "fibserver is healthy again")
+        assert container.is_healthy()
 
 
 def test_health_of_fibweb(podman: Podman, image: str) -> None:
     """A fibweb without a fibserver is healthy, since a restart would not help; not if it hangs."""
     with podman.container(image, "fibweb", options=NO_NETWORK) as container:
-        wait_until(container.is_healthy, "fibweb is healthy")
+        container.wait_for_log("ready on")
+        assert container.is_healthy()
         os.kill(container.pid(), signal.SIGSTOP)
         assert not container.is_healthy()
         os.kill(container.pid(), signal.SIGCONT)
-        wait_until(container.is_healthy, "fibweb is healthy again")
+        assert container.is_healthy()
 
 
 def test_idle_services_stop_within_a_second(podman: Podman, image: str) -> None:
@@ -253,7 +254,7 @@ def test_idle_services_stop_within_a_second(podman: Podman, image: str) -> None:
             with podman.container(
                 image, *command, options=NO_NETWORK, environment=OPEN
             ) as container:
-                wait_until(container.is_healthy, f"{command} serves")
+                container.wait_for_log("ready on")
                 container.stop(seconds=1)
                 codes.append(container.exit_code())
         assert codes[-1] == 0, (command, codes)
@@ -270,7 +271,7 @@ def test_response_in_progress_is_completed(podman: Podman, image: str) -> None:
                 stderr=subprocess.DEVNULL,
                 env=podman.environment,
             ) as stop:
-                wait_until(lambda: "received SIGTERM" in container.logs(), "the signal arrives")
+                container.wait_for_log("received SIGTERM")
                 body = json.loads(start + response.read())
         assert stop.returncode == 0
         assert body["result"] == digits(0, 20_000)
@@ -343,8 +344,7 @@ def test_compose(
         url = f"http://127.0.0.1:{ports['FIBWEB_PORT']}"
         wait_until(lambda: serves(url), f"{url} serves")
         for name in ("fibserver", "fibweb"):
-            container = Container(podman, f"fibservice_{name}_1")
-            wait_until(container.is_healthy, f"{name} is healthy")
+            assert Container(podman, f"fibservice_{name}_1").is_healthy()
         prometheus = Prometheus(ports["PROMETHEUS_PORT"])
         for job in ("fibserver", "fibweb", "prometheus"):
             prometheus.wait_until_up(job)

@@ -21,6 +21,7 @@ from platform import freedesktop_os_release
 from typing import Any
 
 from tests.conftest import missing
+from tests.support.waiting import wait_until
 
 __all__ = ["RESTRICTIONS", "Container", "Podman", "private_podman"]
 
@@ -89,6 +90,10 @@ class Container:
         """Return the id of its first process on this machine."""
         pid: int = self._state("State")["Pid"]
         return pid
+
+    def wait_for_log(self, text: str) -> None:
+        """Wait until the log contains a text."""
+        wait_until(lambda: text in self.logs(), f"{text!r} in the log")
 
     def exit_code(self) -> int:
         """Return the exit code; that of a container that was killed is 137."""
