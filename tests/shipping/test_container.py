@@ -319,7 +319,7 @@ def test_compose(
     shutil.copy(program("prometheus"), tmp_path)
     podman.run("build", "--network=none", "--tag", PROMETHEUS_IMAGE, str(tmp_path))
     (tmp_path / "override.yaml").write_text(OVERRIDE)
-    ports = {"FIBWEB_PORT": free_port(), "PROMETHEUS_PORT": free_port()}
+    ports = {"FIB_PORT": free_port(), "PROMETHEUS_PORT": free_port()}
 
     def compose(*arguments: str) -> None:
         files = ["--file", str(ROOT / "compose.yaml"), "--file", str(tmp_path / "override.yaml")]
@@ -341,14 +341,14 @@ def test_compose(
         stack.callback(lambda: print((tmp_path / "log").read_text()[-4000:]))
         stack.callback(compose, "down", "--volumes")
         compose("up", "--detach")
-        url = f"http://127.0.0.1:{ports['FIBWEB_PORT']}"
+        url = f"http://127.0.0.1:{ports['FIB_PORT']}"
         wait_until(lambda: serves(url), f"{url} serves")
         for name in ("fibserver", "fibweb"):
             assert Container(podman, f"fibservice_{name}_1").is_healthy()
         prometheus = Prometheus(ports["PROMETHEUS_PORT"])
         for job in ("fibserver", "fibweb", "prometheus"):
             prometheus.wait_until_up(job)
-        with load(ports["FIBWEB_PORT"]):
+        with load(ports["FIB_PORT"]):
             compose("up", "--detach", "--force-recreate", "--no-deps", "fibserver")
         wait_until(lambda: all_rules_have_run(prometheus), "all rules have run")
 
