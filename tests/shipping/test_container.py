@@ -36,6 +36,9 @@ NO_CACHE = {"FIBWEB_CACHE_BYTES": "0"}
 OPEN = {"FIBSERVER_ALLOW_UNAUTHENTICATED": "true"}
 """Settings with which fibserver needs no password."""
 
+PROBES = 50
+"""Requests after each replacement, so that the load continues for a while."""
+
 STOP_TRIES = 3
 """A busy machine may take longer than a second to schedule the processes that end."""
 
@@ -133,6 +136,11 @@ class Services:
     def kill(self, name: str) -> None:
         """Kill a service."""
         self._running.pop(name).remove()
+
+    def wait_for_requests(self) -> None:
+        """Send some requests, and wait for their responses."""
+        for _ in range(PROBES):
+            get(f"http://127.0.0.1:{self.port}/fib/100")
 
     def close(self) -> None:
         """Remove the containers, and close the sockets."""
@@ -299,6 +307,7 @@ def test_fibserver_killed_under_load(services: Services) -> None:
         for _ in range(2):
             services.kill("fibserver")
             services.start("fibserver", IMAGE)
+            services.wait_for_requests()
 
 
 def test_upgrade_under_load(podman: Podman, services: Services) -> None:
@@ -309,6 +318,7 @@ def test_upgrade_under_load(podman: Podman, services: Services) -> None:
             for name in ("fibserver", "fibweb"):
                 services.stop(name)
                 services.start(name, image)
+                services.wait_for_requests()
 
 
 def test_compose(
