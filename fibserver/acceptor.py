@@ -151,7 +151,7 @@ class Acceptor:
         registry = metrics_registry(self._server_info)
         servers = []
         for listener in listeners:
-            server = MetricsServer(self._loop, listener, registry)
+            server = MetricsServer(self._loop, listener, registry, self._unavailable_message)
             undo.callback(server.close)
             servers.append(server)
             log.info("metrics on http://%s/metrics", address_of(listener))
@@ -213,6 +213,11 @@ class Acceptor:
         if not self._engine.is_healthy(self.settings.request_timeout):
             return "BUSY", "no worker has responded lately: try another server or retry later"
         return None
+
+    def _unavailable_message(self) -> str:
+        """Return the message of `unavailable_reason`, "" if there is none."""
+        reason = self.unavailable_reason
+        return reason[1] if reason else ""
 
     def monotonic(self) -> float:
         """Return the monotonic time in seconds."""

@@ -1,6 +1,9 @@
-"""HTTP server for Prometheus metrics, in the acceptor's event loop.
+"""HTTP server for Prometheus metrics and health checks, in the acceptor's event loop.
 
     GET /metrics ──> head ── prometheus-client's handler ──> response, then close
+
+`/healthz` responds as long as the loop runs, and `/readyz` unless clients should use another
+server, for orchestrators whose health checks are HTTP requests, such as Kubernetes.
 
 This module reads requests and sends responses without blocking. The handler of prometheus-client
 parses the request and builds the response, both in memory. Its server is not used because it runs
@@ -17,6 +20,7 @@ one that has not sent its request.
 import logging
 import re
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
@@ -57,6 +61,7 @@ class MetricsServer:
         loop: EventLoop,
         listener: socket.socket,
         registry: CollectorRegistry,
+        unavailable_reason: Callable[[], str],
     ) -> None:
         """Register a listener with the loop.
 
@@ -64,10 +69,15 @@ class MetricsServer:
             loop: The event loop.
             listener: A non-blocking listening socket.
             registry: The metrics to serve.
+            unavailable_reason: Returns why clients should use another server, "" if they need not.
         """
         self._loop = loop
         self._listener = listener
-        self._registry = registry
+        self._handler = type(
+            "Handler",
+            (_Handler,),
+            {"registry": registry, "unavailable_reason": staticmethod(unavailable_reason)},
+        )
         self._connections: dict[_MetricsConnection, None] = {}  # in the order of arrival
         self._is_paused = False
         loop.register(listener.fileno(), self._accept)
@@ -83,7 +93,7 @@ class MetricsServer:
             self._is_paused = True
             return
         sock.setblocking(False)
-        connection = _MetricsConnection(sock, self._loop.now, self._registry)
+        connection = _MetricsConnection(sock, self._loop.now, self._handler)
         if len(self._connections) >= MAX_CONNECTIONS:
             silent = (other for other in self._connections if not other.is_answered)
             self._end(next(silent, next(iter(self._connections))))
@@ -141,10 +151,10 @@ class MetricsServer:
 class _MetricsConnection:
     """One request and its response."""
 
-    def __init__(self, sock: socket.socket, now: float, registry: CollectorRegistry) -> None:
+    def __init__(self, sock: socket.socket, now: float, handler: "type[_Handler]") -> None:
         self.socket = sock
         self.started_at = now
-        self._registry = registry
+        self._handler = handler
         self._head = b""
         self._response: memoryview | None = None
         self._is_error = self._is_lingering = False
@@ -169,7 +179,7 @@ class _MetricsConnection:
             if not is_complete and len(self._head) < MAX_HEAD_BYTES:
                 return EPOLLIN
             status = 0 if is_complete else 431
-            self._response = memoryview(_respond(self._head, self._registry, status))
+            self._response = memoryview(_respond(self._head, self._handler, status))
             self._is_error = bytes(self._response[:12]) != b"HTTP/1.0 200"
         try:
             sent = self.socket.send(self._response)
@@ -198,15 +208,18 @@ class _MetricsConnection:
         """Send a 408 if part of a request has arrived; the caller closes the connection."""
         if self._response is None and self._head:
             with suppress(OSError):
-                self.socket.send(_respond(self._head, self._registry, 408))
+                self.socket.send(_respond(self._head, self._handler, 408))
 
 
 class _Handler(MetricsHandler):
-    """The request handler of prometheus-client, limited to one path and without an access log.
+    """The request handler of prometheus-client, with health checks and without an access log.
 
     Attributes:
+        unavailable_reason: Returns why clients should use another server, "" if they need not.
         status: Status of the error to send, 0 to handle the request.
     """
+
+    unavailable_reason: Callable[[], str]
 
     default_request_version = "HTTP/1.0"  # errors would have no headers otherwise
     status = 0
@@ -254,11 +267,33 @@ class _Handler(MetricsHandler):
         self.wfile.write(body)
 
     def do_GET(self) -> None:  # noqa: N802
-        """Send the metrics, or a 404 for any other path."""
-        if self.path.partition("?")[0] == "/metrics":
+        """Send the metrics or the result of a health check, or a 404 for any other path."""
+        path = self.path.partition("?")[0]
+        if path == "/metrics":
             super().do_GET()
+        elif path == "/healthz":
+            self._send_text("alive")
+        elif path == "/readyz":
+            if reason := self.unavailable_reason():
+                self.send_error(503, reason)
+            else:
+                self._send_text("ready")
         else:
-            self.send_error(404, "this path does not exist: the metrics are at /metrics")
+            self.send_error(
+                404,
+                "this path does not exist: the metrics are at /metrics, "
+                "health checks at /healthz and /readyz",
+            )
+
+    def _send_text(self, text: str) -> None:
+        """Send a line of text."""
+        body = f"{text}\n".encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(body)
 
     def do_HEAD(self) -> None:  # noqa: N802
         """Handle as GET; `_respond` removes the body."""
@@ -285,11 +320,10 @@ class _InMemorySocket:
         self.response += data
 
 
-def _respond(head: bytes, registry: CollectorRegistry, status: int = 0) -> bytes:
+def _respond(head: bytes, handler: type[_Handler], status: int = 0) -> bytes:
     """Return the response to a request, or an error if `status` is not 0."""
     sock = _InMemorySocket(head)
-    handler = type("Handler", (_Handler,), {"registry": registry, "status": status})
-    handler(sock, ("", 0), None)
+    type("Handler", (handler,), {"status": status})(sock, ("", 0), None)
     if head.startswith(b"HEAD "):
         header, end, _ = sock.response.partition(b"\r\n\r\n")
         return header + end

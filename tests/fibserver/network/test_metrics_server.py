@@ -26,7 +26,8 @@ class Scraped:
         self._address = listener.getsockname()
         registry = CollectorRegistry()
         Gauge("level", "A gauge.", registry=registry).set(42)
-        self.server = MetricsServer(self.loop, listener, registry)
+        self.unavailable_reason = ""
+        self.server = MetricsServer(self.loop, listener, registry, lambda: self.unavailable_reason)
         self._sockets: list[socket.socket] = []
 
     def connect(self, sent: bytes = b"") -> socket.socket:
@@ -120,6 +121,26 @@ def test_metrics_server_answers_head(scraped: Scraped) -> None:
     assert b"level 42.0" in lengths[0]
     assert lengths[1] == b""
     assert headed.startswith(b"HTTP/1.0 200 OK\r\n")
+
+
+def health(scraped: Scraped, path: bytes) -> tuple[bytes, bytes]:
+    """Return the status line and the body of the response at a path."""
+    response = scraped.connect(b"GET " + path + b" HTTP/1.1\r\nHost: 10.0.0.1:9111\r\n\r\n").recv(
+        10_000
+    )
+    head, _, body = response.partition(b"\r\n\r\n")
+    return head.partition(b"\r\n")[0], body
+
+
+def test_health_checks(scraped: Scraped) -> None:
+    """A server that clients should not use is alive, but not ready, and says why."""
+    assert health(scraped, b"/healthz") == (b"HTTP/1.0 200 OK", b"alive\n")
+    assert health(scraped, b"/readyz") == (b"HTTP/1.0 200 OK", b"ready\n")
+    scraped.unavailable_reason = "the server is stopping"
+    assert health(scraped, b"/healthz") == (b"HTTP/1.0 200 OK", b"alive\n")
+    line, body = health(scraped, b"/readyz")
+    assert line == b"HTTP/1.0 503 Service Unavailable"
+    assert json.loads(body)["detail"] == "the server is stopping"
 
 
 def test_metrics_request_with_bare_line_feeds(scraped: Scraped) -> None:
