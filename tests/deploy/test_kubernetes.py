@@ -12,13 +12,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
-import kubernetes_validate
+import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
 from fibcommon.addresses import parse_address
 from fibcommon.configuration.settings import ServiceSettings
 from fibserver.engine import engine
+from fibserver.memory.far_blocks import slots_for
 from fibserver.settings import ServerSettings
 from fibweb.processes.composition import memory_parts
 from fibweb.settings import WebSettings
@@ -190,18 +191,17 @@ def test_probes(manifests: list[Manifest]) -> None:
         assert paths[2] == ("/healthz" if name == "nginx" else "/readyz")
 
 
-def test_grace_periods(manifests: list[Manifest]) -> None:
-    """A Pod has as much time to stop as its unit of systemd, after its preStop."""
+def test_grace_periods(manifests: list[Manifest], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Pod has the time to drain after its preStop, and some to save and to stop."""
     for name, spec in pod_specs(manifests).items():
         pause = container(spec)["lifecycle"]["preStop"]["sleep"]["seconds"]
+        rest = spec["terminationGracePeriodSeconds"] - pause
         if name == "nginx":
             read = re.search(r"proxy_read_timeout (\d+)s", cache_text("fib.conf"))
             assert read
-            stop = int(read[1])
+            assert rest >= int(read[1])
         else:
-            unit = (ROOT / "systemd" / f"{name}.service").read_text()
-            stop = int(unit.partition("TimeoutStopSec=")[2].split()[0])
-        assert spec["terminationGracePeriodSeconds"] == pause + stop
+            assert rest >= settings_of(spec, monkeypatch).drain_timeout + 5
 
 
 def cache_text(name: str) -> str:
@@ -240,7 +240,7 @@ def test_fibserver_has_room(manifests: list[Manifest], monkeypatch: pytest.Monke
         patch.setattr(
             engine, "memory_limit_bytes", lambda: int(quantity(limits["limits"]["memory"]))
         )
-        slots = engine.slots_for(settings.workers)
+        slots = slots_for(settings.workers)
         assert engine._affordable_memory(settings, slots) == settings.memory_limit
     assert settings.workers == quantity(limits["requests"]["cpu"])
     assert limits["requests"]["memory"] == limits["limits"]["memory"]
