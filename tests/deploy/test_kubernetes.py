@@ -1,10 +1,13 @@
 """The manifests in deploy/kubernetes: valid, consistent, and right for the services."""
 
+import base64
 import getpass
 import http.client
 import os
 import re
 import runpy
+import shlex
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +32,7 @@ from tests.support.manifests import (
     KUBERNETES,
     Manifest,
     environment,
+    kustomize,
     load_all,
     pod_specs,
     render,
@@ -317,27 +321,62 @@ def test_network_policies(manifests: list[Manifest]) -> None:
     policies = {
         each["metadata"]["name"]: each["spec"] for each in of_kind(manifests, "NetworkPolicy")
     }
-    assert policies["default-deny"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-    assert "egress" not in policies["fibserver"], "it opens no connections"
-    named = {
-        name: {port["name"] for port in container(spec)["ports"]}
-        for name, spec in pod_specs(manifests).items()
+    assert policies.pop("default-deny") == {
+        "podSelector": {},
+        "policyTypes": ["Ingress", "Egress"],
     }
+    pods = {
+        each["metadata"]["name"]: each["spec"]["template"]
+        for each in of_kind(manifests, "Deployment")
+    }
+
+    def selected(selector: Manifest) -> set[str]:
+        found = {
+            name for name, pod in pods.items() if matches(selector, pod["metadata"]["labels"])
+        }
+        assert found, selector
+        return found
+
+    allowed = {}
     for policy in policies.values():
-        for rule in policy.get("ingress", ()):
-            for name in pods_of(policy["podSelector"]):
-                assert {port["port"] for port in rule["ports"]} <= named[name]
-        for rule in policy.get("egress", ()):
-            for peer in rule.get("to", ()):
-                for name in pods_of(peer["podSelector"]):
-                    assert {port["port"] for port in rule["ports"]} <= named[name]
+        for name in selected(policy["podSelector"]):
+            for rule in policy.get("ingress", ()):
+                for port in rule["ports"]:
+                    assert port["port"] in port_names(pods[name])
+                    peers = [
+                        each["podSelector"]
+                        for each in rule.get("from", ())
+                        if "podSelector" in each
+                    ]
+                    allowed[name, port["port"]] = set().union(*map(selected, peers))
+            for rule in policy.get("egress", ()):
+                for peer in rule.get("to", ()):
+                    for target in selected(peer["podSelector"]):
+                        assert {port["port"] for port in rule["ports"]} <= port_names(pods[target])
+                        allowed["from " + name, target] = set()
+    assert allowed["fibserver", "resp"] == {"fibweb"}
+    assert allowed.keys() - {
+        ("fibserver", "metrics"),
+        ("fibweb", "metrics"),
+        ("nginx", "http"),
+    } == {
+        ("fibserver", "resp"),
+        ("fibweb", "http"),
+        ("from fibweb", "fibserver"),
+        *([("from nginx", "fibweb")] if "nginx" in pods else []),
+    }
 
 
-def pods_of(selector: Manifest) -> list[str]:
-    """Return the names of the Pods that a selector matches."""
-    if "matchLabels" in selector:
-        return [selector["matchLabels"]["app.kubernetes.io/name"]]
-    return [name for each in selector["matchExpressions"] for name in each["values"]]
+def matches(selector: Manifest, labels: dict[str, str]) -> bool:
+    """Return whether a selector matches labels."""
+    return selector.get("matchLabels", {}).items() <= labels.items() and all(
+        labels[each["key"]] in each["values"] for each in selector.get("matchExpressions", ())
+    )
+
+
+def port_names(template: Manifest) -> set[str]:
+    """Return the names of the ports of a Pod."""
+    return {port["name"] for port in container(template["spec"])["ports"]}
 
 
 def test_prometheus_finds_the_jobs_of_the_rules() -> None:
@@ -374,6 +413,42 @@ def test_rules_are_accepted_by_prometheus(program: Program, tmp_path: Path) -> N
         check=False,
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_documented_commands(tmp_path: Path) -> None:
+    """The commands of docs/install.md write the password, and apply an overlay with a fibweb."""
+    section = (ROOT / "docs" / "install.md").read_text().partition("## Kubernetes\n")[2]
+    section = section.partition("\n## ")[0]
+    _clone, apply, forward = re.findall(r"(?m)^    \$ (.*)", section)
+    copy = tmp_path / "deploy" / "kubernetes"
+    shutil.copytree(KUBERNETES, copy, ignore=shutil.ignore_patterns("password"))
+    stub = tmp_path / "kubectl"
+    render_command = shlex.join(kustomize())
+    stub.write_text(f'#!/bin/sh -e\n[ "$1 $2" = "apply -k" ]\nexec {render_command} "$3"\n')
+    stub.chmod(0o755)
+    variables = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    applied = subprocess.run(
+        ["sh", "-ec", apply],
+        cwd=tmp_path,
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+    assert applied.returncode == 0, applied.stderr
+    manifests = load_all(applied.stdout)
+    (secret,) = of_kind(manifests, "Secret")
+    assert len(base64.b64decode(secret["data"]["password"]).strip()) == 64
+    match = re.fullmatch(
+        r"kubectl --namespace (\w+) port-forward service/(\w+) 8080:(\d+)", forward
+    )
+    assert match
+    (service,) = (
+        each for each in of_kind(manifests, "Service") if each["metadata"]["name"] == match[2]
+    )
+    assert service["metadata"]["namespace"] == match[1]
+    assert int(match[3]) in {port["port"] for port in service["spec"]["ports"]}
 
 
 @pytest.fixture
