@@ -462,7 +462,6 @@ def cache(program: Program, server: RunningServer, tmp_path: Path) -> Iterator[t
         "listen 8081;": f"listen {probes};",
         "fibweb:80": f"127.0.0.1:{web.port}",
         "/var/lib/nginx": f"{tmp_path}/cache",
-        "/dev/stderr": f"{tmp_path}/error.log",
         "10.0.0.0/8": "127.0.0.0/8",
     }
     texts = {name: cache_text(name) for name in ("nginx.conf", "fib.conf")}
@@ -472,8 +471,16 @@ def cache(program: Program, server: RunningServer, tmp_path: Path) -> Iterator[t
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
     (tmp_path / "cache").mkdir()
-    command = [program("nginx"), "-c", str(tmp_path / "nginx.conf")]
-    command += ["-g", f"daemon off; user {getpass.getuser()};"]
+    (deployment,) = (
+        manifest
+        for path, manifest in unkustomized()
+        if path == "cache/nginx.yaml" and manifest["kind"] == "Deployment"
+    )
+    _nginx, *arguments = container(deployment["spec"]["template"]["spec"])["command"]
+    changes = {"/etc/fib": str(tmp_path), "daemon off;": f"daemon off; user {getpass.getuser()};"}
+    for before, after in changes.items():
+        arguments = [argument.replace(before, after) for argument in arguments]
+    command = [program("nginx"), *arguments]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as child:
         try:
             wait_until(lambda: listening(address) and listening(probes), "nginx listens")
