@@ -84,6 +84,12 @@ def of_kind(manifests: list[Manifest], kind: str) -> list[Manifest]:
     return found
 
 
+def only(kind: str) -> Manifest:
+    """Return the only manifest of a kind."""
+    (found,) = of_kind([manifest for _, manifest in unkustomized()], kind)
+    return found
+
+
 def container(spec: Manifest) -> Manifest:
     """Return the only container of a Pod."""
     (only,) = spec["containers"]
@@ -102,14 +108,10 @@ def test_manifests_are_valid(manifests: list[Manifest], version: str) -> None:
 
 def test_validation_is_strict() -> None:
     """A misspelled field is invalid, in both kinds of schemas."""
-    policy, monitor = (
-        manifest
-        for path, manifest in unkustomized()
-        if path in ("monitoring/network-policy.yaml", "monitoring/service-monitor.yaml")
-    )
+    ingress, monitor = only("Ingress"), only("ServiceMonitor")
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(
-            policy | {"spec": policy["spec"] | {"policyType": []}}, VERSIONS[0], strict=True
+            ingress | {"spec": ingress["spec"] | {"rule": []}}, VERSIONS[0], strict=True
         )
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(
@@ -381,13 +383,7 @@ def port_names(template: Manifest) -> set[str]:
 
 def test_prometheus_finds_the_jobs_of_the_rules() -> None:
     """The ServiceMonitor gives the targets the labels that the alerts and Grafana use."""
-    monitor, rules = (
-        manifest
-        for path, manifest in unkustomized()
-        if path in ("monitoring/rules.yaml", "monitoring/service-monitor.yaml")
-    )
-    if monitor["kind"] != "ServiceMonitor":
-        monitor, rules = rules, monitor
+    monitor, rules = only("ServiceMonitor"), only("PrometheusRule")
     (selected,) = monitor["spec"]["selector"]["matchExpressions"]
     (endpoint,) = monitor["spec"]["endpoints"]
     assert selected["key"] == monitor["spec"]["jobLabel"]
