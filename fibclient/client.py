@@ -22,6 +22,7 @@ from fibclient.connections.encoded_slice import EncodedSlice
 from fibclient.errors import (
     CallCancelled,
     ClientClosed,
+    DeadlineExceeded,
     FibError,
     RequestRefused,
     ServerMisbehaved,
@@ -60,6 +61,9 @@ MAX_SECONDS = 366 * 86_400.0
 MAP_CALLS_PER_CONNECTION = 4
 """Calls that `map` queues per connection: enough to keep all connections busy, few enough that
 none times out in the queue."""
+
+_ENDS_ALL = (CallCancelled, ClientClosed, DeadlineExceeded, RequestRefused)
+"""Errors after which `read_many` requests nothing more."""
 
 RETRY_BACKOFF = Backoff(base_seconds=0.05, cap_seconds=2.0)
 
@@ -216,19 +220,25 @@ class FibClient:
         """
         deadline = self._deadline()
         results: dict[EncodedSlice, bytes | FibError] = {}
-        many = [slice_ for slice_ in slices if slice_.size and self._cache.bypasses(slice_)]
-        if many:
+        many = dict.fromkeys(
+            slice_ for slice_ in slices if slice_.size and self._cache.bypasses(slice_)
+        )
+        has_failed = False
+        while missing := [slice_ for slice_ in many if slice_ not in results]:
+            count = len(results)
             try:
-                replies = self._requester.fetch_many(deadline, cancellation, many)
-                results.update(zip(many, replies, strict=True))
-            except CallCancelled:
-                raise
+                self._requester.fetch_many(deadline, cancellation, missing, results)
             except FibError as error:
-                results.update(dict.fromkeys(many, error))
+                rest = [slice_ for slice_ in missing if slice_ not in results]
+                is_unanswered = has_failed and len(results) == count
+                has_failed = len(results) == count
+                if is_unanswered or isinstance(error, _ENDS_ALL):
+                    results.update(dict.fromkeys(rest, error))
+                else:
+                    # The next reply was missing or wrong; the rest may be all right.
+                    results[rest[0]] = error
         for slice_ in slices:
-            result = results.get(slice_)
-            # A server that is busy, say, is asked again.
-            if result is None or (isinstance(result, RequestRefused) and result.is_temporary):
+            if slice_ not in results:
                 results[slice_] = self._result(deadline, slice_, cancellation)
         return [results[slice_] for slice_ in slices]
 
@@ -469,8 +479,6 @@ class FibClient:
         start, stop, format = slice_.start, slice_.stop, slice_.format.name
         try:
             return self._read(deadline, start, stop, format, cancellation)
-        except CallCancelled:
-            raise
         except FibError as error:
             return error
 

@@ -99,8 +99,12 @@ class NumericCommand(click.Command):
         except click.NoSuchOption as error:
             if not error.option_name[1:2].isdigit():
                 raise
-            value = next(value for value in arguments if value.startswith(error.option_name))
-            raise click.BadParameter(_out_of_range(value, 0, MAX_INDEX), ctx) from error
+            beginning = error.option_name
+            value = next((value for value in arguments if value.startswith(beginning)), None)
+            if value is None:  # a digit after the letter of another option
+                raise
+            message = f"{value!r:.{SHOWN_CHARACTERS}} is not a whole number from 0 on"
+            raise click.BadParameter(message, ctx) from error
 
 
 class Addresses(click.ParamType[list[Address]]):

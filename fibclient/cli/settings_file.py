@@ -58,7 +58,7 @@ def read_settings(names: Collection[str]) -> dict[str, str]:
             raise UnsuitableFile(f"{path}: {unknown_setting(name, list(names))}")
         text = _text(value)
         if text is None:
-            raise UnsuitableFile(f"{path}: {name}: {value!r} is neither a text nor a number")
+            raise UnsuitableFile(f"{path}: {name}: {value!r} is no text, number or list")
         texts[name] = _beside(path, text) if name.endswith("_file") else text
     return texts
 

@@ -4,14 +4,14 @@ The bytes of a slice go into a new object, into a buffer of the caller, or into 
 a stream reuses.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, MutableMapping
 from time import monotonic
 from typing import TypeVar
 
 from fibclient.cancellation import Cancellation, raise_if_cancelled
 from fibclient.connections.encoded_slice import EncodedSlice
 from fibclient.connections.resp import Reply
-from fibclient.errors import RequestRefused
+from fibclient.errors import FibError, RequestRefused
 from fibclient.transport.attempts import Attempts, RetryPolicy
 from fibclient.transport.pool import ConnectionPool
 from fibclient.transport.transfer import Transfer
@@ -83,32 +83,41 @@ class Requester:
         self,
         deadline: float,
         cancellation: Cancellation | None,
-        slices: Sequence[EncodedSlice],
-    ) -> list[bytes | RequestRefused]:
-        """Return the bytes of several small slices, requested at once, or the server's errors.
+        slices: Collection[EncodedSlice],
+        results: MutableMapping[EncodedSlice, bytes | FibError],
+    ) -> None:
+        """Fetch several small slices, requested at once; those that are refused are retried alone.
 
         Args:
             deadline: Monotonic deadline of the call.
             cancellation: Ends the call when it is cancelled.
-            slices: Slices that are not empty, at least one.
+            slices: Distinct slices that are not empty, at least one.
+            results: Gets the bytes of each slice, or the server's error, also if this raises.
+
+        Raises:
+            FibError: Not all slices could be fetched.
         """
-        results: list[bytes | RequestRefused] = []
 
         def attempt(attempts: Attempts) -> None:
-            requests = [slice_.whole for slice_ in slices[len(results) :]]
-            connection = attempts.request_slices(requests)
-            for request in requests:
+            missing = [slice_ for slice_ in slices if slice_ not in results]
+            connection = attempts.request_slices([slice_.whole for slice_ in missing])
+            later: RequestRefused | None = None
+            for slice_ in missing:
                 try:
-                    connection.read_header(request)
+                    connection.read_header(slice_.whole)
                 except RequestRefused as error:
-                    results.append(error)
+                    if error.is_temporary:
+                        later = error
+                    else:
+                        results[slice_] = error
                     continue
-                data = connection.read_exactly(request.size)
+                data = connection.read_exactly(slice_.size)
                 connection.read_trailer()
-                results.append(data)
+                results[slice_] = data
+            if later is not None:
+                raise later
 
         self._with_retries(deadline, cancellation, attempt)
-        return results
 
     def fetch_into(
         self,

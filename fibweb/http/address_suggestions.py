@@ -77,7 +77,7 @@ _ROUTES = {
     "fib": _Route(
         "n",
         19,
-        ("format", "download"),
+        ("digits", "format", "download"),
         {"from": "start", "offset": "start", "limit": "count"},
         "/fib/10",
     ),

@@ -198,4 +198,7 @@ def parse_query(text: str, known: frozenset[str]) -> dict[str, str]:
 @lru_cache(maxsize=1024)
 def _most_similar(name: str, known: frozenset[str]) -> str | None:
     """Return the known name that another is probably meant for; cached, as it takes 20 µs."""
-    return next(iter(get_close_matches(name, sorted(known), 1, SIMILARITY)), None)
+    similar = get_close_matches(name, sorted(known), 1, SIMILARITY)
+    # Of short names such as `mdo`, a swap of two letters leaves less in common than that.
+    swapped = [other for other in sorted(known) if sorted(other) == sorted(name)]
+    return next(iter([*similar, *swapped]), None)

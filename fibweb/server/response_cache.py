@@ -76,6 +76,9 @@ class ResponseCache:
         """
         if len(response.body) > MAX_BODY_BYTES or not self._repeats.is_repeated(request):
             return
+        if response.file is not None:
+            # The connection is still sending its own file, which may hold a fetched piece.
+            response = response._replace(file=response.file.reopened())
         # A CachedResponse holds header and body twice.
         size = len(request) + 2 * (len(response.header) + len(response.body))
         self._cache.put(request, CachedResponse(response), size)

@@ -9,14 +9,14 @@ from fibclient import (
     Cancellation,
     EncodedSlice,
     FibClient,
+    FibError,
     RequestRefused,
-    ServerMisbehaved,
     ServerUnreachable,
 )
 from tests.support.expected import expected
 from tests.support.fake_server import HangUp, fake_server, in_turn
 from tests.support.servers import RunningServer
-from tests.support.waiting import DEADLINE_SECONDS, wait_until
+from tests.support.waiting import wait_until
 
 ONE, TWO = b"$2\r\n1\n\r\n", b"$2\r\n2\n\r\n"
 """The replies for F(1) or F(2), and for F(3), as text."""
@@ -68,8 +68,40 @@ def test_an_error_reply_concerns_one_slice() -> None:
         assert isinstance(refused, RequestRefused)
         assert refused.code == "LIMIT"
         assert (retried, good) == (b"1\n", b"2\n")
-        assert client.read_many(text(1)) == [b"1\n"]
+        assert [words[1] for words in server.requests] == [b"1", b"2", b"3", b"2"]
         assert client.stats().connections_opened == 1
+
+
+def test_busy_server_refuses_all_that_is_left() -> None:
+    """Retries end with the budget of one call, however many slices are refused."""
+    with (
+        fake_server(in_turn(b"-BUSY later\r\n")) as server,
+        FibClient(server.address, cache_bytes=0, max_retries=1) as client,
+    ):
+        results = client.read_many(text(1, 2, 3))
+        assert [type(result) for result in results] == [RequestRefused] * 3
+        assert len(server.requests) == 6
+
+
+@pytest.mark.parametrize("bad", [b"$3\r\n11\n\r\n", HangUp()])
+def test_a_bad_reply_concerns_one_slice(bad: bytes | HangUp) -> None:
+    """A slice whose reply is wrong or missing has the error; the others are read nevertheless."""
+
+    def reply(words: list[bytes]) -> bytes:
+        if words[1] != b"2":
+            return TWO if words[1] == b"3" else ONE
+        if isinstance(bad, HangUp):
+            raise HangUp
+        return bad
+
+    with (
+        fake_server(reply) as server,
+        FibClient(server.address, cache_bytes=0, max_retries=2) as client,
+    ):
+        first, failed, third = client.read_many(text(1, 2, 3))
+        assert (first, third) == (b"1\n", b"2\n")
+        assert isinstance(failed, FibError)
+        assert client.stats().in_use == 0
 
 
 def test_slices_after_a_broken_connection_are_requested_again() -> None:
@@ -88,29 +120,31 @@ def test_failures_are_results() -> None:
         results = client.read_many(text(1, 2))
         assert [type(result) for result in results] == [ServerUnreachable] * 2
     with (
-        fake_server(in_turn(ONE, b"$3\r\n11\n\r\n")) as server,
-        FibClient(server.address, cache_bytes=0, max_retries=0) as client,
+        fake_server(in_turn(HangUp())) as server,
+        FibClient(server.address, cache_bytes=0, max_retries=1) as client,
     ):
-        first, *rest = client.read_many(text(1, 2, 3))
-        assert [type(result) for result in rest] == [ServerMisbehaved] * 2
-        assert isinstance(first, ServerMisbehaved)
+        results = client.read_many(text(*range(10)))
+        assert all(isinstance(result, ServerUnreachable) for result in results)
+        assert len(server.requests) < 10
 
 
-def test_cancellation_ends_all() -> None:
-    """A cancelled call raises, and its connection is closed."""
+def test_cancellation_keeps_what_arrived() -> None:
+    """After a cancellation, the slices that have not arrived have the error."""
     token = Cancellation()
     with (
-        fake_server(in_turn(None)) as server,
+        fake_server(in_turn(ONE, None)) as server,
         FibClient(server.address, cache_bytes=0) as client,
     ):
 
         def cancel() -> None:
-            server.was_asked.wait(DEADLINE_SECONDS)
+            wait_until(lambda: len(server.requests) > 1, "the second slice is requested")
             token.cancel()
 
         canceller = threading.Thread(target=cancel)
         canceller.start()
-        with pytest.raises(CallCancelled):
-            client.read_many(text(1, 2), cancellation=token)
+        first, second, third = client.read_many(text(1, 2, 3), cancellation=token)
         canceller.join()
-        wait_until(lambda: client.stats().in_use == 0, "its permit is released")
+        assert first == b"1\n"
+        assert isinstance(second, CallCancelled)
+        assert isinstance(third, CallCancelled)
+        assert client.stats().in_use == 0

@@ -158,3 +158,11 @@ def test_repeated(text: str) -> None:
     """A repeated known parameter is an error, even with the same value."""
     with pytest.raises(ValueError, match="is given more than once"):
         parse_query(text, KNOWN)
+
+
+@pytest.mark.parametrize(("name", "meant"), [("mdo", "mod"), ("omd", "mod"), ("fist", "first")])
+def test_short_misspelled_name(name: str, meant: str) -> None:
+    """Letters of a short name that are swapped or missing are recognized too."""
+    with pytest.raises(UnknownParameter) as caught:
+        parse_query(f"{name}=7", frozenset({"mod", "first", "count"}))
+    assert caught.value.suggestion == meant

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from waitress.adjustments import Adjustments
 
+from fibclient import Document, EncodedSlice, FibClient
+from fibweb.content.document_file import DocumentFile
 from fibweb.content.fetch_request import FetchRequest
 from fibweb.http.representations import CACHE_CONTROL as IMMUTABLE
 from fibweb.overload.connection_admission import Admission
@@ -26,6 +28,7 @@ from fibweb.server.response import Outgoing, Response, http_date
 from fibweb.server.response_cache import MAX_BODY_BYTES, MAX_BYTES, MAX_RESPONSES, ResponseCache
 from fibweb.stats.access_record import AccessRecord, RequestIds
 from tests.fibweb.server.applications import strange
+from tests.support.expected import expected
 
 LIMITS = Adjustments()
 
@@ -264,6 +267,26 @@ def test_requests_that_come_once_evict_nothing() -> None:
         responses.put(b"/fib/10?x=%d" % number, response(b""))
         assert responses.get(b"/fib/10?x=%d" % number) is None
     assert responses.get(b"popular") is not None
+
+
+def test_cached_response_has_a_file_of_its_own() -> None:
+    """A cached response does not share the position and piece of the file that is being sent."""
+    slice_ = EncodedSlice.of(0, 100, "text")
+    with FibClient("127.0.0.1:1") as client:
+        file = DocumentFile(client, Document(b"", slice_, b""), 0, slice_.size)
+        file.next_fetch()
+        file.hold(expected("text", 0, 100))
+        file.advance(10)
+        responses = ResponseCache()
+        for _ in range(2):
+            responses.put(b"request", response(b"")._replace(file=file))
+        cached = responses.get(b"request")
+        assert cached is not None
+        assert cached.response.file is not None
+        assert cached.response.file is not file
+        assert (cached.response.file.tell(), cached.response.file.held_bytes) == (0, 0)
+        assert file.tell() == 10
+        assert b"".join(file.views()) == expected("text", 0, 100)[10:]
 
 
 @given(st.binary(min_size=6), st.integers(0, 5))
