@@ -24,7 +24,8 @@ architecture=$(dpkg --print-architecture)
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 chmod 755 "$root"
-DESTDIR=$root PREFIX=/usr PYTHON=/usr/bin/python3 sh systemd/install.sh install >/dev/null
+# postinst compiles. pip takes the variable of a negative option for the option's value.
+PIP_NO_COMPILE=0 DESTDIR=$root PREFIX=/usr PYTHON=/usr/bin/python3 sh systemd/install.sh install >/dev/null
 gzip -9n "$root"/usr/share/man/man1/*
 
 documents=$root/usr/share/doc/fibservice
@@ -58,5 +59,6 @@ END
 printf '/etc/fib/%s.toml\n' fibserver fibweb >"$root/DEBIAN/conffiles"
 install -m 755 "$here/postinst" "$here/prerm" "$here/postrm" "$root/DEBIAN"
 find "$root/opt" -name __pycache__ -type d -prune -exec rm -rf {} +
-dpkg-deb --root-owner-group --build "$root" "$folder" >/dev/null
+# The default compression takes several times as long.
+dpkg-deb -Zxz -z1 --root-owner-group --build "$root" "$folder" >/dev/null
 echo "$folder/fibservice_${version}_$architecture.deb"

@@ -23,6 +23,8 @@ from tests.systemd.machine import SOURCE, BootedMachine, booted
 DOCUMENT = ROOT / "docs" / "install.md"
 URL = "https://example.org/fibservice.git"
 MAX_COMMANDS = 3
+INSTALL_SECONDS = 900
+"""Timeout of an installation on a busy machine."""
 
 
 def ways() -> dict[str, list[list[str]]]:
@@ -155,7 +157,7 @@ def follow_as_root(machine: BootedMachine, commands: list[str], links: str = "")
     for command in commands:
         is_online = not command.startswith(("systemctl", "apt-get"))
         step = ("sh", "-ec", f"cd /root; {command}")
-        machine.run(*step, is_online=is_online, environment=pip)
+        machine.run(*step, is_online=is_online, environment=pip, seconds=INSTALL_SECONDS)
     # The connection waits in the backlog of systemd's socket.
     assert '"34"]}' in machine.run("curl", "-sS", "http://127.0.0.1:8080/fib/10")
 
