@@ -12,7 +12,7 @@ import time
 
 from tests.support.expected import digits
 
-__all__ = ["main"]
+__all__ = ["LoadClients", "main"]
 
 KEPT, FRESH = 4, 4
 """Numbers of clients with a persistent connection, and with a new one for each round."""
