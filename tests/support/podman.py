@@ -286,7 +286,7 @@ class Podman:
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())
         download = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:"]
         download += ["--python-version", self._python_version, "--dest", str(wheels)]
-        download += [f"{source}[all,srv]", *project["build-system"]["requires"], "wheel"]
+        download += [f"{source}[all,srv,zstd]", *project["build-system"]["requires"], "wheel"]
         subprocess.run(download, timeout=COMMAND_SECONDS, check=True)
 
     def clean_up(self) -> None:
