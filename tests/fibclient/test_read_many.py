@@ -96,7 +96,7 @@ def test_a_bad_reply_concerns_one_slice(bad: bytes | HangUp) -> None:
 
     with (
         fake_server(reply) as server,
-        FibClient(server.address, cache_bytes=0, max_retries=2) as client,
+        FibClient(server.address, cache_bytes=0, max_retries=5) as client,
     ):
         first, failed, third = client.read_many(text(1, 2, 3))
         assert (first, third) == (b"1\n", b"2\n")
