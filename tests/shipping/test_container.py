@@ -216,7 +216,7 @@ def test_more_shared_memory(podman: Podman, image: str) -> None:
 def test_fibserver_for_others_requires_a_password(podman: Podman, image: str) -> None:
     """Without a password, fibserver does not start, and the message names the settings."""
     with podman.container(image, "fibserver", options=NO_NETWORK) as container:
-        container.wait_for_log("needs password_file or allow_unauthenticated")
+        container.wait_for_log("set password_file to require a password, or allow_unauthenticated")
 
 
 def test_health_of_fibserver(podman: Podman, image: str) -> None:
