@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
+from fibcommon.digits import prepare
 from fibcommon.service.admission import affordable_connections
 from fibcommon.service.errors import SettingsError
 from fibcommon.service.listeners import remove_socket_file
@@ -242,6 +243,7 @@ class WebWorker:
                     self._stop()
 
     def _tick(self) -> None:
+        prepare()  # not earlier: the first response would wait 15 ms for it
         metrics = self._gather()
         iterations, self._iterations = self._iterations, self._http.iterations
         if self._iterations != iterations:  # no heartbeat if the event loop hangs

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from fibclient import FibClient
 from fibcommon import costs
 from fibcommon.bounds import DIGIT_COUNT, INDEX
-from fibcommon.digits import digits, prepare
+from fibcommon.digits import digits
 from fibweb.http.parameters import parse_number
 from fibweb.resources.computed import Computation, ComputedResource
 
@@ -22,13 +22,12 @@ class DigitsResource(ComputedResource):
     parameters = frozenset({"first", "last"})
 
     def __init__(self, client: FibClient) -> None:
-        """Compute the logarithms, so that no request blocks the event loop for them.
+        """Create the resource.
 
         Args:
             client: Client for the fibservers; the caller closes it.
         """
         self._client = client
-        prepare()
 
     def computation(self, argument: str, query: Mapping[str, str]) -> Computation:
         """Return the computation of the digits of F(n)."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from fibclient import FibClient
 from fibcommon import costs
 from fibcommon.bounds import DIGIT_COUNT, INDEX
-from fibcommon.digits import list_count, listed_digits, prepare
+from fibcommon.digits import list_count, listed_digits
 from fibweb.http.links import range_links
 from fibweb.http.parameters import MissingParameter, parse_number
 from fibweb.http.representations import check_format
@@ -29,13 +29,12 @@ class _RangeDigits(ComputedResource):
     kind: str
 
     def __init__(self, client: FibClient) -> None:
-        """Compute the logarithms, so that no request blocks the event loop for them.
+        """Create the resource.
 
         Args:
             client: Client for the fibservers; the caller closes it.
         """
         self._client = client
-        prepare()
 
     def _listed(
         self, query: Mapping[str, str], start: int, count_name: str, count_text: str
