@@ -9,12 +9,10 @@ from falcon.routing import CompiledRouter
 from fibclient import FibClient
 from fibweb.http.cors import CorsPolicy
 from fibweb.resources.digits import DigitsResource
-from fibweb.resources.docs import DocsResource
 from fibweb.resources.index import FirstIndexResource, IndexResource
+from fibweb.resources.lazy_documents import reference_resources
 from fibweb.resources.limits import LimitsResource
 from fibweb.resources.numbers import FirstNumbersResource, NumberResource, RangeResource
-from fibweb.resources.openapi import OpenApiResource, describe
-from fibweb.resources.problem_pages import ProblemPageResource
 from fibweb.resources.problems import add_problems
 from fibweb.resources.server_limits import ServerLimits
 from fibweb.resources.site_files import site_file_resources
@@ -46,7 +44,7 @@ def create_app(
     middleware = [CorsPolicy(allowed_origins)] if allowed_origins else []
     app = falcon.App(middleware=middleware, router=_Router())
     # The converter "path" matches the rest of the URL, so one check finds every invalid n.
-    routes = {
+    routes: dict[str, object] = {
         "/fib/{n:path}": FirstNumbersResource(client, limits),
         "/fib": RangeResource(client, limits),
         "/number/{n:path}": NumberResource(client, limits),
@@ -54,13 +52,10 @@ def create_app(
         "/index/{x:path}": IndexResource(client),
         "/index": FirstIndexResource(),
         "/limits": LimitsResource(limits),
-        "/problems/{name}": ProblemPageResource(),
         **site_file_resources(),
         **(resources or {}),
     }
-    description = describe({*routes, "/docs", "/openapi.json"})
-    routes["/docs"] = DocsResource(description)
-    routes["/openapi.json"] = OpenApiResource(description)
+    routes |= reference_resources(routes)
     add_problems(app, _first_segments(routes))
     for path, resource in routes.items():
         app.add_route(path, resource)

@@ -23,7 +23,6 @@ from fibcommon.service.listeners import address_of, close_listener, open_listene
 from fibcommon.service.logs import configure_logging
 from fibcommon.service.systemd import Notifier, activated_sockets
 from fibweb.processes.embedded import EmbeddedServer, EmbeddedServerError
-from fibweb.processes.supervisor import Supervisor
 from fibweb.processes.web_worker import ServiceContext, WebWorker
 from fibweb.settings import WebSettings, servers_password
 from fibweb.stats.shared_stats import SharedStats
@@ -116,11 +115,11 @@ def main(config: Path | None, check_config: bool, **flags: object) -> None:
             configure_logging(settings.log_level, settings.log_format)
             for line in settings.variable_warnings():
                 log.warning("%s", line)
-            service_process = _prepare(settings, reload, password, stack)
+            run = _prepare(settings, reload, password, stack)
         except (SettingsError, ListenError, EmbeddedServerError, OSError, MemoryError) as error:
             end_failed_start("fibweb", error)
         try:
-            service_process.run()
+            run()
         except (OSError, MemoryError, RuntimeError) as error:
             if not is_shortage(error):
                 raise
@@ -135,8 +134,8 @@ def _prepare(
     reload: Callable[[], WebSettings],
     password: str | None,
     stack: ExitStack,
-) -> WebWorker | Supervisor:
-    """Open the listeners, start the embedded fibserver and return the process to run.
+) -> Callable[[], None]:
+    """Open the listeners, start the embedded fibserver and return what runs the service.
 
     Raises:
         ListenError: An address cannot be listened on.
@@ -169,8 +168,10 @@ def _prepare(
         partial(_print_ready, urls),
     )
     if settings.processes > 1:
-        return Supervisor(service, notifier, embedded)
-    return WebWorker(service, notifier=notifier, embedded=embedded)
+        from fibweb.processes.supervisor import Supervisor
+
+        return Supervisor(service, notifier, embedded).run
+    return WebWorker(service, notifier=notifier, embedded=embedded).run
 
 
 def _open(texts: Sequence[str], option: str, stack: ExitStack) -> list[socket.socket]:

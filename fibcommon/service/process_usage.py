@@ -4,7 +4,7 @@ psutil provides both, but its import takes 15 ms, at each start of a service or 
 """
 
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["ProcessUsage", "process_usage", "unshared_bytes"]
 
@@ -12,8 +12,7 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessUsage:
+class ProcessUsage(NamedTuple):
     """Memory and CPU time of one process.
 
     Attributes:

@@ -7,7 +7,6 @@ raises `Overloaded`.
 """
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from fibclient import Cancellation, EncodedSlice, FibClient
@@ -47,8 +46,7 @@ class SliceRead(NamedTuple):
     slice: EncodedSlice
 
 
-@dataclass(frozen=True, slots=True)
-class FetchRequest:
+class FetchRequest(NamedTuple):
     """Bytes to fetch from a fibserver.
 
     Attributes:
@@ -61,10 +59,10 @@ class FetchRequest:
     """
 
     key: Hashable
-    cost_seconds: float = field(compare=False)
-    size_bytes: int = field(compare=False)
-    run: Callable[[Cancellation | None], bytes] = field(compare=False)
-    read: SliceRead | None = field(default=None, compare=False)
+    cost_seconds: float
+    size_bytes: int
+    run: Callable[[Cancellation | None], bytes]
+    read: SliceRead | None = None
 
 
 def run_now(fetch: FetchRequest) -> Any:

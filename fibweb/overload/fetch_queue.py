@@ -21,7 +21,7 @@ returns and reports its end to `finish`.
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Generic, TypeVar
@@ -192,7 +192,7 @@ class FetchQueue(Generic[Waiter]):
         self._threads = threads
         self._cheap: _CostClass[Waiter] = _CostClass(threads)
         self._expensive: _CostClass[Waiter] = _CostClass(max(1, threads // 2))
-        self._jobs: dict[FetchRequest, Job[Waiter]] = {}
+        self._jobs: dict[Hashable, Job[Waiter]] = {}
         self._by_waiter: dict[Waiter, Job[Waiter]] = {}
 
     def __len__(self) -> int:
@@ -223,7 +223,7 @@ class FetchQueue(Generic[Waiter]):
         Raises:
             Refused: The wait would be too long, or there are too many waiters.
         """
-        job = self._jobs.get(fetch)
+        job = self._jobs.get(fetch.key)
         is_new = job is None
         if job is None:
             job = Job(fetch, now, is_started=is_started)
@@ -237,7 +237,7 @@ class FetchQueue(Generic[Waiter]):
                     raise Rejected("late", wait_seconds)
             kind.waiting += 1
         if is_new:
-            self._jobs[fetch] = job
+            self._jobs[fetch.key] = job
             kind.push(job)
         job.is_started |= is_started
         job.waiters[waiter] = None
@@ -307,8 +307,8 @@ class FetchQueue(Generic[Waiter]):
 
     def _end(self, job: Job[Waiter]) -> list[Waiter]:
         job.state = JobState.OVER
-        if self._jobs.get(job.fetch) is job:
-            del self._jobs[job.fetch]
+        if self._jobs.get(job.fetch.key) is job:
+            del self._jobs[job.fetch.key]
         waiters = list(job.waiters)
         job.waiters.clear()
         for waiter in waiters:
@@ -336,8 +336,8 @@ class FetchQueue(Generic[Waiter]):
             return None
         for other in job.batch.jobs:
             # A later waiter for the same bytes needs a new job.
-            if self._jobs.get(other.fetch) is other:
-                del self._jobs[other.fetch]
+            if self._jobs.get(other.fetch.key) is other:
+                del self._jobs[other.fetch.key]
         return job.batch
 
     def expired(self, now: float) -> list[tuple[FetchRequest, Waiter]]:

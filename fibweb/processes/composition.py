@@ -10,8 +10,7 @@ A serving process composes its own: clients and threads do not survive a fork.
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import falcon
 
@@ -21,8 +20,8 @@ from fibcommon.service.resource_limits import affordable_bytes
 from fibweb.app import create_app, create_metrics_app
 from fibweb.resources.background_refresh import Refresher
 from fibweb.resources.health import LivenessResource, ReadinessResource
+from fibweb.resources.lazy_documents import page_resources
 from fibweb.resources.metrics import MetricsResource
-from fibweb.resources.page import page_resources
 from fibweb.resources.server_limits import ServerLimits
 from fibweb.resources.status import ServerProbes, StatusResource
 from fibweb.settings import WebSettings
@@ -38,8 +37,7 @@ ROUTES = ("/fib", "/index", "/limits", "/docs", "/openapi.json", "/favicon.ico",
 """Paths without parameters that `create_app` itself adds to the application."""
 
 
-@dataclass(frozen=True)
-class Composition:
+class Composition(NamedTuple):
     """Applications of a process, with their client and counters.
 
     Attributes:

@@ -21,7 +21,7 @@ import signal
 import socket
 import time
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import NoReturn
 
@@ -305,7 +305,7 @@ class Supervisor:
                 child.channel.close()
             self._notifier.close()
             # The current settings: a replacement must serve as the other processes do.
-            service = replace(self._service, settings=self._settings)
+            service = self._service._replace(settings=self._settings)
             WebWorker(service, slot, supervisor=child_end).run()
             code = 0
         except BaseException as error:

@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fibcommon.digits import prepare
 from fibcommon.service.admission import affordable_connections
@@ -65,8 +65,7 @@ SPARE_DESCRIPTORS = 48
 """Descriptors reserved for listeners, logs, modules and temporary files."""
 
 
-@dataclass(frozen=True)
-class ServiceContext:
+class ServiceContext(NamedTuple):
     """State that all serving processes share.
 
     Attributes:

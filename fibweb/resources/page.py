@@ -1,7 +1,4 @@
-"""Web page of fibweb, built when the process starts and served from memory.
-
-    site = Site()
-    routes = {"/": site.page("index.html"), **site.asset_routes()}
+"""Web page of fibweb, built once and served from memory.
 
 A content security policy forbids scripts and resources of other origins, and all inline code but
 the scripts that the builder inserts, by their hashes. Browsers revalidate a page at each use, and
@@ -20,7 +17,7 @@ from fibweb.http.mounting import mount_path
 from fibweb.http.representations import CACHE_CONTROL
 from fibweb.resources.compression import StaticDocument
 
-__all__ = ["PageResource", "Site", "page_resources"]
+__all__ = ["AssetResource", "IndexResource", "Site"]
 
 _MEDIA_TYPES = {
     "css": "text/css; charset=utf-8",
@@ -50,44 +47,29 @@ _POLICY = (
 _HASH = re.compile(r"-[0-9a-f]{16}(?=\.[a-z]+$)")
 
 
-def page_resources() -> dict[str, object]:
-    """Return the Falcon resources of the page by path."""
-    site = Site()
-    return {"/": IndexResource(site.page("index.html")), **site.asset_routes()}
-
-
 class Site:
-    """Pages in `fibweb/page`, and their assets.
+    """The page and its assets, from the files in `fibweb/page`.
 
     Attributes:
-        builder: Builds the pages; for pages that are not in a file.
+        index: Resource of the page.
+        assets: Resource of its assets.
     """
 
     def __init__(self) -> None:
-        """Read the files."""
+        """Build the page."""
         folder = resources.files("fibweb") / "page"
-        self._sources = {
+        sources = {
             file.name: file.read_text("utf-8")
             for file in folder.iterdir()
             if file.name.rpartition(".")[2] in _MEDIA_TYPES
         }
-        self.builder = PageBuilder(self._sources)
-
-    def page(self, name: str) -> "PageResource":
-        """Return the resource of an HTML file.
-
-        Args:
-            name: Name of the file.
-        """
-        return PageResource(self.builder.build(self._sources[name]))
-
-    def asset_routes(self) -> dict[str, object]:
-        """Return the resource of the assets of all pages made so far, by its route."""
-        return {"/page/{name}": AssetResource(self.builder.assets.values())}
+        builder = PageBuilder(sources)
+        self.index = IndexResource(builder.build(sources["index.html"]))
+        self.assets = AssetResource(builder.assets.values())
 
 
-class PageResource:
-    """Resource of an HTML page."""
+class IndexResource:
+    """Page at the root, whose URL must end with a slash, for its relative URLs to work."""
 
     def __init__(self, page: BuiltPage) -> None:
         """Compress the page.
@@ -100,28 +82,12 @@ class PageResource:
         self._document = StaticDocument(page.html, _MEDIA_TYPES["html"], headers)
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Respond with the page, or with 304 if the browser has it."""
-        self._document.respond(request, response)
-
-
-class IndexResource:
-    """Page at the root, whose URL must end with a slash, for its relative URLs to work."""
-
-    def __init__(self, page: PageResource) -> None:
-        """Create the resource.
-
-        Args:
-            page: The page.
-        """
-        self._page = page
-
-    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Respond with the page, or redirect from `/prefix` to `/prefix/`."""
+        """Respond with the page, with 304, or redirect from `/prefix` to `/prefix/`."""
         prefix = mount_path(request.env)
         if prefix and not request.env["PATH_INFO"]:
             query = f"?{request.query_string}" if request.query_string else ""
             raise falcon.HTTPMovedPermanently(f"{prefix}/{query}")
-        self._page.on_get(request, response)
+        self._document.respond(request, response)
 
 
 class AssetResource:

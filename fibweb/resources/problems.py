@@ -31,8 +31,6 @@ from fibweb.http.parameters import (
     UnknownParameter,
 )
 from fibweb.resources.compression import set_compressed
-from fibweb.resources.html_shell import HTML, plain_shell
-from fibweb.resources.problem_html import problem_html
 from fibweb.resources.problem_types import (
     OUT_OF_BOUNDS,
     TOO_LARGE,
@@ -263,6 +261,10 @@ def _write(
     response.set_header("Vary", "Accept")
     response.set_header("X-Request-ID", _request_id(request))
     if _prefers_html(request):
+        # Imported by the first error of a browser: styles and templates delay each start.
+        from fibweb.resources.html_shell import HTML, plain_shell
+        from fibweb.resources.problem_html import problem_html
+
         response.set_headers(plain_shell().headers)
         response.content_type = HTML
         body = problem_html(

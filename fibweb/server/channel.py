@@ -28,7 +28,7 @@ import select
 import struct
 import termios
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -182,7 +182,7 @@ class Channel:
         self._complete: HttpRequest | None = None  # request to respond to
         self._handling = ""
         self._request_id = ""
-        self._fetched: dict[FetchRequest, bytes | Exception] = {}  # for the current request
+        self._fetched: dict[Hashable, bytes | Exception] = {}  # by key, for this request
         self._response: Response | None = None
         self._outgoing: Outgoing | None = None
         self._drops = 0  # of oversized pieces of the current response
@@ -367,7 +367,7 @@ class Channel:
             Overloaded: The server has too much to do.
             FibError: The fetch failed.
         """
-        result = self._fetched.get(fetch)
+        result = self._fetched.get(fetch.key)
         if isinstance(result, bytes):
             return result
         if result is not None:
@@ -387,7 +387,7 @@ class Channel:
             result: Its bytes or its error.
         """
         if self._state is ChannelState.WAITING:
-            self._fetched[fetch] = result
+            self._fetched[fetch.key] = result
             self._state = ChannelState.READY
             self._context.loop.defer(self)
         elif self._state is ChannelState.LOADING:

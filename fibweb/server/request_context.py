@@ -1,7 +1,6 @@
 """What the application and the tasks of waitress need of the connection of a request."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from wsgiref.types import WSGIApplication
 
 from waitress.adjustments import Adjustments
@@ -17,8 +16,7 @@ ClientAddress = tuple[str, int | None]
 """Host and port; "localhost" and None on a Unix socket."""
 
 
-@dataclass(frozen=True, slots=True)
-class SiteContext:
+class SiteContext(NamedTuple):
     """What all requests of a listener share; a task of waitress reads it as its server.
 
     Attributes:

@@ -6,7 +6,6 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import NamedTuple
 from wsgiref.types import WSGIApplication
 
@@ -55,8 +54,7 @@ class Site(NamedTuple):
     cors: CorsPolicy | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class HttpLimits:
+class HttpLimits(NamedTuple):
     """Limits of a server.
 
     Attributes:

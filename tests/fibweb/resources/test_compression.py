@@ -13,8 +13,8 @@ from fibclient import FibClient
 from fibweb.app import create_app
 from fibweb.http.content_codings import CODINGS
 from fibweb.resources.compression import MAX_BYTES, MIN_BYTES, StaticDocument, set_compressed
+from fibweb.resources.lazy_documents import page_resources
 from fibweb.resources.metrics import MetricsResource
-from fibweb.resources.page import page_resources
 from fibweb.stats.metric_values import MetricValues
 
 STATIC = ("/", "/page/main.js", "/openapi.json", "/problems/too-large")

@@ -13,7 +13,7 @@ import fibweb
 from fibclient import FibClient
 from fibweb import create_app
 from fibweb.resources.docs_html import as_sent, render_operations
-from fibweb.resources.page import page_resources
+from fibweb.resources.lazy_documents import page_resources
 from tests.support.servers import RunningServer
 
 SITE = Path(fibweb.__file__).parent / "site"

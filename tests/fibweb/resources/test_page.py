@@ -16,7 +16,8 @@ import fibweb
 from fibclient import FibClient
 from fibweb.app import create_app
 from fibweb.assets.es_modules import bundle
-from fibweb.resources.page import Site, page_resources
+from fibweb.assets.page_builder import PageBuilder
+from fibweb.resources.lazy_documents import page_resources
 
 FOLDER = Path(fibweb.__file__).parent / "page"
 ROOT = Path(__file__).parents[3]
@@ -24,9 +25,14 @@ ROOT = Path(__file__).parents[3]
 
 def built_assets() -> dict[str, str]:
     """Return the paths of the assets by their names without a hash."""
-    site = Site()
-    site.page("index.html")
-    return {name: f"/page/{asset.hashed_name}" for name, asset in site.builder.assets.items()}
+    return {name: f"/page/{asset.hashed_name}" for name, asset in built_page().assets.items()}
+
+
+def built_page() -> PageBuilder:
+    """Return a builder that has built the page."""
+    builder = PageBuilder({file.name: file.read_text() for file in FOLDER.iterdir()})
+    builder.build((FOLDER / "index.html").read_text())
+    return builder
 
 
 ASSETS = built_assets()
@@ -105,9 +111,7 @@ def tokens(script: str) -> list[str]:
 def test_minified_script_has_the_same_tokens() -> None:
     """Only comments and white space are removed from the scripts; texts are untouched."""
     sources = {path.name: path.read_text() for path in FOLDER.glob("*.js")}
-    site = Site()
-    site.page("index.html")
-    minified = site.builder.assets["main.js"].data.decode()
+    minified = built_page().assets["main.js"].data.decode()
     assert len(minified) < 0.75 * sum(map(len, sources.values()))
     assert tokens(minified) == tokens(bundle("main.js", sources))
 

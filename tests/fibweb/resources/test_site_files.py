@@ -12,7 +12,7 @@ from falcon import testing
 import fibweb
 from fibclient import FibClient
 from fibweb import create_app
-from fibweb.resources.page import page_resources
+from fibweb.resources.lazy_documents import page_resources
 
 SITE = Path(fibweb.__file__).parent / "site"
 
