@@ -162,6 +162,7 @@ def measure(cases: list[ProgramStart], rounds: int) -> None:
 @click.option("--rounds", type=click.IntRange(1), default=21, show_default=True)
 def main(rounds: int) -> None:
     """Compare starts with imports, and print the memory of an idle fibserver."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # changed modules would be compiled each time
     with fibserver() as (port, _):
         server = f"127.0.0.1:{port}"
         get = b"GET /fib/10 HTTP/1.1\r\nHost: localhost\r\n\r\n"

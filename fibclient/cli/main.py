@@ -24,7 +24,6 @@ from fibclient.cli.terminal import prepare_streams
 from fibclient.client import FibClient
 from fibclient.errors import FibError, RequestRefused, ServerMisbehaved
 from fibcommon.addresses import Address
-from fibcommon.configuration.passwords import read_password
 from fibcommon.configuration.variables import misspelled_variables
 from fibcommon.service.errors import SettingsError
 from fibcommon.service.help_texts import HelpContext
@@ -102,6 +101,8 @@ _SESSION = f"{__name__}.session"
 def _password(path: Path | None) -> str | None:
     if path is None:
         return None
+    from fibcommon.configuration.passwords import read_password  # with logging, 5 ms
+
     try:
         return read_password(path).decode()
     except SettingsError as error:

@@ -33,8 +33,10 @@ def resolve(address: Address) -> list[ResolvedAddress]:
         return [ResolvedAddress(socket.AF_UNIX, address.path, address)]
     if address.service:
         return _targets_of_service(address)
+    # Bytes spare the import of Python's codec for international names, 2 ms.
+    host = address.host.encode() if address.host.isascii() else address.host
     try:
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise ServerUnreachable(f"cannot resolve {address}: {error.strerror}") from error
     except UnicodeError as error:

@@ -242,9 +242,10 @@ class WebWorker:
                     self._stop()
 
     def _tick(self) -> None:
-        prepare()  # not earlier: the first response would wait 15 ms for it
         metrics = self._gather()
         iterations, self._iterations = self._iterations, self._http.iterations
+        if iterations >= 0:  # not at the start: the first response would wait 15 ms for it
+            prepare()
         if self._iterations != iterations:  # no heartbeat if the event loop hangs
             if self._supervisor is not None:
                 with suppress(OSError):  # full, since the supervisor is stopped, or closed

@@ -73,6 +73,12 @@ class HttpLimits(NamedTuple):
 DEFAULT_LIMITS = HttpLimits()
 
 
+class _Settings(Adjustments):
+    """Settings without the default address of waitress, whose lookup would delay each start."""
+
+    listen: list[str] = []  # noqa: RUF012 - as in its base class
+
+
 class HttpServer:
     """HTTP server.
 
@@ -111,7 +117,7 @@ class HttpServer:
         self._deadline: float | None = None  # when draining ends; set by stop()
         self._next_cleanup = time.monotonic() + CLEANUP_SECONDS
         self._next_fetch_tick = 0.0
-        settings = Adjustments(
+        settings = _Settings(
             sockets=[site.listener for site in sites],
             ident=IDENT,
             max_request_header_size=MAX_HEADER_BYTES,
