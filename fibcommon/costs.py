@@ -4,10 +4,11 @@ Queues run the cheapest work first and bound the waiting time. The prediction ne
 they scale it by the measured duration of recent work.
 
 There are two costs. The first element of a slice is computed by fast doubling, where the last
-multiplications dominate: nearly linear in n for `decimal`, which multiplies by a number-theoretic
-transform, and about n^1.65 for `int`, which the format `binary` needs, by Karatsuba's method. Each
-further element is an addition and a conversion, linear in the bytes written. The factors were
-measured with `fibserver.compute.rendering` on one core of 2024 (F(10,000,000) as text: 0.43 s).
+multiplications dominate: nearly linear in n with Fourier transforms. Numbers that are too large
+for those take twice as long with `decimal`, which multiplies by a number-theoretic transform, and
+about n^1.65 with `int`, which the format `binary` needs, by Karatsuba's method. Each further
+element is an addition and a conversion, linear in the bytes written. The factors were measured
+with `fibserver.compute.rendering` on one busy core of 2024 (F(10,000,000) as text: 0.22 s).
 
 The functions for single numbers (`fibcommon.digits`, `modular` and `indices`) have cost functions
 of their own. They use `int` arithmetic on numbers of at most a few thousand digits.
@@ -20,6 +21,7 @@ from fibcommon.formats import Format
 __all__ = [
     "EXPENSIVE_SECONDS",
     "LOOP_SECONDS",
+    "MAX_FOURIER_INDEX",
     "digits_seconds",
     "first_element_seconds",
     "listed_digits_seconds",
@@ -35,7 +37,11 @@ EXPENSIVE_SECONDS = 0.02
 LOOP_SECONDS = 0.002
 """Work that costs more is not done on an event loop, where others would wait for it."""
 
+MAX_FOURIER_INDEX = 100_000_000
+"""Largest index whose number is computed with Fourier transforms, in 0.3 GB of working memory."""
+
 FIXED_SECONDS = 1e-4
+FOURIER_SECONDS_PER_INDEX = 2.2e-8
 DECIMAL_SECONDS_PER_INDEX = 4.2e-8
 INT_SECONDS_AT_REFERENCE = 0.0107
 INT_REFERENCE_INDEX = 300_000
@@ -90,6 +96,8 @@ def first_element_seconds(format: Format, n: int) -> float:
         format: Format of the element, which determines the arithmetic.
         n: Index, >= 0.
     """
+    if n <= MAX_FOURIER_INDEX:
+        return FIXED_SECONDS + FOURIER_SECONDS_PER_INDEX * n
     n = min(n, MAX_PREDICTED_INDEX)
     if format.name == "binary":
         scale = math.pow(n / INT_REFERENCE_INDEX, INT_EXPONENT)

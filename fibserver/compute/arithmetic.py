@@ -6,30 +6,73 @@ number is wanted. `fibserver.compute.rendering` checks the results by their resi
 
 `Decimal` is used for numbers that become text: libmpdec stores them in base 10^19, so addition
 and conversion to text are linear in the number of digits, and multiplication uses a
-number-theoretic transform. `int` is used for numbers that become bytes, by the same code.
+number-theoretic transform. `int` is used for numbers that become bytes, by the same code, and so
+are `fibserver.compute.fourier_numbers` for large numbers of both kinds, which are faster.
 """
 
 from collections.abc import Iterator
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from fibcommon.costs import MAX_FOURIER_INDEX
+from fibserver.compute.fourier_numbers import BinaryWords, DecimalWords
 
 __all__ = ["EXACT", "fibonacci", "fibonacci_pair", "pairs_apart"]
 
 Number = TypeVar("Number", int, Decimal)
 
+Factor = TypeVar("Factor", int, Decimal, DecimalWords, BinaryWords)
+"""A number that can be added, subtracted and multiplied, and created from a small `int`."""
+
 EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact, InvalidOperation])
 """Decimal context for all arithmetic in this module, which raises if a result is rounded."""
+
+FOURIER_INDICES = range(100_000, MAX_FOURIER_INDEX + 1)
+"""Indices for which Fourier transforms are faster. Larger numbers would take too much memory."""
+
+FIRST_BITS = 12
+"""Leading bits of an index for which `int` is the fastest."""
 
 
 def fibonacci(n: int, number: type[Number]) -> Number:
     """Return F(n).
 
-    F(2k) = F(k)·L(k) and F(2k+1) = F(k+1)·L(k) - (-1)^k with L(k) = F(k) + 2·F(k-1) (S. Vajda,
-    Fibonacci and Lucas numbers, and the golden section, 1989, formulas 13 and 15b).
+    Args:
+        n: The index, >= 0.
+        number: `int`, or `Decimal` with `EXACT` as the current context.
+    """
+    if n not in FOURIER_INDICES:
+        return _last_doubling(n, number)
+    words: Any = _words(number)
+    result: Number = _last_doubling(n, words).exact()
+    return result
+
+
+def fibonacci_pair(n: int, number: type[Number]) -> tuple[Number, Number]:
+    """Return F(n) and F(n+1).
 
     Args:
         n: The index, >= 0.
         number: `int`, or `Decimal` with `EXACT` as the current context.
+    """
+    if n in FOURIER_INDICES:
+        words: Any = _words(number)
+        current, previous = (value.exact() for value in _pair_below(n, words))
+    else:
+        current, previous = _pair_below(n, number)
+    return current, current + previous
+
+
+def _words(number: type[int] | type[Decimal]) -> type[DecimalWords] | type[BinaryWords]:
+    """Return the words from which a large number of a type is made."""
+    return BinaryWords if number is int else DecimalWords
+
+
+def _last_doubling(n: int, number: type[Factor]) -> Factor:
+    """Return F(n), n >= 0.
+
+    F(2k) = F(k)·L(k) and F(2k+1) = F(k+1)·L(k) - (-1)^k with L(k) = F(k) + 2·F(k-1) (S. Vajda,
+    Fibonacci and Lucas numbers, and the golden section, 1989, formulas 13 and 15b).
     """
     k = n // 2
     current, previous = _pair_below(k, number)
@@ -41,28 +84,24 @@ def fibonacci(n: int, number: type[Number]) -> Number:
     return product + one if k % 2 else product - one
 
 
-def fibonacci_pair(n: int, number: type[Number]) -> tuple[Number, Number]:
-    """Return F(n) and F(n+1).
-
-    Args:
-        n: The index, >= 0.
-        number: `int`, or `Decimal` with `EXACT` as the current context.
-    """
-    current, previous = _pair_below(n, number)
-    return current, current + previous
-
-
-def _pair_below(n: int, number: type[Number]) -> tuple[Number, Number]:
+def _pair_below(n: int, number: type[Factor]) -> tuple[Factor, Factor]:
     """Return F(n) and F(n-1), n >= 0.
 
     F(2k+1) = 4·F(k)² - F(k-1)² + 2·(-1)^k, F(2k-1) = F(k)² + F(k-1)² and
     F(2k) = F(2k+1) - F(2k-1) (D. Takahashi, A fast algorithm for computing large Fibonacci
     numbers, Information Processing Letters 75, 2000).
     """
-    current, previous = number(0), number(1)  # F(0) and F(-1)
+    rest = n.bit_length() - FIRST_BITS
+    if number is int or rest <= 0:
+        k, current, previous = 0, number(0), number(1)  # F(0) and F(-1)
+        bits = format(n, "b")
+    else:
+        k = n >> rest
+        current, previous = (number(value) for value in _pair_below(k, int))
+        bits = format(n, "b")[FIRST_BITS:]
     two, four = number(2), number(4)
-    k_is_odd = False
-    for bit in format(n, "b"):
+    k_is_odd = k % 2 == 1
+    for bit in bits:
         square, previous_square = current * current, previous * previous
         above = four * square - previous_square
         above = above - two if k_is_odd else above + two  # F(2k+1)

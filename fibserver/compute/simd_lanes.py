@@ -1,10 +1,9 @@
 """SIMD-like lanes that compute the decimal digits of many consecutive Fibonacci numbers.
 
 `str(Decimal)` needs a division for every digit to convert base 10^19 to text. Here a number is a
-row of *words* in base 10^4, most significant word first, and each word becomes four digits by one
-lookup in a table of 10,000. A single number is too short for numpy, where each call costs as much
-as a thousand words. So a run of consecutive numbers is cut into *lanes* of equal length, which
-are added in lockstep:
+row of words (`fibserver.compute.decimal_words`). A single number is too short for numpy, where a
+call costs as much as a thousand words. So a run of consecutive numbers is cut into *lanes* of
+equal length, which are added in lockstep:
 
             step 0    1       2                        lane 0 ends with the pair that
     lane 0  F(m)    F(m+1)  F(m+2) …  F(m+s-1) ──┐     lane 1 began with, and so on
@@ -31,29 +30,18 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fibserver.compute.decimal_words import DIGITS_OF_WORDS, WORD_DIGITS, digits_of, words_of
+
 __all__ = ["Lanes", "Pair"]
 
 Pair: TypeAlias = tuple[Decimal, Decimal]
 """A Fibonacci number and the next one."""
-
-WORD_DIGITS = 4
-"""The sum of two words and a carry fits in 16 bits, and the table of 40 KB in the cache."""
 
 # With a Python int, numpy < 2 would convert whole rows to a wider type.
 _BASE = np.uint16(10**WORD_DIGITS)
 _ONE = np.uint16(1)
 
 _ZERO = ord("0")
-
-
-def _table() -> NDArray[np.uint32]:
-    """Return a table with the four ASCII digits of each word, in the order of memory."""
-    words = np.arange(10**WORD_DIGITS)[:, np.newaxis]
-    digits = words // [1000, 100, 10, 1] % 10 + _ZERO
-    return digits.astype(np.uint8).view(np.uint32).reshape(-1)
-
-
-_TABLE = _table()
 
 
 class Lanes:
@@ -74,8 +62,8 @@ class Lanes:
         shape = (len(pairs), -(-max_digits // WORD_DIGITS) + 1)
         numbers = [str(current) for current, _ in pairs]
         self._digits = [len(number) for number in numbers]
-        self._current = _words(numbers, shape[1])
-        self._following = _words([str(following) for _, following in pairs], shape[1])
+        self._current = words_of(numbers, shape[1])
+        self._following = words_of([str(following) for _, following in pairs], shape[1])
         self._first = self._current.copy(), self._following.copy()
         self._spare = np.empty(shape, np.uint16)
         self._carry = np.empty(shape, np.uint16)
@@ -90,7 +78,7 @@ class Lanes:
         """
         for text in self._text[:steps]:
             # mode="clip" avoids a copy; every word is within the table.
-            np.take(_TABLE, self._current, out=text, mode="clip")
+            np.take(DIGITS_OF_WORDS, self._current, out=text, mode="clip")
             self._add()
         row_size = self._current.shape[1] * WORD_DIGITS
         step_size = len(self._current) * row_size
@@ -143,22 +131,4 @@ class Lanes:
 
 
 def _number(words: NDArray[np.uint16]) -> Decimal:
-    return Decimal(np.take(_TABLE, words, mode="clip").tobytes().decode("ascii"))
-
-
-def _words(numbers: Sequence[str], width: int) -> NDArray[np.uint16]:
-    """Return a row of `width` words for each number.
-
-    Raises:
-        OverflowError: A number is longer than a row.
-    """
-    row_size = width * WORD_DIGITS
-    longest = max(map(len, numbers))
-    if longest > row_size:
-        raise OverflowError(f"{longest} digits exceed a row of {row_size}")
-    # A little-endian integer reads the digits a, b, c, d as 0x0d0c0b0a.
-    text = "".join(number.rjust(row_size, "0") for number in numbers).encode("ascii")
-    digits = np.frombuffer(text, "<u4") & np.uint32(0x0F0F0F0F)
-    pairs = (digits * np.uint32(10) + (digits >> np.uint32(8))) & np.uint32(0x00FF00FF)
-    words = (pairs * np.uint32(100) + (pairs >> np.uint32(16))) & np.uint32(0xFFFF)
-    return words.astype(np.uint16).reshape(len(numbers), width)
+    return Decimal(digits_of(words).decode("ascii"))

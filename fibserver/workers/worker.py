@@ -36,6 +36,7 @@ from fibserver.core.process_memory import MemoryMeasurement
 from fibserver.memory.arena import Arena
 from fibserver.memory.blocks import Action, Block, Task
 from fibserver.storage.snapshot import Snapshot, SnapshotError, checksum
+from fibserver.workers.allocator import keep_freed_memory
 
 __all__ = [
     "FOR_THE_ACCEPTOR",
@@ -128,6 +129,7 @@ def work(channel: socket.socket, arena: Arena, snapshot: Snapshot | None) -> Non
     for number in FOR_THE_ACCEPTOR:
         signal.signal(number, signal.SIG_IGN)
     _close_all_except({0, 1, 2, channel.fileno(), arena.fd})
+    keep_freed_memory()
     memory = MemoryMeasurement()
     try:
         while message := channel.recv(MAX_TASK_BYTES):

@@ -135,9 +135,11 @@ def _pids(server: RunningServer) -> list[int]:
 
 def test_request_without_worker_in_time_gets_busy(serve: Serve) -> None:
     """A request that no worker has time for gets BUSY, and the connection stays open."""
-    server = serve("--workers", "1", FIBSERVER_REQUEST_TIMEOUT="1")
+    server = serve(
+        "--workers", "1", FIBSERVER_REQUEST_TIMEOUT="1", FIBSERVER_MAX_INDEX="200000000"
+    )
     with connected(server) as sock:
-        sock.sendall(b"FIB.NUMBER 9000000 FORMAT binary\r\n")  # takes seconds
+        sock.sendall(b"FIB.NUMBER 150000000 FORMAT binary\r\n")  # takes minutes
         assert read_exactly(sock, 6) == b"-BUSY "
         sock.sendall(b"\r\nPING\r\n")
         rest = b""
@@ -151,11 +153,11 @@ def test_request_without_worker_in_time_gets_busy(serve: Serve) -> None:
 
 def test_giant_numbers_leave_a_worker_free(serve: Serve) -> None:
     """Small cold requests are served while giant numbers are computed."""
-    server = serve("--workers", "2")
+    server = serve("--workers", "2", FIBSERVER_MAX_INDEX="100000000")
     with contextlib.ExitStack() as stack:
-        for number in range(9_000_000, 9_000_020):
+        for number in range(90_000_000, 90_000_020):
             sock = stack.enter_context(connected(server))
-            sock.sendall(b"FIB.NUMBER %d FORMAT binary\r\n" % number)  # a minute of work
+            sock.sendall(b"FIB.NUMBER %d\r\n" % number)  # half a minute of work
         server.wait_until(lambda each: each.info()["workers_busy"] == "1", "one is busy")
         for format in ("json", "csv", "text"):
             with direct_client(server.address) as client:
@@ -168,13 +170,13 @@ def test_giant_numbers_leave_a_worker_free(serve: Serve) -> None:
 @pytest.mark.parametrize("is_reset", [False, True])
 def test_clients_that_leave_free_their_blocks(serve: Serve, is_reset: bool) -> None:
     """Queued blocks are dropped when their clients close or reset the connection."""
-    server = serve("--workers", "1")
+    server = serve("--workers", "1", FIBSERVER_MAX_INDEX="100000000")
     with contextlib.ExitStack() as stack:
-        for number in range(5_000_000, 5_000_020):  # ten seconds of work
+        for number in range(30_000_000, 30_000_020):  # ten seconds of work
             sock = stack.enter_context(connected(server))
             if is_reset:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            sock.sendall(b"FIB.NUMBER %d FORMAT binary\r\n" % number)
+            sock.sendall(b"FIB.NUMBER %d\r\n" % number)
         server.wait_until(lambda each: each.info()["blocked_clients"] == "20", "all of them wait")
         assert int(server.info()["queued_expensive"]) >= 17
     assert_serves(server)
@@ -371,10 +373,11 @@ def test_requests_that_arrive_with_sigterm_are_answered(serve: Serve) -> None:
 
 def test_waiting_clients_get_shutdown_error(serve: Serve) -> None:
     """After `drain_timeout` waiting clients get SHUTDOWN, and the server exits."""
-    server = serve("--workers", "1", FIBSERVER_DRAIN_TIMEOUT="0.2")
+    settings = {"FIBSERVER_DRAIN_TIMEOUT": "0.2", "FIBSERVER_MAX_INDEX": "200000000"}
+    server = serve("--workers", "1", **settings)
     with connected(server) as first, connected(server) as second:
         for sock in (first, second):
-            sock.sendall(b"FIB.NUMBER 9999999 FORMAT binary\r\nPING\r\n")  # takes seconds
+            sock.sendall(b"FIB.NUMBER 150000000\r\nPING\r\n")  # takes seconds
         server.wait_until(lambda each: each.info()["blocked_clients"] == "2", "both wait")
         assert server.stop() == 0
         for sock in (first, second):

@@ -187,6 +187,7 @@ def work_without_memory(channel: socket.socket, arena: Arena, snapshot: Snapshot
 def test_next_engine_loads_saved_blocks(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Far blocks are saved when the engine is idle, and the next engine loads them."""
     monkeypatch.setattr(blocks, "READ_SECONDS", 0.0)
+    monkeypatch.setattr(blocks, "READ_BYTES_PER_SECOND", 1e12)
     answer = expected("json", 20_000, 20_100)
     first = run(work)
     assert first.ask(JSON, 20_100, start=20_000) == answer
