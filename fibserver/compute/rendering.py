@@ -121,8 +121,10 @@ class _Run:
         values = values[: self._stop - first]
         if not values:
             return
-        chunk, sizes = self._encode(first, values)
-        self.ends.extend(islice(accumulate(sizes, initial=self._offset), 1, None))
+        pieces = self._encode(first, values)
+        chunk = b"".join(pieces)
+        ends = accumulate(map(len, pieces), initial=self._offset)
+        self.ends.extend(islice(ends, PIECES, None, PIECES))
         if self._offset + len(chunk) > self._limit:
             raise RenderingError(f"{self} exceed their predicted end at byte {self._limit}")
         self._write(chunk, self._offset)
@@ -261,8 +263,11 @@ def _magnitude(value: int) -> bytes:
 Value: TypeAlias = bytes | memoryview
 """An encoded number."""
 
-Encoder: TypeAlias = Callable[[int, Sequence[Value]], tuple[bytes, list[int]]]
-"""Maps the first index and the values of a chunk to its bytes and the size of each element."""
+PIECES = 3
+"""Parts of an element: what precedes the value, the value, and what follows it."""
+
+Encoder: TypeAlias = Callable[[int, Sequence[Value]], list[Value]]
+"""Maps the first index and the values of a chunk to the parts of all elements."""
 
 
 class _FieldCode(NamedTuple):
@@ -291,15 +296,11 @@ def _encoder(format: Format, value_field: Field) -> Encoder:
     after = _literal(*format.element[position + 1 :])
     heads = _heads(format.element[:position])
 
-    def encode(first: int, values: Sequence[Value]) -> tuple[bytes, list[int]]:
-        pieces: list[Value] = [after] * (3 * len(values))
-        pieces[0::3] = before = heads(range(first, first + len(values)), values)
-        pieces[1::3] = values
-        fixed_size = len(after)
-        sizes = [
-            len(head) + len(value) + fixed_size for head, value in zip(before, values, strict=True)
-        ]
-        return b"".join(pieces), sizes
+    def encode(first: int, values: Sequence[Value]) -> list[Value]:
+        pieces: list[Value] = [after] * (PIECES * len(values))
+        pieces[0::PIECES] = heads(range(first, first + len(values)), values)
+        pieces[1::PIECES] = values
+        return pieces
 
     return encode
 
