@@ -7,8 +7,8 @@ block. Its name tells what it contains:
     text-10000000-10000001.v2.block      header with a checksum, bytes of the elements
 
 A file is written under a temporary name, flushed and renamed, so it is never incomplete. A loaded
-block is verified by its checksum, and its last number by arithmetic. Its time of modification is
-set at each use: the files used longest ago are removed first.
+block is verified by its checksum, and the last digits of its last number by arithmetic. Its time
+of modification is set at each use: the files used longest ago are removed first.
 
 Workers call this module; `fibserver.storage.persistence` decides what is saved and when.
 """

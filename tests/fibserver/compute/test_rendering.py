@@ -348,6 +348,15 @@ def test_another_number_at_the_end_is_noticed(format: Format, other: int) -> Non
 
 
 @every_format
+@pytest.mark.parametrize("other", [29_999, 30_001])
+def test_another_large_number_is_noticed(format: Format, other: int) -> None:
+    """Of a large number only the last digits are verified, which are enough to tell it apart."""
+    data, _ = rendered(format, other, other + 1)
+    with pytest.raises(RenderingError):
+        verify_last(format, 30_000, memoryview(data))
+
+
+@every_format
 def test_truncated_elements_are_noticed(format: Format) -> None:
     """Elements that were cut off are rejected, at whichever byte."""
     data, _ = rendered(format, 300, 301)
