@@ -12,6 +12,7 @@ from functools import lru_cache
 from fibcommon.bounds import Bounds, not_a_number
 
 __all__ = [
+    "PARAMETERS",
     "SHOWN_CHARACTERS",
     "IndexTooLong",
     "MissingParameter",
@@ -22,6 +23,11 @@ __all__ = [
     "parse_number",
     "parse_query",
 ]
+
+PARAMETERS = frozenset(
+    {"count", "digits", "download", "first", "format", "from", "last", "mod", "start"}
+)
+"""Names of all query parameters. No response depends on the values of others."""
 
 # Without a sign, leading zeros or non-ASCII digits.
 _INDEX = re.compile(r"0|[1-9][0-9]*")

@@ -33,6 +33,7 @@ from fibcommon.service.resource_limits import affordable_bytes
 from fibcommon.service.signals import SignalPipe, drain_notice, has_terminal
 from fibcommon.service.systemd import Notifier
 from fibweb.http.cors import CorsPolicy
+from fibweb.http.parameters import PARAMETERS
 from fibweb.overload.connection_admission import SURPLUS_CONNECTIONS
 from fibweb.processes.composition import Composition, compose, memory_parts
 from fibweb.processes.embedded import EmbeddedServer, stop_seconds
@@ -177,7 +178,10 @@ class WebWorker:
         cors = CorsPolicy(origins) if origins else None
         server = HttpServer(
             [
-                *(Site(composition.app, sock, cors) for sock in self._service.listeners),
+                *(
+                    Site(composition.app, sock, cors, PARAMETERS)
+                    for sock in self._service.listeners
+                ),
                 *(Site(composition.metrics_app, sock) for sock in metrics_listeners),
             ],
             on_response=self._on_response,

@@ -181,6 +181,7 @@ class Channel:
         self._partial: HttpRequest | None = None  # request that has not arrived as a whole
         self._complete: HttpRequest | None = None  # request to respond to
         self._handling = ""
+        self._target = ""  # if it differs from that of the response's request
         self._request_id = ""
         self._fetched: dict[Hashable, bytes | Exception] = {}  # by key, for this request
         self._response: Response | None = None
@@ -279,7 +280,7 @@ class Channel:
         if self._bytes:
             self._progress = self._began = time.monotonic()
             cached = self._context.responses.get(data)
-            if cached is not None and self._respond_from_cache(cached):
+            if cached is not None and self._respond_from_cache(data, cached):
                 return
             request = self._context.parsed_headers.get(data)
             if request is not None:
@@ -424,7 +425,7 @@ class Channel:
 
     # From a request to its response.
 
-    def _respond_from_cache(self, cached: CachedResponse) -> bool:
+    def _respond_from_cache(self, data: bytes, cached: CachedResponse) -> bool:
         """Send a cached response; return False if it cannot be used now.
 
         Its body may have been evicted from the client library's cache.
@@ -437,6 +438,7 @@ class Channel:
         if file is not None and not views and not file.is_cached:
             return False
         self._handling = "cached"
+        self._target = "" if data == cached.key else data.split(b" ", 2)[1].decode("ascii")
         self._request_id = cached.proposed_id or context.request_ids.fresh()
         self._response = response
         self._send(cached.data(int(time.time())), file, views)
@@ -479,7 +481,7 @@ class Channel:
         request.close()
         if self._bytes and response.is_cacheable:
             self._context.responses.put(self._bytes, response)
-        self._request_id = request.id
+        self._request_id, self._target = request.id, ""
         self._response = response
         self._state = SENDING
 
@@ -619,7 +621,7 @@ class Channel:
             request = response.request
             record = (
                 request.command,
-                request.request_uri,
+                self._target or request.request_uri,
                 response.status,
                 max(0, sent - len(response.header)),
                 self._progress - self._began,

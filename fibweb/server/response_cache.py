@@ -5,6 +5,9 @@ status is 200, 206 or 304, the request is one complete GET or HEAD without a bod
 application marked it as immutable. Every distinct request has passed the parser and all checks
 once. Whether the connection persists follows from the request's bytes too. Only Date is replaced.
 
+The values of query parameters that the application does not read are no part of the key, as far as
+they are plain: links with `?utm_source=…` or a counter get the same response.
+
 A response is stored when its request comes for the second time. So clients whose requests are all
 different evict nothing, and pay nothing.
 
@@ -12,10 +15,18 @@ A large body is not stored here but read from the client library's cache each ti
 sees each use, and may evict it.
 """
 
+import re
+from collections.abc import Collection
+
 from fibcommon.bounded_cache import BoundedCache, RepeatFilter
 from fibweb.server.response import Response, with_date
 
 __all__ = ["CachedResponse", "ResponseCache"]
+
+_QUERY = re.compile(
+    rb"(?:GET|HEAD) /[A-Za-z0-9._~/-]*\?([A-Za-z0-9._~/&,*+-]+=[A-Za-z0-9._~/=&,*+-]*) HTTP/1\.1"
+)
+"""Query with a value in the request line, if nothing in the line is percent-encoded."""
 
 MAX_RESPONSES = 4096
 MAX_BYTES = 32 * 1024 * 1024
@@ -29,13 +40,15 @@ class CachedResponse:
     """Response whose request has come more than once.
 
     Attributes:
+        key: Its request, without the values that do not matter.
         response: The response, with the Date of its first use.
         proposed_id: Valid request id that the client proposed, or empty.
     """
 
-    __slots__ = ("_data", "_second", "proposed_id", "response")
+    __slots__ = ("_data", "_second", "key", "proposed_id", "response")
 
-    def __init__(self, response: Response) -> None:
+    def __init__(self, key: bytes, response: Response) -> None:
+        self.key = key
         self.response = response
         request = response.request
         self.proposed_id = request.id if request.headers.get("X_REQUEST_ID") == request.id else ""
@@ -55,17 +68,33 @@ class CachedResponse:
 
 
 class ResponseCache:
-    """Responses by the bytes of their requests.
+    """Responses by the bytes of their requests."""
 
-    Attributes:
-        get: Returns the response to a request, given its bytes, or None.
-    """
+    def __init__(self, parameters: Collection[str] | None = None) -> None:
+        """Create an empty cache.
 
-    def __init__(self) -> None:
-        """Create an empty cache."""
+        Args:
+            parameters: Names of the query parameters whose values matter; None for all.
+        """
+        names = "|".join(map(re.escape, parameters or ()))
+        self._parts_that_matter = re.compile(
+            rf"(?<![^&])((?:{names})=[^&]*|[^=&]*=?)".encode()
+        ).findall
+        self._drops_values = parameters is not None
         self._cache: BoundedCache[bytes, CachedResponse] = BoundedCache(MAX_RESPONSES, MAX_BYTES)
         self._repeats = RepeatFilter(4 * MAX_RESPONSES)
-        self.get = self._cache.get
+        self._get = self._cache.get
+
+    def get(self, request: bytes) -> CachedResponse | None:
+        """Return the response to a request, or None.
+
+        Args:
+            request: All bytes received.
+        """
+        cached = self._get(request)
+        if cached is None and self._drops_values:
+            cached = self._get(self._key(request))
+        return cached
 
     def put(self, request: bytes, response: Response) -> None:
         """Add the response to a request, if the request has come before and it is small enough.
@@ -74,11 +103,21 @@ class ResponseCache:
             request: Bytes of the complete request.
             response: A cacheable response.
         """
-        if len(response.body) > MAX_BODY_BYTES or not self._repeats.is_repeated(request):
+        key = self._key(request) if self._drops_values else request
+        if len(response.body) > MAX_BODY_BYTES or not self._repeats.is_repeated(key):
             return
         if response.file is not None:
             # The connection is still sending its own file, which may hold a fetched piece.
             response = response._replace(file=response.file.reopened())
         # A CachedResponse holds header and body twice.
-        size = len(request) + 2 * (len(response.header) + len(response.body))
-        self._cache.put(request, CachedResponse(response), size)
+        size = len(key) + 2 * (len(response.header) + len(response.body))
+        self._cache.put(key, CachedResponse(key, response), size)
+
+    def _key(self, request: bytes) -> bytes:
+        """Return a request without the values of parameters that do not matter."""
+        query = _QUERY.match(request)
+        if query is None:
+            return request
+        begin, end = query.span(1)
+        parts = self._parts_that_matter(query[1])
+        return request[:begin] + b"&".join(parts) + request[end:]

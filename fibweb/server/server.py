@@ -4,7 +4,7 @@ import logging
 import select
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 from wsgiref.types import WSGIApplication
@@ -47,11 +47,14 @@ class Site(NamedTuple):
         listener: A listening socket, TCP or Unix. The server closes it when it stops; the caller
             removes the file of a Unix socket.
         cors: CORS headers of errors that the server makes itself; None to send none.
+        parameters: Names of the query parameters on whose values the immutable responses of the
+            application depend; None if it may be any.
     """
 
     application: WSGIApplication
     listener: socket.socket
     cors: CorsPolicy | None = None
+    parameters: Collection[str] | None = None
 
 
 class HttpLimits(NamedTuple):
@@ -127,7 +130,7 @@ class HttpServer:
             url_prefix=root_path,
         )
         request_ids = RequestIds()
-        responses = {id(site.application): ResponseCache() for site in sites}
+        responses = {id(site.application): ResponseCache(site.parameters) for site in sites}
         self._listeners = []
         for site in sites:
             address = address_of(site.listener)

@@ -1,6 +1,7 @@
 """Tests of the REST application in process, with a real fibserver."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +15,9 @@ from fibcommon.formats import FORMATS
 from fibcommon.indices import position, zeckendorf
 from fibweb import create_app
 from fibweb.content.fetch_request import FetchRequest, WouldBlock, run_now
+from fibweb.http.parameters import PARAMETERS
 from fibweb.resources.computed import Computation
+from fibweb.resources.openapi_parts import COMPONENTS, OPERATIONS
 from fibweb.resources.problem_types import PROBLEM_TYPES
 from tests.support.expected import digits, expected
 from tests.support.fake_server import fake_server, in_turn
@@ -1017,3 +1020,36 @@ def test_additional_resources_have_standard_methods(client: FibClient) -> None:
     assert (head.content, head.headers["content-length"]) == (b"", "5")
     assert web.simulate_options("/greeting").headers["allow"] == "GET, HEAD, OPTIONS"
     problem(web.simulate_delete("/greeting"), 405)
+
+
+def test_all_parameters_are_known() -> None:
+    """`PARAMETERS` has the names of all query parameters that the description has."""
+    description = json.dumps([OPERATIONS, COMPONENTS["parameters"]])
+    names = set(re.findall(r'"name": "([a-z]+)", "in": "query"', description))
+    assert names == PARAMETERS
+
+
+@pytest.mark.parametrize("value", ["1", "format=csv", "*", "0" * 100])
+@pytest.mark.parametrize(
+    "target",
+    [
+        *(
+            "/fib/10?",
+            "/fib?start=1&count=3&",
+            "/fib/10?digits=1&",
+            "/number/7?",
+            "/number/7?mod=3&",
+        ),
+        *("/number/99?from=1&count=3&", "/digits/100?first=3&", "/index/55?", "/index?digits=3&"),
+        *("/fib/10?format=csv&", "/fib/10?download&", "/limits?", "/fib/x?", "/fib?start=1&"),
+    ],
+)
+def test_other_parameters_do_not_matter(web: Web, target: str, value: str) -> None:
+    """The value of a parameter that no resource reads changes nothing of a response."""
+    results = [web.simulate_get(f"{target}utm={text}") for text in ("0", value)]
+    for result in results:
+        result.headers.pop("x-request-id", None)
+    assert results[0].headers == results[1].headers
+    assert results[0].status == results[1].status
+    if results[0].status_code == 200:  # errors have a request id
+        assert results[0].content == results[1].content

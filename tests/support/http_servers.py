@@ -42,12 +42,12 @@ def _by_waitress(app: Any) -> Iterator[int]:
     def close() -> None:
         for channel in list(server.active_channels.values()):
             channel.handle_close()
+        server.task_dispatcher.shutdown()  # its threads use what close() closes
         server.close()
 
     # The loop ends when no channel is left.
     with _running(server.run, lambda: server.trigger.pull_trigger(close)):
         yield port
-    server.task_dispatcher.shutdown()
 
 
 SERVERS: dict[str, Serve] = {"fibweb": _by_fibweb, "waitress": _by_waitress}

@@ -269,6 +269,46 @@ def test_requests_that_come_once_evict_nothing() -> None:
     assert responses.get(b"popular") is not None
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "is_same"),
+    [
+        (b"/fib/10?x=1", b"/fib/10?x=2", True),
+        (b"/fib/10?x=1", b"/fib/10?x=", True),
+        (b"/fib?start=5&x=1&count=3", b"/fib?start=5&x=a=b&count=3", True),
+        (b"/fib/10?x=1&y=2", b"/fib/10?x=3&y=4", True),
+        (b"/fib/10?formatx=1", b"/fib/10?formatx=2", True),
+        (b"/fib/10?xformat=csv", b"/fib/10?xformat=text", True),
+        (b"/fib/10?x=format=csv", b"/fib/10?x=format=text", True),
+        (b"/fib/10?format=csv", b"/fib/10?format=text", False),
+        (b"/fib/10?x=1&format=csv", b"/fib/10?x=1&format=text", False),
+        (b"/fib/10?x=1", b"/fib/11?x=1", False),
+        (b"/fib/10?x=1", b"/fib/10?y=1", False),
+        (b"/fib/10?x=1", b"/fib/10?x", False),
+        (b"/fib/10?x=1", b"/fib/10", False),
+        (b"/fib/10?x=1&y=1", b"/fib/10?y=1&x=1", False),
+        (b"/fib/10?x=%31", b"/fib/10?x=1", False),
+        (b"/fib/%31?x=1", b"/fib/1?x=1", False),
+    ],
+)
+def test_values_that_matter(first: bytes, second: bytes, is_same: bool) -> None:
+    """Values of parameters that the application does not read are no part of the key."""
+    responses, exact = ResponseCache(frozenset({"format", "start", "count"})), ResponseCache()
+    for cache in (responses, exact):
+        for _ in range(2):
+            cache.put(get_request(first), response(b""))
+        assert cache.get(get_request(first)) is not None
+        is_found = cache.get(get_request(second)) is not None
+        assert is_found == (is_same and cache is responses)
+        for other in (b"GET %b HTTP/1.0", b"HEAD %b HTTP/1.1", b"GET %b HTTP/1.1\r\nAccept: a"):
+            assert cache.get(other % first + b"\r\nHost: a\r\n\r\n") is None
+            assert cache.get(get_request(first) * 2) is None
+
+
+def get_request(target: bytes) -> bytes:
+    """Return the bytes of a request."""
+    return b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % target
+
+
 def test_cached_response_has_a_file_of_its_own() -> None:
     """A cached response does not share the position and piece of the file that is being sent."""
     slice_ = EncodedSlice.of(0, 100, "text")

@@ -4,7 +4,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,13 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Start servers that are stopped after the test."""
     started: list[OwnServer] = []
 
-    def one(app: Callable[..., Any], **limits: Any) -> OwnServer:
+    def one(
+        app: Callable[..., Any], parameters: Collection[str] | None = None, **limits: Any
+    ) -> OwnServer:
         limits.setdefault("threads", 2)
-        own = OwnServer(app, tmp_path / f"http-{len(started)}", HttpLimits(**limits))
+        own = OwnServer(
+            app, tmp_path / f"http-{len(started)}", HttpLimits(**limits), parameters=parameters
+        )
         started.append(own)
         return own
 
@@ -85,6 +89,16 @@ def test_handlings(start: Start, target: str, handlings: list[str]) -> None:
     for _ in range(3):
         converse(running.path, [get(target)])
     assert running.handlings(3) == handlings
+
+
+def test_target_of_a_request_with_a_value_that_does_not_matter(start: Start) -> None:
+    """A request that differs in such a value is answered from the cache and logged as sent."""
+    running = start(strange, parameters={"known"})
+    for target in ("/plain?x=1", "/plain?x=2", "/plain?x=3", "/plain?known=1", "/plain?x=2"):
+        converse(running.path, [get(target)])
+    assert running.handlings(5) == ["inline", "inline", "cached", "inline", "cached"]
+    targets = [record.target for record in running.exchanges]
+    assert targets == ["/plain?x=1", "/plain?x=2", "/plain?x=3", "/plain?known=1", "/plain?x=2"]
 
 
 @pytest.mark.parametrize(

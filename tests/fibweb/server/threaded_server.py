@@ -6,7 +6,7 @@ import re
 import socket
 import termios
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ class OwnServer:
         limits: HttpLimits | None = None,
         root_path: str = "",
         cors: CorsPolicy | None = None,
+        parameters: Collection[str] | None = None,
     ) -> None:
         self.path = path
         self.exchanges: list[AccessRecord] = []
@@ -59,7 +60,7 @@ class OwnServer:
         listener.bind(str(path))
         listener.listen()
         self.server = HttpServer(
-            [Site(app, listener, cors)],
+            [Site(app, listener, cors, parameters)],
             on_response=self.exchanges.append,
             limits=limits or HttpLimits(threads=2),
             root_path=root_path,
