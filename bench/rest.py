@@ -1,7 +1,8 @@
 """Benchmark of fibweb against nginx, granian, uvicorn, stock waitress, and Flask under gunicorn.
 
 wrk requests the first 10, 100, 1,000 and 10,000 numbers over 16 and 64 connections; the requests
-are all the same (*repeated*) or all different (*different*). The baselines: nginx, which serves
+are all the same (*repeated*) or all different: in a parameter that fibweb ignores (*different*), or
+in one that it reads, so that it runs the application each time (*uncached*). The baselines: nginx, which serves
 the same bytes as files, for web servers in C; granian with ready bytes and no framework, for
 those in Rust; uvicorn with ready bytes, for the fastest servers in Python; stock waitress, which
 fibweb's server is based on; and Flask with a list and jsonify, the usual way to write such a
@@ -67,9 +68,15 @@ def _cases(servers: Servers, seconds: float) -> Iterator[Comparison]:
     """
 
     def case(
-        other: str, n: int, connections: int, target: float | None, ours: str = "fibweb"
+        other: str,
+        n: int,
+        connections: int,
+        target: float | None,
+        ours: str = "fibweb",
+        kind: str = "",
     ) -> Comparison:
-        kind = "different" if other in ("stock", "uvicorn", "granian") else "repeated"
+        name = f"{n} {kind}".strip()
+        kind = kind or ("different" if other in ("stock", "uvicorn", "granian") else "repeated")
 
         def run(name: str) -> Measurement:
             return wrk(servers[name].port, n, connections, seconds, kind=kind)
@@ -80,9 +87,9 @@ def _cases(servers: Servers, seconds: float) -> Iterator[Comparison]:
             return run(other)
 
         return Comparison(
-            f"{n} × {connections} / {other}"
+            f"{name} × {connections} / {other}"
             if ours == "fibweb"
-            else f"{n} × {connections}, {ours}",
+            else f"{name} × {connections}, {ours}",
             "requests/s",
             target,
             partial(run, ours),
@@ -95,6 +102,8 @@ def _cases(servers: Servers, seconds: float) -> Iterator[Comparison]:
             yield case("nginx", n, connections, NGINX_TARGET)
             yield case("stock", n, connections, STOCK_TARGET if n < LARGE else None)
             yield case("granian", n, connections, GRANIAN_TARGETS.get(n))
+            if n < LARGE:
+                yield case("granian", n, connections, None, kind="uncached")
             yield case("uvicorn", n, connections, UVICORN_TARGET if n < LARGE else None)
             yield case("flask", n, connections, FLASK_TARGETS[n])
             yield case("fibweb", n, connections, None, "two processes")
