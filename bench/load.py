@@ -43,8 +43,9 @@ PATHS = {
     "growing": '"/fib/%(n)d?x=" .. start + count',
     "new": '"/number/" .. 20000 + (start + count) %% 30000',
 }
-"""Lua for the path of each request: n up to a tenth less and a parameter that changes, which fibweb
-ignores; one that it reads; only a parameter that changes; single numbers of 4,000 to 10,000 digits, which fibweb does not cache."""
+"""Lua for the path of each request: n up to a tenth less and a parameter that changes, which
+fibweb ignores; the same with one that it reads; only a parameter that changes; single numbers of
+4,000 to 10,000 digits, which fibweb does not cache."""
 
 UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 

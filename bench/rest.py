@@ -1,15 +1,14 @@
 """Benchmark of fibweb against nginx, granian, uvicorn, stock waitress, and Flask under gunicorn.
 
-wrk requests the first 10, 100, 1,000 and 10,000 numbers over 16 and 64 connections; the requests
-are all the same (*repeated*) or all different: in a parameter that fibweb ignores (*different*), or
-in one that it reads, so that it runs the application each time (*uncached*). The baselines: nginx, which serves
-the same bytes as files, for web servers in C; granian with ready bytes and no framework, for
-those in Rust; uvicorn with ready bytes, for the fastest servers in Python; stock waitress, which
-fibweb's server is based on; and Flask with a list and jsonify, the usual way to write such a
-service. Every server has one process; one case compares fibweb with two processes to fibweb with
-one, and two compare requests of its own with repeated ones: the first ten numbers with a
-parameter that grows, and single numbers that only fibserver
-has in memory.
+wrk requests the first 10, 100, 1,000 and 10,000 numbers over 16 and 64 connections. The requests
+are all the same (*repeated*) or all different: in a parameter that fibweb ignores (*different*),
+or in one that it reads, so that the application runs each time (*uncached*). The baselines: nginx,
+which serves the same bytes as files, for web servers in C; granian with ready bytes and no
+framework, for those in Rust; uvicorn with ready bytes, for the fastest servers in Python; stock
+waitress, which fibweb's server is based on; and Flask with a list and jsonify, the usual way to
+write such a service. Every server has one process; one case compares fibweb with two processes to
+fibweb with one, and two compare requests of its own with repeated ones: the first ten numbers with
+a parameter that grows, and single numbers that only fibserver has in memory.
 
 Further measurements: memory and the latency of another client while 16 clients read 10,000 numbers
 slowly, and ab with 100 connections.
