@@ -26,7 +26,7 @@ def whole_number(text: bytes, name: str) -> int:
 
 
 def options(arguments: list[bytes], *names: bytes, expected: str) -> dict[bytes, bytes]:
-    """Return the values of options by name; of a repeated one the last.
+    """Return the values of options by name.
 
     Args:
         arguments: Names and values in turn.
@@ -34,11 +34,14 @@ def options(arguments: list[bytes], *names: bytes, expected: str) -> dict[bytes,
         expected: What is possible, for the message.
 
     Raises:
-        CommandError: A name is unknown, or a value is missing.
+        CommandError: A name is unknown or repeated, or a value is missing.
     """
     values = {}
     for position in range(0, len(arguments), 2):
         match arguments[position : position + 2]:
+            case name, _ if name.upper() in values:
+                found = printable(name)
+                raise CommandError(f"syntax error: {found} is given twice: give it once")
             case name, value if name.upper() in names:
                 values[name.upper()] = value
             case _:

@@ -337,6 +337,12 @@ INVALID_REQUESTS = [
     ("FIB.FIRST 5 json", "ERR syntax error: expected FORMAT and a format's name, not 'json'"),
     ("FIB.FIRST 5 FORMAT", "ERR syntax error: expected FORMAT and a format's name, not 'FORMAT'"),
     ("FIB.FIRST 5 FORMAT json x", "ERR syntax error: expected FORMAT and a format's name"),
+    (
+        "FIB.RANGE 0 5 FORMAT json FORMAT text",
+        "ERR syntax error: 'FORMAT' is given twice: give it once",
+    ),
+    ("FIB.NUMBER 9 FORMAT text format text", "ERR syntax error: 'format' is given twice"),
+    ("FIB.DIGITS 5 COUNT 1 FIRST 1 COUNT 2", "ERR syntax error: 'COUNT' is given twice"),
     ("FIB.RANGE 5 6 7", "ERR syntax error: expected FORMAT and a format's name, not '7'"),
     ("FIB.DIGITS -1", "ERR n is '-1': give a whole number from 0 on, in digits only"),
     ("FIB.DIGITS 5 FIRST", "ERR syntax error: expected FIRST k, LAST k or COUNT c, not 'FIRST'"),
