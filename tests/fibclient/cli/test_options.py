@@ -68,7 +68,12 @@ def test_output_to_dash_is_standard_output(server: RunningServer) -> None:
     ("arguments", "text"),
     [
         (["first", "abc"], "'abc' is not a whole number from 0"),
-        (["first", "-5"], "'-5' is not a whole number from 0 on"),
+        (["first", "-5"], "for 'N': '-5' is not a whole number from 0 to "),
+        (["index", "-1"], "for '[X]': '-1' is not a whole number in range: it must be at least 0"),
+        (
+            ["mod", "5", "-1"],
+            "for 'M': '-1' is not a whole number in range: it must be at least 1",
+        ),
         (["first", "3", "-h5"], "No such option '-5'"),
         (["range", "--full", "0", "-1000"], "'-1000' is not a whole number from 0"),
         (["number", "-7", "--format", "csv"], "'-7' is not a whole number from 0"),
