@@ -17,12 +17,23 @@ from fibclient.cli.options import Addresses, Seconds
 from fibclient.cli.settings_file import read_settings, settings_path
 from fibcommon.addresses import DEFAULT_ADDRESS, DEFAULT_PORT
 
-__all__ = ["GLOBAL_OPTIONS", "VARIABLES", "GlobalOption", "GroupOption", "values"]
+__all__ = [
+    "GLOBAL_OPTIONS",
+    "VARIABLES",
+    "CommandWithoutDefaults",
+    "GlobalOption",
+    "GroupOption",
+    "values",
+]
 
 _GIVEN = f"{__name__}.given"
 _VALUES = f"{__name__}.values"
 _SETTINGS = f"{__name__}.settings"
 """Keys of `Context.meta`, which the group and its command share."""
+
+
+class CommandWithoutDefaults(click.Command):
+    """A command that works although the variables or the settings file are invalid."""
 
 
 class GroupOption(click.Option):
@@ -59,6 +70,8 @@ class GlobalOption(GroupOption):
     ) -> tuple[Any, ParameterSource]:
         """Return the value and its source: also the settings file, before the default."""
         value, source = super().consume_value(ctx, opts)
+        if isinstance(ctx.command, CommandWithoutDefaults):
+            return opts.get(self.name or ""), source
         if source is ParameterSource.DEFAULT and self.envvar and not ctx.resilient_parsing:
             settings = ctx.meta.get(_SETTINGS)
             if settings is None:

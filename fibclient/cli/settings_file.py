@@ -38,12 +38,16 @@ def read_settings(names: Collection[str]) -> dict[str, str]:
             relative to the folder of the settings file.
 
     Raises:
-        UnsuitableFile: The file cannot be read, is not TOML, or has another setting or a value
-            that is no text or number.
+        UnsuitableFile: The file cannot be read, is a named pipe or not TOML, or has another
+            setting or a value that is no text or number.
     """
     path = settings_path()
     if path is None or not (path.exists() or PATH_VARIABLE in os.environ):
         return {}
+    # Opening one waits for a writer. The pipe of a shell's `<(…)` has one, and no real path.
+    # Unlike `resolve`, `realpath` accepts a loop of symbolic links, which is reported below.
+    if Path(os.path.realpath(path)).is_fifo():
+        raise UnsuitableFile(f"{path}: a named pipe, but the settings must be in a regular file")
     # Imported only for those who have a file: this takes as long as a small request.
     from fibcommon.configuration.settings import read_table, unknown_setting
     from fibcommon.service.errors import SettingsError

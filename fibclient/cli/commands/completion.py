@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from click.shell_completion import get_completion_class
 
+from fibclient.cli.global_options import CommandWithoutDefaults
 from fibclient.cli.main import commands
 from fibclient.cli.messages import print_note
 
@@ -15,7 +16,7 @@ __all__ = ["completion"]
 SHELLS = ("bash", "zsh", "fish")
 
 
-@click.command()
+@click.command(cls=CommandWithoutDefaults)
 @click.argument("shell", type=click.Choice(SHELLS), required=False)
 @click.option("--install", is_flag=True, help="Write the script where SHELL loads it from.")
 def completion(shell: str | None, install: bool) -> None:

@@ -1,11 +1,14 @@
 """Options before and after a command's name, and the settings file."""
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.support.fibclient_command import fibclient
+from tests.support.fibclient_command import COMMAND, fibclient
 from tests.support.servers import RunningServer
+from tests.support.waiting import DEADLINE_SECONDS
 
 NOBODY = "127.0.0.1:1"
 
@@ -119,6 +122,38 @@ def test_missing_chosen_file_is_an_error(tmp_path: Path) -> None:
     done = fibclient("ping", FIBCLIENT_CONFIG=str(tmp_path / "none"))
     assert done.returncode == 2
     assert "No such file" in done.stderr
+
+
+def test_named_pipe_is_an_error(tmp_path: Path) -> None:
+    """A named pipe as the settings file is an error: nobody may ever write to it."""
+    path = tmp_path / "config.toml"
+    os.mkfifo(path)
+    done = fibclient("ping", FIBCLIENT_CONFIG=str(path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"Error: {path}: a named pipe, but the settings must be in a regular file\n"
+    )
+
+
+def test_pipe_of_the_shell_has_settings() -> None:
+    """The settings file may be the pipe of a shell's `<(…)`."""
+    reader, writer = os.pipe()
+    with open(reader, "rb"):
+        with open(writer, "w") as file:
+            file.write(f'server = "{NOBODY}"\n')
+        environment = {**os.environ, "FIBCLIENT_CONFIG": f"/dev/fd/{reader}"}
+        done = subprocess.run(
+            [*COMMAND, "ping"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env=environment,
+            pass_fds=[reader],
+            timeout=DEADLINE_SECONDS,
+            check=False,
+        )
+    assert done.returncode == 3
+    assert NOBODY in done.stderr
 
 
 def test_error_names_variable() -> None:

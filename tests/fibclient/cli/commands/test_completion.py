@@ -25,6 +25,21 @@ def test_each_shell_has_a_script(shell: str) -> None:
     assert f"_FIBCLIENT_COMPLETE={shell}_complete" in done.stdout
 
 
+def test_invalid_defaults_do_not_matter(tmp_path: Path) -> None:
+    """The script needs no settings, so invalid ones are no error; invalid options are."""
+    path = tmp_path / "config.toml"
+    path.write_text("server = 5:3")
+    done = fibclient(
+        "completion",
+        "bash",
+        FIBCLIENT_CONFIG=str(path),
+        FIBCLIENT_TIMEOUT="soon",
+        FIBCLIENT_PASSWORD_FILE="/nowhere",
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert fibclient("completion", "bash", "--timeout", "soon").returncode == 2
+
+
 def test_bash_registers_completion() -> None:
     """bash registers a completion for `fibclient` from the script."""
     done = subprocess.run(
