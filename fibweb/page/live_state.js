@@ -36,8 +36,11 @@ export class LiveState {
   #requests = null; // [time in ms, total] of the last reading
   #isPaused = false;
   #readAt = null;
+  #onState;
 
-  constructor() {
+  /** @param onState is called with each state that is read */
+  constructor(onState) {
+    this.#onState = onState;
     byId("gauges").append(...this.#gauges.map((gauge) => gauge.element));
     byId("pause").addEventListener("click", () => {
       this.#isPaused = !this.#isPaused;
@@ -78,6 +81,7 @@ export class LiveState {
       gauge.show({ state, rate });
     }
     this.#cards.show(state.servers, now);
+    this.#onState(state);
     const up = state.servers.filter((server) => server.state === "up");
     const [some, all] = [up.length, state.servers.length];
     if (!some) {

@@ -163,5 +163,5 @@ reachability.addEventListener("up", () => {
   }
 });
 
-new LiveState();
+new LiveState(({ public_server: address }) => address && result.addRedis(address));
 go(location.search);

@@ -4,7 +4,6 @@
 import { pathOf, spanOf } from "./query.js";
 import { copyFrom } from "./clipboard.js";
 import { byId, make } from "./dom.js";
-import { getJson } from "./service.js";
 
 const SUFFIXES = { json: "json", text: "txt", csv: "csv", ndjson: "ndjson", bfile: "txt", binary: "bin" };
 const MAX_PRINTED_BYTES = 100_000; // larger results go to a file
@@ -20,19 +19,16 @@ export class Recipes {
     for (const name of Object.keys(RECIPES)) {
       this.#add(name);
     }
-    this.#addRedis();
   }
 
-  async #addRedis() {
-    try {
-      const { public_server: address } = await getJson("status", { isAside: true });
-      if (address) {
-        this.#recipes["redis-cli"] = redisCliAt(address);
-        this.#add("redis-cli");
-        this.#write(this.#wanted);
-      }
-    } catch {
-      // The page shows elsewhere that the service does not answer.
+  /** Add commands for redis-cli, unless they are there already.
+
+      @param address of a fibserver for visitors */
+  addRedis(address) {
+    if (!this.#recipes["redis-cli"]) {
+      this.#recipes["redis-cli"] = redisCliAt(address);
+      this.#add("redis-cli");
+      this.#write(this.#wanted);
     }
   }
 

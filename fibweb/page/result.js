@@ -45,6 +45,13 @@ export class Result {
     });
   }
 
+  /** Add commands for redis-cli.
+
+      @param address of a fibserver for visitors */
+  addRedis(address) {
+    this.#recipes.addRedis(address);
+  }
+
   #printed() {
     const { lines, missing } = this.#numbers.printed();
     const note = missing ? [`${counted(missing, "number")} more: download them.`] : [];

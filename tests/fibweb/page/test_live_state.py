@@ -39,6 +39,16 @@ def test_the_state_is_shown(home: Page) -> None:
         expect(gauge.locator("polyline")).to_have_attribute("points", TWO_POINTS)
 
 
+def test_opening_reads_the_state_once(open_page: Callable[..., Page], site: ServedPage) -> None:
+    """All parts of the page share one reading of the state."""
+    home = open_page(site, has_clock=True)
+    readings: list[str] = []
+    home.on("request", lambda request: readings.append(request.url))
+    home.reload()
+    expect(home.locator("#health")).to_have_attribute("data-state", "up")
+    assert len([url for url in readings if url.endswith("/status")]) == 1
+
+
 def test_pause_stops_readings(open_page: Callable[..., Page], site: ServedPage) -> None:
     """While paused, the page fetches no state; it continues when the button is pressed again."""
     home = open_page(site, has_clock=True)
