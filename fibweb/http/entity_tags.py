@@ -5,7 +5,14 @@ All tags of fibweb are strong: responses with the same tag have the same bytes, 
 
 import re
 
-__all__ = ["contains_tag", "if_range_matches", "is_any", "is_match", "is_not_modified"]
+__all__ = [
+    "contains_tag",
+    "if_range_matches",
+    "is_any",
+    "is_match",
+    "is_not_modified",
+    "mismatch",
+]
 
 _TAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
@@ -29,14 +36,29 @@ def is_any(header: str) -> bool:
     return header.strip(" \t") == "*"
 
 
-def is_match(if_match: str | None, tag: str) -> bool:
+def is_match(if_match: str | None, tag: str | None) -> bool:
     """Whether an If-Match header allows the response, or else it is 412.
 
     Args:
         if_match: Value of the header, or None.
-        tag: Current entity tag.
+        tag: Current entity tag; None if the response has none.
     """
-    return if_match is None or is_any(if_match) or contains_tag(if_match, tag, weakly=False)
+    if if_match is None or is_any(if_match):
+        return True
+    return tag is not None and contains_tag(if_match, tag, weakly=False)
+
+
+def mismatch(tag: str | None) -> str:
+    """Return the error message for an If-Match header that does not allow the response.
+
+    Args:
+        tag: Current entity tag; None if the response has none.
+    """
+    if tag is None:
+        return "If-Match lists an entity tag, but the response has none: omit If-Match"
+    return (
+        f"If-Match does not list the entity tag {tag} of the response: list it, or omit If-Match"
+    )
 
 
 def is_not_modified(if_none_match: str, tag: str) -> bool:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import falcon
 
 from fibweb.http.content_codings import CODINGS, IDENTITY, compress
-from fibweb.http.entity_tags import is_not_modified
+from fibweb.http.entity_tags import is_match, is_not_modified, mismatch
 from fibweb.http.negotiation import choose_coding
 
 __all__ = ["StaticDocument", "set_compressed"]
@@ -57,9 +57,14 @@ class StaticDocument:
             request: The request.
             response: The response.
             cache_control: Value of Cache-Control.
+
+        Raises:
+            falcon.HTTPPreconditionFailed: If-Match does not list the entity tag.
         """
         coding = choose_coding(request.env.get("HTTP_ACCEPT_ENCODING", ""), self._offers)
         data, tag = self._encoded[coding]
+        if not is_match(request.env.get("HTTP_IF_MATCH"), tag):
+            raise falcon.HTTPPreconditionFailed(description=mismatch(tag))
         response.set_headers(self._headers)
         response.set_header("Cache-Control", cache_control)
         response.set_header("ETag", tag)

@@ -5,7 +5,7 @@ import falcon
 from fibclient import FibClient, FibError, RequestRefused
 from fibweb.content.fetch_request import FETCH, run_now
 from fibweb.resources.background_refresh import Expiry
-from fibweb.resources.problems import rejection_remedy, unavailable
+from fibweb.resources.problems import check_without_tag, rejection_remedy, unavailable
 
 __all__ = ["LivenessResource", "ReadinessResource"]
 
@@ -22,7 +22,7 @@ class LivenessResource:
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Respond with `alive`."""
-        _respond(response, "alive")
+        _respond(request, response, "alive")
 
 
 class ReadinessResource:
@@ -57,10 +57,11 @@ class ReadinessResource:
         self._expiry.ensure_fresh(request.env.get(FETCH, run_now))
         if self._error:
             raise unavailable(f"no fibserver answers: {self._error}")
-        _respond(response, "ready")
+        _respond(request, response, "ready")
 
 
-def _respond(response: falcon.Response, text: str) -> None:
+def _respond(request: falcon.Request, response: falcon.Response, text: str) -> None:
+    check_without_tag(request.env)
     response.content_type = "text/plain; charset=utf-8"
     response.cache_control = ["no-store"]
     response.data = f"{text}\n".encode()

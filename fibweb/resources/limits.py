@@ -7,6 +7,7 @@ import falcon
 from fibcommon.formats import FORMATS
 from fibweb.content.fetch_request import FETCH, run_now
 from fibweb.http.representations import MEDIA_TYPES
+from fibweb.resources.problems import check_without_tag
 from fibweb.resources.server_limits import ServerLimits
 
 __all__ = ["LimitsResource"]
@@ -26,6 +27,7 @@ class LimitsResource:
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Respond with the limits, which change with the settings of the fibservers."""
         limits = self._limits.current(request.env.get(FETCH, run_now))
+        check_without_tag(request.env)
         largest = {name: limits.largest_n(FORMATS[name]) for name in MEDIA_TYPES}
         response.set_header("Cache-Control", "no-cache")
         response.content_type = falcon.MEDIA_JSON

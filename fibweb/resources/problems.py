@@ -20,6 +20,7 @@ from fibcommon.http.problem_details import FAILURE, PROBLEM_MEDIA_TYPE, problem_
 from fibcommon.limits import TooLarge
 from fibcommon.service.errors import remedy_after
 from fibweb.content.fetch_request import Overloaded, WouldBlock
+from fibweb.http import entity_tags
 from fibweb.http.address_suggestions import suggest_address
 from fibweb.http.mounting import mount_path, relative_root, requested_path
 from fibweb.http.negotiation import MAX_ACCEPT_CHARACTERS, choose
@@ -41,6 +42,7 @@ from fibweb.resources.problem_types import (
 __all__ = [
     "Problem",
     "add_problems",
+    "check_without_tag",
     "invalid_request",
     "not_matching",
     "rejection_remedy",
@@ -156,12 +158,22 @@ def rejection_remedy(error: RequestRefused) -> str:
     return remedy_after(error, remedy)
 
 
-def not_matching(tag: str) -> Problem:
+def not_matching(tag: str | None) -> Problem:
     """Return the error for an If-Match that does not list the entity tag of the response."""
-    return Problem(
-        412,
-        f"If-Match does not list the entity tag {tag} of the response: list it, or omit If-Match",
-    )
+    return Problem(412, entity_tags.mismatch(tag))
+
+
+def check_without_tag(environ: Mapping[str, Any]) -> None:
+    """Check the preconditions of a request whose response has no entity tag.
+
+    Args:
+        environ: WSGI environ of the request.
+
+    Raises:
+        Problem: If-Match lists entity tags.
+    """
+    if not entity_tags.is_match(environ.get("HTTP_IF_MATCH"), None):
+        raise not_matching(None)
 
 
 def add_problems(app: falcon.App[Any, Any], names: Collection[str] = ()) -> None:

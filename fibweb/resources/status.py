@@ -19,6 +19,7 @@ from fibcommon.quantiles import quantile
 from fibweb.content.fetch_request import FETCH, run_now
 from fibweb.resources.background_refresh import Expiry
 from fibweb.resources.compression import set_compressed
+from fibweb.resources.problems import check_without_tag
 from fibweb.stats.metric_values import MetricValues, Samples
 from fibweb.stats.request_metrics import bucket_bounds, buckets_of
 
@@ -141,6 +142,7 @@ class StatusResource:
         """Respond with the status, usually about a second old."""
         self._requested_at = time.monotonic()
         self._expiry.ensure_fresh(request.env.get(FETCH, run_now))
+        check_without_tag(request.env)
         response.content_type = falcon.MEDIA_JSON
         response.cache_control = ["no-store"]
         set_compressed(request, response, self._data)

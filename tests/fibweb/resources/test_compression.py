@@ -86,6 +86,20 @@ def test_conditional_requests_for_each_coding(get: Callable[..., testing.Result]
     assert get("identity", If_None_Match=zipped).status_code == 200
 
 
+def test_if_match_for_each_coding(get: Callable[..., testing.Result]) -> None:
+    """If-Match must list the tag of the coding that the client would get, or it is 412."""
+    plain, zipped = get("identity").headers["etag"], get("gzip").headers["etag"]
+    for listed in (zipped, f'"other", {zipped}', "*"):
+        assert get("gzip", If_Match=listed).content == get("gzip").content
+    for method, other in (("GET", plain), ("HEAD", '"other"'), ("GET", f"W/{zipped}")):
+        failed = get("gzip", method, If_Match=other, If_None_Match=zipped)
+        assert failed.status_code == 412
+        assert failed.headers["cache-control"] == "no-store"
+        assert "etag" not in failed.headers
+        assert failed.headers["content-type"] == "application/problem+json"
+    assert plain in get("identity", If_Match=zipped).json["detail"]
+
+
 def test_ranges_of_documents_are_ignored(get: Callable[..., testing.Result]) -> None:
     """A range never selects bytes of a document, so no client joins those of two codings."""
     zipped = get("gzip", Range="bytes=0-9")

@@ -13,6 +13,8 @@ from fibclient.transport.resolver import resolve
 from fibcommon.addresses import Address, ResolvedAddress, parse_addresses
 from fibweb import create_app
 from fibweb.content.fetch_request import WouldBlock
+from fibweb.resources.health import LivenessResource, ReadinessResource
+from fibweb.resources.metrics import MetricsResource
 from fibweb.resources.status import ServerProbes, StatusResource
 from fibweb.stats.metric_values import MetricValues, Samples
 from tests.support.fibweb_process import get, status
@@ -153,6 +155,25 @@ def test_status_requests_share_probes(app: testing.TestClient, asked: Asked) -> 
     assert asked.times == 0
     assert [workers(app.simulate_get("/status")) for _ in range(5)] == [1] * 5
     assert workers(app.simulate_get("/status", extras={"fibweb.fetch": would_block})) == 1
+
+
+@pytest.mark.parametrize("path", ["/status", "/metrics", "/healthz", "/readyz", "/limits"])
+def test_if_match_of_responses_without_tag(
+    server: RunningServer, resource: StatusResource, path: str
+) -> None:
+    """A response without an entity tag has none that If-Match could list."""
+    with FibClient(server.address) as client:
+        resources = {
+            "/status": resource,
+            "/metrics": MetricsResource(lambda: MetricValues({}, {})),
+            "/healthz": LivenessResource(),
+            "/readyz": ReadinessResource(client),
+        }
+        app = testing.TestClient(create_app(client, resources=resources))
+        assert app.simulate_get(path, headers={"If-Match": "*"}).status_code == 200
+        result = app.simulate_get(path, headers={"If-Match": '"x"'})
+    assert result.status_code == 412
+    assert "omit If-Match" in result.json["detail"]
 
 
 def test_requests_during_probe_get_previous_status(
