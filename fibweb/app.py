@@ -1,6 +1,6 @@
 """WSGI application of the REST service: its routes, methods and error handling."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import falcon
@@ -98,7 +98,9 @@ class _Router(CompiledRouter):
     """
 
     def find(self, uri: str, req: falcon.Request | None = None) -> Any:
-        """Return the route of a path, or None."""
+        """Return the route of a path, or that of `OPTIONS *`; None for no route."""
+        if uri == "*" and req is not None and req.method == "OPTIONS":
+            return _SERVER_OPTIONS
         environ = req.env if req is not None else {}
         target = environ.get("REQUEST_URI") or environ.get("RAW_URI", uri)
         return None if target[:2] == "//" or uri[:2] == "//" else super().find(uri, req)
@@ -109,11 +111,20 @@ class _Router(CompiledRouter):
         methods.update(super().map_http_methods(resource, **kwargs))
         if "GET" in methods:
             methods.setdefault("HEAD", methods["GET"])
-        allowed = ", ".join(sorted({*methods, "OPTIONS"}))
-
-        def options(request: falcon.Request, response: falcon.Response, **_: object) -> None:
-            response.status = falcon.HTTP_204
-            response.set_header("Allow", allowed)
-
-        methods.setdefault("OPTIONS", options)
+        methods.setdefault("OPTIONS", _options(methods))
         return methods
+
+
+def _options(methods: Iterable[str]) -> Callable[..., None]:
+    """Return the responder to OPTIONS of a resource that supports methods."""
+    allowed = ", ".join(sorted({*methods, "OPTIONS"}))
+
+    def options(request: falcon.Request, response: falcon.Response, **_: object) -> None:
+        response.status = falcon.HTTP_204
+        response.set_header("Allow", allowed)
+
+    return options
+
+
+_SERVER_OPTIONS: Any = (object(), {"OPTIONS": _options(("GET", "HEAD"))}, {}, None)
+"""Route of `OPTIONS *`, which asks for the methods of the server (RFC 9110, 9.3.7)."""

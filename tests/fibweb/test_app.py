@@ -690,6 +690,16 @@ def test_options_lists_methods(web: Web, path: str) -> None:
     assert not [name for name in result.headers if name.startswith("access-control")]
 
 
+@pytest.mark.parametrize(("method", "status"), [("OPTIONS", 204), ("GET", 404), ("POST", 404)])
+def test_options_of_server(client: FibClient, method: str, status: int) -> None:
+    """`OPTIONS *` lists the methods of the server; no other method has that target."""
+    environ = {**testing.create_environ("/", method=method), "PATH_INFO": "*"}
+    seen = testing.StartResponseMock()
+    create_app(client)(environ, seen)
+    assert str(seen.status)[:3] == str(status)
+    assert seen.headers_dict.get("allow") == ("GET, HEAD, OPTIONS" if status == 204 else None)
+
+
 @pytest.mark.parametrize(
     ("target", "headers"),
     [
