@@ -160,10 +160,12 @@ class _Numbers(ABC):
         file = DocumentFile(self._client, document, *(part or (0, document.size)))
         # A fibserver checks its limits for each fetch, never for the document as a whole.
         is_fetched_whole = part is None and not needs_several_requests(document.slice)
-        if not is_fetched_whole and not document.is_cached(self._client):
+        # The size of a response to HEAD is known, and its bytes may take seconds.
+        is_size_enough = is_head and document.size > SMALL_BYTES
+        if (is_size_enough or not is_fetched_whole) and not document.is_cached(self._client):
             self._limits.check(document.slice, fetch)
             if is_head:
-                return file  # its size is known, and the first piece may take seconds
+                return file
         if file.size and not file.views():
             try:
                 file.hold(fetch(file.next_fetch()))

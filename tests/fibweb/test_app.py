@@ -732,8 +732,19 @@ def test_head_has_headers_of_get(web: Web, target: str, headers: dict[str, str])
         assert int(head.headers["content-length"]) == len(get.content) > 0 or "count=0" in target
 
 
-def test_head_of_many_giants_computes_nothing(server: RunningServer) -> None:
-    """HEAD of a large list only checks the limits: its size is known without the numbers."""
+@pytest.mark.parametrize(
+    ("target", "size", "beyond"),
+    [
+        ("/fib?start=9999981&count=20", 41_798_000, "/fib?start=9999982&count=20"),
+        ("/number/10000000", 2_089_900, "/number/10000001"),
+        ("/number/10000000?format=binary", 867_800, "/number/10000001?format=binary"),
+        ("/fib?start=300000&count=2", 125_000, "/fib?start=10000000&count=2"),
+    ],
+)
+def test_head_of_giants_computes_nothing(
+    server: RunningServer, target: str, size: int, beyond: str
+) -> None:
+    """HEAD of a large response only checks the limits: its size is known without the numbers."""
     wanted: list[FetchRequest] = []
 
     def recorded(fetch: FetchRequest) -> object:
@@ -743,11 +754,10 @@ def test_head_of_many_giants_computes_nothing(server: RunningServer) -> None:
     with FibClient(server.address) as client:
         web = Web(create_app(client))
         environ = {"fibweb.fetch": recorded}
-        result = web.simulate_head("/fib?start=9999981&count=20", extras=environ)
+        result = web.simulate_head(target, extras=environ)
         assert (result.status_code, result.content) == (200, b"")
-        assert int(result.headers["content-length"]) > 41_000_000
-        beyond = web.simulate_head("/fib?start=9999982&count=20", extras=environ)
-        assert beyond.status_code == 400
+        assert int(result.headers["content-length"]) == pytest.approx(size, rel=0.01)
+        assert web.simulate_head(beyond, extras=environ).status_code == 400
     assert [fetch.key for fetch in wanted] == ["limits"]
 
 
