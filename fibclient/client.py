@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from fibclient.call_threads import CallThreads, completed
 from fibclient.cancellation import Cancellation
-from fibclient.connections.encoded_slice import EncodedSlice
+from fibclient.connections.encoded_slice import EncodedSlice, joined
 from fibclient.errors import (
     CallCancelled,
     ClientClosed,
@@ -209,7 +209,8 @@ class FibClient:
     ) -> list[bytes | FibError]:
         """Return several small slices, requested from a server in one round trip.
 
-        Slices that the cache has or wants are read one by one.
+        Consecutive slices are requested as one, which costs the server much less. If that fails,
+        they are read one by one, and so are those that the cache has or wants.
 
         Args:
             slices: Slices from `EncodedSlice.of`, at most some KiB each.
@@ -219,24 +220,31 @@ class FibClient:
             For each slice its bytes, or the error that `read` would raise.
         """
         deadline = self._deadline()
-        results: dict[EncodedSlice, bytes | FibError] = {}
-        many = dict.fromkeys(
-            slice_ for slice_ in slices if slice_.size and self._cache.bypasses(slice_)
+        runs = joined(
+            {slice_ for slice_ in slices if slice_.size and self._cache.bypasses(slice_)}
         )
+        fetched: dict[EncodedSlice, bytes | FibError] = {}
+        results: dict[EncodedSlice, bytes | FibError] = {}
         has_failed = False
-        while missing := [slice_ for slice_ in many if slice_ not in results]:
-            count = len(results)
+        while missing := [run for run in runs if run not in fetched]:
+            count = len(fetched)
             try:
-                self._requester.fetch_many(deadline, cancellation, missing, results)
+                self._requester.fetch_many(deadline, cancellation, missing, fetched)
             except FibError as error:
-                rest = [slice_ for slice_ in missing if slice_ not in results]
-                is_unanswered = has_failed and len(results) == count
-                has_failed = len(results) == count
+                rest = [run for run in missing if run not in fetched]
+                is_unanswered = has_failed and len(fetched) == count
+                has_failed = len(fetched) == count
                 if is_unanswered or isinstance(error, _ENDS_ALL):
-                    results.update(dict.fromkeys(rest, error))
-                else:
-                    # The next reply was missing or wrong; the rest may be all right.
-                    results[rest[0]] = error
+                    results.update((part, error) for run in rest for part in runs[run])
+                    break
+                # The next reply was missing or wrong; the rest may be all right.
+                fetched[rest[0]] = error
+        for run, reply in fetched.items():
+            parts = runs[run]
+            if isinstance(reply, bytes):
+                results.update(zip(parts, run.cut(reply, parts), strict=True))
+            elif len(parts) == 1:
+                results[run] = reply
         for slice_ in slices:
             if slice_ not in results:
                 results[slice_] = self._result(deadline, slice_, cancellation)

@@ -5,8 +5,9 @@ interrupted transfer resumes at the next byte, and a large slice can be fetched 
 This module only computes; `fibclient.transport.transfer` does the I/O.
 """
 
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from operator import index
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from fibclient.connections.resp import encode_request
 from fibcommon.costs import SECONDS_PER_BYTE, first_element_seconds
 from fibcommon.formats import FORMATS, Format
 
-__all__ = ["EncodedSlice", "SliceRequest", "offset"]
+__all__ = ["EncodedSlice", "SliceRequest", "joined", "offset"]
 
 MAX_INDEX = 2**128 - 1
 """Far beyond any limit that a server can have; servers enforce their own."""
@@ -119,6 +120,19 @@ class EncodedSlice(NamedTuple):
         """Return the number of bytes of this slice before element n."""
         return offset(self.format, n) - offset(self.format, self.start)
 
+    def cut(self, data: bytes, parts: "Sequence[EncodedSlice]") -> list[bytes]:
+        """Return the bytes of consecutive slices that this one consists of.
+
+        Args:
+            data: All bytes of this slice.
+            parts: The slices, from `start` to `stop`, in order and not empty.
+        """
+        ends = accumulate(part.size + self.format.separator_size for part in parts)
+        return [
+            data[end - part.size - self.format.separator_size : end - self.format.separator_size]
+            for part, end in zip(parts, ends, strict=True)
+        ]
+
     def parts(self, count: int) -> "list[EncodedSlice]":
         """Split into consecutive slices of about equal size, which omit the separators between.
 
@@ -130,6 +144,28 @@ class EncodedSlice(NamedTuple):
         within = [self.format.stop_within(self.start, share) for share in shares]
         bounds = [self.start, *within, self.stop]
         return [self.between(start, stop) for start, stop in pairwise(bounds) if start < stop]
+
+
+def joined(slices: Iterable[EncodedSlice]) -> dict[EncodedSlice, list[EncodedSlice]]:
+    """Return slices that cover the same elements, with what each consists of.
+
+    Consecutive ones of a format become one. To compute its second element takes an addition
+    instead of a doubling.
+
+    Args:
+        slices: Distinct slices in any order, not empty.
+    """
+    runs: list[list[EncodedSlice]] = []
+    for slice_ in sorted(slices, key=lambda slice_: (slice_.format.name, *slice_[1:3])):
+        last = runs[-1][-1] if runs else None
+        if last is not None and last.format is slice_.format and last.stop == slice_.start:
+            runs[-1].append(slice_)
+        else:
+            runs.append([slice_])
+    return {
+        (run[0] if len(run) == 1 else run[0].between(run[0].start, run[-1].stop)): run
+        for run in runs
+    }
 
 
 def _slice(format: Format, start: int, stop: int) -> EncodedSlice:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fibclient.connections.encoded_slice import MAX_INDEX, EncodedSlice
+from fibclient.connections.encoded_slice import MAX_INDEX, EncodedSlice, joined
 from tests.support.expected import expected
 
 FORMATS = ["json", "text", "csv", "ndjson", "bfile", "binary"]
@@ -108,3 +108,19 @@ def test_unknown_format_raises(format: str) -> None:
     """An unknown format raises with the known ones; `array` is for Redis clients only."""
     with pytest.raises(ValueError, match="must be one of json, text"):
         EncodedSlice.of(0, 1, format)
+
+
+@given(
+    st.sampled_from(FORMATS),
+    st.lists(st.tuples(st.integers(0, 60), st.integers(1, 8)), min_size=1, max_size=12),
+)
+def test_joined_slices_are_cut_again(format: str, bounds: list[tuple[int, int]]) -> None:
+    """Joined slices have the bytes of those they consist of; no single ones are consecutive."""
+    slices = {EncodedSlice.of(start, start + count, format) for start, count in bounds}
+    runs = joined(slices)
+    assert {part for parts in runs.values() for part in parts} == slices
+    for run, parts in runs.items():
+        cut = run.cut(expected(format, run.start, run.stop), parts)
+        assert cut == [expected(format, part.start, part.stop) for part in parts]
+    single = joined({EncodedSlice.of(start, start + 1, format) for start, _ in bounds})
+    assert {run.stop for run in single}.isdisjoint(run.start for run in single)
