@@ -2,5 +2,5 @@
 
 __all__ = ["__version__"]
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 """Version of the distribution. setup.cfg reads it here: importlib.metadata takes 40 ms."""
