@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from fibclient.call_threads import CallThreads, completed
 from fibclient.cancellation import Cancellation
-from fibclient.connections.encoded_slice import EncodedSlice, joined
+from fibclient.connections.encoded_slice import EncodedSlice, group_consecutive
 from fibclient.errors import (
     CallCancelled,
     ClientClosed,
@@ -62,7 +62,7 @@ MAP_CALLS_PER_CONNECTION = 4
 """Calls that `map` queues per connection: enough to keep all connections busy, few enough that
 none times out in the queue."""
 
-_ENDS_ALL = (CallCancelled, ClientClosed, DeadlineExceeded, RequestRefused)
+_FINAL_ERRORS = (CallCancelled, ClientClosed, DeadlineExceeded, RequestRefused)
 """Errors after which `read_many` requests nothing more."""
 
 RETRY_BACKOFF = Backoff(base_seconds=0.05, cap_seconds=2.0)
@@ -209,8 +209,10 @@ class FibClient:
     ) -> list[bytes | FibError]:
         """Return several small slices, requested from a server in one round trip.
 
-        Consecutive slices are requested as one, which costs the server much less. If that fails,
-        they are read one by one, and so are those that the cache has or wants.
+        Consecutive slices are requested as one, since the server then doubles only once. If it
+        rejects that request, or its reply is invalid, they are read one by one. Slices that the
+        cache holds, or would be extended with, are read through the cache. After a cancellation,
+        an expired deadline or a repeated failure, the rest has that error.
 
         Args:
             slices: Slices from `EncodedSlice.of`, at most some KiB each.
@@ -220,29 +222,29 @@ class FibClient:
             For each slice its bytes, or the error that `read` would raise.
         """
         deadline = self._deadline()
-        runs = joined(
+        runs = group_consecutive(
             {slice_ for slice_ in slices if slice_.size and self._cache.bypasses(slice_)}
         )
         fetched: dict[EncodedSlice, bytes | FibError] = {}
         results: dict[EncodedSlice, bytes | FibError] = {}
-        has_failed = False
+        failed_before = False
         while missing := [run for run in runs if run not in fetched]:
             count = len(fetched)
             try:
                 self._requester.fetch_many(deadline, cancellation, missing, fetched)
             except FibError as error:
                 rest = [run for run in missing if run not in fetched]
-                is_unanswered = has_failed and len(fetched) == count
-                has_failed = len(fetched) == count
-                if is_unanswered or isinstance(error, _ENDS_ALL):
+                failed_twice = failed_before and len(fetched) == count
+                failed_before = len(fetched) == count
+                if failed_twice or isinstance(error, _FINAL_ERRORS):
                     results.update((part, error) for run in rest for part in runs[run])
                     break
-                # The next reply was missing or wrong; the rest may be all right.
+                # Blame the next slice: the others may succeed.
                 fetched[rest[0]] = error
         for run, reply in fetched.items():
             parts = runs[run]
             if isinstance(reply, bytes):
-                results.update(zip(parts, run.cut(reply, parts), strict=True))
+                results.update(zip(parts, run.split_bytes(reply, parts), strict=True))
             elif len(parts) == 1:
                 results[run] = reply
         for slice_ in slices:

@@ -5,10 +5,11 @@ they scale it by the measured duration of recent work.
 
 There are two costs. The first element of a slice is computed by fast doubling, where the last
 multiplications dominate: nearly linear in n with Fourier transforms. Numbers that are too large
-for those take twice as long with `decimal`, which multiplies by a number-theoretic transform, and
-about n^1.65 with `int`, which the format `binary` needs, by Karatsuba's method. Each further
-element is an addition and a conversion, linear in the bytes written. The factors were measured
-with `fibserver.compute.rendering` on one busy core of 2024 (F(10,000,000) as text: 0.22 s).
+for those use `decimal`, which takes twice as long and is nearly linear too, or, for the format
+`binary`, `int` (Karatsuba's method, about n^1.65). Each further element is an addition and a
+conversion, linear in the bytes written. The factors were measured with
+`fibserver.compute.rendering` on one core of 2024 beside other load (F(10,000,000) as text: 0.22 s,
+about twice the time on an idle machine).
 
 The functions for single numbers (`fibcommon.digits`, `modular` and `indices`) have cost functions
 of their own. They use `int` arithmetic on numbers of at most a few thousand digits.

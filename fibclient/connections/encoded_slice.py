@@ -15,7 +15,7 @@ from fibclient.connections.resp import encode_request
 from fibcommon.costs import SECONDS_PER_BYTE, first_element_seconds
 from fibcommon.formats import FORMATS, Format
 
-__all__ = ["EncodedSlice", "SliceRequest", "joined", "offset"]
+__all__ = ["EncodedSlice", "SliceRequest", "group_consecutive", "offset"]
 
 MAX_INDEX = 2**128 - 1
 """Far beyond any limit that a server can have; servers enforce their own."""
@@ -120,7 +120,7 @@ class EncodedSlice(NamedTuple):
         """Return the number of bytes of this slice before element n."""
         return offset(self.format, n) - offset(self.format, self.start)
 
-    def cut(self, data: bytes, parts: "Sequence[EncodedSlice]") -> list[bytes]:
+    def split_bytes(self, data: bytes, parts: "Sequence[EncodedSlice]") -> list[bytes]:
         """Return the bytes of consecutive slices that this one consists of.
 
         Args:
@@ -146,17 +146,17 @@ class EncodedSlice(NamedTuple):
         return [self.between(start, stop) for start, stop in pairwise(bounds) if start < stop]
 
 
-def joined(slices: Iterable[EncodedSlice]) -> dict[EncodedSlice, list[EncodedSlice]]:
+def group_consecutive(slices: Iterable[EncodedSlice]) -> dict[EncodedSlice, list[EncodedSlice]]:
     """Return slices that cover the same elements, with what each consists of.
 
-    Consecutive ones of a format become one. To compute its second element takes an addition
-    instead of a doubling.
+    Slices of a format that follow each other when sorted become one: a server computes its first
+    element by doubling, and all others by additions.
 
     Args:
         slices: Distinct slices in any order, not empty.
     """
     runs: list[list[EncodedSlice]] = []
-    for slice_ in sorted(slices, key=lambda slice_: (slice_.format.name, *slice_[1:3])):
+    for slice_ in sorted(slices, key=lambda each: (each.format.name, each.start, each.stop)):
         last = runs[-1][-1] if runs else None
         if last is not None and last.format is slice_.format and last.stop == slice_.start:
             runs[-1].append(slice_)

@@ -6,22 +6,23 @@ number is wanted. `fibserver.compute.rendering` checks the results by their resi
 
 `Decimal` is used for numbers that become text: libmpdec stores them in base 10^19, so addition
 and conversion to text are linear in the number of digits, and multiplication uses a
-number-theoretic transform. `int` is used for numbers that become bytes, by the same code, and so
-are `fibserver.compute.fourier_numbers` for large numbers of both kinds, which are faster.
+number-theoretic transform. `int` is used for numbers that become bytes. The same code computes
+large numbers of both kinds with `fibserver.compute.fourier_numbers`, which is faster.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation
 from typing import Any, TypeVar
 
 from fibcommon.costs import MAX_FOURIER_INDEX
-from fibserver.compute.fourier_numbers import BinaryWords, DecimalWords
+from fibserver.compute.fourier_numbers import BinaryNumber, DecimalNumber, InexactProduct
 
 __all__ = ["EXACT", "fibonacci", "fibonacci_pair", "pairs_apart"]
 
 Number = TypeVar("Number", int, Decimal)
 
-Factor = TypeVar("Factor", int, Decimal, DecimalWords, BinaryWords)
+Factor = TypeVar("Factor", int, Decimal, DecimalNumber, BinaryNumber)
 """A number that can be added, subtracted and multiplied, and created from a small `int`."""
 
 EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact, InvalidOperation])
@@ -31,7 +32,7 @@ FOURIER_INDICES = range(100_000, MAX_FOURIER_INDEX + 1)
 """Indices for which Fourier transforms are faster. Larger numbers would take too much memory."""
 
 FIRST_BITS = 12
-"""Leading bits of an index for which `int` is the fastest."""
+"""Leading bits of an index that are processed with `int`, which is fastest for small numbers."""
 
 
 def fibonacci(n: int, number: type[Number]) -> Number:
@@ -41,11 +42,12 @@ def fibonacci(n: int, number: type[Number]) -> Number:
         n: The index, >= 0.
         number: `int`, or `Decimal` with `EXACT` as the current context.
     """
-    if n not in FOURIER_INDICES:
-        return _last_doubling(n, number)
-    words: Any = _words(number)
-    result: Number = _last_doubling(n, words).exact()
-    return result
+    if n in FOURIER_INDICES:
+        kind: Any = _fourier_type(number)
+        with suppress(InexactProduct):  # never seen
+            result: Number = _single(n, kind).result()
+            return result
+    return _single(n, number)
 
 
 def fibonacci_pair(n: int, number: type[Number]) -> tuple[Number, Number]:
@@ -56,19 +58,20 @@ def fibonacci_pair(n: int, number: type[Number]) -> tuple[Number, Number]:
         number: `int`, or `Decimal` with `EXACT` as the current context.
     """
     if n in FOURIER_INDICES:
-        words: Any = _words(number)
-        current, previous = (value.exact() for value in _pair_below(n, words))
-    else:
-        current, previous = _pair_below(n, number)
+        kind: Any = _fourier_type(number)
+        with suppress(InexactProduct):
+            current, previous = (value.result() for value in _pair_below(n, kind))
+            return current, current + previous
+    current, previous = _pair_below(n, number)
     return current, current + previous
 
 
-def _words(number: type[int] | type[Decimal]) -> type[DecimalWords] | type[BinaryWords]:
-    """Return the words from which a large number of a type is made."""
-    return BinaryWords if number is int else DecimalWords
+def _fourier_type(number: type[int] | type[Decimal]) -> type[DecimalNumber] | type[BinaryNumber]:
+    """Return the class that computes large numbers of a type."""
+    return BinaryNumber if number is int else DecimalNumber
 
 
-def _last_doubling(n: int, number: type[Factor]) -> Factor:
+def _single(n: int, number: type[Factor]) -> Factor:
     """Return F(n), n >= 0.
 
     F(2k) = F(k)·L(k) and F(2k+1) = F(k+1)·L(k) - (-1)^k with L(k) = F(k) + 2·F(k-1) (S. Vajda,

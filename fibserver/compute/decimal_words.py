@@ -5,14 +5,15 @@ cache of the processor.
 """
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DIGITS_OF_WORDS", "WORD_DIGITS", "digits_of", "words_of"]
+__all__ = ["DIGITS_OF_WORDS", "WORD_DIGITS", "digits_of", "number_of", "words_of"]
 
 WORD_DIGITS = 4
-"""The sum of two words and a carry fits in 16 bits."""
+"""Decimal digits of a word. With four, the sum of two words and a carry fits in 16 bits."""
 
 _ZERO = ord("0")
 
@@ -35,6 +36,15 @@ def digits_of(words: NDArray[np.integer]) -> bytes:
     """
     # mode="clip" avoids a copy; every word is within the table.
     return np.take(DIGITS_OF_WORDS, words, mode="clip").tobytes()
+
+
+def number_of(words: NDArray[np.integer]) -> Decimal:
+    """Return the number of a row.
+
+    Args:
+        words: Words, each 0 to 9,999.
+    """
+    return Decimal(digits_of(words).decode("ascii"))
 
 
 def words_of(numbers: Sequence[str], width: int) -> NDArray[np.uint16]:

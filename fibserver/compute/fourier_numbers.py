@@ -2,8 +2,9 @@
 
 A number is a polynomial in its base: its words are the coefficients. The product of two
 polynomials is that of their transforms (A. Schönhage and V. Strassen, Schnelle Multiplikation
-großer Zahlen, Computing 7, 1971). A transform of floats takes a third of the time of `decimal`'s,
-which is exact, and decimal digits need no conversion at the end, which takes most of GMP's time.
+großer Zahlen, Computing 7, 1971). A transform of floats takes a third of the time of the exact one
+in `decimal`. With words of decimal digits no conversion is needed at the end, on which GMP spends
+most of its time.
 
 Coefficients are exact: integers below 2^53 in floats. Before a product they are *balanced*, that
 is, carried into the range of ±base/2, which keeps the rounding errors of the transform small: for
@@ -19,14 +20,14 @@ import numpy as np
 from numpy.fft import irfft, rfft
 from numpy.typing import NDArray
 
-from fibserver.compute.decimal_words import WORD_DIGITS, digits_of, words_of
+from fibserver.compute.decimal_words import WORD_DIGITS, number_of, words_of
 
-__all__ = ["BinaryWords", "DecimalWords", "InexactProduct", "Words"]
+__all__ = ["BinaryNumber", "DecimalNumber", "FourierNumber", "InexactProduct"]
 
-Exact = TypeVar("Exact", int, Decimal)
+Result = TypeVar("Result", int, Decimal)
 
 MAX_ERROR = 0.125
-"""An error of 0.5 would change the nearest integer."""
+"""Largest rounding error accepted in a product; at 0.5 the nearest integer would be wrong."""
 
 _ODD_FACTORS = (1, 3, 5, 9, 15, 25, 27)
 """Transforms are fastest if their size has only small prime factors."""
@@ -36,7 +37,7 @@ class InexactProduct(ArithmeticError):
     """The rounding errors of a product are too large."""
 
 
-class Words(Generic[Exact]):
+class FourierNumber(Generic[Result]):
     """A natural number that can be added, subtracted and multiplied.
 
     Attributes:
@@ -53,15 +54,15 @@ class Words(Generic[Exact]):
         Args:
             value: The number, 0 <= value < 10^4000.
         """
-        self._coefficients = self._words(value).astype(np.float64)
+        self._coefficients = self._words_of(value).astype(np.float64)
         self._is_balanced = False
 
-    def exact(self) -> Exact:
+    def result(self) -> Result:
         """Return the number as `int` or `Decimal`."""
         raise NotImplementedError
 
     @staticmethod
-    def _words(value: int) -> NDArray[np.uint16]:
+    def _words_of(value: int) -> NDArray[np.uint16]:
         """Return the words of a number, the least significant one first."""
         raise NotImplementedError
 
@@ -94,7 +95,7 @@ class Words(Generic[Exact]):
             raise InexactProduct(f"a product of {len(one)} by {len(two)} words is inexact")
         return self._new(coefficients[: len(one) + len(two)])
 
-    def digits(self) -> NDArray[np.int64]:
+    def words(self) -> NDArray[np.int64]:
         """Return the words, each 0 to base - 1, the most significant one first."""
         coefficients = _carried(self._coefficients, self.base, np.floor)
         return coefficients[::-1].astype(np.int64)
@@ -121,32 +122,32 @@ class Words(Generic[Exact]):
         return number
 
 
-class DecimalWords(Words[Decimal]):
+class DecimalNumber(FourierNumber[Decimal]):
     """A natural number whose words have four decimal digits."""
 
     base = 10**WORD_DIGITS
 
-    def exact(self) -> Decimal:
+    def result(self) -> Decimal:
         """Return the number as a `Decimal`."""
-        return Decimal(digits_of(self.digits()).decode("ascii"))
+        return number_of(self.words())
 
     @staticmethod
-    def _words(value: int) -> NDArray[np.uint16]:
+    def _words_of(value: int) -> NDArray[np.uint16]:
         text = str(value)
         return words_of([text], -(-len(text) // WORD_DIGITS))[0, ::-1]
 
 
-class BinaryWords(Words[int]):
+class BinaryNumber(FourierNumber[int]):
     """A natural number whose words have 16 bits."""
 
     base = 1 << 16
 
-    def exact(self) -> int:
+    def result(self) -> int:
         """Return the number as an `int`."""
-        return int.from_bytes(self.digits().astype(">u2").tobytes(), "big")
+        return int.from_bytes(self.words().astype(">u2").tobytes(), "big")
 
     @staticmethod
-    def _words(value: int) -> NDArray[np.uint16]:
+    def _words_of(value: int) -> NDArray[np.uint16]:
         size = 2 * max(1, -(-value.bit_length() // 16))
         return np.frombuffer(value.to_bytes(size, "little"), "<u2")
 
@@ -154,18 +155,18 @@ class BinaryWords(Words[int]):
 def _carried(
     coefficients: NDArray[np.float64], base: int, quotient: np.ufunc
 ) -> NDArray[np.float64]:
-    """Return coefficients of the same number within one range.
+    """Return the coefficients of the same number that are all in one range.
 
     Args:
-        coefficients: Coefficients, which stay as they are.
+        coefficients: Any coefficients; they are not modified.
         base: Base.
         quotient: `np.floor` for the range 0 to base - 1, `np.rint` for ±base/2.
     """
-    result = np.append(coefficients, [0.0, 0.0])
+    result = np.append(coefficients, [0.0, 0.0])  # room for the last carries
     carry, carried = np.empty_like(result), np.empty_like(result)
     while True:
         np.multiply(result, 1 / base, out=carry)
-        quotient(carry, out=carry)
+        quotient(carry, out=carry)  # off by one at times, as 1 / base is rounded: carried later
         if not carry.any():
             return result
         np.multiply(carry, base, out=carried)

@@ -60,7 +60,7 @@ Write: TypeAlias = Callable[[bytes, int], object]
 
 
 class RenderingError(Exception):
-    """A result contradicts its prediction, because of faulty hardware or a bug."""
+    """Computed or stored elements are not those expected."""
 
 
 def render(format: Format, start: int, stop: int, write: Write) -> "array[int]":
@@ -233,8 +233,8 @@ def _verify(n: int, values: Sequence[int | Decimal]) -> None:
 def verify_last(format: Format, n: int, rendered: memoryview) -> None:
     """Raise `RenderingError` if rendered elements do not end with F(n).
 
-    Of a large number the last digits are verified, which shows that the elements are the expected
-    ones. Whether they are undamaged is left to a checksum.
+    Of a large number only the last `VERIFIED_DIGITS` are compared (in `binary` the lowest bytes).
+    That detects elements of another range or format; the caller's checksum detects damage.
 
     Args:
         format: Format of the elements.

@@ -28,9 +28,8 @@ from decimal import Decimal
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fibserver.compute.decimal_words import DIGITS_OF_WORDS, WORD_DIGITS, digits_of, words_of
+from fibserver.compute.decimal_words import DIGITS_OF_WORDS, WORD_DIGITS, number_of, words_of
 
 __all__ = ["Lanes", "Pair"]
 
@@ -127,8 +126,4 @@ class Lanes:
     @property
     def last_pair(self) -> Pair:
         """The pair after the last number of the last lane."""
-        return _number(self._current[-1]), _number(self._following[-1])
-
-
-def _number(words: NDArray[np.uint16]) -> Decimal:
-    return Decimal(digits_of(words).decode("ascii"))
+        return number_of(self._current[-1]), number_of(self._following[-1])

@@ -5,7 +5,7 @@ import ctypes
 __all__ = ["keep_freed_memory"]
 
 KEPT_BYTES = 16 * 1024 * 1024
-"""F(1,000,000) needs a third of it. After larger numbers, the rest is returned to the system."""
+"""Freed memory that the allocator keeps. F(1,000,000) needs a third of it."""
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3

@@ -1,16 +1,18 @@
-"""Resources of the documents, each of which its first request creates.
+"""Falcon resources of documents, created by their first request.
 
-Page, reference and description take 50 ms to build, with modules that nothing else needs: too much
-for each start of each process. A request of the first kind waits for it once.
+The page, the API reference and the OpenAPI description take 45 ms to build and import modules that
+nothing else needs, which would delay each start of a process. Only the first request for each
+waits.
 """
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Iterable
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import falcon
 
 if TYPE_CHECKING:
+    from fibweb.resources.openapi_parts import Json
     from fibweb.resources.page import Site
 
 __all__ = ["page_resources", "reference_resources"]
@@ -31,34 +33,41 @@ def page_resources() -> dict[str, object]:
     }
 
 
-def reference_resources(routes: Container[str]) -> dict[str, object]:
+def reference_resources(routes: Iterable[str]) -> dict[str, object]:
     """Return the Falcon resources that document the API, by path.
 
     Args:
-        routes: Path templates of Falcon that the application has, those of the result among them.
+        routes: Path templates of the other routes of the application.
     """
+
+    @cache
+    def document() -> "Json":
+        from fibweb.resources.openapi import describe
+
+        return describe(described)
 
     def docs() -> _Resource:
         from fibweb.resources.docs import DocsResource
-        from fibweb.resources.openapi import describe
 
-        return DocsResource(describe(routes))
+        return DocsResource(document())
 
     def openapi() -> _Resource:
-        from fibweb.resources.openapi import OpenApiResource, describe
+        from fibweb.resources.openapi import OpenApiResource
 
-        return OpenApiResource(describe(routes))
+        return OpenApiResource(document())
 
     def problem_pages() -> _Resource:
         from fibweb.resources.problem_pages import ProblemPageResource
 
         return ProblemPageResource()
 
-    return {
+    resources: dict[str, object] = {
         "/docs": _LazyResource(docs),
         "/openapi.json": _LazyResource(openapi),
         "/problems/{name}": _LazyResource(problem_pages),
     }
+    described = frozenset({*routes, *resources})
+    return resources
 
 
 class _Resource(Protocol):
@@ -67,7 +76,7 @@ class _Resource(Protocol):
 
 
 class _LazyResource:
-    """Stands for a resource in the routes."""
+    """Creates the actual resource at the first request, and delegates to it."""
 
     def __init__(self, create: Callable[[], _Resource]) -> None:
         """Store the function; nothing is created yet.

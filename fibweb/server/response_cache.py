@@ -1,15 +1,17 @@
 """Response cache, keyed by the bytes of the request.
 
-It is correct because a cached response never changes and depends on the request's bytes alone: its
-status is 200, 206 or 304, the request is one complete GET or HEAD without a body, and the
-application marked it as immutable. Every distinct request has passed the parser and all checks
-once. Whether the connection persists follows from the request's bytes too. Only Date is replaced.
+The values of query parameters that the application does not read are no part of the key, so links
+with `?utm_source=…` or a counter get the same response.
 
-The values of query parameters that the application does not read are no part of the key, as far as
-they are plain: links with `?utm_source=…` or a counter get the same response.
+It is correct because a cached response never changes and depends on its key alone: its status is
+200, 206 or 304, the request is one complete GET or HEAD without a body, and the application marked
+it as immutable. A request of each key has passed the parser and all checks. One with another value
+of an ignored parameter has the same key only if its request line has nothing but plain characters,
+so it would pass as well. Whether the connection persists follows from the key too. Only Date is
+replaced.
 
 A response is stored when its request comes for the second time. So clients whose requests are all
-different evict nothing, and pay nothing.
+different evict nothing; each of their requests costs two look-ups.
 
 A large body is not stored here but read from the client library's cache each time. So that cache
 sees each use, and may evict it.

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fibclient.connections.encoded_slice import MAX_INDEX, EncodedSlice, joined
+from fibclient.connections.encoded_slice import MAX_INDEX, EncodedSlice, group_consecutive
 from tests.support.expected import expected
 
 FORMATS = ["json", "text", "csv", "ndjson", "bfile", "binary"]
@@ -117,10 +117,10 @@ def test_unknown_format_raises(format: str) -> None:
 def test_joined_slices_are_cut_again(format: str, bounds: list[tuple[int, int]]) -> None:
     """Joined slices have the bytes of those they consist of; no single ones are consecutive."""
     slices = {EncodedSlice.of(start, start + count, format) for start, count in bounds}
-    runs = joined(slices)
+    runs = group_consecutive(slices)
     assert {part for parts in runs.values() for part in parts} == slices
     for run, parts in runs.items():
-        cut = run.cut(expected(format, run.start, run.stop), parts)
+        cut = run.split_bytes(expected(format, run.start, run.stop), parts)
         assert cut == [expected(format, part.start, part.stop) for part in parts]
-    single = joined({EncodedSlice.of(start, start + 1, format) for start, _ in bounds})
+    single = group_consecutive({EncodedSlice.of(start, start + 1, format) for start, _ in bounds})
     assert {run.stop for run in single}.isdisjoint(run.start for run in single)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fibserver.compute import fourier_numbers
 from fibserver.compute.arithmetic import EXACT, fibonacci, fibonacci_pair, pairs_apart
 
 F_1000 = (
@@ -65,6 +66,19 @@ def test_published_numbers(number: type, n: int, digits: str) -> None:
     """The results equal published numbers."""
     with localcontext(EXACT):
         assert str(fibonacci(n, number)) == digits
+
+
+@every_number
+def test_exact_arithmetic_if_a_product_is_inexact(
+    monkeypatch: pytest.MonkeyPatch, number: type[Any]
+) -> None:
+    """If the rounding errors of a transform are too large, slower arithmetic gives the result."""
+    monkeypatch.setattr(fourier_numbers, "MAX_ERROR", 1e-12)
+    with localcontext(EXACT):
+        values = (*fibonacci_pair(123_456, number), fibonacci(123_456, number))
+        ends = [int(value % 10**18) for value in values]
+    this, following = (fibonacci_modulo(n, 10**18) for n in (123_456, 123_457))
+    assert ends == [this, following, this]
 
 
 def test_the_millionth() -> None:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from fibserver.compute import fourier_numbers
 from fibserver.compute.arithmetic import EXACT
-from fibserver.compute.fourier_numbers import BinaryWords, DecimalWords, InexactProduct
+from fibserver.compute.fourier_numbers import BinaryNumber, DecimalNumber, InexactProduct
 
-every_kind = pytest.mark.parametrize("words", [DecimalWords, BinaryWords])
+every_kind = pytest.mark.parametrize("words", [DecimalNumber, BinaryNumber])
 
 numbers = st.integers(0, 2**300) | st.integers(0, 2**13_000)
 """Also numbers without large words, which random bits would hardly give."""
@@ -26,7 +26,7 @@ repeated = st.builds(
 def exact(value: Any) -> int:
     """Return a number as `int`."""
     with localcontext(EXACT):
-        return int(value.exact())
+        return int(value.result())
 
 
 @every_kind
