@@ -26,6 +26,7 @@ from fibclient.errors import (
     FibError,
     RequestRefused,
     ServerMisbehaved,
+    ServerUnreachable,
 )
 from fibclient.prefix_cache import PrefixCache
 from fibclient.single_numbers import (
@@ -245,8 +246,8 @@ class FibClient:
             parts = runs[run]
             if isinstance(reply, bytes):
                 results.update(zip(parts, run.split_bytes(reply, parts), strict=True))
-            elif len(parts) == 1:
-                results[run] = reply
+            elif len(parts) == 1 or isinstance(reply, ServerUnreachable):
+                results.update(dict.fromkeys(parts, reply))
         for slice_ in slices:
             if slice_ not in results:
                 results[slice_] = self._result(deadline, slice_, cancellation)

@@ -176,7 +176,7 @@ def _fill(block: Block, arena: Arena, snapshot: Snapshot | None) -> Report:
     except (SnapshotError, OSError) as error:
         log.warning("%s: %s; computing the block", snapshot.path(block), error)
     arena.fill(block)
-    return Report(Outcome.DONE, results=(checksum(data), 0))
+    return Report(Outcome.DONE, results=(checksum(block, data), 0))
 
 
 def _close_all_except(kept: set[int]) -> None:

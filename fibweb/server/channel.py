@@ -438,7 +438,7 @@ class Channel:
         if file is not None and not views and not file.is_cached:
             return False
         self._handling = "cached"
-        self._target = "" if data == cached.key else data.split(b" ", 2)[1].decode("ascii")
+        self._target = "" if data == cached.request else data.split(b" ", 2)[1].decode("ascii")
         self._request_id = cached.proposed_id or context.request_ids.fresh()
         self._response = response
         self._send(cached.data(int(time.time())), file, views)

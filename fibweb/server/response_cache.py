@@ -42,18 +42,18 @@ class CachedResponse:
     """Response whose request has come more than once.
 
     Attributes:
-        key: Its request, without the values that do not matter.
+        request: Bytes of its request.
         response: The response, with the Date of its first use.
         proposed_id: Valid request id that the client proposed, or empty.
     """
 
-    __slots__ = ("_data", "_second", "key", "proposed_id", "response")
+    __slots__ = ("_data", "_second", "proposed_id", "request", "response")
 
-    def __init__(self, key: bytes, response: Response) -> None:
-        self.key = key
+    def __init__(self, request: bytes, response: Response) -> None:
+        self.request = request
         self.response = response
-        request = response.request
-        self.proposed_id = request.id if request.headers.get("X_REQUEST_ID") == request.id else ""
+        parsed = response.request
+        self.proposed_id = parsed.id if parsed.headers.get("X_REQUEST_ID") == parsed.id else ""
         self._second = -1
         self._data = b""
 
@@ -112,8 +112,8 @@ class ResponseCache:
             # The connection is still sending its own file, which may hold a fetched piece.
             response = response._replace(file=response.file.reopened())
         # A CachedResponse holds header and body twice.
-        size = len(key) + 2 * (len(response.header) + len(response.body))
-        self._cache.put(key, CachedResponse(key, response), size)
+        size = len(key) + len(request) + 2 * (len(response.header) + len(response.body))
+        self._cache.put(key, CachedResponse(request, response), size)
 
     def _key(self, request: bytes) -> bytes:
         """Return a request without the values of parameters that do not matter."""

@@ -157,6 +157,17 @@ def test_consecutive_slices_are_requested_as_one(server: RunningServer) -> None:
     assert int(server.info()["total_commands_processed"]) - before <= 2 * 3 + 2
 
 
+def test_unreachable_server_is_tried_no_longer_for_consecutive_slices() -> None:
+    """Consecutive slices that get no reply have the error of one call, without further ones."""
+    with (
+        fake_server(in_turn(HangUp())) as server,
+        FibClient(server.address, cache_bytes=0, max_retries=1) as client,
+    ):
+        results = client.read_many(text(*range(10)))
+        assert all(isinstance(result, ServerUnreachable) for result in results)
+        assert len(server.requests) <= 4
+
+
 def test_a_refused_run_is_read_one_by_one() -> None:
     """If consecutive slices are refused together, each gets its own reply."""
     replies = [b"-LIMIT too large\r\n", ONE, b"-LIMIT too large\r\n", TWO]

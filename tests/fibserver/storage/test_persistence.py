@@ -70,7 +70,7 @@ class PersistentMachine(Machine):
     def fill(self, block: Block) -> None:
         """Compute a claimed block and report it, as worker and engine do."""
         self.arena.fill(block)
-        self.persistence.on_computed(block, checksum(self.arena.view(block)))
+        self.persistence.on_computed(block, checksum(block, self.arena.view(block)))
         self.far_blocks.block_finished(block)
 
     def compute(self, number: int) -> FarBlock:
@@ -194,7 +194,7 @@ def test_computed_blocks_are_saved_once(machine: PersistentMachine) -> None:
     assert blocks(tasks) == computed
     for task in tasks:
         block = task.block
-        assert task.checksum == checksum(machine.arena.view(block))
+        assert task.checksum == checksum(block, machine.arena.view(block))
         assert machine.load(block) == b"".join(ELEMENTS[JSON][block.start : block.stop])
     persistence = machine.persistence
     assert persistence.unsaved_blocks == 0

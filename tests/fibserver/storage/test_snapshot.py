@@ -41,7 +41,7 @@ def content_of(block: Block) -> bytes:
 def save(snapshot: Snapshot, block: Block, data: bytes | None = None) -> Path:
     """Save a block, by default with its right bytes, and return its path."""
     view = memoryview(content_of(block) if data is None else data)
-    snapshot.save(block, view, checksum(view))
+    snapshot.save(block, view, checksum(block, view))
     return snapshot.path(block)
 
 
@@ -120,8 +120,8 @@ def test_missing_files_and_directories(snapshot: Snapshot) -> None:
 
 def test_checksum_is_never_zero() -> None:
     """No checksum is 0, which means that there is none."""
-    assert checksum(memoryview(b"")) != 0
-    assert checksum(memoryview(b"12")) != checksum(memoryview(b"21"))
+    assert checksum(BLOCK, memoryview(b"")) != 0
+    assert checksum(BLOCK, memoryview(b"12")) != checksum(BLOCK, memoryview(b"21"))
 
 
 # Time of use.
@@ -179,7 +179,7 @@ def test_bytes_that_have_changed_are_not_saved(snapshot: Snapshot, saved: Path) 
     before = saved.read_bytes()
     changed = memoryview(patched(DATA, 30, b"x"))
     with pytest.raises(SnapshotError, match="changed in memory"):
-        snapshot.save(BLOCK, changed, checksum(memoryview(DATA)))
+        snapshot.save(BLOCK, changed, checksum(BLOCK, memoryview(DATA)))
     assert saved.read_bytes() == before
     assert names(snapshot) == [saved.name]
 
@@ -335,6 +335,12 @@ def test_a_wrong_number_with_a_right_checksum(snapshot: Snapshot, format: Format
     assert_refused(snapshot, r"F\(111\) is wrong", block)
 
 
+def test_named_pipe_does_not_block(snapshot: Snapshot) -> None:
+    """A named pipe in place of a file is rejected at once."""
+    os.mkfifo(snapshot.path(BLOCK))
+    assert_refused(snapshot, "not a regular file")
+
+
 @pytest.mark.parametrize("new", [b"x", b" ", b"_", b'"', b"\xff", b"."])
 def test_damage_with_a_right_checksum(snapshot: Snapshot, new: bytes) -> None:
     """Bytes that are no digits, and a damaged end, are detected even if the checksum is right."""
@@ -343,12 +349,19 @@ def test_damage_with_a_right_checksum(snapshot: Snapshot, new: bytes) -> None:
         assert_refused(snapshot, r"F\(111\) is damaged")
 
 
-def test_another_block_under_that_name(snapshot: Snapshot) -> None:
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (block_of(TEXT, 100, 101), block_of(TEXT, 101, 102)),
+        (block_of(FORMATS["bfile"], 1000, 1003), block_of(FORMATS["csv"], 1000, 1003)),
+    ],
+    ids=["element", "format"],
+)
+def test_another_block_under_that_name(snapshot: Snapshot, one: Block, other: Block) -> None:
     """A valid file under the name of another block is rejected, even if it has its size."""
-    one, other = block_of(TEXT, 100, 101), block_of(TEXT, 101, 102)
     assert one.size == other.size
     save(snapshot, one).rename(snapshot.path(other))
-    assert_refused(snapshot, r"F\(101\) is wrong", other)
+    assert_refused(snapshot, "checksum mismatch", other)
 
 
 def test_other_boundaries(snapshot: Snapshot, saved: Path) -> None:
@@ -463,10 +476,10 @@ def test_files_that_are_never_used(snapshot: Snapshot, saved: Path) -> None:
 def test_a_replaced_file_counts_once(snapshot: Snapshot) -> None:
     """Saving returns by how much the files have grown: not at all if one is replaced."""
     data = memoryview(DATA)
-    assert snapshot.save(BLOCK, data, checksum(data)) == (1, HEADER_BYTES + len(DATA))
-    assert snapshot.save(BLOCK, data, checksum(data)) == (0, 0)
+    assert snapshot.save(BLOCK, data, checksum(BLOCK, data)) == (1, HEADER_BYTES + len(DATA))
+    assert snapshot.save(BLOCK, data, checksum(BLOCK, data)) == (0, 0)
     snapshot.path(BLOCK).write_bytes(b"damaged")
-    assert snapshot.save(BLOCK, data, checksum(data)) == (0, HEADER_BYTES + len(DATA) - 7)
+    assert snapshot.save(BLOCK, data, checksum(BLOCK, data)) == (0, HEADER_BYTES + len(DATA) - 7)
     assert load(snapshot, BLOCK) == DATA
 
 
