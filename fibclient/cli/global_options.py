@@ -69,15 +69,19 @@ class GlobalOption(GroupOption):
         self, ctx: click.Context, opts: Mapping[str, Any]
     ) -> tuple[Any, ParameterSource]:
         """Return the value and its source: also the settings file, before the default."""
+        assert self.name is not None
         value, source = super().consume_value(ctx, opts)
         if isinstance(ctx.command, CommandWithoutDefaults):
-            return opts.get(self.name or ""), source
-        if source is ParameterSource.DEFAULT and self.envvar and not ctx.resilient_parsing:
+            value = opts.get(self.name)
+        elif source is ParameterSource.DEFAULT and self.envvar and not ctx.resilient_parsing:
             settings = ctx.meta.get(_SETTINGS)
             if settings is None:
                 settings = ctx.meta[_SETTINGS] = read_settings(_SETTING_NAMES)
             if self.name in settings:
-                return settings[self.name], ParameterSource.DEFAULT_MAP
+                value, source = settings[self.name], ParameterSource.DEFAULT_MAP
+        ctx.set_parameter_source(
+            self.name, source
+        )  # click 8.4.0 does so only after the conversion
         return value, source
 
     def process_value(self, ctx: click.Context, value: Any) -> Any:
