@@ -124,7 +124,8 @@ class Persistence:
             self.tick()  # the block has changed in memory, which the worker has logged
             return
         if error_number:
-            self._checksums[task.block] = task.checksum
+            # Tried last the next time: the cause may be its file alone.
+            self._checksums = {task.block: task.checksum, **self._checksums}
         else:
             self.last_save = self._clock()
             blocks, size_bytes = self.size

@@ -423,6 +423,17 @@ def test_each_pause_is_logged(
         machine.pause()
 
 
+def test_a_block_that_cannot_be_saved_delays_no_other(machine: PersistentMachine) -> None:
+    """A block that could not be saved is tried last: its file may be the only cause."""
+    computed = {machine.compute(number).block for number in range(3)}
+    failed = machine.next_save()
+    machine.fail(failed, error_number=errno.EISDIR)
+    machine.pause()
+    retried = [task.block for task in machine.work()]
+    assert retried[-1] == failed.block
+    assert set(retried) == computed
+
+
 def test_a_block_that_has_changed_is_not_retried(machine: PersistentMachine) -> None:
     """A block that has changed in memory is not saved later; other blocks are."""
     changed = machine.compute(0).block
