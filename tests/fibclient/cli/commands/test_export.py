@@ -175,7 +175,7 @@ def test_interrupted_export_says_how_to_continue(number: int, tmp_path: Path) ->
         )
         assert is_hanging.wait(DEADLINE_SECONDS)
         names = [*NAMES[:2], *(f"{name}.sha256" for name in NAMES[:2])]
-        wait_until(lambda: set(names) <= set(contents(tmp_path)), "two parts")
+        wait_until(lambda: all((tmp_path / name).exists() for name in names), "two parts")
         child.send_signal(number)
         _, errors = child.communicate(timeout=DEADLINE_SECONDS)
     assert child.returncode == 128 + number
