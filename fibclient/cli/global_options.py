@@ -79,9 +79,8 @@ class GlobalOption(GroupOption):
                 settings = ctx.meta[_SETTINGS] = read_settings(_SETTING_NAMES)
             if self.name in settings:
                 value, source = settings[self.name], ParameterSource.DEFAULT_MAP
-        ctx.set_parameter_source(
-            self.name, source
-        )  # click 8.4.0 does so only after the conversion
+        # For `process_value`: click 8.4.0 sets the source only after the conversion.
+        ctx.set_parameter_source(self.name, source)
         return value, source
 
     def process_value(self, ctx: click.Context, value: Any) -> Any:

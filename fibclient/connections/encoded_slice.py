@@ -7,12 +7,12 @@ This module only computes; `fibclient.transport.transfer` does the I/O.
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from operator import index
 from typing import NamedTuple
 
 from fibclient.connections.resp import encode_request
-from fibcommon.costs import SECONDS_PER_BYTE, first_element_seconds
+from fibcommon.costs import slice_seconds
 from fibcommon.formats import FORMATS, Format
 
 __all__ = ["EncodedSlice", "SliceRequest", "group_consecutive", "offset"]
@@ -63,7 +63,7 @@ class SliceRequest(NamedTuple):
         """Return the request for elements start to stop-1."""
         size = _slice_size(format, start, stop)
         encoded = encode_request("FIB.RANGE", start, stop, "FORMAT", format.name)
-        cost = first_element_seconds(format, start) + size * SECONDS_PER_BYTE
+        cost = slice_seconds(format, start, size)
         return cls(start, stop, size, skip, encoded, b"$%d\r\n" % size, cost)
 
 
@@ -127,11 +127,11 @@ class EncodedSlice(NamedTuple):
             data: All bytes of this slice.
             parts: The slices, from `start` to `stop`, in order and not empty.
         """
-        ends = accumulate(part.size + self.format.separator_size for part in parts)
-        return [
-            data[end - part.size - self.format.separator_size : end - self.format.separator_size]
-            for part, end in zip(parts, ends, strict=True)
-        ]
+        pieces, begin = [], 0
+        for part in parts:
+            pieces.append(data[begin : begin + part.size])
+            begin += part.size + self.format.separator_size
+        return pieces
 
     def parts(self, count: int) -> "list[EncodedSlice]":
         """Split into consecutive slices of about equal size, which omit the separators between.

@@ -15,12 +15,10 @@ __all__ = ["DIGITS_OF_WORDS", "WORD_DIGITS", "digits_of", "number_of", "words_of
 WORD_DIGITS = 4
 """Decimal digits of a word. With four, the sum of two words and a carry fits in 16 bits."""
 
-_ZERO = ord("0")
-
 
 def _table() -> NDArray[np.uint32]:
     words = np.arange(10**WORD_DIGITS)[:, np.newaxis]
-    digits = words // [1000, 100, 10, 1] % 10 + _ZERO
+    digits = words // [1000, 100, 10, 1] % 10 + ord("0")
     return digits.astype(np.uint8).view(np.uint32).reshape(-1)
 
 

@@ -243,7 +243,7 @@ def verify_last(format: Format, n: int, rendered: memoryview) -> None:
     """
     is_decimal = Field.DIGITS in format.element
     field, base = (Field.DIGITS, 10) if is_decimal else (Field.MAGNITUDE, 256)
-    after = _literal(*format.element[format.element.index(field) + 1 :])
+    after = _literal_after(format, field)
     end, size = len(rendered) - len(after), value_digits(n, base)
     count = min(size, VERIFIED_DIGITS)
     begin = end - (count if is_decimal else size)
@@ -302,9 +302,8 @@ _FIELD_CODES = {
 
 
 def _encoder(format: Format, value_field: Field) -> Encoder:
-    position = format.element.index(value_field)
-    after = _literal(*format.element[position + 1 :])
-    heads = _heads(format.element[:position])
+    after = _literal_after(format, value_field)
+    heads = _heads(format.element[: format.element.index(value_field)])
 
     def encode(first: int, values: Sequence[Value]) -> list[Value]:
         pieces: list[Value] = [after] * (PIECES * len(values))
@@ -331,6 +330,11 @@ def _heads(element: tuple[str | Field, ...]) -> Callable[[range, Sequence[Value]
         return [template % arguments for arguments in zip(*columns, strict=True)]
 
     return heads
+
+
+def _literal_after(format: Format, value_field: Field) -> bytes:
+    """Return the literal pieces after the value of an element."""
+    return _literal(*format.element[format.element.index(value_field) + 1 :])
 
 
 def _literal(*pieces: str | Field) -> bytes:

@@ -1,8 +1,8 @@
 """Persistence: schedules saving far blocks to the snapshot, and trimming it.
 
-A worker that computes a block looks for its file first, if reading is cheaper than computing
-(`Block.is_worth_reading`). So nothing is loaded in advance, and this module needs to know only
-which blocks are to be saved. Workers save them, and remove files, when no other task waits: the
+A worker that computes a block reads its file first, if reading is cheaper than computing
+(`Block.is_worth_reading`). So nothing is loaded in advance, and this module only lists the blocks
+to save. Workers save them, and remove files, when no other task waits: the
 event loop never waits for a disk, and a full, slow or read-only disk affects only the snapshot.
 
 The arrays are not saved: computing them takes no longer than reading them.

@@ -2,7 +2,7 @@
 
 A block never changes, and a far block depends on the format and the requested elements alone. So
 a file stays valid forever, no file depends on another, and a damaged file costs only its own
-block. Its name tells what it contains:
+block. Its name identifies the block:
 
     text-10000000-10000001.v3.block      header with a checksum, bytes of the elements
 

@@ -1,4 +1,4 @@
-"""`/limits`: what the fibservers answer at once, so that a program can know it beforehand."""
+"""`/limits`: the largest response of the fibservers, for programs that plan their requests."""
 
 import json
 

@@ -171,7 +171,7 @@ class _Numbers(ABC):
                 file.hold(fetch(file.next_fetch()))
             except RequestRefused as error:
                 if error.code == "LIMIT":
-                    self._limits.check(document.slice, fetch)  # it tells what is allowed
+                    self._limits.check(document.slice, fetch)  # its error has the limits
                 raise
         return file
 

@@ -112,7 +112,7 @@ class AssetResource:
 
         While hosts behind a load balancer are upgraded one after another, a page may come from one
         version and its assets from another. So a name with another hash, or without one, gets the
-        current content, which nobody keeps.
+        current content, which must not be cached.
         """
         document = self._documents.get(name)
         if document is not None:

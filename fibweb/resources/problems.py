@@ -63,7 +63,7 @@ class Problem(falcon.HTTPError):
     """An error response.
 
     Attributes:
-        kind: Its type; None if the status tells all.
+        kind: Its type; None if the status suffices.
         members: Additional members of the body.
     """
 
@@ -81,7 +81,7 @@ class Problem(falcon.HTTPError):
             status: HTTP status, 400 to 599.
             detail: The problem, the value and what is allowed.
             headers: Additional headers.
-            kind: Type of the problem, if the status does not tell all.
+            kind: Type of the problem, if the status does not suffice.
             members: Additional members of the body.
         """
         super().__init__(status, description=detail, headers=dict(headers or {}))

@@ -78,11 +78,11 @@ class ResponseCache:
         Args:
             parameters: Names of the query parameters whose values matter; None for all.
         """
-        names = "|".join(map(re.escape, parameters or ()))
-        self._parts_that_matter = re.compile(
-            rf"(?<![^&])((?:{names})=[^&]*|[^=&]*=?)".encode()
-        ).findall
-        self._drops_values = parameters is not None
+        # Finds each parameter: with its value if that matters, else up to it.
+        self._parameter: re.Pattern[bytes] | None = None
+        if parameters is not None:
+            names = "|".join(map(re.escape, parameters))
+            self._parameter = re.compile(rf"(?<![^&])((?:{names})=[^&]*|[^=&]*=?)".encode())
         self._cache: BoundedCache[bytes, CachedResponse] = BoundedCache(MAX_RESPONSES, MAX_BYTES)
         self._repeats = RepeatFilter(4 * MAX_RESPONSES)
         self._get = self._cache.get
@@ -94,8 +94,8 @@ class ResponseCache:
             request: All bytes received.
         """
         cached = self._get(request)
-        if cached is None and self._drops_values:
-            cached = self._get(self._key(request))
+        if cached is None and (key := self._key(request)) is not request:
+            cached = self._get(key)
         return cached
 
     def put(self, request: bytes, response: Response) -> None:
@@ -105,7 +105,7 @@ class ResponseCache:
             request: Bytes of the complete request.
             response: A cacheable response.
         """
-        key = self._key(request) if self._drops_values else request
+        key = self._key(request)
         if len(response.body) > MAX_BODY_BYTES or not self._repeats.is_repeated(key):
             return
         if response.file is not None:
@@ -117,9 +117,8 @@ class ResponseCache:
 
     def _key(self, request: bytes) -> bytes:
         """Return a request without the values of parameters that do not matter."""
-        query = _QUERY.match(request)
-        if query is None:
+        if self._parameter is None or (query := _QUERY.match(request)) is None:
             return request
         begin, end = query.span(1)
-        parts = self._parts_that_matter(query[1])
+        parts = self._parameter.findall(query[1])
         return request[:begin] + b"&".join(parts) + request[end:]
